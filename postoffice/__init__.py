@@ -1,0 +1,5 @@
+"""A mail post office: it receives over SMTP, keeps in maildrops, serves over POP3."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Directories of accounts, the checker and the realm."""

@@ -1,0 +1,124 @@
+"""Mail addresses: local part, domain, and what counts as the same mailbox."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Self
+
+import idna
+
+#: Octets a local part, and a domain, may have (RFC 5321 §4.5.3.1.1, §4.5.3.1.2).
+LOCAL_MAXIMUM = 64
+DOMAIN_MAXIMUM = 255
+
+#: A local part that needs no quotes (RFC 5321 §4.1.2 Dot-string, RFC 6531 §3.3).
+DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*\Z")
+_ASCII_LABELS = re.compile(
+    r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z"
+)
+
+
+class NotAnAddress(ValueError):
+    """This text is no mail address, or no domain; the message says why."""
+
+
+@lru_cache(maxsize=4096)
+def normal_domain(domain: str) -> str:
+    """
+    The form in which domains are compared and kept: lower case, A-labels (RFC 5891).
+
+    An address literal (``[192.0.2.1]``) stays as it is, in lower case.
+    Raises NotAnAddress for what is no host name.
+    """
+    if domain.startswith("["):
+        return domain.lower()
+    plain = domain.lower()
+    if not plain.isascii():
+        try:
+            plain = idna.encode(domain, uts46=True).decode("ascii").lower()
+        except (idna.IDNAError, UnicodeError) as error:
+            raise NotAnAddress(f"{domain!r} is not a domain: {error}") from error
+    if len(plain) > DOMAIN_MAXIMUM or not _ASCII_LABELS.match(plain):
+        raise NotAnAddress(f"{domain!r} is not a domain")
+    if any(len(label) > 63 for label in plain.split(".")):
+        raise NotAnAddress(f"{domain!r} is not a domain: a label has more than 63 octets")
+    return plain
+
+
+@dataclass(frozen=True, slots=False)
+class Address:
+    """
+    A mailbox's address as it was given: ``local`` without quotes, and ``domain``.
+
+    Two addresses are the same mailbox when their ``normal`` forms are equal.
+    """
+
+    local: str
+    domain: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """
+        Read ``local@domain`` as people and files write it (the wire has its own grammar).
+
+        Raises NotAnAddress.
+        """
+        local, at, domain = text.rpartition("@")
+        if not at or not local or not domain:
+            raise NotAnAddress(f"{text!r} is not an address: it needs a name, an @ and a domain")
+        if local.startswith('"') and local.endswith('"') and len(local) > 2:
+            local = re.sub(r"\\(.)", r"\1", local[1:-1])
+        elif not DOT_STRING.match(local):
+            raise NotAnAddress(f"{text!r} is not an address: {local!r} is no local part")
+        if len(local.encode("utf-8", "surrogateescape")) > LOCAL_MAXIMUM:
+            raise NotAnAddress(
+                f"{text!r} is not an address: more than {LOCAL_MAXIMUM} octets before the @"
+            )
+        if not local.isprintable():
+            raise NotAnAddress(f"{text!r} is not an address: control characters before the @")
+        normal_domain(domain)
+        return cls(local, domain)
+
+    @cached_property
+    def normal(self) -> str:
+        """
+        The form in which mailboxes are compared and kept: ``local@domain``, unquoted.
+
+        Letter case does not count, nor do quotes or the form of a domain's name.
+        """
+        local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", self.local).casefold())
+        return f"{local}@{normal_domain(self.domain)}"
+
+    @property
+    def ascii(self) -> bool:
+        """Whether it can stand on the wire without SMTPUTF8 (RFC 6531)."""
+        return self.local.isascii() and self.domain.isascii()
+
+    def __str__(self) -> str:
+        """The address as it stands between angle brackets: quoted where it must be."""
+        if DOT_STRING.match(self.local):
+            return f"{self.local}@{self.domain}"
+        quoted = re.sub(r'(["\\])', r"\\\1", self.local)
+        return f'"{quoted}"@{self.domain}'
+
+
+@dataclass(frozen=True)
+class Account:
+    """
+    Whose maildrop it is: what a directory tells of one account.
+
+    ``address`` is its name, in normal form; ``maildrop`` names its maildrop
+    in the store, in the same form (a table's word, never the wire's);
+    ``secret`` is its password hash in PHC string form, or None where nobody
+    can log in with a password.
+    """
+
+    address: str
+    maildrop: str
+    secret: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Account {self.address}>"  # the secret stays out of logs

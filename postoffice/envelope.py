@@ -1,0 +1,94 @@
+"""The envelope: who sends, who shall get it, and how it came (RFC 5321 §2.3.1, §4.4)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import format_datetime
+
+from postoffice.address import Account, Address
+
+#: A name that a Received field may carry as it is (RFC 5321 §4.1.2 Domain, address-literal).
+_DOMAIN = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*\Z"
+)
+_LITERAL = re.compile(r"\[(?:[0-9.]{7,15}|IPv6:[0-9A-Fa-f:.]{2,45})\]\Z")
+
+
+@dataclass(frozen=True)
+class Client:
+    """
+    Who is at the other end: its IP address ("" on a UNIX socket), and whether the link is private.
+
+    ``address`` is in its plain form: an IPv4 address mapped into IPv6 is IPv4.
+    """
+
+    address: str = ""
+    encrypted: bool = False
+
+    @property
+    def local(self) -> bool:
+        """Whether nobody else can listen: loopback, or a UNIX socket."""
+        return not self.address or self.address == "::1" or self.address.startswith("127.")
+
+    @property
+    def literal(self) -> str:
+        """Its address literal (RFC 5321 §4.1.3); empty on a UNIX socket."""
+        if not self.address:
+            return ""
+        return f"[IPv6:{self.address}]" if ":" in self.address else f"[{self.address}]"
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """One recipient: the address that was given, and the account it leads to."""
+
+    address: Address
+    account: Account
+
+
+@dataclass
+class Envelope:
+    """
+    One message's sender and recipients, and how it came; never its text.
+
+    ``sender`` None is the null reverse-path ``<>``.  ``protocol`` is a word of
+    RFC 3848 and 6531 (SMTP, ESMTP, UTF8SMTP).  ``id`` names the message in
+    the log, in its Received field and in the reply that takes it.  ``size``
+    is what the client declared (RFC 1870), 0 for nothing; ``utf8`` whether
+    it asked for SMTPUTF8.
+    """
+
+    id: str
+    client: Client
+    hello: str = ""
+    protocol: str = "SMTP"
+    sender: Address | None = None
+    size: int = 0
+    utf8: bool = False
+    recipients: list[Recipient] = field(default_factory=list)
+
+    def trace(self, hostname: str, when: datetime) -> bytes:
+        """
+        The Return-Path and Received fields of a final delivery (RFC 5321 §4.4).
+
+        The clause ``for`` appears for a single recipient only: it would tell
+        each of several who the others are (§7.2), and the same octets for
+        all mean one file for all.
+        """
+        sender = "" if self.sender is None else str(self.sender)
+        came = self._from()
+        by = f"by {hostname} with {self.protocol} id {self.id}"
+        if len(self.recipients) == 1:
+            by += f"\r\n\tfor <{self.recipients[0].address}>"
+        received = f"Received: {came}\r\n\t{by};\r\n\t{format_datetime(when)}\r\n"
+        return f"Return-Path: <{sender}>\r\n{received}".encode()
+
+    def _from(self) -> str:
+        """``from``: what it calls itself where that is a name at all, and where it really is."""
+        literal = self.client.literal
+        hello = self.hello if _DOMAIN.match(self.hello) or _LITERAL.match(self.hello) else literal
+        if not literal:
+            return f"from {hello or 'localhost'}"
+        return f"from {hello} ({literal})"

@@ -1,0 +1,70 @@
+"""What can go wrong, by what the client should do next: try again later, or never."""
+
+from __future__ import annotations
+
+from postoffice.reply import NO_SPACE, TRY_LATER, Reply
+
+
+class PostOfficeError(Exception):
+    """
+    An answer that is a failure: ``reply`` is what an SMTP client hears.
+
+    The exception's own text is for the log; it may hold names and paths.
+    """
+
+    reply: Reply = TRY_LATER
+
+    def __init__(self, reason: str = "", reply: Reply | None = None) -> None:
+        super().__init__(reason)
+        if reply is not None:
+            self.reply = reply
+
+
+class TemporaryFailure(PostOfficeError):
+    """Later: 4yz, or ``-ERR [SYS/TEMP]``."""
+
+
+class NoSpace(TemporaryFailure):
+    """The disk, or the owner's share of it, is full: 452."""
+
+    reply = NO_SPACE
+
+
+class MaildropLocked(TemporaryFailure):
+    """Another session holds the maildrop: ``-ERR [IN-USE]`` (RFC 2449 §8.1.2)."""
+
+
+class MessageGone(TemporaryFailure):
+    """A message that was listed is no longer there, or is not what was listed."""
+
+
+class PermanentFailure(PostOfficeError):
+    """Never: 5yz, or ``-ERR [SYS/PERM]``."""
+
+    def __init__(self, reason: str, reply: Reply) -> None:
+        super().__init__(reason, reply)
+
+
+class LoginRefused(PostOfficeError):
+    """Unknown user or wrong password; nobody is told which: ``-ERR [AUTH]`` (RFC 3206)."""
+
+
+class NotEmpty(PostOfficeError):
+    """What was to be removed still holds something; the text says what."""
+
+
+class SettingError(Exception):
+    """
+    A setting cannot be used: ``key`` (dotted, or empty for the whole), and why.
+
+    Raised by makers and readers of settings; the front door adds file and line.
+    """
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.key = key
+        self.problem = problem
+
+
+class StartupError(Exception):
+    """The post office cannot open; the text says what, where, and how to mend it."""

@@ -1,0 +1,280 @@
+"""
+The seams of the house: what each room asks of its neighbours.
+
+All methods that return an Awaitable may be ``async def``; none blocks.  What
+goes wrong is raised as a ``PostOfficeError``; any other exception is a fault
+of the implementation, logged with its traceback, and "later" to the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from zope.interface import Attribute, Interface
+
+from postoffice.address import Account, Address
+from postoffice.envelope import Envelope
+from postoffice.listing import Entry, Listing
+from postoffice.reply import Reply
+from postoffice.settings import Key
+
+T = TypeVar("T")
+
+
+class Workers(Protocol):
+    """Where blocking functions run: never on the reactor's thread."""
+
+    def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
+        """
+        Call ``function(*args)`` elsewhere; the result, or what it raised.
+
+        It runs to its end even if nobody waits any more: whoever is cancelled
+        while waiting for a thing that must be given back sees to that.
+        """
+
+
+# -- keeping ------------------------------------------------------------------
+
+
+class IDelivery(Interface):
+    """
+    One message on its way in: written, then committed or aborted; one text for all recipients.
+
+    The text is as it shall lie in the maildrop: CRLF line ends, trace fields
+    first, without dot-stuffing.
+    """
+
+    def write(data: bytes) -> Awaitable[None]:
+        """
+        Add to the text.
+
+        It returns when more may be written; a slow disk makes it wait, and
+        memory stays bounded whatever the size.
+        """
+
+    def commit() -> Awaitable[None]:
+        """
+        Make the message durable in the maildrop of each recipient, all or none.
+
+        When it returns, the message is on stable storage and can be collected.
+        When it raises, no recipient has it, and trying again may help.
+        """
+
+    def abort() -> None:
+        """
+        Forget the message; allowed at any time, also twice, and after commit (does nothing).
+
+        What is on disk already is cleaned up in the background.
+        """
+
+
+class IDestination(Interface):
+    """Where a delivery can begin: a store of maildrops; later, a queue."""
+
+    def begin(envelope: Envelope) -> Awaitable[IDelivery]:
+        """
+        Begin a delivery to ``envelope.recipients`` (at least one, by their ``account.maildrop``).
+
+        Raises TemporaryFailure if it is known already that it cannot be kept.
+        """
+
+
+class IMaildrop(Interface):
+    """
+    One account's mail, as a POP3 session sees it: open, fetch, remove, release.
+
+    One object serves one session; the lock is the maildrop's.
+    """
+
+    def open() -> Awaitable[Listing]:
+        """
+        Take the maildrop's lock and number what is in it, oldest first.
+
+        The Listing stays as it is until ``release()``; mail that arrives
+        meanwhile waits for the next login.  Sizes are octets as they will be
+        sent: CRLF line ends, before dot-stuffing (RFC 1939 §4, §11).  The lock
+        excludes every other session in every process, and is gone at once
+        when its holder dies.  Cancelled while it waits, it leaves no lock.
+
+        Raises MaildropLocked if another session holds the lock.
+        """
+
+    def fetch(entry: Entry) -> Awaitable[IText]:
+        """
+        Begin to read one message of the Listing.
+
+        Raises MessageGone if it is no longer there, or cannot be sent in
+        exactly ``entry.size`` octets.
+        """
+
+    def remove(entries: Sequence[Entry]) -> Awaitable[None]:
+        """
+        Remove messages for good (UPDATE state); durable when it returns.
+
+        What is gone already counts as removed.  Raises TemporaryFailure if
+        some are still there; which, is undefined.
+        """
+
+    def release() -> None:
+        """Give the lock back; allowed at any time, also twice, also without ``open()``."""
+
+
+class IText(Interface):
+    """The text of one message, read in pieces."""
+
+    def read() -> Awaitable[bytes]:
+        """
+        The next octets, as they are sent before dot-stuffing; ``b""`` at the end.
+
+        Together they are exactly ``entry.size`` octets, every line ends in
+        CRLF, and an implementation may read ahead, within bounds.  Raises
+        MessageGone if that cannot be kept.
+        """
+
+    def close() -> None:
+        """No more will be read; allowed at any time, also twice."""
+
+
+class IMailStore(IDestination):
+    """All maildrops."""
+
+    def start() -> Awaitable[None]:
+        """
+        Get ready: called once, before anything else; by the command, too.
+
+        Raises TemporaryFailure or StartupError if the store cannot be used.
+        """
+
+    def stop() -> Awaitable[None]:
+        """No more calls will come: finish what is under way, and let go of all."""
+
+    def maildrop(name: str) -> IMaildrop:
+        """The maildrop of that name (``account.maildrop``); made when first needed."""
+
+    def count(name: str) -> Awaitable[tuple[int, int]]:
+        """How many messages lie in a maildrop, and their octets; without its lock."""
+
+    def discard(name: str, keep: bool) -> Awaitable[str]:
+        """
+        Empty a maildrop whose account is going: set its mail aside (``keep``), or delete it.
+
+        Afterwards a maildrop of that name starts empty.  Returns where what
+        was set aside lies, or "".  Raises MaildropLocked while a session holds it.
+        """
+
+
+# -- knowing ------------------------------------------------------------------
+
+
+class IAccountDirectory(Interface):
+    """Who has an account here.  Names and domains are in normal form (``Address.normal``)."""
+
+    def start() -> Awaitable[None]:
+        """Get ready; as ``IMailStore.start``."""
+
+    def stop() -> Awaitable[None]:
+        """No more calls will come."""
+
+    def find(name: str) -> Awaitable[Account | None]:
+        """
+        The account that this address leads to, as it is now, or None.
+
+        Raises TemporaryFailure if the directory cannot say.
+        """
+
+    def serves(domain: str) -> Awaitable[bool]:
+        """Whether the domain is one of ours, as of now.  Raises as ``find``."""
+
+
+class IAccountRegister(IAccountDirectory):
+    """A directory that the ``postoffice`` command can write to."""
+
+    def domains() -> Awaitable[list[str]]:
+        """All domains, sorted."""
+
+    def accounts(domain: str | None = None) -> Awaitable[list[Account]]:
+        """All accounts, or those of one domain, sorted by address."""
+
+    def add_domain(domain: str) -> Awaitable[bool]:
+        """Add a domain; False if it is there already."""
+
+    def remove_domain(domain: str) -> Awaitable[bool]:
+        """Remove a domain; False if it is not there.  Raises NotEmpty while accounts remain."""
+
+    def add(name: str, secret: str | None) -> Awaitable[bool]:
+        """
+        Add an account in a domain of ours; False if it is there already.
+
+        Raises LookupError if the domain is not ours.
+        """
+
+    def set_secret(name: str, secret: str | None) -> Awaitable[bool]:
+        """Set or take away an account's password hash; False if there is no such account."""
+
+    def remove(name: str) -> Awaitable[bool]:
+        """Remove an account; False if there is none.  Its mail is the store's matter."""
+
+
+# -- receiving ----------------------------------------------------------------
+
+
+class IReception(Interface):
+    """
+    The avatar that takes in mail: what an SMTP client may do here.
+
+    Answers are replies; a positive one to ``recipient`` means that it has
+    been added to ``envelope.recipients``.
+    """
+
+    def sender(envelope: Envelope) -> Awaitable[Reply]:
+        """MAIL: ``envelope.sender`` is set."""
+
+    def recipient(envelope: Envelope, address: Address | None) -> Awaitable[Reply]:
+        """RCPT: None is ``<Postmaster>`` without a domain (RFC 5321 §4.5.1)."""
+
+    def begin(envelope: Envelope) -> Awaitable[IDelivery]:
+        """DATA: a delivery to all recipients, its trace fields written already."""
+
+
+# -- plugins ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a maker may use: all that is outside of a room."""
+
+    reactor: Any  # IReactorTime, IReactorThreads, …
+    workers: Workers
+    state: str  # absolute path of the state folder
+    hostname: str
+
+
+class IMaker(Interface):
+    """
+    Makes a room from its settings; found by ``twisted.plugin.getPlugins``.
+
+    What it makes is imported when it is made, not before.
+    """
+
+    kind = Attribute("str: the word that ``kind:`` gives in the YAML")
+    keys: Sequence[Key] = Attribute("its further keys; read and checked before ``make``")  # type: ignore[assignment]
+
+
+class IStoreMaker(IMaker):
+    """Makes an IMailStore, for ``store:``."""
+
+    def make(options: Mapping[str, Any], around: Surroundings) -> IMailStore:
+        """
+        Make the store; no file is touched before its ``start()``.
+
+        ``options`` holds a value for each of ``keys``.  Raises SettingError.
+        """
+
+
+class IDirectoryMaker(IMaker):
+    """Makes an IAccountDirectory, for ``accounts:``."""
+
+    def make(options: Mapping[str, Any], around: Surroundings) -> IAccountDirectory:
+        """As ``IStoreMaker.make``."""

@@ -1,0 +1,65 @@
+"""The numbered snapshot of a maildrop, behind STAT, LIST, UIDL and DELE (RFC 1939 §4, §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """
+    One message: its UIDL, its size and the store's own name for it.
+
+    ``size`` is octets as they will be sent: CRLF line ends, before
+    dot-stuffing (RFC 1939 §11).  ``uidl`` has 1 to 70 characters of 0x21 to
+    0x7E and is never used again (RFC 1939 §7).  ``name`` is the store's.
+    """
+
+    uidl: str
+    size: int
+    name: str = ""
+
+
+class Listing:
+    """
+    What a maildrop held at login, numbered from 1, and what the session marked deleted.
+
+    ``entries`` may be shared between sessions and never changes.
+    """
+
+    __slots__ = ("_deleted", "entries", "octets")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        #: The size of all messages that are not marked deleted.
+        self.octets = sum(entry.size for entry in entries)
+        self._deleted: set[int] = set()
+
+    def __len__(self) -> int:
+        """How many messages are not marked deleted."""
+        return len(self.entries) - len(self._deleted)
+
+    def get(self, number: int) -> Entry | None:
+        """Message ``number``, or None if there is none or it is marked deleted."""
+        if number in self._deleted or not 1 <= number <= len(self.entries):
+            return None
+        return self.entries[number - 1]
+
+    def delete(self, number: int) -> None:
+        """Mark message ``number``, which ``get`` has given; it is removed at QUIT and only then."""
+        self._deleted.add(number)
+        self.octets -= self.entries[number - 1].size
+
+    def reset(self) -> None:
+        """Take back all marks (RSET)."""
+        self.octets += sum(self.entries[number - 1].size for number in self._deleted)
+        self._deleted.clear()
+
+    def numbered(self) -> Iterator[tuple[int, Entry]]:
+        """The messages that are not marked deleted, with their numbers."""
+        deleted = self._deleted
+        return (pair for pair in enumerate(self.entries, 1) if pair[0] not in deleted)
+
+    def marked(self) -> list[Entry]:
+        """The messages that are marked deleted, in their order."""
+        return [self.entries[number - 1] for number in sorted(self._deleted)]

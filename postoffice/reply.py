@@ -1,0 +1,77 @@
+"""SMTP replies with their enhanced status codes (RFC 5321 §4.2, RFC 3463), by name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """
+    One reply: a code of three digits, an enhanced status code or none, and its text.
+
+    ``text`` may have several lines; what is not printable ASCII is replaced on
+    the wire, so that nothing a client sent can break the line.
+    """
+
+    code: int
+    status: str
+    text: str
+
+    @cached_property
+    def wire(self) -> bytes:
+        status = f"{self.status} " if self.status else ""
+        lines = [f"{status}{_UNPRINTABLE.sub('?', line)}" for line in self.text.split("\n")]
+        whole = [f"{self.code}-{line}\r\n" for line in lines[:-1]] + [
+            f"{self.code} {lines[-1]}\r\n"
+        ]
+        return "".join(whole).encode("ascii")
+
+    @property
+    def positive(self) -> bool:
+        """Whether it says yes: 2yz or 3yz."""
+        return self.code < 400
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it says never: 5yz."""
+        return self.code >= 500
+
+
+OK = Reply(250, "2.0.0", "OK")
+SENDER_OK = Reply(250, "2.1.0", "Sender OK")
+RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
+BYE = Reply(221, "2.0.0", "Goodbye")
+GO_AHEAD = Reply(354, "", "Send the message, end with a line that has only a dot")
+CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot verify; send some mail and see")
+
+TRY_LATER = Reply(451, "4.3.0", "A fault of ours; please try again later")
+NO_SPACE = Reply(452, "4.3.1", "No space left; please try again later")
+TOO_MANY_RECIPIENTS = Reply(
+    452, "4.5.3", "Too many recipients; send the rest in another transaction"
+)
+TIMED_OUT = Reply(421, "4.4.2", "Nothing heard for too long; closing the connection")
+SHUTTING_DOWN = Reply(421, "4.3.2", "The post office is closing; please try again later")
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections; please try again later")
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors; closing the connection")
+
+UNKNOWN_COMMAND = Reply(500, "5.5.1", "Command not recognized")
+LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
+BARE_LINE_END = Reply(500, "5.5.2", "A line ends with CR LF, both, and has neither inside")
+NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
+BAD_SEQUENCE = Reply(503, "5.5.1", "Command out of sequence")
+SAY_HELLO_FIRST = Reply(503, "5.5.1", "Say EHLO or HELO first")
+NEED_MAIL = Reply(503, "5.5.1", "MAIL first")
+NEED_RECIPIENT = Reply(554, "5.5.1", "No valid recipients")
+UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognized or not implemented")
+UNKNOWN_RECIPIENT = Reply(550, "5.1.1", "No such mailbox here")
+NO_RELAY = Reply(550, "5.7.1", "This domain is not ours; relaying denied")
+NEED_SMTPUTF8 = Reply(553, "5.6.7", "A non-ASCII address needs SMTPUTF8")
+TOO_LARGE = Reply(552, "5.3.4", "Message too large")
+BARE_CR_OR_LF = Reply(550, "5.6.11", "Bare CR or LF in the message; its lines must end with CR LF")
+TEXT_LINE_TOO_LONG = Reply(550, "5.6.0", "A line of the message is too long")
+TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many Received fields; a mail loop, it seems")

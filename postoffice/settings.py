@@ -1,0 +1,138 @@
+"""The words of the configuration: keys, how each is read, its default and what it is for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from postoffice.address import Address, NotAnAddress, normal_domain
+
+#: What stands for "this key must be given".
+REQUIRED = object()
+
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
+          "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\Z")
+_ENDPOINT = re.compile(r"[a-z][a-z0-9_]*:\S")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    A kind of value: ``expects`` names it to people, ``read`` turns what YAML gave into it.
+
+    ``read`` raises ValueError; its text, if any, says what is wrong.
+    """
+
+    expects: str
+    read: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Key:
+    """
+    One key of the configuration, or of a maker's options.
+
+    ``default`` is in the form in which it would stand in the file; REQUIRED
+    where there is none.  ``text`` explains it, in sentences, to whoever edits
+    the file.  ``example`` is what the file shows where the default is None.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    text: str
+    example: str | None = None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError
+    return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError
+    return value
+
+
+def _positive(value: Any) -> int:
+    if not _whole(value):
+        raise ValueError
+    return int(value)
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def read_size(value: Any) -> int:
+    """Octets, from a number or a text such as ``50 MiB``; raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = _SIZE.match(value.strip()) if isinstance(value, str) else None
+    if found is None or found[2].upper() not in _UNITS:
+        raise ValueError
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def _address(value: Any) -> Address:
+    try:
+        return Address.parse(_text(value))
+    except NotAnAddress as error:
+        raise ValueError(str(error)) from error
+
+
+def _hostname(value: Any) -> str:
+    try:
+        found = normal_domain(_text(value))
+    except NotAnAddress as error:
+        raise ValueError(str(error)) from error
+    if found.startswith("["):
+        raise ValueError("an address literal is no host name")
+    return found
+
+
+def _endpoint(value: Any) -> str:
+    if not _ENDPOINT.match(_text(value)):
+        raise ValueError
+    return str(value)
+
+
+def one_of(*words: str) -> Kind:
+    """One of these words."""
+
+    def read(value: Any) -> str:
+        if value not in words:
+            raise ValueError
+        return str(value)
+
+    return Kind("one of " + ", ".join(words), read)
+
+
+def list_of(kind: Kind) -> Kind:
+    """A list of values of one kind."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ValueError
+        return tuple(kind.read(item) for item in value)
+
+    return Kind(f"a list, each {kind.expects}", read)
+
+
+TEXT = Kind("a text", _text)
+WHOLE = Kind("a whole number, 0 or more", _whole)
+POSITIVE = Kind("a whole number, 1 or more", _positive)
+TRUTH = Kind("true or false", _truth)
+SIZE = Kind("a size: a number of octets, or such as 50 MiB", read_size)
+ADDRESS = Kind("a mail address", _address)
+HOSTNAME = Kind("a host name, such as mail.example.net", _hostname)
+ENDPOINT = Kind("a Twisted endpoint, such as tcp:2525:interface=127.0.0.1", _endpoint)
+#: A path; the front door makes it absolute, relative to the configuration file or to ``state``.
+PATH = Kind("a path", _text)

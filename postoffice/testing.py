@@ -1,0 +1,28 @@
+"""Stand-ins for what is outside a room: for our tests and for plugin authors."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, execute
+
+T = TypeVar("T")
+
+
+class InlineWorkers:
+    """Workers that do everything at once, on the caller's thread."""
+
+    def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
+        """Call it now."""
+        return execute(function, *args)
+
+
+def finish(coroutine: Any) -> Any:
+    """The result of a coroutine that has nothing to wait for; what it raises is raised."""
+    outcome: list[Any] = []
+    Deferred.fromCoroutine(coroutine).addBoth(outcome.append)
+    assert outcome, "it is still waiting for something"
+    if hasattr(outcome[0], "raiseException"):
+        outcome[0].raiseException()
+    return outcome[0]

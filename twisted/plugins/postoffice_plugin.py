@@ -1,0 +1,12 @@
+"""What ``twistd postoffice`` is."""
+
+from __future__ import annotations
+
+from twisted.application.service import ServiceMaker
+
+postoffice = ServiceMaker(
+    "postoffice",
+    "postoffice.office.service",
+    "A mail post office: receives over SMTP, keeps in maildrops, serves over POP3.",
+    "postoffice",
+)
