@@ -16,9 +16,7 @@ DOMAIN_MAXIMUM = 255
 
 #: A local part that needs no quotes (RFC 5321 §4.1.2 Dot-string, RFC 6531 §3.3).
 DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*\Z")
-_ASCII_LABELS = re.compile(
-    r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z"
-)
+_ASCII_LABELS = re.compile(r"(?!-)[a-z0-9_-]+(?<!-)(?:\.(?!-)[a-z0-9_-]+(?<!-))*\Z")
 
 
 class NotAnAddress(ValueError):
@@ -75,7 +73,7 @@ class Address:
             raise NotAnAddress(f"{text!r} is not an address: {local!r} is no local part")
         if len(local.encode("utf-8", "surrogateescape")) > LOCAL_MAXIMUM:
             raise NotAnAddress(
-                f"{text!r} is not an address: more than {LOCAL_MAXIMUM} octets before the @"
+                f"{text!r} is not an address: over {LOCAL_MAXIMUM} octets before the @"
             )
         if not local.isprintable():
             raise NotAnAddress(f"{text!r} is not an address: control characters before the @")

@@ -259,7 +259,7 @@ class IMaker(Interface):
     """
 
     kind = Attribute("str: the word that ``kind:`` gives in the YAML")
-    keys: Sequence[Key] = Attribute("its further keys; read and checked before ``make``")  # type: ignore[assignment]
+    keys: Sequence[Key] = Attribute("its further keys; read and checked before ``make``")
 
 
 class IStoreMaker(IMaker):

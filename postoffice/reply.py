@@ -25,10 +25,8 @@ class Reply:
     @cached_property
     def wire(self) -> bytes:
         status = f"{self.status} " if self.status else ""
-        lines = [f"{status}{_UNPRINTABLE.sub('?', line)}" for line in self.text.split("\n")]
-        whole = [f"{self.code}-{line}\r\n" for line in lines[:-1]] + [
-            f"{self.code} {lines[-1]}\r\n"
-        ]
+        *lines, last = [status + _UNPRINTABLE.sub("?", line) for line in self.text.split("\n")]
+        whole = [f"{self.code}-{line}\r\n" for line in lines] + [f"{self.code} {last}\r\n"]
         return "".join(whole).encode("ascii")
 
     @property
@@ -51,9 +49,7 @@ CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot verify; send some mail and see")
 
 TRY_LATER = Reply(451, "4.3.0", "A fault of ours; please try again later")
 NO_SPACE = Reply(452, "4.3.1", "No space left; please try again later")
-TOO_MANY_RECIPIENTS = Reply(
-    452, "4.5.3", "Too many recipients; send the rest in another transaction"
-)
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send the rest apart")
 TIMED_OUT = Reply(421, "4.4.2", "Nothing heard for too long; closing the connection")
 SHUTTING_DOWN = Reply(421, "4.3.2", "The post office is closing; please try again later")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections; please try again later")
