@@ -1,0 +1,321 @@
+"""One client on a transport, with its session: octets, the idle timer, one question at a time."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from inspect import iscoroutine
+from typing import Any, ClassVar, Protocol
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from postoffice.envelope import Client
+from postoffice.errors import PostOfficeError, TemporaryFailure
+from postoffice.reply import Reply
+
+#: Octets that may wait unread, or unsent, before we stop reading, or talking.
+READ_AHEAD = 64 << 10
+
+
+class Session(Protocol):
+    """What a conversation asks of the rules."""
+
+    closed: bool
+
+    @property
+    def unread(self) -> int: ...
+    @property
+    def unsent(self) -> int: ...
+    def receive(self, data: bytes) -> None: ...
+    def next_question(self) -> Any: ...
+    def answer(self, answer: Any) -> None: ...
+    def take_output(self) -> bytes: ...
+
+
+def client_address(peer: Any) -> str:
+    """The IP address of a peer in its plain form; "" for a UNIX socket."""
+    host = getattr(peer, "host", "") or ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class Conversation(TwistedProtocol):
+    """
+    A client, and the session that holds the rules.
+
+    A protocol says which session (``_open``), how its questions are answered
+    (``_ask``), what to do when the client has gone (``_gone``), and what the
+    client hears when we end it (``_farewell``).
+    """
+
+    log = Logger()
+    session: Session
+    factory: Counter
+    timeout: ClassVar[float] = 300
+
+    def __init__(self, factory: Counter) -> None:
+        self.factory = factory
+        self.client = Client()
+        self.id = secrets.token_hex(5)
+        self._clock = factory.clock
+        self._talking: Deferred[None] | None = None
+        self._clogged: Deferred[None] | None = None  # the client does not take what we say
+        self._paused = False  # we do not take what it says
+        self._finished = False  # the client will say no more
+        self._leaving = False  # we shall end it as soon as it is at rest
+        self._heard_at = self._clock.seconds()
+        self._timer: Any = None
+
+    # -- what a protocol is asked ------------------------------------------------
+
+    def _open(self) -> Session:
+        """The session of this client, now that it is known who it is."""
+        raise AssertionError("a protocol has a session")
+
+    def _ask(self, question: Any) -> Any:
+        """The answer, or a coroutine where it must wait; raises PostOfficeError."""
+        raise AssertionError("a protocol answers its session's questions")
+
+    def _gone(self) -> None:
+        """The client has gone: let go of what it held."""
+
+    def _farewell(self, *, silent: bool) -> None:
+        """Close the session: the client was silent for too long, or the office closes."""
+
+    def _at_rest(self) -> bool:
+        """Whether nothing is under way that should be finished first."""
+        return self._talking is None
+
+    # -- what Twisted tells us -----------------------------------------------------
+
+    def connectionMade(self) -> None:
+        transport = self._transport
+        self.client = Client(client_address(transport.getPeer()))
+        if self.client.address:
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+        transport.registerProducer(self, True)
+        self._timer = self._clock.callLater(self.timeout, self._look_at_the_time)
+        self.session = self._open()
+        self.factory.conversations.add(self)
+        self._flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._heard_at = self._clock.seconds()
+        self.session.receive(data)
+        if self._talking is None:
+            self._talk()
+        elif self.session.unread > READ_AHEAD and not self._paused:
+            self._paused = True
+            self._transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        """The client has said all; what it asked for it may still read."""
+        self._finished = True
+        if self._talking is None:
+            self._hang_up()
+
+    def writeConnectionLost(self) -> None:
+        self._transport.abortConnection()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.factory.left(self)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._talking is not None:
+            self._talking.cancel()
+        self._gone()
+
+    def pauseProducing(self) -> None:
+        """The transport holds enough that the client has not taken."""
+        if self._clogged is None:
+            self._clogged = Deferred()
+
+    def resumeProducing(self) -> None:
+        self._heard_at = self._clock.seconds()
+        clogged, self._clogged = self._clogged, None
+        if clogged is not None:
+            clogged.callback(None)
+
+    def stopProducing(self) -> None:
+        """The transport is closing; ``connectionLost`` follows."""
+
+    # -- talking -------------------------------------------------------------------
+
+    @property
+    def _transport(self) -> Any:
+        return self.transport
+
+    def _talk(self) -> None:
+        talking = self._talking = Deferred.fromCoroutine(self._converse())
+        talking.addBoth(self._fall_silent)  # at once, where nothing had to wait
+
+    async def _converse(self) -> None:
+        """Answer all that has arrived: one coroutine a burst, however many questions."""
+        session = self.session
+        while (question := session.next_question()) is not None:
+            session.answer(await self._answer_to(question))
+            if session.unsent > READ_AHEAD:
+                self._flush()
+            if self._clogged is not None:
+                await self._clogged
+        self._flush()  # the replies of a pipelined group, in one write
+
+    async def _answer_to(self, question: Any) -> Any:
+        try:
+            answer = self._ask(question)
+            return await answer if iscoroutine(answer) else answer
+        except PostOfficeError as failure:
+            if str(failure):
+                self.log.warn("{id} {reason}", id=self.id, reason=str(failure))
+            return failure
+        except CancelledError:  # the client has gone
+            raise
+        except Exception:
+            self.log.failure("{id} our fault; the client will try again", id=self.id)
+            text = f"A fault of ours, {self.id} in the log; please try again later"
+            return TemporaryFailure(reply=Reply(451, "4.3.0", text))
+
+    def _flush(self) -> None:
+        output = self.session.take_output()
+        if output:
+            self._transport.write(output)
+
+    def _fall_silent(self, outcome: Failure | None) -> None:
+        self._talking = None
+        if isinstance(outcome, Failure):
+            if not isinstance(outcome.value, CancelledError):
+                self.log.failure("{id} our fault; hanging up", failure=outcome, id=self.id)
+                self._transport.abortConnection()
+            return
+        if self._leaving and self._at_rest():
+            self._farewell(silent=False)
+        if self.session.closed or self._finished:
+            self._hang_up()
+        elif self._paused:
+            # Not from here: a transport may deliver at once, and we are still inside the answer.
+            self._clock.callLater(0, self._listen_again)
+
+    def _listen_again(self) -> None:
+        self._paused = False
+        self._transport.resumeProducing()
+
+    # -- ending --------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """The office closes: say goodbye as soon as what is under way is done."""
+        self._leaving = True
+        if self._at_rest():
+            self._farewell(silent=False)
+            self._hang_up()
+
+    def abort(self) -> None:
+        """Cut the link."""
+        self._transport.abortConnection()
+
+    def _hang_up(self) -> None:
+        self._flush()
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
+
+    def _look_at_the_time(self) -> None:
+        """One timer a client: it is set anew when it rings, not for each octet."""
+        silent = self._clock.seconds() - self._heard_at
+        waits_for_us = self._talking is not None and self._clogged is None
+        if waits_for_us or silent < self.timeout:
+            wait = self.timeout if waits_for_us else self.timeout - silent
+            self._timer = self._clock.callLater(wait, self._look_at_the_time)
+        elif self._talking is not None or self.session.closed:
+            self.abort()  # it does not take what we say
+        else:
+            self._farewell(silent=True)
+            self._hang_up()
+            self._timer = self._clock.callLater(self.timeout, self.abort)
+
+
+class ClosedDoor(TwistedProtocol):
+    """Says why nobody may come in, and closes."""
+
+    def __init__(self, goodbye: bytes) -> None:
+        self._goodbye = goodbye
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.write(self._goodbye)
+        transport.loseConnection()
+
+
+class Doors(Protocol):
+    """Who may come in: how many clients at once, and how many from one place."""
+
+    def admit(self, client_address: str) -> bool: ...
+    def leave(self, client_address: str) -> None: ...
+
+
+class Counter(Factory):
+    """
+    Makes the conversations of one service, and knows those that are going on.
+
+    ``doors`` may keep clients out; ``full`` is what those hear.
+    """
+
+    noisy = False
+    full: ClassVar[bytes]
+
+    def __init__(self, portal: Portal, clock: IReactorTime, doors: Doors | None = None) -> None:
+        self.portal = portal
+        self.clock = clock
+        self.conversations: set[Conversation] = set()
+        self._doors = doors
+        self._empty: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
+        if self._doors is not None and not self._doors.admit(client_address(addr)):
+            return ClosedDoor(self.full)
+        return self._conversation()
+
+    def _conversation(self) -> Conversation:
+        """A new conversation of this service."""
+        raise AssertionError("a counter has conversations")
+
+    def left(self, conversation: Conversation) -> None:
+        """A client has gone."""
+        if self._doors is not None:
+            self._doors.leave(conversation.client.address)
+        self.conversations.discard(conversation)
+        if self._empty is not None and not self.conversations:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    async def close(self, patience: float) -> None:
+        """End all conversations; whoever is not done after ``patience`` seconds is cut off."""
+        for conversation in list(self.conversations):
+            conversation.leave()
+        if not self.conversations:
+            return
+        empty = self._empty = Deferred()
+        timer: Any = self.clock.callLater(patience, self._cut_off)
+        await empty
+        if timer.active():
+            timer.cancel()
+
+    def _cut_off(self) -> None:
+        for conversation in list(self.conversations):
+            conversation.abort()

@@ -1,0 +1,164 @@
+"""POP3 on a transport: carries the session's questions to the portal and to the maildrop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from postoffice.accounts.credentials import PlainLogin
+from postoffice.conversation import Conversation, Counter, Doors
+from postoffice.envelope import Client
+from postoffice.errors import LoginRefused
+from postoffice.interfaces import IMaildrop, IText
+from postoffice.listing import Listing
+from postoffice.pop3.session import (
+    Breath,
+    Enough,
+    Fetch,
+    Login,
+    More,
+    POP3Session,
+    Question,
+    Update,
+)
+
+
+class POP3Conversation(Conversation):
+    """One client that collects."""
+
+    log = Logger()
+    session: POP3Session
+    factory: POP3Factory
+    timeout = 600  # RFC 1939 §3: at least ten minutes; then the link closes without UPDATE
+
+    def __init__(self, factory: POP3Factory) -> None:
+        super().__init__(factory)
+        self._user = ""
+        self._maildrop: IMaildrop | None = None
+        self._logout: Callable[[], Any] | None = None
+        self._text: IText | None = None
+
+    def _open(self) -> POP3Session:
+        return POP3Session(plaintext=self.factory.takes_passwords(self.client))
+
+    def _ask(self, question: Question) -> Any:
+        return self._ANSWERS[type(question)](self, question)
+
+    async def _login(self, question: Login) -> Listing:
+        credentials = PlainLogin(question.user, question.password, self.client, "pop3")
+        try:
+            _, avatar, logout = await self.factory.portal.login(credentials, None, IMaildrop)
+        except UnauthorizedLogin:
+            self.log.info(
+                "{id} login refused: {user!r} from {client}",
+                id=self.id,
+                user=question.user,
+                client=self.client.address or "local",
+            )
+            raise LoginRefused from None
+        maildrop = cast(IMaildrop, avatar)
+        try:
+            listing = await maildrop.open()
+        except BaseException:
+            logout()
+            raise
+        self._maildrop, self._logout = maildrop, logout
+        self._user = question.user.decode("utf-8", "replace")
+        return listing
+
+    async def _fetch(self, question: Fetch) -> bytes:
+        assert self._maildrop is not None
+        self._text = await self._maildrop.fetch(question.entry)
+        return await self._text.read()
+
+    async def _more(self, question: More) -> bytes:
+        assert self._text is not None
+        return await self._text.read()
+
+    def _enough(self, question: Enough | None = None) -> None:
+        text, self._text = self._text, None
+        if text is not None:
+            text.close()
+
+    async def _update(self, question: Update) -> None:
+        """Remove, and give the lock back before the reply: the next login may follow at once."""
+        assert self._maildrop is not None
+        try:
+            if question.entries:
+                await self._maildrop.remove(question.entries)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._enough()
+        logout, self._logout, self._maildrop = self._logout, None, None
+        if logout is not None:
+            logout()
+
+    def _breath(self, question: Breath) -> None:
+        """The conversation itself waits until the client has taken what was said."""
+
+    def _gone(self) -> None:
+        self._release()
+        self.log.info(
+            "{id} POP3 session of {user!r} from {client} ends: {retrieved} retrieved",
+            id=self.id,
+            user=self._user,
+            client=self.client.address or "local",
+            retrieved=self.session.retrieved,
+        )
+
+    def _farewell(self, *, silent: bool) -> None:
+        why = b"nothing heard for too long" if silent else b"[SYS/TEMP] the post office is closing"
+        self.session.dismiss(why)
+
+    def _hang_up(self) -> None:
+        if self.session.broken:
+            self._transport.abortConnection()
+        else:
+            super()._hang_up()
+
+    _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
+        Login: _login,
+        Fetch: _fetch,
+        More: _more,
+        Enough: _enough,
+        Update: _update,
+        Breath: _breath,
+    }
+
+
+class POP3Factory(Counter):
+    """
+    The serving counter: one POP3 service.
+
+    ``plaintext_login`` says where passwords are taken in clear: never,
+    on a link that nobody else can listen to (loopback), or always.
+    """
+
+    full = b"-ERR [SYS/TEMP] too many connections; try again later\r\n"
+
+    def __init__(
+        self,
+        portal: Portal,
+        *,
+        clock: IReactorTime,
+        plaintext_login: str = "loopback",
+        doors: Doors | None = None,
+    ) -> None:
+        super().__init__(portal, clock, doors)
+        self._plaintext_login = plaintext_login
+
+    def _conversation(self) -> POP3Conversation:
+        return POP3Conversation(self)
+
+    def takes_passwords(self, client: Client) -> bool:
+        """Whether this client may send its password over the link that it has."""
+        if client.encrypted or self._plaintext_login == "always":
+            return True
+        return self._plaintext_login == "loopback" and client.local

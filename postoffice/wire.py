@@ -1,0 +1,239 @@
+"""
+What SMTP and POP3 share on the wire: command lines, dots, and the line ends we refuse.
+
+Text is never cut into lines: it is searched in bulk, and all that these
+readers keep between two calls is a few octets.
+"""
+
+from __future__ import annotations
+
+CRLF = b"\r\n"
+
+
+class LineTooLong(ValueError):
+    """A command line had more octets than its limit; it is gone, whole."""
+
+
+class BareLineEnd(ValueError):
+    """A command line held a CR or LF that is not part of its CRLF; it is gone, whole."""
+
+
+class LineReader:
+    """
+    Cuts octets into command lines; what follows a line may be something else (``take``).
+
+    A line ends with LF.  One whose LF has no CR before it, or that has a CR
+    inside, is one wrong command: answered, never obeyed.  ``maximum`` is the
+    octets of a line with its CRLF; a longer one is thrown away as it arrives.
+    """
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._octets = b""
+        self._start = 0
+        self._overlong = False
+
+    @property
+    def unread(self) -> int:
+        """Octets that have arrived and were not taken yet."""
+        return len(self._octets) - self._start
+
+    def receive(self, data: bytes) -> None:
+        """Octets have arrived."""
+        self._octets = self._octets[self._start :] + data if self.unread else data
+        self._start = 0
+
+    def take(self) -> bytes:
+        """All that is unread, as it is."""
+        octets = self._octets[self._start :] if self._start else self._octets
+        self._octets, self._start = b"", 0
+        return octets
+
+    def next(self) -> bytes | None:
+        """
+        The next line without its CRLF, or None if there is no whole one yet.
+
+        Raises LineTooLong or BareLineEnd, once for each such line.
+        """
+        end = self._octets.find(b"\n", self._start)
+        if end < 0:
+            if self._overlong or self.unread > self._maximum:
+                self._overlong = True
+                self.take()
+            return None
+        line = self._octets[self._start : end + 1]
+        self._start = end + 1
+        if self._overlong or len(line) > self._maximum:
+            self._overlong = False
+            raise LineTooLong
+        if not line.endswith(CRLF) or b"\r" in line[:-2]:
+            raise BareLineEnd
+        return line[:-2]
+
+
+class TextReader:
+    """
+    Reads the text behind DATA (RFC 5321 §4.5.2): undoes dot-stuffing, finds the end, and judges.
+
+    Only CRLF . CRLF ends it.  ``size`` is octets so far, without dot-stuffing;
+    ``bare`` whether a CR or LF stood alone; ``overlong`` whether a line had
+    more than ``maximum_line`` octets without its CRLF; ``received`` how many
+    Received fields its header has.
+    """
+
+    def __init__(self, maximum_line: int) -> None:
+        self.size = 0
+        self.bare = False
+        self.overlong = False
+        self.ended = False
+        self._maximum_line = maximum_line
+        self._line = 0  # octets of the line at the end of what was read
+        self._held = CRLF  # what may yet be part of CRLF . CRLF; at first, the one behind DATA
+        self._skip = len(CRLF)  # octets of it that are not of the text
+        self._hops = FieldCounter(b"received")
+
+    @property
+    def received(self) -> int:
+        return self._hops.count
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """
+        Read on: the pieces of text, and, once ``ended``, what stands behind the end.
+
+        Empty pieces do not occur.
+        """
+        data = self._held + data
+        pieces = []
+        start = self._skip
+        search = 0
+        while True:
+            at = data.find(b"\r\n.", search)
+            if at < 0:
+                stop = len(data) - _beginning_of_crlf(data)
+                break
+            after = data[at + 3 : at + 5]
+            if after == CRLF:
+                self.ended = True
+                stop = at + 2
+                break
+            if CRLF.startswith(after):  # too short to tell
+                stop = at
+                break
+            pieces.append(data[start : at + 2])
+            start = search = at + 3
+        pieces.append(data[start:stop])
+        self._judge(data[self._skip : stop])
+        self._held = data[stop:]
+        self._skip = max(start - stop, 0)  # the CRLF that stands for the one behind DATA
+        pieces = [piece for piece in pieces if piece]
+        for piece in pieces:
+            self.size += len(piece)
+            self._hops.feed(piece)
+        return pieces, (data[stop + 3 :] if self.ended else b"")
+
+    def _judge(self, octets: bytes) -> None:
+        """Look at octets as they came, whose edges divide no CRLF."""
+        lines = octets.count(b"\n")
+        if lines != octets.count(b"\r") or lines != octets.count(CRLF):
+            self.bare = True
+        if not lines:
+            self._line += len(octets)
+            self.overlong |= self._line > self._maximum_line
+            return
+        start = 0
+        limit = self._maximum_line + len(CRLF)
+        room = limit - self._line
+        while start < len(octets):
+            end = octets.rfind(b"\n", start, start + room)
+            if end < 0:
+                self.overlong |= len(octets) - start >= room
+                break
+            start, room = end + 1, limit
+        self._line = len(octets) - (octets.rfind(b"\n") + 1)
+        self.overlong |= self._line > self._maximum_line
+
+
+def _beginning_of_crlf(data: bytes) -> int:
+    """How many octets at the end of ``data`` may begin ``CRLF .``."""
+    if data.endswith(CRLF):
+        return 2
+    return 1 if data.endswith(b"\r") else 0
+
+
+class FieldCounter:
+    """Counts the fields of one name in a message's header, in bulk."""
+
+    def __init__(self, name: bytes) -> None:
+        self.count = 0
+        self._field = CRLF + name.lower() + b":"
+        self._tail = CRLF
+        self._in_header = True
+
+    def feed(self, data: bytes) -> None:
+        """Read on; what stands behind the first empty line is not looked at."""
+        if not self._in_header:
+            return
+        data = self._tail + data
+        end = data.find(b"\r\n\r\n")
+        if end >= 0:
+            self._in_header = False
+            data = data[: end + 2]
+        self.count += data.lower().count(self._field)
+        self._tail = data[1 - len(self._field) :]
+
+
+class DotWriter:
+    """Dot-stuffs a text for POP3 (RFC 1939 §3), piece by piece."""
+
+    def __init__(self) -> None:
+        self._tail = CRLF
+
+    def write(self, data: bytes) -> bytes:
+        """The next octets, stuffed."""
+        if not data:
+            return data
+        stuffed = data.replace(b"\r\n.", b"\r\n..")
+        if self._tail == CRLF and data.startswith(b"."):
+            stuffed = b"." + stuffed
+        elif self._tail.endswith(b"\r") and data.startswith(b"\n."):
+            stuffed = b"\n." + stuffed[1:]
+        self._tail = (self._tail + data[-2:])[-2:]
+        return stuffed
+
+    def end(self) -> bytes:
+        """The line that ends the text."""
+        return b".\r\n" if self._tail == CRLF else b"\r\n.\r\n"
+
+
+class TopReader:
+    """The header of a text and the first ``lines`` lines of its body (RFC 1939 §7, TOP)."""
+
+    def __init__(self, lines: int) -> None:
+        self.done = False
+        self._left = lines
+        self._in_header = True
+        self._tail = CRLF
+
+    def feed(self, data: bytes) -> bytes:
+        """What of ``data`` belongs to it; once ``done``, nothing more will."""
+        start = 0
+        if self._in_header:
+            joined = self._tail + data
+            end = joined.find(b"\r\n\r\n")
+            if end < 0:
+                self._tail = joined[-3:]
+                return data
+            self._in_header = False
+            start = end + 4 - len(self._tail)
+        return data[: self._end_of_lines(data, start)]
+
+    def _end_of_lines(self, data: bytes, start: int) -> int:
+        lines = data.count(b"\n", start)
+        if lines < self._left:
+            self._left -= lines
+            return len(data)
+        while self._left:
+            start = data.index(b"\n", start) + 1
+            self._left -= 1
+        self.done = True
+        return start
