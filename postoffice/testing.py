@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, execute
@@ -26,3 +27,9 @@ def finish(coroutine: Any) -> Any:
     if hasattr(outcome[0], "raiseException"):
         outcome[0].raiseException()
     return outcome[0]
+
+
+def cut(octets: bytes, places: Iterable[int]) -> list[bytes]:
+    """``octets`` in pieces, cut at these places (any whole numbers; they wrap around)."""
+    edges = sorted({0, len(octets), *(place % (len(octets) + 1) for place in places)})
+    return [octets[start:end] for start, end in pairwise(edges)]

@@ -422,6 +422,11 @@ class POP3Session:
     }
 
 
+def commands_of(states: frozenset[str]) -> list[bytes]:
+    """The commands that may be given in exactly these states."""
+    return [verb for verb, (where, _) in POP3Session.COMMANDS.items() if where == states]
+
+
 def _nothing(argument: bytes) -> None:
     if argument.strip():
         raise No("this command takes no argument")

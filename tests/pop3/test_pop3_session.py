@@ -1,0 +1,440 @@
+"""The rules of a POP3 dialogue, without sockets, clocks or Twisted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from postoffice.errors import LoginRefused, MaildropLocked, MessageGone, TemporaryFailure
+from postoffice.listing import Entry, Listing
+from postoffice.pop3.session import (
+    ANYWHERE,
+    AUTHORIZATION,
+    TRANSACTION,
+    Breath,
+    Enough,
+    Fetch,
+    Login,
+    More,
+    POP3Session,
+    Update,
+    commands_of,
+)
+from postoffice.testing import cut
+
+TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\nthree\r\n", b"A: 2\r\n\r\n", b"\r\n" * 50, b""]
+
+
+class Drop:
+    """A maildrop that is a list, and the client's session with it."""
+
+    def __init__(self, texts=TEXTS, *, piece: int = 1000, plaintext: bool = True):
+        self.session = POP3Session(plaintext=plaintext)
+        self.texts = {f"u{n}": text for n, text in enumerate(texts, 1)}
+        self.piece = piece
+        self.failure = None
+        self.asked = []
+        self.reading = b""
+        self.greeting = self.session.take_output()
+
+    def hear(self, data: bytes) -> bytes:
+        """What is said to these octets."""
+        said = b""
+        self.session.receive(data)
+        while (question := self.session.next_question()) is not None:
+            self.asked.append(question)
+            self.session.answer(self.answer(question))
+            said += self.session.take_output()
+        return said + self.session.take_output()
+
+    def answer(self, question):
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            return failure
+        match question:
+            case Login(b"joe", b"secret word"):
+                return Listing([Entry(uidl, len(text)) for uidl, text in self.texts.items()])
+            case Login():
+                return LoginRefused()
+            case Fetch(entry):
+                self.reading = self.texts[entry.uidl]
+                return self.next_piece()
+            case More():
+                return self.next_piece()
+            case Update(entries):
+                for entry in entries:
+                    del self.texts[entry.uidl]
+        return None
+
+    def next_piece(self):
+        piece, self.reading = self.reading[: self.piece], self.reading[self.piece :]
+        return piece
+
+
+def logged_in(*args, **named) -> Drop:
+    drop = Drop(*args, **named)
+    assert drop.hear(b"USER joe\r\nPASS secret word\r\n").startswith(b"+OK\r\n+OK 4 messages (")
+    return drop
+
+
+def test_a_greeting_holds_no_stamp():
+    assert Drop().greeting == b"+OK postoffice ready\r\n"
+
+
+def test_capa_is_the_same_before_and_after_login():
+    expected = [
+        b"TOP",
+        b"UIDL",
+        b"USER",
+        b"PIPELINING",
+        b"RESP-CODES",
+        b"AUTH-RESP-CODE",
+        b"EXPIRE NEVER",
+        b"IMPLEMENTATION postoffice-0.1.0",
+        b".",
+    ]
+    assert Drop().hear(b"CAPA\r\n").splitlines()[1:] == expected
+    assert logged_in().hear(b"capa\r\n").splitlines()[1:] == expected
+
+
+def test_passwords_are_not_taken_on_a_link_that_others_hear():
+    drop = Drop(plaintext=False)
+    assert b"USER" not in drop.hear(b"CAPA\r\n").splitlines()
+    assert drop.hear(b"USER joe\r\n").startswith(b"-ERR [SYS/PERM]")
+    assert drop.hear(b"PASS secret word\r\n").startswith(b"-ERR [SYS/PERM]")
+    assert not drop.asked
+
+
+def test_stat_list_and_uidl():
+    drop = logged_in()
+    assert drop.hear(b"STAT\r\n") == b"+OK 4 134\r\n"
+    assert (
+        drop.hear(b"LIST\r\n")
+        == b"+OK 4 messages (134 octets)\r\n1 26\r\n2 8\r\n3 100\r\n4 0\r\n.\r\n"
+    )
+    assert drop.hear(b"LIST 3\r\n") == b"+OK 3 100\r\n"
+    assert drop.hear(b"UIDL\r\n") == b"+OK\r\n1 u1\r\n2 u2\r\n3 u3\r\n4 u4\r\n.\r\n"
+    assert drop.hear(b"UIDL 2\r\n") == b"+OK 2 u2\r\n"
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 5, 1000])
+def test_retr_sends_the_text_with_its_dots_stuffed(piece):
+    drop = logged_in(piece=piece)
+    assert drop.hear(b"RETR 1\r\n") == (
+        b"+OK 26 octets\r\nA: 1\r\n\r\none\r\n..dot\r\nthree\r\n.\r\n"
+    )
+    assert drop.hear(b"RETR 4\r\n") == b"+OK 0 octets\r\n.\r\n"
+    assert drop.asked[-1] == Enough()
+    assert drop.session.retrieved == 2
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 5, 1000])
+def test_top_sends_the_header_and_that_many_lines(piece):
+    drop = logged_in(piece=piece)
+    assert drop.hear(b"TOP 1 0\r\n") == b"+OK\r\nA: 1\r\n\r\n.\r\n"
+    assert drop.hear(b"TOP 1 2\r\n") == b"+OK\r\nA: 1\r\n\r\none\r\n..dot\r\n.\r\n"
+    assert drop.hear(b"TOP 1 99\r\n").endswith(b"three\r\n.\r\n")
+    assert drop.session.retrieved == 0
+
+
+def test_deleted_mail_leaves_the_listing():
+    drop = logged_in()
+    assert drop.hear(b"DELE 1\r\n") == b"+OK message 1 deleted\r\n"
+    assert drop.hear(b"STAT\r\n") == b"+OK 3 108\r\n"
+    assert drop.hear(b"LIST\r\n").splitlines()[1:] == [b"2 8", b"3 100", b"4 0", b"."]
+    assert drop.hear(b"UIDL\r\n").splitlines()[1:] == [b"2 u2", b"3 u3", b"4 u4", b"."]
+    for command in (b"LIST 1", b"UIDL 1", b"RETR 1", b"TOP 1 0", b"DELE 1"):
+        assert drop.hear(command + b"\r\n") == b"-ERR no such message\r\n"
+    assert drop.hear(b"RSET\r\n") == b"+OK 4 messages (134 octets)\r\n"
+    assert drop.hear(b"LIST 1\r\n") == b"+OK 1 26\r\n"
+
+
+def test_mail_is_removed_at_quit_and_only_then():
+    drop = logged_in()
+    drop.hear(b"DELE 1\r\nDELE 3\r\n")
+    assert len(drop.texts) == 4
+    assert drop.hear(b"QUIT\r\n") == b"+OK 2 deleted, goodbye\r\n"
+    assert list(drop.texts) == ["u2", "u4"]
+    assert drop.session.closed
+
+
+def test_an_update_that_fails_says_so():
+    drop = logged_in()
+    drop.hear(b"DELE 1\r\n")
+    drop.failure = TemporaryFailure("disk")
+    assert drop.hear(b"QUIT\r\n").startswith(b"-ERR [SYS/TEMP] ")
+    assert drop.session.closed
+
+
+def test_quit_before_login_asks_nothing():
+    drop = Drop()
+    assert drop.hear(b"QUIT\r\n") == b"+OK goodbye\r\n"
+    assert not drop.asked
+
+
+def test_a_wrong_password_and_a_taken_maildrop_leave_authorization():
+    drop = Drop()
+    assert drop.hear(b"USER joe\r\nPASS no\r\n") == b"+OK\r\n-ERR [AUTH] wrong name or password\r\n"
+    assert drop.hear(b"PASS secret word\r\n") == b"-ERR USER first\r\n"
+    drop.failure = MaildropLocked()
+    assert drop.hear(b"USER joe\r\nPASS secret word\r\n").startswith(b"+OK\r\n-ERR [IN-USE] ")
+    drop.failure = TemporaryFailure()
+    assert drop.hear(b"USER joe\r\nPASS secret word\r\n").startswith(b"+OK\r\n-ERR [SYS/TEMP] ")
+    assert drop.hear(b"STAT\r\n") == b"-ERR not in this state\r\n"
+    assert drop.hear(b"USER joe\r\nPASS secret word\r\n").startswith(b"+OK\r\n+OK 4 messages")
+
+
+def test_wrong_passwords_end_the_session():
+    drop = Drop()
+    said = drop.hear(b"USER joe\r\nPASS no\r\n" * 6)
+    assert said.count(b"-ERR [AUTH]") == 5
+    assert drop.session.closed
+
+
+def test_what_is_pipelined_behind_pass_waits_for_it():
+    said = Drop().hear(b"USER joe\r\nPASS secret word\r\nSTAT\r\nDELE 1\r\nQUIT\r\n")
+    assert said.splitlines()[1:] == [
+        b"+OK 4 messages (134 octets)",
+        b"+OK 4 134",
+        b"+OK message 1 deleted",
+        b"+OK 1 deleted, goodbye",
+    ]
+
+
+@pytest.mark.parametrize("verb", commands_of(TRANSACTION))
+def test_mail_is_out_of_reach_before_login(verb):
+    assert Drop().hear(verb + b" 1\r\n") == b"-ERR not in this state\r\n"
+
+
+@pytest.mark.parametrize("verb", commands_of(AUTHORIZATION))
+def test_nobody_logs_in_twice(verb):
+    assert logged_in().hear(verb + b" x\r\n") == b"-ERR not in this state\r\n"
+
+
+def test_every_command_has_its_states():
+    assert set(commands_of(ANYWHERE)) == {b"CAPA", b"QUIT"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"RETR",
+        b"RETR x",
+        b"RETR 0",
+        b"RETR 5",
+        b"RETR -1",
+        b"RETR 1.0",
+        b"RETR 99999999999999999999",
+        b"RETR \xb2",
+        b"LIST x",
+        b"LIST 1 2",
+        b"UIDL 9",
+        b"TOP 1",
+        b"TOP",
+        b"TOP 1 x",
+        b"TOP 1 -1",
+        b"DELE",
+        b"STAT 1",
+        b"NOOP x",
+        b"RSET x",
+        b"CAPA x",
+        b"QUIT x",
+        b"LAST",
+        b"",
+        b"\x00",
+        b"STAT\r",
+        b"NOOP " + b"x" * 5000,
+    ],
+)
+def test_wrong_commands_cost_one_reply(line):
+    drop = logged_in()
+    assert drop.hear(line + b"\r\nNOOP\r\n").startswith(b"-ERR ")
+    assert drop.hear(b"NOOP\r\n") == b"+OK\r\n"
+
+
+def test_a_line_that_ends_with_lf_alone_is_not_obeyed():
+    drop = logged_in()
+    assert drop.hear(b"DELE 1\n").startswith(b"-ERR a line ends with CR LF")
+    assert drop.hear(b"STAT\r\n") == b"+OK 4 134\r\n"
+
+
+def test_errors_end_the_session():
+    drop = logged_in()
+    said = drop.hear(b"FROBNICATE\r\n" * 30)
+    assert said.splitlines()[-1] == b"-ERR too many errors"
+    assert said.count(b"\r\n") == 21
+    assert drop.session.closed
+
+
+def test_a_message_that_cannot_be_read_costs_itself():
+    drop = logged_in()
+    drop.failure = MessageGone("gone")
+    assert drop.hear(b"RETR 1\r\n").startswith(b"-ERR [SYS/TEMP] ")
+    assert drop.hear(b"RETR 2\r\n") == b"+OK 8 octets\r\nA: 2\r\n\r\n.\r\n"
+
+
+@pytest.mark.parametrize("text", [b"A: 1\r\n\r\nshort\r\n", b"A: 1\r\n\r\n" + b"long\r\n" * 20])
+def test_octets_that_list_did_not_promise_break_the_link(text):
+    drop = logged_in(piece=10)
+    drop.texts["u1"] = text
+    said = drop.hear(b"RETR 1\r\nNOOP\r\n")
+    assert not said.endswith(b".\r\n")
+    assert drop.session.broken
+    assert drop.session.closed
+
+
+def test_a_text_that_breaks_off_breaks_the_link():
+    drop = logged_in(piece=10)
+    drop.session.receive(b"RETR 3\r\n")
+    assert isinstance(drop.session.next_question(), Fetch)
+    drop.session.answer(b"\r\n" * 5)
+    assert isinstance(drop.session.next_question(), More)
+    drop.session.answer(MessageGone("gone"))
+    assert drop.session.broken
+
+
+def test_a_long_listing_takes_breath():
+    drop = Drop([b"x\r\n"] * 2500)
+    drop.hear(b"USER joe\r\nPASS secret word\r\n")
+    for command in (b"LIST", b"UIDL"):
+        drop.asked.clear()
+        lines = drop.hear(command + b"\r\n").splitlines()
+        assert len(lines) == 2502
+        assert drop.asked == [Breath(), Breath()]
+
+
+def test_the_password_is_not_shown():
+    assert "secret" not in repr(Login(b"joe", b"secret"))
+
+
+COMMANDS = [
+    *(b"USER joe", b"PASS secret word", b"PASS no", b"STAT", b"LIST", b"UIDL", b"NOOP", b"RSET"),
+    *(
+        b"CAPA",
+        b"QUIT",
+        b"LIST 1",
+        b"UIDL 2",
+        b"RETR 1",
+        b"RETR 3",
+        b"RETR 9",
+        b"DELE 1",
+        b"DELE 2",
+    ),
+    *(b"DELE 4", b"TOP 1 1", b"TOP 2 0", b"nonsense", b"", b"RETR", b"a\rb", b"\xff"),
+]
+LINES = st.lists(
+    st.tuples(st.sampled_from(COMMANDS), st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n"])).map(
+        b"".join
+    ),
+    max_size=30,
+)
+TALK = st.tuples(
+    st.sampled_from([b"", b"USER joe\r\nPASS secret word\r\n"]), LINES.map(b"".join)
+).map(b"".join)
+ANY = st.one_of(TALK, st.binary(max_size=200))
+CUTS = st.lists(st.integers(0, 1000), max_size=10)
+
+
+@settings(deadline=None, max_examples=300)
+@given(ANY, CUTS, st.integers(1, 40))
+def test_any_octets_cut_anywhere_get_the_same_answers(octets, cuts, piece):
+    parts = cut(octets, cuts)
+    one, two = Drop(), Drop(piece=piece)
+    assert one.hear(octets) == b"".join(map(two.hear, parts))
+    assert one.texts == two.texts
+    assert [q for q in one.asked if not isinstance(q, More)] == [
+        q for q in two.asked if not isinstance(q, More)
+    ]
+
+
+class Model:
+    """RFC 1939 in a page: what a maildrop that is a plain list would say."""
+
+    def __init__(self):
+        self.texts = list(enumerate(TEXTS, 1))
+        self.deleted = set()
+        self.user = None
+        self.inside = False
+        self.closed = False
+
+    def say(self, line: bytes) -> bytes:
+        if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
+            return b"-ERR"
+        verb, _, rest = line[:-2].partition(b" ")
+        if verb == b"CAPA":
+            return b"+OK many"
+        if verb == b"QUIT":
+            self.closed = True
+            return b"+OK"
+        if not self.inside:
+            return self.before(verb, rest)
+        left = [(n, text) for n, text in self.texts if n not in self.deleted]
+        total = b"%d %d" % (len(left), sum(len(text) for _, text in left))
+        number = int(rest.split()[0]) if rest.split() and rest.split()[0].isdigit() else None
+        text = dict(left).get(number)
+        match verb:
+            case b"STAT":
+                return b"+OK " + total
+            case b"NOOP":
+                return b"+OK"
+            case b"RSET":
+                self.deleted.clear()
+                return b"+OK"
+            case b"LIST" | b"UIDL" if not rest:
+                show = (lambda n, t: len(t)) if verb == b"LIST" else (lambda n, t: f"u{n}")
+                lines = [f"{n} {show(n, t)}\r\n".encode() for n, t in left]
+                return b"+OK many" + b"".join(lines)
+            case b"LIST" | b"UIDL" | b"RETR" | b"DELE" | b"TOP" if text is None:
+                return b"-ERR"
+            case b"LIST":
+                return b"+OK %d %d" % (number, len(text))
+            case b"UIDL":
+                return b"+OK %d u%d" % (number, number)
+            case b"DELE":
+                self.deleted.add(number)
+                return b"+OK"
+            case b"RETR":
+                return b"+OK many" + text
+            case b"TOP":
+                head, _, body = text.partition(b"\r\n\r\n")
+                lines = body.splitlines(keepends=True)[: int(rest.split()[1])]
+                return b"+OK many" + head + b"\r\n\r\n" + b"".join(lines)
+        return b"-ERR"
+
+    def before(self, verb, rest):
+        if verb == b"USER" and rest:
+            self.user = rest
+            return b"+OK"
+        if verb == b"PASS" and self.user:
+            self.inside = (self.user, rest) == (b"joe", b"secret word")
+            self.user = None
+            return b"+OK" if self.inside else b"-ERR"
+        return b"-ERR"
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.booleans(), LINES)
+def test_the_session_agrees_with_a_plain_list(inside, lines):
+    drop, model = Drop(), Model()
+    if inside:
+        lines = [b"USER joe\r\n", b"PASS secret word\r\n", *lines]
+    for line in lines:
+        said = drop.hear(line)
+        if model.closed or (drop.session.closed and said.startswith(b"-ERR too many")):
+            break
+        expected = model.say(line)
+        status, _, rest = said.partition(b"\r\n")
+        if expected.startswith(b"+OK many"):
+            assert status.startswith(b"+OK")
+            assert rest.endswith(b".\r\n")
+            if not line.startswith(b"CAPA"):
+                content = rest[:-3].replace(b"\r\n..", b"\r\n.")
+                assert content == expected[8:]
+        else:
+            assert rest == b"", "one line, one answer"
+            assert status.startswith(expected)
+    if not model.closed:
+        assert len(drop.texts) == 4, "nothing is removed without QUIT"
+    elif model.inside:
+        assert len(drop.texts) == 4 - len(model.deleted)
