@@ -1,0 +1,352 @@
+"""One client on a transport: order, back-pressure, timers, and what a lost link costs."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.cred.portal import Portal
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from postoffice.conversation import READ_AHEAD, Conversation, Counter, client_address
+from postoffice.errors import TemporaryFailure
+from postoffice.testing import finish
+
+
+class Echo:
+    """Rules of a line protocol: each line is a question, and its answer is said."""
+
+    def __init__(self):
+        self.closed = False
+        self.octets = b""
+        self.output = b"hello\r\n"
+
+    @property
+    def unread(self):
+        return len(self.octets)
+
+    @property
+    def unsent(self):
+        return len(self.output)
+
+    def receive(self, data):
+        self.octets += data
+
+    def next_question(self):
+        line, end, rest = self.octets.partition(b"\n")
+        if not end or self.closed:
+            return None
+        self.octets = rest
+        return line
+
+    def answer(self, answer):
+        self.output += answer.reply.wire if isinstance(answer, TemporaryFailure) else answer
+        self.closed = answer == b"bye"
+
+    def take_output(self):
+        output, self.output = self.output, b""
+        return output
+
+
+class EchoConversation(Conversation):
+    timeout = 100
+
+    def __init__(self, factory):
+        super().__init__(factory)
+        self.waiting = []
+        self.gone = 0
+
+    def _open(self):
+        return Echo()
+
+    def _ask(self, question):
+        if question.startswith(b"wait"):
+            return self._wait(question)
+        if question == b"fail":
+            raise TemporaryFailure("no luck with /secret/path")
+        if question == b"bug":
+            raise ZeroDivisionError("in /secret/path")
+        return question if question == b"bye" else question * 2
+
+    async def _wait(self, question):
+        self.waiting.append(Deferred())
+        return await self.waiting[-1]
+
+    def _farewell(self, *, silent):
+        self.session.output += b"silent" if silent else b"closing"
+        self.session.closed = True
+
+    def _gone(self):
+        self.gone += 1
+
+
+class Transport(StringTransport):
+    """A transport that delivers at once when it is resumed, as some do."""
+
+    def __init__(self, peer=None):
+        super().__init__(peerAddress=peer or IPv4Address("TCP", "192.0.2.1", 4000))
+        self.options = {}
+        self.aborted = False
+        self.held = []
+        self.receiver = None
+
+    def setTcpNoDelay(self, on):
+        self.options["nodelay"] = on
+
+    def setTcpKeepAlive(self, on):
+        self.options["keepalive"] = on
+
+    def abortConnection(self):
+        self.aborted = True
+
+    def deliver(self, data):
+        self.held.append(data)
+        self.go_on()
+
+    def go_on(self):
+        while self.held and self.producerState == "producing":
+            self.receiver.dataReceived(self.held.pop(0))
+
+    def resumeProducing(self):
+        super().resumeProducing()
+        self.go_on()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def counter(clock):
+    class Echoes(Counter):
+        full = b"full\r\n"
+
+        def _conversation(self):
+            return EchoConversation(self)
+
+    return Echoes(Portal(None), clock)
+
+
+@pytest.fixture
+def client(counter):
+    return connected(counter)
+
+
+def connected(counter, peer=None):
+    transport = Transport(peer)
+    conversation = counter.buildProtocol(transport.getPeer())
+    transport.receiver = conversation
+    conversation.makeConnection(transport)
+    return conversation
+
+
+def said(conversation):
+    value = conversation.transport.value()
+    conversation.transport.clear()
+    return value
+
+
+def lose(conversation):
+    conversation.connectionLost(Failure(ConnectionDone()))
+
+
+def test_the_greeting_comes_first_and_the_socket_is_set_up(client):
+    assert said(client) == b"hello\r\n"
+    assert client.transport.options == {"nodelay": True, "keepalive": True}
+
+
+def test_a_burst_is_answered_in_one_write(client):
+    said(client)
+    writes = []
+    client.transport.write = writes.append
+    client.dataReceived(b"a\nb\nc\n")
+    assert writes == [b"aabbcc"]
+
+
+def test_nothing_overtakes_a_question_that_waits(client):
+    said(client)
+    client.dataReceived(b"a\nwait\nb\n")
+    client.dataReceived(b"c\n")
+    assert said(client) == b""
+    client.waiting[0].callback(b"!")
+    assert said(client) == b"aa!bbcc"
+
+
+def test_a_client_that_sends_ahead_is_not_read(client, clock):
+    client.transport.deliver(b"wait\n")
+    piece = b"x" * 1000 + b"\n"
+    for _ in range(200):
+        client.transport.deliver(piece)
+    assert client.transport.producerState == "paused"
+    assert client.session.unread <= READ_AHEAD + len(piece)
+    client.waiting[0].callback(b"!")
+    clock.advance(0)
+    assert client.transport.producerState == "producing"
+    assert len(said(client)) == len(b"hello\r\n!") + 200 * 2000
+
+
+def test_a_client_that_does_not_read_is_not_answered(client):
+    client.pauseProducing()
+    client.dataReceived(b"a\nb\nc\n")
+    assert client.session.octets == b"b\nc\n"
+    client.resumeProducing()
+    assert said(client).endswith(b"aabbcc")
+
+
+def test_a_failure_is_told_without_its_reason(client, failures):
+    said(client)
+    client.dataReceived(b"fail\na\n")
+    assert said(client) == b"451 4.3.0 A fault of ours; please try again later\r\naa"
+    assert not failures
+
+
+def test_our_bug_is_logged_and_means_later(client, failures):
+    said(client)
+    client.dataReceived(b"bug\na\n")
+    output = said(client)
+    assert output.startswith(b"451 4.3.0 A fault of ours, ")
+    assert client.id.encode() in output
+    assert b"secret" not in output
+    assert output.endswith(b"aa")
+    assert [type(failure.value) for failure in failures] == [ZeroDivisionError]
+    failures.clear()
+
+
+def test_who_says_goodbye_is_hung_up_on_after_the_answer(client):
+    client.dataReceived(b"a\nbye\nb\n")
+    assert said(client) == b"hello\r\naabye"
+    assert client.transport.disconnecting
+
+
+def test_a_client_that_has_gone_is_not_thought_about_any_more(client, clock, failures):
+    client.dataReceived(b"wait\n")
+    cancelled = []
+    client.waiting[0].addErrback(cancelled.append)
+    lose(client)
+    assert client.gone == 1
+    assert not clock.getDelayedCalls()
+    assert not failures
+
+
+def test_a_lost_link_cancels_what_waits(client, failures):
+    async def stubborn(question):
+        try:
+            await Deferred()
+        except CancelledError:
+            client.cancelled = True
+            raise
+
+    client._wait = stubborn
+    client.dataReceived(b"wait\n")
+    lose(client)
+    assert client.cancelled
+    assert not failures
+
+
+def test_a_client_that_has_said_all_gets_its_answers(client):
+    client.dataReceived(b"wait\nb\n")
+    client.readConnectionLost()
+    assert not client.transport.disconnecting
+    client.waiting[0].callback(b"!")
+    assert said(client) == b"hello\r\n!bb"
+    assert client.transport.disconnecting
+
+
+def test_a_client_that_has_said_all_and_waits_for_nothing_is_hung_up_on(client):
+    client.readConnectionLost()
+    assert client.transport.disconnecting
+
+
+def test_silence_ends_the_conversation(client, clock):
+    clock.advance(60)
+    client.dataReceived(b"a\n")
+    clock.advance(99)
+    assert not client.transport.disconnecting
+    clock.advance(1)
+    assert said(client) == b"hello\r\naasilent"
+    assert client.transport.disconnecting
+    clock.advance(100)
+    assert client.transport.aborted
+
+
+def test_silence_of_ours_is_no_silence_of_the_client(client, clock):
+    client.dataReceived(b"wait\n")
+    clock.advance(1000)
+    assert not client.transport.aborted
+    assert not client.transport.disconnecting
+
+
+def test_a_client_that_takes_nothing_is_cut_off(client, clock):
+    client.pauseProducing()
+    client.dataReceived(b"a\n")
+    for _ in range(3):
+        clock.advance(50)
+    assert client.transport.aborted
+
+
+def test_a_closing_counter_says_goodbye_when_all_is_done(counter, clock):
+    idle, busy = connected(counter), connected(counter)
+    busy.dataReceived(b"wait\n")
+    closed = Deferred.fromCoroutine(counter.close(30))
+    assert said(idle).endswith(b"closing")
+    assert not busy.transport.disconnecting
+    busy.waiting[0].callback(b"!")
+    assert said(busy) == b"hello\r\n!closing"
+    lose(idle)
+    lose(busy)
+    assert closed.called
+    assert not clock.getDelayedCalls()
+
+
+def test_a_closing_counter_does_not_wait_for_ever(counter, clock):
+    client = connected(counter)
+    client.dataReceived(b"wait\n")
+    Deferred.fromCoroutine(counter.close(30))
+    clock.advance(30)
+    assert client.transport.aborted
+    lose(client)
+
+
+def test_an_empty_counter_closes_at_once(counter):
+    finish(counter.close(30))
+
+
+def test_doors_keep_clients_out_and_count_those_who_leave(clock, counter):
+    class Doors:
+        inside = []
+
+        def admit(self, address):
+            if self.inside:
+                return False
+            self.inside.append(address)
+            return True
+
+        def leave(self, address):
+            self.inside.remove(address)
+
+    counter._doors = Doors()
+    first = connected(counter)
+    second = connected(counter)
+    assert said(second) == b"full\r\n"
+    assert second.transport.disconnecting
+    lose(first)
+    assert not Doors.inside
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        (IPv4Address("TCP", "192.0.2.1", 1), "192.0.2.1"),
+        (IPv6Address("TCP", "2001:db8::1", 1), "2001:db8::1"),
+        (IPv6Address("TCP", "::ffff:127.0.0.1", 1), "127.0.0.1"),
+        (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::1"),
+        (UNIXAddress("/run/x"), ""),
+        (None, ""),
+    ],
+)
+def test_the_address_of_a_client_is_in_its_plain_form(peer, address):
+    assert client_address(peer) == address
