@@ -14,8 +14,9 @@ import idna
 LOCAL_MAXIMUM = 64
 DOMAIN_MAXIMUM = 255
 
-#: A local part that needs no quotes (RFC 5321 §4.1.2 Dot-string, RFC 6531 §3.3).
-DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*\Z")
+#: A letter of a local part that needs no quotes (RFC 5321 §4.1.2 atext, RFC 6531 §3.3).
+ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]"
+DOT_STRING = re.compile(rf"{ATEXT}+(?:\.{ATEXT}+)*\Z")
 _ASCII_LABELS = re.compile(r"(?!-)[a-z0-9_-]+(?<!-)(?:\.(?!-)[a-z0-9_-]+(?<!-))*\Z")
 
 

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from postoffice.address import LOCAL_MAXIMUM, Address, normal_domain
+from postoffice.address import ATEXT, LOCAL_MAXIMUM, Address, normal_domain
 from postoffice.errors import PermanentFailure
 from postoffice.reply import NEED_SMTPUTF8, UNKNOWN_PARAMETER, Reply
 
@@ -16,10 +16,9 @@ BAD_RECIPIENT = Reply(501, "5.1.3", "That is no recipient's address; say RCPT TO
 BAD_HELLO = Reply(501, "5.5.4", "That is no host name, and no address literal")
 BAD_CHARACTERS = Reply(500, "5.5.2", "Control characters, or octets that are not UTF-8")
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _NAME = r"[^\[\]<>@\",: ]+"
-_MAILBOX = rf"(?P<local>{_ATEXT}+(?:\.{_ATEXT}+)*|{_QUOTED})@(?P<domain>\[[^\[\]\\<> ]+\]|{_NAME})"
+_MAILBOX = rf"(?P<local>{ATEXT}+(?:\.{ATEXT}+)*|{_QUOTED})@(?P<domain>\[[^\[\]\\<> ]+\]|{_NAME})"
 _ROUTE = rf"(?:@{_NAME}(?:,@{_NAME})*:)?"
 _PATH = re.compile(rf" *<(?:{_ROUTE}{_MAILBOX}|(?P<bare>[A-Za-z]*))>(?: +(?P<rest>.*))?\Z")
 _PARAMETER = re.compile(
