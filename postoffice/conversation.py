@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from inspect import iscoroutine
+from inspect import isawaitable
 from typing import Any, ClassVar, Protocol
 
 from twisted.cred.portal import Portal
@@ -181,7 +181,7 @@ class Conversation(TwistedProtocol):
     async def _answer_to(self, question: Any) -> Any:
         try:
             answer = self._ask(question)
-            return await answer if iscoroutine(answer) else answer
+            return await answer if isawaitable(answer) else answer
         except PostOfficeError as failure:
             if str(failure):
                 self.log.warn("{id} {reason}", id=self.id, reason=str(failure))

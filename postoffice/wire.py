@@ -96,12 +96,8 @@ class TextReader:
     def received(self) -> int:
         return self._hops.count
 
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """
-        Read on: the pieces of text, and, once ``ended``, what stands behind the end.
-
-        Empty pieces do not occur.
-        """
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Read on: more of the text, and, once ``ended``, what stands behind the end."""
         data = self._held + data
         pieces = []
         start = self._skip
@@ -125,11 +121,10 @@ class TextReader:
         self._judge(data[self._skip : stop])
         self._held = data[stop:]
         self._skip = max(start - stop, 0)  # the CRLF that stands for the one behind DATA
-        pieces = [piece for piece in pieces if piece]
-        for piece in pieces:
-            self.size += len(piece)
-            self._hops.feed(piece)
-        return pieces, (data[stop + 3 :] if self.ended else b"")
+        text = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        self.size += len(text)
+        self._hops.feed(text)
+        return text, (data[stop + 3 :] if self.ended else b"")
 
     def _judge(self, octets: bytes) -> None:
         """Look at octets as they came, whose edges divide no CRLF."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, cast
 
 from twisted.cred.credentials import Anonymous
@@ -75,10 +75,9 @@ class SMTPConversation(Conversation):
         assert self._envelope is not None
         self._delivery = await self._reception.begin(self._envelope)
 
-    async def _text(self, question: Text) -> None:
+    def _text(self, question: Text) -> Awaitable[None]:
         assert self._delivery is not None
-        for piece in question.pieces:
-            await self._delivery.write(piece)
+        return self._delivery.write(question.octets)
 
     async def _end(self, question: End) -> Reply:
         envelope, delivery = self._envelope, self._delivery

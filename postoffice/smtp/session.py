@@ -61,7 +61,7 @@ class Begin:
 class Text:
     """More of the text.  None, or what went wrong."""
 
-    pieces: tuple[bytes, ...]
+    octets: bytes
 
 
 @dataclass(frozen=True)
@@ -299,13 +299,13 @@ class SMTPSession:
         data = self._lines.take()
         if not data:
             return False
-        pieces, rest = text.feed(data)
+        octets, rest = text.feed(data)
         if self._refusal is None:
             self._refusal = self._judge(text)
             if self._refusal is not None:
                 self._ask(Abort())
-            elif pieces:
-                self._ask(Text(tuple(pieces)))
+            elif octets:
+                self._ask(Text(octets))
         if text.ended:
             self._lines.receive(rest)
             self._text = None

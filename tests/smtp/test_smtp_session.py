@@ -42,7 +42,7 @@ class Office:
         while (question := self.session.next_question()) is not None:
             self.asked.append(question)
             if isinstance(question, Text):
-                self.text += b"".join(question.pieces)
+                self.text += question.octets
             self.session.answer(self.answers.get(type(question).__name__))
         return self.session.take_output()
 
@@ -97,7 +97,7 @@ def test_a_message_is_asked_about_step_by_step():
         Mail(Address("a", "example.org"), 0, False, "client.example.org", "ESMTP"),
         Recipient(Address("b", "example.net")),
         Begin(),
-        Text((b"Subject: hi\r\n\r\n", b".dot\r\n")),
+        Text(b"Subject: hi\r\n\r\n.dot\r\n"),
         End(),
     ]
 
