@@ -1,11 +1,27 @@
-"""A failure that is only logged fails the test."""
+"""What all tests share: their options, and that a failure which is only logged fails the test."""
 
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 from twisted.logger import globalLogPublisher
+
+import postoffice
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--corpus",
+        metavar="DIR",
+        help="post the messages DIR/*.eml over the real sockets, instead of generated ones",
+    )
+
+
+def pytest_report_header(config):
+    corpus = config.getoption("corpus") or "none given: messages are generated"
+    return [f"postoffice: {Path(postoffice.__file__).parent}", f"corpus: {corpus}"]
 
 
 @pytest.fixture(autouse=True)
