@@ -1,0 +1,170 @@
+"""One Maildir in one session: its lock, its listing, and texts that are read ahead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from postoffice.errors import MessageGone
+from postoffice.interfaces import IMaildrop, IText, Workers
+from postoffice.listing import Entry, Listing
+from postoffice.maildrop import contents, files
+from postoffice.maildrop.contents import Listings, Sizes, Snapshot
+from postoffice.maildrop.text import pieces
+from postoffice.maildrop.waiting import outcome_of, running
+
+#: Octets of a message that is read whole, and of all that is read ahead for a session.
+SMALL = 64 << 10
+AHEAD = 128 << 10
+
+
+@implementer(IMaildrop)
+class Maildir:
+    """The mail of one account, for one session."""
+
+    def __init__(self, folder: str, workers: Workers, sizes: Sizes, listings: Listings) -> None:
+        self._folder = folder
+        self._workers = workers
+        self._sizes = sizes
+        self._listings = listings
+        self._lock = -1
+        self._released = False
+        self._removing = False
+        self._entries: Sequence[Entry] = ()
+        self._numbers: dict[Entry, int] | None = None
+        self._next = 0  # the place of the entry that comes next, for who collects in order
+        self._ahead: dict[Entry, bytes | MessageGone] = {}
+
+    async def open(self) -> Listing:
+        opening = running(self._workers.run(self._open))
+        self._lock, snapshot = await outcome_of(opening, _close_first)
+        self._listings.remember(self._folder, snapshot)
+        self._entries = snapshot.entries
+        return Listing(snapshot.entries)
+
+    def _open(self) -> tuple[int, Snapshot]:
+        lock = files.lock(self._folder)
+        try:
+            remembered = self._listings.get(self._folder)
+            return lock, contents.scan(self._folder, self._sizes, remembered)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    async def fetch(self, entry: Entry) -> IText:
+        place = self._place(entry)
+        in_order = place == self._next
+        self._next = place + 1
+        if entry.size > SMALL:
+            opening = running(
+                self._workers.run(contents.open_text, self._folder, entry, self._sizes)
+            )
+            fd, as_it_is = await outcome_of(opening, _close_first)
+            return LargeText(self._workers, fd, as_it_is)
+        if entry not in self._ahead:
+            await self._read(self._from(place) if in_order else [entry])
+        text = self._ahead.pop(entry)
+        if isinstance(text, MessageGone):
+            raise text
+        return SmallText(text)
+
+    def _place(self, entry: Entry) -> int:
+        """Where an entry stands in the listing."""
+        if self._next < len(self._entries) and self._entries[self._next] is entry:
+            return self._next
+        if self._numbers is None:
+            self._numbers = {entry: place for place, entry in enumerate(self._entries)}
+        return self._numbers[entry]
+
+    def _from(self, place: int) -> list[Entry]:
+        """An entry and the small ones behind it, as many as may be read ahead."""
+        wanted = [self._entries[place]]
+        room = AHEAD - wanted[0].size
+        for entry in self._entries[place + 1 : place + 100]:
+            room -= entry.size
+            if entry.size > SMALL or room < 0:
+                break
+            wanted.append(entry)
+        return wanted
+
+    async def _read(self, wanted: list[Entry]) -> None:
+        texts = await self._workers.run(contents.read_small, self._folder, wanted, self._sizes)
+        self._ahead = dict(zip(wanted, texts, strict=True))
+
+    async def remove(self, entries: Sequence[Entry]) -> None:
+        self._removing = True
+        removing = running(self._workers.run(contents.remove, self._folder, entries))
+        removing.addBoth(self._removed)
+        await outcome_of(removing, lambda _: None)
+
+    def _removed(self, outcome: object) -> object:
+        """The lock is held until the names are gone, also when the client went before."""
+        self._removing = False
+        if self._released:
+            self.release()
+        return outcome
+
+    def release(self) -> None:
+        self._released = True
+        self._ahead.clear()
+        if self._lock >= 0 and not self._removing:
+            os.close(self._lock)
+            self._lock = -1
+
+
+@implementer(IText)
+class SmallText:
+    """A text that has been read."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+
+    async def read(self) -> bytes:
+        octets, self._octets = self._octets, b""
+        return octets
+
+    def close(self) -> None:
+        self._octets = b""
+
+
+@implementer(IText)
+class LargeText:
+    """A text that is read piece by piece, one piece ahead of the client."""
+
+    def __init__(self, workers: Workers, fd: int, as_it_is: bool) -> None:
+        self._workers = workers
+        self._fd = fd
+        self._pieces = pieces(fd, as_it_is=as_it_is)
+        self._reading = self._read()
+
+    def _read(self) -> Deferred[bytes]:
+        return running(self._workers.run(self._next_piece))
+
+    def _next_piece(self) -> bytes:
+        try:
+            return next(self._pieces, b"")
+        except OSError as error:
+            raise MessageGone(f"reading on: {error}") from error
+
+    async def read(self) -> bytes:
+        piece = await outcome_of(self._reading)
+        if piece:
+            self._reading = self._read()
+        return piece
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            close = _closing(self._fd)
+            self._fd = -1
+            self._reading.addBoth(close)  # not under a thread that reads
+
+
+def _closing(fd: int) -> Callable[[object], None]:
+    return lambda _: os.close(fd)
+
+
+def _close_first(opened: tuple[int, object]) -> None:
+    os.close(opened[0])

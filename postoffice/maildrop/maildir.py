@@ -1,0 +1,97 @@
+"""The store of Maildirs: ``path/DOMAIN/LOCALPART``."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from postoffice.envelope import Envelope
+from postoffice.errors import StartupError
+from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, Workers
+from postoffice.maildrop import contents, files, names
+from postoffice.maildrop.collecting import Maildir
+from postoffice.maildrop.contents import Listings, Sizes, Snapshot
+from postoffice.maildrop.drafts import Draft
+from postoffice.maildrop.posting import MaildirDelivery, Placing
+
+
+@implementer(IMailStore)
+class MaildirStore:
+    """A folder of Maildirs; ``hostname`` stands in the names of messages."""
+
+    log = Logger()
+
+    def __init__(self, path: str, workers: Workers, *, hostname: str) -> None:
+        self._path = path
+        self._workers = workers
+        self._hostname = hostname
+        self._placing = Placing(workers)
+        self._sizes = Sizes()
+        self._listings = Listings()
+        self._sweeping: Deferred[None] | None = None
+
+    async def start(self) -> None:
+        await self._workers.run(_prepare, self._path)
+        self._sweeping = Deferred.fromCoroutine(self._sweep())
+        self._sweeping.addErrback(self._sweep_failed)
+
+    async def stop(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+
+    async def begin(self, envelope: Envelope) -> IDelivery:
+        folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
+        draft = Draft(folders, names.new_name(self._hostname))
+        return MaildirDelivery(self._workers, self._placing, draft)
+
+    def maildrop(self, name: str) -> IMaildrop:
+        return Maildir(self._folder(name), self._workers, self._sizes, self._listings)
+
+    async def count(self, name: str) -> tuple[int, int]:
+        folder = self._folder(name)
+        if not await self._workers.run(os.path.isdir, folder):
+            return 0, 0
+        snapshot: Snapshot = await self._workers.run(contents.scan, folder, self._sizes)
+        return len(snapshot.entries), sum(entry.size for entry in snapshot.entries)
+
+    async def discard(self, name: str, keep: bool) -> str:
+        if not await self._workers.run(os.path.isdir, self._folder(name)):
+            return ""
+        lock = await self._workers.run(files.lock, self._folder(name))
+        try:
+            return await self._workers.run(files.set_aside, self._path, names.folder_of(name), keep)
+        finally:
+            self._listings.forget(self._folder(name))
+            os.close(lock)
+
+    def _folder(self, name: str) -> str:
+        return f"{self._path}/{names.folder_of(name)}"
+
+    async def _sweep(self) -> None:
+        """Clean up behind a crash: gently, one maildrop at a time."""
+        swept = 0
+        for folder in await self._workers.run(files.maildrops, self._path):
+            swept += await self._workers.run(files.sweep, folder, time.time())
+        if swept:
+            self.log.info("swept {swept} leftovers out of the store", swept=swept)
+
+    def _sweep_failed(self, why: Failure) -> None:
+        if not isinstance(why.value, CancelledError):
+            self.log.failure("sweeping the store", failure=why)
+
+
+def _prepare(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StartupError(f"the store {path} cannot be made: {error.strerror}") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise StartupError(
+            f"the store {path} cannot be written to; "
+            "it must belong to the user that the post office runs as"
+        )

@@ -1,0 +1,131 @@
+"""A store in memory: for tests, first tries and embedding; all is gone when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from zope.interface import implementer
+
+from postoffice.envelope import Envelope
+from postoffice.errors import MaildropLocked, MessageGone
+from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
+from postoffice.listing import Entry, Listing
+
+
+class _Drop:
+    """One maildrop: texts by UIDL, and whether a session holds it."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, bytes] = {}
+        self.locked = False
+
+
+@implementer(IMailStore)
+class MemoryStore:
+    """Maildrops that are dictionaries."""
+
+    def __init__(self) -> None:
+        self._drops: dict[str, _Drop] = {}
+        self._numbers = count(1)
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        self._drops.clear()
+
+    async def begin(self, envelope: Envelope) -> IDelivery:
+        return MemoryDelivery(self, [one.account.maildrop for one in envelope.recipients])
+
+    def maildrop(self, name: str) -> IMaildrop:
+        return MemoryMaildrop(self, name)
+
+    async def count(self, name: str) -> tuple[int, int]:
+        texts = self._drops[name].texts if name in self._drops else {}
+        return len(texts), sum(map(len, texts.values()))
+
+    async def discard(self, name: str, keep: bool) -> str:
+        drop = self._drops.get(name)
+        if drop is None:
+            return ""
+        if drop.locked:
+            raise MaildropLocked
+        del self._drops[name]
+        if not keep:
+            return ""
+        aside = f"{name}, removed {next(self._numbers)}"
+        self._drops[aside] = drop
+        return aside
+
+    def drop(self, name: str) -> _Drop:
+        """A maildrop's dictionary, made when first needed."""
+        return self._drops.setdefault(name, _Drop())
+
+    def new_uidl(self) -> str:
+        """One that was never used."""
+        return f"memory-{next(self._numbers)}"
+
+
+@implementer(IDelivery)
+class MemoryDelivery:
+    """One message on its way in."""
+
+    def __init__(self, store: MemoryStore, names: Sequence[str]) -> None:
+        self._store = store
+        self._names = names
+        self._parts: list[bytes] = []
+
+    async def write(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    async def commit(self) -> None:
+        text, uidl = b"".join(self._parts), self._store.new_uidl()
+        for name in self._names:
+            self._store.drop(name).texts[uidl] = text
+
+    def abort(self) -> None:
+        self._parts.clear()
+
+
+@implementer(IMaildrop)
+class MemoryMaildrop:
+    """One maildrop, for one session."""
+
+    def __init__(self, store: MemoryStore, name: str) -> None:
+        self._drop = store.drop(name)
+        self._holds = False
+
+    async def open(self) -> Listing:
+        if self._drop.locked:
+            raise MaildropLocked
+        self._drop.locked = self._holds = True
+        return Listing(tuple(Entry(uidl, len(text)) for uidl, text in self._drop.texts.items()))
+
+    async def fetch(self, entry: Entry) -> IText:
+        if entry.uidl not in self._drop.texts:
+            raise MessageGone(entry.uidl)
+        return MemoryText(self._drop.texts[entry.uidl])
+
+    async def remove(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._drop.texts.pop(entry.uidl, None)
+
+    def release(self) -> None:
+        if self._holds:
+            self._drop.locked = self._holds = False
+
+
+@implementer(IText)
+class MemoryText:
+    """A text, in one piece."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    async def read(self) -> bytes:
+        text, self._text = self._text, b""
+        return text
+
+    def close(self) -> None:
+        self._text = b""

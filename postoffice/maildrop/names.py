@@ -1,0 +1,93 @@
+"""Names in a store: of maildrops, and of the messages in them (the Maildir convention)."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from hashlib import blake2b
+from itertools import count
+from typing import NamedTuple
+
+#: RFC 1939 §7: a UIDL has 1 to 70 of the characters 0x21 to 0x7E.
+_UIDL = re.compile(r"[!-~]{1,70}\Z")
+_OURS = re.compile(r"\d+\.M\d{6}P\d+Q\d+R[0-9a-f]{8}\.")
+_ORDER = re.compile(r"(\d{1,18})(?:\.M(\d{1,9}))?")
+_FIELD = re.compile(r",([SW])=(\d{1,15})(?=[,:]|\Z)")
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._+-=")
+
+_count = count()
+
+
+def folder_of(maildrop: str) -> str:
+    """
+    Where a maildrop lies: ``DOMAIN/LOCALPART``, each a plain file name.
+
+    What is not plain is percent-encoded, octet by octet; a leading dot too:
+    those names are the store's own.  Different maildrops, different places.
+    """
+    local, _, domain = maildrop.rpartition("@")
+    return f"{_plain(domain)}/{_plain(local)}"
+
+
+def _plain(name: str) -> str:
+    octets = name.encode("utf-8", "surrogateescape")
+    encoded = "".join(chr(octet) if octet in _PLAIN else f"%{octet:02X}" for octet in octets)
+    if not encoded:
+        return "%"
+    return f"%2E{encoded[1:]}" if encoded.startswith(".") else encoded
+
+
+def new_name(hostname: str) -> str:
+    """A name that was never used and never will be; later ones sort behind it."""
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    host = re.sub(r"[^A-Za-z0-9-]", "-", hostname)[:20]
+    return (
+        f"{seconds}.M{nanoseconds // 1000:06d}P{os.getpid()}Q{next(_count)}"
+        f"R{secrets.token_hex(4)}.{host}"
+    )
+
+
+def with_sizes(name: str, size: int) -> str:
+    """The name of a message whose file holds what is sent: ``S=`` and ``W=`` are one."""
+    return f"{name},S={size},W={size}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether ``new_name`` made this, and not another program."""
+    return _OURS.match(name) is not None
+
+
+def unique_part(name: str) -> str:
+    """What stays the same for the life of a message, whatever its flags."""
+    return re.split("[,:]", name, maxsplit=1)[0]
+
+
+class Sizes(NamedTuple):
+    """What a name says: octets in the file (S) and on the wire (W); None where it does not."""
+
+    file: int | None
+    wire: int | None
+
+
+def sizes_of(name: str) -> Sizes:
+    """The sizes that a file's name claims (Maildir++ and Dovecot)."""
+    said = dict(_FIELD.findall(name.partition(":")[0]))
+    file, wire = said.get("S"), said.get("W")
+    return Sizes(None if file is None else int(file), None if wire is None else int(wire))
+
+
+def uidl_of(unique: str) -> str:
+    """The UIDL of a message: its unique part, or a digest of one that cannot be a UIDL."""
+    if _UIDL.match(unique):
+        return unique
+    return "h" + blake2b(os.fsencode(unique), digest_size=20).hexdigest()
+
+
+def order_of(name: str, mtime: float) -> tuple[int, int, str]:
+    """Oldest first: by the time in the name, or the file's."""
+    found = _ORDER.match(name)
+    if found is None:
+        return int(mtime), 0, name
+    return int(found[1]), int(found[2] or 0), name

@@ -1,0 +1,54 @@
+"""A message's octets as they are sent: every line ends in CRLF, the last one too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+#: Octets that are read at once.
+PIECE = 256 << 10
+
+
+class Normalizer:
+    """Turns LF into CRLF, piece by piece, and leaves CRLF as it is."""
+
+    def __init__(self) -> None:
+        self._last = b""  # the last octet that was seen
+        self.size = 0  # octets given out
+
+    def feed(self, data: bytes) -> bytes:
+        """The next octets."""
+        if not data:
+            return data
+        whole = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        if self._last == b"\r" and data.startswith(b"\n"):
+            whole = whole[1:]  # its CR has been sent already
+        self._last = data[-1:]
+        self.size += len(whole)
+        return whole
+
+    def end(self) -> bytes:
+        """What is missing behind the last octet."""
+        missing = b"" if self._last in (b"", b"\n") else b"\r\n"
+        self.size += len(missing)
+        return missing
+
+
+def pieces(fd: int, *, as_it_is: bool) -> Iterator[bytes]:
+    """The octets of an open file as they are sent."""
+    if as_it_is:
+        while data := os.read(fd, PIECE):
+            yield data
+        return
+    normalizer = Normalizer()
+    while data := os.read(fd, PIECE):
+        yield normalizer.feed(data)
+    if last := normalizer.end():
+        yield last
+
+
+def size_on_the_wire(fd: int) -> int:
+    """How many octets are sent for an open file; leaves it at its beginning."""
+    size = sum(map(len, pieces(fd, as_it_is=False)))
+    os.lseek(fd, 0, os.SEEK_SET)
+    return size
