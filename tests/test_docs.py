@@ -1,0 +1,118 @@
+"""The manual names what is there: modules, functions, tests, files."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import re
+from functools import reduce
+from pathlib import Path
+
+import pytest
+from zope.interface.interface import InterfaceClass
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+DOCS = ROOT / "docs"
+LITERAL = re.compile(r"``([^`]+)``")
+
+
+def rows(page: Path) -> list[list[str]]:
+    """The rows of a page's csv-tables, without their heads."""
+    lines = [line[3:] for line in page.read_text().split("\n") if line.startswith("   ")]
+    cells = csv.reader((line for line in lines if line.count(" | ") == 3), delimiter="|")
+    return [row for row in cells if row[0].strip() != "Section"]
+
+
+ROWS = rows(DOCS / "rfc.rst")
+PLACES = sorted({name for row in ROWS for name in LITERAL.findall(row[2])})
+NAMED_TESTS = sorted({name for row in ROWS for name in LITERAL.findall(row[3])})
+
+
+def find(name: str) -> object:
+    """What a dotted name within the package stands for.  Raises ImportError or AttributeError."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        module = ".".join(["postoffice", *parts[:length]])
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if not module.startswith(str(error.name)):
+                raise
+            continue
+        return reduce(member, parts[length:], found)
+    raise ImportError(f"no module of postoffice: {name}")
+
+
+def member(owner: object, name: str) -> object:
+    """An attribute; of an interface, a method."""
+    return owner[name] if isinstance(owner, InterfaceClass) else getattr(owner, name)
+
+
+def test_the_tables_were_found():
+    assert len(ROWS) > 60
+    assert [row for row in ROWS if not all(cell.strip() for cell in row)] == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].strip())
+def test_every_section_has_its_code_and_its_test(row):
+    assert LITERAL.findall(row[2])
+    assert LITERAL.findall(row[3])
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_code_that_the_manual_names_is_there(name):
+    find(name)
+
+
+def test_tests_that_the_manual_names_are_there():
+    sources = [path.read_text() for path in TESTS.rglob("test_*.py")]
+    functions = set(re.findall(r"^def (test_\w+)", "\n".join(sources), re.MULTILINE))
+    functions |= set(re.findall(r"^    def (test_\w+)", "\n".join(sources), re.MULTILINE))
+    dialogues = {str(path.relative_to(TESTS)) for path in TESTS.rglob("*.txt")}
+    assert [name for name in NAMED_TESTS if name not in functions | dialogues] == []
+
+
+def test_the_map_of_the_house_has_every_module():
+    house = (DOCS / "house.rst").read_text()
+    package = ROOT / "postoffice"
+    modules = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    named = set(re.findall(r"^``([\w/]+\.py)``$", house, re.MULTILINE))
+    assert named == modules
+
+
+@pytest.mark.parametrize("page", ["house.rst", "trip.rst", "plugins.rst", "embedding.rst"])
+def test_what_a_page_tells_of_is_there(page):
+    """Names of several parts whose first is a module or folder of the house."""
+    rooms = {path.stem for path in (ROOT / "postoffice").iterdir() if path.stem[0] not in "_."}
+    text = (DOCS / page).read_text()
+    names = {n for n in LITERAL.findall(text) if re.fullmatch(r"\w+(?:\.\w+)+", n)}
+    ours = {name.removeprefix("postoffice.") for name in names}
+    for name in sorted(n for n in ours if n.split(".")[0] in rooms and not n.endswith(".py")):
+        find(name)
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = set(re.findall(r"^   ([\w/-]+)$", (DOCS / "index.rst").read_text(), re.MULTILINE))
+    pages = {path.stem for path in DOCS.glob("*.rst")} - {"index"}
+    assert pages | {"decisions/index"} == listed
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("0*.rst")), ids=lambda p: p.stem)
+def test_a_decision_says_what_why_and_what_it_costs(page):
+    text = page.read_text()
+    assert text.startswith(page.name[:4] + ": ")
+    for part in ("What.", "Why.", "What it costs."):
+        assert f"**{part}**" in text
+
+
+def test_the_readme_gives_the_two_commands():
+    """As they are; .ci/run runs the second one as it stands there."""
+    readme = (ROOT / "README.rst").read_text()
+    venv = "\n    python3 -m venv .venv && .venv/bin/pip install"
+    assert f"{venv} . && .venv/bin/twistd -n postoffice\n" in readme
+    assert f"{venv} '.[test]' && .venv/bin/python -m pytest\n" in readme
