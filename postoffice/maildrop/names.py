@@ -32,7 +32,7 @@ def folder_of(maildrop: str) -> str:
 
 
 def _plain(name: str) -> str:
-    octets = name.encode("utf-8", "surrogateescape")
+    octets = name.encode("utf-8", "surrogatepass")
     encoded = "".join(chr(octet) if octet in _PLAIN else f"%{octet:02X}" for octet in octets)
     if not encoded:
         return "%"
@@ -82,7 +82,7 @@ def uidl_of(unique: str) -> str:
     """The UIDL of a message: its unique part, or a digest of one that cannot be a UIDL."""
     if _UIDL.match(unique):
         return unique
-    return "h" + blake2b(os.fsencode(unique), digest_size=20).hexdigest()
+    return "h" + blake2b(unique.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 def order_of(name: str, mtime: float) -> tuple[int, int, str]:

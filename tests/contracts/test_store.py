@@ -1,0 +1,224 @@
+"""What every store of maildrops must keep (``interfaces.IMailStore``)."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface.verify import verifyObject
+
+from postoffice.address import Account, Address
+from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.errors import MaildropLocked, MessageGone
+from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
+from postoffice.maildrop.maildir import MaildirStore
+from postoffice.maildrop.memory import MemoryStore
+from postoffice.testing import InlineWorkers, finish
+
+TEXTS = [b"Subject: 1\r\n\r\none\r\n", b"\r\n", b"x" * 1000 + b"\r\n", b"." * 200_000 + b"\r\n"]
+
+
+@pytest.fixture(params=["memory", "maildir"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        store = MemoryStore()
+    else:
+        store = MaildirStore(str(tmp_path / "store"), InlineWorkers(), hostname="mail.example.net")
+    finish(store.start())
+    yield store
+    finish(store.stop())
+
+
+def envelope(*names: str) -> Envelope:
+    recipients = [Recipient(Address.parse(name), Account(name, name)) for name in names]
+    return Envelope("id.1", Client(), recipients=recipients)
+
+
+def post(store, text: bytes, *names: str) -> None:
+    delivery = finish(store.begin(envelope(*names)))
+    for start in range(0, len(text), 60_000):
+        finish(delivery.write(text[start : start + 60_000]))
+    finish(delivery.commit())
+    delivery.abort()  # does nothing any more
+
+
+def read(maildrop, entry) -> bytes:
+    text = finish(maildrop.fetch(entry))
+    assert verifyObject(IText, text)
+    octets = b""
+    while piece := finish(text.read()):
+        octets += piece
+    text.close()
+    text.close()
+    assert len(octets) == entry.size
+    return octets
+
+
+def contents(store, name: str) -> list[bytes]:
+    maildrop = store.maildrop(name)
+    texts = [read(maildrop, entry) for entry in finish(maildrop.open()).entries]
+    maildrop.release()
+    return texts
+
+
+def test_it_provides_what_it_says(store):
+    assert verifyObject(IMailStore, store)
+    assert verifyObject(IMaildrop, store.maildrop("joe@example.net"))
+    assert verifyObject(IDelivery, finish(store.begin(envelope("joe@example.net"))))
+
+
+def test_an_unused_maildrop_is_empty(store):
+    assert contents(store, "joe@example.net") == []
+    assert finish(store.count("joe@example.net")) == (0, 0)
+    assert finish(store.count("nobody@example.net")) == (0, 0)
+
+
+def test_what_was_posted_is_read_in_its_order(store):
+    for text in TEXTS:
+        post(store, text, "joe@example.net")
+    assert contents(store, "joe@example.net") == TEXTS
+    assert finish(store.count("joe@example.net")) == (4, sum(map(len, TEXTS)))
+
+
+def test_one_message_goes_to_all_recipients_and_no_one_else(store):
+    post(store, b"hi\r\n", "joe@example.net", "ann@example.net", "joe@example.com")
+    for name in ("joe@example.net", "ann@example.net", "joe@example.com"):
+        assert contents(store, name) == [b"hi\r\n"]
+    assert contents(store, "ann@example.com") == []
+
+
+def test_what_is_not_committed_is_not_there(store):
+    delivery = finish(store.begin(envelope("joe@example.net")))
+    for _ in range(20):
+        finish(delivery.write(b"x" * 65536))
+    assert contents(store, "joe@example.net") == []
+    delivery.abort()
+    delivery.abort()
+    assert contents(store, "joe@example.net") == []
+
+
+def test_a_second_session_is_kept_out(store):
+    first, second = store.maildrop("joe@example.net"), store.maildrop("joe@example.net")
+    finish(first.open())
+    with pytest.raises(MaildropLocked):
+        finish(second.open())
+    second.release()
+    with pytest.raises(MaildropLocked):
+        finish(store.maildrop("joe@example.net").open())
+    first.release()
+    first.release()
+    finish(second.open())
+    second.release()
+
+
+def test_mail_that_arrives_in_a_session_waits_for_the_next(store):
+    post(store, b"one\r\n", "joe@example.net")
+    maildrop = store.maildrop("joe@example.net")
+    listing = finish(maildrop.open())
+    post(store, b"two\r\n", "joe@example.net")
+    assert len(listing) == 1
+    maildrop.release()
+    assert contents(store, "joe@example.net") == [b"one\r\n", b"two\r\n"]
+
+
+def test_what_is_removed_is_gone_and_its_uidl_with_it(store):
+    for text in TEXTS:
+        post(store, text, "joe@example.net")
+    maildrop = store.maildrop("joe@example.net")
+    before = finish(maildrop.open()).entries
+    finish(maildrop.remove([before[0], before[2]]))
+    finish(maildrop.remove([before[0]]))  # once more is no error
+    with pytest.raises(MessageGone):
+        finish(maildrop.fetch(before[2]))
+    maildrop.release()
+    assert contents(store, "joe@example.net") == [TEXTS[1], TEXTS[3]]
+    post(store, TEXTS[0], "joe@example.net")
+    after = finish(store.maildrop("joe@example.net").open()).entries
+    assert [entry.uidl for entry in after[:2]] == [before[1].uidl, before[3].uidl]
+    assert after[2].uidl not in {entry.uidl for entry in before}
+
+
+def test_a_session_that_ends_removes_nothing(store):
+    post(store, b"one\r\n", "joe@example.net")
+    maildrop = store.maildrop("joe@example.net")
+    finish(maildrop.open()).delete(1)
+    maildrop.release()
+    assert contents(store, "joe@example.net") == [b"one\r\n"]
+
+
+def test_uidls_are_what_the_rfc_allows(store):
+    for _ in range(10):
+        post(store, b"x\r\n", "joe@example.net", "ann@example.net")
+    entries = finish(store.maildrop("joe@example.net").open()).entries
+    assert len({entry.uidl for entry in entries}) == 10
+    for entry in entries:
+        assert 1 <= len(entry.uidl) <= 70
+        assert all("!" <= letter <= "~" for letter in entry.uidl)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_discarded_maildrop_starts_empty(store, keep):
+    post(store, b"old\r\n", "joe@example.net")
+    post(store, b"hers\r\n", "ann@example.net")
+    maildrop = store.maildrop("joe@example.net")
+    finish(maildrop.open())
+    with pytest.raises(MaildropLocked):
+        finish(store.discard("joe@example.net", keep))
+    maildrop.release()
+    assert bool(finish(store.discard("joe@example.net", keep))) is keep
+    assert finish(store.discard("nobody@example.net", keep)) == ""
+    assert contents(store, "joe@example.net") == []
+    post(store, b"new\r\n", "joe@example.net")
+    assert contents(store, "joe@example.net") == [b"new\r\n"]
+    assert contents(store, "ann@example.net") == [b"hers\r\n"]
+
+
+def test_texts_can_be_read_in_any_order_and_given_up(store):
+    for text in TEXTS:
+        post(store, text, "joe@example.net")
+    maildrop = store.maildrop("joe@example.net")
+    entries = finish(maildrop.open()).entries
+    for number in (3, 0, 0, 2, 1, 3, 0, 1, 2):
+        assert read(maildrop, entries[number]) == TEXTS[number]
+    given_up = finish(maildrop.fetch(entries[3]))
+    finish(given_up.read())
+    given_up.close()
+    maildrop.release()
+
+
+ODD_NAMES = [
+    "../../etc/passwd@example.net",
+    "a/b@example.net",
+    "..@example.net",
+    ".@example.net",
+    ".hidden@example.net",
+    "%2e@example.net",
+    "nul\0@example.net",
+    "ünï@example.net",
+    "日本@example.net",
+    "a b@example.net",
+    "-rf@example.net",
+    "~@example.net",
+    "$(id)@example.net",
+    "x@[192.0.2.1]",
+    "long" * 16 + "@example.net",
+    "ü" * 32 + "@example.net",
+]
+
+
+def test_names_of_any_kind_are_different_maildrops(store, tmp_path):
+    for number, name in enumerate(ODD_NAMES):
+        recipient = Recipient(Address("x", "example.net"), Account(name, name))
+        delivery = finish(store.begin(Envelope("id", Client(), recipients=[recipient])))
+        finish(delivery.write(b"%d\r\n" % number))
+        finish(delivery.commit())
+    for number, name in enumerate(ODD_NAMES):
+        assert contents(store, name) == [b"%d\r\n" % number]
+    assert {path.name for path in tmp_path.iterdir()} <= {"store"}
+
+
+def test_an_opening_that_is_cancelled_leaves_no_lock(store):
+    opening = Deferred.fromCoroutine(store.maildrop("joe@example.net").open())
+    opening.addErrback(lambda failure: failure.trap(CancelledError))
+    opening.cancel()
+    if isinstance(store, MaildirStore):
+        finish(store.maildrop("other@example.net").open())

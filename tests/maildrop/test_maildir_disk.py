@@ -1,0 +1,654 @@
+"""The Maildir store and what may lie, or go wrong, on a disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import postoffice
+from postoffice.address import Account, Address
+from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.errors import (
+    MaildropLocked,
+    MessageGone,
+    NoSpace,
+    StartupError,
+    TemporaryFailure,
+)
+from postoffice.maildrop import contents, files
+from postoffice.maildrop.maildir import MaildirStore
+from postoffice.maildrop.text import Normalizer
+from postoffice.testing import InlineWorkers, cut, finish
+
+JOE, ANN = "joe@example.net", "ann@example.net"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(root):
+    return started(root)
+
+
+def started(root) -> MaildirStore:
+    store = MaildirStore(str(root), InlineWorkers(), hostname="mail.example.net")
+    finish(store.start())
+    return store
+
+
+@pytest.fixture
+def joe(root, store):
+    """Joe's folder, made."""
+    opened(store)[0].release()
+    return root / "example.net" / "joe"
+
+
+def post(store, text: bytes, *names: str) -> None:
+    recipients = [Recipient(Address.parse(name), Account(name, name)) for name in names]
+    delivery = finish(store.begin(Envelope("id.1", Client(), recipients=recipients)))
+    try:
+        for start in range(0, len(text), 100_000):
+            finish(delivery.write(text[start : start + 100_000]))
+        finish(delivery.commit())
+    finally:
+        delivery.abort()
+
+
+def opened(store, name=JOE):
+    maildrop = store.maildrop(name)
+    return maildrop, finish(maildrop.open()).entries
+
+
+def read(maildrop, entry) -> bytes:
+    text, octets = finish(maildrop.fetch(entry)), b""
+    while piece := finish(text.read()):
+        octets += piece
+    text.close()
+    return octets
+
+
+def read_all(store, name=JOE) -> list[bytes]:
+    maildrop, entries = opened(store, name)
+    texts = [read(maildrop, entry) for entry in entries]
+    assert [len(text) for text in texts] == [entry.size for entry in entries]
+    maildrop.release()
+    return texts
+
+
+def tree(root: Path) -> set[str]:
+    """All files below a folder, but locks."""
+    return {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and path.name != "postoffice.lock"
+    }
+
+
+# -- as it is on disk -------------------------------------------------------------
+
+
+def test_one_file_has_a_link_in_each_maildrop(store, root):
+    post(store, b"hi\r\n", JOE, ANN)
+    names = tree(root)
+    assert len(names) == 2
+    one, two = (os.stat(root / name) for name in names)
+    assert one.st_ino == two.st_ino
+    assert one.st_nlink == 2
+    assert all(name.endswith(",S=4,W=4") for name in names)
+    assert {name.split("/")[2] for name in names} == {"new"}
+
+
+def test_nobody_else_may_look(store, root):
+    umask = os.umask(0)
+    try:
+        post(store, b"x" * 400_000 + b"\r\n", JOE)
+        read_all(store)
+    finally:
+        os.umask(umask)
+    for path in root.rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+@pytest.mark.parametrize("size", [10, 400_000])
+def test_it_is_synced_before_it_can_be_seen_and_seen_before_it_is_taken(
+    store, root, monkeypatch, size
+):
+    post(store, b"makes the folders\r\n", JOE, ANN)
+    done = []
+
+    def watch(name):
+        real = getattr(os, name)
+
+        def watched(*args, **named):
+            what = args[0]
+            path = os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else args[-1]
+            done.append((name, str(Path(path).relative_to(root)).split("/")[1:3]))
+            return real(*args, **named)
+
+        monkeypatch.setattr(os, name, watched)
+
+    watch("fsync")
+    watch("link")
+    post(store, b"x" * size + b"\r\n", JOE, ANN)
+    steps = [(name, *where) for name, where in done]
+    assert steps[0] == ("fsync", "joe", "tmp")
+    assert steps[1:3] == [("link", "joe", "new"), ("link", "ann", "new")]
+    assert sorted(steps[3:]) == [("fsync", "ann", "new"), ("fsync", "joe", "new")]
+
+
+def test_a_given_up_delivery_leaves_no_litter(store, root):
+    delivery = finish(
+        store.begin(
+            Envelope("x", Client(), recipients=[Recipient(Address.parse(JOE), Account(JOE, JOE))])
+        )
+    )
+    for _ in range(10):
+        finish(delivery.write(b"x" * 100_000))
+    assert len(tree(root)) == 1
+    delivery.abort()
+    assert tree(root) == set()
+
+
+# -- what others leave there ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("octets", "sent"),
+    [
+        (b"", b""),
+        (b"A: b\n\nx\n", b"A: b\r\n\r\nx\r\n"),
+        (b"A: b\n\nno end", b"A: b\r\n\r\nno end\r\n"),
+        (b"A: b\r\n\r\nmixed\nends\r\n", b"A: b\r\n\r\nmixed\r\nends\r\n"),
+        (b"\n", b"\r\n"),
+        (b"lone\rcr\n", b"lone\rcr\r\n"),
+        (b"cr at the end\r", b"cr at the end\r\r\n"),
+        (b".\n..\n", b".\r\n..\r\n"),
+        (b"x" * 300_000 + b"\n" + b"y\n" * 100_000, b"x" * 300_000 + b"\r\n" + b"y\r\n" * 100_000),
+    ],
+)
+@pytest.mark.parametrize("name", ["1700000000.x.h", "1700000000.x.h:2,S", "odd", "1.x,S=7777,W=7777"])
+def test_files_of_others_are_sent_with_crlf(joe, octets, sent, name):
+    (joe / ("cur" if ":" in name else "new") / name).write_bytes(octets)
+    assert read_all(started(joe.parents[1])) == [sent]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"1.x,S={s},W={w}" for s in (0, 8, 9, 99) for w in (0, 8, 9, 11, 99)]
+    + ["1.x,S=8", "1.x,W=8", "1.x,S=,W="],
+)
+def test_a_name_that_lies_costs_that_entry_at_most(joe, name):
+    store = started(joe.parents[1])
+    (joe / "new" / name).write_bytes(b"A: b\n\nx\n")  # 8 octets, 11 on the wire
+    (joe / "new" / "2.good").write_bytes(b"good\n")
+    for _ in range(2):  # what is found out is known at the next login
+        maildrop, entries = opened(store)
+        assert len(entries) == 2
+        failed = 0
+        for entry in entries:
+            try:
+                assert len(read(maildrop, entry)) == entry.size
+            except MessageGone:
+                failed += 1
+                assert entry.uidl == "1.x"
+        maildrop.release()
+    assert failed == 0
+
+
+OCTETS = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x", b".", b""])).map(b"".join)
+
+
+@given(OCTETS, st.lists(st.integers(0, 100)))
+def test_line_ends_are_made_the_same_in_pieces_as_whole(octets, places):
+    def sent(parts):
+        normalizer = Normalizer()
+        text = b"".join(map(normalizer.feed, parts)) + normalizer.end()
+        assert normalizer.size == len(text)
+        return text
+
+    text = sent([octets])
+    assert text == sent(cut(octets, places))
+    assert text.count(b"\n") == text.count(b"\r\n")
+    assert not text or text.endswith(b"\r\n")
+    assert text.replace(b"\r\n", b"\n").removesuffix(b"\n") == octets.replace(
+        b"\r\n", b"\n"
+    ).removesuffix(b"\n")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(OCTETS, st.integers(0, 30), st.integers(0, 30))
+def test_any_file_under_any_name_is_sent_in_the_octets_that_were_listed(joe, octets, s, w):
+    for old in (joe / "new").iterdir():
+        old.unlink()
+    (joe / "new" / f"1.x,S={s},W={w}").write_bytes(octets)
+    store = started(joe.parents[1])
+    maildrop, [entry] = opened(store)
+    try:
+        assert len(read(maildrop, entry)) == entry.size
+    except MessageGone:
+        maildrop.release()
+        maildrop, [entry] = opened(store)
+        assert len(read(maildrop, entry)) == entry.size
+    maildrop.release()
+
+
+def test_what_is_no_plain_file_is_not_listed(joe):
+    store = started(joe.parents[1])
+    secret = joe.parents[2] / "secret"
+    secret.write_bytes(b"secret\n")
+    (joe / "new" / "1.folder").mkdir()
+    os.mkfifo(joe / "new" / "2.fifo")
+    (joe / "new" / "3.link").symlink_to(secret)
+    (joe / "new" / "4.dangling").symlink_to("nowhere")
+    (joe / "new" / ".hidden").write_bytes(b"x\n")
+    (joe / "new" / "5.good").write_bytes(b"good\n")
+    assert read_all(store) == [b"good\r\n"]
+
+
+@pytest.mark.parametrize("what", ["link", "fifo", "folder"])
+def test_what_becomes_something_else_under_a_session_is_not_read(joe, what):
+    store = started(joe.parents[1])
+    path = joe / "new" / "1.x"
+    path.write_bytes(b"x\n")
+    maildrop, [entry] = opened(store)
+    path.unlink()
+    if what == "link":
+        path.symlink_to("/etc/passwd")
+    elif what == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(MessageGone):
+        finish(maildrop.fetch(entry))
+    maildrop.release()
+
+
+def test_odd_names_have_uidls_that_stay(joe):
+    names = [b"1.\xff\xfe", b"2. with spaces", "3.ünï".encode(), b"4." + b"x" * 200, b"\n\r5"]
+    for name in names:
+        Path(os.fsdecode(bytes(joe / "new") + b"/" + name)).write_bytes(b"x\n")
+    store = started(joe.parents[1])
+    maildrop, entries = opened(store)
+    assert len({entry.uidl for entry in entries}) == len(names)
+    assert all(read(maildrop, entry) == b"x\r\n" for entry in entries)
+    maildrop.release()
+    for name in names:
+        place = bytes(joe / "new") + b"/" + name
+        os.rename(place, bytes(joe / "cur") + b"/" + name + b":2,S")
+    maildrop, again = opened(store)
+    assert [entry.uidl for entry in again] == [entry.uidl for entry in entries]
+    finish(maildrop.remove(again))
+    maildrop.release()
+    assert read_all(store) == []
+
+
+def test_a_message_that_another_program_renames_is_found_again(joe):
+    store = started(joe.parents[1])
+    for number in range(3):
+        post(store, b"%d\r\n" % number, JOE)
+    maildrop, entries = opened(store)
+    for path in list((joe / "new").iterdir()):
+        path.rename(joe / "cur" / f"{path.name}:2,S")
+    assert [read(maildrop, entry) for entry in reversed(entries)] == [b"2\r\n", b"1\r\n", b"0\r\n"]
+    finish(maildrop.remove(entries[:2]))
+    maildrop.release()
+    assert read_all(store) == [b"2\r\n"]
+
+
+def test_a_message_that_vanishes_costs_itself(joe):
+    store = started(joe.parents[1])
+    for number in range(3):
+        post(store, b"%d\r\n" % number, JOE)
+    maildrop, entries = opened(store)
+    (joe / entries[1].name).unlink()
+    assert read(maildrop, entries[0]) == b"0\r\n"
+    with pytest.raises(MessageGone):
+        finish(maildrop.fetch(entries[1]))
+    assert read(maildrop, entries[2]) == b"2\r\n"
+    finish(maildrop.remove(entries))
+    maildrop.release()
+
+
+def test_oldest_first_whatever_the_program(joe):
+    (joe / "new" / "1700000002.M5P1.h").write_bytes(b"c\n")
+    (joe / "new" / "1700000002.M40P1.h").write_bytes(b"d\n")
+    (joe / "cur" / "1700000001.9.h:2,S").write_bytes(b"b\n")
+    (joe / "new" / "strange").write_bytes(b"a\n")
+    os.utime(joe / "new" / "strange", (1, 1))
+    assert read_all(started(joe.parents[1])) == [b"a\r\n", b"b\r\n", b"c\r\n", b"d\r\n"]
+
+
+# -- the next login ------------------------------------------------------------------
+
+
+def age(folder: Path) -> None:
+    """Make a maildrop look as if nothing had happened for a while."""
+    for box in ("new", "cur"):
+        os.utime(folder / box, (1_700_000_000, 1_700_000_000))
+
+
+def test_an_unchanged_maildrop_is_not_read_again(joe, monkeypatch):
+    store = started(joe.parents[1])
+    post(store, b"x\r\n", JOE)
+    age(joe)
+    read_all(store)
+    monkeypatch.setattr(os, "scandir", None)
+    assert read_all(store) == [b"x\r\n"]
+
+
+def test_a_fresh_or_a_changed_maildrop_is_read_again(joe):
+    store = started(joe.parents[1])
+    for number in range(5):
+        post(store, b"%d\r\n" % number, JOE)
+        assert len(read_all(store)) == number + 1
+        if number % 2:
+            age(joe)
+
+
+def test_remembered_listings_are_bounded(joe, monkeypatch):
+    monkeypatch.setattr(contents.Listings, "LIMIT", 3)
+    store = started(joe.parents[1])
+    for name in ("a", "b", "c", "d"):
+        post(store, b"x\r\n", f"{name}@example.net")
+        post(store, b"x\r\n", f"{name}@example.net")
+        age(joe.parent / name)
+        opened(store, f"{name}@example.net")[0].release()
+    assert len(store._listings._snapshots) == 1
+
+
+# -- the lock ------------------------------------------------------------------------
+
+HOLD = """
+    import sys
+    from postoffice.maildrop import files
+    lock = files.lock(sys.argv[1])
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(joe) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(Path(postoffice.__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLD), str(joe)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_the_lock_holds_across_processes_and_dies_with_its_holder(joe):
+    store = started(joe.parents[1])
+    with holder(joe) as process:
+        with pytest.raises(MaildropLocked):
+            finish(store.maildrop(JOE).open())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        maildrop, _ = opened(store)
+        maildrop.release()
+        process.stdin.close()
+
+
+def test_the_lock_is_of_the_maildrop_that_is_there_now(joe):
+    lock = files.lock(str(joe))
+    os.rename(joe, joe.with_name("aside"))
+    other = files.lock(str(joe))
+    os.close(lock)
+    with pytest.raises(MaildropLocked):
+        files.lock(str(joe))
+    os.close(other)
+
+
+def test_a_lost_client_frees_the_lock_when_its_mail_is_removed(joe):
+    store = started(joe.parents[1])
+    post(store, b"x\r\n", JOE)
+    waiting = []
+
+    class SlowWorkers(InlineWorkers):
+        def run(self, function, *args):
+            if function is contents.remove:
+                from twisted.internet.defer import Deferred
+
+                waiting.append((Deferred(), function, args))
+                return waiting[0][0]
+            return super().run(function, *args)
+
+    store._workers = SlowWorkers()
+    maildrop, entries = opened(store)
+    from twisted.internet.defer import Deferred
+
+    removing = Deferred.fromCoroutine(maildrop.remove(entries))
+    removing.addErrback(lambda _: None)
+    removing.cancel()
+    maildrop.release()
+    with pytest.raises(MaildropLocked):
+        finish(store.maildrop(JOE).open())
+    done, function, args = waiting[0]
+    done.callback(function(*args))
+    assert read_all(store) == []
+
+
+# -- faults --------------------------------------------------------------------------
+
+
+def fail(monkeypatch, name, number, when=lambda *args: True):
+    """Let an os function fail while the returned switch is on."""
+    real = getattr(os, name)
+    switch = [True]
+
+    def failing(*args, **named):
+        if switch[0] and when(*args):
+            raise OSError(number, os.strerror(number))
+        return real(*args, **named)
+
+    monkeypatch.setattr(os, name, failing)
+    return switch
+
+
+ERRORS = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE, errno.EACCES, errno.EROFS]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "link", "mkdir"])
+@pytest.mark.parametrize("size", [10, 700_000])
+def test_a_delivery_that_fails_leaves_nothing_and_the_next_one_works(
+    root, monkeypatch, call, error, size
+):
+    store = started(root)
+    if call != "mkdir":
+        post(store, b"before\r\n", JOE, ANN)
+    switch = fail(monkeypatch, call, error)
+    with pytest.raises(TemporaryFailure) as raised:
+        post(store, b"x" * size + b"\r\n", JOE, ANN)
+    assert isinstance(raised.value, NoSpace) is (error in (errno.ENOSPC, errno.EDQUOT))
+    switch[0] = False
+    monkeypatch.undo()
+    before = [b"before\r\n"] if call != "mkdir" else []
+    assert read_all(store) == read_all(store, ANN) == before
+    assert not [name for name in tree(root) if "/tmp/" in name]
+    post(store, b"after\r\n", JOE, ANN)
+    assert read_all(store) == read_all(store, ANN) == [*before, b"after\r\n"]
+
+
+def test_all_get_it_or_none(store, root, monkeypatch):
+    post(store, b"before\r\n", JOE, ANN)
+    fail(monkeypatch, "link", errno.EIO, lambda source, target: "/ann/" in target)
+    with pytest.raises(TemporaryFailure):
+        post(store, b"x\r\n", JOE, ANN)
+    monkeypatch.undo()
+    assert read_all(store) == read_all(store, ANN) == [b"before\r\n"]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_delivery(store, monkeypatch):
+    post(store, b"before\r\n", JOE, ANN)
+    fail(
+        monkeypatch,
+        "fsync",
+        errno.EIO,
+        lambda fd: os.readlink(f"/proc/self/fd/{fd}").endswith("/ann/new"),
+    )
+    with pytest.raises(TemporaryFailure):
+        post(store, b"x\r\n", JOE, ANN)
+    monkeypatch.undo()
+    assert read_all(store) == read_all(store, ANN) == [b"before\r\n"]
+
+
+def test_another_file_system_gets_a_file_of_its_own(store, root, monkeypatch):
+    fail(
+        monkeypatch,
+        "link",
+        errno.EXDEV,
+        lambda source, target: source.split("/")[-3] != target.split("/")[-3],
+    )
+    post(store, b"x" * 300_000 + b"\r\n", JOE, ANN)
+    assert read_all(store) == read_all(store, ANN) == [b"x" * 300_000 + b"\r\n"]
+    assert not [name for name in tree(root) if "/tmp/" in name]
+
+
+def test_a_removal_that_fails_says_so_and_removes_the_others(store, root, monkeypatch):
+    for number in range(3):
+        post(store, b"%d\r\n" % number, JOE)
+    maildrop, entries = opened(store)
+    fail(monkeypatch, "unlink", errno.EACCES, lambda path: path.endswith(entries[1].name))
+    with pytest.raises(TemporaryFailure):
+        finish(maildrop.remove(entries))
+    monkeypatch.undo()
+    maildrop.release()
+    assert read_all(store) == [b"1\r\n"]
+
+
+def test_a_removal_that_cannot_be_synced_says_so(store, monkeypatch):
+    post(store, b"x\r\n", JOE)
+    maildrop, entries = opened(store)
+    fail(monkeypatch, "fsync", errno.EIO)
+    with pytest.raises(TemporaryFailure):
+        finish(maildrop.remove(entries))
+
+
+def test_an_unreadable_message_costs_itself(joe, monkeypatch):
+    store = started(joe.parents[1])
+    for number in range(3):
+        post(store, b"%d\r\n" % number, JOE)
+    (joe / "new" / "9999999999.sizeless").write_bytes(b"x\n")
+    maildrop, entries = opened(store)
+    maildrop.release()
+    bad = {entries[1].name, "new/9999999999.sizeless"}
+    store = started(joe.parents[1])
+    fail(monkeypatch, "open", errno.EACCES, lambda path, *_: any(map(str(path).endswith, bad)))
+    maildrop, entries = opened(store)
+    assert len(entries) == 3, "what cannot be counted cannot be listed"
+    assert read(maildrop, entries[0]) == b"0\r\n"
+    with pytest.raises(MessageGone):
+        finish(maildrop.fetch(entries[1]))
+    assert read(maildrop, entries[2]) == b"2\r\n"
+    maildrop.release()
+
+
+def test_a_disk_that_fails_under_a_large_text_breaks_it_off(store, monkeypatch):
+    post(store, b"x" * 1_000_000 + b"\r\n", JOE)
+    maildrop, [entry] = opened(store)
+    text = finish(maildrop.fetch(entry))
+    fail(monkeypatch, "read", errno.EIO)
+    finish(text.read())  # read ahead before
+    with pytest.raises(MessageGone):
+        finish(text.read())
+    text.close()
+
+
+def test_a_missing_maildrop_is_made_again(joe):
+    store = started(joe.parents[1])
+    post(store, b"lost\r\n", JOE)
+    os.rename(joe, joe.with_name("gone"))
+    post(store, b"x\r\n", JOE)
+    assert read_all(store) == [b"x\r\n"]
+    os.rename(joe.parent, joe.parent.with_name("gone.net"))
+    assert read_all(store) == []
+    post(store, b"y\r\n", JOE)
+    assert read_all(store) == [b"y\r\n"]
+
+
+def test_a_maildrop_that_goes_under_a_delivery_is_for_later(joe):
+    store = started(joe.parents[1])
+    recipient = Recipient(Address.parse(JOE), Account(JOE, JOE))
+    delivery = finish(store.begin(Envelope("x", Client(), recipients=[recipient])))
+    for _ in range(5):
+        finish(delivery.write(b"x" * 100_000))
+    finish(store.discard(JOE, keep=False))
+    with pytest.raises(TemporaryFailure):
+        finish(delivery.commit())
+    assert read_all(store) == []
+
+
+@pytest.mark.parametrize("what", ["a file", "below a file", "read-only"])
+def test_a_store_that_cannot_be_used_does_not_start(root, monkeypatch, what):
+    if what == "a file":
+        root.write_bytes(b"")
+    elif what == "below a file":
+        root.write_bytes(b"")
+        root = root / "x"
+    else:
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(StartupError, match="the store"):
+        started(root)
+
+
+def test_a_real_disk_that_is_full(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode()}")
+    try:
+        store = started(disk / "store")
+        post(store, b"before\r\n", JOE)
+        for size in (2_000_000, 1_200_000):
+            with pytest.raises(NoSpace):
+                post(store, b"x" * size, JOE)
+        assert not [name for name in tree(disk) if "/tmp/" in name]
+        post(store, b"after\r\n", JOE)
+        assert read_all(store) == [b"before\r\n", b"after\r\n"]
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+# -- leftovers -----------------------------------------------------------------------
+
+
+def test_leftovers_of_a_crash_are_swept_and_nothing_else(joe):
+    store = started(joe.parents[1])
+    post(store, b"kept\r\n", JOE)
+    recipient = Recipient(Address.parse(JOE), Account(JOE, JOE))
+    delivery = finish(store.begin(Envelope("x", Client(), recipients=[recipient])))
+    for _ in range(5):
+        finish(delivery.write(b"x" * 100_000))
+    [being_written] = (joe / "tmp").iterdir()
+    (joe / "tmp" / "1700000000.M000001P1Q1R0a0b0c0d.mail-example-net").write_bytes(b"crashed")
+    (joe / "tmp" / "1700000000.other.program").write_bytes(b"old")
+    os.utime(joe / "tmp" / "1700000000.other.program", (1, 1))
+    (joe / "tmp" / "1700000000.another.program").write_bytes(b"young")
+    started(joe.parents[1])
+    assert {path.name for path in (joe / "tmp").iterdir()} == {
+        being_written.name,
+        "1700000000.another.program",
+    }
+    finish(delivery.write(b"\r\n"))
+    finish(delivery.commit())
+    assert read_all(store) == [b"kept\r\n", b"x" * 500_000 + b"\r\n"]
