@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface.verify import verifyObject
@@ -17,10 +20,18 @@ from postoffice.testing import InlineWorkers, finish
 TEXTS = [b"Subject: 1\r\n\r\none\r\n", b"\r\n", b"x" * 1000 + b"\r\n", b"." * 200_000 + b"\r\n"]
 
 
-@pytest.fixture(params=["memory", "maildir"])
+#: The store in the manual (docs/plugins.rst).
+SHELF = Path(__file__).parents[2] / "docs" / "examples" / "shelf" / "postoffice_shelf.py"
+
+
+@pytest.fixture(params=["memory", "maildir", "shelf"])
 def store(request, tmp_path):
     if request.param == "memory":
         store = MemoryStore()
+    elif request.param == "shelf":
+        (tmp_path / "store").mkdir()
+        shelf_store = runpy.run_path(str(SHELF))["ShelfStore"]
+        store = shelf_store(str(tmp_path / "store" / "shelf.db"), InlineWorkers())
     else:
         store = MaildirStore(str(tmp_path / "store"), InlineWorkers(), hostname="mail.example.net")
     finish(store.start())
