@@ -39,6 +39,7 @@ class Maildir:
         self._ahead: dict[Entry, bytes | MessageGone] = {}
 
     async def open(self) -> Listing:
+        self._released = False
         opening = running(self._workers.run(self._open))
         self._lock, snapshot = await outcome_of(opening, _close_first)
         self._listings.remember(self._folder, snapshot)
@@ -63,7 +64,7 @@ class Maildir:
                 self._workers.run(contents.open_text, self._folder, entry, self._sizes)
             )
             fd, as_it_is = await outcome_of(opening, _close_first)
-            return LargeText(self._workers, fd, as_it_is)
+            return LargeText(self._workers, fd, entry.size, as_it_is)
         if entry not in self._ahead:
             await self._read(self._from(place) if in_order else [entry])
         text = self._ahead.pop(entry)
@@ -134,9 +135,10 @@ class SmallText:
 class LargeText:
     """A text that is read piece by piece, one piece ahead of the client."""
 
-    def __init__(self, workers: Workers, fd: int, as_it_is: bool) -> None:
+    def __init__(self, workers: Workers, fd: int, size: int, as_it_is: bool) -> None:
         self._workers = workers
         self._fd = fd
+        self._left = size
         self._pieces = pieces(fd, as_it_is=as_it_is)
         self._reading = self._read()
 
@@ -151,6 +153,9 @@ class LargeText:
 
     async def read(self) -> bytes:
         piece = await outcome_of(self._reading)
+        self._left -= len(piece)
+        if self._left < 0 or (self._left and not piece):
+            raise MessageGone("a message changed while it was read")
         if piece:
             self._reading = self._read()
         return piece

@@ -92,10 +92,13 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
         if remembered is not None and stamp is not None and remembered.stamp == stamp:
             return remembered
         found: dict[str, tuple[tuple[int, int, str], Entry]] = {}
-        for box in ("cur", "new"):
+        for box in ("new", "cur"):  # what moves on meanwhile is seen twice, and not missed
             for item in _messages(f"{folder}/{box}"):
                 entry = _entry(box, item, sizes)
-                if entry is not None and entry.uidl not in found:
+                if entry is None:
+                    continue
+                twin = found.get(entry.uidl)
+                if twin is None or entry.name < twin[1].name:  # where it was last: in cur
                     mtime = 0.0 if item.name[:1].isdigit() else _mtime(item)
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
         entries = tuple(entry for _, entry in sorted(found.values()))
@@ -129,15 +132,21 @@ def _entry(box: str, item: os.DirEntry[str], sizes: Sizes) -> Entry | None:
         status = item.stat(follow_symlinks=False)
         size = sizes.get(status)
         if size is None:
-            said = names.sizes_of(item.name)
-            if said.file == status.st_size and said.wire is not None and said.wire >= said.file:
-                size = said.wire
-            else:
-                size = _count(item.path, sizes)
+            size = _believable(names.sizes_of(item.name), status.st_size)
+        if size is None:
+            size = _count(item.path, sizes)
     except OSError:
         return None
     uidl = names.uidl_of(names.unique_part(item.name))
     return Entry(uidl, size, f"{box}/{item.name}")
+
+
+def _believable(said: names.Sizes, size: int) -> int | None:
+    """The size on the wire that a name says, if a file of ``size`` octets can have it."""
+    if said.file != size or said.wire is None:
+        return None
+    most = 2 * size + 2  # each octet could be an LF, or the last line have none
+    return said.wire if size <= said.wire <= most else None
 
 
 def _count(path: str, sizes: Sizes) -> int:
@@ -162,11 +171,12 @@ def open_text(folder: str, entry: Entry, sizes: Sizes) -> tuple[int, bool]:
     except OSError as error:
         raise MessageGone(f"{folder}/{entry.name}: {error}") from error
     try:
-        if status.st_size == entry.size and _ends_in_crlf(fd, status.st_size):
+        ours = names.is_ours(os.path.basename(entry.name))
+        if ours and status.st_size == entry.size and _ends_in_crlf(fd, status.st_size):
             return fd, True
         size = size_on_the_wire(fd)
         if size == entry.size:
-            return fd, False
+            return fd, size == status.st_size  # converting adds octets, or changes nothing
         sizes.set(status, size)
         raise MessageGone(f"{folder}/{entry.name}: {size} octets, listed as {entry.size}")
     except OSError as error:
@@ -208,9 +218,12 @@ def read_small(folder: str, entries: Sequence[Entry], sizes: Sizes) -> list[byte
         try:
             fd, as_it_is = open_text(folder, entry, sizes)
             try:
-                texts.append(b"".join(pieces(fd, as_it_is=as_it_is)))
+                text = b"".join(pieces(fd, as_it_is=as_it_is))
             finally:
                 os.close(fd)
+            if len(text) != entry.size:
+                raise MessageGone(f"{folder}/{entry.name}: changed while it was read")
+            texts.append(text)
         except MessageGone as gone:
             texts.append(gone)
         except OSError as error:

@@ -5,29 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fcntl import LOCK_EX, LOCK_NB, flock
+from fcntl import LOCK_EX, flock
 from threading import Lock
 
-from postoffice.errors import TemporaryFailure
 from postoffice.maildrop import names
-from postoffice.maildrop.files import failure, failures, make, sync_folder
+from postoffice.maildrop.files import Place, failure, failures, identity, sync_folder
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-@dataclass
+@dataclass(eq=False)
 class Draft:
     """
-    One message on its way to its maildrops' folders, under one name.
+    One message on its way to its maildrops, under one name.
 
     What is not written yet is in ``parts``.  The lock keeps apart what
-    threads do with the file.
+    threads do with the file; ``dropped`` is set by anyone, and it goes no further.
     """
 
-    folders: list[str]
+    places: list[Place]
     name: str
     parts: list[bytes] = field(default_factory=list)
     size: int = 0  # octets on disk
@@ -38,11 +38,16 @@ class Draft:
     @property
     def path(self) -> str:
         """Where it is written; whoever sweeps leaves it alone while its lock is held."""
-        return f"{self.folders[0]}/tmp/{self.name}"
+        return f"{self.places[0].path}/tmp/{self.name}"
+
+    @property
+    def final_name(self) -> str:
+        """What it is called in ``new``; its sizes are known once all of it is written."""
+        return names.with_sizes(self.name, self.size)
 
 
 def append(draft: Draft, parts: Sequence[bytes]) -> None:
-    """Write more of a text; a draft that fails is given up.  Raises TemporaryFailure."""
+    """Write more of a text to its file; what fails is given up.  Raises TemporaryFailure."""
     with draft.lock, failures(draft.path):
         try:
             _append(draft, parts)
@@ -55,7 +60,7 @@ def _append(draft: Draft, parts: Sequence[bytes]) -> None:
     if draft.dropped:
         return
     if draft.fd < 0:
-        draft.fd = _create(draft)
+        draft.fd = _create(draft.path)
     data = b"".join(parts)
     draft.size += len(data)
     view = memoryview(data)
@@ -63,14 +68,21 @@ def _append(draft: Draft, parts: Sequence[bytes]) -> None:
         view = view[os.write(draft.fd, view) :]
 
 
-def _create(draft: Draft) -> int:
-    try:
-        fd = os.open(draft.path, _CREATE, 0o600)
-    except FileNotFoundError:
-        make(draft.folders[0])
-        fd = os.open(draft.path, _CREATE, 0o600)
-    flock(fd, LOCK_EX | LOCK_NB)
-    return fd
+def _create(path: str, dir_fd: int | None = None) -> int:
+    """A new file that is locked: whoever sweeps may have taken it for a leftover before it was."""
+    while True:
+        fd = os.open(path, _CREATE, 0o600, dir_fd=dir_fd)
+        try:
+            os.fchmod(fd, 0o600)  # whatever the umask
+            flock(fd, LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BaseException:
+            os.close(fd)
+            with suppress(OSError):
+                os.unlink(path, dir_fd=dir_fd)
+            raise
+        os.close(fd)
 
 
 def drop(draft: Draft) -> None:
@@ -79,98 +91,143 @@ def drop(draft: Draft) -> None:
         draft.dropped = True
         draft.parts.clear()
         if draft.fd >= 0:
-            os.close(draft.fd)
-            draft.fd = -1
             with suppress(OSError):
                 os.unlink(draft.path)
+            os.close(draft.fd)
+            draft.fd = -1
 
 
-def place(drafts: Sequence[Draft], known: set[str]) -> list[Exception | None]:
+def place(drafts: Sequence[Draft]) -> list[Exception | None]:
     """
     Put messages into all their maildrops, durable when it returns; for each, what went wrong.
 
     One call for many messages: each folder is synced once for all of them.
-    ``known`` are folders whose own names are known to be durable.
+    A message that went wrong is in none of its maildrops.
+
+    Nothing is made here: a maildrop that is not the one that was found when
+    the delivery began has been discarded since, and its sender tries again.
+    Links go to the folders that were opened, wherever they are by now; one
+    that was moved away meanwhile is found out after the sync, and undone.  So
+    a message is in a maildrop before that is discarded, or not at all.
     """
-    outcomes: list[Exception | None] = [None] * len(drafts)
-    linked: list[list[str]] = [[] for _ in drafts]
-
-    def each(step: Callable[[int, Draft], None]) -> None:
-        for number, draft in enumerate(drafts):
-            if outcomes[number] is None:
-                try:
-                    step(number, draft)
-                except OSError as error:
-                    outcomes[number] = failure(draft.name, error)
-                except Exception as error:  # a bug costs one message, not the group
-                    outcomes[number] = error
-
-    each(lambda _, draft: _write(draft, known))
-    each(lambda _, draft: os.fsync(draft.fd))
-    each(lambda number, draft: _link(draft, linked[number]))
-    unsynced = _sync_folders({os.path.dirname(path) for paths in linked for path in paths})
-    for number, draft in enumerate(drafts):
-        for path in linked[number]:
-            outcomes[number] = outcomes[number] or unsynced.get(os.path.dirname(path))
-        if outcomes[number] is not None:
-            for path in linked[number]:
-                with suppress(OSError):
-                    os.unlink(path)
-        drop(draft)
-    return outcomes
+    with _Group(drafts) as group:
+        group.each(_write)
+        group.each(_sync)
+        group.each(group.link)
+        group.settle()
+    return group.outcomes()
 
 
-def _write(draft: Draft, known: set[str]) -> None:
-    for folder in draft.folders:
-        if folder not in known:
-            make(folder)
-            known.add(folder)
+def _write(draft: Draft) -> None:
     with draft.lock:
-        if draft.dropped:
-            raise OSError(errno.ECANCELED, "the delivery was given up", draft.path)
-        _append(draft, draft.parts)
-        draft.parts.clear()
+        if not draft.dropped:
+            _append(draft, draft.parts)
+            draft.parts.clear()
+    _not_dropped(draft)
 
 
-def _link(draft: Draft, linked: list[str]) -> None:
-    """One file, as many names as maildrops."""
-    name = names.with_sizes(draft.name, draft.size)
-    for folder in draft.folders:
-        target = f"{folder}/new/{name}"
-        try:
-            os.link(draft.path, target)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                make(folder)  # somebody removed it; if it was the draft that went, this fails again
-                os.link(draft.path, target)
-            elif error.errno in (errno.EXDEV, errno.EMLINK):
-                _copy(draft, folder, target)
-            else:
+def _sync(draft: Draft) -> None:
+    os.fsync(draft.fd)
+
+
+def _not_dropped(draft: Draft) -> None:
+    if draft.dropped:
+        raise OSError(errno.ECANCELED, "the delivery was given up", draft.path)
+
+
+class _Group:
+    """Drafts that are placed together, and the maildrops they go to, opened."""
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self._drafts = drafts
+        self._wrong: dict[Draft, Exception] = {}
+        self._folders: dict[Place, int] = {}
+        self._linked: list[tuple[Draft, Place]] = []
+
+    def outcomes(self) -> list[Exception | None]:
+        """What went wrong with each, if anything."""
+        return [self._wrong.get(draft) for draft in self._drafts]
+
+    def __enter__(self) -> _Group:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        for draft, place in self._linked:
+            if draft in self._wrong:
+                with suppress(OSError):
+                    os.unlink(f"new/{draft.final_name}", dir_fd=self._folders[place])
+        for draft in self._drafts:
+            drop(draft)
+        for fd in self._folders.values():
+            os.close(fd)
+
+    def each(self, step: Callable[[Draft], None]) -> None:
+        """Take one step with each that is still well; what goes wrong costs that one only."""
+        for draft in self._drafts:
+            if draft not in self._wrong:
+                try:
+                    step(draft)
+                except OSError as error:
+                    self._wrong[draft] = failure(draft.path, error)
+                except Exception as error:  # a bug costs one message, not the group
+                    self._wrong[draft] = error
+
+    def link(self, draft: Draft) -> None:
+        """One file, as many names as maildrops."""
+        _not_dropped(draft)  # nobody waits for it any more: its sender will try again
+        source, first = f"tmp/{draft.name}", self._open(draft.places[0])
+        for place in draft.places:
+            fd = self._open(place)
+            target = f"new/{draft.final_name}"
+            try:
+                os.link(source, target, src_dir_fd=first, dst_dir_fd=fd)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EMLINK):
+                    raise
+                _copy(draft, fd)
+            self._linked.append((draft, place))
+
+    def settle(self) -> None:
+        """Make the new names durable, and see that the maildrops are still in their places."""
+        gone: dict[Place, Exception] = {}
+        for place in {place for _, place in self._linked}:
+            try:
+                sync_folder("new", dir_fd=self._folders[place])
+                _is_there(place, os.stat(place.path))
+            except OSError as error:
+                gone[place] = failure(place.path, error)
+        for draft, place in self._linked:
+            if place in gone:
+                self._wrong.setdefault(draft, gone[place])
+
+    def _open(self, place: Place) -> int:
+        fd = self._folders.get(place)
+        if fd is None:
+            fd = os.open(place.path, _FOLDER)
+            try:
+                _is_there(place, os.fstat(fd))
+            except BaseException:
+                os.close(fd)
                 raise
-        linked.append(target)
+            self._folders[place] = fd
+        return fd
 
 
-def _copy(draft: Draft, folder: str, target: str) -> None:
+def _is_there(place: Place, status: os.stat_result) -> None:
+    if identity(status) != place.identity:
+        raise OSError(errno.ESTALE, "the maildrop was taken away", place.path)
+
+
+def _copy(draft: Draft, folder: int) -> None:
     """A maildrop on another file system gets a file of its own."""
-    path = f"{folder}/tmp/{draft.name}"
-    fd = os.open(path, _CREATE, 0o600)
+    path = f"tmp/{draft.name}"
+    fd = _create(path, folder)
     try:
-        flock(fd, LOCK_EX | LOCK_NB)
-        with open(draft.path, "rb") as source, open(fd, "wb", closefd=False) as copy:
-            shutil.copyfileobj(source, copy)
+        with open(fd, "wb", closefd=False) as copy, open(draft.path, "rb") as text:
+            shutil.copyfileobj(text, copy, 256 << 10)
         os.fsync(fd)
-        os.link(path, target)
+        os.link(path, f"new/{draft.final_name}", src_dir_fd=folder, dst_dir_fd=folder)
     finally:
-        os.unlink(path)
+        with suppress(OSError):
+            os.unlink(path, dir_fd=folder)
         os.close(fd)
-
-
-def _sync_folders(folders: Iterable[str]) -> dict[str, TemporaryFailure]:
-    """Sync each; what went wrong, by folder."""
-    wrong = {}
-    for folder in folders:
-        try:
-            sync_folder(folder)
-        except OSError as error:
-            wrong[folder] = failure(folder, error)
-    return wrong

@@ -12,9 +12,10 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
+from typing import NamedTuple
 
 from postoffice.errors import MaildropLocked, NoSpace, TemporaryFailure
 from postoffice.maildrop import names
@@ -25,6 +26,18 @@ FOLDERS = ("tmp", "new", "cur")
 LITTER_AGE = 36 * 3600
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Place(NamedTuple):
+    """
+    A maildrop's folder, and which folder that was when it was found.
+
+    Whoever delivers knows by it that the maildrop is still the one that was
+    meant, and not a new one of the same name.
+    """
+
+    path: str
+    identity: tuple[int, int]  # device and inode
 
 
 @contextmanager
@@ -42,9 +55,9 @@ def failure(what: str, error: OSError) -> TemporaryFailure:
     return kind(f"{what}: {error}")
 
 
-def sync_folder(path: str) -> None:
+def sync_folder(path: str, dir_fd: int | None = None) -> None:
     """Make the names in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         os.fsync(fd)
     finally:
@@ -55,10 +68,37 @@ def make(folder: str) -> None:
     """Make a maildrop where it is missing, durable up to the store's own folder."""
     domain = os.path.dirname(folder)
     for path in (domain, folder, *(f"{folder}/{name}" for name in FOLDERS)):
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
+        _make_folder(path)
     for path in (folder, domain, os.path.dirname(domain)):
         sync_folder(path)
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    os.chmod(path, 0o700)  # whatever the umask
+
+
+def find(folders: Sequence[str]) -> list[Place]:
+    """
+    Where these maildrops are; what is missing is made, and all is durable.
+
+    Durable also where another process made it a moment ago: its syncs may not
+    be over, and a delivery syncs nothing above ``new``.  Raises TemporaryFailure.
+    """
+    places = []
+    for folder in folders:
+        with failures(folder):
+            make(folder)
+            places.append(Place(folder, identity(os.stat(folder))))
+    return places
+
+
+def identity(status: os.stat_result) -> tuple[int, int]:
+    """Which file this is, whatever its name."""
+    return status.st_dev, status.st_ino
 
 
 def open_plain(path: str) -> tuple[int, os.stat_result]:
@@ -108,23 +148,64 @@ def _open_lock(folder: str, path: str) -> int:
         return os.open(path, flags, 0o600)
 
 
-def set_aside(store: str, place: str, keep: bool) -> str:
+def discard(store: str, place: str, keep: bool) -> str:
     """
-    Take a whole maildrop out of its place; its lock must be held.
+    Take a whole maildrop, lock and all, out of its place: set aside, or deleted.
 
-    Returns where it lies now (``keep``), or "" when it is deleted.
+    Returns where it lies now, or "" when nothing is kept.  A delivery that is
+    under way either was placed before, and lies there too, or fails and is
+    undone (``drafts.place``).  Raises MaildropLocked, TemporaryFailure.
     """
     folder = f"{store}/{place}"
-    aside = f"{store}/.removed/{place}.{time.time_ns()}"
-    with failures(folder):
-        os.makedirs(os.path.dirname(aside), mode=0o700, exist_ok=True)
-        os.rename(folder, aside)
-        sync_folder(os.path.dirname(aside))
-        sync_folder(os.path.dirname(folder))
-        if keep:
-            return aside
-        shutil.rmtree(aside)
+    if not os.path.isdir(folder):
         return ""
+    held = lock(folder)
+    try:
+        with failures(folder):
+            aside = _move_aside(store, place)
+        return _keep_or_delete(aside, keep)
+    finally:
+        os.close(held)
+
+
+def _keep_or_delete(aside: str, keep: bool) -> str:
+    with failures(aside):
+        if keep and not _is_empty(aside):
+            return aside
+        try:
+            shutil.rmtree(aside)
+        except OSError:
+            shutil.rmtree(aside)  # a delivery that was just being undone had a name in it
+        return ""
+
+
+def _move_aside(store: str, place: str) -> str:
+    """Rename a maildrop's folder, durably; to the domain's own side where that is another disk."""
+    folder = f"{store}/{place}"
+    domain, _, local = place.rpartition("/")
+    stamp = time.time_ns()
+    for root, name in ((store, f"{domain}/{local}"), (f"{store}/{domain}", local)):
+        aside = f"{root}/.removed/{name}.{stamp}"
+        above = os.path.dirname(aside)
+        for path in dict.fromkeys((f"{root}/.removed", above)):
+            _make_folder(path)
+        try:
+            os.rename(folder, aside)
+        except OSError as error:
+            if error.errno == errno.EXDEV and root == store:
+                continue
+            raise
+        for path in dict.fromkeys((os.path.dirname(folder), above, f"{root}/.removed", root)):
+            sync_folder(path)
+        return aside
+    raise AssertionError("a folder can be renamed beside itself")
+
+
+def _is_empty(folder: str) -> bool:
+    """Whether a maildrop holds nothing but what we made ourselves, and no mail."""
+    if set(os.listdir(folder)) - {*FOLDERS, LOCK}:
+        return False
+    return not os.listdir(f"{folder}/new") and not os.listdir(f"{folder}/cur")
 
 
 def maildrops(store: str) -> list[str]:

@@ -17,7 +17,7 @@ from postoffice.maildrop import contents, files, names
 from postoffice.maildrop.collecting import Maildir
 from postoffice.maildrop.contents import Listings, Sizes, Snapshot
 from postoffice.maildrop.drafts import Draft
-from postoffice.maildrop.posting import MaildirDelivery, Placing
+from postoffice.maildrop.posting import MaildirDelivery, Places, Placing
 
 
 @implementer(IMailStore)
@@ -30,6 +30,7 @@ class MaildirStore:
         self._path = path
         self._workers = workers
         self._hostname = hostname
+        self._places = Places(workers)
         self._placing = Placing(workers)
         self._sizes = Sizes()
         self._listings = Listings()
@@ -43,31 +44,32 @@ class MaildirStore:
     async def stop(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
+        await self._placing.finished()
 
     async def begin(self, envelope: Envelope) -> IDelivery:
-        folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
-        draft = Draft(folders, names.new_name(self._hostname))
-        return MaildirDelivery(self._workers, self._placing, draft)
+        folders = dict.fromkeys(self._folder(one.account.maildrop) for one in envelope.recipients)
+        places = await self._places.find(list(folders))
+        draft = Draft(places, names.new_name(self._hostname))
+        return MaildirDelivery(self._workers, self._places, self._placing, draft)
 
     def maildrop(self, name: str) -> IMaildrop:
         return Maildir(self._folder(name), self._workers, self._sizes, self._listings)
 
     async def count(self, name: str) -> tuple[int, int]:
-        folder = self._folder(name)
-        if not await self._workers.run(os.path.isdir, folder):
+        return await self._workers.run(self._count, self._folder(name))
+
+    def _count(self, folder: str) -> tuple[int, int]:
+        if not os.path.isdir(folder):
             return 0, 0
-        snapshot: Snapshot = await self._workers.run(contents.scan, folder, self._sizes)
+        snapshot: Snapshot = contents.scan(folder, self._sizes, self._listings.get(folder))
         return len(snapshot.entries), sum(entry.size for entry in snapshot.entries)
 
     async def discard(self, name: str, keep: bool) -> str:
-        if not await self._workers.run(os.path.isdir, self._folder(name)):
-            return ""
-        lock = await self._workers.run(files.lock, self._folder(name))
         try:
-            return await self._workers.run(files.set_aside, self._path, names.folder_of(name), keep)
+            return await self._workers.run(files.discard, self._path, names.folder_of(name), keep)
         finally:
             self._listings.forget(self._folder(name))
-            os.close(lock)
+            self._places.forget(self._folder(name))
 
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
@@ -90,7 +92,7 @@ def _prepare(path: str) -> None:
         os.makedirs(path, mode=0o700, exist_ok=True)
     except OSError as error:
         raise StartupError(f"the store {path} cannot be made: {error.strerror}") from error
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         raise StartupError(
             f"the store {path} cannot be written to; "
             "it must belong to the user that the post office runs as"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import IDelivery, Workers
-from postoffice.maildrop import drafts
+from postoffice.maildrop import drafts, files
 from postoffice.maildrop.drafts import Draft
+from postoffice.maildrop.files import Place
 from postoffice.maildrop.waiting import outcome_of, running
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
@@ -19,51 +22,102 @@ GROUP = 16
 GROUPS = 4
 
 
+class Places:
+    """Where maildrops are that had mail lately: found once, not for every delivery."""
+
+    #: How many are remembered.
+    LIMIT = 20_000
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._known: OrderedDict[str, Place] = OrderedDict()
+
+    async def find(self, folders: Sequence[str]) -> list[Place]:
+        """Where they are; what is missing is made.  Raises TemporaryFailure."""
+        missing = [folder for folder in folders if folder not in self._known]
+        if missing:
+            found = await self._workers.run(files.find, missing)
+            self._known.update(zip(missing, found, strict=True))
+        places = [self._known[folder] for folder in folders]
+        for folder in folders:
+            self._known.move_to_end(folder)
+        while len(self._known) > self.LIMIT:
+            self._known.popitem(last=False)
+        return places
+
+    def forget(self, folder: str) -> None:
+        """Look again next time."""
+        self._known.pop(folder, None)
+
+
 class Placing:
     """Messages that are whole wait here, and are placed together: the disk syncs once for many."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._known: set[str] = set()
         self._waiting: deque[tuple[Draft, Deferred[None]]] = deque()
         self._groups = 0
+        self._idle: Deferred[None] | None = None
 
     def place(self, draft: Draft) -> Deferred[None]:
-        """Place a message; it is placed also if nobody waits for it any more."""
-        placed: Deferred[None] = Deferred()
+        """Place a message; given up in time, it is placed nowhere."""
+
+        def given_up(_: Deferred[None]) -> None:
+            draft.dropped = True
+
+        placed: Deferred[None] = Deferred(given_up)
         self._waiting.append((draft, placed))
         self._begin_groups()
         return placed
 
+    def finished(self) -> Deferred[None]:
+        """Fires when no message waits any more."""
+        if not self._groups:
+            return succeed(None)
+        self._idle = Deferred()
+        return self._idle
+
     def _begin_groups(self) -> None:
         while self._waiting and self._groups < GROUPS:
-            group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
             self._groups += 1
-            Deferred.fromCoroutine(self._place(group))
+            Deferred.fromCoroutine(self._place(self._next_group()))
+
+    def _next_group(self) -> list[tuple[Draft, Deferred[None]]]:
+        """Some that wait; a large one goes alone, the small ones shall not wait for its sync."""
+        group = [self._waiting.popleft()]
+        while group[0][0].fd < 0 and self._waiting and len(group) < GROUP:
+            if self._waiting[0][0].fd >= 0:
+                break
+            group.append(self._waiting.popleft())
+        return group
 
     async def _place(self, group: list[tuple[Draft, Deferred[None]]]) -> None:
         outcomes: list[Exception | None]
         try:
-            outcomes = await self._workers.run(
-                drafts.place, [draft for draft, _ in group], self._known
-            )
+            outcomes = await self._workers.run(drafts.place, [draft for draft, _ in group])
         except Exception as bug:
             outcomes = [bug] * len(group)
         self._groups -= 1
+        self._begin_groups()
         for (_, placed), outcome in zip(group, outcomes, strict=True):
+            if placed.called:  # given up
+                continue
             if outcome is None:
                 placed.callback(None)
             else:
                 placed.errback(outcome)
-        self._begin_groups()
+        if self._idle is not None and not self._groups:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
 
 
 @implementer(IDelivery)
 class MaildirDelivery:
     """One message on its way in."""
 
-    def __init__(self, workers: Workers, placing: Placing, draft: Draft) -> None:
+    def __init__(self, workers: Workers, places: Places, placing: Placing, draft: Draft) -> None:
         self._workers = workers
+        self._places = places
         self._placing = placing
         self._draft = draft
         self._buffered = 0
@@ -80,14 +134,20 @@ class MaildirDelivery:
             self._writing = running(self._workers.run(drafts.append, self._draft, parts))
 
     async def commit(self) -> None:
-        await self._written()
-        self._over = True
-        await self._placing.place(self._draft)
+        try:
+            await self._written()
+            self._over = True
+            await self._placing.place(self._draft)
+        except TemporaryFailure:
+            for place in self._draft.places:  # they may have been taken away: look again next time
+                self._places.forget(place.path)
+            raise
 
     def abort(self) -> None:
         if self._over:
             return
         self._over = True
+        self._draft.dropped = True
         if self._writing is not None:
             self._writing.addErrback(lambda _: None)
             running(self._workers.run(drafts.drop, self._draft))

@@ -49,6 +49,12 @@ def pieces(fd: int, *, as_it_is: bool) -> Iterator[bytes]:
 
 def size_on_the_wire(fd: int) -> int:
     """How many octets are sent for an open file; leaves it at its beginning."""
-    size = sum(map(len, pieces(fd, as_it_is=False)))
+    size = 0
+    last = b""
+    for data in pieces(fd, as_it_is=True):
+        size += len(data) + data.count(b"\n") - data.count(b"\r\n")
+        if last == b"\r" and data.startswith(b"\n"):
+            size -= 1
+        last = data[-1:]
     os.lseek(fd, 0, os.SEEK_SET)
-    return size
+    return size if last in (b"", b"\n") else size + 2

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
@@ -21,14 +21,18 @@ class ThreadWorkers:
     A few threads that do what blocks, and bring the results to the reactor.
 
     Results that are ready at the same time come back in one turn of the
-    reactor: waking it costs more than most of what is done here.
+    reactor: waking it costs more than most of what is done here.  Cancelling
+    a result's Deferred drops the result; the function runs to its end.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, threads: int, name: str = "worker") -> None:
+    def __init__(
+        self, reactor: IReactorFromThreads, threads: int = 8, name: str = "worker"
+    ) -> None:
         self._reactor = reactor
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._results: deque[tuple[Deferred[Any], Any]] = deque()
         self._waking = False
+        self._stopped = False
         self._threads = [Thread(target=self._work, name=f"{name} {n}") for n in range(threads)]
 
     def start(self) -> None:
@@ -38,39 +42,44 @@ class ThreadWorkers:
 
     async def stop(self) -> None:
         """Do what was asked so far, and end the threads; called while the reactor runs."""
-        done = [self.run(thread_ends) for thread_ends in [_nothing] * len(self._threads)]
-        for _ in self._threads:
-            self._jobs.put(None)
-        for end in done:
+        self._stopped = True
+        ends: list[Deferred[None]] = [Deferred() for _ in self._threads]
+        for end in ends:
+            self._jobs.put((end, _go_home, ()))
+        for end in ends:
             await end
         for thread in self._threads:
             thread.join()
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Call ``function(*args)`` on a thread; see ``interfaces.Workers``."""
+        if self._stopped:
+            return fail(RuntimeError(f"the workers have gone home before {function}"))
         result: Deferred[T] = Deferred()
         self._jobs.put((result, function, args))
         return result
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            result, function, args = job
+        function: Callable[..., Any] | None = None
+        while function is not _go_home:  # each thread takes one of these
+            result, function, args = self._jobs.get()
             try:
                 outcome = function(*args)
             except BaseException:
                 outcome = Failure()  # type: ignore[no-untyped-call]
             self._results.append((result, outcome))
+            del result, outcome, args  # nothing is held while waiting
             if not self._waking:
                 self._waking = True
-                self._reactor.callFromThread(self._deliver)
+                self._reactor.callFromThread(self._bring)
 
-    def _deliver(self) -> None:
-        """On the reactor's thread: what came after the flag went down wakes us once more."""
+    def _bring(self) -> None:
+        """On the reactor's thread: what comes after the flag went down wakes us once more."""
         self._waking = False
         while self._results:
             result, outcome = self._results.popleft()
             result.callback(outcome)
 
 
-def _nothing() -> None:
-    """Work that is done when all before it has begun."""
+def _go_home() -> None:
+    """The last thing that a thread does."""

@@ -87,6 +87,13 @@ def read_all(store, name=JOE) -> list[bytes]:
     return texts
 
 
+def place_of(path, dir_fd=None) -> str:
+    """Where an os function acts: its path made whole, or that of its open file."""
+    if isinstance(path, int):
+        return os.readlink(f"/proc/self/fd/{path}")
+    return os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}") if dir_fd is not None else "", path)
+
+
 def tree(root: Path) -> set[str]:
     """All files below a folder, but locks."""
     return {
@@ -132,8 +139,7 @@ def test_it_is_synced_before_it_can_be_seen_and_seen_before_it_is_taken(
         real = getattr(os, name)
 
         def watched(*args, **named):
-            what = args[0]
-            path = os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else args[-1]
+            path = place_of(args[-1], named.get("dst_dir_fd"))
             done.append((name, str(Path(path).relative_to(root)).split("/")[1:3]))
             return real(*args, **named)
 
@@ -178,7 +184,9 @@ def test_a_given_up_delivery_leaves_no_litter(store, root):
         (b"x" * 300_000 + b"\n" + b"y\n" * 100_000, b"x" * 300_000 + b"\r\n" + b"y\r\n" * 100_000),
     ],
 )
-@pytest.mark.parametrize("name", ["1700000000.x.h", "1700000000.x.h:2,S", "odd", "1.x,S=7777,W=7777"])
+@pytest.mark.parametrize(
+    "name", ["1700000000.x.h", "1700000000.x.h:2,S", "odd", "1.x,S=7777,W=7777"]
+)
 def test_files_of_others_are_sent_with_crlf(joe, octets, sent, name):
     (joe / ("cur" if ":" in name else "new") / name).write_bytes(octets)
     assert read_all(started(joe.parents[1])) == [sent]
@@ -445,13 +453,13 @@ def test_a_lost_client_frees_the_lock_when_its_mail_is_removed(joe):
 # -- faults --------------------------------------------------------------------------
 
 
-def fail(monkeypatch, name, number, when=lambda *args: True):
+def fail(monkeypatch, name, number, when=lambda *args, **named: True):
     """Let an os function fail while the returned switch is on."""
     real = getattr(os, name)
     switch = [True]
 
     def failing(*args, **named):
-        if switch[0] and when(*args):
+        if switch[0] and when(*args, **named):
             raise OSError(number, os.strerror(number))
         return real(*args, **named)
 
@@ -486,7 +494,12 @@ def test_a_delivery_that_fails_leaves_nothing_and_the_next_one_works(
 
 def test_all_get_it_or_none(store, root, monkeypatch):
     post(store, b"before\r\n", JOE, ANN)
-    fail(monkeypatch, "link", errno.EIO, lambda source, target: "/ann/" in target)
+    fail(
+        monkeypatch,
+        "link",
+        errno.EIO,
+        lambda source, target, *, src_dir_fd, dst_dir_fd: "/ann/" in place_of(target, dst_dir_fd),
+    )
     with pytest.raises(TemporaryFailure):
         post(store, b"x\r\n", JOE, ANN)
     monkeypatch.undo()
@@ -512,7 +525,7 @@ def test_another_file_system_gets_a_file_of_its_own(store, root, monkeypatch):
         monkeypatch,
         "link",
         errno.EXDEV,
-        lambda source, target: source.split("/")[-3] != target.split("/")[-3],
+        lambda source, target, *, src_dir_fd, dst_dir_fd: src_dir_fd != dst_dir_fd,
     )
     post(store, b"x" * 300_000 + b"\r\n", JOE, ANN)
     assert read_all(store) == read_all(store, ANN) == [b"x" * 300_000 + b"\r\n"]
@@ -573,10 +586,14 @@ def test_a_missing_maildrop_is_made_again(joe):
     store = started(joe.parents[1])
     post(store, b"lost\r\n", JOE)
     os.rename(joe, joe.with_name("gone"))
+    with pytest.raises(TemporaryFailure, match="joe"):  # it may have been discarded
+        post(store, b"x\r\n", JOE)
     post(store, b"x\r\n", JOE)
     assert read_all(store) == [b"x\r\n"]
     os.rename(joe.parent, joe.parent.with_name("gone.net"))
     assert read_all(store) == []
+    with pytest.raises(TemporaryFailure, match="joe"):
+        post(store, b"y\r\n", JOE)
     post(store, b"y\r\n", JOE)
     assert read_all(store) == [b"y\r\n"]
 
@@ -601,7 +618,7 @@ def test_a_store_that_cannot_be_used_does_not_start(root, monkeypatch, what):
         root.write_bytes(b"")
         root = root / "x"
     else:
-        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        monkeypatch.setattr(os, "access", lambda path, mode, **named: False)
     with pytest.raises(StartupError, match="the store"):
         started(root)
 
