@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, ClassVar, Protocol
 
@@ -27,6 +28,8 @@ from postoffice.reply import Reply
 
 #: Octets that may wait unread, or unsent, before we stop reading, or talking.
 READ_AHEAD = 64 << 10
+#: Seconds that a client has to close its side when we have closed ours.
+LINGER = 5.0
 
 
 class Session(Protocol):
@@ -80,6 +83,7 @@ class Conversation(TwistedProtocol):
         self._paused = False  # we do not take what it says
         self._finished = False  # the client will say no more
         self._leaving = False  # we shall end it as soon as it is at rest
+        self._hung_up = False  # we have said all
         self._heard_at = self._clock.seconds()
         self._timer: Any = None
 
@@ -112,12 +116,14 @@ class Conversation(TwistedProtocol):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
         transport.registerProducer(self, True)
-        self._timer = self._clock.callLater(self.timeout, self._look_at_the_time)
+        self._set_timer(self.timeout, self._look_at_the_time)
         self.session = self._open()
         self.factory.conversations.add(self)
         self._flush()
 
     def dataReceived(self, data: bytes) -> None:
+        if self._hung_up:
+            return
         self._heard_at = self._clock.seconds()
         self.session.receive(data)
         if self._talking is None:
@@ -129,16 +135,21 @@ class Conversation(TwistedProtocol):
     def readConnectionLost(self) -> None:
         """The client has said all; what it asked for it may still read."""
         self._finished = True
-        if self._talking is None:
+        if self._hung_up:
+            self._transport.loseConnection()
+        elif self._talking is None:
             self._hang_up()
 
     def writeConnectionLost(self) -> None:
-        self._transport.abortConnection()
+        """All is sent, if it was we who closed; else nothing can be sent any more."""
+        if self._hung_up:
+            self._set_timer(LINGER, self.abort)
+        else:
+            self.abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.factory.left(self)
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._set_timer(0, None)
         if self._talking is not None:
             self._talking.cancel()
         self._gone()
@@ -231,9 +242,21 @@ class Conversation(TwistedProtocol):
         self._transport.abortConnection()
 
     def _hang_up(self) -> None:
+        """
+        Close our side, and read on until the client closes its own.
+
+        To close at once, with octets of the client unread, would reset the
+        connection, and what we said last might never arrive.
+        """
+        if self._hung_up:
+            return
+        self._hung_up = True
         self._flush()
         self._transport.unregisterProducer()
-        self._transport.loseConnection()
+        if self._finished:
+            self._transport.loseConnection()
+        else:
+            self._transport.loseWriteConnection()
 
     def _look_at_the_time(self) -> None:
         """One timer a client: it is set anew when it rings, not for each octet."""
@@ -241,13 +264,19 @@ class Conversation(TwistedProtocol):
         waits_for_us = self._talking is not None and self._clogged is None
         if waits_for_us or silent < self.timeout:
             wait = self.timeout if waits_for_us else self.timeout - silent
-            self._timer = self._clock.callLater(wait, self._look_at_the_time)
-        elif self._talking is not None or self.session.closed:
+            self._set_timer(wait, self._look_at_the_time)
+        elif self._talking is not None or self._hung_up:
             self.abort()  # it does not take what we say
         else:
             self._farewell(silent=True)
+            self._set_timer(self.timeout, self.abort)
             self._hang_up()
-            self._timer = self._clock.callLater(self.timeout, self.abort)
+
+    def _set_timer(self, seconds: float, ring: Callable[[], None] | None) -> None:
+        """The one timer of this client rings next for this; None: no more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None if ring is None else self._clock.callLater(seconds, ring)
 
 
 class ClosedDoor(TwistedProtocol):

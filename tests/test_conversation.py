@@ -93,6 +93,9 @@ class Transport(StringTransport):
         self.held = []
         self.receiver = None
 
+    def loseWriteConnection(self):
+        self.disconnecting = True
+
     def setTcpNoDelay(self, on):
         self.options["nodelay"] = on
 
@@ -271,6 +274,29 @@ def test_silence_ends_the_conversation(client, clock):
     assert client.transport.disconnecting
     clock.advance(100)
     assert client.transport.aborted
+
+
+def test_what_comes_behind_the_end_is_read_and_thrown_away(client, clock):
+    client.dataReceived(b"bye\n")
+    client.dataReceived(b"more\n" * 1000)
+    assert said(client) == b"hello\r\nbye"
+    assert not client.session.octets
+    client.writeConnectionLost()
+    clock.advance(4)
+    assert not client.transport.aborted
+    clock.advance(1)
+    assert client.transport.aborted
+
+
+def test_a_client_that_closes_too_is_closed_at_once(client, clock):
+    closed = []
+    client.transport.loseConnection = lambda: closed.append(True)
+    client.dataReceived(b"bye\n")
+    client.writeConnectionLost()
+    client.readConnectionLost()
+    assert closed
+    lose(client)
+    assert not clock.getDelayedCalls()
 
 
 def test_silence_of_ours_is_no_silence_of_the_client(client, clock):

@@ -70,6 +70,9 @@ def read(path: Path) -> list[Line]:
 
 
 class Transport(StringTransport):
+    def loseWriteConnection(self):
+        self.disconnecting = True
+
     def setTcpNoDelay(self, on):
         pass
 
@@ -99,7 +102,7 @@ def office(secrets):
         now=lambda: NOON,
     )
     checker = Checker([directory], InlineWorkers(), clock=clock.seconds)
-    portal = Portal(Realm(directory, store, reception), [checker])
+    portal = Portal(Realm(store, reception), [checker])
     joe = Recipient(Address("joe", "example.net"), Account("joe@example.net", "joe@example.net"))
     for text in WAITING:
         sender = Address("a", "example.org")

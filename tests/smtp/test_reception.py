@@ -87,7 +87,7 @@ def test_those_who_are_here(reception, envelope, address, account):
         ('"joe@example.org"@example.net', reply.UNKNOWN_RECIPIENT),
         ("joe@[127.0.0.1]", reply.NO_RELAY),
         ("joe@sub.example.net", reply.NO_RELAY),
-        ("../joe@example.net", reply.UNKNOWN_RECIPIENT),
+        ('"../joe"@example.net', reply.UNKNOWN_RECIPIENT),
     ],
 )
 def test_those_who_are_not(reception, envelope, address, said):

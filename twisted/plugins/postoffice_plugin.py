@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.application.service import ServiceMaker
 
-postoffice = ServiceMaker(
+postoffice = ServiceMaker(  # type: ignore[no-untyped-call]
     "postoffice",
     "postoffice.office.service",
     "A mail post office: receives over SMTP, keeps in maildrops, serves over POP3.",
