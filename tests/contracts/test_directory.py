@@ -1,0 +1,120 @@
+"""What every directory of accounts must keep (``interfaces.IAccountDirectory``)."""
+
+from __future__ import annotations
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from postoffice.accounts.directories import Directories
+from postoffice.accounts.memory import MemoryDirectory
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.address import Account
+from postoffice.errors import NotEmpty
+from postoffice.interfaces import IAccountDirectory, IAccountRegister
+from postoffice.testing import InlineWorkers, finish
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def directory(request, tmp_path):
+    if request.param == "memory":
+        directory = MemoryDirectory()
+    else:
+        directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), InlineWorkers())
+    finish(directory.start())
+    yield directory
+    finish(directory.stop())
+
+
+@pytest.fixture
+def peopled(directory):
+    for domain in ("example.net", "example.com"):
+        assert finish(directory.add_domain(domain))
+    for name in ("joe@example.net", "ann@example.net", "joe@example.com"):
+        assert finish(directory.add(name, f"hash of {name}"))
+    return directory
+
+
+def test_it_provides_what_it_says(directory):
+    assert verifyObject(IAccountRegister, directory)
+    assert verifyObject(IAccountDirectory, Directories([directory]))
+
+
+def test_an_empty_directory_knows_nobody(directory):
+    assert finish(directory.find("joe@example.net")) is None
+    assert not finish(directory.serves("example.net"))
+    assert finish(directory.domains()) == []
+    assert finish(directory.accounts()) == []
+
+
+def test_those_who_were_added_are_found(peopled):
+    joe = Account("joe@example.net", "joe@example.net", "hash of joe@example.net")
+    for _ in range(2):
+        assert finish(peopled.find("joe@example.net")) == joe
+        assert finish(peopled.find("jim@example.net")) is None
+        assert finish(peopled.serves("example.net"))
+        assert not finish(peopled.serves("example.org"))
+    assert finish(peopled.domains()) == ["example.com", "example.net"]
+    assert [one.address for one in finish(peopled.accounts())] == [
+        "ann@example.net",
+        "joe@example.com",
+        "joe@example.net",
+    ]
+    assert finish(peopled.accounts("example.com")) == [finish(peopled.find("joe@example.com"))]
+
+
+def test_nothing_is_added_twice(peopled):
+    assert not finish(peopled.add_domain("example.net"))
+    assert not finish(peopled.add("joe@example.net", "another"))
+    assert finish(peopled.find("joe@example.net")).secret == "hash of joe@example.net"
+
+
+def test_accounts_are_in_domains_of_ours(peopled):
+    with pytest.raises(LookupError):
+        finish(peopled.add("joe@example.org", None))
+    assert finish(peopled.find("joe@example.org")) is None
+
+
+def test_a_secret_can_be_changed_and_taken_away(peopled):
+    for secret in ("new", None, "newer"):
+        assert finish(peopled.set_secret("joe@example.net", secret))
+        assert finish(peopled.find("joe@example.net")).secret == secret
+    assert not finish(peopled.set_secret("jim@example.net", "x"))
+
+
+def test_a_removed_account_is_gone_at_once(peopled):
+    assert finish(peopled.find("joe@example.net"))
+    assert finish(peopled.remove("joe@example.net"))
+    assert finish(peopled.find("joe@example.net")) is None
+    assert not finish(peopled.remove("joe@example.net"))
+    assert finish(peopled.find("joe@example.com"))
+
+
+def test_a_domain_with_accounts_stays(peopled):
+    with pytest.raises(NotEmpty):
+        finish(peopled.remove_domain("example.com"))
+    finish(peopled.remove("joe@example.com"))
+    assert finish(peopled.remove_domain("example.com"))
+    assert not finish(peopled.remove_domain("example.com"))
+    assert not finish(peopled.serves("example.com"))
+
+
+def test_odd_names_are_only_names(peopled):
+    for name in ("'; DROP TABLE account; --@example.net", "%@example.net", "ünï@example.net"):
+        assert finish(peopled.add(name, None))
+        assert finish(peopled.find(name)).address == name
+    assert len(finish(peopled.accounts())) == 6
+
+
+def test_several_directories_are_asked_in_their_order(peopled):
+    other = MemoryDirectory()
+    finish(other.add_domain("example.net"))
+    finish(other.add_domain("example.org"))
+    finish(other.add("joe@example.net", "theirs"))
+    finish(other.add("jim@example.net", "theirs"))
+    both = Directories([peopled, other])
+    assert finish(both.find("joe@example.net")).secret == "hash of joe@example.net"
+    assert finish(both.find("jim@example.net")).secret == "theirs"
+    assert finish(both.find("eve@example.net")) is None
+    assert finish(both.serves("example.org"))
+    assert finish(both.serves("example.com"))
+    assert not finish(both.serves("example.edu"))
