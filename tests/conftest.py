@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import gc
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from twisted.cred.portal import Portal
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 
 import postoffice
+from postoffice.accounts.checker import Checker
+from postoffice.accounts.memory import MemoryDirectory
+from postoffice.accounts.passwords import hash_password
+from postoffice.accounts.realm import Realm
+from postoffice.address import Account, Address
+from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.maildrop.memory import MemoryStore
+from postoffice.pop3.protocol import POP3Factory
+from postoffice.smtp.protocol import SMTPFactory
+from postoffice.smtp.reception import Reception
+from postoffice.smtp.session import SMTPLimits
+from postoffice.testing import InlineWorkers, finish
 
 
 def pytest_addoption(parser):
@@ -41,3 +58,99 @@ def failures():
     assert not seen, "a failure was logged: " + "\n".join(
         failure.getTraceback() for failure in seen
     )
+
+
+class Transport(StringTransport):
+    """A transport that knows what a conversation asks of TCP."""
+
+    aborted = False
+
+    def setTcpNoDelay(self, on):
+        pass
+
+    def setTcpKeepAlive(self, on):
+        pass
+
+    def loseWriteConnection(self):
+        self.disconnecting = True
+
+    def abortConnection(self):
+        self.aborted = True
+
+    def write(self, data):
+        super().write(data)
+        if self.producer is not None and len(self.value()) > 65536:
+            self.producer.pauseProducing()
+
+
+class MemoryClient:
+    """A client of one conversation, on a transport in memory."""
+
+    def __init__(self, factory, address="127.0.0.1"):
+        self.transport = Transport(peerAddress=IPv4Address("TCP", address, 4000))
+        self.conversation = factory.buildProtocol(self.transport.getPeer())
+        self.conversation.makeConnection(self.transport)
+
+    def say(self, octets: bytes) -> bytes:
+        """What is heard when this is said."""
+        self.conversation.dataReceived(octets)
+        return self.hear()
+
+    def hear(self) -> bytes:
+        """What came since the last time."""
+        heard = self.transport.value()
+        self.transport.clear()
+        return heard
+
+    def leave(self) -> None:
+        """The link is lost."""
+        self.conversation.connectionLost(None)
+
+
+class MemoryOffice:
+    """Both counters over one directory and one store, all in memory; time is a Clock."""
+
+    def __init__(self, secrets):
+        self.directory, self.store, self.clock = MemoryDirectory(), MemoryStore(), Clock()
+        for domain in ("example.net", "example.com"):
+            finish(self.directory.add_domain(domain))
+        for name, password in (("joe", b"secret word"), ("ann", b"other"), ("postmaster", None)):
+            finish(self.directory.add(f"{name}@example.net", secrets.get(password)))
+        self.reception = Reception(
+            self.directory,
+            self.store,
+            hostname="mail.example.net",
+            postmaster=Address("postmaster", "example.net"),
+            now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
+        )
+        checker = Checker([self.directory], InlineWorkers(), clock=self.clock.seconds)
+        portal = Portal(Realm(self.store, self.reception), [checker])
+        limits = SMTPLimits()
+        self.smtp = SMTPFactory(
+            portal, hostname="mail.example.net", limits=limits, clock=self.clock
+        )
+        self.pop3 = POP3Factory(portal, clock=self.clock)
+
+    def client(self, service: str, address="127.0.0.1") -> MemoryClient:
+        """A new client of ``smtp`` or ``pop3``."""
+        return MemoryClient(getattr(self, service), address)
+
+    def post(self, text: bytes, name="joe@example.net") -> None:
+        """A message from a@example.org, as if it had come over SMTP."""
+        recipient = Recipient(Address.parse(name), Account(name, name))
+        envelope = Envelope("x.1", Client("192.0.2.1"), "pc", "ESMTP")
+        envelope.sender = Address("a", "example.org")
+        envelope.recipients = [recipient]
+        delivery = finish(self.reception.begin(envelope))
+        finish(delivery.write(text))
+        finish(delivery.commit())
+
+
+@pytest.fixture(scope="session")
+def secrets():
+    return {word: hash_password(word) for word in (b"secret word", b"other")}
+
+
+@pytest.fixture
+def memory_office(secrets):
+    return MemoryOffice(secrets)
