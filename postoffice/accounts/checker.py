@@ -1,42 +1,35 @@
-"""The one checker, over all directories and over checkers that others wrote."""
+"""The one checker: stands over all directories, and over checkers of others."""
 
 from __future__ import annotations
 
-import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
 from twisted.cred.credentials import IAnonymous, IUsernamePassword
-from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from twisted.cred.error import LoginFailed, Unauthorized, UnauthorizedLogin
+from twisted.internet.defer import maybeDeferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts.passwords import verify
+from postoffice.accounts.directories import Directories
+from postoffice.accounts.verifying import Verifying
 from postoffice.address import Account, Address, NotAnAddress
-from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import IAccountDirectory, Workers
-
-#: Seconds for which a password that was right is known to be, and how many are.
-REMEMBERED = 300.0
-REMEMBERED_MAXIMUM = 10_000
-#: Passwords that may wait to be verified: the hash itself is work that anyone can give us.
-WAITING_MAXIMUM = 200
 
 
 @implementer(ICredentialsChecker)
 class Checker:
     """
-    Finds out whose credentials these are: an Account.
+    Says whose credentials these are: an Account, or ANONYMOUS.
 
-    ``hashing`` are the workers for passwords; ``clock`` tells seconds;
-    ``others`` are asked where no directory knows the password, and may vouch
-    for accounts that a directory knows.  An unknown name and a wrong
-    password cost the same and are refused in the same words.
+    One checker, because a portal keeps one for each kind of credentials.
+    ``hashing`` are the workers that verify passwords, ``clock`` tells
+    seconds; ``others`` are asked in order when no directory vouches, and
+    the address that they name must be known to a directory.
     """
 
+    log = Logger()
     credentialInterfaces = (IUsernamePassword, IAnonymous)
 
     def __init__(
@@ -45,106 +38,66 @@ class Checker:
         hashing: Workers,
         *,
         clock: Callable[[], float],
-        others: Sequence[Any] = (),
+        others: Sequence[ICredentialsChecker] = (),
     ) -> None:
-        self._directories = directories
-        self._others = others
-        self._verifier = Verifier(hashing, clock)
+        self._directory = Directories(directories)
+        self._verifying = Verifying(hashing, clock)
+        self._others = tuple(others)
 
     async def requestAvatarId(self, credentials: Any) -> Any:  # type: ignore[override]
-        """The Account, or ANONYMOUS.  Raises UnauthorizedLogin, TemporaryFailure."""
+        """
+        The Account, read just now; ANONYMOUS for IAnonymous.
+
+        Raises UnauthorizedLogin, which tells nobody if it was the user or the
+        password, by words or by time; TemporaryFailure if it cannot be said.
+        """
         if IAnonymous.providedBy(credentials):
             return ANONYMOUS
-        account = await self._find(credentials.username)
+        name = normal(credentials.username)
+        account = await self._find(name)
         secret = None if account is None else account.secret
-        if await self._verifier.verify(secret, credentials.password):
+        user = credentials.username if name is None else name.encode()
+        if await self._verifying.matches(user, secret, credentials.password):
             return account
-        for other in self._others:
-            account = await self._vouched_for(other, credentials)
-            if account is not None:
-                return account
-        raise UnauthorizedLogin
+        account = await self._vouched_for(credentials)
+        if account is None:
+            raise UnauthorizedLogin
+        return account
 
-    async def _find(self, name: object) -> Account | None:
-        """The account of that name; None also for what is no name at all."""
-        if isinstance(name, Account):
-            return name
-        try:
-            text = name.decode("utf-8") if isinstance(name, bytes) else str(name)
-            normal = Address.parse(text).normal
-        except (UnicodeDecodeError, NotAnAddress):
-            return None
-        for directory in self._directories:
-            account = await directory.find(normal)
+    async def _find(self, name: str | None) -> Account | None:
+        return None if name is None else await self._directory.find(name)
+
+    async def _vouched_for(self, credentials: Any) -> Account | None:
+        """The account of whom one of the others vouches for."""
+        for other in self._others:
+            if not any(kind.providedBy(credentials) for kind in other.credentialInterfaces):
+                continue
+            try:
+                avatar = await maybeDeferred(other.requestAvatarId, credentials)
+            except (LoginFailed, Unauthorized):
+                continue
+            account = await self._find(normal(avatar))
             if account is not None:
                 return account
+            self.log.warn(
+                "{checker} vouches for {avatar!r}, who has no account here",
+                checker=type(other).__name__,
+                avatar=avatar,
+            )
         return None
 
-    async def _vouched_for(self, other: Any, credentials: Any) -> Account | None:
-        if not any(which.providedBy(credentials) for which in other.credentialInterfaces):
-            return None
-        try:
-            avatar_id = other.requestAvatarId(credentials)
-            if hasattr(avatar_id, "__await__"):
-                avatar_id = await avatar_id
-        except UnauthorizedLogin:
-            return None
-        return await self._find(avatar_id)
 
-
-class Verifier:
+def normal(user: object) -> str | None:
     """
-    Verifies passwords on the workers, and remembers for a while which were right.
+    The normal form of the address that somebody is called by, or None where it is none.
 
-    What is remembered is keyed by the stored hash and the password together:
-    where either changes, nothing is known.  The key is this process's own.
+    On the wire and to Twisted's own checkers it is octets (UTF-8); checkers
+    of others may say a text, or an Account.
     """
-
-    def __init__(self, hashing: Workers, clock: Callable[[], float]) -> None:
-        self._hashing = hashing
-        self._clock = clock
-        self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, float] = OrderedDict()
-        self._asking: dict[bytes, list[Deferred[bool]]] = {}
-
-    async def verify(self, secret: str | None, password: bytes) -> bool:
-        """Whether the password is right.  Raises TemporaryFailure when too many wait."""
-        known = self._digest(secret, password)
-        if self._right.get(known, 0.0) > self._clock():
-            return True
-        waiting: Deferred[bool] = Deferred()
-        if known in self._asking:
-            self._asking[known].append(waiting)
-        elif len(self._asking) >= WAITING_MAXIMUM:
-            raise TemporaryFailure("too many passwords wait to be verified")
-        else:
-            self._asking[known] = [waiting]
-            Deferred.fromCoroutine(self._ask(known, secret, password))
-        return await waiting
-
-    async def _ask(self, known: bytes, secret: str | None, password: bytes) -> None:
-        """One hash for all who ask the same; whoever has gone meanwhile does not stop it."""
-        outcome: bool | Exception
-        try:
-            outcome = await self._hashing.run(verify, secret, password)
-        except Exception as error:
-            outcome = error
-        if outcome is True:
-            self._remember(known)
-        for waiting in self._asking.pop(known):
-            if isinstance(outcome, Exception):
-                waiting.errback(outcome)
-            else:
-                waiting.callback(outcome)
-
-    def _remember(self, known: bytes) -> None:
-        self._right[known] = self._clock() + REMEMBERED
-        self._right.move_to_end(known)
-        while len(self._right) > REMEMBERED_MAXIMUM:
-            self._right.popitem(last=False)
-
-    def _digest(self, secret: str | None, password: bytes) -> bytes:
-        stored = b"" if secret is None else secret.encode()
-        digest = blake2b(key=self._key)
-        digest.update(len(stored).to_bytes(8, "big") + stored + password)
-        return digest.digest()
+    if isinstance(user, Account):
+        return user.address
+    try:
+        text = user.decode("utf-8") if isinstance(user, bytes) else user
+        return Address.parse(text).normal if isinstance(text, str) else None
+    except (UnicodeDecodeError, NotAnAddress):
+        return None

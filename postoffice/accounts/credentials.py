@@ -1,8 +1,9 @@
-"""What a client shows to get in, with what is known of the client."""
+"""Credentials: what a client says to prove who it is, and where it says so."""
 
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass, field
 
 from twisted.cred.credentials import IUsernamePassword
 from zope.interface import implementer
@@ -11,25 +12,22 @@ from postoffice.envelope import Client
 
 
 @implementer(IUsernamePassword)
+@dataclass(frozen=True, eq=False)
 class PlainLogin:
     """
-    A name and a password in clear.
+    A user name and a password, as they came off the wire.
 
-    ``client`` and ``protocol`` are for checkers that look at them: cred
-    itself tells a checker neither the peer nor the encryption.
+    ``client`` and ``protocol`` ("pop3") are for checkers that want to know
+    where they came from: a portal tells them no more than the credentials.
     """
 
-    def __init__(self, username: bytes, password: bytes, client: Client, protocol: str) -> None:
-        self.username = username
-        self.password = password
-        self.client = client
-        self.protocol = protocol
+    username: bytes
+    password: bytes = field(repr=False)
+    client: Client
+    protocol: str
 
     def checkPassword(self, password: bytes | str) -> bool:
-        """For checkers that know the password itself."""
-        if isinstance(password, str):
+        """Whether it is this password; the time it takes tells nothing of where they differ."""
+        if isinstance(password, str):  # checkers of others may keep texts
             password = password.encode()
         return hmac.compare_digest(self.password, password)
-
-    def __repr__(self) -> str:
-        return f"<PlainLogin {self.username!r}>"  # the password stays out of logs

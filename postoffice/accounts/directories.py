@@ -12,23 +12,34 @@ from postoffice.interfaces import IAccountDirectory
 
 @implementer(IAccountDirectory)
 class Directories:
-    """Asks one after another: the first that knows an account has it."""
+    """
+    Directories asked in order: the first that knows an account wins.
+
+    One that cannot say ends the search: those behind it might know another
+    account of that name.
+    """
 
     def __init__(self, directories: Sequence[IAccountDirectory]) -> None:
-        self._directories = directories
+        self._directories = tuple(directories)
 
     async def start(self) -> None:
-        for directory in self._directories:
-            await directory.start()
+        """Start all, in order; where one cannot, those before it are stopped."""
+        started: list[IAccountDirectory] = []
+        try:
+            for directory in self._directories:
+                await directory.start()
+                started.append(directory)
+        except BaseException:
+            await _stop(started)
+            raise
 
     async def stop(self) -> None:
-        for directory in self._directories:
-            await directory.stop()
+        """Stop all, the last first, also where one of them cannot."""
+        await _stop(list(self._directories))
 
     async def find(self, name: str) -> Account | None:
         for directory in self._directories:
-            account = await directory.find(name)
-            if account is not None:
+            if (account := await directory.find(name)) is not None:
                 return account
         return None
 
@@ -37,3 +48,11 @@ class Directories:
             if await directory.serves(domain):
                 return True
         return False
+
+
+async def _stop(directories: list[IAccountDirectory]) -> None:
+    if directories:
+        try:
+            await directories.pop().stop()
+        finally:
+            await _stop(directories)

@@ -1,6 +1,8 @@
-"""A directory in memory: for tests and for embedding."""
+"""A directory in memory: for tests, first tries and embedding."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from zope.interface import implementer
 
@@ -11,7 +13,7 @@ from postoffice.interfaces import IAccountRegister
 
 @implementer(IAccountRegister)
 class MemoryDirectory:
-    """Accounts in a dictionary."""
+    """Domains and accounts in dictionaries; they can be filled before ``start()``."""
 
     def __init__(self) -> None:
         self._domains: set[str] = set()
@@ -34,26 +36,29 @@ class MemoryDirectory:
 
     async def accounts(self, domain: str | None = None) -> list[Account]:
         return [
-            self._accounts[name]
-            for name in sorted(self._accounts)
+            account
+            for name, account in sorted(self._accounts.items())
             if domain is None or _domain(name) == domain
         ]
 
     async def add_domain(self, domain: str) -> bool:
-        added = domain not in self._domains
+        if domain in self._domains:
+            return False
         self._domains.add(domain)
-        return added
+        return True
 
     async def remove_domain(self, domain: str) -> bool:
-        if any(_domain(name) == domain for name in self._accounts):
-            raise NotEmpty(f"{domain} has accounts")
-        removed = domain in self._domains
-        self._domains.discard(domain)
-        return removed
+        if domain not in self._domains:
+            return False
+        remaining = len(await self.accounts(domain))
+        if remaining:
+            raise NotEmpty(f"{domain} still has accounts: {remaining}")
+        self._domains.remove(domain)
+        return True
 
     async def add(self, name: str, secret: str | None) -> bool:
         if _domain(name) not in self._domains:
-            raise LookupError(_domain(name))
+            raise LookupError(f"{_domain(name)} is not a domain of ours")
         if name in self._accounts:
             return False
         self._accounts[name] = Account(name, name, secret)
@@ -62,7 +67,7 @@ class MemoryDirectory:
     async def set_secret(self, name: str, secret: str | None) -> bool:
         if name not in self._accounts:
             return False
-        self._accounts[name] = Account(name, name, secret)
+        self._accounts[name] = replace(self._accounts[name], secret=secret)
         return True
 
     async def remove(self, name: str) -> bool:
