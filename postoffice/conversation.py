@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import secrets
+import time
 from collections.abc import Callable
+from functools import lru_cache
 from inspect import isawaitable
+from itertools import count
 from typing import Any, ClassVar, Protocol
 
 from twisted.cred.portal import Portal
@@ -25,6 +27,8 @@ from zope.interface import implementer
 from postoffice.envelope import Client
 from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.reply import Reply
+
+log = Logger()
 
 #: Octets that may wait unread, or unsent, before we stop reading, or talking.
 READ_AHEAD = 64 << 10
@@ -47,9 +51,17 @@ class Session(Protocol):
     def take_output(self) -> bytes: ...
 
 
+#: Clients are numbered on from the time of the start: an id in the log is seen once.
+_numbers = count(time.time_ns() >> 20)
+
+
 def client_address(peer: Any) -> str:
     """The IP address of a peer in its plain form; "" for a UNIX socket."""
-    host = getattr(peer, "host", "") or ""
+    return _plain_address(getattr(peer, "host", "") or "")
+
+
+@lru_cache(maxsize=4096)
+def _plain_address(host: str) -> str:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -68,7 +80,6 @@ class Conversation(TwistedProtocol):
     client hears when we end it (``_farewell``).
     """
 
-    log = Logger()
     session: Session
     factory: Counter
     timeout: ClassVar[float] = 300
@@ -76,7 +87,7 @@ class Conversation(TwistedProtocol):
     def __init__(self, factory: Counter) -> None:
         self.factory = factory
         self.client = Client()
-        self.id = secrets.token_hex(5)
+        self.id = f"{next(_numbers):x}"
         self._clock = factory.clock
         self._talking: Deferred[None] | None = None
         self._clogged: Deferred[None] | None = None  # the client does not take what we say
@@ -195,12 +206,12 @@ class Conversation(TwistedProtocol):
             return await answer if isawaitable(answer) else answer
         except PostOfficeError as failure:
             if str(failure):
-                self.log.warn("{id} {reason}", id=self.id, reason=str(failure))
+                log.warn("{id} {reason}", id=self.id, reason=str(failure))
             return failure
         except CancelledError:  # the client has gone
             raise
         except Exception:
-            self.log.failure("{id} our fault; the client will try again", id=self.id)
+            log.failure("{id} our fault; the client will try again", id=self.id)
             text = f"A fault of ours, {self.id} in the log; please try again later"
             return TemporaryFailure(reply=Reply(451, "4.3.0", text))
 
@@ -213,7 +224,7 @@ class Conversation(TwistedProtocol):
         self._talking = None
         if isinstance(outcome, Failure):
             if not isinstance(outcome.value, CancelledError):
-                self.log.failure("{id} our fault; hanging up", failure=outcome, id=self.id)
+                log.failure("{id} our fault; hanging up", failure=outcome, id=self.id)
                 self._transport.abortConnection()
             return
         if self._leaving and self._at_rest():

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import time
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
 from typing import NamedTuple
@@ -20,6 +21,7 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._+-=")
 _count = count()
 
 
+@lru_cache(maxsize=20_000)
 def folder_of(maildrop: str) -> str:
     """
     Where a maildrop lies: ``DOMAIN/LOCALPART``, each a plain file name.

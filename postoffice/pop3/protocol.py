@@ -27,11 +27,12 @@ from postoffice.pop3.session import (
     Update,
 )
 
+log = Logger()
+
 
 class POP3Conversation(Conversation):
     """One client that collects."""
 
-    log = Logger()
     session: POP3Session
     factory: POP3Factory
     timeout = 600  # RFC 1939 §3: at least ten minutes; then the link closes without UPDATE
@@ -54,7 +55,7 @@ class POP3Conversation(Conversation):
         try:
             _, avatar, logout = await self.factory.portal.login(credentials, None, IMaildrop)
         except UnauthorizedLogin:
-            self.log.info(
+            log.info(
                 "{id} login refused: {user!r} from {client}",
                 id=self.id,
                 user=question.user,
@@ -105,7 +106,7 @@ class POP3Conversation(Conversation):
 
     def _gone(self) -> None:
         self._release()
-        self.log.info(
+        log.info(
             "{id} POP3 session of {user!r} from {client} ends: {retrieved} retrieved",
             id=self.id,
             user=self._user,

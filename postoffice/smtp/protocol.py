@@ -26,11 +26,12 @@ from postoffice.smtp.session import (
     Text,
 )
 
+log = Logger()
+
 
 class SMTPConversation(Conversation):
     """One client that posts."""
 
-    log = Logger()
     session: SMTPSession
     factory: SMTPFactory
 
@@ -87,7 +88,7 @@ class SMTPConversation(Conversation):
             await delivery.commit()
         finally:
             self._abort(Abort())
-        self.log.info(
+        log.info(
             "{id} taken: from {client} <{sender}> to {recipients}",
             id=envelope.id,
             client=self.client.address or "local",
@@ -103,7 +104,7 @@ class SMTPConversation(Conversation):
 
     def _gone(self) -> None:
         self._abort(Abort())
-        self.log.info(
+        log.info(
             "{id} SMTP session of {client} ends: {taken} taken",
             id=self.id,
             client=self.client.address or "local",
