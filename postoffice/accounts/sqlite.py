@@ -2,169 +2,148 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
+from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import closing
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 from zope.interface import implementer
 
+from postoffice.accounts.database import Database, Look
 from postoffice.address import Account
-from postoffice.errors import NotEmpty, StartupError, TemporaryFailure
+from postoffice.errors import NotEmpty
 from postoffice.interfaces import IAccountRegister, Workers
 
 T = TypeVar("T")
 
-SCHEMA = 1
-_TABLES = """
-    CREATE TABLE domain (name TEXT PRIMARY KEY) WITHOUT ROWID, STRICT;
-    CREATE TABLE account (
-        name TEXT PRIMARY KEY,
-        domain TEXT NOT NULL REFERENCES domain (name),
-        secret TEXT
-    ) WITHOUT ROWID, STRICT;
-    CREATE INDEX account_domain ON account (domain);
-"""
-#: Seconds to wait for another process that writes.
-PATIENCE = 10.0
-#: The files' times must be this old to tell changes apart, in nanoseconds.
-SETTLED = 20_000_000
-#: Answers that are remembered.
-REMEMBERED = 50_000
+#: Answers that are remembered: about somebody, and about nobody (anyone can ask for those).
+KNOWN = 20_000
+UNKNOWN = 10_000
+
+
+class Answers(Generic[T]):
+    """
+    What was answered, good as long as the database looks as it did; the least used go.
+
+    Answers that know nothing (None, False) are counted apart: whoever asks
+    for names at random does not push out those who are here.
+    """
+
+    def __init__(self) -> None:
+        self._look: Look | None = None
+        self._known: OrderedDict[str, T] = OrderedDict()
+        self._unknown: OrderedDict[str, T] = OrderedDict()
+
+    def holder(self, look: Look | None, name: str) -> OrderedDict[str, T] | None:
+        """Where the answer is, if it still holds."""
+        if look is None or look != self._look:
+            return None
+        for answers in (self._known, self._unknown):
+            if name in answers:
+                answers.move_to_end(name)
+                return answers
+        return None
+
+    def remember(self, look: Look, name: str, answer: T) -> None:
+        """Keep an answer that holds for this look; answers for another one are forgotten."""
+        if look != self._look:
+            self._look = look
+            self._known.clear()
+            self._unknown.clear()
+        answers, most = (self._known, KNOWN) if answer else (self._unknown, UNKNOWN)
+        answers[name] = answer
+        if len(answers) > most:
+            answers.popitem(last=False)
 
 
 @implementer(IAccountRegister)
 class SQLiteDirectory:
     """
-    A database of domains and accounts.
+    A database of domains and accounts; ``path`` is its file.
 
-    Its answers are remembered as long as neither its file nor its log has
+    Its answers are remembered as long as neither the file nor its log has
     changed, which costs two looks at the file system: a change by another
     process is seen at once, and what did not change is not read again.
     """
 
     def __init__(self, path: str, workers: Workers) -> None:
-        self._path = path
+        self._database = Database(path)
         self._workers = workers
-        self._stamp: tuple[int, ...] | None = None
-        self._accounts: dict[str, Account | None] = {}
-        self._serves: dict[str, bool] = {}
+        self._accounts: Answers[Account | None] = Answers()
+        self._domains: Answers[bool] = Answers()
 
     async def start(self) -> None:
-        await self._workers.run(_prepare, self._path)
+        await self._workers.run(self._database.open)
 
     async def stop(self) -> None:
-        self._forget()
+        await self._workers.run(self._database.close)
 
     async def find(self, name: str) -> Account | None:
-        return await self._remembered(self._accounts, name, _find)
+        return await self._answer(self._accounts, name, _find)
 
     async def serves(self, domain: str) -> bool:
-        return await self._remembered(self._serves, domain, _serves)
+        return await self._answer(self._domains, domain, _serves)
 
     async def domains(self) -> list[str]:
-        return await self._read(_domains)
+        return await self._workers.run(self._database.read, _domains)
 
     async def accounts(self, domain: str | None = None) -> list[Account]:
-        return await self._read(_accounts, domain)
+        return await self._workers.run(self._database.read, _accounts, domain)
 
     async def add_domain(self, domain: str) -> bool:
-        return await self._write(_add_domain, domain)
+        return await self._workers.run(self._database.write, _add_domain, domain)
 
     async def remove_domain(self, domain: str) -> bool:
-        return await self._write(_remove_domain, domain)
+        return await self._workers.run(self._database.write, _remove_domain, domain)
 
     async def add(self, name: str, secret: str | None) -> bool:
-        return await self._write(_add, name, secret)
+        return await self._workers.run(self._database.write, _add, name, secret)
 
     async def set_secret(self, name: str, secret: str | None) -> bool:
-        return await self._write(_set_secret, name, secret)
+        return await self._workers.run(self._database.write, _set_secret, name, secret)
 
     async def remove(self, name: str) -> bool:
-        return await self._write(_remove, name)
+        return await self._workers.run(self._database.write, _remove, name)
 
-    # -- remembering -------------------------------------------------------------
-
-    async def _remembered(self, answers: dict[str, T], name: str, ask: Callable[..., T]) -> T:
-        stamp = _look(self._path)
-        if stamp is None or stamp != self._stamp:
-            self._forget()
-            self._stamp = stamp
-        elif name in answers:
-            return answers[name]
-        answer = await self._read(ask, name)
-        if stamp is not None and stamp == self._stamp:
-            if len(answers) >= REMEMBERED:
-                answers.clear()
-            answers[name] = answer
+    async def _answer(
+        self, answers: Answers[T], name: str, ask: Callable[[sqlite3.Connection, str], T]
+    ) -> T:
+        holder = answers.holder(self._database.look(), name)
+        if holder is not None:
+            return holder[name]
+        answer: T
+        answer, look = await self._workers.run(self._database.observe, ask, name)
+        if look is not None:
+            answers.remember(look, name, answer)
         return answer
 
-    def _forget(self) -> None:
-        self._stamp = None
-        self._accounts.clear()
-        self._serves.clear()
 
-    async def _read(self, ask: Callable[..., T], *args: Any) -> T:
-        return await self._workers.run(_within, self._path, False, ask, *args)
-
-    async def _write(self, change: Callable[..., T], *args: Any) -> T:
-        try:
-            return await self._workers.run(_within, self._path, True, change, *args)
-        finally:
-            self._forget()
-
-
-# -- on a worker's thread ---------------------------------------------------------------
-
-
-def _look(path: str) -> tuple[int, ...] | None:
-    """How the database's files look; None when they changed just now, or are not there."""
-    facts: list[int] = []
-    for name in (path, path + "-wal"):
-        try:
-            status = os.stat(name)
-        except FileNotFoundError:
-            facts.append(0)
-            continue
-        except OSError:
-            return None
-        if time.time_ns() - status.st_mtime_ns < SETTLED:
-            return None
-        facts += (status.st_ino, status.st_size, status.st_mtime_ns)
-    return tuple(facts)
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    # "rw": a database that has gone is an error, not an empty new one.
-    uri = f"file:{path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode=rw"
-    database = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("PRAGMA foreign_keys = ON")
-    return database
-
-
-def _within(path: str, write: bool, ask: Callable[..., T], *args: Any) -> T:
-    """Ask or change the database in one transaction.  Raises TemporaryFailure."""
-    try:
-        with closing(_connect(path)) as database:
-            database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            answer = ask(database, *args)
-            database.execute("COMMIT")
-            return answer
-    except sqlite3.Error as error:
-        raise TemporaryFailure(f"the accounts in {path}: {error}") from error
+# -- questions and changes: each runs in a transaction, on a worker's thread -----
 
 
 def _find(database: sqlite3.Connection, name: str) -> Account | None:
-    row = database.execute("SELECT name, secret FROM account WHERE name = ?", (name,)).fetchone()
-    return None if row is None else Account(row[0], row[0], row[1])
+    if not _storable(name):
+        return None
+    rows = database.execute(
+        "SELECT address, maildrop, secret FROM account WHERE address = ?", (name,)
+    )
+    row = rows.fetchone()
+    return None if row is None else Account(*row)
 
 
 def _serves(database: sqlite3.Connection, domain: str) -> bool:
-    rows = database.execute("SELECT 1 FROM domain WHERE name = ?", (domain,))
-    return rows.fetchone() is not None
+    if not _storable(domain):
+        return False
+    return database.execute("SELECT 1 FROM domain WHERE name = ?", (domain,)).fetchone() is not None
+
+
+def _storable(name: str) -> bool:
+    """Whether it is a text at all: octets that are no UTF-8 may stand in it as surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _domains(database: sqlite3.Connection) -> list[str]:
@@ -173,10 +152,11 @@ def _domains(database: sqlite3.Connection) -> list[str]:
 
 def _accounts(database: sqlite3.Connection, domain: str | None) -> list[Account]:
     rows = database.execute(
-        "SELECT name, secret FROM account WHERE domain = coalesce(?, domain) ORDER BY name",
+        "SELECT address, maildrop, secret FROM account WHERE domain = ?1 OR ?1 IS NULL"
+        " ORDER BY address",
         (domain,),
     )
-    return [Account(name, name, secret) for name, secret in rows]
+    return [Account(*row) for row in rows]
 
 
 def _add_domain(database: sqlite3.Connection, domain: str) -> bool:
@@ -184,55 +164,28 @@ def _add_domain(database: sqlite3.Connection, domain: str) -> bool:
 
 
 def _remove_domain(database: sqlite3.Connection, domain: str) -> bool:
-    count = database.execute("SELECT count(*) FROM account WHERE domain = ?", (domain,))
-    (accounts,) = count.fetchone()
-    if accounts:
-        raise NotEmpty(f"{domain} has {accounts} account{'s' * (accounts > 1)}")
+    counted = database.execute("SELECT count(*) FROM account WHERE domain = ?", (domain,))
+    (remaining,) = counted.fetchone()
+    if remaining:
+        raise NotEmpty(f"{domain} still has accounts: {remaining}")
     return database.execute("DELETE FROM domain WHERE name = ?", (domain,)).rowcount > 0
 
 
 def _add(database: sqlite3.Connection, name: str, secret: str | None) -> bool:
     domain = name.rpartition("@")[2]
     if not _serves(database, domain):
-        raise LookupError(domain)
-    row = (name, domain, secret)
-    return database.execute("INSERT OR IGNORE INTO account VALUES (?, ?, ?)", row).rowcount > 0
+        raise LookupError(f"{domain} is not a domain of ours")
+    if _find(database, name) is not None:
+        return False
+    row = (name, domain, name, secret)
+    database.execute("INSERT INTO account VALUES (?, ?, ?, ?)", row)
+    return True
 
 
 def _set_secret(database: sqlite3.Connection, name: str, secret: str | None) -> bool:
-    changed = database.execute("UPDATE account SET secret = ? WHERE name = ?", (secret, name))
+    changed = database.execute("UPDATE account SET secret = ? WHERE address = ?", (secret, name))
     return changed.rowcount > 0
 
 
 def _remove(database: sqlite3.Connection, name: str) -> bool:
-    return database.execute("DELETE FROM account WHERE name = ?", (name,)).rowcount > 0
-
-
-def _prepare(path: str) -> None:
-    """Make the database where there is none; see that it is ours.  Raises StartupError."""
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        with closing(_connect(path)) as database:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("BEGIN IMMEDIATE")
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in filter(str.strip, _TABLES.split(";")):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {SCHEMA}")
-            database.execute("COMMIT")
-            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    except (OSError, sqlite3.Error) as error:
-        raise StartupError(_broken(path, error)) from error
-    if version > SCHEMA:
-        raise StartupError(f"the accounts in {path} were made by a newer postoffice")
-    if found != "ok":
-        raise StartupError(_broken(path, found))
-
-
-def _broken(path: str, why: object) -> str:
-    return (
-        f"the accounts in {path} cannot be used: {why}; "
-        "if the file is damaged, put a backup in its place, or try `sqlite3 FILE .recover`"
-    )
+    return database.execute("DELETE FROM account WHERE address = ?", (name,)).rowcount > 0

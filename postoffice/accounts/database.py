@@ -1,0 +1,167 @@
+"""The database file of the accounts: asked and changed.  Plain functions; they block."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from postoffice.accounts import opening
+from postoffice.errors import TemporaryFailure
+
+T = TypeVar("T")
+#: Inode, size and time of the database file and of its write-ahead log.
+Look = tuple[int, int, int, int, int, int]
+
+#: Seconds that a change waits for another, and that a question waits: a change
+#: is somebody's at a terminal, a question is a client's, who holds up others.
+WRITER_WAITS = 10.0
+READER_WAITS = 2.0
+#: Nanoseconds that the files' times must lie back to tell a later change apart:
+#: kernels move their clock every few milliseconds, some file systems every second.
+SETTLED = 20_000_000
+SETTLED_WHOLE_SECONDS = 2_000_000_000
+
+
+class Database:
+    """One database file; each question or change is one transaction, on any thread."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._log_path = path + "-wal"
+        self._lock = threading.Lock()
+        self._idle: list[tuple[tuple[int, int], sqlite3.Connection]] = []
+        self._open = False
+
+    def open(self) -> None:
+        """Make the file if there is none; see that it is whole and ours.  Raises StartupError."""
+        try:
+            if not os.path.lexists(self._path):
+                opening.make(self._path)
+            opening.see_to_its_mode(self._path)
+            self._open = True
+            with self._connected(WRITER_WAITS) as database:
+                opening.see_that_it_is_ours(self._path, database)
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise opening.unusable(self._path, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._open = False
+            idle, self._idle = self._idle, []
+        for _, database in idle:
+            database.close()
+
+    def look(self) -> Look | None:
+        """How the files look; None where there are none.  Two system calls: nothing is opened."""
+        try:
+            file = os.stat(self._path)
+            try:
+                log = os.stat(self._log_path)
+            except FileNotFoundError:
+                return file.st_ino, file.st_size, file.st_mtime_ns, 0, 0, 0
+        except OSError:
+            return None
+        return (
+            file.st_ino, file.st_size, file.st_mtime_ns,
+            log.st_ino, log.st_size, log.st_mtime_ns,
+        )  # fmt: skip
+
+    def observe(
+        self, ask: Callable[[sqlite3.Connection, str], T], name: str
+    ) -> tuple[T, Look | None]:
+        """
+        An answer, and the look of the files for as long as which it is true.
+
+        The look is None where a later change might look the same.  It is
+        taken while nobody can write: a change is in the log before it is
+        committed, and an answer from before it must not be kept under a look
+        from after it.
+        """
+        with self._asked(READER_WAITS) as database:
+            look = self.look()
+            if look is None or not settled(look) or not _keep_others_from_writing(database):
+                return ask(database, name), None
+            look = self.look()
+            answer = ask(database, name)
+            database.execute("ROLLBACK")
+            return answer, look if look is not None and settled(look) else None
+
+    def read(self, ask: Callable[..., T], *args: str | None) -> T:
+        """Ask.  Raises TemporaryFailure."""
+        with self._asked(READER_WAITS) as database:
+            return ask(database, *args)
+
+    def write(self, change: Callable[..., T], *args: str | None) -> T:
+        """Change, durably, or not at all.  Raises TemporaryFailure."""
+        with self._asked(WRITER_WAITS) as database:
+            database.execute("BEGIN IMMEDIATE")
+            answer = change(database, *args)
+            database.execute("COMMIT")
+            return answer
+
+    @contextmanager
+    def _asked(self, waits: float) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._connected(waits) as database:
+                yield database
+        except (OSError, sqlite3.Error) as error:
+            raise TemporaryFailure(f"the accounts in {self._path}: {error}") from error
+
+    @contextmanager
+    def _connected(self, waits: float) -> Iterator[sqlite3.Connection]:
+        """A connection of one's own for a while; whatever goes wrong ends it."""
+        status = os.stat(self._path)
+        file = (status.st_dev, status.st_ino)  # a backup may have been put in its place
+        database = self._take(file, waits)
+        try:
+            database.execute(f"PRAGMA busy_timeout = {int(waits * 1000)}")
+            yield database
+        except BaseException:
+            database.close()
+            raise
+        with self._lock:
+            if self._open:
+                self._idle.append((file, database))
+                return
+        database.close()
+
+    def _take(self, file: tuple[int, int], waits: float) -> sqlite3.Connection:
+        while True:
+            with self._lock:
+                if not self._open:
+                    raise sqlite3.OperationalError("it is not open")
+                if not self._idle:
+                    break
+                its_file, database = self._idle.pop()
+            if its_file == file:
+                return database
+            database.close()
+        return opening.connect(self._path, waits)
+
+
+def settled(look: Look) -> bool:
+    """Whether any change from now on will look different."""
+    newest = max(look[2], look[5])
+    coarse = newest % 1_000_000_000 == 0
+    return time.time_ns() - newest >= (SETTLED_WHOLE_SECONDS if coarse else SETTLED)
+
+
+def _keep_others_from_writing(database: sqlite3.Connection) -> bool:
+    """Take the writers' lock, if it is free, and without waiting; it is given back at once."""
+    try:
+        database.execute("PRAGMA busy_timeout = 0")
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        database.execute(f"PRAGMA busy_timeout = {int(READER_WAITS * 1000)}")
+        return False
+    return True

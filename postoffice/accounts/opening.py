@@ -1,0 +1,156 @@
+"""
+Opening the accounts' database: it is made whole, and only believed when it was looked at.
+
+Plain functions; they block.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import stat
+from contextlib import closing, suppress
+from urllib.parse import quote
+
+from postoffice.errors import StartupError
+
+#: Marks the file as ours ("PoOf"), and the version of its tables.
+APPLICATION = 0x506F4F66
+SCHEMA = 1
+TABLES = (
+    "CREATE TABLE domain (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    """
+    CREATE TABLE account (
+        address TEXT PRIMARY KEY,
+        domain TEXT NOT NULL REFERENCES domain (name),
+        maildrop TEXT NOT NULL UNIQUE,
+        secret TEXT
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX account_domain ON account (domain)",
+)
+
+
+def connect(path: str, waits: float) -> sqlite3.Connection:
+    """
+    A connection that waits so many seconds for others.
+
+    It may go from thread to thread, but serves one at a time.
+    """
+    # "rw": a database that has gone is an error, and not an empty new one.
+    uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=rw"
+    database = sqlite3.connect(
+        uri, uri=True, timeout=waits, isolation_level=None, check_same_thread=False
+    )
+    try:
+        database.execute("PRAGMA synchronous = FULL")  # what was said to be done outlives the power
+        database.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def make(path: str) -> None:
+    """Make an empty database beside its place, and put it there when it is whole."""
+    if os.path.lexists(path + "-wal"):
+        raise StartupError(
+            f"the accounts database {path} is gone, but {path}-wal is still there: put the "
+            "database back, or a backup of it; or move that file away to begin anew"
+        )
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    draft = f"{path}.{secrets.token_hex(4)}.new"
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        os.chmod(draft, 0o600)  # whatever the umask
+        with closing(connect(draft, 0)) as database:
+            (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise StartupError(
+                    f"the accounts database {path} cannot have a write-ahead log there: "
+                    "put it on a disk of this machine"
+                )
+            database.execute("BEGIN IMMEDIATE")
+            for table in TABLES:
+                database.execute(table)
+            database.execute(f"PRAGMA application_id = {APPLICATION}")
+            database.execute(f"PRAGMA user_version = {SCHEMA}")
+            database.execute("COMMIT")
+        _sync(draft)
+        with suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+    finally:
+        for name in (draft, draft + "-wal", draft + "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+    _sync(folder)
+
+
+def _sync(path: str) -> None:
+    """Make a file, or a folder's names, durable; no file that SQLite has open."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def see_to_its_mode(path: str) -> None:
+    """
+    A file that is no file is refused, and one that others may read is closed to them.
+
+    It is not opened here: to close a file is to lose SQLite's locks on it.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise StartupError(f"{path} is no file: the accounts database should be there")
+    if status.st_size == 0:
+        raise StartupError(
+            f"the accounts database {path} is empty: put a backup in its place, "
+            "or remove it to begin anew"
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(13, "it cannot be read and written")
+    for name in (path, path + "-wal", path + "-shm"):
+        with suppress(FileNotFoundError, PermissionError):  # another's: his to decide
+            if os.stat(name).st_mode & 0o077:
+                os.chmod(name, 0o600)
+
+
+def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
+    """Refuse what another program or a later version made, and what is damaged."""
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION:
+        raise StartupError(
+            f"{path} is a database of another program: give the accounts another `path`"
+        )
+    if version > SCHEMA:
+        raise StartupError(
+            f"the accounts database {path} was made by a newer postoffice (its version is "
+            f"{version}, this one knows {SCHEMA}): start that one"
+        )
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+def unusable(path: str, error: Exception) -> StartupError:
+    """What to tell whoever starts us: what is wrong, where, and how to mend it."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        mend = "another program holds it; end that program"
+    elif isinstance(error, OSError) or code in (
+        sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+    ):  # fmt: skip
+        mend = "it and its folder must belong to the user that the post office runs as"
+    elif code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        mend = "look at the disk"
+    else:
+        mend = (
+            "it is damaged: put a backup in its place, "
+            f"or save what can be read with `sqlite3 {path} .recover`"
+        )
+    return StartupError(f"the accounts database {path} cannot be used: {error}; {mend}")
