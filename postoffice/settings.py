@@ -14,7 +14,7 @@ REQUIRED = object()
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
           "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\Z")
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z]*)\Z")
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*:\S")
 
 
@@ -23,11 +23,13 @@ class Kind:
     """
     A kind of value: ``expects`` names it to people, ``read`` turns what YAML gave into it.
 
-    ``read`` raises ValueError; its text, if any, says what is wrong.
+    ``read`` raises ValueError; its text, if any, says what is wrong.  ``item``
+    is the kind of what is in a list: each is read, and complained of, by itself.
     """
 
     expects: str
     read: Callable[[Any], Any]
+    item: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,6 @@ def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError
     return value
-
-
-def _positive(value: Any) -> int:
-    if not _whole(value):
-        raise ValueError
-    return int(value)
 
 
 def _truth(value: Any) -> bool:
@@ -123,12 +119,25 @@ def list_of(kind: Kind) -> Kind:
             raise ValueError
         return tuple(kind.read(item) for item in value)
 
-    return Kind(f"a list, each {kind.expects}", read)
+    return Kind(f"a list, each {kind.expects}", read, kind)
+
+
+def at_least(minimum: int | str, kind: Kind) -> Kind:
+    """A number or a size that is no less than ``minimum``, which is as it would be in the file."""
+    least: int = kind.read(minimum)
+
+    def read(value: Any) -> int:
+        found: int = kind.read(value)
+        if found < least:
+            raise ValueError(f"{minimum} is the least")
+        return found
+
+    return Kind(f"{kind.expects.removesuffix(', 0 or more')}, {minimum} or more", read)
 
 
 TEXT = Kind("a text", _text)
 WHOLE = Kind("a whole number, 0 or more", _whole)
-POSITIVE = Kind("a whole number, 1 or more", _positive)
+POSITIVE = at_least(1, WHOLE)
 TRUTH = Kind("true or false", _truth)
 SIZE = Kind("a size: a number of octets, or such as 50 MiB", read_size)
 ADDRESS = Kind("a mail address", _address)

@@ -1,0 +1,138 @@
+"""The configuration: where it is looked for, and what it says, as frozen settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from postoffice.address import Address
+from postoffice.office.keys import TABLE
+from postoffice.office.reading import Chosen, FindMaker, Reader, TryEndpoint
+from postoffice.office.source import ConfigurationError, Source, compose
+
+#: Where a configuration is looked for, in this order.
+PLACES = ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
+#: The state folder of a post office without a configuration.
+FIRST_LIGHT_STATE = "postoffice-data"
+#: What it would say; all else is as it comes.
+FIRST_LIGHT = """\
+hostname: localhost
+postmaster: demo@localhost
+state: postoffice-data
+limits: {connections: 200}
+"""
+#: Octets of a configuration file.
+SIZE_MAXIMUM = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes are octets; see the table of keys."""
+
+    message_size: int
+    recipients: int
+    text_line: int
+    errors: int
+    connections: int
+    connections_per_client: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    What the configuration says; paths are absolute.
+
+    ``listeners`` has the endpoints of each service.  ``first_light`` is
+    whether there was no configuration at all.
+    """
+
+    source: Source
+    hostname: str
+    state: str
+    user: str | None
+    postmaster: Address
+    listeners: Mapping[str, tuple[str, ...]]
+    plaintext_login: str
+    accounts: tuple[Chosen, ...]
+    store: Chosen
+    limits: Limits
+    first_light: bool = False
+
+
+def find(given: str | None) -> str | None:
+    """The configuration file: the one that was given, or the first that is there, or None."""
+    if given is not None:
+        return given
+    for path in PLACES:
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass  # it is there, and reading it will say what is wrong
+        return path
+    return None
+
+
+def load(path: str, find_maker: FindMaker, try_endpoint: TryEndpoint | None = None) -> Settings:
+    """The settings in a file.  Raises ConfigurationError, with all that is wrong."""
+    return read(_text(path), path, find_maker, try_endpoint)
+
+
+def first_light(find_maker: FindMaker) -> Settings:
+    """The settings where there is no configuration anywhere: all in ./postoffice-data."""
+    return read(FIRST_LIGHT, "first light", find_maker, first_light=True)
+
+
+def read(
+    text: str,
+    file: str,
+    find_maker: FindMaker,
+    try_endpoint: TryEndpoint | None = None,
+    *,
+    first_light: bool = False,
+) -> Settings:
+    """The settings in a text, which stands, or will stand, in ``file``.  Raises as ``load``."""
+    source = Source(file)
+    node = compose(text, source)
+    if node is None:
+        raise ConfigurationError(source.problems)
+    folder = os.path.dirname(os.path.abspath(file))
+    values = Reader(source, find_maker, try_endpoint).read(node, TABLE, folder)
+    if source.problems:
+        raise ConfigurationError(source.problems)
+    return Settings(
+        source=source,
+        hostname=values["hostname"],
+        state=values["state"],
+        user=values["user"],
+        postmaster=values["postmaster"],
+        listeners=values["listeners"],
+        plaintext_login=values["tls"]["plaintext_login"],
+        accounts=values["accounts"],
+        store=values["store"],
+        limits=Limits(**values["limits"]),
+        first_light=first_light,
+    )
+
+
+def _text(path: str) -> str:
+    """What is in a file.  Raises ConfigurationError."""
+    source = Source(path)
+    try:
+        with open(path, "rb") as file:
+            octets = file.read(SIZE_MAXIMUM + 1)
+        text = octets.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(
+            [source.problem("", f"cannot be read: {error.strerror}")]
+        ) from None
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        why = f"not UTF-8: the octet 0x{octets[error.start]:02X}; save the file as UTF-8"
+        raise ConfigurationError([source.problem("", why, line)]) from None
+    if len(octets) > SIZE_MAXIMUM:
+        why = f"over {SIZE_MAXIMUM >> 20} MiB; that is no configuration"
+        raise ConfigurationError([source.problem("", why)])
+    return text

@@ -1,0 +1,124 @@
+"""The post office of those who have no configuration yet: one account, and how to begin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from twisted.logger import Logger
+
+from postoffice.accounts.passwords import generate_password, hash_password
+from postoffice.address import Address
+from postoffice.errors import StartupError
+from postoffice.office.rooms import Rooms
+
+_FIRST = """\
+
+The post office is open, on this machine only.  Its account is
+
+    {account}    password: {password}
+
+which is shown this once.  Send a first message, and collect it:
+
+    printf 'From: me@example.org\\r\\nSubject: hello\\r\\n\\r\\nHow are you?\\r\\n' |
+        curl -sS smtp://{smtp} --mail-from me@example.org --mail-rcpt {account} -T -
+
+    curl -sS pop3://{pop3}/1 --user {account}:{password}
+
+A file of your own is sent by: curl --crlf -T FILE ... (mail has CR LF line ends).
+All is kept in {state}.  For an office of your own: postoffice init --help
+
+"""
+_LATER = """\
+
+The post office is open, on this machine only: SMTP on {smtp}, POP3 on {pop3}.
+For a new password of its account: postoffice account passwd {account} --generate
+
+"""
+
+
+class Terminal:
+    """
+    The terminal that the process was started from, whatever becomes of stdout.
+
+    twistd sends stdout to the log, and a daemon leaves its terminal: so it is
+    opened before.  Without one, ``write`` says False.
+    """
+
+    def __init__(self, path: str = "/dev/tty") -> None:
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1
+
+    def write(self, text: str) -> bool:
+        """Show a text, once; whether somebody may have seen it."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return False
+        try:
+            octets = text.encode()
+            while octets:
+                octets = octets[os.write(fd, octets) :]
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+
+class FirstLight:
+    """Makes the account on the first start, and says how to begin: never in the log."""
+
+    log = Logger()
+
+    def __init__(self, account: Address, state: str, terminal: Terminal) -> None:
+        self._account = account
+        self._state = state
+        self._terminal = terminal
+        self._password: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it is said if there is no terminal."""
+        return os.path.join(self._state, "first-light.txt")
+
+    async def prepare(self, rooms: Rooms) -> None:
+        """Make the domain and the account with a password, where they are missing."""
+        register = rooms.register
+        name = self._account.normal
+        if await register.find(name) is not None:
+            return
+        password = generate_password()
+        secret = await rooms.workers.run(hash_password, password.encode())
+        await register.add_domain(self._account.domain)
+        await register.add(name, secret)
+        self._password = password
+
+    def greet(self, addresses: Mapping[str, Sequence[str]]) -> None:
+        """Say how to begin: on the terminal, or else in a file that only its owner can read."""
+        text = (_LATER if self._password is None else _FIRST).format(
+            account=self._account,
+            password=self._password,
+            state=self._state,
+            **{service: found[0] for service, found in addresses.items()},
+        )
+        if self._terminal.write(text):
+            return
+        if self._password is None:
+            self.log.info("a new password: postoffice account passwd {who}", who=self._account)
+            return
+        _write_privately(self.path, text)
+        self.log.info("how to begin is told in {path}", path=self.path)
+
+
+def _write_privately(path: str, text: str) -> None:
+    """Write a new file, readable by its owner only.  Raises StartupError."""
+    try:
+        if os.path.lexists(path):
+            os.unlink(path)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StartupError(f"{path} cannot be written: {error.strerror}") from error

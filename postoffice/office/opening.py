@@ -1,0 +1,244 @@
+"""The post office as a service: it opens its ports, becomes its user, gets ready, and closes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.conversation import Counter
+from postoffice.doors import Doorkeeper
+from postoffice.errors import StartupError
+from postoffice.office import privileges
+from postoffice.office.config import Settings
+from postoffice.office.rooms import Rooms
+from postoffice.office.workers import ThreadWorkers
+
+#: Seconds that conversations have to come to an end when the office closes.
+PATIENCE = 30.0
+
+
+@dataclass
+class Listener:
+    """One endpoint of a service; ``text`` is as it stands in the configuration."""
+
+    service: str
+    text: str
+    endpoint: IStreamServerEndpoint
+    counter: Counter
+    port: IListeningPort | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients really connect to: ``127.0.0.1:2525``, ``[::]:25``, a path."""
+        host: Any = self.port.getHost() if self.port is not None else None
+        if isinstance(host, UNIXAddress):
+            return str(host.name, "utf-8", "replace") if host.name else ""
+        if not hasattr(host, "port"):
+            return self.text
+        return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
+
+
+class Welcome(Protocol):
+    """What is done for those who have no configuration yet."""
+
+    async def prepare(self, rooms: Rooms) -> None: ...
+    def greet(self, addresses: Mapping[str, Sequence[str]]) -> None: ...
+
+
+class PostOffice(Service):
+    """
+    The whole post office.
+
+    ``privilegedStartService`` opens the ports and becomes the user, then
+    ``startService`` gets accounts and store ready; until then nobody is let
+    in.  What keeps it from opening is raised as a StartupError: at once where
+    the reactor does not run yet, else by ``whenOpen()``.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        rooms: Rooms,
+        listeners: Sequence[Listener],
+        doors: Doorkeeper,
+        threads: Sequence[ThreadWorkers],
+        reactor: Any,
+    ) -> None:
+        self.settings = settings
+        self.rooms = rooms
+        self.welcome: Welcome | None = None
+        self._listeners = listeners
+        self._doors = doors
+        self._threads = threads
+        self._reactor = reactor
+        self._listening: list[Deferred[None]] | None = None
+        self._opening: Deferred[None] | None = None
+        self._working = False
+        self._waiting: list[Deferred[None]] = []
+        self._outcome: object = self  # until it is open, or has failed
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """Where each service listens."""
+        found: dict[str, list[str]] = {}
+        for listener in self._listeners:
+            found.setdefault(listener.service, []).append(listener.address)
+        return found
+
+    def whenOpen(self) -> Deferred[None]:
+        """Fires when clients are let in; fails with what kept it from opening."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        self._tell()
+        return waiting
+
+    # -- opening -------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._limit()
+        self._listening = []
+        for listener in self._listeners:
+            listening = Deferred.fromCoroutine(self._listen(listener))
+            self._listening.append(listening)
+            self._fail_at_once(listening)
+        privileges.become(self.settings.user)
+        privileges.warn(self.settings.user)
+
+    def startService(self) -> None:
+        if self._listening is None:
+            self.privilegedStartService()
+        super().startService()  # type: ignore[no-untyped-call]
+        for workers in self._threads:
+            workers.start()
+        self._working = True
+        opening = self._opening = Deferred.fromCoroutine(self._open())
+        opening.addBoth(self._opened)
+        if not self._reactor.running:
+            self._wait(opening)
+            self._fail_at_once(opening)
+
+    def _limit(self) -> None:
+        enough = privileges.raise_open_files()
+        if enough < self._doors.total:
+            self.log.warn(
+                "limits.connections is {asked}, but the system's limit of open files is enough "
+                "for {enough} only: raise it (LimitNOFILE=, ulimit -n)",
+                asked=self._doors.total,
+                enough=enough,
+            )
+            self._doors.total = enough
+
+    async def _listen(self, listener: Listener) -> None:
+        try:
+            listener.port = await listener.endpoint.listen(listener.counter)
+        except CannotListenError as error:
+            why: object = getattr(error.socketError, "strerror", None) or error.socketError
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+        else:
+            return
+        where = self.settings.source.problem(f"listeners.{listener.service}", "")
+        place = f" ({where.file}:{where.line})" if where.line else ""
+        raise StartupError(f"{listener.service} cannot listen on {listener.text}{place}: {why}")
+
+    async def _open(self) -> None:
+        for listening in self._listening or ():
+            await listening
+        await self.rooms.start()
+        if self.welcome is not None:
+            await self.welcome.prepare(self.rooms)
+        await self._look_for_the_postmaster()
+        self._doors.open()
+
+    async def _look_for_the_postmaster(self) -> None:
+        postmaster = self.settings.postmaster
+        for directory in self.rooms.directories:
+            if await directory.find(postmaster.normal) is not None:
+                return
+        self.log.warn(
+            "there is no account {postmaster}: mail to the postmaster is told to come later; "
+            "postoffice account add {postmaster}",
+            postmaster=postmaster,
+        )
+
+    def _opened(self, outcome: Any) -> Any:
+        self._outcome = outcome
+        if isinstance(outcome, Failure):
+            self._tell()
+            if not self._reactor.running:
+                return outcome
+            if not outcome.check(CancelledError):  # type: ignore[no-untyped-call]
+                self.log.critical("the post office cannot open: {why}", why=outcome.value)
+            return None
+        where = ", ".join(
+            f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
+        )
+        self.log.info("the post office is open: {where}", where=where)
+        if self.welcome is not None:
+            self.welcome.greet(self.addresses)
+        self._tell()
+        return None
+
+    def _tell(self) -> None:
+        if self._outcome is not self:
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                one.callback(self._outcome)  # type: ignore[arg-type]
+
+    # -- closing -------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._opening is not None:
+            self._opening.cancel()
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        """Let nobody in any more, let those inside finish, and put everything away."""
+        for listener in self._listeners:
+            if listener.port is not None:
+                port, listener.port = listener.port, None
+                await _maybe(port.stopListening())
+        counters = {listener.counter for listener in self._listeners}
+        closing = [Deferred.fromCoroutine(counter.close(PATIENCE)) for counter in counters]
+        for closed in closing:
+            await closed
+        await self.rooms.stop()
+        if self._working:
+            self._working = False
+            for workers in self._threads:
+                await workers.stop()
+            self.log.info("the post office is closed")
+
+    def _fail_at_once(self, step: Deferred[None]) -> None:
+        """If a step of opening has failed already, close what is open, and raise why."""
+        failures: list[Failure] = []
+        if isinstance(getattr(step, "result", None), Failure):
+            step.addErrback(failures.append)
+            closing = Deferred.fromCoroutine(self._close())
+            if not self._reactor.running:
+                self._wait(closing)
+            failures[0].raiseException()
+
+    def _wait(self, deferred: Deferred[None]) -> None:
+        """Until this is done, turn the reactor, which does not run yet."""
+        while not deferred.called:
+            self._reactor.iterate(0.1)
+
+
+async def _maybe(stopped: Any) -> None:
+    """Wait for what may be a Deferred."""
+    if isinstance(stopped, Deferred):
+        await stopped

@@ -1,0 +1,225 @@
+"""From YAML to values, by tables of keys; all that is wrong is found, with its line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from postoffice.errors import SettingError
+from postoffice.interfaces import Surroundings
+from postoffice.office.keys import KIND, Entry, Room, Section
+from postoffice.office.source import (
+    ConfigurationError,
+    Source,
+    found,
+    is_nothing,
+    line_of,
+    plain,
+)
+from postoffice.settings import ENDPOINT, PATH, REQUIRED, Key, Kind
+
+#: Finds the maker of an interface and a kind; raises LookupError, whose text says why not.
+FindMaker = Callable[[Any, str], Any]
+#: Tries an endpoint; raises ValueError, whose text says what is wrong with it.
+TryEndpoint = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A room that the configuration asks for: its maker, the options, and where they stand."""
+
+    maker: Any  # IStoreMaker or IDirectoryMaker
+    options: Mapping[str, Any]
+    source: Source
+    key: str
+
+    def make(self, around: Surroundings) -> Any:
+        """Make the room.  Raises ConfigurationError, whatever its maker raised."""
+        try:
+            return self.maker.make(self.options, around)
+        except SettingError as error:
+            key = f"{self.key}.{error.key}" if error.key else self.key
+            raise ConfigurationError([self.source.problem(key, error.problem)]) from error
+        except Exception as error:
+            why = f"the plugin of kind {self.maker.kind!r} failed: {reason(error)}"
+            raise ConfigurationError([self.source.problem(self.key, why)]) from error
+
+
+def reason(error: BaseException) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+class Reader:
+    """
+    Reads mappings by their tables; what is wrong goes into ``source.problems``.
+
+    ``try_endpoint`` None leaves endpoints at a look at their form.
+    """
+
+    def __init__(
+        self, source: Source, find_maker: FindMaker, try_endpoint: TryEndpoint | None = None
+    ) -> None:
+        self._source = source
+        self._find_maker = find_maker
+        self._try_endpoint = try_endpoint
+        self._state = ""
+
+    def read(self, node: MappingNode, table: Sequence[Entry], folder: str) -> dict[str, Any]:
+        """All values of a configuration whose file lies in ``folder``."""
+        self._state = folder
+        return self._mapping(node, table, "", folder)
+
+    def _mapping(
+        self, node: MappingNode, table: Sequence[Entry], where: str, base: str
+    ) -> dict[str, Any]:
+        """
+        The values of a mapping, in the order of the table.
+
+        ``where`` is its own dotted key; paths are relative to ``base``.
+        """
+        nodes = self._nodes(node, table, where)
+        values: dict[str, Any] = {}
+        for entry in table:
+            key = _dotted(where, entry.name)
+            values[entry.name] = self._entry(nodes.get(entry.name), entry, key, base)
+            if key == "state" and values[key]:
+                self._state = values[key]
+        return values
+
+    def _nodes(self, node: MappingNode, table: Sequence[Entry], where: str) -> dict[str, Node]:
+        """The nodes of the known keys; complains of all others."""
+        known = [entry.name for entry in table]
+        nodes: dict[str, Node] = {}
+        for key_node, value in node.value:
+            name = key_node.value if isinstance(key_node, ScalarNode) else found(key_node)
+            key = _dotted(where, name)
+            if name in nodes:
+                first = self._source.lines[key]
+                why = f"given twice, first in line {first}; remove one of them"
+                self._source.complain(key, why, line_of(key_node))
+            elif name in known:
+                nodes[name] = value
+                self._source.lines[key] = line_of(key_node)
+            else:
+                self._source.complain(key, f"unknown key; {_hint(name, known)}", line_of(key_node))
+        return nodes
+
+    def _entry(self, node: Node | None, entry: Entry, key: str, base: str) -> Any:
+        if isinstance(entry, Section):
+            return self._section(node, entry, key, base)
+        if isinstance(entry, Room):
+            return self._rooms(node, entry, key) if entry.several else self._room(node, entry, key)
+        if node is None:
+            return self._default(entry, key, base)
+        if entry.default is None and is_nothing(node):
+            return None
+        return self._value(node, entry.kind, key, base)
+
+    def _section(self, node: Node | None, section: Section, key: str, base: str) -> dict[str, Any]:
+        if node is None or is_nothing(node):
+            node = _empty(node)
+        elif not isinstance(node, MappingNode):
+            names = ", ".join(entry.name for entry in section.keys)
+            self._expected(node, f"a mapping of {names}", key)
+            node = _empty(node)
+        return self._mapping(node, section.keys, key, base)
+
+    def _rooms(self, node: Node | None, room: Room, key: str) -> tuple[Chosen | None, ...]:
+        if node is None:
+            return (self._room(None, room, key),)
+        if not isinstance(node, SequenceNode) or not node.value:
+            self._expected(node, f"a list of mappings, such as [{{kind: {room.default}}}]", key)
+            return ()
+        return tuple(self._room(item, room, f"{key}[{n}]") for n, item in enumerate(node.value))
+
+    def _room(self, node: Node | None, room: Room, key: str) -> Chosen | None:
+        if node is None:
+            node = _kind_only(room.default)
+        if not isinstance(node, MappingNode):
+            self._expected(node, f"a mapping, such as {{kind: {room.default}}}", key)
+            return None
+        self._source.lines.setdefault(key, line_of(node))
+        kinds = [value for name, value in node.value if name.value == KIND.name]
+        if not kinds:
+            self._source.complain(key, f"its kind is missing; add kind: {room.default}")
+            return None
+        kind = self._value(kinds[0], KIND.kind, _dotted(key, KIND.name), "")
+        if kind is None:
+            return None
+        try:
+            maker = self._find_maker(room.maker, kind)
+        except LookupError as error:
+            self._source.complain(_dotted(key, KIND.name), str(error.args[0]), line_of(kinds[0]))
+            return None
+        options = self._mapping(node, (KIND, *maker.keys), key, self._state)
+        del options[KIND.name]
+        return Chosen(maker, options, self._source, key)
+
+    def _default(self, entry: Key, key: str, base: str) -> Any:
+        if entry.default is REQUIRED:
+            example = f"; add {entry.name}: {entry.example}" if entry.example else ""
+            self._source.complain(key, f"missing{example}")
+            return None
+        if entry.default is None:
+            return None
+        default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+        return _absolute(entry.kind.read(default), entry.kind, base)
+
+    def _value(self, node: Node, kind: Kind, key: str, base: str) -> Any:
+        """A value of a kind; None, and a complaint, if it is none."""
+        if kind.item is not None and isinstance(node, SequenceNode):
+            for number, item in enumerate(node.value):
+                self._source.lines[f"{key}[{number}]"] = line_of(item)
+            items = enumerate(node.value)
+            return tuple(self._value(one, kind.item, f"{key}[{n}]", base) for n, one in items)
+        try:
+            value = kind.read(plain(node))
+            if kind is ENDPOINT and self._try_endpoint is not None:
+                self._try_endpoint(value)
+        except (ValueError, OverflowError, yaml.YAMLError) as error:
+            why = "" if isinstance(error, yaml.YAMLError) else str(error)
+            self._expected(node, kind.expects, key, why)
+            return None
+        return _absolute(value, kind, base)
+
+    def _expected(self, node: Node, what: str, key: str, why: str = "") -> None:
+        because = f" ({why})" if why else ""
+        self._source.complain(key, f"found {found(node)}{because}; expected {what}", line_of(node))
+
+
+def _empty(node: Node | None) -> MappingNode:
+    """A mapping without keys, where none was given."""
+    return MappingNode("tag:yaml.org,2002:map", [], node.start_mark if node else None)
+
+
+def _kind_only(kind: str) -> MappingNode:
+    """A mapping that has a kind and nothing else."""
+    words = [ScalarNode("tag:yaml.org,2002:str", word) for word in (KIND.name, kind)]
+    return MappingNode("tag:yaml.org,2002:map", [(words[0], words[1])])
+
+
+def _absolute(value: Any, kind: Kind, base: str) -> Any:
+    """A path, or each path of a list, made absolute."""
+    if kind is PATH:
+        return os.path.normpath(os.path.join(base, value))
+    if kind.item is PATH:
+        return tuple(_absolute(item, PATH, base) for item in value)
+    return value
+
+
+def _dotted(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return "known here: " + ", ".join(known)

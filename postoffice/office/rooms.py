@@ -1,0 +1,96 @@
+"""The rooms that plugins made: who has an account, and where mail is kept."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.logger import Logger
+
+from postoffice.errors import PostOfficeError, StartupError
+from postoffice.interfaces import IAccountDirectory, IAccountRegister, IMailStore, Workers
+from postoffice.office.reading import Chosen, reason
+
+
+@dataclass
+class Rooms:
+    """
+    Directories and store, as ``settings`` name them (``chosen``, the store last).
+
+    ``start()`` makes the state folder and gets all ready, for the daemon as
+    for the command; ``stop()`` lets go of all that were started.
+    """
+
+    state: str
+    directories: Sequence[IAccountDirectory]
+    store: IMailStore
+    chosen: Sequence[Chosen]
+    workers: Workers
+
+    log = Logger()
+
+    def __post_init__(self) -> None:
+        self._started: list[IAccountDirectory | IMailStore] = []
+
+    @property
+    def register(self) -> IAccountRegister:
+        """The first directory that the command can write to.  Raises StartupError."""
+        for directory in self.directories:
+            if IAccountRegister.providedBy(directory):
+                return directory
+        kinds = ", ".join(str(chosen.maker.kind) for chosen in self.chosen[:-1])
+        raise StartupError(
+            f"no directory under accounts: ({kinds}) can be written to; add - kind: sqlite"
+        )
+
+    async def start(self) -> None:
+        """Get ready.  Raises StartupError; what was started is stopped again."""
+        try:
+            await self.workers.run(_prepare, self.state)
+            rooms: tuple[Any, ...] = (*self.directories, self.store)
+            for chosen, room in zip(self.chosen, rooms, strict=True):
+                await self._start(chosen, room)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self, chosen: Chosen, room: IAccountDirectory | IMailStore) -> None:
+        self._started.append(room)
+        try:
+            await room.start()
+        except StartupError:
+            raise
+        except Exception as error:
+            if not isinstance(error, PostOfficeError):
+                self.log.failure("{key} does not start", key=chosen.key)
+            why = f"{chosen.key} of kind {chosen.maker.kind} does not start: {reason(error)}"
+            raise StartupError(why) from error
+
+    async def stop(self) -> None:
+        """Let go of all, the store first; a room that fails to does not keep the others."""
+        while self._started:
+            room = self._started.pop()
+            try:
+                await room.stop()
+            except Exception:
+                self.log.failure("stopping {room}", room=room)
+
+
+def _prepare(state: str) -> None:
+    """Make the state folder where it is missing, and see that it can be used."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        os.makedirs(state, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StartupError(
+            f"state: the folder {state} cannot be made: {error.strerror}; "
+            f"make it, and let it belong to {me}"
+        ) from error
+    if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+        raise StartupError(
+            f"state: {me} may not write to the folder {state}; "
+            f"let it belong to {me}: chown -R {me} {state}"
+        )

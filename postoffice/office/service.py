@@ -1,0 +1,112 @@
+"""What ``twistd postoffice`` runs: its options, its service, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python import usage
+
+from postoffice import __version__
+from postoffice.errors import StartupError
+from postoffice.office import config
+from postoffice.office.build import build, find_maker, try_endpoint
+from postoffice.office.first_light import FirstLight, Terminal
+from postoffice.office.opening import PostOffice
+
+
+class Options(usage.Options):
+    """The options behind ``twistd postoffice``."""
+
+    synopsis = "[--config FILE]"
+    longdesc = (
+        "A mail post office: receives over SMTP, keeps in maildrops, serves over POP3. "
+        "Its configuration is FILE, or ./postoffice.yaml, or /etc/postoffice/postoffice.yaml; "
+        "without any, it opens a post office for trying out, in ./postoffice-data."
+    )
+    optParameters = [["config", "c", None, "The configuration file."]]
+
+    def opt_version(self) -> None:
+        """Show the version of the post office and exit."""
+        print(f"postoffice {__version__}")  # noqa: T201
+        raise SystemExit(0)
+
+
+def makeService(options: Options) -> IService:
+    """The post office that the options ask for.  Ends the process where it cannot be built."""
+    from twisted.internet import reactor
+
+    try:
+        office = _office(options["config"], reactor)
+    except StartupError as error:
+        raise SystemExit(_words(error)) from None
+    if options.parent is None:
+        return office
+    return FrontDoor(office, options.parent)
+
+
+def _office(given: str | None, reactor: Any) -> PostOffice:
+    path = config.find(given)
+    if path is not None:
+        return build(config.load(path, find_maker, try_endpoint(reactor)), reactor)
+    settings = config.first_light(find_maker)
+    office = build(settings, reactor)
+    office.welcome = FirstLight(settings.postmaster, settings.state, Terminal())
+    return office
+
+
+def _words(error: StartupError) -> str:
+    return f"The post office cannot open:\n{error}"
+
+
+class FrontDoor(Service):
+    """
+    The post office under twistd.
+
+    What keeps it from opening is said in plain words where the person who
+    starts it looks: on the standard error that twistd was started with, which
+    a daemon no longer has.  ``twistd`` are its options.
+    """
+
+    log = Logger()
+
+    def __init__(self, office: PostOffice, twistd: Any) -> None:
+        self._office = office
+        self._twistd = twistd
+        self._stderr = os.dup(2)
+
+    def privilegedStartService(self) -> None:
+        self._plainly(self._office.privilegedStartService)
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._plainly(self._office.startService)
+        os.close(self._stderr)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return self._office.stopService()
+
+    def _plainly(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except StartupError as error:
+            self._leave(_words(error))
+
+    def _leave(self, why: str) -> None:
+        """End the process, with status 1 for whoever waits for it."""
+        if self._twistd.get("logfile") or not self._twistd.get("nodaemon"):
+            self.log.critical("{why}", why=why)
+        os.write(self._stderr, f"{why}\n".encode())
+        pipe = self._twistd.get("statusPipe")  # where a daemon tells its parent how it went
+        if pipe is not None:
+            os.write(pipe, b"1 as said above")
+        if self._twistd.get("pidfile"):
+            with suppress(OSError):
+                os.unlink(self._twistd["pidfile"])
+        raise SystemExit(1)

@@ -1,0 +1,130 @@
+"""A configuration's text: composed with line numbers, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from postoffice.errors import StartupError
+
+#: Mappings and lists inside one another.
+DEPTH_MAXIMUM = 20
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong: where, at which key, and what is expected instead."""
+
+    file: str
+    line: int
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.key}: {self.text}" if self.key else f"{place}: {self.text}"
+
+
+class ConfigurationError(StartupError):
+    """The configuration cannot be used; ``problems`` has all that is wrong with it."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass
+class Source:
+    """A configuration's file, the lines in which its keys stand, and what is wrong with it."""
+
+    file: str
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, key: str, text: str, line: int = 0) -> Problem:
+        """Something is wrong with a key, or with what is missing in its mapping."""
+        place = key
+        while not line and place:
+            line = self.lines.get(place, 0)
+            place = place.rpartition(".")[0]
+        return Problem(self.file, line, key, text)
+
+    def complain(self, key: str, text: str, line: int = 0) -> None:
+        self.problems.append(self.problem(key, text, line))
+
+
+class _Composer(yaml.SafeLoader):
+    """Composes nodes; aliases, and what is nested too deeply, are errors: no text can explode."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=mark)
+        self._depth += 1
+        if self._depth > DEPTH_MAXIMUM:
+            raise yaml.MarkedYAMLError(problem="too deeply nested", problem_mark=mark)
+        node: Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def compose(text: str, source: Source) -> MappingNode | None:
+    """The mapping that a text is; None, and a complaint, if it is none."""
+    try:
+        node = yaml.compose(text, Loader=_Composer)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        why = " ".join(part for part in (error.problem, error.context) if part)
+        source.complain("", f"not YAML: {why}", mark.line + 1 if mark else 0)
+        return None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        source.complain("", f"not YAML: a character that may not be there: {error.reason}", line)
+        return None
+    if node is None:
+        source.complain("", "empty; `postoffice init` writes a configuration to begin with")
+        return None
+    if not isinstance(node, MappingNode):
+        source.complain("", f"found {found(node)}; expected a mapping of keys", line_of(node))
+        return None
+    return node
+
+
+def found(node: Node) -> str:
+    """What stands there, for people: short, and in one line."""
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    if isinstance(node, SequenceNode):
+        return "a list" if node.value else "an empty list"
+    if is_nothing(node):
+        return "nothing"
+    text = str(node.value)
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return repr(text) if node.tag.endswith(":str") or not text.isprintable() else text
+
+
+def line_of(node: Node) -> int:
+    return int(node.start_mark.line) + 1 if node.start_mark else 0
+
+
+def is_nothing(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def plain(node: Node) -> Any:
+    """
+    A node as a Python value: text, number, list, dictionary.
+
+    Raises ValueError or a YAMLError for what cannot be one.
+    """
+    if isinstance(node, SequenceNode):
+        return [plain(item) for item in node.value]
+    if isinstance(node, MappingNode):
+        return {str(found(name)): plain(value) for name, value in node.value}
+    return yaml.SafeLoader("").construct_object(node)

@@ -1,0 +1,125 @@
+"""The table of keys as people read it: a commented postoffice.yaml, and the reference."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from postoffice.interfaces import IMaker
+from postoffice.office.keys import TABLE, Entry, Room, Section
+from postoffice.office.reading import FindMaker
+from postoffice.settings import REQUIRED, Key
+
+_HEAD = """\
+The configuration of a post office.  All keys that there are stand here, with their defaults
+where nothing else was asked for; what is behind a # is as if it were not there.
+`postoffice check-config` says what is wrong with it; a change works from the next start on.
+"""
+
+
+def template(values: Mapping[str, Any], find_maker: FindMaker) -> str:
+    """
+    A postoffice.yaml in which every key is explained.
+
+    ``values`` has what shall differ from the defaults: by dotted key, in the
+    form in which it stands in a file.
+    """
+    lines = list(_comment(_HEAD, ""))
+    for entry in TABLE:
+        lines += ["", *_entry(entry, values, find_maker)]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(entry: Entry, values: Mapping[str, Any], find_maker: FindMaker) -> Iterator[str]:
+    if isinstance(entry, Key):
+        yield from _key(entry, values, "", "")
+        return
+    yield from _comment(entry.text, "")
+    yield f"{entry.name}:"
+    if isinstance(entry, Section):
+        for key in entry.keys:
+            yield from _key(key, values, entry.name, "  ")
+    else:
+        yield f"  {'- ' if entry.several else ''}kind: {entry.default}"
+        indent = "    " if entry.several else "  "
+        for key in find_maker(entry.maker, entry.default).keys:
+            yield from _key(key, values, entry.name, indent)
+
+
+def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterator[str]:
+    """A key's lines: its text, and it; commented out where it has no value."""
+    yield from _comment(key.text, indent)
+    value = values.get(f"{where}.{key.name}" if where else key.name, key.default)
+    if value is None or value is REQUIRED:
+        yield f"{indent}# {key.name}: {key.example}"
+    elif isinstance(value, list | tuple):
+        items = ", ".join(_scalar(item, quoted=True) for item in value)
+        yield f"{indent}{key.name}: [{items}]"
+    else:
+        yield f"{indent}{key.name}: {_scalar(value)}"
+
+
+def _scalar(value: Any, *, quoted: bool = False) -> str:
+    """A value as it stands in YAML, in one line."""
+    style = '"' if quoted else None
+    text = yaml.safe_dump(value, default_style=style, width=1 << 20, allow_unicode=True)
+    return text.removesuffix("...\n").strip()
+
+
+def _comment(text: str, indent: str) -> Iterator[str]:
+    for line in textwrap.wrap(text, 96 - len(indent), break_on_hyphens=False):
+        yield f"{indent}# {line}"
+
+
+def reference(makers: Mapping[str, Sequence[IMaker]]) -> str:
+    """The configuration reference, in reStructuredText; ``makers`` are those of each room."""
+    lines: list[str] = []
+    for entry in TABLE:
+        lines += _heading(entry.name, "-")
+        if isinstance(entry, Key):
+            lines += _facts(entry)
+            continue
+        lines += [_literal(entry.text), ""]
+        if isinstance(entry, Section):
+            for key in entry.keys:
+                lines += [*_heading(f"{entry.name}.{key.name}", "~"), *_facts(key)]
+        else:
+            lines += _kinds(entry, makers[entry.name])
+    return "\n".join(lines) + "\n"
+
+
+def _kinds(room: Room, makers: Sequence[IMaker]) -> Iterator[str]:
+    shape = "A list of mappings" if room.several else "A mapping"
+    default = f"[{{kind: {room.default}}}]" if room.several else f"{{kind: {room.default}}}"
+    yield from (f"{shape}, each with its ``kind``.  Default: ``{default}``.", "")
+    for maker in sorted(makers, key=lambda maker: str(maker.kind)):
+        yield from _heading(f"{room.name}: kind {maker.kind}", "~")
+        if not maker.keys:
+            yield from ("It has no further keys.", "")
+        for key in maker.keys:
+            yield from (f"``{key.name}``", *(f"    {line}" for line in _facts(key)))
+
+
+def _facts(key: Key) -> list[str]:
+    """What a key is for, what it takes, and its default."""
+    if key.default is REQUIRED:
+        default = "Required."
+    elif key.default is None:
+        default = "Default: none."
+    elif isinstance(key.default, tuple):
+        default = f"Default: ``{list(key.default)}``.".replace("'", '"')
+    else:
+        default = f"Default: ``{_scalar(key.default)}``."
+    return [_literal(key.text), "", f"Takes {key.kind.expects}.  {default}", ""]
+
+
+def _literal(text: str) -> str:
+    """What stands between single backquotes is literal in reStructuredText too."""
+    return text.replace("`", "``").replace("*", "\\*")
+
+
+def _heading(text: str, underline: str) -> list[str]:
+    return [text, underline * len(text), ""]
