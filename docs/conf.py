@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+import click  # noqa: E402
+from twisted.plugins import postoffice_makers  # noqa: E402
+
 import postoffice  # noqa: E402
+from postoffice.office.admin import main  # noqa: E402
+from postoffice.office.keys import TABLE, Room  # noqa: E402
+from postoffice.office.template import reference  # noqa: E402
 
 project = "postoffice"
 author = "the postoffice developers"
 copyright = f"2026 {author}"  # noqa: A001
 version = release = postoffice.__version__
 
-extensions = []
 exclude_patterns = ["_build"]
+nitpicky = True
+smartquotes = False
 html_theme = "alabaster"  # comes with Sphinx
 html_theme_options = {
     "description": "Receives mail over SMTP, keeps it in maildrops, serves it over POP3",
@@ -25,5 +34,44 @@ html_theme_options = {
 html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
 html_show_sourcelink = False
 html_show_copyright = False
-nitpicky = True
-smartquotes = False
+
+
+def configuration() -> str:
+    """The reference of all keys, with those of our own makers."""
+    ours = vars(postoffice_makers).values()
+    rooms = [entry for entry in TABLE if isinstance(entry, Room)]
+    return reference({r.name: [m for m in ours if r.maker.providedBy(m)] for r in rooms})
+
+
+def commands() -> str:
+    """What ``--help`` says, of every command."""
+    return "\n".join(_command(main, click.Context(main, info_name="postoffice")))
+
+
+def _command(command: click.Command, context: click.Context) -> Iterator[str]:
+    title = context.command_path
+    if context.parent is not None:
+        yield from ("", title, "-" * len(title))
+    yield from ("", "::", "", f"    {command.get_usage(context).removeprefix('Usage: ')}", "")
+    yield inspect.cleandoc(command.help or "").replace("\b\n", "")
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None and parameter.name != "help":
+            yield from ("", f"``{record[0]}``", f"    {record[1] or '.'}")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _command(inner, click.Context(inner, info_name=name, parent=context))
+
+
+def fill(_app: object, _page: str, source: list[str]) -> None:
+    """Put what comes from the code where a page says ``.. from the code: NAME``."""
+    for made in (configuration, commands):
+        mark = f".. from the code: {made.__name__}\n"
+        if mark in source[0]:
+            source[0] = source[0].replace(mark, made() + "\n")
+
+
+def setup(app: object) -> None:
+    app.connect("source-read", fill)  # type: ignore[attr-defined]
