@@ -29,5 +29,5 @@ class PlainLogin:
     def checkPassword(self, password: bytes | str) -> bool:
         """Whether it is this password; the time it takes tells nothing of where they differ."""
         if isinstance(password, str):  # checkers of others may keep texts
-            password = password.encode()
+            password = password.encode("utf-8", "surrogatepass")
         return hmac.compare_digest(self.password, password)

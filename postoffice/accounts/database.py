@@ -34,8 +34,8 @@ class Database:
         self._path = path
         self._log_path = path + "-wal"
         self._lock = threading.Lock()
-        self._idle: list[tuple[tuple[int, int], sqlite3.Connection]] = []
-        self._open = False
+        self._idle: list[sqlite3.Connection] = []
+        self._file: tuple[int, int] | None = None  # which it is, while it is open
 
     def open(self) -> None:
         """Make the file if there is none; see that it is whole and ours.  Raises StartupError."""
@@ -43,7 +43,7 @@ class Database:
             if not os.path.lexists(self._path):
                 opening.make(self._path)
             opening.see_to_its_mode(self._path)
-            self._open = True
+            self._file = self._which()
             with self._connected(WRITER_WAITS) as database:
                 opening.see_that_it_is_ours(self._path, database)
         except (OSError, sqlite3.Error) as error:
@@ -56,9 +56,9 @@ class Database:
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
-            self._open = False
+            self._file = None
             idle, self._idle = self._idle, []
-        for _, database in idle:
+        for database in idle:
             database.close()
 
     def look(self) -> Look | None:
@@ -120,9 +120,7 @@ class Database:
     @contextmanager
     def _connected(self, waits: float) -> Iterator[sqlite3.Connection]:
         """A connection of one's own for a while; whatever goes wrong ends it."""
-        status = os.stat(self._path)
-        file = (status.st_dev, status.st_ino)  # a backup may have been put in its place
-        database = self._take(file, waits)
+        database = self._take() or opening.connect(self._path, waits)
         try:
             database.execute(f"PRAGMA busy_timeout = {int(waits * 1000)}")
             yield database
@@ -130,23 +128,31 @@ class Database:
             database.close()
             raise
         with self._lock:
-            if self._open:
-                self._idle.append((file, database))
+            if self._file is not None:
+                self._idle.append(database)
                 return
         database.close()
 
-    def _take(self, file: tuple[int, int], waits: float) -> sqlite3.Connection:
-        while True:
-            with self._lock:
-                if not self._open:
-                    raise sqlite3.OperationalError("it is not open")
-                if not self._idle:
-                    break
-                its_file, database = self._idle.pop()
-            if its_file == file:
-                return database
-            database.close()
-        return opening.connect(self._path, waits)
+    def _take(self) -> sqlite3.Connection | None:
+        """
+        A connection that nobody uses, if there is one.
+
+        Another file in the place of ours is not touched: SQLite would read
+        the old one's log into it.
+        """
+        with self._lock:
+            if self._file is None:
+                raise sqlite3.OperationalError("the database is not open")
+            if self._which() != self._file:
+                raise sqlite3.OperationalError(
+                    "another file was put in its place while it is in use; stop the post office, "
+                    f"remove {self._path}-wal and {self._path}-shm, and start it again"
+                )
+            return self._idle.pop() if self._idle else None
+
+    def _which(self) -> tuple[int, int]:
+        status = os.stat(self._path)
+        return status.st_dev, status.st_ino
 
 
 def settled(look: Look) -> bool:

@@ -66,7 +66,7 @@ def verify(secret: str | None, password: bytes) -> bool:
             return _HASHER.verify(secret, password)
         except VerifyMismatchError:
             return False
-        except (InvalidHashError, VerificationError):
+        except (InvalidHashError, UnicodeEncodeError, VerificationError):
             pass  # no hash at all, or no memory: what follows tells which
     try:
         _HASHER.verify(NOBODYS, password)

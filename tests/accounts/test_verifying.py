@@ -1,0 +1,220 @@
+"""Verifying passwords: one run for all who ask, remembered for a while, and bounded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from postoffice.accounts import passwords, verifying
+from postoffice.accounts.verifying import LIFETIME, WAITING, Verified, Verifying
+from postoffice.errors import TemporaryFailure
+from postoffice.testing import InlineWorkers, finish
+
+
+class HeldWorkers:
+    """Workers that work when they are told to."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def run(self, function, *args):
+        result = Deferred()
+        self.jobs.append((result, function, args))
+        return result
+
+    def work(self):
+        jobs, self.jobs = self.jobs, []
+        for result, function, args in jobs:
+            try:
+                outcome = function(*args)
+            except Exception as error:
+                result.errback(error)
+            else:
+                result.callback(outcome)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Each run of the hash; here the hash of a password is the password and a colon."""
+    seen = []
+
+    def verify(secret, password):
+        seen.append((secret, password))
+        if password == b"no memory":
+            raise TemporaryFailure("no memory")
+        return secret == password.decode() + ":"
+
+    monkeypatch.setattr(passwords, "verify", verify)
+    return seen
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def workers():
+    return HeldWorkers()
+
+
+@pytest.fixture
+def asked(workers, clock):
+    """Ask whether a password is right: the answer, in a list as soon as it is there."""
+    subject = Verifying(workers, clock.seconds)
+
+    def ask(user, secret, password):
+        answer = []
+        waiting = Deferred.fromCoroutine(subject.matches(user, secret, password))
+        waiting.addErrback(lambda failure: failure.value)
+        waiting.addCallback(answer.append)
+        answer_of[id(answer)] = waiting
+        return answer
+
+    answer_of = {}
+    ask.cancel = lambda answer: answer_of[id(answer)].cancel()
+    return ask
+
+
+def test_right_and_wrong(asked, workers, runs):
+    right, wrong, nobody = asked(b"u", "a:", b"a"), asked(b"u", "a:", b"b"), asked(b"x", None, b"a")
+    assert not right
+    workers.work()
+    assert (right, wrong, nobody) == ([True], [False], [False])
+    assert len(runs) == 3
+
+
+def test_a_right_password_is_remembered_for_a_while(asked, workers, runs, clock):
+    asked(b"u", "a:", b"a")
+    workers.work()
+    clock.advance(LIFETIME - 1)
+    assert asked(b"u", "a:", b"a") == [True]
+    clock.advance(1)
+    again = asked(b"u", "a:", b"a")
+    assert not again
+    workers.work()
+    assert again == [True]
+    assert len(runs) == 2
+
+
+def test_wrong_passwords_and_unknown_users_are_not_remembered(asked, workers, runs):
+    for _ in range(3):
+        asked(b"u", "a:", b"b")
+        asked(b"x", None, b"a")
+        workers.work()
+    assert len(runs) == 6
+
+
+def test_another_hash_is_another_question(asked, workers, runs):
+    asked(b"u", "a:", b"a")
+    workers.work()
+    old, new = asked(b"u", "b:", b"a"), asked(b"u", "b:", b"b")
+    workers.work()
+    assert (old, new) == ([False], [True])
+    assert asked(b"u", "b:", b"b") == [True]
+
+
+def test_all_who_ask_the_same_share_one_run(asked, workers, runs):
+    answers = [asked(b"u", "a:", b"a") for _ in range(50)]
+    wrong = [asked(b"u", "a:", b"b") for _ in range(50)]
+    workers.work()
+    assert answers == [[True]] * 50
+    assert wrong == [[False]] * 50
+    assert len(runs) == 2
+
+
+def test_unknown_users_share_no_run(asked, workers, runs):
+    for user in (b"a", b"b", b"c"):
+        asked(user, None, b"a")
+    workers.work()
+    assert len(runs) == 3
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_one_who_goes_does_not_take_the_others_along(asked, workers, runs, gone):
+    answers = [asked(b"u", "a:", b"a") for _ in range(3)]
+    asked.cancel(answers[gone])
+    assert isinstance(answers[gone][0], CancelledError)
+    workers.work()
+    assert [answer for n, answer in enumerate(answers) if n != gone] == [[True]] * 2
+    assert len(runs) == 1
+
+
+def test_what_nobody_waits_for_is_not_done(asked, workers, runs):
+    asked.cancel(asked(b"u", "a:", b"a"))
+    later = asked(b"u", "a:", b"a")
+    workers.work()
+    assert later == [True]
+    assert len(runs) == 1
+
+
+def test_one_that_is_told_may_end_another(workers, runs, clock):
+    subject = Verifying(workers, clock.seconds)
+    first, second, third = (
+        Deferred.fromCoroutine(subject.matches(b"u", "a:", b"a")) for _ in range(3)
+    )
+    answers = []
+    first.addCallback(lambda answer: (second.cancel(), answers.append(answer)))
+    second.addErrback(lambda failure: answers.append(failure.trap(CancelledError)))
+    third.addCallback(answers.append)
+    workers.work()
+    assert answers == [CancelledError, True, True]
+
+
+def test_trouble_reaches_all_and_is_not_remembered(asked, workers, runs):
+    answers = [asked(b"u", "a:", b"no memory") for _ in range(3)]
+    workers.work()
+    assert all(isinstance(answer, TemporaryFailure) for (answer,) in answers)
+    again = asked(b"u", "a:", b"no memory")
+    workers.work()
+    assert isinstance(again[0], TemporaryFailure)
+    assert len(runs) == 2
+
+
+def test_only_so_many_wait(asked, workers, runs):
+    answers = [asked(b"u%d" % n, None, b"a") for n in range(WAITING)]
+    (too_many,) = asked(b"one more", None, b"a")
+    assert isinstance(too_many, TemporaryFailure)
+    same = asked(b"u7", None, b"a")  # costs no run
+    asked.cancel(answers[0])
+    instead = asked(b"one more", None, b"a")
+    workers.work()
+    assert same == instead == [False]
+    assert len(runs) == WAITING
+    asked(b"one more", None, b"a")
+    workers.work()
+    assert len(runs) == WAITING + 1
+
+
+def test_what_is_remembered_is_bounded_and_the_least_used_goes(monkeypatch, clock):
+    monkeypatch.setattr(verifying, "REMEMBERED", 3)
+    verified = Verified(clock.seconds)
+    for digest in (b"1", b"2", b"3"):
+        verified.add(digest)
+    assert b"1" in verified
+    verified.add(b"4")
+    assert [digest in verified for digest in (b"1", b"2", b"3", b"4")] == [True, False, True, True]
+
+
+def test_only_a_digest_is_remembered(clock):
+    """And with a key of this process: it cannot be guessed at from a memory dump alone."""
+    secret = passwords.hash_password(b"secret word")
+    first, second = (Verifying(InlineWorkers(), clock.seconds) for _ in range(2))
+    for one in (first, second):
+        assert finish(one.matches(b"u", secret, b"secret word"))
+        assert "secret word" not in repr(vars(one)) + repr(vars(one._verified))
+    assert set(first._verified._until) != set(second._verified._until)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=6), min_size=3, max_size=3), st.lists(st.integers(0, 18)))
+def test_no_two_questions_have_the_same_digest(parts, cuts):
+    subject = Verifying(InlineWorkers(), Clock().seconds)
+    whole = b"".join(parts)
+    for one, two in zip(sorted(cuts), sorted(cuts)[1:], strict=False):
+        other = [whole[:one], whole[one:two], whole[two:]]
+        same = subject._digest(*other) == subject._digest(*parts)
+        assert same == (other == parts)
