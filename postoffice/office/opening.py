@@ -164,14 +164,12 @@ class PostOffice(Service):
 
     async def _look_for_the_postmaster(self) -> None:
         postmaster = self.settings.postmaster
-        for directory in self.rooms.directories:
-            if await directory.find(postmaster.normal) is not None:
-                return
-        self.log.warn(
-            "there is no account {postmaster}: mail to the postmaster is told to come later; "
-            "postoffice account add {postmaster}",
-            postmaster=postmaster,
-        )
+        if await self.rooms.find(postmaster.normal) is None:
+            self.log.warn(
+                "there is no account {postmaster}: mail to the postmaster is told to come later; "
+                "postoffice account add {postmaster}",
+                postmaster=postmaster,
+            )
 
     def _opened(self, outcome: Any) -> Any:
         self._outcome = outcome

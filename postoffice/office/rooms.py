@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from postoffice.address import Account
 from postoffice.errors import PostOfficeError, StartupError
 from postoffice.interfaces import IAccountDirectory, IAccountRegister, IMailStore, Workers
 from postoffice.office.reading import Chosen, reason
@@ -45,6 +46,14 @@ class Rooms:
         raise StartupError(
             f"no directory under accounts: ({kinds}) can be written to; add - kind: sqlite"
         )
+
+    async def find(self, name: str) -> Account | None:
+        """The account of that name, in whichever directory."""
+        for directory in self.directories:
+            account: Account | None = await directory.find(name)
+            if account is not None:
+                return account
+        return None
 
     async def start(self) -> None:
         """Get ready.  Raises StartupError; what was started is stopped again."""

@@ -14,9 +14,9 @@ from postoffice.office.reading import FindMaker
 from postoffice.settings import REQUIRED, Key
 
 _HEAD = """\
-The configuration of a post office.  All keys that there are stand here, with their defaults
-where nothing else was asked for; what is behind a # is as if it were not there.
-`postoffice check-config` says what is wrong with it; a change works from the next start on.
+# The configuration of a post office.  Every key that there is stands here, with its default
+# where nothing else was asked for.  What is wrong with it, `postoffice check-config` tells;
+# a change works from the next start on.
 """
 
 
@@ -27,7 +27,7 @@ def template(values: Mapping[str, Any], find_maker: FindMaker) -> str:
     ``values`` has what shall differ from the defaults: by dotted key, in the
     form in which it stands in a file.
     """
-    lines = list(_comment(_HEAD, ""))
+    lines = _HEAD.splitlines()
     for entry in TABLE:
         lines += ["", *_entry(entry, values, find_maker)]
     return "\n".join(lines) + "\n"
@@ -92,15 +92,15 @@ def reference(makers: Mapping[str, Sequence[IMaker]]) -> str:
 
 
 def _kinds(room: Room, makers: Sequence[IMaker]) -> Iterator[str]:
-    shape = "A list of mappings" if room.several else "A mapping"
+    shape = "A list of mappings, each" if room.several else "A mapping"
     default = f"[{{kind: {room.default}}}]" if room.several else f"{{kind: {room.default}}}"
-    yield from (f"{shape}, each with its ``kind``.  Default: ``{default}``.", "")
+    yield from (f"{shape} with its ``kind``.  Default: ``{default}``.", "")
     for maker in sorted(makers, key=lambda maker: str(maker.kind)):
         yield from _heading(f"{room.name}: kind {maker.kind}", "~")
         if not maker.keys:
             yield from ("It has no further keys.", "")
         for key in maker.keys:
-            yield from (f"``{key.name}``", *(f"    {line}" for line in _facts(key)))
+            yield from (f"``{key.name}``", *(f"    {line}".rstrip() for line in _facts(key)))
 
 
 def _facts(key: Key) -> list[str]:

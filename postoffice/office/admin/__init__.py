@@ -1,0 +1,47 @@
+"""The ``postoffice`` command: it makes a post office and edits its accounts, while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from twisted.logger import globalLogBeginner
+
+from postoffice import __version__
+from postoffice.office.admin.accounts import account
+from postoffice.office.admin.beginning import check_config, init
+from postoffice.office.admin.desk import shared_options
+from postoffice.office.admin.domains import domain
+
+
+class CommandLine(click.Group):
+    """The command itself; run by a person, it keeps to itself what goes to the daemon's log."""
+
+    def main(self, args: Any = None, *rest: Any, **more: Any) -> Any:
+        if args is None:
+            globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+        return super().main(args, *rest, **more)
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@shared_options
+@click.version_option(__version__, prog_name="postoffice")
+@click.pass_context
+def main(context: click.Context, /, **_: Any) -> None:
+    """
+    Make a post office, and edit its domains and accounts, also while it runs.
+
+    The configuration is FILE, or ./postoffice.yaml, or
+    /etc/postoffice/postoffice.yaml.  The exit code is 0 when it is done, 1
+    when it was refused or something was not found, 2 when the command line or
+    the configuration is wrong.
+    """
+    from twisted.internet import reactor
+
+    context.obj = reactor
+
+
+main.add_command(init)
+main.add_command(check_config)
+main.add_command(domain)
+main.add_command(account)

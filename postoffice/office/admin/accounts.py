@@ -1,0 +1,200 @@
+"""``postoffice account``: who has a maildrop."""
+
+from __future__ import annotations
+
+import click
+
+from postoffice.address import Account, Address
+from postoffice.errors import MaildropLocked
+from postoffice.office.admin.desk import (
+    ADDRESS,
+    DOMAIN,
+    Answer,
+    Desk,
+    Refused,
+    command,
+    counted,
+    table,
+)
+from postoffice.office.admin.secret import ask_password, password_options
+from postoffice.office.rooms import Rooms
+
+
+@click.group()
+def account() -> None:
+    """The accounts: who gets mail here, and collects it."""
+
+
+@command("add", account)
+@click.argument("address", type=ADDRESS)
+@password_options
+@click.option(
+    "--adopt-mail", is_flag=True, help="Give it the mail that an earlier account has left."
+)
+def add(
+    desk: Desk, address: Address, password_stdin: bool, generate: bool, adopt_mail: bool
+) -> Answer:
+    """
+    Make the account ADDRESS, in a domain of ours.
+
+    Its password is asked for on the terminal, twice, if no option says otherwise.
+    """
+    password = ask_password(password_stdin, generate)
+    name = address.normal
+
+    async def work(rooms: Rooms) -> None:
+        if await rooms.find(name) is not None:
+            raise Refused(f"{name} is here already")
+        domain = name.rpartition("@")[2]
+        if not await rooms.register.serves(domain):
+            raise Refused(f"{domain} is not ours; postoffice domain add {domain}")
+        messages, _ = await rooms.store.count(name)
+        if messages and not adopt_mail:
+            raise Refused(
+                f"{counted(messages, 'message')} of an earlier account of that name lie in its "
+                "maildrop; --adopt-mail gives them to the new one"
+            )
+        if not await rooms.register.add(name, password.hashed):
+            raise Refused(f"{name} is here already")
+
+    desk.ask(work)
+    data = {"address": name, "added": True, **password.data}
+    return Answer(data, [f"{name} is added", *password.lines])
+
+
+@command("list", account)
+@click.argument("domain", type=DOMAIN, required=False)
+def list_(desk: Desk, domain: str | None) -> Answer:
+    """All accounts, or those of DOMAIN, and whether each has a password."""
+
+    async def work(rooms: Rooms) -> list[Account]:
+        if domain is not None and domain not in await rooms.register.domains():
+            raise Refused(f"there is no domain {domain} here")
+        return await rooms.register.accounts(domain)
+
+    found = desk.ask(work)
+    data = [{"address": one.address, "password": one.secret is not None} for one in found]
+    rows = [("ACCOUNT", "PASSWORD")]
+    rows += [(one.address, "yes" if one.secret is not None else "no") for one in found]
+    return Answer({"accounts": data}, table(rows))
+
+
+@command("show", account)
+@click.argument("address", type=ADDRESS)
+def show(desk: Desk, address: Address) -> Answer:
+    """What is known of the account ADDRESS, and what lies in its maildrop."""
+
+    async def work(rooms: Rooms) -> tuple[Account, int, int]:
+        found = await _registered(rooms, address.normal)
+        return found, *await rooms.store.count(found.maildrop)
+
+    found, messages, octets = desk.ask(work)
+    has_password = found.secret is not None
+    data = {
+        "address": found.address,
+        "password": has_password,
+        "messages": messages,
+        "octets": octets,
+    }
+    rows = [
+        ("account", found.address),
+        ("password", "yes" if has_password else "no: nobody can log in"),
+        ("maildrop", f"{counted(messages, 'message')}, {counted(octets, 'octet')}"),
+    ]
+    return Answer(data, table(rows))
+
+
+@command("passwd", account)
+@click.argument("address", type=ADDRESS)
+@password_options
+def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -> Answer:
+    """
+    Set a new password for the account ADDRESS; the old one fails at once.
+
+    It is asked for on the terminal, twice, if no option says otherwise.
+    """
+    password = ask_password(password_stdin, generate)
+    name = address.normal
+
+    async def work(rooms: Rooms) -> None:
+        if not await rooms.register.set_secret(name, password.hashed):
+            raise Refused(f"there is no account {name} here")
+
+    desk.ask(work)
+    data = {"address": name, "changed": True, **password.data}
+    return Answer(data, [f"{name} has a new password", *password.lines])
+
+
+@command("remove", account)
+@click.argument("address", type=ADDRESS)
+@click.option("--delete-mail", is_flag=True, help="Delete the mail in its maildrop.")
+@click.option("--keep-mail", is_flag=True, help="Set the mail in its maildrop aside.")
+def remove(desk: Desk, address: Address, delete_mail: bool, keep_mail: bool) -> Answer:
+    """
+    Remove the account ADDRESS.
+
+    Refused while mail lies in its maildrop, unless an option says what becomes
+    of it.  A new account of that name starts empty.
+    """
+    if delete_mail and keep_mail:
+        raise click.UsageError("--delete-mail and --keep-mail exclude one another")
+    settings = desk.settings()
+    name = address.normal
+    if name == settings.postmaster.normal:
+        raise Refused(
+            f"{name} gets the mail to postmaster; name another account at postmaster: in the "
+            "configuration first"
+        )
+
+    async def work(rooms: Rooms) -> tuple[int, list[str]]:
+        found = await _registered(rooms, name)
+        return await _remove(rooms, found, delete_mail, keep_mail)
+
+    messages, places = desk.ask(work, settings)
+    data = {"address": name, "removed": True, "messages": messages, "kept_in": places}
+    lines = [f"{name} is removed"]
+    if delete_mail:
+        lines.append(f"{counted(messages, 'message')} deleted")
+    lines += [f"its mail is kept in {place}" for place in places]
+    return Answer(data, lines)
+
+
+async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tuple[int, list[str]]:
+    """
+    Mail first, then the account: cut off in between, the command is given again.
+
+    Mail that came in between is treated alike, or brings the account back.
+    How many messages there were, and where they are kept.
+    """
+    messages, _ = await rooms.store.count(found.maildrop)
+    if messages and not (delete or keep):
+        raise Refused(
+            f"{counted(messages, 'message')} lie in its maildrop: --keep-mail sets them aside, "
+            "--delete-mail deletes them"
+        )
+    places = []
+    if delete or keep:
+        places.append(await _discard(rooms, found, keep))
+    await rooms.register.remove(found.address)
+    late, _ = await rooms.store.count(found.maildrop)
+    if late:
+        if not (delete or keep):
+            await rooms.register.add(found.address, found.secret)
+            raise Refused(f"mail has just come for {found.address}; nothing is removed")
+        places.append(await _discard(rooms, found, keep))
+    return messages + late, [place for place in places if place]
+
+
+async def _discard(rooms: Rooms, found: Account, keep: bool) -> str:
+    try:
+        return await rooms.store.discard(found.maildrop, keep)
+    except MaildropLocked:
+        raise Refused(f"{found.address} collects its mail just now; try again") from None
+
+
+async def _registered(rooms: Rooms, name: str) -> Account:
+    """The account in the register that the command writes to.  Raises Refused."""
+    found = await rooms.register.find(name)
+    if found is None:
+        raise Refused(f"there is no account {name} here")
+    return found

@@ -1,0 +1,162 @@
+"""``postoffice init`` and ``postoffice check-config``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+from typing import Any
+
+import click
+
+from postoffice.address import NotAnAddress, normal_domain
+from postoffice.errors import StartupError
+from postoffice.office import config
+from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command
+from postoffice.office.build import build_rooms, find_maker, try_endpoint
+from postoffice.office.config import Settings
+from postoffice.office.keys import services
+from postoffice.office.rooms import Rooms
+from postoffice.office.solo import SoloWorkers
+from postoffice.office.source import ConfigurationError
+from postoffice.office.template import template
+
+NAME = "postoffice.yaml"
+
+
+@command("init")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
+@click.option(
+    "--hostname", type=DOMAIN, help="Its name in the mail system; otherwise the machine's."
+)
+@click.option(
+    "--domain", "domains", type=DOMAIN, multiple=True, help="A domain; may stand several times."
+)
+@click.option(
+    "--listen",
+    metavar="SERVICE=ENDPOINT",
+    multiple=True,
+    help="Where a service listens, instead of a port of 127.0.0.1; may stand several times.",
+)
+def init(
+    desk: Desk,
+    folder: str,
+    hostname: str | None,
+    domains: tuple[str, ...],
+    listen: tuple[str, ...],
+) -> Answer:
+    """
+    Make a post office in DIR: a commented postoffice.yaml, and the state beside it.
+
+    It has the account postmaster@ its first domain, without a password yet.
+    Nothing that is there is overwritten.
+    """
+    hostname = hostname or _own_name()
+    domains = domains or (hostname,)
+    postmaster = f"postmaster@{domains[0]}"
+    path = os.path.join(folder, NAME)
+    values = {
+        "hostname": hostname,
+        "postmaster": postmaster,
+        "state": "state",
+        **_listeners(listen),
+    }
+    text = template(values, find_maker)
+    try:
+        settings = config.read(text, path, find_maker, try_endpoint(desk.reactor))
+    except ConfigurationError as error:
+        raise click.UsageError("\n".join(f"{p.key}: {p.text}" for p in error.problems)) from None
+    if os.path.lexists(path):
+        raise Refused(f"{path} is there already")
+    _make(folder)
+
+    async def work(rooms: Rooms) -> None:
+        for domain in domains:
+            await rooms.register.add_domain(domain)
+        await rooms.register.add(settings.postmaster.normal, None)
+
+    desk.ask(work, settings)
+    _write(path, text)
+    data = {
+        "configuration": path,
+        "hostname": hostname,
+        "domains": list(domains),
+        "postmaster": postmaster,
+    }
+    steps = [
+        f"cd {shlex.quote(folder)}",
+        f"postoffice account passwd {postmaster}",
+        f"postoffice account add you@{domains[0]}",
+        "twistd -n postoffice",
+    ]
+    return Answer(data, [f"{path} is written; look through it, and then:", "", *steps])
+
+
+@command("check-config")
+def check_config(desk: Desk) -> Answer:
+    """Say all that is wrong with the configuration; nothing is opened or touched."""
+    settings = desk.settings(try_endpoint=try_endpoint(desk.reactor))
+    build_rooms(settings, desk.reactor, SoloWorkers(desk.reactor))
+    return Answer(
+        {"configuration": settings.source.file, "problems": []},
+        [f"{settings.source.file}: all is well", *_summary(settings)],
+    )
+
+
+def _summary(settings: Settings) -> list[str]:
+    facts: dict[str, Any] = {
+        "hostname": settings.hostname,
+        "state": settings.state,
+        "user": settings.user or "whoever starts it",
+        "postmaster": settings.postmaster,
+        **{name: ", ".join(texts) or "closed" for name, texts in settings.listeners.items()},
+        "accounts": ", ".join(one.maker.kind for one in settings.accounts),
+        "store": settings.store.maker.kind,
+    }
+    return [f"  {name:<12}{fact}" for name, fact in facts.items()]
+
+
+def _own_name() -> str:
+    """What this machine calls itself, if that is a host name."""
+    try:
+        return normal_domain(socket.getfqdn())
+    except NotAnAddress:
+        return "localhost"
+
+
+def _listeners(listen: tuple[str, ...]) -> dict[str, list[str]]:
+    """From SERVICE=ENDPOINT to the endpoints of each service.  Raises UsageError."""
+    found: dict[str, list[str]] = {}
+    for word in listen:
+        service, equals, endpoint = word.partition("=")
+        if not equals or service not in services():
+            known = ", ".join(services())
+            raise click.UsageError(
+                f"--listen {word}: expected SERVICE=ENDPOINT, SERVICE of {known}"
+            )
+        found.setdefault(f"listeners.{service}", []).append(endpoint)
+    return found
+
+
+def _make(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise StartupError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def _write(path: str, text: str) -> None:
+    """A new file, whole or not at all."""
+    draft = f"{path}.new"
+    try:
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # fails where something is there by now
+        os.unlink(draft)
+    except FileExistsError:
+        os.unlink(draft)
+        raise Refused(f"{path} is there already") from None
+    except OSError as error:
+        raise StartupError(f"{path} cannot be written: {error.strerror}") from error

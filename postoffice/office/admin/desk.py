@@ -1,0 +1,175 @@
+"""What all commands share: where the configuration is, how they answer, how they fail."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import click
+
+from postoffice.address import Address, NotAnAddress, normal_domain
+from postoffice.errors import PostOfficeError, StartupError
+from postoffice.office import config, privileges
+from postoffice.office.build import build_rooms, find_maker
+from postoffice.office.config import Settings
+from postoffice.office.rooms import Rooms
+from postoffice.office.solo import SoloWorkers
+from postoffice.office.source import ConfigurationError, Problem
+
+T = TypeVar("T")
+
+#: Exit codes.
+REFUSED = 1
+WRONG = 2
+
+
+class Refused(Exception):
+    """What was asked is not done; the text says why, and what to do instead."""
+
+
+@dataclass
+class Answer:
+    """What a command has to say: as an object with names, and in lines for people."""
+
+    data: dict[str, Any]
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Desk:
+    """Where a command is answered: ``config`` is the file that was given, if any."""
+
+    config: str | None
+    reactor: Any
+
+    def settings(self, **checks: Any) -> Settings:
+        """What the configuration says; of the first light, where that is all there is."""
+        path = config.find(self.config)
+        if path is not None:
+            return config.load(path, find_maker, **checks)
+        if os.path.isdir(config.FIRST_LIGHT_STATE):
+            return config.first_light(find_maker)
+        places = ", ".join(config.PLACES)
+        why = f"there is no configuration: not {places}; make one: postoffice init DIR"
+        raise ConfigurationError([Problem("postoffice", 0, "", why)])
+
+    def ask(
+        self, work: Callable[[Rooms], Coroutine[Any, Any, T]], settings: Settings | None = None
+    ) -> T:
+        """Do work in the rooms, as the user that the post office runs as."""
+        settings = settings or self.settings()
+        workers = SoloWorkers(self.reactor)
+        rooms = build_rooms(settings, self.reactor, workers)
+        privileges.become(settings.user)
+
+        async def whole() -> T:
+            await rooms.start()
+            try:
+                return await work(rooms)
+            finally:
+                await rooms.stop()
+
+        return workers.finish(whole())
+
+
+class AddressType(click.ParamType):  # type: ignore[type-arg]
+    """A mail address."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Address:
+        try:
+            return Address.parse(value)
+        except NotAnAddress as error:
+            self.fail(str(error), param, ctx)
+
+
+class DomainType(click.ParamType):  # type: ignore[type-arg]
+    """A domain, in normal form."""
+
+    name = "domain"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            domain = normal_domain(value)
+        except NotAnAddress as error:
+            self.fail(str(error), param, ctx)
+        if domain.startswith("["):
+            self.fail(f"{value!r} is an address literal, not a domain", param, ctx)
+        return domain
+
+
+ADDRESS = AddressType()
+DOMAIN = DomainType()
+
+
+def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--config and --json, which stand before or behind the command's name."""
+    function = click.option(
+        "--json", "as_json", is_flag=True, help="Answer with a JSON object, errors too."
+    )(function)
+    return click.option(
+        "--config", metavar="FILE", help="The configuration file, instead of the first found."
+    )(function)
+
+
+def command(
+    name: str, group: click.Group | None = None
+) -> Callable[[Callable[..., Answer]], click.Command]:
+    """A command, of a group: a function of its Desk and its parameters, which gives an Answer."""
+    made = click.command if group is None else group.command
+
+    def decorate(function: Callable[..., Answer]) -> click.Command:
+        @functools.wraps(function)
+        def run(context: click.Context, config: str | None, as_json: bool, **rest: Any) -> None:
+            before = context.find_root().params
+            config = config if config is not None else before.get("config")
+            _answer(context, as_json or before.get("as_json", False), function, config, rest)
+
+        return made(name)(shared_options(click.pass_context(run)))
+
+    return decorate
+
+
+def _answer(
+    context: click.Context,
+    as_json: bool,
+    function: Callable[..., Answer],
+    config: str | None,
+    arguments: dict[str, Any],
+) -> None:
+    status = 0
+    try:
+        answer = function(Desk(config, context.obj), **arguments)
+    except ConfigurationError as error:
+        status = WRONG
+        problems = [vars(problem) for problem in error.problems]
+        answer = Answer({"error": str(error), "problems": problems}, str(error).split("\n"))
+    except (Refused, StartupError, PostOfficeError) as error:
+        status = REFUSED
+        why = str(error) or type(error).__name__
+        answer = Answer({"error": why}, [f"postoffice: {why}"])
+    if as_json:
+        click.echo(json.dumps(answer.data, indent=2, ensure_ascii=False))
+    else:
+        for line in answer.lines:
+            click.echo(line, err=bool(status))
+    context.exit(status)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

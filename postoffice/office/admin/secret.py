@@ -1,0 +1,71 @@
+"""A new password: from a terminal, from a pipe, or made up; never from the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from postoffice.accounts.passwords import generate_password, hash_password
+
+#: Octets of a password: a PASS command has room for this many, and more.
+MAXIMUM = 200
+
+
+@dataclass
+class Password:
+    """A password, and whether it was made up here, so that it must be shown."""
+
+    octets: bytes
+    generated: bool
+
+    @property
+    def hashed(self) -> str:
+        return hash_password(self.octets)
+
+    @property
+    def data(self) -> dict[str, str]:
+        """What of it belongs into an answer: what nobody knows yet."""
+        return {"generated_password": self.octets.decode()} if self.generated else {}
+
+    @property
+    def lines(self) -> list[str]:
+        return [f"password: {self.octets.decode()}"] if self.generated else []
+
+
+def password_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--password-stdin and --generate."""
+    function = click.option(
+        "--generate", is_flag=True, help="Make up a password, and show it this once."
+    )(function)
+    return click.option(
+        "--password-stdin", is_flag=True, help="Read the password from standard input."
+    )(function)
+
+
+def ask_password(password_stdin: bool, generate: bool) -> Password:
+    """The password by the options; asked for twice on a terminal.  Raises UsageError."""
+    if password_stdin and generate:
+        raise click.UsageError("--password-stdin and --generate exclude one another")
+    if generate:
+        return Password(generate_password().encode(), True)
+    if password_stdin:
+        octets = sys.stdin.buffer.read(64 << 10)
+        return _checked(octets.removesuffix(b"\n").removesuffix(b"\r"))
+    if not sys.stdin.isatty():
+        raise click.UsageError("no terminal to ask on: give --password-stdin or --generate")
+    text = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return _checked(text.encode("utf-8", "surrogateescape"))
+
+
+def _checked(octets: bytes) -> Password:
+    if not octets:
+        raise click.UsageError("the password is empty")
+    if len(octets) > MAXIMUM:
+        raise click.UsageError(f"the password has over {MAXIMUM} octets")
+    if any(octet < 32 or octet == 127 for octet in octets):
+        raise click.UsageError("the password has control characters, or several lines")
+    return Password(octets, False)
