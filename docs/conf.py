@@ -11,12 +11,12 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import click  # noqa: E402
-from twisted.plugins import postoffice_makers  # noqa: E402
 
 import postoffice  # noqa: E402
 from postoffice.office.admin import main  # noqa: E402
 from postoffice.office.keys import TABLE, Room  # noqa: E402
 from postoffice.office.template import reference  # noqa: E402
+from twisted.plugins import postoffice_makers  # noqa: E402
 
 project = "postoffice"
 author = "the postoffice developers"

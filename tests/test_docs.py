@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import importlib
+import os
 import re
+import subprocess
+import sys
 from functools import reduce
 from pathlib import Path
 
 import pytest
 from zope.interface.interface import InterfaceClass
+
+from postoffice.accounts.passwords import hash_password
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.testing import InlineWorkers, finish
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -81,7 +88,8 @@ def test_the_map_of_the_house_has_every_module():
         for path in package.rglob("*.py")
         if path.name != "__init__.py"
     }
-    named = set(re.findall(r"^``([\w/]+\.py)``$", house, re.MULTILINE))
+    heads = re.findall(r"^``[\w/]+\.py``(?:, ``[\w/]+\.py``)*$", house, re.MULTILINE)
+    named = {name for head in heads for name in LITERAL.findall(head)}
     assert named == modules
 
 
@@ -116,3 +124,74 @@ def test_the_readme_gives_the_two_commands():
     venv = "\n    python3 -m venv .venv && .venv/bin/pip install"
     assert f"{venv} . && .venv/bin/twistd -n postoffice\n" in readme
     assert f"{venv} '.[test]' && .venv/bin/python -m pytest\n" in readme
+
+
+EXAMPLES = DOCS / "examples"
+BESIDE_THE_CHECKOUT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def run(*command: str, cwd: Path) -> str:
+    """What a program says."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=BESIDE_THE_CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_the_example_of_a_test_passes(tmp_path):
+    example = EXAMPLES / "test_with_a_post_office.py"
+    assert "PASSED (successes=1)" in run("-m", "twisted.trial", str(example), cwd=tmp_path)
+
+
+OFFICE = """
+hostname: mail.example.net
+postmaster: joe@example.net
+state: state
+listeners: {smtp: ["tcp:0:interface=127.0.0.1"], pop3: ["tcp:0:interface=127.0.0.1"]}
+"""
+
+
+@pytest.fixture
+def office_of_a_tac(tmp_path):
+    """The example .tac, run by twistd; the ports of SMTP and POP3."""
+    (tmp_path / "postoffice.yaml").write_text(OFFICE)
+    directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), InlineWorkers())
+    finish(directory.start())
+    finish(directory.add_domain("example.net"))
+    finish(directory.add("joe@example.net", hash_password(b"secret")))
+    finish(directory.stop())
+    twistd = "from twisted.scripts.twistd import run; run()"
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", twistd, "-noy", str(EXAMPLES / "office.tac")],
+        cwd=tmp_path,
+        env=BESIDE_THE_CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with daemon:
+        said = []
+        for line in daemon.stdout:
+            said.append(line)
+            if found := re.search(r"smtp 127\.0\.0\.1:(\d+), pop3 127\.0\.0\.1:(\d+)", line):
+                yield found.groups()
+                break
+        else:
+            pytest.fail("".join(said))
+        daemon.terminate()
+        said += daemon.stdout
+    assert "the post office is closed" in "".join(said), "".join(said)
+
+
+def test_the_examples_of_a_tac_and_of_python_clients_work(office_of_a_tac, tmp_path):
+    example = str(EXAMPLES / "post_and_collect.py")
+    said = run(example, "joe@example.net", "secret", *office_of_a_tac, cwd=tmp_path)
+    assert said.startswith("1 messages")
+    assert "How are you?" in said

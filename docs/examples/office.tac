@@ -1,0 +1,12 @@
+"""A post office beside other services: twistd -noy office.tac"""
+
+from twisted.application.service import Application
+from twisted.internet import reactor
+
+from postoffice.office import config
+from postoffice.office.build import build, find_maker
+
+settings = config.load("postoffice.yaml", find_maker)
+
+application = Application("postoffice")
+build(settings, reactor).setServiceParent(application)
