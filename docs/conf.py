@@ -54,15 +54,20 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         yield from ("", title, "-" * len(title))
     yield from ("", "::", "", f"    {command.get_usage(context).removeprefix('Usage: ')}", "")
     yield inspect.cleandoc(command.help or "").replace("\b\n", "")
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is not None and parameter.name != "help":
-            yield from ("", f"``{record[0]}``", f"    {record[1] or '.'}")
+    for option in command.get_params(context):
+        if isinstance(option, click.Option) and not _everywhere(option, context):
+            names, what = option.get_help_record(context) or ("", "")
+            yield from ("", f"``{names}``", f"    {what}")
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             assert inner is not None
             yield from _command(inner, click.Context(inner, info_name=name, parent=context))
+
+
+def _everywhere(option: click.Option, context: click.Context) -> bool:
+    """Whether each command has it: it is told of once."""
+    return context.parent is not None and bool({"--help", "--config", "--json"} & {*option.opts})
 
 
 def fill(_app: object, _page: str, source: list[str]) -> None:
