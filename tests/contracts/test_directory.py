@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.directories import Directories
@@ -103,6 +105,35 @@ def test_odd_names_are_only_names(peopled):
         assert finish(peopled.add(name, None))
         assert finish(peopled.find(name)).address == name
     assert len(finish(peopled.accounts())) == 6
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(name=st.text(st.characters(exclude_categories=[]), max_size=400))
+def test_any_name_can_be_asked_for(peopled, name):
+    assert finish(peopled.find(name)) is None
+    assert finish(peopled.serves(name)) is False
+
+
+@pytest.mark.parametrize("name", ["JOE@example.net", "joe@EXAMPLE.net", "joe", "@", "", "joe%"])
+def test_names_are_compared_as_they_are(peopled, name):
+    """Who asks makes them normal."""
+    assert finish(peopled.find(name)) is None
+
+
+def test_a_name_belongs_to_what_stands_behind_its_last_at(peopled):
+    assert finish(peopled.add("joe@example.org@example.com", None))
+    assert [one.address for one in finish(peopled.accounts("example.com"))] == [
+        "joe@example.com",
+        "joe@example.org@example.com",
+    ]
+
+
+def test_an_account_that_is_added_again_is_a_new_one(peopled):
+    finish(peopled.remove("joe@example.net"))
+    assert finish(peopled.add("joe@example.net", None))
+    assert finish(peopled.find("joe@example.net")).secret is None
 
 
 def test_several_directories_are_asked_in_their_order(peopled):
