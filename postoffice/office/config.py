@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postoffice.address import Address
 from postoffice.office.keys import TABLE
@@ -41,13 +41,13 @@ class Limits:
 @dataclass(frozen=True)
 class Settings:
     """
-    What the configuration says; paths are absolute.
+    What the configuration says, wherever it says it; paths are absolute.
 
     ``listeners`` has the endpoints of each service.  ``first_light`` is
     whether there was no configuration at all.
     """
 
-    source: Source
+    source: Source = field(compare=False)
     hostname: str
     state: str
     user: str | None

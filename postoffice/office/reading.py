@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -36,8 +36,8 @@ class Chosen:
 
     maker: Any  # IStoreMaker or IDirectoryMaker
     options: Mapping[str, Any]
-    source: Source
-    key: str
+    source: Source = field(compare=False)
+    key: str = field(compare=False)
 
     def make(self, around: Surroundings) -> Any:
         """Make the room.  Raises ConfigurationError, whatever its maker raised."""

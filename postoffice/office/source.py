@@ -14,6 +14,9 @@ from postoffice.errors import StartupError
 #: Mappings and lists inside one another.
 DEPTH_MAXIMUM = 20
 
+_STANDARD = "tag:yaml.org,2002:"
+_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq"}
+
 
 @dataclass(frozen=True, order=True)
 class Problem:
@@ -70,6 +73,10 @@ class _Composer(yaml.SafeLoader):
         if self._depth > DEPTH_MAXIMUM:
             raise yaml.MarkedYAMLError(problem="too deeply nested", problem_mark=mark)
         node: Node | None = super().compose_node(parent, index)
+        if node is not None and node.tag.removeprefix(_STANDARD) not in _TAGS:
+            raise yaml.MarkedYAMLError(
+                problem=f"the tag {node.tag} is not taken", problem_mark=mark
+            )
         self._depth -= 1
         return node
 
@@ -114,7 +121,7 @@ def line_of(node: Node) -> int:
 
 
 def is_nothing(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+    return isinstance(node, ScalarNode) and node.tag == f"{_STANDARD}null"
 
 
 def plain(node: Node) -> Any:

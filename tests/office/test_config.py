@@ -1,0 +1,188 @@
+"""Configurations, right and wrong: the words they die with are in tests/configs."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet import reactor
+
+from postoffice.address import Address
+from postoffice.office import config
+from postoffice.office.build import find_maker, try_endpoint
+from postoffice.office.source import ConfigurationError
+
+BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+LEAST = "hostname: Mail.Example.net\npostmaster: Postmaster@example.net\n"
+
+
+def read(text: str, file: str = "/etc/postoffice/postoffice.yaml") -> config.Settings:
+    return config.read(text, file, find_maker, try_endpoint(reactor))
+
+
+def complaints(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        read(text, "FILE")
+    return str(caught.value).split("\n")
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_a_broken_configuration_dies_with_its_words(path):
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(str(path), find_maker, try_endpoint(reactor))
+    said = str(caught.value).split("\n")
+    expected = path.with_suffix(".txt").read_text().replace("FILE", str(path)).splitlines()
+    assert len(said) == len(expected)
+    for line, words in zip(said, expected, strict=True):
+        pattern = ".*".join(map(re.escape, words.split("...")))
+        assert re.fullmatch(pattern, line), f"{line!r} is not {words!r}"
+
+
+def test_there_are_words_for_every_broken_configuration():
+    assert len(BROKEN) > 25
+
+
+def test_the_least_that_a_configuration_says():
+    settings = read(LEAST)
+    assert settings.hostname == "mail.example.net"
+    assert settings.postmaster == Address("Postmaster", "example.net")
+    assert settings.state == "/var/lib/postoffice"
+    assert settings.user is None
+    assert settings.listeners == {
+        "smtp": ("tcp:2525:interface=127.0.0.1",),
+        "pop3": ("tcp:2110:interface=127.0.0.1",),
+    }
+    assert settings.plaintext_login == "loopback"
+    assert settings.limits == config.Limits(50 << 20, 1000, 64 << 10, 20, 10_000, 100)
+    assert [one.maker.kind for one in settings.accounts] == ["sqlite"]
+    assert settings.accounts[0].options == {"path": "/var/lib/postoffice/accounts.db"}
+    assert settings.store.maker.kind == "maildir"
+    assert settings.store.options == {"path": "/var/lib/postoffice/maildrops"}
+    assert not settings.first_light
+
+
+def test_state_is_relative_to_the_file_and_rooms_to_the_state(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = LEAST + "store: {path: mail, kind: maildir}\naccounts: [{kind: sqlite, path: /x/y}]\n"
+    found = read(text + "state: kept\n", "folder/postoffice.yaml")
+    assert found.state == f"{tmp_path}/folder/kept"
+    assert found.store.options["path"] == f"{tmp_path}/folder/kept/mail"
+    assert found.accounts[0].options["path"] == "/x/y"
+
+
+def test_a_section_without_keys_has_its_defaults():
+    assert read(LEAST + "limits:\n  # errors: 3\nuser:\n") == read(LEAST + "limits: {}\n")
+
+
+def test_sizes_are_numbers_or_have_units():
+    found = read(LEAST + "limits: {message_size: 1.5 GiB, text_line: 2000}\n").limits
+    assert (found.message_size, found.text_line) == (3 << 29, 2000)
+
+
+def test_an_empty_list_closes_a_service():
+    assert read(LEAST + "listeners: {pop3: []}\n").listeners["pop3"] == ()
+
+
+def test_settings_are_frozen():
+    with pytest.raises(AttributeError):
+        read(LEAST).hostname = "other"
+
+
+def test_a_key_that_is_not_built_yet_is_an_error():
+    finished = ["quota: {}", "policies: []", "checkers: []", "workers: 1", "log: {}"]
+    said = complaints(LEAST + "\n".join(finished))
+    assert [line.split(":")[2].strip() for line in said] == [
+        "quota",
+        "policies",
+        "checkers",
+        "workers",
+        "log",
+    ]
+
+
+def test_a_file_that_is_not_there_or_not_to_be_read(tmp_path):
+    for path, why in ((tmp_path / "no.yaml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigurationError, match=why):
+            config.load(str(path), find_maker)
+
+
+def test_a_file_that_is_too_large(tmp_path):
+    path = tmp_path / "large.yaml"
+    path.write_bytes(LEAST.encode() + b"#" * config.SIZE_MAXIMUM)
+    with pytest.raises(ConfigurationError, match="over 1 MiB"):
+        config.load(str(path), find_maker)
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "bom.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + LEAST.encode())
+    assert config.load(str(path), find_maker).hostname == "mail.example.net"
+
+
+def test_where_a_configuration_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    system = tmp_path / "etc" / "postoffice.yaml"
+    monkeypatch.setattr(config, "PLACES", ("postoffice.yaml", str(system)))
+    assert config.find(None) is None
+    system.parent.mkdir()
+    system.write_text(LEAST)
+    assert config.find(None) == str(system)
+    (tmp_path / "postoffice.yaml").write_text(LEAST)
+    assert config.find(None) == "postoffice.yaml"
+    assert config.find("given.yaml") == "given.yaml"
+
+
+def test_the_places_are_those_of_the_manual():
+    assert config.PLACES == ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
+
+
+def test_a_configuration_that_cannot_be_reached_is_not_overlooked(tmp_path, monkeypatch):
+    def stat(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(config.os, "stat", stat)
+    assert config.find(None) == "postoffice.yaml"
+
+
+def test_first_light_is_a_configuration_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = config.first_light(find_maker)
+    assert found.first_light
+    assert found.state == os.path.join(tmp_path, config.FIRST_LIGHT_STATE)
+    assert found.listeners == read(LEAST).listeners
+    assert str(found.postmaster) == "demo@localhost"
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates()
+trees = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["kind", "path", "smtp", "errors"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+keys = st.sampled_from(
+    ["hostname", "state", "postmaster", "listeners", "tls", "accounts", "store", "limits", "other"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(keys, trees, max_size=5))
+def test_whatever_stands_there_is_read_or_complained_of(tree):
+    text = yaml.safe_dump(tree, allow_unicode=True)
+    with suppress(ConfigurationError):
+        assert config.read(text, "FILE", find_maker).hostname
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=":-[]{}&*!|>'\"%@` \n#,?abc\t\x85\u2028", max_size=40))
+def test_whatever_the_text_is_it_is_read_or_complained_of(text):
+    with pytest.raises(ConfigurationError):
+        config.read(text, "FILE", find_maker)

@@ -1,0 +1,80 @@
+"""The table of keys as people read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from postoffice.interfaces import IDirectoryMaker, IStoreMaker
+from postoffice.office import config
+from postoffice.office.build import find_maker, makers
+from postoffice.office.keys import TABLE, Key, Section
+from postoffice.office.template import reference, template
+from postoffice.settings import REQUIRED
+
+EXAMPLE = {"hostname": "mail.example.net", "postmaster": "postmaster@example.net"}
+SHIPPED = Path(__file__).parent.parent.parent / "etc" / "postoffice.yaml"
+
+
+def test_the_shipped_configuration_is_what_init_writes():
+    assert SHIPPED.read_text() == template(EXAMPLE, find_maker)
+
+
+def test_what_is_written_says_what_is_the_default():
+    written = config.read(template(EXAMPLE, find_maker), "FILE", find_maker)
+    least = "\n".join(f"{key}: {value}" for key, value in EXAMPLE.items())
+    default = config.read(least, "FILE", find_maker)
+    assert written == default
+
+
+def test_every_key_is_explained():
+    text = template(EXAMPLE, find_maker)
+    lines = [line.strip() for line in text.splitlines()]
+    for entry in TABLE:
+        inner = entry.keys if isinstance(entry, Section) else ()
+        for key in (entry, *inner):
+            (at,) = (
+                n for n, line in enumerate(lines) if line.lstrip("# ").startswith(f"{key.name}:")
+            )
+            assert lines[at - 1].startswith("# "), key.name
+            assert key.text.split()[0] in text
+
+
+def test_what_has_no_default_is_shown_as_an_example():
+    lines = template({}, find_maker).splitlines()
+    for key in TABLE:
+        if isinstance(key, Key) and key.default in (None, REQUIRED):
+            assert f"# {key.name}: {key.example}" in lines
+
+
+def test_values_stand_as_they_were_given():
+    odd = {
+        **EXAMPLE,
+        "state": "a: #b 'c\"",
+        "listeners.smtp": ["unix:/x y:mode=600", "tcp:25"],
+        "listeners.pop3": [],
+        "limits.errors": 7,
+        "accounts.path": "yes",
+    }
+    found = yaml.safe_load(template(odd, find_maker))
+    assert found["state"] == odd["state"]
+    assert found["listeners"] == {"smtp": odd["listeners.smtp"], "pop3": []}
+    assert found["limits"]["errors"] == 7
+    assert found["accounts"] == [{"kind": "sqlite", "path": "yes"}]
+
+
+def test_no_line_is_too_long_to_read():
+    assert max(map(len, SHIPPED.read_text().splitlines())) <= 100
+
+
+def test_the_reference_has_every_key_and_every_kind():
+    rooms = {"accounts": makers(IDirectoryMaker), "store": makers(IStoreMaker)}
+    text = reference(rooms)
+    for entry in TABLE:
+        assert f"\n{entry.name}\n---" in f"\n{text}"
+        for key in entry.keys if isinstance(entry, Section) else ():
+            assert f"\n{entry.name}.{key.name}\n~~~" in text
+    for name, found in rooms.items():
+        for maker in found:
+            assert f"\n{name}: kind {maker.kind}\n~~~" in text
