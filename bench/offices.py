@@ -1,0 +1,336 @@
+"""The post offices that are compared: ours, and those of others, each tuned for its best."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+DOMAIN = "example.test"
+PASSWORD = "pw"
+USERS = 1000
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_for(port: int, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+class Office:
+    """One that runs: its ports, its Maildirs, the process to account to."""
+
+    name = ""
+    eol = "lf"  # how it keeps lines on disk
+    lmtp = False
+    login = "u{}"
+    owner: str | None = None
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.post_port = free_port()
+        self.pop3_port = free_port()
+        self.pid = 0
+
+    @classmethod
+    def missing(cls) -> str:
+        """What is missing to run it; "" for nothing."""
+        return ""
+
+    @property
+    def maildir(self) -> str:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+
+class Ours(Office):
+    name = "postoffice"
+    eol = "crlf"
+    login = "u{}@" + DOMAIN
+    python = sys.executable
+
+    CONFIGURATION = """\
+hostname: mail.example.test
+state: {state}
+postmaster: u0@{domain}
+listeners:
+  smtp: ["tcp:{smtp}:interface=127.0.0.1:backlog=1024"]
+  pop3: ["tcp:{pop3}:interface=127.0.0.1:backlog=1024"]
+limits: {{connections: 5000, connections_per_client: 5000}}
+"""
+    ACCOUNTS = """
+import sys
+from postoffice.accounts.passwords import hash_password
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.testing import InlineWorkers, finish
+path, domain, password, users = sys.argv[1:]
+directory = SQLiteDirectory(path, InlineWorkers())
+finish(directory.start())
+finish(directory.add_domain(domain))
+secret = hash_password(password.encode())
+for number in range(int(users)):
+    finish(directory.add(f"u{number}@{domain}", secret))
+finish(directory.stop())
+"""
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def maildir(self) -> str:
+        return f"{self.state}/maildrops/{DOMAIN}/{{user}}"
+
+    def start(self) -> None:
+        self.state.mkdir()
+        path = self.folder / "postoffice.yaml"
+        path.write_text(
+            self.CONFIGURATION.format(
+                state=self.state, domain=DOMAIN, smtp=self.post_port, pop3=self.pop3_port
+            )
+        )
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+        subprocess.run(
+            [self.python, "-c", self.ACCOUNTS, self.state / "accounts.db", DOMAIN, PASSWORD]
+            + [str(USERS)],
+            check=True,
+            env=environment,
+        )
+        run = "from twisted.scripts.twistd import run; run()"
+        self._log = (self.folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            [self.python, "-c", run, "-n", "--pidfile=", "postoffice", "--config", path],
+            env=environment,
+            cwd=self.folder,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        self.pid = self._process.pid
+        wait_for(self.post_port)
+        wait_for(self.pop3_port)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(60)
+        self._log.close()
+
+
+class Dovecot(Office):
+    """Dovecot alone: LMTP in, POP3 out."""
+
+    name = "Dovecot"
+    lmtp = True
+    owner = "mail:mail"
+
+    CONFIGURATION = """\
+base_dir = {folder}/run
+log_path = {folder}/log
+protocols = pop3 lmtp
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain
+auth_username_format = %n
+mail_location = maildir:{folder}/mail/%n
+first_valid_uid = 1
+mail_max_userip_connections = 5000
+passdb {{
+  driver = static
+  args = password={{PLAIN}}{password}
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home={folder}/home/%n allow_all_users=yes
+}}
+service anvil {{
+  client_limit = 8000
+}}
+service auth {{
+  client_limit = 8000
+}}
+service pop3-login {{
+  service_count = 0
+  process_min_avail = 2
+  client_limit = 4000
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service pop3 {{
+  service_count = 1000
+  process_min_avail = 4
+  process_limit = 2000
+}}
+service lmtp {{
+  process_min_avail = 4
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+}}
+protocol lmtp {{
+  postmaster_address = postmaster@{domain}
+}}
+"""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.lmtp_port = self.post_port
+
+    @classmethod
+    def missing(cls) -> str:
+        if os.geteuid():
+            return "needs root"
+        if not shutil.which("dovecot") or not Path("/usr/lib/dovecot/lmtp").exists():
+            return "Debian's dovecot-pop3d and dovecot-lmtpd are not installed"
+        return ""
+
+    @property
+    def maildir(self) -> str:
+        return f"{self.folder}/mail/{{user}}"
+
+    def start(self) -> None:
+        user = pwd.getpwnam("mail")
+        for name in ("mail", "home"):
+            (self.folder / name).mkdir()
+            os.chown(self.folder / name, user.pw_uid, user.pw_gid)
+        path = self.folder / "dovecot.conf"
+        path.write_text(
+            self.CONFIGURATION.format(
+                folder=self.folder,
+                password=PASSWORD,
+                pop3=self.pop3_port,
+                lmtp=self.lmtp_port,
+                domain=DOMAIN,
+            )
+        )
+        self._dovecot = subprocess.Popen(["dovecot", "-F", "-c", path])
+        self.pid = self._dovecot.pid
+        wait_for(self.lmtp_port)
+        wait_for(self.pop3_port)
+
+    def stop(self) -> None:
+        self._dovecot.send_signal(signal.SIGTERM)
+        self._dovecot.wait(60)
+
+
+class Pair(Dovecot):
+    """Postfix in front of Dovecot, LMTP over TCP between them."""
+
+    name = "Postfix + Dovecot"
+    lmtp = False
+
+    MAIN = """\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = mail.{domain}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+mydestination =
+alias_maps =
+virtual_mailbox_domains = {domain}
+virtual_mailbox_maps = static:all
+virtual_transport = lmtp:inet:127.0.0.1:{lmtp}
+smtpd_peername_lookup = no
+smtp_dns_support_level = disabled
+in_flow_delay = 0
+message_size_limit = 104857600
+mailbox_size_limit = 0
+default_process_limit = 200
+maillog_file_prefixes = /
+maillog_file = {folder}/postfix.log
+"""
+    MASTER = """\
+127.0.0.1:{smtp} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+error unix - - n - - error
+retry unix - - n - - error
+lmtp unix - - n - - lmtp
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.lmtp_port = free_port()
+
+    @classmethod
+    def missing(cls) -> str:
+        if not shutil.which("postfix"):
+            return "Debian's postfix is not installed"
+        return super().missing()
+
+    def start(self) -> None:
+        super().start()
+        configuration = self.folder / "postfix"
+        configuration.mkdir()
+        names = {
+            "folder": self.folder,
+            "domain": DOMAIN,
+            "lmtp": self.lmtp_port,
+            "smtp": self.post_port,
+        }
+        (configuration / "main.cf").write_text(self.MAIN.format(**names))
+        (configuration / "master.cf").write_text(self.MASTER.format(**names))
+        (self.folder / "queue").mkdir()
+        data = self.folder / "data"
+        data.mkdir()
+        os.chown(data, pwd.getpwnam("postfix").pw_uid, -1)
+        self._postfix(configuration, "start")
+        wait_for(self.post_port)
+        self._master = int((self.folder / "queue/pid/master.pid").read_text())
+        self.pid = 0  # two trees: their CPU is added up by cpu_pids
+
+    def _postfix(self, configuration: Path, command: str) -> None:
+        subprocess.run(["postfix", "-c", configuration, command], check=True, capture_output=True)
+
+    @property
+    def pids(self) -> list[int]:
+        return [self._dovecot.pid, self._master]
+
+    def stop(self) -> None:
+        self._postfix(self.folder / "postfix", "stop")
+        super().stop()
+
+
+OFFICES = {"ours": Ours, "pair": Pair, "dovecot": Dovecot}
