@@ -193,27 +193,30 @@ class Conversation(TwistedProtocol):
         """Answer all that has arrived: one coroutine a burst, however many questions."""
         session = self.session
         while (question := session.next_question()) is not None:
-            session.answer(await self._answer_to(question))
+            try:
+                answer = self._ask(question)
+                if isawaitable(answer):
+                    answer = await answer
+            except CancelledError:  # the client has gone
+                raise
+            except Exception as error:
+                answer = self._failure(error)
+            session.answer(answer)
             if session.unsent > READ_AHEAD:
                 self._flush()
             if self._clogged is not None:
                 await self._clogged
         self._flush()  # the replies of a pipelined group, in one write
 
-    async def _answer_to(self, question: Any) -> Any:
-        try:
-            answer = self._ask(question)
-            return await answer if isawaitable(answer) else answer
-        except PostOfficeError as failure:
-            if str(failure):
-                log.warn("{id} {reason}", id=self.id, reason=str(failure))
-            return failure
-        except CancelledError:  # the client has gone
-            raise
-        except Exception:
-            log.failure("{id} our fault; the client will try again", id=self.id)
-            text = f"A fault of ours, {self.id} in the log; please try again later"
-            return TemporaryFailure(reply=Reply(451, "4.3.0", text))
+    def _failure(self, error: Exception) -> PostOfficeError:
+        """What the client hears: a failure that is foreseen, or that it is our fault."""
+        if isinstance(error, PostOfficeError):
+            if str(error):
+                log.warn("{id} {reason}", id=self.id, reason=str(error))
+            return error
+        log.failure("{id} our fault; the client will try again", id=self.id)
+        text = f"A fault of ours, {self.id} in the log; please try again later"
+        return TemporaryFailure(reply=Reply(451, "4.3.0", text))
 
     def _flush(self) -> None:
         output = self.session.take_output()

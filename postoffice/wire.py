@@ -187,7 +187,8 @@ class DotWriter:
         """The next octets, stuffed."""
         if not data:
             return data
-        stuffed = data.replace(b"\r\n.", b"\r\n..")
+        parts = data.split(b"\r\n.")  # faster than replace(), which looks for each twice
+        stuffed = b"\r\n..".join(parts) if len(parts) > 1 else data
         if self._tail == CRLF and data.startswith(b"."):
             stuffed = b"." + stuffed
         elif self._tail.endswith(b"\r") and data.startswith(b"\n."):

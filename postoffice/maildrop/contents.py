@@ -13,7 +13,7 @@ from postoffice.errors import MessageGone
 from postoffice.listing import Entry
 from postoffice.maildrop import names
 from postoffice.maildrop.files import failures, open_plain, sync_folder
-from postoffice.maildrop.text import pieces, size_on_the_wire
+from postoffice.maildrop.text import normal, size_on_the_wire
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000
@@ -216,19 +216,25 @@ def read_small(folder: str, entries: Sequence[Entry], sizes: Sizes) -> list[byte
     texts: list[bytes | MessageGone] = []
     for entry in entries:
         try:
-            fd, as_it_is = open_text(folder, entry, sizes)
-            try:
-                text = b"".join(pieces(fd, as_it_is=as_it_is))
-            finally:
-                os.close(fd)
-            if len(text) != entry.size:
-                raise MessageGone(f"{folder}/{entry.name}: changed while it was read")
-            texts.append(text)
+            texts.append(_read_small(folder, entry, sizes))
         except MessageGone as gone:
             texts.append(gone)
         except OSError as error:
             texts.append(MessageGone(f"{folder}/{entry.name}: {error}"))
     return texts
+
+
+def _read_small(folder: str, entry: Entry, sizes: Sizes) -> bytes:
+    fd, status = _find(folder, entry)
+    try:
+        octets = os.read(fd, entry.size + 1)  # one more would be one too many
+    finally:
+        os.close(fd)
+    text = normal(octets)
+    if len(octets) == status.st_size and len(text) == entry.size:
+        return text
+    _count(f"{folder}/{entry.name}", sizes)
+    raise MessageGone(f"{folder}/{entry.name}: not the {entry.size} octets that were listed")
 
 
 def remove(folder: str, entries: Sequence[Entry]) -> None:

@@ -34,6 +34,14 @@ class Normalizer:
         return missing
 
 
+def normal(octets: bytes) -> bytes:
+    """A whole text as it is sent; most are it already."""
+    if not octets or (octets.endswith(b"\r\n") and octets.count(b"\n") == octets.count(b"\r\n")):
+        return octets
+    normalizer = Normalizer()
+    return normalizer.feed(octets) + normalizer.end()
+
+
 def pieces(fd: int, *, as_it_is: bool) -> Iterator[bytes]:
     """The octets of an open file as they are sent."""
     if as_it_is:

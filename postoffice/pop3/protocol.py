@@ -74,8 +74,11 @@ class POP3Conversation(Conversation):
 
     async def _fetch(self, question: Fetch) -> bytes:
         assert self._maildrop is not None
-        self._text = await self._maildrop.fetch(question.entry)
-        return await self._text.read()
+        text = self._text = await self._maildrop.fetch(question.entry)
+        octets = await text.read()
+        if len(octets) == question.entry.size:
+            self._enough()
+        return octets
 
     async def _more(self, question: More) -> bytes:
         assert self._text is not None

@@ -7,11 +7,10 @@ questions; all else is answered from the Listing that was taken at login.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from postoffice import __version__
 from postoffice.errors import (
@@ -35,8 +34,6 @@ AUTHORIZATION = frozenset({"authorization"})
 TRANSACTION = frozenset({"transaction"})
 ANYWHERE = AUTHORIZATION | TRANSACTION
 
-_NUMBER = re.compile(rb"[0-9]{1,10}\Z")
-
 
 @dataclass(frozen=True)
 class Login:
@@ -49,8 +46,7 @@ class Login:
         return f"Login({self.user!r}, …)"  # the password stays out of logs
 
 
-@dataclass(frozen=True)
-class Fetch:
+class Fetch(NamedTuple):
     """A message's text: its first octets, or what is in the way."""
 
     entry: Entry
@@ -63,7 +59,7 @@ class More:
 
 @dataclass(frozen=True)
 class Enough:
-    """No more of it.  None."""
+    """No more of it; not asked where the first octets were all.  None."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +82,16 @@ class No(Exception):
     """What goes wrong with a command; one place says ``-ERR``."""
 
 
-@dataclass
 class _Sending:
     """A text on its way to the client."""
 
-    left: int  # octets of it that have not come yet
-    dots: DotWriter
-    top: TopReader | None
+    __slots__ = ("dots", "left", "top", "whole")
+
+    def __init__(self, entry: Entry, top: TopReader | None = None) -> None:
+        self.left = entry.size  # octets of it that have not come yet
+        self.dots = DotWriter()
+        self.top = top
+        self.whole = False  # whether all came at once
 
 
 class POP3Session:
@@ -263,13 +262,13 @@ class POP3Session:
 
     def _retr(self, argument: bytes) -> None:
         _, entry = self._message(argument)
-        self._sending = _Sending(entry.size, DotWriter(), None)
+        self._sending = _Sending(entry)
         self._next = Fetch(entry)
 
     def _top(self, argument: bytes) -> None:
         number, _, lines = argument.partition(b" ")
         _, entry = self._message(number)
-        self._sending = _Sending(entry.size, DotWriter(), TopReader(_whole(lines)))
+        self._sending = _Sending(entry, TopReader(_whole(lines)))
         self._next = Fetch(entry)
 
     def _dele(self, argument: bytes) -> None:
@@ -347,7 +346,8 @@ class POP3Session:
     def _end_sending(self, sending: _Sending) -> None:
         self._send(sending.dots.end())
         self._sending = None
-        self._next = Enough()
+        if not sending.whole:
+            self._next = Enough()
         self.retrieved += sending.top is None
 
     def _break_off(self) -> None:
@@ -378,6 +378,7 @@ class POP3Session:
             self._say(b"-ERR " + _why(answer))
             return
         self._say(b"+OK" if sending.top else b"+OK %d octets" % question.entry.size)
+        sending.whole = len(answer) == question.entry.size
         self._send_on(answer)
 
     def _answered_more(self, question: More, answer: bytes | PostOfficeError) -> None:
@@ -434,7 +435,7 @@ def _nothing(argument: bytes) -> None:
 
 def _whole(argument: bytes) -> int:
     argument = argument.strip()
-    if not _NUMBER.match(argument):
+    if not argument.isdigit() or len(argument) > 10:
         raise No("a number is needed")
     return int(argument)
 

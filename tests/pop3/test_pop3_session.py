@@ -125,7 +125,7 @@ def test_retr_sends_the_text_with_its_dots_stuffed(piece):
         b"+OK 26 octets\r\nA: 1\r\n\r\none\r\n..dot\r\nthree\r\n.\r\n"
     )
     assert drop.hear(b"RETR 4\r\n") == b"+OK 0 octets\r\n.\r\n"
-    assert drop.asked[-1] == Enough()
+    assert (Enough() in drop.asked) is (piece < 26), "not asked where all came at once"
     assert drop.session.retrieved == 2
 
 
@@ -343,8 +343,8 @@ def test_any_octets_cut_anywhere_get_the_same_answers(octets, cuts, piece):
     one, two = Drop(), Drop(piece=piece)
     assert one.hear(octets) == b"".join(map(two.hear, parts))
     assert one.texts == two.texts
-    assert [q for q in one.asked if not isinstance(q, More)] == [
-        q for q in two.asked if not isinstance(q, More)
+    assert [q for q in one.asked if not isinstance(q, (More, Enough))] == [
+        q for q in two.asked if not isinstance(q, (More, Enough))
     ]
 
 
