@@ -12,7 +12,7 @@ from postoffice.errors import MessageGone
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entry, Listing
 from postoffice.maildrop import contents, files
-from postoffice.maildrop.contents import Listings, Sizes, Snapshot
+from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.text import pieces
 from postoffice.maildrop.waiting import outcome_of, running
 
@@ -60,17 +60,26 @@ class Maildir:
         in_order = place == self._next
         self._next = place + 1
         if entry.size > SMALL:
-            opening = running(
-                self._workers.run(contents.open_text, self._folder, entry, self._sizes)
-            )
-            fd, as_it_is = await outcome_of(opening, _close_first)
-            return LargeText(self._workers, fd, entry.size, as_it_is)
+            return await self._fetch_large(entry)
         if entry not in self._ahead:
             await self._read(self._from(place) if in_order else [entry])
         text = self._ahead.pop(entry)
         if isinstance(text, MessageGone):
-            raise text
+            raise self._found_out(text)
         return SmallText(text)
+
+    async def _fetch_large(self, entry: Entry) -> IText:
+        opening = running(self._workers.run(contents.open_text, self._folder, entry, self._sizes))
+        try:
+            fd, as_it_is = await outcome_of(opening, _close_first)
+        except MessageGone as gone:
+            raise self._found_out(gone) from gone
+        return LargeText(self._workers, fd, entry.size, as_it_is)
+
+    def _found_out(self, gone: MessageGone) -> MessageGone:
+        """The next login looks at the maildrop anew, however unchanged its folders are."""
+        self._listings.forget(self._folder)
+        return gone
 
     def _place(self, entry: Entry) -> int:
         """Where an entry stands in the listing."""

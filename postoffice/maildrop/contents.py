@@ -4,97 +4,42 @@ from __future__ import annotations
 
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from postoffice.errors import MessageGone
 from postoffice.listing import Entry
 from postoffice.maildrop import names
 from postoffice.maildrop.files import failures, open_plain, sync_folder
+<<<<<<< HEAD
 from postoffice.maildrop.text import normal, size_on_the_wire
+=======
+from postoffice.maildrop.remembered import Sizes, Snapshot
+from postoffice.maildrop.text import pieces, size_on_the_wire
+>>>>>>> f22d402 (wip)
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000
 
 
-class Sizes:
-    """
-    Sizes on the wire that had to be counted, remembered while the file stays the same.
-
-    They go before what a file's name says: it may have been caught lying.
-    """
-
-    LIMIT = 100_000
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[int, int, int]] = {}
-
-    def get(self, status: os.stat_result) -> int | None:
-        """The size of a file that looks like this, if it is known."""
-        known = self._known.get((status.st_dev, status.st_ino))
-        if known is None or known[:2] != (status.st_size, status.st_mtime_ns):
-            return None
-        return known[2]
-
-    def set(self, status: os.stat_result, size: int) -> None:
-        """Remember."""
-        if len(self._known) >= self.LIMIT:
-            self._known.clear()
-        self._known[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, size)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What lay in a maildrop, oldest first, and how its folders looked then."""
-
-    entries: tuple[Entry, ...]
-    stamp: tuple[int, ...] | None  # None: too fresh to tell a later change
-
-
-class Listings:
-    """The last snapshots of maildrops, for the next login; the least used ones go."""
-
-    #: Entries that are kept, all together.
-    LIMIT = 100_000
-
-    def __init__(self) -> None:
-        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
-        self._entries = 0
-
-    def get(self, folder: str) -> Snapshot | None:
-        """The last one of a maildrop, if it is still here."""
-        return self._snapshots.get(folder)
-
-    def remember(self, folder: str, snapshot: Snapshot) -> None:
-        """Keep one; a snapshot too fresh to tell later changes is not kept."""
-        self.forget(folder)
-        if snapshot.stamp is None:
-            return
-        self._snapshots[folder] = snapshot
-        self._entries += len(snapshot.entries)
-        while self._entries > self.LIMIT:
-            _, least = self._snapshots.popitem(last=False)
-            self._entries -= len(least.entries)
-
-    def forget(self, folder: str) -> None:
-        """Keep none."""
-        known = self._snapshots.pop(folder, None)
-        if known is not None:
-            self._entries -= len(known.entries)
-
-
 def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snapshot:
-    """List a maildrop, or find that what is remembered still holds.  Raises TemporaryFailure."""
+    """
+    List a maildrop, or find that what is remembered still holds.  Raises TemporaryFailure.
+
+    A file that was listed under the same name is not looked at again: whoever
+    reads it will see.
+    """
+    known: dict[str, Entry] = {}
     with failures(folder):
         stamp = _stamp(folder)
-        if remembered is not None and stamp is not None and remembered.stamp == stamp:
-            return remembered
+        if remembered is not None:
+            if stamp is not None and remembered.stamp == stamp:
+                return remembered
+            known = {entry.name: entry for entry in remembered.entries}
         found: dict[str, tuple[tuple[int, int, str], Entry]] = {}
         for box in ("new", "cur"):  # what moves on meanwhile is seen twice, and not missed
             for item in _messages(f"{folder}/{box}"):
-                entry = _entry(box, item, sizes)
+                entry = known.get(f"{box}/{item.name}") or _entry(box, item, sizes)
                 if entry is None:
                     continue
                 twin = found.get(entry.uidl)
@@ -106,17 +51,20 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
 
 
 def _stamp(folder: str) -> tuple[int, ...] | None:
-    looks = [os.stat(f"{folder}/{box}") for box in ("new", "cur")]
-    if time.time_ns() - max(look.st_mtime_ns for look in looks) < SETTLED:
+    looks = []
+    for box in ("new", "cur"):
+        with suppress(FileNotFoundError):  # somebody removed it: nothing is in it
+            looks.append(os.stat(f"{folder}/{box}"))
+    if any(time.time_ns() - look.st_mtime_ns < SETTLED for look in looks):
         return None
     return tuple(fact for look in looks for fact in (look.st_ino, look.st_mtime_ns))
 
 
 def _messages(path: str) -> Iterator[os.DirEntry[str]]:
     """What may be a message: a regular file that is not hidden."""
-    with os.scandir(path) as items:
+    with suppress(FileNotFoundError), os.scandir(path) as items:
         for item in items:
-            if not item.name.startswith(".") and item.is_file(follow_symlinks=False):
+            if item.name[0] != "." and item.is_file(follow_symlinks=False):
                 yield item
 
 

@@ -11,13 +11,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.envelope import Envelope
-from postoffice.errors import StartupError
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, Workers
-from postoffice.maildrop import contents, files, names
+from postoffice.maildrop import clearing, contents, files, names
 from postoffice.maildrop.collecting import Maildir
-from postoffice.maildrop.contents import Listings, Sizes, Snapshot
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.posting import MaildirDelivery, Places, Placing
+from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 
 
 @implementer(IMailStore)
@@ -37,8 +36,8 @@ class MaildirStore:
         self._sweeping: Deferred[None] | None = None
 
     async def start(self) -> None:
-        await self._workers.run(_prepare, self._path)
-        self._sweeping = Deferred.fromCoroutine(self._sweep())
+        await self._workers.run(files.prepare, self._path)
+        self._sweeping = Deferred.fromCoroutine(self.sweep())
         self._sweeping.addErrback(self._sweep_failed)
 
     async def stop(self) -> None:
@@ -65,8 +64,9 @@ class MaildirStore:
         return len(snapshot.entries), sum(entry.size for entry in snapshot.entries)
 
     async def discard(self, name: str, keep: bool) -> str:
+        place = names.folder_of(name)
         try:
-            return await self._workers.run(files.discard, self._path, names.folder_of(name), keep)
+            return await self._workers.run(clearing.discard, self._path, place, keep)
         finally:
             self._listings.forget(self._folder(name))
             self._places.forget(self._folder(name))
@@ -74,26 +74,14 @@ class MaildirStore:
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
 
-    async def _sweep(self) -> None:
-        """Clean up behind a crash: gently, one maildrop at a time."""
+    async def sweep(self) -> None:
+        """Clean up behind a crash, ours or another program's: gently, one maildrop at a time."""
         swept = 0
-        for folder in await self._workers.run(files.maildrops, self._path):
-            swept += await self._workers.run(files.sweep, folder, time.time())
+        for folder in await self._workers.run(clearing.maildrops, self._path):
+            swept += await self._workers.run(clearing.sweep, folder, time.time())
         if swept:
             self.log.info("swept {swept} leftovers out of the store", swept=swept)
 
     def _sweep_failed(self, why: Failure) -> None:
         if not isinstance(why.value, CancelledError):
             self.log.failure("sweeping the store", failure=why)
-
-
-def _prepare(path: str) -> None:
-    try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StartupError(f"the store {path} cannot be made: {error.strerror}") from error
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        raise StartupError(
-            f"the store {path} cannot be written to; "
-            "it must belong to the user that the post office runs as"
-        )

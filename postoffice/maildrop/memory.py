@@ -11,6 +11,7 @@ from postoffice.envelope import Envelope
 from postoffice.errors import MaildropLocked, MessageGone
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
 from postoffice.listing import Entry, Listing
+from postoffice.maildrop.text import Normalizer
 
 
 class _Drop:
@@ -80,7 +81,9 @@ class MemoryDelivery:
         self._parts.append(data)
 
     async def commit(self) -> None:
-        text, uidl = b"".join(self._parts), self._store.new_uidl()
+        normalizer = Normalizer()
+        text = b"".join([*map(normalizer.feed, self._parts), normalizer.end()])
+        uidl = self._store.new_uidl()
         for name in self._names:
             self._store.drop(name).texts[uidl] = text
 

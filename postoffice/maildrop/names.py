@@ -51,9 +51,13 @@ def new_name(hostname: str) -> str:
     )
 
 
-def with_sizes(name: str, size: int) -> str:
-    """The name of a message whose file holds what is sent: ``S=`` and ``W=`` are one."""
-    return f"{name},S={size},W={size}"
+def with_sizes(name: str, size: int, *, ends: bool = True) -> str:
+    """
+    The name of a message whose file holds what is sent: ``S=`` and ``W=`` are one.
+
+    A text whose last line does not end is sent with two octets more.
+    """
+    return f"{name},S={size},W={size if ends else size + 2}"
 
 
 def is_ours(name: str) -> bool:
@@ -63,7 +67,7 @@ def is_ours(name: str) -> bool:
 
 def unique_part(name: str) -> str:
     """What stays the same for the life of a message, whatever its flags."""
-    return re.split("[,:]", name, maxsplit=1)[0]
+    return name.partition(",")[0].partition(":")[0]
 
 
 class Sizes(NamedTuple):

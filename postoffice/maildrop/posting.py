@@ -17,9 +17,12 @@ from postoffice.maildrop.waiting import outcome_of, running
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
 BUFFER = 256 << 10
-#: How many messages are placed by one call of a worker, and how many calls run at once.
-GROUP = 16
-GROUPS = 4
+#: How many small messages are placed by one call of a worker, and how many calls run at once:
+#: more of them place no more messages, and cost more CPU each.
+GROUP = 32
+GROUPS = 2
+#: How many large ones are placed at once; each alone, nobody else waits for its sync.
+LARGE = 4
 
 
 class Places:
@@ -50,13 +53,33 @@ class Places:
         self._known.pop(folder, None)
 
 
+_Waiting = tuple[Draft, Deferred[None]]
+
+
+class _Queue:
+    """Messages that wait, to be taken ``size`` at a time by ``most`` workers."""
+
+    def __init__(self, size: int, most: int) -> None:
+        self.waiting: deque[_Waiting] = deque()
+        self.groups = 0  # that are being placed
+        self._size = size
+        self._most = most
+
+    def next_group(self) -> list[_Waiting]:
+        """Those that go together now; none while all workers are at it."""
+        if self.groups >= self._most or not self.waiting:
+            return []
+        self.groups += 1
+        return [self.waiting.popleft() for _ in range(min(self._size, len(self.waiting)))]
+
+
 class Placing:
     """Messages that are whole wait here, and are placed together: the disk syncs once for many."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._waiting: deque[tuple[Draft, Deferred[None]]] = deque()
-        self._groups = 0
+        self._small = _Queue(GROUP, GROUPS)
+        self._large = _Queue(1, LARGE)
         self._idle: Deferred[None] | None = None
 
     def place(self, draft: Draft) -> Deferred[None]:
@@ -66,39 +89,33 @@ class Placing:
             draft.dropped = True
 
         placed: Deferred[None] = Deferred(given_up)
-        self._waiting.append((draft, placed))
-        self._begin_groups()
+        queue = self._small if draft.fd < 0 else self._large
+        queue.waiting.append((draft, placed))
+        self._begin_groups(queue)
         return placed
 
     def finished(self) -> Deferred[None]:
         """Fires when no message waits any more."""
-        if not self._groups:
+        if not self._busy():
             return succeed(None)
         self._idle = Deferred()
         return self._idle
 
-    def _begin_groups(self) -> None:
-        while self._waiting and self._groups < GROUPS:
-            self._groups += 1
-            Deferred.fromCoroutine(self._place(self._next_group()))
+    def _busy(self) -> int:
+        return self._small.groups + self._large.groups
 
-    def _next_group(self) -> list[tuple[Draft, Deferred[None]]]:
-        """Some that wait; a large one goes alone, the small ones shall not wait for its sync."""
-        group = [self._waiting.popleft()]
-        while group[0][0].fd < 0 and self._waiting and len(group) < GROUP:
-            if self._waiting[0][0].fd >= 0:
-                break
-            group.append(self._waiting.popleft())
-        return group
+    def _begin_groups(self, queue: _Queue) -> None:
+        while group := queue.next_group():
+            Deferred.fromCoroutine(self._place(queue, group))
 
-    async def _place(self, group: list[tuple[Draft, Deferred[None]]]) -> None:
+    async def _place(self, queue: _Queue, group: list[_Waiting]) -> None:
         outcomes: list[Exception | None]
         try:
             outcomes = await self._workers.run(drafts.place, [draft for draft, _ in group])
         except Exception as bug:
             outcomes = [bug] * len(group)
-        self._groups -= 1
-        self._begin_groups()
+        queue.groups -= 1
+        self._begin_groups(queue)
         for (_, placed), outcome in zip(group, outcomes, strict=True):
             if placed.called:  # given up
                 continue
@@ -106,7 +123,7 @@ class Placing:
                 placed.callback(None)
             else:
                 placed.errback(outcome)
-        if self._idle is not None and not self._groups:
+        if self._idle is not None and not self._busy():
             idle, self._idle = self._idle, None
             idle.callback(None)
 
