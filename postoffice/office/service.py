@@ -18,6 +18,7 @@ from postoffice.office import config
 from postoffice.office.build import build, find_maker, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal
 from postoffice.office.opening import PostOffice
+from postoffice.office.tuning import tune
 
 
 class Options(usage.Options):
@@ -81,6 +82,7 @@ class FrontDoor(Service):
         self._stderr = os.dup(2)
 
     def privilegedStartService(self) -> None:
+        tune()
         self._plainly(self._office.privilegedStartService)
 
     def startService(self) -> None:
