@@ -19,6 +19,30 @@ class InlineWorkers:
         return execute(function, *args)
 
 
+class PatientWorkers:
+    """Workers that do what they were asked when the test says so, in its order."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
+
+    def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
+        """Remember it."""
+        result: Deferred[T] = Deferred()
+        self.waiting.append((result, function, args))
+        return result
+
+    def work(self) -> None:
+        """Do all that waits now; what follows from it waits."""
+        waiting, self.waiting = self.waiting, []
+        for result, function, args in waiting:
+            execute(function, *args).chainDeferred(result)
+
+    def work_on(self) -> None:
+        """Work until nothing waits any more."""
+        while self.waiting:
+            self.work()
+
+
 def finish(coroutine: Any) -> Any:
     """The result of a coroutine that has nothing to wait for; what it raises is raised."""
     outcome: list[Any] = []

@@ -11,12 +11,8 @@ from postoffice.errors import MessageGone
 from postoffice.listing import Entry
 from postoffice.maildrop import names
 from postoffice.maildrop.files import failures, open_plain, sync_folder
-<<<<<<< HEAD
-from postoffice.maildrop.text import normal, size_on_the_wire
-=======
 from postoffice.maildrop.remembered import Sizes, Snapshot
-from postoffice.maildrop.text import pieces, size_on_the_wire
->>>>>>> f22d402 (wip)
+from postoffice.maildrop.text import normal, size_on_the_wire
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000

@@ -79,6 +79,7 @@ class MaildirStore:
         swept = 0
         for folder in await self._workers.run(clearing.maildrops, self._path):
             swept += await self._workers.run(clearing.sweep, folder, time.time())
+        await self._workers.run(clearing.sweep_removed, self._path, time.time())
         if swept:
             self.log.info("swept {swept} leftovers out of the store", swept=swept)
 

@@ -24,7 +24,7 @@ from postoffice.errors import (
     StartupError,
     TemporaryFailure,
 )
-from postoffice.maildrop import contents, files
+from postoffice.maildrop import contents, files, remembered
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.text import Normalizer
 from postoffice.testing import InlineWorkers, cut, finish
@@ -366,7 +366,7 @@ def test_a_fresh_or_a_changed_maildrop_is_read_again(joe):
 
 
 def test_remembered_listings_are_bounded(joe, monkeypatch):
-    monkeypatch.setattr(contents.Listings, "LIMIT", 3)
+    monkeypatch.setattr(remembered.Listings, "LIMIT", 3)
     store = started(joe.parents[1])
     for name in ("a", "b", "c", "d"):
         post(store, b"x\r\n", f"{name}@example.net")

@@ -1,0 +1,157 @@
+"""Taking away: whole maildrops whose accounts go, and what a crash left in tmp."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+from postoffice.maildrop import names
+from postoffice.maildrop.files import (
+    FOLDERS,
+    LOCK,
+    failures,
+    lock,
+    make_folder,
+    open_plain,
+    sync_folder,
+)
+
+#: Seconds after which what another program left in tmp is litter (the Maildir convention).
+LITTER_AGE = 36 * 3600
+
+
+def discard(store: str, place: str, keep: bool) -> str:
+    """
+    Take a whole maildrop, lock and all, out of its place: set aside, or deleted.
+
+    It goes aside first: what a crash leaves half deleted is in no new maildrop's way.
+
+    Returns where it lies now, or "" when nothing is kept.  A delivery that is
+    under way either was placed before, and lies there too, or fails and is
+    undone (``drafts.place``).  Raises MaildropLocked, TemporaryFailure.
+    """
+    folder = f"{store}/{place}"
+    if not os.path.isdir(folder):
+        return ""
+    held = lock(folder)
+    try:
+        with failures(folder):
+            aside = _move_aside(store, place)
+        return _keep_or_delete(aside, keep)
+    finally:
+        os.close(held)
+
+
+def _keep_or_delete(aside: str, keep: bool) -> str:
+    with failures(aside):
+        if keep and not _is_empty(aside):
+            return aside
+        try:
+            _empty(aside)
+        except OSError:
+            _empty(aside)  # a delivery that was just being undone had a name in it
+        return ""
+
+
+def _empty(folder: str) -> None:
+    """
+    Delete what a folder holds, and leave the folder itself to a later sweep.
+
+    As long as it is there no new maildrop gets its inode, by which deliveries
+    that are under way know which maildrop they were meant for.
+    """
+    with os.scandir(folder) as items:
+        for item in list(items):
+            if item.is_dir(follow_symlinks=False):
+                shutil.rmtree(item.path)
+            else:
+                os.unlink(item.path)
+
+
+def _move_aside(store: str, place: str) -> str:
+    """Rename a maildrop's folder, durably; to the domain's own side where that is another disk."""
+    folder = f"{store}/{place}"
+    domain, _, local = place.rpartition("/")
+    stamp = time.time_ns()
+    for root, name in ((store, f"{domain}/{local}"), (f"{store}/{domain}", local)):
+        aside = f"{root}/.removed/{name}.{stamp}"
+        above = os.path.dirname(aside)
+        for path in dict.fromkeys((f"{root}/.removed", above)):
+            make_folder(path)
+        try:
+            os.rename(folder, aside)
+        except OSError as error:
+            if error.errno == errno.EXDEV and root == store:
+                continue
+            raise
+        for path in dict.fromkeys((os.path.dirname(folder), above, f"{root}/.removed", root)):
+            sync_folder(path)
+        return aside
+    raise AssertionError("a folder can be renamed beside itself")
+
+
+def _is_empty(folder: str) -> bool:
+    """Whether a maildrop holds nothing but what we made ourselves, and no mail."""
+    if set(os.listdir(folder)) - {*FOLDERS, LOCK}:
+        return False
+    return not os.listdir(f"{folder}/new") and not os.listdir(f"{folder}/cur")
+
+
+def maildrops(store: str) -> list[str]:
+    """The folders of all maildrops."""
+    found = []
+    for domain in _subfolders(store):
+        found += _subfolders(domain)
+    return found
+
+
+def _subfolders(path: str) -> list[str]:
+    with suppress(FileNotFoundError), os.scandir(path) as items:
+        return [
+            item.path
+            for item in items
+            if not item.name.startswith(".") and item.is_dir(follow_symlinks=False)
+        ]
+    return []
+
+
+def sweep(folder: str, now: float) -> int:
+    """Remove what a crash left in a maildrop's tmp, and nothing that is being written; how many."""
+    swept = 0
+    with suppress(OSError), os.scandir(f"{folder}/tmp") as items:
+        for item in list(items):
+            with suppress(OSError):
+                swept += _sweep_one(item, now)
+    return swept
+
+
+def sweep_removed(store: str, now: float) -> None:
+    """Remove the empty folders of maildrops that were deleted, when no delivery remembers them."""
+    for root in (store, *_subfolders(store)):
+        for domain in (f"{root}/.removed", *_subfolders(f"{root}/.removed")):
+            for path in _subfolders(domain):
+                with suppress(OSError):  # it is not empty: something was set aside
+                    if now - os.stat(path).st_mtime > LITTER_AGE:
+                        os.rmdir(path)
+
+
+def _sweep_one(item: os.DirEntry[str], now: float) -> bool:
+    """Ours is litter when nobody holds its lock; others' when it is old."""
+    if not names.is_ours(item.name):
+        if now - item.stat(follow_symlinks=False).st_mtime < LITTER_AGE:
+            return False
+        os.unlink(item.path)
+        return True
+    fd, _ = open_plain(item.path)
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+        os.unlink(item.path)  # before the lock is gone: whoever just made it sees that
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)

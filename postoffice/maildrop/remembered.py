@@ -1,0 +1,73 @@
+"""What is remembered of Maildirs from one login to the next, in memory and within bounds."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from postoffice.listing import Entry
+
+
+class Sizes:
+    """
+    Sizes on the wire that had to be counted, remembered while the file stays the same.
+
+    They go before what a file's name says: it may have been caught lying.
+    """
+
+    LIMIT = 100_000
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[int, int, int]] = {}
+
+    def get(self, status: os.stat_result) -> int | None:
+        """The size of a file that looks like this, if it is known."""
+        known = self._known.get((status.st_dev, status.st_ino))
+        if known is None or known[:2] != (status.st_size, status.st_mtime_ns):
+            return None
+        return known[2]
+
+    def set(self, status: os.stat_result, size: int) -> None:
+        """Remember."""
+        if len(self._known) >= self.LIMIT:
+            self._known.clear()
+        self._known[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, size)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What lay in a maildrop, oldest first, and how its folders looked then."""
+
+    entries: tuple[Entry, ...]
+    stamp: tuple[int, ...] | None  # None: too fresh to tell a later change
+
+
+class Listings:
+    """The last snapshots of maildrops, for the next login; the least used ones go."""
+
+    #: Entries that are kept, all together; a listing counts as one, too.
+    LIMIT = 100_000
+
+    def __init__(self) -> None:
+        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
+        self._entries = 0
+
+    def get(self, folder: str) -> Snapshot | None:
+        """The last one of a maildrop, if it is still here."""
+        return self._snapshots.get(folder)
+
+    def remember(self, folder: str, snapshot: Snapshot) -> None:
+        """Keep one."""
+        self.forget(folder)
+        self._snapshots[folder] = snapshot
+        self._entries += 1 + len(snapshot.entries)
+        while self._entries > self.LIMIT:
+            _, least = self._snapshots.popitem(last=False)
+            self._entries -= 1 + len(least.entries)
+
+    def forget(self, folder: str) -> None:
+        """Keep none."""
+        known = self._snapshots.pop(folder, None)
+        if known is not None:
+            self._entries -= 1 + len(known.entries)
