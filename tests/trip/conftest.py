@@ -1,0 +1,230 @@
+"""The real daemon in a process of its own, and what the trips need of it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import select
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import postoffice
+from postoffice.accounts.passwords import hash_password
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.testing import InlineWorkers, finish
+
+ROOT = Path(postoffice.__file__).parent.parent
+COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.office.admin import main; main()"
+OPEN = re.compile(r"the post office is open: (.*)")
+TWISTD = str(Path(sys.executable).with_name("twistd"))
+#: Seconds after which something will never happen.
+NEVER = 60
+CONFIGURATION = """\
+hostname: mail.example.net
+postmaster: postmaster@example.net
+state: state
+listeners:
+  smtp: ["tcp:0:interface=127.0.0.1"]
+  pop3: ["tcp:0:interface=127.0.0.1"]
+"""
+
+
+def environment() -> dict[str, str]:
+    """Ours, and this postoffice where it is not installed."""
+    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    if Path(sysconfig.get_path("purelib")) != ROOT:
+        outside["PYTHONPATH"] = str(ROOT)
+    return {**outside, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+
+
+class Process:
+    """A process whose output is read as it comes; wait for what it says, never for the time."""
+
+    def __init__(self, words: list[str], cwd: Path, **more) -> None:
+        self.process = subprocess.Popen(
+            words,
+            cwd=cwd,
+            env=more.pop("env", environment()),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # without a terminal
+            **more,
+        )
+        self.pid = self.process.pid
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._readers = [
+            threading.Thread(target=self._read, args=facts)
+            for facts in ((self.process.stdout, self.out), (self.process.stderr, self.err))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, pipe, kept: list[str]) -> None:
+        for line in pipe:
+            kept.append(line)
+            self._lines.put(line)
+        self._lines.put(None)
+
+    @property
+    def said(self) -> str:
+        return "".join(self.out) + "".join(self.err)
+
+    def wait_for(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
+        """Until it says this; it must not end before."""
+        ended = 0
+        while ended < len(self._readers):
+            line = self._lines.get(timeout=NEVER)
+            if line is None:
+                ended += 1
+            elif found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"it ended without saying {pattern!r}:\n{self.said}")
+
+    def end(self) -> int:
+        """Its exit status, when it has ended by itself."""
+        status = self.process.wait(NEVER)
+        for reader in self._readers:
+            reader.join(NEVER)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return status
+
+    def stop(self, by: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(by)
+        return self.end()
+
+
+@dataclass
+class Account:
+    address: str
+    password: str
+
+
+class Office(Process):
+    """``twistd -n postoffice``, open."""
+
+    PASSWORD = "a password"
+
+    def __init__(self, folder: Path, *words: str, **more) -> None:
+        super().__init__([TWISTD, "-n", *(words or ("postoffice",))], folder, **more)
+        self.folder = folder
+        self._secret: str | None = None
+        self._numbers = iter(range(1_000_000))
+
+    def open(self) -> Office:
+        """Wait until clients are let in."""
+        where = self.wait_for(OPEN)[1]
+        ports = dict(service.split(" ", 1) for service in where.split(", "))
+        self.smtp, self.pop3 = (int(ports[name].rpartition(":")[2]) for name in ("smtp", "pop3"))
+        return self
+
+    def new_account(self) -> Account:
+        """An account that nobody has used; made as the command makes it, in the running office."""
+        directory = SQLiteDirectory(str(self.folder / "state" / "accounts.db"), InlineWorkers())
+        finish(directory.start())
+        self._secret = self._secret or hash_password(self.PASSWORD.encode())
+        finish(directory.add_domain("example.net"))
+        address = f"joe{next(self._numbers)}@example.net"
+        assert finish(directory.add(address, self._secret))
+        finish(directory.stop())
+        return Account(address, self.PASSWORD)
+
+    def check(self) -> None:
+        """It closes as it should, and nothing went wrong inside."""
+        assert self.stop() in (0, -signal.SIGTERM)
+        assert "Traceback" not in self.said
+        assert "our fault" not in self.said
+        assert "Unhandled" not in self.said
+
+
+def run(
+    *words: str, cwd: Path, text: str | None = None, **more
+) -> subprocess.CompletedProcess[str]:
+    """The ``postoffice`` command."""
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *words],
+        cwd=cwd,
+        env=environment(),
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=NEVER,
+        start_new_session=True,
+        **more,
+    )
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Runs the ``postoffice`` command in the test's own folder."""
+    return lambda *words, text=None: run(*words, cwd=tmp_path, text=text)
+
+
+@pytest.fixture
+def daemonize(tmp_path) -> Iterator:
+    """Starts ``twistd`` as a daemon: what the terminal shows; it is ended in the end."""
+
+    def daemonize(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [TWISTD, "--logfile=twistd.log", "--pidfile=twistd.pid", *words],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=NEVER,
+        )
+
+    yield daemonize
+    if (tmp_path / "twistd.pid").exists():
+        pid = int((tmp_path / "twistd.pid").read_text())
+        gone = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([gone], [], [], NEVER)[0]
+        os.close(gone)
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator:
+    """Starts ``twistd`` in the test's own folder; whatever still runs in the end is stopped."""
+    started = []
+
+    def start(*words: str, cwd: Path = tmp_path, **more) -> Office:
+        started.append(Office(cwd, *words, **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+def opened(folder: Path, more: str = "") -> Iterator[Office]:
+    (folder / "postoffice.yaml").write_text(CONFIGURATION + more)
+    office = Office(folder).open()
+    yield office
+    office.check()
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory) -> Iterator[Office]:
+    """A post office for all tests; each takes an account of its own."""
+    yield from opened(tmp_path_factory.mktemp("office"))
+
+
+@pytest.fixture(scope="session")
+def roomy_office(tmp_path_factory) -> Iterator[Office]:
+    """A post office that takes large messages."""
+    yield from opened(tmp_path_factory.mktemp("roomy"), "limits: {message_size: 200 MiB}\n")

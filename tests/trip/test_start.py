@@ -1,0 +1,264 @@
+"""The real daemon starts, or says in plain words why not."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import resource
+import signal
+import smtplib
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+LEAST = """\
+hostname: mail.example.net
+postmaster: postmaster@example.net
+state: state
+listeners:
+  smtp: ["tcp:0:interface=127.0.0.1"]
+  pop3: ["tcp:0:interface=127.0.0.1"]
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes the configuration."""
+
+    def write(text: str = LEAST) -> Path:
+        path = tmp_path / "postoffice.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refuses(office, *words: str, status: int = 1) -> None:
+    """It ends, and says these words on the standard error, without a traceback."""
+    assert office.end() == status
+    error = "".join(office.err)
+    assert error.startswith("The post office cannot open:\n"), office.said
+    for word in words:
+        assert re.search(word, error), error
+    assert "Traceback" not in office.said
+    assert len(error) < 1000
+    assert not (office.folder / "twistd.pid").exists()
+
+
+def test_it_opens_and_closes(start, written, tmp_path):
+    written()
+    office = start().open()
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    with smtplib.SMTP("127.0.0.1", office.smtp) as client:
+        assert client.noop()[0] == 250
+        office.process.send_signal(signal.SIGTERM)
+        assert client.getreply()[0] == 421  # whoever is inside is told
+    assert office.end() in (0, -signal.SIGTERM)
+    assert "the post office is closed" in office.said
+
+
+def test_it_says_where_it_listens_on_a_unix_socket(start, written, tmp_path):
+    written(LEAST.replace("tcp:0:interface=127.0.0.1", f"unix:{tmp_path}/smtp", 1))
+    office = start()
+    where = office.wait_for("the post office is open: (.*)")[1]
+    assert where.startswith(f"smtp {tmp_path}/smtp, pop3 127.0.0.1:")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{tmp_path}/smtp")
+        assert client.recv(100).startswith(b"220 mail.example.net ")
+
+
+def test_a_port_in_use(start, written):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        written(LEAST.replace('pop3: ["tcp:0:', f'pop3: ["tcp:{port}:'))
+        refuses(
+            start(),
+            rf"pop3 cannot listen on tcp:{port}:interface=127\.0\.0\.1",
+            r"postoffice\.yaml:6\)",
+            "Address already in use",
+        )
+
+
+def test_a_port_in_use_is_said_before_state_is_touched(start, written, tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        written(LEAST.replace('smtp: ["tcp:0:', f'smtp: ["tcp:{other.getsockname()[1]}:'))
+        refuses(start(), "Address already in use")
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_daemon_tells_the_terminal_that_started_it(daemonize, written, tmp_path):
+    """It has left its terminal by the time it finds out, and its log has no traceback either."""
+    written()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "accounts.db").write_bytes(b"no database " * 1000)
+    shown = daemonize("postoffice")
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("The post office cannot open:\nthe accounts ")
+    assert "Traceback" not in shown.stderr
+    log = (tmp_path / "twistd.log").read_text()
+    assert "The post office cannot open" in log
+    assert "Traceback" not in log
+    assert not (tmp_path / "twistd.pid").exists()
+
+
+def test_a_daemon_is_open_when_the_terminal_is_free_again(daemonize, written, tmp_path):
+    written()
+    shown = daemonize("postoffice")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "the post office is open: smtp 127.0.0.1:" in (tmp_path / "twistd.log").read_text()
+
+
+def test_a_corrupt_database(start, written, tmp_path):
+    written()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "accounts.db").write_bytes(b"no database " * 1000)
+    refuses(start(), f"{tmp_path}/state/accounts.db cannot be used")
+
+
+def test_a_wrong_configuration(start, written):
+    written(LEAST + "limits: {recipients: 3}\nqouta: 1\n")
+    refuses(
+        start(),
+        r"postoffice\.yaml:7: limits\.recipients: found 3 ",
+        r"postoffice\.yaml:8: qouta: unknown key",
+    )
+
+
+def test_a_configuration_that_is_not_there(start):
+    refuses(
+        start("postoffice", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read: No such"
+    )
+
+
+def test_a_user_that_does_not_exist(start, written):
+    written(LEAST + "user: nobody-of-this-name\n")
+    refuses(start(), r"postoffice\.yaml:7: user: found 'nobody-of-this-name'")
+
+
+def test_a_state_that_cannot_be_made(start, written, tmp_path):
+    written()
+    (tmp_path / "state").write_text("a file")
+    refuses(start(), f"state: the folder {tmp_path}/state cannot be made: File exists")
+
+
+def test_a_store_that_cannot_be_made(start, written, tmp_path):
+    written()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "maildrops").write_text("a file")
+    refuses(start(), f"the store {tmp_path}/state/maildrops is no folder")
+
+
+@ROOT_ONLY
+def test_a_state_that_its_user_may_not_write_to(start, written, tmp_path):
+    written(LEAST + "user: nobody\n")
+    reachable(tmp_path)
+    (tmp_path / "state").mkdir()
+    words = (f"state: nobody may not write to the folder {tmp_path}/state", "chown -R nobody")
+    refuses(start("--pidfile=", "postoffice"), *words)
+
+
+@ROOT_ONLY
+def test_root_becomes_the_user_before_it_touches_state(start, written, tmp_path, command):
+    written(LEAST + "user: nobody\n")
+    nobody = pwd.getpwnam("nobody")
+    reachable(tmp_path)
+    (tmp_path / "state").mkdir()
+    os.chown(tmp_path / "state", nobody.pw_uid, nobody.pw_gid)
+    office = start().open()
+    assert command("domain", "add", "example.net").returncode == 0
+    assert command("account", "add", "joe@example.net", "--generate").returncode == 0
+    status = Path(f"/proc/{office.pid}/status").read_text()
+    uids, gids, groups = (
+        re.search(rf"^{name}:\s(.*)$", status, re.MULTILINE)[1].split()
+        for name in ("Uid", "Gid", "Groups")
+    )
+    assert uids == [str(nobody.pw_uid)] * 4
+    assert gids == [str(nobody.pw_gid)] * 4
+    assert set(groups) <= {str(gid) for gid in os.getgrouplist("nobody", nobody.pw_gid)}
+    with smtplib.SMTP("127.0.0.1", office.smtp) as client:
+        client.sendmail("a@example.org", ["joe@example.net"], b"Subject: x\r\n\r\nx\r\n")
+    found = list((tmp_path / "state").rglob("*"))
+    assert any(path.parent.name == "new" for path in found)
+    assert {path.stat().st_uid for path in found} == {nobody.pw_uid}
+    assert "runs as root" not in office.said
+
+
+@ROOT_ONLY
+def test_root_stays_root_with_a_warning(start, written):
+    written()
+    assert "the post office runs as root; set user:" in start().open().said
+
+
+def test_a_postmaster_without_an_account_is_a_warning(start, written):
+    written()
+    assert "there is no account postmaster@example.net" in start().open().said
+
+
+def test_too_few_open_files_lower_the_limit_of_connections(start, written):
+    written()
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (50, 400))
+
+    office = start(preexec_fn=few).open()
+    office_limits = Path(f"/proc/{office.pid}/limits").read_text()
+    assert re.search(r"Max open files +400 +400", office_limits)
+    assert "limits.connections is 10000, but" in office.said
+    assert "for 100 only" in office.said
+
+
+def test_too_many_clients_are_told_so(start, written):
+    written(LEAST + "limits: {connections: 3, connections_per_client: 2}\n")
+    office = start().open()
+    inside = [socket.create_connection(("127.0.0.1", office.smtp)) for _ in range(2)]
+    for client in inside:
+        assert client.recv(100).startswith(b"220 ")
+    with socket.create_connection(("127.0.0.1", office.smtp)) as client:
+        assert client.recv(100) == b"421 4.7.0 Too many connections; please try again later\r\n"
+        assert client.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", office.pop3)) as client:
+        assert client.recv(100).startswith(b"-ERR [SYS/TEMP] too many connections")
+    inside[0].sendall(b"QUIT\r\n")
+    assert inside[0].recv(100).startswith(b"221 ")
+    inside[0].close()
+    office.wait_for("SMTP session of 127.0.0.1 ends")
+    with socket.create_connection(("127.0.0.1", office.pop3)) as client:
+        assert client.recv(100).startswith(b"+OK ")
+    inside[1].close()
+
+
+TAC = """\
+from twisted.application.service import Application
+from twisted.internet import reactor
+
+from postoffice.office import config
+from postoffice.office.build import build, find_maker
+
+application = Application("mail and more")
+settings = config.load("postoffice.yaml", find_maker)
+build(settings, reactor).setServiceParent(application)
+"""
+
+
+def test_a_post_office_in_a_tac_file(start, written, tmp_path):
+    written()
+    (tmp_path / "office.tac").write_text(TAC)
+    office = start("-oy", "office.tac").open()
+    account = office.new_account()
+    with smtplib.SMTP("127.0.0.1", office.smtp) as client:
+        client.sendmail("a@example.org", [account.address], b"Subject: x\r\n\r\nx\r\n")
+    office.check()
+
+
+def reachable(folder: Path) -> None:
+    """Let other users in: pytest makes its folders for one user."""
+    for place in (folder, *folder.parents[:3]):
+        if place.stat().st_uid == os.geteuid() and len(place.parts) > 2:
+            place.chmod(place.stat().st_mode | 0o055)
