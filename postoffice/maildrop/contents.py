@@ -172,12 +172,13 @@ def _read_small(folder: str, entry: Entry, sizes: Sizes) -> bytes:
     fd, status = _find(folder, entry)
     try:
         octets = os.read(fd, entry.size + 1)  # one more would be one too many
+        text = normal(octets)
+        if len(octets) == status.st_size and len(text) == entry.size:
+            return text
+        os.lseek(fd, 0, os.SEEK_SET)
+        sizes.set(status, size_on_the_wire(fd))
     finally:
         os.close(fd)
-    text = normal(octets)
-    if len(octets) == status.st_size and len(text) == entry.size:
-        return text
-    _count(f"{folder}/{entry.name}", sizes)
     raise MessageGone(f"{folder}/{entry.name}: not the {entry.size} octets that were listed")
 
 

@@ -72,10 +72,16 @@ def opened(store, name=JOE):
 
 
 def read(maildrop, entry) -> bytes:
-    text, octets = finish(maildrop.fetch(entry)), b""
+    text = finish(maildrop.fetch(entry))
+    octets = read_out(text)
+    text.close()
+    return octets
+
+
+def read_out(text) -> bytes:
+    octets = b""
     while piece := finish(text.read()):
         octets += piece
-    text.close()
     return octets
 
 
@@ -213,6 +219,93 @@ def test_a_name_that_lies_costs_that_entry_at_most(joe, name):
                 assert entry.uidl == "1.x"
         maildrop.release()
     assert failed == 0
+
+
+@pytest.mark.parametrize(
+    ("octets", "says"),
+    [
+        (b"A: b\n\nx\r\n", "S=9,W=9"),  # bare LFs, said to be sent as they are
+        (b"A: b\n\nx\n", "S=8,W=12"),
+        (b"A: b\r\n\r\nx", "S=9,W=9"),
+        (b"x\n" * 50_000 + b"\r\n", "S=100002,W=100002"),
+        (b"x\n" * 50_000, "S=100000,W=150001"),
+    ],
+)
+def test_a_lie_is_known_at_the_next_login_though_no_folder_changed(joe, octets, says):
+    store = started(joe.parents[1])
+    (joe / "new" / f"1.x,{says}").write_bytes(octets)
+    (joe / "new" / "2.good,S=6,W=6").write_bytes(b"good\r\n")
+    age(joe)
+    maildrop, [liar, good] = opened(store)
+    with pytest.raises(MessageGone):
+        finish(maildrop.fetch(liar))
+    assert read(maildrop, good) == b"good\r\n"
+    maildrop.release()
+    age(joe)
+    assert read_all(store) == [in_crlf(octets), b"good\r\n"]
+
+
+def in_crlf(octets: bytes) -> bytes:
+    text = octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return text if text.endswith(b"\r\n") else text + b"\r\n"
+
+
+def test_a_message_that_lies_there_twice_is_listed_once(joe):
+    (joe / "new" / "1.x").write_bytes(b"new\n")
+    (joe / "cur" / "1.x:2,S").write_bytes(b"cur\n")
+    assert read_all(started(joe.parents[1])) == [b"cur\r\n"]
+
+
+def test_what_moves_while_it_is_listed_is_not_missed(joe, monkeypatch):
+    (joe / "new" / "1.x").write_bytes(b"x\n")
+    scandir = os.scandir
+
+    def moving(path):
+        found = list(scandir(path))
+        if os.path.exists(joe / "new" / "1.x"):
+            os.rename(joe / "new" / "1.x", joe / "cur" / "1.x:2,S")
+        return _Items(found)
+
+    class _Items(list):
+        def __enter__(self):
+            return iter(self)
+
+        def __exit__(self, *why):
+            pass
+
+    store = started(joe.parents[1])
+    monkeypatch.setattr(os, "scandir", moving)
+    assert read_all(store) == [b"x\r\n"]
+
+
+@pytest.mark.parametrize("box", ["new", "cur", "tmp"])
+def test_a_missing_folder_is_an_empty_one_and_made_again(joe, box):
+    store = started(joe.parents[1])
+    post(store, b"one\r\n", JOE)
+    os.rename(joe / box, joe / "away")
+    there = [] if box == "new" else [b"one\r\n"]
+    assert read_all(store) == there
+    if box != "cur":
+        with pytest.raises(TemporaryFailure):
+            post(store, b"two\r\n", JOE)
+    post(store, b"two\r\n", JOE)
+    assert read_all(store) == [*there, b"two\r\n"]
+
+
+def test_a_text_that_changes_while_it_is_read_breaks_off(joe):
+    store = started(joe.parents[1])
+    post(store, b"x" * 1_000_000 + b"\r\n", JOE)
+    maildrop, [entry] = opened(store)
+    for change in (500_000, 1_500_000):
+        text = finish(maildrop.fetch(entry))
+        os.truncate(joe / entry.name, change)
+        with pytest.raises(MessageGone):
+            read_out(text)
+        text.close()
+        os.truncate(joe / entry.name, entry.size - 2)
+        with open(joe / entry.name, "ab") as file:
+            file.write(b"\r\n")
+    maildrop.release()
 
 
 OCTETS = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x", b".", b""])).map(b"".join)
@@ -640,6 +733,37 @@ def test_a_real_disk_that_is_full(tmp_path):
             with pytest.raises(NoSpace):
                 post(store, b"x" * size, JOE)
         assert not [name for name in tree(disk) if "/tmp/" in name]
+        post(store, b"after\r\n", JOE)
+        assert read_all(store) == [b"before\r\n", b"after\r\n"]
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_real_disk_that_turns_read_only(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode()}")
+    try:
+        store = started(disk / "store")
+        post(store, b"before\r\n", JOE)
+        maildrop, entries = opened(store)
+        maildrop.release()
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for size in (10, 700_000):
+            with pytest.raises(TemporaryFailure):
+                post(store, b"x" * size, JOE)
+        with pytest.raises(TemporaryFailure):
+            finish(store.maildrop(JOE).open())
+        with pytest.raises(TemporaryFailure):
+            finish(store.maildrop(JOE).remove(entries))
+        with pytest.raises(StartupError, match="cannot be written to"):
+            started(disk / "store")
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        assert read_all(store) == [b"before\r\n"]
         post(store, b"after\r\n", JOE)
         assert read_all(store) == [b"before\r\n", b"after\r\n"]
     finally:

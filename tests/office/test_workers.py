@@ -99,3 +99,10 @@ def test_stopping_waits_for_what_was_asked(reactor):
     gate.set()
     reactor.turn_until(stopping)
     assert all(deferred.called for deferred in waiting)
+
+
+def test_who_asks_after_the_end_hears_so(reactor):
+    workers = ThreadWorkers(reactor, 1)
+    workers.start()
+    reactor.turn_until(Deferred.fromCoroutine(workers.stop()))
+    assert isinstance(result(reactor, workers.run(int)).value, RuntimeError)
