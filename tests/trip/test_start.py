@@ -9,6 +9,7 @@ import resource
 import signal
 import smtplib
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -155,25 +156,31 @@ def test_a_store_that_cannot_be_made(start, written, tmp_path):
     refuses(start(), f"the store {tmp_path}/state/maildrops is no folder")
 
 
-@ROOT_ONLY
-def test_a_state_that_its_user_may_not_write_to(start, written, tmp_path):
-    written(LEAST + "user: nobody\n")
-    reachable(tmp_path)
-    (tmp_path / "state").mkdir()
-    words = (f"state: nobody may not write to the folder {tmp_path}/state", "chown -R nobody")
-    refuses(start("--pidfile=", "postoffice"), *words)
+@pytest.fixture
+def public():
+    """A folder that other users reach, with a configuration; pytest's own are private."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "state").mkdir()
+        (folder / "postoffice.yaml").write_text(LEAST + "user: nobody\n")
+        yield folder
 
 
 @ROOT_ONLY
-def test_root_becomes_the_user_before_it_touches_state(start, written, tmp_path, command):
-    written(LEAST + "user: nobody\n")
+def test_a_state_that_its_user_may_not_write_to(start, public):
+    words = (f"state: nobody may not write to the folder {public}/state", "chown -R nobody")
+    refuses(start("--pidfile=", "postoffice", cwd=public), *words)
+
+
+@ROOT_ONLY
+def test_root_becomes_the_user_before_it_touches_state(start, public, command):
     nobody = pwd.getpwnam("nobody")
-    reachable(tmp_path)
-    (tmp_path / "state").mkdir()
-    os.chown(tmp_path / "state", nobody.pw_uid, nobody.pw_gid)
-    office = start().open()
-    assert command("domain", "add", "example.net").returncode == 0
-    assert command("account", "add", "joe@example.net", "--generate").returncode == 0
+    os.chown(public / "state", nobody.pw_uid, nobody.pw_gid)
+    office = start(cwd=public).open()
+    there = f"--config={public}/postoffice.yaml"
+    assert command("domain", "add", "example.net", there).returncode == 0
+    assert command(there, "account", "add", "joe@example.net", "--generate").returncode == 0
     status = Path(f"/proc/{office.pid}/status").read_text()
     uids, gids, groups = (
         re.search(rf"^{name}:\s(.*)$", status, re.MULTILINE)[1].split()
@@ -184,7 +191,7 @@ def test_root_becomes_the_user_before_it_touches_state(start, written, tmp_path,
     assert set(groups) <= {str(gid) for gid in os.getgrouplist("nobody", nobody.pw_gid)}
     with smtplib.SMTP("127.0.0.1", office.smtp) as client:
         client.sendmail("a@example.org", ["joe@example.net"], b"Subject: x\r\n\r\nx\r\n")
-    found = list((tmp_path / "state").rglob("*"))
+    found = list((public / "state").rglob("*"))
     assert any(path.parent.name == "new" for path in found)
     assert {path.stat().st_uid for path in found} == {nobody.pw_uid}
     assert "runs as root" not in office.said
@@ -255,10 +262,3 @@ def test_a_post_office_in_a_tac_file(start, written, tmp_path):
     with smtplib.SMTP("127.0.0.1", office.smtp) as client:
         client.sendmail("a@example.org", [account.address], b"Subject: x\r\n\r\nx\r\n")
     office.check()
-
-
-def reachable(folder: Path) -> None:
-    """Let other users in: pytest makes its folders for one user."""
-    for place in (folder, *folder.parents[:3]):
-        if place.stat().st_uid == os.geteuid() and len(place.parts) > 2:
-            place.chmod(place.stat().st_mode | 0o055)
