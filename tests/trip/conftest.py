@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from postoffice.testing import InlineWorkers, finish
 ROOT = Path(postoffice.__file__).parent.parent
 COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.office.admin import main; main()"
 OPEN = re.compile(r"the post office is open: (.*)")
-TWISTD = str(Path(sys.executable).with_name("twistd"))
+TWISTD = (str(Path(sys.executable).with_name("twistd")),)
 #: Seconds after which something will never happen.
 NEVER = 60
 CONFIGURATION = """\
@@ -38,11 +38,13 @@ listeners:
 """
 
 
-def environment() -> dict[str, str]:
-    """Ours, and this postoffice where it is not installed."""
-    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+def environment(*paths: Path) -> dict[str, str]:
+    """Ours, with these folders on Python's path, and with this postoffice where it is not there."""
     if Path(sysconfig.get_path("purelib")) != ROOT:
-        outside["PYTHONPATH"] = str(ROOT)
+        paths = (*paths, ROOT)
+    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    if paths:
+        outside["PYTHONPATH"] = os.pathsep.join(map(str, paths))
     return {**outside, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
 
 
@@ -119,8 +121,8 @@ class Office(Process):
 
     PASSWORD = "a password"
 
-    def __init__(self, folder: Path, *words: str, **more) -> None:
-        super().__init__([TWISTD, "-n", *(words or ("postoffice",))], folder, **more)
+    def __init__(self, folder: Path, *words: str, twistd: Sequence[str] = TWISTD, **more) -> None:
+        super().__init__([*twistd, "-n", *(words or ("postoffice",))], folder, **more)
         self.folder = folder
         self._secret: str | None = None
         self._numbers = iter(range(1_000_000))
@@ -152,13 +154,13 @@ class Office(Process):
 
 
 def run(
-    *words: str, cwd: Path, text: str | None = None, **more
+    *words: str, cwd: Path, text: str | None = None, python: str = sys.executable, **more
 ) -> subprocess.CompletedProcess[str]:
     """The ``postoffice`` command."""
     return subprocess.run(
-        [sys.executable, "-c", COMMAND, *words],
+        [python, "-c", COMMAND, *words],
         cwd=cwd,
-        env=environment(),
+        env=more.pop("env", environment()),
         input=text,
         capture_output=True,
         text=True,
@@ -171,7 +173,13 @@ def run(
 @pytest.fixture
 def command(tmp_path):
     """Runs the ``postoffice`` command in the test's own folder."""
-    return lambda *words, text=None: run(*words, cwd=tmp_path, text=text)
+    return lambda *words, **more: run(*words, cwd=tmp_path, **more)
+
+
+@pytest.fixture
+def with_path():
+    """The environment of a process, with further folders on Python's path."""
+    return environment
 
 
 @pytest.fixture
@@ -180,7 +188,7 @@ def daemonize(tmp_path) -> Iterator:
 
     def daemonize(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [TWISTD, "--logfile=twistd.log", "--pidfile=twistd.pid", *words],
+            [*TWISTD, "--logfile=twistd.log", "--pidfile=twistd.pid", *words],
             cwd=tmp_path,
             env=environment(),
             capture_output=True,

@@ -1,0 +1,219 @@
+"""Rooms that others brought: a distribution of its own, and plugins that are broken or missing."""
+
+from __future__ import annotations
+
+import json
+import poplib
+import shutil
+import smtplib
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import postoffice
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "shelf"
+OURS = Path(postoffice.__file__).parent.parent
+TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+LEAST = """\
+hostname: mail.example.net
+postmaster: postmaster@example.net
+state: state
+listeners:
+  smtp: ["tcp:0:interface=127.0.0.1"]
+  pop3: ["tcp:0:interface=127.0.0.1"]
+"""
+MAKER = """\
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from postoffice.errors import SettingError, TemporaryFailure
+from postoffice.interfaces import IStoreMaker
+from postoffice.settings import WHOLE, Key
+
+
+@implementer(IPlugin, IStoreMaker)
+class Maker:
+    kind = "odd"
+    keys = (Key("shelves", WHOLE, 3, "How many."),)
+
+    def make(self, options, around):
+        %s
+
+
+maker = Maker()
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory) -> str:
+    """The interpreter of a new environment: what is here, and the example, installed by pip."""
+    folder = tmp_path_factory.mktemp("fresh")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    python = str(folder / "venv" / "bin" / "python")
+    (site,) = (folder / "venv" / "lib").glob("python3*/site-packages")
+    here = [OURS, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    (site / "what-is-here.pth").write_text("".join(f"{path}\n" for path in here))
+    source = shutil.copytree(EXAMPLE, folder / "shelf")
+    installed = subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps"]
+        + ["--no-build-isolation", "--disable-pip-version-check", str(source)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    assert (site / "twisted" / "plugins" / "postoffice_shelf_makers.py").exists()
+    assert not (site / "twisted" / "__init__.py").exists()
+    return python
+
+
+@pytest.fixture
+def plugin(tmp_path, with_path):
+    """Lays a plugin somewhere on Python's path; the environment that has it."""
+    folder = tmp_path / "path"
+    (folder / "twisted" / "plugins").mkdir(parents=True)
+
+    def lay(source: str) -> dict[str, str]:
+        (folder / "twisted" / "plugins" / "odd_makers.py").write_text(source)
+        return with_path(folder)
+
+    return lay
+
+
+@pytest.fixture
+def written(tmp_path):
+    return lambda more: (tmp_path / "postoffice.yaml").write_text(LEAST + more)
+
+
+def test_mail_goes_through_a_store_of_another_distribution(
+    fresh, start, written, command, tmp_path
+):
+    written("store: {kind: shelf, path: mail.db}\n")
+    assert command("check-config", python=fresh).returncode == 0
+    office = start(twistd=[fresh, "-c", TWISTD]).open()
+    account = office.new_account()
+    with smtplib.SMTP("127.0.0.1", office.smtp) as client:
+        client.sendmail("a@example.org", [account.address], b"Subject: x\r\n\r\n.dots.\r\n")
+    assert (tmp_path / "state" / "mail.db").exists()
+    assert not (tmp_path / "state" / "maildrops").exists()
+
+    shown = command("account", "show", account.address, "--json", python=fresh)
+    assert json.loads(shown.stdout)["messages"] == 1
+
+    client = poplib.POP3("127.0.0.1", office.pop3)
+    client.user(account.address)
+    client.pass_(account.password)
+    _, lines, octets = client.retr(1)
+    assert lines[-2:] == [b"", b".dots."]
+    assert octets == client.stat()[1]
+    client.quit()
+
+    kept = command("account", "remove", account.address, "--keep-mail", "--json", python=fresh)
+    assert json.loads(kept.stdout)["kept_in"][0].startswith(f"{tmp_path}/state/mail.db")
+    office.check()
+
+
+def test_a_store_of_a_distribution_that_is_not_installed(start, written):
+    written("store: {kind: shelf}\n")
+    office = start()
+    assert office.end() == 1
+    assert office.err[1:] == [
+        "postoffice.yaml:7: store.kind: there is no store of kind 'shelf', only: maildir, memory\n"
+    ]
+
+
+def test_a_broken_plugin_that_is_asked_for(start, written, plugin, command):
+    written("store: {kind: odd}\n")
+    env = plugin("import no_such_module\n" + MAKER % "return None")
+    office = start(env=env)
+    assert office.end() == 1
+    why = (
+        "postoffice.yaml:7: store.kind: there is no store of kind 'odd', only: maildir, memory; "
+        "the plugin twisted.plugins.odd_makers is broken: ModuleNotFoundError: No module named "
+        "'no_such_module'"
+    )
+    assert why in "".join(office.err)
+    checked = command("check-config", env=env)
+    assert (checked.returncode, checked.stderr) == (2, why + "\n")
+
+
+def test_a_broken_plugin_that_nobody_asked_for_harms_nothing(start, written, plugin, command):
+    written("")
+    env = plugin("import no_such_module\n")
+    start(env=env).open()
+    checked = command("check-config", env=env)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_plugin_that_breaks_after_it_was_known(start, written, plugin, command):
+    """Twisted remembers what a plugin offered, and only logs that it is gone."""
+    written("store: {kind: odd}\n")
+    assert command("check-config", env=plugin(MAKER % "return None")).returncode == 0
+    checked = command("check-config", env=plugin("this is no Python\n"))
+    assert checked.returncode == 2
+    assert "odd_makers is broken: SyntaxError: invalid syntax" in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import no_such_module", "postoffice.yaml:7: store: the plugin of kind 'odd' failed: Mod"),
+        ("raise KeyError('x')", "postoffice.yaml:7: store: the plugin of kind 'odd' failed: KeyEr"),
+        (
+            "raise SettingError('shelves', f\"{options['shelves']} are too many\")",
+            "postoffice.yaml:9: store.shelves: 7 are too many\n",
+        ),
+        ("raise SettingError('', 'not today')", "postoffice.yaml:7: store: not today\n"),
+    ],
+)
+def test_a_maker_that_cannot_make_its_room(code, why, start, written, plugin, command):
+    written("store:\n  kind: odd\n  shelves: 7\n")
+    env = plugin(MAKER % code)
+    checked = command("check-config", env=env)
+    assert checked.returncode == 2
+    assert checked.stderr.startswith(why)
+    office = start(env=env)
+    assert office.end() == 1
+    assert why in "".join(office.err)
+    assert "Traceback" not in office.said
+
+
+def test_the_keys_of_a_plugin_are_read_as_ours_are(written, plugin, command):
+    written("store: {kind: odd, shelves: many, size: 3}\n")
+    checked = command("check-config", env=plugin(MAKER % "return None"))
+    assert checked.stderr.splitlines() == [
+        "postoffice.yaml:7: store.shelves: found 'many'; expected a whole number, 0 or more",
+        "postoffice.yaml:7: store.size: unknown key; known here: kind, shelves",
+    ]
+
+
+def test_two_plugins_of_one_kind(written, plugin, command):
+    written("")
+    source = (MAKER % "return None").replace('"odd"', '"maildir"')
+    checked = command("check-config", env=plugin(source))
+    assert checked.returncode == 2
+    assert "kind 'maildir' is claimed by several plugins: twisted.plugins." in checked.stderr
+
+
+@pytest.mark.parametrize("failure", ["TemporaryFailure('the shelf has fallen')", "ValueError(3)"])
+def test_a_room_that_does_not_start(failure, start, written, plugin):
+    written("store: {kind: odd}\n")
+    store = "\n".join(
+        [
+            "class Store:",
+            "            async def start(self):",
+            f"                raise {failure}",
+            "            async def stop(self):",
+            "                pass",
+            "        return Store()",
+        ]
+    )
+    office = start(env=plugin(MAKER % store))
+    assert office.end() == 1
+    why = failure.replace("('", ": ").replace("')", "").replace("(3)", ": 3")
+    assert f"store of kind odd does not start: {why}" in "".join(office.err)
+    assert "Traceback" not in "".join(office.err)
