@@ -54,7 +54,8 @@ def connect(path: str, waits: float) -> sqlite3.Connection:
 
 def make(path: str) -> None:
     """Make an empty database beside its place, and put it there when it is whole."""
-    if os.path.lexists(path + "-wal"):
+    # In this order: another process that is just making it links the file before its log.
+    if os.path.lexists(path + "-wal") and not os.path.lexists(path):
         raise StartupError(
             f"the accounts database {path} is gone, but {path}-wal is still there: put the "
             "database back, or a backup of it; or move that file away to begin anew"
@@ -66,17 +67,11 @@ def make(path: str) -> None:
     try:
         os.chmod(draft, 0o600)  # whatever the umask
         with closing(connect(draft, 0)) as database:
-            (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":
-                raise StartupError(
-                    f"the accounts database {path} cannot have a write-ahead log there: "
-                    "put it on a disk of this machine"
-                )
+            _see_to_its_log(path, database)
             database.execute("BEGIN IMMEDIATE")
             for table in TABLES:
                 database.execute(table)
-            database.execute(f"PRAGMA application_id = {APPLICATION}")
-            database.execute(f"PRAGMA user_version = {SCHEMA}")
+            _mark(database)
             database.execute("COMMIT")
         _sync(draft)
         with suppress(FileExistsError):  # another process was faster
@@ -123,7 +118,7 @@ def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
     """Refuse what another program or a later version made, and what is damaged."""
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION:
+    if application != APPLICATION and not _saved(database, application):
         raise StartupError(
             f"{path} is a database of another program: give the accounts another `path`"
         )
@@ -134,7 +129,36 @@ def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
         )
     (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise sqlite3.DatabaseError(found)
+        raise sqlite3.DatabaseError(found.splitlines()[-1])
+    _see_to_its_log(path, database)
+    if application != APPLICATION:
+        database.execute("BEGIN IMMEDIATE")
+        _mark(database)
+        database.execute("COMMIT")
+
+
+def _saved(database: sqlite3.Connection, application: int) -> bool:
+    """Whether it was saved as SQL and made anew: that keeps our tables, but no marks."""
+    columns = "SELECT group_concat(name) FROM pragma_table_info(?)"
+    return application == 0 and [
+        database.execute(columns, (table,)).fetchone()[0] for table in ("domain", "account")
+    ] == ["name", "address,domain,maildrop,secret"]
+
+
+def _see_to_its_log(path: str, database: sqlite3.Connection) -> None:
+    """Have a write-ahead log: questions go on while something is changed."""
+    (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StartupError(
+            f"the accounts database {path} cannot have a write-ahead log there: "
+            "put it on a disk of this machine"
+        )
+
+
+def _mark(database: sqlite3.Connection) -> None:
+    """Say that it is ours, and of which version."""
+    database.execute(f"PRAGMA application_id = {APPLICATION}")
+    database.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
 def unusable(path: str, error: Exception) -> StartupError:
@@ -149,8 +173,9 @@ def unusable(path: str, error: Exception) -> StartupError:
     elif code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         mend = "look at the disk"
     else:
+        # A log that is left there would be played into the backup, and damage that, too.
         mend = (
-            "it is damaged: put a backup in its place, "
-            f"or save what can be read with `sqlite3 {path} .recover`"
+            f"it is damaged: put a backup in its place, without {path}-wal and {path}-shm, or "
+            "what can still be read: `sqlite3 DAMAGED .recover | sqlite3 NEW` (or `.dump`)"
         )
     return StartupError(f"the accounts database {path} cannot be used: {error}; {mend}")
