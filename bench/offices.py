@@ -23,15 +23,18 @@ def free_port() -> int:
 
 
 def wait_for(port: int, seconds: float = 30) -> None:
+    """Until clients are greeted there."""
     end = time.monotonic() + seconds
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                if client.recv(3) in (b"220", b"+OK"):
+                    return
         except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
+            pass
+        if time.monotonic() > end:
+            raise SystemExit(f"nobody answers on port {port}")
+        time.sleep(0.05)
 
 
 class Office:

@@ -27,10 +27,11 @@ from zope.interface import implementer
 from postoffice.envelope import Client
 from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.reply import Reply
+from postoffice.wire import MOUTHFUL, Breath
 
 log = Logger()
 
-#: Octets that may wait unread, or unsent, before we stop reading, or talking.
+#: Octets that may wait unread before we stop reading.
 READ_AHEAD = 64 << 10
 #: Seconds that a client has to close its side when we have closed ours.
 LINGER = 5.0
@@ -211,9 +212,11 @@ class Conversation(TwistedProtocol):
     async def _converse(self) -> None:
         """Answer all that has arrived: one coroutine a burst, however many questions."""
         session = self.session
+        if self._clogged is not None:
+            await self._clogged
         while (question := session.next_question()) is not None:
             try:
-                answer = self._ask(question)
+                answer = None if isinstance(question, Breath) else self._ask(question)
                 if isawaitable(answer):
                     answer = await answer
             except CancelledError:  # the client has gone
@@ -221,7 +224,7 @@ class Conversation(TwistedProtocol):
             except Exception as error:
                 answer = self._failure(error)
             session.answer(answer)
-            if session.unsent > READ_AHEAD:
+            if session.unsent > MOUTHFUL:
                 self._flush()
             if self._clogged is not None:
                 await self._clogged

@@ -7,7 +7,16 @@ readers keep between two calls is a few octets.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 CRLF = b"\r\n"
+#: Octets that a session says before it asks for breath.
+MOUTHFUL = 64 << 10
+
+
+@dataclass(frozen=True)
+class Breath:
+    """A session's question: may I say more?  None, when the client has taken enough of it."""
 
 
 class LineTooLong(ValueError):

@@ -195,9 +195,19 @@ def test_a_client_that_sends_ahead_is_not_read(client, clock):
 def test_a_client_that_does_not_read_is_not_answered(client):
     client.pauseProducing()
     client.dataReceived(b"a\nb\nc\n")
-    assert client.session.octets == b"b\nc\n"
+    assert client.session.octets == b"a\nb\nc\n"
     client.resumeProducing()
     assert said(client).endswith(b"aabbcc")
+
+
+def test_a_client_that_does_not_read_is_not_heard_when_it_says_more(client):
+    client.dataReceived(b"a\n")
+    client.pauseProducing()
+    client.dataReceived(b"b\n")
+    client.dataReceived(b"c\n")
+    assert said(client) == b"hello\r\naa"
+    client.resumeProducing()
+    assert said(client) == b"bbcc"
 
 
 def test_a_failure_is_told_without_its_reason(client, failures):

@@ -17,7 +17,6 @@ from postoffice.errors import LoginRefused
 from postoffice.interfaces import IMaildrop, IText
 from postoffice.listing import Listing
 from postoffice.pop3.session import (
-    Breath,
     Enough,
     Fetch,
     Login,
@@ -104,9 +103,6 @@ class POP3Conversation(Conversation):
         if logout is not None:
             logout()
 
-    def _breath(self, question: Breath) -> None:
-        """The conversation itself waits until the client has taken what was said."""
-
     def _gone(self) -> None:
         self._release()
         log.info(
@@ -133,7 +129,6 @@ class POP3Conversation(Conversation):
         More: _more,
         Enough: _enough,
         Update: _update,
-        Breath: _breath,
     }
 
 

@@ -20,7 +20,15 @@ from postoffice.errors import (
     PostOfficeError,
 )
 from postoffice.listing import Entry, Listing
-from postoffice.wire import BareLineEnd, DotWriter, LineReader, LineTooLong, TopReader
+from postoffice.wire import (
+    MOUTHFUL,
+    BareLineEnd,
+    Breath,
+    DotWriter,
+    LineReader,
+    LineTooLong,
+    TopReader,
+)
 
 #: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and room for long passwords.
 COMMAND_MAXIMUM = 1024
@@ -67,11 +75,6 @@ class Update:
     """QUIT: remove these, and give the lock back.  None, or what went wrong."""
 
     entries: tuple[Entry, ...]
-
-
-@dataclass(frozen=True)
-class Breath:
-    """A long reply goes on when the client has taken what was said.  None."""
 
 
 Question = Login | Fetch | More | Enough | Update | Breath
@@ -141,7 +144,8 @@ class POP3Session:
         """The next question, or None: nothing to ask until more arrives."""
         assert self._asked is None, "a question is still open"
         while self._next is None and not self.closed and self._step():
-            pass
+            if self._unsent > MOUTHFUL and self._next is None:
+                self._next = Breath()
         self._asked, self._next = self._next, None
         return self._asked
 
@@ -320,9 +324,7 @@ class POP3Session:
         """The next slice of LIST or UIDL."""
         lines = list(islice(listed, SLICE))
         self._send(b"".join(lines))
-        if len(lines) == SLICE:
-            self._next = Breath()
-        else:
+        if len(lines) < SLICE:
             self._listed = None
             self._say(b".")
         return True

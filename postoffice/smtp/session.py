@@ -16,7 +16,7 @@ from postoffice.address import Address
 from postoffice.errors import PermanentFailure, PostOfficeError
 from postoffice.reply import Reply
 from postoffice.smtp import grammar
-from postoffice.wire import BareLineEnd, LineReader, LineTooLong, TextReader
+from postoffice.wire import MOUTHFUL, BareLineEnd, Breath, LineReader, LineTooLong, TextReader
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and room for the extensions.
 COMMAND_MAXIMUM = 2048
@@ -74,7 +74,7 @@ class Abort:
     """Forget the sender, the recipients and any text.  None."""
 
 
-Question = Mail | Recipient | Begin | Text | End | Abort
+Question = Mail | Recipient | Begin | Text | End | Abort | Breath
 Answer = Reply | PostOfficeError | None
 
 
@@ -132,7 +132,8 @@ class SMTPSession:
         """The next question, or None: nothing to ask until more arrives."""
         assert self._asked is None, "a question is still open"
         while not self._waiting and not self.closed and self._step():
-            pass
+            if self._unsent > MOUTHFUL and not self._waiting:
+                self._waiting.append(Breath())
         if not self._waiting:
             return None
         self._asked = self._waiting.pop(0)
@@ -374,7 +375,7 @@ class SMTPSession:
     def _answered_end(self, question: End, answer: Reply) -> None:
         self._finish(answer)
 
-    def _answered_abort(self, question: Abort, answer: None) -> None:
+    def _answered_nothing(self, question: Abort | Breath, answer: None) -> None:
         pass
 
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
@@ -383,7 +384,8 @@ class SMTPSession:
         Begin: _answered_begin,
         Text: _answered_text,
         End: _answered_end,
-        Abort: _answered_abort,
+        Abort: _answered_nothing,
+        Breath: _answered_nothing,
     }
 
     #: Every command, and who answers it; each says itself when it may be given (§4.1.4).

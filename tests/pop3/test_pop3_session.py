@@ -12,7 +12,6 @@ from postoffice.pop3.session import (
     ANYWHERE,
     AUTHORIZATION,
     TRANSACTION,
-    Breath,
     Enough,
     Fetch,
     Login,
@@ -22,6 +21,7 @@ from postoffice.pop3.session import (
     commands_of,
 )
 from postoffice.testing import cut
+from postoffice.wire import MOUTHFUL, Breath
 
 TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\nthree\r\n", b"A: 2\r\n\r\n", b"\r\n" * 50, b""]
 
@@ -295,13 +295,25 @@ def test_a_text_that_breaks_off_breaks_the_link():
 
 
 def test_a_long_listing_takes_breath():
-    drop = Drop([b"x\r\n"] * 2500)
+    drop = Drop([b"x\r\n"] * 25_000)
     drop.hear(b"USER joe\r\nPASS secret word\r\n")
     for command in (b"LIST", b"UIDL"):
         drop.asked.clear()
         lines = drop.hear(command + b"\r\n").splitlines()
-        assert len(lines) == 2502
-        assert drop.asked == [Breath(), Breath()]
+        assert len(lines) == 25_002
+        assert len(drop.asked) >= 2
+        assert set(drop.asked) == {Breath()}
+
+
+def test_many_replies_take_breath():
+    session = POP3Session()
+    session.receive(b"CAPA\r\n" * 10_000)
+    said = 0
+    while session.next_question() == Breath():
+        assert session.unsent < 2 * MOUTHFUL
+        said += len(session.take_output())
+        session.answer(None)
+    assert said + session.unsent > 1_000_000
 
 
 def test_the_password_is_not_shown():

@@ -20,6 +20,7 @@ from postoffice.smtp.session import (
     Text,
 )
 from postoffice.testing import cut
+from postoffice.wire import MOUTHFUL, Breath
 
 LIMITS = SMTPLimits(message_size=10_000, recipients=3, text_line=1000, errors=5)
 TAKEN = reply.Reply(250, "2.0.0", "Taken")
@@ -278,6 +279,17 @@ def test_one_error_too_many_ends_the_session():
     said = office.hear(b"FROBNICATE\r\n" * 10)
     assert codes(said) == [500] * 5 + [421]
     assert office.session.closed
+
+
+def test_many_replies_take_breath():
+    session = SMTPSession("mail.example.net", LIMITS)
+    session.receive(b"HELP\r\n" * 10_000)
+    said = 0
+    while session.next_question() == Breath():
+        assert session.unsent < 2 * MOUTHFUL
+        said += len(session.take_output())
+        session.answer(None)
+    assert said + session.unsent > 500_000
 
 
 def test_the_session_can_be_ended_from_our_side():

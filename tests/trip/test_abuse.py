@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -105,18 +106,18 @@ def test_a_hundred_thousand_address_fields(smtp, office):
     assert post(smtp, account, text)[0].startswith(b"250 ")
 
 
-@pytest.mark.parametrize("service", ["smtp", "pop3"])
-def test_who_does_not_read_the_answers_is_not_heard_any_more(office, service):
+@pytest.mark.parametrize(
+    ("service", "command"), [("smtp", b"NOOP\r\n"), ("smtp", b"HELP\r\n"), ("pop3", b"CAPA\r\n")]
+)
+def test_who_does_not_read_the_answers_is_not_heard_any_more(office, service, command):
     before = held_by(office.pid)
     with Raw(getattr(office, service)) as client:
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.socket.settimeout(1)
-        sent = 0
-        with pytest.raises(TimeoutError):
-            while sent < 100_000_000:
-                sent += client.socket.send(
-                    b"CAPA\r\n" * 1000 if service == "pop3" else b"NOOP\r\n" * 1000
-                )
+        taken = 0
+        with suppress(TimeoutError):
+            while taken < 100_000_000:
+                taken += client.socket.send(command * 1000)
+        assert taken < 100_000_000, "it would have listened for ever"
         assert held_by(office.pid) - before < 8 << 20
         client.reset()
 
@@ -183,7 +184,7 @@ def test_random_octets_get_answers_and_nothing_else(office):
         b"%2e%2e",
         b'".."',
         b'"."',
-        b"$(id)",
+        b'"$(id)"',
         b"|id",
         b"~root",
     ],
