@@ -55,10 +55,15 @@ def ask_password(password_stdin: bool, generate: bool) -> Password:
     if password_stdin:
         octets = sys.stdin.buffer.read(64 << 10)
         return _checked(octets.removesuffix(b"\n").removesuffix(b"\r"))
-    if not sys.stdin.isatty():
+    if not on_a_terminal():
         raise click.UsageError("no terminal to ask on: give --password-stdin or --generate")
     text = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return _checked(text.encode("utf-8", "surrogateescape"))
+
+
+def on_a_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
 
 
 def _checked(octets: bytes) -> Password:

@@ -1,0 +1,424 @@
+"""The `postoffice` command, in this process; tests/trip has it beside the daemon."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+from zope.interface import implementer
+
+from postoffice import __version__
+from postoffice.accounts.passwords import verify
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.address import Account, Address
+from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.errors import MaildropLocked
+from postoffice.interfaces import IAccountDirectory
+from postoffice.maildrop.maildir import MaildirStore
+from postoffice.office.admin import accounts, main
+from postoffice.testing import InlineWorkers, finish
+from twisted.plugins.postoffice_makers import SQLiteMaker
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command; with ``status``, what it must exit with."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, status: int = 0, text: str | bytes | None = None):
+        result = CliRunner().invoke(main, words, input=text, prog_name="postoffice")
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def office(run, tmp_path):
+    """A post office that init has made, in the folder that commands are run in."""
+    run("init", ".", "--hostname", "mail.example.net", "--domain", "example.net")
+    return tmp_path
+
+
+@pytest.fixture
+def ask(run):
+    """What a command answers, as an object."""
+
+    def ask(*words: str, **more):
+        return json.loads(run(*words, "--json", **more).stdout)
+
+    return ask
+
+
+def post(office, name: str, count: int = 1) -> None:
+    """Put mail into a maildrop, as the daemon does."""
+    store = MaildirStore(str(office / "state" / "maildrops"), InlineWorkers(), hostname="x")
+    recipient = Recipient(Address.parse(name), Account(name, name))
+    for _ in range(count):
+        delivery = finish(store.begin(Envelope("1", Client(), recipients=[recipient])))
+        finish(delivery.write(b"Subject: x\r\n\r\nx\r\n"))
+        finish(delivery.commit())
+
+
+def secret_of(office, name: str) -> str | None:
+    directory = SQLiteDirectory(str(office / "state" / "accounts.db"), InlineWorkers())
+    finish(directory.start())
+    try:
+        return finish(directory.find(name)).secret
+    finally:
+        finish(directory.stop())
+
+
+# -- init, check-config -----------------------------------------------------------------
+
+
+def test_init_makes_a_post_office_that_is_right_as_it_is(run, ask, tmp_path):
+    made = ask("init", "new", "--hostname", "mail.example.net", "--domain", "example.net")
+    assert made == {
+        "configuration": "new/postoffice.yaml",
+        "hostname": "mail.example.net",
+        "domains": ["example.net"],
+        "postmaster": "postmaster@example.net",
+    }
+    there = "--config=new/postoffice.yaml"
+    assert ask("check-config", there) == {"configuration": "new/postoffice.yaml", "problems": []}
+    assert ask("account", "list", there) == {
+        "accounts": [{"address": "postmaster@example.net", "password": False}]
+    }
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "postoffice.yaml",
+        "state",
+    ]
+
+
+def test_init_prints_what_to_do_next(run):
+    said = run("init", "x", "--hostname", "m.example.net", "--domain", "example.net").output
+    assert "cd x\npostoffice account passwd postmaster@example.net\n" in said
+
+
+def test_init_takes_domains_and_endpoints(ask, run):
+    run(
+        *("init", ".", "--hostname", "m.example.net"),
+        *("--domain", "Example.NET", "--domain", "bücher.example"),
+        *("--listen", "smtp=tcp6:25", "--listen", "smtp=unix:/run/smtp:mode=600"),
+    )
+    domains = ask("domain", "list")["domains"]
+    assert domains == [
+        {"domain": "example.net", "accounts": 1},
+        {"domain": "xn--bcher-kva.example", "accounts": 0},
+    ]
+    said = run("check-config").output
+    assert "smtp        tcp6:25, unix:/run/smtp:mode=600\n" in said
+    assert "pop3        tcp:2110:interface=127.0.0.1\n" in said
+
+
+def test_init_overwrites_nothing(run, office):
+    before = (office / "postoffice.yaml").read_text()
+    run("init", ".", "--domain", "other.example", status=1)
+    assert (office / "postoffice.yaml").read_text() == before
+    assert "other.example" not in run("domain", "list").output
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--listen", "imap=tcp:143"), "expected SERVICE=ENDPOINT, SERVICE of smtp, pop3"),
+        (("--listen", "tcp:25"), "expected SERVICE=ENDPOINT"),
+        (("--listen", "smtp=nonsense:25"), "listeners.smtp[0]: found 'nonsense:25'"),
+        (("--hostname", "a b"), "'a b' is not a domain"),
+        (("--domain", "[192.0.2.1]"), "is an address literal, not a domain"),
+    ],
+)
+def test_init_with_words_that_make_no_sense_makes_nothing(words, why, run, tmp_path):
+    assert why in re.sub(r"\s+", " ", run("init", "x", *words, status=2).output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_config_tells_all_problems(run, ask, tmp_path):
+    (tmp_path / "postoffice.yaml").write_text("hostname: m.example.net\nqouta: 1\n")
+    problems = ask("check-config", status=2)["problems"]
+    assert [(one["file"], one["line"], one["key"]) for one in problems] == [
+        ("postoffice.yaml", 0, "postmaster"),
+        ("postoffice.yaml", 2, "qouta"),
+    ]
+    said = run("check-config", status=2)
+    assert said.stdout == ""
+    assert [line.split(":")[0] for line in said.stderr.splitlines()] == ["postoffice.yaml"] * 2
+
+
+def test_check_config_touches_nothing(run, office):
+    (office / "postoffice.yaml").write_text(
+        (office / "postoffice.yaml").read_text().replace("state: state", "state: elsewhere")
+    )
+    run("check-config")
+    assert not (office / "elsewhere").exists()
+
+
+# -- what all commands share ------------------------------------------------------------
+
+
+def test_config_and_json_stand_before_or_behind(ask, run, office, tmp_path, monkeypatch):
+    (tmp_path / "aside").mkdir()
+    monkeypatch.chdir(tmp_path / "aside")
+    run("domain", "list", status=2)
+    there = ("--config", "../postoffice.yaml")
+    words = [("--json", *there, "domain", "list"), ("domain", "list", "--json", *there)]
+    before, behind = (json.loads(run(*one).stdout) for one in words)
+    assert before == behind == {"domains": [{"domain": "example.net", "accounts": 1}]}
+
+
+def test_what_is_refused_is_an_object_too(ask, office):
+    assert ask("domain", "remove", "nowhere.example", status=1) == {
+        "error": "there is no domain nowhere.example here"
+    }
+    assert set(ask("domain", "list", "--config", "nowhere", status=2)) == {"error", "problems"}
+
+
+def test_the_wrong_command_line(run, office):
+    run("nonsense", status=2)
+    run("domain", "add", status=2)
+    assert "is not an address" in run("account", "show", "joe", status=2).output
+
+
+def test_version(run):
+    assert run("--version").output == f"postoffice, version {__version__}\n"
+
+
+def test_no_directory_can_be_written_to(run, office, monkeypatch):
+    @implementer(IAccountDirectory)
+    class ReadOnly:
+        async def start(self):
+            pass
+
+        async def stop(self):
+            pass
+
+    monkeypatch.setattr(SQLiteMaker, "make", lambda *args: ReadOnly())
+    assert "no directory under accounts: (sqlite) can be written to" in (
+        run("domain", "list", status=1).stderr
+    )
+
+
+def test_a_database_that_is_broken(ask, office):
+    (office / "state" / "accounts.db").write_bytes(b"nonsense" * 1000)
+    assert "accounts.db cannot be used" in ask("domain", "list", status=1)["error"]
+
+
+# -- domains ----------------------------------------------------------------------------
+
+
+def test_domains_come_and_go(run, ask, office):
+    assert ask("domain", "add", "Example.ORG") == {"domain": "example.org", "added": True}
+    run("domain", "add", "example.org", status=1)
+    assert "example.org" in run("domain", "list").output
+    assert ask("domain", "remove", "example.org") == {"domain": "example.org", "removed": True}
+    run("domain", "remove", "example.org", status=1)
+
+
+def test_a_domain_with_accounts_stays(run, office):
+    said = run("domain", "remove", "example.net", status=1)
+    assert "example.net has 1 account; remove those first" in said.stderr
+
+
+# -- accounts ---------------------------------------------------------------------------
+
+
+def test_a_password_is_made_up_and_shown_once(run, ask, office):
+    added = ask("account", "add", "Ann@Example.net", "--generate")
+    assert set(added) == {"address", "added", "generated_password"}
+    assert added["address"] == "ann@example.net"
+    assert verify(secret_of(office, "ann@example.net"), added["generated_password"].encode())
+    said = run("account", "passwd", "ann@example.net", "--generate").output
+    assert added["generated_password"] not in said
+    password = re.search(r"^password: (\S+)$", said, re.MULTILINE)[1]
+    assert verify(secret_of(office, "ann@example.net"), password.encode())
+
+
+@pytest.mark.parametrize("text", ["a pass wörd", "a pass wörd\n", "a pass wörd\r\n"])
+def test_a_password_comes_from_a_pipe(text, run, ask, office):
+    added = ask("account", "add", "ann@example.net", "--password-stdin", text=text)
+    assert added == {"address": "ann@example.net", "added": True}
+    assert verify(secret_of(office, "ann@example.net"), "a pass wörd".encode())
+
+
+@pytest.mark.parametrize("text", ["", "\n", "two\nlines\n", "NUL\0", "x" * 201])
+def test_a_password_that_is_none(text, run, office):
+    run("account", "add", "ann@example.net", "--password-stdin", text=text, status=2)
+    run("account", "show", "ann@example.net", status=1)
+
+
+def test_a_password_is_asked_for_twice_on_a_terminal(run, office, monkeypatch):
+    monkeypatch.setattr("postoffice.office.admin.secret.on_a_terminal", lambda: True)
+    run("account", "passwd", "postmaster@example.net", text="one\nother\nsame\nsame\n")
+    assert verify(secret_of(office, "postmaster@example.net"), b"same")
+
+
+def test_no_terminal_and_no_option(run, office):
+    said = run("account", "passwd", "postmaster@example.net", status=2).output
+    assert "give --password-stdin or --generate" in said
+    both = ("--generate", "--password-stdin")
+    run("account", "passwd", "postmaster@example.net", *both, status=2)
+
+
+def test_an_account_is_added_once_and_in_a_domain_of_ours(run, office):
+    run("account", "add", "ann@example.net", "--generate")
+    assert (
+        "is here already" in run("account", "add", "ANN@example.net", "--generate", status=1).stderr
+    )
+    elsewhere = run("account", "add", "ann@example.org", "--generate", status=1).stderr
+    assert "example.org is not ours; postoffice domain add example.org" in elsewhere
+
+
+def test_accounts_are_listed(run, ask, office):
+    run("domain", "add", "example.org")
+    run("account", "add", "ann@example.org", "--generate")
+    assert ask("account", "list", "example.org") == {
+        "accounts": [{"address": "ann@example.org", "password": True}]
+    }
+    assert len(ask("account", "list")["accounts"]) == 2
+    run("account", "list", "nowhere.example", status=1)
+    assert run("account", "list").output.splitlines() == [
+        "ACCOUNT                 PASSWORD",
+        "ann@example.org         yes",
+        "postmaster@example.net  no",
+    ]
+
+
+def test_an_account_is_shown_with_its_mail(run, ask, office):
+    post(office, "postmaster@example.net", 2)
+    assert ask("account", "show", "postmaster@example.net") == {
+        "address": "postmaster@example.net",
+        "password": False,
+        "messages": 2,
+        "octets": 34,
+    }
+    assert "2 messages, 34 octets" in run("account", "show", "postmaster@example.net").output
+    run("account", "show", "nobody@example.net", status=1)
+    run("account", "passwd", "nobody@example.net", "--generate", status=1)
+
+
+@pytest.fixture
+def ann(run, office):
+    run("account", "add", "ann@example.net", "--generate")
+    return "ann@example.net"
+
+
+def test_an_account_without_mail_goes(run, ask, ann):
+    assert ask("account", "remove", ann) == {
+        "address": ann,
+        "removed": True,
+        "messages": 0,
+        "kept_in": [],
+    }
+    run("account", "remove", ann, status=1)
+
+
+def test_an_account_with_mail_goes_only_if_it_is_said_what_becomes_of_it(run, ann, office):
+    post(office, ann, 3)
+    said = run("account", "remove", ann, status=1).stderr
+    assert "3 messages lie in its maildrop: --keep-mail" in said
+    run("account", "remove", ann, "--keep-mail", "--delete-mail", status=2)
+    assert "3 messages" in run("account", "show", ann).output
+
+
+def test_mail_is_deleted(run, ask, ann, office):
+    post(office, ann, 3)
+    assert ask("account", "remove", ann, "--delete-mail")["messages"] == 3
+    assert not [p for p in (office / "state" / "maildrops").rglob("*,S=*") if p.is_file()]
+    run("account", "add", ann, "--generate")
+    assert "0 messages" in run("account", "show", ann).output
+
+
+def test_mail_is_set_aside_and_a_new_account_starts_empty(run, ask, ann, office):
+    post(office, ann, 3)
+    (place,) = ask("account", "remove", ann, "--keep-mail")["kept_in"]
+    assert place.startswith(f"{office}/state/maildrops/")
+    run("account", "add", ann, "--generate")
+    assert "0 messages" in run("account", "show", ann).output
+
+
+def test_mail_that_an_earlier_account_left_is_not_shown_to_a_new_one(run, ann, office):
+    run("account", "remove", ann)
+    post(office, ann)
+    said = run("account", "add", ann, "--generate", status=1).stderr
+    assert "1 message of an earlier account of that name lie" in said
+    run("account", "add", ann, "--generate", "--adopt-mail")
+    assert "1 message," in run("account", "show", ann).output
+
+
+def test_an_account_that_collects_its_mail_stays(run, ann, office):
+    post(office, ann)
+    store = MaildirStore(str(office / "state" / "maildrops"), InlineWorkers(), hostname="x")
+    maildrop = store.maildrop(ann)
+    finish(maildrop.open())
+    assert (
+        "collects its mail just now"
+        in run("account", "remove", ann, "--keep-mail", status=1).stderr
+    )
+    maildrop.release()
+    run("account", "remove", ann, "--keep-mail")
+
+
+def test_the_postmasters_account_stays(run, office):
+    said = run("account", "remove", "postmaster@example.net", status=1).stderr
+    assert "gets the mail to postmaster" in said
+
+
+class Steps:
+    """A store and a register that note what is done, where mail comes in at a given step."""
+
+    def __init__(self, mail: list[int]) -> None:
+        self.mail = mail
+        self.done: list[str] = []
+        self.store = self.register = self
+
+    async def count(self, name):
+        return self.mail.pop(0), 0
+
+    async def discard(self, name, keep):
+        self.done.append(f"discard {keep}")
+        return f"place {len(self.done)}"
+
+    async def remove(self, name):
+        self.done.append("remove")
+
+    async def add(self, name, secret):
+        self.done.append(f"add {secret}")
+
+
+ANN = Account("ann@example.net", "ann@example.net", "hash")
+
+
+def test_mail_goes_before_the_account_so_that_a_crash_between_loses_nothing():
+    steps = Steps([2, 0])
+    assert finish(accounts._remove(steps, ANN, False, True)) == (2, ["place 1"])
+    assert steps.done == ["discard True", "remove"]
+
+
+def test_mail_that_comes_while_it_is_removed_is_treated_alike():
+    steps = Steps([2, 1])
+    assert finish(accounts._remove(steps, ANN, False, True)) == (3, ["place 1", "place 3"])
+    assert steps.done == ["discard True", "remove", "discard True"]
+
+
+def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
+    steps = Steps([0, 1])
+    with pytest.raises(accounts.Refused, match="mail has just come"):
+        finish(accounts._remove(steps, ANN, False, False))
+    assert steps.done == ["remove", "add hash"]
+
+
+def test_a_maildrop_that_is_held_keeps_its_account():
+    steps = Steps([2, 0])
+
+    async def discard(name, keep):
+        raise MaildropLocked
+
+    steps.discard = discard
+    with pytest.raises(accounts.Refused):
+        finish(accounts._remove(steps, ANN, True, False))
+    assert steps.done == []
