@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import termios
 from pathlib import Path
 
@@ -23,13 +24,13 @@ CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl
 PASSWORD = re.compile(r"password: (\S+)")
 NEVER = 60
 
-pytestmark = [FREE, pytest.mark.xdist_group("the ports of the first light")]
+pytestmark = FREE
 
 
 @pytest.fixture
 def free_ports():
     """Its ports are the documented ones: they must be free, and nobody else's meanwhile."""
-    with open("/tmp/postoffice-tests.lock", "w") as lock:
+    with open(f"{tempfile.gettempdir()}/postoffice-tests-{os.geteuid()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for port in (2525, 2110):
             with socket.socket() as probe:
