@@ -33,10 +33,14 @@ class ThreadWorkers:
         self._results: deque[tuple[Deferred[Any], Any]] = deque()
         self._waking = False
         self._stopped = False
-        self._threads = [Thread(target=self._work, name=f"{name} {n}") for n in range(threads)]
+        self._names = [f"{name} {n}" for n in range(threads)]
+        self._threads: list[Thread] = []
 
     def start(self) -> None:
         """Begin to work; what was asked before is done now."""
+        # Made here, not before: a daemon forks in between, and a thread made before that
+        # cannot be started behind it (Python 3.13).
+        self._threads = [Thread(target=self._work, name=name) for name in self._names]
         for thread in self._threads:
             thread.start()
 
