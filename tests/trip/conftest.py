@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,7 @@ class Office(Process):
     def __init__(self, folder: Path, *words: str, twistd: Sequence[str] = TWISTD, **more) -> None:
         super().__init__([*twistd, "-n", *(words or ("postoffice",))], folder, **more)
         self.folder = folder
-        self._secret: str | None = None
+        self._secrets: dict[str, str] = {}
         self._numbers = iter(range(1_000_000))
 
     def open(self) -> Office:
@@ -135,15 +136,30 @@ class Office(Process):
         return self
 
     def new_account(self) -> Account:
-        """An account that nobody has used; made as the command makes it, in the running office."""
+        """An account that nobody has used."""
+        return self.account(f"joe{next(self._numbers)}@example.net", self.PASSWORD)
+
+    def account(self, address: str, password: str) -> Account:
+        """An account, made as the command makes it, in the running office."""
+        if password not in self._secrets:
+            self._secrets[password] = hash_password(password.encode())
+        self.domain(address.rpartition("@")[2])
+        with self.directory() as directory:
+            finish(directory.add(address, self._secrets[password]))
+        return Account(address, password)
+
+    def domain(self, name: str) -> None:
+        """A domain of ours."""
+        with self.directory() as directory:
+            finish(directory.add_domain(name))
+
+    @contextmanager
+    def directory(self) -> Iterator[SQLiteDirectory]:
+        """The accounts of the running office."""
         directory = SQLiteDirectory(str(self.folder / "state" / "accounts.db"), InlineWorkers())
         finish(directory.start())
-        self._secret = self._secret or hash_password(self.PASSWORD.encode())
-        finish(directory.add_domain("example.net"))
-        address = f"joe{next(self._numbers)}@example.net"
-        assert finish(directory.add(address, self._secret))
+        yield directory
         finish(directory.stop())
-        return Account(address, self.PASSWORD)
 
     def check(self) -> None:
         """It closes as it should, and nothing went wrong inside."""
