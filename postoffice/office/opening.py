@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from postoffice.conversation import Counter
 from postoffice.doors import Doorkeeper
-from postoffice.errors import StartupError
+from postoffice.errors import PostOfficeError, StartupError
 from postoffice.office import privileges
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
@@ -107,6 +107,7 @@ class PostOffice(Service):
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self.log.info("the configuration is {file}", file=self.settings.source.file)
         self._limit()
         self._listening = []
         for listener in self._listeners:
@@ -157,9 +158,12 @@ class PostOffice(Service):
         for listening in self._listening or ():
             await listening
         await self.rooms.start()
-        if self.welcome is not None:
-            await self.welcome.prepare(self.rooms)
-        await self._look_for_the_postmaster()
+        try:
+            if self.welcome is not None:
+                await self.welcome.prepare(self.rooms)
+            await self._look_for_the_postmaster()
+        except PostOfficeError as error:
+            raise StartupError(str(error)) from error
         self._doors.open()
 
     async def _look_for_the_postmaster(self) -> None:

@@ -79,7 +79,7 @@ class FrontDoor(Service):
     def __init__(self, office: PostOffice, twistd: Any) -> None:
         self._office = office
         self._twistd = twistd
-        self._stderr = os.dup(2)
+        self._stderr = _standard_error()
 
     def privilegedStartService(self) -> None:
         tune()
@@ -88,7 +88,8 @@ class FrontDoor(Service):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         self._plainly(self._office.startService)
-        os.close(self._stderr)
+        if self._stderr >= 0:
+            os.close(self._stderr)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -104,7 +105,8 @@ class FrontDoor(Service):
         """End the process, with status 1 for whoever waits for it."""
         if self._twistd.get("logfile") or not self._twistd.get("nodaemon"):
             self.log.critical("{why}", why=why)
-        os.write(self._stderr, f"{why}\n".encode())
+        if self._stderr >= 0:
+            os.write(self._stderr, f"{why}\n".encode())
         pipe = self._twistd.get("statusPipe")  # where a daemon tells its parent how it went
         if pipe is not None:
             os.write(pipe, b"1 as said above")
@@ -112,3 +114,11 @@ class FrontDoor(Service):
             with suppress(OSError):
                 os.unlink(self._twistd["pidfile"])
         raise SystemExit(1)
+
+
+def _standard_error() -> int:
+    """The standard error of now, whatever becomes of it; -1 if there is none."""
+    try:
+        return os.dup(2)
+    except OSError:
+        return -1

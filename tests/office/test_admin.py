@@ -422,3 +422,31 @@ def test_a_maildrop_that_is_held_keeps_its_account():
     with pytest.raises(accounts.Refused):
         finish(accounts._remove(steps, ANN, True, False))
     assert steps.done == []
+
+
+def test_what_the_help_says_of_json_is_so(run, ask, office):
+    told = {
+        ("domain", "add", "example.org"): {"domain", "added"},
+        ("domain", "list"): {"domains"},
+        ("account", "add", "ann@example.org", "--generate"): {
+            "address",
+            "added",
+            "generated_password",
+        },
+        ("account", "show", "ann@example.org"): {"address", "password", "messages", "octets"},
+        ("account", "passwd", "ann@example.org", "--generate"): {
+            "address",
+            "changed",
+            "generated_password",
+        },
+        ("account", "list"): {"accounts"},
+        ("account", "remove", "ann@example.org"): {"address", "removed", "messages", "kept_in"},
+        ("domain", "remove", "example.org"): {"domain", "removed"},
+        ("check-config",): {"configuration", "problems"},
+        ("init", "new"): {"configuration", "hostname", "domains", "postmaster"},
+    }
+    for words, names in told.items():
+        assert set(ask(*words)) == names
+        command = words[:2] if words[0] in ("domain", "account") else words[:1]
+        help_text = re.sub(r"\s+", " ", run(*command, "--help").output)
+        assert names <= set(re.findall(r"\w+", help_text.partition("With --json:")[2])), words

@@ -35,6 +35,10 @@ def main(context: click.Context, /, **_: Any) -> None:
     /etc/postoffice/postoffice.yaml.  The exit code is 0 when it is done, 1
     when it was refused or something was not found, 2 when the command line or
     the configuration is wrong.
+
+    With --json every answer is one object on the standard output, whose names
+    stay as they are told with each command.  What is refused has error; a
+    wrong configuration has problems too, each with file, line, key, text.
     """
     from twisted.internet import reactor
 

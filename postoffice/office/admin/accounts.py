@@ -38,6 +38,8 @@ def add(
     Make the account ADDRESS, in a domain of ours.
 
     Its password is asked for on the terminal, twice, if no option says otherwise.
+
+    With --json: address, added, and generated_password where it was made up.
     """
     password = ask_password(password_stdin, generate)
     name = address.normal
@@ -65,7 +67,11 @@ def add(
 @command("list", account)
 @click.argument("domain", type=DOMAIN, required=False)
 def list_(desk: Desk, domain: str | None) -> Answer:
-    """All accounts, or those of DOMAIN, and whether each has a password."""
+    """
+    All accounts, or those of DOMAIN, and whether each has a password.
+
+    With --json: accounts, each with address, password (true or false).
+    """
 
     async def work(rooms: Rooms) -> list[Account]:
         if domain is not None and domain not in await rooms.register.domains():
@@ -82,7 +88,11 @@ def list_(desk: Desk, domain: str | None) -> Answer:
 @command("show", account)
 @click.argument("address", type=ADDRESS)
 def show(desk: Desk, address: Address) -> Answer:
-    """What is known of the account ADDRESS, and what lies in its maildrop."""
+    """
+    What is known of the account ADDRESS, and what lies in its maildrop.
+
+    With --json: address, password (true or false), messages, octets.
+    """
 
     async def work(rooms: Rooms) -> tuple[Account, int, int]:
         found = await _registered(rooms, address.normal)
@@ -112,6 +122,8 @@ def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -
     Set a new password for the account ADDRESS; the old one fails at once.
 
     It is asked for on the terminal, twice, if no option says otherwise.
+
+    With --json: address, changed, and generated_password where it was made up.
     """
     password = ask_password(password_stdin, generate)
     name = address.normal
@@ -135,6 +147,9 @@ def remove(desk: Desk, address: Address, delete_mail: bool, keep_mail: bool) -> 
 
     Refused while mail lies in its maildrop, unless an option says what becomes
     of it.  A new account of that name starts empty.
+
+    With --json: address, removed, messages (how many there were), kept_in (a
+    list of places).
     """
     if delete_mail and keep_mail:
         raise click.UsageError("--delete-mail and --keep-mail exclude one another")

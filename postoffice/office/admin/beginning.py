@@ -50,6 +50,8 @@ def init(
 
     It has the account postmaster@ its first domain, without a password yet.
     Nothing that is there is overwritten.
+
+    With --json: configuration, hostname, domains, postmaster.
     """
     hostname = hostname or _own_name()
     domains = domains or (hostname,)
@@ -94,7 +96,11 @@ def init(
 
 @command("check-config")
 def check_config(desk: Desk) -> Answer:
-    """Say all that is wrong with the configuration; nothing is opened or touched."""
+    """
+    Say all that is wrong with the configuration; nothing is opened or touched.
+
+    With --json: configuration, problems (none), or as any wrong configuration.
+    """
     settings = desk.settings(try_endpoint=try_endpoint(desk.reactor))
     build_rooms(settings, desk.reactor, SoloWorkers(desk.reactor))
     return Answer(

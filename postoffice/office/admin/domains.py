@@ -17,7 +17,11 @@ def domain() -> None:
 @command("add", domain)
 @click.argument("domain", type=DOMAIN)
 def add(desk: Desk, domain: str) -> Answer:
-    """Take in mail for the accounts of DOMAIN from now on."""
+    """
+    Take in mail for the accounts of DOMAIN from now on.
+
+    With --json: domain, added.
+    """
 
     async def work(rooms: Rooms) -> None:
         if not await rooms.register.add_domain(domain):
@@ -29,7 +33,11 @@ def add(desk: Desk, domain: str) -> Answer:
 
 @command("list", domain)
 def list_(desk: Desk) -> Answer:
-    """All domains, and how many accounts each has."""
+    """
+    All domains, and how many accounts each has.
+
+    With --json: domains, each with domain, accounts.
+    """
 
     async def work(rooms: Rooms) -> list[tuple[str, int]]:
         register = rooms.register
@@ -44,7 +52,11 @@ def list_(desk: Desk) -> Answer:
 @command("remove", domain)
 @click.argument("domain", type=DOMAIN)
 def remove(desk: Desk, domain: str) -> Answer:
-    """Take in mail for DOMAIN no more; refused while it has accounts."""
+    """
+    Take in mail for DOMAIN no more; refused while it has accounts.
+
+    With --json: domain, removed.
+    """
 
     async def work(rooms: Rooms) -> None:
         accounts = len(await rooms.register.accounts(domain))
