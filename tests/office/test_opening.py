@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from postoffice.accounts.passwords import hash_password
 from postoffice.address import Address
-from postoffice.errors import StartupError
+from postoffice.errors import StartupError, TemporaryFailure
 from postoffice.office import config, privileges
 from postoffice.office.build import build, find_maker, makers, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal
@@ -168,6 +168,18 @@ def test_where_the_reactor_runs_already_failing_is_told_too(tmp_path, monkeypatc
 def test_nothing_is_touched_before_it_starts(tmp_path):
     build(settings_of(tmp_path), reactor)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_asked_keeps_it_closed(tmp_path):
+    office = build(settings_of(tmp_path), reactor)
+
+    async def find(name):
+        raise TemporaryFailure("the accounts are away")
+
+    office.rooms.find = find
+    with pytest.raises(StartupError, match="the accounts are away"):
+        office.startService()
+    assert not office._doors.admit("192.0.2.1")
 
 
 def test_what_does_not_open_leaves_no_port_open(tmp_path):

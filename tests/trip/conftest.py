@@ -193,6 +193,20 @@ def command(tmp_path):
 
 
 @pytest.fixture
+def written(tmp_path):
+    """Writes a configuration: the least one, changed by pairs of texts, and more behind it."""
+
+    def written(more: str = "", *changes: tuple[str, str]) -> None:
+        text = CONFIGURATION
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "postoffice.yaml").write_text(text + more)
+
+    return written
+
+
+@pytest.fixture
 def with_path():
     """The environment of a process, with further folders on Python's path."""
     return environment

@@ -10,19 +10,10 @@ from contextlib import suppress
 
 import pytest
 
-LEAST = """\
-hostname: mail.example.net
-postmaster: postmaster@example.net
-state: state
-listeners:
-  smtp: ["tcp:0:interface=127.0.0.1"]
-  pop3: ["tcp:0:interface=127.0.0.1"]
-"""
-
 
 @pytest.fixture
-def running(start, tmp_path):
-    (tmp_path / "postoffice.yaml").write_text(LEAST)
+def running(start, written):
+    written()
     return start().open()
 
 

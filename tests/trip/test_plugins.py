@@ -18,14 +18,6 @@ import postoffice
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "shelf"
 OURS = Path(postoffice.__file__).parent.parent
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
-LEAST = """\
-hostname: mail.example.net
-postmaster: postmaster@example.net
-state: state
-listeners:
-  smtp: ["tcp:0:interface=127.0.0.1"]
-  pop3: ["tcp:0:interface=127.0.0.1"]
-"""
 MAKER = """\
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -82,11 +74,6 @@ def plugin(tmp_path, with_path):
         return with_path(folder)
 
     return lay
-
-
-@pytest.fixture
-def written(tmp_path):
-    return lambda more: (tmp_path / "postoffice.yaml").write_text(LEAST + more)
 
 
 def test_mail_goes_through_a_store_of_another_distribution(

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import resource
+import shutil
 import signal
 import smtplib
 import socket
@@ -15,26 +16,6 @@ from pathlib import Path
 import pytest
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-LEAST = """\
-hostname: mail.example.net
-postmaster: postmaster@example.net
-state: state
-listeners:
-  smtp: ["tcp:0:interface=127.0.0.1"]
-  pop3: ["tcp:0:interface=127.0.0.1"]
-"""
-
-
-@pytest.fixture
-def written(tmp_path):
-    """Writes the configuration."""
-
-    def write(text: str = LEAST) -> Path:
-        path = tmp_path / "postoffice.yaml"
-        path.write_text(text)
-        return path
-
-    return write
 
 
 def refuses(office, *words: str, status: int = 1) -> None:
@@ -62,7 +43,7 @@ def test_it_opens_and_closes(start, written, tmp_path):
 
 
 def test_it_says_where_it_listens_on_a_unix_socket(start, written, tmp_path):
-    written(LEAST.replace("tcp:0:interface=127.0.0.1", f"unix:{tmp_path}/smtp", 1))
+    written("", ('smtp: ["tcp:0:interface=127.0.0.1', f'smtp: ["unix:{tmp_path}/smtp'))
     office = start()
     where = office.wait_for("the post office is open: (.*)")[1]
     assert where.startswith(f"smtp {tmp_path}/smtp, pop3 127.0.0.1:")
@@ -76,7 +57,7 @@ def test_a_port_in_use(start, written):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        written(LEAST.replace('pop3: ["tcp:0:', f'pop3: ["tcp:{port}:'))
+        written("", ('pop3: ["tcp:0:', f'pop3: ["tcp:{port}:'))
         refuses(
             start(),
             rf"pop3 cannot listen on tcp:{port}:interface=127\.0\.0\.1",
@@ -89,7 +70,7 @@ def test_a_port_in_use_is_said_before_state_is_touched(start, written, tmp_path)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        written(LEAST.replace('smtp: ["tcp:0:', f'smtp: ["tcp:{other.getsockname()[1]}:'))
+        written("", ('smtp: ["tcp:0:', f'smtp: ["tcp:{other.getsockname()[1]}:'))
         refuses(start(), "Address already in use")
     assert not (tmp_path / "state").exists()
 
@@ -124,7 +105,7 @@ def test_a_corrupt_database(start, written, tmp_path):
 
 
 def test_a_wrong_configuration(start, written):
-    written(LEAST + "limits: {recipients: 3}\nqouta: 1\n")
+    written("limits: {recipients: 3}\nqouta: 1\n")
     refuses(
         start(),
         r"postoffice\.yaml:7: limits\.recipients: found 3 ",
@@ -139,7 +120,7 @@ def test_a_configuration_that_is_not_there(start):
 
 
 def test_a_user_that_does_not_exist(start, written):
-    written(LEAST + "user: nobody-of-this-name\n")
+    written("user: nobody-of-this-name\n")
     refuses(start(), r"postoffice\.yaml:7: user: found 'nobody-of-this-name'")
 
 
@@ -157,13 +138,14 @@ def test_a_store_that_cannot_be_made(start, written, tmp_path):
 
 
 @pytest.fixture
-def public():
+def public(written, tmp_path):
     """A folder that other users reach, with a configuration; pytest's own are private."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "state").mkdir()
-        (folder / "postoffice.yaml").write_text(LEAST + "user: nobody\n")
+        written("user: nobody\n")
+        shutil.copy(tmp_path / "postoffice.yaml", folder)
         yield folder
 
 
@@ -222,7 +204,7 @@ def test_too_few_open_files_lower_the_limit_of_connections(start, written):
 
 
 def test_too_many_clients_are_told_so(start, written):
-    written(LEAST + "limits: {connections: 3, connections_per_client: 2}\n")
+    written("limits: {connections: 3, connections_per_client: 2}\n")
     office = start().open()
     inside = [socket.create_connection(("127.0.0.1", office.smtp)) for _ in range(2)]
     for client in inside:
