@@ -116,6 +116,14 @@ def find(folders: Sequence[str]) -> list[Place]:
     return places
 
 
+def is_there(place: Place | None) -> bool:
+    """Whether a maildrop is where it was found."""
+    try:
+        return place is not None and identity(os.stat(place.path)) == place.identity
+    except OSError:
+        return False
+
+
 def identity(status: os.stat_result) -> tuple[int, int]:
     """Which file this is, whatever its name."""
     return status.st_dev, status.st_ino

@@ -36,8 +36,13 @@ class Places:
         self._known: OrderedDict[str, Place] = OrderedDict()
 
     async def find(self, folders: Sequence[str]) -> list[Place]:
-        """Where they are; what is missing is made.  Raises TemporaryFailure."""
-        missing = [folder for folder in folders if folder not in self._known]
+        """
+        Where they are; what is missing is made.  Raises TemporaryFailure.
+
+        A maildrop that was taken away, and may be there anew, is found anew: one
+        look at a folder costs less than a trip to a worker, and waits for no disk.
+        """
+        missing = [folder for folder in folders if not files.is_there(self._known.get(folder))]
         if missing:
             found = await self._workers.run(files.find, missing)
             self._known.update(zip(missing, found, strict=True))
