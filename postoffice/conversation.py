@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from inspect import isawaitable
 from itertools import count
@@ -26,7 +28,6 @@ from zope.interface import implementer
 
 from postoffice.envelope import Client
 from postoffice.errors import PostOfficeError, TemporaryFailure
-from postoffice.reply import Reply
 from postoffice.wire import MOUTHFUL, Breath
 
 log = Logger()
@@ -231,14 +232,17 @@ class Conversation(TwistedProtocol):
         self._flush()  # the replies of a pipelined group, in one write
 
     def _failure(self, error: Exception) -> PostOfficeError:
-        """What the client hears: a failure that is foreseen, or that it is our fault."""
-        if isinstance(error, PostOfficeError):
-            if str(error):
-                log.warn("{id} {reason}", id=self.id, reason=str(error))
+        """What the client hears: its reply, and where there is a reason, the id of that line."""
+        if not isinstance(error, PostOfficeError):
+            log.failure("{id} our fault; the client will try again", id=self.id)
+            error = TemporaryFailure()
+        elif str(error):
+            log.warn("{id} {reason}", id=self.id, reason=str(error))
+        else:
             return error
-        log.failure("{id} our fault; the client will try again", id=self.id)
-        text = f"A fault of ours, {self.id} in the log; please try again later"
-        return TemporaryFailure(reply=Reply(451, "4.3.0", text))
+        told = copy(error)
+        told.reply = replace(error.reply, text=f"{error.reply.text} ({self.id})")
+        return told
 
     def _flush(self) -> None:
         output = self.session.take_output()

@@ -213,7 +213,8 @@ def test_a_client_that_does_not_read_is_not_heard_when_it_says_more(client):
 def test_a_failure_is_told_without_its_reason(client, failures):
     said(client)
     client.dataReceived(b"fail\na\n")
-    assert said(client) == b"451 4.3.0 A fault of ours; please try again later\r\naa"
+    text = b"451 4.3.0 A fault of ours; please try again later (%s)\r\n" % client.id.encode()
+    assert said(client) == text + b"aa"
     assert not failures
 
 
@@ -221,7 +222,7 @@ def test_our_bug_is_logged_and_means_later(client, failures):
     said(client)
     client.dataReceived(b"bug\na\n")
     output = said(client)
-    assert output.startswith(b"451 4.3.0 A fault of ours, ")
+    assert output.startswith(b"451 4.3.0 A fault of ours; ")
     assert client.id.encode() in output
     assert b"secret" not in output
     assert output.endswith(b"aa")

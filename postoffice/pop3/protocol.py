@@ -114,8 +114,8 @@ class POP3Conversation(Conversation):
         )
 
     def _farewell(self, *, silent: bool) -> None:
-        why = b"nothing heard for too long" if silent else b"[SYS/TEMP] the post office is closing"
-        self.session.dismiss(why)
+        """Nothing is said to who was silent for too long (RFC 1939 §3)."""
+        self.session.dismiss(None if silent else b"[SYS/TEMP] the post office is closing")
 
     def _hang_up(self) -> None:
         if self.session.broken:

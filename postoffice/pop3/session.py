@@ -162,10 +162,11 @@ class POP3Session:
         self._unsent = 0
         return output
 
-    def dismiss(self, why: bytes) -> None:
-        """End the dialogue from our side: say so, and close; nothing is removed."""
+    def dismiss(self, why: bytes | None) -> None:
+        """End the dialogue from our side: say why, if anything, and close; nothing is removed."""
         if not self.closed:
-            self._say(b"-ERR " + why)
+            if why is not None:
+                self._say(b"-ERR " + why)
             self._close()
 
     # -- reading ---------------------------------------------------------------

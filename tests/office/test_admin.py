@@ -320,7 +320,7 @@ def test_an_account_without_mail_goes(run, ask, ann):
 def test_an_account_with_mail_goes_only_if_it_is_said_what_becomes_of_it(run, ann, office):
     post(office, ann, 3)
     said = run("account", "remove", ann, status=1).stderr
-    assert "3 messages lie in its maildrop: --keep-mail" in said
+    assert "its maildrop holds 3 messages: --keep-mail" in said
     run("account", "remove", ann, "--keep-mail", "--delete-mail", status=2)
     assert "3 messages" in run("account", "show", ann).output
 
@@ -345,7 +345,7 @@ def test_mail_that_an_earlier_account_left_is_not_shown_to_a_new_one(run, ann, o
     run("account", "remove", ann)
     post(office, ann)
     said = run("account", "add", ann, "--generate", status=1).stderr
-    assert "1 message of an earlier account of that name lie" in said
+    assert "holds 1 message of an earlier account" in said
     run("account", "add", ann, "--generate", "--adopt-mail")
     assert "1 message," in run("account", "show", ann).output
 

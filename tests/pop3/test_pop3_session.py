@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from postoffice import __version__
 from postoffice.errors import LoginRefused, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.listing import Entry, Listing
 from postoffice.pop3.session import (
@@ -91,7 +92,7 @@ def test_capa_is_the_same_before_and_after_login():
         b"RESP-CODES",
         b"AUTH-RESP-CODE",
         b"EXPIRE NEVER",
-        b"IMPLEMENTATION postoffice-0.1.0",
+        b"IMPLEMENTATION postoffice-" + __version__.encode(),
         b".",
     ]
     assert Drop().hear(b"CAPA\r\n").splitlines()[1:] == expected

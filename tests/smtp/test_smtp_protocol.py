@@ -81,7 +81,7 @@ def test_each_message_has_its_own_id_and_trace(client, memory_office):
     [
         (TemporaryFailure("sync of /secret failed"), b"451 4.3.0 "),
         (NoSpace("/secret is full"), b"452 4.3.1 "),
-        (OSError("/secret"), b"451 4.3.0 A fault of ours, "),
+        (OSError("/secret"), b"451 4.3.0 A fault of ours; "),
     ],
 )
 def test_a_commit_that_fails_is_for_later(client, delivery, failure, said, failures):

@@ -53,8 +53,8 @@ def add(
         messages, _ = await rooms.store.count(name)
         if messages and not adopt_mail:
             raise Refused(
-                f"{counted(messages, 'message')} of an earlier account of that name lie in its "
-                "maildrop; --adopt-mail gives them to the new one"
+                f"its maildrop holds {counted(messages, 'message')} of an earlier account of "
+                "that name; --adopt-mail gives the new one what is there"
             )
         if not await rooms.register.add(name, password.hashed):
             raise Refused(f"{name} is here already")
@@ -184,8 +184,8 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
     messages, _ = await rooms.store.count(found.maildrop)
     if messages and not (delete or keep):
         raise Refused(
-            f"{counted(messages, 'message')} lie in its maildrop: --keep-mail sets them aside, "
-            "--delete-mail deletes them"
+            f"its maildrop holds {counted(messages, 'message')}: --keep-mail sets the mail "
+            "aside, --delete-mail deletes it"
         )
     places = []
     if delete or keep:
