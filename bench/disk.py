@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -49,7 +49,9 @@ def disk(gigabytes: int, *, wanted: bool = True):
         try:
             yield mount, "ext4 with a journal, on a loop device with direct I/O"
         finally:
-            with suppress(OSError):
+            try:
+                _run("umount", mount)
+            except OSError:  # somebody is in it: it goes when they do
                 _run("umount", "--lazy", mount)
             _run("losetup", "--detach", device)
 

@@ -22,6 +22,19 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+def end(process: subprocess.Popen | None) -> None:
+    """Ask it to stop, and wait; kill what does not stop."""
+    if process is None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise SystemExit(f"{process.args[0]} did not stop") from None
+
+
 def wait_for(port: int, seconds: float = 30) -> None:
     """Until clients are greeted there."""
     end = time.monotonic() + seconds
@@ -38,7 +51,11 @@ def wait_for(port: int, seconds: float = 30) -> None:
 
 
 class Office:
-    """One that runs: its ports, its Maildirs, the process to account to."""
+    """
+    One that runs: its ports, its Maildirs, the processes to account to.
+
+    ``stop()`` may be called whatever came of ``start()``.
+    """
 
     name = ""
     eol = "lf"  # how it keeps lines on disk
@@ -51,7 +68,7 @@ class Office:
         folder.mkdir(parents=True)
         self.post_port = free_port()
         self.pop3_port = free_port()
-        self.pid = 0
+        self.process: subprocess.Popen | None = None
 
     @classmethod
     def missing(cls) -> str:
@@ -60,13 +77,19 @@ class Office:
 
     @property
     def maildir(self) -> str:
+        """The Maildir of each account, with {user} for its name."""
         raise NotImplementedError
+
+    @property
+    def pids(self) -> list[int]:
+        """The roots of its trees of processes."""
+        return [self.process.pid] if self.process else []
 
     def start(self) -> None:
         raise NotImplementedError
 
     def stop(self) -> None:
-        raise NotImplementedError
+        end(self.process)
 
 
 class Ours(Office):
@@ -123,22 +146,16 @@ finish(directory.stop())
             env=environment,
         )
         run = "from twisted.scripts.twistd import run; run()"
-        self._log = (self.folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            [self.python, "-c", run, "-n", "--pidfile=", "postoffice", "--config", path],
-            env=environment,
-            cwd=self.folder,
-            stdout=self._log,
-            stderr=self._log,
-        )
-        self.pid = self._process.pid
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [self.python, "-c", run, "-n", "--pidfile=", "postoffice", "--config", path],
+                env=environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
         wait_for(self.post_port)
         wait_for(self.pop3_port)
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(60)
-        self._log.close()
 
 
 class Dovecot(Office):
@@ -232,14 +249,9 @@ protocol lmtp {{
                 domain=DOMAIN,
             )
         )
-        self._dovecot = subprocess.Popen(["dovecot", "-F", "-c", path])
-        self.pid = self._dovecot.pid
+        self.process = subprocess.Popen(["dovecot", "-F", "-c", path])
         wait_for(self.lmtp_port)
         wait_for(self.pop3_port)
-
-    def stop(self) -> None:
-        self._dovecot.send_signal(signal.SIGTERM)
-        self._dovecot.wait(60)
 
 
 class Pair(Dovecot):
@@ -296,6 +308,7 @@ postlog unix-dgram n - n - 1 postlogd
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.lmtp_port = free_port()
+        self._master = 0
 
     @classmethod
     def missing(cls) -> str:
@@ -319,21 +332,23 @@ postlog unix-dgram n - n - 1 postlogd
         data = self.folder / "data"
         data.mkdir()
         os.chown(data, pwd.getpwnam("postfix").pw_uid, -1)
-        self._postfix(configuration, "start")
-        wait_for(self.post_port)
+        self._postfix(configuration, "start")  # which waits until its master runs
         self._master = int((self.folder / "queue/pid/master.pid").read_text())
-        self.pid = 0  # two trees: their CPU is added up by cpu_pids
+        wait_for(self.post_port)
 
     def _postfix(self, configuration: Path, command: str) -> None:
         subprocess.run(["postfix", "-c", configuration, command], check=True, capture_output=True)
 
     @property
     def pids(self) -> list[int]:
-        return [self._dovecot.pid, self._master]
+        return [*super().pids, *([self._master] if self._master else [])]
 
     def stop(self) -> None:
-        self._postfix(self.folder / "postfix", "stop")
-        super().stop()
+        try:
+            if self._master:
+                self._postfix(self.folder / "postfix", "stop")
+        finally:
+            super().stop()
 
 
 OFFICES = {"ours": Ours, "pair": Pair, "dovecot": Dovecot}
