@@ -61,7 +61,7 @@ class PostOffice(Service):
     ``privilegedStartService`` opens the ports and becomes the user, then
     ``startService`` gets accounts and store ready; until then nobody is let
     in.  What keeps it from opening is raised as a StartupError: at once where
-    the reactor does not run yet, else by ``whenOpen()``.
+    the reactor does not run yet, and need not; else by ``whenOpen()``.
     """
 
     log = Logger()
@@ -127,7 +127,7 @@ class PostOffice(Service):
         opening = self._opening = Deferred.fromCoroutine(self._open())
         opening.addBoth(self._opened)
         if not self._reactor.running:
-            self._wait(opening)
+            self._turn_until(opening)
             self._fail_at_once(opening)
 
     def _limit(self) -> None:
@@ -165,6 +165,12 @@ class PostOffice(Service):
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
         self._doors.open()
+        where = ", ".join(
+            f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
+        )
+        self.log.info("the post office is open: {where}", where=where)
+        if self.welcome is not None:
+            self.welcome.greet(self.addresses)
 
     async def _look_for_the_postmaster(self) -> None:
         postmaster = self.settings.postmaster
@@ -177,20 +183,14 @@ class PostOffice(Service):
 
     def _opened(self, outcome: Any) -> Any:
         self._outcome = outcome
+        self._tell()
         if isinstance(outcome, Failure):
-            self._tell()
             if not self._reactor.running:
                 return outcome
-            if not outcome.check(CancelledError):  # type: ignore[no-untyped-call]
+            if outcome.check(StartupError):  # type: ignore[no-untyped-call]
                 self.log.critical("the post office cannot open: {why}", why=outcome.value)
-            return None
-        where = ", ".join(
-            f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
-        )
-        self.log.info("the post office is open: {where}", where=where)
-        if self.welcome is not None:
-            self.welcome.greet(self.addresses)
-        self._tell()
+            elif not outcome.check(CancelledError):  # type: ignore[no-untyped-call]
+                self.log.failure("the post office cannot open, by a fault of ours", outcome)
         return None
 
     def _tell(self) -> None:
@@ -210,9 +210,7 @@ class PostOffice(Service):
     async def _close(self) -> None:
         """Let nobody in any more, let those inside finish, and put everything away."""
         for listener in self._listeners:
-            if listener.port is not None:
-                port, listener.port = listener.port, None
-                await _maybe(port.stopListening())
+            await self._stop_listening(listener)
         counters = {listener.counter for listener in self._listeners}
         closing = [Deferred.fromCoroutine(counter.close(PATIENCE)) for counter in counters]
         for closed in closing:
@@ -224,6 +222,16 @@ class PostOffice(Service):
                 await workers.stop()
             self.log.info("the post office is closed")
 
+    async def _stop_listening(self, listener: Listener) -> None:
+        where, port, listener.port = listener.address, listener.port, None
+        try:
+            if port is not None:
+                await _maybe(port.stopListening())
+        except OSError as error:
+            # A UNIX socket that root has made, where its user may not remove it; the next start,
+            # by root again, does.
+            self.log.warn("{where} stays behind: {why}", where=where, why=error.strerror)
+
     def _fail_at_once(self, step: Deferred[None]) -> None:
         """If a step of opening has failed already, close what is open, and raise why."""
         failures: list[Failure] = []
@@ -231,12 +239,21 @@ class PostOffice(Service):
             step.addErrback(failures.append)
             closing = Deferred.fromCoroutine(self._close())
             if not self._reactor.running:
-                self._wait(closing)
+                self._turn_until(closing, PATIENCE)
             failures[0].raiseException()
 
-    def _wait(self, deferred: Deferred[None]) -> None:
-        """Until this is done, turn the reactor, which does not run yet."""
-        while not deferred.called:
+    def _turn_until(self, done: Deferred[None], patience: float = 0.0) -> None:
+        """
+        Turn the reactor, which does not run yet, until this is done.
+
+        ``patience`` is how many seconds to wait for what is not our threads'
+        doing: some things, such as its own threads, a reactor has only when it
+        runs.
+        """
+        until = self._reactor.seconds() + patience
+        while not done.called and (
+            any(workers.busy for workers in self._threads) or self._reactor.seconds() < until
+        ):
             self._reactor.iterate(0.1)
 
 

@@ -47,13 +47,17 @@ class Chosen:
             key = f"{self.key}.{error.key}" if error.key else self.key
             raise ConfigurationError([self.source.problem(key, error.problem)]) from error
         except Exception as error:
-            why = f"the plugin of kind {self.maker.kind!r} failed: {reason(error)}"
+            why = _failed(self.maker.kind, error)
             raise ConfigurationError([self.source.problem(self.key, why)]) from error
 
 
 def reason(error: BaseException) -> str:
     """An exception in one line."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _failed(kind: str, error: BaseException) -> str:
+    return f"the plugin of kind {kind!r} failed: {reason(error)}"
 
 
 class Reader:
@@ -158,7 +162,11 @@ class Reader:
         except LookupError as error:
             self._source.complain(_dotted(key, KIND.name), str(error.args[0]), line_of(kinds[0]))
             return None
-        options = self._mapping(node, (KIND, *maker.keys), key, self._state)
+        try:
+            options = self._mapping(node, (KIND, *maker.keys), key, self._state)
+        except Exception as error:  # what its keys are, and how they are read, is the plugin's
+            self._source.complain(key, _failed(kind, error))
+            return None
         del options[KIND.name]
         return Chosen(maker, options, self._source, key)
 

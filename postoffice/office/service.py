@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from postoffice import __version__
 from postoffice.errors import StartupError
@@ -48,7 +50,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(_words(error)) from None
     if options.parent is None:
         return office
-    return FrontDoor(office, options.parent)
+    return FrontDoor(office, options.parent, reactor)
 
 
 def _office(given: str | None, reactor: Any) -> PostOffice:
@@ -71,14 +73,17 @@ class FrontDoor(Service):
 
     What keeps it from opening is said in plain words where the person who
     starts it looks: on the standard error that twistd was started with, which
-    a daemon no longer has.  ``twistd`` are its options.
+    a daemon no longer has.  Whoever waits for the daemon waits until it is
+    open.  ``twistd`` are its options.
     """
 
     log = Logger()
 
-    def __init__(self, office: PostOffice, twistd: Any) -> None:
+    def __init__(self, office: PostOffice, twistd: Any, reactor: Any) -> None:
         self._office = office
         self._twistd = twistd
+        self._reactor = reactor
+        self._pipe: int | None = None  # where a daemon tells its parent how it went
         self._stderr = _standard_error()
 
     def privilegedStartService(self) -> None:
@@ -88,8 +93,24 @@ class FrontDoor(Service):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         self._plainly(self._office.startService)
+        opening = self._office.whenOpen()
+        if not opening.called:  # a room waits for what only a running reactor brings
+            self._pipe = self._twistd.pop("statusPipe", None)
+        opening.addCallbacks(self._opened, self._failed)
+
+    def _opened(self, _: None) -> None:
+        self._tell_parent(b"0")
         if self._stderr >= 0:
             os.close(self._stderr)
+
+    def _failed(self, failure: Failure) -> None:
+        """It could not open, and the reactor runs: stop it, which it says no status for."""
+        if failure.check(CancelledError):  # type: ignore[no-untyped-call]
+            return
+        self._say(f"The post office cannot open:\n{failure.getErrorMessage()}")
+        self._tell_parent(b"1 as said above")
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -105,15 +126,22 @@ class FrontDoor(Service):
         """End the process, with status 1 for whoever waits for it."""
         if self._twistd.get("logfile") or not self._twistd.get("nodaemon"):
             self.log.critical("{why}", why=why)
-        if self._stderr >= 0:
-            os.write(self._stderr, f"{why}\n".encode())
-        pipe = self._twistd.get("statusPipe")  # where a daemon tells its parent how it went
-        if pipe is not None:
-            os.write(pipe, b"1 as said above")
+        self._say(why)
+        self._pipe = self._twistd.pop("statusPipe", None)
+        self._tell_parent(b"1 as said above")
         if self._twistd.get("pidfile"):
             with suppress(OSError):
                 os.unlink(self._twistd["pidfile"])
         raise SystemExit(1)
+
+    def _say(self, why: str) -> None:
+        if self._stderr >= 0:
+            os.write(self._stderr, f"{why}\n".encode())
+
+    def _tell_parent(self, how: bytes) -> None:
+        if self._pipe is not None:
+            os.write(self._pipe, how)
+            os.close(self._pipe)
 
 
 def _standard_error() -> int:

@@ -33,8 +33,14 @@ class ThreadWorkers:
         self._results: deque[tuple[Deferred[Any], Any]] = deque()
         self._waking = False
         self._stopped = False
+        self._asked = 0
         self._names = [f"{name} {n}" for n in range(threads)]
         self._threads: list[Thread] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a result that has not come back yet."""
+        return self._asked > 0
 
     def start(self) -> None:
         """Begin to work; what was asked before is done now."""
@@ -48,6 +54,7 @@ class ThreadWorkers:
         """Do what was asked so far, and end the threads; called while the reactor runs."""
         self._stopped = True
         ends: list[Deferred[None]] = [Deferred() for _ in self._threads]
+        self._asked += len(ends)
         for end in ends:
             self._jobs.put((end, _go_home, ()))
         for end in ends:
@@ -60,6 +67,7 @@ class ThreadWorkers:
         if self._stopped:
             return fail(RuntimeError(f"the workers have gone home before {function}"))
         result: Deferred[T] = Deferred()
+        self._asked += 1
         self._jobs.put((result, function, args))
         return result
 
@@ -82,6 +90,7 @@ class ThreadWorkers:
         self._waking = False
         while self._results:
             result, outcome = self._results.popleft()
+            self._asked -= 1
             result.callback(outcome)
 
 

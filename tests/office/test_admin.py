@@ -184,6 +184,21 @@ def test_the_wrong_command_line(run, office):
     assert "is not an address" in run("account", "show", "joe", status=2).output
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("account", "show", "joe"), "is not an address"),
+        (("domain", "add"), "Missing argument 'DOMAIN'"),
+        (("nonsense",), "No such command"),
+        (("account", "passwd", "postmaster@example.net"), "give --password-stdin or --generate"),
+        (("init", "x", "--listen", "tcp:25"), "expected SERVICE=ENDPOINT"),
+    ],
+)
+def test_a_wrong_command_line_is_an_object_too(words, why, ask, office):
+    (said,) = ask(*words, status=2).values()
+    assert why in said
+
+
 def test_version(run):
     assert run("--version").output == f"postoffice, version {__version__}\n"
 

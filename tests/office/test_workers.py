@@ -53,6 +53,16 @@ def test_work_is_done_on_another_thread(reactor, workers):
     assert result(reactor, workers.run(divmod, 7, 2)) == (3, 1)
 
 
+def test_they_are_busy_until_all_results_have_come_back(reactor, workers):
+    assert not workers.busy
+    results = [workers.run(divmod, 7, 2), workers.run(divmod, 1, 0)]
+    results[1].addErrback(lambda failure: failure.trap(ZeroDivisionError))
+    assert workers.busy
+    for one in results:
+        reactor.turn_until(one)
+    assert not workers.busy
+
+
 def test_what_is_raised_comes_back(reactor, workers):
     failure = result(reactor, workers.run(divmod, 1, 0))
     assert isinstance(failure.value, ZeroDivisionError)

@@ -10,17 +10,34 @@ from twisted.logger import globalLogBeginner
 from postoffice import __version__
 from postoffice.office.admin.accounts import account
 from postoffice.office.admin.beginning import check_config, init
-from postoffice.office.admin.desk import shared_options
+from postoffice.office.admin.desk import WRONG, say_object, shared_options
 from postoffice.office.admin.domains import domain
 
 
 class CommandLine(click.Group):
-    """The command itself; run by a person, it keeps to itself what goes to the daemon's log."""
+    """
+    The command itself; run by a person, it keeps to itself what goes to the daemon's log.
+
+    A wrong command line is answered with an object too, if it has --json anywhere.
+    """
 
     def main(self, args: Any = None, *rest: Any, **more: Any) -> Any:
         if args is None:
             globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
         return super().main(args, *rest, **more)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["--json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if not ctx.meta["--json"]:
+                raise
+            say_object({"error": error.format_message()})
+            ctx.exit(WRONG)
 
 
 @click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})

@@ -154,11 +154,16 @@ def _answer(
         why = str(error) or type(error).__name__
         answer = Answer({"error": why}, [f"postoffice: {why}"])
     if as_json:
-        click.echo(json.dumps(answer.data, indent=2, ensure_ascii=False))
+        say_object(answer.data)
     else:
         for line in answer.lines:
             click.echo(line, err=bool(status))
     context.exit(status)
+
+
+def say_object(data: dict[str, Any]) -> None:
+    """The answer where --json was given."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def counted(number: int, what: str) -> str:
