@@ -112,12 +112,16 @@ class Account:
     ``address`` is its name, in normal form; ``maildrop`` names its maildrop
     in the store, in the same form (a table's word, never the wire's);
     ``secret`` is its password hash in PHC string form, or None where nobody
-    can log in with a password.
+    can log in with a password; ``scram`` the SCRAM-SHA-256 keys of the same
+    password (``scram.Keys``), or None where there are none; ``shared`` a
+    secret in clear, for CRAM-MD5 alone.
     """
 
     address: str
     maildrop: str
     secret: str | None = None
+    scram: str | None = None
+    shared: str | None = None
 
     def __repr__(self) -> str:
         return f"<Account {self.address}>"  # the secret stays out of logs

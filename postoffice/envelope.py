@@ -24,6 +24,7 @@ class Client:
 
     address: str = ""
     encrypted: bool = False
+    port: int = 0
 
     @property
     def local(self) -> bool:
@@ -36,6 +37,25 @@ class Client:
         if not self.address:
             return ""
         return f"[IPv6:{self.address}]" if ":" in self.address else f"[{self.address}]"
+
+
+@dataclass
+class Visit:
+    """
+    One client's session with a counter, as those who judge it see it.
+
+    ``service`` is the word of the configuration (smtp, submission, lmtp);
+    ``hello`` what the client calls itself, once it has; ``login`` the address
+    of its account, once it has proved that.  ``fields`` are header fields
+    that policies add to each message of this session.
+    """
+
+    id: str
+    service: str
+    client: Client
+    hello: str = ""
+    login: str = ""
+    fields: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,10 +72,14 @@ class Envelope:
     One message's sender and recipients, and how it came; never its text.
 
     ``sender`` None is the null reverse-path ``<>``.  ``protocol`` is a word of
-    RFC 3848 and 6531 (SMTP, ESMTP, UTF8SMTP).  ``id`` names the message in
+    RFC 3848 and 6531 (SMTP, ESMTPSA, UTF8LMTP).  ``id`` names the message in
     the log, in its Received field and in the reply that takes it.  ``size``
     is what the client declared (RFC 1870), 0 for nothing; ``utf8`` whether
-    it asked for SMTPUTF8.
+    it asked for SMTPUTF8.  ``service`` and ``login`` are those of its
+    ``Visit``; ``fields`` are header fields that policies add to this message.
+
+    ``named`` has, for each recipient that was accepted, in the order of the
+    commands, its place in ``recipients``: who is named twice is there once.
     """
 
     id: str
@@ -66,6 +90,10 @@ class Envelope:
     size: int = 0
     utf8: bool = False
     recipients: list[Recipient] = field(default_factory=list)
+    service: str = "smtp"
+    login: str = ""
+    fields: list[bytes] = field(default_factory=list)
+    named: list[int] = field(default_factory=list)
 
     def trace(self, hostname: str, when: datetime) -> bytes:
         """

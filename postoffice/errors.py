@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postoffice.reply import NO_SPACE, TRY_LATER, Reply
+from postoffice.reply import LOGIN_REFUSED, NO_SPACE, TRY_LATER, Reply
 
 
 class PostOfficeError(Exception):
@@ -46,7 +46,9 @@ class PermanentFailure(PostOfficeError):
 
 
 class LoginRefused(PostOfficeError):
-    """Unknown user or wrong password; nobody is told which: ``-ERR [AUTH]`` (RFC 3206)."""
+    """Unknown user or wrong password; nobody is told which: 535, ``-ERR [AUTH]`` (RFC 3206)."""
+
+    reply = LOGIN_REFUSED
 
 
 class NotEmpty(PostOfficeError):

@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeVar
 from zope.interface import Attribute, Interface
 
 from postoffice.address import Account, Address
-from postoffice.envelope import Envelope
+from postoffice.envelope import Envelope, Recipient, Visit
+from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
 from postoffice.reply import Reply
 from postoffice.settings import Key
@@ -60,6 +61,30 @@ class IDelivery(Interface):
 
         When it returns, the message is on stable storage and can be collected.
         When it raises, no recipient has it, and trying again may help.
+        """
+
+    def commit_each() -> Awaitable[Sequence[PostOfficeError | None]]:
+        """
+        Make the message durable in the maildrop of each recipient for whom that can be done.
+
+        For each of ``envelope.recipients``, in order: None, or what was in the
+        way (LMTP, RFC 2033 §4.2).  It does not raise for what concerns single
+        recipients; whoever has None has it as after ``commit()``.
+        """
+
+    def text() -> Awaitable[IText]:
+        """
+        Read all that was written so far, from its start; nothing is written meanwhile.
+
+        It is for those who look at a message before it is committed; closed
+        before anything else is asked.
+        """
+
+    def prepend(fields: bytes) -> Awaitable[None]:
+        """
+        Put header fields (whole lines with CRLF) before all that was written so far.
+
+        It may cost as much as writing the text again.
         """
 
     def abort() -> None:
@@ -203,15 +228,31 @@ class IAccountRegister(IAccountDirectory):
     def remove_domain(domain: str) -> Awaitable[bool]:
         """Remove a domain; False if it is not there.  Raises NotEmpty while accounts remain."""
 
-    def add(name: str, secret: str | None) -> Awaitable[bool]:
+    def add(name: str, secret: str | None, scram: str | None = None) -> Awaitable[bool]:
         """
         Add an account in a domain of ours; False if it is there already.
+
+        ``secret`` and ``scram`` are as in ``Account``.
 
         Raises LookupError if the domain is not ours.
         """
 
-    def set_secret(name: str, secret: str | None) -> Awaitable[bool]:
-        """Set or take away an account's password hash; False if there is no such account."""
+    def set_secret(name: str, secret: str | None, scram: str | None = None) -> Awaitable[bool]:
+        """
+        Set or take away an account's password: its hash, and the SCRAM keys of the same.
+
+        False if there is no such account.
+        """
+
+    def keep_scram(name: str, secret: str, scram: str) -> Awaitable[bool]:
+        """Keep the SCRAM keys of a password, if its hash is still ``secret``; False if not."""
+
+    def set_shared(name: str, shared: str | None) -> Awaitable[bool]:
+        """
+        Set or take away an account's shared secret; False if there is no such account.
+
+        It is what CRAM-MD5 needs in clear: it is encrypted where it lies.
+        """
 
     def remove(name: str) -> Awaitable[bool]:
         """Remove an account; False if there is none.  Its mail is the store's matter."""
@@ -222,11 +263,18 @@ class IAccountRegister(IAccountDirectory):
 
 class IReception(Interface):
     """
-    The avatar that takes in mail: what an SMTP client may do here.
+    The avatar that takes in mail: what one client may do here, for one session.
 
-    Answers are replies; a positive one to ``recipient`` means that it has
-    been added to ``envelope.recipients``.
+    The ``mind`` of its login is the session's ``Visit``.  Answers are
+    replies; a positive one to ``recipient`` means that it has been added to
+    ``envelope.recipients`` and ``envelope.named``.
     """
+
+    def connected() -> Awaitable[Reply | None]:
+        """The client is there, and was not greeted yet: None, or why it shall go."""
+
+    def hello() -> Awaitable[Reply | None]:
+        """EHLO, HELO or LHLO: ``visit.hello`` is set: None, or a refusal."""
 
     def sender(envelope: Envelope) -> Awaitable[Reply]:
         """MAIL: ``envelope.sender`` is set."""
@@ -236,6 +284,58 @@ class IReception(Interface):
 
     def begin(envelope: Envelope) -> Awaitable[IDelivery]:
         """DATA: a delivery to all recipients, its trace fields written already."""
+
+    def judge(envelope: Envelope, delivery: IDelivery) -> Awaitable[Reply | None]:
+        """
+        The text is whole, and not yet committed: None, or a refusal.
+
+        Header fields that are added to it are in the delivery when it returns.
+        """
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Header fields that a policy adds to the top of a message: whole lines, each with CRLF."""
+
+    octets: bytes
+
+
+#: What a policy says: nothing, a refusal (4yz or 5yz), or fields to add.
+Opinion = Reply | Fields | None
+
+
+class IPolicy(Interface):
+    """
+    Asked whether mail may come in; one objection each.
+
+    Only the methods named in ``stages`` are called.  A refusal ends the
+    question; the policies behind it are not asked.  Any method may raise
+    TemporaryFailure where it cannot say: what then happens is a setting
+    (``on_failure``), and so is how long it may take (``timeout``).
+    """
+
+    stages = Attribute("Collection[str]: of connect, hello, sender, recipient, text")
+
+    def start() -> Awaitable[None]:
+        """Get ready; as ``IMailStore.start``."""
+
+    def stop() -> Awaitable[None]:
+        """No more questions will come."""
+
+    def connect(visit: Visit) -> Awaitable[Opinion]:
+        """A client has come, and was not greeted yet; a refusal ends the session."""
+
+    def hello(visit: Visit) -> Awaitable[Opinion]:
+        """EHLO or HELO: what it calls itself is ``visit.hello``."""
+
+    def sender(envelope: Envelope) -> Awaitable[Opinion]:
+        """MAIL: ``envelope.sender``."""
+
+    def recipient(envelope: Envelope, recipient: Recipient) -> Awaitable[Opinion]:
+        """RCPT: an account of ours, not yet among ``envelope.recipients``."""
+
+    def text(envelope: Envelope, text: IText) -> Awaitable[Opinion]:
+        """The whole message, as it will lie in the maildrop; a refusal is for all recipients."""
 
 
 # -- plugins ------------------------------------------------------------------
@@ -277,4 +377,17 @@ class IDirectoryMaker(IMaker):
     """Makes an IAccountDirectory, for ``accounts:``."""
 
     def make(options: Mapping[str, Any], around: Surroundings) -> IAccountDirectory:
+        """As ``IStoreMaker.make``."""
+
+
+class IPolicyMaker(IMaker):
+    """
+    Makes an IPolicy, for ``policies:``.
+
+    Every policy has the keys ``services`` (where it is asked), ``timeout`` and
+    ``on_failure`` besides its own; a maker that has a key of that name gives
+    it another default.
+    """
+
+    def make(options: Mapping[str, Any], around: Surroundings) -> IPolicy:
         """As ``IStoreMaker.make``."""
