@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
-from functools import lru_cache
 from inspect import isawaitable
 from itertools import count
 from typing import Any, ClassVar, Protocol
 
-from twisted.cred.portal import Portal
+from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IHalfCloseableProtocol,
+    IHandshakeListener,
     IPushProducer,
-    IReactorTime,
 )
-from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from postoffice import tls
+from postoffice.counter import Counter, client_address, within
 from postoffice.envelope import Client
 from postoffice.errors import PostOfficeError, TemporaryFailure
+from postoffice.proxy import NotProxied, ProxyReader
 from postoffice.wire import MOUTHFUL, Breath
 
 log = Logger()
@@ -36,12 +35,16 @@ log = Logger()
 READ_AHEAD = 64 << 10
 #: Seconds that a client has to close its side when we have closed ours.
 LINGER = 5.0
+#: The same over TLS, where the last octets may have to be sent yet.
+LINGER_TLS = 30.0
 
 
 class Session(Protocol):
     """What a conversation asks of the rules."""
 
     closed: bool
+    upgrading: bool
+    progress: int
 
     @property
     def unread(self) -> int: ...
@@ -55,21 +58,6 @@ class Session(Protocol):
 
 #: Clients are numbered on from the time of the start: an id in the log is seen once.
 _numbers = count(time.time_ns() >> 20)
-
-
-def client_address(peer: Any) -> str:
-    """The IP address of a peer in its plain form; "" for a UNIX socket."""
-    return _plain_address(getattr(peer, "host", "") or "")
-
-
-@lru_cache(maxsize=4096)
-def _plain_address(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return ""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
 
 
 def _sent_at_once(transport: Any, output: bytes) -> int:
@@ -91,23 +79,25 @@ def _sent_at_once(transport: Any, output: bytes) -> int:
     return sent if isinstance(sent, int) else 0  # else an exception: write() finds out as well
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
+@implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class Conversation(TwistedProtocol):
     """
     A client, and the session that holds the rules.
 
+    Before it is met, a balancer may say who it is (PROXY), and TLS may begin.
     A protocol says which session (``_open``), how its questions are answered
     (``_ask``), what to do when the client has gone (``_gone``), and what the
     client hears when we end it (``_farewell``).
     """
 
-    session: Session
+    session: Any = None  # a Session, once the client is met
     factory: Counter
     timeout: ClassVar[float] = 300
 
     def __init__(self, factory: Counter) -> None:
         self.factory = factory
         self.client = Client()
+        self.counted_as: str | None = None  # the address under which the doors count it
         self.id = f"{next(_numbers):x}"
         self._clock = factory.clock
         self._talking: Deferred[None] | None = None
@@ -117,6 +107,11 @@ class Conversation(TwistedProtocol):
         self._leaving = False  # we shall end it as soon as it is at rest
         self._hung_up = False  # we have said all
         self._heard_at = self._clock.seconds()
+        self._progress = 0  # of the session, when we last looked
+        self._proxy: ProxyReader | None = None  # the balancer has not said yet who it is
+        self._handshaking = False
+        self._tls = ""  # version and cipher
+        self._bindings: Mapping[str, bytes] = {}  # channel bindings of TLS
         self._timer: Any = None
 
     # -- what a protocol is asked ------------------------------------------------
@@ -135,6 +130,9 @@ class Conversation(TwistedProtocol):
     def _farewell(self, *, silent: bool) -> None:
         """Close the session: the client was silent for too long, or the office closes."""
 
+    def _renewed(self) -> None:
+        """TLS has begun in the middle: what was known of the client no longer holds."""
+
     def _at_rest(self) -> bool:
         """Whether nothing is under way that should be finished first."""
         return self._talking is None
@@ -143,20 +141,25 @@ class Conversation(TwistedProtocol):
 
     def connectionMade(self) -> None:
         transport = self._transport
-        self.client = Client(client_address(transport.getPeer()))
+        peer = transport.getPeer()
+        self.client = Client(client_address(peer), port=getattr(peer, "port", 0) or 0)
         if self.client.address:
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
         transport.registerProducer(self, True)
-        self._set_timer(self.timeout, self._look_at_the_time)
-        self.session = self._open()
         self.factory.conversations.add(self)
-        self._flush()
+        if within(self.client.address, self.factory.entrance.proxies):
+            self._proxy = ProxyReader()
+            self._set_timer(self.factory.entrance.handshake, self.abort)
+        else:
+            self._come_in(b"")
 
     def dataReceived(self, data: bytes) -> None:
         if self._hung_up:
             return
-        self._heard_at = self._clock.seconds()
+        if self._proxy is not None:
+            self._read_proxy(self._proxy, data)
+            return
         self.session.receive(data)
         if self._talking is None:
             self._talk()
@@ -167,7 +170,9 @@ class Conversation(TwistedProtocol):
     def readConnectionLost(self) -> None:
         """The client has said all; what it asked for it may still read."""
         self._finished = True
-        if self._hung_up:
+        if self.session is None:
+            self.abort()
+        elif self._hung_up:
             self._transport.loseConnection()
         elif self._talking is None:
             self._hang_up()
@@ -182,9 +187,12 @@ class Conversation(TwistedProtocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.factory.left(self)
         self._set_timer(0, None)
+        if self._handshaking:
+            self._tell_of_tls(reason)
         if self._talking is not None:
             self._talking.cancel()
-        self._gone()
+        if self.session is not None:
+            self._gone()
 
     def pauseProducing(self) -> None:
         """The transport holds enough that the client has not taken."""
@@ -199,6 +207,86 @@ class Conversation(TwistedProtocol):
 
     def stopProducing(self) -> None:
         """The transport is closing; ``connectionLost`` follows."""
+
+    # -- coming in -----------------------------------------------------------------
+
+    def _read_proxy(self, proxy: ProxyReader, data: bytes) -> None:
+        """The balancer says for whom it speaks, before anything else is said."""
+        try:
+            source = proxy.feed(data)
+        except NotProxied as error:
+            log.warn(
+                "{id} {client} is a balancer and says no PROXY header: {why}",
+                id=self.id,
+                client=self.client.address,
+                why=str(error),
+            )
+            self.abort()
+            return
+        if source is None:
+            return
+        self._proxy = None
+        if source.address is not None:
+            self.client = Client(source.address, port=source.port)
+        if self.factory.recount(self, self.client.address):
+            self._come_in(proxy.rest)
+        else:
+            self._hung_up = True
+            self._transport.write(b"" if self.factory.entrance.implicit else self.factory.full)
+            self._transport.loseConnection()
+
+    def _come_in(self, rest: bytes) -> None:
+        """It is known who it is; ``rest`` are octets that came already."""
+        if self.factory.entrance.implicit:
+            self._begin_tls(rest)
+        else:
+            self._meet()
+            if rest:
+                self.dataReceived(rest)
+
+    def _meet(self) -> None:
+        self._set_timer(self.timeout, self._look_at_the_time)
+        self._heard_at = self._clock.seconds()
+        self.session = self._open()
+        self._talk()
+
+    # -- TLS -------------------------------------------------------------------------
+
+    def _begin_tls(self, rest: bytes = b"") -> None:
+        self._handshaking = True
+        self._set_timer(self.factory.entrance.handshake, self.abort)
+        self._transport.startTLS(self.factory.entrance.certificates)
+        if rest:
+            self._transport.protocol.dataReceived(rest)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there."""
+        connection: SSL.Connection = self._transport.getHandle()
+        self._handshaking = False
+        self._tls = tls.describe(connection)
+        self._bindings = tls.bindings(connection)
+        self.client = replace(self.client, encrypted=True)
+        if self.session is None:
+            self._meet()
+            return
+        self._set_timer(self.timeout, self._look_at_the_time)
+        self._heard_at = self._clock.seconds()
+        self._renewed()
+        self.session.secured(self._bindings)
+        self._talk()
+
+    def _tell_of_tls(self, reason: Failure | None) -> None:
+        """Why the handshake did not come to its end."""
+        why: object = "it took too long, or the client went away"
+        if reason is not None and isinstance(reason.value, SSL.Error):
+            told = reason.value.args[0] if reason.value.args else ()
+            why = "; ".join(str(one[-1]) for one in told) or "broken off"
+        log.info(
+            "{id} TLS with {client} does not begin: {why}",
+            id=self.id,
+            client=self.client.address or "local",
+            why=why,
+        )
 
     # -- talking -------------------------------------------------------------------
 
@@ -247,10 +335,14 @@ class Conversation(TwistedProtocol):
     def _flush(self) -> None:
         output = self.session.take_output()
         if output:
-            self._transport.write(output[_sent_at_once(self._transport, output) :])
+            sent = 0 if self.client.encrypted else _sent_at_once(self._transport, output)
+            self._transport.write(output[sent:])
 
     def _fall_silent(self, outcome: Failure | None) -> None:
         self._talking = None
+        if self.session.progress != self._progress:
+            self._progress = self.session.progress
+            self._heard_at = self._clock.seconds()
         if isinstance(outcome, Failure):
             if not isinstance(outcome.value, CancelledError):
                 log.failure("{id} our fault; hanging up", failure=outcome, id=self.id)
@@ -260,6 +352,8 @@ class Conversation(TwistedProtocol):
             self._farewell(silent=False)
         if self.session.closed or self._finished:
             self._hang_up()
+        elif self.session.upgrading:
+            self._begin_tls()
         elif self._paused:
             # Not from here: a transport may deliver at once, and we are still inside the answer.
             self._clock.callLater(0, self._listen_again)
@@ -273,7 +367,9 @@ class Conversation(TwistedProtocol):
     def leave(self) -> None:
         """The office closes: say goodbye as soon as what is under way is done."""
         self._leaving = True
-        if self._at_rest():
+        if self.session is None:
+            self.abort()
+        elif self._at_rest():
             self._farewell(silent=False)
             self._hang_up()
 
@@ -293,8 +389,11 @@ class Conversation(TwistedProtocol):
         self._hung_up = True
         self._flush()
         self._transport.unregisterProducer()
-        if self._finished:
+        if self._finished or self.client.encrypted:
+            # TLS has a farewell of its own, and waits for the client's.
             self._transport.loseConnection()
+            if self.client.encrypted:
+                self._set_timer(LINGER_TLS, self.abort)
         else:
             self._transport.loseWriteConnection()
 
@@ -317,74 +416,3 @@ class Conversation(TwistedProtocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None if ring is None else self._clock.callLater(seconds, ring)
-
-
-class ClosedDoor(TwistedProtocol):
-    """Says why nobody may come in, and closes."""
-
-    def __init__(self, goodbye: bytes) -> None:
-        self._goodbye = goodbye
-
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
-        transport.write(self._goodbye)
-        transport.loseConnection()
-
-
-class Doors(Protocol):
-    """Who may come in: how many clients at once, and how many from one place."""
-
-    def admit(self, client_address: str) -> bool: ...
-    def leave(self, client_address: str) -> None: ...
-
-
-class Counter(Factory):
-    """
-    Makes the conversations of one service, and knows those that are going on.
-
-    ``doors`` may keep clients out; ``full`` is what those hear.
-    """
-
-    noisy = False
-    full: ClassVar[bytes]
-
-    def __init__(self, portal: Portal, clock: IReactorTime, doors: Doors | None = None) -> None:
-        self.portal = portal
-        self.clock = clock
-        self.conversations: set[Conversation] = set()
-        self._doors = doors
-        self._empty: Deferred[None] | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
-        if self._doors is not None and not self._doors.admit(client_address(addr)):
-            return ClosedDoor(self.full)
-        return self._conversation()
-
-    def _conversation(self) -> Conversation:
-        """A new conversation of this service."""
-        raise AssertionError("a counter has conversations")
-
-    def left(self, conversation: Conversation) -> None:
-        """A client has gone."""
-        if self._doors is not None:
-            self._doors.leave(conversation.client.address)
-        self.conversations.discard(conversation)
-        if self._empty is not None and not self.conversations:
-            empty, self._empty = self._empty, None
-            empty.callback(None)
-
-    async def close(self, patience: float) -> None:
-        """End all conversations; whoever is not done after ``patience`` seconds is cut off."""
-        for conversation in list(self.conversations):
-            conversation.leave()
-        if not self.conversations:
-            return
-        empty = self._empty = Deferred()
-        timer: Any = self.clock.callLater(patience, self._cut_off)
-        await empty
-        if timer.active():
-            timer.cancel()
-
-    def _cut_off(self) -> None:
-        for conversation in list(self.conversations):
-            conversation.abort()

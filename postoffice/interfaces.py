@@ -270,6 +270,8 @@ class IReception(Interface):
     ``envelope.recipients`` and ``envelope.named``.
     """
 
+    login = Attribute("str: the address of the account whose avatar it is; empty for strangers")
+
     def connected() -> Awaitable[Reply | None]:
         """The client is there, and was not greeted yet: None, or why it shall go."""
 

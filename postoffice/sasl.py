@@ -9,9 +9,28 @@ client has proved who it is.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+import hmac
+import re
+import secrets
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
+
+from postoffice.scram import Keys, Salt, prepared
+
+#: Octets of a client's message, base64 undone (RFC 4954 §4: 12288 with it).
+MESSAGE_MAXIMUM = 9216
+
+
+class Malformed(ValueError):
+    """The client's message is none of this mechanism's."""
+
+
+class Refused(Exception):
+    """What the client claims is refused, whatever its proof."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,7 @@ class Challenge:
     first: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Claim:
     """Who the client says it is, and its proof; sent None where it was believed."""
 
@@ -42,3 +61,189 @@ class SaltOf:
 
 
 Exchange = Generator[Challenge | Claim | SaltOf, Any, None]
+
+
+@dataclass
+class PasswordClaim(Claim):
+    """The user says his password (PLAIN, LOGIN)."""
+
+    password: bytes = field(repr=False)
+
+
+@dataclass
+class SharedClaim(Claim):
+    """The user shows that he knows the shared secret (CRAM-MD5): a digest, in hex."""
+
+    challenge: bytes
+    response: bytes = field(repr=False)
+
+    def verify(self, shared: bytes) -> bool:
+        """Whether the digest is made with this secret."""
+        digest = hmac.new(shared, self.challenge, "md5").hexdigest().encode()
+        return hmac.compare_digest(digest, self.response)
+
+
+@dataclass
+class ScramClaim(Claim):
+    """
+    The user shows that he has the keys to a password (RFC 5802 §3).
+
+    ``signature`` is ours, for the last message; it is there once ``verify``
+    has said yes.
+    """
+
+    salt: Salt
+    message: bytes = field(repr=False)
+    proof: bytes = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
+
+    def verify(self, keys: Keys) -> bool:
+        """Whether the proof is made with the password of these keys."""
+        client_signature = hmac.digest(keys.stored_key, self.message, "sha256")
+        client_key = bytes(a ^ b for a, b in zip(self.proof, client_signature, strict=False))
+        fits = hmac.compare_digest(sha256(client_key).digest(), keys.stored_key)
+        if fits and self.salt == Salt(keys.salt, keys.iterations):
+            self.signature = hmac.digest(keys.server_key, self.message, "sha256")
+            return True
+        return False
+
+
+def exchange(
+    mechanism: str,
+    *,
+    hostname: str,
+    bindings: Mapping[str, bytes],
+    plus: bool,
+    nonce: Callable[[], str] = lambda: secrets.token_urlsafe(24),
+) -> Exchange:
+    """
+    A new exchange of one of MECHANISMS, or of SCRAM-SHA-256-PLUS.
+
+    ``bindings`` are the channel bindings of the link; ``plus`` is whether
+    SCRAM-SHA-256-PLUS was offered.  It raises Malformed and Refused.
+    """
+    if mechanism == "PLAIN":
+        return _plain()
+    if mechanism == "LOGIN":
+        return _login()
+    if mechanism == "CRAM-MD5":
+        return _cram(hostname, nonce())
+    if mechanism == "SCRAM-SHA-256":
+        return _scram({}, nonce(), plus=plus)
+    if mechanism == "SCRAM-SHA-256-PLUS":
+        return _scram(bindings, nonce(), plus=plus)
+    raise ValueError(mechanism)
+
+
+def _plain() -> Exchange:
+    """RFC 4616: [authzid] NUL authcid NUL password."""
+    message = _bounded((yield Challenge(b"", first=True)))
+    words = message.split(b"\0")
+    if len(words) != 3 or not words[1] or not words[2]:
+        raise Malformed("PLAIN has three words")
+    _only_himself(words[0], words[1])
+    yield PasswordClaim(words[1], words[2])
+
+
+def _login() -> Exchange:
+    """As Microsoft and Netscape had it: the user, then the password."""
+    user = _bounded((yield Challenge(b"Username:", first=True)))
+    password = _bounded((yield Challenge(b"Password:")))
+    if not user or not password:
+        raise Malformed("LOGIN has a user and a password")
+    yield PasswordClaim(user, password)
+
+
+def _cram(hostname: str, nonce: str) -> Exchange:
+    """RFC 2195: user SP digest in hex."""
+    challenge = f"<{nonce}@{hostname}>".encode()
+    message = _bounded((yield Challenge(challenge)))
+    user, space, digest = message.rpartition(b" ")
+    if not space or not user or not re.fullmatch(rb"[0-9a-fA-F]{32}", digest):
+        raise Malformed("CRAM-MD5 has a user and a digest")
+    yield SharedClaim(user, challenge, digest.lower())
+
+
+_FIRST = re.compile(
+    rb"(?P<gs2>(?:n|y|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>[^,]+))?,)"
+    rb"(?P<bare>n=(?P<user>[^,]+),r=(?P<nonce>[!-+\x2d-~]{1,512})(?:,[a-zA-Z]=[^,]+)*)\Z"
+)
+_FINAL = re.compile(
+    rb"(?P<unsigned>c=(?P<channel>[A-Za-z0-9+/=]+),r=(?P<nonce>[!-+\x2d-~]+)(?:,[a-zA-Z]=[^,]+)*)"
+    rb",p=(?P<proof>[A-Za-z0-9+/=]+)\Z"
+)
+
+
+def _scram(bindings: Mapping[str, bytes], nonce: str, *, plus: bool) -> Exchange:
+    """RFC 5802 §5; with ``bindings`` it must be bound to one of them (-PLUS)."""
+    first = _FIRST.match(_bounded((yield Challenge(b"", first=True))))
+    if first is None:
+        raise Malformed("no first message of SCRAM's")
+    bound = _bound(first, bindings, plus=plus)
+    user = _name(first["user"])
+    if first["authzid"] is not None:
+        _only_himself(_name(first["authzid"]), user)
+    salt: Salt = yield SaltOf(user)
+    whole_nonce = first["nonce"] + nonce.encode()
+    salted = b64encode(salt.salt)
+    server_first = b"r=%b,s=%b,i=%d" % (whole_nonce, salted, salt.iterations)
+    final = _FINAL.match(_bounded((yield Challenge(server_first))))
+    if final is None:
+        raise Malformed("no final message of SCRAM's")
+    channel, proof = _unbase64(final["channel"]), _unbase64(final["proof"])
+    if final["nonce"] != whole_nonce or len(proof) != 32:
+        raise Malformed("another nonce, or no proof")
+    if not hmac.compare_digest(channel, first["gs2"] + bound):
+        raise Refused("another channel")
+    message = b",".join((first["bare"], server_first, final["unsigned"]))
+    claim = ScramClaim(user, salt, message, proof)
+    yield claim
+    if (yield Challenge(b"v=" + b64encode(claim.signature))):
+        raise Malformed("nothing more was asked for")
+
+
+def _bound(first: re.Match[bytes], bindings: Mapping[str, bytes], *, plus: bool) -> bytes:
+    """The channel binding data that the client must repeat (RFC 5802 §6)."""
+    flag = first["gs2"][:1]
+    if flag == b"p":
+        data = bindings.get(first["binding"].decode())
+        if data is None:
+            raise Refused("an unknown channel binding")
+        return data
+    if bindings:
+        raise Malformed("-PLUS without channel binding")
+    if flag == b"y" and plus:
+        raise Refused("somebody has taken -PLUS out of our offer")
+    return b""
+
+
+def _name(octets: bytes) -> bytes:
+    """A saslname (RFC 5802 §5.1)."""
+    if re.search(rb"=(?!2C|3D)", octets) or b"\0" in octets:
+        raise Malformed("no saslname")
+    return prepared(octets.replace(b"=2C", b",").replace(b"=3D", b"="))
+
+
+def _unbase64(octets: bytes) -> bytes:
+    try:
+        return b64decode(octets, validate=True)
+    except NotBase64:
+        raise Malformed("no base64") from None
+
+
+def _only_himself(authorized: bytes, user: bytes) -> None:
+    """Nobody may act for another (RFC 4422 §3.4.1)."""
+    if authorized and authorized.lower() != user.lower():
+        raise Refused("another identity")
+
+
+def _bounded(message: bytes) -> bytes:
+    if len(message) > MESSAGE_MAXIMUM:
+        raise Malformed("a message that is too long")
+    return message
+
+
+#: What can be offered, the strongest first; -PLUS is offered by itself where TLS gives bindings.
+MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
+#: Which field of an account each needs.
+NEEDS = {"SCRAM-SHA-256": "scram", "CRAM-MD5": "shared", "PLAIN": "secret", "LOGIN": "secret"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ REQUIRED = object()
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
           "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z]*)\Z")
+_SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600,
+            "d": 86400, "day": 86400, "week": 604800}  # fmt: skip
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([A-Za-z]*)\Z")
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*:\S")
 
 
@@ -75,6 +79,29 @@ def read_size(value: Any) -> int:
     if found is None or found[2].upper() not in _UNITS:
         raise ValueError
     return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def read_duration(value: Any) -> float:
+    """Seconds, from a number or a text such as ``5 min``; raises ValueError."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+        return float(value)
+    found = _DURATION.match(value.strip()) if isinstance(value, str) else None
+    unit = found[2].lower() if found is not None else "?"
+    unit = unit if unit in _SECONDS else unit.removesuffix("s")
+    if found is None or unit not in _SECONDS:
+        raise ValueError
+    return float(found[1]) * _SECONDS[unit]
+
+
+def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        network = ipaddress.ip_network(_text(value).strip(), strict=False)
+    except ValueError as error:
+        raise ValueError(str(error)) from error
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= 96:  # as such clients are seen
+        return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
 
 
 def _address(value: Any) -> Address:
@@ -140,6 +167,8 @@ WHOLE = Kind("a whole number, 0 or more", _whole)
 POSITIVE = at_least(1, WHOLE)
 TRUTH = Kind("true or false", _truth)
 SIZE = Kind("a size (octets, or such as 50 MiB)", read_size)
+DURATION = Kind("a duration (seconds, or such as 5 min, 2 days)", read_duration)
+NETWORK = Kind("an IP address or a network, such as 192.0.2.0/24", _network)
 ADDRESS = Kind("a mail address", _address)
 HOSTNAME = Kind("a host name, such as mail.example.net", _hostname)
 ENDPOINT = Kind("a Twisted endpoint, such as tcp:2525:interface=127.0.0.1", _endpoint)

@@ -33,11 +33,12 @@ class LineReader:
 
     A line ends with LF.  One whose LF has no CR before it, or that has a CR
     inside, is one wrong command: answered, never obeyed.  ``maximum`` is the
-    octets of a line with its CRLF; a longer one is thrown away as it arrives.
+    octets of a line with its CRLF, and may be changed between two lines; a
+    longer one is thrown away as it arrives.
     """
 
     def __init__(self, maximum: int) -> None:
-        self._maximum = maximum
+        self.maximum = maximum
         self._octets = b""
         self._start = 0
         self._overlong = False
@@ -52,8 +53,11 @@ class LineReader:
         self._octets = self._octets[self._start :] + data if self.unread else data
         self._start = 0
 
-    def take(self) -> bytes:
-        """All that is unread, as it is."""
+    def take(self, most: int | None = None) -> bytes:
+        """All that is unread, as it is; or at most so many octets of it."""
+        if most is not None and most < self.unread:
+            self._start += most
+            return self._octets[self._start - most : self._start]
         octets = self._octets[self._start :] if self._start else self._octets
         self._octets, self._start = b"", 0
         return octets
@@ -66,13 +70,13 @@ class LineReader:
         """
         end = self._octets.find(b"\n", self._start)
         if end < 0:
-            if self._overlong or self.unread > self._maximum:
+            if self._overlong or self.unread > self.maximum:
                 self._overlong = True
                 self.take()
             return None
         line = self._octets[self._start : end + 1]
         self._start = end + 1
-        if self._overlong or len(line) > self._maximum:
+        if self._overlong or len(line) > self.maximum:
             self._overlong = False
             raise LineTooLong
         if not line.endswith(CRLF) or b"\r" in line[:-2]:
@@ -80,30 +84,67 @@ class LineReader:
         return line[:-2]
 
 
-class TextReader:
+class Judged:
     """
-    Reads the text behind DATA (RFC 5321 §4.5.2): undoes dot-stuffing, finds the end, and judges.
+    What the octets of a message's text must keep, whichever way they come.
 
-    Only CRLF . CRLF ends it.  ``size`` is octets so far, without dot-stuffing;
-    ``bare`` whether a CR or LF stood alone; ``overlong`` whether a line had
-    more than ``maximum_line`` octets without its CRLF; ``received`` how many
-    Received fields its header has.
+    ``size`` is octets so far, as they are kept; ``bare`` whether a CR or LF
+    stood alone; ``overlong`` whether a line had more than ``maximum_line``
+    octets without its CRLF; ``received`` how many Received fields its header has.
     """
 
     def __init__(self, maximum_line: int) -> None:
         self.size = 0
         self.bare = False
         self.overlong = False
-        self.ended = False
         self._maximum_line = maximum_line
         self._line = 0  # octets of the line at the end of what was read
-        self._held = CRLF  # what may yet be part of CRLF . CRLF; at first, the one behind DATA
-        self._skip = len(CRLF)  # octets of it that are not of the text
         self._hops = FieldCounter(b"received")
 
     @property
     def received(self) -> int:
         return self._hops.count
+
+    def _keep(self, text: bytes) -> bytes:
+        """These octets are of the text."""
+        self.size += len(text)
+        self._hops.feed(text)
+        return text
+
+    def _judge(self, octets: bytes) -> None:
+        """Look at octets as they came, whose edges divide no CRLF."""
+        lines = octets.count(b"\n")
+        if lines != octets.count(b"\r") or lines != octets.count(CRLF):
+            self.bare = True
+        if not lines:
+            self._line += len(octets)
+            self.overlong |= self._line > self._maximum_line
+            return
+        start = 0
+        limit = self._maximum_line + len(CRLF)
+        room = limit - self._line
+        while start < len(octets):
+            end = octets.rfind(b"\n", start, start + room)
+            if end < 0:
+                self.overlong |= len(octets) - start >= room
+                break
+            start, room = end + 1, limit
+        self._line = len(octets) - (octets.rfind(b"\n") + 1)
+        self.overlong |= self._line > self._maximum_line
+
+
+class TextReader(Judged):
+    """
+    Reads the text behind DATA (RFC 5321 §4.5.2): undoes dot-stuffing, finds the end, and judges.
+
+    Only CRLF . CRLF ends it.
+    """
+
+    def __init__(self, maximum_line: int) -> None:
+        super().__init__(maximum_line)
+        self.ended = False
+        self._held = CRLF  # what may yet be part of CRLF . CRLF; at first, the one behind DATA
+        self._skip = len(CRLF)  # octets of it that are not of the text
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Read on: more of the text, and, once ``ended``, what stands behind the end."""
@@ -130,31 +171,36 @@ class TextReader:
         self._judge(data[self._skip : stop])
         self._held = data[stop:]
         self._skip = max(start - stop, 0)  # the CRLF that stands for the one behind DATA
-        text = b"".join(pieces) if len(pieces) > 1 else pieces[0]
-        self.size += len(text)
-        self._hops.feed(text)
+        text = self._keep(b"".join(pieces) if len(pieces) > 1 else pieces[0])
         return text, (data[stop + 3 :] if self.ended else b"")
 
-    def _judge(self, octets: bytes) -> None:
-        """Look at octets as they came, whose edges divide no CRLF."""
-        lines = octets.count(b"\n")
-        if lines != octets.count(b"\r") or lines != octets.count(CRLF):
-            self.bare = True
-        if not lines:
-            self._line += len(octets)
-            self.overlong |= self._line > self._maximum_line
-            return
-        start = 0
-        limit = self._maximum_line + len(CRLF)
-        room = limit - self._line
-        while start < len(octets):
-            end = octets.rfind(b"\n", start, start + room)
-            if end < 0:
-                self.overlong |= len(octets) - start >= room
-                break
-            start, room = end + 1, limit
-        self._line = len(octets) - (octets.rfind(b"\n") + 1)
-        self.overlong |= self._line > self._maximum_line
+
+class ChunkReader(Judged):
+    """
+    Reads the text that comes by BDAT (RFC 3030): octets as they are, held to the rules of DATA.
+
+    Chunks may be cut anywhere.
+    """
+
+    def __init__(self, maximum_line: int) -> None:
+        super().__init__(maximum_line)
+        self._cr = b""  # may be half of a CRLF
+        self._tail = CRLF
+
+    def feed(self, data: bytes) -> bytes:
+        """Read on: more of the text."""
+        data = self._cr + data
+        self._cr = b"\r" if data.endswith(b"\r") else b""
+        if self._cr:
+            data = data[:-1]
+        self._judge(data)
+        self._tail = (self._tail + data[-2:])[-2:]
+        return self._keep(data)
+
+    def end(self) -> bytes:
+        """What the text lacks: its last line may have come without a CRLF."""
+        self.bare |= bool(self._cr)
+        return b"" if self._tail == CRLF else self._keep(CRLF)
 
 
 def _beginning_of_crlf(data: bytes) -> int:

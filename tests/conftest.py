@@ -19,12 +19,12 @@ from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
 from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.envelope import Client, Envelope, Recipient, Visit
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.smtp.protocol import SMTPFactory
-from postoffice.smtp.reception import Reception
-from postoffice.smtp.session import SMTPLimits
+from postoffice.smtp.reception import House
+from postoffice.smtp.terms import SMTPLimits
 from postoffice.testing import InlineWorkers, finish
 
 
@@ -116,7 +116,7 @@ class MemoryOffice:
             finish(self.directory.add_domain(domain))
         for name, password in (("joe", b"secret word"), ("ann", b"other"), ("postmaster", None)):
             finish(self.directory.add(f"{name}@example.net", secrets.get(password)))
-        self.reception = Reception(
+        self.house = House(
             self.directory,
             self.store,
             hostname="mail.example.net",
@@ -124,7 +124,7 @@ class MemoryOffice:
             now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
         )
         checker = Checker([self.directory], InlineWorkers(), clock=self.clock.seconds)
-        portal = Portal(Realm(self.store, self.reception), [checker])
+        portal = Portal(Realm(self.store, self.house), [checker])
         limits = SMTPLimits()
         self.smtp = SMTPFactory(
             portal, hostname="mail.example.net", limits=limits, clock=self.clock
@@ -138,10 +138,11 @@ class MemoryOffice:
     def post(self, text: bytes, name="joe@example.net") -> None:
         """A message from a@example.org, as if it had come over SMTP."""
         recipient = Recipient(Address.parse(name), Account(name, name))
+        visit = Visit("x", "smtp", Client("192.0.2.1"), "pc")
         envelope = Envelope("x.1", Client("192.0.2.1"), "pc", "ESMTP")
         envelope.sender = Address("a", "example.org")
         envelope.recipients = [recipient]
-        delivery = finish(self.reception.begin(envelope))
+        delivery = finish(self.house.reception(visit).begin(envelope))
         finish(delivery.write(text))
         finish(delivery.commit())
 

@@ -11,7 +11,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from postoffice.conversation import READ_AHEAD, Conversation, Counter, client_address
+from postoffice.conversation import READ_AHEAD, Conversation
+from postoffice.counter import Counter, client_address
 from postoffice.errors import TemporaryFailure
 from postoffice.testing import finish
 
@@ -20,7 +21,8 @@ class Echo:
     """Rules of a line protocol: each line is a question, and its answer is said."""
 
     def __init__(self):
-        self.closed = False
+        self.closed = self.upgrading = False
+        self.progress = 0
         self.octets = b""
         self.output = b"hello\r\n"
 
@@ -40,6 +42,7 @@ class Echo:
         if not end or self.closed:
             return None
         self.octets = rest
+        self.progress += 1
         return line
 
     def answer(self, answer):

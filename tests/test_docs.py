@@ -154,7 +154,7 @@ OFFICE = """
 hostname: mail.example.net
 postmaster: joe@example.net
 state: state
-listeners: {smtp: ["tcp:0:interface=127.0.0.1"], pop3: ["tcp:0:interface=127.0.0.1"]}
+listeners: {smtp: ["tcp:0:interface=127.0.0.1"], pop3: ["tcp:0:interface=127.0.0.1"], submission: [], lmtp: []}
 """
 
 

@@ -14,17 +14,27 @@ HOUSE = Path(postoffice.__file__).parent
 #: From the ground up: each floor's rooms.  A module belongs to the longest name that fits it.
 FLOORS = [
     {"": "the words"},
-    {"smtp.grammar": "smtp rules", "smtp.session": "smtp rules", "pop3.session": "pop3 rules"},
+    {
+        "smtp.dialogue": "smtp rules",
+        "smtp.grammar": "smtp rules",
+        "smtp.header": "smtp rules",
+        "smtp.questions": "smtp rules",
+        "smtp.session": "smtp rules",
+        "smtp.terms": "smtp rules",
+        "pop3.session": "pop3 rules",
+    },
     {"maildrop": "maildrop", "accounts": "accounts", "policy": "policy"},
     {
         "conversation": "conversation",
+        "counter": "conversation",
+        "tls": "conversation",
         "smtp": "smtp counter",
         "pop3": "pop3 counter",
     },
     {"office": "office"},
 ]
 #: The conversation is what both counters stand on, on their own floor.
-SHARED = {"conversation"}
+SHARED = {"conversation", "counter", "tls"}
 OUTSIDE = {"testing"}
 
 

@@ -17,6 +17,8 @@ postmaster: joe@example.net
 state: state
 listeners:
   smtp: ["tcp:0:interface=127.0.0.1"]    # any free port
+  submission: []
+  lmtp: []
   pop3: ["tcp:0:interface=127.0.0.1"]
 store: {kind: memory}
 """

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
-from twisted.cred.credentials import IAnonymous, IUsernamePassword
+from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import LoginFailed, Unauthorized, UnauthorizedLogin
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from postoffice import scram
+from postoffice.accounts.credentials import IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.verifying import Verifying
 from postoffice.address import Account, Address, NotAnAddress
 from postoffice.interfaces import IAccountDirectory, Workers
+
+#: SCRAM keys that are being derived, for accounts that have none yet: one at a time is enough.
+DERIVING = 100
 
 
 @implementer(ICredentialsChecker)
@@ -26,11 +33,12 @@ class Checker:
     One checker, because a portal keeps one for each kind of credentials.
     ``hashing`` are the workers that verify passwords, ``clock`` tells
     seconds; ``others`` are asked in order when no directory vouches, and
-    the address that they name must be known to a directory.
+    the address that they name must be known to a directory.  ``fake_salts``
+    is a key from which those get a steady salt who have none.
     """
 
     log = Logger()
-    credentialInterfaces = (IUsernamePassword, IAnonymous)
+    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword, IScramLogin, IAnonymous)
 
     def __init__(
         self,
@@ -39,10 +47,15 @@ class Checker:
         *,
         clock: Callable[[], float],
         others: Sequence[ICredentialsChecker] = (),
+        fake_salts: bytes = b"",
     ) -> None:
         self._directory = Directories(directories)
+        self._hashing = hashing
         self._verifying = Verifying(hashing, clock)
         self._others = tuple(others)
+        self._fake_salts = fake_salts or secrets.token_bytes(32)
+        self._deriving: dict[str, tuple[str, bytes]] = {}
+        self._stopping: Deferred[None] | None = None
 
     async def requestAvatarId(self, credentials: Any) -> Any:  # type: ignore[override]
         """
@@ -55,14 +68,79 @@ class Checker:
             return ANONYMOUS
         name = normal(credentials.username)
         account = await self._find(name)
-        secret = None if account is None else account.secret
-        user = credentials.username if name is None else name.encode()
-        if await self._verifying.matches(user, secret, credentials.password):
+        if IScramLogin.providedBy(credentials):
+            right = _scram_matches(credentials, account)
+        elif IUsernamePassword.providedBy(credentials):
+            right = await self._password_matches(credentials, name, account)
+        else:
+            right = _shared_matches(credentials, account)
+        if right:
             return account
         account = await self._vouched_for(credentials)
         if account is None:
             raise UnauthorizedLogin
         return account
+
+    async def salt(self, user: bytes) -> scram.Salt:
+        """
+        With which salt this user's SCRAM keys were made (RFC 5802 §5.1).
+
+        Who has none gets one all the same, always the same: nobody is told
+        who has an account here.
+        """
+        account = await self._find(normal(user))
+        keys = _keys(account)
+        if keys is not None:
+            return scram.Salt(keys.salt, keys.iterations)
+        name = normal(user) or user.decode("utf-8", "replace")
+        fake = hmac.digest(self._fake_salts, name.encode("utf-8", "replace"), "sha256")
+        return scram.Salt(fake[: scram.SALT], scram.ITERATIONS)
+
+    async def _password_matches(
+        self, credentials: Any, name: str | None, account: Account | None
+    ) -> bool:
+        secret = None if account is None else account.secret
+        user = credentials.username if name is None else name.encode("utf-8", "replace")
+        if isinstance(user, str):
+            user = user.encode("utf-8", "surrogatepass")
+        if not await self._verifying.matches(user, secret, credentials.password):
+            return False
+        assert account is not None
+        if account.scram is None:
+            self._derive(account, credentials.password)
+        return True
+
+    async def stop(self) -> None:
+        """Nobody asks any more: end what goes on behind the answers."""
+        self._stopping = Deferred()
+        if self._deriving:
+            await self._stopping
+
+    def _derive(self, account: Account, password: bytes) -> None:
+        """
+        Make the SCRAM keys that an account lacks, now that its password is known.
+
+        Nobody waits for it; passwords wait in memory, but no longer than for
+        those before them.
+        """
+        if account.secret is None or account.address in self._deriving:
+            return
+        if len(self._deriving) < DERIVING and self._stopping is None:
+            self._deriving[account.address] = (account.secret, password)
+            if len(self._deriving) == 1:
+                Deferred.fromCoroutine(self._derive_all())
+
+    async def _derive_all(self) -> None:
+        while self._deriving and self._stopping is None:
+            name, (secret, password) = next(iter(self._deriving.items()))
+            try:
+                keys = await self._hashing.run(scram.derive, password)
+                await self._directory.keep_scram(name, secret, str(keys))
+            except Exception:
+                self.log.failure("the SCRAM keys of {name} are not kept", name=name)
+            del self._deriving[name]
+        if self._stopping is not None:
+            self._stopping.callback(None)
 
     async def _find(self, name: str | None) -> Account | None:
         return None if name is None else await self._directory.find(name)
@@ -85,6 +163,30 @@ class Checker:
                 avatar=avatar,
             )
         return None
+
+
+def _keys(account: Account | None) -> scram.Keys | None:
+    if account is None or account.scram is None:
+        return None
+    try:
+        return scram.Keys.parse(account.scram)
+    except ValueError:
+        return None
+
+
+#: What unknown users are measured by: the keys, and the secret, of nobody.
+_NOBODYS_KEYS = scram.Keys(b"", 0, bytes(32), bytes(32))
+_NOBODYS_SECRET = secrets.token_bytes(32)
+
+
+def _scram_matches(credentials: Any, account: Account | None) -> bool:
+    keys = _keys(account)
+    return bool(credentials.verify(keys or _NOBODYS_KEYS)) and keys is not None
+
+
+def _shared_matches(credentials: Any, account: Account | None) -> bool:
+    shared = None if account is None or account.shared is None else account.shared.encode()
+    return bool(credentials.checkPassword(shared or _NOBODYS_SECRET)) and shared is not None
 
 
 def normal(user: object) -> str | None:

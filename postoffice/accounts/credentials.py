@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
+from typing import Any
 
-from twisted.cred.credentials import IUsernamePassword
-from zope.interface import implementer
+from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
+from zope.interface import Attribute, implementer
 
 from postoffice.envelope import Client
+from postoffice.sasl import Claim, PasswordClaim, ScramClaim, SharedClaim
+from postoffice.scram import Keys
 
 
 @implementer(IUsernamePassword)
@@ -31,3 +34,60 @@ class PlainLogin:
         if isinstance(password, str):  # checkers of others may keep texts
             password = password.encode("utf-8", "surrogatepass")
         return hmac.compare_digest(self.password, password)
+
+
+class IScramLogin(ICredentials):
+    """A proof that its maker has the password to SCRAM keys."""
+
+    username = Attribute("bytes: the user's name")
+
+    def verify(keys: Keys) -> bool:
+        """Whether the proof fits these keys."""
+
+
+@implementer(IScramLogin)
+@dataclass(frozen=True, eq=False)
+class ScramLogin:
+    """A SCRAM exchange, up to the proof; ``client`` and ``protocol`` as in PlainLogin."""
+
+    claim: ScramClaim
+    client: Client
+    protocol: str
+
+    @property
+    def username(self) -> bytes:
+        return self.claim.user
+
+    def verify(self, keys: Keys) -> bool:
+        """Whether the proof fits; if so, the claim has our signature from now on."""
+        return self.claim.verify(keys)
+
+
+@implementer(IUsernameHashedPassword)
+@dataclass(frozen=True, eq=False)
+class SharedLogin:
+    """A digest made with a shared secret; ``client`` and ``protocol`` as in PlainLogin."""
+
+    claim: SharedClaim
+    client: Client
+    protocol: str
+
+    @property
+    def username(self) -> bytes:
+        return self.claim.user
+
+    def checkPassword(self, password: bytes | str) -> bool:
+        """Whether the digest is made with this secret."""
+        if isinstance(password, str):
+            password = password.encode("utf-8", "surrogatepass")
+        return self.claim.verify(password)
+
+
+def credentials_of(claim: Claim, client: Client, protocol: str) -> Any:
+    """The credentials that a claim makes: what a portal is given."""
+    if isinstance(claim, PasswordClaim):
+        return PlainLogin(claim.user, claim.password, client, protocol)
+    if isinstance(claim, ScramClaim):
+        return ScramLogin(claim, client, protocol)
+    assert isinstance(claim, SharedClaim)
+    return SharedLogin(claim, client, protocol)

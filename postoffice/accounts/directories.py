@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zope.interface import implementer
 
 from postoffice.address import Account
-from postoffice.interfaces import IAccountDirectory
+from postoffice.interfaces import IAccountDirectory, IAccountRegister
 
 
 @implementer(IAccountDirectory)
@@ -47,6 +47,15 @@ class Directories:
         for directory in self._directories:
             if await directory.serves(domain):
                 return True
+        return False
+
+    async def keep_scram(self, name: str, secret: str, keys: str) -> bool:
+        """Keep the SCRAM keys of a password where its account is, if that can be written to."""
+        for directory in self._directories:
+            if await directory.find(name) is not None:
+                if not IAccountRegister.providedBy(directory):
+                    return False
+                return bool(await directory.keep_scram(name, secret, keys))
         return False
 
 

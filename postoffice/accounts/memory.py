@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from zope.interface import implementer
@@ -56,18 +57,32 @@ class MemoryDirectory:
         self._domains.remove(domain)
         return True
 
-    async def add(self, name: str, secret: str | None) -> bool:
+    async def add(self, name: str, secret: str | None, scram: str | None = None) -> bool:
         if _domain(name) not in self._domains:
             raise LookupError(f"{_domain(name)} is not a domain of ours")
         if name in self._accounts:
             return False
-        self._accounts[name] = Account(name, name, secret)
+        self._accounts[name] = Account(name, name, secret, scram)
         return True
 
-    async def set_secret(self, name: str, secret: str | None) -> bool:
+    async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
+        return self._change(name, lambda known: replace(known, secret=secret, scram=scram))
+
+    async def keep_scram(self, name: str, secret: str, scram: str) -> bool:
+        known = self._accounts.get(name)
+        return (
+            known is not None
+            and known.secret == secret
+            and self._change(name, lambda account: replace(account, scram=scram))
+        )
+
+    async def set_shared(self, name: str, shared: str | None) -> bool:
+        return self._change(name, lambda known: replace(known, shared=shared))
+
+    def _change(self, name: str, change: Callable[[Account], Account]) -> bool:
         if name not in self._accounts:
             return False
-        self._accounts[name] = replace(self._accounts[name], secret=secret)
+        self._accounts[name] = change(self._accounts[name])
         return True
 
     async def remove(self, name: str) -> bool:

@@ -17,7 +17,7 @@ from postoffice.errors import StartupError
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
-SCHEMA = 1
+SCHEMA = 2
 TABLES = (
     "CREATE TABLE domain (name TEXT PRIMARY KEY) WITHOUT ROWID",
     """
@@ -25,11 +25,20 @@ TABLES = (
         address TEXT PRIMARY KEY,
         domain TEXT NOT NULL REFERENCES domain (name),
         maildrop TEXT NOT NULL UNIQUE,
-        secret TEXT
+        secret TEXT,
+        scram TEXT,
+        shared TEXT
     ) WITHOUT ROWID
     """,
     "CREATE INDEX account_domain ON account (domain)",
 )
+#: What makes each older version the next one.
+CHANGES = {
+    1: (
+        "ALTER TABLE account ADD COLUMN scram TEXT",
+        "ALTER TABLE account ADD COLUMN shared TEXT",
+    ),
+}
 
 
 def connect(path: str, waits: float) -> sqlite3.Connection:
@@ -131,18 +140,35 @@ def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
     if found != "ok":
         raise sqlite3.DatabaseError(found.splitlines()[-1])
     _see_to_its_log(path, database)
-    if application != APPLICATION:
-        database.execute("BEGIN IMMEDIATE")
-        _mark(database)
-        database.execute("COMMIT")
+    if application != APPLICATION or version < SCHEMA:
+        _renew(database)
+
+
+def _renew(database: sqlite3.Connection) -> None:
+    """Bring the tables to today's version, whole or not at all; another process may do the same."""
+    database.execute("BEGIN IMMEDIATE")
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if not version:  # saved as SQL, which keeps no marks
+        version = 2 if "scram" in _columns(database, "account") else 1
+    for number in range(version, SCHEMA):
+        for change in CHANGES[number]:
+            database.execute(change)
+    _mark(database)
+    database.execute("COMMIT")
+
+
+def _columns(database: sqlite3.Connection, table: str) -> str:
+    columns = "SELECT group_concat(name) FROM pragma_table_info(?)"
+    return str(database.execute(columns, (table,)).fetchone()[0])
 
 
 def _saved(database: sqlite3.Connection, application: int) -> bool:
     """Whether it was saved as SQL and made anew: that keeps our tables, but no marks."""
-    columns = "SELECT group_concat(name) FROM pragma_table_info(?)"
-    return application == 0 and [
-        database.execute(columns, (table,)).fetchone()[0] for table in ("domain", "account")
-    ] == ["name", "address,domain,maildrop,secret"]
+    return (
+        application == 0
+        and _columns(database, "domain") == "name"
+        and _columns(database, "account").startswith("address,domain,maildrop,secret")
+    )
 
 
 def _see_to_its_log(path: str, database: sqlite3.Connection) -> None:

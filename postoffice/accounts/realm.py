@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.error import UnauthorizedLogin
@@ -11,19 +11,31 @@ from twisted.cred.portal import IRealm
 from zope.interface import implementer
 
 from postoffice.address import Account
+from postoffice.envelope import Visit
 from postoffice.interfaces import IMaildrop, IMailStore, IReception
+
+
+class Receptions(Protocol):
+    """Who takes in mail: from strangers, and from our own users."""
+
+    def reception(self, visit: Visit) -> IReception: ...
+    def submission(self, visit: Visit, account: Account) -> IReception: ...
 
 
 @implementer(IRealm)
 class Realm:
-    """Hands out a maildrop to its owner, and the reception to those whom nobody knows."""
+    """
+    Hands out a maildrop to its owner, a submission to a user, and a reception to strangers.
 
-    def __init__(self, store: IMailStore, reception: IReception) -> None:
+    The ``mind`` of who wants to post is the ``Visit``.
+    """
+
+    def __init__(self, store: IMailStore, receptions: Receptions) -> None:
         self._store = store
-        self._reception = reception
+        self._receptions = receptions
 
     def requestAvatar(
-        self, avatarId: Any, mind: object, *interfaces: Any
+        self, avatarId: Any, mind: Any, *interfaces: Any
     ) -> tuple[Any, Any, Callable[[], None]]:
         """
         The avatar of an Account, or of ANONYMOUS; its logout may be called twice.
@@ -35,8 +47,11 @@ class Realm:
                 raise UnauthorizedLogin
             maildrop = self._store.maildrop(avatarId.maildrop)
             return IMaildrop, maildrop, maildrop.release
-        if IReception in interfaces and avatarId is ANONYMOUS:
-            return IReception, self._reception, _nothing
+        if IReception in interfaces:
+            if isinstance(avatarId, Account):
+                return IReception, self._receptions.submission(mind, avatarId), _nothing
+            if avatarId is ANONYMOUS:
+                return IReception, self._receptions.reception(mind), _nothing
         raise NotImplementedError(f"no avatar for {avatarId!r} provides {interfaces}")
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, TypeVar
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.accounts.database import Database, Look
+from postoffice.accounts.sealing import Seal
 from postoffice.address import Account
-from postoffice.errors import NotEmpty
+from postoffice.errors import NotEmpty, TemporaryFailure
 from postoffice.interfaces import IAccountRegister, Workers
 
 T = TypeVar("T")
@@ -59,16 +62,21 @@ class Answers(Generic[T]):
 @implementer(IAccountRegister)
 class SQLiteDirectory:
     """
-    A database of domains and accounts; ``path`` is its file.
+    A database of domains and accounts; ``path`` is its file, ``key_file`` has
+    the key that its shared secrets are sealed with.
 
     Its answers are remembered as long as neither the file nor its log has
     changed, which costs two looks at the file system: a change by another
     process is seen at once, and what did not change is not read again.
     """
 
-    def __init__(self, path: str, workers: Workers) -> None:
+    log = Logger()
+
+    def __init__(self, path: str, workers: Workers, key_file: str | None = None) -> None:
         self._database = Database(path)
+        self._seal = Seal(key_file or f"{path}.key")
         self._workers = workers
+        self._complaints: set[str] = set()
         self._accounts: Answers[Account | None] = Answers()
         self._domains: Answers[bool] = Answers()
 
@@ -79,7 +87,7 @@ class SQLiteDirectory:
         await self._workers.run(self._database.close)
 
     async def find(self, name: str) -> Account | None:
-        return await self._answer(self._accounts, name, _find)
+        return await self._answer(self._accounts, name, self._found)
 
     async def serves(self, domain: str) -> bool:
         return await self._answer(self._domains, domain, _serves)
@@ -88,7 +96,7 @@ class SQLiteDirectory:
         return await self._workers.run(self._database.read, _domains)
 
     async def accounts(self, domain: str | None = None) -> list[Account]:
-        return await self._workers.run(self._database.read, _accounts, domain)
+        return await self._workers.run(self._database.read, self._all, domain)
 
     async def add_domain(self, domain: str) -> bool:
         return await self._workers.run(self._database.write, _add_domain, domain)
@@ -96,14 +104,47 @@ class SQLiteDirectory:
     async def remove_domain(self, domain: str) -> bool:
         return await self._workers.run(self._database.write, _remove_domain, domain)
 
-    async def add(self, name: str, secret: str | None) -> bool:
-        return await self._workers.run(self._database.write, _add, name, secret)
+    async def add(self, name: str, secret: str | None, scram: str | None = None) -> bool:
+        return await self._workers.run(self._database.write, _add, name, secret, scram)
 
-    async def set_secret(self, name: str, secret: str | None) -> bool:
-        return await self._workers.run(self._database.write, _set_secret, name, secret)
+    async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
+        return await self._workers.run(self._database.write, _set_secret, name, secret, scram)
+
+    async def keep_scram(self, name: str, secret: str, scram: str) -> bool:
+        return await self._workers.run(self._database.write, _keep_scram, name, secret, scram)
+
+    async def set_shared(self, name: str, shared: str | None) -> bool:
+        return await self._workers.run(self._set_shared, name, shared)
 
     async def remove(self, name: str) -> bool:
         return await self._workers.run(self._database.write, _remove, name)
+
+    def _set_shared(self, name: str, shared: str | None) -> bool:
+        sealed = None if shared is None else self._seal.seal(shared)
+        return self._database.write(_set_shared, name, sealed)
+
+    def _found(self, database: sqlite3.Connection, name: str) -> Account | None:
+        account = _find(database, name)
+        return None if account is None else self._unsealed(account)
+
+    def _all(self, database: sqlite3.Connection, domain: str | None) -> list[Account]:
+        return [self._unsealed(account) for account in _accounts(database, domain)]
+
+    def _unsealed(self, account: Account) -> Account:
+        """Its shared secret in clear; one that cannot be read is none, and all else works on."""
+        if account.shared is None:
+            return account
+        try:
+            return replace(account, shared=self._seal.unseal(account.shared))
+        except TemporaryFailure as failure:
+            self._complain(str(failure))
+            return replace(account, shared=None)
+
+    def _complain(self, why: str) -> None:
+        """Once for each reason: it is asked about with every login."""
+        if why not in self._complaints:
+            self._complaints.add(why)
+            self.log.warn("{why}", why=why)
 
     async def _answer(
         self, answers: Answers[T], name: str, ask: Callable[[sqlite3.Connection, str], T]
@@ -125,7 +166,7 @@ def _find(database: sqlite3.Connection, name: str) -> Account | None:
     if not _storable(name):
         return None
     rows = database.execute(
-        "SELECT address, maildrop, secret FROM account WHERE address = ?", (name,)
+        "SELECT address, maildrop, secret, scram, shared FROM account WHERE address = ?", (name,)
     )
     row = rows.fetchone()
     return None if row is None else Account(*row)
@@ -152,7 +193,8 @@ def _domains(database: sqlite3.Connection) -> list[str]:
 
 def _accounts(database: sqlite3.Connection, domain: str | None) -> list[Account]:
     rows = database.execute(
-        "SELECT address, maildrop, secret FROM account WHERE domain = ?1 OR ?1 IS NULL"
+        "SELECT address, maildrop, secret, scram, shared FROM account"
+        " WHERE domain = ?1 OR ?1 IS NULL"
         " ORDER BY address",
         (domain,),
     )
@@ -171,20 +213,32 @@ def _remove_domain(database: sqlite3.Connection, domain: str) -> bool:
     return database.execute("DELETE FROM domain WHERE name = ?", (domain,)).rowcount > 0
 
 
-def _add(database: sqlite3.Connection, name: str, secret: str | None) -> bool:
+def _add(database: sqlite3.Connection, name: str, secret: str | None, scram: str | None) -> bool:
     domain = name.rpartition("@")[2]
     if not _serves(database, domain):
         raise LookupError(f"{domain} is not a domain of ours")
     if _find(database, name) is not None:
         return False
-    row = (name, domain, name, secret)
-    database.execute("INSERT INTO account VALUES (?, ?, ?, ?)", row)
+    row = (name, domain, name, secret, scram)
+    database.execute("INSERT INTO account VALUES (?, ?, ?, ?, ?, NULL)", row)
     return True
 
 
-def _set_secret(database: sqlite3.Connection, name: str, secret: str | None) -> bool:
-    changed = database.execute("UPDATE account SET secret = ? WHERE address = ?", (secret, name))
-    return changed.rowcount > 0
+def _set_secret(
+    database: sqlite3.Connection, name: str, secret: str | None, scram: str | None
+) -> bool:
+    change = "UPDATE account SET secret = ?, scram = ? WHERE address = ?"
+    return database.execute(change, (secret, scram, name)).rowcount > 0
+
+
+def _keep_scram(database: sqlite3.Connection, name: str, secret: str, scram: str) -> bool:
+    change = "UPDATE account SET scram = ? WHERE address = ? AND secret = ?"
+    return database.execute(change, (scram, name, secret)).rowcount > 0
+
+
+def _set_shared(database: sqlite3.Connection, name: str, sealed: str | None) -> bool:
+    change = "UPDATE account SET shared = ? WHERE address = ?"
+    return database.execute(change, (sealed, name)).rowcount > 0
 
 
 def _remove(database: sqlite3.Connection, name: str) -> bool:

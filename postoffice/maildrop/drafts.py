@@ -15,6 +15,10 @@ from postoffice.maildrop import names
 from postoffice.maildrop.files import Place, failure, failures, identity, sync_folder
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: A maildrop that cannot have the same file gets a copy: it is on another file system, or the
+#: file has too many names; or, where maildrops stand apart, the first of them is gone, with it.
+_COPIED = (errno.EXDEV, errno.EMLINK)
+_GONE = (errno.ESTALE, errno.ENOENT)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -25,6 +29,8 @@ class Draft:
 
     What is not written yet is in ``parts``.  The lock keeps apart what
     threads do with the file; ``dropped`` is set by anyone, and it goes no further.
+    ``apart``: what is wrong with one maildrop is no other's matter; it is told
+    in ``missed``.
     """
 
     places: list[Place]
@@ -35,6 +41,8 @@ class Draft:
     fd: int = -1
     lock: Lock = field(default_factory=Lock)
     dropped: bool = False
+    apart: bool = False
+    missed: dict[Place, Exception] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -87,6 +95,40 @@ def _create(path: str, dir_fd: int | None = None) -> int:
         os.close(fd)
 
 
+def read(draft: Draft, offset: int, most: int) -> bytes:
+    """Octets that are on disk already.  Raises TemporaryFailure."""
+    with draft.lock, failures(draft.path):
+        _not_dropped(draft)
+        return os.pread(draft.fd, most, offset)
+
+
+def prepend(draft: Draft, octets: bytes) -> None:
+    """Put octets before what is on disk: in a new file.  Raises TemporaryFailure."""
+    with draft.lock, failures(draft.path):
+        _not_dropped(draft)
+        path = f"{draft.path}.longer"
+        fd = _create(path)
+        try:
+            _copy_text(draft, fd, octets)
+            os.rename(path, draft.path)
+        except BaseException:
+            os.close(fd)
+            with suppress(OSError):
+                os.unlink(path)
+            raise
+        os.close(draft.fd)
+        draft.fd = fd
+        draft.size += len(octets)
+
+
+def _copy_text(draft: Draft, fd: int, before: bytes = b"") -> None:
+    """What is on disk of a draft, into another file, behind some octets."""
+    os.lseek(draft.fd, 0, os.SEEK_SET)
+    with open(fd, "wb", closefd=False) as copy, open(draft.fd, "rb", closefd=False) as text:
+        copy.write(before)
+        shutil.copyfileobj(text, copy, 256 << 10)
+
+
 def drop(draft: Draft) -> None:
     """Forget a draft; its file goes.  Never fails, and may be called twice."""
     with draft.lock:
@@ -104,7 +146,8 @@ def place(drafts: Sequence[Draft]) -> list[Exception | None]:
     Put messages into all their maildrops, durable when it returns; for each, what went wrong.
 
     One call for many messages: each folder is synced once for all of them.
-    A message that went wrong is in none of its maildrops.
+    A message that went wrong is in none of its maildrops, unless they stand
+    ``apart``: then it is in all but those that it ``missed``.
 
     Nothing is made here: a maildrop that is not the one that was found when
     the delivery began has been discarded since, and its sender tries again.
@@ -162,7 +205,7 @@ class _Group:
 
     def __exit__(self, *why: object) -> None:
         for draft, place in self._linked:
-            if draft in self._wrong:
+            if draft in self._wrong or place in draft.missed:
                 with suppress(OSError):
                     os.unlink(f"new/{draft.final_name}", dir_fd=self._folders[place])
         for draft in self._drafts:
@@ -184,17 +227,26 @@ class _Group:
     def link(self, draft: Draft) -> None:
         """One file, as many names as maildrops."""
         _not_dropped(draft)  # nobody waits for it any more: its sender will try again
-        source, first = f"tmp/{draft.name}", self._open(draft.places[0])
         for place in draft.places:
-            fd = self._open(place)
-            target = f"new/{draft.final_name}"
             try:
-                os.link(source, target, src_dir_fd=first, dst_dir_fd=fd)
+                self._link(draft, place)
             except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EMLINK):
+                if not draft.apart:
                     raise
-                _copy(draft, fd)
-            self._linked.append((draft, place))
+                draft.missed[place] = failure(place.path, error)
+            else:
+                self._linked.append((draft, place))
+
+    def _link(self, draft: Draft, place: Place) -> None:
+        fd = self._open(place)
+        try:
+            first = self._open(draft.places[0])
+            target = f"new/{draft.final_name}"
+            os.link(f"tmp/{draft.name}", target, src_dir_fd=first, dst_dir_fd=fd)
+        except OSError as error:
+            if error.errno not in _COPIED and not (draft.apart and error.errno in _GONE):
+                raise
+            _copy(draft, fd)
 
     def settle(self) -> None:
         """Make the new names durable, and see that the maildrops are still in their places."""
@@ -206,7 +258,9 @@ class _Group:
             except OSError as error:
                 gone[place] = failure(place.path, error)
         for draft, place in self._linked:
-            if place in gone:
+            if place in gone and draft.apart:
+                draft.missed[place] = gone[place]
+            elif place in gone:
                 self._wrong.setdefault(draft, gone[place])
 
     def _open(self, place: Place) -> int:
@@ -228,12 +282,11 @@ def _is_there(place: Place, status: os.stat_result) -> None:
 
 
 def _copy(draft: Draft, folder: int) -> None:
-    """A maildrop on another file system gets a file of its own."""
+    """A file of its own for one maildrop."""
     path = f"tmp/{draft.name}"
     fd = _create(path, folder)
     try:
-        with open(fd, "wb", closefd=False) as copy, open(draft.path, "rb") as text:
-            shutil.copyfileobj(text, copy, 256 << 10)
+        _copy_text(draft, fd)
         os.fsync(fd)
         os.link(path, f"new/{draft.final_name}", src_dir_fd=folder, dst_dir_fd=folder)
     finally:

@@ -46,10 +46,14 @@ class MaildirStore:
         await self._placing.finished()
 
     async def begin(self, envelope: Envelope) -> IDelivery:
-        folders = dict.fromkeys(self._folder(one.account.maildrop) for one in envelope.recipients)
-        places = await self._places.find(list(folders))
+        folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
+        unique = list(dict.fromkeys(folders))
+        places = await self._places.find(unique)
+        found = dict(zip(unique, places, strict=True))
         draft = Draft(places, names.new_name(self._hostname))
-        return MaildirDelivery(self._workers, self._places, self._placing, draft)
+        return MaildirDelivery(
+            self._workers, self._places, self._placing, draft, [found[one] for one in folders]
+        )
 
     def maildrop(self, name: str) -> IMaildrop:
         return Maildir(self._folder(name), self._workers, self._sizes, self._listings)

@@ -8,7 +8,7 @@ from itertools import count
 from zope.interface import implementer
 
 from postoffice.envelope import Envelope
-from postoffice.errors import MaildropLocked, MessageGone
+from postoffice.errors import MaildropLocked, MessageGone, PostOfficeError
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
 from postoffice.listing import Entry, Listing
 from postoffice.maildrop.text import Normalizer
@@ -86,6 +86,16 @@ class MemoryDelivery:
         uidl = self._store.new_uidl()
         for name in self._names:
             self._store.drop(name).texts[uidl] = text
+
+    async def commit_each(self) -> list[PostOfficeError | None]:
+        await self.commit()
+        return [None] * len(self._names)
+
+    async def text(self) -> IText:
+        return MemoryText(b"".join(self._parts))
+
+    async def prepend(self, fields: bytes) -> None:
+        self._parts.insert(0, fields)
 
     def abort(self) -> None:
         self._parts.clear()

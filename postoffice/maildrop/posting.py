@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from postoffice.errors import TemporaryFailure
-from postoffice.interfaces import IDelivery, Workers
+from postoffice.errors import PostOfficeError, TemporaryFailure
+from postoffice.interfaces import IDelivery, IText, Workers
 from postoffice.maildrop import drafts, files
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
@@ -137,7 +137,15 @@ class Placing:
 class MaildirDelivery:
     """One message on its way in."""
 
-    def __init__(self, workers: Workers, places: Places, placing: Placing, draft: Draft) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        places: Places,
+        placing: Placing,
+        draft: Draft,
+        wanted: Sequence[Place],
+    ) -> None:
+        self._wanted = wanted  # by each recipient
         self._workers = workers
         self._places = places
         self._placing = placing
@@ -165,6 +173,26 @@ class MaildirDelivery:
                 self._places.forget(place.path)
             raise
 
+    async def commit_each(self) -> list[PostOfficeError | None]:
+        self._draft.apart = True
+        await self.commit()
+        for place in self._draft.missed:
+            self._places.forget(place.path)
+        missed = self._draft.missed
+        return [_failure(missed[place]) if place in missed else None for place in self._wanted]
+
+    async def text(self) -> IText:
+        await self._written()
+        return DraftText(self._workers, self._draft)
+
+    async def prepend(self, fields: bytes) -> None:
+        await self._written()
+        if self._draft.fd < 0:
+            self._draft.parts.insert(0, fields)
+            self._buffered += len(fields)
+        else:
+            await self._workers.run(drafts.prepend, self._draft, fields)
+
     def abort(self) -> None:
         if self._over:
             return
@@ -178,3 +206,34 @@ class MaildirDelivery:
         """Wait for the octets before; what went wrong with them is raised."""
         if self._writing is not None:
             await outcome_of(self._writing)
+
+
+def _failure(error: Exception) -> PostOfficeError:
+    return error if isinstance(error, PostOfficeError) else TemporaryFailure(str(error))
+
+
+@implementer(IText)
+class DraftText:
+    """What was written so far: first what is on disk, then what is in memory."""
+
+    def __init__(self, workers: Workers, draft: Draft) -> None:
+        self._workers = workers
+        self._draft = draft
+        self._offset = 0
+        self._part = 0
+
+    async def read(self) -> bytes:
+        if self._offset < self._draft.size:
+            octets = await self._workers.run(drafts.read, self._draft, self._offset, BUFFER)
+            self._offset += len(octets)
+            if octets:
+                return octets
+        while self._part < len(self._draft.parts):
+            self._part += 1
+            if octets := self._draft.parts[self._part - 1]:
+                return octets
+        return b""
+
+    def close(self) -> None:
+        self._part = len(self._draft.parts)
+        self._offset = self._draft.size

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,22 +17,35 @@ from twisted.python.modules import getModule
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.realm import Realm
-from postoffice.conversation import Counter
+from postoffice.budget import Budget
+from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
-from postoffice.interfaces import IDirectoryMaker, IMaker, IStoreMaker, Surroundings, Workers
-from postoffice.office.config import Settings
+from postoffice.interfaces import (
+    IDirectoryMaker,
+    IMailStore,
+    IMaker,
+    IPolicyMaker,
+    IStoreMaker,
+    Surroundings,
+    Workers,
+)
+from postoffice.office.certificates import Certificates
+from postoffice.office.config import ListenerSettings, Settings
 from postoffice.office.opening import Listener, PostOffice
 from postoffice.office.reading import TryEndpoint, reason
 from postoffice.office.rooms import Rooms
 from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
+from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.protocol import SMTPFactory
-from postoffice.smtp.reception import Reception
-from postoffice.smtp.session import SMTPLimits
+from postoffice.smtp.protocol import Custom, SMTPConversation, SMTPFactory
+from postoffice.smtp.reception import House
+from postoffice.smtp.terms import SMTPLimits
 
 #: Threads that wait for the disk.
 THREADS = 8
+#: Services where TLS comes before everything (RFC 8314).
+IMPLICIT_TLS = frozenset(("submissions", "pop3s"))
 
 
 def build(
@@ -53,24 +67,37 @@ def build(
     threads = ThreadWorkers(reactor, THREADS, "disk")
     hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
     rooms = build_rooms(settings, reactor, threads)
-    reception = Reception(
+    checker = Checker(rooms.directories, hashing, clock=clock.seconds)
+    house = House(
         Directories(rooms.directories),
         rooms.store,
         hostname=settings.hostname,
         postmaster=settings.postmaster,
         now=now or _now,
+        policies=_policies(settings, rooms, clock),
+        any_sender=settings.senders == "any",
     )
-    checker = Checker(rooms.directories, hashing, clock=clock.seconds)
-    portal = Portal(Realm(rooms.store, reception), [checker])
-    doors = Doorkeeper(settings.limits.connections, settings.limits.connections_per_client)
-    listeners = _listeners(settings, _counters(settings, portal, clock, doors), reactor)
-    return PostOffice(settings, rooms, listeners, doors, (threads, hashing), reactor)
+    certificates = None
+    if settings.certificates:
+        certificates = Certificates(settings.certificates, threads, clock)
+    counters = _Counters(settings, house, rooms.store, checker, certificates, clock)
+    listeners = _listeners(settings, counters, reactor)
+    return PostOffice(
+        settings,
+        rooms,
+        listeners,
+        counters.doors,
+        (threads, hashing),
+        certificates,
+        checker,
+        reactor,
+    )
 
 
 def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
-    """The directories and the store, made by their makers.  Raises ConfigurationError."""
+    """The directories, the store and the policies, by their makers.  Raises ConfigurationError."""
     around = Surroundings(reactor, workers, settings.state, settings.hostname)
-    chosen = (*settings.accounts, settings.store)
+    chosen = (*settings.accounts, settings.store, *settings.policies)
     made: list[Any] = []
     problems: list[Problem] = []
     for one in chosen:
@@ -80,45 +107,119 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
             problems += error.problems
     if problems:
         raise ConfigurationError(problems)
-    *directories, store = made
-    return Rooms(settings.state, directories, store, chosen, workers)
+    known = len(settings.accounts)
+    return Rooms(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
 
 
-def _counters(
-    settings: Settings, portal: Portal, clock: Any, doors: Doorkeeper
-) -> Mapping[str, Counter]:
-    """The counter of each service."""
-    limits = settings.limits
-    smtp_limits = SMTPLimits(
-        message_size=limits.message_size,
-        recipients=limits.recipients,
-        text_line=limits.text_line,
-        errors=limits.errors,
-    )
-    return {
-        "smtp": SMTPFactory(
-            portal, hostname=settings.hostname, limits=smtp_limits, clock=clock, doors=doors
-        ),
-        "pop3": POP3Factory(
-            portal, clock=clock, plaintext_login=settings.plaintext_login, doors=doors
-        ),
-    }
+def _policies(settings: Settings, rooms: Rooms, clock: Any) -> Policies:
+    """The policies in the order of the configuration."""
+    asked = [
+        Asked(
+            policy,
+            f"{chosen.key} ({chosen.maker.kind})",
+            frozenset(chosen.options["services"]),
+            chosen.options["timeout"],
+            chosen.options["on_failure"],
+        )
+        for chosen, policy in zip(settings.policies, rooms.policies, strict=True)
+    ]
+    return Policies(asked, clock)
 
 
-def _listeners(
-    settings: Settings, counters: Mapping[str, Counter], reactor: Any
-) -> Sequence[Listener]:
+class _Counters:
+    """Makes the counter of each listener; what they share is made once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        house: House,
+        store: IMailStore,
+        checker: Checker,
+        certificates: Certificates | None,
+        clock: Any,
+    ) -> None:
+        limits = settings.limits
+        self.doors = Doorkeeper(limits.connections, limits.connections_per_client)
+        self._settings = settings
+        self._house = house
+        self._checker = checker
+        self._portal = Portal(Realm(store, house), [checker])
+        self._certificates = certificates
+        self._clock = clock
+        self._unknown = Budget(limits.unknown_recipients, 3600, clock.seconds)
+        self._limits = SMTPLimits(
+            message_size=limits.message_size,
+            recipients=limits.recipients,
+            text_line=limits.text_line,
+            errors=limits.errors,
+            tarpit=limits.tarpit,
+            logins=limits.logins,
+            commands=limits.commands,
+            pace=int(limits.text_pace * SMTPConversation.timeout),
+        )
+
+    def make(self, service: str, listener: ListenerSettings) -> Counter:
+        """The counter behind one listener."""
+        entrance = Entrance(
+            service=service,
+            certificates=self._certificates,
+            implicit=service in IMPLICIT_TLS,
+            proxies=listener.proxy_from,
+            relays=listener.xclient_from,
+            handshake=self._settings.limits.handshake,
+        )
+        if service in ("pop3", "pop3s"):
+            return POP3Factory(
+                self._portal,
+                clock=self._clock,
+                plaintext_login=self._settings.plaintext_login,
+                doors=self.doors,
+                entrance=entrance,
+            )
+        lmtp = service == "lmtp"
+        return SMTPFactory(
+            self._portal,
+            hostname=self._settings.hostname,
+            limits=_patient(self._limits) if lmtp else self._limits,
+            clock=self._clock,
+            doors=self.doors,
+            entrance=entrance,
+            custom=self._custom(service, listener),
+            salts=self._checker.salt,
+            unknown=self._unknown if service == "smtp" else None,
+        )
+
+    def _custom(self, service: str, listener: ListenerSettings) -> Custom:
+        return Custom(
+            lmtp=service == "lmtp",
+            submission=service in ("submission", "submissions"),
+            mechanisms=listener.mechanisms,
+            plaintext_login=self._settings.plaintext_login,
+            greeting_delay=self._settings.limits.greeting_delay if service == "smtp" else 0,
+            judged=frozenset(
+                stage for stage in STAGES if self._house.policies.asks(stage, service)
+            ),
+        )
+
+
+def _patient(limits: SMTPLimits) -> SMTPLimits:
+    """For a mail server in front, which sends for many: its errors are not its own."""
+    return replace(limits, errors=max(limits.errors, 1000), tarpit=0)
+
+
+def _listeners(settings: Settings, counters: _Counters, reactor: Any) -> Sequence[Listener]:
     listeners = []
     problems = []
-    for service, texts in settings.listeners.items():
-        for number, text in enumerate(texts):
+    for service, ones in settings.listeners.items():
+        for number, one in enumerate(ones):
             try:
-                endpoint = serverFromString(reactor, text)  # type: ignore[no-untyped-call]
+                endpoint = serverFromString(reactor, one.endpoint)  # type: ignore[no-untyped-call]
             except Exception as error:
                 key = f"listeners.{service}[{number}]"
-                problems.append(settings.source.problem(key, f"{text!r}: {reason(error)}"))
+                problems.append(settings.source.problem(key, f"{one.endpoint!r}: {reason(error)}"))
             else:
-                listeners.append(Listener(service, text, endpoint, counters[service]))
+                counter = counters.make(service, one)
+                listeners.append(Listener(service, one.endpoint, endpoint, counter))
     if problems:
         raise ConfigurationError(problems)
     return listeners
@@ -136,6 +237,10 @@ def try_endpoint(reactor: Any) -> TryEndpoint:
             raise ValueError(reason(error)) from error
 
     return try_it
+
+
+#: What each kind of maker makes, in words.
+WHAT = {IStoreMaker: "store", IDirectoryMaker: "directory of accounts", IPolicyMaker: "policy"}
 
 
 def _now() -> datetime:
@@ -169,7 +274,7 @@ def find_maker(interface: Any, kind: str) -> IMaker:
         where = ", ".join(type(maker).__module__ for maker in fitting)
         raise LookupError(f"kind {kind!r} is claimed by several plugins: {where}")
     kinds = ", ".join(sorted(maker.kind for maker in known))
-    what = {IStoreMaker: "store", IDirectoryMaker: "directory of accounts"}.get(interface, "room")
+    what = WHAT.get(interface, "room")
     broken = "".join(f"; the plugin {name} is broken: {why}" for name, why in _broken_plugins())
     raise LookupError(f"there is no {what} of kind {kind!r}, only: {kinds}{broken}")
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
 
 from postoffice.address import Address
-from postoffice.office.keys import TABLE
+from postoffice.office.keys import TABLE, WITH_CERTIFICATE
 from postoffice.office.reading import Chosen, FindMaker, Reader, TryEndpoint
 from postoffice.office.source import ConfigurationError, Source, compose
+
+Network = IPv4Network | IPv6Network
 
 #: Where a configuration is looked for, in this order.
 PLACES = ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
@@ -34,8 +38,33 @@ class Limits:
     recipients: int
     text_line: int
     errors: int
+    tarpit: float
+    commands: int
+    logins: int
+    unknown_recipients: int
+    greeting_delay: float
+    handshake: float
+    text_pace: int
     connections: int
     connections_per_client: int
+
+
+@dataclass(frozen=True)
+class ListenerSettings:
+    """One endpoint of a service, how clients log in there, and who may speak for others."""
+
+    endpoint: str
+    mechanisms: tuple[str, ...] = ()
+    proxy_from: tuple[Network, ...] = ()
+    xclient_from: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """Where a certificate with its chain lies, and its key."""
+
+    certificate: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -43,8 +72,8 @@ class Settings:
     """
     What the configuration says, wherever it says it; paths are absolute.
 
-    ``listeners`` has the endpoints of each service.  ``first_light`` is
-    whether there was no configuration at all.
+    ``listeners`` has the endpoints of each service; ``senders`` is ``own`` or
+    ``any``.  ``first_light`` is whether there was no configuration at all.
     """
 
     source: Source = field(compare=False)
@@ -52,10 +81,13 @@ class Settings:
     state: str
     user: str | None
     postmaster: Address
-    listeners: Mapping[str, tuple[str, ...]]
+    listeners: Mapping[str, tuple[ListenerSettings, ...]]
+    certificates: tuple[CertificateFiles, ...]
     plaintext_login: str
+    senders: str
     accounts: tuple[Chosen, ...]
     store: Chosen
+    policies: tuple[Chosen, ...]
     limits: Limits
     first_light: bool = False
 
@@ -100,6 +132,8 @@ def read(
         raise ConfigurationError(source.problems)
     folder = os.path.dirname(os.path.abspath(file))
     values = Reader(source, find_maker, try_endpoint).read(node, TABLE, folder)
+    if not source.problems:
+        _see_to_the_secure(values, source)
     if source.problems:
         raise ConfigurationError(source.problems)
     return Settings(
@@ -108,13 +142,36 @@ def read(
         state=values["state"],
         user=values["user"],
         postmaster=values["postmaster"],
-        listeners=values["listeners"],
+        listeners={
+            service: tuple(ListenerSettings(**one) for one in ones)
+            for service, ones in values["listeners"].items()
+        },
+        certificates=tuple(CertificateFiles(**one) for one in values["tls"]["certificates"]),
         plaintext_login=values["tls"]["plaintext_login"],
+        senders=values["submission"]["senders"],
         accounts=values["accounts"],
         store=values["store"],
+        policies=values["policies"],
         limits=Limits(**values["limits"]),
         first_light=first_light,
     )
+
+
+def _see_to_the_secure(values: dict[str, Any], source: Source) -> None:
+    """Services with TLS from the first octet are there with a certificate, and only then."""
+    listeners = values["listeners"]
+    certificates = values["tls"]["certificates"]
+    for service, endpoint in WITH_CERTIFICATE.items():
+        if listeners[service] is None:
+            listeners[service] = ({"endpoint": endpoint},) if certificates else ()
+            if certificates and service == "submissions":
+                listeners[service][0]["mechanisms"] = ("PLAIN", "LOGIN")
+        elif listeners[service] and not certificates:
+            source.complain(
+                f"listeners.{service}",
+                "needs a certificate; add one under tls: certificates:",
+                source.lines.get(f"listeners.{service}", 0),
+            )
 
 
 def _text(path: str) -> str:

@@ -9,11 +9,15 @@ from typing import Any
 
 from zope.interface.interface import InterfaceClass
 
-from postoffice.interfaces import IDirectoryMaker, IStoreMaker
+from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
+from postoffice.policy.common import COMMON
+from postoffice.sasl import MECHANISMS
 from postoffice.settings import (
     ADDRESS,
+    DURATION,
     ENDPOINT,
     HOSTNAME,
+    NETWORK,
     PATH,
     POSITIVE,
     REQUIRED,
@@ -34,7 +38,7 @@ class Section:
 
     name: str
     text: str
-    keys: tuple[Key, ...]
+    keys: tuple[Key | Items, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,9 @@ class Room:
     What a plugin makes: a mapping with ``kind`` and the keys of that kind's maker.
 
     ``maker`` is the interface of its makers, ``default`` the kind where
-    nothing is given; ``several`` says that it is a list of such mappings.
+    nothing is given, or "" for no room at all; ``several`` says that it is a
+    list of such mappings.  ``common`` are keys that every kind has; a maker's
+    own key of that name stands for it.
     """
 
     name: str
@@ -51,9 +57,29 @@ class Room:
     maker: InterfaceClass
     default: str
     several: bool = False
+    common: tuple[Key, ...] = ()
 
 
-Entry = Key | Section | Room
+@dataclass(frozen=True)
+class Items:
+    """
+    A list of mappings of ``keys``.
+
+    A plain value in the list stands for a mapping with ``short`` alone, where
+    there is one.  ``default`` has plain values; where it is None, ``otherwise``
+    says in words what it is.
+    """
+
+    name: str
+    text: str
+    keys: tuple[Key, ...]
+    short: str = ""
+    default: tuple[str, ...] | None = ()
+    otherwise: str = ""
+    example: str = "[]"
+
+
+Entry = Key | Section | Room | Items
 
 #: The first key of each room.
 KIND = Key("kind", TEXT, REQUIRED, "The word by which the plugin is found.")
@@ -69,6 +95,53 @@ def _user(value: Any) -> str:
 
 
 USER = Kind("the name of a user of this machine", _user)
+
+_ENDPOINT_KEY = Key("endpoint", ENDPOINT, REQUIRED, "Where it listens.", "tcp:2525")
+_PROXY_FROM = Key(
+    "proxy_from",
+    list_of(NETWORK),
+    (),
+    "Balancers in front of it: they, and nobody else, say first for whom they speak, by the PROXY "
+    "protocol (version 1 or 2), before TLS and before the greeting. Everybody else is who he is.",
+)
+_XCLIENT_FROM = Key(
+    "xclient_from",
+    list_of(NETWORK),
+    (),
+    "Mail servers in front of it, which may say for whom they speak by XCLIENT.",
+)
+
+
+def _mechanisms(*default: str) -> Key:
+    return Key(
+        "mechanisms",
+        list_of(one_of(*MECHANISMS)),
+        default,
+        "How clients may log in (AUTH). Clients take the strongest that is offered and do not fall "
+        "back: offer SCRAM-SHA-256 or CRAM-MD5 when all accounts have what it needs "
+        "(`postoffice check-config` counts). With TLS, SCRAM-SHA-256-PLUS is offered by itself.",
+    )
+
+
+def _listener(
+    name: str, text: str, endpoint: str, *keys: Key, with_certificate: bool = False
+) -> Items:
+    return Items(
+        name,
+        text,
+        (_ENDPOINT_KEY, *keys),
+        short="endpoint",
+        default=None if with_certificate else (endpoint,),
+        otherwise=f'["{endpoint}"] where `tls.certificates` has one, else closed',
+        example=f'["{endpoint}"]',
+    )
+
+
+#: Services whose default needs a certificate, and what it is then.
+WITH_CERTIFICATE = {
+    "submissions": "tcp:2465:interface=127.0.0.1",
+    "pop3s": "tcp:2995:interface=127.0.0.1",
+}
 
 TABLE: tuple[Entry, ...] = (
     Key(
@@ -107,27 +180,80 @@ TABLE: tuple[Entry, ...] = (
         "listeners",
         "Where clients connect: for each service a list of Twisted endpoints. tcp:25 is every IPv4 "
         "address, tcp6:25 every IPv6 and IPv4 address, tcp:25:interface=192.0.2.1 one of them, "
-        "unix:/run/postoffice/smtp a UNIX socket. An empty list, [], closes the service.",
+        "unix:/run/postoffice/smtp a UNIX socket. Instead of an endpoint there may be a mapping "
+        "of it and more keys. An empty list, [], closes the service.",
         (
-            Key(
+            _listener(
                 "smtp",
-                list_of(ENDPOINT),
-                ("tcp:2525:interface=127.0.0.1",),
                 "Mail comes in, from anyone to the accounts here (SMTP). The world sends to "
                 "port 25: tcp6:25.",
+                "tcp:2525:interface=127.0.0.1",
+                _mechanisms(),
+                _PROXY_FROM,
+                _XCLIENT_FROM,
             ),
-            Key(
+            _listener(
+                "submission",
+                "Our own users send, after they have logged in (RFC 6409). The usual port is 587.",
+                "tcp:2587:interface=127.0.0.1",
+                _mechanisms("PLAIN", "LOGIN"),
+                _PROXY_FROM,
+                _XCLIENT_FROM,
+            ),
+            _listener(
+                "submissions",
+                "The same with TLS from the first octet (RFC 8314). The usual port is 465.",
+                WITH_CERTIFICATE["submissions"],
+                _mechanisms("PLAIN", "LOGIN"),
+                _PROXY_FROM,
+                _XCLIENT_FROM,
+                with_certificate=True,
+            ),
+            _listener(
+                "lmtp",
+                "A mail server in front hands over (LMTP, RFC 2033): Postfix, Exim. Whoever can "
+                "connect may post, so a UNIX socket or loopback is the place for it.",
+                "tcp:2424:interface=127.0.0.1",
+                _PROXY_FROM,
+                _XCLIENT_FROM,
+            ),
+            _listener(
                 "pop3",
-                list_of(ENDPOINT),
-                ("tcp:2110:interface=127.0.0.1",),
                 "Mail is collected by the owners of the accounts (POP3). The usual port is 110.",
+                "tcp:2110:interface=127.0.0.1",
+                _PROXY_FROM,
+            ),
+            _listener(
+                "pop3s",
+                "The same with TLS from the first octet (RFC 8314). The usual port is 995.",
+                WITH_CERTIFICATE["pop3s"],
+                _PROXY_FROM,
+                with_certificate=True,
             ),
         ),
     ),
     Section(
         "tls",
-        "What is protected on the wire. There is no TLS yet.",
+        "What is protected on the wire: TLS 1.2 and later.",
         (
+            Items(
+                "certificates",
+                "Certificates with their chains, and their keys, in PEM files; the paths are "
+                "relative to the folder of this file. A client that names a host (SNI) gets the "
+                "one for it, all others the first. A changed file is taken up by itself, within "
+                "ten seconds.",
+                (
+                    Key(
+                        "certificate",
+                        PATH,
+                        REQUIRED,
+                        "The certificate, and the chain behind it.",
+                        "/etc/ssl/mail.pem",
+                    ),
+                    Key("key", PATH, REQUIRED, "Its private key.", "/etc/ssl/mail.key"),
+                ),
+                example="[{certificate: /etc/ssl/mail.pem, key: /etc/ssl/mail.key}]",
+            ),
             Key(
                 "plaintext_login",
                 one_of("never", "loopback", "always"),
@@ -135,6 +261,19 @@ TABLE: tuple[Entry, ...] = (
                 "From where passwords are taken over a link that others could listen to: never, "
                 "from this machine only (loopback), or always. Take always only in a network that "
                 "you trust.",
+            ),
+        ),
+    ),
+    Section(
+        "submission",
+        "What our own users may send.",
+        (
+            Key(
+                "senders",
+                one_of("own", "any"),
+                "own",
+                "As whom they may send (MAIL FROM): addresses that lead to their own account "
+                "(own), or anybody (any).",
             ),
         ),
     ),
@@ -147,6 +286,14 @@ TABLE: tuple[Entry, ...] = (
         several=True,
     ),
     Room("store", "Where mail is kept.", IStoreMaker, "maildir"),
+    Room(
+        "policies",
+        "Who else is asked whether mail may come in, in this order; see docs/policies.rst.",
+        IPolicyMaker,
+        "",
+        several=True,
+        common=COMMON,
+    ),
     Section(
         "limits",
         "What one client may ask for.",
@@ -176,6 +323,50 @@ TABLE: tuple[Entry, ...] = (
                 20,
                 "Wrong commands in one SMTP session, unknown recipients among them, before it is "
                 "closed.",
+            ),
+            Key(
+                "tarpit",
+                DURATION,
+                1,
+                "Seconds by which the answer to each wrong command is delayed, when half of "
+                "`errors` are used up.",
+            ),
+            Key(
+                "commands",
+                POSITIVE,
+                200,
+                "Commands between two messages that bring none on its way (NOOP, RSET and the "
+                "like), before an SMTP session is closed.",
+            ),
+            Key("logins", POSITIVE, 5, "Failed logins in one SMTP session, before it is closed."),
+            Key(
+                "unknown_recipients",
+                POSITIVE,
+                100,
+                "Unknown recipients that one client (an IPv4 address or an IPv6 /64) may name in "
+                "an hour; then each further one ends the session. Clients of this machine may "
+                "name any number.",
+            ),
+            Key(
+                "greeting_delay",
+                DURATION,
+                0,
+                "Seconds that SMTP clients from elsewhere wait for the greeting. Who does not "
+                "wait, as programs that send spam often do not, is shown out. 5 catches most.",
+            ),
+            Key(
+                "handshake",
+                DURATION,
+                30,
+                "Seconds that a client has for what comes before the first word: the TLS "
+                "handshake, a balancer's PROXY header.",
+            ),
+            Key(
+                "text_pace",
+                POSITIVE,
+                100,
+                "Octets a second that the text of a message must come with, on average over five "
+                "minutes.",
             ),
             Key(
                 "connections",

@@ -14,10 +14,12 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice.conversation import Counter
+from postoffice.accounts.checker import Checker
+from postoffice.counter import Counter
 from postoffice.doors import Doorkeeper
 from postoffice.errors import PostOfficeError, StartupError
 from postoffice.office import privileges
+from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
 from postoffice.office.workers import ThreadWorkers
@@ -73,6 +75,8 @@ class PostOffice(Service):
         listeners: Sequence[Listener],
         doors: Doorkeeper,
         threads: Sequence[ThreadWorkers],
+        certificates: Certificates | None,
+        checker: Checker,
         reactor: Any,
     ) -> None:
         self.settings = settings
@@ -81,6 +85,8 @@ class PostOffice(Service):
         self._listeners = listeners
         self._doors = doors
         self._threads = threads
+        self._certificates = certificates
+        self._checker = checker
         self._reactor = reactor
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
@@ -109,6 +115,8 @@ class PostOffice(Service):
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self.log.info("the configuration is {file}", file=self.settings.source.file)
         self._limit()
+        if self._certificates is not None:
+            self._certificates.load_now()  # only root may read the keys, as a rule
         self._listening = []
         for listener in self._listeners:
             listening = Deferred.fromCoroutine(self._listen(listener))
@@ -157,7 +165,9 @@ class PostOffice(Service):
     async def _open(self) -> None:
         for listening in self._listening or ():
             await listening
-        await self.rooms.start()
+        await self.rooms.start(policies=True)
+        if self._certificates is not None:
+            await self._certificates.start()
         try:
             if self.welcome is not None:
                 await self.welcome.prepare(self.rooms)
@@ -215,6 +225,9 @@ class PostOffice(Service):
         closing = [Deferred.fromCoroutine(counter.close(PATIENCE)) for counter in counters]
         for closed in closing:
             await closed
+        if self._certificates is not None:
+            await self._certificates.stop()
+        await self._checker.stop()
         await self.rooms.stop()
         if self._working:
             self._working = False

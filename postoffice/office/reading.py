@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from postoffice.errors import SettingError
 from postoffice.interfaces import Surroundings
-from postoffice.office.keys import KIND, Entry, Room, Section
+from postoffice.office.keys import KIND, Entry, Items, Room, Section
 from postoffice.office.source import (
     ConfigurationError,
     Source,
@@ -118,6 +118,8 @@ class Reader:
     def _entry(self, node: Node | None, entry: Entry, key: str, base: str) -> Any:
         if isinstance(entry, Section):
             return self._section(node, entry, key, base)
+        if isinstance(entry, Items):
+            return self._items(node, entry, key, base)
         if isinstance(entry, Room):
             return self._rooms(node, entry, key) if entry.several else self._room(node, entry, key)
         if node is None:
@@ -135,11 +137,44 @@ class Reader:
             node = _empty(node)
         return self._mapping(node, section.keys, key, base)
 
+    def _items(
+        self, node: Node | None, items: Items, key: str, base: str
+    ) -> tuple[dict[str, Any], ...] | None:
+        """The mappings of a list; None where there is no list, and no fixed default."""
+        if node is None or (items.default is None and is_nothing(node)):
+            if items.default is None:
+                return None
+            node = SequenceNode("tag:yaml.org,2002:seq", [_word(one) for one in items.default])
+        if not isinstance(node, SequenceNode):
+            self._expected(node, f"a list, such as {items.example}", key)
+            return ()
+        return tuple(
+            self._item(one, items, f"{key}[{number}]", base)
+            for number, one in enumerate(node.value)
+        )
+
+    def _item(self, node: Node, items: Items, key: str, base: str) -> dict[str, Any]:
+        if isinstance(node, MappingNode):
+            self._source.lines.setdefault(key, line_of(node))
+            return self._mapping(node, items.keys, key, base)
+        if not items.short:
+            names = ", ".join(one.name for one in items.keys)
+            self._expected(node, f"a mapping of {names}", key)
+            return {}
+        self._source.lines.setdefault(key, line_of(node))
+        values = {one.name: one for one in items.keys}
+        short = values.pop(items.short)
+        read = {items.short: self._value(node, short.kind, key, base)}
+        return read | {
+            name: self._default(one, _dotted(key, name), base) for name, one in values.items()
+        }
+
     def _rooms(self, node: Node | None, room: Room, key: str) -> tuple[Chosen | None, ...]:
         if node is None:
-            return (self._room(None, room, key),)
-        if not isinstance(node, SequenceNode) or not node.value:
-            self._expected(node, f"a list of mappings, such as [{{kind: {room.default}}}]", key)
+            return (self._room(None, room, key),) if room.default else ()
+        if not isinstance(node, SequenceNode) or (room.default and not node.value):
+            kind = room.default or "WHICH"
+            self._expected(node, f"a list of mappings, such as [{{kind: {kind}}}]", key)
             return ()
         return tuple(self._room(item, room, f"{key}[{n}]") for n, item in enumerate(node.value))
 
@@ -147,12 +182,14 @@ class Reader:
         if node is None:
             node = _kind_only(room.default)
         if not isinstance(node, MappingNode):
-            self._expected(node, f"a mapping, such as {{kind: {room.default}}}", key)
+            kind = room.default or "WHICH"
+            self._expected(node, f"a mapping, such as {{kind: {kind}}}", key)
             return None
         self._source.lines.setdefault(key, line_of(node))
         kinds = [value for name, value in node.value if name.value == KIND.name]
         if not kinds:
-            self._source.complain(key, f"its kind is missing; add kind: {room.default}")
+            kind = room.default or "WHICH"
+            self._source.complain(key, f"its kind is missing; add kind: {kind}")
             return None
         kind = self._value(kinds[0], KIND.kind, _dotted(key, KIND.name), "")
         if kind is None:
@@ -163,7 +200,9 @@ class Reader:
             self._source.complain(_dotted(key, KIND.name), str(error.args[0]), line_of(kinds[0]))
             return None
         try:
-            options = self._mapping(node, (KIND, *maker.keys), key, self._state)
+            own = {one.name for one in maker.keys}
+            common = [one for one in room.common if one.name not in own]
+            options = self._mapping(node, (KIND, *maker.keys, *common), key, self._state)
         except Exception as error:  # what its keys are, and how they are read, is the plugin's
             self._source.complain(key, _failed(kind, error))
             return None
@@ -207,10 +246,14 @@ def _empty(node: Node | None) -> MappingNode:
     return MappingNode("tag:yaml.org,2002:map", [], node.start_mark if node else None)
 
 
+def _word(text: str) -> ScalarNode:
+    """A plain word, as a default has it."""
+    return ScalarNode("tag:yaml.org,2002:str", text)
+
+
 def _kind_only(kind: str) -> MappingNode:
     """A mapping that has a kind and nothing else."""
-    words = [ScalarNode("tag:yaml.org,2002:str", word) for word in (KIND.name, kind)]
-    return MappingNode("tag:yaml.org,2002:map", [(words[0], words[1])])
+    return MappingNode("tag:yaml.org,2002:map", [(_word(KIND.name), _word(kind))])
 
 
 def _absolute(value: Any, kind: Kind, base: str) -> Any:

@@ -12,29 +12,36 @@ from twisted.logger import Logger
 
 from postoffice.address import Account
 from postoffice.errors import PostOfficeError, StartupError
-from postoffice.interfaces import IAccountDirectory, IAccountRegister, IMailStore, Workers
+from postoffice.interfaces import (
+    IAccountDirectory,
+    IAccountRegister,
+    IMailStore,
+    IPolicy,
+    Workers,
+)
 from postoffice.office.reading import Chosen, reason
 
 
 @dataclass
 class Rooms:
     """
-    Directories and store, as ``settings`` name them (``chosen``, the store last).
+    Directories, store and policies, as ``settings`` name them (``chosen``, in this order).
 
-    ``start()`` makes the state folder and gets all ready, for the daemon as
-    for the command; ``stop()`` lets go of all that were started.
+    ``start()`` makes the state folder and gets all ready; the command does
+    without the policies.  ``stop()`` lets go of all that were started.
     """
 
     state: str
     directories: Sequence[IAccountDirectory]
     store: IMailStore
+    policies: Sequence[IPolicy]
     chosen: Sequence[Chosen]
     workers: Workers
 
     log = Logger()
 
     def __post_init__(self) -> None:
-        self._started: list[IAccountDirectory | IMailStore] = []
+        self._started: list[IAccountDirectory | IMailStore | IPolicy] = []
 
     @property
     def register(self) -> IAccountRegister:
@@ -42,7 +49,8 @@ class Rooms:
         for directory in self.directories:
             if IAccountRegister.providedBy(directory):
                 return directory
-        kinds = ", ".join(str(chosen.maker.kind) for chosen in self.chosen[:-1])
+        known = self.chosen[: len(self.directories)]
+        kinds = ", ".join(str(chosen.maker.kind) for chosen in known)
         raise StartupError(
             f"no directory under accounts: ({kinds}) can be written to; add - kind: sqlite"
         )
@@ -55,18 +63,19 @@ class Rooms:
                 return account
         return None
 
-    async def start(self) -> None:
+    async def start(self, *, policies: bool = False) -> None:
         """Get ready.  Raises StartupError; what was started is stopped again."""
         try:
             await self.workers.run(_prepare, self.state)
-            rooms: tuple[Any, ...] = (*self.directories, self.store)
-            for chosen, room in zip(self.chosen, rooms, strict=True):
+            rooms: list[Any] = [*self.directories, self.store]
+            rooms += self.policies if policies else ()
+            for chosen, room in zip(self.chosen, rooms, strict=False):
                 await self._start(chosen, room)
         except BaseException:
             await self.stop()
             raise
 
-    async def _start(self, chosen: Chosen, room: IAccountDirectory | IMailStore) -> None:
+    async def _start(self, chosen: Chosen, room: IAccountDirectory | IMailStore | IPolicy) -> None:
         self._started.append(room)
         try:
             await room.start()

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from postoffice.interfaces import IMaker
-from postoffice.office.keys import TABLE, Entry, Room, Section
+from postoffice.office.keys import TABLE, Entry, Items, Room, Section
 from postoffice.office.reading import FindMaker
 from postoffice.settings import REQUIRED, Key
 
@@ -38,15 +38,43 @@ def _entry(entry: Entry, values: Mapping[str, Any], find_maker: FindMaker) -> It
         yield from _key(entry, values, "", "")
         return
     yield from _comment(entry.text, "")
+    if isinstance(entry, Room) and not entry.default:
+        yield f"{entry.name}: []"
+        return
     yield f"{entry.name}:"
     if isinstance(entry, Section):
         for key in entry.keys:
-            yield from _key(key, values, entry.name, "  ")
-    else:
+            lines = _items if isinstance(key, Items) else _key
+            yield from lines(key, values, entry.name, "  ")  # type: ignore[arg-type]
+    elif isinstance(entry, Room):
         yield f"  {'- ' if entry.several else ''}kind: {entry.default}"
         indent = "    " if entry.several else "  "
         for key in find_maker(entry.maker, entry.default).keys:
             yield from _key(key, values, entry.name, indent)
+
+
+def _items(items: Items, values: Mapping[str, Any], where: str, indent: str) -> Iterator[str]:
+    """The lines of a list; its keys stand in the reference."""
+    yield from _comment(items.text, indent)
+    value = values.get(f"{where}.{items.name}", items.default)
+    if value is None:
+        yield from _comment(f"Default: {items.otherwise}.".replace("`", ""), indent)
+        yield f"{indent}# {items.name}: {items.example}"
+        return
+    if not items.short and items.example:
+        yield from _comment(f"Such as {items.example}", indent)
+    yield f"{indent}{items.name}: {_list(value)}"
+
+
+def _list(value: Sequence[Any]) -> str:
+    """A list as it stands in YAML, in one line."""
+    return f"[{', '.join(_item(one) for one in value)}]"
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_scalar(one)}" for key, one in value.items()) + "}"
+    return _scalar(value, quoted=True)
 
 
 def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterator[str]:
@@ -56,8 +84,7 @@ def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterat
     if value is None or value is REQUIRED:
         yield f"{indent}# {key.name}: {key.example}"
     elif isinstance(value, list | tuple):
-        items = ", ".join(_scalar(item, quoted=True) for item in value)
-        yield f"{indent}{key.name}: [{items}]"
+        yield f"{indent}{key.name}: {_list(value)}"
     else:
         yield f"{indent}{key.name}: {_scalar(value)}"
 
@@ -85,22 +112,43 @@ def reference(makers: Mapping[str, Sequence[IMaker]]) -> str:
         lines += [_literal(entry.text), ""]
         if isinstance(entry, Section):
             for key in entry.keys:
-                lines += [*_heading(f"{entry.name}.{key.name}", "~"), *_facts(key)]
-        else:
+                lines += _heading(f"{entry.name}.{key.name}", "~")
+                lines += _item_facts(key) if isinstance(key, Items) else _facts(key)
+        elif isinstance(entry, Room):
             lines += _kinds(entry, makers[entry.name])
     return "\n".join(lines) + "\n"
 
 
 def _kinds(room: Room, makers: Sequence[IMaker]) -> Iterator[str]:
     shape = "A list of mappings, each" if room.several else "A mapping"
-    default = f"[{{kind: {room.default}}}]" if room.several else f"{{kind: {room.default}}}"
+    default = f"{{kind: {room.default}}}" if room.default else ""
+    default = f"[{default}]" if room.several else default
     yield from (f"{shape} with its ``kind``.  Default: ``{default}``.", "")
     for maker in sorted(makers, key=lambda maker: str(maker.kind)):
         yield from _heading(f"{room.name}: kind {maker.kind}", "~")
-        if not maker.keys:
+        own = {key.name for key in maker.keys}
+        keys = [*maker.keys, *(key for key in room.common if key.name not in own)]
+        if not keys:
             yield from ("It has no further keys.", "")
-        for key in maker.keys:
-            yield from (f"``{key.name}``", *(f"    {line}".rstrip() for line in _facts(key)))
+        for key in keys:
+            yield from _defined(key)
+
+
+def _defined(key: Key) -> Iterator[str]:
+    """A key as an entry of a definition list."""
+    yield from (f"``{key.name}``", *(f"    {line}".rstrip() for line in _facts(key)))
+
+
+def _item_facts(items: Items) -> Iterator[str]:
+    """What a list is for, the keys of its mappings, and its default."""
+    if items.default is None:
+        default = f"Default: {_literal(items.otherwise)}."
+    else:
+        default = f"Default: ``{_list(items.default)}``."
+    short = f"; a plain value stands for its ``{items.short}``" if items.short else ""
+    yield from (_literal(items.text), "", f"Takes a list of mappings{short}.  {default}", "")
+    for key in items.keys:
+        yield from _defined(key)
 
 
 def _facts(key: Key) -> list[str]:

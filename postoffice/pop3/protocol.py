@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from postoffice.accounts.credentials import PlainLogin
-from postoffice.conversation import Conversation, Counter, Doors
+from postoffice.conversation import Conversation
+from postoffice.counter import Counter, Doors, Entrance
 from postoffice.envelope import Client
 from postoffice.errors import LoginRefused
 from postoffice.interfaces import IMaildrop, IText
@@ -32,7 +33,7 @@ log = Logger()
 class POP3Conversation(Conversation):
     """One client that collects."""
 
-    session: POP3Session
+    session: POP3Session | None = None
     factory: POP3Factory
     timeout = 600  # RFC 1939 §3: at least ten minutes; then the link closes without UPDATE
 
@@ -104,6 +105,7 @@ class POP3Conversation(Conversation):
             logout()
 
     def _gone(self) -> None:
+        assert self.session is not None
         self._release()
         log.info(
             "{id} POP3 session of {user!r} from {client} ends: {retrieved} retrieved",
@@ -115,9 +117,11 @@ class POP3Conversation(Conversation):
 
     def _farewell(self, *, silent: bool) -> None:
         """Nothing is said to who was silent for too long (RFC 1939 §3)."""
+        assert self.session is not None
         self.session.dismiss(None if silent else b"[SYS/TEMP] the post office is closing")
 
     def _hang_up(self) -> None:
+        assert self.session is not None
         if self.session.broken:
             self._transport.abortConnection()
         else:
@@ -149,8 +153,9 @@ class POP3Factory(Counter):
         clock: IReactorTime,
         plaintext_login: str = "loopback",
         doors: Doors | None = None,
+        entrance: Entrance | None = None,
     ) -> None:
-        super().__init__(portal, clock, doors)
+        super().__init__(portal, clock, doors, entrance or Entrance("pop3"))
         self._plaintext_login = plaintext_login
 
     def _conversation(self) -> POP3Conversation:

@@ -108,6 +108,8 @@ class POP3Session:
         self.closed = False
         self.broken = False
         self.retrieved = 0
+        self.progress = 0
+        self.upgrading = False
         self.state = "authorization"
         self._plaintext = plaintext
         self._lines = LineReader(COMMAND_MAXIMUM)
@@ -179,6 +181,7 @@ class POP3Session:
             line = self._lines.next()
             if line is None:
                 return False
+            self.progress += 1
             self._obey(line)
         except No as no:
             self._refuse(str(no))

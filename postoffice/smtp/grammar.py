@@ -25,7 +25,13 @@ _PARAMETER = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~\x80-\U0010ffff]+))?\Z"
 )
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")  # RFC 3461 §4; "<>" is one, too
+_CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?\Z", re.IGNORECASE)
 _HELLO = re.compile(r"[A-Za-z0-9_.:\[\]\x80-\U0010ffff-]{1,255}\Z")
+
+#: What a trusted relay may tell by XCLIENT; only its address and port are made use of.
+XCLIENT = frozenset(("NAME", "ADDR", "PORT", "PROTO", "HELO"))
+UNKNOWN = "[UNAVAILABLE]"
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,16 @@ def hello(argument: str) -> str:
     return argument
 
 
-def mail(argument: str, *, extended: bool) -> MailCommand:
-    """What stands behind ``MAIL FROM:`` (§4.1.1.2).  Raises PermanentFailure."""
+def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
+    """
+    What stands behind ``MAIL FROM:`` (§4.1.1.2), with these ESMTP ``parameters`` at most.
+
+    Raises PermanentFailure.
+    """
     found = _path(argument, BAD_SENDER)
     if found["bare"]:
         raise PermanentFailure("no domain", BAD_SENDER)
-    given = _parameters(found["rest"], ("SIZE", "BODY", "SMTPUTF8") if extended else ())
+    given = _parameters(found["rest"], parameters)
     sender = None if found["bare"] == "" else _address(found, BAD_SENDER)
     utf8 = "SMTPUTF8" in given
     if sender is not None and not sender.ascii and not utf8:
@@ -132,10 +142,14 @@ def _parameters(rest: str | None, known: tuple[str, ...]) -> dict[str, str | Non
         if name not in known:
             raise PermanentFailure("unknown parameter", UNKNOWN_PARAMETER)
         given[name] = found["value"]
-    if given.get("SMTPUTF8") is not None:
-        raise PermanentFailure("SMTPUTF8 has no value", BAD_COMMAND)
+    for name in ("SMTPUTF8", "REQUIRETLS"):
+        if given.get(name) is not None:
+            raise PermanentFailure(f"{name} has no value", BAD_COMMAND)
     if "BODY" in given and (given["BODY"] or "").upper() not in ("7BIT", "8BITMIME"):
-        raise PermanentFailure("unknown BODY", BAD_COMMAND)
+        wrong = (given["BODY"] or "").upper() == "BINARYMIME"  # RFC 3030 §3; not offered
+        raise PermanentFailure("unknown BODY", UNKNOWN_PARAMETER if wrong else BAD_COMMAND)
+    if "AUTH" in given and not _XTEXT.match(given["AUTH"] or ""):  # RFC 4954 §5
+        raise PermanentFailure("bad AUTH", BAD_COMMAND)
     return given
 
 
@@ -147,3 +161,46 @@ def _declared_size(given: dict[str, str | None]) -> int:
     if not _SIZE.match(value):
         raise PermanentFailure("bad SIZE", BAD_COMMAND)
     return int(value)
+
+
+def chunk(argument: str) -> tuple[int, bool] | None:
+    """The octets of a chunk, and whether it is the last (RFC 3030 §2); None where it says none."""
+    found = _CHUNK.match(argument)
+    return None if found is None else (int(found[1]), found[2] is not None)
+
+
+def xclient(argument: str) -> tuple[str | None, int]:
+    """
+    The client's address and port that a trusted relay tells (Postfix's XCLIENT).
+
+    The address is None where it is not known to it.  Raises PermanentFailure.
+    """
+    given: dict[str, str] = {}
+    for word in argument.split():
+        name, equals, value = word.partition("=")
+        name = name.upper()
+        if not equals or name not in XCLIENT or name in given or not _XTEXT.match(value):
+            raise PermanentFailure("bad attribute", BAD_COMMAND)
+        given[name] = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), value)
+    if not given:
+        raise PermanentFailure("no attribute", BAD_COMMAND)
+    try:
+        return _client(given.get("ADDR", UNKNOWN)), _port(given.get("PORT", UNKNOWN))
+    except ValueError:
+        raise PermanentFailure("bad address or port", BAD_COMMAND) from None
+
+
+def _client(text: str) -> str | None:
+    if text.upper() in (UNKNOWN, "[TEMPUNAVAIL]"):
+        return None
+    bare = text[5:] if text[:5].upper() == "IPV6:" else text
+    address = ipaddress.ip_address(bare)
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _port(text: str) -> int:
+    if text.upper() in (UNKNOWN, "[TEMPUNAVAIL]"):
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
+        raise ValueError(text)
+    return int(text)

@@ -3,54 +3,218 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 from twisted.cred.credentials import Anonymous
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from postoffice.conversation import Conversation, Counter, Doors
-from postoffice.envelope import Envelope
+from postoffice.accounts.credentials import credentials_of
+from postoffice.budget import Budget
+from postoffice.conversation import Conversation
+from postoffice.counter import Counter, Doors, Entrance, within
+from postoffice.doors import place_of
+from postoffice.envelope import Client, Envelope, Visit
+from postoffice.errors import LoginRefused
 from postoffice.interfaces import IDelivery, IReception
-from postoffice.reply import SHUTTING_DOWN, TIMED_OUT, TOO_MANY_CONNECTIONS, Reply
-from postoffice.smtp.session import (
+from postoffice.reply import (
+    NO_TLS_NOW,
+    SHUTTING_DOWN,
+    SPOKE_TOO_EARLY,
+    TIMED_OUT,
+    TOO_MANY_CONNECTIONS,
+    TOO_MANY_UNKNOWN,
+    UNKNOWN_RECIPIENT,
+    Reply,
+)
+from postoffice.sasl import SaltOf
+from postoffice.scram import Salt
+from postoffice.smtp.questions import (
     Abort,
     Begin,
+    Connect,
     End,
+    Enter,
+    Hello,
+    Impersonate,
     Mail,
+    Pause,
+    Prove,
     Question,
     Recipient,
-    SMTPLimits,
-    SMTPSession,
+    Secure,
     Text,
 )
+from postoffice.smtp.session import SMTPSession
+from postoffice.smtp.terms import SMTPLimits, Terms
 
 log = Logger()
+
+
+@dataclass(frozen=True)
+class Custom:
+    """
+    What is the custom at one counter.
+
+    ``lmtp`` and ``submission`` are as in ``Terms``; ``mechanisms`` can log
+    in.  ``plaintext_login`` says where passwords are taken in clear: never,
+    on a link that nobody else can listen to (loopback), or always.
+    ``greeting_delay``: seconds that clients from elsewhere wait for the
+    greeting.  ``judged``: the stages at which policies are asked.
+    """
+
+    lmtp: bool = False
+    submission: bool = False
+    mechanisms: tuple[str, ...] = ()
+    plaintext_login: str = "loopback"
+    greeting_delay: float = 0.0
+    judged: frozenset[str] = field(default_factory=frozenset)
+
+    def takes_passwords(self, client: Client) -> bool:
+        """Whether this client may send its password over the link that it has."""
+        if client.encrypted or self.plaintext_login == "always":
+            return True
+        return self.plaintext_login == "loopback" and client.local
 
 
 class SMTPConversation(Conversation):
     """One client that posts."""
 
-    session: SMTPSession
+    session: SMTPSession | None = None
     factory: SMTPFactory
 
     def __init__(self, factory: SMTPFactory) -> None:
         super().__init__(factory)
+        self._visit: Visit
+        self._early: Deferred[bool] | None = None  # it must not speak before its greeting
+        self._connected: list[bytes] = []  # the fields that policies add because of where it is
         self._reception: IReception | None = None
+        self._claimed: IReception | None = None  # that of the account it claims to be
         self._envelope: Envelope | None = None
         self._delivery: IDelivery | None = None
         self._messages = 0
 
     def _open(self) -> SMTPSession:
-        return SMTPSession(self.factory.hostname, self.factory.limits)
+        self._visit = Visit(self.id, self.factory.entrance.service, self.client)
+        return SMTPSession(self._terms(), self.factory.limits)
+
+    def _terms(self) -> Terms:
+        return self.factory.terms(self.client, self._bindings)
+
+    def _renewed(self) -> None:
+        """TLS has begun: who it is must be said again."""
+        self._visit = Visit(self.id, self._visit.service, self.client, fields=list(self._connected))
+        self._reception = self._claimed = None
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._early is not None:
+            early, self._early = self._early, None
+            early.callback(True)
+        super().dataReceived(data)
 
     def _ask(self, question: Question) -> Any:
         return self._ANSWERS[type(question)](self, question)
 
-    async def _mail(self, question: Mail) -> Reply:
+    # -- who it is -----------------------------------------------------------------
+
+    async def _avatar(self) -> IReception:
+        """The avatar of a client that nobody knows, or that of its account."""
         if self._reception is None:
-            self._reception = await self.factory.reception()
+            _, avatar, _ = await self.factory.portal.login(Anonymous(), self._visit, IReception)
+            self._reception = cast(IReception, avatar)
+        return self._reception
+
+    def _connect(self, question: Connect) -> Any:
+        custom = self.factory.custom
+        delay = 0.0 if self.client.local else custom.greeting_delay
+        if delay or "connect" in custom.judged:
+            return self._judge_client(delay)
+        return None
+
+    async def _judge_client(self, delay: float) -> Reply | None:
+        if delay and await self._speaks_early(delay):
+            log.info("{id} {client} spoke too early", id=self.id, client=self.client.address)
+            return SPOKE_TOO_EARLY
+        said = None
+        if "connect" in self.factory.custom.judged:
+            said = await (await self._avatar()).connected()
+        self._connected = list(self._visit.fields)
+        return said
+
+    async def _speaks_early(self, seconds: float) -> bool:
+        """Whether it says something within these seconds, which no honest client does."""
+        early = self._early = Deferred()
+        timer: Any = self._clock.callLater(seconds, self._was_patient)
+        try:
+            return await early
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def _was_patient(self) -> None:
+        early, self._early = self._early, None
+        if early is not None:
+            early.callback(False)
+
+    def _hello(self, question: Hello) -> Any:
+        self._visit.hello = question.name
+        if "hello" in self.factory.custom.judged:
+            return self._judge_hello()
+        return None
+
+    async def _judge_hello(self) -> Reply | None:
+        self._visit.fields[:] = self._connected
+        return await (await self._avatar()).hello()
+
+    def _secure(self, question: Secure) -> Reply | None:
+        certificates = self.factory.entrance.certificates
+        return None if certificates is not None and certificates.ready else NO_TLS_NOW
+
+    def _impersonate(self, question: Impersonate) -> Terms | Reply:
+        """A relay that is trusted says for whom it speaks; the doors have counted the relay."""
+        address = self.client.address if question.address is None else question.address
+        self.client = replace(self.client, address=address, port=question.port)
+        self._abort(Abort())
+        self._renewed()
+        return replace(self._terms(), xclient=True)
+
+    async def _salt(self, question: SaltOf) -> Salt:
+        assert self.factory.salts is not None, "a counter that offers SCRAM knows salts"
+        return await self.factory.salts(question.user)
+
+    async def _prove(self, question: Prove) -> None:
+        claim = question.claim
+        credentials = credentials_of(claim, self.client, self._visit.service)
+        try:
+            _, avatar, _ = await self.factory.portal.login(credentials, self._visit, IReception)
+        except UnauthorizedLogin:
+            log.info(
+                "{id} login refused: {user!r} from {client}",
+                id=self.id,
+                user=claim.user,
+                client=self.client.address or "local",
+            )
+            raise LoginRefused from None
+        self._claimed = cast(IReception, avatar)
+
+    def _enter(self, question: Enter) -> None:
+        assert self._claimed is not None
+        self._reception, self._claimed = self._claimed, None
+        self._visit.login = self._reception.login
+        log.info("{id} login of {user}", id=self.id, user=self._visit.login)
+
+    def _pause(self, question: Pause) -> Awaitable[None]:
+        return deferLater(self._clock, question.seconds, lambda: None)
+
+    # -- a message -----------------------------------------------------------------
+
+    async def _mail(self, question: Mail) -> Reply:
+        reception = await self._avatar()
         self._messages += 1
         envelope = Envelope(
             id=f"{self.id}.{self._messages}",
@@ -60,8 +224,11 @@ class SMTPConversation(Conversation):
             sender=question.sender,
             size=question.size,
             utf8=question.utf8,
+            service=self._visit.service,
+            login=self._visit.login,
+            fields=list(self._visit.fields),
         )
-        said = await self._reception.sender(envelope)
+        said = await reception.sender(envelope)
         if said.positive:
             self._envelope = envelope
         return said
@@ -69,7 +236,13 @@ class SMTPConversation(Conversation):
     async def _recipient(self, question: Recipient) -> Reply:
         assert self._reception is not None
         assert self._envelope is not None
-        return await self._reception.recipient(self._envelope, question.address)
+        said = await self._reception.recipient(self._envelope, question.address)
+        if said is UNKNOWN_RECIPIENT and not self.client.local:
+            unknown = self.factory.unknown
+            if unknown is not None and not unknown.spend(place_of(self.client.address)):
+                log.info("{id} {client} guesses names", id=self.id, client=self.client.address)
+                return TOO_MANY_UNKNOWN
+        return said
 
     async def _begin(self, question: Begin) -> None:
         assert self._reception is not None
@@ -80,44 +253,85 @@ class SMTPConversation(Conversation):
         assert self._delivery is not None
         return self._delivery.write(question.octets)
 
-    async def _end(self, question: End) -> Reply:
+    async def _end(self, question: End) -> Reply | list[Reply]:
         envelope, delivery = self._envelope, self._delivery
         assert envelope is not None
         assert delivery is not None
         try:
+            if "text" in self.factory.custom.judged:
+                assert self._reception is not None
+                refusal = await self._reception.judge(envelope, delivery)
+                if refusal is not None:
+                    return refusal
+            if self.factory.custom.lmtp:
+                return await self._commit_each(envelope, delivery)
             await delivery.commit()
         finally:
             self._abort(Abort())
-        log.info(
-            "{id} taken: from {client} <{sender}> to {recipients}",
-            id=envelope.id,
-            client=self.client.address or "local",
-            sender=envelope.sender or "",
-            recipients=", ".join(f"<{one.address}>" for one in envelope.recipients),
-        )
+        self._log_taken(envelope, envelope.recipients)
         return Reply(250, "2.0.0", f"Taken, {envelope.id}")
+
+    async def _commit_each(self, envelope: Envelope, delivery: IDelivery) -> list[Reply]:
+        """For each recipient that was accepted, what became of it (RFC 2033 §4.2)."""
+        outcomes = await delivery.commit_each()
+        taken = Reply(250, "2.0.0", f"Taken, {envelope.id}")
+        replies = [taken if one is None else self._failure(one).reply for one in outcomes]
+        good = zip(envelope.recipients, outcomes, strict=True)
+        self._log_taken(envelope, [one for one, outcome in good if outcome is None])
+        return [replies[place] for place in envelope.named]
+
+    def _log_taken(self, envelope: Envelope, recipients: list[Any]) -> None:
+        if recipients:
+            log.info(
+                "{id} taken: from {client} <{sender}> to {recipients}",
+                id=envelope.id,
+                client=self.client.address or "local",
+                sender=envelope.sender or "",
+                recipients=", ".join(f"<{one.address}>" for one in recipients),
+            )
 
     def _abort(self, question: Abort) -> None:
         delivery, self._delivery, self._envelope = self._delivery, None, None
         if delivery is not None:
             delivery.abort()
 
+    # -- ending --------------------------------------------------------------------
+
     def _gone(self) -> None:
+        assert self.session is not None
         self._abort(Abort())
+        if self.session.injected:
+            log.warn(
+                "{id} {client} sent octets behind STARTTLS, in clear: an attack, or it is broken",
+                id=self.id,
+                client=self.client.address or "local",
+            )
         log.info(
-            "{id} SMTP session of {client} ends: {taken} taken",
+            "{id} {service} session of {client}{tls} ends: {taken} taken",
             id=self.id,
+            service="LMTP" if self.factory.custom.lmtp else "SMTP",
             client=self.client.address or "local",
+            tls=f" ({self._tls})" if self._tls else "",
             taken=self.session.taken,
         )
 
     def _farewell(self, *, silent: bool) -> None:
+        assert self.session is not None
         self.session.dismiss(TIMED_OUT if silent else SHUTTING_DOWN)
 
     def _at_rest(self) -> bool:
+        assert self.session is not None
         return super()._at_rest() and not self.session.in_text
 
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
+        Connect: _connect,
+        Hello: _hello,
+        Secure: _secure,
+        Impersonate: _impersonate,
+        SaltOf: _salt,
+        Prove: _prove,
+        Enter: _enter,
+        Pause: _pause,
         Mail: _mail,
         Recipient: _recipient,
         Begin: _begin,
@@ -128,7 +342,12 @@ class SMTPConversation(Conversation):
 
 
 class SMTPFactory(Counter):
-    """The receiving counter: one SMTP service."""
+    """
+    The receiving counter: SMTP, submission or LMTP, as its ``custom`` says.
+
+    ``salts`` tells with which salt a user's keys were made, for SCRAM;
+    ``unknown`` is the budget of unknown recipients of each client.
+    """
 
     full = TOO_MANY_CONNECTIONS.wire
 
@@ -140,15 +359,32 @@ class SMTPFactory(Counter):
         limits: SMTPLimits,
         clock: IReactorTime,
         doors: Doors | None = None,
+        entrance: Entrance | None = None,
+        custom: Custom | None = None,
+        salts: Callable[[bytes], Awaitable[Salt]] | None = None,
+        unknown: Budget | None = None,
     ) -> None:
-        super().__init__(portal, clock, doors)
+        super().__init__(portal, clock, doors, entrance or Entrance("smtp"))
         self.hostname = hostname
         self.limits = limits
+        self.custom = custom or Custom()
+        self.salts = salts
+        self.unknown = unknown
 
     def _conversation(self) -> SMTPConversation:
         return SMTPConversation(self)
 
-    async def reception(self) -> IReception:
-        """The avatar of a client that nobody knows yet."""
-        _, avatar, _ = await self.portal.login(Anonymous(), None, IReception)
-        return cast(IReception, avatar)
+    def terms(self, client: Client, bindings: Any) -> Terms:
+        """On which terms a client is here, over the link that it has."""
+        custom = self.custom
+        return Terms(
+            hostname=self.hostname,
+            lmtp=custom.lmtp,
+            submission=custom.submission,
+            mechanisms=custom.mechanisms,
+            passwords=custom.takes_passwords(client),
+            starttls=self.entrance.certificates is not None and not client.encrypted,
+            encrypted=client.encrypted,
+            bindings=bindings,
+            xclient=within(client.address, self.entrance.relays),
+        )

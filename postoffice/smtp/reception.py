@@ -1,65 +1,65 @@
-"""Who may post here, and to whom: the avatar of those whom nobody knows."""
+"""Who may post here, and to whom: the avatars of strangers, and of our own users."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import format_datetime
 
 from zope.interface import implementer
 
 from postoffice.address import Account, Address, NotAnAddress, normal_domain
-from postoffice.envelope import Envelope, Recipient
-from postoffice.errors import TemporaryFailure
-from postoffice.interfaces import IAccountDirectory, IDelivery, IDestination, IReception
-from postoffice.reply import NO_RELAY, RECIPIENT_OK, SENDER_OK, UNKNOWN_RECIPIENT, Reply
+from postoffice.envelope import Envelope, Recipient, Visit
+from postoffice.errors import PostOfficeError, TemporaryFailure
+from postoffice.interfaces import (
+    IAccountDirectory,
+    IDelivery,
+    IDestination,
+    IReception,
+    IText,
+)
+from postoffice.policy.asking import Policies
+from postoffice.reply import (
+    NO_RELAY,
+    NO_WAY_OUT,
+    NOT_YOUR_ADDRESS,
+    RECIPIENT_OK,
+    SENDER_OK,
+    UNKNOWN_RECIPIENT,
+    Reply,
+)
+from postoffice.smtp.header import Completion
 
 
-@implementer(IReception)
-class Reception:
+@dataclass(frozen=True)
+class House:
     """
-    Takes mail from strangers, for our maildrops only.
+    What every reception of one post office knows.
 
     ``hostname`` stands in the Received fields, ``now`` tells their time (with
     its zone); ``postmaster`` is who gets the mail for ``<Postmaster>`` and
-    for postmaster@ every domain of ours (RFC 5321 §4.5.1).
+    for postmaster@ every domain of ours (RFC 5321 §4.5.1).  ``any_sender``:
+    our users may send as anybody.
     """
 
-    def __init__(
-        self,
-        directory: IAccountDirectory,
-        destination: IDestination,
-        *,
-        hostname: str,
-        postmaster: Address,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._directory = directory
-        self._destination = destination
-        self._hostname = hostname
-        self._postmaster = postmaster
-        self._now = now
+    directory: IAccountDirectory
+    destination: IDestination
+    hostname: str
+    postmaster: Address
+    now: Callable[[], datetime]
+    policies: Policies = field(default_factory=Policies)
+    any_sender: bool = False
 
-    async def sender(self, envelope: Envelope) -> Reply:
-        """MAIL: whoever it is."""
-        return SENDER_OK
+    def reception(self, visit: Visit) -> IReception:
+        """For a stranger."""
+        return Reception(self, visit)
 
-    async def recipient(self, envelope: Envelope, address: Address | None) -> Reply:
-        """RCPT: one of ours, once in a message however often he is named."""
-        account = await self._account(address)
-        if isinstance(account, Reply):
-            return account
-        if all(account.maildrop != known.account.maildrop for known in envelope.recipients):
-            given = self._postmaster if address is None else address
-            envelope.recipients.append(Recipient(given, account))
-        return RECIPIENT_OK
+    def submission(self, visit: Visit, account: Account) -> IReception:
+        """For one of our own."""
+        return Submission(self, visit, account)
 
-    async def begin(self, envelope: Envelope) -> IDelivery:
-        """DATA: the trace fields go first (RFC 5321 §4.4)."""
-        delivery = await self._destination.begin(envelope)
-        await delivery.write(envelope.trace(self._hostname, self._now()))
-        return delivery
-
-    async def _account(self, address: Address | None) -> Account | Reply:
+    async def account(self, address: Address | None) -> Account | Reply:
         """The account that an address leads to, or why there is none."""
         if address is None:
             return await self._postmasters_account()
@@ -67,14 +67,147 @@ class Reception:
             domain = normal_domain(address.domain)
         except NotAnAddress:
             return NO_RELAY
-        if not await self._directory.serves(domain):
+        if not await self.directory.serves(domain):
             return NO_RELAY
         if address.local.casefold() == "postmaster":
             return await self._postmasters_account()
-        return await self._directory.find(address.normal) or UNKNOWN_RECIPIENT
+        return await self.directory.find(address.normal) or UNKNOWN_RECIPIENT
 
     async def _postmasters_account(self) -> Account:
-        account = await self._directory.find(self._postmaster.normal)
+        account = await self.directory.find(self.postmaster.normal)
         if account is None:
-            raise TemporaryFailure(f"the postmaster's account {self._postmaster} does not exist")
+            raise TemporaryFailure(f"the postmaster's account {self.postmaster} does not exist")
         return account
+
+
+@implementer(IReception)
+class Reception:
+    """Takes mail from strangers, for our maildrops only."""
+
+    login = ""
+
+    def __init__(self, house: House, visit: Visit) -> None:
+        self._house = house
+        self._visit = visit
+
+    async def connected(self) -> Reply | None:
+        """The client is there: what the policies say."""
+        return await self._house.policies.connect(self._visit)
+
+    async def hello(self) -> Reply | None:
+        """It has said its name: what the policies say."""
+        return await self._house.policies.hello(self._visit)
+
+    async def sender(self, envelope: Envelope) -> Reply:
+        """MAIL: whoever it is."""
+        return await self._objection("sender", envelope) or SENDER_OK
+
+    async def recipient(self, envelope: Envelope, address: Address | None) -> Reply:
+        """RCPT: one of ours, once in a message however often he is named."""
+        account = await self._house.account(address)
+        if isinstance(account, Reply):
+            return self._unknown(account)
+        for place, known in enumerate(envelope.recipients):
+            if known.account.maildrop == account.maildrop:
+                envelope.named.append(place)
+                return RECIPIENT_OK
+        given = self._house.postmaster if address is None else address
+        recipient = Recipient(given, account)
+        if self._house.policies.asks("recipient", envelope.service):
+            objection = await self._house.policies.recipient(envelope, recipient)
+            if objection is not None:
+                return objection
+        envelope.named.append(len(envelope.recipients))
+        envelope.recipients.append(recipient)
+        return RECIPIENT_OK
+
+    async def begin(self, envelope: Envelope) -> IDelivery:
+        """DATA: the trace fields go first (RFC 5321 §4.4), then what policies add."""
+        delivery = await self._house.destination.begin(envelope)
+        trace = envelope.trace(self._house.hostname, self._house.now())
+        await delivery.write(b"".join([trace, *envelope.fields]))
+        return delivery
+
+    async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
+        """The text is whole: what the policies say of it."""
+        if not self._house.policies.asks("text", envelope.service):
+            return None
+        refusal, fields = await self._house.policies.text(envelope, delivery.text)
+        if refusal is None and fields:
+            await delivery.prepend(fields)
+        return refusal
+
+    async def _objection(self, stage: str, envelope: Envelope) -> Reply | None:
+        if not self._house.policies.asks(stage, envelope.service):
+            return None
+        return await self._house.policies.sender(envelope)
+
+    def _unknown(self, why: Reply) -> Reply:
+        return why
+
+
+class Submission(Reception):
+    """Takes mail from one of our own users (RFC 6409), who is ``account``."""
+
+    def __init__(self, house: House, visit: Visit, account: Account) -> None:
+        super().__init__(house, visit)
+        self._account = account
+        self.login = account.address
+
+    async def sender(self, envelope: Envelope) -> Reply:
+        """MAIL: an address that leads to the user's account, or none at all."""
+        if envelope.sender is not None and not self._house.any_sender:
+            account = await self._house.account(envelope.sender)
+            if isinstance(account, Reply) or account.address != self._account.address:
+                return NOT_YOUR_ADDRESS
+        return await super().sender(envelope)
+
+    async def begin(self, envelope: Envelope) -> IDelivery:
+        """DATA: the header is completed as it comes."""
+        now = self._house.now()
+        unique = f"{envelope.id}.{now:%Y%m%d%H%M%S}@{self._house.hostname}"
+        completion = Completion(
+            f"Date: {format_datetime(now)}\r\n".encode(),
+            f"Message-ID: <{unique}>\r\n".encode(),
+        )
+        return Completed(await super().begin(envelope), completion)
+
+    def _unknown(self, why: Reply) -> Reply:
+        return NO_WAY_OUT if why is NO_RELAY else why
+
+
+@implementer(IDelivery)
+class Completed:
+    """A delivery whose text has its header completed on the way."""
+
+    def __init__(self, delivery: IDelivery, completion: Completion) -> None:
+        self._delivery = delivery
+        self._completion = completion
+
+    async def write(self, data: bytes) -> None:
+        if octets := self._completion.feed(data):
+            await self._delivery.write(octets)
+
+    async def commit(self) -> None:
+        await self._end()
+        await self._delivery.commit()
+
+    async def commit_each(self) -> list[PostOfficeError | None]:
+        await self._end()
+        return list(await self._delivery.commit_each())
+
+    async def text(self) -> IText:
+        await self._end()
+        return await self._delivery.text()
+
+    async def prepend(self, fields: bytes) -> None:
+        await self._end()
+        await self._delivery.prepend(fields)
+
+    def abort(self) -> None:
+        self._delivery.abort()
+
+    async def _end(self) -> None:
+        """The text is over: what was held back of it is passed on, once."""
+        if octets := self._completion.end():
+            await self._delivery.write(octets)

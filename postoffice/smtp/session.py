@@ -1,5 +1,5 @@
 """
-The rules of one SMTP dialogue (RFC 5321), pure: octets in, questions out; answers in, octets out.
+The rules of one SMTP dialogue (RFC 5321, 2033, 6409), pure: octets in, questions out, and back.
 
 A question is the only way out, and is answered before the next octet is
 looked at: so pipelining, order and back-pressure are one rule.
@@ -7,173 +7,119 @@ looked at: so pipelining, order and back-pressure are one rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from postoffice import reply
-from postoffice.address import Address
-from postoffice.errors import PermanentFailure, PostOfficeError
+from postoffice import reply, sasl
+from postoffice.errors import PermanentFailure
 from postoffice.reply import Reply
 from postoffice.smtp import grammar
-from postoffice.wire import MOUTHFUL, BareLineEnd, Breath, LineReader, LineTooLong, TextReader
+from postoffice.smtp.dialogue import Dialogue
+from postoffice.smtp.questions import (
+    Abort,
+    Begin,
+    Connect,
+    End,
+    Enter,
+    Hello,
+    Impersonate,
+    Mail,
+    Pause,
+    Prove,
+    Recipient,
+    Secure,
+    Text,
+)
+from postoffice.smtp.terms import SMTPLimits, Terms
+from postoffice.wire import BareLineEnd, Breath, ChunkReader, Judged, LineTooLong, TextReader
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and room for the extensions.
 COMMAND_MAXIMUM = 2048
+#: Octets of a line of AUTH (RFC 4954 §4).
+LOGIN_MAXIMUM = 12288
 #: A message with this many Received fields is in a loop (§6.3).
 HOPS_MAXIMUM = 100
 
 
-@dataclass(frozen=True)
-class SMTPLimits:
-    """Octets of a message; recipients of one; octets of a text line; errors before we hang up."""
-
-    message_size: int = 50 << 20
-    recipients: int = 1000
-    text_line: int = 64 << 10
-    errors: int = 20
-
-
-@dataclass(frozen=True)
-class Mail:
-    """May this sender post?  A Reply.  ``protocol`` as in RFC 3848 and 6531."""
-
-    sender: Address | None
-    size: int
-    utf8: bool
-    hello: str
-    protocol: str
-
-
-@dataclass(frozen=True)
-class Recipient:
-    """May this one have it?  A Reply.  None is ``<Postmaster>``."""
-
-    address: Address | None
-
-
-@dataclass(frozen=True)
-class Begin:
-    """DATA: can the text come?  None, or what is in the way."""
-
-
-@dataclass(frozen=True)
-class Text:
-    """More of the text.  None, or what went wrong."""
-
-    octets: bytes
-
-
-@dataclass(frozen=True)
-class End:
-    """The text is whole: a Reply."""
-
-
-@dataclass(frozen=True)
-class Abort:
-    """Forget the sender, the recipients and any text.  None."""
-
-
-Question = Mail | Recipient | Begin | Text | End | Abort | Breath
-Answer = Reply | PostOfficeError | None
-
-
-class SMTPSession:
+class SMTPSession(Dialogue):
     """
-    One dialogue with a client that wants to post.
+    One dialogue with a client that wants to post, used as any ``Dialogue``.
 
-    ``receive`` octets; ask ``next_question`` until it is None, and ``answer``
-    each before the next; send what ``take_output`` gives.  ``closed`` means:
-    send that, then hang up.
+    ``upgrading`` means: send what ``take_output`` gives, begin TLS, and call
+    ``secured``; ``injected`` that the client sent octets behind STARTTLS,
+    which nobody has looked at.
     """
 
-    def __init__(self, hostname: str, limits: SMTPLimits) -> None:
-        self.closed = False
+    def __init__(self, terms: Terms, limits: SMTPLimits) -> None:
+        super().__init__(limits, LOGIN_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM)
+        self.terms = terms
+        self.upgrading = False
+        self.injected = False
         self.taken = 0
-        self._hostname = hostname
-        self._limits = limits
-        self._lines = LineReader(COMMAND_MAXIMUM)
-        self._output: list[bytes] = []
-        self._unsent = 0
-        self._errors = 0
+        self._failed_logins = 0
+        self._idle_commands = 0
+        self._paced = 0  # octets of text since the last sign of progress
+        self._login = False
+        self._mail: Mail | None = None
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """As nobody who has said nothing yet."""
         self._hello: str | None = None
         self._extended = False
-        self._mail: Mail | None = None
+        self._exchange: sasl.Exchange | None = None
         self._recipients = 0
-        self._text: TextReader | None = None
+        self._dots: TextReader | None = None  # the text behind DATA
+        self._chunks: ChunkReader | None = None  # the text so far, by BDAT
+        self._left: int | None = None  # octets of the chunk that is being read
+        self._last = True  # whether that ends the text
         self._refusal: Reply | None = None  # of a text that is read to its end all the same
-        self._asked: Question | None = None
-        self._waiting: list[Question] = []
-        self._say(Reply(220, "", f"{hostname} ESMTP postoffice"))
+        self._ask(Connect())
 
     # -- the outside -----------------------------------------------------------
 
     @property
-    def unread(self) -> int:
-        """Octets that have arrived and were not looked at yet."""
-        return self._lines.unread
-
-    @property
-    def unsent(self) -> int:
-        """Octets that ``take_output`` would give."""
-        return self._unsent
-
-    @property
     def in_text(self) -> bool:
         """Whether the client is sending a message's text."""
-        return self._text is not None
+        return self._dots is not None or self._chunks is not None or self._left is not None
 
-    def receive(self, data: bytes) -> None:
-        """Octets have arrived; what comes after the end is not looked at."""
-        if not self.closed:
-            self._lines.receive(data)
-
-    def next_question(self) -> Question | None:
-        """The next question, or None: nothing to ask until more arrives."""
-        assert self._asked is None, "a question is still open"
-        while not self._waiting and not self.closed and self._step():
-            if self._unsent > MOUTHFUL and not self._waiting:
-                self._waiting.append(Breath())
-        if not self._waiting:
-            return None
-        self._asked = self._waiting.pop(0)
-        return self._asked
-
-    def answer(self, answer: Answer) -> None:
-        """Answer the question that was asked last."""
-        question, self._asked = self._asked, None
-        assert question is not None, "no question is open"
-        if isinstance(answer, PostOfficeError):
-            answer = answer.reply
-        self._ANSWERED[type(question)](self, question, answer)
-
-    def take_output(self) -> bytes:
-        """What is to be sent."""
-        output = b"".join(self._output)
-        self._output.clear()
-        self._unsent = 0
-        return output
-
-    def dismiss(self, why: Reply) -> None:
-        """End the dialogue from our side: say so, and close."""
-        if not self.closed:
-            self._say(why)
-            self._close()
+    def secured(self, bindings: Mapping[str, bytes]) -> None:
+        """TLS has begun: all that was said before is forgotten (RFC 3207 §4.2)."""
+        self.terms = replace(
+            self.terms, encrypted=True, passwords=True, starttls=False, bindings=bindings
+        )
+        self.upgrading = self._login = False
+        self._lines.take()
+        self._forget()
+        self._begin_anew()
+        self._waiting.pop()  # who it is was asked already, and TLS has no greeting (§4.2)
 
     # -- reading ---------------------------------------------------------------
 
     def _step(self) -> bool:
-        """Look at a little more; False if there is no more."""
-        if self._text is not None:
-            return self._read_text(self._text)
+        if self.upgrading:
+            return False
+        if self._left is not None:
+            return self._read_chunk(self._left)
+        if self._dots is not None:
+            return self._read_text(self._dots)
         try:
             line = self._lines.next()
             if line is None:
                 return False
-            self._obey(line)
+            self.progress += 1
+            if self._exchange is not None:
+                self._respond(line)
+            else:
+                self._obey(line)
         except LineTooLong:
+            self._exchange = None
             self._refuse(reply.LINE_TOO_LONG)
         except BareLineEnd:
+            self._exchange = None
             self._refuse(reply.BARE_LINE_END)
         except PermanentFailure as failure:
             self._refuse(failure.reply)
@@ -182,33 +128,24 @@ class SMTPSession:
     def _obey(self, line: bytes) -> None:
         text = grammar.decode(line)
         verb, _, argument = text.partition(" ")
-        command = self.COMMANDS.get(verb.upper())
-        if command is None:
+        verb = verb.upper()
+        command = self.COMMANDS.get(verb)
+        if len(line) > COMMAND_MAXIMUM - 2 and verb != "AUTH":
+            self._refuse(reply.LINE_TOO_LONG)
+        elif command is None:
             self._refuse(
-                reply.NOT_IMPLEMENTED if verb.upper() in NOT_IMPLEMENTED else reply.UNKNOWN_COMMAND
+                reply.NOT_IMPLEMENTED if verb in NOT_IMPLEMENTED else reply.UNKNOWN_COMMAND
             )
+        elif objection := self.terms.objection(verb):
+            self._refuse(objection)
+        elif verb in IDLE and self._idles_too_long():
+            self.dismiss(reply.TOO_MANY_COMMANDS)
         else:
             command(self, argument.strip(" "))
 
-    def _say(self, said: Reply) -> None:
-        self._output.append(said.wire)
-        self._unsent += len(said.wire)
-
-    def _refuse(self, refusal: Reply) -> None:
-        """Say no to a command; to one too many, goodbye."""
-        self._errors += refusal.permanent
-        if self._errors > self._limits.errors:
-            self.dismiss(reply.TOO_MANY_ERRORS)
-        else:
-            self._say(refusal)
-
-    def _ask(self, question: Question) -> None:
-        self._waiting.append(question)
-
-    def _close(self) -> None:
-        self._forget()
-        self.closed = True
-        self._lines.take()
+    def _idles_too_long(self) -> bool:
+        self._idle_commands += 1
+        return self._idle_commands > self._limits.commands
 
     def _forget(self) -> None:
         """End the transaction, if there is one (§4.1.1.5)."""
@@ -216,40 +153,142 @@ class SMTPSession:
             self._ask(Abort())
         self._mail = None
         self._recipients = 0
-        self._text = None
+        self._dots = self._chunks = None
 
-    # -- commands --------------------------------------------------------------
+    # -- commands: hello -------------------------------------------------------------
 
     def _ehlo(self, argument: str) -> None:
         self._greet(grammar.hello(argument), extended=True)
-        keywords = ["PIPELINING", f"SIZE {self._limits.message_size}", "8BITMIME"]
-        keywords += ["ENHANCEDSTATUSCODES", "SMTPUTF8", "HELP"]
-        self._say(Reply(250, "", "\n".join([f"{self._hostname} at your service", *keywords])))
 
     def _helo(self, argument: str) -> None:
         self._greet(grammar.hello(argument), extended=False)
-        self._say(Reply(250, "", self._hostname))
 
     def _greet(self, name: str, *, extended: bool) -> None:
         self._forget()
         self._hello, self._extended = name, extended
+        self._ask(Hello(name))
+
+    def _starttls(self, argument: str) -> None:
+        if argument:
+            return self._refuse(grammar.BAD_COMMAND)
+        if self._lines.unread:
+            # Whoever listens in could have put it there; it must not be obeyed behind the
+            # handshake, and a client that does so itself cannot be told apart (RFC 3207 §6).
+            self.injected = True
+            return self.dismiss(reply.INJECTED)
+        return self._ask(Secure())
+
+    def _xclient(self, argument: str) -> None:
+        if self._mail is not None:
+            return self._refuse(reply.BAD_SEQUENCE)
+        return self._ask(Impersonate(*grammar.xclient(argument)))
+
+    # -- commands: logging in (RFC 4954) -----------------------------------------------
+
+    def _auth(self, argument: str) -> None:
+        mechanism, _, initial = argument.partition(" ")
+        if not self._extended or self._login or self._mail is not None:
+            return self._refuse(reply.BAD_SEQUENCE)
+        if not self.terms.passwords:
+            return self._refuse(reply.ENCRYPTION_FIRST)
+        offered = self.terms.offered
+        if mechanism.upper() not in offered:
+            return self._refuse(reply.UNKNOWN_MECHANISM if mechanism else grammar.BAD_COMMAND)
+        plus = any(name.endswith("-PLUS") for name in offered)
+        self._exchange = sasl.exchange(
+            mechanism.upper(),
+            hostname=self.terms.hostname,
+            bindings=self.terms.bindings,
+            plus=plus,
+        )
+        return self._go_on(None, initial.strip(" ").encode() or None)
+
+    def _respond(self, line: bytes) -> None:
+        """A line of the client's within the exchange."""
+        if line == b"*":
+            self._end_exchange(reply.LOGIN_CANCELLED)
+            return
+        try:
+            response = a2b_base64(line, strict_mode=True) if line else b""
+        except NotBase64:
+            self._end_exchange(reply.BAD_BASE64)
+            return
+        self._go_on(response)
+
+    def _go_on(self, sent: Any, initial: bytes | None = None) -> None:
+        """Take the exchange one step further."""
+        assert self._exchange is not None
+        try:
+            step = self._exchange.send(sent)
+            if initial is not None:
+                if not isinstance(step, sasl.Challenge) or not step.first:
+                    raise sasl.Malformed("an initial response")
+                response = b"" if initial == b"=" else a2b_base64(initial, strict_mode=True)
+                step = self._exchange.send(response)
+        except StopIteration:
+            self._ask(Enter())
+        except NotBase64:
+            self._end_exchange(reply.BAD_BASE64)
+        except sasl.Malformed:
+            self._end_exchange(reply.BAD_LOGIN)
+        except sasl.Refused:
+            self._refuse_login(reply.LOGIN_REFUSED)
+        else:
+            if isinstance(step, sasl.Challenge):
+                octets = b2a_base64(step.octets, newline=False)
+                self._say(Reply(334, "", octets.decode("ascii")))
+            else:
+                self._ask(step if isinstance(step, sasl.SaltOf) else Prove(step))
+
+    def _end_exchange(self, refusal: Reply) -> None:
+        self._exchange = None
+        self._refuse(refusal)
+
+    def _refuse_login(self, refusal: Reply) -> None:
+        """What failed for now is 454 (RFC 4954 §6); the rest is counted."""
+        self._failed_logins += refusal.permanent
+        if self._failed_logins >= self._limits.logins:
+            self._exchange = None
+            self._say(refusal)
+            self.dismiss(reply.TOO_MANY_LOGINS)
+        elif refusal.permanent:
+            self._end_exchange(refusal)
+        else:
+            self._end_exchange(replace(reply.LOGIN_LATER, text=refusal.text))
+
+    # -- commands: a message -----------------------------------------------------------
 
     def _mail_from(self, argument: str) -> None:
         if self._hello is None:
             return self._refuse(reply.SAY_HELLO_FIRST)
+        if self.terms.submission and not self._login:
+            return self._refuse(reply.LOGIN_FIRST if self.terms.passwords else reply.TLS_FIRST)
         if self._mail is not None:
             return self._refuse(reply.BAD_SEQUENCE)
         if argument[:5].upper() != "FROM:":
             return self._refuse(grammar.BAD_SENDER)
-        command = grammar.mail(argument[5:], extended=self._extended)
+        command = grammar.mail(argument[5:], self._parameters())
         if command.size > self._limits.message_size:
             return self._refuse(reply.TOO_LARGE)
-        protocol = "UTF8SMTP" if command.utf8 else "ESMTP" if self._extended else "SMTP"
+        protocol = self.terms.protocol(
+            extended=self._extended, utf8=command.utf8, login=self._login
+        )
         return self._ask(Mail(command.sender, command.size, command.utf8, self._hello, protocol))
+
+    def _parameters(self) -> tuple[str, ...]:
+        """What MAIL may carry: what EHLO has offered, and nothing else (§4.1.1.11)."""
+        if not self._extended:
+            return ()
+        known: tuple[str, ...] = ("SIZE", "BODY", "SMTPUTF8")
+        if self.terms.encrypted:
+            known += ("REQUIRETLS",)
+        return (*known, "AUTH") if self.terms.offered else known
 
     def _rcpt_to(self, argument: str) -> None:
         if self._mail is None:
             return self._refuse(reply.NEED_MAIL)
+        if self._chunks is not None:
+            return self._refuse(reply.BAD_SEQUENCE)
         if argument[:3].upper() != "TO:":
             return self._refuse(grammar.BAD_RECIPIENT)
         address = grammar.rcpt(argument[3:], utf8=self._mail.utf8)
@@ -260,12 +299,33 @@ class SMTPSession:
     def _data(self, argument: str) -> None:
         if argument:
             self._refuse(grammar.BAD_COMMAND)
-        elif self._mail is None:
-            self._refuse(reply.NEED_MAIL)
-        elif not self._recipients:
-            self._refuse(reply.NEED_RECIPIENT)
+        elif self._chunks is not None:
+            self._refuse(reply.BAD_SEQUENCE)  # RFC 3030 §2
+        elif refusal := self._not_ready():
+            self._refuse(refusal)
         else:
             self._ask(Begin())
+
+    def _not_ready(self) -> Reply | None:
+        """Why no text can come, if it cannot (LMTP: RFC 2033 §4.2)."""
+        if self._mail is None:
+            return reply.NEED_MAIL
+        if not self._recipients:
+            return reply.NEED_RECIPIENT_LMTP if self.terms.lmtp else reply.NEED_RECIPIENT
+        return None
+
+    def _bdat(self, argument: str) -> None:
+        """A chunk; one that is refused is read to its end, and never taken for commands."""
+        chunk = grammar.chunk(argument)
+        if chunk is None:
+            return self.dismiss(reply.BAD_CHUNK)  # nobody knows where it ends
+        self._left, self._last = chunk
+        if self._left > 2 * self._limits.message_size:
+            return self.dismiss(reply.TOO_LARGE)
+        self._refusal = self._not_ready()
+        if self._refusal is None and self._chunks is None:
+            self._ask(Begin())
+        return None
 
     def _rset(self, argument: str) -> None:
         if argument:
@@ -284,7 +344,7 @@ class SMTPSession:
             self._refuse(grammar.BAD_COMMAND)
 
     def _help(self, argument: str) -> None:
-        known = " ".join(self.COMMANDS)
+        known = " ".join(verb for verb in self.COMMANDS if self.terms.objection(verb) is None)
         self._say(Reply(214, "2.0.0", f"This is postoffice; it knows\n{known}"))
 
     def _quit(self, argument: str) -> None:
@@ -301,22 +361,45 @@ class SMTPSession:
         if not data:
             return False
         octets, rest = text.feed(data)
-        if self._refusal is None:
-            self._refusal = self._judge(text)
-            if self._refusal is not None:
-                self._ask(Abort())
-            elif octets:
-                self._ask(Text(octets))
+        self._take_in(text, octets)
         if text.ended:
             self._lines.receive(rest)
-            self._text = None
-            if self._refusal is None:
-                self._ask(End())
-            else:
-                self._finish(self._refusal)
+            self._dots = None
+            self._last = True
+            self._then(self._text_read)
         return True
 
-    def _judge(self, text: TextReader) -> Reply | None:
+    def _read_chunk(self, left: int) -> bool:
+        """Read on in a chunk (RFC 3030 §2)."""
+        data = self._lines.take(left) if left else b""
+        if left and not data:
+            return False
+        self._left = left - len(data)
+        if self._chunks is not None and self._refusal is None:
+            octets = self._chunks.feed(data)
+            if not self._left and self._last:
+                octets += self._chunks.end()
+            self._take_in(self._chunks, octets)
+        if not self._left:
+            self._left = None
+            self._then(self._text_read)
+        return True
+
+    def _take_in(self, text: Judged, octets: bytes) -> None:
+        """More of a text, as long as nothing is wrong with it."""
+        self._paced += len(octets)
+        if self._paced >= self._limits.pace:
+            self._paced = 0
+            self.progress += 1
+        if self._refusal is not None:
+            return
+        self._refusal = self._judge(text)
+        if self._refusal is not None:
+            self._ask(Abort())
+        elif octets:
+            self._ask(Text(octets))
+
+    def _judge(self, text: Judged) -> Reply | None:
         if text.bare:
             return reply.BARE_CR_OR_LF
         if text.size > self._limits.message_size:
@@ -327,17 +410,85 @@ class SMTPSession:
             return reply.TOO_MANY_HOPS
         return None
 
-    def _finish(self, said: Reply) -> None:
+    def _text_read(self) -> None:
+        """The text is read to its end, or one chunk of it is, and all of it was taken in."""
+        if self._refusal is not None:
+            self._finish(self._refusal)
+        elif self._last:
+            self._ask(End())
+        else:
+            self._say(reply.CHUNK_TAKEN)
+
+    def _finish(self, said: Reply | Sequence[Reply]) -> None:
         """The transaction is over, one way or the other."""
+        replies = (said,) if isinstance(said, Reply) else tuple(said)
+        if self.terms.lmtp and self._last and len(replies) == 1:
+            replies *= self._recipients or 1  # RFC 2033 §4.2
         self._mail = None
         self._recipients = 0
-        if said.positive:
+        self._chunks = None
+        self._refusal = None
+        if any(one.positive for one in replies):
             self.taken += 1
-            self._say(said)
+            self._idle_commands = 0
         else:
-            self._refuse(said)
+            self._refuse(replies[0])
+            replies = replies[1:]
+        for one in replies:
+            self._say(one)
 
     # -- answers ---------------------------------------------------------------
+
+    def _answered_connect(self, question: Connect, answer: Reply | None) -> None:
+        if answer is None:
+            kind = "LMTP" if self.terms.lmtp else "ESMTP"
+            self._say(Reply(220, "", f"{self.terms.hostname} {kind} postoffice"))
+        else:
+            self.dismiss(answer)
+
+    def _answered_hello(self, question: Hello, answer: Reply | None) -> None:
+        if answer is not None:
+            self._hello = None
+            self._refuse(answer)
+        elif self._extended:
+            keywords = self.terms.keywords(self._limits)
+            lines = (f"{self.terms.hostname} at your service", *keywords)
+            self._say(Reply(250, "", "\n".join(lines)))
+        else:
+            self._say(Reply(250, "", self.terms.hostname))
+
+    def _answered_secure(self, question: Secure, answer: Reply | None) -> None:
+        if answer is None:
+            self._say(reply.READY_FOR_TLS)
+            self.upgrading = True
+        else:
+            self._refuse(answer)
+
+    def _answered_impersonate(self, question: Impersonate, answer: Reply | Terms) -> None:
+        if isinstance(answer, Reply):
+            return self._refuse(answer)
+        self.terms = answer
+        self._login = False
+        return self._begin_anew()
+
+    def _answered_salt(self, question: sasl.SaltOf, answer: Any) -> None:
+        if isinstance(answer, Reply):
+            self._refuse_login(answer)
+        else:
+            self._go_on(answer)
+
+    def _answered_prove(self, question: Prove, answer: Reply | None) -> None:
+        if answer is None:
+            self._go_on(None)
+        else:
+            self._refuse_login(answer)
+
+    def _answered_enter(self, question: Enter, answer: Reply | None) -> None:
+        if answer is not None:
+            return self._refuse_login(answer)
+        self._exchange = None
+        self._login = True
+        return self._say(reply.LOGGED_IN)
 
     def _answered_mail(self, question: Mail, answer: Reply) -> None:
         if answer.positive:
@@ -350,60 +501,73 @@ class SMTPSession:
         if answer.positive:
             self._recipients += 1
             self._say(answer)
+        elif answer.code == 421:
+            self.dismiss(answer)
         else:
             self._refuse(answer)
 
     def _answered_begin(self, question: Begin, answer: Reply | None) -> None:
+        by_chunks = self._left is not None
+        if by_chunks:
+            self._chunks = ChunkReader(self._limits.text_line)
+        self._refusal = answer
         if answer is None:
-            self._text = TextReader(self._limits.text_line)
-            self._refusal = None
-            self._say(reply.GO_AHEAD)
+            if not by_chunks:
+                self._dots = TextReader(self._limits.text_line)
+                self._say(reply.GO_AHEAD)
+        elif by_chunks:
+            self._ask(Abort())
         else:
             self._forget()
             self._refuse(answer)
 
     def _answered_text(self, question: Text, answer: Reply | None) -> None:
-        if answer is None:
-            return
-        at_its_end = bool(self._waiting)  # the End was read along with this
-        self._waiting[:] = [Abort()]
-        if at_its_end:
-            self._finish(answer)
-        else:
+        if answer is not None:
             self._refusal = answer
+            self._waiting.appendleft(Abort())
 
-    def _answered_end(self, question: End, answer: Reply) -> None:
+    def _answered_end(self, question: End, answer: Reply | Sequence[Reply]) -> None:
         self._finish(answer)
 
-    def _answered_nothing(self, question: Abort | Breath, answer: None) -> None:
-        pass
-
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
+        Connect: _answered_connect,
+        Hello: _answered_hello,
+        Secure: _answered_secure,
+        sasl.SaltOf: _answered_salt,
+        Prove: _answered_prove,
+        Enter: _answered_enter,
+        Impersonate: _answered_impersonate,
         Mail: _answered_mail,
         Recipient: _answered_recipient,
         Begin: _answered_begin,
         Text: _answered_text,
         End: _answered_end,
-        Abort: _answered_nothing,
-        Breath: _answered_nothing,
+        Abort: Dialogue._answered_nothing,
+        Breath: Dialogue._answered_nothing,
+        Pause: Dialogue._answered_nothing,
     }
 
     #: Every command, and who answers it; each says itself when it may be given (§4.1.4).
     COMMANDS: ClassVar[dict[str, Callable[[SMTPSession, str], None]]] = {
         "EHLO": _ehlo,
         "HELO": _helo,
+        "LHLO": _ehlo,
+        "STARTTLS": _starttls,
+        "AUTH": _auth,
         "MAIL": _mail_from,
         "RCPT": _rcpt_to,
         "DATA": _data,
+        "BDAT": _bdat,
         "RSET": _rset,
         "NOOP": _noop,
         "VRFY": _vrfy,
         "HELP": _help,
         "QUIT": _quit,
+        "XCLIENT": _xclient,
     }
 
 
+#: Commands that bring no message on its way: there is a limit to them between two messages.
+IDLE = frozenset(("EHLO", "HELO", "LHLO", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "XCLIENT"))
 #: Commands of SMTP and its extensions that we know of and do not have (§4.2.4: 502).
-NOT_IMPLEMENTED = frozenset(
-    ("EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "BDAT", "STARTTLS", "AUTH", "BURL", "ATRN")
-)
+NOT_IMPLEMENTED = frozenset(("EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "BURL", "ATRN"))

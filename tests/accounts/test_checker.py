@@ -33,6 +33,13 @@ HASHES = {word: hash_password(word) for word in (RIGHT, OTHER)}
 RECEPTION = object()
 
 
+class House:
+    """Takes in strangers."""
+
+    def reception(self, visit):
+        return RECEPTION
+
+
 def directory_of(*accounts):
     directory = MemoryDirectory()
     for name, secret in accounts:
@@ -296,7 +303,7 @@ def test_others_are_not_asked_about_what_they_do_not_know(directory):
 
 
 def test_through_the_portal_an_owner_gets_his_maildrop_and_a_stranger_the_reception(directory):
-    portal = Portal(Realm(MemoryStore(), RECEPTION), [checker_of(directory)])
+    portal = Portal(Realm(MemoryStore(), House()), [checker_of(directory)])
 
     async def enter(credentials, wanted):
         return await portal.login(credentials, None, wanted)

@@ -34,8 +34,11 @@ class Office:
         self.hashing = ThreadWorkers(self, 2, "hashing")
         self.directory = SQLiteDirectory(path, self.disk)
         self.found = []  # the accounts that the checker was told of
-        checker = Checker([self], self.hashing, clock=Clock().seconds)
-        self.portal = Portal(Realm(MemoryStore(), object()), [checker])
+        self.checker = Checker([self], self.hashing, clock=Clock().seconds)
+        self.portal = Portal(Realm(MemoryStore(), object()), [self.checker])
+
+    async def keep_scram(self, name, secret, scram):
+        return await self.directory.keep_scram(name, secret, scram)
 
     async def find(self, name):
         """What the checker asks: the directory's own answer, noted."""
@@ -82,6 +85,7 @@ def office(tmp_path):
     office.done(office.directory.add_domain("example.net"))
     office.done(office.directory.add(JOE, hash_password(b"secret word")))
     yield office
+    office.done(office.checker.stop())
     office.done(office.directory.stop())
     office.done(office.disk.stop())
     office.done(office.hashing.stop())

@@ -408,7 +408,7 @@ def of_another_program(path):
 
 def newer(path):
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 2")
+        other.execute("PRAGMA user_version = 99")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ state: state
 listeners:
   smtp: ["tcp:0:interface=127.0.0.1"]
   pop3: ["tcp:0:interface=127.0.0.1"]
+  submission: []
+  lmtp: []
 store: {kind: memory}
 """
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from postoffice.address import Address
 from postoffice.errors import PermanentFailure
 from postoffice.smtp import grammar
-from postoffice.smtp.grammar import MailCommand, decode, hello, mail, rcpt
+from postoffice.smtp.grammar import MailCommand, chunk, decode, hello, mail, rcpt, xclient
+
+EXTENSIONS = ("SIZE", "BODY", "SMTPUTF8")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_recipients_that_are_none(argument):
     ],
 )
 def test_senders(argument, command):
-    assert mail(argument, extended=True) == command
+    assert mail(argument, EXTENSIONS) == command
 
 
 @pytest.mark.parametrize(
@@ -111,13 +113,13 @@ def test_senders(argument, command):
 )
 def test_senders_that_are_refused(argument, code, status):
     with pytest.raises(PermanentFailure) as refused:
-        mail(argument, extended=True)
+        mail(argument, EXTENSIONS)
     assert (refused.value.reply.code, refused.value.reply.status) == (code, status)
 
 
 def test_parameters_are_for_those_who_said_ehlo():
     with pytest.raises(PermanentFailure) as refused:
-        mail("<a@example.org> SIZE=1", extended=False)
+        mail("<a@example.org> SIZE=1", ())
     assert refused.value.reply.code == 555
 
 
@@ -155,11 +157,11 @@ def test_whatever_comes_is_understood_or_refused(line):
         return
     for read in (
         hello,
-        lambda argument: mail(argument, extended=True),
+        lambda argument: mail(argument, EXTENSIONS),
         lambda argument: rcpt(argument, utf8=True),
         lambda argument: rcpt(f"<{argument}@example.org>", utf8=True),
         lambda argument: rcpt(f'<"{argument}"@example.org>', utf8=True),
-        lambda argument: mail(f"<a@{argument}>", extended=True),
+        lambda argument: mail(f"<a@{argument}>", EXTENSIONS),
     ):
         with suppress(PermanentFailure):
             read(text)

@@ -9,10 +9,10 @@ import pytest
 from postoffice import reply
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.address import Address
-from postoffice.envelope import Client, Envelope
+from postoffice.envelope import Client, Envelope, Visit
 from postoffice.errors import TemporaryFailure
 from postoffice.maildrop.memory import MemoryStore
-from postoffice.smtp.reception import Reception
+from postoffice.smtp.reception import House
 from postoffice.testing import finish
 
 POSTMASTER = Address("postmaster", "example.net")
@@ -35,13 +35,14 @@ def store():
 
 @pytest.fixture
 def reception(directory, store):
-    return Reception(
+    house = House(
         directory,
         store,
         hostname="mail.example.net",
         postmaster=POSTMASTER,
         now=lambda: datetime(2026, 11, 23, tzinfo=UTC),
     )
+    return house.reception(Visit("id", "smtp", Client("192.0.2.1"), "pc"))
 
 
 @pytest.fixture

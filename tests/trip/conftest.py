@@ -35,6 +35,8 @@ postmaster: postmaster@example.net
 state: state
 listeners:
   smtp: ["tcp:0:interface=127.0.0.1"]
+  submission: ["tcp:0:interface=127.0.0.1"]
+  lmtp: ["tcp:0:interface=127.0.0.1"]
   pop3: ["tcp:0:interface=127.0.0.1"]
 """
 
@@ -132,7 +134,8 @@ class Office(Process):
         """Wait until clients are let in."""
         where = self.wait_for(OPEN)[1]
         ports = dict(service.split(" ", 1) for service in where.split(", "))
-        self.smtp, self.pop3 = (int(ports[name].rpartition(":")[2]) for name in ("smtp", "pop3"))
+        self.ports = {name: int(place.rpartition(":")[2]) for name, place in ports.items()}
+        self.smtp, self.pop3 = self.ports["smtp"], self.ports["pop3"]
         return self
 
     def new_account(self) -> Account:

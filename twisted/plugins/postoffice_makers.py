@@ -51,12 +51,19 @@ class SQLiteMaker:
     kind = "sqlite"
     keys = (
         Key("path", PATH, "accounts.db", "The SQLite database of accounts, relative to `state`."),
+        Key(
+            "key_file",
+            PATH,
+            "accounts.key",
+            "The key that shared secrets (for CRAM-MD5) are sealed with in that database. It is "
+            "made when it is first needed; keep a copy of it apart from the database's.",
+        ),
     )
 
     def make(self, options: Mapping[str, Any], around: Surroundings) -> IAccountDirectory:
         from postoffice.accounts.sqlite import SQLiteDirectory
 
-        return SQLiteDirectory(options["path"], around.workers)
+        return SQLiteDirectory(options["path"], around.workers, options["key_file"])
 
 
 maildir = MaildirMaker()

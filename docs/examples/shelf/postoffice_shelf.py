@@ -140,7 +140,7 @@ class ShelfStore:
 
     async def begin(self, envelope):
         names = sorted({recipient.account.maildrop for recipient in envelope.recipients})
-        return ShelfDelivery(self, names)
+        return ShelfDelivery(self, names, len(envelope.recipients))
 
     def maildrop(self, name):
         return ShelfMaildrop(self, name)
@@ -165,9 +165,10 @@ class ShelfStore:
 
 @implementer(IDelivery)
 class ShelfDelivery:
-    def __init__(self, store, names):
+    def __init__(self, store, names, recipients):
         self.store = store
         self.names = names
+        self.recipients = recipients
         self.size = 0
         self.draft = tempfile.SpooledTemporaryFile(PIECE)
 
@@ -178,8 +179,37 @@ class ShelfDelivery:
     async def commit(self):
         await self.store.run(self.store.shelf.add, self.draft, self.size, self.names)
 
+    async def commit_each(self):  # one transaction: all have it, or this raises
+        await self.commit()
+        return [None] * self.recipients
+
+    async def text(self):
+        return DraftText(self)
+
+    async def prepend(self, fields):
+        draft, self.draft = self.draft, tempfile.SpooledTemporaryFile(PIECE)
+        self.size = 0
+        await self.write(fields)
+        with draft:
+            draft.seek(0)
+            while piece := await self.store.run(draft.read, PIECE):
+                await self.write(piece)
+
     def abort(self):
         self.draft.close()
+
+
+@implementer(IText)
+class DraftText:
+    def __init__(self, delivery):
+        self.delivery = delivery
+        self.delivery.draft.seek(0)
+
+    async def read(self):
+        return await self.delivery.store.run(self.delivery.draft.read, PIECE)
+
+    def close(self):
+        self.delivery.draft.seek(0, os.SEEK_END)
 
 
 @implementer(IMaildrop)

@@ -115,7 +115,10 @@ def _summary(settings: Settings) -> list[str]:
         "state": settings.state,
         "user": settings.user or "whoever starts it",
         "postmaster": settings.postmaster,
-        **{name: ", ".join(texts) or "closed" for name, texts in settings.listeners.items()},
+        **{
+            name: ", ".join(one.endpoint for one in ones) or "closed"
+            for name, ones in settings.listeners.items()
+        },
         "accounts": ", ".join(one.maker.kind for one in settings.accounts),
         "store": settings.store.maker.kind,
     }

@@ -1,0 +1,68 @@
+"""
+Secrets that are kept in clear, encrypted where they lie: the key is in a file of its own.
+
+A copy of the database alone tells nobody anything.  Plain functions; they block.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from postoffice.errors import TemporaryFailure
+
+
+class Seal:
+    """Seals and unseals texts with the key in a file, which is made when it is first needed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._key: Fernet | None = None
+
+    def seal(self, text: str) -> str:
+        """Encrypt.  Raises TemporaryFailure."""
+        if self._key is None and not os.path.lexists(self._path):
+            self._make()
+        return self._fernet().encrypt(text.encode()).decode()
+
+    def unseal(self, token: str) -> str:
+        """Decrypt.  Raises TemporaryFailure where the key is not the one, or not there."""
+        try:
+            return self._fernet().decrypt(token).decode()
+        except InvalidToken:
+            raise TemporaryFailure(
+                f"{self._path} is not the key that the accounts' shared secrets were sealed with: "
+                "put the right one in its place, or set the secrets anew"
+            ) from None
+
+    def _fernet(self) -> Fernet:
+        if self._key is None:
+            try:
+                with open(self._path, "rb") as file:
+                    self._key = Fernet(file.read(1000).strip())
+            except (OSError, ValueError) as error:
+                raise TemporaryFailure(f"the key file {self._path}: {error}") from error
+        return self._key
+
+    def _make(self) -> None:
+        draft = f"{self._path}.{secrets.token_hex(4)}.new"
+        try:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, Fernet.generate_key() + b"\n")
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            with suppress(FileExistsError):  # another process was faster
+                os.link(draft, self._path)
+            os.unlink(draft)
+            folder = os.open(os.path.dirname(self._path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise TemporaryFailure(f"the key file {self._path}: {error}") from error

@@ -1,0 +1,50 @@
+"""Budgets: how much of something each may have in a while; bounded memory, no timers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+
+class Budget:
+    """
+    A bucket of tokens for each key.
+
+    A full bucket has ``count``; it fills again evenly in ``per_seconds``.
+    ``clock`` tells seconds.  At most ``size`` keys are remembered: the ones
+    that were not asked about for longest are forgotten first, which gives
+    them a full bucket.
+    """
+
+    def __init__(
+        self, count: float, per_seconds: float, clock: Callable[[], float], size: int = 10_000
+    ) -> None:
+        self._count = float(count)
+        self._rate = count / per_seconds
+        self._clock = clock
+        self._size = size
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def spend(self, key: Hashable, amount: float = 1) -> bool:
+        """Take so much, if there is so much; else nothing is taken."""
+        left, now = self._left(key)
+        enough = left >= amount
+        self._buckets[key] = (left - amount if enough else left, now)
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > self._size:
+            self._buckets.popitem(last=False)
+        return enough
+
+    def wait(self, key: Hashable, amount: float = 1) -> float:
+        """Seconds until there is so much; 0 where there is already."""
+        left, _ = self._left(key)
+        return max(0.0, (min(amount, self._count) - left) / self._rate)
+
+    def forget(self, key: Hashable) -> None:
+        """A full bucket from now on."""
+        self._buckets.pop(key, None)
+
+    def _left(self, key: Hashable) -> tuple[float, float]:
+        now = self._clock()
+        left, since = self._buckets.get(key, (self._count, now))
+        return min(self._count, left + max(now - since, 0.0) * self._rate), now

@@ -1,0 +1,164 @@
+"""The counters: who makes the conversations of one listener, and how clients come in by it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as TwistedProtocol
+
+if TYPE_CHECKING:
+    from postoffice.conversation import Conversation
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Certificates(Protocol):
+    """What TLS begins with; ``IOpenSSLServerConnectionCreator``, and whether it can now."""
+
+    @property
+    def ready(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """
+    How clients come in by one listener.
+
+    ``service`` is the word of the configuration.  ``certificates`` are there
+    where TLS can be begun; ``implicit``: it is, before anything is said.
+    ``proxies`` are balancers, who say first for whom they speak (the PROXY
+    protocol); ``relays`` are clients who may do so by XCLIENT.  ``handshake``
+    are the seconds for all that comes before the first word.
+    """
+
+    service: str = ""
+    certificates: Certificates | None = None
+    implicit: bool = False
+    proxies: Sequence[Network] = ()
+    relays: Sequence[Network] = ()
+    handshake: float = 30.0
+
+
+def within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an IP address (plain form; "" is none) is in one of these networks."""
+    if not address or not networks:
+        return False
+    found = ipaddress.ip_address(address)
+    return any(found.version == network.version and found in network for network in networks)
+
+
+def client_address(peer: Any) -> str:
+    """The IP address of a peer in its plain form; "" for a UNIX socket."""
+    return plain_address(getattr(peer, "host", "") or "")
+
+
+@lru_cache(maxsize=4096)
+def plain_address(host: str) -> str:
+    """An IPv4 address that is mapped into IPv6 is IPv4; what is no address is ""."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+class ClosedDoor(TwistedProtocol):
+    """Says why nobody may come in, and closes."""
+
+    def __init__(self, goodbye: bytes) -> None:
+        self._goodbye = goodbye
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.write(self._goodbye)
+        transport.loseConnection()
+
+
+class Doors(Protocol):
+    """Who may come in: how many clients at once, and how many from one place."""
+
+    def admit(self, client_address: str) -> bool: ...
+    def leave(self, client_address: str) -> None: ...
+
+
+class Counter(Factory):
+    """
+    Makes the conversations of one service, and knows those that are going on.
+
+    ``doors`` may keep clients out; ``full`` is what those hear.
+    """
+
+    noisy = False
+    full: ClassVar[bytes]
+
+    def __init__(
+        self,
+        portal: Portal,
+        clock: IReactorTime,
+        doors: Doors | None = None,
+        entrance: Entrance | None = None,
+    ) -> None:
+        self.portal = portal
+        self.clock = clock
+        self.entrance = entrance or Entrance()
+        self.conversations: set[Conversation] = set()
+        self._doors = doors
+        self._empty: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
+        address = client_address(addr)
+        if within(address, self.entrance.proxies):
+            address = ""  # whose it is will be told
+        if not self._admit(address):
+            return ClosedDoor(b"" if self.entrance.implicit else self.full)
+        conversation = self._conversation()
+        conversation.counted_as = address
+        return conversation
+
+    def recount(self, conversation: Conversation, address: str) -> bool:
+        """A client is somebody else than it seemed; whether that one may come in."""
+        if self._doors is not None:
+            self._doors.leave(conversation.counted_as or "")
+        conversation.counted_as = address if self._admit(address) else None
+        return conversation.counted_as is not None
+
+    def _admit(self, address: str) -> bool:
+        return self._doors is None or self._doors.admit(address)
+
+    def _conversation(self) -> Conversation:
+        """A new conversation of this service."""
+        raise AssertionError("a counter has conversations")
+
+    def left(self, conversation: Conversation) -> None:
+        """A client has gone."""
+        if self._doors is not None and conversation.counted_as is not None:
+            self._doors.leave(conversation.counted_as)
+        self.conversations.discard(conversation)
+        if self._empty is not None and not self.conversations:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    async def close(self, patience: float) -> None:
+        """End all conversations; whoever is not done after ``patience`` seconds is cut off."""
+        for conversation in list(self.conversations):
+            conversation.leave()
+        if not self.conversations:
+            return
+        empty = self._empty = Deferred()
+        timer: Any = self.clock.callLater(patience, self._cut_off)
+        await empty
+        if timer.active():
+            timer.cancel()
+
+    def _cut_off(self) -> None:
+        for conversation in list(self.conversations):
+            conversation.abort()

@@ -1,0 +1,268 @@
+"""The certificates: loaded, chosen by the name that a client wants, taken up anew on change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from postoffice.errors import StartupError
+from postoffice.interfaces import Workers
+from postoffice.office.config import CertificateFiles
+
+#: Seconds between two looks at the files.
+LOOKS = 10.0
+#: Octets of a file that is read.
+FILE_MAXIMUM = 1 << 20
+#: How long before its end a certificate is spoken of, and how often.
+EXPIRES_SOON = timedelta(days=14)
+REMINDERS = 86400.0
+
+#: Inode, size and time of a certificate's file and of its key's.
+Look = tuple[tuple[int, int, int] | None, ...]
+
+
+class Unusable(Exception):
+    """A certificate or a key cannot be used; the text says which file, and why."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A certificate with its key, ready for handshakes."""
+
+    context: SSL.Context
+    names: tuple[str, ...]
+    until: datetime
+
+    def is_for(self, host: str) -> bool:
+        """Whether it is the certificate of that host: by name, or by a wildcard of one label."""
+        _, dot, parent = host.partition(".")
+        return host in self.names or (bool(dot) and f"*.{parent}" in self.names)
+
+
+def load(files: CertificateFiles) -> Loaded:
+    """Read a certificate with its chain, and its key.  It blocks.  Raises Unusable."""
+    chain = _certificates(files.certificate)
+    key = _key(files.key)
+    try:
+        options = CertificateOptions(
+            privateKey=key,
+            certificate=chain[0],
+            extraCertChain=chain[1:],
+            raiseMinimumTo=TLSVersion.TLSv1_2,
+        )
+        context = options.getContext()
+        context.check_privatekey()
+    except (SSL.Error, crypto.Error, ValueError, TypeError) as error:
+        raise Unusable(
+            f"{files.key} is not the key of {files.certificate}: {_words(error)}"
+        ) from None
+    certificate = chain[0].to_cryptography()
+    return Loaded(context, _names(certificate), certificate.not_valid_after_utc)
+
+
+def _certificates(path: str) -> list[crypto.X509]:
+    try:
+        found = x509.load_pem_x509_certificates(_octets(path))
+    except ValueError as error:
+        raise Unusable(f"{path} has no certificate in PEM form: {error}") from None
+    return [crypto.X509.from_cryptography(one) for one in found]
+
+
+def _key(path: str) -> crypto.PKey:
+    octets = _octets(path)
+    try:
+        return crypto.load_privatekey(crypto.FILETYPE_PEM, octets, passphrase=_no_passphrase)
+    except (crypto.Error, ValueError, TypeError) as error:
+        if b"ENCRYPTED" in octets:
+            raise Unusable(f"{path} has a passphrase; take it away: openssl pkey") from None
+        raise Unusable(f"{path} has no private key in PEM form: {_words(error)}") from None
+
+
+def _no_passphrase(*_: Any) -> bytes:
+    return b""
+
+
+def _octets(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(FILE_MAXIMUM)
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The hosts it is for: alternative names, or else its common name."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = extension.value.get_values_for_type(x509.DNSName)
+    except (x509.ExtensionNotFound, ValueError):
+        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        names = [str(one.value) for one in common]
+    return tuple(name.lower() for name in names)
+
+
+def _words(error: Exception) -> str:
+    """What OpenSSL says, for people."""
+    told = error.args[0] if error.args and isinstance(error.args[0], list) else None
+    return "; ".join(str(one[-1]) for one in told) if told else str(error)
+
+
+def _look(files: CertificateFiles) -> Look:
+    """How the files look; through links, as certbot has them.  It blocks."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in (files.certificate, files.key):
+        try:
+            status = os.stat(path)
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
+@dataclass
+class _Place:
+    """One pair of files, what was loaded from it, and how they looked when it was tried last."""
+
+    files: CertificateFiles
+    loaded: Loaded | None = None
+    look: Look = ()
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates:
+    """
+    All certificates; what ``startTLS`` is given.
+
+    They are read before privileges are dropped (``load_now``), and looked at
+    every ten seconds from ``start()`` on.  What is broken when it changes is
+    told once, and the old one stays.  ``clock`` (IReactorTime) rings.
+    """
+
+    log = Logger()
+
+    def __init__(self, pairs: Sequence[CertificateFiles], workers: Workers, clock: Any) -> None:
+        self._places = [_Place(files) for files in pairs]
+        self._workers = workers
+        self._clock = clock
+        self._timer: Any = None
+        self._looking: Deferred[None] | None = None
+        self._reminded = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether TLS can begin."""
+        return self._places[0].loaded is not None
+
+    def load_now(self) -> None:
+        """Read all of them, here and now.  Raises StartupError."""
+        problems = []
+        for place in self._places:
+            place.look = _look(place.files)
+            try:
+                place.loaded = load(place.files)
+            except Unusable as error:
+                problems.append(str(error))
+        if problems:
+            raise StartupError("\n".join(problems))
+
+    async def start(self) -> None:
+        """Look at the files from now on."""
+        if not self.ready:
+            self.load_now()
+        self._remind()
+        self._wait()
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """A connection with the first certificate, until the client says whom it wants."""
+        loaded = self._places[0].loaded
+        assert loaded is not None, "no certificate is loaded"
+        return SSL.Connection(loaded.context, None)
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        """SNI (RFC 6066 §3): the certificate for this name; an unknown one gets the first."""
+        name = connection.get_servername()
+        host = "" if name is None else name.decode("ascii", "replace").lower()
+        for place in self._places:
+            if place.loaded is not None and place.loaded.is_for(host):
+                connection.set_context(place.loaded.context)
+                return
+
+    # -- changes ---------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        self._see_to_the_choice()
+        self._timer = self._clock.callLater(LOOKS, self._look_again)
+
+    def _see_to_the_choice(self) -> None:
+        for place in self._places:
+            if place.loaded is not None:
+                place.loaded.context.set_tlsext_servername_callback(self._choose)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._looking = Deferred.fromCoroutine(self._look_at_all())
+        self._looking.addBoth(self._looked)
+
+    def _looked(self, outcome: Any) -> None:
+        if self._looking is None:  # it was stopped
+            return
+        self._looking = None
+        if outcome is not None:
+            self.log.failure("looking at the certificates", failure=outcome)
+        self._wait()
+
+    async def _look_at_all(self) -> None:
+        for place in self._places:
+            look = await self._workers.run(_look, place.files)
+            if look != place.look:
+                place.look = look
+                await self._renew(place)
+        if self._clock.seconds() - self._reminded >= REMINDERS:
+            self._remind()
+
+    async def _renew(self, place: _Place) -> None:
+        try:
+            place.loaded = await self._workers.run(load, place.files)
+        except Unusable as error:
+            self.log.error("{why}; the old certificate is kept", why=str(error))
+            return
+        self.log.info(
+            "{file} is new: for {names}, until {until}",
+            file=place.files.certificate,
+            names=", ".join(place.loaded.names) or "nobody",
+            until=f"{place.loaded.until:%Y-%m-%d}",
+        )
+
+    def _remind(self) -> None:
+        self._reminded = self._clock.seconds()
+        for path, when in self.expiring():
+            self.log.warn("{path} ends on {when}", path=path, when=when)
+
+    def expiring(self) -> list[tuple[str, str]]:
+        """The certificates that have ended or end soon: file, and day."""
+        soon = datetime.now(UTC) + EXPIRES_SOON
+        return [
+            (place.files.certificate, f"{place.loaded.until:%Y-%m-%d}")
+            for place in self._places
+            if place.loaded is not None and place.loaded.until < soon
+        ]

@@ -1,0 +1,1 @@
+"""Policies: whether mail may come in; one objection each."""

@@ -1,0 +1,168 @@
+"""Asking the policies: in their order, each with a deadline; what happens where one fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from postoffice.envelope import Envelope, Recipient, Visit
+from postoffice.errors import PostOfficeError
+from postoffice.interfaces import Fields, IPolicy, IText, Opinion
+from postoffice.reply import POLICY_LATER, Reply
+
+log = Logger()
+
+#: When policies are asked, in this order.
+STAGES = ("connect", "hello", "sender", "recipient", "text")
+#: Octets of the fields that one policy may add at once.
+FIELDS_MAXIMUM = 64 << 10
+_FIELDS = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*\Z")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """
+    A policy, and how it is asked.
+
+    ``name`` stands in the log; ``services`` are where it is asked; after
+    ``timeout`` seconds, or where it fails, the answer is ``on_failure``:
+    accept, or defer (try again later).
+    """
+
+    policy: IPolicy
+    name: str
+    services: frozenset[str]
+    timeout: float = 10.0
+    on_failure: str = "accept"
+
+    def at(self, stage: str, service: str) -> bool:
+        """Whether it is asked then and there."""
+        return service in self.services and stage in self.policy.stages
+
+
+class Policies:
+    """All policies, asked as one: the first refusal ends the question."""
+
+    def __init__(self, asked: Sequence[Asked] = (), clock: IReactorTime | None = None) -> None:
+        self._asked = tuple(asked)
+        self._clock = clock
+
+    def asks(self, stage: str, service: str) -> bool:
+        """Whether any policy is asked at this stage; nothing need be asked otherwise."""
+        return any(one.at(stage, service) for one in self._asked)
+
+    async def connect(self, visit: Visit) -> Reply | None:
+        """None, or why the client shall go; fields go to ``visit.fields``."""
+        return await self._ask("connect", visit, visit.fields, lambda policy: policy.connect(visit))
+
+    async def hello(self, visit: Visit) -> Reply | None:
+        """None, or a refusal; fields go to ``visit.fields``."""
+        return await self._ask("hello", visit, visit.fields, lambda policy: policy.hello(visit))
+
+    async def sender(self, envelope: Envelope) -> Reply | None:
+        """None, or a refusal; fields go to ``envelope.fields``."""
+        return await self._ask(
+            "sender", envelope, envelope.fields, lambda policy: policy.sender(envelope)
+        )
+
+    async def recipient(self, envelope: Envelope, recipient: Recipient) -> Reply | None:
+        """None, or a refusal; fields go to ``envelope.fields``."""
+        return await self._ask(
+            "recipient",
+            envelope,
+            envelope.fields,
+            lambda policy: policy.recipient(envelope, recipient),
+        )
+
+    async def text(
+        self, envelope: Envelope, open_text: Callable[[], Awaitable[IText]]
+    ) -> tuple[Reply | None, bytes]:
+        """None or a refusal, and the fields to add; each policy reads the text from its start."""
+
+        async def judge(policy: IPolicy) -> Opinion:
+            text = await open_text()
+            try:
+                return await policy.text(envelope, text)
+            finally:
+                text.close()
+
+        fields: list[bytes] = []
+        refusal = await self._ask("text", envelope, fields, judge)
+        return refusal, b"".join(fields)
+
+    async def _ask(
+        self,
+        stage: str,
+        who: Visit | Envelope,
+        fields: list[bytes],
+        ask: Callable[[IPolicy], Awaitable[Opinion]],
+    ) -> Reply | None:
+        for one in self._asked:
+            if not one.at(stage, who.service):
+                continue
+            opinion = await self._opinion(one, who, ask)
+            if isinstance(opinion, Fields):
+                fields.append(opinion.octets)
+            elif opinion is not None:
+                log.info(
+                    "{id} {policy} refuses {client}: {reply}",
+                    id=who.id,
+                    policy=one.name,
+                    client=who.client.address or "local",
+                    reply=opinion.wire.decode().strip(),
+                )
+                return opinion
+        return None
+
+    async def _opinion(
+        self, one: Asked, who: Visit | Envelope, ask: Callable[[IPolicy], Awaitable[Opinion]]
+    ) -> Opinion:
+        """What a policy says; where it fails, what was settled for that."""
+        try:
+            opinion = await self._in_time(ask(one.policy), one.timeout)
+            _look_at(opinion)
+        except CancelledError:  # the client has gone
+            raise
+        except (defer.TimeoutError, TimeoutError, PostOfficeError) as error:
+            why = str(error) or type(error).__name__
+            log.warn("{id} {policy} cannot say: {why}", id=who.id, policy=one.name, why=why)
+        except Exception:
+            log.failure("{id} {policy} fails", id=who.id, policy=one.name)
+        else:
+            return opinion
+        return POLICY_LATER if one.on_failure == "defer" else None
+
+    async def _in_time(self, answer: Awaitable[Opinion], seconds: float) -> Opinion:
+        assert self._clock is not None, "policies need a clock"
+        waiting: Deferred[Any] = (
+            answer if isinstance(answer, Deferred) else ensureDeferred(_awaited(answer))
+        )
+        if not waiting.called:
+            waiting.addTimeout(seconds, self._clock)
+        opinion: Opinion = await waiting
+        return opinion
+
+
+async def _awaited(answer: Awaitable[Opinion]) -> Opinion:
+    return await answer
+
+
+def _look_at(opinion: Opinion) -> None:
+    """Raises ValueError for what is no opinion."""
+    if isinstance(opinion, Fields):
+        octets = opinion.octets
+        if len(octets) > FIELDS_MAXIMUM or b"\0" in octets or not _FIELDS.match(octets):
+            raise ValueError("these are no header fields")
+        octets.decode("utf-8")
+    elif isinstance(opinion, Reply):
+        if opinion.positive:
+            raise ValueError(f"a policy may not say {opinion.code}")
+    elif opinion is not None:
+        raise TypeError(f"{opinion!r} is no opinion")

@@ -1,0 +1,118 @@
+"""What an SMTP session asks of the outside: the only way out of the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postoffice.address import Address
+from postoffice.errors import PostOfficeError
+from postoffice.reply import Reply
+from postoffice.sasl import Claim, SaltOf
+from postoffice.scram import Salt
+from postoffice.smtp.terms import Terms
+from postoffice.wire import Breath
+
+
+@dataclass(frozen=True)
+class Connect:
+    """May this client be here at all?  None, or why not: it is told, and shown out."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """It calls itself so.  None, or a refusal."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Secure:
+    """STARTTLS: can TLS begin?  None, or a refusal."""
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Is this claim true?  None, or a refusal."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class Enter:
+    """The exchange is over: whoever proved it last is the client from now on.  None."""
+
+
+@dataclass(frozen=True)
+class Impersonate:
+    """XCLIENT: this is the real client.  The terms for it, or a refusal."""
+
+    address: str | None
+    port: int
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait for so many seconds.  None."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Mail:
+    """May this sender post?  A Reply.  ``protocol`` as in RFC 3848 and 6531."""
+
+    sender: Address | None
+    size: int
+    utf8: bool
+    hello: str
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """May this one have it?  A Reply.  None is ``<Postmaster>``."""
+
+    address: Address | None
+
+
+@dataclass(frozen=True)
+class Begin:
+    """DATA, or the first BDAT: can the text come?  None, or what is in the way."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """More of the text.  None, or what went wrong."""
+
+    octets: bytes
+
+
+@dataclass(frozen=True)
+class End:
+    """The text is whole: a Reply; over LMTP one for each recipient that was accepted."""
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Forget the sender, the recipients and any text.  None."""
+
+
+Question = (
+    Connect
+    | Hello
+    | Secure
+    | SaltOf
+    | Prove
+    | Enter
+    | Impersonate
+    | Pause
+    | Mail
+    | Recipient
+    | Begin
+    | Text
+    | End
+    | Abort
+    | Breath
+)
+Answer = Reply | PostOfficeError | Sequence[Reply] | Salt | Terms | None

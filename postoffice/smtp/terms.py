@@ -1,0 +1,99 @@
+"""The terms of one SMTP dialogue: SMTP, submission and LMTP are three settings of the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from postoffice.reply import NOT_IMPLEMENTED, NOT_TRUSTED, UNKNOWN_COMMAND, Reply
+
+
+@dataclass(frozen=True)
+class SMTPLimits:
+    """
+    What one client may ask for.
+
+    Octets of a message; recipients of one; octets of a text line; errors
+    before we hang up, and the seconds by which each beyond half of them is
+    slowed; failed logins before we hang up; commands that bring no message on
+    its way, between two messages; octets of a text that are as good as a
+    command for a sign of life.
+    """
+
+    message_size: int = 50 << 20
+    recipients: int = 1000
+    text_line: int = 64 << 10
+    errors: int = 20
+    tarpit: float = 0
+    logins: int = 5
+    commands: int = 200
+    pace: int = 30_000
+
+
+@dataclass(frozen=True)
+class Terms:
+    """
+    On which terms a client is here.
+
+    ``lmtp``: LHLO, and an answer for each recipient (RFC 2033).
+    ``submission``: who posts has logged in (RFC 6409).  ``mechanisms`` can
+    log in (RFC 4954), once ``passwords`` may be said on the link as it is.
+    ``starttls``: TLS can be begun; ``encrypted``: it was, with these channel
+    ``bindings`` (name to octets).  ``xclient``: the client may speak for others.
+    """
+
+    hostname: str
+    lmtp: bool = False
+    submission: bool = False
+    mechanisms: tuple[str, ...] = ()
+    passwords: bool = False
+    starttls: bool = False
+    encrypted: bool = False
+    bindings: Mapping[str, bytes] = field(default_factory=dict)
+    xclient: bool = False
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The mechanisms that can be used on the link as it is, the strongest first."""
+        if not self.passwords:
+            return ()
+        if self.bindings and "SCRAM-SHA-256" in self.mechanisms:
+            return ("SCRAM-SHA-256-PLUS", *self.mechanisms)
+        return self.mechanisms
+
+    def keywords(self, limits: SMTPLimits) -> Iterator[str]:
+        """The extensions, as EHLO lists them (RFC 5321 §4.1.1.1)."""
+        yield from ("PIPELINING", f"SIZE {limits.message_size}", "8BITMIME", "SMTPUTF8")
+        yield from ("CHUNKING", "ENHANCEDSTATUSCODES")
+        yield f"LIMITS RCPTMAX={limits.recipients}"
+        if self.encrypted:
+            yield "REQUIRETLS"
+        elif self.starttls:
+            yield "STARTTLS"
+        if self.offered:
+            yield " ".join(("AUTH", *self.offered))
+        if self.xclient:
+            yield "XCLIENT NAME ADDR PORT PROTO HELO"
+        if not self.lmtp:
+            yield "HELP"
+
+    def protocol(self, *, extended: bool, utf8: bool, login: bool) -> str:
+        """The word of RFC 3848 and 6531 for the Received field."""
+        if not extended:
+            return "SMTP"
+        word = "LMTP" if self.lmtp else "SMTP" if utf8 else "ESMTP"
+        return f"{'UTF8' * utf8}{word}{'S' * self.encrypted}{'A' * login}"
+
+    def objection(self, verb: str) -> Reply | None:
+        """Why a command of ours is not to be had on these terms, if it is not."""
+        if verb == "LHLO":
+            return None if self.lmtp else UNKNOWN_COMMAND
+        if verb in ("EHLO", "HELO"):
+            return UNKNOWN_COMMAND if self.lmtp else None
+        if verb == "AUTH":
+            return None if self.mechanisms else NOT_IMPLEMENTED
+        if verb == "STARTTLS":
+            return None if self.starttls else NOT_IMPLEMENTED
+        if verb == "XCLIENT":
+            return None if self.xclient else NOT_TRUSTED
+        return None

@@ -1,0 +1,36 @@
+"""What a counter wants to know of a TLS connection: words for the log, bindings for SCRAM."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives import hashes
+from OpenSSL import SSL
+
+#: RFC 9266 §4.2.
+_EXPORTER = b"EXPORTER-Channel-Binding"
+_EXPORTED = 32
+
+
+def describe(connection: SSL.Connection) -> str:
+    """Version and cipher, as they stand in the log."""
+    return f"{connection.get_protocol_version_name()} {connection.get_cipher_name()}"
+
+
+def bindings(connection: SSL.Connection) -> dict[str, bytes]:
+    """
+    The channel bindings of a connection whose handshake is over, by name.
+
+    ``tls-exporter`` (RFC 9266) only with TLS 1.3; ``tls-server-end-point``
+    (RFC 5929 §4) where the certificate's signature names a hash.
+    """
+    found: dict[str, bytes] = {}
+    if connection.get_protocol_version_name() == "TLSv1.3":
+        found["tls-exporter"] = connection.export_keying_material(_EXPORTER, _EXPORTED, b"")
+    ours = connection.get_certificate()
+    if ours is not None:
+        certificate = ours.to_cryptography()
+        algorithm = certificate.signature_hash_algorithm
+        if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
+            algorithm = hashes.SHA256()
+        if algorithm is not None:
+            found["tls-server-end-point"] = certificate.fingerprint(algorithm)
+    return found
