@@ -37,6 +37,8 @@ READ_AHEAD = 64 << 10
 LINGER = 5.0
 #: The same over TLS, where the last octets may have to be sent yet.
 LINGER_TLS = 30.0
+#: Octets that it may send meanwhile, which nobody looks at.
+DREGS_MAXIMUM = 1 << 20
 
 
 class Session(Protocol):
@@ -106,6 +108,7 @@ class Conversation(TwistedProtocol):
         self._finished = False  # the client will say no more
         self._leaving = False  # we shall end it as soon as it is at rest
         self._hung_up = False  # we have said all
+        self._dregs = 0  # octets that came all the same
         self._heard_at = self._clock.seconds()
         self._progress = 0  # of the session, when we last looked
         self._proxy: ProxyReader | None = None  # the balancer has not said yet who it is
@@ -156,6 +159,9 @@ class Conversation(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self._hung_up:
+            self._dregs += len(data)
+            if self._dregs > DREGS_MAXIMUM:
+                self.abort()
             return
         if self._proxy is not None:
             self._read_proxy(self._proxy, data)

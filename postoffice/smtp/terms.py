@@ -63,8 +63,8 @@ class Terms:
 
     def keywords(self, limits: SMTPLimits) -> Iterator[str]:
         """The extensions, as EHLO lists them (RFC 5321 §4.1.1.1)."""
-        yield from ("PIPELINING", f"SIZE {limits.message_size}", "8BITMIME", "SMTPUTF8")
-        yield from ("CHUNKING", "ENHANCEDSTATUSCODES")
+        yield from ("PIPELINING", f"SIZE {limits.message_size}", "8BITMIME")
+        yield from ("ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING")
         yield f"LIMITS RCPTMAX={limits.recipients}"
         if self.encrypted:
             yield "REQUIRETLS"

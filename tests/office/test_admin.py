@@ -126,7 +126,10 @@ def test_init_overwrites_nothing(run, office):
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--listen", "imap=tcp:143"), "expected SERVICE=ENDPOINT, SERVICE of smtp, pop3"),
+        (
+            ("--listen", "imap=tcp:143"),
+            "expected SERVICE=ENDPOINT, SERVICE of smtp, submission, submissions, lmtp, pop3, pop3s",
+        ),
         (("--listen", "tcp:25"), "expected SERVICE=ENDPOINT"),
         (("--listen", "smtp=nonsense:25"), "listeners.smtp[0]: found 'nonsense:25'"),
         (("--hostname", "a b"), "'a b' is not a domain"),

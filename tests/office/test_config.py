@@ -54,14 +54,41 @@ def test_the_least_that_a_configuration_says():
     assert settings.postmaster == Address("Postmaster", "example.net")
     assert settings.state == "/var/lib/postoffice"
     assert settings.user is None
-    assert settings.listeners == {
-        "smtp": ("tcp:2525:interface=127.0.0.1",),
-        "pop3": ("tcp:2110:interface=127.0.0.1",),
+    assert {
+        service: [one.endpoint for one in ones] for service, ones in settings.listeners.items()
+    } == {
+        "smtp": ["tcp:2525:interface=127.0.0.1"],
+        "submission": ["tcp:2587:interface=127.0.0.1"],
+        "submissions": [],
+        "lmtp": ["tcp:2424:interface=127.0.0.1"],
+        "pop3": ["tcp:2110:interface=127.0.0.1"],
+        "pop3s": [],
     }
+    assert settings.listeners["submission"][0].mechanisms == ("PLAIN", "LOGIN")
+    assert settings.listeners["smtp"][0].mechanisms == ()
+    assert settings.certificates == settings.policies == ()
+    assert settings.senders == "own"
     assert settings.plaintext_login == "loopback"
-    assert settings.limits == config.Limits(50 << 20, 1000, 64 << 10, 20, 10_000, 100)
+    assert settings.limits == config.Limits(
+        message_size=50 << 20,
+        recipients=1000,
+        text_line=64 << 10,
+        errors=20,
+        tarpit=1,
+        commands=200,
+        logins=5,
+        unknown_recipients=100,
+        greeting_delay=0,
+        handshake=30,
+        text_pace=100,
+        connections=10_000,
+        connections_per_client=100,
+    )
     assert [one.maker.kind for one in settings.accounts] == ["sqlite"]
-    assert settings.accounts[0].options == {"path": "/var/lib/postoffice/accounts.db"}
+    assert settings.accounts[0].options == {
+        "path": "/var/lib/postoffice/accounts.db",
+        "key_file": "/var/lib/postoffice/accounts.key",
+    }
     assert settings.store.maker.kind == "maildir"
     assert settings.store.options == {"path": "/var/lib/postoffice/maildrops"}
     assert not settings.first_light
@@ -99,7 +126,6 @@ def test_a_key_that_is_not_built_yet_is_an_error():
     said = complaints(LEAST + "\n".join(finished))
     assert [line.split(":")[2].strip() for line in said] == [
         "quota",
-        "policies",
         "checkers",
         "workers",
         "log",
@@ -169,7 +195,17 @@ trees = st.recursive(
     max_leaves=8,
 )
 keys = st.sampled_from(
-    ["hostname", "state", "postmaster", "listeners", "tls", "accounts", "store", "limits", "other"]
+    [
+        "hostname",
+        "state",
+        "postmaster",
+        "listeners",
+        "tls",
+        "accounts",
+        "store",
+        "policies",
+        "limits",
+    ]
 )
 
 

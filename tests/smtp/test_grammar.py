@@ -101,7 +101,7 @@ def test_senders(argument, command):
         ("<a@example.org> SIZE=-1", 501, "5.5.4"),
         ("<a@example.org> SIZE=1 SIZE=2", 501, "5.5.4"),
         ("<a@example.org> SIZE=" + "9" * 21, 501, "5.5.4"),
-        ("<a@example.org> BODY=BINARYMIME", 501, "5.5.4"),
+        ("<a@example.org> BODY=BINARYMIME", 555, "5.5.4"),
         ("<a@example.org> BODY", 501, "5.5.4"),
         ("<a@example.org> SMTPUTF8=yes", 501, "5.5.4"),
         ("<a@example.org> RET=FULL", 555, "5.5.4"),

@@ -114,7 +114,7 @@ def test_who_does_not_read_the_answers_is_not_heard_any_more(office, service, co
     with Raw(getattr(office, service)) as client:
         client.socket.settimeout(1)
         taken = 0
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, ConnectionError):  # SMTP has a budget of commands, too
             while taken < 100_000_000:
                 taken += client.socket.send(command * 1000)
         assert taken < 100_000_000, "it would have listened for ever"

@@ -109,7 +109,7 @@ def test_a_store_of_a_distribution_that_is_not_installed(start, written):
     office = start()
     assert office.end() == 1
     assert office.err[1:] == [
-        "postoffice.yaml:7: store.kind: there is no store of kind 'shelf', only: maildir, memory\n"
+        "postoffice.yaml:9: store.kind: there is no store of kind 'shelf', only: maildir, memory\n"
     ]
 
 
@@ -119,7 +119,7 @@ def test_a_broken_plugin_that_is_asked_for(start, written, plugin, command):
     office = start(env=env)
     assert office.end() == 1
     why = (
-        "postoffice.yaml:7: store.kind: there is no store of kind 'odd', only: maildir, memory; "
+        "postoffice.yaml:9: store.kind: there is no store of kind 'odd', only: maildir, memory; "
         "the plugin twisted.plugins.odd_makers is broken: ModuleNotFoundError: No module named "
         "'no_such_module'"
     )
@@ -148,13 +148,13 @@ def test_a_plugin_that_breaks_after_it_was_known(start, written, plugin, command
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("import no_such_module", "postoffice.yaml:7: store: the plugin of kind 'odd' failed: Mod"),
-        ("raise KeyError('x')", "postoffice.yaml:7: store: the plugin of kind 'odd' failed: KeyEr"),
+        ("import no_such_module", "postoffice.yaml:9: store: the plugin of kind 'odd' failed: Mod"),
+        ("raise KeyError('x')", "postoffice.yaml:9: store: the plugin of kind 'odd' failed: KeyEr"),
         (
             "raise SettingError('shelves', f\"{options['shelves']} are too many\")",
-            "postoffice.yaml:9: store.shelves: 7 are too many\n",
+            "postoffice.yaml:11: store.shelves: 7 are too many\n",
         ),
-        ("raise SettingError('', 'not today')", "postoffice.yaml:7: store: not today\n"),
+        ("raise SettingError('', 'not today')", "postoffice.yaml:9: store: not today\n"),
     ],
 )
 def test_a_maker_that_cannot_make_its_room(code, why, start, written, plugin, command):
@@ -173,8 +173,8 @@ def test_the_keys_of_a_plugin_are_read_as_ours_are(written, plugin, command):
     written("store: {kind: odd, shelves: many, size: 3}\n")
     checked = command("check-config", env=plugin(MAKER % "return None"))
     assert checked.stderr.splitlines() == [
-        "postoffice.yaml:7: store.shelves: found 'many'; expected a whole number, 0 or more",
-        "postoffice.yaml:7: store.size: unknown key; known here: kind, shelves",
+        "postoffice.yaml:9: store.shelves: found 'many'; expected a whole number, 0 or more",
+        "postoffice.yaml:9: store.size: unknown key; known here: kind, shelves",
     ]
 
 

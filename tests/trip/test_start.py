@@ -46,7 +46,7 @@ def test_it_says_where_it_listens_on_a_unix_socket(start, written, tmp_path):
     written("", ('smtp: ["tcp:0:interface=127.0.0.1', f'smtp: ["unix:{tmp_path}/smtp'))
     office = start()
     where = office.wait_for("the post office is open: (.*)")[1]
-    assert where.startswith(f"smtp {tmp_path}/smtp, pop3 127.0.0.1:")
+    assert where.startswith(f"smtp {tmp_path}/smtp, submission 127.0.0.1:")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(f"{tmp_path}/smtp")
         assert client.recv(100).startswith(b"220 mail.example.net ")
@@ -61,7 +61,7 @@ def test_a_port_in_use(start, written):
         refuses(
             start(),
             rf"pop3 cannot listen on tcp:{port}:interface=127\.0\.0\.1",
-            r"postoffice\.yaml:6\)",
+            r"postoffice\.yaml:8\)",
             "Address already in use",
         )
 
@@ -108,8 +108,8 @@ def test_a_wrong_configuration(start, written):
     written("limits: {recipients: 3}\nqouta: 1\n")
     refuses(
         start(),
-        r"postoffice\.yaml:7: limits\.recipients: found 3 ",
-        r"postoffice\.yaml:8: qouta: unknown key",
+        r"postoffice\.yaml:9: limits\.recipients: found 3 ",
+        r"postoffice\.yaml:10: qouta: unknown key",
     )
 
 
@@ -121,7 +121,7 @@ def test_a_configuration_that_is_not_there(start):
 
 def test_a_user_that_does_not_exist(start, written):
     written("user: nobody-of-this-name\n")
-    refuses(start(), r"postoffice\.yaml:7: user: found 'nobody-of-this-name'")
+    refuses(start(), r"postoffice\.yaml:9: user: found 'nobody-of-this-name'")
 
 
 def test_a_state_that_cannot_be_made(start, written, tmp_path):
