@@ -154,7 +154,11 @@ OFFICE = """
 hostname: mail.example.net
 postmaster: joe@example.net
 state: state
-listeners: {smtp: ["tcp:0:interface=127.0.0.1"], pop3: ["tcp:0:interface=127.0.0.1"], submission: [], lmtp: []}
+listeners:
+  smtp: ["tcp:0:interface=127.0.0.1"]
+  pop3: ["tcp:0:interface=127.0.0.1"]
+  submission: []
+  lmtp: []
 """
 
 

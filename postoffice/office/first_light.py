@@ -11,6 +11,7 @@ from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.address import Address
 from postoffice.errors import StartupError
 from postoffice.office.rooms import Rooms
+from postoffice.scram import derive
 
 _FIRST = """\
 
@@ -91,8 +92,9 @@ class FirstLight:
             return
         password = generate_password()
         secret = await rooms.workers.run(hash_password, password.encode())
+        keys = await rooms.workers.run(derive, password.encode())
         await register.add_domain(self._account.domain)
-        await register.add(name, secret)
+        await register.add(name, secret, str(keys))
         self._password = password
 
     def greet(self, addresses: Mapping[str, Sequence[str]]) -> None:

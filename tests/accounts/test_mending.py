@@ -133,7 +133,8 @@ def test_a_log_without_its_database_is_not_begun_anew(path):
 def test_the_database_itself_keeps_accounts_in_domains_of_ours(path):
     directory = started(path)
     for change in (
-        "INSERT INTO account VALUES ('eve@example.org', 'example.org', 'eve@example.org', NULL, NULL, NULL)",
+        "INSERT INTO account (address, domain, maildrop)"
+        " VALUES ('eve@example.org', 'example.org', 'eve@example.org')",
         "DELETE FROM domain",
     ):
         with pytest.raises(TemporaryFailure, match="FOREIGN KEY"):

@@ -85,7 +85,11 @@ def test_init_makes_a_post_office_that_is_right_as_it_is(run, ask, tmp_path):
         "postmaster": "postmaster@example.net",
     }
     there = "--config=new/postoffice.yaml"
-    assert ask("check-config", there) == {"configuration": "new/postoffice.yaml", "problems": []}
+    assert ask("check-config", there) == {
+        "configuration": "new/postoffice.yaml",
+        "problems": [],
+        "warnings": [],
+    }
     assert ask("account", "list", there) == {
         "accounts": [{"address": "postmaster@example.net", "password": False}]
     }
@@ -128,7 +132,7 @@ def test_init_overwrites_nothing(run, office):
     [
         (
             ("--listen", "imap=tcp:143"),
-            "expected SERVICE=ENDPOINT, SERVICE of smtp, submission, submissions, lmtp, pop3, pop3s",
+            "expected SERVICE=ENDPOINT, SERVICE of smtp, submission, submissions, lmtp, pop3",
         ),
         (("--listen", "tcp:25"), "expected SERVICE=ENDPOINT"),
         (("--listen", "smtp=nonsense:25"), "listeners.smtp[0]: found 'nonsense:25'"),
@@ -311,6 +315,7 @@ def test_an_account_is_shown_with_its_mail(run, ask, office):
     assert ask("account", "show", "postmaster@example.net") == {
         "address": "postmaster@example.net",
         "password": False,
+        "mechanisms": [],
         "messages": 2,
         "octets": 34,
     }
@@ -404,11 +409,14 @@ class Steps:
     async def remove(self, name):
         self.done.append("remove")
 
-    async def add(self, name, secret):
-        self.done.append(f"add {secret}")
+    async def add(self, name, secret, scram):
+        self.done.append(f"add {secret} {scram}")
+
+    async def set_shared(self, name, shared):
+        self.done.append(f"share {shared}")
 
 
-ANN = Account("ann@example.net", "ann@example.net", "hash")
+ANN = Account("ann@example.net", "ann@example.net", "hash", "keys", "shared")
 
 
 def test_mail_goes_before_the_account_so_that_a_crash_between_loses_nothing():
@@ -427,7 +435,7 @@ def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
     steps = Steps([0, 1])
     with pytest.raises(accounts.Refused, match="mail has just come"):
         finish(accounts._remove(steps, ANN, False, False))
-    assert steps.done == ["remove", "add hash"]
+    assert steps.done == ["remove", "add hash keys", "share shared"]
 
 
 def test_a_maildrop_that_is_held_keeps_its_account():
@@ -451,7 +459,18 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "added",
             "generated_password",
         },
-        ("account", "show", "ann@example.org"): {"address", "password", "messages", "octets"},
+        ("account", "show", "ann@example.org"): {
+            "address",
+            "password",
+            "mechanisms",
+            "messages",
+            "octets",
+        },
+        ("account", "set", "ann@example.org", "--generate-shared-secret"): {
+            "address",
+            "changed",
+            "generated_shared_secret",
+        },
         ("account", "passwd", "ann@example.org", "--generate"): {
             "address",
             "changed",
@@ -460,8 +479,16 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
         ("account", "list"): {"accounts"},
         ("account", "remove", "ann@example.org"): {"address", "removed", "messages", "kept_in"},
         ("domain", "remove", "example.org"): {"domain", "removed"},
-        ("check-config",): {"configuration", "problems"},
+        ("check-config",): {"configuration", "problems", "warnings"},
         ("init", "new"): {"configuration", "hostname", "domains", "postmaster"},
+        ("init", "other", "--tls-self-signed"): {
+            "configuration",
+            "hostname",
+            "domains",
+            "postmaster",
+            "certificate",
+            "key",
+        },
     }
     for words, names in told.items():
         assert set(ask(*words)) == names

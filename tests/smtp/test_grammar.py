@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from postoffice.address import Address
 from postoffice.errors import PermanentFailure
 from postoffice.smtp import grammar
-from postoffice.smtp.grammar import MailCommand, chunk, decode, hello, mail, rcpt, xclient
+from postoffice.smtp.grammar import MailCommand, decode, hello, mail, rcpt
 
 EXTENSIONS = ("SIZE", "BODY", "SMTPUTF8")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from postoffice import reply
 from postoffice.address import Address
 from postoffice.errors import NoSpace, TemporaryFailure
-from postoffice.smtp.questions import Abort, Begin, Connect, End, Hello, Mail, Recipient, Text
+from postoffice.smtp.questions import Abort, Begin, End, Hello, Mail, Recipient, Text
 from postoffice.smtp.session import SMTPSession
 from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.testing import cut

@@ -16,8 +16,14 @@ from postoffice.office.admin.desk import (
     counted,
     table,
 )
-from postoffice.office.admin.secret import ask_password, password_options
+from postoffice.office.admin.secret import (
+    Password,
+    ask_password,
+    password_options,
+    shared_secret_options,
+)
 from postoffice.office.rooms import Rooms
+from postoffice.sasl import MECHANISMS, NEEDS
 
 
 @click.group()
@@ -42,6 +48,7 @@ def add(
     With --json: address, added, and generated_password where it was made up.
     """
     password = ask_password(password_stdin, generate)
+    hashed = password.hashed
     name = address.normal
 
     async def work(rooms: Rooms) -> None:
@@ -56,7 +63,7 @@ def add(
                 f"its maildrop holds {counted(messages, 'message')} of an earlier account of "
                 "that name; --adopt-mail gives the new one what is there"
             )
-        if not await rooms.register.add(name, password.hashed):
+        if not await rooms.register.add(name, *hashed):
             raise Refused(f"{name} is here already")
 
     desk.ask(work)
@@ -91,7 +98,8 @@ def show(desk: Desk, address: Address) -> Answer:
     """
     What is known of the account ADDRESS, and what lies in its maildrop.
 
-    With --json: address, password (true or false), messages, octets.
+    With --json: address, password (true or false), mechanisms (by which it can
+    log in), messages, octets.
     """
 
     async def work(rooms: Rooms) -> tuple[Account, int, int]:
@@ -100,15 +108,18 @@ def show(desk: Desk, address: Address) -> Answer:
 
     found, messages, octets = desk.ask(work)
     has_password = found.secret is not None
+    mechanisms = [name for name in MECHANISMS if getattr(found, NEEDS[name]) is not None]
     data = {
         "address": found.address,
         "password": has_password,
+        "mechanisms": mechanisms,
         "messages": messages,
         "octets": octets,
     }
     rows = [
         ("account", found.address),
         ("password", "yes" if has_password else "no: nobody can log in"),
+        ("logs in by", ", ".join(mechanisms) or "nothing"),
         ("maildrop", f"{counted(messages, 'message')}, {counted(octets, 'octet')}"),
     ]
     return Answer(data, table(rows))
@@ -126,15 +137,57 @@ def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -
     With --json: address, changed, and generated_password where it was made up.
     """
     password = ask_password(password_stdin, generate)
+    hashed = password.hashed
     name = address.normal
 
     async def work(rooms: Rooms) -> None:
-        if not await rooms.register.set_secret(name, password.hashed):
+        if not await rooms.register.set_secret(name, *hashed):
             raise Refused(f"there is no account {name} here")
 
     desk.ask(work)
     data = {"address": name, "changed": True, **password.data}
     return Answer(data, [f"{name} has a new password", *password.lines])
+
+
+@command("set", account)
+@click.argument("address", type=ADDRESS)
+@shared_secret_options
+def set_(
+    desk: Desk,
+    address: Address,
+    shared_secret_stdin: bool,
+    generate_shared_secret: bool,
+    no_shared_secret: bool,
+) -> Answer:
+    """
+    Change what is known of the account ADDRESS.
+
+    A shared secret is for CRAM-MD5 alone, which needs it in clear: it is kept
+    encrypted, and should not be the password.
+
+    With --json: address, changed, and generated_shared_secret where it was made up.
+    """
+    if shared_secret_stdin + generate_shared_secret + no_shared_secret != 1:
+        raise click.UsageError(
+            "give one of --shared-secret-stdin, --generate-shared-secret, --no-shared-secret"
+        )
+    name = address.normal
+    secret: Password | None = None
+    if not no_shared_secret:
+        secret = ask_password(shared_secret_stdin, generate_shared_secret)
+    shared = None if secret is None else secret.octets.decode("utf-8", "surrogateescape")
+
+    async def work(rooms: Rooms) -> None:
+        if not await rooms.register.set_shared(name, shared):
+            raise Refused(f"there is no account {name} here")
+
+    desk.ask(work)
+    data: dict[str, object] = {"address": name, "changed": True}
+    lines = [f"{name} has {'no' if shared is None else 'a new'} shared secret"]
+    if secret is not None and secret.generated:
+        data["generated_shared_secret"] = shared
+        lines.append(f"shared secret: {shared}")
+    return Answer(data, lines)
 
 
 @command("remove", account)
@@ -194,7 +247,9 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
     late, _ = await rooms.store.count(found.maildrop)
     if late:
         if not (delete or keep):
-            await rooms.register.add(found.address, found.secret)
+            await rooms.register.add(found.address, found.secret, found.scram)
+            if found.shared is not None:
+                await rooms.register.set_shared(found.address, found.shared)
             raise Refused(f"mail has just come for {found.address}; nothing is removed")
         places.append(await _discard(rooms, found, keep))
     return messages + late, [place for place in places if place]

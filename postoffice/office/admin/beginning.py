@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -12,14 +13,17 @@ import click
 from postoffice.address import NotAnAddress, normal_domain
 from postoffice.errors import StartupError
 from postoffice.office import config
-from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command
+from postoffice.office.admin import self_signed
+from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted
 from postoffice.office.build import build_rooms, find_maker, try_endpoint
+from postoffice.office.certificates import EXPIRES_SOON, Unusable, load
 from postoffice.office.config import Settings
 from postoffice.office.keys import services
 from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
 from postoffice.office.source import ConfigurationError
 from postoffice.office.template import template
+from postoffice.sasl import NEEDS
 
 NAME = "postoffice.yaml"
 
@@ -38,12 +42,18 @@ NAME = "postoffice.yaml"
     multiple=True,
     help="Where a service listens, instead of a port of 127.0.0.1; may stand several times.",
 )
+@click.option(
+    "--tls-self-signed",
+    is_flag=True,
+    help="Make a certificate for first tries, which only those trust who know it.",
+)
 def init(
     desk: Desk,
     folder: str,
     hostname: str | None,
     domains: tuple[str, ...],
     listen: tuple[str, ...],
+    tls_self_signed: bool,
 ) -> Answer:
     """
     Make a post office in DIR: a commented postoffice.yaml, and the state beside it.
@@ -51,18 +61,22 @@ def init(
     It has the account postmaster@ its first domain, without a password yet.
     Nothing that is there is overwritten.
 
-    With --json: configuration, hostname, domains, postmaster.
+    With --json: configuration, hostname, domains, postmaster; with
+    --tls-self-signed also certificate and key.
     """
     hostname = hostname or _own_name()
     domains = domains or (hostname,)
     postmaster = f"postmaster@{domains[0]}"
     path = os.path.join(folder, NAME)
-    values = {
+    values: dict[str, Any] = {
         "hostname": hostname,
         "postmaster": postmaster,
         "state": "state",
         **_listeners(listen),
     }
+    if tls_self_signed:
+        pair = {"certificate": "tls/certificate.pem", "key": "tls/key.pem"}
+        values["tls.certificates"] = [pair]
     text = template(values, find_maker)
     try:
         settings = config.read(text, path, find_maker, try_endpoint(desk.reactor))
@@ -71,6 +85,9 @@ def init(
     if os.path.lexists(path):
         raise Refused(f"{path} is there already")
     _make(folder)
+    files = {}
+    if tls_self_signed:
+        files = self_signed.write(os.path.join(folder, "tls"), (hostname, *domains))
 
     async def work(rooms: Rooms) -> None:
         for domain in domains:
@@ -84,6 +101,7 @@ def init(
         "hostname": hostname,
         "domains": list(domains),
         "postmaster": postmaster,
+        **files,
     }
     steps = [
         f"cd {shlex.quote(folder)}",
@@ -97,16 +115,78 @@ def init(
 @command("check-config")
 def check_config(desk: Desk) -> Answer:
     """
-    Say all that is wrong with the configuration; nothing is opened or touched.
+    Say all that is wrong with the configuration; nothing is opened or made.
 
-    With --json: configuration, problems (none), or as any wrong configuration.
+    Certificates are read, and accounts counted that cannot log in by what is
+    offered.
+
+    With --json: configuration, problems (none), warnings; or as any wrong
+    configuration.
     """
     settings = desk.settings(try_endpoint=try_endpoint(desk.reactor))
     build_rooms(settings, desk.reactor, SoloWorkers(desk.reactor))
+    warnings = [*_expiring(settings), *lacking(desk, settings)]
     return Answer(
-        {"configuration": settings.source.file, "problems": []},
-        [f"{settings.source.file}: all is well", *_summary(settings)],
+        {"configuration": settings.source.file, "problems": [], "warnings": warnings},
+        [
+            f"{settings.source.file}: all is well",
+            *_summary(settings),
+            *(f"warning: {warning}" for warning in warnings),
+        ],
     )
+
+
+def _expiring(settings: Settings) -> list[str]:
+    """Certificates that end soon.  Raises ConfigurationError for one that cannot be used."""
+    problems = []
+    soon = []
+    for number, files in enumerate(settings.certificates):
+        try:
+            loaded = load(files)
+        except Unusable as error:
+            key = f"tls.certificates[{number}]"
+            problems.append(settings.source.problem(key, str(error)))
+        else:
+            if loaded.until < datetime.now(UTC) + EXPIRES_SOON:
+                soon.append(f"{files.certificate} ends on {loaded.until:%Y-%m-%d}")
+    if problems:
+        raise ConfigurationError(problems)
+    return soon
+
+
+def lacking(desk: Desk, settings: Settings) -> list[str]:
+    """How many accounts lack what a mechanism needs that is offered somewhere."""
+    offered = {
+        mechanism: service
+        for service, ones in settings.listeners.items()
+        for one in ones
+        for mechanism in one.mechanisms
+        if mechanism in LACKING
+    }
+    if not offered or not os.path.isdir(settings.state):
+        return []
+
+    async def count(rooms: Rooms) -> list[str]:
+        accounts = [one for one in await rooms.register.accounts() if one.secret or one.shared]
+        found = []
+        for mechanism, service in offered.items():
+            without = [one for one in accounts if getattr(one, NEEDS[mechanism]) is None]
+            if without:
+                found.append(
+                    f"{mechanism} is offered by {service}: {len(without)} of "
+                    f"{counted(len(accounts), 'account')} {LACKING[mechanism]}"
+                )
+        return found
+
+    warnings: list[str] = desk.ask(count, settings)
+    return warnings
+
+
+#: What those accounts do not have, and how they get it.
+LACKING = {
+    "SCRAM-SHA-256": "have no keys for it yet; they get them at their next login with a password",
+    "CRAM-MD5": "have no shared secret; postoffice account set ADDRESS --generate-shared-secret",
+}
 
 
 def _summary(settings: Settings) -> list[str]:

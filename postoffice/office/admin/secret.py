@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from postoffice.accounts.passwords import generate_password, hash_password
+from postoffice.scram import derive
 
 #: Octets of a password: a PASS command has room for this many, and more.
 MAXIMUM = 200
@@ -23,8 +24,9 @@ class Password:
     generated: bool
 
     @property
-    def hashed(self) -> str:
-        return hash_password(self.octets)
+    def hashed(self) -> tuple[str, str]:
+        """Its hash, and its SCRAM keys: what a register keeps of it."""
+        return hash_password(self.octets), str(derive(self.octets))
 
     @property
     def data(self) -> dict[str, str]:
@@ -44,6 +46,17 @@ def password_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--password-stdin", is_flag=True, help="Read the password from standard input."
     )(function)
+
+
+def shared_secret_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--shared-secret-stdin, --generate-shared-secret and --no-shared-secret."""
+    for name, text in (
+        ("--no-shared-secret", "Take the shared secret away: no more CRAM-MD5."),
+        ("--generate-shared-secret", "Make up a secret for CRAM-MD5, and show it this once."),
+        ("--shared-secret-stdin", "Read the secret for CRAM-MD5 from standard input."),
+    ):
+        function = click.option(name, is_flag=True, help=text)(function)
+    return function
 
 
 def ask_password(password_stdin: bool, generate: bool) -> Password:
