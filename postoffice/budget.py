@@ -35,6 +35,11 @@ class Budget:
             self._buckets.popitem(last=False)
         return enough
 
+    def give_back(self, key: Hashable, amount: float = 1) -> None:
+        """What was taken was not used."""
+        left, now = self._left(key)
+        self._buckets[key] = (min(self._count, left + amount), now)
+
     def wait(self, key: Hashable, amount: float = 1) -> float:
         """Seconds until there is so much; 0 where there is already."""
         left, _ = self._left(key)

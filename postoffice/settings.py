@@ -93,6 +93,18 @@ def read_duration(value: Any) -> float:
     return float(found[1]) * _SECONDS[unit]
 
 
+def read_rate(value: Any) -> tuple[int, float]:
+    """How many, in how many seconds: ``100/h``, ``5 / 10 min``; raises ValueError."""
+    count, slash, per = _text(value).partition("/")
+    per = per.strip()
+    if not slash or not count.strip().isdigit() or not int(count):
+        raise ValueError
+    seconds = read_duration(per if per[:1].isdigit() else f"1 {per}")
+    if not seconds:
+        raise ValueError
+    return int(count), seconds
+
+
 def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         network = ipaddress.ip_network(_text(value).strip(), strict=False)
@@ -168,6 +180,7 @@ POSITIVE = at_least(1, WHOLE)
 TRUTH = Kind("true or false", _truth)
 SIZE = Kind("a size (octets, or such as 50 MiB)", read_size)
 DURATION = Kind("a duration (seconds, or such as 5 min, 2 days)", read_duration)
+RATE = Kind("a rate, such as 100/h or 10/5 min", read_rate)
 NETWORK = Kind("an IP address or a network, such as 192.0.2.0/24", _network)
 ADDRESS = Kind("a mail address", _address)
 HOSTNAME = Kind("a host name, such as mail.example.net", _hostname)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from postoffice.envelope import Envelope, Recipient, Visit
+from postoffice.interfaces import IText, Opinion
 from postoffice.settings import DURATION, Key, list_of, one_of
 
 #: Where policies can be asked.
@@ -27,3 +29,33 @@ COMMON = (
         "been asked (accept), or is told to come later (defer).",
     ),
 )
+
+
+def is_for_the_postmaster(recipient: Recipient) -> bool:
+    """Whoever is refused must be able to ask why (RFC 5321 §4.5.1)."""
+    return recipient.address.local.casefold() == "postmaster"
+
+
+class Quiet:
+    """A policy that says nothing: those that have something to say begin here."""
+
+    async def start(self) -> None:
+        """Nothing need be ready."""
+
+    async def stop(self) -> None:
+        """Nothing is held."""
+
+    async def connect(self, visit: Visit) -> Opinion:
+        return None
+
+    async def hello(self, visit: Visit) -> Opinion:
+        return None
+
+    async def sender(self, envelope: Envelope) -> Opinion:
+        return None
+
+    async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:
+        return None
+
+    async def text(self, envelope: Envelope, text: IText) -> Opinion:
+        return None

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from postoffice.errors import SettingError
 from postoffice.interfaces import (
     IAccountDirectory,
     IDirectoryMaker,
     IMailStore,
+    IPolicy,
+    IPolicyMaker,
     IStoreMaker,
     Surroundings,
 )
-from postoffice.settings import PATH, Key
+from postoffice.policy.common import services
+from postoffice.settings import (
+    DURATION,
+    HOSTNAME,
+    NETWORK,
+    PATH,
+    POSITIVE,
+    RATE,
+    REQUIRED,
+    TRUTH,
+    Key,
+    Kind,
+    list_of,
+    one_of,
+)
 
 
 @implementer(IPlugin, IStoreMaker)
@@ -66,6 +84,158 @@ class SQLiteMaker:
         return SQLiteDirectory(options["path"], around.workers, options["key_file"])
 
 
+def _zone(value: Any) -> tuple[str, frozenset[str]]:
+    """``list.example``, or ``list.example=127.0.0.2,127.0.0.4``."""
+    name, _, answers = str(value).partition("=")
+    found = frozenset(word.strip() for word in answers.split(",") if word.strip())
+    for answer in found:
+        ipaddress.IPv4Address(answer)
+    return str(HOSTNAME.read(name.strip())), found
+
+
+def _resolver(value: Any) -> tuple[str, int]:
+    """``192.0.2.53``, or ``192.0.2.53:5353``."""
+    host, colon, port = str(value).rpartition(":")
+    if not colon or "]" in port or host.count(":"):
+        host, port = str(value), "53"
+    return str(ipaddress.ip_address(host.strip("[]"))), int(port)
+
+
+ZONE = Kind("a list's domain, such as list.example or list.example=127.0.0.2,127.0.0.4", _zone)
+RESOLVER = Kind("a resolver's address, such as 192.0.2.53 or 192.0.2.53:5353", _resolver)
+
+
+@implementer(IPlugin, IPolicyMaker)
+class DNSBLMaker:
+    """``kind: dnsbl``: lists of clients that others keep."""
+
+    kind = "dnsbl"
+    keys = (
+        Key(
+            "zones",
+            list_of(ZONE),
+            REQUIRED,
+            "The lists, by their domains; behind a = the answers that count, if not all do. Read "
+            "their terms: many want no questions by way of a public resolver.",
+            "[list.example]",
+        ),
+        Key(
+            "action",
+            one_of("refuse", "tag"),
+            "refuse",
+            "What becomes of mail from a client that is listed: it is refused (554), or gets a "
+            "field X-DNSBL.",
+        ),
+        Key("exempt", list_of(NETWORK), (), "Clients that are never asked about."),
+        Key(
+            "resolvers",
+            list_of(RESOLVER),
+            (),
+            "The resolvers to ask; by default those of /etc/resolv.conf.",
+        ),
+    )
+
+    def make(self, options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+        from twisted.names.client import Resolver
+
+        from postoffice.policy.dnsbl import DNSBLPolicy, Zone
+
+        if not options["zones"]:
+            raise SettingError("zones", "give at least one list")
+        servers = list(options["resolvers"])
+
+        def make_resolver() -> Any:
+            system = None if servers else "/etc/resolv.conf"
+            return Resolver(  # type: ignore[no-untyped-call]
+                resolv=system, servers=servers or None, reactor=around.reactor
+            )
+
+        return DNSBLPolicy(
+            [Zone(name, answers) for name, answers in options["zones"]],
+            make_resolver,
+            around.reactor.seconds,
+            tag=options["action"] == "tag",
+            exempt=options["exempt"],
+        )
+
+
+@implementer(IPlugin, IPolicyMaker)
+class GreylistMaker:
+    """``kind: greylist``: who was never here comes again."""
+
+    kind = "greylist"
+    keys = (
+        Key("path", PATH, "greylist.db", "Its SQLite database, relative to `state`."),
+        Key("delay", DURATION, "5 min", "How long a stranger waits."),
+        Key("window", DURATION, "2 days", "Until when it must have come back."),
+        Key("lifetime", DURATION, "35 days", "How long it is remembered after it was here last."),
+        Key(
+            "known_after",
+            POSITIVE,
+            5,
+            "A network (IPv4 /24, IPv6 /64) that came back so many times waits no more.",
+        ),
+    )
+
+    def make(self, options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+        from postoffice.policy.greylist import GreylistPolicy
+        from postoffice.policy.triplets import Terms, Triplets
+
+        names = ("delay", "window", "lifetime", "known_after")
+        terms = Terms(**{name: options[name] for name in names})
+        if not terms.delay < terms.window:
+            raise SettingError("window", "it must be longer than delay")
+        return GreylistPolicy(Triplets(options["path"], terms), around.workers, around.reactor)
+
+
+@implementer(IPlugin, IPolicyMaker)
+class HeloMaker:
+    """``kind: helo``: names that no honest server has."""
+
+    kind = "helo"
+    keys = (
+        Key("own_name", TRUTH, True, "Refuse who calls itself by our name."),
+        Key("bare_address", TRUTH, True, "Refuse an IP address that is not in brackets."),
+        Key("no_name", TRUTH, True, "Refuse what is no host name at all."),
+        Key("literal", TRUTH, True, "Refuse an address in brackets that is not the client's own."),
+        Key("no_dot", TRUTH, False, "Refuse a host name without a domain."),
+    )
+
+    def make(self, options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+        from postoffice.policy.helo import CHECKS, HeloPolicy
+
+        return HeloPolicy(around.hostname, [name for name in CHECKS if options[name]])
+
+
+@implementer(IPlugin, IPolicyMaker)
+class RateMaker:
+    """``kind: rate``: so many messages, and no more."""
+
+    kind = "rate"
+    keys = (
+        services("smtp", "submission", "submissions"),
+        Key(
+            "client", RATE, None, "Messages of one client (an IPv4 address, an IPv6 /64).", "100/h"
+        ),
+        Key("sender", RATE, None, "Messages of one sender's address.", "50/h"),
+        Key("account", RATE, None, "Messages of one account that has logged in.", "200/h"),
+        Key("client_recipients", RATE, None, "Recipients of one client.", "500/h"),
+        Key("account_recipients", RATE, None, "Recipients of one account.", "1000/day"),
+    )
+
+    def make(self, options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+        from postoffice.policy.rate import KEYS, Rate, RatePolicy
+
+        rates = {key: Rate(*options[key]) for key in KEYS if options[key] is not None}
+        if not rates:
+            raise SettingError("", f"give at least one of {', '.join(KEYS)}")
+        return RatePolicy(rates, around.reactor.seconds)
+
+
 maildir = MaildirMaker()
 memory = MemoryMaker()
 sqlite = SQLiteMaker()
+dnsbl = DNSBLMaker()
+greylist = GreylistMaker()
+helo = HeloMaker()
+rate = RateMaker()

@@ -1,0 +1,195 @@
+"""Lists of clients that others keep, asked over DNS (RFC 5782)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.names import dns
+from twisted.names.error import AuthoritativeDomainError, DNSNameError, DomainError
+from zope.interface import implementer
+
+from postoffice.envelope import Envelope, Recipient, Visit
+from postoffice.errors import TemporaryFailure
+from postoffice.interfaces import Fields, IPolicy, Opinion
+from postoffice.policy.common import Quiet, is_for_the_postmaster
+from postoffice.reply import Reply
+
+#: Seconds that an answer is remembered, whatever its own time to live; and how many are.
+SHORTEST, LONGEST = 60, 86400
+NOT_LISTED = 300
+REMEMBERED = 20_000
+#: Answers that say that we may not ask, or asked wrongly (RFC 5782 §2.3; Spamhaus and others).
+REFUSALS = ipaddress.ip_network("127.255.255.0/24")
+_LISTED = ipaddress.ip_network("127.0.0.0/8")
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A list: its domain, and the answers that count; all, where none are given."""
+
+    name: str
+    answers: frozenset[str] = frozenset()
+
+    def counts(self, answer: str) -> bool:
+        """Whether an answer says that the client is listed."""
+        if self.answers:
+            return answer in self.answers
+        return ipaddress.ip_address(answer) in _LISTED
+
+
+class Lists:
+    """Asks the zones, each client once: answers are remembered, and shared while on the way."""
+
+    def __init__(self, zones: Sequence[Zone], resolver: Any, clock: Callable[[], float]) -> None:
+        self._zones = tuple(zones)
+        self._resolver = resolver
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[float, bool]] = OrderedDict()
+        self._asked: dict[str, Deferred[bool]] = {}
+
+    def begin(self, address: str) -> None:
+        """Ask, and wait for nothing."""
+        for zone in self._zones:
+            self._listed(zone, address)
+
+    async def listed(self, address: str) -> str | None:
+        """The first zone that lists a client, or None.  Raises TemporaryFailure."""
+        answers = [self._listed(zone, address) for zone in self._zones]
+        watched = [_watched(one) for one in answers]
+        outcomes: list[tuple[bool, Any]] = await DeferredList(watched, consumeErrors=True)
+        wrong = ""
+        for zone, (good, outcome) in zip(self._zones, outcomes, strict=True):
+            if good and outcome:
+                return zone.name
+            if not good:
+                wrong = f"{zone.name}: {outcome.value or type(outcome.value).__name__}"
+        if wrong:
+            raise TemporaryFailure(wrong)
+        return None
+
+    def _listed(self, zone: Zone, address: str) -> Deferred[bool]:
+        name = f"{reverse(address)}.{zone.name}"
+        known = self._known.get(name)
+        if known is not None and known[0] > self._clock():
+            done: Deferred[bool] = Deferred()
+            done.callback(known[1])
+            return done
+        asked = self._asked.get(name)
+        if asked is None:
+            asked = self._asked[name] = Deferred.fromCoroutine(self._ask(zone, name))
+            asked.addBoth(self._answered, name)
+        return asked
+
+    def _answered(self, outcome: Any, name: str) -> Any:
+        self._asked.pop(name, None)
+        return outcome
+
+    async def _ask(self, zone: Zone, name: str) -> bool:
+        try:
+            answers, _, _ = await self._resolver.lookupAddress(name, timeout=(2, 3, 4))
+        except (DNSNameError, AuthoritativeDomainError):
+            self._remember(name, NOT_LISTED, False)
+            return False
+        except DomainError as error:
+            raise TemporaryFailure(f"{type(error).__name__} for {name}") from None
+        found = [
+            (record.payload.dottedQuad(), record.ttl or 0)
+            for record in answers
+            if record.type == dns.A
+        ]
+        if any(ipaddress.ip_address(answer) in REFUSALS for answer, _ in found):
+            raise TemporaryFailure(f"{zone.name} does not let us ask")
+        listed = any(zone.counts(answer) for answer, _ in found)
+        lifetime = min((ttl for _, ttl in found), default=NOT_LISTED)
+        self._remember(name, min(max(lifetime, SHORTEST), LONGEST), listed)
+        return listed
+
+    def _remember(self, name: str, seconds: float, listed: bool) -> None:
+        self._known[name] = (self._clock() + seconds, listed)
+        self._known.move_to_end(name)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def _watched(shared: Deferred[bool]) -> Deferred[bool]:
+    """Fires as another does, which others wait for as well; it may be cancelled alone."""
+    mine: Deferred[bool] = Deferred(lambda _: None)
+
+    def pass_on(outcome: Any) -> Any:
+        if not mine.called:
+            mine.callback(outcome)
+        return None if hasattr(outcome, "raiseException") else outcome
+
+    shared.addBoth(pass_on)
+    return mine
+
+
+def reverse(address: str) -> str:
+    """The labels of an address, backwards: of an IPv4 octets, of an IPv6 nibbles (RFC 5782 §2)."""
+    found = ipaddress.ip_address(address)
+    return found.reverse_pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
+
+
+@implementer(IPolicy)
+class DNSBLPolicy(Quiet):
+    """
+    Refuses clients that are on a list, or tags their messages.
+
+    They are asked about when the client comes; the answer is needed at RCPT
+    only, where whoever is refused can still write to the postmaster.
+    """
+
+    stages = ("connect", "recipient")
+
+    def __init__(
+        self,
+        zones: Sequence[Zone],
+        make_resolver: Callable[[], Any],
+        clock: Callable[[], float],
+        *,
+        tag: bool = False,
+        exempt: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = (),
+    ) -> None:
+        self._zones = zones
+        self._make_resolver = make_resolver
+        self._clock = clock
+        self._tag = tag
+        self._exempt = tuple(exempt)
+        self._lists: Lists | None = None
+
+    async def start(self) -> None:
+        self._lists = Lists(self._zones, self._make_resolver(), self._clock)
+
+    async def stop(self) -> None:
+        self._lists = None
+
+    async def connect(self, visit: Visit) -> Opinion:
+        if self._lists is not None and self._concerns(visit.client.address):
+            self._lists.begin(visit.client.address)
+        return None
+
+    async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:
+        address = envelope.client.address
+        if self._lists is None or not self._concerns(address) or is_for_the_postmaster(recipient):
+            return None
+        zone = await self._lists.listed(address)
+        if zone is None:
+            return None
+        if self._tag:
+            field = f"X-DNSBL: {zone}\r\n".encode()
+            return None if field in envelope.fields else Fields(field)
+        return Reply(554, "5.7.1", f"{address} is on the list {zone}; ask there")
+
+    def _concerns(self, address: str) -> bool:
+        """Whether the lists can know this client: it is on the public net, and not exempt."""
+        if not address:
+            return False
+        found = ipaddress.ip_address(address)
+        return found.is_global and not any(
+            found.version == network.version and found in network for network in self._exempt
+        )

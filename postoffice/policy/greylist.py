@@ -1,0 +1,88 @@
+"""Who was never here is told to come again: senders of spam often do not."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from postoffice.envelope import Envelope, Recipient
+from postoffice.interfaces import IPolicy, Opinion, Workers
+from postoffice.policy.common import Quiet, is_for_the_postmaster
+from postoffice.policy.triplets import Triplets
+from postoffice.reply import Reply
+
+#: Seconds between two clearings of what is too old.
+CLEARING = 86400.0
+
+
+@implementer(IPolicy)
+class GreylistPolicy(Quiet):
+    """
+    Asks the triplets at RCPT: the client's network, the sender, the recipient.
+
+    The network is an IPv4 /24 or an IPv6 /64: large senders come back from a
+    neighbour.  ``clock`` (IReactorTime) rings; the time of day, which outlives
+    a restart, comes from ``now``.
+    """
+
+    log = Logger()
+    stages = ("recipient",)
+
+    def __init__(self, triplets: Triplets, workers: Workers, clock: Any, now: Any = None) -> None:
+        self._triplets = triplets
+        self._workers = workers
+        self._clock = clock
+        self._now = now or time.time
+        self._timer: Any = None
+        self._clearing: Deferred[None] | None = None
+
+    async def start(self) -> None:
+        await self._workers.run(self._triplets.open)
+        self._timer = self._clock.callLater(CLEARING, self._clear)
+
+    async def stop(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._clearing is not None:
+            self._clearing.cancel()
+        await self._workers.run(self._triplets.close)
+
+    async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:
+        if envelope.client.local or envelope.login or is_for_the_postmaster(recipient):
+            return None
+        sender = "" if envelope.sender is None else envelope.sender.normal
+        left = await self._workers.run(
+            self._triplets.wait,
+            network_of(envelope.client.address),
+            sender,
+            recipient.account.address,
+            self._now(),
+        )
+        if not left:
+            return None
+        return Reply(451, "4.7.1", f"You are new here; come again in {round(left) or 1} s")
+
+    def _clear(self) -> None:
+        self._clearing = Deferred.fromCoroutine(self._clear_all())
+        self._clearing.addErrback(self._not_cleared)
+        self._timer = self._clock.callLater(CLEARING, self._clear)
+
+    async def _clear_all(self) -> None:
+        while await self._workers.run(self._triplets.sweep, self._now()):
+            pass
+
+    def _not_cleared(self, why: Failure) -> None:
+        if not isinstance(why.value, CancelledError):
+            self.log.failure("clearing the greylist", failure=why)
+
+
+def network_of(address: str) -> str:
+    """The IPv4 /24 or IPv6 /64 of an address."""
+    found = ipaddress.ip_address(address)
+    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 64), strict=False))

@@ -1,0 +1,106 @@
+"""What a stranger calls itself: names that no honest server has."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from zope.interface import implementer
+
+from postoffice.envelope import Envelope, Recipient
+from postoffice.interfaces import IPolicy, Opinion
+from postoffice.policy.common import Quiet, is_for_the_postmaster
+from postoffice.reply import Reply
+
+_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?\Z")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a client at this address calls itself, and what we are called."""
+
+    hello: str
+    address: str
+    hostname: str
+
+
+@implementer(IPolicy)
+class HeloPolicy(Quiet):
+    """
+    Looks at the name behind EHLO or HELO.
+
+    ``checks`` are names of CHECKS.  What is wrong is said at RCPT, so that
+    the postmaster can be written to all the same; clients of this machine may
+    call themselves whatever they like.  RFC 5321 §4.1.4 does not let a server
+    refuse a message because a name is not that of the client's address; these
+    names are wrong by themselves.
+    """
+
+    stages = ("recipient",)
+
+    def __init__(self, hostname: str, checks: Collection[str]) -> None:
+        self._hostname = hostname
+        self._checks = tuple(name for name in CHECKS if name in checks)
+
+    async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:
+        if envelope.client.local or is_for_the_postmaster(recipient):
+            return None
+        said = Said(envelope.hello, envelope.client.address, self._hostname)
+        for name in self._checks:
+            if objection := CHECKS[name](said):
+                return Reply(550, "5.7.1", f"Your HELO: {objection}")
+        return None
+
+
+def _own_name(said: Said) -> str:
+    return "that is my name" if said.hello.lower().rstrip(".") == said.hostname else ""
+
+
+def _bare_address(said: Said) -> str:
+    try:
+        ipaddress.ip_address(said.hello)
+    except ValueError:
+        return ""
+    return "an address stands in brackets: [192.0.2.1]"
+
+
+def _no_name(said: Said) -> str:
+    if (
+        said.hello.startswith("[")
+        or _NAME.match(said.hello)
+        or not said.hello.isascii()
+        or ":" in said.hello
+    ):
+        return ""
+    return "that is no host name"
+
+
+def _no_dot(said: Said) -> str:
+    if said.hello.startswith("[") or ":" in said.hello or "." in said.hello.rstrip("."):
+        return ""
+    return "a host name has a domain"
+
+
+def _literal(said: Said) -> str:
+    if not said.hello.startswith("["):
+        return ""
+    text = said.hello[1:].removesuffix("]")
+    text = text[5:] if text[:5].lower() == "ipv6:" else text
+    try:
+        if str(ipaddress.ip_address(text)) == said.address:
+            return ""
+    except ValueError:
+        return "that is no address"
+    return "that is not your address"
+
+
+#: What can be looked at, and what says what is wrong.
+CHECKS: dict[str, Callable[[Said], str]] = {
+    "own_name": _own_name,
+    "bare_address": _bare_address,
+    "no_name": _no_name,
+    "no_dot": _no_dot,
+    "literal": _literal,
+}

@@ -1,0 +1,89 @@
+"""So many messages, and no more, from one client, one sender, one account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from zope.interface import implementer
+
+from postoffice.address import Address
+from postoffice.budget import Budget
+from postoffice.doors import place_of
+from postoffice.envelope import Envelope, Recipient
+from postoffice.interfaces import IPolicy, Opinion
+from postoffice.policy.common import Quiet
+from postoffice.reply import Reply
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many in so many seconds."""
+
+    count: int
+    seconds: float
+
+
+#: Whose messages, and whose recipients, can be counted.
+KEYS = ("client", "sender", "account", "client_recipients", "account_recipients")
+
+
+@implementer(IPolicy)
+class RatePolicy(Quiet):
+    """
+    Counts messages at MAIL and recipients at RCPT, in memory.
+
+    ``rates`` has a Rate for some of KEYS; ``clock`` tells seconds.  Who comes
+    too often is told when to come again.
+    """
+
+    stages = ("sender", "recipient")
+
+    def __init__(self, rates: Mapping[str, Rate], clock: Callable[[], float]) -> None:
+        self._budgets = {
+            key: Budget(rate.count, rate.seconds, clock) for key, rate in rates.items()
+        }
+
+    async def sender(self, envelope: Envelope) -> Opinion:
+        return self._spend("messages", _of_a_message(envelope))
+
+    async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:
+        return self._spend("recipients", _of_a_recipient(envelope))
+
+    def _spend(self, what: str, whose: Iterator[tuple[str, str]]) -> Reply | None:
+        spent: list[tuple[Budget, str]] = []
+        for key, who in whose:
+            budget = self._budgets.get(key)
+            if budget is None or not who:
+                continue
+            if not budget.spend(who):
+                for other, name in spent:  # what is refused is not counted
+                    other.give_back(name)
+                when = _in_words(budget.wait(who))
+                return Reply(450, "4.7.1", f"Too many {what} from you; come again in {when}")
+            spent.append((budget, who))
+        return None
+
+
+def _of_a_message(envelope: Envelope) -> Iterator[tuple[str, str]]:
+    yield "client", place_of(envelope.client.address)
+    yield "sender", _name(envelope.sender)
+    yield "account", envelope.login
+
+
+def _of_a_recipient(envelope: Envelope) -> Iterator[tuple[str, str]]:
+    yield "client_recipients", place_of(envelope.client.address)
+    yield "account_recipients", envelope.login
+
+
+def _name(sender: Address | None) -> str:
+    """Bounces have no sender, and are not counted as one."""
+    return "" if sender is None else sender.normal
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{round(seconds / 3600)} h"

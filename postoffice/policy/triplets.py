@@ -1,0 +1,157 @@
+"""What the greylist remembers: who tried to reach whom, in SQLite.  Plain functions; they block."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+
+from postoffice.errors import StartupError, TemporaryFailure
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS triplet (
+    network TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    recipient TEXT NOT NULL,
+    first REAL NOT NULL,
+    passed INTEGER NOT NULL,
+    last REAL NOT NULL,
+    PRIMARY KEY (network, sender, recipient)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS triplet_last ON triplet (last);
+CREATE TABLE IF NOT EXISTS known (
+    network TEXT PRIMARY KEY,
+    passed INTEGER NOT NULL,
+    last REAL NOT NULL
+) WITHOUT ROWID;
+"""
+#: Rows that go at once; others wait no longer than for these.
+SWEPT = 1000
+
+
+@dataclass(frozen=True)
+class Terms:
+    """
+    Seconds: how long a stranger waits, until when it must come back, how long it is remembered.
+
+    A network that came back ``known_after`` times waits no more.
+    """
+
+    delay: float
+    window: float
+    lifetime: float
+    known_after: int
+
+
+class Triplets:
+    """The database; several processes may share it."""
+
+    def __init__(self, path: str, terms: Terms) -> None:
+        self._path = path
+        self._terms = terms
+        self._turn = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Make the tables where they are missing.  Raises StartupError."""
+        try:
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            database = sqlite3.connect(
+                self._path, timeout=5, isolation_level=None, check_same_thread=False
+            )
+            # What is lost with the power costs a stranger one more try.
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.executescript(TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise StartupError(f"the greylist {self._path} cannot be used: {error}") from error
+        self._database = database
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._turn:
+            database, self._database = self._database, None
+            if database is not None:
+                database.close()
+
+    def wait(self, network: str, sender: str, recipient: str, now: float) -> float:
+        """Seconds that this one must wait yet; 0: it may come in.  Raises TemporaryFailure."""
+        with self._turn:
+            try:
+                database = self._open()
+                database.execute("BEGIN IMMEDIATE")
+                try:
+                    left = self._left(database, network, sender, recipient, now)
+                    database.execute("COMMIT")
+                except BaseException:
+                    database.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise TemporaryFailure(f"the greylist {self._path}: {error}") from error
+        return left
+
+    def sweep(self, now: float) -> bool:
+        """Forget some of those who did not come again; whether there may be more."""
+        with self._turn:
+            try:
+                database = self._open()
+                old = database.execute(
+                    "DELETE FROM triplet WHERE (network, sender, recipient) IN (SELECT network,"
+                    " sender, recipient FROM triplet WHERE last < ? - CASE WHEN passed THEN ?"
+                    " ELSE ? END LIMIT ?)",
+                    (now, self._terms.lifetime, self._terms.window, SWEPT),
+                ).rowcount
+                database.execute(
+                    "DELETE FROM known WHERE network IN (SELECT network FROM known"
+                    " WHERE last < ? LIMIT ?)",
+                    (now - self._terms.lifetime, SWEPT),
+                )
+            except sqlite3.Error as error:
+                raise TemporaryFailure(f"the greylist {self._path}: {error}") from error
+        return old == SWEPT
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise TemporaryFailure(f"the greylist {self._path} is closed")
+        return self._database
+
+    def _left(
+        self, database: sqlite3.Connection, network: str, sender: str, recipient: str, now: float
+    ) -> float:
+        terms = self._terms
+        row = database.execute(
+            "SELECT passed, last FROM known WHERE network = ?", (network,)
+        ).fetchone()
+        if row is not None and row[0] >= terms.known_after and row[1] > now - terms.lifetime:
+            database.execute("UPDATE known SET last = ? WHERE network = ?", (now, network))
+            return 0
+        who = (network, sender, recipient)
+        row = database.execute(
+            "SELECT first, passed, last FROM triplet"
+            " WHERE network = ? AND sender = ? AND recipient = ?",
+            who,
+        ).fetchone()
+        if row is None or row[2] < now - (terms.lifetime if row[1] else terms.window):
+            database.execute(
+                "INSERT OR REPLACE INTO triplet VALUES (?, ?, ?, ?, 0, ?)", (*who, now, now)
+            )
+            return terms.delay
+        first, passed, _ = row
+        left: float = 0 if passed else first + terms.delay - now
+        if left > 0:
+            return left
+        database.execute(
+            "UPDATE triplet SET passed = passed + 1, last = ?"
+            " WHERE network = ? AND sender = ? AND recipient = ?",
+            (now, *who),
+        )
+        if not passed:
+            database.execute(
+                "INSERT INTO known VALUES (?, 1, ?)"
+                " ON CONFLICT DO UPDATE SET passed = passed + 1, last = excluded.last",
+                (network, now),
+            )
+        return 0

@@ -1,0 +1,169 @@
+"""Who was never here comes again."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+from twisted.internet.task import Clock
+
+from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.policy.greylist import CLEARING, GreylistPolicy, network_of
+from postoffice.policy.triplets import SWEPT, Terms, Triplets
+from postoffice.testing import InlineWorkers, finish
+
+TERMS = Terms(delay=300, window=7200, lifetime=86400, known_after=2)
+
+
+class Day:
+    """The time of day."""
+
+    now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def day():
+    return Day()
+
+
+@pytest.fixture
+def greylist(tmp_path, day):
+    """Makes a policy over one database; they may be several."""
+    made = []
+
+    def make():
+        triplets = Triplets(str(tmp_path / "greylist.db"), TERMS)
+        policy = GreylistPolicy(triplets, InlineWorkers(), Clock(), day)
+        finish(policy.start())
+        made.append(policy)
+        return policy
+
+    yield make
+    for policy in made:
+        finish(policy.stop())
+
+
+def code(policy, envelope, recipient):
+    said = finish(policy.recipient(envelope, recipient))
+    return None if said is None else said.code
+
+
+def test_a_stranger_comes_again_and_is_let_in(greylist, day, envelope, recipient):
+    policy = greylist()
+    said = finish(policy.recipient(envelope(), recipient()))
+    assert (said.code, said.status) == (451, "4.7.1")
+    assert said.text.endswith("come again in 300 s")
+    day.now += 100
+    assert "200 s" in finish(policy.recipient(envelope(), recipient())).text
+    day.now += 200
+    assert code(policy, envelope(), recipient()) is None
+    assert code(policy, envelope(), recipient()) is None
+
+
+def test_it_outlives_a_restart_and_is_shared_between_processes(greylist, day, envelope, recipient):
+    first = greylist()
+    assert code(first, envelope(), recipient()) == 451
+    finish(first.stop())
+    day.now += 300
+    second, third = greylist(), greylist()
+    assert code(second, envelope(), recipient()) is None
+    assert code(third, envelope(), recipient()) is None
+
+
+def test_another_sender_or_recipient_is_another_matter(greylist, day, envelope, recipient):
+    policy = greylist()
+    assert code(policy, envelope(), recipient()) == 451
+    day.now += 300
+    assert code(policy, envelope(sender="b@example.org"), recipient()) == 451
+    assert code(policy, envelope(), recipient("ann@example.net")) == 451
+    assert code(policy, envelope("8.8.9.9"), recipient()) == 451
+    assert code(policy, envelope("8.8.4.200"), recipient()) is None, "a neighbour is the same"
+
+
+def test_a_bounce_waits_too(greylist, day, envelope, recipient):
+    policy = greylist()
+    assert code(policy, envelope(sender=None), recipient()) == 451
+    day.now += 300
+    assert code(policy, envelope(sender=None), recipient()) is None
+
+
+def test_who_comes_back_too_late_begins_anew(greylist, day, envelope, recipient):
+    policy = greylist()
+    assert code(policy, envelope(), recipient()) == 451
+    day.now += TERMS.window + 1
+    assert code(policy, envelope(), recipient()) == 451
+
+
+def test_who_was_let_in_is_remembered_and_forgotten(greylist, day, envelope, recipient):
+    policy = greylist()
+    assert code(policy, envelope(), recipient()) == 451
+    day.now += 300
+    assert code(policy, envelope(), recipient()) is None
+    day.now += TERMS.lifetime - 1
+    assert code(policy, envelope(), recipient()) is None
+    day.now += TERMS.lifetime + 1
+    assert code(policy, envelope(), recipient()) == 451
+
+
+def test_a_network_that_came_back_often_enough_waits_no_more(greylist, day, envelope, recipient):
+    policy = greylist()
+    for name in ("b@example.org", "c@example.org"):
+        assert code(policy, envelope(sender=name), recipient()) == 451
+        day.now += 300
+        assert code(policy, envelope(sender=name), recipient()) is None
+    assert code(policy, envelope(sender="new@example.org"), recipient()) is None
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", ""])
+def test_who_never_waits(client, greylist, envelope, recipient):
+    policy = greylist()
+    assert code(policy, envelope(client), recipient()) is None
+    assert code(policy, envelope(login="joe@example.net"), recipient()) is None
+    assert code(policy, envelope(), recipient("postmaster@example.net")) is None
+
+
+def test_what_is_too_old_is_cleared_gently(tmp_path, day):
+    triplets = Triplets(str(tmp_path / "g.db"), TERMS)
+    triplets.open()
+    for number in range(SWEPT + 5):
+        triplets.wait("192.0.2.0/24", f"{number}@example.org", "joe@example.net", day.now)
+    assert not triplets.sweep(day.now), "nothing is old yet"
+    assert triplets.sweep(day.now + TERMS.window + 1), "there is more"
+    assert not triplets.sweep(day.now + TERMS.window + 1)
+    rows = triplets._database.execute("SELECT count(*) FROM triplet").fetchone()
+    assert rows == (0,)
+    triplets.close()
+
+
+def test_it_is_cleared_every_day(tmp_path, day, envelope, recipient):
+    clock, triplets = Clock(), Triplets(str(tmp_path / "g.db"), TERMS)
+    policy = GreylistPolicy(triplets, InlineWorkers(), clock, day)
+    finish(policy.start())
+    assert code(policy, envelope(), recipient()) == 451
+    day.now += TERMS.window + 1
+    clock.advance(CLEARING)
+    assert triplets._database.execute("SELECT count(*) FROM triplet").fetchone() == (0,)
+    assert len(clock.getDelayedCalls()) == 1
+    finish(policy.stop())
+    assert clock.getDelayedCalls() == []
+
+
+def test_its_file_is_for_its_owner_only(tmp_path, greylist):
+    greylist()
+    assert stat.S_IMODE((tmp_path / "greylist.db").stat().st_mode) == 0o600
+
+
+def test_a_database_that_cannot_be_used(tmp_path, envelope, recipient):
+    with pytest.raises(StartupError, match="cannot be used"):
+        Triplets(str(tmp_path), TERMS).open()
+    triplets = Triplets(str(tmp_path / "g.db"), TERMS)
+    with pytest.raises(TemporaryFailure, match="is closed"):
+        triplets.wait("n", "s", "r", 0)
+
+
+def test_networks():
+    assert network_of("192.0.2.77") == "192.0.2.0/24"
+    assert network_of("2001:db8:1:2:3::4") == "2001:db8:1:2::/64"
