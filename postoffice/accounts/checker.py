@@ -33,8 +33,10 @@ class Checker:
     One checker, because a portal keeps one for each kind of credentials.
     ``hashing`` are the workers that verify passwords, ``clock`` tells
     seconds; ``others`` are asked in order when no directory vouches, and
-    the address that they name must be known to a directory.  ``fake_salts``
-    is a key from which those get a steady salt who have none.
+    the address that they name must be known to a directory.
+
+    ``fake_salts`` is a key from which those get a steady salt who have none;
+    it should outlive a restart.
     """
 
     log = Logger()
@@ -47,13 +49,12 @@ class Checker:
         *,
         clock: Callable[[], float],
         others: Sequence[ICredentialsChecker] = (),
-        fake_salts: bytes = b"",
     ) -> None:
         self._directory = Directories(directories)
         self._hashing = hashing
         self._verifying = Verifying(hashing, clock)
         self._others = tuple(others)
-        self._fake_salts = fake_salts or secrets.token_bytes(32)
+        self.fake_salts = secrets.token_bytes(32)
         self._deriving: dict[str, tuple[str, bytes]] = {}
         self._stopping: Deferred[None] | None = None
 
@@ -93,7 +94,7 @@ class Checker:
         if keys is not None:
             return scram.Salt(keys.salt, keys.iterations)
         name = normal(user) or user.decode("utf-8", "replace")
-        fake = hmac.digest(self._fake_salts, name.encode("utf-8", "replace"), "sha256")
+        fake = hmac.digest(self.fake_salts, name.encode("utf-8", "replace"), "sha256")
         return scram.Salt(fake[: scram.SALT], scram.ITERATIONS)
 
     async def _password_matches(

@@ -24,8 +24,8 @@ class Seal:
 
     def seal(self, text: str) -> str:
         """Encrypt.  Raises TemporaryFailure."""
-        if self._key is None and not os.path.lexists(self._path):
-            self._make()
+        if self._key is None:
+            make_key(self._path)
         return self._fernet().encrypt(text.encode()).decode()
 
     def unseal(self, token: str) -> str:
@@ -41,28 +41,45 @@ class Seal:
     def _fernet(self) -> Fernet:
         if self._key is None:
             try:
-                with open(self._path, "rb") as file:
-                    self._key = Fernet(file.read(1000).strip())
+                self._key = Fernet(_read(self._path))
             except (OSError, ValueError) as error:
                 raise TemporaryFailure(f"the key file {self._path}: {error}") from error
         return self._key
 
-    def _make(self) -> None:
-        draft = f"{self._path}.{secrets.token_hex(4)}.new"
+
+def key(path: str) -> bytes:
+    """A key that outlives restarts; made when there is none.  Raises TemporaryFailure."""
+    make_key(path)
+    try:
+        return _read(path)
+    except OSError as error:
+        raise TemporaryFailure(f"the key file {path}: {error}") from error
+
+
+def make_key(path: str) -> None:
+    """Make a key file where there is none, whole or not at all.  Raises TemporaryFailure."""
+    if os.path.lexists(path):
+        return
+    draft = f"{path}.{secrets.token_hex(4)}.new"
+    try:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fd, Fernet.generate_key() + b"\n")
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            with suppress(FileExistsError):  # another process was faster
-                os.link(draft, self._path)
-            os.unlink(draft)
-            folder = os.open(os.path.dirname(self._path) or ".", os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise TemporaryFailure(f"the key file {self._path}: {error}") from error
+            os.write(fd, Fernet.generate_key() + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        with suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+        os.unlink(draft)
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise TemporaryFailure(f"the key file {path}: {error}") from error
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(1000).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.checker import Checker
+from postoffice.accounts.sealing import key
 from postoffice.counter import Counter
 from postoffice.doors import Doorkeeper
 from postoffice.errors import PostOfficeError, StartupError
@@ -26,6 +28,8 @@ from postoffice.office.workers import ThreadWorkers
 
 #: Seconds that conversations have to come to an end when the office closes.
 PATIENCE = 30.0
+#: The file of the key that gives unknown users their salts, in the state folder.
+SALTS = "salts.key"
 
 
 @dataclass
@@ -166,6 +170,7 @@ class PostOffice(Service):
         for listening in self._listening or ():
             await listening
         await self.rooms.start(policies=True)
+        self._checker.fake_salts = await self._key()
         if self._certificates is not None:
             await self._certificates.start()
         try:
@@ -181,6 +186,12 @@ class PostOffice(Service):
         self.log.info("the post office is open: {where}", where=where)
         if self.welcome is not None:
             self.welcome.greet(self.addresses)
+
+    async def _key(self) -> bytes:
+        try:
+            return await self.rooms.workers.run(key, os.path.join(self.settings.state, SALTS))
+        except PostOfficeError as error:
+            raise StartupError(str(error)) from error
 
     async def _look_for_the_postmaster(self) -> None:
         postmaster = self.settings.postmaster
