@@ -1,0 +1,183 @@
+"""What the fuzz targets share: octets played whole and in pieces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from postoffice import reply, sasl
+from postoffice.errors import LoginRefused, TemporaryFailure
+from postoffice.proxy import NotProxied, ProxyReader
+from postoffice.scram import Salt
+from postoffice.smtp.questions import Abort, Impersonate, Pause, Text
+from postoffice.smtp.session import SMTPSession
+from postoffice.smtp.terms import SMTPLimits, Terms
+from postoffice.testing import cut
+
+LIMITS = SMTPLimits(message_size=500, recipients=3, text_line=60, errors=12, tarpit=1, commands=30)
+SMTP = Terms("mail.example.net", starttls=True, xclient=True)
+MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
+SUBMISSION = replace(SMTP, submission=True, mechanisms=MECHANISMS, passwords=True)
+SECURE = replace(SUBMISSION, encrypted=True, starttls=False, bindings={"tls-exporter": b"x" * 32})
+LMTP = Terms("mail.example.net", lmtp=True)
+TERMS = (SMTP, SUBMISSION, SECURE, LMTP)
+#: Nothing is drawn by lot here: two sessions must say the same.
+sasl.secrets.token_urlsafe = lambda size: "nonce"  # type: ignore[attr-defined]
+TAKEN = reply.Reply(250, "2.0.0", "Taken")
+
+
+class Play:
+    """One session, its questions answered in a fixed way, which depends on the question only."""
+
+    def __init__(self, terms: Terms):
+        self.terms = terms
+        self.session = SMTPSession(terms, LIMITS)
+        self.said = b""
+        self.asked = []
+        self.recipients = 0
+
+    def hear(self, octets: bytes) -> None:
+        self.session.receive(octets)
+        while (question := self.session.next_question()) is not None:
+            if isinstance(question, Text) and self.asked and isinstance(self.asked[-1], Text):
+                self.asked[-1] = Text(self.asked[-1].octets + question.octets)
+            else:
+                self.asked.append(question)
+            self.session.answer(self._answer(question))
+            assert self.session.unsent < 200_000
+        if self.session.upgrading:
+            self.said += self.session.take_output()
+            self.session.secured({})
+        self.said += self.session.take_output()
+
+    def _answer(self, question):
+        kind = type(question).__name__
+        if kind == "Mail":
+            self.recipients = 0
+            return reply.NOT_YOUR_ADDRESS if "evil" in str(question.sender) else reply.SENDER_OK
+        if kind == "Recipient":
+            if "nobody" in str(question.address):
+                return reply.UNKNOWN_RECIPIENT
+            if "later" in str(question.address):
+                return TemporaryFailure()
+            self.recipients += 1
+            return reply.RECIPIENT_OK
+        if kind == "End":
+            return [TAKEN] * self.recipients if self.terms.lmtp else TAKEN
+        if kind == "Text" and b"!" in question.octets:
+            return None
+        if kind == "SaltOf":
+            return Salt(b"salt", 4096)
+        if kind == "Prove":
+            return LoginRefused() if question.claim.user.startswith(b"e") else None
+        if isinstance(question, Impersonate):
+            return replace(self.terms, xclient=question.address != "192.0.2.9")
+        assert not isinstance(question, Pause) or question.seconds == 1
+        return None
+
+
+def smtp(octets: bytes) -> None:
+    """Terms by the first octet, cuts by the next four; the rest is what a client says."""
+    if len(octets) < 6:
+        return
+    terms = TERMS[octets[0] % len(TERMS)]
+    said = octets[5:]
+    whole, pieces = Play(terms), Play(terms)
+    whole.hear(said)
+    step = octets[1] or 1
+    places = [octets[2], octets[3] * 3, octets[4] * 7]
+    for piece in cut(said, places + list(range(0, len(said), step * 3))):
+        pieces.hear(piece)
+    if b"STARTTLS" in said.upper() and terms.starttls:
+        return  # what stands behind it in the same breath is refused, and else part of TLS
+    assert pieces.said == whole.said, (pieces.said, whole.said)
+    assert taken(pieces.asked) == taken(whole.asked), (pieces.asked, whole.asked)
+    for line in whole.said.split(b"\r\n")[:-1]:
+        assert line[:3].isdigit()
+        assert line[3:4] in (b" ", b"-")
+        assert line.isascii()
+
+
+def taken(asked: list) -> list:
+    """The questions, without the text that was given up: how much of it was read may differ."""
+    kept = []
+    for question in asked:
+        if isinstance(question, Abort):
+            while kept and isinstance(kept[-1], Text):
+                kept.pop()
+        kept.append(question)
+    return kept
+
+
+def proxy(octets: bytes) -> None:
+    """A header, whole and octet by octet."""
+
+    def read(pieces):
+        reader = ProxyReader()
+        for number, piece in enumerate(pieces):
+            try:
+                source = reader.feed(piece)
+            except NotProxied:
+                return "refused"
+            if source is not None:
+                return source, reader.rest + b"".join(pieces[number + 1 :])
+        return None
+
+    whole = read([octets])
+    pieces = read([octets[n : n + 1] for n in range(len(octets))] or [b""])
+    assert whole == pieces, (whole, pieces)
+
+
+def exchanges(octets: bytes) -> None:
+    """An exchange by the first octet; the rest are its client's messages, divided by 0xFF."""
+    if not octets:
+        return
+    names = (*sasl.MECHANISMS, "SCRAM-SHA-256-PLUS")
+    exchange = sasl.exchange(
+        names[octets[0] % len(names)],
+        hostname="mail.example.net",
+        bindings={"tls-exporter": b"x"},
+        plus=bool(octets[0] & 128),
+        nonce=lambda: "nonce",
+    )
+    messages = iter(octets[1:].split(b"\xff"))
+    try:
+        step = exchange.send(None)
+        for _ in range(20):
+            if isinstance(step, sasl.Challenge):
+                step = exchange.send(next(messages, b""))
+            elif isinstance(step, sasl.SaltOf):
+                step = exchange.send(Salt(b"salt", 4096))
+            else:
+                step = exchange.send(None)
+    except (StopIteration, sasl.Malformed, sasl.Refused):
+        return
+    raise AssertionError("it never ends")
+
+
+def pop3(octets: bytes) -> None:
+    """A session before its login and after it, whole and cut."""
+    from postoffice.listing import Entry, Listing
+    from postoffice.pop3.session import POP3Session
+
+    def play(pieces):
+        session = POP3Session(plaintext=True)
+        said = b""
+        for piece in pieces:
+            session.receive(piece)
+            while (question := session.next_question()) is not None:
+                kind = type(question).__name__
+                answer = None
+                if kind == "Login":
+                    answer = Listing((Entry("a", 4), Entry("b", 4)))
+                elif kind in ("Fetch", "More"):
+                    answer = b".x\r\n"
+                session.answer(answer)
+            said += session.take_output()
+        return said
+
+    head = b"USER joe\r\nPASS x\r\n" if octets[:1] < b"\x80" else b""
+    said = head + octets[1:]
+    assert play([said]) == play(cut(said, range(0, len(said), 7)) or [b""])
+
+
+TARGETS = {"smtp": smtp, "proxy": proxy, "sasl": exchanges, "pop3": pop3}

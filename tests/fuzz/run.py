@@ -1,0 +1,62 @@
+"""
+Fuzz one target, or all of them: python tests/fuzz/run.py [smtp|pop3|proxy|sasl] [--seconds N]
+
+A file instead of seconds plays that input once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", nargs="?", help="one of the targets; all, if none is given")
+    parser.add_argument("--seconds", type=int, default=10, help="how long for each (10)")
+    parser.add_argument("--input", type=Path, help="play this file, and nothing else")
+    options = parser.parse_args()
+    sys.path.insert(0, str(HERE))
+    from playing import TARGETS
+
+    if options.target is None:
+        for name in TARGETS:
+            print(f"--- {name}", flush=True)
+            words = [sys.executable, __file__, name, "--seconds", str(options.seconds)]
+            done = subprocess.run(words, check=False)
+            if done.returncode:
+                return done.returncode
+        return 0
+    if options.target not in TARGETS:
+        parser.error(f"no target {options.target}, only: {', '.join(TARGETS)}")
+    if options.input:
+        TARGETS[options.target](options.input.read_bytes())
+        return 0
+    import atheris
+
+    atheris.instrument_all()
+    seeds = HERE / "seeds" / options.target
+    with tempfile.TemporaryDirectory() as found:
+        words = [
+            sys.argv[0],
+            f"-max_total_time={options.seconds}",
+            "-max_len=2000",
+            "-timeout=10",
+            "-verbosity=0",
+            "-print_final_stats=1",
+            f"-dict={HERE / 'words.dict'}",
+            found,
+            *([str(seeds)] if seeds.is_dir() else []),
+        ]
+        atheris.Setup(words, TARGETS[options.target])
+        atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
