@@ -138,7 +138,7 @@ def main() -> None:
         try:
             measuring = Measuring(office, options.scale)
             before(measuring)
-            spy = watch(options.python, office.pid, raw, native=options.native)
+            spy = watch(options.python, office.pids[0], raw, native=options.native)
             cpu, began = measuring.cpu(), time.monotonic()
             count = load(measuring)
             cpu, took = measuring.cpu() - cpu, time.monotonic() - began

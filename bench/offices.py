@@ -104,6 +104,8 @@ state: {state}
 postmaster: u0@{domain}
 listeners:
   smtp: ["tcp:{smtp}:interface=127.0.0.1:backlog=1024"]
+  submission: []
+  lmtp: []
   pop3: ["tcp:{pop3}:interface=127.0.0.1:backlog=1024"]
 limits: {{connections: 5000, connections_per_client: 5000}}
 """
@@ -332,12 +334,19 @@ postlog unix-dgram n - n - 1 postlogd
         data = self.folder / "data"
         data.mkdir()
         os.chown(data, pwd.getpwnam("postfix").pw_uid, -1)
-        self._postfix(configuration, "start")  # which waits until its master runs
+        self._postfix("start")  # which waits until its master runs
         self._master = int((self.folder / "queue/pid/master.pid").read_text())
         wait_for(self.post_port)
 
-    def _postfix(self, configuration: Path, command: str) -> None:
-        subprocess.run(["postfix", "-c", configuration, command], check=True, capture_output=True)
+    def _postfix(self, command: str) -> None:
+        configuration = self.folder / "postfix"
+        done = subprocess.run(
+            ["postfix", "-c", configuration, command], capture_output=True, text=True
+        )
+        if done.returncode:
+            log = self.folder / "postfix.log"
+            told = log.read_text()[-2000:] if log.exists() else ""
+            raise SystemExit(f"postfix {command}: {done.stderr}{told}")
 
     @property
     def pids(self) -> list[int]:
@@ -345,8 +354,9 @@ postlog unix-dgram n - n - 1 postlogd
 
     def stop(self) -> None:
         try:
-            if self._master:
-                self._postfix(self.folder / "postfix", "stop")
+            # it may run though start() was interrupted
+            if (self.folder / "queue/pid/master.pid").exists():
+                self._postfix("stop")
         finally:
             super().stop()
 
