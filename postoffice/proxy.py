@@ -75,7 +75,11 @@ class ProxyReader:
         if len(octets) < end:
             return None
         self.rest = octets[end:]
-        if version & 15 == 0 or family not in _LENGTHS:  # LOCAL; UNSPEC, datagrams
+        if version & 15 == 0:  # LOCAL; the rest is not looked at
+            return Source()
+        if family >> 4 > 3 or family & 15 > 2:
+            raise NotProxied(f"family {family:#04x}")
+        if family not in _LENGTHS:  # UNSPEC; datagrams
             return Source()
         if length < _LENGTHS[family]:
             raise NotProxied(f"only {length} octets for family {family:#04x}")

@@ -164,12 +164,13 @@ def _cram(hostname: str, nonce: str) -> Exchange:
     yield SharedClaim(user, challenge, digest.lower())
 
 
+# An extension "m=" is one that must be understood: there is none (RFC 5802 §5.1).
 _FIRST = re.compile(
     rb"(?P<gs2>(?:n|y|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>[^,]+))?,)"
-    rb"(?P<bare>n=(?P<user>[^,]+),r=(?P<nonce>[!-+\x2d-~]{1,512})(?:,[a-zA-Z]=[^,]+)*)\Z"
+    rb"(?P<bare>n=(?P<user>[^,]+),r=(?P<nonce>[!-+\x2d-~]{1,512})(?:,[a-ln-zA-Z]=[^,]+)*)\Z"
 )
 _FINAL = re.compile(
-    rb"(?P<unsigned>c=(?P<channel>[A-Za-z0-9+/=]+),r=(?P<nonce>[!-+\x2d-~]+)(?:,[a-zA-Z]=[^,]+)*)"
+    rb"(?P<unsigned>c=(?P<channel>[A-Za-z0-9+/=]+),r=(?P<nonce>[!-+\x2d-~]+)(?:,[a-ln-zA-Z]=[^,]+)*)"
     rb",p=(?P<proof>[A-Za-z0-9+/=]+)\Z"
 )
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from postoffice.reply import NOT_IMPLEMENTED, NOT_TRUSTED, UNKNOWN_COMMAND, Reply
 
+#: LIMITS has room for six digits (RFC 9422 §4.1).
+RCPTMAX = 999_999
+
 
 @dataclass(frozen=True)
 class SMTPLimits:
@@ -65,7 +68,7 @@ class Terms:
         """The extensions, as EHLO lists them (RFC 5321 §4.1.1.1)."""
         yield from ("PIPELINING", f"SIZE {limits.message_size}", "8BITMIME")
         yield from ("ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING")
-        yield f"LIMITS RCPTMAX={limits.recipients}"
+        yield f"LIMITS RCPTMAX={min(limits.recipients, RCPTMAX)}"
         if self.encrypted:
             yield "REQUIRETLS"
         elif self.starttls:
