@@ -36,9 +36,10 @@ class Budget:
         return enough
 
     def give_back(self, key: Hashable, amount: float = 1) -> None:
-        """What was taken was not used."""
-        left, now = self._left(key)
-        self._buckets[key] = (min(self._count, left + amount), now)
+        """What was taken was not used; who was forgotten has a full bucket anyway."""
+        if key in self._buckets:
+            left, now = self._left(key)
+            self._buckets[key] = (min(self._count, left + amount), now)
 
     def wait(self, key: Hashable, amount: float = 1) -> float:
         """Seconds until there is so much; 0 where there is already."""
