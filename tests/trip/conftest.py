@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import poplib
 import queue
 import re
 import select
 import signal
+import socket
+import ssl
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -113,6 +117,55 @@ class Process:
         return self.end()
 
 
+class Raw:
+    """A socket and the lines that come out of it."""
+
+    def __init__(self, port: int, source: str = "127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", port), NEVER / 2, (source, 0))
+        self.lines = self.socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        self.lines.close()
+        self.socket.close()
+
+    def say(self, octets: bytes) -> None:
+        self.socket.sendall(octets)
+
+    def hear(self, count: int = 1) -> list[bytes]:
+        return [self.lines.readline() for _ in range(count)]
+
+    def ask(self, command: bytes) -> bytes:
+        """Say a command, and hear its whole reply."""
+        self.say(command + b"\r\n")
+        return self.reply()
+
+    def reply(self) -> bytes:
+        """A reply of SMTP, however many lines it has."""
+        said = line = self.lines.readline()
+        while line[3:4] == b"-":
+            line = self.lines.readline()
+            said += line
+        return said
+
+    def rest(self) -> bytes:
+        """All that comes until the other side closes."""
+        return self.lines.read()
+
+    def begin_tls(self, trusted: ssl.SSLContext, host: str = "localhost") -> None:
+        self.lines.close()
+        self.socket = trusted.wrap_socket(self.socket, server_hostname=host)
+        self.lines = self.socket.makefile("rb")
+
+    def reset(self) -> None:
+        """Hang up without a word."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.lines.close()
+        self.socket.close()
+
+
 @dataclass
 class Account:
     address: str
@@ -133,8 +186,10 @@ class Office(Process):
     def open(self) -> Office:
         """Wait until clients are let in."""
         where = self.wait_for(OPEN)[1]
-        ports = dict(service.split(" ", 1) for service in where.split(", "))
-        self.ports = {name: int(place.rpartition(":")[2]) for name, place in ports.items()}
+        self.ports: dict[str, int] = {}
+        for service, *places in map(str.split, where.split(", ")):
+            for port in re.findall(r":(\d+)\b", " ".join(places)):  # a UNIX socket has none
+                self.ports.setdefault(service, int(port))
         self.smtp, self.pop3 = self.ports["smtp"], self.ports["pop3"]
         return self
 
@@ -150,6 +205,16 @@ class Office(Process):
         with self.directory() as directory:
             finish(directory.add(address, self._secrets[password]))
         return Account(address, password)
+
+    def collect(self, account: Account) -> list[bytes]:
+        """All that lies in its maildrop, in the order in which it came."""
+        client = poplib.POP3("127.0.0.1", self.pop3, timeout=NEVER)
+        client.user(account.address)
+        client.pass_(account.password)
+        count, _ = client.stat()
+        found = [b"".join(line + b"\r\n" for line in client.retr(n + 1)[1]) for n in range(count)]
+        client.quit()
+        return found
 
     def domain(self, name: str) -> None:
         """A domain of ours."""
@@ -187,6 +252,12 @@ def run(
         start_new_session=True,
         **more,
     )
+
+
+@pytest.fixture(scope="session")
+def raw() -> type[Raw]:
+    """A client that says what the test says, octet for octet."""
+    return Raw
 
 
 @pytest.fixture

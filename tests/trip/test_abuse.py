@@ -4,47 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 
-class Raw:
-    """A socket and the lines that come out of it."""
-
-    def __init__(self, port: int):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self.lines = self.socket.makefile("rb")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *why):
-        self.lines.close()
-        self.socket.close()
-
-    def say(self, octets: bytes) -> None:
-        self.socket.sendall(octets)
-
-    def hear(self, count: int = 1) -> list[bytes]:
-        return [self.lines.readline() for _ in range(count)]
-
-    def rest(self) -> bytes:
-        """All that comes until the other side closes."""
-        return self.lines.read()
-
-    def reset(self) -> None:
-        """Hang up without a word."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.lines.close()
-        self.socket.close()
-
-
 @pytest.fixture
-def smtp(office):
-    with Raw(office.smtp) as client:
+def smtp(raw, office):
+    with raw(office.smtp) as client:
         assert client.hear()[0].startswith(b"220 ")
         client.say(b"HELO pc.example.org\r\n")
         assert client.hear()[0].startswith(b"250 ")
@@ -52,20 +20,20 @@ def smtp(office):
 
 
 @pytest.fixture
-def pop3(office):
-    with Raw(office.pop3) as client:
+def pop3(raw, office):
+    with raw(office.pop3) as client:
         assert client.hear()[0].startswith(b"+OK ")
         yield client
 
 
-def post(client: Raw, account, text: bytes) -> list[bytes]:
+def post(client, account, text: bytes) -> list[bytes]:
     client.say(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<%s>\r\nDATA\r\n" % account.address.encode())
     client.hear(3)
     client.say(text + b"\r\n.\r\n")
     return client.hear()
 
 
-def log_in(client: Raw, account) -> bytes:
+def log_in(client, account) -> bytes:
     client.say(b"USER %s\r\nPASS %s\r\n" % (account.address.encode(), account.password.encode()))
     return client.hear(2)[1]
 
@@ -109,9 +77,9 @@ def test_a_hundred_thousand_address_fields(smtp, office):
 @pytest.mark.parametrize(
     ("service", "command"), [("smtp", b"NOOP\r\n"), ("smtp", b"HELP\r\n"), ("pop3", b"CAPA\r\n")]
 )
-def test_who_does_not_read_the_answers_is_not_heard_any_more(office, service, command):
+def test_who_does_not_read_the_answers_is_not_heard_any_more(raw, office, service, command):
     before = held_by(office.pid)
-    with Raw(getattr(office, service)) as client:
+    with raw(getattr(office, service)) as client:
         client.socket.settimeout(1)
         taken = 0
         with suppress(TimeoutError, ConnectionError):  # SMTP has a budget of commands, too
@@ -122,7 +90,7 @@ def test_who_does_not_read_the_answers_is_not_heard_any_more(office, service, co
         client.reset()
 
 
-def test_who_does_not_read_its_mail_is_not_sent_more(office, smtp, pop3):
+def test_who_does_not_read_its_mail_is_not_sent_more(raw, office, smtp, pop3):
     account = office.new_account()
     line = b"x" * 998 + b"\r\n"
     assert post(smtp, account, line * 20_000)[0].startswith(b"250 ")
@@ -130,14 +98,14 @@ def test_who_does_not_read_its_mail_is_not_sent_more(office, smtp, pop3):
     before = held_by(office.pid)
     pop3.say(b"RETR 1\r\n" * 100)
     assert pop3.hear()[0].startswith(b"+OK 2")
-    with Raw(office.pop3) as other:  # others are served meanwhile
+    with raw(office.pop3) as other:  # others are served meanwhile
         other.hear()
         assert log_in(other, account).startswith(b"-ERR [IN-USE]")
     assert held_by(office.pid) - before < 8 << 20
     pop3.reset()
 
 
-def test_a_link_that_is_reset_frees_the_maildrop(office, smtp, pop3):
+def test_a_link_that_is_reset_frees_the_maildrop(raw, office, smtp, pop3):
     account = office.new_account()
     post(smtp, account, b"Subject: x\r\n\r\nx")
     assert log_in(pop3, account).startswith(b"+OK 1 ")
@@ -145,7 +113,7 @@ def test_a_link_that_is_reset_frees_the_maildrop(office, smtp, pop3):
     pop3.hear()
     pop3.reset()
     while True:  # as soon as the news has come there
-        with Raw(office.pop3) as other:
+        with raw(office.pop3) as other:
             other.hear()
             said = log_in(other, account)
             if said.startswith(b"+OK"):
@@ -154,21 +122,21 @@ def test_a_link_that_is_reset_frees_the_maildrop(office, smtp, pop3):
     assert said.startswith(b"+OK 1 "), "nothing was removed"
 
 
-def test_a_text_that_breaks_off_leaves_nothing(office, smtp):
+def test_a_text_that_breaks_off_leaves_nothing(raw, office, smtp):
     account = office.new_account()
     smtp.say(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<%s>\r\nDATA\r\n" % account.address.encode())
     smtp.hear(3)
     smtp.say(b"Subject: x\r\n\r\n" + b"x" * 900 + b"\r\n")
     smtp.reset()
-    with Raw(office.pop3) as client:
+    with raw(office.pop3) as client:
         client.hear()
         assert log_in(client, account).startswith(b"+OK 0 ")
 
 
-def test_random_octets_get_answers_and_nothing_else(office):
+def test_random_octets_get_answers_and_nothing_else(raw, office):
     for service in ("smtp", "pop3"):
         for _ in range(20):
-            with Raw(getattr(office, service)) as client:
+            with raw(getattr(office, service)) as client:
                 client.say(os.urandom(2000).replace(b"\n", b"\r\n") + b"\r\nQUIT\r\n")
                 lines = client.rest().splitlines()
                 assert lines
@@ -206,11 +174,11 @@ def test_what_a_sender_is_called_stands_escaped_in_the_trace(office, smtp, pop3)
     assert pop3.hear(2)[1] == b'Return-Path: <"a\\"\\\\ <b>: c"@example.org>\r\n'
 
 
-def test_many_clients_that_say_nothing_do_not_harm_one_that_does(office, smtp):
+def test_many_clients_that_say_nothing_do_not_harm_one_that_does(raw, office, smtp):
     crowd = []
     try:
         for number in range(90):
-            crowd.append(Raw(office.smtp if number % 2 else office.pop3))
+            crowd.append(raw(office.smtp if number % 2 else office.pop3))
         for client in crowd:
             assert client.hear()[0][:1] in b"2+"
         assert post(smtp, office.new_account(), b"Subject: x\r\n\r\nx")[0].startswith(b"250 ")
