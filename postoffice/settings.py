@@ -19,6 +19,7 @@ _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z]*)\Z")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600,
             "d": 86400, "day": 86400, "week": 604800}  # fmt: skip
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([A-Za-z]*)\Z")
+_RATE = re.compile(r"(\d{1,9})\s*/\s*(\S.*)\Z")
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*:\S")
 
 
@@ -90,19 +91,19 @@ def read_duration(value: Any) -> float:
     unit = unit if unit in _SECONDS else unit.removesuffix("s")
     if found is None or unit not in _SECONDS:
         raise ValueError
-    return float(found[1]) * _SECONDS[unit]
+    return read_duration(float(found[1]) * _SECONDS[unit])
 
 
 def read_rate(value: Any) -> tuple[int, float]:
     """How many, in how many seconds: ``100/h``, ``5 / 10 min``; raises ValueError."""
-    count, slash, per = _text(value).partition("/")
-    per = per.strip()
-    if not slash or not count.strip().isdigit() or not int(count):
+    found = _RATE.match(_text(value).strip())
+    if found is None:
         raise ValueError
-    seconds = read_duration(per if per[:1].isdigit() else f"1 {per}")
-    if not seconds:
+    count, per = int(found[1]), found[2]
+    seconds = read_duration(per if per[0].isdigit() else f"1 {per}")
+    if not count or not seconds:
         raise ValueError
-    return int(count), seconds
+    return count, seconds
 
 
 def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
