@@ -7,8 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
+from zope.interface.verify import verifyObject
 
-from postoffice.testing import finish
+from postoffice.interfaces import IPolicy, IPolicyMaker, Surroundings
+from postoffice.office import config
+from postoffice.office.build import find_maker
+from postoffice.testing import InlineWorkers, finish
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "quiet_hours.py"
 
@@ -20,3 +25,23 @@ def test_the_policy_in_the_manual_keeps_its_hours(hour, code, envelope, recipien
     said = finish(policy.recipient(envelope(), recipient("quiet@example.net")))
     assert (said and said.code) == code
     assert finish(policy.recipient(envelope(), recipient("joe@example.net"))) is None
+
+
+OFFICE = """
+hostname: mail.example.net
+postmaster: joe@example.net
+policies: [{kind: quiet-hours, begin: 9}]
+"""
+
+
+def test_its_maker_is_asked_for_as_the_manual_says():
+    maker = runpy.run_path(str(EXAMPLE))["quiet_hours"]
+
+    def find(interface, kind):
+        return maker if interface is IPolicyMaker else find_maker(interface, kind)
+
+    (chosen,) = config.read(OFFICE, "postoffice.yaml", find).policies
+    policy = chosen.make(Surroundings(Clock(), InlineWorkers(), "/nowhere", "mail.example.net"))
+    assert verifyObject(IPolicy, policy)
+    assert (policy.begin, policy.end) == (9, 18)
+    assert chosen.options["services"] == ("smtp",)
