@@ -222,7 +222,10 @@ def _name(octets: bytes) -> bytes:
     """A saslname (RFC 5802 §5.1)."""
     if re.search(rb"=(?!2C|3D)", octets) or b"\0" in octets:
         raise Malformed("no saslname")
-    return prepared(octets.replace(b"=2C", b",").replace(b"=3D", b"="))
+    name = prepared(octets.replace(b"=2C", b",").replace(b"=3D", b"="))
+    if not name:
+        raise Malformed("an empty name")
+    return name
 
 
 def _unbase64(octets: bytes) -> bytes:

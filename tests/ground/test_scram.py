@@ -194,6 +194,7 @@ def test_a_first_message_names_the_user(first, user):
         b"n,,n=user,r=abc,x=",
         b"n,,n=user,r=" + b"x" * 513,
         b"n,,n=us\0er,r=abc",
+        b"n,,n=\xc2\xad,r=abc",  # nothing, when it is prepared
         b"n,,n=us=er,r=abc",
         b"n,,n=us=2cer,r=abc",
         b"n,,n=user=,r=abc",
