@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 
 from twisted.logger import Logger
@@ -27,13 +29,19 @@ which is shown this once.  Send a first message, and collect it:
     curl -sS pop3://{pop3}/1 --user {account}:{password}
 
 A file of your own is sent by: curl --crlf -T FILE ... (mail has CR LF line ends).
-All is kept in {state}.  For an office of your own: postoffice init --help
+A mail program sends to {submission} and collects from {pop3}, with no
+encryption and the account's whole address as user name.  Mail goes to accounts
+of this office only: there is no sending to other servers yet.
+
+Ctrl-C closes it; all is kept in {state}.
+For an office of your own: {command} init --help
 
 """
 _LATER = """\
 
-The post office is open, on this machine only: SMTP on {smtp}, POP3 on {pop3}.
-For a new password of its account: postoffice account passwd {account} --generate
+The post office is open, on this machine only.  Strangers post by SMTP to {smtp},
+{account} sends to {submission}, and collects by POP3 from {pop3}.
+For a new password of that account: {command} account passwd {account} --generate
 
 """
 
@@ -103,6 +111,7 @@ class FirstLight:
             account=self._account,
             password=self._password,
             state=self._state,
+            command=_command(),
             **{service: found[0] for service, found in addresses.items()},
         )
         if self._terminal.write(text):
@@ -112,6 +121,12 @@ class FirstLight:
             return
         _write_privately(self.path, text)
         self.log.info("how to begin is told in {path}", path=self.path)
+
+
+def _command() -> str:
+    """How ``postoffice`` is called from here: by its path, where the shell would not find it."""
+    beside = os.path.join(os.path.dirname(sys.executable), "postoffice")
+    return beside if shutil.which("postoffice") is None and os.path.exists(beside) else "postoffice"
 
 
 def _write_privately(path: str, text: str) -> None:

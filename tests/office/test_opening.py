@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import poplib
+import re
 import smtplib
 from datetime import UTC, datetime
 from threading import Thread
@@ -15,7 +16,6 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from postoffice.accounts.passwords import hash_password
@@ -43,20 +43,6 @@ store: {kind: memory}
 
 def settings_of(folder, text: str = OFFICE) -> config.Settings:
     return config.read(text, f"{folder}/postoffice.yaml", find_maker)
-
-
-@pytest.fixture
-def said():
-    """What was logged, in words."""
-    lines = []
-
-    def watch(event):
-        if event.get("log_format"):
-            lines.append(event["log_format"].format(**event))
-
-    globalLogPublisher.addObserver(watch)
-    yield lines
-    globalLogPublisher.removeObserver(watch)
 
 
 def turn_until(deferred: Deferred) -> None:
@@ -107,13 +93,13 @@ def add_joe(office: PostOffice) -> None:
     turn_until(Deferred.fromCoroutine(add()))
 
 
-def test_it_is_open_when_it_has_started(opened, tmp_path, said):
+def test_it_is_open_when_it_has_started(opened, tmp_path, logged):
     office = opened()
     opening = office.whenOpen()
     assert opening.called
     assert os.path.isdir(tmp_path / "state")
     (smtp,), (pop3,) = office.addresses["smtp"], office.addresses["pop3"]
-    assert f"the post office is open: smtp {smtp}, pop3 {pop3}" in said
+    assert f"the post office is open: smtp {smtp}, pop3 {pop3}" in logged
 
 
 def test_mail_that_is_posted_is_collected(opened):
@@ -156,14 +142,14 @@ def test_where_the_reactor_runs_already_opening_is_waited_for(tmp_path, monkeypa
     turn_until(office.stopService())
 
 
-def test_where_the_reactor_runs_already_failing_is_told_too(tmp_path, monkeypatch, said):
+def test_where_the_reactor_runs_already_failing_is_told_too(tmp_path, monkeypatch, logged):
     monkeypatch.setattr(reactor, "running", True)
     (tmp_path / "state").write_text("a file")
     office = build(settings_of(tmp_path), reactor)
     office.startService()
     with pytest.raises(StartupError, match="cannot be made"):
         turn_until(office.whenOpen())
-    assert any("the post office cannot open: state: the folder" in line for line in said)
+    assert any("the post office cannot open: state: the folder" in line for line in logged)
     turn_until(office.stopService())
 
 
@@ -272,7 +258,16 @@ def test_a_wrong_configuration_ends_twistd_with_its_words(tmp_path):
 # -- first light ------------------------------------------------------------------------
 
 
-FIRST = OFFICE.replace("store: {kind: memory}", "").replace("joe@example.net", "demo@localhost")
+FIRST = """
+hostname: localhost
+postmaster: demo@localhost
+state: state
+listeners:
+  smtp: ["tcp:0:interface=127.0.0.1"]
+  submission: ["tcp:0:interface=127.0.0.1"]
+  lmtp: []
+  pop3: ["tcp:0:interface=127.0.0.1"]
+"""
 
 
 def first_light(tmp_path, terminal: str) -> PostOffice:
@@ -296,6 +291,20 @@ def test_the_first_light_makes_one_account_once(tmp_path):
     open_and_close(first_light(tmp_path, str(terminal)))
     assert "password:" not in terminal.read_text()
     assert "postoffice account passwd demo@localhost --generate" in terminal.read_text()
+    assert len(re.findall(r"127\.0\.0\.1:\d+", terminal.read_text())) == 3
+
+
+@pytest.mark.parametrize("on_the_path", [True, False])
+def test_the_command_is_named_as_the_shell_finds_it(tmp_path, monkeypatch, on_the_path):
+    for name in ("python3", "postoffice"):
+        (tmp_path / name).touch(mode=0o700)
+    monkeypatch.setenv("PATH", str(tmp_path) if on_the_path else "/nowhere")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python3"))
+    terminal = tmp_path / "terminal"
+    terminal.touch()
+    open_and_close(first_light(tmp_path, str(terminal)))
+    named = "postoffice" if on_the_path else f"{tmp_path}/postoffice"
+    assert f"For an office of your own: {named} init --help" in terminal.read_text()
 
 
 def test_an_old_file_of_that_name_is_not_written_through(tmp_path):
@@ -334,11 +343,11 @@ def test_how_many_clients_the_open_files_are_enough_for(limits, clients, monkeyp
     assert set_to == ([(limits[1], limits[1])] if limits[0] != limits[1] else [])
 
 
-def test_a_system_that_does_not_let_us_raise_the_limit(monkeypatch, said):
+def test_a_system_that_does_not_let_us_raise_the_limit(monkeypatch, logged):
     def no(which, limits):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(privileges.resource, "getrlimit", lambda which: (400, 4000))
     monkeypatch.setattr(privileges.resource, "setrlimit", no)
     assert privileges.raise_open_files() == 100
-    assert any("the limit of open files stays 400" in line for line in said)
+    assert any("the limit of open files stays 400" in line for line in logged)

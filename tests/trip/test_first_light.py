@@ -32,7 +32,7 @@ def free_ports():
     """Its ports are the documented ones: they must be free, and nobody else's meanwhile."""
     with open(f"{tempfile.gettempdir()}/postoffice-tests-{os.geteuid()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for port in (2525, 2110):
+        for port in (2525, 2587, 2424, 2110):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
