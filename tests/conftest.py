@@ -11,7 +11,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 
 import postoffice
 from postoffice.accounts.checker import Checker
@@ -58,6 +58,19 @@ def failures():
     assert not seen, "a failure was logged: " + "\n".join(
         failure.getTraceback() for failure in seen
     )
+
+
+@pytest.fixture
+def logged():
+    """What was logged, in words."""
+    lines = []
+
+    def watch(event):
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(watch)
+    yield lines
+    globalLogPublisher.removeObserver(watch)
 
 
 class Transport(StringTransport):
