@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from postoffice.reply import LOGIN_REFUSED, NO_SPACE, TRY_LATER, Reply
 
 
@@ -18,6 +20,12 @@ class PostOfficeError(Exception):
         super().__init__(reason)
         if reply is not None:
             self.reply = reply
+
+    def __copy__(self) -> Self:
+        """Made without the constructor, which in another class may want something else."""
+        made = type(self).__new__(type(self), *self.args)
+        made.__dict__.update(self.__dict__)
+        return made
 
 
 class TemporaryFailure(PostOfficeError):
