@@ -108,6 +108,7 @@ class Conversation(TwistedProtocol):
         self._finished = False  # the client will say no more
         self._leaving = False  # we shall end it as soon as it is at rest
         self._hung_up = False  # we have said all
+        self._lost = False  # there is no link any more
         self._dregs = 0  # octets that came all the same
         self._heard_at = self._clock.seconds()
         self._progress = 0  # of the session, when we last looked
@@ -191,6 +192,7 @@ class Conversation(TwistedProtocol):
             self.abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
+        self._lost = True
         self.factory.left(self)
         self._set_timer(0, None)
         if self._handshaking:
@@ -286,7 +288,8 @@ class Conversation(TwistedProtocol):
         why: object = "it took too long, or the client went away"
         if reason is not None and isinstance(reason.value, SSL.Error):
             told = reason.value.args[0] if reason.value.args else ()
-            why = "; ".join(str(one[-1]) for one in told) or "broken off"
+            words = [str(one[-1]) for one in told] if isinstance(told, list) else []
+            why = "; ".join(words) or "broken off"
         log.info(
             "{id} TLS with {client} does not begin: {why}",
             id=self.id,
@@ -314,9 +317,9 @@ class Conversation(TwistedProtocol):
                 answer = None if isinstance(question, Breath) else self._ask(question)
                 if isawaitable(answer):
                     answer = await answer
-            except CancelledError:  # the client has gone
-                raise
             except Exception as error:
+                if self._lost and isinstance(error, CancelledError):
+                    raise  # nobody waits for the answer
                 answer = self._failure(error)
             session.answer(answer)
             if session.unsent > MOUTHFUL:
@@ -373,7 +376,7 @@ class Conversation(TwistedProtocol):
     def leave(self) -> None:
         """The office closes: say goodbye as soon as what is under way is done."""
         self._leaving = True
-        if self.session is None:
+        if self.session is None or self._handshaking:
             self.abort()
         elif self._at_rest():
             self._farewell(silent=False)
@@ -395,6 +398,8 @@ class Conversation(TwistedProtocol):
         self._hung_up = True
         self._flush()
         self._transport.unregisterProducer()
+        if self._paused:
+            self._listen_again()
         if self._finished or self.client.encrypted:
             # TLS has a farewell of its own, and waits for the client's.
             self._transport.loseConnection()

@@ -11,9 +11,10 @@ from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from postoffice.envelope import Envelope, Recipient, Visit
-from postoffice.errors import PostOfficeError
+from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.interfaces import Fields, IPolicy, IText, Opinion
 from postoffice.reply import POLICY_LATER, Reply
 
@@ -140,10 +141,30 @@ class Policies:
         return POLICY_LATER if one.on_failure == "defer" else None
 
     async def _in_time(self, answer: Awaitable[Opinion], seconds: float) -> Opinion:
+        """Its answer; whatever it does when its time is over, nobody waits for it any more."""
         assert self._clock is not None, "policies need a clock"
-        waiting: Deferred[Any] = (
+        asked: Deferred[Any] = (
             answer if isinstance(answer, Deferred) else ensureDeferred(_awaited(answer))
         )
+        given_up = False
+
+        def give_up(_: Deferred[Any]) -> None:
+            nonlocal given_up
+            given_up = True
+            asked.cancel()
+
+        def answered(outcome: Any) -> None:
+            cancelled = isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError)
+            if waiting.called:
+                return
+            if cancelled and not given_up:
+                waiting.errback(TemporaryFailure("it gave itself up"))
+            else:
+                waiting.callback(outcome)
+
+        waiting: Deferred[Any] = Deferred(give_up)
+
+        asked.addBoth(answered)
         if not waiting.called:
             waiting.addTimeout(seconds, self._clock)
         opinion: Opinion = await waiting
