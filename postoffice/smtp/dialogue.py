@@ -118,7 +118,9 @@ class Dialogue:
     def _refuse(self, refusal: Reply) -> None:
         """Say no to a command, slower after many; to one too many, goodbye (§7.8)."""
         self._errors += refusal.permanent
-        if self._errors > self._limits.errors:
+        if refusal.code == 421:  # the last word, whoever says it (RFC 5321 §3.8)
+            self.dismiss(refusal)
+        elif self._errors > self._limits.errors:
             self.dismiss(reply.TOO_MANY_ERRORS)
         elif refusal.permanent and self._limits.tarpit and self._errors > self._limits.errors // 2:
             self._ask(Pause(self._limits.tarpit))

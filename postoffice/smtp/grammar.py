@@ -194,6 +194,8 @@ def _client(text: str) -> str | None:
     if text.upper() in (UNKNOWN, "[TEMPUNAVAIL]"):
         return None
     bare = text[5:] if text[:5].upper() == "IPV6:" else text
+    if "%" in bare:  # a zone: it means nothing here, and may have any letters
+        raise ValueError(text)
     address = ipaddress.ip_address(bare)
     return str(getattr(address, "ipv4_mapped", None) or address)
 

@@ -55,6 +55,9 @@ from postoffice.smtp.terms import SMTPLimits, Terms
 
 log = Logger()
 
+#: Octets of a name that nobody has proved, in the log.
+NAME = 200
+
 
 @dataclass(frozen=True)
 class Custom:
@@ -180,6 +183,7 @@ class SMTPConversation(Conversation):
         address = self.client.address if question.address is None else question.address
         self.client = replace(self.client, address=address, port=question.port)
         self._abort(Abort())
+        self._connected = []
         self._renewed()
         return replace(self._terms(), xclient=True)
 
@@ -196,7 +200,7 @@ class SMTPConversation(Conversation):
             log.info(
                 "{id} login refused: {user!r} from {client}",
                 id=self.id,
-                user=claim.user,
+                user=claim.user[:NAME],
                 client=self.client.address or "local",
             )
             raise LoginRefused from None

@@ -101,6 +101,7 @@ class SMTPSession(Dialogue):
 
     def _step(self) -> bool:
         if self.upgrading:
+            self._look_behind_starttls()
             return False
         if self._left is not None:
             return self._read_chunk(self._left)
@@ -110,8 +111,8 @@ class SMTPSession(Dialogue):
             line = self._lines.next()
             if line is None:
                 return False
-            self.progress += 1
             if self._exchange is not None:
+                self.progress += 1
                 self._respond(line)
             else:
                 self._obey(line)
@@ -130,6 +131,8 @@ class SMTPSession(Dialogue):
         verb, _, argument = text.partition(" ")
         verb = verb.upper()
         command = self.COMMANDS.get(verb)
+        if verb != "BDAT" or self._chunks is None:  # of a text only the octets count
+            self.progress += 1
         if len(line) > COMMAND_MAXIMUM - 2 and verb != "AUTH":
             self._refuse(reply.LINE_TOO_LONG)
         elif command is None:
@@ -171,12 +174,19 @@ class SMTPSession(Dialogue):
     def _starttls(self, argument: str) -> None:
         if argument:
             return self._refuse(grammar.BAD_COMMAND)
+        self._look_behind_starttls()
+        return None if self.closed else self._ask(Secure())
+
+    def _look_behind_starttls(self) -> None:
+        """
+        Whatever is unread came in clear.
+
+        Whoever listens in could have put it there; it must not be obeyed behind the
+        handshake, and a client that does so itself cannot be told apart (RFC 3207 §6).
+        """
         if self._lines.unread:
-            # Whoever listens in could have put it there; it must not be obeyed behind the
-            # handshake, and a client that does so itself cannot be told apart (RFC 3207 §6).
             self.injected = True
-            return self.dismiss(reply.INJECTED)
-        return self._ask(Secure())
+            self.dismiss(reply.INJECTED)
 
     def _xclient(self, argument: str) -> None:
         if self._mail is not None:
@@ -360,6 +370,7 @@ class SMTPSession(Dialogue):
         data = self._lines.take()
         if not data:
             return False
+        self._keep_pace(len(data))
         octets, rest = text.feed(data)
         self._take_in(text, octets)
         if text.ended:
@@ -375,6 +386,7 @@ class SMTPSession(Dialogue):
         if left and not data:
             return False
         self._left = left - len(data)
+        self._keep_pace(len(data))
         if self._chunks is not None and self._refusal is None:
             octets = self._chunks.feed(data)
             if not self._left and self._last:
@@ -385,12 +397,15 @@ class SMTPSession(Dialogue):
             self._then(self._text_read)
         return True
 
-    def _take_in(self, text: Judged, octets: bytes) -> None:
-        """More of a text, as long as nothing is wrong with it."""
-        self._paced += len(octets)
+    def _keep_pace(self, octets: int) -> None:
+        """So much of a text has come, wanted or not."""
+        self._paced += octets
         if self._paced >= self._limits.pace:
             self._paced = 0
             self.progress += 1
+
+    def _take_in(self, text: Judged, octets: bytes) -> None:
+        """More of a text, as long as nothing is wrong with it."""
         if self._refusal is not None:
             return
         self._refusal = self._judge(text)
@@ -421,6 +436,7 @@ class SMTPSession(Dialogue):
 
     def _finish(self, said: Reply | Sequence[Reply]) -> None:
         """The transaction is over, one way or the other."""
+        self.progress += 1
         replies = (said,) if isinstance(said, Reply) else tuple(said)
         if self.terms.lmtp and self._last and len(replies) == 1:
             replies *= self._recipients or 1  # RFC 2033 §4.2
@@ -501,8 +517,6 @@ class SMTPSession(Dialogue):
         if answer.positive:
             self._recipients += 1
             self._say(answer)
-        elif answer.code == 421:
-            self.dismiss(answer)
         else:
             self._refuse(answer)
 
