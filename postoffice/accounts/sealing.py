@@ -32,7 +32,7 @@ class Seal:
         """Decrypt.  Raises TemporaryFailure where the key is not the one, or not there."""
         try:
             return self._fernet().decrypt(token).decode()
-        except InvalidToken:
+        except (InvalidToken, ValueError):  # sealed with another, or no sealed text at all
             raise TemporaryFailure(
                 f"{self._path} is not the key that the accounts' shared secrets were sealed with: "
                 "put the right one in its place, or set the secrets anew"
@@ -52,7 +52,7 @@ def key(path: str) -> bytes:
     make_key(path)
     try:
         return _read(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise TemporaryFailure(f"the key file {path}: {error}") from error
 
 
@@ -64,13 +64,14 @@ def make_key(path: str) -> None:
     try:
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, Fernet.generate_key() + b"\n")
-            os.fsync(fd)
+            with open(fd, "wb") as file:
+                file.write(Fernet.generate_key() + b"\n")
+                file.flush()
+                os.fsync(fd)
+            with suppress(FileExistsError):  # another process was faster
+                os.link(draft, path)
         finally:
-            os.close(fd)
-        with suppress(FileExistsError):  # another process was faster
-            os.link(draft, path)
-        os.unlink(draft)
+            os.unlink(draft)
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -82,4 +83,7 @@ def make_key(path: str) -> None:
 
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
-        return file.read(1000).strip()
+        octets = file.read(1000).strip()
+    if len(octets) < 32:
+        raise ValueError("there is no key in it")
+    return octets
