@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
-from OpenSSL import SSL, crypto
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
@@ -52,45 +54,38 @@ class Loaded:
 
 def load(files: CertificateFiles) -> Loaded:
     """Read a certificate with its chain, and its key.  It blocks.  Raises Unusable."""
-    chain = _certificates(files.certificate)
-    key = _key(files.key)
+    certificate, *chain = _certificates(files.certificate)
+    key: Any = _key(files.key)  # Twisted passes all on as it is, whatever it says of the types
     try:
         options = CertificateOptions(
             privateKey=key,
-            certificate=chain[0],
-            extraCertChain=chain[1:],
+            certificate=certificate,
+            extraCertChain=chain,
             raiseMinimumTo=TLSVersion.TLSv1_2,
         )
         context = options.getContext()
         context.check_privatekey()
-    except (SSL.Error, crypto.Error, ValueError, TypeError) as error:
+    except (SSL.Error, ValueError, TypeError) as error:
         raise Unusable(
             f"{files.key} is not the key of {files.certificate}: {_words(error)}"
         ) from None
-    certificate = chain[0].to_cryptography()
     return Loaded(context, _names(certificate), certificate.not_valid_after_utc)
 
 
-def _certificates(path: str) -> list[crypto.X509]:
+def _certificates(path: str) -> list[Any]:
     try:
-        found = x509.load_pem_x509_certificates(_octets(path))
+        return list(x509.load_pem_x509_certificates(_octets(path)))
     except ValueError as error:
         raise Unusable(f"{path} has no certificate in PEM form: {error}") from None
-    return [crypto.X509.from_cryptography(one) for one in found]
 
 
-def _key(path: str) -> crypto.PKey:
-    octets = _octets(path)
+def _key(path: str) -> Any:
     try:
-        return crypto.load_privatekey(crypto.FILETYPE_PEM, octets, passphrase=_no_passphrase)
-    except (crypto.Error, ValueError, TypeError) as error:
-        if b"ENCRYPTED" in octets:
-            raise Unusable(f"{path} has a passphrase; take it away: openssl pkey") from None
-        raise Unusable(f"{path} has no private key in PEM form: {_words(error)}") from None
-
-
-def _no_passphrase(*_: Any) -> bytes:
-    return b""
+        return load_pem_private_key(_octets(path), None)
+    except TypeError:
+        raise Unusable(f"{path} has a passphrase; take it away: openssl pkey") from None
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Unusable(f"{path} has no private key in PEM form: {error}") from None
 
 
 def _octets(path: str) -> bytes:
@@ -170,7 +165,7 @@ class Certificates:
         for place in self._places:
             place.look = _look(place.files)
             try:
-                place.loaded = load(place.files)
+                self._take(place, load(place.files))
             except Unusable as error:
                 problems.append(str(error))
         if problems:
@@ -192,6 +187,11 @@ class Certificates:
         if looking is not None:
             looking.cancel()
 
+    def _take(self, place: _Place, loaded: Loaded) -> None:
+        """From now on this one; once it has made a connection, a context cannot be changed."""
+        loaded.context.set_tlsext_servername_callback(self._choose)
+        place.loaded = loaded
+
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """A connection with the first certificate, until the client says whom it wants."""
         loaded = self._places[0].loaded
@@ -210,13 +210,7 @@ class Certificates:
     # -- changes ---------------------------------------------------------------------
 
     def _wait(self) -> None:
-        self._see_to_the_choice()
         self._timer = self._clock.callLater(LOOKS, self._look_again)
-
-    def _see_to_the_choice(self) -> None:
-        for place in self._places:
-            if place.loaded is not None:
-                place.loaded.context.set_tlsext_servername_callback(self._choose)
 
     def _look_again(self) -> None:
         self._timer = None
@@ -242,15 +236,16 @@ class Certificates:
 
     async def _renew(self, place: _Place) -> None:
         try:
-            place.loaded = await self._workers.run(load, place.files)
+            loaded = await self._workers.run(load, place.files)
         except Unusable as error:
             self.log.error("{why}; the old certificate is kept", why=str(error))
             return
+        self._take(place, loaded)
         self.log.info(
             "{file} is new: for {names}, until {until}",
             file=place.files.certificate,
-            names=", ".join(place.loaded.names) or "nobody",
-            until=f"{place.loaded.until:%Y-%m-%d}",
+            names=", ".join(loaded.names) or "nobody",
+            until=f"{loaded.until:%Y-%m-%d}",
         )
 
     def _remind(self) -> None:
