@@ -25,6 +25,8 @@ import pytest
 import postoffice
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.office.admin import self_signed
+from postoffice.scram import derive
 from postoffice.testing import InlineWorkers, finish
 
 ROOT = Path(postoffice.__file__).parent.parent
@@ -42,6 +44,28 @@ listeners:
   submission: ["tcp:0:interface=127.0.0.1"]
   lmtp: ["tcp:0:interface=127.0.0.1"]
   pop3: ["tcp:0:interface=127.0.0.1"]
+"""
+#: Those whom the whole office lets speak for others.
+BALANCER, RELAY = "127.0.0.2", "127.0.0.3"
+HOSTS = ("mail.example.net", "mail.example.com")
+_PLACE = '"tcp:0:interface=127.0.0.1"'
+_PROXIED = f"endpoint: {_PLACE}, proxy_from: [{BALANCER}]"
+_LOGIN = "mechanisms: [SCRAM-SHA-256, CRAM-MD5, PLAIN, LOGIN]"
+WHOLE = f"""\
+hostname: mail.example.net
+postmaster: postmaster@example.net
+state: state
+tls:
+  certificates:
+    - {{certificate: mail.example.net.pem, key: mail.example.net.pem}}
+    - {{certificate: mail.example.com.pem, key: mail.example.com.pem}}
+listeners:
+  smtp: [{{{_PROXIED}, xclient_from: [{RELAY}]}}]
+  submission: [{{{_PROXIED}, {_LOGIN}}}]
+  submissions: [{{{_PROXIED}, {_LOGIN}}}]
+  lmtp: [{{endpoint: {_PLACE}, xclient_from: [{RELAY}]}}]
+  pop3: [{{{_PROXIED}}}]
+  pop3s: [{{{_PROXIED}}}]
 """
 
 
@@ -95,7 +119,10 @@ class Process:
         """Until it says this; it must not end before."""
         ended = 0
         while ended < len(self._readers):
-            line = self._lines.get(timeout=NEVER)
+            try:
+                line = self._lines.get(timeout=NEVER)
+            except queue.Empty:
+                raise AssertionError(f"it does not say {pattern!r}:\n{self.said}") from None
             if line is None:
                 ended += 1
             elif found := re.search(pattern, line):
@@ -156,7 +183,9 @@ class Raw:
 
     def begin_tls(self, trusted: ssl.SSLContext, host: str = "localhost") -> None:
         self.lines.close()
-        self.socket = trusted.wrap_socket(self.socket, server_hostname=host)
+        self.socket = trusted.wrap_socket(
+            self.socket, server_hostname=host, suppress_ragged_eofs=False
+        )
         self.lines = self.socket.makefile("rb")
 
     def reset(self) -> None:
@@ -180,7 +209,7 @@ class Office(Process):
     def __init__(self, folder: Path, *words: str, twistd: Sequence[str] = TWISTD, **more) -> None:
         super().__init__([*twistd, "-n", *(words or ("postoffice",))], folder, **more)
         self.folder = folder
-        self._secrets: dict[str, str] = {}
+        self._secrets: dict[str, tuple[str, str]] = {}
         self._numbers = iter(range(1_000_000))
 
     def open(self) -> Office:
@@ -200,10 +229,11 @@ class Office(Process):
     def account(self, address: str, password: str) -> Account:
         """An account, made as the command makes it, in the running office."""
         if password not in self._secrets:
-            self._secrets[password] = hash_password(password.encode())
+            octets = password.encode()
+            self._secrets[password] = hash_password(octets), str(derive(octets))
         self.domain(address.rpartition("@")[2])
         with self.directory() as directory:
-            finish(directory.add(address, self._secrets[password]))
+            finish(directory.add(address, *self._secrets[password]))
         return Account(address, password)
 
     def collect(self, account: Account) -> list[bytes]:
@@ -224,7 +254,8 @@ class Office(Process):
     @contextmanager
     def directory(self) -> Iterator[SQLiteDirectory]:
         """The accounts of the running office."""
-        directory = SQLiteDirectory(str(self.folder / "state" / "accounts.db"), InlineWorkers())
+        path, key = (str(self.folder / "state" / f"accounts.{kind}") for kind in ("db", "key"))
+        directory = SQLiteDirectory(path, InlineWorkers(), key)
         finish(directory.start())
         yield directory
         finish(directory.stop())
@@ -323,8 +354,9 @@ def start(tmp_path) -> Iterator:
         process.stop()
 
 
-def opened(folder: Path, more: str = "") -> Iterator[Office]:
-    (folder / "postoffice.yaml").write_text(CONFIGURATION + more)
+def opened(folder: Path, configuration: str = "") -> Iterator[Office]:
+    if configuration:
+        (folder / "postoffice.yaml").write_text(configuration)
     office = Office(folder).open()
     yield office
     office.check()
@@ -333,10 +365,41 @@ def opened(folder: Path, more: str = "") -> Iterator[Office]:
 @pytest.fixture(scope="session")
 def office(tmp_path_factory) -> Iterator[Office]:
     """A post office for all tests; each takes an account of its own."""
-    yield from opened(tmp_path_factory.mktemp("office"))
+    yield from opened(tmp_path_factory.mktemp("office"), CONFIGURATION)
 
 
 @pytest.fixture(scope="session")
 def roomy_office(tmp_path_factory) -> Iterator[Office]:
     """A post office that takes large messages."""
-    yield from opened(tmp_path_factory.mktemp("roomy"), "limits: {message_size: 200 MiB}\n")
+    roomy = CONFIGURATION + "limits: {message_size: 200 MiB}\n"
+    yield from opened(tmp_path_factory.mktemp("roomy"), roomy)
+
+
+def furnish(folder: Path) -> None:
+    """What the whole office needs to open: certificates of two hosts, and its configuration."""
+    for host in HOSTS:
+        certificate, key = self_signed.make([host])
+        (folder / f"{host}.pem").write_bytes(certificate + key)
+    (folder / "postoffice.yaml").write_text(WHOLE)
+
+
+@pytest.fixture(name="furnish")
+def _furnish():
+    return furnish
+
+
+@pytest.fixture(scope="session")
+def whole_office(tmp_path_factory) -> Iterator[Office]:
+    """A post office with all services, certificates of two hosts, a balancer and a relay."""
+    folder = tmp_path_factory.mktemp("whole")
+    furnish(folder)
+    yield from opened(folder)
+
+
+@pytest.fixture(scope="session")
+def trusted(whole_office) -> ssl.SSLContext:
+    """What its clients believe: its certificates, and no others."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for host in HOSTS:
+        context.load_verify_locations(whole_office.folder / f"{host}.pem")
+    return context
