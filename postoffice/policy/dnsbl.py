@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.names import dns
-from twisted.names.error import AuthoritativeDomainError, DNSNameError, DomainError
+from twisted.names.error import AuthoritativeDomainError, DNSNameError
 from zope.interface import implementer
 
 from postoffice.envelope import Envelope, Recipient, Visit
@@ -19,13 +19,17 @@ from postoffice.interfaces import Fields, IPolicy, Opinion
 from postoffice.policy.common import Quiet, is_for_the_postmaster
 from postoffice.reply import Reply
 
-#: Seconds that an answer is remembered, whatever its own time to live; and how many are.
+#: Seconds that an answer is remembered, whatever its own time to live, and that there was none;
+#: and how many are.
 SHORTEST, LONGEST = 60, 86400
 NOT_LISTED = 300
+FAILED = 60
 REMEMBERED = 20_000
 #: Answers that say that we may not ask, or asked wrongly (RFC 5782 §2.3; Spamhaus and others).
 REFUSALS = ipaddress.ip_network("127.255.255.0/24")
 _LISTED = ipaddress.ip_network("127.0.0.0/8")
+#: Whether a client is listed, or why nobody can say.
+Answer = bool | str
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Lists:
         self._zones = tuple(zones)
         self._resolver = resolver
         self._clock = clock
-        self._known: OrderedDict[str, tuple[float, bool]] = OrderedDict()
-        self._asked: dict[str, Deferred[bool]] = {}
+        self._known: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
+        self._asked: dict[str, Deferred[Answer]] = {}
 
     def begin(self, address: str) -> None:
         """Ask, and wait for nothing."""
@@ -59,26 +63,23 @@ class Lists:
 
     async def listed(self, address: str) -> str | None:
         """The first zone that lists a client, or None.  Raises TemporaryFailure."""
-        answers = [self._listed(zone, address) for zone in self._zones]
-        watched = [_watched(one) for one in answers]
-        outcomes: list[tuple[bool, Any]] = await DeferredList(watched, consumeErrors=True)
+        watched = [_watched(self._listed(zone, address)) for zone in self._zones]
+        outcomes: list[tuple[bool, Answer]] = await DeferredList(watched, consumeErrors=True)
         wrong = ""
-        for zone, (good, outcome) in zip(self._zones, outcomes, strict=True):
-            if good and outcome:
+        for zone, (_, answer) in zip(self._zones, outcomes, strict=True):
+            if answer is True:
                 return zone.name
-            if not good:
-                wrong = f"{zone.name}: {outcome.value or type(outcome.value).__name__}"
+            if answer:
+                wrong = f"{zone.name}: {answer}"
         if wrong:
             raise TemporaryFailure(wrong)
         return None
 
-    def _listed(self, zone: Zone, address: str) -> Deferred[bool]:
+    def _listed(self, zone: Zone, address: str) -> Deferred[Answer]:
         name = f"{reverse(address)}.{zone.name}"
         known = self._known.get(name)
         if known is not None and known[0] > self._clock():
-            done: Deferred[bool] = Deferred()
-            done.callback(known[1])
-            return done
+            return succeed(known[1])
         asked = self._asked.get(name)
         if asked is None:
             asked = self._asked[name] = Deferred.fromCoroutine(self._ask(zone, name))
@@ -89,43 +90,44 @@ class Lists:
         self._asked.pop(name, None)
         return outcome
 
-    async def _ask(self, zone: Zone, name: str) -> bool:
+    async def _ask(self, zone: Zone, name: str) -> Answer:
+        seconds, answer = await self._look_up(zone, name)
+        self._known[name] = (self._clock() + seconds, answer)
+        self._known.move_to_end(name)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return answer
+
+    async def _look_up(self, zone: Zone, name: str) -> tuple[float, Answer]:
+        """The answer, and the seconds for which it is good."""
         try:
             answers, _, _ = await self._resolver.lookupAddress(name, timeout=(2, 3, 4))
         except (DNSNameError, AuthoritativeDomainError):
-            self._remember(name, NOT_LISTED, False)
-            return False
-        except DomainError as error:
-            raise TemporaryFailure(f"{type(error).__name__} for {name}") from None
+            return NOT_LISTED, False
+        except Exception as error:
+            return FAILED, f"{type(error).__name__} for {name}"
         found = [
             (record.payload.dottedQuad(), record.ttl or 0)
             for record in answers
             if record.type == dns.A
         ]
         if any(ipaddress.ip_address(answer) in REFUSALS for answer, _ in found):
-            raise TemporaryFailure(f"{zone.name} does not let us ask")
+            return FAILED, "it does not let us ask"
         listed = any(zone.counts(answer) for answer, _ in found)
         lifetime = min((ttl for _, ttl in found), default=NOT_LISTED)
-        self._remember(name, min(max(lifetime, SHORTEST), LONGEST), listed)
-        return listed
-
-    def _remember(self, name: str, seconds: float, listed: bool) -> None:
-        self._known[name] = (self._clock() + seconds, listed)
-        self._known.move_to_end(name)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        return min(max(lifetime, SHORTEST), LONGEST), listed
 
 
-def _watched(shared: Deferred[bool]) -> Deferred[bool]:
+def _watched(shared: Deferred[Answer]) -> Deferred[Answer]:
     """Fires as another does, which others wait for as well; it may be cancelled alone."""
-    mine: Deferred[bool] = Deferred(lambda _: None)
+    mine: Deferred[Answer] = Deferred(lambda _: None)
 
-    def pass_on(outcome: Any) -> Any:
+    def pass_on(answer: Answer) -> Answer:
         if not mine.called:
-            mine.callback(outcome)
-        return None if hasattr(outcome, "raiseException") else outcome
+            mine.callback(answer)
+        return answer
 
-    shared.addBoth(pass_on)
+    shared.addCallback(pass_on)
     return mine
 
 

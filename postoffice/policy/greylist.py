@@ -6,7 +6,7 @@ import ipaddress
 import time
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -39,6 +39,7 @@ class GreylistPolicy(Quiet):
         self._workers = workers
         self._clock = clock
         self._now = now or time.time
+        self._turn = DeferredLock()  # a database that is locked holds one thread, not all
         self._timer: Any = None
         self._clearing: Deferred[None] | None = None
 
@@ -57,16 +58,28 @@ class GreylistPolicy(Quiet):
         if envelope.client.local or envelope.login or is_for_the_postmaster(recipient):
             return None
         sender = "" if envelope.sender is None else envelope.sender.normal
-        left = await self._workers.run(
-            self._triplets.wait,
-            network_of(envelope.client.address),
-            sender,
-            recipient.account.address,
-            self._now(),
-        )
+        network = network_of(envelope.client.address)
+        left = await self._wait(network, sender, recipient.account.address)
         if not left:
             return None
         return Reply(451, "4.7.1", f"You are new here; come again in {round(left) or 1} s")
+
+    async def _wait(self, *triplet: str) -> float:
+        """Ask when it is our turn, which is over when the thread is done, not when we give up."""
+        await self._turn.acquire()
+        waiting: Deferred[float] = Deferred(lambda _: None)
+
+        def asked(outcome: Any) -> None:
+            self._turn.release()
+            if not waiting.called:
+                waiting.callback(outcome)
+
+        Deferred.fromCoroutine(self._ask(*triplet)).addBoth(asked)
+        return await waiting
+
+    async def _ask(self, network: str, sender: str, recipient: str) -> float:
+        wait = self._triplets.wait
+        return await self._workers.run(wait, network, sender, recipient, self._now())
 
     def _clear(self) -> None:
         self._clearing = Deferred.fromCoroutine(self._clear_all())
