@@ -1,0 +1,185 @@
+"""Databases of older and newer versions: brought to today's, whole or not at all, or refused."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from postoffice.accounts import opening
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.address import Account
+from postoffice.errors import StartupError
+from postoffice.testing import InlineWorkers, finish
+
+#: A database as the first version made it, and filled.
+VERSION_1 = """
+    PRAGMA journal_mode = WAL;
+    BEGIN IMMEDIATE;
+    CREATE TABLE domain (name TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE account (
+        address TEXT PRIMARY KEY,
+        domain TEXT NOT NULL REFERENCES domain (name),
+        maildrop TEXT NOT NULL UNIQUE,
+        secret TEXT
+    ) WITHOUT ROWID;
+    CREATE INDEX account_domain ON account (domain);
+    PRAGMA application_id = 1349472102;
+    PRAGMA user_version = 1;
+    INSERT INTO domain VALUES ('example.com'), ('example.net');
+    INSERT INTO account VALUES
+        ('jörg@example.net', 'example.net', 'jörg@example.net', '$argon2id$hash'),
+        ('moved@example.net', 'example.net', 'old@example.com', 'b hash'),
+        ('postmaster@example.net', 'example.net', 'postmaster@example.net', NULL);
+    COMMIT;
+"""
+ACCOUNTS = [
+    Account("jörg@example.net", "jörg@example.net", "$argon2id$hash"),
+    Account("moved@example.net", "old@example.com", "b hash"),
+    Account("postmaster@example.net", "postmaster@example.net"),
+]
+
+
+def script(path, statements):
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(statements)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A database of version 1, closed."""
+    path = str(tmp_path / "accounts.db")
+    script(path, VERSION_1)
+    assert os.listdir(tmp_path) == ["accounts.db"]
+    return path
+
+
+def started(path):
+    directory = SQLiteDirectory(path, InlineWorkers())
+    finish(directory.start())
+    return directory
+
+
+def dumped(path):
+    """All that is in it, and how it is marked."""
+    with closing(sqlite3.connect(path)) as database:
+        marks = [database.execute(f"PRAGMA {name}").fetchone()[0]
+                 for name in ("application_id", "user_version", "journal_mode")]  # fmt: skip
+        return [*marks, *database.iterdump()]
+
+
+def columns(path):
+    with closing(sqlite3.connect(path)) as database:
+        return [row[0] for row in database.execute("SELECT name FROM pragma_table_info('account')")]
+
+
+def test_all_accounts_of_an_older_version_are_there(path):
+    directory = started(path)
+    assert finish(directory.accounts()) == ACCOUNTS
+    assert finish(directory.find("moved@example.net")).maildrop == "old@example.com"
+    assert finish(directory.domains()) == ["example.com", "example.net"]
+    finish(directory.stop())
+
+
+def test_it_is_of_todays_version_then_with_the_same_tables_as_a_new_one(path, tmp_path):
+    finish(started(path).stop())
+    finish(started(str(tmp_path / "new.db")).stop())
+    assert dumped(path)[:3] == [opening.APPLICATION, opening.SCHEMA, "wal"]
+    assert columns(path) == columns(tmp_path / "new.db")
+
+
+def test_what_is_new_can_be_kept_in_it(path):
+    directory = started(path)
+    name = "jörg@example.net"
+    assert finish(directory.keep_scram(name, "$argon2id$hash", "keys"))
+    assert finish(directory.set_shared(name, "tanstaaf"))
+    expected = Account(name, name, "$argon2id$hash", "keys", "tanstaaf")
+    assert finish(directory.find(name)) == expected
+    assert finish(directory.add("eve@example.com", "hers", "her keys"))
+    finish(directory.stop())
+    directory = started(path)
+    assert finish(directory.find(name)) == expected
+    assert finish(directory.find("eve@example.com")).scram == "her keys"
+    finish(directory.stop())
+
+
+def test_a_second_start_changes_nothing(path):
+    finish(started(path).stop())
+    before = dumped(path)
+    finish(started(path).stop())
+    assert dumped(path) == before
+
+
+def test_an_older_one_that_was_saved_as_sql_is_brought_to_today_as_well(path):
+    with closing(sqlite3.connect(path)) as old:
+        script(path + ".new", "".join(old.iterdump()))
+    os.replace(path + ".new", path)
+    assert dumped(path)[:2] == [0, 0]
+    directory = started(path)
+    assert finish(directory.accounts()) == ACCOUNTS
+    finish(directory.stop())
+    assert dumped(path)[:2] == [opening.APPLICATION, opening.SCHEMA]
+
+
+def test_two_that_start_at_once_change_it_once(path, monkeypatch):
+    """The slower one has read the version before the faster one began."""
+    renew, faster = opening._renew, []
+
+    def renews_later(database):
+        monkeypatch.setattr(opening, "_renew", renew)
+        faster.append(started(path))
+        assert finish(faster[0].keep_scram("moved@example.net", "b hash", "keys"))
+        renew(database)
+
+    monkeypatch.setattr(opening, "_renew", renews_later)
+    slower = started(path)
+    assert finish(slower.find("moved@example.net")).scram == "keys"
+    assert finish(faster[0].accounts()) == finish(slower.accounts())
+    for directory in (slower, *faster):
+        finish(directory.stop())
+    assert dumped(path)[1] == opening.SCHEMA
+
+
+def test_a_change_that_fails_in_the_middle_leaves_the_old_version(path, monkeypatch):
+    before = dumped(path)
+    change = opening.CHANGES[1]
+    monkeypatch.setitem(opening.CHANGES, 1, (*change, "ALTER TABLE gone ADD COLUMN x"))
+    with pytest.raises(StartupError, match="no such table"):
+        started(path)
+    assert dumped(path) == before
+    monkeypatch.setitem(opening.CHANGES, 1, change)
+    directory = started(path)
+    assert finish(directory.accounts()) == ACCOUNTS
+    finish(directory.stop())
+
+
+def test_another_that_writes_keeps_the_office_closed_and_the_old_version(path, monkeypatch):
+    monkeypatch.setattr("postoffice.accounts.database.WRITER_WAITS", 0.01)
+    before = dumped(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StartupError, match="another program holds it"):
+            started(path)
+    assert dumped(path) == before
+    finish(started(path).stop())
+
+
+def test_there_is_a_way_from_every_version_to_today():
+    assert list(opening.CHANGES) == list(range(1, opening.SCHEMA))
+
+
+@pytest.mark.parametrize("version", [opening.SCHEMA + 1, 1000])
+def test_a_newer_version_is_refused_with_what_to_do_and_left_alone(path, version):
+    finish(started(path).stop())
+    script(path, f"ALTER TABLE account ADD COLUMN quota INTEGER; PRAGMA user_version = {version}")
+    before = Path(path).read_bytes()
+    with pytest.raises(StartupError) as raised:
+        started(path)
+    assert str(raised.value) == (
+        f"the accounts database {path} was made by a newer postoffice (its version is {version}, "
+        f"this one knows {opening.SCHEMA}): start that one"
+    )
+    assert Path(path).read_bytes() == before
