@@ -83,6 +83,64 @@ def test_a_secret_can_be_changed_and_taken_away(peopled):
     assert not finish(peopled.set_secret("jim@example.net", "x"))
 
 
+def test_scram_keys_come_with_the_password(peopled):
+    assert finish(peopled.add("jim@example.net", "his", "his keys"))
+    assert finish(peopled.find("jim@example.net")).scram == "his keys"
+    assert not finish(peopled.add("jim@example.net", "other", "other keys"))
+    for secret, keys in (("new", "new keys"), (None, None), ("newer", "newer keys")):
+        assert finish(peopled.set_secret("jim@example.net", secret, keys))
+        account = finish(peopled.find("jim@example.net"))
+        assert (account.secret, account.scram) == (secret, keys)
+        assert account in finish(peopled.accounts("example.net"))
+
+
+def test_a_new_password_takes_the_old_ones_scram_keys_away(peopled):
+    """They would let the old password in."""
+    finish(peopled.set_secret("joe@example.net", "old", "old keys"))
+    finish(peopled.set_secret("joe@example.net", "new"))
+    assert finish(peopled.find("joe@example.net")).scram is None
+
+
+def test_scram_keys_are_kept_while_the_password_is_still_that_one(peopled):
+    name, secret = "joe@example.net", "hash of joe@example.net"
+    assert finish(peopled.keep_scram(name, secret, "keys"))
+    assert finish(peopled.find(name)) == Account(name, name, secret, "keys")
+    assert finish(peopled.keep_scram(name, secret, "better keys"))
+    assert finish(peopled.find(name)).scram == "better keys"
+    finish(peopled.set_secret(name, "new"))
+    assert not finish(peopled.keep_scram(name, secret, "late keys"))
+    assert finish(peopled.find(name)) == Account(name, name, "new")
+
+
+def test_nobody_has_scram_keys_without_a_password(peopled):
+    finish(peopled.add("postmaster@example.net", None))
+    for name, secret in (("postmaster@example.net", ""), ("jim@example.net", "x")):
+        assert not finish(peopled.keep_scram(name, secret, "keys"))
+    assert finish(peopled.find("postmaster@example.net")).scram is None
+    assert finish(peopled.find("jim@example.net")) is None
+
+
+def test_a_shared_secret_can_be_set_changed_and_taken_away(peopled):
+    name, secret = "joe@example.net", "hash of joe@example.net"
+    assert finish(peopled.find(name)).shared is None
+    for shared in ("tanstaaf", "schön \0", "", None, "again"):
+        assert finish(peopled.set_shared(name, shared))
+        assert finish(peopled.find(name)) == Account(name, name, secret, None, shared)
+        assert finish(peopled.find(name)) in finish(peopled.accounts())
+    assert finish(peopled.find("ann@example.net")).shared is None
+    assert not finish(peopled.set_shared("jim@example.net", "x"))
+    assert finish(peopled.find("jim@example.net")) is None
+
+
+def test_password_scram_keys_and_shared_secret_do_not_touch_each_other(peopled):
+    name, secret = "joe@example.net", "hash of joe@example.net"
+    finish(peopled.set_shared(name, "tanstaaf"))
+    finish(peopled.keep_scram(name, secret, "keys"))
+    assert finish(peopled.find(name)) == Account(name, name, secret, "keys", "tanstaaf")
+    finish(peopled.set_secret(name, "new"))
+    assert finish(peopled.find(name)) == Account(name, name, "new", None, "tanstaaf")
+
+
 def test_a_removed_account_is_gone_at_once(peopled):
     assert finish(peopled.find("joe@example.net"))
     assert finish(peopled.remove("joe@example.net"))
@@ -131,9 +189,11 @@ def test_a_name_belongs_to_what_stands_behind_its_last_at(peopled):
 
 
 def test_an_account_that_is_added_again_is_a_new_one(peopled):
+    finish(peopled.set_secret("joe@example.net", "old", "old keys"))
+    finish(peopled.set_shared("joe@example.net", "tanstaaf"))
     finish(peopled.remove("joe@example.net"))
     assert finish(peopled.add("joe@example.net", None))
-    assert finish(peopled.find("joe@example.net")).secret is None
+    assert finish(peopled.find("joe@example.net")) == Account("joe@example.net", "joe@example.net")
 
 
 def test_several_directories_are_asked_in_their_order(peopled):
@@ -149,3 +209,18 @@ def test_several_directories_are_asked_in_their_order(peopled):
     assert finish(both.serves("example.org"))
     assert finish(both.serves("example.com"))
     assert not finish(both.serves("example.edu"))
+
+
+def test_of_several_directories_the_one_that_has_the_account_keeps_its_scram_keys(peopled):
+    other = MemoryDirectory()
+    finish(other.add_domain("example.net"))
+    for name in ("joe@example.net", "jim@example.net"):
+        finish(other.add(name, "theirs"))
+    both = Directories([peopled, other])
+    assert finish(both.keep_scram("jim@example.net", "theirs", "keys"))
+    assert finish(other.find("jim@example.net")).scram == "keys"
+    assert finish(both.keep_scram("joe@example.net", "hash of joe@example.net", "keys"))
+    assert finish(peopled.find("joe@example.net")).scram == "keys"
+    assert not finish(both.keep_scram("joe@example.net", "theirs", "keys"))
+    assert finish(other.find("joe@example.net")).scram is None
+    assert not finish(both.keep_scram("eve@example.net", "theirs", "keys"))
