@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from twisted.cred.portal import Portal
+from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -71,6 +73,33 @@ def logged():
     globalLogPublisher.addObserver(watch)
     yield lines
     globalLogPublisher.removeObserver(watch)
+
+
+@pytest.fixture
+def in_a_thread():
+    """Runs a blocking client while the reactor turns here; what it returns, or raises."""
+
+    def in_a_thread(client, *args):
+        outcome = []
+
+        def run():
+            try:
+                outcome.append((client(*args), None))
+            except BaseException as error:
+                outcome.append((None, error))
+            reactor.callFromThread(lambda: None)
+
+        thread = Thread(target=run)
+        thread.start()
+        while not outcome:
+            reactor.iterate(0.05)
+        thread.join()
+        [(result, error)] = outcome
+        if error is not None:
+            raise error
+        return result
+
+    return in_a_thread
 
 
 class Transport(StringTransport):

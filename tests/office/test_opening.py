@@ -7,7 +7,6 @@ import poplib
 import re
 import smtplib
 from datetime import UTC, datetime
-from threading import Thread
 
 import pytest
 from twisted.application.service import MultiService
@@ -70,21 +69,6 @@ def opened(tmp_path):
         turn_until(office.stopService())
 
 
-def in_a_thread(function) -> None:
-    """Run a blocking client while the reactor turns here."""
-    outcome: Deferred = Deferred()
-
-    def run() -> None:
-        try:
-            result = function()
-        except BaseException:
-            result = Failure()
-        reactor.callFromThread(outcome.callback, result)
-
-    Thread(target=run).start()
-    turn_until(outcome)
-
-
 def add_joe(office: PostOffice) -> None:
     async def add() -> None:
         await office.rooms.register.add_domain("example.net")
@@ -102,7 +86,7 @@ def test_it_is_open_when_it_has_started(opened, tmp_path, logged):
     assert f"the post office is open: smtp {smtp}, pop3 {pop3}" in logged
 
 
-def test_mail_that_is_posted_is_collected(opened):
+def test_mail_that_is_posted_is_collected(opened, in_a_thread):
     office = opened(now=lambda: datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC))
     add_joe(office)
     ports = {name: int(found[0].split(":")[1]) for name, found in office.addresses.items()}
