@@ -393,7 +393,9 @@ def whole_office(tmp_path_factory) -> Iterator[Office]:
     """A post office with all services, certificates of two hosts, a balancer and a relay."""
     folder = tmp_path_factory.mktemp("whole")
     furnish(folder)
-    yield from opened(folder)
+    for office in opened(folder):
+        office.account("postmaster@example.net", office.PASSWORD)
+        yield office
 
 
 @pytest.fixture(scope="session")
