@@ -361,9 +361,10 @@ class Conversation(TwistedProtocol):
             self._farewell(silent=False)
         if self.session.closed or self._finished:
             self._hang_up()
-        elif self.session.upgrading:
+            return
+        if self.session.upgrading:
             self._begin_tls()
-        elif self._paused:
+        if self._paused:
             # Not from here: a transport may deliver at once, and we are still inside the answer.
             self._clock.callLater(0, self._listen_again)
 

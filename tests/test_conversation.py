@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
+import socket
+import ssl
+from contextlib import suppress
+
 import pytest
 from twisted.cred.portal import Portal
+from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
@@ -11,10 +18,20 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from postoffice.conversation import READ_AHEAD, Conversation
-from postoffice.counter import Counter, client_address
+from postoffice.conversation import DREGS_MAXIMUM, LINGER_TLS, READ_AHEAD, Conversation
+from postoffice.counter import Counter, Entrance, client_address
+from postoffice.doors import Doorkeeper
 from postoffice.errors import TemporaryFailure
-from postoffice.testing import finish
+from postoffice.office.admin import self_signed
+from postoffice.office.certificates import Certificates
+from postoffice.office.config import CertificateFiles
+from postoffice.testing import InlineWorkers, finish
+
+#: A balancer's address, and what it says first for a client.
+BALANCER = "203.0.113.1"
+FOR_A_CLIENT = b"PROXY TCP4 192.0.2.1 203.0.113.9 4000 25\r\n"
+#: Seconds after which something will never happen.
+NEVER = 60
 
 
 class Echo:
@@ -48,6 +65,11 @@ class Echo:
     def answer(self, answer):
         self.output += answer.reply.wire if isinstance(answer, TemporaryFailure) else answer
         self.closed = answer == b"bye"
+        self.upgrading = answer == b"go"
+
+    def secured(self, bindings):
+        self.upgrading = False
+        self.bindings = bindings
 
     def take_output(self):
         output, self.output = self.output, b""
@@ -61,6 +83,7 @@ class EchoConversation(Conversation):
         super().__init__(factory)
         self.waiting = []
         self.gone = 0
+        self.renewed = 0
 
     def _open(self):
         return Echo()
@@ -72,6 +95,8 @@ class EchoConversation(Conversation):
             raise TemporaryFailure("no luck with /secret/path")
         if question == b"bug":
             raise ZeroDivisionError("in /secret/path")
+        if question == b"starttls":
+            return b"go"
         return question if question == b"bye" else question * 2
 
     async def _wait(self, question):
@@ -85,6 +110,9 @@ class EchoConversation(Conversation):
     def _gone(self):
         self.gone += 1
 
+    def _renewed(self):
+        self.renewed += 1
+
 
 class Transport(StringTransport):
     """A transport that delivers at once when it is resumed, as some do."""
@@ -93,6 +121,7 @@ class Transport(StringTransport):
         super().__init__(peerAddress=peer or IPv4Address("TCP", "192.0.2.1", 4000))
         self.options = {}
         self.aborted = False
+        self.secured_by = None
         self.held = []
         self.receiver = None
 
@@ -107,6 +136,9 @@ class Transport(StringTransport):
 
     def abortConnection(self):
         self.aborted = True
+
+    def startTLS(self, certificates):
+        self.secured_by = certificates
 
     def deliver(self, data):
         self.held.append(data)
@@ -126,14 +158,15 @@ def clock():
     return Clock()
 
 
+class Echoes(Counter):
+    full = b"full\r\n"
+
+    def _conversation(self):
+        return EchoConversation(self)
+
+
 @pytest.fixture
 def counter(clock):
-    class Echoes(Counter):
-        full = b"full\r\n"
-
-        def _conversation(self):
-            return EchoConversation(self)
-
     return Echoes(Portal(None), clock)
 
 
@@ -390,3 +423,401 @@ def test_doors_keep_clients_out_and_count_those_who_leave(clock, counter):
 )
 def test_the_address_of_a_client_is_in_its_plain_form(peer, address):
     assert client_address(peer) == address
+
+
+# -- deadlines --------------------------------------------------------------------------
+
+
+def test_a_command_has_its_time_however_it_trickles(client, clock):
+    said(client)
+    for _ in range(9):
+        clock.advance(10)
+        client.dataReceived(b"a")
+    clock.advance(9)
+    assert not client.transport.disconnecting
+    clock.advance(1)
+    assert said(client) == b"silent"
+    assert client.transport.disconnecting
+
+
+def test_who_goes_on_trickling_is_cut_off_all_the_same(client, clock):
+    for _ in range(21):
+        client.dataReceived(b"a")
+        clock.advance(10)
+    assert client.transport.aborted
+
+
+def test_every_whole_command_has_its_own_time(client, clock):
+    for _ in range(5):
+        clock.advance(99)
+        client.dataReceived(b"a\n")
+    clock.advance(99)
+    assert not client.transport.disconnecting
+    clock.advance(1)
+    assert client.transport.disconnecting
+
+
+def test_time_that_was_ours_is_not_taken_from_the_clients(client, clock):
+    client.dataReceived(b"wait\n")
+    clock.advance(250)
+    client.waiting[0].callback(b"!")
+    clock.advance(99)
+    assert not client.transport.disconnecting
+    clock.advance(1)
+    assert client.transport.disconnecting
+
+
+@pytest.mark.parametrize("octets", [DREGS_MAXIMUM, DREGS_MAXIMUM + 1])
+def test_what_comes_behind_the_end_has_a_bound(client, octets):
+    client.dataReceived(b"bye\n")
+    for start in range(0, octets, 50_000):
+        assert not client.transport.aborted
+        client.dataReceived(b"x" * min(50_000, octets - start))
+    assert client.transport.aborted == (octets > DREGS_MAXIMUM)
+    assert not client.session.octets
+
+
+# -- a balancer in front ----------------------------------------------------------------
+
+
+@pytest.fixture
+def proxied(counter):
+    """A new client of a counter that believes a balancer; what it says first, or nothing yet."""
+    counter.entrance = Entrance(
+        proxies=[ipaddress.ip_network(BALANCER)], handshake=30, implicit=counter.entrance.implicit
+    )
+
+    def proxied(first=b"", peer=BALANCER):
+        conversation = connected(counter, IPv4Address("TCP", peer, 4000))
+        if first:
+            conversation.dataReceived(first)
+        return conversation
+
+    return proxied
+
+
+@pytest.mark.parametrize(
+    ("header", "address", "port"),
+    [
+        (FOR_A_CLIENT, "192.0.2.1", 4000),
+        (b"PROXY TCP6 ::ffff:192.0.2.1 ::1 5 25\r\n", "192.0.2.1", 5),
+        (b"PROXY UNKNOWN\r\n", BALANCER, 4000),
+    ],
+)
+def test_a_balancer_says_for_whom_it_speaks(proxied, header, address, port):
+    client = proxied()
+    for octet in header[:-1]:
+        client.dataReceived(bytes([octet]))
+    assert said(client) == b""
+    client.dataReceived(header[-1:] + b"a\n")
+    assert said(client) == b"hello\r\naa"
+    assert (client.client.address, client.client.port) == (address, port)
+
+
+def test_nobody_else_is_believed(proxied):
+    client = proxied(peer="203.0.113.2")
+    assert said(client) == b"hello\r\n"
+    client.dataReceived(FOR_A_CLIENT)
+    assert said(client).startswith(b"PROXY ")
+    assert client.client.address == "203.0.113.2"
+
+
+@pytest.mark.parametrize("octets", [b"EHLO pc\r\n", b"PROXY TCP4 x y 1 2\r\n", b"\x16\x03\x01"])
+def test_a_balancer_that_says_no_header_is_cut_off(proxied, octets, logged):
+    client = proxied(octets)
+    assert client.transport.aborted
+    assert said(client) == b""
+    assert any(f" {BALANCER} is a balancer and says no PROXY header: " in line for line in logged)
+    lose(client)
+    assert client.gone == 0
+
+
+def test_a_header_has_its_time_however_it_trickles(proxied, clock):
+    client = proxied()
+    for octet in FOR_A_CLIENT[:29]:
+        clock.advance(1)
+        client.dataReceived(bytes([octet]))
+    assert not client.transport.aborted
+    clock.advance(1)
+    assert client.transport.aborted
+    assert said(client) == b""
+
+
+def test_a_client_has_its_whole_time_behind_the_header(proxied, clock):
+    client = proxied()
+    clock.advance(29)
+    client.dataReceived(FOR_A_CLIENT)
+    clock.advance(99)
+    assert not client.transport.disconnecting
+    clock.advance(1)
+    assert client.transport.disconnecting
+
+
+def test_a_balancer_that_goes_before_its_header_is_let_go(proxied, clock):
+    client = proxied(FOR_A_CLIENT[:10])
+    client.readConnectionLost()
+    assert client.transport.aborted
+    lose(client)
+    assert not clock.getDelayedCalls()
+
+
+def test_a_closing_counter_does_not_wait_for_a_header(proxied, counter):
+    client = proxied()
+    closed = Deferred.fromCoroutine(counter.close(30))
+    assert client.transport.aborted
+    lose(client)
+    assert closed.called
+
+
+@pytest.fixture
+def doors(counter):
+    """Three may come in, and one from each place."""
+    counter._doors = Doorkeeper(3, 1)
+    counter._doors.open()
+    return counter._doors
+
+
+def for_client(number: int) -> bytes:
+    return b"PROXY TCP4 192.0.2.%d 203.0.113.9 4000 25\r\n" % number
+
+
+def test_clients_behind_a_balancer_are_counted_as_who_they_are(proxied, doors):
+    inside = [proxied(for_client(1)), proxied(for_client(2))]
+    again = proxied(for_client(1))
+    assert said(again) == b"full\r\n"
+    assert again.transport.disconnecting
+    for client in (*inside, again):
+        lose(client)
+    assert [doors.admit(f"192.0.2.{n}") for n in range(4)] == [True, True, True, False]
+
+
+def test_a_balancer_counts_for_nobody_but_in_the_total(proxied, doors):
+    waiting = [proxied() for _ in range(3)]
+    assert said(proxied()) == b"full\r\n"
+    for number, client in enumerate(waiting):
+        client.dataReceived(for_client(number))
+        assert said(client) == b"hello\r\n"
+    for client in waiting:
+        lose(client)
+    assert [doors.admit(f"192.0.2.{n}") for n in range(4)] == [True, True, True, False]
+
+
+def test_who_is_not_let_in_behind_a_balancer_has_said_all(proxied, doors, clock):
+    first, again = proxied(for_client(1)), proxied(for_client(1) + b"a\n")
+    again.dataReceived(b"b\n")
+    assert said(again) == b"full\r\n"
+    clock.advance(30)
+    assert again.transport.aborted
+    lose(again)
+    assert again.gone == 0
+    assert not first.transport.aborted
+
+
+# -- TLS --------------------------------------------------------------------------------
+
+
+def test_who_is_kept_out_before_tls_hears_nothing_in_clear(proxied, counter, doors):
+    counter.entrance = Entrance(proxies=counter.entrance.proxies, implicit=True)
+    for number in range(3):
+        doors.admit(f"192.0.2.{number}")
+    kept_out = [proxied(peer="203.0.113.2")]
+    doors.leave("192.0.2.2")
+    kept_out.append(proxied(for_client(1)))
+    for client in kept_out:
+        assert said(client) == b""
+        assert client.transport.disconnecting
+
+
+def test_a_client_that_was_not_read_is_heard_again_when_tls_begins(client, counter, clock):
+    client.transport.deliver(b"wait\n")
+    client.transport.deliver(b"a\n" * READ_AHEAD + b"starttls\n")
+    assert client.transport.producerState == "paused"
+    client.waiting[0].callback(b"!")
+    clock.advance(0)
+    assert client.session.upgrading
+    assert client.transport.producerState == "producing"
+
+
+def test_nothing_is_said_in_clear_once_tls_was_promised(client, counter):
+    client.dataReceived(b"starttls\n")
+    assert said(client) == b"hello\r\ngo"
+    Deferred.fromCoroutine(counter.close(30))
+    assert said(client) == b""
+    assert client.transport.aborted
+    lose(client)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return self_signed.write(str(tmp_path_factory.mktemp("tls")), ["mail.example.net"])
+
+
+@pytest.fixture
+def trusting(files):
+    """A client's context, which believes this certificate."""
+    return ssl.create_default_context(cafile=files["certificate"])
+
+
+@pytest.fixture
+def live(counter, files):
+    """The counter on a real port of loopback, with a certificate; its conversations stay known."""
+    certificates = Certificates([CertificateFiles(**files)], InlineWorkers(), Clock())
+    certificates.load_now()
+    ports = []
+
+    def live(**entrance):
+        counter.entrance = Entrance(certificates=certificates, handshake=30, **entrance)
+        ports.append(reactor.listenTCP(0, counter, interface="127.0.0.1"))
+        address = ("127.0.0.1", ports[-1].getHost().port)
+        return lambda: socket.create_connection(address, timeout=NEVER)
+
+    yield live
+    for port in ports:
+        port.stopListening()
+    for conversation in counter.conversations:
+        conversation.abort()
+    turn_while(lambda: counter.conversations)
+    reactor.iterate(0)
+
+
+def turn_while(condition):
+    while condition():
+        reactor.iterate(0.05)
+
+
+def heard(client, octets: int) -> bytes:
+    found = b""
+    while len(found) < octets and (more := client.recv(octets - len(found))):
+        found += more
+    return found
+
+
+def digest(client) -> bytes:
+    return hashlib.sha256(client.getpeercert(binary_form=True)).digest()
+
+
+def test_tls_begins_in_the_middle(live, counter, trusting, in_a_thread, clock):
+    connect = live()
+    known = []
+
+    def client():
+        with connect() as plain:
+            assert heard(plain, 7) == b"hello\r\n"
+            plain.sendall(b"a\nstarttls\n")
+            assert heard(plain, 4) == b"aago"
+            with trusting.wrap_socket(
+                plain, server_hostname="mail.example.net", suppress_ragged_eofs=False
+            ) as secret:
+                secret.sendall(b"b\n")
+                assert heard(secret, 2) == b"bb"
+                known.extend(counter.conversations)
+                secret.sendall(b"bye\n")
+                assert heard(secret, 10) == b"bye", "TLS is closed by its own farewell"
+                return digest(secret), secret.version()
+
+    shown, version = in_a_thread(client)
+    [conversation] = known
+    turn_while(lambda: counter.conversations)
+    assert conversation.renewed == 1
+    assert conversation.client.encrypted
+    assert version == "TLSv1.3"
+    assert set(conversation.session.bindings) == {"tls-exporter", "tls-server-end-point"}
+    assert conversation.session.bindings["tls-server-end-point"] == shown
+    assert conversation._tls.startswith("TLSv1.3 ")
+    assert not clock.getDelayedCalls()
+
+
+def test_only_new_tls_has_the_binding_of_the_exporter(live, counter, trusting, in_a_thread):
+    connect = live(implicit=True)
+    trusting.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def client():
+        with connect() as plain, trusting.wrap_socket(plain, server_hostname="localhost") as secret:
+            assert heard(secret, 7) == b"hello\r\n"
+            [conversation] = counter.conversations
+            return conversation
+
+    conversation = in_a_thread(client)
+    assert set(conversation._bindings) == {"tls-server-end-point"}
+    assert conversation.renewed == 0
+
+
+def test_a_header_and_tls_may_come_in_one_piece(live, counter, trusting, in_a_thread):
+    connect = live(implicit=True, proxies=[ipaddress.ip_network("127.0.0.1")])
+
+    def client():
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        secret = trusting.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with suppress(ssl.SSLWantReadError):
+            secret.do_handshake()
+        with connect() as plain:
+            plain.sendall(FOR_A_CLIENT + outgoing.read())
+            while True:
+                try:
+                    secret.do_handshake()
+                    greeting = secret.read(100)
+                except ssl.SSLWantReadError:
+                    plain.sendall(outgoing.read())
+                    incoming.write(plain.recv(10_000))
+                else:
+                    [conversation] = counter.conversations
+                    return greeting, conversation.client
+
+    greeting, client = in_a_thread(client)
+    assert greeting == b"hello\r\n"
+    assert (client.address, client.port, client.encrypted) == ("192.0.2.1", 4000, True)
+
+
+def test_a_handshake_of_garbage_is_told(live, counter, in_a_thread, logged):
+    connect = live(implicit=True)
+
+    def client():
+        with connect() as plain:
+            plain.sendall(b"EHLO pc.example.org\r\n")
+            while plain.recv(100):
+                pass
+
+    in_a_thread(client)
+    turn_while(lambda: counter.conversations)
+    [line] = [line for line in logged if " does not begin: " in line]
+    assert " TLS with 127.0.0.1 does not begin: " in line
+    assert "too long" not in line
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_handshake_has_its_time(implicit, live, counter, clock, logged, in_a_thread):
+    connect = live(implicit=implicit)
+    plain = connect()
+    if not implicit:
+        plain.sendall(b"starttls\n")
+    turn_while(lambda: not any(one._handshaking for one in counter.conversations))
+    [conversation] = counter.conversations
+    clock.advance(29)
+    plain.sendall(b"\x16\x03\x01")
+    for _ in range(3):
+        reactor.iterate(0)
+    assert conversation in counter.conversations
+    clock.advance(1)
+    turn_while(lambda: counter.conversations)
+    assert any("does not begin: it took too long" in line for line in logged)
+    assert not clock.getDelayedCalls()
+    plain.close()
+
+
+def test_who_does_not_say_farewell_over_tls_is_cut_off(live, counter, trusting, in_a_thread, clock):
+    connect = live(implicit=True)
+
+    def client():
+        secret = trusting.wrap_socket(connect(), server_hostname="localhost")
+        assert heard(secret, 7) == b"hello\r\n"
+        secret.sendall(b"bye\n")
+        assert heard(secret, 3) == b"bye"
+        return secret
+
+    secret = in_a_thread(client)
+    for _ in range(3):
+        reactor.iterate(0)
+    assert counter.conversations
+    clock.advance(LINGER_TLS)
+    turn_while(lambda: counter.conversations)
+    secret.close()
