@@ -42,6 +42,10 @@ class MaildropLocked(TemporaryFailure):
     """Another session holds the maildrop: ``-ERR [IN-USE]`` (RFC 2449 §8.1.2)."""
 
 
+class MaildropChanging(MaildropLocked):
+    """What the last session has deleted is just going: a moment later it is free."""
+
+
 class MessageGone(TemporaryFailure):
     """A message that was listed is no longer there, or is not what was listed."""
 

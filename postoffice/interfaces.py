@@ -134,12 +134,14 @@ class IMaildrop(Interface):
         exactly ``entry.size`` octets.
         """
 
-    def remove(entries: Sequence[Entry]) -> Awaitable[None]:
+    def remove(entries: Sequence[Entry], session: str = "") -> Awaitable[None]:
         """
-        Remove messages for good (UPDATE state); durable when it returns.
+        Remove messages (UPDATE state); durable when it returns.
 
-        What is gone already counts as removed.  Raises TemporaryFailure if
-        some are still there; which, is undefined.
+        What is gone already counts as removed.  ``session`` is the id of who
+        does it; by that a store that keeps removed mail for a while finds it
+        again.  Raises TemporaryFailure if some are still there; which, is
+        undefined.
         """
 
     def release() -> None:

@@ -68,6 +68,7 @@ TOO_MANY_UNKNOWN = Reply(421, "4.7.1", "Too many unknown recipients; please try 
 LOGIN_CANCELLED = Reply(501, "5.7.0", "Login cancelled")
 BAD_LOGIN = Reply(501, "5.5.2", "That is no answer that this mechanism knows")
 BAD_BASE64 = Reply(501, "5.5.2", "That is not base64")
+LOGIN_LINE_TOO_LONG = Reply(500, "5.5.6", "A line of the login is too long")
 UNKNOWN_MECHANISM = Reply(504, "5.5.4", "Mechanism not offered here")
 LOGIN_REFUSED = Reply(535, "5.7.8", "Login refused: unknown user or wrong password")
 LOGIN_FIRST = Reply(530, "5.7.0", "Log in first")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.errors import MessageGone
+from postoffice.errors import MaildropChanging, MessageGone
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entry, Listing
-from postoffice.maildrop import contents, files
+from postoffice.maildrop import contents, files, removing
+from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.text import pieces
 from postoffice.maildrop.waiting import outcome_of, running
@@ -19,17 +27,36 @@ from postoffice.maildrop.waiting import outcome_of, running
 #: Octets of a message that is read whole, and of all that is read ahead for a session.
 SMALL = 64 << 10
 AHEAD = 128 << 10
+#: Seconds that a login waits for a maildrop whose deleted mail is just going, and looks again.
+PATIENCE = 5.0
+TICK = 0.05
+
+
+@dataclass(frozen=True)
+class Means:
+    """What all sessions of a store share: ``undelete`` is how long the vault keeps, in seconds."""
+
+    workers: Workers
+    sizes: Sizes
+    listings: Listings
+    clock: Any  # IReactorTime
+    journal: Journal | None = None
+    undelete: float = 0.0
+    removals: set[Deferred[None]] = field(default_factory=set)  # whose names are just going
 
 
 @implementer(IMaildrop)
 class Maildir:
     """The mail of one account, for one session."""
 
-    def __init__(self, folder: str, workers: Workers, sizes: Sizes, listings: Listings) -> None:
+    log = Logger()
+
+    def __init__(self, folder: str, means: Means) -> None:
         self._folder = folder
-        self._workers = workers
-        self._sizes = sizes
-        self._listings = listings
+        self._means = means
+        self._workers = means.workers
+        self._sizes = means.sizes
+        self._listings = means.listings
         self._lock = -1
         self._released = False
         self._removing = False
@@ -40,8 +67,17 @@ class Maildir:
 
     async def open(self) -> Listing:
         self._released = False
-        opening = running(self._workers.run(self._open))
-        self._lock, snapshot = await outcome_of(opening, _close_first)
+        clock = self._means.clock
+        until = clock.seconds() + PATIENCE
+        while True:
+            opening = running(self._workers.run(self._open))
+            try:
+                self._lock, snapshot = await outcome_of(opening, _close_first)
+                break
+            except MaildropChanging:
+                if clock.seconds() > until:
+                    raise
+                await deferLater(clock, TICK)
         self._listings.remember(self._folder, snapshot)
         self._entries = snapshot.entries
         return Listing(snapshot.entries)
@@ -49,6 +85,10 @@ class Maildir:
     def _open(self) -> tuple[int, Snapshot]:
         lock = files.lock(self._folder)
         try:
+            if files.is_changing(lock):  # whoever was at it has died
+                if self._means.journal is not None:
+                    self._means.journal.retire()
+                files.set_changing(lock, False)
             remembered = self._listings.get(self._folder)
             return lock, contents.scan(self._folder, self._sizes, remembered)
         except BaseException:
@@ -104,18 +144,44 @@ class Maildir:
         texts = await self._workers.run(contents.read_small, self._folder, wanted, self._sizes)
         self._ahead = dict(zip(wanted, texts, strict=True))
 
-    async def remove(self, entries: Sequence[Entry]) -> None:
+    async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         self._removing = True
-        removing = running(self._workers.run(contents.remove, self._folder, entries))
-        removing.addBoth(self._removed)
-        await outcome_of(removing, lambda _: None)
+        vault = ""
+        if self._means.undelete:
+            stamp = f"{time.time():.0f}.{session or secrets.token_hex(4)}"
+            vault = contents.vault_of(self._folder, stamp)
+        durable: Deferred[None] = Deferred()
+        under_way = Deferred.fromCoroutine(self._remove(entries, vault, durable))
+        self._means.removals.add(under_way)
+        under_way.addBoth(self._removed, under_way)
+        await outcome_of(durable)
 
-    def _removed(self, outcome: object) -> object:
+    async def _remove(self, entries: Sequence[Entry], vault: str, durable: Deferred[None]) -> None:
+        """``durable`` fires, or fails, as soon as it is known what becomes of them."""
+        run, journal = self._workers.run, self._means.journal
+        ticket = None
+        try:
+            if journal is None:
+                await run(contents.remove, self._folder, entries, vault)
+            else:
+                ticket = await run(
+                    removing.promise, journal, self._lock, self._folder, entries, vault
+                )
+        except BaseException:
+            durable.errback(Failure())  # type: ignore[no-untyped-call]
+            return
+        durable.callback(None)
+        if journal is not None and ticket is not None:
+            await run(removing.keep, journal, ticket, self._lock, self._folder, entries, vault)
+
+    def _removed(self, outcome: object, under_way: Deferred[None]) -> None:
         """The lock is held until the names are gone, also when the client went before."""
+        self._means.removals.discard(under_way)
+        if isinstance(outcome, Failure):
+            self.log.failure("removing from {folder}", failure=outcome, folder=self._folder)
         self._removing = False
         if self._released:
             self.release()
-        return outcome
 
     def release(self) -> None:
         self._released = True

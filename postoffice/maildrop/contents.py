@@ -10,7 +10,7 @@ from contextlib import suppress
 from postoffice.errors import MessageGone
 from postoffice.listing import Entry
 from postoffice.maildrop import names
-from postoffice.maildrop.files import failures, open_plain, sync_folder
+from postoffice.maildrop.files import failures, make_folder, open_plain, sync_folder
 from postoffice.maildrop.remembered import Sizes, Snapshot
 from postoffice.maildrop.text import normal, size_on_the_wire
 
@@ -81,7 +81,7 @@ def _entry(box: str, item: os.DirEntry[str], sizes: Sizes) -> Entry | None:
             size = _count(item.path, sizes)
     except OSError:
         return None
-    uidl = names.uidl_of(names.unique_part(item.name))
+    uidl = names.uidl_of_file(item.name)
     return Entry(uidl, size, f"{box}/{item.name}")
 
 
@@ -149,7 +149,7 @@ def _find(folder: str, entry: Entry) -> tuple[int, os.stat_result]:
 def places(folder: str) -> dict[str, str]:
     """Where each message is now, by UIDL."""
     return {
-        names.uidl_of(names.unique_part(item.name)): f"{box}/{item.name}"
+        names.uidl_of_file(item.name): f"{box}/{item.name}"
         for box in ("new", "cur")
         for item in _messages(f"{folder}/{box}")
     }
@@ -182,33 +182,66 @@ def _read_small(folder: str, entry: Entry, sizes: Sizes) -> bytes:
     raise MessageGone(f"{folder}/{entry.name}: not the {entry.size} octets that were listed")
 
 
-def remove(folder: str, entries: Sequence[Entry]) -> None:
+def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool = True) -> None:
     """
-    Remove messages, durable when it returns; what is gone already is removed.
+    Take messages out of a maildrop, durably (``sync``): into the folder ``vault``, or for good.
 
-    All that can be removed is.  Raises TemporaryFailure if some could not.
+    What is gone already is removed; all that can be removed is.  Raises
+    TemporaryFailure if some could not.
     """
     with failures(folder):
         wrong: OSError | None = None
         touched = set()
         now: dict[str, str] | None = None
+        if vault and entries:
+            make_vault(vault, sync=sync)
         for entry in entries:
             place = entry.name
             try:
                 try:
-                    os.unlink(f"{folder}/{place}")
+                    _take(folder, place, vault)
                 except FileNotFoundError:
                     now = places(folder) if now is None else now
                     if entry.uidl not in now:
                         continue
                     place = now[entry.uidl]
-                    os.unlink(f"{folder}/{place}")
+                    _take(folder, place, vault)
                 touched.add(place.partition("/")[0])
             except FileNotFoundError:
                 continue
             except OSError as error:
                 wrong = error
-        for box in touched:
-            sync_folder(f"{folder}/{box}")
+        if sync:
+            if vault and touched:
+                sync_folder(vault)  # in both places rather than in none
+            for box in touched:
+                sync_folder(f"{folder}/{box}")
         if wrong is not None:
             raise wrong
+
+
+def _take(folder: str, place: str, vault: str) -> None:
+    if vault:
+        os.rename(f"{folder}/{place}", f"{vault}/{os.path.basename(place)}")
+    else:
+        os.unlink(f"{folder}/{place}")
+
+
+def vault_of(folder: str, session: str = "") -> str:
+    """Where what a session takes out of a maildrop is kept, outside of it."""
+    domain, local = os.path.split(folder)
+    vault = f"{domain}/.vault/{local}"
+    return f"{vault}/{session}" if session else vault
+
+
+def make_vault(vault: str, *, sync: bool) -> None:
+    """Make a session's vault."""
+    above = [vault]
+    while len(above) < 3:
+        above.append(os.path.dirname(above[-1]))
+    missing = [path for path in reversed(above) if not os.path.isdir(path)]
+    for path in missing:
+        make_folder(path)
+    if sync:
+        for path in missing:
+            sync_folder(os.path.dirname(path))

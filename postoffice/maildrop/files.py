@@ -1,9 +1,9 @@
 """
 Maildirs on disk: folders and locks.
 
-This room's blocking functions are here, in drafts.py (delivery), contents.py
-(listing, reading, removing) and clearing.py (setting aside, sweeping);
-nothing else names tmp, new and cur.
+This room's blocking functions are here, in drafts.py and groups.py (delivery),
+contents.py (listing, reading, removing), replaying.py and clearing.py
+(setting aside, sweeping); nothing else names tmp, new and cur.
 """
 
 from __future__ import annotations
@@ -16,10 +16,21 @@ from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
 
-from postoffice.errors import MaildropLocked, NoSpace, StartupError, TemporaryFailure
+from postoffice.errors import (
+    MaildropChanging,
+    MaildropLocked,
+    NoSpace,
+    StartupError,
+    TemporaryFailure,
+)
 
 LOCK = "postoffice.lock"
 FOLDERS = ("tmp", "new", "cur")
+#: What the disk says when it, or somebody's share of it, is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Beside the domains: the journal; and mail that it could not put in its place.
+JOURNAL = ".journal"
+LATE = ".unplaced"
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -47,7 +58,7 @@ def failures(what: str) -> Iterator[None]:
 
 def failure(what: str, error: OSError) -> TemporaryFailure:
     """The failure that an OSError means."""
-    kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else TemporaryFailure
+    kind = NoSpace if error.errno in FULL else TemporaryFailure
     return kind(f"{what}: {error}")
 
 
@@ -146,7 +157,7 @@ def lock(folder: str) -> int:
     """
     Take a maildrop's lock: an open file that holds it, gone with its holder.
 
-    Raises MaildropLocked, TemporaryFailure.
+    Raises MaildropLocked, MaildropChanging, TemporaryFailure.
     """
     path = f"{folder}/{LOCK}"
     with failures(path):
@@ -160,12 +171,30 @@ def lock(folder: str) -> int:
             except FileNotFoundError:
                 pass  # the maildrop was set aside meanwhile: the lock is another one now
             except BlockingIOError:
+                changing = is_changing(fd)
                 os.close(fd)
-                raise MaildropLocked from None
+                raise MaildropChanging if changing else MaildropLocked from None
             except OSError:
                 os.close(fd)
                 raise
             os.close(fd)
+
+
+def set_changing(lock: int, changing: bool) -> None:
+    """
+    Mark a lock that is held: names go that nobody shall see again, and are not gone yet.
+
+    Whoever finds the mark on a lock that nobody held sees to the end of that.
+    """
+    if changing:
+        os.pwrite(lock, b"changing\n", 0)
+    else:
+        os.ftruncate(lock, 0)
+
+
+def is_changing(lock: int) -> bool:
+    """Whether it is marked."""
+    return os.fstat(lock).st_size > 0
 
 
 def _open_lock(folder: str, path: str) -> int:

@@ -4,59 +4,137 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.envelope import Envelope
+from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, Workers
-from postoffice.maildrop import clearing, contents, files, names
-from postoffice.maildrop.collecting import Maildir
+from postoffice.maildrop import clearing, contents, durable, files, names
+from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
+from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.posting import MaildirDelivery, Places, Placing
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
+from postoffice.maildrop.replaying import MaildirReplay
+from postoffice.maildrop.segments import SEGMENT
+from postoffice.maildrop.waiting import outcome_of
+
+#: Seconds between two rounds of retiring the journal.
+RETIRE = 2.0
 
 
 @implementer(IMailStore)
 class MaildirStore:
-    """A folder of Maildirs; ``hostname`` stands in the names of messages."""
+    """
+    A folder of Maildirs; ``hostname`` stands in the names of messages.
+
+    ``durability`` is journal, files, or "" for the best that the disk allows;
+    ``undelete`` the seconds for which what was removed is kept in the vault.
+    """
 
     log = Logger()
 
-    def __init__(self, path: str, workers: Workers, *, hostname: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        workers: Workers,
+        *,
+        hostname: str,
+        clock: Any,
+        durability: str = "",
+        undelete: float = 0.0,
+        segment: int = SEGMENT,
+    ) -> None:
         self._path = path
         self._workers = workers
         self._hostname = hostname
+        self._clock = clock
+        self._wanted = durability
+        self._journal = Journal(
+            f"{path}/{files.JOURNAL}",
+            partial(MaildirReplay, path, self._report),
+            self._report,
+            key_of=names.uidl_of_file,
+            segment=segment,
+        )
         self._places = Places(workers)
-        self._placing = Placing(workers)
         self._sizes = Sizes()
         self._listings = Listings()
+        self._undelete = undelete
         self._sweeping: Deferred[None] | None = None
+        self._retiring = LoopingCall(self._retire)
+        self._retiring.clock = clock
+
+    def _report(self, level: str, text: str) -> None:
+        self.log.emit(LogLevel.lookupByName(level), "{text}", text=text)
 
     async def start(self) -> None:
-        await self._workers.run(files.prepare, self._path)
+        durability = await self._workers.run(self._begin)
+        journal = self._journal if durability == durable.JOURNAL else None
+        self._placing = Placing(self._workers, journal)
+        self._large = self._journal.large if journal else ""
+        self._means = Means(
+            self._workers, self._sizes, self._listings, self._clock, journal, self._undelete
+        )
+        if self._journal.active:
+            self._retiring.start(RETIRE, now=False).addErrback(self._failed, "retiring")
         self._sweeping = Deferred.fromCoroutine(self.sweep())
-        self._sweeping.addErrback(self._sweep_failed)
+        self._sweeping.addErrback(self._failed, "sweeping the store")
+
+    def _begin(self) -> str:
+        """Which durability it is; what was left in the journal is in its place."""
+        files.prepare(self._path)
+        durability, warning = durable.choose(self._path, self._wanted)
+        if warning:
+            self._report("warn", warning)
+        with files.failures(self._path):
+            began = time.monotonic()
+            found = self._journal.open(durability)
+        if found.groups:
+            self._report(
+                "info",
+                f"replayed {found.placements} messages and {found.removals} removals that the "
+                f"last stop had cut off, in {time.monotonic() - began:.2f} s",
+            )
+        return durability
+
+    async def _retire(self) -> None:
+        try:
+            await self._workers.run(self._journal.retire)
+        except (TemporaryFailure, OSError) as error:
+            self.log.error("the journal waits with what it holds: {error}", error=error)
+        except Exception:
+            self.log.failure("retiring the journal")
 
     async def stop(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
-        await self._placing.finished()
+            await self._placing.finished()
+            for removal in list(self._means.removals):
+                await outcome_of(removal)
+        if self._retiring.running:
+            self._retiring.stop()
+        await self._workers.run(self._journal.close)
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
         unique = list(dict.fromkeys(folders))
         places = await self._places.find(unique)
         found = dict(zip(unique, places, strict=True))
-        draft = Draft(places, names.new_name(self._hostname))
+        draft = Draft(places, names.new_name(self._hostname), self._large)
         return MaildirDelivery(
             self._workers, self._places, self._placing, draft, [found[one] for one in folders]
         )
 
     def maildrop(self, name: str) -> IMaildrop:
-        return Maildir(self._folder(name), self._workers, self._sizes, self._listings)
+        return Maildir(self._folder(name), self._means)
 
     async def count(self, name: str) -> tuple[int, int]:
         return await self._workers.run(self._count, self._folder(name))
@@ -70,10 +148,14 @@ class MaildirStore:
     async def discard(self, name: str, keep: bool) -> str:
         place = names.folder_of(name)
         try:
-            return await self._workers.run(clearing.discard, self._path, place, keep)
+            return await self._workers.run(self._discard, place, keep)
         finally:
             self._listings.forget(self._folder(name))
             self._places.forget(self._folder(name))
+
+    def _discard(self, place: str, keep: bool) -> str:
+        with files.failures(self._path), self._journal.quiet():
+            return clearing.discard(self._path, place, keep)
 
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
@@ -87,6 +169,6 @@ class MaildirStore:
         if swept:
             self.log.info("swept {swept} leftovers out of the store", swept=swept)
 
-    def _sweep_failed(self, why: Failure) -> None:
+    def _failed(self, why: Failure, what: str) -> None:
         if not isinstance(why.value, CancelledError):
-            self.log.failure("sweeping the store", failure=why)
+            self.log.failure("{what}", what=what, failure=why)

@@ -120,7 +120,7 @@ class MemoryMaildrop:
             raise MessageGone(entry.uidl)
         return MemoryText(self._drop.texts[entry.uidl])
 
-    async def remove(self, entries: Sequence[Entry]) -> None:
+    async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         for entry in entries:
             self._drop.texts.pop(entry.uidl, None)
 

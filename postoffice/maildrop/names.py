@@ -91,6 +91,11 @@ def uidl_of(unique: str) -> str:
     return "h" + blake2b(unique.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
+def uidl_of_file(name: str) -> str:
+    """The UIDL of the message in a file of this name."""
+    return uidl_of(unique_part(name))
+
+
 def order_of(name: str, mtime: float) -> tuple[int, int, str]:
     """Oldest first: by the time in the name, or the file's."""
     found = _ORDER.match(name)

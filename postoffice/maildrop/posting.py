@@ -10,9 +10,10 @@ from zope.interface import implementer
 
 from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.interfaces import IDelivery, IText, Workers
-from postoffice.maildrop import drafts, files
+from postoffice.maildrop import drafts, files, groups
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
+from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.waiting import outcome_of, running
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
@@ -20,6 +21,7 @@ BUFFER = 256 << 10
 #: How many small messages are placed by one call of a worker, and how many calls run at once:
 #: more of them place no more messages, and cost more CPU each.
 GROUP = 32
+GROUP_SIZE = 4 << 20  # octets, or one message
 GROUPS = 2
 #: How many large ones are placed at once; each alone, nobody else waits for its sync.
 LARGE = 4
@@ -75,14 +77,20 @@ class _Queue:
         if self.groups >= self._most or not self.waiting:
             return []
         self.groups += 1
-        return [self.waiting.popleft() for _ in range(min(self._size, len(self.waiting)))]
+        group: list[_Waiting] = []
+        size = 0
+        while self.waiting and len(group) < self._size and (not group or size < GROUP_SIZE):
+            group.append(self.waiting.popleft())
+            size += sum(map(len, group[-1][0].parts))
+        return group
 
 
 class Placing:
     """Messages that are whole wait here, and are placed together: the disk syncs once for many."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, journal: Journal | None = None) -> None:
         self._workers = workers
+        self._journal = journal
         self._small = _Queue(GROUP, GROUPS)
         self._large = _Queue(1, LARGE)
         self._idle: Deferred[None] | None = None
@@ -116,7 +124,8 @@ class Placing:
     async def _place(self, queue: _Queue, group: list[_Waiting]) -> None:
         outcomes: list[Exception | None]
         try:
-            outcomes = await self._workers.run(drafts.place, [draft for draft, _ in group])
+            wanted = [draft for draft, _ in group]
+            outcomes = await self._workers.run(groups.place, wanted, self._journal)
         except Exception as bug:
             outcomes = [bug] * len(group)
         queue.groups -= 1

@@ -94,7 +94,7 @@ class POP3Conversation(Conversation):
         assert self._maildrop is not None
         try:
             if question.entries:
-                await self._maildrop.remove(question.entries)
+                await self._maildrop.remove(question.entries, self.id)
         finally:
             self._release()
 

@@ -117,8 +117,8 @@ class SMTPSession(Dialogue):
             else:
                 self._obey(line)
         except LineTooLong:
-            self._exchange = None
-            self._refuse(reply.LINE_TOO_LONG)
+            in_login, self._exchange = self._exchange is not None, None
+            self._refuse(reply.LOGIN_LINE_TOO_LONG if in_login else reply.LINE_TOO_LONG)
         except BareLineEnd:
             self._exchange = None
             self._refuse(reply.BARE_LINE_END)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropLocked, MessageGone
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
+from postoffice.maildrop import durable
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.testing import InlineWorkers, finish
@@ -24,8 +26,8 @@ TEXTS = [b"Subject: 1\r\n\r\none\r\n", b"\r\n", b"x" * 1000 + b"\r\n", b"." * 20
 SHELF = Path(__file__).parents[2] / "docs" / "examples" / "shelf" / "postoffice_shelf.py"
 
 
-@pytest.fixture(params=["memory", "maildir", "shelf"])
-def store(request, tmp_path):
+@pytest.fixture(params=["memory", "maildir files", "maildir journal", "shelf"])
+def store(request, tmp_path, monkeypatch):
     if request.param == "memory":
         store = MemoryStore()
     elif request.param == "shelf":
@@ -33,7 +35,15 @@ def store(request, tmp_path):
         shelf_store = runpy.run_path(str(SHELF))["ShelfStore"]
         store = shelf_store(str(tmp_path / "store" / "shelf.db"), InlineWorkers())
     else:
-        store = MaildirStore(str(tmp_path / "store"), InlineWorkers(), hostname="mail.example.net")
+        monkeypatch.setattr(durable, "file_system", lambda path: "ext4")  # no power fails here
+        store = MaildirStore(
+            str(tmp_path / "store"),
+            InlineWorkers(),
+            hostname="mail.example.net",
+            clock=Clock(),
+            durability=request.param.removeprefix("maildir "),
+            segment=1 << 20,
+        )
     finish(store.start())
     yield store
     finish(store.stop())

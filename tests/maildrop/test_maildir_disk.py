@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 
 import postoffice
 from postoffice.address import Account, Address
@@ -43,7 +45,9 @@ def store(root):
 
 
 def started(root) -> MaildirStore:
-    store = MaildirStore(str(root), InlineWorkers(), hostname="mail.example.net")
+    store = MaildirStore(
+        str(root), InlineWorkers(), hostname="mail.example.net", clock=Clock(), durability="files"
+    )
     finish(store.start())
     return store
 
@@ -101,11 +105,11 @@ def place_of(path, dir_fd=None) -> str:
 
 
 def tree(root: Path) -> set[str]:
-    """All files below a folder, but locks."""
+    """All files below a folder, but locks and the journal."""
     return {
         str(path.relative_to(root))
         for path in root.rglob("*")
-        if path.is_file() and path.name != "postoffice.lock"
+        if path.is_file() and path.name != "postoffice.lock" and ".journal" not in path.parts
     }
 
 
@@ -528,7 +532,7 @@ def test_a_lost_client_frees_the_lock_when_its_mail_is_removed(joe):
                 return waiting[0][0]
             return super().run(function, *args)
 
-    store._workers = SlowWorkers()
+    store._means = replace(store._means, workers=SlowWorkers())
     maildrop, entries = opened(store)
     from twisted.internet.defer import Deferred
 

@@ -8,11 +8,12 @@ from queue import SimpleQueue
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import Clock
 
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropLocked, TemporaryFailure
-from postoffice.maildrop import clearing, drafts, posting
+from postoffice.maildrop import clearing, drafts, files, groups, posting
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.office.workers import ThreadWorkers
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
@@ -33,7 +34,9 @@ def workers():
 @pytest.fixture
 def store(root, workers):
     """A store that has both maildrops, and does what it is asked when the test says so."""
-    store = MaildirStore(str(root), workers, hostname="mail.example.net")
+    store = MaildirStore(
+        str(root), workers, hostname="mail.example.net", clock=Clock(), durability="files"
+    )
     begun(store.start(), workers)
     done(store, workers, JOE, ANN)
     workers.work_on()
@@ -89,7 +92,7 @@ def test_messages_that_wait_are_placed_together(store, workers, root):
         outcomes.append(Deferred.fromCoroutine(delivery.commit()))
     assert len(workers.waiting) == posting.GROUPS
     workers.work()
-    sizes = [len(args[0]) for _, function, args in workers.waiting if function is drafts.place]
+    sizes = [len(args[0]) for _, function, args in workers.waiting if function is groups.place]
     assert sizes == [posting.GROUP, 4]
     workers.work_on()
     assert all(outcome.called and outcome.result is None for outcome in outcomes)
@@ -208,7 +211,7 @@ def test_what_was_meant_for_the_old_maildrop_comes_to_no_new_one(
     workers.work_on()
     discarded(root, keep)
     if again:
-        finish(MaildirStore(str(root), InlineWorkers(), hostname="h").begin(envelope(JOE)))
+        files.make(str(root / "example.net" / "joe"))
     failure = begun(_failing(delivery.commit()), workers)
     assert isinstance(failure, TemporaryFailure)
     assert "joe" in str(failure)
@@ -247,7 +250,9 @@ def test_a_maildrop_that_goes_while_its_mail_is_linked_does_not_take_it_along(
 
 
 def test_what_is_set_aside_is_whole_and_an_empty_maildrop_leaves_nothing(root):
-    store = MaildirStore(str(root), InlineWorkers(), hostname="h")
+    store = MaildirStore(
+        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+    )
     finish(store.start())
     delivery = finish(store.begin(envelope(JOE, ANN)))
     finish(delivery.write(b"x\r\n"))
@@ -267,7 +272,9 @@ def test_what_is_set_aside_is_whole_and_an_empty_maildrop_leaves_nothing(root):
 
 @pytest.mark.parametrize("own_disk", [False, True])
 def test_the_last_of_a_deleted_maildrop_goes_when_no_delivery_remembers_it(root, own_disk):
-    store = MaildirStore(str(root), InlineWorkers(), hostname="h")
+    store = MaildirStore(
+        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+    )
     finish(store.start())
     for name in (JOE, ANN):
         delivery = finish(store.begin(envelope(name)))
@@ -287,7 +294,9 @@ def test_the_last_of_a_deleted_maildrop_goes_when_no_delivery_remembers_it(root,
 
 
 def test_a_domain_on_a_disk_of_its_own_sets_aside_there(root, monkeypatch):
-    store = MaildirStore(str(root), InlineWorkers(), hostname="h")
+    store = MaildirStore(
+        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+    )
     finish(store.start())
     delivery = finish(store.begin(envelope(JOE)))
     finish(delivery.write(b"x\r\n"))
@@ -307,7 +316,9 @@ def test_a_domain_on_a_disk_of_its_own_sets_aside_there(root, monkeypatch):
 
 
 def test_mail_that_is_held_by_a_session_is_not_discarded(root):
-    store = MaildirStore(str(root), InlineWorkers(), hostname="h")
+    store = MaildirStore(
+        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+    )
     finish(store.start())
     maildrop = store.maildrop(JOE)
     finish(maildrop.open())
@@ -321,7 +332,9 @@ def test_mail_that_is_held_by_a_session_is_not_discarded(root):
 
 
 def test_a_draft_that_is_swept_before_it_is_locked_is_made_again(root, monkeypatch):
-    store = MaildirStore(str(root), InlineWorkers(), hostname="h")
+    store = MaildirStore(
+        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+    )
     finish(store.start())
     delivery = finish(store.begin(envelope(JOE)))
     swept = []
@@ -344,7 +357,13 @@ def test_a_draft_that_is_swept_before_it_is_locked_is_made_again(root, monkeypat
 def test_modes_do_not_depend_on_the_umask(tmp_path, umask):
     before = os.umask(umask)
     try:
-        store = MaildirStore(str(tmp_path / "a" / "store"), InlineWorkers(), hostname="h")
+        store = MaildirStore(
+            str(tmp_path / "a" / "store"),
+            InlineWorkers(),
+            hostname="h",
+            clock=Clock(),
+            durability="files",
+        )
         finish(store.start())
         delivery = finish(store.begin(envelope(JOE)))
         finish(delivery.write(b"x\r\n"))
@@ -357,7 +376,9 @@ def test_modes_do_not_depend_on_the_umask(tmp_path, umask):
 
 
 def test_a_text_whose_last_line_does_not_end_says_so_in_its_name(root):
-    store = MaildirStore(str(root), InlineWorkers(), hostname="h")
+    store = MaildirStore(
+        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+    )
     finish(store.start())
     for text in (b"", b"a\r\n", b"a", b"a\r"):
         delivery = finish(store.begin(envelope(JOE)))
@@ -401,7 +422,9 @@ def test_many_deliveries_and_logins_at_once(root):
     workers = ThreadWorkers(reactor, 6)
     workers.start()
     threads = threading.active_count()
-    store = MaildirStore(str(root), workers, hostname="mail.example.net")
+    store = MaildirStore(
+        str(root), workers, hostname="mail.example.net", clock=Clock(), durability="files"
+    )
     names = [f"u{number}@example.net" for number in range(5)]
     collected = {name: [] for name in names}
 

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from click.testing import CliRunner
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from postoffice import __version__
@@ -56,7 +57,13 @@ def ask(run):
 
 def post(office, name: str, count: int = 1) -> None:
     """Put mail into a maildrop, as the daemon does."""
-    store = MaildirStore(str(office / "state" / "maildrops"), InlineWorkers(), hostname="x")
+    store = MaildirStore(
+        str(office / "state" / "maildrops"),
+        InlineWorkers(),
+        hostname="x",
+        clock=Clock(),
+        durability="files",
+    )
     recipient = Recipient(Address.parse(name), Account(name, name))
     for _ in range(count):
         delivery = finish(store.begin(Envelope("1", Client(), recipients=[recipient])))
@@ -375,7 +382,13 @@ def test_mail_that_an_earlier_account_left_is_not_shown_to_a_new_one(run, ann, o
 
 def test_an_account_that_collects_its_mail_stays(run, ann, office):
     post(office, ann)
-    store = MaildirStore(str(office / "state" / "maildrops"), InlineWorkers(), hostname="x")
+    store = MaildirStore(
+        str(office / "state" / "maildrops"),
+        InlineWorkers(),
+        hostname="x",
+        clock=Clock(),
+        durability="files",
+    )
     maildrop = store.maildrop(ann)
     finish(maildrop.open())
     assert (

@@ -41,12 +41,37 @@ class MaildirMaker:
     """``kind: maildir``."""
 
     kind = "maildir"
-    keys = (Key("path", PATH, "maildrops", "The folder of all maildrops, relative to `state`."),)
+    keys = (
+        Key("path", PATH, "maildrops", "The folder of all maildrops, relative to `state`."),
+        Key(
+            "durability",
+            one_of("journal", "files"),
+            None,
+            "How a message gets on the disk before it is taken: by a journal for many at once, or "
+            "each file by itself. If absent, the journal, where the file system is known to keep "
+            "its promises (ext4, XFS), and files elsewhere.",
+            "journal",
+        ),
+        Key(
+            "undelete",
+            DURATION,
+            "7 days",
+            "How long what was deleted can be brought back (`postoffice maildrop undelete`); it "
+            "does not count against quotas. 0: it is gone at once.",
+        ),
+    )
 
     def make(self, options: Mapping[str, Any], around: Surroundings) -> IMailStore:
         from postoffice.maildrop.maildir import MaildirStore
 
-        return MaildirStore(options["path"], around.workers, hostname=around.hostname)
+        return MaildirStore(
+            options["path"],
+            around.workers,
+            hostname=around.hostname,
+            clock=around.reactor,
+            durability=options["durability"] or "",
+            undelete=options["undelete"],
+        )
 
 
 @implementer(IPlugin, IStoreMaker)

@@ -232,7 +232,7 @@ class ShelfMaildrop:
         text.ahead = await text.read()  # raises MessageGone before anything was promised
         return text
 
-    async def remove(self, entries):
+    async def remove(self, entries, session=""):
         await self.store.run(self.store.shelf.remove, [entry.uidl for entry in entries])
 
     def release(self):

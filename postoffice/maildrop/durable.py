@@ -1,0 +1,79 @@
+"""Which durability a store can have: what its file system and the system promise."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+
+from postoffice.errors import StartupError
+
+JOURNAL = "journal"
+FILES = "files"
+
+#: Where the journal's promises hold, where they should, and where they are known not to.
+SAFE = frozenset({"ext4", "xfs"})
+UNTESTED = frozenset({"btrfs", "zfs", "bcachefs", "f2fs", "ext3", "ext2", "tmpfs", "ramfs"})
+#: syncfs reports what failed (before, it said that all was well).
+LINUX = (5, 17)
+
+
+def choose(path: str, wanted: str) -> tuple[str, str]:
+    """
+    ``wanted`` or, where that is "", the best that can be had; and a warning, or "".
+
+    Raises StartupError where the journal is asked for and cannot be right.
+    """
+    if wanted == FILES:
+        return FILES, ""
+    kind = file_system(path)
+    if kind in SAFE and _linux() >= LINUX:
+        return JOURNAL, ""
+    why = f"the store {path} is on {kind}"
+    if kind in SAFE:
+        why = f"Linux {platform.release()} does not report what syncfs could not write"
+    if not wanted:
+        return FILES, f"{why}: durability: files is taken, which syncs each message by itself"
+    if kind in UNTESTED and _linux() >= LINUX:
+        return JOURNAL, f"{why}, where the journal was not tested against power cuts"
+    raise StartupError(
+        f"{why}, where durability: journal cannot keep what it promises; take durability: files, "
+        "or put the store on ext4 or XFS"
+    )
+
+
+def _linux() -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    if platform.system() != "Linux" or found is None:
+        return (0, 0)
+    return int(found[1]), int(found[2])
+
+
+def file_system(path: str) -> str:
+    """The kind of file system that a folder is on, as Linux calls it; "unknown" elsewhere."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            mounts = [line.split() for line in file]
+    except OSError:
+        return "unknown"
+    device = os.stat(path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    kinds = {fields[2]: fields[fields.index("-") + 1] for fields in mounts}
+    if number in kinds:
+        return kinds[number]
+    real = os.path.realpath(path)  # btrfs and overlay give numbers that no mount has
+    best = max(
+        (fields for fields in mounts if _is_below(real, _plain(fields[4]))),
+        key=lambda fields: len(_plain(fields[4])),
+        default=None,
+    )
+    return best[best.index("-") + 1] if best else "unknown"
+
+
+def _is_below(path: str, mount: str) -> bool:
+    return path == mount or path.startswith(mount.rstrip("/") + "/")
+
+
+def _plain(name: str) -> str:
+    """A path as it is: mountinfo writes blanks and the like as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), name)

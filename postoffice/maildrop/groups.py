@@ -1,0 +1,296 @@
+"""
+Deliveries that are placed together: promised to all, or to none, by one sync or a few.
+
+A message is linked into ``new`` only when it is durable: its file was synced,
+or the journal has it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from postoffice.errors import PostOfficeError
+from postoffice.maildrop import drafts
+from postoffice.maildrop.drafts import Draft, drop
+from postoffice.maildrop.files import Place, failure, identity, sync_folder
+from postoffice.maildrop.journal import Journal, Ticket
+from postoffice.maildrop.names import uidl_of_file
+from postoffice.maildrop.records import Placement, Removal
+
+#: Where maildrops stand apart, the first of them may be gone, with the file that is in it.
+_GONE = (errno.ESTALE, errno.ENOENT)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def place(wanted: Sequence[Draft], journal: Journal | None = None) -> list[Exception | None]:
+    """
+    Put messages into all their maildrops, durable when it returns; for each, what went wrong.
+
+    One call for many messages: the journal is synced once for all of them;
+    without one, each folder is.  A message that went wrong is in none of its
+    maildrops, unless they stand ``apart``: then it is in all but those that
+    it ``missed``.
+
+    Nothing is made here: a maildrop that is not the one that was found when
+    the delivery began has been discarded since, and its sender tries again.
+    Links go to the folders that were opened, wherever they are by now; one
+    that was moved away meanwhile is found out after the sync, and undone.  So
+    a message is in a maildrop before that is discarded, or not at all.
+    """
+    with _Group(wanted) if journal is None else _Promised(wanted, journal) as group:
+        group.each(drafts.finish)
+        group.make_durable()
+        group.each(group.link)
+        group.settle()
+    return group.outcomes()
+
+
+class _Group:
+    """Drafts that are placed together, and the maildrops they go to, opened."""
+
+    def __init__(self, wanted: Sequence[Draft]) -> None:
+        self._drafts = wanted
+        self._wrong: dict[Draft, Exception] = {}
+        self._folders: dict[Place, int] = {}
+        self._linked: list[tuple[Draft, Place]] = []
+
+    def outcomes(self) -> list[Exception | None]:
+        """What went wrong with each, if anything."""
+        return [self._wrong.get(draft) for draft in self._drafts]
+
+    def __enter__(self) -> _Group:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._undo()
+        for draft in self._drafts:
+            drop(draft)
+        for fd in self._folders.values():
+            os.close(fd)
+
+    def _undo(self) -> list[tuple[Draft, Place]]:
+        """Take away what is in a maildrop, and shall not be; what that was."""
+        wrong = [
+            (draft, place)
+            for draft, place in self._linked
+            if draft in self._wrong or place in draft.missed
+        ]
+        for draft, place in wrong:
+            with suppress(OSError):
+                os.unlink(f"new/{draft.final_name}", dir_fd=self._folders[place])
+        return wrong
+
+    def well(self) -> Iterator[Draft]:
+        """Those that nothing is wrong with, so far."""
+        return (draft for draft in self._drafts if draft not in self._wrong)
+
+    def each(self, step: Callable[[Draft], None]) -> None:
+        """Take one step with each that is still well; what goes wrong costs that one only."""
+        for draft in list(self.well()):
+            try:
+                step(draft)
+            except OSError as error:
+                self._wrong[draft] = failure(draft.path, error)
+            except Exception as error:  # a bug costs one message, not the group
+                self._wrong[draft] = error
+
+    def make_durable(self) -> None:
+        """Sync each file."""
+        for draft in self.well():
+            _start_writing(draft.fd)
+        self.each(_sync)
+
+    def link(self, draft: Draft) -> None:
+        """One file, as many names as maildrops."""
+        drafts.check(draft)  # nobody waits for it any more: its sender will try again
+        for place in draft.places:
+            if place in draft.missed:
+                continue
+            try:
+                self._link(draft, place)
+            except OSError as error:
+                if not draft.apart:
+                    raise
+                draft.missed[place] = failure(place.path, error)
+            else:
+                self._linked.append((draft, place))
+
+    def _link(self, draft: Draft, place: Place) -> None:
+        fd = self._open(place)
+        source, target = draft.path, f"new/{draft.final_name}"
+        first = None
+        try:
+            if not draft.folder:
+                source, first = f"tmp/{draft.name}", self._open(draft.places[0])
+            os.link(source, target, src_dir_fd=first, dst_dir_fd=fd)
+        except OSError as error:
+            if error.errno not in drafts.COPIED and not (draft.apart and error.errno in _GONE):
+                raise
+            _copy(draft, fd)
+
+    def settle(self) -> None:
+        """Make the new names durable, and see that the maildrops are still in their places."""
+        gone: dict[Place, Exception] = {}
+        for place in {place for _, place in self._linked}:
+            try:
+                self._sync_names(place)
+                _is_there(place, os.stat(place.path))
+            except OSError as error:
+                gone[place] = failure(place.path, error)
+        for draft, place in self._linked:
+            if place in gone:
+                self._miss(draft, place, gone[place])
+
+    def _sync_names(self, place: Place) -> None:
+        sync_folder("new", dir_fd=self._folders[place])
+
+    def _miss(self, draft: Draft, place: Place, why: Exception) -> None:
+        if draft.apart:
+            draft.missed[place] = why
+        else:
+            self._wrong.setdefault(draft, why)
+
+    def _open(self, place: Place) -> int:
+        fd = self._folders.get(place)
+        if fd is None:
+            fd = os.open(place.path, _FOLDER)
+            try:
+                _is_there(place, os.fstat(fd))
+            except BaseException:
+                os.close(fd)
+                raise
+            self._folders[place] = fd
+        return fd
+
+
+class _Promised(_Group):
+    """
+    Drafts that the journal makes durable; nothing else is synced, but what went to disk before.
+
+    What may fail comes first, for what is appended must be put in its place.
+    Where that fails all the same, the journal is told that it is gone.
+    """
+
+    def __init__(self, wanted: Sequence[Draft], journal: Journal) -> None:
+        super().__init__(wanted)
+        self._journal = journal
+        self._ticket: Ticket | None = None
+        self._promised: list[Draft] = []
+
+    def __exit__(self, *why: object) -> None:
+        ticket, self._ticket = self._ticket, None
+        try:
+            if ticket is not None:
+                self._keep_promise(ticket, failed=why[0] is not None)
+        finally:
+            super().__exit__(*why)
+
+    def make_durable(self) -> None:
+        """One sync for all."""
+        large = [draft for draft in self.well() if draft.streamed]
+        if large:
+            for draft in large:
+                _start_writing(draft.fd)
+            self.each(lambda draft: _sync(draft) if draft.streamed else None)
+            try:
+                sync_folder(self._journal.large)
+            except OSError as error:
+                self._wrong.update((draft, failure(draft.path, error)) for draft in large)
+        why: Exception
+        try:
+            self._ticket = self._journal.append(self._records)
+            return
+        except OSError as error:
+            why = failure("the journal", error)
+        except PostOfficeError as error:
+            why = error
+        self._wrong.update((draft, why) for draft in list(self.well()))
+
+    def _records(self) -> list[Placement]:
+        """What is promised: to maildrops that are where they were found."""
+        places = {place for draft in self.well() for place in draft.places}
+        for place in places:
+            try:
+                _is_there(place, os.stat(place.path))
+            except OSError as error:
+                why = failure(place.path, error)
+                for draft in list(self.well()):
+                    if place in draft.places:
+                        self._miss(draft, place, why)
+        self._promised = [one for one in self.well() if len(one.missed) < len(one.places)]
+        return list(map(self._placement, self._promised))
+
+    def _placement(self, draft: Draft) -> Placement:
+        maildrops = (
+            self._journal.maildrop(place.path)
+            for place in draft.places
+            if place not in draft.missed
+        )
+        return Placement(draft.final_name, tuple(maildrops), draft.text, draft.size)
+
+    def _link(self, draft: Draft, place: Place) -> None:
+        with suppress(FileExistsError):  # replayed by who found that somebody had died
+            if not draft.streamed and len(draft.places) == 1:
+                fd = self._open(place)
+                target = f"new/{draft.final_name}"
+                os.rename(f"tmp/{draft.name}", target, src_dir_fd=fd, dst_dir_fd=fd)
+                draft.moved = True
+            else:
+                super()._link(draft, place)
+
+    def _sync_names(self, place: Place) -> None:
+        pass
+
+    def _keep_promise(self, ticket: Ticket, *, failed: bool) -> None:
+        """All is in its place, or the journal knows that it shall not be."""
+        if failed:
+            self._journal.leave(ticket)
+            return
+        broken = [
+            (self._journal.maildrop(place.path), (uidl_of_file(draft.final_name),))
+            for draft in self._promised
+            for place in draft.places
+            if draft in self._wrong or place in draft.missed
+        ]
+        if broken:
+            self._undo()
+            try:
+                undone = self._journal.append(lambda: [Removal(tuple(broken))])
+            except (OSError, PostOfficeError):
+                pass  # it may come after all, as whoever was told to try again is used to
+            else:
+                if undone is not None:
+                    self._journal.placed(undone)
+        self._journal.placed(ticket)
+
+
+def _start_writing(fd: int) -> None:
+    """Let the disk begin with this file while the next ones are written: groups gain a third."""
+    if hasattr(os, "posix_fadvise"):  # Linux does so for what shall leave its memory
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _sync(draft: Draft) -> None:
+    os.fsync(draft.fd)
+
+
+def _is_there(place: Place, status: os.stat_result) -> None:
+    if identity(status) != place.identity:
+        raise OSError(errno.ESTALE, "the maildrop was taken away", place.path)
+
+
+def _copy(draft: Draft, folder: int) -> None:
+    """A file of its own for one maildrop."""
+    path = f"tmp/{draft.name}"
+    fd = drafts.create(path, folder)
+    try:
+        drafts.copy_text(draft, fd)
+        os.fsync(fd)
+        os.link(path, f"new/{draft.final_name}", src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        with suppress(OSError):
+            os.unlink(path, dir_fd=folder)
+        os.close(fd)

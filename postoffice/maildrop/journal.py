@@ -1,0 +1,492 @@
+"""
+The store's journal: what was promised is durable here before it is in its place.
+
+Deliveries and removals are appended in one order, all processes of a store
+together, and made durable by one data sync; then they are put in their places
+without syncs of their own.  The file system is synced off the hot path; what
+it has synced is retired, and its segments are used again.  A start replays
+what was not retired.
+
+It knows no Maildir: who does that is given by whoever makes it.  All functions
+block.  Every rule of it has a test (docs/reliability.rst).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+from typing import NamedTuple, Protocol, TypeVar
+
+from postoffice.errors import NoSpace, StartupError, TemporaryFailure
+from postoffice.maildrop import segments
+from postoffice.maildrop.durable import JOURNAL
+from postoffice.maildrop.files import FULL
+from postoffice.maildrop.records import Group, Placement, Record, Removal, encode, groups, room_for
+from postoffice.maildrop.segments import SEGMENT, SEGMENTS, FileLock, Mark, State, StateFile
+
+#: Seconds that whoever must wait for others does, before it gives up or helps itself.
+PATIENCE = 5.0
+_TICK = 0.01
+_R = TypeVar("_R", Placement, Removal)
+#: Rounds of retiring that are left to processes which were here before us.
+_OTHERS = 3
+
+
+class Replay(Protocol):
+    """Puts in its place what may not be there; each of its steps may be taken again."""
+
+    def place(self, placement: Placement, maildrops: Sequence[str]) -> None:
+        """A message, for these of its maildrops.  Raises OSError."""
+
+    def remove(self, removal: Removal) -> None:
+        """What was removed.  Raises OSError."""
+
+    def finish(self) -> None:
+        """All is placed and removed.  Raises OSError."""
+
+
+class MakeReplay(Protocol):
+    """Begins a replay."""
+
+    def __call__(self, large: str, *, anew: bool, synced: bool) -> Replay:
+        """
+        ``large``: the folder of large texts.
+
+        ``anew``: what is there is not believed: it may be what a power cut left.
+        ``synced``: each file and folder is synced, for a file system that has failed to.
+        """
+
+
+class Ticket(NamedTuple):
+    """A group that is durable, and not yet in its place; its segment is locked as long."""
+
+    fd: int
+    generation: int
+    segment: int
+    number: int
+
+
+@dataclass
+class Found:
+    """What a replay had to do."""
+
+    groups: int = 0
+    placements: int = 0
+    removals: int = 0
+
+
+class Journal:
+    """
+    One process's part in the journal that lies in ``folder``.
+
+    ``report`` is told in words, with the log's level, what somebody should know.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        replay: MakeReplay,
+        report: Callable[[str, str], None],
+        *,
+        key_of: Callable[[str], str] = str,
+        segment: int = SEGMENT,
+    ) -> None:
+        self._root = os.path.dirname(folder)
+        self.large = f"{folder}/large"
+        self._folder = folder
+        self._replay = replay
+        self._report = report
+        self._key_of = key_of  # of a message's name: what of it never changes
+        self._size = segment
+        self._appending = FileLock(f"{folder}/append")
+        self._retiring = FileLock(f"{folder}/retire")
+        self._open_fd = self._sync_fd = -1
+        self._since = 0  # the first generation that began after our descriptor was opened
+        self._left_to_others = 0
+        self.active = False  # whether there is anything to append or to retire
+        self._large: list[tuple[int, str]] = []
+        self._key = b""
+        self._mark: Mark
+        self._state: StateFile
+
+    def maildrop(self, path: str) -> str:
+        """What a maildrop's folder is called here: by its place in the store."""
+        return path[len(self._root) + 1 :]
+
+    # -- beginning and end -----------------------------------------------------
+
+    def open(self, durability: str) -> Found:
+        """
+        Join the others, or, alone, replay what they left; what that was.
+
+        Raises StartupError where others keep the store another way, and where
+        the journal cannot be used; TemporaryFailure, OSError.
+        """
+        segments.prepare(self._folder)
+        self._open_fd = segments.open_shared(f"{self._folder}/open")
+        try:
+            return self._join(durability)
+        except BaseException:
+            os.close(self._open_fd)
+            self._open_fd = -1
+            raise
+
+    def _join(self, durability: str) -> Found:
+        while True:
+            alone = self._try_alone()
+            if not alone:
+                flock(self._open_fd, LOCK_SH)  # while one of them replays, we wait here
+            self._read_key()
+            self._state = StateFile(f"{self._folder}/state")
+            found = Found()
+            if alone:
+                found = self._begin_alone(durability)
+                flock(self._open_fd, LOCK_SH)
+            with self._appending.held():
+                state = self._state.read()
+                if state.boot == segments.boot():
+                    self._since = state.generation + 1
+                    self._close_generation(state)
+                    break
+            # whoever was alone has died before it was ready; others came by the same way
+            self._let_go()
+            time.sleep(_TICK)
+        self.active = durability == JOURNAL or state.held
+        if state.durability != durability or not self.active:
+            self._let_go()
+        if state.durability != durability:
+            raise StartupError(
+                f"another process serves this store with durability: {state.durability}, this one "
+                f"would with {durability}; stop it first, or give both the same"
+            )
+        return found
+
+    def _try_alone(self) -> bool:
+        try:
+            flock(self._open_fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _read_key(self) -> None:
+        try:
+            self._key = segments.read_key(self._folder)
+            self._mark = Mark(f"{self._folder}/mark", self._key)
+        except FileNotFoundError:
+            raise StartupError(
+                f"{self._folder} has segments and no key, so what they hold cannot be read; put "
+                "the file `key` back, or, where all mail is in its place, move the folder away"
+            ) from None
+        # before anything that it shall hear of is placed
+        self._sync_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _begin_alone(self, durability: str) -> Found:
+        state = State(durability=durability, retired=self._mark.read())
+        self._state.write(state)  # nobody is to believe what is there until we are ready
+        found = self._look(state)
+        state.generation = max(state.retired, *state.generations)
+        if found.groups:
+            try:
+                self._replay_all(state, state.generation, anew=True, synced=False)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                state.held = True
+                self._report(
+                    "error",
+                    f"no space to put {found.placements} messages in their places that were taken "
+                    "in before the last stop: they wait in the journal, and no mail is taken in "
+                    "until there is room",
+                )
+        if not state.held:
+            for name in os.listdir(self.large):
+                os.unlink(f"{self.large}/{name}")
+        state.boot = segments.boot()
+        self._state.write(state)
+        return found
+
+    def _look(self, state: State) -> Found:
+        """Which generations the segments hold that are not retired."""
+        found = Found()
+        for number in range(SEGMENTS):
+            for group in self._groups(number, state.retired):
+                state.generations[number] = max(state.generations[number], group.generation)
+                state.counts[number] += 1
+                found.groups += 1
+                for record in group.records:
+                    if isinstance(record, Placement):
+                        found.placements += 1
+                    else:
+                        found.removals += 1
+        return found
+
+    def _groups(self, number: int, above: int) -> Iterator[Group]:
+        try:
+            with open(self._segment(number), "rb") as file:
+                octets = file.read()
+        except FileNotFoundError:
+            return
+        end = 0
+        for group in groups(self._key, octets, above):
+            if group.offset != end:
+                self._report(
+                    "error",
+                    f"{self._segment(number)} is damaged between {end} and {group.offset}: what "
+                    "was there cannot be replayed",
+                )
+            end = group.end
+            yield group
+
+    def _segment(self, number: int) -> str:
+        return f"{self._folder}/seg.{number}"
+
+    def close(self) -> None:
+        """Leave; nothing of ours may be on its way.  Whoever is last leaves nothing to replay."""
+        if self._open_fd < 0:
+            return
+        if self.active:
+            with suppress(OSError, TemporaryFailure):
+                if self._try_alone():
+                    self.retire()
+            with self._retiring.held():  # whoever is at it ends
+                self._let_go()
+        os.close(self._open_fd)
+        self._open_fd = -1
+        self._appending.close()
+        self._retiring.close()
+
+    def _let_go(self) -> None:
+        flock(self._open_fd, LOCK_SH)
+        self._mark.close()
+        self._state.close()
+        os.close(self._sync_fd)
+
+    # -- appending -------------------------------------------------------------
+
+    def append(self, make: Callable[[], Sequence[Record]]) -> Ticket | None:
+        """
+        Make records durable: all of them, or none; None where there are none.
+
+        ``make`` says which, when everybody else waits: what it looks at stays
+        so until they are appended.  It may be asked again.  Raises
+        TemporaryFailure, NoSpace, OSError; what failed may still have taken
+        effect after a crash.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            with self._appending.held():
+                records = make()
+                if not records:
+                    return None
+                state = self._state.read()
+                if state.held:
+                    raise NoSpace("mail waits in the journal for room in the store")
+                if self._has_room(state, room_for(records)):
+                    return self._append(state, records)
+            if time.monotonic() > until:
+                raise TemporaryFailure("the journal is full: the disk does not keep up")
+            self.retire()
+
+    def _has_room(self, state: State, octets: int) -> bool:
+        """Whether there is room for so many; the next generation begins where it must."""
+        if octets > self._size:
+            raise TemporaryFailure(f"{octets} octets do not fit into a segment")
+        if state.current >= 0 and state.tail + octets <= self._size:
+            return True
+        free = [n for n in range(SEGMENTS) if state.generations[n] <= state.retired]
+        if not free:
+            return False
+        if not os.path.exists(self._segment(free[0])):
+            segments.make_segment(self._segment(free[0]), self._size)
+        state.generation += 1
+        state.current, state.tail = free[0], 0
+        state.generations[free[0]], state.counts[free[0]] = state.generation, 0
+        self._state.begin(free[0])
+        self._state.write(state)
+        return True
+
+    def _append(self, state: State, records: Sequence[Record]) -> Ticket:
+        octets = encode(self._key, state.generation, state.tail, records)
+        fd = segments.open_segment(self._segment(state.current))
+        try:
+            flock(fd, LOCK_SH)
+            segments.write_all(fd, octets, state.tail)
+            os.fdatasync(fd)
+        except BaseException:
+            # what a failed sync has left on the disk, nobody knows: nothing goes behind it
+            self._close_generation(state)
+            os.close(fd)
+            raise
+        ticket = Ticket(fd, state.generation, state.current, state.counts[state.current])
+        state.tail += len(octets)
+        state.counts[state.current] += 1
+        self._state.write(state)
+        for record in records:
+            if isinstance(record, Placement) and record.text is None:
+                self._large.append((state.generation, record.name))
+        return ticket
+
+    def _close_generation(self, state: State) -> None:
+        state.current = -1
+        self._state.write(state)
+
+    def placed(self, ticket: Ticket) -> None:
+        """All of a group is in its place, or undone."""
+        self._state.set_placed(ticket.segment, ticket.number)
+        os.close(ticket.fd)
+
+    def leave(self, ticket: Ticket) -> None:
+        """A group could not be put in its place: whoever retires it replays it."""
+        os.close(ticket.fd)
+
+    # -- retiring --------------------------------------------------------------
+
+    def retire(self) -> None:
+        """
+        Sync what is in its place, and let go of its segments; replay where something is not.
+
+        Raises TemporaryFailure where somebody is not done with placing, OSError.
+        """
+        if not self.active:
+            return
+        with self._retiring.held():
+            with self._appending.held():
+                state = self._state.read()
+                pending = state.pending()
+                if not pending:
+                    return
+                ours = state.generations[pending[0]] >= self._since
+                if not (ours or state.held) and self._left_to_others < _OTHERS:
+                    self._left_to_others += 1  # they can tell whether all has reached the disk
+                    return
+                self._left_to_others = 0
+                self._close_generation(state)
+            until, counts = state.generation, state.counts
+            whole = self._all_placed(pending, counts)
+            believed = ours and not state.held and not state.syncing
+            if believed and whole:
+                self._sync(until)
+            else:
+                with self._appending.held():
+                    state = self._state.read()
+                    self._replay_all(state, until, anew=not believed, synced=not believed)
+                    self._state.write(state)
+            self._unlink_large()
+
+    def _all_placed(self, pending: Sequence[int], counts: Sequence[int]) -> bool:
+        """Wait for those who place; whether all was placed: who was killed has not."""
+        until = time.monotonic() + PATIENCE
+        for number in pending:
+            fd = segments.open_segment(self._segment(number))
+            try:
+                while not _is_free(fd):
+                    if time.monotonic() > until:
+                        raise TemporaryFailure("a delivery has not been put in its place for long")
+                    time.sleep(_TICK)
+            finally:
+                os.close(fd)
+        return all(self._state.all_placed(number, counts[number]) for number in pending)
+
+    def _sync(self, until: int) -> None:
+        """What is placed reaches the disk, and the mark says so; or all is placed once more."""
+        self._change(syncing=True)
+        try:
+            segments.sync_all(self._sync_fd)
+        except OSError as error:
+            self._report("error", f"the file system could not sync ({error}); placing all anew")
+            with self._appending.held():
+                state = self._state.read()
+                self._replay_all(state, until, anew=True, synced=True)
+                self._state.write(state)
+            return
+        with self._appending.held():
+            state = self._state.read()
+            self._set_retired(state, until)
+            self._state.write(state)
+
+    def _change(self, *, syncing: bool) -> None:
+        with self._appending.held():
+            state = self._state.read()
+            state.syncing = syncing
+            self._state.write(state)
+
+    def _replay_all(self, state: State, until: int, *, anew: bool, synced: bool) -> None:
+        """
+        Replay what is not retired of the generations ``until`` this, and retire it.
+
+        Nobody appends meanwhile, so every removal that there is, is known.
+        """
+        gone = {
+            (maildrop, name)
+            for removal in self._records(state, Removal)
+            for maildrop, names in removal.names
+            for name in names
+        }
+        work = self._replay(self.large, anew=anew, synced=synced)
+        for placement in self._records(state, Placement, until):
+            key = self._key_of(placement.name)
+            left = [one for one in placement.maildrops if (one, key) not in gone]
+            if left:
+                work.place(placement, left)
+        for removal in self._records(state, Removal, until):
+            work.remove(removal)
+        work.finish()
+        try:
+            if not synced:
+                segments.sync_all(self._sync_fd)
+        except OSError as error:
+            self._report("error", f"the file system could not sync ({error}); placing all anew")
+            self._replay_all(state, until, anew=True, synced=True)
+        else:
+            self._set_retired(state, until)
+
+    def _set_retired(self, state: State, until: int) -> None:
+        self._mark.write(until, state.retired)
+        state.retired = until
+        state.syncing = state.held = False
+        if state.generation <= until:
+            state.current = -1
+
+    def _records(self, state: State, kind: type[_R], until: int | None = None) -> Iterator[_R]:
+        """Those of generations that are not retired, up to and with ``until``."""
+        for number in state.pending():
+            if until is None or state.generations[number] <= until:
+                for group in self._groups(number, state.retired):
+                    for record in group.records:
+                        if isinstance(record, kind):
+                            yield record
+
+    def _unlink_large(self) -> None:
+        with self._appending.held():
+            retired = self._state.read().retired
+            done = [name for generation, name in self._large if generation <= retired]
+            self._large = [one for one in self._large if one[0] > retired]
+        for name in done:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.large}/{name}")
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Nothing is on its way, and nobody appends: for what changes maildrops as a whole."""
+        until = time.monotonic() + 2 * PATIENCE
+        while True:
+            self.retire()
+            with self._appending.held():
+                if not (self.active and self._state.read().pending()):
+                    yield
+                    return
+            if time.monotonic() > until:
+                raise TemporaryFailure("the journal does not come to rest")
+            time.sleep(_TICK)
+
+
+def _is_free(fd: int) -> bool:
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,3 @@
+"""Quotas."""
+
+FILE = "maildirsize"

@@ -1,0 +1,170 @@
+"""
+The journal's groups of records, as octets: made, and found again.
+
+A group is written at once and is whole or not at all.  It begins at a
+multiple of ``BLOCK``; what is left of its last block is zeros.  Its first
+block holds old senders' text as often as not, where no group is: so each is
+signed with a key that no sender knows, and says its own place.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest
+
+BLOCK = 4096
+_MAGIC = b"PostJrnl"
+_VERSION = 1
+#: magic, version, records, octets of records, generation, offset
+_FIELDS = struct.Struct("<8sHxxIQQQ")
+_DIGEST = 32
+_HEADER = _FIELDS.size + 2 * _DIGEST
+#: kind, octets of the head, octets of the text (of a large one: where it lies)
+_RECORD = struct.Struct("<cxxxIQ")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """
+    One message for some maildrops, all under one name.
+
+    ``text`` None: it is a large one of ``size`` octets, in a file of that
+    ``name`` beside the segments, on the disk already.
+    """
+
+    name: str
+    maildrops: tuple[str, ...]
+    text: bytes | None
+    size: int
+
+
+@dataclass(frozen=True)
+class Removal:
+    """
+    Messages that go out of their maildrops: ``names`` are the unique parts of theirs.
+
+    ``vault`` says where they are kept for a while; "" for nowhere.
+    """
+
+    names: tuple[tuple[str, tuple[str, ...]], ...]
+    vault: str = ""
+
+
+Record = Placement | Removal
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group that was found; its octets end at ``end``."""
+
+    generation: int
+    offset: int
+    end: int
+    records: tuple[Record, ...]
+
+
+def encode(key: bytes, generation: int, offset: int, records: Sequence[Record]) -> bytes:
+    """The octets of a group, for this place."""
+    body = b"".join(map(_encode, records))
+    fields = _FIELDS.pack(_MAGIC, _VERSION, len(records), len(body), generation, offset)
+    digest = _sign(key, body)
+    padding = bytes(-(_HEADER + len(body)) % BLOCK)
+    return b"".join((fields, digest, _sign(key, fields + digest), body, padding))
+
+
+def groups(key: bytes, octets: bytes, above: int) -> Iterator[Group]:
+    """All groups of later generations than ``above`` in a segment, by their places."""
+    view = memoryview(octets)
+    offset = 0
+    while offset + _HEADER <= len(view):
+        group = _decode(key, view, offset, above)
+        if group is None:
+            offset += BLOCK
+        else:
+            yield group
+            offset = group.end
+
+
+def room_for(records: Sequence[Record]) -> int:
+    """How many octets a group of these takes, at most."""
+    sizes = sum(_RECORD.size + len(_head(one)) + _text_size(one) for one in records)
+    return -(-(_HEADER + sizes) // BLOCK) * BLOCK
+
+
+def _sign(key: bytes, octets: bytes | memoryview) -> bytes:
+    return blake2b(octets, key=key, digest_size=_DIGEST).digest()
+
+
+def _decode(key: bytes, view: memoryview, offset: int, above: int) -> Group | None:
+    head = view[offset : offset + _HEADER]
+    fields = head[: _FIELDS.size]
+    magic, version, count, length, generation, place = _FIELDS.unpack(fields)
+    if magic != _MAGIC or version != _VERSION or place != offset or generation <= above:
+        return None
+    start = offset + _HEADER
+    if start + length > len(view):
+        return None
+    signed = head[: _FIELDS.size + _DIGEST]
+    # the head first: a forged one must not make us read the rest, block by block
+    if not compare_digest(_sign(key, signed), head[-_DIGEST:]):
+        return None
+    body = view[start : start + length]
+    if not compare_digest(_sign(key, body), signed[_FIELDS.size :]):
+        return None
+    end = -(-(start + length) // BLOCK) * BLOCK
+    return Group(generation, offset, end, tuple(_records(body, count)))
+
+
+def _encode(record: Record) -> bytes:
+    head = _head(record)
+    if isinstance(record, Removal):
+        return _RECORD.pack(b"R", len(head), 0) + head
+    if record.text is None:
+        return _RECORD.pack(b"L", len(head), record.size) + head
+    return b"".join((_RECORD.pack(b"P", len(head), len(record.text)), head, record.text))
+
+
+def _text_size(record: Record) -> int:
+    return len(record.text) if isinstance(record, Placement) and record.text is not None else 0
+
+
+def _head(record: Record) -> bytes:
+    """Names, with what no name holds between them: NUL, and two where a list ends."""
+    if isinstance(record, Placement):
+        words = [record.name, *record.maildrops]
+    else:
+        words = [record.vault]
+        for maildrop, names in record.names:
+            words += ["", maildrop, *names]
+    return b"\0".join(map(os.fsencode, words))
+
+
+def _records(body: memoryview, count: int) -> Iterator[Record]:
+    at = 0
+    for _ in range(count):
+        kind, head_size, size = _RECORD.unpack_from(body, at)
+        at += _RECORD.size
+        words = [os.fsdecode(word) for word in bytes(body[at : at + head_size]).split(b"\0")]
+        at += head_size
+        if kind == b"R":
+            yield Removal(_lists(words[1:]), words[0])
+            continue
+        text = None
+        if kind == b"P":
+            text = bytes(body[at : at + size])
+            at += size
+        yield Placement(words[0], tuple(words[1:]), text, size)
+
+
+def _lists(words: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    lists: list[list[str]] = []
+    for word in words:
+        if not word:
+            lists.append([])
+        else:
+            lists[-1].append(word)
+    return tuple((one[0], tuple(one[1:])) for one in lists)

@@ -1,0 +1,59 @@
+"""Removal by the journal: promised at once, all or none; the names go after that."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from postoffice.listing import Entry
+from postoffice.maildrop import contents
+from postoffice.maildrop.files import failures, set_changing
+from postoffice.maildrop.journal import Journal, Ticket
+from postoffice.maildrop.records import Removal
+
+
+def promise(
+    journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
+) -> Ticket | None:
+    """
+    Make it durable that these messages are gone, into ``vault`` if that is not empty.
+
+    ``lock`` is the maildrop's, which is held until the names are gone.
+    Raises TemporaryFailure, and nothing is removed.
+    """
+    if not entries:
+        return None
+    uidls = tuple(entry.uidl for entry in entries)
+    removal = Removal(((journal.maildrop(folder), uidls),), os.path.basename(vault))
+    with failures(folder):
+        _look_ahead(folder, entries, vault)
+        set_changing(lock, True)
+        try:
+            return journal.append(lambda: [removal])
+        except BaseException:
+            set_changing(lock, False)
+            raise
+
+
+def _look_ahead(folder: str, entries: Sequence[Entry], vault: str) -> None:
+    """What could keep the names from going is found out before it is promised.  Raises OSError."""
+    for box in {entry.name.partition("/")[0] for entry in entries}:
+        path = f"{folder}/{box}"
+        if not os.access(path, os.W_OK | os.X_OK, effective_ids=True) and os.path.isdir(path):
+            raise OSError(errno.EACCES, "names cannot be taken out of it", path)
+    if vault:
+        contents.make_vault(vault, sync=False)
+
+
+def keep(
+    journal: Journal, ticket: Ticket, lock: int, folder: str, entries: Sequence[Entry], vault: str
+) -> None:
+    """Let the names go.  Raises TemporaryFailure where one does not; the journal tries again."""
+    try:
+        contents.remove(folder, entries, vault, sync=False)
+        set_changing(lock, False)
+    except BaseException:
+        journal.leave(ticket)
+        raise
+    journal.placed(ticket)

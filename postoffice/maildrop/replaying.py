@@ -1,0 +1,116 @@
+"""Replay in Maildirs: messages put in their places again, in files that no power cut has seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from postoffice.listing import Entry
+from postoffice.maildrop import contents, drafts, names
+from postoffice.maildrop.files import FULL, LATE, make, sync_folder
+from postoffice.maildrop.quota import FILE as QUOTA
+from postoffice.maildrop.records import Placement, Removal
+
+
+class MaildirReplay:
+    """
+    One replay over the Maildirs of ``store`` (``journal.MakeReplay`` says the rest).
+
+    What cannot be put into a maildrop, and not for want of space, is put aside
+    beside it: one broken maildrop keeps nobody else's mail waiting.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        report: Callable[[str, str], None],
+        large: str,
+        *,
+        anew: bool,
+        synced: bool,
+    ) -> None:
+        self._store = store
+        self._report = report
+        self._large = large
+        self._anew = anew
+        self._synced = synced
+        self._known: dict[str, dict[str, str]] = {}  # by folder: where each message is
+
+    def place(self, placement: Placement, maildrops: Sequence[str]) -> None:
+        """A message, for these of its maildrops: one file, with as many names."""
+        first = "" if placement.text is not None else f"{self._large}/{placement.name}"
+        for maildrop in maildrops:
+            try:
+                first = self._place(f"{self._store}/{maildrop}", placement, first)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                aside = f"{self._store}/{LATE}/{maildrop}"
+                first = self._place(aside, placement, first)
+                self._report("error", f"{maildrop}: {error}; a message for it is in {aside}/new")
+
+    def _place(self, folder: str, placement: Placement, first: str) -> str:
+        known = self._known.get(folder)
+        if known is None:
+            if not os.path.isdir(f"{folder}/new"):
+                make(folder)
+            known = self._known[folder] = contents.places(folder)
+        uidl = names.uidl_of_file(placement.name)
+        at = known.get(uidl)
+        path = f"{folder}/{at or f'new/{placement.name}'}"
+        if at is not None and not self._anew:
+            return path
+        part = f"{folder}/tmp/{names.unique_part(placement.name)}"
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+        self._write(part, placement, first)
+        os.rename(part, path)
+        if first:  # of one file, the second name stays
+            with suppress(FileNotFoundError):
+                os.unlink(part)
+        known[uidl] = path[len(folder) + 1 :]
+        return path
+
+    def _write(self, part: str, placement: Placement, first: str) -> None:
+        if first:
+            try:
+                os.link(first, part)
+                return
+            except FileNotFoundError:
+                if placement.text is None:
+                    raise
+            except OSError as error:
+                if error.errno not in drafts.COPIED:
+                    raise
+        fd = drafts.create(part)
+        try:
+            if placement.text is not None:
+                drafts.write_all(fd, placement.text)
+            else:
+                drafts.copy_file(first, fd)
+            if self._synced:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def remove(self, removal: Removal) -> None:
+        """What was removed, into the vault or for good."""
+        for maildrop, uidls in removal.names:
+            folder = f"{self._store}/{maildrop}"
+            if not os.path.isdir(folder):
+                continue
+            known = self._known.setdefault(folder, contents.places(folder))
+            entries = [Entry(one, 0, known.pop(one)) for one in uidls if one in known]
+            vault = contents.vault_of(folder, removal.vault) if removal.vault else ""
+            contents.remove(folder, entries, vault, sync=self._synced)
+
+    def finish(self) -> None:
+        """What was derived from the maildrops is thrown away."""
+        for folder in self._known:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{folder}/{QUOTA}")
+            if self._synced:
+                for box in ("new", "cur"):
+                    with suppress(FileNotFoundError):
+                        sync_folder(f"{folder}/{box}")

@@ -1,0 +1,289 @@
+"""
+The journal's files: segments, the key, the mark, and what is only shared and not kept.
+
+Segments are written full of zeros once: after that a data sync has no
+metadata to commit.  All functions block.  They raise OSError.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import struct
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fcntl import LOCK_EX, LOCK_UN, flock
+from hashlib import blake2b
+from hmac import compare_digest
+from itertools import repeat
+
+from postoffice.maildrop.files import make_folder, sync_folder
+from postoffice.maildrop.records import BLOCK
+
+#: How many segments there may be, and octets of each.
+SEGMENTS = 16
+SEGMENT = 16 << 20
+
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sync_all(fd: int) -> None:
+    """Sync the file system that ``fd`` is on (syncfs); raises OSError, also for what failed since
+    ``fd`` was opened."""
+    if _libc.syncfs(fd):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def boot() -> bytes:
+    """Which run of the machine this is: what was not synced is worth nothing in another."""
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read().strip()[:36]
+
+
+def write_all(fd: int, octets: bytes, offset: int) -> None:
+    """Write all of it there."""
+    view = memoryview(octets)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def create(path: str, pieces: Iterable[bytes]) -> None:
+    """A file with these octets, durable under its name, whole or not at all."""
+    part = f"{path}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(part)
+    fd = os.open(part, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.fchmod(fd, 0o600)  # whatever the umask
+        offset = 0
+        for piece in pieces:
+            write_all(fd, piece, offset)
+            offset += len(piece)
+        os.fsync(fd)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+    finally:
+        os.close(fd)
+    os.rename(part, path)
+    sync_folder(os.path.dirname(path))
+
+
+class FileLock:
+    """A lock between threads and between processes; gone with its holder."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._threads = threading.Lock()
+        self._fd = -1
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Held by this thread of this process alone."""
+        with self._threads:
+            if self._fd < 0:
+                self._fd = open_shared(self._path)
+            flock(self._fd, LOCK_EX)
+            try:
+                yield
+            finally:
+                flock(self._fd, LOCK_UN)
+
+    def close(self) -> None:
+        """No more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Mark:
+    """
+    The last generation that is retired, on the disk: two slots, written in turn.
+
+    One of them is whole whenever the power goes.
+    """
+
+    _SLOT = struct.Struct("<8sQ")
+    _MAGIC = b"PostMark"
+
+    def __init__(self, path: str, key: bytes) -> None:
+        self._key = key
+        if not os.path.exists(path):
+            create(path, [self._slot(0).ljust(2 * BLOCK, b"\0")])
+        self._fd = os.open(path, _FLAGS)
+
+    def read(self) -> int:
+        """Whichever slot is later; 0 for none, and all that is there is replayed."""
+        return max(self._slots())
+
+    def write(self, retired: int, last: int) -> None:
+        """Set it, durably; the slot that says ``last``, which is on the disk, stays as it is."""
+        slots = self._slots()
+        free = 1 if slots[0] == last else 0
+        write_all(self._fd, self._slot(retired), free * BLOCK)
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """No more."""
+        os.close(self._fd)
+
+    def _slot(self, retired: int) -> bytes:
+        said = self._SLOT.pack(self._MAGIC, retired)
+        return said + blake2b(said, key=self._key, digest_size=32).digest()
+
+    def _slots(self) -> list[int]:
+        return [self._read(os.pread(self._fd, BLOCK, number * BLOCK)) for number in range(2)]
+
+    def _read(self, octets: bytes) -> int:
+        said = octets[: self._SLOT.size]
+        if len(said) < self._SLOT.size:
+            return 0
+        retired: int = self._SLOT.unpack(said)[1]
+        slot = self._slot(retired)
+        return retired if compare_digest(octets[: len(slot)], slot) else 0
+
+
+_STATE = struct.Struct(f"<8s36s8sQQqQBB{SEGMENTS}Q{SEGMENTS}I")
+_STATE_MAGIC = b"PostSta1"
+
+
+@dataclass
+class State:
+    """
+    What all processes of the store share, and what nobody has after a power cut.
+
+    ``retired`` is what the mark says on the disk.  ``generation`` is the last
+    that was begun, in segment ``current`` (-1: none is open), written up to
+    ``tail``; ``generations`` and ``counts`` say which is in each segment, and
+    of how many groups.  ``syncing``: somebody
+    has asked the file system to sync, and has not heard that it did.
+    ``held``: mail waits to be replayed, and nothing may be appended.
+    """
+
+    boot: bytes = b""
+    durability: str = ""
+    retired: int = 0
+    generation: int = 0
+    current: int = -1
+    tail: int = 0
+    syncing: bool = False
+    held: bool = False
+    generations: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
+    counts: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
+
+    def pending(self) -> list[int]:
+        """The segments with generations that are not retired, in their order."""
+        later = [number for number in range(SEGMENTS) if self.generations[number] > self.retired]
+        return sorted(later, key=lambda number: self.generations[number])
+
+
+class StateFile:
+    """The state, in a file that is never synced; behind it, which groups are in their places."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = open_shared(path, os.O_RDWR)
+
+    def read(self) -> State:
+        """As it is; asked and set by whoever holds the lock for appending."""
+        octets = os.pread(self._fd, _STATE.size, 0)
+        if len(octets) < _STATE.size or not octets.startswith(_STATE_MAGIC):
+            return State()
+        _, run, durability, retired, generation, current, tail, syncing, held, *more = (
+            _STATE.unpack(octets)
+        )
+        return State(
+            run.rstrip(b"\0"),
+            durability.rstrip(b"\0").decode("ascii", "replace"),
+            retired,
+            generation,
+            current,
+            tail,
+            bool(syncing),
+            bool(held),
+            more[:SEGMENTS],
+            more[SEGMENTS:],
+        )
+
+    def write(self, state: State) -> None:
+        """Set it."""
+        octets = _STATE.pack(
+            _STATE_MAGIC,
+            state.boot,
+            state.durability.encode(),
+            state.retired,
+            state.generation,
+            state.current,
+            state.tail,
+            state.syncing,
+            state.held,
+            *state.generations,
+            *state.counts,
+        )
+        write_all(self._fd, octets, 0)
+
+    def begin(self, segment: int) -> None:
+        """None of the groups of a segment is in its place."""
+        write_all(self._fd, bytes(BLOCK), BLOCK * (1 + segment))
+
+    def set_placed(self, segment: int, number: int) -> None:
+        """One is."""
+        write_all(self._fd, b"\1", BLOCK * (1 + segment) + number)
+
+    def all_placed(self, segment: int, count: int) -> bool:
+        """Whether as many as ``count`` are."""
+        return os.pread(self._fd, count, BLOCK * (1 + segment)) == b"\1" * count
+
+    def close(self) -> None:
+        """No more."""
+        os.close(self._fd)
+
+
+def read_key(folder: str) -> bytes:
+    """The journal's key; made with a new journal."""
+    path = f"{folder}/key"
+    try:
+        with open(path, "rb") as file:
+            key = file.read()
+    except FileNotFoundError:
+        if any(name.startswith("seg.") for name in os.listdir(folder)):
+            raise
+        key = secrets.token_bytes(32)
+        create(path, [key])
+    return key
+
+
+def prepare(folder: str) -> None:
+    """The journal's folders, durable."""
+    for path in (folder, f"{folder}/large"):
+        if not os.path.isdir(path):
+            make_folder(path)
+            sync_folder(os.path.dirname(path))
+
+
+def make_segment(path: str, size: int) -> None:
+    """A segment full of zeros."""
+    piece = min(size, 1 << 20)
+    create(path, repeat(bytes(piece), size // piece))
+
+
+def open_segment(path: str) -> int:
+    """Open a segment."""
+    return os.open(path, _FLAGS)
+
+
+def open_shared(path: str, flags: int = os.O_RDONLY) -> int:
+    """Open a file that processes share, made where it is missing."""
+    fd = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(fd, 0o600)  # whatever the umask
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
