@@ -5,7 +5,7 @@ from __future__ import annotations
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL
 
-#: RFC 9266 §4.2.
+#: RFC 9266 §2.
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _EXPORTED = 32
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from postoffice.reply import NOT_IMPLEMENTED, NOT_TRUSTED, UNKNOWN_COMMAND, Reply
 
-#: LIMITS has room for six digits (RFC 9422 §4.1).
+#: LIMITS has room for six digits (RFC 9422 §4.2).
 RCPTMAX = 999_999
 
 
