@@ -333,7 +333,9 @@ class SMTPSession(Dialogue):
         if self._left > 2 * self._limits.message_size:
             return self.dismiss(reply.TOO_LARGE)
         self._refusal = self._not_ready()
-        if self._refusal is None and self._chunks is None:
+        if self._refusal is not None:
+            self._forget()
+        elif self._chunks is None:
             self._ask(Begin())
         return None
 
