@@ -331,7 +331,8 @@ class Conversation(TwistedProtocol):
     def _failure(self, error: Exception) -> PostOfficeError:
         """What the client hears: its reply, and where there is a reason, the id of that line."""
         if not isinstance(error, PostOfficeError):
-            log.failure("{id} our fault; the client will try again", id=self.id)
+            fault = Failure(error)  # type: ignore[no-untyped-call]
+            log.failure("{id} our fault; the client will try again", fault, id=self.id)
             error = TemporaryFailure()
         elif str(error):
             log.warn("{id} {reason}", id=self.id, reason=str(error))

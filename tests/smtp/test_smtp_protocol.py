@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
+from base64 import b64decode, b64encode
+from dataclasses import replace
+
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.logger import formatEvent, globalLogPublisher
 
+from postoffice.budget import Budget
+from postoffice.counter import Entrance
+from postoffice.doors import Doorkeeper
 from postoffice.errors import NoSpace, TemporaryFailure
+from postoffice.interfaces import Fields
+from postoffice.policy.asking import STAGES, Asked, Policies
+from postoffice.policy.common import Quiet
+from postoffice.reply import Reply
+from postoffice.scram import derive
+from postoffice.smtp.protocol import Custom
 from postoffice.testing import finish
 
 HEAD = b"EHLO pc.example.org\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.net>\r\nDATA\r\n"
@@ -158,13 +170,429 @@ def test_a_closing_office_lets_a_text_come_to_its_end(client, memory_office):
     other.leave()
 
 
-def test_what_a_client_sends_stays_on_its_line_of_the_log(client):
-    lines = []
-    globalLogPublisher.addObserver(watch := lambda event: lines.append(formatEvent(event)))
+def test_what_a_client_sends_stays_on_its_line_of_the_log(client, logged):
     client.say(b'EHLO pc\r\nMAIL FROM:<"a\\\x7f\x1b[2Jb"@example.org>\r\n')
     client.say(b'MAIL FROM:<"a\\"b c"@example.org>\r\nRCPT TO:<joe@example.net>\r\nDATA\r\n')
     client.say(TEXT)
     client.leave()
-    globalLogPublisher.removeObserver(watch)
-    assert any(" taken: from 127.0.0.1 <" in line for line in lines)
-    assert all(line.isprintable() for line in lines)
+    assert any(" taken: from 127.0.0.1 <" in line for line in logged)
+    assert all(line.isprintable() for line in logged)
+
+
+# -- the pace of a text -----------------------------------------------------------------
+
+
+def test_a_text_that_comes_too_slowly_ends_the_session(client, memory_office):
+    pace = memory_office.smtp.limits.pace
+    client.say(HEAD)
+    for _ in range(299):
+        memory_office.clock.advance(1)
+        client.say(b"x" * (pace // 300 - 1))
+    assert client.hear() == b""
+    memory_office.clock.advance(1)
+    assert client.hear().startswith(b"421 4.4.2 ")
+    assert client.transport.disconnecting
+
+
+def test_a_text_that_keeps_its_pace_may_take_hours(client, memory_office):
+    client.say(HEAD)
+    for _ in range(36):
+        for _ in range(10):
+            memory_office.clock.advance(29)
+            client.say((b"x" * 98 + b"\r\n") * 30)
+    assert not client.transport.disconnecting
+    assert client.say(b".\r\n").startswith(b"250 2.0.0 Taken")
+
+
+# -- before the greeting ----------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(memory_office):
+    """The counter lets clients from elsewhere wait for its greeting."""
+    memory_office.smtp.custom = Custom(greeting_delay=5)
+    return memory_office
+
+
+def test_who_waits_is_greeted(slow):
+    client = slow.client("smtp", "192.0.2.1")
+    slow.clock.advance(4)
+    assert client.hear() == b""
+    slow.clock.advance(1)
+    assert client.hear().startswith(b"220 mail.example.net ")
+    assert b"250 " in client.say(b"HELO pc.example.org\r\n")
+
+
+def test_who_speaks_first_is_shown_out(slow, logged):
+    client = slow.client("smtp", "192.0.2.1")
+    slow.clock.advance(4)
+    said = client.say(HEAD + TEXT + b"QUIT\r\n")
+    assert said == b"554 5.5.1 You spoke before you were greeted; closing the connection\r\n"
+    assert client.transport.disconnecting
+    assert finish(slow.store.count("joe@example.net"))[0] == 0
+    assert any(line.endswith(" 192.0.2.1 spoke too early") for line in logged)
+    client.leave()
+    assert not slow.clock.getDelayedCalls()
+
+
+def test_neighbours_do_not_wait(slow):
+    assert slow.client("smtp", "127.0.0.1").hear().startswith(b"220 ")
+
+
+@pytest.mark.parametrize("octet", [b"\r", b"\x16"])
+def test_one_octet_is_enough_to_have_spoken(slow, octet):
+    assert slow.client("smtp", "192.0.2.1").say(octet).startswith(b"554 5.5.1 ")
+
+
+def test_who_goes_before_the_greeting_costs_nothing(slow, failures):
+    client = slow.client("smtp", "192.0.2.1")
+    client.leave()
+    assert not slow.clock.getDelayedCalls()
+    assert not failures
+
+
+def test_behind_a_balancer_it_is_the_client_that_waits(slow):
+    slow.smtp.entrance = Entrance("smtp", proxies=[ipaddress.ip_network("203.0.113.1")])
+    header = b"PROXY TCP4 192.0.2.1 203.0.113.9 4000 25\r\n"
+    early, patient = (slow.client("smtp", "203.0.113.1") for _ in range(2))
+    assert early.say(header + b"EHLO pc\r\n").startswith(b"554 5.5.1 ")
+    assert patient.say(header) == b""
+    slow.clock.advance(5)
+    assert patient.hear().startswith(b"220 ")
+
+
+# -- logging in -------------------------------------------------------------------------
+
+
+PLAIN = b"AUTH PLAIN " + b64encode(b"\0joe@example.net\0secret word") + b"\r\n"
+WRONG = b"AUTH PLAIN " + b64encode(b"\0joe@example.net\0wrong") + b"\r\n"
+HELLO = b"EHLO pc.example.org\r\n"
+
+
+@pytest.fixture
+def submission(memory_office):
+    """The counter takes mail from our own users only."""
+    factory = memory_office.smtp
+    factory.custom = Custom(submission=True, mechanisms=("SCRAM-SHA-256", "PLAIN"))
+    factory.entrance = Entrance("submission")
+    [checker] = set(factory.portal.checkers.values())
+    factory.salts = checker.salt
+    return memory_office
+
+
+def test_who_has_logged_in_may_post(submission, logged):
+    client = submission.client("smtp")
+    client.say(HELLO)
+    assert client.say(b"MAIL FROM:<joe@example.net>\r\n") == b"530 5.7.0 Log in first\r\n"
+    assert client.say(PLAIN) == b"235 2.7.0 Welcome\r\n"
+    said = client.say(HEAD.replace(b"a@example.org", b"joe@example.net") + TEXT)
+    assert said.splitlines()[-1].startswith(b"250 2.0.0 Taken")
+    [text] = submission.store.drop("joe@example.net").texts.values()
+    assert b" with ESMTPA id " in text
+    assert b"\r\nMessage-ID: <" in text
+    assert any(line.endswith(" login of joe@example.net") for line in logged)
+
+
+def test_a_login_that_failed_gives_nothing_and_is_logged(submission, logged):
+    client = submission.client("smtp", "127.0.0.1")
+    client.say(HELLO)
+    assert client.say(WRONG).startswith(b"535 5.7.8 ")
+    assert client.say(b"MAIL FROM:<joe@example.net>\r\n").startswith(b"530 5.7.0 ")
+    [line] = [line for line in logged if "login refused" in line]
+    assert line.endswith(" login refused: b'joe@example.net' from 127.0.0.1")
+    assert client.say(PLAIN).startswith(b"235 ")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "taken"),
+    [
+        ("loopback", "127.0.0.1", True),
+        ("loopback", "::1", True),
+        ("loopback", "192.0.2.1", False),
+        ("always", "192.0.2.1", True),
+        ("never", "127.0.0.1", False),
+    ],
+)
+def test_where_passwords_are_taken_in_clear(submission, allowed, address, taken):
+    submission.smtp.custom = replace(submission.smtp.custom, plaintext_login=allowed)
+    client = submission.client("smtp", address)
+    assert (b"AUTH" in client.say(HELLO)) == taken
+    assert client.say(PLAIN).startswith(b"235 " if taken else b"538 ")
+
+
+def test_a_salt_is_that_of_the_account_and_nobody_learns_who_has_none(submission):
+    keys = derive(b"secret word", b"salt of joe's", 4096)
+    secret = finish(submission.directory.find("joe@example.net")).secret
+    finish(submission.directory.keep_scram("joe@example.net", secret, str(keys)))
+
+    def told(user: bytes) -> list[bytes]:
+        client = submission.client("smtp")
+        client.say(HELLO)
+        first = b64encode(b"n,,n=" + user + b",r=nonce")
+        said = client.say(b"AUTH SCRAM-SHA-256 " + first + b"\r\n")
+        assert said.startswith(b"334 ")
+        return b64decode(said[4:]).split(b",")[1:]
+
+    assert told(b"joe@example.net") == [b"s=" + b64encode(b"salt of joe's"), b"i=4096"]
+    assert told(b"nobody@example.net") == told(b"nobody@example.net") != told(b"noone@example.net")
+
+
+# -- LMTP -------------------------------------------------------------------------------
+
+
+class EachDelivery(Delivery):
+    """A delivery that has an outcome for each recipient."""
+
+    def __init__(self, *outcomes):
+        super().__init__()
+        self.outcomes = list(outcomes)
+
+    async def commit_each(self):
+        return self.outcomes
+
+
+@pytest.fixture
+def lmtp(memory_office, monkeypatch):
+    """A client of LMTP whose message is delivered with these outcomes."""
+    memory_office.smtp.custom = Custom(lmtp=True)
+    memory_office.smtp.entrance = Entrance("lmtp")
+
+    def lmtp(*outcomes):
+        delivery = EachDelivery(*outcomes)
+
+        async def begin(envelope):
+            return delivery
+
+        monkeypatch.setattr(memory_office.store, "begin", begin)
+        client = memory_office.client("smtp")
+        assert client.say(b"LHLO front\r\n").startswith(b"220 mail.example.net LMTP ")
+        return client
+
+    return lmtp
+
+
+def envelope(*names: bytes) -> bytes:
+    named = b"".join(b"RCPT TO:<%s@example.net>\r\n" % name for name in names)
+    return b"MAIL FROM:<a@example.org>\r\n" + named + b"DATA\r\n"
+
+
+def test_each_recipient_has_its_own_answer(lmtp, logged, failures):
+    client = lmtp(None, NoSpace("/secret is full"), OSError("/secret"))
+    said = client.say(envelope(b"joe", b"nobody", b"ann", b"postmaster") + TEXT).splitlines()
+    first, second, third = said[-3:]
+    assert [line[:4] for line in said[:-3]] == [
+        b"250 ",
+        b"250 ",
+        b"550 ",
+        b"250 ",
+        b"250 ",
+        b"354 ",
+    ]
+    assert first.startswith(b"250 2.0.0 Taken, ")
+    assert second.startswith(b"452 4.3.1 ")
+    assert third.startswith(b"451 4.3.0 A fault of ours; ")
+    assert b"secret" not in second + third
+    assert [failure.type for failure in failures] == [OSError]
+    failures.clear()
+    [line] = [line for line in logged if " taken: " in line]
+    assert line.endswith(" to <joe@example.net>")
+
+
+def test_who_is_named_twice_is_answered_twice(lmtp):
+    client = lmtp(NoSpace(), None)
+    said = client.say(envelope(b"joe", b"ann", b"JOE", b"ann") + TEXT).splitlines()
+    assert [line[:3] for line in said[-4:]] == [b"452", b"250", b"452", b"250"]
+
+
+def test_where_nobody_has_it_all_are_told_and_nothing_is_taken(lmtp, logged):
+    client = lmtp(NoSpace(), TemporaryFailure())
+    said = client.say(envelope(b"joe", b"ann") + TEXT).splitlines()
+    assert [line[:9] for line in said[-2:]] == [b"452 4.3.1", b"451 4.3.0"]
+    assert not any(" taken: " in line for line in logged)
+    assert client.say(b"NOOP\r\n").startswith(b"250 ")
+
+
+def test_a_fault_of_all_is_told_to_each(lmtp, failures):
+    client = lmtp()
+    client.conversation._commit_each = None  # a bug of ours
+    said = client.say(envelope(b"joe", b"ann") + TEXT).splitlines()
+    assert [line[:9] for line in said[-2:]] == [b"451 4.3.0"] * 2
+    assert len(failures) == 1
+    failures.clear()
+
+
+# -- unknown recipients -----------------------------------------------------------------
+
+
+@pytest.fixture
+def harvested(memory_office):
+    """The counter hears of three unknown recipients of each client in an hour."""
+    memory_office.smtp.unknown = Budget(3, 3600, memory_office.clock.seconds)
+    return memory_office
+
+
+def guess(office, count: int, address="192.0.2.1") -> list[bytes]:
+    """The codes that a client hears who names so many whom nobody knows."""
+    client = office.client("smtp", address)
+    client.say(b"EHLO pc\r\nMAIL FROM:<a@example.org>\r\n")
+    said = [client.say(b"RCPT TO:<guess%d@example.net>\r\n" % n) for n in range(count)]
+    client.leave()
+    return [line[:3] for line in said]
+
+
+def test_who_guesses_names_is_shown_out(harvested, logged):
+    assert guess(harvested, 5) == [b"550", b"550", b"550", b"421", b""]
+    assert any(line.endswith(" 192.0.2.1 guesses names") for line in logged)
+
+
+def test_a_new_session_brings_no_new_guesses(harvested):
+    guess(harvested, 3)
+    assert guess(harvested, 1) == [b"421"]
+    assert guess(harvested, 1, "192.0.2.2") == [b"550"]
+
+
+def test_time_brings_new_guesses(harvested):
+    guess(harvested, 4)
+    harvested.clock.advance(1200)
+    assert guess(harvested, 2) == [b"550", b"421"]
+
+
+def test_who_knows_whom_he_writes_to_is_not_disturbed(harvested):
+    guess(harvested, 3)
+    client = harvested.client("smtp", "192.0.2.1")
+    said = client.say(b"EHLO pc\r\nMAIL FROM:<>\r\nRCPT TO:<joe@example.net>\r\n")
+    assert said.endswith(b"250 2.1.5 Recipient OK\r\n")
+
+
+def test_all_of_one_network_guess_together(harvested):
+    assert guess(harvested, 3, "2001:db8::1") == [b"550"] * 3
+    assert guess(harvested, 1, "2001:db8::ffff:1") == [b"421"]
+    assert guess(harvested, 1, "2001:db8:0:1::1") == [b"550"]
+
+
+def test_neighbours_may_guess(harvested):
+    assert guess(harvested, 10, "127.0.0.1") == [b"550"] * 10
+
+
+# -- policies ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged(memory_office):
+    """The counter asks these policies."""
+
+    def judged(*policies):
+        office = memory_office
+        asked = [Asked(policy, str(n), frozenset({"smtp"})) for n, policy in enumerate(policies)]
+        office.house = replace(office.house, policies=Policies(asked, office.clock))
+        office.smtp.portal.realm._receptions = office.house
+        office.smtp.custom = Custom(judged=frozenset(STAGES))
+        return office
+
+    return judged
+
+
+class Notes(Quiet):
+    """Says of each stage that it was there; at the text, what it saw of it."""
+
+    stages = STAGES
+
+    def __init__(self, name: bytes = b"X", refusing: str = "") -> None:
+        self.name = name
+        self.refusing = refusing
+
+    def note(self, stage: str):
+        if stage == self.refusing:
+            return Reply(550, "5.7.1", "No")
+        return Fields(self.name + b"-" + stage.title().encode() + b": yes\r\n")
+
+    async def connect(self, visit):
+        return self.note("connect")
+
+    async def hello(self, visit):
+        return self.note("hello")
+
+    async def sender(self, envelope):
+        return self.note("sender")
+
+    async def recipient(self, envelope, recipient):
+        return self.note("recipient")
+
+    async def text(self, envelope, text):
+        assert (await text.read()).startswith(b"Return-Path: <a@example.org>\r\nReceived: ")
+        return self.note("text")
+
+
+def fields_of(text: bytes) -> list[bytes]:
+    header = text.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    return [line.partition(b":")[0] for line in header if not line.startswith(b"\t")]
+
+
+def test_fields_of_policies_stand_over_the_message_in_the_order_of_the_stages(judged):
+    office = judged(Notes(b"X"), Notes(b"Y"))
+    client = office.client("smtp")
+    assert client.say(HEAD + TEXT).splitlines()[-1].startswith(b"250 2.0.0 Taken")
+    [text] = office.store.drop("joe@example.net").texts.values()
+    assert fields_of(text) == [
+        *(b"X-Text", b"Y-Text", b"Return-Path", b"Received"),
+        *(b"X-Connect", b"Y-Connect", b"X-Hello", b"Y-Hello"),
+        *(b"X-Sender", b"Y-Sender", b"X-Recipient", b"Y-Recipient", b"Subject"),
+    ]
+
+
+def test_each_message_has_the_fields_of_its_session_and_its_own_once(judged):
+    office = judged(Notes())
+    client = office.client("smtp")
+    client.say(HEAD + TEXT)
+    client.say(b"RSET\r\n" + HEAD + TEXT)
+    first, second = office.store.drop("joe@example.net").texts.values()
+    assert fields_of(first) == fields_of(second)
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("connect", [b"550"]),
+        ("hello", [b"220", b"550", b"503", b"503", b"503"]),
+        ("sender", [b"220", b"250", b"550", b"503", b"503"]),
+        ("recipient", [b"220", b"250", b"250", b"550", b"554"]),
+        ("text", [b"220", b"250", b"250", b"250", b"354", b"550"]),
+    ],
+)
+def test_a_refusal_is_heard_where_it_is_said_and_nothing_is_taken(judged, stage, said):
+    office = judged(Notes(refusing=stage))
+    client = office.client("smtp")
+    heard = client.hear()
+    for line in HEAD.splitlines(keepends=True):
+        heard += client.say(line)
+    if heard.endswith(b"dot\r\n"):
+        heard += client.say(TEXT)
+    codes = [line[:3] for line in heard.splitlines() if line[3:4] == b" "]
+    assert codes == said
+    assert finish(office.store.count("joe@example.net"))[0] == 0
+    assert client.transport.disconnecting == (stage == "connect")
+
+
+# -- relays in front --------------------------------------------------------------------
+
+
+def test_a_relay_is_counted_as_itself_for_whomever_it_speaks(memory_office):
+    """Its clients have been counted where they came in; all its sessions leave as they came."""
+    doors = memory_office.smtp._doors = Doorkeeper(2, 1)
+    doors.open()
+    memory_office.smtp.entrance = Entrance("smtp", relays=[ipaddress.ip_network("203.0.113.1")])
+    client = memory_office.client("smtp", "203.0.113.1")
+    client.say(b"EHLO relay\r\n")
+    said = client.say(b"XCLIENT ADDR=192.0.2.1 PORT=5\r\n")
+    assert said.startswith(b"220 mail.example.net ")
+    assert client.conversation.client.address == "192.0.2.1"
+    assert not doors.admit("203.0.113.1")
+    assert doors.admit("192.0.2.1")
+    client.leave()
+    assert doors.admit("203.0.113.1")
+
+
+def test_nobody_else_speaks_for_others(client):
+    client.say(HELLO)
+    assert client.say(b"XCLIENT ADDR=192.0.2.1\r\n") == b"550 5.7.0 Not from you\r\n"
+    assert client.conversation.client.address == "127.0.0.1"
