@@ -72,12 +72,12 @@ class Address:
             local = re.sub(r"\\(.)", r"\1", local[1:-1])
         elif not DOT_STRING.match(local):
             raise NotAnAddress(f"{text!r} is not an address: {local!r} is no local part")
-        if len(local.encode("utf-8", "surrogateescape")) > LOCAL_MAXIMUM:
+        if not local.isprintable():
+            raise NotAnAddress(f"{text!r} is not an address: control characters before the @")
+        if len(local.encode()) > LOCAL_MAXIMUM:
             raise NotAnAddress(
                 f"{text!r} is not an address: over {LOCAL_MAXIMUM} octets before the @"
             )
-        if not local.isprintable():
-            raise NotAnAddress(f"{text!r} is not an address: control characters before the @")
         normal_domain(domain)
         return cls(local, domain)
 

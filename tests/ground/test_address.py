@@ -51,6 +51,8 @@ def test_different_mailboxes(one, other):
         "x" * 65 + "@example.org",
         "joe@" + "x" * 64 + ".org",
         "a@b@c",
+        "\ud800@example.org",
+        "joe@\ud800.org",
     ],
 )
 def test_what_is_no_address(text):
