@@ -113,7 +113,8 @@ class Checker:
 
     async def stop(self) -> None:
         """Nobody asks any more: end what goes on behind the answers."""
-        self._stopping = Deferred()
+        if self._stopping is None:
+            self._stopping = Deferred()
         if self._deriving:
             await self._stopping
 
@@ -135,12 +136,15 @@ class Checker:
         while self._deriving and self._stopping is None:
             name, (secret, password) = next(iter(self._deriving.items()))
             try:
-                keys = await self._hashing.run(scram.derive, password)
-                await self._directory.keep_scram(name, secret, str(keys))
+                register = await self._directory.register_of(name)
+                if register is not None:
+                    keys = await self._hashing.run(scram.derive, password)
+                    await register.keep_scram(name, secret, str(keys))
             except Exception:
                 self.log.failure("the SCRAM keys of {name} are not kept", name=name)
             del self._deriving[name]
         if self._stopping is not None:
+            self._deriving.clear()
             self._stopping.callback(None)
 
     async def _find(self, name: str | None) -> Account | None:
@@ -186,8 +190,9 @@ def _scram_matches(credentials: Any, account: Account | None) -> bool:
 
 
 def _shared_matches(credentials: Any, account: Account | None) -> bool:
-    shared = None if account is None or account.shared is None else account.shared.encode()
-    return bool(credentials.checkPassword(shared or _NOBODYS_SECRET)) and shared is not None
+    secret = None if account is None else account.shared
+    shared = _NOBODYS_SECRET if not secret else secret.encode("utf-8", "surrogateescape")
+    return bool(credentials.checkPassword(shared)) and bool(secret)
 
 
 def normal(user: object) -> str | None:

@@ -49,14 +49,12 @@ class Directories:
                 return True
         return False
 
-    async def keep_scram(self, name: str, secret: str, keys: str) -> bool:
-        """Keep the SCRAM keys of a password where its account is, if that can be written to."""
+    async def register_of(self, name: str) -> IAccountRegister | None:
+        """The directory that has the account, if it can be written to."""
         for directory in self._directories:
             if await directory.find(name) is not None:
-                if not IAccountRegister.providedBy(directory):
-                    return False
-                return bool(await directory.keep_scram(name, secret, keys))
-        return False
+                return directory if IAccountRegister.providedBy(directory) else None
+        return None
 
 
 async def _stop(directories: list[IAccountDirectory]) -> None:

@@ -26,12 +26,12 @@ class Seal:
         """Encrypt.  Raises TemporaryFailure."""
         if self._key is None:
             make_key(self._path)
-        return self._fernet().encrypt(text.encode()).decode()
+        return self._fernet().encrypt(text.encode("utf-8", "surrogateescape")).decode()
 
     def unseal(self, token: str) -> str:
         """Decrypt.  Raises TemporaryFailure where the key is not the one, or not there."""
         try:
-            return self._fernet().decrypt(token).decode()
+            return self._fernet().decrypt(token).decode("utf-8", "surrogateescape")
         except (InvalidToken, ValueError):  # sealed with another, or no sealed text at all
             raise TemporaryFailure(
                 f"{self._path} is not the key that the accounts' shared secrets were sealed with: "

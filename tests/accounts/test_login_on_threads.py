@@ -37,9 +37,6 @@ class Office:
         self.checker = Checker([self], self.hashing, clock=Clock().seconds)
         self.portal = Portal(Realm(MemoryStore(), object()), [self.checker])
 
-    async def keep_scram(self, name, secret, scram):
-        return await self.directory.keep_scram(name, secret, scram)
-
     async def find(self, name):
         """What the checker asks: the directory's own answer, noted."""
         account = await self.directory.find(name)

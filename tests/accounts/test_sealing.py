@@ -28,7 +28,7 @@ def contents(path):
         return file.read()
 
 
-@pytest.mark.parametrize("text", ["tanstaaf", "", "schön \0\n", "x" * 10_000])
+@pytest.mark.parametrize("text", ["tanstaaf", "", "schön \0\n", "\udcff\udcfe", "x" * 10_000])
 def test_what_was_sealed_can_be_read_again_and_not_seen(path, text):
     token = Seal(path).seal(text)
     assert Seal(path).unseal(token) == text

@@ -1,0 +1,474 @@
+"""Logins by SCRAM and by shared secrets; salts; and keys that are derived behind the answers."""
+
+from __future__ import annotations
+
+import hmac
+
+import pytest
+from twisted.cred.credentials import CramMD5Credentials, UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, eventAsText
+
+from postoffice.accounts import checker as checker_module
+from postoffice.accounts.checker import Checker
+from postoffice.accounts.credentials import PlainLogin, credentials_of
+from postoffice.accounts.memory import MemoryDirectory
+from postoffice.accounts.passwords import hash_password
+from postoffice.address import Account
+from postoffice.envelope import Client
+from postoffice.errors import TemporaryFailure
+from postoffice.sasl import Challenge, exchange
+from postoffice.scram import Keys, Salt, derive
+from postoffice.testing import InlineWorkers, PatientWorkers, ScramClient, finish
+
+RIGHT, OTHER, SHARED = b"secret word", b"other word", "tanstaaftanstaaf"
+HASHES = {word: hash_password(word) for word in (RIGHT, OTHER)}
+KEYS = {word: derive(word, b"salt of " + word, 5000) for word in (RIGHT, OTHER)}
+JOE, ANN = "joe@example.net", "ann@example.net"
+
+
+def directory_of(*accounts):
+    directory = MemoryDirectory()
+    for account in accounts:
+        finish(directory.add_domain(account.address.rpartition("@")[2]))
+        finish(directory.add(account.address, account.secret, account.scram))
+        finish(directory.set_shared(account.address, account.shared))
+    return directory
+
+
+def account(name, word=None, keys=None, shared=None):
+    return Account(name, name, HASHES.get(word), None if keys is None else str(keys), shared)
+
+
+@pytest.fixture
+def directory():
+    return directory_of(
+        account(JOE, RIGHT, KEYS[RIGHT], SHARED),
+        account(ANN, RIGHT),
+        account("jörg@example.net", OTHER, KEYS[OTHER], "schön"),
+        account("broken@example.net", RIGHT, "no keys"),
+        account("empty@example.net", None, None, ""),
+        account("postmaster@example.net"),
+    )
+
+
+@pytest.fixture
+def workers():
+    return PatientWorkers()
+
+
+def checker_of(*directories, workers=None, others=()):
+    workers = InlineWorkers() if workers is None else workers
+    return Checker(directories, workers, clock=Clock().seconds, others=others)
+
+
+@pytest.fixture
+def checker(directory):
+    return checker_of(directory)
+
+
+# -- SCRAM ------------------------------------------------------------------------
+
+
+async def by_scram(checker, user, password, meanwhile=lambda: None):
+    """A login as a client sees it: who it is, once the server has shown its signature."""
+    running = exchange("SCRAM-SHA-256", hostname="mail.example.net", bindings={}, plus=False)
+    client = ScramClient(user, password, b"nonce")
+    next(running)
+    challenge = running.send(await checker.salt(running.send(client.first).user))
+    claim = running.send(client.final(challenge.octets))
+    meanwhile()
+    found = await checker.requestAvatarId(credentials_of(claim, Client(), "submission"))
+    assert running.send(None) == Challenge(client.verdict)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "name"),
+    [
+        (b"joe@example.net", RIGHT, JOE),
+        (b"JOE@Example.NET", RIGHT, JOE),
+        ("jörg@example.net".encode(), OTHER, "jörg@example.net"),
+        ("JO\u0308RG@example.net".encode(), OTHER, "jörg@example.net"),
+    ],
+)
+def test_who_has_the_password_proves_it(checker, user, password, name):
+    assert finish(by_scram(checker, user, password)).address == name
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        (b"joe@example.net", OTHER),
+        (b"joe@example.net", b""),
+        (b"ann@example.net", RIGHT),  # has no keys yet
+        (b"broken@example.net", RIGHT),
+        (b"empty@example.net", b"x"),
+        (b"postmaster@example.net", RIGHT),
+        (b"eve@example.net", RIGHT),
+        (b"joe", RIGHT),
+        (b"\xff", RIGHT),
+    ],
+)
+def test_everybody_else_is_refused_without_a_word(checker, user, password):
+    with pytest.raises(UnauthorizedLogin) as raised:
+        finish(by_scram(checker, user, password))
+    assert (raised.value.args, raised.value.__cause__) == ((), None)
+
+
+def test_a_proof_costs_no_worker(directory, workers):
+    checker = checker_of(directory, workers=workers)
+    assert finish(by_scram(checker, b"joe@example.net", RIGHT)).address == JOE
+    with pytest.raises(UnauthorizedLogin):
+        finish(by_scram(checker, b"eve@example.net", RIGHT))
+    assert workers.waiting == []
+
+
+def test_a_password_that_changes_between_salt_and_proof_counts_at_once(directory, checker):
+    def change():
+        finish(directory.set_secret(JOE, HASHES[OTHER], str(KEYS[OTHER])))
+
+    with pytest.raises(UnauthorizedLogin):
+        finish(by_scram(checker, b"joe@example.net", RIGHT, change))
+    assert finish(by_scram(checker, b"joe@example.net", OTHER))
+
+
+# -- shared secrets -----------------------------------------------------------------
+
+
+def by_cram(checker, user, secret):
+    running = exchange("CRAM-MD5", hostname="mail.example.net", bindings={}, plus=False)
+    challenge = next(running).octets
+    claim = running.send(user + b" " + hmac.new(secret, challenge, "md5").hexdigest().encode())
+    return finish(checker.requestAvatarId(credentials_of(claim, Client(), "submission")))
+
+
+@pytest.mark.parametrize(
+    ("user", "secret", "name"),
+    [
+        (b"joe@example.net", SHARED.encode(), JOE),
+        (b"JOE@example.net", SHARED.encode(), JOE),
+        ("jörg@example.net".encode(), "schön".encode(), "jörg@example.net"),
+    ],
+)
+def test_who_knows_the_shared_secret_comes_in(checker, user, secret, name):
+    assert by_cram(checker, user, secret).address == name
+
+
+@pytest.mark.parametrize(
+    ("user", "secret"),
+    [
+        (b"joe@example.net", RIGHT),  # the password is another
+        (b"joe@example.net", b""),
+        (b"ann@example.net", b""),
+        (b"ann@example.net", SHARED.encode()),
+        (b"empty@example.net", b""),
+        (b"eve@example.net", b""),
+        (b"eve@example.net", SHARED.encode()),
+        (b"joe", SHARED.encode()),
+        (b"\xff", SHARED.encode()),
+    ],
+)
+def test_no_other_digest_fits(checker, user, secret):
+    with pytest.raises(UnauthorizedLogin) as raised:
+        by_cram(checker, user, secret)
+    assert (raised.value.args, raised.value.__cause__) == ((), None)
+
+
+def test_a_shared_secret_may_be_any_octets(directory, checker):
+    finish(directory.set_shared(JOE, b"\xff\xfe".decode("utf-8", "surrogateescape")))
+    assert by_cram(checker, b"joe@example.net", b"\xff\xfe").address == JOE
+
+
+def test_twisteds_own_cram_md5_does(checker):
+    credentials = CramMD5Credentials("mail.example.net")
+    challenge = credentials.getChallenge()
+    digest = hmac.new(SHARED.encode(), challenge, "md5").hexdigest().encode()
+    credentials.setResponse(b"joe@example.net " + digest)
+    assert finish(checker.requestAvatarId(credentials)).address == JOE
+
+
+def test_a_shared_secret_is_no_password_and_makes_no_scram_proof(checker):
+    with pytest.raises(UnauthorizedLogin):
+        by_password(checker, JOE.encode(), SHARED.encode())
+    with pytest.raises(UnauthorizedLogin):
+        finish(by_scram(checker, JOE.encode(), SHARED.encode()))
+
+
+# -- names ------------------------------------------------------------------------
+
+
+def by_password(checker, user, password):
+    return finish(checker.requestAvatarId(PlainLogin(user, password, Client(), "pop3")))
+
+
+@pytest.mark.parametrize("user", ["joe", "", "@", "joe@", "jörg", "\ud800@example.net", "joe\0"])
+def test_a_text_that_is_no_address_is_refused_as_any_other(checker, user):
+    with pytest.raises(UnauthorizedLogin):
+        finish(checker.requestAvatarId(UsernamePassword(user, RIGHT)))
+
+
+def test_a_text_that_is_an_address_will_do(checker):
+    found = finish(checker.requestAvatarId(UsernamePassword("JOE@example.net", RIGHT)))
+    assert found.address == JOE
+
+
+def test_who_has_lost_everything_comes_in_by_nothing(directory, checker):
+    assert by_password(checker, JOE.encode(), RIGHT)
+    finish(directory.set_secret(JOE, None))
+    finish(directory.set_shared(JOE, None))
+    with pytest.raises(UnauthorizedLogin):
+        by_password(checker, JOE.encode(), RIGHT)
+    with pytest.raises(UnauthorizedLogin):
+        finish(by_scram(checker, JOE.encode(), RIGHT))
+    with pytest.raises(UnauthorizedLogin):
+        by_cram(checker, JOE.encode(), SHARED.encode())
+
+
+# -- salts ------------------------------------------------------------------------
+
+
+def salt(checker, user):
+    return finish(checker.salt(user))
+
+
+def test_who_has_keys_is_told_their_salt(checker):
+    assert salt(checker, b"JOE@example.net") == Salt(b"salt of secret word", 5000)
+
+
+STRANGERS = [
+    b"eve@example.net",
+    b"eve@example.org",
+    b"ann@example.net",  # who has a password, but no keys
+    b"postmaster@example.net",
+    b"broken@example.net",
+    b"eve",
+    b"",
+    b"\xff",
+    b"x" * 9000,
+]
+
+
+def test_nobody_can_tell_from_a_salt_who_has_an_account(checker):
+    """As new keys have them: of the same length, with as many rounds, each another."""
+    real = derive(b"x")
+    salts = [salt(checker, user) for user in STRANGERS]
+    assert {(len(one.salt), one.iterations) for one in salts} == {(len(real.salt), real.iterations)}
+    assert len({one.salt for one in salts}) == len(salts)
+
+
+def test_the_salt_of_a_stranger_stays_and_does_not_depend_on_how_he_writes_himself(directory):
+    key = b"k" * 32
+    before, after = checker_of(directory), checker_of(directory)
+    before.fake_salts = after.fake_salts = key
+    for user in STRANGERS:
+        assert salt(before, user) == salt(before, user) == salt(after, user)
+    for user in (b"EVE@Example.NET", b'"eve"@example.net'):
+        assert salt(after, user) == salt(before, b"eve@example.net")
+    after.fake_salts = b"l" * 32
+    assert salt(after, b"eve@example.net") != salt(before, b"eve@example.net")
+
+
+def test_no_two_post_offices_have_the_same_salts_for_strangers():
+    one, other = checker_of(MemoryDirectory()), checker_of(MemoryDirectory())
+    assert salt(one, b"eve@example.net") != salt(other, b"eve@example.net")
+
+
+def test_a_directory_that_cannot_say_has_no_salt(directory, checker):
+    async def fails(name):
+        raise TemporaryFailure("down")
+
+    directory.find = fails
+    with pytest.raises(TemporaryFailure):
+        salt(checker, b"joe@example.net")
+
+
+# -- keys that are derived ------------------------------------------------------------
+
+
+@pytest.fixture
+def some():
+    """Accounts that have a password each, and no keys."""
+    return directory_of(*(account(f"{who}@example.net", RIGHT) for who in "abcd"))
+
+
+def keys_of(directory, who):
+    found = finish(directory.find(f"{who}@example.net")).scram
+    return None if found is None else Keys.parse(found)
+
+
+def enter(checker, workers, *whose, password=RIGHT):
+    """Log in, each with one run of the hash; what follows from it waits."""
+    logins = [
+        Deferred.fromCoroutine(
+            checker.requestAvatarId(
+                PlainLogin(f"{who}@example.net".encode(), password, Client(), "pop3")
+            )
+        )
+        for who in whose
+    ]
+    waiting, workers.waiting = workers.waiting, []
+    for result, function, args in waiting:
+        if function is derive:
+            workers.waiting.append((result, function, args))
+        else:
+            result.callback(function(*args))
+    for login in logins:
+        login.addErrback(lambda failure: failure.trap(UnauthorizedLogin) and None)
+    assert all(login.called for login in logins), "a login waits for keys"
+    return [login.result for login in logins]
+
+
+def under_way(workers):
+    return [(function, args) for _, function, args in workers.waiting]
+
+
+def test_the_next_login_with_a_password_makes_the_keys_and_does_not_wait_for_them(some, workers):
+    checker = checker_of(some, workers=workers)
+    assert [found.address for found in enter(checker, workers, "a")] == ["a@example.net"]
+    assert under_way(workers) == [(derive, (RIGHT,))]
+    assert keys_of(some, "a") is None
+    workers.work_on()
+    keys = keys_of(some, "a")
+    assert keys == derive(RIGHT, keys.salt)
+    assert finish(by_scram(checker, b"a@example.net", RIGHT)).address == "a@example.net"
+    assert keys_of(some, "b") is None
+
+
+def test_keys_that_are_there_are_not_made_again(directory, some, workers):
+    checker = checker_of(directory, some, workers=workers)
+    enter(checker, workers, "joe")
+    assert workers.waiting == []
+    enter(checker, workers, "a")
+    enter(checker, workers, "a")
+    assert len(workers.waiting) == 1
+    workers.work_on()
+    enter(checker, workers, "a")
+    assert workers.waiting == []
+
+
+def test_a_wrong_password_makes_no_keys(some, workers):
+    checker = checker_of(some, workers=workers)
+    assert enter(checker, workers, "a", "e", password=OTHER) == [None, None]
+    assert workers.waiting == []
+
+
+def test_they_are_made_one_after_the_other(some, workers):
+    checker = checker_of(some, workers=workers)
+    enter(checker, workers, "a", "b", "c")
+    for number, who in enumerate("abc", 1):
+        assert len(workers.waiting) == 1
+        workers.work()
+        assert [keys_of(some, one) is not None for one in "abcd"] == [
+            one <= who for one in "abcd"
+        ], number
+    assert workers.waiting == []
+
+
+def test_no_more_passwords_wait_than_may_and_who_was_left_out_has_the_next_login(
+    some, workers, monkeypatch
+):
+    monkeypatch.setattr(checker_module, "DERIVING", 2)
+    checker = checker_of(some, workers=workers)
+    enter(checker, workers, "a", "b", "c")
+    workers.work_on()
+    assert [keys_of(some, who) is not None for who in "abc"] == [True, True, False]
+    enter(checker, workers, "c")
+    workers.work_on()
+    assert keys_of(some, "c")
+
+
+def test_keys_of_a_password_that_was_changed_meanwhile_are_not_kept(some, workers):
+    checker = checker_of(some, workers=workers)
+    enter(checker, workers, "a")
+    finish(some.set_secret("a@example.net", HASHES[OTHER]))
+    workers.work_on()
+    assert keys_of(some, "a") is None
+    enter(checker, workers, "a", password=OTHER)
+    workers.work_on()
+    keys = keys_of(some, "a")
+    assert keys == derive(OTHER, keys.salt)
+
+
+def test_trouble_with_one_is_logged_without_his_password_and_the_others_get_theirs(
+    some, workers, failures
+):
+    keep = some.keep_scram
+
+    async def keeps(name, secret, keys):
+        if name == "a@example.net":
+            raise TemporaryFailure("the disk is full")
+        return await keep(name, secret, keys)
+
+    some.keep_scram = keeps
+    checker = checker_of(some, workers=workers)
+    with capturedLogs() as logged:
+        enter(checker, workers, "a", "b")
+        workers.work_on()
+    (event,) = logged
+    assert "a@example.net" in eventAsText(event)
+    assert "secret word" not in eventAsText(event)
+    assert failures.pop().check(TemporaryFailure)
+    assert (keys_of(some, "a"), keys_of(some, "b") is not None) == (None, True)
+
+
+class Table:
+    """A directory that nobody can write to, as those of plugins are."""
+
+    def __init__(self, *accounts):
+        self.accounts = {one.address: one for one in accounts}
+
+    async def find(self, name):
+        return self.accounts.get(name)
+
+
+def test_no_keys_are_made_for_whom_they_cannot_be_kept(some, workers):
+    """It would be work for nothing, with every login."""
+    checker = checker_of(Table(account("a@example.net", RIGHT)), some, workers=workers)
+    enter(checker, workers, "a", "b")
+    workers.work_on()
+    assert (keys_of(some, "a"), keys_of(some, "b") is not None) == (None, True)
+    enter(checker, workers, "a")
+    assert workers.waiting == []
+
+
+def test_whom_another_checker_vouches_for_gets_no_keys(some, workers):
+    class Vouches:
+        credentialInterfaces = Checker.credentialInterfaces
+
+        def requestAvatarId(self, credentials):
+            return b"a@example.net"
+
+    checker = checker_of(some, workers=workers, others=[Vouches()])
+    (found,) = enter(checker, workers, "a", password=OTHER)
+    assert found.address == "a@example.net"
+    assert workers.waiting == []
+
+
+# -- the end ------------------------------------------------------------------------
+
+
+def test_who_derives_nothing_stops_at_once(checker):
+    for _ in range(2):
+        finish(checker.stop())
+
+
+def test_the_stop_waits_for_what_is_under_way_and_for_no_more(some, workers):
+    checker = checker_of(some, workers=workers)
+    enter(checker, workers, "a", "b")
+    stopped = [Deferred.fromCoroutine(checker.stop()) for _ in range(2)]
+    assert not any(one.called for one in stopped)
+    workers.work()
+    assert all(one.called for one in stopped)
+    assert workers.waiting == []
+    assert [keys_of(some, who) is not None for who in "ab"] == [True, False]
+    finish(checker.stop())
+
+
+def test_after_the_stop_no_keys_are_made(some, workers):
+    checker = checker_of(some, workers=workers)
+    finish(checker.stop())
+    assert enter(checker, workers, "a") != [None]
+    assert workers.waiting == []
