@@ -39,6 +39,12 @@ _OTHERS = 3
 class Replay(Protocol):
     """Puts in its place what may not be there; each of its steps may be taken again."""
 
+    def __enter__(self) -> Replay:
+        """It begins."""
+
+    def __exit__(self, *why: object) -> None:
+        """It ends, or was cut off."""
+
     def place(self, placement: Placement, maildrops: Sequence[str]) -> None:
         """A message, for these of its maildrops.  Raises OSError."""
 
@@ -187,11 +193,11 @@ class Journal:
     def _begin_alone(self, durability: str) -> Found:
         state = State(durability=durability, retired=self._mark.read())
         self._state.write(state)  # nobody is to believe what is there until we are ready
-        found = self._look(state)
+        found, removals = self._look(state)
         state.generation = max(state.retired, *state.generations)
         if found.groups:
             try:
-                self._replay_all(state, state.generation, anew=True, synced=False)
+                self._replay_all(state, state.generation, removals, anew=True, synced=False)
             except OSError as error:
                 if error.errno not in FULL:
                     raise
@@ -209,20 +215,19 @@ class Journal:
         self._state.write(state)
         return found
 
-    def _look(self, state: State) -> Found:
-        """Which generations the segments hold that are not retired."""
-        found = Found()
+    def _look(self, state: State) -> tuple[Found, list[Removal]]:
+        """Which generations the segments hold that are not retired, and what they remove."""
+        found, removals = Found(), []
         for number in range(SEGMENTS):
             for group in self._groups(number, state.retired):
                 state.generations[number] = max(state.generations[number], group.generation)
                 state.counts[number] += 1
                 found.groups += 1
-                for record in group.records:
-                    if isinstance(record, Placement):
-                        found.placements += 1
-                    else:
-                        found.removals += 1
-        return found
+                gone = [one for one in group.records if isinstance(one, Removal)]
+                removals += gone
+                found.removals += len(gone)
+                found.placements += len(group.records) - len(gone)
+        return found, removals
 
     def _groups(self, number: int, above: int) -> Iterator[Group]:
         try:
@@ -414,33 +419,43 @@ class Journal:
             state.syncing = syncing
             self._state.write(state)
 
-    def _replay_all(self, state: State, until: int, *, anew: bool, synced: bool) -> None:
+    def _replay_all(
+        self,
+        state: State,
+        until: int,
+        removals: Sequence[Removal] | None = None,
+        *,
+        anew: bool,
+        synced: bool,
+    ) -> None:
         """
         Replay what is not retired of the generations ``until`` this, and retire it.
 
         Nobody appends meanwhile, so every removal that there is, is known.
         """
+        if removals is None:
+            removals = list(self._records(state, Removal))
         gone = {
             (maildrop, name)
-            for removal in self._records(state, Removal)
+            for removal in removals
             for maildrop, names in removal.names
             for name in names
         }
-        work = self._replay(self.large, anew=anew, synced=synced)
-        for placement in self._records(state, Placement, until):
-            key = self._key_of(placement.name)
-            left = [one for one in placement.maildrops if (one, key) not in gone]
-            if left:
-                work.place(placement, left)
-        for removal in self._records(state, Removal, until):
-            work.remove(removal)
-        work.finish()
+        with self._replay(self.large, anew=anew, synced=synced) as work:
+            for placement in self._records(state, Placement, until):
+                key = self._key_of(placement.name)
+                left = [one for one in placement.maildrops if (one, key) not in gone]
+                if left:
+                    work.place(placement, left)
+            for removal in removals:
+                work.remove(removal)
+            work.finish()
         try:
             if not synced:
                 segments.sync_all(self._sync_fd)
         except OSError as error:
             self._report("error", f"the file system could not sync ({error}); placing all anew")
-            self._replay_all(state, until, anew=True, synced=True)
+            self._replay_all(state, until, removals, anew=True, synced=True)
         else:
             self._set_retired(state, until)
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from threading import Lock
 
 from postoffice.listing import Entry
 from postoffice.maildrop import contents, drafts, names
 from postoffice.maildrop.files import FULL, LATE, make, sync_folder
 from postoffice.maildrop.quota import FILE as QUOTA
 from postoffice.maildrop.records import Placement, Removal
+
+#: How many place at the same time, and how many messages wait for them.
+THREADS = 4
+AHEAD = 64
 
 
 class MaildirReplay:
@@ -36,9 +43,29 @@ class MaildirReplay:
         self._anew = anew
         self._synced = synced
         self._known: dict[str, dict[str, str]] = {}  # by folder: where each message is
+        self._looking = Lock()
+        self._threads = ThreadPoolExecutor(THREADS, "replay")
+        self._placing: deque[Future[None]] = deque()
+
+    def __enter__(self) -> MaildirReplay:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
     def place(self, placement: Placement, maildrops: Sequence[str]) -> None:
-        """A message, for these of its maildrops: one file, with as many names."""
+        """A message, for these of its maildrops; a thread sees to it."""
+        self._placing.append(self._threads.submit(self._place_all, placement, maildrops))
+        while len(self._placing) > AHEAD:
+            self._placing.popleft().result()
+
+    def _settle(self) -> None:
+        """Wait for what is being placed; what went wrong is raised."""
+        while self._placing:
+            self._placing.popleft().result()
+
+    def _place_all(self, placement: Placement, maildrops: Sequence[str]) -> None:
+        """One file, with as many names as maildrops."""
         first = "" if placement.text is not None else f"{self._large}/{placement.name}"
         for maildrop in maildrops:
             try:
@@ -50,23 +77,30 @@ class MaildirReplay:
                 first = self._place(aside, placement, first)
                 self._report("error", f"{maildrop}: {error}; a message for it is in {aside}/new")
 
-    def _place(self, folder: str, placement: Placement, first: str) -> str:
+    def _messages(self, folder: str) -> dict[str, str]:
         known = self._known.get(folder)
         if known is None:
-            if not os.path.isdir(f"{folder}/new"):
-                make(folder)
-            known = self._known[folder] = contents.places(folder)
+            with self._looking:
+                if not os.path.isdir(f"{folder}/new"):
+                    make(folder)
+                known = self._known.setdefault(folder, contents.places(folder))
+        return known
+
+    def _place(self, folder: str, placement: Placement, first: str) -> str:
+        known = self._messages(folder)
         uidl = names.uidl_of_file(placement.name)
         at = known.get(uidl)
         path = f"{folder}/{at or f'new/{placement.name}'}"
         if at is not None and not self._anew:
             return path
         part = f"{folder}/tmp/{names.unique_part(placement.name)}"
-        with suppress(FileNotFoundError):
+        try:
+            self._write(part, placement, first)
+        except FileExistsError:  # of a replay that was cut, or of who was to place it
             os.unlink(part)
-        self._write(part, placement, first)
+            self._write(part, placement, first)
         os.rename(part, path)
-        if first:  # of one file, the second name stays
+        if at is not None and first:  # where both are names of one file, a rename does nothing
             with suppress(FileNotFoundError):
                 os.unlink(part)
         known[uidl] = path[len(folder) + 1 :]
@@ -96,17 +130,19 @@ class MaildirReplay:
 
     def remove(self, removal: Removal) -> None:
         """What was removed, into the vault or for good."""
+        self._settle()
         for maildrop, uidls in removal.names:
             folder = f"{self._store}/{maildrop}"
             if not os.path.isdir(folder):
                 continue
-            known = self._known.setdefault(folder, contents.places(folder))
+            known = self._messages(folder)
             entries = [Entry(one, 0, known.pop(one)) for one in uidls if one in known]
             vault = contents.vault_of(folder, removal.vault) if removal.vault else ""
             contents.remove(folder, entries, vault, sync=self._synced)
 
     def finish(self) -> None:
         """What was derived from the maildrops is thrown away."""
+        self._settle()
         for folder in self._known:
             with suppress(FileNotFoundError):
                 os.unlink(f"{folder}/{QUOTA}")
