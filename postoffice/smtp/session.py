@@ -11,6 +11,7 @@ from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from postoffice import reply, sasl
@@ -439,7 +440,7 @@ class SMTPSession(Dialogue):
     def _finish(self, said: Reply | Sequence[Reply]) -> None:
         """The transaction is over, one way or the other."""
         self.progress += 1
-        replies = (said,) if isinstance(said, Reply) else tuple(said)
+        replies = [said] if isinstance(said, Reply) else list(said)
         if self.terms.lmtp and self._last and len(replies) == 1:
             replies *= self._recipients or 1  # RFC 2033 §4.2
         self._mail = None
@@ -450,10 +451,11 @@ class SMTPSession(Dialogue):
             self.taken += 1
             self._idle_commands = 0
         else:
-            self._refuse(replies[0])
-            replies = replies[1:]
-        for one in replies:
-            self._say(one)
+            first, *replies = replies
+            self._refuse(first)  # one error, and one delay, however many hear of it
+        if not self.closed:
+            for one in replies:
+                self._then(partial(self._say, one))
 
     # -- answers ---------------------------------------------------------------
 
