@@ -9,6 +9,7 @@ from postoffice.reply import HEADER_TOO_LARGE
 
 #: Octets of a header that is looked through.
 HEADER_MAXIMUM = 256 << 10
+_BLIND = (b"bcc", b"resent-bcc")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
@@ -17,8 +18,8 @@ class Completion:
     Completes the header of a text that is read piece by piece.
 
     ``date`` and ``message_id`` are whole fields, with CRLF, that stand for
-    missing ones.  Bcc goes: who had a blind copy is nobody's business
-    (RFC 5322 §3.6.3).  What is no header at all gets one.
+    missing ones.  Bcc and Resent-Bcc go: who had a blind copy is nobody's
+    business (RFC 5322 §3.6.3, §3.6.6).  What is no header at all gets one.
     """
 
     def __init__(self, date: bytes, message_id: bytes) -> None:
@@ -65,7 +66,7 @@ class Completion:
             field = _FIELD.match(line)
             if field is not None:
                 name = field[1].lower()
-                drop = name == b"bcc"
+                drop = name in _BLIND
                 self._missing.pop(name, None)
             elif not line.startswith((b" ", b"\t")) or not at:
                 return kept, header[at:]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from twisted.internet.task import Clock
+from zope.interface.verify import verifyObject
 
 from postoffice import reply
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.address import Address
 from postoffice.envelope import Client, Envelope, Visit
-from postoffice.errors import TemporaryFailure
+from postoffice.errors import NoSpace, TemporaryFailure
+from postoffice.interfaces import Fields, IDelivery, IReception
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.policy.asking import Asked, Policies
+from postoffice.policy.common import Quiet
 from postoffice.smtp.reception import House
-from postoffice.testing import finish
+from postoffice.testing import cut, finish
 
 POSTMASTER = Address("postmaster", "example.net")
 
@@ -34,14 +40,18 @@ def store():
 
 
 @pytest.fixture
-def reception(directory, store):
-    house = House(
+def house(directory, store):
+    return House(
         directory,
         store,
         hostname="mail.example.net",
         postmaster=POSTMASTER,
         now=lambda: datetime(2026, 11, 23, tzinfo=UTC),
     )
+
+
+@pytest.fixture
+def reception(house):
     return house.reception(Visit("id", "smtp", Client("192.0.2.1"), "pc"))
 
 
@@ -122,3 +132,219 @@ def test_the_trace_fields_come_first(reception, envelope, store):
     assert text.startswith(b"Return-Path: <a@example.org>\r\nReceived: from pc ([192.0.2.1])\r\n")
     assert text.endswith(b"+0000\r\nSubject: x\r\n\r\n")
     maildrop.release()
+
+
+# -- our own users ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def submission(directory):
+    """The avatar of an account of ours, in a house."""
+
+    def submission(house, name="joe@example.net"):
+        visit = Visit("id", "submission", Client("192.0.2.1"), "pc")
+        return house.submission(visit, finish(directory.find(name)))
+
+    return submission
+
+
+def test_a_submission_is_a_reception_with_a_login(house, submission, reception):
+    assert verifyObject(IReception, submission(house))
+    assert verifyObject(IReception, reception)
+    assert submission(house).login == "joe@example.net"
+    assert reception.login == ""
+
+
+@pytest.mark.parametrize(
+    ("user", "sender", "may"),
+    [
+        ("joe@example.net", "joe@example.net", True),
+        ("joe@example.net", "JOE@Example.NET", True),
+        ("joe@example.net", '"joe"@example.net', True),
+        ("joe@example.net", None, True),
+        ("joe@xn--bcher-kva.example", "joe@bücher.example", True),
+        ("postmaster@example.net", "Postmaster@example.com", True),
+        ("joe@example.net", "postmaster@example.net", False),
+        ("joe@example.net", "postmaster@example.com", False),
+        ("joe@example.net", "joe@bücher.example", False),
+        ("joe@example.net", "nobody@example.net", False),
+        ("joe@example.net", "joe@example.org", False),
+        ("joe@example.net", "joe@[192.0.2.1]", False),
+    ],
+)
+def test_users_send_under_their_own_addresses(house, submission, envelope, user, sender, may):
+    envelope.sender = Address.parse(sender) if sender else None
+    said = finish(submission(house, user).sender(envelope))
+    assert said == (reply.SENDER_OK if may else reply.NOT_YOUR_ADDRESS)
+
+
+@pytest.mark.parametrize("sender", ["postmaster@example.net", "a@example.org", "joe@example.net"])
+def test_users_send_as_anybody_where_that_is_settled(house, submission, envelope, sender):
+    envelope.sender = Address.parse(sender)
+    house = replace(house, any_sender=True)
+    assert finish(submission(house).sender(envelope)) == reply.SENDER_OK
+
+
+def test_whose_address_it_is_may_not_be_known_now(house, submission, envelope, directory):
+    async def find(name):
+        raise TemporaryFailure("the directory is away")
+
+    ours = submission(house)
+    envelope.sender = Address.parse("joe@example.net")
+    directory.find = find
+    with pytest.raises(TemporaryFailure):
+        finish(ours.sender(envelope))
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("joe@bücher.example", reply.RECIPIENT_OK),
+        (None, reply.RECIPIENT_OK),
+        ("nobody@example.net", reply.UNKNOWN_RECIPIENT),
+        ("a@example.org", reply.NO_WAY_OUT),
+        ("a@[192.0.2.1]", reply.NO_WAY_OUT),
+    ],
+)
+def test_users_write_to_each_other_only(house, submission, envelope, address, said):
+    assert ask(submission(house), envelope, address) == said
+    assert bool(envelope.recipients) == said.positive
+
+
+def test_there_is_no_way_out_and_that_is_for_ever():
+    assert reply.NO_WAY_OUT.wire.startswith(b"550 5.7.1 ")
+
+
+DATE = b"Date: Mon, 23 Nov 2026 00:00:00 +0000\r\n"
+MESSAGE_ID = b"Message-ID: <id.1.20261123000000@mail.example.net>\r\n"
+
+
+@pytest.fixture
+def kept(house, submission, envelope, store):
+    """What lies in the maildrop of a text that a user sent in these pieces; behind its trace."""
+
+    def kept(*pieces, house=house, trace_begins=b""):
+        ours = submission(house)
+        envelope.service = "submission"
+        ask(ours, envelope, "joe@example.net")
+        delivery = finish(ours.begin(envelope))
+        for piece in pieces:
+            finish(delivery.write(piece))
+        assert finish(ours.judge(envelope, delivery)) is None
+        finish(delivery.commit())
+        [text] = store.drop("joe@example.net").texts.values()
+        trace, _, rest = text.partition(b";\r\n\tMon, 23 Nov 2026 00:00:00 +0000\r\n")
+        assert trace.startswith(trace_begins + b"Return-Path: <a@example.org>\r\nReceived: ")
+        return rest
+
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("sent", "header", "body"),
+    [
+        (b"Subject: x\r\n\r\nhi\r\n", b"Subject: x\r\n" + DATE + MESSAGE_ID, b"hi\r\n"),
+        (b"DATE : y\r\n\r\nhi\r\n", b"DATE : y\r\n" + MESSAGE_ID, b"hi\r\n"),
+        (b"Message-Id:\r\n <y>\r\n\r\n", b"Message-Id:\r\n <y>\r\n" + DATE, b""),
+        (b"Date: y\r\nMESSAGE-ID: z\r\n\r\n", b"Date: y\r\nMESSAGE-ID: z\r\n", b""),
+        (b"X: y\r\n Date: z\r\n\r\n", b"X: y\r\n Date: z\r\n" + DATE + MESSAGE_ID, b""),
+        (b"X-Date: y\r\n\r\n", b"X-Date: y\r\n" + DATE + MESSAGE_ID, b""),
+        (b"\r\nDate: y\r\n\r\nhi\r\n", DATE + MESSAGE_ID, b"Date: y\r\n\r\nhi\r\n"),
+        (b"Hello!\r\n\r\nhi\r\n", DATE + MESSAGE_ID, b"Hello!\r\n\r\nhi\r\n"),
+        (b" X: y\r\n\r\nhi\r\n", DATE + MESSAGE_ID, b" X: y\r\n\r\nhi\r\n"),
+        (b"X: y\r\nno field\r\n", b"X: y\r\n" + DATE + MESSAGE_ID, b"no field\r\n"),
+        (b"X: y\r\n", b"X: y\r\n" + DATE + MESSAGE_ID, b""),
+        (b"", DATE + MESSAGE_ID, b""),
+    ],
+)
+def test_a_header_is_completed_and_the_rest_is_as_it_was(kept, sent, header, body):
+    assert kept(sent) == header + b"\r\n" + body
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [
+        b"Bcc: ann@example.net\r\n",
+        b"bcc:\r\n",
+        b"BCC : ann@example.net,\r\n\tjoe@example.net,\r\n Bob <bob@example.net>\r\n",
+        b"Bcc: a@example.net\r\nBCC: b@example.net\r\n",
+        b"Resent-Bcc: ann@example.net\r\n",
+    ],
+)
+def test_nobody_learns_who_has_a_blind_copy(kept, blind):
+    text = b"From: joe@example.net\r\n" + blind + b"Cc: ann@example.net\r\n\r\nBcc: said\r\n"
+    header = b"From: joe@example.net\r\nCc: ann@example.net\r\n" + DATE + MESSAGE_ID
+    assert kept(text) == header + b"\r\nBcc: said\r\n"
+
+
+TEXT = b"Bcc: a@example.net\r\n b@example.net\r\nX: y\r\n\r\n\r\nDate: z\r\n\r\n"
+
+
+@pytest.mark.parametrize("place", range(len(TEXT)))
+def test_a_header_is_completed_wherever_it_is_cut(kept, place):
+    whole = b"X: y\r\n" + DATE + MESSAGE_ID + b"\r\n\r\nDate: z\r\n\r\n"
+    assert kept(*cut(TEXT, [place, place + 1])) == whole
+
+
+def test_strangers_mail_is_left_as_it_is(reception, envelope, store):
+    ask(reception, envelope, "joe@example.net")
+    delivery = finish(reception.begin(envelope))
+    finish(delivery.write(b"Bcc: joe@example.net\r\n\r\nhi\r\n"))
+    finish(delivery.commit())
+    [text] = store.drop("joe@example.net").texts.values()
+    assert text.endswith(b" +0000\r\nBcc: joe@example.net\r\n\r\nhi\r\n")
+
+
+def test_policies_see_a_users_message_as_it_will_lie_there(house, kept):
+    class Looks(Quiet):
+        stages = ("text",)
+        seen = b""
+
+        async def text(self, envelope, text):
+            while octets := await text.read():
+                self.seen += octets
+            return Fields(b"X-Seen: yes\r\n")
+
+    looks = Looks()
+    asked = Asked(looks, "looks", frozenset({"submission"}))
+
+    house = replace(house, policies=Policies([asked], Clock()))
+    whole = b"Subject: x\r\n" + DATE + MESSAGE_ID + b"\r\nhi\r\n"
+    sent = b"Subject: x\r\n\r\nhi\r\n"
+    assert kept(sent, house=house, trace_begins=b"X-Seen: yes\r\n") == whole
+    assert looks.seen.endswith(whole)
+
+
+def test_a_completed_delivery_is_one_as_any_other(house, submission, envelope, store):
+    class Parting:
+        """A delivery with an outcome for each."""
+
+        def __init__(self):
+            self.octets, self.aborted = b"", 0
+
+        async def write(self, data):
+            self.octets += data
+
+        async def commit_each(self):
+            return [None, NoSpace()]
+
+        def abort(self):
+            self.aborted += 1
+
+    parting = Parting()
+
+    async def begin(envelope):
+        return parting
+
+    store.begin = begin
+    ours = submission(house)
+    ask(ours, envelope, "joe@example.net")
+    delivery = finish(ours.begin(envelope))
+    assert verifyObject(IDelivery, delivery)
+    finish(delivery.write(b"X: y\r\n"))
+    first, second = finish(delivery.commit_each())
+    assert first is None
+    assert isinstance(second, NoSpace)
+    assert parting.octets.endswith(b"X: y\r\n" + DATE + MESSAGE_ID + b"\r\n")
+    delivery.abort()
+    assert parting.aborted == 1
