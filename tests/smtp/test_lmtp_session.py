@@ -85,8 +85,12 @@ def test_recipients_that_were_refused_have_no_answer_behind_the_text(office, way
     client = office.greeted(lmtp=True, answers=refusing)
     talk = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<Postmaster>\r\n"
     assert client.told(talk + octets + b"NOOP\r\n") == [
-        *("250 2.1.0", "250 2.0.0", "550 5.1.1"),
-        *(*before, "250 2.0.0", "250 2.0.0"),
+        "250 2.1.0",
+        "250 2.0.0",
+        "550 5.1.1",
+        *before,
+        "250 2.0.0",
+        "250 2.0.0",
     ]
 
 
@@ -118,7 +122,10 @@ def test_what_concerns_all_is_told_for_each(office, way, answer, told):
 def test_a_text_that_is_refused_is_refused_for_each(office):
     client = office.addressed(lmtp=True)
     assert client.told(b"DATA\r\na\nb\r\n.\r\nNOOP\r\n") == [
-        *("354", "550 5.6.11", "550 5.6.11", "250 2.0.0"),
+        "354",
+        "550 5.6.11",
+        "550 5.6.11",
+        "250 2.0.0",
     ]
     assert client.kinds == [Begin, Abort]
 
@@ -146,7 +153,9 @@ def test_before_the_last_chunk_there_is_one_answer(office):
 def test_a_chunk_that_is_refused_before_the_last_has_one_answer(office):
     client = office.addressed(lmtp=True)
     assert client.told(b"BDAT 3\r\na\nbBDAT 1 LAST\r\nxNOOP\r\n") == [
-        *("550 5.6.11", "503 5.5.1", "250 2.0.0"),
+        "550 5.6.11",
+        "503 5.5.1",
+        "250 2.0.0",
     ]
 
 
