@@ -150,35 +150,39 @@ class Maildir:
         if self._means.undelete:
             stamp = f"{time.time():.0f}.{session or secrets.token_hex(4)}"
             vault = contents.vault_of(self._folder, stamp)
-        durable: Deferred[None] = Deferred()
-        under_way = Deferred.fromCoroutine(self._remove(entries, vault, durable))
+        known: Deferred[None] = Deferred()
+        under_way = Deferred.fromCoroutine(self._remove(entries, vault, known))
         self._means.removals.add(under_way)
-        under_way.addBoth(self._removed, under_way)
-        await outcome_of(durable)
+        under_way.addBoth(lambda _: self._means.removals.discard(under_way))
+        await outcome_of(known)
 
-    async def _remove(self, entries: Sequence[Entry], vault: str, durable: Deferred[None]) -> None:
-        """``durable`` fires, or fails, as soon as it is known what becomes of them."""
+    async def _remove(self, entries: Sequence[Entry], vault: str, known: Deferred[None]) -> None:
+        """``known`` fires, or fails, as soon as it is known what becomes of them."""
         run, journal = self._workers.run, self._means.journal
-        ticket = None
+        folder, ticket = self._folder, None
         try:
             if journal is None:
-                await run(contents.remove, self._folder, entries, vault)
+                await run(contents.remove, folder, entries, vault)
             else:
-                ticket = await run(
-                    removing.promise, journal, self._lock, self._folder, entries, vault
-                )
+                ticket = await run(removing.remove, journal, self._lock, folder, entries, vault)
         except BaseException:
-            durable.errback(Failure())  # type: ignore[no-untyped-call]
+            self._let_go()
+            known.errback(Failure())  # type: ignore[no-untyped-call]
             return
-        durable.callback(None)
-        if journal is not None and ticket is not None:
-            await run(removing.keep, journal, ticket, self._lock, self._folder, entries, vault)
+        if journal is None or ticket is None:
+            self._let_go()
+            known.callback(None)
+            return
+        known.callback(None)
+        try:
+            await run(removing.keep, journal, ticket, self._lock, folder, entries, vault)
+        except Exception:
+            self.log.failure("removing from {folder}; the journal tries again", folder=folder)
+        finally:
+            self._let_go()
 
-    def _removed(self, outcome: object, under_way: Deferred[None]) -> None:
+    def _let_go(self) -> None:
         """The lock is held until the names are gone, also when the client went before."""
-        self._means.removals.discard(under_way)
-        if isinstance(outcome, Failure):
-            self.log.failure("removing from {folder}", failure=outcome, folder=self._folder)
         self._removing = False
         if self._released:
             self.release()

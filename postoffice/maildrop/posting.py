@@ -18,6 +18,8 @@ from postoffice.maildrop.waiting import outcome_of, running
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
 BUFFER = 256 << 10
+#: Pieces of it up to so many octets are joined: each has an object of its own.
+SMALL = 4096
 #: How many small messages are placed by one call of a worker, and how many calls run at once:
 #: more of them place no more messages, and cost more CPU each.
 GROUP = 32
@@ -164,7 +166,11 @@ class MaildirDelivery:
         self._over = False
 
     async def write(self, data: bytes) -> None:
-        self._draft.parts.append(data)
+        parts = self._draft.parts
+        if parts and len(parts[-1]) + len(data) <= SMALL:
+            parts[-1] += data
+        else:
+            parts.append(data)
         self._buffered += len(data)
         if self._buffered >= BUFFER:
             await self._written()

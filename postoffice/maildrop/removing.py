@@ -5,25 +5,42 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
+from postoffice.errors import TemporaryFailure
 from postoffice.listing import Entry
 from postoffice.maildrop import contents
 from postoffice.maildrop.files import failures, set_changing
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.records import Removal
 
+#: How many names go before the client hears that they have; of more, it is only promised.
+AT_ONCE = 100
 
-def promise(
+
+def remove(
     journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> Ticket | None:
     """
     Make it durable that these messages are gone, into ``vault`` if that is not empty.
 
-    ``lock`` is the maildrop's, which is held until the names are gone.
-    Raises TemporaryFailure, and nothing is removed.
+    ``lock`` is the maildrop's, which is held until the names are gone: they
+    are, or ``keep`` is called with what it returns.  Raises TemporaryFailure,
+    and nothing is removed.
     """
     if not entries:
         return None
+    ticket = _promise(journal, lock, folder, entries, vault)
+    if ticket is None or len(entries) > AT_ONCE:
+        return ticket
+    with suppress(TemporaryFailure):  # it is promised: the journal tries again
+        keep(journal, ticket, lock, folder, entries, vault)
+    return None
+
+
+def _promise(
+    journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
+) -> Ticket | None:
     uidls = tuple(entry.uidl for entry in entries)
     removal = Removal(((journal.maildrop(folder), uidls),), os.path.basename(vault))
     with failures(folder):
