@@ -465,6 +465,7 @@ def test_the_stop_waits_for_what_is_under_way_and_for_no_more(some, workers):
     assert workers.waiting == []
     assert [keys_of(some, who) is not None for who in "ab"] == [True, False]
     finish(checker.stop())
+    assert not checker._deriving, "a password stays in memory"
 
 
 def test_after_the_stop_no_keys_are_made(some, workers):
