@@ -117,6 +117,56 @@ def test_what_is_not_committed_is_not_there(store):
     assert contents(store, "joe@example.net") == []
 
 
+def written(store, text: bytes, *names: str):
+    delivery = finish(store.begin(envelope(*names)))
+    for start in range(0, len(text), 60_000):
+        finish(delivery.write(text[start : start + 60_000]))
+    return delivery
+
+
+def looked_at(delivery) -> bytes:
+    """What somebody sees who looks at a message before it is committed."""
+    text = finish(delivery.text())
+    assert verifyObject(IText, text)
+    octets = b""
+    while piece := finish(text.read()):
+        octets += piece
+    text.close()
+    text.close()
+    return octets
+
+
+@pytest.mark.parametrize("text", [*TEXTS, b"y" * 1_000_000 + b"\r\n"], ids=len)
+def test_a_text_can_be_looked_at_before_it_is_kept(store, text):
+    delivery = written(store, text, "joe@example.net")
+    assert looked_at(delivery) == text
+    assert looked_at(delivery) == text, "and by another, from its start"
+    finish(delivery.text()).close()  # unread
+    finish(delivery.commit())
+    assert contents(store, "joe@example.net") == [text]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, b"y" * 1_000_000 + b"\r\n"], ids=len)
+def test_fields_go_before_what_was_written(store, text):
+    delivery = written(store, text, "joe@example.net")
+    assert looked_at(delivery) == text
+    finish(delivery.prepend(b"X-First: 1\r\n"))
+    finish(delivery.prepend(b"X-Second: 2\r\n"))
+    whole = b"X-Second: 2\r\nX-First: 1\r\n" + text
+    assert looked_at(delivery) == whole
+    finish(delivery.commit())
+    assert contents(store, "joe@example.net") == [whole]
+
+
+def test_each_recipient_has_an_outcome(store):
+    names = ("joe@example.net", "ann@example.net", "joe@example.com")
+    delivery = written(store, b"hi\r\n", *names)
+    assert list(finish(delivery.commit_each())) == [None, None, None]
+    delivery.abort()  # does nothing any more
+    for name in names:
+        assert contents(store, name) == [b"hi\r\n"]
+
+
 def test_a_second_session_is_kept_out(store):
     first, second = store.maildrop("joe@example.net"), store.maildrop("joe@example.net")
     finish(first.open())
