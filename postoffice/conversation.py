@@ -319,8 +319,10 @@ class Conversation(TwistedProtocol):
                     answer = await answer
             except Exception as error:
                 if self._lost and isinstance(error, CancelledError):
-                    raise  # nobody waits for the answer
+                    raise
                 answer = self._failure(error)
+            if self._lost:  # and nobody waits for the answer
+                return
             session.answer(answer)
             if session.unsent > MOUTHFUL:
                 self._flush()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.names import dns
 from twisted.names.error import AuthoritativeDomainError, DNSNameError
 from zope.interface import implementer
@@ -63,10 +63,10 @@ class Lists:
 
     async def listed(self, address: str) -> str | None:
         """The first zone that lists a client, or None.  Raises TemporaryFailure."""
-        watched = [_watched(self._listed(zone, address)) for zone in self._zones]
-        outcomes: list[tuple[bool, Answer]] = await DeferredList(watched, consumeErrors=True)
+        asked = [self._listed(zone, address) for zone in self._zones]
         wrong = ""
-        for zone, (_, answer) in zip(self._zones, outcomes, strict=True):
+        for zone, one in zip(self._zones, asked, strict=True):
+            answer = await _watched(one)
             if answer is True:
                 return zone.name
             if answer:

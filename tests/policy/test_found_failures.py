@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError  # noqa: A004
 from twisted.internet.task import Clock
 
@@ -71,6 +71,13 @@ def test_a_list_that_is_dead_is_waited_for_once_in_a_while(lists, resolver, cloc
     clock.advance(FAILED)
     lists.begin("8.8.4.4")
     assert len(resolver.asked) == 2
+
+
+def test_who_goes_while_a_list_is_silent_is_no_failure_of_the_list(lists):
+    going = Deferred.fromCoroutine(lists.listed("8.8.4.4"))
+    going.addErrback(lambda failure: failure.check(CancelledError))
+    going.cancel()
+    assert going.result is CancelledError
 
 
 def test_a_locked_greylist_holds_one_thread_and_not_all(tmp_path, envelope, recipient):

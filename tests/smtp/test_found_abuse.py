@@ -253,6 +253,22 @@ def test_who_sends_too_much_behind_its_goodbye_is_heard_out(client, memory_offic
     assert client.transport.producerState == "producing", "or its end would not be noticed"
 
 
+def test_nothing_is_done_for_a_client_that_has_gone(memory_office, judged):
+    class SaysSomething(Quiet):
+        """Told to stop, it has an opinion all the same."""
+
+        stages = ("sender",)
+
+        async def sender(self, envelope):
+            with suppress(CancelledError):
+                await Deferred()
+
+    client = judged(SaysSomething())
+    client.say(MESSAGE)
+    client.leave()
+    assert not memory_office.store.drop("joe@example.net").texts
+
+
 def test_a_long_name_makes_no_long_line_of_the_log(memory_office):
     memory_office.smtp.custom = Custom(mechanisms=("PLAIN",))
     client = memory_office.client("smtp")
