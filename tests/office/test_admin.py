@@ -22,20 +22,23 @@ from postoffice.testing import InlineWorkers, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 
 
+def opened(office) -> MaildirStore:
+    """The store, as the daemon has it."""
+    folder = str(office / "state" / "maildrops")
+    store = MaildirStore(folder, InlineWorkers(), hostname="x", clock=Clock())
+    finish(store.start())
+    return store
+
+
 def post(office, name: str, count: int = 1) -> None:
     """Put mail into a maildrop, as the daemon does."""
-    store = MaildirStore(
-        str(office / "state" / "maildrops"),
-        InlineWorkers(),
-        hostname="x",
-        clock=Clock(),
-        durability="files",
-    )
+    store = opened(office)
     recipient = Recipient(Address.parse(name), Account(name, name))
     for _ in range(count):
         delivery = finish(store.begin(Envelope("1", Client(), recipients=[recipient])))
         finish(delivery.write(b"Subject: x\r\n\r\nx\r\n"))
         finish(delivery.commit())
+    finish(store.stop())
 
 
 def secret_of(office, name: str) -> str | None:
@@ -349,13 +352,7 @@ def test_mail_that_an_earlier_account_left_is_not_shown_to_a_new_one(run, ann, o
 
 def test_an_account_that_collects_its_mail_stays(run, ann, office):
     post(office, ann)
-    store = MaildirStore(
-        str(office / "state" / "maildrops"),
-        InlineWorkers(),
-        hostname="x",
-        clock=Clock(),
-        durability="files",
-    )
+    store = opened(office)
     maildrop = store.maildrop(ann)
     finish(maildrop.open())
     assert (
@@ -363,6 +360,7 @@ def test_an_account_that_collects_its_mail_stays(run, ann, office):
         in run("account", "remove", ann, "--keep-mail", status=1).stderr
     )
     maildrop.release()
+    finish(store.stop())
     run("account", "remove", ann, "--keep-mail")
 
 
