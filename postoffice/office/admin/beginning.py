@@ -12,6 +12,7 @@ import click
 
 from postoffice.address import NotAnAddress, normal_domain
 from postoffice.errors import StartupError
+from postoffice.interfaces import IAccountRegister
 from postoffice.office import config
 from postoffice.office.admin import self_signed
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted
@@ -163,12 +164,18 @@ def lacking(desk: Desk, settings: Settings) -> list[str]:
         for mechanism in one.mechanisms
         if mechanism in LACKING
     }
-    if not offered or not os.path.isdir(settings.state):
-        return []
+    if not offered or not os.path.isdir(settings.state) or not os.listdir(settings.state):
+        return []  # nothing is kept yet, and nothing shall be made
 
     async def count(rooms: Rooms) -> list[str]:
-        accounts = [one for one in await rooms.register.accounts() if one.secret or one.shared]
         found = []
+        accounts = [
+            one
+            for directory in rooms.directories
+            if IAccountRegister.providedBy(directory)  # no other can tell of all its accounts
+            for one in await directory.accounts()
+            if one.secret or one.shared
+        ]
         for mechanism, service in offered.items():
             without = [one for one in accounts if getattr(one, NEEDS[mechanism]) is None]
             if without:

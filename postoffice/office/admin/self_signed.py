@@ -47,17 +47,25 @@ def make(hosts: Sequence[str]) -> tuple[bytes, bytes]:
 
 
 def write(folder: str, hosts: Sequence[str]) -> dict[str, str]:
-    """Write both into a folder; where they lie.  What is there stays.  Raises StartupError."""
+    """
+    Write both into a folder, or none; where they lie.
+
+    What is there stays.  Raises StartupError.
+    """
     files = {
         "certificate": os.path.join(folder, "certificate.pem"),
         "key": os.path.join(folder, "key.pem"),
     }
+    written = []
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         for path, octets in zip(files.values(), make(hosts), strict=True):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            written.append(path)
             with open(fd, "wb") as file:
                 file.write(octets)
     except OSError as error:
+        for path in written:
+            os.unlink(path)
         raise StartupError(f"{error.filename or folder}: {error.strerror}") from error
     return files
