@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from postoffice.testing import cut
 from postoffice.wire import (
     BareLineEnd,
+    ChunkReader,
     DotWriter,
     FieldCounter,
     LineReader,
@@ -109,9 +110,85 @@ def test_only_crlf_dot_crlf_ends_a_text(trick):
 
 def test_a_line_may_have_the_maximum_and_not_one_more():
     for length, overlong in ((19, False), (20, False), (21, True), (22, True), (23, True)):
-        text = b"a\r\n" + b"x" * length + b"\r\nb\r\n.\r\n"
+        text = b"a\r\n" + b"x" * length + b"\r\nb\r\n"
         for place in range(len(text)):
-            assert read(text, [place])[4] is overlong, (length, place)
+            assert read(text + b".\r\n", [place])[4] is overlong, (length, place)
+            assert read_chunks(text, [place])[2] is overlong, (length, place)
+
+
+def read_chunks(octets: bytes, cuts: list[int], maximum_line: int = 20):
+    """What a ChunkReader makes of a text that comes in chunks, cut anywhere."""
+    reader = ChunkReader(maximum_line)
+    text = b"".join(map(reader.feed, cut(octets, cuts))) + reader.end()
+    return text, reader.bare, reader.overlong, reader.received, reader.size
+
+
+def by_the_book_in_chunks(octets: bytes, maximum_line: int = 20):
+    """The same, slowly, for whole texts."""
+    lone = octets.replace(b"\r\n", b"")
+    bare = b"\r" in lone or b"\n" in lone
+    overlong = any(len(line) > maximum_line for line in octets.split(b"\r\n"))
+    text = octets if not octets or octets.endswith(b"\r\n") else octets + b"\r\n"
+    return text, bare, overlong
+
+
+@given(SPIKY, CUTS)
+@example(b"a\r\nb", [2])
+@example(b"a\r\n", [2])
+@example(b"a\r", [])
+@example(b"\r\nb", [1])
+@example(b"\n", [])
+@example(b"a\r\r\n", [2])
+@example(b"x" * 20 + b"\r\n", [20, 21])
+@example(b"x" * 21 + b"\r\n", [10, 20, 21])
+def test_chunks_are_read_by_the_book(octets, cuts):
+    text, bare, overlong, _, size = read_chunks(octets, cuts)
+    expected = by_the_book_in_chunks(octets)
+    assert bare is expected[1]
+    if not bare:  # which is refused, whatever is passed on of it
+        assert text == expected[0]
+        assert overlong is expected[2]
+        assert size == len(text)
+
+
+@given(SPIKY, CUTS)
+def test_chunks_read_the_same_in_pieces_as_whole(octets, cuts):
+    assert read_chunks(octets, cuts)[1:] == read_chunks(octets, [])[1:]
+
+
+@pytest.mark.parametrize(
+    "chunks", [[b""], [b"", b""], [b"a", b""], [b"", b"a"], [b"a\r", b"", b"\n"]]
+)
+def test_empty_chunks_change_nothing(chunks):
+    reader = ChunkReader(20)
+    text = b"".join(map(reader.feed, chunks)) + reader.end()
+    assert text == (b"a\r\n" if b"".join(chunks) else b"")
+    assert not reader.bare
+
+
+def test_a_text_in_chunks_is_passed_on_as_it_comes():
+    reader = ChunkReader(20)
+    assert reader.feed(b"one\r\ntwo") == b"one\r\ntwo"
+    assert reader.feed(b"\r") == b"", "which may be half of a line's end"
+    assert reader.feed(b"\n.\r\n") == b"\r\n.\r\n"
+    assert reader.end() == b""
+    assert reader.size == 13
+
+
+#: Texts of whole lines, that begin with no dot.
+TEXTS = st.lists(
+    st.sampled_from(
+        [b"", b"Received: x", b"x" * 19, b"x" * 20, b"x" * 21, b"x" * 45, b"a.b", b"\n"]
+    )
+).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
+
+
+@given(TEXTS, CUTS, CUTS)
+def test_a_text_is_judged_the_same_whichever_way_it_comes(text, cuts, chunks):
+    octets, _, ended, *judged = read(text + b".\r\n", cuts)
+    assert ended
+    assert octets == text
+    assert judged == list(read_chunks(text, chunks)[1:])
 
 
 @given(
@@ -181,3 +258,31 @@ def test_an_endless_line_is_not_kept():
     with pytest.raises(LineTooLong):
         reader.next()
     assert reader.next() == b"NOOP"
+
+
+def test_behind_a_line_something_else_may_be_taken():
+    reader = LineReader(100)
+    reader.receive(b"BDAT 5\r\n12")
+    assert reader.next() == b"BDAT 5"
+    assert reader.take(5) == b"12", "as much as there is"
+    assert reader.unread == 0
+    reader.receive(b"345NO")
+    assert reader.take(3) == b"345"
+    assert reader.take(0) == b""
+    assert reader.unread == 2
+    reader.receive(b"OP\r\nrest")
+    assert reader.next() == b"NOOP"
+    assert reader.take() == b"rest"
+    assert reader.take() == b""
+
+
+@given(st.binary(max_size=60), CUTS, st.lists(st.integers(0, 20), max_size=8))
+def test_what_is_taken_is_what_has_arrived(octets, cuts, sizes):
+    reader, taken = LineReader(100), []
+    for part in cut(octets, cuts):
+        reader.receive(part)
+        if sizes:
+            taken.append(reader.take(sizes[0]))
+            assert len(taken[-1]) <= sizes.pop(0)
+    assert reader.unread == len(octets) - len(b"".join(taken))
+    assert b"".join(taken) + reader.take() == octets

@@ -54,7 +54,7 @@ TEXTS = {
         BOTH + b"To: d\r\n\r\nhi\r\n",
     ),
     "blind copies everywhere": (
-        b"BCC: a\r\n" + BOTH + b"bcc : b\r\nSubject: x\r\n y\r\nBcc:\r\n\r\n",
+        b"BCC: a\r\n" + BOTH + b"Resent-Bcc: c\r\nbcc : b\r\nSubject: x\r\n y\r\nBcc:\r\n\r\n",
         BOTH + b"Subject: x\r\n y\r\n\r\n",
     ),
     "nothing but blind copies": (b"Bcc: a\r\n b\r\n\r\nhi\r\n", DATE + ID + b"\r\nhi\r\n"),
