@@ -96,6 +96,7 @@ class SMTPConversation(Conversation):
         self._visit: Visit
         self._early: Deferred[bool] | None = None  # it must not speak before its greeting
         self._connected: list[bytes] = []  # the fields that policies add because of where it is
+        self._relay: tuple[Client, list[bytes]] | None = None  # who and where it was before XCLIENT
         self._reception: IReception | None = None
         self._claimed: IReception | None = None  # that of the account it claims to be
         self._envelope: Envelope | None = None
@@ -110,7 +111,13 @@ class SMTPConversation(Conversation):
         return self.factory.terms(self.client, self._bindings)
 
     def _renewed(self) -> None:
-        """TLS has begun: who it is must be said again."""
+        """TLS has begun: who it is must be said again, and for whom it speaks."""
+        if self._relay is not None:
+            relay, self._connected = self._relay
+            self.client = replace(relay, encrypted=True)
+        self._visit_anew()
+
+    def _visit_anew(self) -> None:
         self._visit = Visit(self.id, self._visit.service, self.client, fields=list(self._connected))
         self._reception = self._claimed = None
 
@@ -180,11 +187,12 @@ class SMTPConversation(Conversation):
 
     def _impersonate(self, question: Impersonate) -> Terms | Reply:
         """A relay that is trusted says for whom it speaks; the doors have counted the relay."""
+        self._relay = self._relay or (self.client, self._connected)
         address = self.client.address if question.address is None else question.address
         self.client = replace(self.client, address=address, port=question.port)
         self._abort(Abort())
         self._connected = []
-        self._renewed()
+        self._visit_anew()
         return replace(self._terms(), xclient=True)
 
     async def _salt(self, question: SaltOf) -> Salt:
