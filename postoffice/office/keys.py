@@ -47,9 +47,9 @@ class Room:
     What a plugin makes: a mapping with ``kind`` and the keys of that kind's maker.
 
     ``maker`` is the interface of its makers, ``default`` the kind where
-    nothing is given, or "" for no room at all; ``several`` says that it is a
-    list of such mappings.  ``common`` are keys that every kind has; a maker's
-    own key of that name stands for it.
+    nothing is given, or "" for no room at all, and ``example`` then one of the
+    kinds; ``several`` says that it is a list of such mappings.  ``common`` are
+    keys that every kind has; a maker's own key of that name stands for it.
     """
 
     name: str
@@ -58,6 +58,12 @@ class Room:
     default: str
     several: bool = False
     common: tuple[Key, ...] = ()
+    example: str = ""
+
+    @property
+    def such(self) -> str:
+        """A mapping as it might be."""
+        return f"kind: {self.default or self.example}"
 
 
 @dataclass(frozen=True)
@@ -293,6 +299,7 @@ TABLE: tuple[Entry, ...] = (
         "",
         several=True,
         common=COMMON,
+        example="helo",
     ),
     Section(
         "limits",

@@ -173,8 +173,7 @@ class Reader:
         if node is None:
             return (self._room(None, room, key),) if room.default else ()
         if not isinstance(node, SequenceNode) or (room.default and not node.value):
-            kind = room.default or "WHICH"
-            self._expected(node, f"a list of mappings, such as [{{kind: {kind}}}]", key)
+            self._expected(node, f"a list of mappings, such as [{{{room.such}}}]", key)
             return ()
         return tuple(self._room(item, room, f"{key}[{n}]") for n, item in enumerate(node.value))
 
@@ -182,14 +181,12 @@ class Reader:
         if node is None:
             node = _kind_only(room.default)
         if not isinstance(node, MappingNode):
-            kind = room.default or "WHICH"
-            self._expected(node, f"a mapping, such as {{kind: {kind}}}", key)
+            self._expected(node, f"a mapping, such as {{{room.such}}}", key)
             return None
         self._source.lines.setdefault(key, line_of(node))
         kinds = [value for name, value in node.value if name.value == KIND.name]
         if not kinds:
-            kind = room.default or "WHICH"
-            self._source.complain(key, f"its kind is missing; add kind: {kind}")
+            self._source.complain(key, f"its kind is missing; add {room.such}")
             return None
         kind = self._value(kinds[0], KIND.kind, _dotted(key, KIND.name), "")
         if kind is None:
