@@ -1,4 +1,4 @@
-"""The grammar of MAIL, RCPT and HELO (RFC 5321 §4.1)."""
+"""The grammar of MAIL, RCPT and HELO (RFC 5321 §4.1), of BDAT and of XCLIENT."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from postoffice.address import Address
 from postoffice.errors import PermanentFailure
+from postoffice.reply import UNKNOWN_PARAMETER
 from postoffice.smtp import grammar
-from postoffice.smtp.grammar import MailCommand, decode, hello, mail, rcpt
+from postoffice.smtp.grammar import MailCommand, chunk, decode, hello, mail, rcpt, xclient
 
 EXTENSIONS = ("SIZE", "BODY", "SMTPUTF8")
 
@@ -136,6 +137,117 @@ def test_a_recipient_in_other_letters_needs_smtputf8():
     assert rcpt("<ä@example.org>", utf8=True) == Address("ä", "example.org")
 
 
+SECURE = (*EXTENSIONS, "AUTH", "REQUIRETLS")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    ["AUTH=<>", "AUTH=joe@example.net", "auth=a+2Bb", "REQUIRETLS", "requiretls AUTH=<> SIZE=0"],
+)
+def test_parameters_that_are_offered_to_some(parameters):
+    argument = f"<a@example.org> {parameters}"
+    assert mail(argument, SECURE) == MailCommand(Address("a", "example.org"))
+    with pytest.raises(PermanentFailure) as refused:
+        mail(argument, EXTENSIONS)
+    assert refused.value.reply == UNKNOWN_PARAMETER
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ("AUTH", grammar.BAD_COMMAND),
+        ("AUTH=", grammar.BAD_COMMAND),
+        ("AUTH=a+2b", grammar.BAD_COMMAND),
+        ("AUTH=a+", grammar.BAD_COMMAND),
+        ("AUTH=ä", grammar.BAD_COMMAND),
+        ("AUTH=<> AUTH=<>", grammar.BAD_COMMAND),
+        ("REQUIRETLS=", grammar.BAD_COMMAND),
+        ("REQUIRETLS=yes", grammar.BAD_COMMAND),
+        ("BODY=BINARYMIME", UNKNOWN_PARAMETER),
+        ("body=binarymime", UNKNOWN_PARAMETER),
+        ("BODY=", grammar.BAD_COMMAND),
+        ("BODY=8BIT", grammar.BAD_COMMAND),
+        ("SIZE=1k", grammar.BAD_COMMAND),
+        ("SIZE=١", grammar.BAD_COMMAND),
+        ("RET=FULL", UNKNOWN_PARAMETER),
+        ("ENVID=QQ314159", UNKNOWN_PARAMETER),
+        ("BY=120;R", UNKNOWN_PARAMETER),
+        ("-X", grammar.BAD_COMMAND),
+        ("X_Y", grammar.BAD_COMMAND),
+        ("X=a=b", grammar.BAD_COMMAND),
+    ],
+)
+def test_parameters_that_are_refused(parameters, said):
+    with pytest.raises(PermanentFailure) as refused:
+        mail(f"<a@example.org> {parameters}", SECURE)
+    assert refused.value.reply == said
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("0", (0, False)),
+        ("1000", (1000, False)),
+        ("007", (7, False)),
+        ("0 LAST", (0, True)),
+        ("86 last", (86, True)),
+        ("86  LAST", (86, True)),
+        ("9" * 20, (10**20 - 1, False)),
+    ],
+)
+def test_chunks(argument, said):
+    assert chunk(argument) == said
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["", "LAST", "x", "-1", "+1", "1.0", "1e3", "0x10", "1_000", "١", "²", "1 LAS", "1LAST"]
+    + ["1 LAST LAST", "1 2", "LAST 1", " 1", "1 ", "1 LAST ", "9" * 21, "1\n", "1 LAST\n"],
+)
+def test_chunks_that_do_not_say_where_they_end(argument):
+    assert chunk(argument) is None
+
+
+@given(st.integers(0, 10**20 - 1), st.booleans())
+def test_every_size_of_a_chunk_is_understood(size, last):
+    assert chunk(f"{size}{' LAST' * last}") == (size, last)
+
+
+@given(st.ip_addresses(), st.integers(0, 65535), st.booleans())
+def test_every_client_can_be_told_by_a_relay(address, port, quoted):
+    text = f"{'IPV6:' * (address.version == 6)}{address}"
+    if quoted:
+        text = "".join(f"+{ord(letter):02X}" for letter in text)
+    mapped = getattr(address, "ipv4_mapped", None)
+    assert xclient(f"PORT={port} ADDR={text}") == (str(mapped or address), port)
+
+
+@pytest.mark.parametrize(
+    ("argument", "client"),
+    [
+        ("ADDR=[UNAVAILABLE]", (None, 0)),
+        ("ADDR=[unavailable] PORT=[tempunavail]", (None, 0)),
+        ("NAME=[UNAVAILABLE] PORT=25", (None, 25)),
+        ("PROTO=SMTP HELO=x+20y ADDR=::1", ("::1", 0)),
+    ],
+)
+def test_what_a_relay_does_not_know(argument, client):
+    assert xclient(argument) == client
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["", "ADDR", "ADDR=", "=192.0.2.7", "ADDR=192.0.2", "ADDR=192.0.2.7/32", "ADDR=0x7f000001"]
+    + ["ADDR=+31", "ADDR=192.0.2.7+0A", "ADDR=+zz", "LOGIN=joe", "DESTADDR=192.0.2.7"]
+    + ["PORT=", "PORT=65536", "PORT=1e3", "PORT=²", "PORT=١", "PORT=+2B1", "PORT=smtp"]
+    + ["ADDR=::1 addr=::1", "ADDR=::1 NAME=", "ADDR=::1 NAME", "ADDR=::1, PORT=1"],
+)
+def test_what_a_relay_must_not_say(argument):
+    with pytest.raises(PermanentFailure) as refused:
+        xclient(argument)
+    assert refused.value.reply == grammar.BAD_COMMAND
+
+
 @pytest.mark.parametrize(
     "name", ["a", "a.example.org", "[192.0.2.1]", "[IPv6:::1]", "my_pc", "ä.de"]
 )
@@ -162,6 +274,12 @@ def test_whatever_comes_is_understood_or_refused(line):
         lambda argument: rcpt(f"<{argument}@example.org>", utf8=True),
         lambda argument: rcpt(f'<"{argument}"@example.org>', utf8=True),
         lambda argument: mail(f"<a@{argument}>", EXTENSIONS),
+        lambda argument: mail(f"<> {argument}", SECURE),
+        lambda argument: mail(f"<> AUTH={argument}", SECURE),
+        chunk,
+        xclient,
+        lambda argument: xclient(f"ADDR={argument}"),
+        lambda argument: xclient(f"PORT={argument}"),
     ):
         with suppress(PermanentFailure):
             read(text)
