@@ -383,9 +383,30 @@ def furnish(folder: Path) -> None:
     (folder / "postoffice.yaml").write_text(WHOLE)
 
 
-@pytest.fixture(name="furnish")
+@pytest.fixture(name="furnish", scope="session")
 def _furnish():
     return furnish
+
+
+@pytest.fixture(name="opened", scope="session")
+def _opened():
+    """Opens the post office of a folder, and closes it; a generator, for fixtures."""
+    return opened
+
+
+@pytest.fixture(scope="session")
+def launch():
+    """Starts any program, whose output is read as it comes."""
+
+    @contextmanager
+    def launch(words: list[str], cwd: Path) -> Iterator[Process]:
+        process = Process(words, cwd)
+        try:
+            yield process
+        finally:
+            process.stop()
+
+    return launch
 
 
 @pytest.fixture(scope="session")
