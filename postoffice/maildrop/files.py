@@ -112,19 +112,22 @@ def make_folder(path: str) -> None:
     os.chmod(path, 0o700)  # whatever the umask
 
 
-def find(folders: Sequence[str]) -> list[Place]:
+def find(folders: Sequence[str]) -> list[Place | TemporaryFailure]:
     """
-    Where these maildrops are; what is missing is made, and all is durable.
+    Where these maildrops are, or what is in the way; what is missing is made, and all is durable.
 
     Durable also where another process made it a moment ago: its syncs may not
-    be over, and a delivery syncs nothing above ``new``.  Raises TemporaryFailure.
+    be over, and a delivery syncs nothing above ``new``.
     """
-    places = []
-    for folder in folders:
-        with failures(folder):
-            make(folder)
-            places.append(Place(folder, identity(os.stat(folder))))
-    return places
+    return list(map(_find, folders))
+
+
+def _find(folder: str) -> Place | TemporaryFailure:
+    try:
+        make(folder)
+        return Place(folder, identity(os.stat(folder)))
+    except OSError as error:
+        return failure(folder, error)
 
 
 def is_there(place: Place | None) -> bool:

@@ -19,6 +19,7 @@ from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, Workers
 from postoffice.maildrop import clearing, contents, durable, files, names
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
+from postoffice.maildrop.files import Place
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.posting import MaildirDelivery, Places, Placing
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
@@ -127,8 +128,11 @@ class MaildirStore:
         folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
         unique = list(dict.fromkeys(folders))
         places = await self._places.find(unique)
+        there = [place for place in places if isinstance(place, Place)]
+        if not there:  # where only some are not, who commits is told
+            raise next(place for place in places if isinstance(place, TemporaryFailure))
         found = dict(zip(unique, places, strict=True))
-        draft = Draft(places, names.new_name(self._hostname), self._large)
+        draft = Draft(there, names.new_name(self._hostname), self._large)
         return MaildirDelivery(
             self._workers, self._places, self._placing, draft, [found[one] for one in folders]
         )

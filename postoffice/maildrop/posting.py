@@ -39,20 +39,26 @@ class Places:
         self._workers = workers
         self._known: OrderedDict[str, Place] = OrderedDict()
 
-    async def find(self, folders: Sequence[str]) -> list[Place]:
+    async def find(self, folders: Sequence[str]) -> list[Place | TemporaryFailure]:
         """
-        Where they are; what is missing is made.  Raises TemporaryFailure.
+        Where they are, or what is in the way; what is missing is made.
 
         A maildrop that was taken away, and may be there anew, is found anew: one
         look at a folder costs less than a trip to a worker, and waits for no disk.
         """
         missing = [folder for folder in folders if not files.is_there(self._known.get(folder))]
+        wrong: dict[str, TemporaryFailure] = {}
         if missing:
             found = await self._workers.run(files.find, missing)
-            self._known.update(zip(missing, found, strict=True))
-        places = [self._known[folder] for folder in folders]
+            for folder, outcome in zip(missing, found, strict=True):
+                if isinstance(outcome, Place):
+                    self._known[folder] = outcome
+                else:
+                    wrong[folder] = outcome
+        places = [wrong.get(folder) or self._known[folder] for folder in folders]
         for folder in folders:
-            self._known.move_to_end(folder)
+            if folder not in wrong:
+                self._known.move_to_end(folder)
         while len(self._known) > self.LIMIT:
             self._known.popitem(last=False)
         return places
@@ -154,7 +160,7 @@ class MaildirDelivery:
         places: Places,
         placing: Placing,
         draft: Draft,
-        wanted: Sequence[Place],
+        wanted: Sequence[Place | TemporaryFailure],
     ) -> None:
         self._wanted = wanted  # by each recipient
         self._workers = workers
@@ -179,6 +185,12 @@ class MaildirDelivery:
             self._writing = running(self._workers.run(drafts.append, self._draft, parts))
 
     async def commit(self) -> None:
+        for place in self._wanted:
+            if isinstance(place, TemporaryFailure):
+                raise place
+        await self._commit()
+
+    async def _commit(self) -> None:
         try:
             await self._written()
             self._over = True
@@ -190,11 +202,18 @@ class MaildirDelivery:
 
     async def commit_each(self) -> list[PostOfficeError | None]:
         self._draft.apart = True
-        await self.commit()
-        for place in self._draft.missed:
-            self._places.forget(place.path)
+        await self._commit()
         missed = self._draft.missed
-        return [_failure(missed[place]) if place in missed else None for place in self._wanted]
+        for place in missed:
+            self._places.forget(place.path)
+        return [
+            place
+            if isinstance(place, TemporaryFailure)
+            else _failure(missed[place])
+            if place in missed
+            else None
+            for place in self._wanted
+        ]
 
     async def text(self) -> IText:
         await self._written()

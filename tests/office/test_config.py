@@ -90,7 +90,11 @@ def test_the_least_that_a_configuration_says():
         "key_file": "/var/lib/postoffice/accounts.key",
     }
     assert settings.store.maker.kind == "maildir"
-    assert settings.store.options == {"path": "/var/lib/postoffice/maildrops"}
+    assert settings.store.options == {
+        "path": "/var/lib/postoffice/maildrops",
+        "durability": None,
+        "undelete": 7 * 86400,
+    }
     assert not settings.first_light
 
 
