@@ -113,7 +113,7 @@ def test_a_store_that_cannot_open_is_for_later(office, monkeypatch):
 
 
 def test_a_removal_that_fails_says_so_and_frees_the_maildrop(office, client, monkeypatch):
-    async def fail(self, entries):
+    async def fail(self, entries, session):
         raise TemporaryFailure("disk on fire")
 
     monkeypatch.setattr("postoffice.maildrop.memory.MemoryMaildrop.remove", fail)
