@@ -321,11 +321,11 @@ def with_path():
 def daemonize(tmp_path) -> Iterator:
     """Starts ``twistd`` as a daemon: what the terminal shows; it is ended in the end."""
 
-    def daemonize(*words: str) -> subprocess.CompletedProcess[str]:
+    def daemonize(*words: str, **more) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*TWISTD, "--logfile=twistd.log", "--pidfile=twistd.pid", *words],
             cwd=tmp_path,
-            env=environment(),
+            env=more.pop("env", environment()),
             capture_output=True,
             text=True,
             timeout=NEVER,

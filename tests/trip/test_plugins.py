@@ -204,3 +204,73 @@ def test_a_room_that_does_not_start(failure, start, written, plugin):
     why = failure.replace("('", ": ").replace("')", "").replace("(3)", ": 3")
     assert f"store of kind odd does not start: {why}" in "".join(office.err)
     assert "Traceback" not in "".join(office.err)
+
+
+NEEDS_THE_REACTOR = """\
+from twisted.internet.threads import deferToThreadPool
+        from postoffice.maildrop.memory import MemoryStore
+
+        class Store(MemoryStore):
+            async def start(self):
+                # these threads begin to work when the reactor runs
+                reactor = around.reactor
+                await deferToThreadPool(reactor, reactor.getThreadPool(), self.get_ready)
+
+            def get_ready(self):
+                %s
+
+        return Store()"""
+
+
+def test_a_store_that_gets_ready_only_when_the_reactor_runs(start, written, plugin):
+    written("store: {kind: odd}\n")
+    office = start(env=plugin(MAKER % NEEDS_THE_REACTOR % "pass")).open()
+    account = office.new_account()
+    with smtplib.SMTP("127.0.0.1", office.smtp) as client:
+        client.sendmail("a@example.org", [account.address], b"Subject: x\r\n\r\nhi\r\n")
+    [text] = office.collect(account)
+    assert text.endswith(b"\r\nhi\r\n")
+    office.check()
+
+
+def test_a_store_that_fails_when_the_reactor_runs_already(start, written, plugin):
+    written("store: {kind: odd}\n")
+    failing = NEEDS_THE_REACTOR % "raise TemporaryFailure('the shelf has fallen')"
+    office = start(env=plugin(MAKER % failing))
+    assert office.end() == 1
+    assert "".join(office.err).startswith("The post office cannot open:\n")
+    assert "store of kind odd does not start: TemporaryFailure: the shelf has fallen" in (
+        "".join(office.err)
+    )
+    assert "Traceback" not in office.said
+
+
+@pytest.mark.parametrize(("work", "status"), [("pass", 0), ("raise TemporaryFailure('no')", 1)])
+def test_a_daemon_tells_how_it_went_when_it_knows(
+    work, status, daemonize, written, plugin, tmp_path
+):
+    """The terminal is not free again before the reactor has run."""
+    written("store: {kind: odd}\n")
+    shown = daemonize("postoffice", env=plugin(MAKER % NEEDS_THE_REACTOR % work))
+    assert shown.returncode == status
+    assert ("store of kind odd does not start: TemporaryFailure: no" in shown.stderr) == status
+    log = (tmp_path / "twistd.log").read_text()
+    assert ("the post office is open: " in log) == (not status)
+
+
+def test_a_maker_without_keys(start, written, plugin, command):
+    """Whoever looks for it hears so; whoever does not is not disturbed."""
+    without = (MAKER % "return None").replace("    keys = ", "    _keys = ")
+    env = plugin(without)
+    written("store: {kind: odd}\n")
+    why = (
+        "postoffice.yaml:9: store: the plugin of kind 'odd' failed: "
+        "AttributeError: 'Maker' object has no attribute 'keys'\n"
+    )
+    checked = command("check-config", env=env)
+    assert (checked.returncode, checked.stderr) == (2, why)
+    office = start(env=env)
+    assert office.end() == 1
+    assert "".join(office.err) == f"The post office cannot open:\n{why}"
+    written("")
+    assert command("check-config", env=env).returncode == 0

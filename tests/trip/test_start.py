@@ -113,6 +113,12 @@ def test_a_wrong_configuration(start, written):
     )
 
 
+def test_a_certificate_that_is_not_there(start, written, tmp_path):
+    written("tls: {certificates: [{certificate: mail.pem, key: mail.key}]}\n")
+    refuses(start(), rf"{tmp_path}/mail\.pem cannot be read: No such file or directory\n")
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_configuration_that_is_not_there(start):
     refuses(
         start("postoffice", "--config", "nowhere.yaml"), "nowhere.yaml: cannot be read: No such"
@@ -177,6 +183,26 @@ def test_root_becomes_the_user_before_it_touches_state(start, public, command):
     assert any(path.parent.name == "new" for path in found)
     assert {path.stat().st_uid for path in found} == {nobody.pw_uid}
     assert "runs as root" not in office.said
+
+
+@ROOT_ONLY
+def test_a_socket_that_its_user_may_not_remove_stays_behind_and_is_no_hindrance(start, public):
+    nobody = pwd.getpwnam("nobody")
+    os.chown(public / "state", nobody.pw_uid, nobody.pw_gid)
+    configuration = public / "postoffice.yaml"
+    text = configuration.read_text()
+    socket_of_lmtp = f'lmtp: ["unix:{public}/lmtp"]'
+    configuration.write_text(text.replace('lmtp: ["tcp:0:interface=127.0.0.1"]', socket_of_lmtp))
+    for _ in range(2):  # the second time it is in the way
+        office = start(cwd=public).open()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{public}/lmtp")
+            assert client.recv(100).startswith(b"220 mail.example.net LMTP ")
+            client.sendall(b"QUIT\r\n")
+            assert client.recv(100).startswith(b"221 ")
+        office.check()
+        assert f"{public}/lmtp stays behind: Permission denied" in office.said
+        assert "the post office is closed" in office.said
 
 
 @ROOT_ONLY
