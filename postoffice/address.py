@@ -105,6 +105,40 @@ class Address:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """
+    What a maildrop may hold: octets of its files and messages, 0 for any number.
+
+    ``over`` says what becomes of a message that does not fit: ``reject`` (its
+    sender is told for good), ``defer`` (its sender tries again) or
+    ``make-room`` (the oldest messages go).  None: as somebody else says.
+    """
+
+    octets: int | None = None
+    messages: int | None = None
+    over: str | None = None
+
+    def or_else(self, other: Quota) -> Quota:
+        """This one, and what ``other`` says where this one says nothing."""
+        return Quota(
+            other.octets if self.octets is None else self.octets,
+            other.messages if self.messages is None else self.messages,
+            self.over or other.over,
+        )
+
+    @property
+    def limited(self) -> bool:
+        """Whether it limits anything."""
+        return bool(self.octets or self.messages)
+
+    def holds(self, octets: int, messages: int) -> bool:
+        """Whether so much is within it."""
+        return (not self.octets or octets <= self.octets) and (
+            not self.messages or messages <= self.messages
+        )
+
+
+@dataclass(frozen=True)
 class Account:
     """
     Whose maildrop it is: what a directory tells of one account.
@@ -114,7 +148,7 @@ class Account:
     ``secret`` is its password hash in PHC string form, or None where nobody
     can log in with a password; ``scram`` the SCRAM-SHA-256 keys of the same
     password (``scram.Keys``), or None where there are none; ``shared`` a
-    secret in clear, for CRAM-MD5 alone.
+    secret in clear, for CRAM-MD5 alone; ``quota`` what its maildrop may hold.
     """
 
     address: str
@@ -122,6 +156,7 @@ class Account:
     secret: str | None = None
     scram: str | None = None
     shared: str | None = None
+    quota: Quota = Quota()
 
     def __repr__(self) -> str:
         return f"<Account {self.address}>"  # the secret stays out of logs

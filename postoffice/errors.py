@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Self
 
-from postoffice.reply import LOGIN_REFUSED, NO_SPACE, TRY_LATER, Reply
+from postoffice.reply import (
+    LOGIN_REFUSED,
+    MAILBOX_FULL,
+    MAILBOX_FULL_NOW,
+    NO_SPACE,
+    TRY_LATER,
+    Reply,
+)
 
 
 class PostOfficeError(Exception):
@@ -33,7 +40,7 @@ class TemporaryFailure(PostOfficeError):
 
 
 class NoSpace(TemporaryFailure):
-    """The disk, or the owner's share of it, is full: 452."""
+    """The disk is full: 452."""
 
     reply = NO_SPACE
 
@@ -55,6 +62,19 @@ class PermanentFailure(PostOfficeError):
 
     def __init__(self, reason: str, reply: Reply) -> None:
         super().__init__(reason, reply)
+
+
+class MaildropFull(PermanentFailure):
+    """A message does not fit into what its recipient may keep: 552 5.2.2."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, MAILBOX_FULL)
+
+
+class MaildropFullNow(NoSpace):
+    """The same, where its sender shall try again: 452 4.2.2."""
+
+    reply = MAILBOX_FULL_NOW
 
 
 class LoginRefused(PostOfficeError):

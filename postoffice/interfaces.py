@@ -102,7 +102,18 @@ class IDestination(Interface):
         """
         Begin a delivery to ``envelope.recipients`` (at least one, by their ``account.maildrop``).
 
+        Each account's ``quota`` is whole: none of it is None.
+
         Raises TemporaryFailure if it is known already that it cannot be kept.
+        """
+
+    def admit(account: Account, size: int) -> Awaitable[None]:
+        """
+        See whether a message of that many octets (0: who knows) has room with this account.
+
+        It may say that there is room where there is none: whoever commits is
+        told.  Raises MaildropFull, MaildropFullNow, as ``account.quota.over``
+        says, and TemporaryFailure.
         """
 
 

@@ -50,6 +50,8 @@ CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot verify; send some mail and see")
 
 TRY_LATER = Reply(451, "4.3.0", "A fault of ours; please try again later")
 NO_SPACE = Reply(452, "4.3.1", "No space left; please try again later")
+MAILBOX_FULL = Reply(552, "5.2.2", "The mailbox is full")
+MAILBOX_FULL_NOW = Reply(452, "4.2.2", "The mailbox is full; please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send the rest apart")
 TIMED_OUT = Reply(421, "4.4.2", "Nothing heard for too long; closing the connection")
 SHUTTING_DOWN = Reply(421, "4.3.2", "The post office is closing; please try again later")

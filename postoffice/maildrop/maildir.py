@@ -13,6 +13,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from postoffice.address import Account
 from postoffice.envelope import Envelope
 from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, Workers
@@ -136,6 +137,9 @@ class MaildirStore:
         return MaildirDelivery(
             self._workers, self._places, self._placing, draft, [found[one] for one in folders]
         )
+
+    async def admit(self, account: Account, size: int) -> None:
+        pass
 
     def maildrop(self, name: str) -> IMaildrop:
         return Maildir(self._folder(name), self._means)

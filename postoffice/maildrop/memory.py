@@ -7,10 +7,12 @@ from itertools import count
 
 from zope.interface import implementer
 
+from postoffice.address import Account
 from postoffice.envelope import Envelope
 from postoffice.errors import MaildropLocked, MessageGone, PostOfficeError
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
 from postoffice.listing import Entry, Listing
+from postoffice.maildrop.quota import full
 from postoffice.maildrop.text import Normalizer
 
 
@@ -37,7 +39,12 @@ class MemoryStore:
         self._drops.clear()
 
     async def begin(self, envelope: Envelope) -> IDelivery:
-        return MemoryDelivery(self, [one.account.maildrop for one in envelope.recipients])
+        return MemoryDelivery(self, [one.account for one in envelope.recipients])
+
+    async def admit(self, account: Account, size: int) -> None:
+        messages, octets = await self.count(account.maildrop)
+        if not account.quota.holds(octets + size, messages + 1):
+            raise full(account.maildrop, account.quota)
 
     def maildrop(self, name: str) -> IMaildrop:
         return MemoryMaildrop(self, name)
@@ -72,24 +79,41 @@ class MemoryStore:
 class MemoryDelivery:
     """One message on its way in."""
 
-    def __init__(self, store: MemoryStore, names: Sequence[str]) -> None:
+    def __init__(self, store: MemoryStore, accounts: Sequence[Account]) -> None:
         self._store = store
-        self._names = names
+        self._accounts = accounts
         self._parts: list[bytes] = []
 
     async def write(self, data: bytes) -> None:
         self._parts.append(data)
 
     async def commit(self) -> None:
-        normalizer = Normalizer()
-        text = b"".join([*map(normalizer.feed, self._parts), normalizer.end()])
-        uidl = self._store.new_uidl()
-        for name in self._names:
-            self._store.drop(name).texts[uidl] = text
+        text = self._text()
+        for account in self._accounts:
+            if not self._fits(account, text):
+                alone = len({one.maildrop for one in self._accounts}) == 1
+                raise full(account.maildrop, account.quota, alone=alone)
+        self._post(text, self._accounts)
 
     async def commit_each(self) -> list[PostOfficeError | None]:
-        await self.commit()
-        return [None] * len(self._names)
+        text = self._text()
+        fitting = [one for one in self._accounts if self._fits(one, text)]
+        self._post(text, fitting)
+        return [None if one in fitting else full(one.maildrop, one.quota) for one in self._accounts]
+
+    def _text(self) -> bytes:
+        normalizer = Normalizer()
+        return b"".join([*map(normalizer.feed, self._parts), normalizer.end()])
+
+    def _fits(self, account: Account, text: bytes) -> bool:
+        texts = self._store.drop(account.maildrop).texts
+        held = sum(map(len, texts.values()))
+        return account.quota.holds(held + len(text), len(texts) + 1)
+
+    def _post(self, text: bytes, accounts: Sequence[Account]) -> None:
+        uidl = self._store.new_uidl()
+        for account in accounts:
+            self._store.drop(account.maildrop).texts[uidl] = text
 
     async def text(self) -> IText:
         return MemoryText(b"".join(self._parts))

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from zope.interface import implementer
 
-from postoffice.errors import MaildropLocked, MessageGone, TemporaryFailure
+from postoffice.errors import MaildropFullNow, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
 from postoffice.listing import Entry, Listing
 
@@ -141,6 +141,11 @@ class ShelfStore:
     async def begin(self, envelope):
         names = sorted({recipient.account.maildrop for recipient in envelope.recipients})
         return ShelfDelivery(self, names, len(envelope.recipients))
+
+    async def admit(self, account, size):
+        messages, octets = await self.count(account.maildrop)
+        if not account.quota.holds(octets + size, messages + 1):
+            raise MaildropFullNow(f"{account.maildrop}: over its quota")
 
     def maildrop(self, name):
         return ShelfMaildrop(self, name)
