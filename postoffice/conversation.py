@@ -18,6 +18,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
 )
 from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -314,7 +315,7 @@ class Conversation(TwistedProtocol):
             await self._clogged
         while (question := session.next_question()) is not None:
             try:
-                answer = None if isinstance(question, Breath) else self._ask(question)
+                answer = self._breathe() if isinstance(question, Breath) else self._ask(question)
                 if isawaitable(answer):
                     answer = await answer
             except Exception as error:
@@ -329,6 +330,11 @@ class Conversation(TwistedProtocol):
             if self._clogged is not None:
                 await self._clogged
         self._flush()  # the replies of a pipelined group, in one write
+
+    def _breathe(self) -> Deferred[None]:
+        """It has said much at once: the others' turn."""
+        self._flush()
+        return deferLater(self._clock, 0, lambda: None)
 
     def _failure(self, error: Exception) -> PostOfficeError:
         """What the client hears: its reply, and where there is a reason, the id of that line."""

@@ -12,7 +12,10 @@ from postoffice.errors import PostOfficeError
 from postoffice.reply import Reply
 from postoffice.smtp.questions import Answer, Pause, Question
 from postoffice.smtp.terms import SMTPLimits
-from postoffice.wire import MOUTHFUL, Breath, LineReader
+from postoffice.wire import Breath, LineReader
+
+#: Octets of replies that are said before it is somebody else's turn: some milliseconds of work.
+MOUTHFUL = 8 << 10
 
 
 class Dialogue:

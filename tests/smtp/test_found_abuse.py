@@ -281,3 +281,14 @@ def test_a_long_name_makes_no_long_line_of_the_log(memory_office):
     assert said.splitlines()[-1].startswith(b"535 ")
     assert any("login refused" in line for line in lines)
     assert max(map(len, lines)) < 1024
+
+
+def test_who_says_much_at_once_takes_turns_with_the_others(client, memory_office):
+    client.say(ENVELOPE)
+    heard = [client.say(b"BDAT 0\r\n" * 2000 + b"BDAT 2 LAST\r\nhi")]
+    while heard[-1]:
+        memory_office.clock.advance(0)
+        heard.append(client.hear())
+    assert b"".join(heard).count(b"250 2.0.0 Chunk taken\r\n") == 2000
+    assert heard[-2].splitlines()[-1].startswith(b"250 2.0.0 Taken")
+    assert max(map(len, heard)) < 10_000
