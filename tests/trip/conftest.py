@@ -237,12 +237,14 @@ class Office(Process):
         return Account(address, password)
 
     def collect(self, account: Account) -> list[bytes]:
-        """All that lies in its maildrop, in the order in which it came."""
+        """Take what lies in its maildrop, in the order in which it came."""
         client = poplib.POP3("127.0.0.1", self.pop3, timeout=NEVER)
         client.user(account.address)
         client.pass_(account.password)
-        count, _ = client.stat()
-        found = [b"".join(line + b"\r\n" for line in client.retr(n + 1)[1]) for n in range(count)]
+        found = []
+        for number in range(1, client.stat()[0] + 1):
+            found.append(b"".join(line + b"\r\n" for line in client.retr(number)[1]))
+            client.dele(number)
         client.quit()
         return found
 
