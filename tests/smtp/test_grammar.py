@@ -30,6 +30,7 @@ EXTENSIONS = ("SIZE", "BODY", "SMTPUTF8")
         ("<a@[IPv6:2001:db8::1]>", Address("a", "[IPv6:2001:db8::1]")),
         ("<@relay.example,@other.example:a@example.org>", Address("a", "example.org")),
         ("<postmaster@example.org>", Address("postmaster", "example.org")),
+        ("<" + "x" * 64 + "@example.org>", Address("x" * 64, "example.org")),
         ("<Postmaster>", None),
         ("<POSTMASTER>", None),
     ],
@@ -227,7 +228,7 @@ def test_every_client_can_be_told_by_a_relay(address, port, quoted):
     [
         ("ADDR=[UNAVAILABLE]", (None, 0)),
         ("ADDR=[unavailable] PORT=[tempunavail]", (None, 0)),
-        ("NAME=[UNAVAILABLE] PORT=25", (None, 25)),
+        ("NAME=[UNAVAILABLE] port=25", (None, 25)),
         ("PROTO=SMTP HELO=x+20y ADDR=::1", ("::1", 0)),
     ],
 )
@@ -239,7 +240,16 @@ def test_what_a_relay_does_not_know(argument, client):
     "argument",
     ["", "ADDR", "ADDR=", "=192.0.2.7", "ADDR=192.0.2", "ADDR=192.0.2.7/32", "ADDR=0x7f000001"]
     + ["ADDR=+31", "ADDR=192.0.2.7+0A", "ADDR=+zz", "LOGIN=joe", "DESTADDR=192.0.2.7"]
-    + ["PORT=", "PORT=65536", "PORT=1e3", "PORT=²", "PORT=١", "PORT=+2B1", "PORT=smtp"]
+    + [
+        "PORT=",
+        "PORT=65536",
+        "PORT=000025",
+        "PORT=1e3",
+        "PORT=²",
+        "PORT=١",
+        "PORT=+2B1",
+        "PORT=smtp",
+    ]
     + ["ADDR=::1 addr=::1", "ADDR=::1 NAME=", "ADDR=::1 NAME", "ADDR=::1, PORT=1"],
 )
 def test_what_a_relay_must_not_say(argument):
@@ -259,6 +269,21 @@ def test_names_that_clients_give(name):
 def test_names_that_are_none(name):
     with pytest.raises(PermanentFailure):
         hello(name)
+
+
+@pytest.mark.parametrize("line", [b"NOOP", b"", b"MAIL FROM:<\xc3\xa4@example.org>"])
+def test_lines_of_text(line):
+    assert decode(line).encode() == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\0", b"a\tb", b"\x7f", b"\xc2\x85", b"\xe2\x80\xa8"],
+)
+def test_lines_of_something_else(line):
+    with pytest.raises(PermanentFailure) as refused:
+        decode(line)
+    assert refused.value.reply == grammar.BAD_CHARACTERS
 
 
 @given(st.binary(max_size=80))

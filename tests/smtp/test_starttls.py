@@ -21,6 +21,7 @@ def secured(office):
         assert made.session.upgrading
         made.session.secured(bindings or {})
         assert made.hear(b"") == b"", "TLS has no greeting"
+        assert not made.session.injected
         return made
 
     return secured
@@ -72,6 +73,15 @@ def test_so_do_octets_that_come_in_clear_before_tls_has_begun(office, behind):
     assert client.told(behind) == ["554 5.5.1"]
     assert client.session.closed
     assert client.session.injected
+    assert client.asked == [Secure()]
+
+
+def test_what_nobody_has_looked_at_is_not_obeyed_behind_the_handshake(office):
+    client = office.greeted(starttls=True)
+    client.hear(b"STARTTLS\r\n")
+    client.session.receive(b"MAIL FROM:<evil@example.org>\r\n")
+    client.session.secured({})
+    assert client.hear(b"") == b""
     assert client.asked == [Secure()]
 
 
