@@ -222,6 +222,12 @@ class Office(Process):
         self.smtp, self.pop3 = self.ports["smtp"], self.ports["pop3"]
         return self
 
+    @property
+    def held(self) -> int:
+        """The octets that the process holds now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
     def new_account(self) -> Account:
         """An account that nobody has used."""
         return self.account(f"joe{next(self._numbers)}@example.net", self.PASSWORD)

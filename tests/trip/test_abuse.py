@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -36,12 +35,6 @@ def post(client, account, text: bytes) -> list[bytes]:
 def log_in(client, account) -> bytes:
     client.say(b"USER %s\r\nPASS %s\r\n" % (account.address.encode(), account.password.encode()))
     return client.hear(2)[1]
-
-
-def held_by(pid: int) -> int:
-    """The octets that a process holds now."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def test_octets_behind_quit_do_not_cost_the_goodbye(smtp, pop3):
@@ -78,7 +71,7 @@ def test_a_hundred_thousand_address_fields(smtp, office):
     ("service", "command"), [("smtp", b"NOOP\r\n"), ("smtp", b"HELP\r\n"), ("pop3", b"CAPA\r\n")]
 )
 def test_who_does_not_read_the_answers_is_not_heard_any_more(raw, office, service, command):
-    before = held_by(office.pid)
+    before = office.held
     with raw(getattr(office, service)) as client:
         client.socket.settimeout(1)
         taken = 0
@@ -86,7 +79,7 @@ def test_who_does_not_read_the_answers_is_not_heard_any_more(raw, office, servic
             while taken < 100_000_000:
                 taken += client.socket.send(command * 1000)
         assert taken < 100_000_000, "it would have listened for ever"
-        assert held_by(office.pid) - before < 8 << 20
+        assert office.held - before < 8 << 20
         client.reset()
 
 
@@ -95,13 +88,13 @@ def test_who_does_not_read_its_mail_is_not_sent_more(raw, office, smtp, pop3):
     line = b"x" * 998 + b"\r\n"
     assert post(smtp, account, line * 20_000)[0].startswith(b"250 ")
     assert log_in(pop3, account).startswith(b"+OK 1 ")
-    before = held_by(office.pid)
+    before = office.held
     pop3.say(b"RETR 1\r\n" * 100)
     assert pop3.hear()[0].startswith(b"+OK 2")
     with raw(office.pop3) as other:  # others are served meanwhile
         other.hear()
         assert log_in(other, account).startswith(b"-ERR [IN-USE]")
-    assert held_by(office.pid) - before < 8 << 20
+    assert office.held - before < 8 << 20
     pop3.reset()
 
 
