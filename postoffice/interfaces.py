@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from zope.interface import Attribute, Interface
 
-from postoffice.address import Account, Address
+from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
@@ -219,7 +219,8 @@ class IAccountDirectory(Interface):
         """
         The account that this address leads to, as it is now, or None.
 
-        Raises TemporaryFailure if the directory cannot say.
+        Where the account has no quota of its own, its ``quota`` is its
+        domain's, as far as that has one.  Raises TemporaryFailure if the directory cannot say.
         """
 
     def serves(domain: str) -> Awaitable[bool]:
@@ -266,6 +267,23 @@ class IAccountRegister(IAccountDirectory):
 
         It is what CRAM-MD5 needs in clear: it is encrypted where it lies.
         """
+
+    def set_quota(name: str, quota: Quota) -> Awaitable[bool]:
+        """
+        Set what an account's maildrop may hold; False if there is no such account.
+
+        It is the whole of the account's own quota: what is None in it is as
+        its domain says, or else as the configuration says.
+        """
+
+    def account_quota(name: str) -> Awaitable[Quota | None]:
+        """What was set for this account alone; None if there is no such account."""
+
+    def set_domain_quota(domain: str, quota: Quota) -> Awaitable[bool]:
+        """The same for all accounts of a domain that have none; False if it is not there."""
+
+    def domain_quota(domain: str) -> Awaitable[Quota | None]:
+        """What was set for this domain; None if it is not there."""
 
     def remove(name: str) -> Awaitable[bool]:
         """Remove an account; False if there is none.  Its mail is the store's matter."""

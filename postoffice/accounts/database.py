@@ -101,7 +101,7 @@ class Database:
         with self._asked(READER_WAITS) as database:
             return ask(database, *args)
 
-    def write(self, change: Callable[..., T], *args: str | None) -> T:
+    def write(self, change: Callable[..., T], *args: object) -> T:
         """Change, durably, or not at all.  Raises TemporaryFailure."""
         with self._asked(WRITER_WAITS) as database:
             database.execute("BEGIN IMMEDIATE")

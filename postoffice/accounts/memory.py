@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from zope.interface import implementer
 
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.errors import NotEmpty
 from postoffice.interfaces import IAccountRegister
 
@@ -17,7 +17,7 @@ class MemoryDirectory:
     """Domains and accounts in dictionaries; they can be filled before ``start()``."""
 
     def __init__(self) -> None:
-        self._domains: set[str] = set()
+        self._domains: dict[str, Quota] = {}
         self._accounts: dict[str, Account] = {}
 
     async def start(self) -> None:
@@ -27,7 +27,8 @@ class MemoryDirectory:
         pass
 
     async def find(self, name: str) -> Account | None:
-        return self._accounts.get(name)
+        known = self._accounts.get(name)
+        return None if known is None else self._told(known)
 
     async def serves(self, domain: str) -> bool:
         return domain in self._domains
@@ -37,7 +38,7 @@ class MemoryDirectory:
 
     async def accounts(self, domain: str | None = None) -> list[Account]:
         return [
-            account
+            self._told(account)
             for name, account in sorted(self._accounts.items())
             if domain is None or _domain(name) == domain
         ]
@@ -45,7 +46,7 @@ class MemoryDirectory:
     async def add_domain(self, domain: str) -> bool:
         if domain in self._domains:
             return False
-        self._domains.add(domain)
+        self._domains[domain] = Quota()
         return True
 
     async def remove_domain(self, domain: str) -> bool:
@@ -54,7 +55,7 @@ class MemoryDirectory:
         remaining = len(await self.accounts(domain))
         if remaining:
             raise NotEmpty(f"{domain} still has accounts: {remaining}")
-        self._domains.remove(domain)
+        del self._domains[domain]
         return True
 
     async def add(self, name: str, secret: str | None, scram: str | None = None) -> bool:
@@ -78,6 +79,28 @@ class MemoryDirectory:
 
     async def set_shared(self, name: str, shared: str | None) -> bool:
         return self._change(name, lambda known: replace(known, shared=shared))
+
+    async def set_quota(self, name: str, quota: Quota) -> bool:
+        return self._change(name, lambda known: replace(known, quota=quota))
+
+    async def account_quota(self, name: str) -> Quota | None:
+        known = self._accounts.get(name)
+        return None if known is None else known.quota
+
+    async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
+        if domain not in self._domains:
+            return False
+        self._domains[domain] = quota
+        return True
+
+    async def domain_quota(self, domain: str) -> Quota | None:
+        return self._domains.get(domain)
+
+    def _told(self, account: Account) -> Account:
+        """An account as it is told of: where its quota says nothing, as its domain says."""
+        return replace(
+            account, quota=account.quota.or_else(self._domains[_domain(account.address)])
+        )
 
     def _change(self, name: str, change: Callable[[Account], Account]) -> bool:
         if name not in self._accounts:

@@ -17,9 +17,16 @@ from postoffice.errors import StartupError
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
-SCHEMA = 2
+SCHEMA = 3
 TABLES = (
-    "CREATE TABLE domain (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    """
+    CREATE TABLE domain (
+        name TEXT PRIMARY KEY,
+        quota_octets INTEGER,
+        quota_messages INTEGER,
+        quota_over TEXT
+    ) WITHOUT ROWID
+    """,
     """
     CREATE TABLE account (
         address TEXT PRIMARY KEY,
@@ -27,7 +34,10 @@ TABLES = (
         maildrop TEXT NOT NULL UNIQUE,
         secret TEXT,
         scram TEXT,
-        shared TEXT
+        shared TEXT,
+        quota_octets INTEGER,
+        quota_messages INTEGER,
+        quota_over TEXT
     ) WITHOUT ROWID
     """,
     "CREATE INDEX account_domain ON account (domain)",
@@ -37,6 +47,11 @@ CHANGES = {
     1: (
         "ALTER TABLE account ADD COLUMN scram TEXT",
         "ALTER TABLE account ADD COLUMN shared TEXT",
+    ),
+    2: tuple(
+        f"ALTER TABLE {table} ADD COLUMN {column}"
+        for table in ("domain", "account")
+        for column in ("quota_octets INTEGER", "quota_messages INTEGER", "quota_over TEXT")
     ),
 }
 
@@ -149,12 +164,19 @@ def _renew(database: sqlite3.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if not version:  # saved as SQL, which keeps no marks
-        version = 2 if "scram" in _columns(database, "account") else 1
+        version = _version(_columns(database, "account"))
     for number in range(version, SCHEMA):
         for change in CHANGES[number]:
             database.execute(change)
     _mark(database)
     database.execute("COMMIT")
+
+
+def _version(columns: str) -> int:
+    """By the columns of the accounts."""
+    if "quota_octets" in columns:
+        return 3
+    return 2 if "scram" in columns else 1
 
 
 def _columns(database: sqlite3.Connection, table: str) -> str:
@@ -166,7 +188,7 @@ def _saved(database: sqlite3.Connection, application: int) -> bool:
     """Whether it was saved as SQL and made anew: that keeps our tables, but no marks."""
     return (
         application == 0
-        and _columns(database, "domain") == "name"
+        and f"{_columns(database, 'domain')},".startswith("name,")
         and _columns(database, "account").startswith("address,domain,maildrop,secret")
     )
 

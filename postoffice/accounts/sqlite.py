@@ -6,14 +6,14 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.accounts.database import Database, Look
 from postoffice.accounts.sealing import Seal
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.errors import NotEmpty, TemporaryFailure
 from postoffice.interfaces import IAccountRegister, Workers
 
@@ -116,6 +116,18 @@ class SQLiteDirectory:
     async def set_shared(self, name: str, shared: str | None) -> bool:
         return await self._workers.run(self._set_shared, name, shared)
 
+    async def set_quota(self, name: str, quota: Quota) -> bool:
+        return await self._workers.run(self._database.write, _set_quota, name, quota)
+
+    async def account_quota(self, name: str) -> Quota | None:
+        return await self._workers.run(self._database.read, _account_quota, name)
+
+    async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
+        return await self._workers.run(self._database.write, _set_domain_quota, domain, quota)
+
+    async def domain_quota(self, domain: str) -> Quota | None:
+        return await self._workers.run(self._database.read, _domain_quota, domain)
+
     async def remove(self, name: str) -> bool:
         return await self._workers.run(self._database.write, _remove, name)
 
@@ -161,15 +173,26 @@ class SQLiteDirectory:
 
 # -- questions and changes: each runs in a transaction, on a worker's thread -----
 
+#: An account with its quota: where it says nothing, as its domain says.
+_ACCOUNT = """
+    SELECT address, maildrop, secret, scram, shared,
+        ifnull(account.quota_octets, domain.quota_octets),
+        ifnull(account.quota_messages, domain.quota_messages),
+        ifnull(account.quota_over, domain.quota_over)
+    FROM account LEFT JOIN domain ON domain.name = account.domain
+"""
+
+
+def _account(row: tuple[Any, ...]) -> Account:
+    address, maildrop, secret, scram, shared, *quota = row
+    return Account(address, maildrop, secret, scram, shared, Quota(*quota))
+
 
 def _find(database: sqlite3.Connection, name: str) -> Account | None:
     if not _storable(name):
         return None
-    rows = database.execute(
-        "SELECT address, maildrop, secret, scram, shared FROM account WHERE address = ?", (name,)
-    )
-    row = rows.fetchone()
-    return None if row is None else Account(*row)
+    row = database.execute(f"{_ACCOUNT} WHERE address = ?", (name,)).fetchone()
+    return None if row is None else _account(row)
 
 
 def _serves(database: sqlite3.Connection, domain: str) -> bool:
@@ -192,17 +215,13 @@ def _domains(database: sqlite3.Connection) -> list[str]:
 
 
 def _accounts(database: sqlite3.Connection, domain: str | None) -> list[Account]:
-    rows = database.execute(
-        "SELECT address, maildrop, secret, scram, shared FROM account"
-        " WHERE domain = ?1 OR ?1 IS NULL"
-        " ORDER BY address",
-        (domain,),
-    )
-    return [Account(*row) for row in rows]
+    which = "WHERE domain = ?1 OR ?1 IS NULL ORDER BY address"
+    return [_account(row) for row in database.execute(f"{_ACCOUNT} {which}", (domain,))]
 
 
 def _add_domain(database: sqlite3.Connection, domain: str) -> bool:
-    return database.execute("INSERT OR IGNORE INTO domain VALUES (?)", (domain,)).rowcount > 0
+    change = "INSERT OR IGNORE INTO domain (name) VALUES (?)"
+    return database.execute(change, (domain,)).rowcount > 0
 
 
 def _remove_domain(database: sqlite3.Connection, domain: str) -> bool:
@@ -220,7 +239,8 @@ def _add(database: sqlite3.Connection, name: str, secret: str | None, scram: str
     if _find(database, name) is not None:
         return False
     row = (name, domain, name, secret, scram)
-    database.execute("INSERT INTO account VALUES (?, ?, ?, ?, ?, NULL)", row)
+    change = "INSERT INTO account (address, domain, maildrop, secret, scram) VALUES (?, ?, ?, ?, ?)"
+    database.execute(change, row)
     return True
 
 
@@ -239,6 +259,34 @@ def _keep_scram(database: sqlite3.Connection, name: str, secret: str, scram: str
 def _set_shared(database: sqlite3.Connection, name: str, sealed: str | None) -> bool:
     change = "UPDATE account SET shared = ? WHERE address = ?"
     return database.execute(change, (sealed, name)).rowcount > 0
+
+
+def _set_quota(database: sqlite3.Connection, name: str, quota: Quota) -> bool:
+    change = (
+        "UPDATE account SET quota_octets = ?, quota_messages = ?, quota_over = ? WHERE address = ?"
+    )
+    return database.execute(change, (*_row(quota), name)).rowcount > 0
+
+
+def _account_quota(database: sqlite3.Connection, name: str) -> Quota | None:
+    ask = "SELECT quota_octets, quota_messages, quota_over FROM account WHERE address = ?"
+    row = database.execute(ask, (name,)).fetchone()
+    return None if row is None else Quota(*row)
+
+
+def _set_domain_quota(database: sqlite3.Connection, domain: str, quota: Quota) -> bool:
+    change = "UPDATE domain SET quota_octets = ?, quota_messages = ?, quota_over = ? WHERE name = ?"
+    return database.execute(change, (*_row(quota), domain)).rowcount > 0
+
+
+def _domain_quota(database: sqlite3.Connection, domain: str) -> Quota | None:
+    ask = "SELECT quota_octets, quota_messages, quota_over FROM domain WHERE name = ?"
+    row = database.execute(ask, (domain,)).fetchone()
+    return None if row is None else Quota(*row)
+
+
+def _row(quota: Quota) -> tuple[int | None, int | None, str | None]:
+    return quota.octets, quota.messages, quota.over
 
 
 def _remove(database: sqlite3.Connection, name: str) -> bool:

@@ -30,7 +30,7 @@ for line in sys.stdin:
             raw.execute("PRAGMA cache_size = 1")
             raw.execute("BEGIN IMMEDIATE")
             for number in range(1000):
-                raw.execute("INSERT INTO domain VALUES (?)", (f"{number}.example",))
+                raw.execute("INSERT INTO domain (name) VALUES (?)", (f"{number}.example",))
             said = "done"
         elif what == "die":
             os._exit(1)

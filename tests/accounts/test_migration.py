@@ -11,7 +11,7 @@ import pytest
 
 from postoffice.accounts import opening
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.errors import StartupError
 from postoffice.testing import InlineWorkers, finish
 
@@ -36,6 +36,14 @@ VERSION_1 = """
         ('postmaster@example.net', 'example.net', 'postmaster@example.net', NULL);
     COMMIT;
 """
+#: What the second one made of it.
+VERSION_2 = """
+    BEGIN IMMEDIATE;
+    ALTER TABLE account ADD COLUMN scram TEXT;
+    ALTER TABLE account ADD COLUMN shared TEXT;
+    PRAGMA user_version = 2;
+    COMMIT;
+"""
 ACCOUNTS = [
     Account("jörg@example.net", "jörg@example.net", "$argon2id$hash"),
     Account("moved@example.net", "old@example.com", "b hash"),
@@ -48,11 +56,11 @@ def script(path, statements):
         database.executescript(statements)
 
 
-@pytest.fixture
-def path(tmp_path):
-    """A database of version 1, closed."""
+@pytest.fixture(params=[1, 2], ids="version {}".format)
+def path(request, tmp_path):
+    """A database of an older version, closed."""
     path = str(tmp_path / "accounts.db")
-    script(path, VERSION_1)
+    script(path, "".join([VERSION_1, VERSION_2][: request.param]))
     assert os.listdir(tmp_path) == ["accounts.db"]
     return path
 
@@ -73,7 +81,8 @@ def dumped(path):
 
 def columns(path):
     with closing(sqlite3.connect(path)) as database:
-        return [row[0] for row in database.execute("SELECT name FROM pragma_table_info('account')")]
+        names = "SELECT group_concat(name) FROM pragma_table_info(?)"
+        return [database.execute(names, (table,)).fetchone()[0] for table in ("account", "domain")]
 
 
 def test_all_accounts_of_an_older_version_are_there(path):
@@ -96,7 +105,9 @@ def test_what_is_new_can_be_kept_in_it(path):
     name = "jörg@example.net"
     assert finish(directory.keep_scram(name, "$argon2id$hash", "keys"))
     assert finish(directory.set_shared(name, "tanstaaf"))
-    expected = Account(name, name, "$argon2id$hash", "keys", "tanstaaf")
+    assert finish(directory.set_quota(name, Quota(octets=1 << 40)))
+    assert finish(directory.set_domain_quota("example.net", Quota(0, 9, "defer")))
+    expected = Account(name, name, "$argon2id$hash", "keys", "tanstaaf", Quota(1 << 40, 9, "defer"))
     assert finish(directory.find(name)) == expected
     assert finish(directory.add("eve@example.com", "hers", "her keys"))
     finish(directory.stop())
@@ -145,12 +156,13 @@ def test_two_that_start_at_once_change_it_once(path, monkeypatch):
 
 def test_a_change_that_fails_in_the_middle_leaves_the_old_version(path, monkeypatch):
     before = dumped(path)
-    change = opening.CHANGES[1]
-    monkeypatch.setitem(opening.CHANGES, 1, (*change, "ALTER TABLE gone ADD COLUMN x"))
+    last = opening.SCHEMA - 1
+    change = opening.CHANGES[last]
+    monkeypatch.setitem(opening.CHANGES, last, (*change, "ALTER TABLE gone ADD COLUMN x"))
     with pytest.raises(StartupError, match="no such table"):
         started(path)
     assert dumped(path) == before
-    monkeypatch.setitem(opening.CHANGES, 1, change)
+    monkeypatch.setitem(opening.CHANGES, last, change)
     directory = started(path)
     assert finish(directory.accounts()) == ACCOUNTS
     finish(directory.stop())

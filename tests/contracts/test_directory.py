@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from zope.interface.verify import verifyObject
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.errors import NotEmpty
 from postoffice.interfaces import IAccountDirectory, IAccountRegister
 from postoffice.testing import InlineWorkers, finish
@@ -141,6 +143,72 @@ def test_password_scram_keys_and_shared_secret_do_not_touch_each_other(peopled):
     assert finish(peopled.find(name)) == Account(name, name, "new", None, "tanstaaf")
 
 
+NOTHING_SAID = Quota()
+QUOTAS = [
+    Quota(1 << 30, 1000, "reject"),
+    Quota(0, 0, "make-room"),
+    Quota((1 << 63) - 1, (1 << 63) - 1),
+    Quota(octets=1),
+    Quota(messages=0),
+    Quota(over="defer"),
+    NOTHING_SAID,
+]
+
+
+@pytest.mark.parametrize("quota", QUOTAS, ids=repr)
+def test_a_quota_can_be_set_and_taken_away(peopled, quota):
+    name = "joe@example.net"
+    joe = finish(peopled.find(name))
+    assert joe.quota == finish(peopled.account_quota(name)) == NOTHING_SAID
+    for said in (quota, Quota(7, 7, "defer"), quota):
+        assert finish(peopled.set_quota(name, said))
+        assert finish(peopled.account_quota(name)) == said
+        assert finish(peopled.find(name)) == replace(joe, quota=said)
+        assert finish(peopled.find(name)) in finish(peopled.accounts("example.net"))
+    assert finish(peopled.find("ann@example.net")).quota == NOTHING_SAID
+    assert finish(peopled.domain_quota("example.net")) == NOTHING_SAID
+
+
+@pytest.mark.parametrize("quota", QUOTAS, ids=repr)
+def test_a_domains_quota_is_for_all_that_have_none(peopled, quota):
+    own = Quota(octets=0, over="reject")
+    finish(peopled.set_quota("ann@example.net", own))
+    assert finish(peopled.domain_quota("example.net")) == NOTHING_SAID
+    assert finish(peopled.set_domain_quota("example.net", quota))
+    assert finish(peopled.domain_quota("example.net")) == quota
+    assert finish(peopled.account_quota("joe@example.net")) == NOTHING_SAID
+    assert finish(peopled.account_quota("ann@example.net")) == own
+    expected = {
+        "ann@example.net": Quota(0, quota.messages, "reject"),
+        "joe@example.com": NOTHING_SAID,
+        "joe@example.net": quota,
+    }
+    assert {one.address: one.quota for one in finish(peopled.accounts())} == expected
+    assert {name: finish(peopled.find(name)).quota for name in expected} == expected
+    assert finish(peopled.set_domain_quota("example.net", NOTHING_SAID))
+    assert finish(peopled.find("joe@example.net")).quota == NOTHING_SAID
+
+
+def test_nobody_and_nowhere_have_no_quota(peopled):
+    quota = Quota(1, 1, "reject")
+    assert not finish(peopled.set_quota("jim@example.net", quota))
+    assert not finish(peopled.set_domain_quota("example.org", quota))
+    assert finish(peopled.account_quota("jim@example.net")) is None
+    assert finish(peopled.domain_quota("example.org")) is None
+    assert finish(peopled.find("jim@example.net")) is None
+    assert not finish(peopled.serves("example.org"))
+
+
+def test_a_domain_that_is_added_again_has_no_quota(peopled):
+    finish(peopled.add_domain("example.org"))
+    finish(peopled.set_domain_quota("example.org", Quota(1, 1, "reject")))
+    assert not finish(peopled.add_domain("example.org"))
+    assert finish(peopled.domain_quota("example.org")) == Quota(1, 1, "reject")
+    finish(peopled.remove_domain("example.org"))
+    finish(peopled.add_domain("example.org"))
+    assert finish(peopled.domain_quota("example.org")) == NOTHING_SAID
+
+
 def test_a_removed_account_is_gone_at_once(peopled):
     assert finish(peopled.find("joe@example.net"))
     assert finish(peopled.remove("joe@example.net"))
@@ -191,6 +259,7 @@ def test_a_name_belongs_to_what_stands_behind_its_last_at(peopled):
 def test_an_account_that_is_added_again_is_a_new_one(peopled):
     finish(peopled.set_secret("joe@example.net", "old", "old keys"))
     finish(peopled.set_shared("joe@example.net", "tanstaaf"))
+    finish(peopled.set_quota("joe@example.net", Quota(1, 1, "reject")))
     finish(peopled.remove("joe@example.net"))
     assert finish(peopled.add("joe@example.net", None))
     assert finish(peopled.find("joe@example.net")) == Account("joe@example.net", "joe@example.net")
