@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,8 @@ from zope.interface import implementer
 from postoffice.errors import MaildropChanging, MessageGone
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entry, Listing
-from postoffice.maildrop import contents, files, removing
+from postoffice.maildrop import contents, files, quota, removing
+from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.text import pieces
@@ -89,8 +89,12 @@ class Maildir:
                 if self._means.journal is not None:
                     self._means.journal.retire()
                 files.set_changing(lock, False)
+            os.utime(lock)  # the last login
             remembered = self._listings.get(self._folder)
-            return lock, contents.scan(self._folder, self._sizes, remembered)
+            snapshot = contents.scan(self._folder, self._sizes, remembered)
+            if not quota.agrees(self._folder, len(snapshot.entries)):
+                quota.forget(self._folder)
+            return lock, snapshot
         except BaseException:
             os.close(lock)
             raise
@@ -148,8 +152,7 @@ class Maildir:
         self._removing = True
         vault = ""
         if self._means.undelete:
-            stamp = f"{time.time():.0f}.{session or secrets.token_hex(4)}"
-            vault = contents.vault_of(self._folder, stamp)
+            vault = vaults.path_of(self._folder, session or secrets.token_hex(4))
         known: Deferred[None] = Deferred()
         under_way = Deferred.fromCoroutine(self._remove(entries, vault, known))
         self._means.removals.add(under_way)

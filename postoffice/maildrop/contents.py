@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from postoffice.errors import MessageGone
 from postoffice.listing import Entry
-from postoffice.maildrop import names
-from postoffice.maildrop.files import failures, make_folder, open_plain, sync_folder
+from postoffice.maildrop import names, quota
+from postoffice.maildrop import vault as vaults
+from postoffice.maildrop.files import failures, open_plain, sync_folder
 from postoffice.maildrop.remembered import Sizes, Snapshot
 from postoffice.maildrop.text import normal, size_on_the_wire
 
@@ -190,58 +191,59 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
     TemporaryFailure if some could not.
     """
     with failures(folder):
-        wrong: OSError | None = None
-        touched = set()
-        now: dict[str, str] | None = None
-        if vault and entries:
-            make_vault(vault, sync=sync)
-        for entry in entries:
-            place = entry.name
-            try:
-                try:
-                    _take(folder, place, vault)
-                except FileNotFoundError:
-                    now = places(folder) if now is None else now
-                    if entry.uidl not in now:
-                        continue
-                    place = now[entry.uidl]
-                    _take(folder, place, vault)
-                touched.add(place.partition("/")[0])
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                wrong = error
-        if sync:
-            if vault and touched:
+        if not entries:
+            return
+        if vault:
+            vaults.make(vault, sync=sync)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with quota.placing(fd):
+                gone, wrong = _take_all(folder, entries, vault)
+                quota.add(fd, -sum(gone.values()), -len(gone))
+        finally:
+            os.close(fd)
+        if sync and gone:
+            if vault:
                 sync_folder(vault)  # in both places rather than in none
-            for box in touched:
+            for box in {place.partition("/")[0] for place in gone}:
                 sync_folder(f"{folder}/{box}")
         if wrong is not None:
             raise wrong
 
 
-def _take(folder: str, place: str, vault: str) -> None:
+def _take_all(
+    folder: str, entries: Sequence[Entry], vault: str
+) -> tuple[dict[str, int], OSError | None]:
+    """Where each was and how many octets it had, and what went wrong last."""
+    gone: dict[str, int] = {}
+    wrong = None
+    now: dict[str, str] | None = None
+    for entry in entries:
+        place = entry.name
+        try:
+            try:
+                gone[place] = _take(folder, place, vault)
+            except FileNotFoundError:
+                now = places(folder) if now is None else now
+                if entry.uidl in now:
+                    place = now[entry.uidl]
+                    gone[place] = _take(folder, place, vault)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            wrong = error
+    return gone, wrong
+
+
+def _take(folder: str, place: str, vault: str) -> int:
+    """Take one out; how many octets its file had."""
+    name = os.path.basename(place)
+    path = f"{folder}/{place}"
+    size = names.sizes_of(name).file
+    if size is None:
+        size = os.stat(path, follow_symlinks=False).st_size
     if vault:
-        os.rename(f"{folder}/{place}", f"{vault}/{os.path.basename(place)}")
+        os.rename(path, f"{vault}/{name}")
     else:
-        os.unlink(f"{folder}/{place}")
-
-
-def vault_of(folder: str, session: str = "") -> str:
-    """Where what a session takes out of a maildrop is kept, outside of it."""
-    domain, local = os.path.split(folder)
-    vault = f"{domain}/.vault/{local}"
-    return f"{vault}/{session}" if session else vault
-
-
-def make_vault(vault: str, *, sync: bool) -> None:
-    """Make a session's vault."""
-    above = [vault]
-    while len(above) < 3:
-        above.append(os.path.dirname(above[-1]))
-    missing = [path for path in reversed(above) if not os.path.isdir(path)]
-    for path in missing:
-        make_folder(path)
-    if sync:
-        for path in missing:
-            sync_folder(os.path.dirname(path))
+        os.unlink(path)
+    return size

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 from threading import Lock
 
+from postoffice.address import Quota
 from postoffice.maildrop import names
 from postoffice.maildrop.files import Place, failures
 
@@ -27,6 +28,7 @@ class Draft:
 
     What is not written yet is in ``parts``.  The lock keeps apart what
     threads do with the file; ``dropped`` is set by anyone, and it goes no further.
+    ``quotas`` are those of the maildrops that have one.
     ``apart``: what is wrong with one maildrop is no other's matter; it is told
     in ``missed``.  ``large`` is the folder for what goes to disk as it arrives,
     if that is not the first maildrop's ``tmp``.
@@ -35,6 +37,7 @@ class Draft:
     places: list[Place]
     name: str
     large: str = ""
+    quotas: Mapping[Place, Quota] = field(default_factory=dict)
     parts: list[bytes] = field(default_factory=list)
     size: int = 0  # octets on disk
     tail: bytes = b""  # the last of them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from typing import NamedTuple
 
 from postoffice.errors import StartupError
 
@@ -16,6 +17,14 @@ SAFE = frozenset({"ext4", "xfs"})
 UNTESTED = frozenset({"btrfs", "zfs", "bcachefs", "f2fs", "ext3", "ext2", "tmpfs", "ramfs"})
 #: syncfs reports what failed (before, it said that all was well).
 LINUX = (5, 17)
+
+_MOUNTS = "/proc/self/mountinfo"
+
+
+class _Mount(NamedTuple):
+    number: str  # of its device
+    path: str
+    kind: str
 
 
 def choose(path: str, wanted: str) -> tuple[str, str]:
@@ -51,23 +60,27 @@ def _linux() -> tuple[int, ...]:
 
 def file_system(path: str) -> str:
     """The kind of file system that a folder is on, as Linux calls it; "unknown" elsewhere."""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            mounts = [line.split() for line in file]
-    except OSError:
-        return "unknown"
+    mounts = _mounts()
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    kinds = {fields[2]: fields[fields.index("-") + 1] for fields in mounts}
+    kinds = {mount.number: mount.kind for mount in mounts}
     if number in kinds:
         return kinds[number]
     real = os.path.realpath(path)  # btrfs and overlay give numbers that no mount has
-    best = max(
-        (fields for fields in mounts if _is_below(real, _plain(fields[4]))),
-        key=lambda fields: len(_plain(fields[4])),
-        default=None,
-    )
-    return best[best.index("-") + 1] if best else "unknown"
+    above = [mount for mount in reversed(mounts) if _is_below(real, mount.path)]
+    return max(above, key=lambda mount: len(mount.path)).kind if above else "unknown"
+
+
+def _mounts() -> list[_Mount]:
+    """What is mounted; on the same place the later over the earlier (proc_pid_mountinfo(5))."""
+    try:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            # a name may hold whatever else others take for a blank or the end of a line
+            lines = [line.rstrip("\n").split(" ") for line in file]
+    except OSError:
+        return []
+    # behind six fields there are as many more as it takes, and a dash
+    return [_Mount(words[2], _plain(words[4]), words[words.index("-", 6) + 1]) for words in lines]
 
 
 def _is_below(path: str, mount: str) -> bool:

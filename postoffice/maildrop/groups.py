@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from postoffice.errors import PostOfficeError
-from postoffice.maildrop import drafts
+from postoffice.maildrop import drafts, quota
 from postoffice.maildrop.drafts import Draft, drop
 from postoffice.maildrop.files import Place, failure, identity, sync_folder
 from postoffice.maildrop.journal import Journal, Ticket
@@ -42,6 +42,7 @@ def place(wanted: Sequence[Draft], journal: Journal | None = None) -> list[Excep
     """
     with _Group(wanted) if journal is None else _Promised(wanted, journal) as group:
         group.each(drafts.finish)
+        group.reserve()
         group.make_durable()
         group.each(group.link)
         group.settle()
@@ -56,6 +57,8 @@ class _Group:
         self._wrong: dict[Draft, Exception] = {}
         self._folders: dict[Place, int] = {}
         self._linked: list[tuple[Draft, Place]] = []
+        self._reserved: list[tuple[Draft, Place]] = []
+        self._placing = ExitStack()
 
     def outcomes(self) -> list[Exception | None]:
         """What went wrong with each, if anything."""
@@ -66,6 +69,11 @@ class _Group:
 
     def __exit__(self, *why: object) -> None:
         self._undo()
+        for draft, place in self._reserved:
+            if draft in self._wrong or place in draft.missed:
+                with suppress(OSError):
+                    quota.add(self._folders[place], -draft.size, -1)
+        self._placing.close()
         for draft in self._drafts:
             drop(draft)
         for fd in self._folders.values():
@@ -96,6 +104,39 @@ class _Group:
                 self._wrong[draft] = failure(draft.path, error)
             except Exception as error:  # a bug costs one message, not the group
                 self._wrong[draft] = error
+
+    def reserve(self) -> None:
+        """Take the room that they need, where there is a quota; who finds none is turned away."""
+        wanted: dict[Place, list[Draft]] = {}
+        for draft in self.well():
+            for place in draft.quotas:
+                wanted.setdefault(place, []).append(draft)
+        for place, those in wanted.items():
+            try:
+                self._reserve(place, those)
+            except OSError as error:
+                for draft in those:
+                    self._miss(draft, place, failure(place.path, error))
+
+    def _reserve(self, place: Place, those: Sequence[Draft]) -> None:
+        fd, limit = self._open(place), those[0].quotas[place]
+        sizes = [draft.size for draft in those]
+        taken = None
+        for _ in range(3):
+            quota.has_room(fd, limit, quota.Usage(sum(sizes), len(sizes)))
+            with ExitStack() as placing:
+                placing.enter_context(quota.placing(fd))
+                taken = quota.reserve(fd, limit, sizes)
+                if taken is not None:
+                    self._placing.enter_context(placing.pop_all())
+                    break
+        fits = [False] * len(sizes) if taken is None else taken[0]
+        for draft, fit in zip(those, fits, strict=True):
+            if fit:
+                self._reserved.append((draft, place))
+            else:
+                alone = draft.apart or len(draft.places) == 1
+                self._miss(draft, place, quota.full(place.path, limit, alone=alone))
 
     def make_durable(self) -> None:
         """Sync each file."""

@@ -17,12 +17,13 @@ from postoffice.address import Account
 from postoffice.envelope import Envelope
 from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, Workers
-from postoffice.maildrop import clearing, contents, durable, files, names
+from postoffice.maildrop import admitting, clearing, contents, durable, files, names
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.posting import MaildirDelivery, Places, Placing
+from postoffice.maildrop.quota import full
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.replaying import MaildirReplay
 from postoffice.maildrop.segments import SEGMENT
@@ -133,13 +134,22 @@ class MaildirStore:
         if not there:  # where only some are not, who commits is told
             raise next(place for place in places if isinstance(place, TemporaryFailure))
         found = dict(zip(unique, places, strict=True))
-        draft = Draft(there, names.new_name(self._hostname), self._large)
+        quotas = {
+            place: one.account.quota
+            for folder, one in zip(folders, envelope.recipients, strict=True)
+            if one.account.quota.limited and isinstance(place := found[folder], Place)
+        }
+        draft = Draft(there, names.new_name(self._hostname), self._large, quotas)
         return MaildirDelivery(
             self._workers, self._places, self._placing, draft, [found[one] for one in folders]
         )
 
     async def admit(self, account: Account, size: int) -> None:
-        pass
+        quota = account.quota
+        if quota.limited and not await self._workers.run(
+            admitting.admits, self._folder(account.maildrop), quota, size
+        ):
+            raise full(account.maildrop, quota)
 
     def maildrop(self, name: str) -> IMaildrop:
         return Maildir(self._folder(name), self._means)

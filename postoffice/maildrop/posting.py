@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from postoffice.errors import PostOfficeError, TemporaryFailure
+from postoffice.errors import MaildropFullNow, PostOfficeError, TemporaryFailure
 from postoffice.interfaces import IDelivery, IText, Workers
 from postoffice.maildrop import drafts, files, groups
 from postoffice.maildrop.drafts import Draft
@@ -195,6 +195,8 @@ class MaildirDelivery:
             await self._written()
             self._over = True
             await self._placing.place(self._draft)
+        except MaildropFullNow:
+            raise
         except TemporaryFailure:
             for place in self._draft.places:  # they may have been taken away: look again next time
                 self._places.forget(place.path)

@@ -1,12 +1,59 @@
-"""What a maildrop may hold, and holds."""
+"""
+What a maildrop may hold, and holds: counted in its ``maildirsize`` (Maildir++).
+
+The first line of that file is the quota that it was made for; each further
+one adds to, or takes from, what is there.  Dovecot and Courier read and write
+it, too.  It is derived from the maildrop and never synced: who finds it
+missing, or about to turn mail away, counts anew.  All functions block, and
+raise OSError.
+
+Two locks keep several processes exact.  Whoever reads and adds a line holds
+the maildrop's folder.  Whoever has added the line of a message and has not
+placed it yet shares ``new``; whoever counts anew has that alone, so that no
+message is counted twice or not at all.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
+from typing import NamedTuple
+
 from postoffice.address import Quota
 from postoffice.errors import MaildropFull, MaildropFullNow, PostOfficeError
+from postoffice.maildrop import names
 
-#: The file in a maildrop that counts what is in it (Maildir++).
+#: The file in a maildrop that counts what is in it.
 FILE = "maildirsize"
+#: Octets of it that are read; Maildir++ has it counted anew when it is longer.
+LONGEST = 5120
+#: Seconds for which a count of nothing but itself is believed before mail is turned away.
+FRESH = 60
+#: Seconds that a count waits for messages that are just being placed.
+PATIENCE = 1.0
+_TICK = 0.01
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Usage(NamedTuple):
+    """What a maildrop holds: octets of its files, and messages."""
+
+    octets: int
+    messages: int
+
+
+class Count(NamedTuple):
+    """What the file says, and whether that was counted just now and not added up."""
+
+    usage: Usage
+    fresh: bool
 
 
 def full(maildrop: str, quota: Quota, *, alone: bool = True) -> PostOfficeError:
@@ -19,3 +66,218 @@ def full(maildrop: str, quota: Quota, *, alone: bool = True) -> PostOfficeError:
     if quota.over == "reject" and alone:
         return MaildropFull(f"{maildrop}: over its quota")
     return MaildropFullNow(f"{maildrop}: over its quota")
+
+
+def usage(folder: int, quota: Quota) -> Usage:
+    """What a maildrop holds, as far as it is known; counted if it is not."""
+    count = _read(folder, quota) or recount(folder, quota)
+    return count.usage
+
+
+def has_room(folder: int, quota: Quota, more: Usage) -> tuple[bool, Usage]:
+    """Whether so much more fits into a maildrop, and what it holds."""
+    count = _read(folder, quota) or recount(folder, quota)
+    if not _fits(quota, count.usage, more) and not count.fresh:
+        count = recount(folder, quota)
+    return _fits(quota, count.usage, more), count.usage
+
+
+@contextmanager
+def placing(folder: int) -> Iterator[None]:
+    """Messages that are reserved within this are placed within this, or given back."""
+    fd = os.open("new", _FOLDER, dir_fd=folder)
+    try:
+        flock(fd, LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+def reserve(folder: int, quota: Quota, sizes: Sequence[int]) -> tuple[list[bool], Usage] | None:
+    """
+    Take room for messages of these sizes, each if it fits; and what is held then.
+
+    Called within ``placing``.  None: first somebody must count.
+    """
+    with _alone(folder):
+        count = _read(folder, quota)
+        if count is None:
+            return None
+        held = count.usage
+        fits = []
+        for size in sizes:
+            fits.append(_fits(quota, held, Usage(size, 1)))
+            if fits[-1]:
+                held = Usage(held.octets + size, held.messages + 1)
+        _add(folder, held.octets - count.usage.octets, held.messages - count.usage.messages)
+        return fits, held
+
+
+def add(folder: int, octets: int, messages: int) -> None:
+    """Count what has come, or (less than 0) gone, if anybody counts."""
+    with _alone(folder):
+        _add(folder, octets, messages)
+
+
+def recount(folder: int, quota: Quota) -> Count:
+    """Count what is there, and begin the file anew."""
+    fd = os.open("new", _FOLDER, dir_fd=folder)
+    try:
+        until = time.monotonic() + PATIENCE
+        while not _try(fd) and time.monotonic() < until:
+            time.sleep(_TICK)
+        with _alone(folder):
+            held = _scan(folder)
+            _write(folder, quota, held)
+            return Count(held, True)
+    finally:
+        os.close(fd)
+
+
+def forget(folder: str) -> None:
+    """Whoever asks next counts."""
+    with suppress(FileNotFoundError):
+        os.unlink(f"{folder}/{FILE}")
+
+
+def agrees(folder: str, messages: int) -> bool:
+    """Whether the file, if there is one, counts so many messages."""
+    fd = os.open(folder, _FOLDER)
+    try:
+        text = _text(fd)
+        held = None if text is None else _parse(text)
+        return text is None or (held is not None and held.messages == messages)
+    finally:
+        os.close(fd)
+
+
+def _fits(quota: Quota, held: Usage, more: Usage) -> bool:
+    return quota.holds(held.octets + more.octets, held.messages + more.messages)
+
+
+@contextmanager
+def _alone(folder: int) -> Iterator[None]:
+    flock(folder, LOCK_EX)
+    try:
+        yield
+    finally:
+        flock(folder, LOCK_UN)
+
+
+def _try(fd: int) -> bool:
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _first_line(quota: Quota) -> bytes:
+    """``1000000S,1000C``; what is not limited is left out."""
+    words = [f"{quota.octets}S"] if quota.octets else []
+    if quota.messages:
+        words.append(f"{quota.messages}C")
+    return ",".join(words).encode()
+
+
+def _text(folder: int) -> bytes | None:
+    try:
+        fd = os.open(FILE, _LOOK, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            return b""
+        raise
+    try:
+        return os.read(fd, LONGEST + 1)
+    finally:
+        os.close(fd)
+
+
+def _parse(text: bytes) -> Usage | None:
+    """What the lines behind the first come to; None for what is no such file."""
+    if len(text) > LONGEST or not text.endswith(b"\n"):
+        return None
+    octets = messages = 0
+    try:
+        for line in text.split(b"\n")[1:-1]:
+            size, count = line.split()
+            octets += int(size)
+            messages += int(count)
+    except ValueError:
+        return None
+    return Usage(octets, messages) if octets >= 0 and messages >= 0 else None
+
+
+def _read(folder: int, quota: Quota) -> Count | None:
+    """What the file says; None where it is missing, or cannot be believed."""
+    text = _text(folder)
+    if text is None or text.partition(b"\n")[0] != _first_line(quota):
+        return None
+    held = _parse(text)
+    if held is None:
+        return None
+    fresh = text.count(b"\n") == 2 and _age(folder) < FRESH
+    return Count(held, fresh)
+
+
+def _age(folder: int) -> float:
+    try:
+        return abs(time.time() - os.stat(FILE, dir_fd=folder).st_mtime)
+    except FileNotFoundError:
+        return FRESH
+
+
+def _add(folder: int, octets: int, messages: int) -> None:
+    if not octets and not messages:
+        return
+    try:
+        fd = os.open(FILE, _FILE, dir_fd=folder)
+    except FileNotFoundError:
+        return
+    try:
+        os.write(fd, b"%d %d\n" % (octets, messages))
+    finally:
+        os.close(fd)
+
+
+def _write(folder: int, quota: Quota, held: Usage) -> None:
+    part = f"tmp/{names.new_name('quota')}.{secrets.token_hex(2)}"
+    fd = os.open(part, _FILE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+    try:
+        os.fchmod(fd, 0o600)  # whatever the umask
+        os.write(fd, b"%s\n%d %d\n" % (_first_line(quota), *held))
+        os.rename(part, FILE, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part, dir_fd=folder)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _scan(folder: int) -> Usage:
+    """What lies in the maildrop: sizes as the names say, or the files."""
+    octets = messages = 0
+    for box in ("new", "cur"):
+        try:
+            fd = os.open(box, _FOLDER, dir_fd=folder)
+        except FileNotFoundError:
+            continue
+        try:
+            with os.scandir(fd) as items:
+                for item in items:
+                    if item.name.startswith("."):
+                        continue
+                    with suppress(OSError):
+                        octets += _size(item)
+                        messages += 1
+        finally:
+            os.close(fd)
+    return Usage(octets, messages)
+
+
+def _size(item: os.DirEntry[str]) -> int:
+    said = names.sizes_of(item.name).file
+    return item.stat(follow_symlinks=False).st_size if said is None else said

@@ -10,6 +10,7 @@ from contextlib import suppress
 from postoffice.errors import TemporaryFailure
 from postoffice.listing import Entry
 from postoffice.maildrop import contents
+from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, set_changing
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.records import Removal
@@ -60,7 +61,7 @@ def _look_ahead(folder: str, entries: Sequence[Entry], vault: str) -> None:
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=True) and os.path.isdir(path):
             raise OSError(errno.EACCES, "names cannot be taken out of it", path)
     if vault:
-        contents.make_vault(vault, sync=False)
+        vaults.make(vault, sync=False)
 
 
 def keep(
@@ -74,3 +75,19 @@ def keep(
         journal.leave(ticket)
         raise
     journal.placed(ticket)
+
+
+def take_out(
+    journal: Journal | None, lock: int, folder: str, entries: Sequence[Entry], vault: str
+) -> None:
+    """
+    Take messages out of a maildrop whose ``lock`` is held, into ``vault`` or for good ("").
+
+    Durable when it returns.  Raises TemporaryFailure.
+    """
+    if journal is None:
+        contents.remove(folder, entries, vault)
+        return
+    ticket = remove(journal, lock, folder, entries, vault)
+    if ticket is not None:
+        keep(journal, ticket, lock, folder, entries, vault)

@@ -10,9 +10,9 @@ from contextlib import suppress
 from threading import Lock
 
 from postoffice.listing import Entry
-from postoffice.maildrop import contents, drafts, names
+from postoffice.maildrop import contents, drafts, names, quota
+from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import FULL, LATE, make, sync_folder
-from postoffice.maildrop.quota import FILE as QUOTA
 from postoffice.maildrop.records import Placement, Removal
 
 #: How many place at the same time, and how many messages wait for them.
@@ -137,15 +137,14 @@ class MaildirReplay:
                 continue
             known = self._messages(folder)
             entries = [Entry(one, 0, known.pop(one)) for one in uidls if one in known]
-            vault = contents.vault_of(folder, removal.vault) if removal.vault else ""
+            vault = f"{vaults.path_of(folder)}/{removal.vault}" if removal.vault else ""
             contents.remove(folder, entries, vault, sync=self._synced)
 
     def finish(self) -> None:
         """What was derived from the maildrops is thrown away."""
         self._settle()
         for folder in self._known:
-            with suppress(FileNotFoundError):
-                os.unlink(f"{folder}/{QUOTA}")
+            quota.forget(folder)
             if self._synced:
                 for box in ("new", "cur"):
                     with suppress(FileNotFoundError):

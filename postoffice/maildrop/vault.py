@@ -1,0 +1,121 @@
+"""
+The vault: what was taken out of maildrops, for a while: ``DOMAIN/.vault/LOCALPART/SESSION/``.
+
+A session's folder is called after the time, in seconds, and the session's id.
+All functions block.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from postoffice.maildrop import quota
+from postoffice.maildrop.files import make_folder, sync_folder
+
+#: How many files go between two looks at whether there is something better to do.
+GENTLY = 500
+
+
+class Kept(NamedTuple):
+    """What one session took out: its id, when that was, and what there is of it."""
+
+    session: str
+    time: float
+    messages: int
+    octets: int
+
+
+def path_of(folder: str, session: str = "") -> str:
+    """Where a maildrop's vault is, or what this session takes out of it now."""
+    domain, local = os.path.split(folder)
+    vault = f"{domain}/.vault/{local}"
+    return f"{vault}/{time.time():.0f}.{session}" if session else vault
+
+
+def sessions(folder: str) -> list[Kept]:
+    """What the vault of a maildrop holds, oldest first.  Raises OSError."""
+    return sorted(_sessions(path_of(folder)), key=lambda kept: kept.time)
+
+
+def _sessions(vault: str) -> Iterator[Kept]:
+    for name, path in _folders(vault):
+        when, _, session = name.partition(".")
+        sizes = [item.stat(follow_symlinks=False).st_size for item in os.scandir(path)]
+        yield Kept(session, float(when), len(sizes), sum(sizes))
+
+
+def _folders(vault: str) -> list[tuple[str, str]]:
+    with suppress(FileNotFoundError), os.scandir(vault) as items:
+        return [
+            (item.name, item.path)
+            for item in items
+            if item.is_dir(follow_symlinks=False) and item.name.partition(".")[0].isdigit()
+        ]
+    return []
+
+
+def bring_back(folder: str, session: str, since: float) -> int:
+    """
+    Put back what one session took out, or all sessions since then; how many messages.
+
+    Their names, and with them their UIDLs, dates and flags, are as they were.
+    Whoever calls holds the maildrop's lock, and the journal is at rest.
+    Raises OSError.
+    """
+    vault = path_of(folder)
+    back = 0
+    for name, path in _folders(vault):
+        when, _, which = name.partition(".")
+        if (session and which != session) or float(when) < since:
+            continue
+        for message in os.listdir(path):
+            box = "cur" if ":" in message else "new"
+            os.rename(f"{path}/{message}", f"{folder}/{box}/{message}")
+            back += 1
+        os.rmdir(path)
+    if back:
+        for place in (f"{folder}/new", f"{folder}/cur", vault):
+            sync_folder(place)
+        quota.forget(folder)
+    return back
+
+
+def empty(domain: str, before: float) -> tuple[int, bool]:
+    """
+    Let go of what was taken out before then; how many messages, and whether that was all.
+
+    ``domain`` is the folder of a domain.  It stops after some: who calls comes again.
+    """
+    gone = 0
+    with suppress(FileNotFoundError):
+        for local in os.listdir(f"{domain}/.vault"):
+            vault = f"{domain}/.vault/{local}"
+            for name, path in _folders(vault):
+                if float(name.partition(".")[0]) >= before:
+                    continue
+                for message in os.listdir(path):
+                    if gone >= GENTLY:
+                        return gone, False
+                    os.unlink(f"{path}/{message}")
+                    gone += 1
+                os.rmdir(path)
+            with suppress(OSError):  # something is in it
+                os.rmdir(vault)
+    return gone, True
+
+
+def make(vault: str, *, sync: bool) -> None:
+    """Make a session's vault."""
+    above = [vault]
+    while len(above) < 3:
+        above.append(os.path.dirname(above[-1]))
+    missing = [path for path in reversed(above) if not os.path.isdir(path)]
+    for path in missing:
+        make_folder(path)
+    if sync:
+        for path in missing:
+            sync_folder(os.path.dirname(path))
