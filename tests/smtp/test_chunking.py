@@ -182,6 +182,12 @@ def test_a_text_is_given_up_between_chunks(client, again):
     assert client.kinds == [Begin, Abort, Mail, Recipient, Begin, End]
 
 
+def test_data_may_follow_chunks_that_were_given_up(client):
+    client.hear(bdat(b"one\r\n") + b"RSET\r\n")
+    assert client.told(ENVELOPE + b"DATA\r\ntwo\r\n.\r\n")[-2:] == ["354", "250 2.0.0"]
+    assert client.kinds == [Begin, Abort, Mail, Recipient, Begin, End]
+
+
 def test_rset_within_a_chunk_is_text(client):
     assert client.told(bdat(b"RSET\r\n", last=True)) == ["250 2.0.0"]
     assert client.text == b"RSET\r\n"

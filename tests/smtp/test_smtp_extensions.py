@@ -28,6 +28,13 @@ KINDS = {
     "submission": {"submission": True, **LOGIN},
     "submission in clear": {"submission": True, "starttls": True, "mechanisms": MECHANISMS},
     "submission over TLS": {"submission": True, "encrypted": True, "bindings": BINDINGS, **LOGIN},
+    "submission without SCRAM": {
+        "submission": True,
+        "encrypted": True,
+        "bindings": BINDINGS,
+        "mechanisms": ("PLAIN",),
+        "passwords": True,
+    },
     "lmtp": {"lmtp": True},
     "lmtp of a trusted relay": {"lmtp": True, "xclient": True, "starttls": True},
 }
@@ -40,6 +47,7 @@ OFFERED = {
     "submission": {"AUTH SCRAM-SHA-256 CRAM-MD5 PLAIN LOGIN", "HELP"},
     "submission in clear": {"STARTTLS", "HELP"},
     "submission over TLS": {"REQUIRETLS", SCRAM_PLUS, "HELP"},
+    "submission without SCRAM": {"REQUIRETLS", "AUTH PLAIN", "HELP"},
     "lmtp": set(),
     "lmtp of a trusted relay": {"STARTTLS", "XCLIENT NAME ADDR PORT PROTO HELO"},
 }
