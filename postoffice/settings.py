@@ -66,6 +66,13 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _percent(value: Any) -> int:
+    found = _whole(value)
+    if not 1 <= found <= 100:
+        raise ValueError
+    return found
+
+
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError
@@ -178,6 +185,7 @@ def at_least(minimum: int | str, kind: Kind) -> Kind:
 TEXT = Kind("a text", _text)
 WHOLE = Kind("a whole number, 0 or more", _whole)
 POSITIVE = at_least(1, WHOLE)
+PERCENT = Kind("a percentage from 1 to 100, without its sign", _percent)
 TRUTH = Kind("true or false", _truth)
 SIZE = Kind("a size (octets, or such as 50 MiB)", read_size)
 DURATION = Kind("a duration (seconds, or such as 5 min, 2 days)", read_duration)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from postoffice.address import Address
+from postoffice.address import Address, Quota
 from postoffice.office.keys import TABLE, WITH_CERTIFICATE
 from postoffice.office.reading import Chosen, FindMaker, Reader, TryEndpoint
 from postoffice.office.source import ConfigurationError, Source, compose
@@ -73,7 +73,10 @@ class Settings:
     What the configuration says, wherever it says it; paths are absolute.
 
     ``listeners`` has the endpoints of each service; ``senders`` is ``own`` or
-    ``any``.  ``first_light`` is whether there was no configuration at all.
+    ``any``.  ``quota`` is that of all who have no other: none of it is None.
+    Owners are told when their maildrop is so full as ``warnings`` say, in
+    percent, smallest first, in the words of the file ``warning_text`` or, where
+    that is None, in ours.  ``first_light`` is whether there was no configuration at all.
     """
 
     source: Source = field(compare=False)
@@ -87,6 +90,9 @@ class Settings:
     senders: str
     accounts: tuple[Chosen, ...]
     store: Chosen
+    quota: Quota
+    warnings: tuple[int, ...]
+    warning_text: str | None
     policies: tuple[Chosen, ...]
     limits: Limits
     first_light: bool = False
@@ -136,6 +142,7 @@ def read(
         _see_to_the_secure(values, source)
     if source.problems:
         raise ConfigurationError(source.problems)
+    quota = values["quota"]
     return Settings(
         source=source,
         hostname=values["hostname"],
@@ -151,6 +158,9 @@ def read(
         senders=values["submission"]["senders"],
         accounts=values["accounts"],
         store=values["store"],
+        quota=Quota(quota["bytes"], quota["messages"], quota["over"]),
+        warnings=tuple(sorted(set(quota["warnings"]))),
+        warning_text=quota["warning_text"],
         policies=values["policies"],
         limits=Limits(**values["limits"]),
         first_light=first_light,

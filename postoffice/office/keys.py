@@ -19,6 +19,7 @@ from postoffice.settings import (
     HOSTNAME,
     NETWORK,
     PATH,
+    PERCENT,
     POSITIVE,
     REQUIRED,
     SIZE,
@@ -101,6 +102,9 @@ def _user(value: Any) -> str:
 
 
 USER = Kind("the name of a user of this machine", _user)
+
+#: What may become of a message that does not fit (``Quota.over``).
+OVER = ("reject", "defer", "make-room")
 
 _ENDPOINT_KEY = Key("endpoint", ENDPOINT, REQUIRED, "Where it listens.", "tcp:2525")
 _PROXY_FROM = Key(
@@ -292,6 +296,39 @@ TABLE: tuple[Entry, ...] = (
         several=True,
     ),
     Room("store", "Where mail is kept.", IStoreMaker, "maildir"),
+    Section(
+        "quota",
+        "What a maildrop may hold, where neither its account nor its domain says otherwise "
+        "(`postoffice account set`, `postoffice domain set`); see docs/quotas.rst. The "
+        "postmaster's has no limit.",
+        (
+            Key("bytes", SIZE, "1 GiB", "Octets of all its messages; 0: any number."),
+            Key("messages", WHOLE, 0, "How many messages; 0: any number."),
+            Key(
+                "over",
+                one_of(*OVER),
+                "reject",
+                "What becomes of a message that does not fit: its sender is told so for good "
+                "(reject, 552) or to try again later (defer, 452), or the oldest messages are "
+                "removed until it fits, collected ones first (make-room).",
+            ),
+            Key(
+                "warnings",
+                list_of(PERCENT),
+                (80, 95),
+                "How full a maildrop is, in percent, when its owner is warned by mail, once a day "
+                "at most. An empty list, [], warns nobody.",
+            ),
+            Key(
+                "warning_text",
+                PATH,
+                None,
+                "A file with the text of that mail, instead of the one that comes with the post "
+                "office; relative to the folder of this file.",
+                "quota-warning.txt",
+            ),
+        ),
+    ),
     Room(
         "policies",
         "Who else is asked whether mail may come in, in this order; see docs/policies.rst.",

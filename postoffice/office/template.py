@@ -91,7 +91,7 @@ def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterat
 
 def _scalar(value: Any, *, quoted: bool = False) -> str:
     """A value as it stands in YAML, in one line."""
-    style = '"' if quoted else None
+    style = '"' if quoted and isinstance(value, str) else None
     text = yaml.safe_dump(value, default_style=style, width=1 << 20, allow_unicode=True)
     return text.removesuffix("...\n").strip()
 

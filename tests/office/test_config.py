@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 
-from postoffice.address import Address
+from postoffice.address import Address, Quota
 from postoffice.office import config
 from postoffice.office.build import find_maker, try_endpoint
 from postoffice.office.source import ConfigurationError
@@ -95,6 +95,9 @@ def test_the_least_that_a_configuration_says():
         "durability": None,
         "undelete": 7 * 86400,
     }
+    assert settings.quota == Quota(1 << 30, 0, "reject")
+    assert settings.warnings == (80, 95)
+    assert settings.warning_text is None
     assert not settings.first_light
 
 
@@ -116,6 +119,26 @@ def test_sizes_are_numbers_or_have_units():
     assert (found.message_size, found.text_line) == (3 << 29, 2000)
 
 
+def test_a_quota_is_whole_whatever_is_said():
+    found = read(LEAST + "quota: {bytes: 0, over: make-room}\n")
+    assert found.quota == Quota(0, 0, "make-room")
+    assert read(LEAST + "quota: {bytes: 1.5 MiB, messages: 9}\n").quota == Quota(
+        3 << 19, 9, "reject"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "warnings"), [("[]", ()), ("[95, 50, 95]", (50, 95)), ("[100]", (100,))]
+)
+def test_warnings_come_in_their_order_each_once(said, warnings):
+    assert read(f"{LEAST}quota: {{warnings: {said}}}\n").warnings == warnings
+
+
+def test_the_text_of_warnings_lies_beside_the_file():
+    found = read(LEAST + "state: s\nquota: {warning_text: warning.txt}\n", "/x/postoffice.yaml")
+    assert found.warning_text == "/x/warning.txt"
+
+
 def test_an_empty_list_closes_a_service():
     assert read(LEAST + "listeners: {pop3: []}\n").listeners["pop3"] == ()
 
@@ -126,14 +149,9 @@ def test_settings_are_frozen():
 
 
 def test_a_key_that_is_not_built_yet_is_an_error():
-    finished = ["quota: {}", "policies: []", "checkers: []", "workers: 1", "log: {}"]
+    finished = ["policies: []", "checkers: []", "workers: 1", "log: {}"]
     said = complaints(LEAST + "\n".join(finished))
-    assert [line.split(":")[2].strip() for line in said] == [
-        "quota",
-        "checkers",
-        "workers",
-        "log",
-    ]
+    assert [line.split(":")[2].strip() for line in said] == ["checkers", "workers", "log"]
 
 
 def test_a_file_that_is_not_there_or_not_to_be_read(tmp_path):
@@ -207,6 +225,7 @@ keys = st.sampled_from(
         "tls",
         "accounts",
         "store",
+        "quota",
         "policies",
         "limits",
     ]
