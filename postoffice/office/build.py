@@ -76,6 +76,7 @@ def build(
         now=now or _now,
         policies=_policies(settings, rooms, clock),
         any_sender=settings.senders == "any",
+        quota=settings.quota,
     )
     certificates = None
     if settings.certificates:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
 
 from zope.interface import implementer
 
-from postoffice.address import Account, Address, NotAnAddress, normal_domain
+from postoffice.address import Account, Address, NotAnAddress, Quota, normal_domain
 from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.interfaces import (
@@ -31,6 +31,9 @@ from postoffice.reply import (
 )
 from postoffice.smtp.header import Completion
 
+#: A quota that limits nothing.
+UNLIMITED = Quota(0, 0, "reject")
+
 
 @dataclass(frozen=True)
 class House:
@@ -40,7 +43,8 @@ class House:
     ``hostname`` stands in the Received fields, ``now`` tells their time (with
     its zone); ``postmaster`` is who gets the mail for ``<Postmaster>`` and
     for postmaster@ every domain of ours (RFC 5321 §4.5.1).  ``any_sender``:
-    our users may send as anybody.
+    our users may send as anybody.  ``quota`` is whole, and for all accounts
+    that have no other.
     """
 
     directory: IAccountDirectory
@@ -50,6 +54,7 @@ class House:
     now: Callable[[], datetime]
     policies: Policies = field(default_factory=Policies)
     any_sender: bool = False
+    quota: Quota = UNLIMITED
 
     def reception(self, visit: Visit) -> IReception:
         """For a stranger."""
@@ -60,7 +65,7 @@ class House:
         return Submission(self, visit, account)
 
     async def account(self, address: Address | None) -> Account | Reply:
-        """The account that an address leads to, or why there is none."""
+        """The account that an address leads to, its quota whole, or why there is none."""
         if address is None:
             return await self._postmasters_account()
         try:
@@ -69,15 +74,23 @@ class House:
             return NO_RELAY
         if not await self.directory.serves(domain):
             return NO_RELAY
-        if address.local.casefold() == "postmaster":
+        name = address.normal
+        if address.local.casefold() == "postmaster" or name == self.postmaster.normal:
             return await self._postmasters_account()
-        return await self.directory.find(address.normal) or UNKNOWN_RECIPIENT
+        account = await self.directory.find(name)
+        return UNKNOWN_RECIPIENT if account is None else self._limited(account)
 
     async def _postmasters_account(self) -> Account:
+        """Mail to him is never too much (RFC 5321 §4.5.1)."""
         account = await self.directory.find(self.postmaster.normal)
         if account is None:
             raise TemporaryFailure(f"the postmaster's account {self.postmaster} does not exist")
-        return account
+        return replace(account, quota=UNLIMITED)
+
+    def _limited(self, account: Account) -> Account:
+        """With a quota that says all."""
+        quota = account.quota.or_else(self.quota)
+        return account if quota == account.quota else replace(account, quota=quota)
 
 
 @implementer(IReception)
@@ -103,7 +116,12 @@ class Reception:
         return await self._objection("sender", envelope) or SENDER_OK
 
     async def recipient(self, envelope: Envelope, address: Address | None) -> Reply:
-        """RCPT: one of ours, once in a message however often he is named."""
+        """
+        RCPT: one of ours, once in a message however often he is named.
+
+        Raises MaildropFull and MaildropFullNow, where what was declared (SIZE)
+        has no room with him.
+        """
         account = await self._house.account(address)
         if isinstance(account, Reply):
             return self._unknown(account)
@@ -111,6 +129,8 @@ class Reception:
             if known.account.maildrop == account.maildrop:
                 envelope.named.append(place)
                 return RECIPIENT_OK
+        if account.quota.limited:
+            await self._house.destination.admit(account, envelope.size)
         given = self._house.postmaster if address is None else address
         recipient = Recipient(given, account)
         if self._house.policies.asks("recipient", envelope.service):

@@ -11,9 +11,9 @@ from zope.interface.verify import verifyObject
 
 from postoffice import reply
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.address import Address
+from postoffice.address import Address, Quota
 from postoffice.envelope import Client, Envelope, Visit
-from postoffice.errors import NoSpace, TemporaryFailure
+from postoffice.errors import MaildropFull, MaildropFullNow, NoSpace, TemporaryFailure
 from postoffice.interfaces import Fields, IDelivery, IReception
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.policy.asking import Asked, Policies
@@ -132,6 +132,130 @@ def test_the_trace_fields_come_first(reception, envelope, store):
     assert text.startswith(b"Return-Path: <a@example.org>\r\nReceived: from pc ([192.0.2.1])\r\n")
     assert text.endswith(b"+0000\r\nSubject: x\r\n\r\n")
     maildrop.release()
+
+
+# -- quotas -----------------------------------------------------------------------------
+
+JOE = "joe@example.net"
+
+
+@pytest.fixture
+def crowded(house):
+    """A house where maildrops hold 1000 octets and three messages, if nothing else is said."""
+    return replace(house, quota=Quota(1000, 3, "reject"))
+
+
+@pytest.fixture
+def asked(store):
+    """What the store was asked to admit."""
+    asked, admit = [], store.admit
+
+    async def note(account, size):
+        asked.append((account, size))
+        await admit(account, size)
+
+    store.admit = note
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("own", "domains", "whole"),
+    [
+        (Quota(), Quota(), Quota(1000, 3, "reject")),
+        (Quota(octets=5), Quota(octets=6, messages=7), Quota(5, 7, "reject")),
+        (Quota(over="defer"), Quota(), Quota(1000, 3, "defer")),
+        (Quota(messages=0), Quota(0, 9, "make-room"), Quota(0, 0, "make-room")),
+        (Quota(1, 2, "defer"), Quota(3, 4, "reject"), Quota(1, 2, "defer")),
+    ],
+)
+def test_an_account_comes_with_a_whole_quota(crowded, directory, envelope, own, domains, whole):
+    finish(directory.set_quota(JOE, own))
+    finish(directory.set_domain_quota("example.net", domains))
+    account = finish(crowded.account(Address.parse(JOE)))
+    assert account == replace(finish(directory.find(JOE)), quota=whole)
+
+
+def test_the_size_that_was_declared_is_what_room_is_asked_for(crowded, envelope, asked):
+    reception = crowded.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    envelope.size = 1000
+    assert ask(reception, envelope, "Joe@example.net") == reply.RECIPIENT_OK
+    ((account, size),) = asked
+    assert (account.maildrop, account.quota, size) == (JOE, Quota(1000, 3, "reject"), 1000)
+    assert envelope.recipients[0].account == account, "who commits is told the same"
+    assert ask(reception, envelope, "JOE@example.net") == reply.RECIPIENT_OK
+    assert len(asked) == 1, "he is in it once"
+
+
+@pytest.mark.parametrize(
+    ("over", "failure", "code"),
+    [("reject", MaildropFull, (552, "5.2.2")), ("defer", MaildropFullNow, (452, "4.2.2"))],
+)
+def test_who_has_no_room_is_refused_and_nobody_else(
+    crowded, directory, envelope, over, failure, code
+):
+    finish(directory.set_quota(JOE, Quota(octets=999, over=over)))
+    reception = crowded.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    envelope.size = 1000
+    with pytest.raises(failure) as raised:
+        ask(reception, envelope, JOE)
+    assert (raised.value.reply.code, raised.value.reply.status) == code
+    assert envelope.recipients == envelope.named == []
+    assert ask(reception, envelope, "joe@bücher.example") == reply.RECIPIENT_OK
+
+
+@pytest.mark.parametrize("address", [None, "postmaster@example.com", "postmaster@example.net"])
+def test_the_postmaster_always_has_room(crowded, directory, envelope, asked, address):
+    finish(directory.set_quota("postmaster@example.net", Quota(1, 1, "reject")))
+    envelope.size = 5000
+    reception = crowded.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    assert ask(reception, envelope, address) == reply.RECIPIENT_OK
+    assert not envelope.recipients[0].account.quota.limited
+    assert asked == []
+
+
+def test_whoever_the_postmaster_is_has_room_under_his_own_name_too(crowded, envelope, asked):
+    envelope.size = 5000
+    reception = replace(crowded, postmaster=Address.parse(JOE)).reception(
+        Visit("id", "smtp", Client("192.0.2.1"))
+    )
+    assert ask(reception, envelope, '"JOE"@example.net') == reply.RECIPIENT_OK
+    assert asked == []
+
+
+def test_where_nothing_is_limited_the_store_is_not_asked(reception, envelope, asked, directory):
+    finish(directory.set_quota(JOE, Quota(over="defer")))
+    envelope.size = 1 << 40
+    assert ask(reception, envelope, JOE) == reply.RECIPIENT_OK
+    assert asked == []
+
+
+def test_policies_are_not_asked_of_who_has_no_room(crowded, envelope):
+    """A greylist would have its sender come again for nothing."""
+
+    class Counts(Quiet):
+        stages = ("recipient",)
+        seen = 0
+
+        async def recipient(self, envelope, recipient):
+            self.seen += 1
+
+    counts = Counts()
+    policies = Policies([Asked(counts, "counts", frozenset({"smtp"}))], Clock())
+    house = replace(crowded, policies=policies)
+    reception = house.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    envelope.size = 1001
+    with pytest.raises(MaildropFull):
+        ask(reception, envelope, JOE)
+    assert counts.seen == 0
+    envelope.size = 1000
+    assert ask(reception, envelope, JOE) == reply.RECIPIENT_OK
+    assert counts.seen == 1
+
+
+def test_our_own_users_have_no_more_room_than_others(crowded, submission, envelope):
+    envelope.size = 1001
+    with pytest.raises(MaildropFull):
+        ask(submission(crowded), envelope, JOE)
 
 
 # -- our own users ----------------------------------------------------------------------
