@@ -140,6 +140,8 @@ def by_the_book_in_chunks(octets: bytes, maximum_line: int = 20):
 @example(b"\n", [])
 @example(b"a\r\r\n", [2])
 @example(b"x" * 20 + b"\r\n", [20, 21])
+@example(b"a\r\n" + b"x" * 20, [])
+@example(b"a\r\n" + b"x" * 21, [])
 @example(b"x" * 21 + b"\r\n", [10, 20, 21])
 def test_chunks_are_read_by_the_book(octets, cuts):
     text, bare, overlong, _, size = read_chunks(octets, cuts)
@@ -189,6 +191,8 @@ def test_a_text_is_judged_the_same_whichever_way_it_comes(text, cuts, chunks):
     assert ended
     assert octets == text
     assert judged == list(read_chunks(text, chunks)[1:])
+    header = (b"\r\n" + text).partition(b"\r\n\r\n")[0]
+    assert judged[2] == header.count(b"\r\nReceived:")
 
 
 @given(
