@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from postoffice import reply, sasl
 from postoffice.errors import LoginRefused, TemporaryFailure
+from postoffice.listing import Entry, Listing
+from postoffice.pop3.session import POP3Session
 from postoffice.proxy import NotProxied, ProxyReader
 from postoffice.scram import Salt
 from postoffice.smtp.questions import Abort, Impersonate, Pause, Text
@@ -156,8 +158,6 @@ def exchanges(octets: bytes) -> None:
 
 def pop3(octets: bytes) -> None:
     """A session before its login and after it, whole and cut."""
-    from postoffice.listing import Entry, Listing
-    from postoffice.pop3.session import POP3Session
 
     def play(pieces):
         session = POP3Session(plaintext=True)
