@@ -1,0 +1,1 @@
+"""Crash states of the mail store: recorded, made, and looked at (tests/crash/README.rst)."""

@@ -1,0 +1,226 @@
+"""A crash state is looked at: a store is started on it, and asked for what was promised."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+
+from crashes.disk import Disk, Model
+from crashes.operations import Note
+from crashes.promises import Found, Promises
+from crashes.recorder import Recorder
+from crashes.world import Kind, machine, read, recipients, text_of
+from postoffice.envelope import Client, Envelope
+from postoffice.maildrop import contents, names, segments
+from postoffice.maildrop.files import JOURNAL, LATE
+from postoffice.maildrop.maildir import RETIRE
+from postoffice.maildrop.quota import FILE as QUOTA
+from postoffice.testing import InlineWorkers, finish
+
+
+@dataclass(frozen=True)
+class State:
+    """What a crash left, of a store of this kind; ``cut``: the power, not only the process."""
+
+    disk: Disk
+    kind: Kind
+    promises: Promises
+    texts: dict[str, bytes]
+    cut: bool
+    boot: str
+
+
+class Looking:
+    """Looks at states, each in a folder of its own."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def problems(self, state: State) -> list[str]:
+        """What is wrong with a store that starts from it."""
+        with self._place(state) as root, _quick(), _logged() as said:
+            boot = f"behind {state.boot}" if state.cut else state.boot
+            with machine(boot):
+                problems = self._look(root, state)
+            return problems + said
+
+    def again(self, state: State, random: Random, most: int) -> Iterator[State]:
+        """What the power may leave that goes once more, while the store starts from it."""
+        with self._place(state) as root, _logged(), machine(f"behind {state.boot}"):
+            with Recorder(root) as recorder:
+                store = state.kind.store(root, InlineWorkers(), Clock())
+                finish(store.start())
+                seen = _mail(store, state, Found()).mail
+                for name, tokens in seen.items():
+                    recorder.note("seen", name, tokens=tuple(tokens))
+            recorder.check()
+            finish(store.stop())
+        points = list(range(len(recorder.trace) + 1))
+        if len(points) > most:
+            points = sorted(random.sample(points, most))
+        model, promises = Model(recorder.base), state.promises.copy()
+        for at, operation in enumerate([*recorder.trace, None]):
+            if at in points:
+                for disk in model.states(random, 2):
+                    yield State(
+                        disk, state.kind, promises.copy(), state.texts, True, f"again {state.boot}"
+                    )
+            if isinstance(operation, Note):
+                promises.hear(operation)
+            elif operation is not None:
+                model.do(operation)
+
+    @contextmanager
+    def _place(self, state: State) -> Iterator[str]:
+        self._count += 1
+        root = f"{self._folder}/{self._count}"
+        state.disk.write(root)
+        try:
+            yield root
+        finally:
+            shutil.rmtree(root)
+
+    def _look(self, root: str, state: State) -> list[str]:
+        clock = Clock()
+        store = state.kind.store(root, InlineWorkers(), clock)
+        try:
+            finish(store.start())
+        except Exception as error:
+            return [f"it does not start: {error!r}"]
+        try:
+            found = _mail(store, state, Found())
+            _beside(root, state, found)
+            problems = state.promises.broken_by(found)
+            problems += _goes_on(store, state, clock)
+            before = _mail(store, state, Found())
+        finally:
+            finish(store.stop())
+        left = f"{root}/{JOURNAL}/large"
+        if os.path.isdir(left) and os.listdir(left):
+            problems.append("large texts are left over")
+        store = state.kind.store(root, InlineWorkers(), clock)
+        finish(store.start())
+        after = _mail(store, state, Found())
+        finish(store.stop())
+        if before != after:
+            problems.append(f"after another start it is {after}, and was {before}")
+        return problems
+
+
+def _mail(store: Any, state: State, found: Found) -> Found:
+    """What a client is told of each maildrop."""
+    for name in state.promises.names():
+        maildrop = store.maildrop(name)
+        for entry in finish(maildrop.open()).entries:
+            try:
+                text = read(maildrop, entry)
+            except Exception as error:
+                found.problems.append(f"{name}: {entry} cannot be read: {error!r}")
+                continue
+            found.mail.setdefault(name, []).append(_token(text, state, found, name))
+        maildrop.release()
+    return found
+
+
+def _token(text: bytes, state: State, found: Found, where: str) -> str:
+    for token, one in state.texts.items():
+        if one == text:
+            return token
+    found.problems.append(f"{where} has {len(text)} octets that nobody sent: {text[:60]!r}")
+    return "?"
+
+
+def _beside(root: str, state: State, found: Found) -> None:
+    """What lies in the store that no client sees."""
+    if os.path.exists(f"{root}/{LATE}"):
+        found.problems.append("messages were put aside")
+    for name in state.promises.names():
+        place = names.folder_of(name)
+        folder = f"{root}/{place}"
+        if os.path.isdir(f"{folder}/tmp") and os.listdir(f"{folder}/tmp"):
+            found.problems.append(f"{name}: leftovers in tmp")
+        domain, local = place.split("/")
+        kept = [contents.vault_of(folder)]
+        aside = f"{root}/.removed/{domain}"
+        if os.path.isdir(aside):
+            some = [one for one in os.listdir(aside) if one.startswith(f"{local}.")]
+            kept += [f"{aside}/{one}/{box}" for one in some for box in ("new", "cur")]
+        for above in kept:
+            for path, _, files in os.walk(above):
+                for file in files:
+                    with open(f"{path}/{file}", "rb") as message:
+                        token = _token(message.read(), state, found, path)
+                    found.kept.setdefault(name, []).append(token)
+        if os.path.exists(f"{folder}/{QUOTA}"):
+            _count(folder, found)
+
+
+def _count(folder: str, found: Found) -> None:
+    """Maildir++: a line of limits, then lines of octets and messages that came or went."""
+    with open(f"{folder}/{QUOTA}", encoding="ascii") as file:
+        lines = [re.match(r"\s*(-?\d+) +(-?\d+)\s*$", line) for line in file.readlines()[1:]]
+    if not all(lines):
+        found.problems.append(f"{folder}/{QUOTA} cannot be read")
+        return
+    said = tuple(sum(int(line[part]) for line in lines if line) for part in (1, 2))
+    files = [f"{folder}/{place}" for place in contents.places(folder).values()]
+    is_so = (sum(map(os.path.getsize, files)), len(files))
+    if said != is_so:
+        found.problems.append(f"{folder}/{QUOTA} says {said}, it is {is_so}")
+
+
+def _goes_on(store: Any, state: State, clock: Clock) -> list[str]:
+    """Mail is taken in, and collected, after a crash as before."""
+    state.texts["after"] = text_of("after")
+    problems = []
+    everybody = state.promises.names()
+    envelope = Envelope("id", Client(), recipients=recipients(*everybody))
+    try:
+        delivery = finish(store.begin(envelope))
+        finish(delivery.write(state.texts["after"]))
+        finish(delivery.commit())
+        clock.advance(RETIRE)
+    except Exception as error:
+        return [f"nothing can be posted: {error!r}"]
+    found = _mail(store, state, Found())
+    for name in everybody:
+        if found.mail.get(name, []).count("after") != 1:
+            problems.append(f"{name} did not get what was posted then")
+    return problems
+
+
+@contextmanager
+def _quick() -> Iterator[None]:
+    """Nothing is synced: what is looked at will not be crashed."""
+    with ExitStack() as patches:
+        for name in ("fsync", "fdatasync"):
+            patches.enter_context(patch.object(os, name, lambda fd: None))
+        patches.enter_context(patch.object(segments, "sync_all", lambda fd: None))
+        yield
+
+
+@contextmanager
+def _logged() -> Iterator[list[str]]:
+    """What was logged as an error."""
+    said: list[str] = []
+
+    def watch(event: dict[str, Any]) -> None:
+        if event.get("log_level") in (LogLevel.error, LogLevel.critical):
+            said.append(f"logged: {formatEvent(event)}")
+
+    globalLogPublisher.addObserver(watch)
+    try:
+        yield said
+    finally:
+        globalLogPublisher.removeObserver(watch)

@@ -1,0 +1,129 @@
+"""What clients were told, note by note, and what a store must have of it after a crash."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from crashes.operations import Note
+
+#: One message in one maildrop: the maildrop's name, the message's token.
+One = tuple[str, str]
+
+
+class Stage(Enum):
+    """How far a message has come, in one of its maildrops."""
+
+    COMING = "coming"  # there or not
+    THERE = "there"
+    LEAVING = "leaving"  # there or not
+    GONE = "gone"
+
+
+@dataclass
+class Found:
+    """What a store holds, by maildrop: whole messages, by token; and what else there is."""
+
+    mail: dict[str, list[str]] = field(default_factory=dict)
+    kept: dict[str, list[str]] = field(default_factory=dict)  # in the vault, or set aside
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Promises:
+    """
+    ``atomic``: all or none holds over crashes, and what was seen stays (the journal).
+
+    ``keeps``: what is removed lies in the vault.
+    """
+
+    atomic: bool
+    keeps: bool = False
+    stages: dict[One, Stage] = field(default_factory=dict)
+    _together: list[set[One]] = field(default_factory=list)
+    _kept: set[One] = field(default_factory=set)
+
+    def copy(self) -> Promises:
+        """Another, that hears other things from here on."""
+        return Promises(
+            self.atomic, self.keeps, dict(self.stages), list(self._together), set(self._kept)
+        )
+
+    def names(self) -> list[str]:
+        """All maildrops that were ever heard of."""
+        return sorted({name for name, _ in self.stages})
+
+    def hear(self, note: Note) -> None:
+        """One thing that was said."""
+        these = {(name, token) for name in note.names for token in note.tokens}
+        match note.what:
+            case "posting":
+                self._set(these, Stage.COMING)
+                self._together.append(these)
+            case "posted":
+                self._set(these, Stage.THERE)
+            case "removing":
+                self._set(these, Stage.LEAVING)
+                self._together.append(these)
+                if self.keeps:
+                    self._kept |= these
+            case "discarding" | "setting aside":
+                these = {one for one in self._in(note.names) if self.stages[one] is Stage.THERE}
+                self._set(these, Stage.LEAVING)
+                self._together.append(these)
+                if note.what == "setting aside":
+                    self._kept |= these
+            case "removed":
+                self._set(these, Stage.GONE)
+            case "discarded":
+                self._set(self._in(note.names), Stage.GONE)
+            case "failed":
+                pass  # it may have taken effect all the same
+            case "seen":
+                for one in self._in(note.names) if self.atomic else ():
+                    seen = one[1] in note.tokens
+                    self.stages[one] = Stage.THERE if seen else Stage.GONE
+            case _:
+                raise AssertionError(f"nobody says {note.what}")
+
+    def _in(self, names: Iterable[str]) -> set[One]:
+        return {one for one in self.stages if one[0] in names}
+
+    def _set(self, these: Iterable[One], stage: Stage) -> None:
+        self.stages.update(dict.fromkeys(these, stage))
+
+    def broken_by(self, found: Found) -> list[str]:
+        """In what a store has broken them."""
+        problems = list(found.problems)
+        mail = {name: Counter(tokens) for name, tokens in found.mail.items()}
+        kept = {name: Counter(tokens) for name, tokens in found.kept.items()}
+        for one, stage in sorted(self.stages.items()):
+            name, token = one
+            count = mail.get(name, Counter())[token]
+            if count > 1:
+                problems.append(f"{name} has {token} {count} times")
+            if stage is Stage.THERE and not count:
+                problems.append(f"{name} has lost {token}")
+            if stage is Stage.GONE and count:
+                problems.append(f"{name} has {token} again")
+            if one in self._kept:
+                aside = kept.get(name, Counter())[token]
+                if aside > 1 or not (aside or count):
+                    problems.append(f"{token} of {name} was to be kept, and is {aside} times")
+        for name, tokens in mail.items():
+            problems += [f"{name} has {one}" for one in tokens if (name, one) not in self.stages]
+        if self.atomic:
+            problems += self._halves(mail)
+        return problems
+
+    def _halves(self, mail: dict[str, Counter[str]]) -> list[str]:
+        problems = []
+        for these in self._together:
+            stages = {self.stages[one] for one in these}
+            there = {one for one in these if mail.get(one[0], Counter())[one[1]]}
+            if len(stages) == 1 and there not in (these, set()):
+                missing = sorted(these - there)
+                problems.append(f"of what goes together {sorted(there)} is there, {missing} not")
+        return problems
