@@ -183,6 +183,17 @@ def lock(folder: str) -> int:
             os.close(fd)
 
 
+def open_own(path: str, mode: int = os.O_RDWR) -> int:
+    """Open a file of ours, made where it is missing, for us alone.  Raises OSError."""
+    fd = os.open(path, mode | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(fd, 0o600)  # whatever the umask
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def set_changing(lock: int, changing: bool) -> None:
     """
     Mark a lock that is held: names go that nobody shall see again, and are not gone yet.

@@ -19,13 +19,16 @@ from postoffice.maildrop.files import Place, failure, identity, sync_folder
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.names import uidl_of_file
 from postoffice.maildrop.records import Placement, Removal
+from postoffice.maildrop.warden import Warden
 
 #: Where maildrops stand apart, the first of them may be gone, with the file that is in it.
 _GONE = (errno.ESTALE, errno.ENOENT)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def place(wanted: Sequence[Draft], journal: Journal | None = None) -> list[Exception | None]:
+def place(
+    wanted: Sequence[Draft], journal: Journal | None = None, warden: Warden | None = None
+) -> list[Exception | None]:
     """
     Put messages into all their maildrops, durable when it returns; for each, what went wrong.
 
@@ -42,7 +45,7 @@ def place(wanted: Sequence[Draft], journal: Journal | None = None) -> list[Excep
     """
     with _Group(wanted) if journal is None else _Promised(wanted, journal) as group:
         group.each(drafts.finish)
-        group.reserve()
+        group.reserve(warden)
         group.make_durable()
         group.each(group.link)
         group.settle()
@@ -105,25 +108,33 @@ class _Group:
             except Exception as error:  # a bug costs one message, not the group
                 self._wrong[draft] = error
 
-    def reserve(self) -> None:
+    def reserve(self, warden: Warden | None) -> None:
         """Take the room that they need, where there is a quota; who finds none is turned away."""
         wanted: dict[Place, list[Draft]] = {}
         for draft in self.well():
-            for place in draft.quotas:
+            for place in draft.places:
                 wanted.setdefault(place, []).append(draft)
         for place, those in wanted.items():
             try:
-                self._reserve(place, those)
-            except OSError as error:
+                limited = [draft for draft in those if place in draft.quotas]
+                if limited:
+                    self._reserve(place, limited, warden)
+                if len(limited) < len(those):
+                    self._count(place, [one for one in those if place not in one.quotas])
+            except (OSError, PostOfficeError) as error:
+                why = failure(place.path, error) if isinstance(error, OSError) else error
                 for draft in those:
-                    self._miss(draft, place, failure(place.path, error))
+                    self._miss(draft, place, why)
 
-    def _reserve(self, place: Place, those: Sequence[Draft]) -> None:
+    def _reserve(self, place: Place, those: Sequence[Draft], warden: Warden | None) -> None:
         fd, limit = self._open(place), those[0].quotas[place]
         sizes = [draft.size for draft in those]
+        more = quota.Usage(sum(sizes), len(sizes))
         taken = None
         for _ in range(3):
-            quota.has_room(fd, limit, quota.Usage(sum(sizes), len(sizes)))
+            room, held = quota.has_room(fd, limit, more)
+            if not room and limit.over == "make-room" and warden is not None:
+                warden.make_room(place.path, limit, held, more)
             with ExitStack() as placing:
                 placing.enter_context(quota.placing(fd))
                 taken = quota.reserve(fd, limit, sizes)
@@ -131,12 +142,22 @@ class _Group:
                     self._placing.enter_context(placing.pop_all())
                     break
         fits = [False] * len(sizes) if taken is None else taken[0]
+        if taken is not None and warden is not None:
+            warden.filled(place.path, limit, taken[1].less(more), taken[1])
         for draft, fit in zip(those, fits, strict=True):
             if fit:
                 self._reserved.append((draft, place))
             else:
                 alone = draft.apart or len(draft.places) == 1
                 self._miss(draft, place, quota.full(place.path, limit, alone=alone))
+
+    def _count(self, place: Place, those: Sequence[Draft]) -> None:
+        """Where somebody counts, those count too that fit always."""
+        fd = self._open(place)
+        if quota.is_kept(fd):
+            self._placing.enter_context(quota.placing(fd))
+            quota.add(fd, sum(draft.size for draft in those), len(those))
+            self._reserved += [(draft, place) for draft in those]
 
     def make_durable(self) -> None:
         """Sync each file."""

@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from postoffice.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.maildrop import segments
 from postoffice.maildrop.durable import JOURNAL
-from postoffice.maildrop.files import FULL
+from postoffice.maildrop.files import FULL, open_own
 from postoffice.maildrop.records import Group, Placement, Record, Removal, encode, groups, room_for
 from postoffice.maildrop.segments import SEGMENT, SEGMENTS, FileLock, Mark, State, StateFile
 
@@ -133,7 +133,7 @@ class Journal:
         the journal cannot be used; TemporaryFailure, OSError.
         """
         segments.prepare(self._folder)
-        self._open_fd = segments.open_shared(f"{self._folder}/open")
+        self._open_fd = open_own(f"{self._folder}/open", os.O_RDONLY)
         try:
             return self._join(durability)
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,9 @@ from postoffice.maildrop.quota import full
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.replaying import MaildirReplay
 from postoffice.maildrop.segments import SEGMENT
+from postoffice.maildrop.telling import Telling
 from postoffice.maildrop.waiting import outcome_of
+from postoffice.maildrop.warden import Warden
 
 #: Seconds between two rounds of retiring the journal.
 RETIRE = 2.0
@@ -40,6 +43,8 @@ class MaildirStore:
 
     ``durability`` is journal, files, or "" for the best that the disk allows;
     ``undelete`` the seconds for which what was removed is kept in the vault.
+    At each of ``levels``, in per cent of its quota, the owner of a maildrop
+    gets a letter; ``letter`` is its text, if not ours.
     """
 
     log = Logger()
@@ -53,8 +58,12 @@ class MaildirStore:
         clock: Any,
         durability: str = "",
         undelete: float = 0.0,
+        levels: Sequence[int] = (),
+        letter: str = "",
         segment: int = SEGMENT,
     ) -> None:
+        self._levels = sorted(levels)
+        self._letter = letter
         self._path = path
         self._workers = workers
         self._hostname = hostname
@@ -81,7 +90,9 @@ class MaildirStore:
     async def start(self) -> None:
         durability = await self._workers.run(self._begin)
         journal = self._journal if durability == durable.JOURNAL else None
-        self._placing = Placing(self._workers, journal)
+        warden = Warden(journal, self._sizes, bool(self._undelete), self._levels)
+        self._telling = Telling(self._workers, warden, self.begin, self._hostname, self._letter)
+        self._placing = Placing(self._workers, journal, warden, self._telling.tell)
         self._large = self._journal.large if journal else ""
         self._means = Means(
             self._workers, self._sizes, self._listings, self._clock, journal, self._undelete
@@ -120,6 +131,7 @@ class MaildirStore:
         if self._sweeping is not None:
             self._sweeping.cancel()
             await self._placing.finished()
+            await self._telling.finished()
             for removal in list(self._means.removals):
                 await outcome_of(removal)
         if self._retiring.running:

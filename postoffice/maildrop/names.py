@@ -10,6 +10,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 #: RFC 1939 §7: a UIDL has 1 to 70 of the characters 0x21 to 0x7E.
 _UIDL = re.compile(r"[!-~]{1,70}\Z")
@@ -39,6 +40,22 @@ def _plain(name: str) -> str:
     if not encoded:
         return "%"
     return f"%2E{encoded[1:]}" if encoded.startswith(".") else encoded
+
+
+def maildrop_of(folder: str) -> str:
+    """The maildrop that lies in this folder, which ends in ``DOMAIN/LOCALPART``."""
+    domain, local = folder.rsplit("/", 2)[-2:]
+    return f"{_unplain(local)}@{_unplain(domain)}"
+
+
+def _unplain(name: str) -> str:
+    octets = b"" if name == "%" else unquote_to_bytes(name)
+    return octets.decode("utf-8", "surrogatepass")
+
+
+def is_seen(name: str) -> bool:
+    """Whether a flag says that somebody has read this message (Maildir: S)."""
+    return "S" in name.rpartition(":2,")[2] if ":2," in name else False
 
 
 def new_name(hostname: str) -> str:

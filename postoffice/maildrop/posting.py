@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
@@ -15,6 +15,7 @@ from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.waiting import outcome_of, running
+from postoffice.maildrop.warden import Warden
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
 BUFFER = 256 << 10
@@ -96,9 +97,17 @@ class _Queue:
 class Placing:
     """Messages that are whole wait here, and are placed together: the disk syncs once for many."""
 
-    def __init__(self, workers: Workers, journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        journal: Journal | None = None,
+        warden: Warden | None = None,
+        placed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._workers = workers
         self._journal = journal
+        self._warden = warden
+        self._placed = placed  # called when a group is
         self._small = _Queue(GROUP, GROUPS)
         self._large = _Queue(1, LARGE)
         self._idle: Deferred[None] | None = None
@@ -133,7 +142,7 @@ class Placing:
         outcomes: list[Exception | None]
         try:
             wanted = [draft for draft, _ in group]
-            outcomes = await self._workers.run(groups.place, wanted, self._journal)
+            outcomes = await self._workers.run(groups.place, wanted, self._journal, self._warden)
         except Exception as bug:
             outcomes = [bug] * len(group)
         queue.groups -= 1
@@ -145,6 +154,7 @@ class Placing:
                 placed.callback(None)
             else:
                 placed.errback(outcome)
+        self._placed()
         if self._idle is not None and not self._busy():
             idle, self._idle = self._idle, None
             idle.callback(None)

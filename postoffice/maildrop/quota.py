@@ -48,6 +48,10 @@ class Usage(NamedTuple):
     octets: int
     messages: int
 
+    def less(self, other: Usage) -> Usage:
+        """What is left without that."""
+        return Usage(self.octets - other.octets, self.messages - other.messages)
+
 
 class Count(NamedTuple):
     """What the file says, and whether that was counted just now and not added up."""
@@ -111,6 +115,15 @@ def reserve(folder: int, quota: Quota, sizes: Sequence[int]) -> tuple[list[bool]
                 held = Usage(held.octets + size, held.messages + 1)
         _add(folder, held.octets - count.usage.octets, held.messages - count.usage.messages)
         return fits, held
+
+
+def is_kept(folder: int) -> bool:
+    """Whether anybody counts."""
+    try:
+        os.stat(FILE, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def add(folder: int, octets: int, messages: int) -> None:

@@ -20,7 +20,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 from itertools import repeat
 
-from postoffice.maildrop.files import make_folder, sync_folder
+from postoffice.maildrop.files import make_folder, open_own, sync_folder
 from postoffice.maildrop.records import BLOCK
 
 #: How many segments there may be, and octets of each.
@@ -89,7 +89,7 @@ class FileLock:
         """Held by this thread of this process alone."""
         with self._threads:
             if self._fd < 0:
-                self._fd = open_shared(self._path)
+                self._fd = open_own(self._path, os.O_RDONLY)
             flock(self._fd, LOCK_EX)
             try:
                 yield
@@ -188,7 +188,7 @@ class StateFile:
     """The state, in a file that is never synced; behind it, which groups are in their places."""
 
     def __init__(self, path: str) -> None:
-        self._fd = open_shared(path, os.O_RDWR)
+        self._fd = open_own(path)
 
     def read(self) -> State:
         """As it is; asked and set by whoever holds the lock for appending."""
@@ -276,14 +276,3 @@ def make_segment(path: str, size: int) -> None:
 def open_segment(path: str) -> int:
     """Open a segment."""
     return os.open(path, _FLAGS)
-
-
-def open_shared(path: str, flags: int = os.O_RDONLY) -> int:
-    """Open a file that processes share, made where it is missing."""
-    fd = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(fd, 0o600)  # whatever the umask
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd

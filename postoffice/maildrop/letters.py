@@ -1,0 +1,75 @@
+"""Letters of the post office to the owners of maildrops, about their quotas."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from string import Template
+
+from postoffice.maildrop.warden import Notice
+
+#: What a letter says: the subject in the first line, an empty line, the text.
+FILLING = """\
+Your mailbox is ${percent} % full
+
+Your mailbox ${address} holds ${used}, which is ${percent} %
+of the ${limit} that it may hold.
+
+When it is full, new mail for you will be turned away. Please collect
+your mail, and remove what you no longer need.
+"""
+MADE_ROOM = """\
+Old messages were removed from your mailbox
+
+Your mailbox ${address} was full: it may hold ${limit}.
+To make room for new mail, the oldest messages in it were removed: ${removed}.
+
+Whoever runs this post office may be able to bring them back for a few
+days. Please collect your mail more often, or remove what you no longer
+need.
+"""
+
+
+def letter(
+    notice: Notice, address: str, hostname: str, unique: str, when: datetime, text: str = ""
+) -> bytes:
+    """
+    A letter about what has happened; ``text`` instead of ours for a mailbox that fills up.
+
+    Lines end in CRLF; what is not ASCII is encoded for who knows no UTF-8.
+    """
+    template = MADE_ROOM if notice.removed else text or FILLING
+    words = Template(template).safe_substitute(
+        address=address,
+        percent=notice.level,
+        used=_said(notice.held.octets, notice.held.messages),
+        limit=_said(notice.quota.octets or 0, notice.quota.messages or 0),
+        removed=notice.removed,
+    )
+    subject, _, body = words.lstrip().partition("\n")
+    message = EmailMessage(SMTP.clone(cte_type="7bit"))
+    message["Date"] = format_datetime(when)
+    message["From"] = f"Post office <postmaster@{address.rpartition('@')[2]}>"
+    message["To"] = address
+    message["Subject"] = subject.removeprefix("Subject:").strip()
+    message["Message-ID"] = f"<{unique}@{hostname}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5
+    message.set_content(body.lstrip("\n"))
+    return bytes(message)
+
+
+def _said(octets: int, messages: int) -> str:
+    """``12.3 MiB, 40 messages``, of which what is 0 is not said."""
+    words = []
+    if octets:
+        size, unit = float(octets), "octets"
+        for larger in ("KiB", "MiB", "GiB", "TiB"):
+            if size < 1024:
+                break
+            size, unit = size / 1024, larger
+        words.append(f"{size:.4g} {unit}")
+    if messages:
+        words.append(f"{messages} messages")
+    return ", ".join(words) or "nothing"

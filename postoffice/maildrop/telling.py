@@ -1,0 +1,71 @@
+"""The owners of maildrops get letters about their quotas."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.address import Account, Address
+from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.interfaces import IDelivery, Workers
+from postoffice.maildrop import names
+from postoffice.maildrop.letters import letter
+from postoffice.maildrop.waiting import outcome_of
+from postoffice.maildrop.warden import Notice, Warden, is_due
+
+
+class Telling:
+    """Letters, delivered by ``begin`` like other mail; ``text`` is theirs, if not ours."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        workers: Workers,
+        warden: Warden,
+        begin: Callable[[Envelope], Awaitable[IDelivery]],
+        hostname: str,
+        text: str,
+    ) -> None:
+        self._workers = workers
+        self._warden = warden
+        self._begin = begin
+        self._hostname = hostname
+        self._text = text
+        self._under_way: set[Deferred[None]] = set()
+
+    def tell(self) -> None:
+        """Tell what has come up; each owner once a day at most."""
+        for notice in self._warden.told():
+            telling = Deferred.fromCoroutine(self._tell(notice))
+            self._under_way.add(telling)
+            telling.addCallbacks(self._told, self._failed, (telling,), {}, (telling,))
+
+    async def finished(self) -> None:
+        """All letters are delivered."""
+        for telling in list(self._under_way):
+            await outcome_of(telling)
+
+    def _told(self, _: None, telling: Deferred[None]) -> None:
+        self._under_way.discard(telling)
+
+    def _failed(self, why: Failure, telling: Deferred[None]) -> None:
+        self._under_way.discard(telling)
+        self.log.failure("an owner could not be told of his quota", failure=why)
+
+    async def _tell(self, notice: Notice) -> None:
+        """A letter, whether or not it fits."""
+        if not await self._workers.run(is_due, notice.folder, time.time()):
+            return
+        name = names.maildrop_of(notice.folder)
+        recipients = [Recipient(Address.parse(name), Account(name, name))]
+        delivery = await self._begin(Envelope("notice", Client(), recipients=recipients))
+        unique = names.new_name("notice")
+        text = letter(notice, name, self._hostname, unique, datetime.now(UTC), self._text)
+        await delivery.write(b"Return-Path: <>\r\n" + text)
+        await delivery.commit()

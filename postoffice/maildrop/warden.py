@@ -1,0 +1,132 @@
+"""
+Who sees to it that maildrops keep within their quotas: makes room, and tells the owners.
+
+All functions block, but ``Warden.told``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from postoffice.address import Quota
+from postoffice.errors import MaildropLocked
+from postoffice.listing import Entry
+from postoffice.maildrop import contents, files, names, removing
+from postoffice.maildrop import vault as vaults
+from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.quota import Usage
+from postoffice.maildrop.remembered import Sizes
+
+#: The session of what went to make room, in the vault.
+MAKE_ROOM = "make-room"
+#: In a maildrop: its time says when its owner was told last.
+TOLD = "postoffice.told"
+#: Seconds from one letter to the next.
+A_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Notice:
+    """
+    What the owner of a maildrop should know.
+
+    ``level`` is the percentage of the quota that has been passed; 0: as many
+    messages as ``removed`` went to make room.
+    """
+
+    folder: str
+    quota: Quota
+    held: Usage
+    level: int = 0
+    removed: int = 0
+
+
+@dataclass
+class Warden:
+    """
+    What placing a message asks about quotas, besides counting.
+
+    ``levels`` are percentages, in ascending order; ``undelete`` says whether
+    what goes to make room is kept in the vault.
+    """
+
+    journal: Journal | None
+    sizes: Sizes
+    undelete: bool = False
+    levels: Sequence[int] = ()
+    notices: deque[Notice] = field(default_factory=deque)
+
+    def make_room(self, folder: str, quota: Quota, held: Usage, more: Usage) -> None:
+        """
+        Let the oldest messages go until so much more fits, those first that were seen.
+
+        A maildrop that somebody collects from stays as it is.  Raises
+        TemporaryFailure, OSError.
+        """
+        if not quota.holds(more.octets, more.messages):
+            return  # it would not fit into an empty one
+        try:
+            lock = files.lock(folder)
+        except MaildropLocked:
+            return
+        try:
+            going = self._oldest(folder, quota, held, more)
+            vault = vaults.path_of(folder, MAKE_ROOM) if self.undelete else ""
+            removing.take_out(self.journal, lock, folder, going, vault)
+        finally:
+            os.close(lock)
+        if going:
+            self.notices.append(Notice(folder, quota, held, removed=len(going)))
+
+    def _oldest(self, folder: str, quota: Quota, held: Usage, more: Usage) -> list[Entry]:
+        entries = contents.scan(folder, self.sizes).entries
+        going: list[Entry] = []
+        octets, messages = held.octets + more.octets, held.messages + more.messages
+        for entry in sorted(entries, key=lambda entry: not names.is_seen(entry.name)):
+            if quota.holds(octets, messages):
+                break
+            going.append(entry)
+            size = names.sizes_of(os.path.basename(entry.name)).file
+            octets -= entry.size if size is None else size
+            messages -= 1
+        return going
+
+    def filled(self, folder: str, quota: Quota, before: Usage, after: Usage) -> None:
+        """Messages have come: their owner is told of the highest level that was passed."""
+        passed = [level for level in self.levels if _at(quota, before) < level <= _at(quota, after)]
+        if passed:
+            self.notices.append(Notice(folder, quota, after, level=passed[-1]))
+
+    def told(self) -> list[Notice]:
+        """What has come up since it was asked last."""
+        notices = []
+        with suppress(IndexError):
+            while True:
+                notices.append(self.notices.popleft())
+        return notices
+
+
+def _at(quota: Quota, held: Usage) -> float:
+    """How full a maildrop is, in per cent of what is nearest to its end."""
+    parts = [0.0]
+    if quota.octets:
+        parts.append(100 * held.octets / quota.octets)
+    if quota.messages:
+        parts.append(100 * held.messages / quota.messages)
+    return max(parts)
+
+
+def is_due(folder: str, now: float) -> bool:
+    """Whether the owner was not told for a day; from now on, he was.  Raises TemporaryFailure."""
+    path = f"{folder}/{TOLD}"
+    with files.failures(path):
+        with suppress(FileNotFoundError):
+            if 0 <= now - os.stat(path).st_mtime < A_DAY:
+                return False
+        os.close(files.open_own(path))
+        os.utime(path, (now, now))
+        return True
