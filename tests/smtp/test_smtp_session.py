@@ -91,6 +91,15 @@ def test_helo_says_only_its_name():
     assert Office().hear(b"HELO client\r\n") == b"250 mail.example.net\r\n"
 
 
+@pytest.mark.parametrize("hello", [b"EHLO c\r\n", b"HELO c\r\n"])
+def test_a_name_that_is_refused_is_none(hello):
+    office = Office(Hello=reply.Reply(550, "5.7.1", "Not by that name"))
+    assert office.hear(hello) == b"550 5.7.1 Not by that name\r\n"
+    assert office.hear(b"MAIL FROM:<>\r\n").startswith(b"503 5.5.1 ")
+    office.answers["Hello"] = None
+    assert codes(office.hear(hello + b"MAIL FROM:<>\r\n")) == [250, 250]
+
+
 def test_a_message_is_asked_about_step_by_step():
     office = in_text()
     assert office.hear(b"Subject: hi\r\n\r\n..dot\r\n.\r\n") == b"250 2.0.0 Taken\r\n"
@@ -238,6 +247,15 @@ def test_a_refused_text_is_read_to_its_end(what, size):
     assert office.kinds().count(Abort) == 1
     assert End not in office.kinds()
     assert codes(office.hear(b"MAIL FROM:<a@example.org>\r\n")) == [250]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_text_with_two_faults_is_refused_for_the_same_one_however_it_comes(size):
+    office = in_text()
+    octets = b"x" * 1001 + b"\r\n" + b"y\n" + b"\r\n.\r\n"
+    pieces = (octets[start : start + size] for start in range(0, len(octets), size))
+    assert b"".join(map(office.hear, pieces)).startswith(b"550 5.6.11")
+    assert office.kinds().count(Abort) == 1
 
 
 def test_the_largest_text_and_the_longest_line_are_taken():
