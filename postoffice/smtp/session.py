@@ -390,7 +390,7 @@ class SMTPSession(Dialogue):
             return False
         self._left = left - len(data)
         self._keep_pace(len(data))
-        if self._chunks is not None and self._refusal is None:
+        if self._chunks is not None:
             octets = self._chunks.feed(data)
             if not self._left and self._last:
                 octets += self._chunks.end()
@@ -408,10 +408,16 @@ class SMTPSession(Dialogue):
             self.progress += 1
 
     def _take_in(self, text: Judged, octets: bytes) -> None:
-        """More of a text, as long as nothing is wrong with it."""
-        if self._refusal is not None:
+        """
+        More of a text; nothing of it is kept any more once something is wrong with it.
+
+        What is worse, and found later, takes the place of that: the client
+        hears the same however its octets are cut.
+        """
+        given_up = self._refusal is not None
+        self._refusal = self._judge(text) or self._refusal
+        if given_up:
             return
-        self._refusal = self._judge(text)
         if self._refusal is not None:
             self._ask(Abort())
         elif octets:

@@ -228,6 +228,16 @@ def test_a_refused_chunk_is_read_to_its_end(client, replies, what, last, size):
     assert client.told(b"DATA\r\n" + ENVELOPE)[:2] == ["503 5.5.1", "250 2.1.0"]
 
 
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_chunk_with_two_faults_is_refused_for_the_same_one_however_it_comes(
+    client, replies, size
+):
+    talk = bdat(b"x" * 1001 + b"\r\n" + b"y\n", last=True)
+    said = b"".join(client.hear(piece) for piece in cut(talk, range(0, len(talk), size)))
+    assert replies(said) == ["550 5.6.11"]
+    assert client.kinds == [Begin, Abort]
+
+
 def test_chunks_behind_a_refused_one_are_eaten_and_refused(client):
     talk = bdat(b"one\n") + bdat(EVIL) + bdat(EVIL, last=True) + b"NOOP\r\n"
     assert client.told(talk) == ["550 5.6.11", "503 5.5.1", "503 5.5.1", "250 2.0.0"]
