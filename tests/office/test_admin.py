@@ -12,7 +12,7 @@ from zope.interface import implementer
 from postoffice import __version__
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account, Address
+from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropLocked
 from postoffice.interfaces import IAccountDirectory
@@ -20,6 +20,12 @@ from postoffice.maildrop.maildir import MaildirStore
 from postoffice.office.admin import accounts
 from postoffice.testing import InlineWorkers, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
+
+#: What of a quota is told where nobody has said anything.
+DEFAULT = {
+    "quota": {"octets": 1 << 30, "messages": 0, "over": "reject"},
+    "quota_from": {"octets": "default", "messages": "default", "over": "default"},
+}
 
 
 def opened(office) -> MaildirStore:
@@ -67,9 +73,8 @@ def test_init_makes_a_post_office_that_is_right_as_it_is(run, ask, tmp_path):
         "problems": [],
         "warnings": [],
     }
-    assert ask("account", "list", there) == {
-        "accounts": [{"address": "postmaster@example.net", "password": False}]
-    }
+    (account,) = ask("account", "list", there)["accounts"]
+    assert (account["address"], account["password"]) == ("postmaster@example.net", False)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "postoffice.yaml",
         "state",
@@ -88,9 +93,9 @@ def test_init_takes_domains_and_endpoints(ask, run):
         *("--listen", "smtp=tcp6:25", "--listen", "smtp=unix:/run/smtp:mode=600"),
     )
     domains = ask("domain", "list")["domains"]
-    assert domains == [
-        {"domain": "example.net", "accounts": 1},
-        {"domain": "xn--bcher-kva.example", "accounts": 0},
+    assert [(one["domain"], one["accounts"]) for one in domains] == [
+        ("example.net", 1),
+        ("xn--bcher-kva.example", 0),
     ]
     said = run("check-config").output
     assert "smtp        tcp6:25, unix:/run/smtp:mode=600\n" in said
@@ -152,7 +157,8 @@ def test_config_and_json_stand_before_or_behind(ask, run, office, tmp_path, monk
     there = ("--config", "../postoffice.yaml")
     words = [("--json", *there, "domain", "list"), ("domain", "list", "--json", *there)]
     before, behind = (json.loads(run(*one).stdout) for one in words)
-    assert before == behind == {"domains": [{"domain": "example.net", "accounts": 1}]}
+    assert before == behind
+    assert [one["domain"] for one in before["domains"]] == ["example.net"]
 
 
 def test_what_is_refused_is_an_object_too(ask, office):
@@ -276,27 +282,29 @@ def test_accounts_are_listed(run, ask, office):
     run("domain", "add", "example.org")
     run("account", "add", "ann@example.org", "--generate")
     assert ask("account", "list", "example.org") == {
-        "accounts": [{"address": "ann@example.org", "password": True}]
+        "accounts": [{"address": "ann@example.org", "password": True, **DEFAULT}]
     }
     assert len(ask("account", "list")["accounts"]) == 2
     run("account", "list", "nowhere.example", status=1)
     assert run("account", "list").output.splitlines() == [
-        "ACCOUNT                 PASSWORD",
-        "ann@example.org         yes",
-        "postmaster@example.net  no",
+        "ACCOUNT                 PASSWORD  QUOTA  OVER    FROM",
+        "ann@example.org         yes       1 GiB  reject  default",
+        "postmaster@example.net  no        any    reject  postmaster",
     ]
 
 
 def test_an_account_is_shown_with_its_mail(run, ask, office):
-    post(office, "postmaster@example.net", 2)
-    assert ask("account", "show", "postmaster@example.net") == {
-        "address": "postmaster@example.net",
-        "password": False,
-        "mechanisms": [],
+    assert ask("account", "add", "ann@example.net", "--password-stdin", text="x")
+    post(office, "ann@example.net", 2)
+    assert ask("account", "show", "ann@example.net") == {
+        "address": "ann@example.net",
+        "password": True,
+        "mechanisms": ["SCRAM-SHA-256", "PLAIN", "LOGIN"],
         "messages": 2,
         "octets": 34,
+        **DEFAULT,
     }
-    assert "2 messages, 34 octets" in run("account", "show", "postmaster@example.net").output
+    assert "2 messages, 34 octets" in run("account", "show", "ann@example.net").output
     run("account", "show", "nobody@example.net", status=1)
     run("account", "passwd", "nobody@example.net", "--generate", status=1)
 
@@ -393,6 +401,12 @@ class Steps:
     async def set_shared(self, name, shared):
         self.done.append(f"share {shared}")
 
+    async def account_quota(self, name):
+        return Quota(octets=7)
+
+    async def set_quota(self, name, quota):
+        self.done.append(f"quota {quota.octets}")
+
 
 ANN = Account("ann@example.net", "ann@example.net", "hash", "keys", "shared")
 
@@ -413,7 +427,7 @@ def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
     steps = Steps([0, 1])
     with pytest.raises(accounts.Refused, match="mail has just come"):
         finish(accounts._remove(steps, ANN, False, False))
-    assert steps.done == ["remove", "add hash keys", "share shared"]
+    assert steps.done == ["remove", "add hash keys", "share shared", "quota 7"]
 
 
 def test_a_maildrop_that_is_held_keeps_its_account():
@@ -432,6 +446,12 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
     told = {
         ("domain", "add", "example.org"): {"domain", "added"},
         ("domain", "list"): {"domains"},
+        ("domain", "set", "example.org", "--quota", "1"): {
+            "domain",
+            "changed",
+            "quota",
+            "quota_from",
+        },
         ("account", "add", "ann@example.org", "--generate"): {
             "address",
             "added",
@@ -443,6 +463,8 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "mechanisms",
             "messages",
             "octets",
+            "quota",
+            "quota_from",
         },
         ("account", "set", "ann@example.org", "--generate-shared-secret"): {
             "address",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from postoffice.address import Account, Address
+from postoffice.address import Account, Address, Quota
 from postoffice.errors import MaildropLocked
 from postoffice.office.admin.desk import (
     ADDRESS,
@@ -14,7 +14,17 @@ from postoffice.office.admin.desk import (
     Refused,
     command,
     counted,
+    sized,
     table,
+)
+from postoffice.office.admin.quotas import (
+    HEADS,
+    Told,
+    asks_for_change,
+    changed,
+    default_option,
+    quota_options,
+    told_of_account,
 )
 from postoffice.office.admin.secret import (
     Password,
@@ -34,16 +44,23 @@ def account() -> None:
 @command("add", account)
 @click.argument("address", type=ADDRESS)
 @password_options
+@quota_options
 @click.option(
     "--adopt-mail", is_flag=True, help="Give it the mail that an earlier account has left."
 )
 def add(
-    desk: Desk, address: Address, password_stdin: bool, generate: bool, adopt_mail: bool
+    desk: Desk,
+    address: Address,
+    password_stdin: bool,
+    generate: bool,
+    quota: Quota,
+    adopt_mail: bool,
 ) -> Answer:
     """
     Make the account ADDRESS, in a domain of ours.
 
     Its password is asked for on the terminal, twice, if no option says otherwise.
+    What is not said of its quota is as its domain, or else the configuration, says.
 
     With --json: address, added, and generated_password where it was made up.
     """
@@ -65,6 +82,8 @@ def add(
             )
         if not await rooms.register.add(name, *hashed):
             raise Refused(f"{name} is here already")
+        if quota != Quota():
+            await rooms.register.set_quota(name, quota)
 
     desk.ask(work)
     data = {"address": name, "added": True, **password.data}
@@ -75,20 +94,32 @@ def add(
 @click.argument("domain", type=DOMAIN, required=False)
 def list_(desk: Desk, domain: str | None) -> Answer:
     """
-    All accounts, or those of DOMAIN, and whether each has a password.
+    All accounts, or those of DOMAIN: whether each has a password, and its quota.
 
-    With --json: accounts, each with address, password (true or false).
+    FROM is who says so: the account, its domain, or the configuration
+    (default); the postmaster's has no limit.
+
+    With --json: accounts, each with address, password (true or false), quota
+    (octets, messages, over) and quota_from (who says each of them).
     """
+    settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[Account]:
+    async def work(rooms: Rooms) -> list[tuple[str, bool, Told]]:
         if domain is not None and domain not in await rooms.register.domains():
             raise Refused(f"there is no domain {domain} here")
-        return await rooms.register.accounts(domain)
+        return [
+            (
+                one.address,
+                one.secret is not None,
+                await told_of_account(rooms, settings, one.address),
+            )
+            for one in await rooms.register.accounts(domain)
+        ]
 
-    found = desk.ask(work)
-    data = [{"address": one.address, "password": one.secret is not None} for one in found]
-    rows = [("ACCOUNT", "PASSWORD")]
-    rows += [(one.address, "yes" if one.secret is not None else "no") for one in found]
+    found = desk.ask(work, settings)
+    data = [{"address": name, "password": has, **told.data} for name, has, told in found]
+    rows = [("ACCOUNT", "PASSWORD", *HEADS)]
+    rows += [(name, "yes" if has else "no", *told.cells) for name, has, told in found]
     return Answer({"accounts": data}, table(rows))
 
 
@@ -99,14 +130,17 @@ def show(desk: Desk, address: Address) -> Answer:
     What is known of the account ADDRESS, and what lies in its maildrop.
 
     With --json: address, password (true or false), mechanisms (by which it can
-    log in), messages, octets.
+    log in), messages, octets, quota (octets, messages, over) and quota_from
+    (who says each of them: account, domain, default, or postmaster).
     """
+    settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[Account, int, int]:
+    async def work(rooms: Rooms) -> tuple[Account, Told, int, int]:
         found = await _registered(rooms, address.normal)
-        return found, *await rooms.store.count(found.maildrop)
+        told = await told_of_account(rooms, settings, found.address)
+        return found, told, *await rooms.store.count(found.maildrop)
 
-    found, messages, octets = desk.ask(work)
+    found, told, messages, octets = desk.ask(work, settings)
     has_password = found.secret is not None
     mechanisms = [name for name in MECHANISMS if getattr(found, NEEDS[name]) is not None]
     data = {
@@ -115,12 +149,14 @@ def show(desk: Desk, address: Address) -> Answer:
         "mechanisms": mechanisms,
         "messages": messages,
         "octets": octets,
+        **told.data,
     }
     rows = [
         ("account", found.address),
         ("password", "yes" if has_password else "no: nobody can log in"),
         ("logs in by", ", ".join(mechanisms) or "nothing"),
-        ("maildrop", f"{counted(messages, 'message')}, {counted(octets, 'octet')}"),
+        ("maildrop", f"{counted(messages, 'message')}, {sized(octets)}"),
+        ("quota", told.line),
     ]
     return Answer(data, table(rows))
 
@@ -151,30 +187,58 @@ def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -
 
 @command("set", account)
 @click.argument("address", type=ADDRESS)
+@quota_options
+@default_option("As its domain says, or else the configuration.")
 @shared_secret_options
 def set_(
     desk: Desk,
     address: Address,
+    quota: Quota,
+    default_quota: bool,
     shared_secret_stdin: bool,
     generate_shared_secret: bool,
     no_shared_secret: bool,
 ) -> Answer:
     """
-    Change what is known of the account ADDRESS.
+    Change what is known of the account ADDRESS; what is not given stays as it is.
 
     A shared secret is for CRAM-MD5 alone, which needs it in clear: it is kept
     encrypted, and should not be the password.
 
-    With --json: address, changed, and generated_shared_secret where it was made up.
+    With --json: address, changed; quota and quota_from (as show has them) where
+    the quota was changed, generated_shared_secret where it was made up.
     """
-    if shared_secret_stdin + generate_shared_secret + no_shared_secret != 1:
+    changes_quota = asks_for_change(quota, default_quota)
+    if shared_secret_stdin + generate_shared_secret + no_shared_secret != (not changes_quota):
         raise click.UsageError(
-            "give one of --shared-secret-stdin, --generate-shared-secret, --no-shared-secret"
+            "give one of --shared-secret-stdin, --generate-shared-secret, --no-shared-secret, or "
+            "what the quota shall be"
         )
-    name = address.normal
+    if changes_quota:
+        return _set_quota(desk, address.normal, quota)
     secret: Password | None = None
     if not no_shared_secret:
         secret = ask_password(shared_secret_stdin, generate_shared_secret)
+    return _set_shared(desk, address.normal, secret)
+
+
+def _set_quota(desk: Desk, name: str, quota: Quota) -> Answer:
+    """Quota() is the default again."""
+    settings = desk.settings()
+
+    async def work(rooms: Rooms) -> Told:
+        known = await rooms.register.account_quota(name)
+        if known is None:
+            raise Refused(f"there is no account {name} here")
+        await rooms.register.set_quota(name, changed(known, quota))
+        return await told_of_account(rooms, settings, name)
+
+    told = desk.ask(work, settings)
+    data = {"address": name, "changed": True, **told.data}
+    return Answer(data, [f"{name} has a quota: {told.line}"])
+
+
+def _set_shared(desk: Desk, name: str, secret: Password | None) -> Answer:
     shared = None if secret is None else secret.octets.decode("utf-8", "surrogateescape")
 
     async def work(rooms: Rooms) -> None:
@@ -243,6 +307,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
     places = []
     if delete or keep:
         places.append(await _discard(rooms, found, keep))
+    own = await rooms.register.account_quota(found.address)
     await rooms.register.remove(found.address)
     late, _ = await rooms.store.count(found.maildrop)
     if late:
@@ -250,6 +315,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
             await rooms.register.add(found.address, found.secret, found.scram)
             if found.shared is not None:
                 await rooms.register.set_shared(found.address, found.shared)
+            await rooms.register.set_quota(found.address, own or Quota())
             raise Refused(f"mail has just come for {found.address}; nothing is removed")
         places.append(await _discard(rooms, found, keep))
     return messages + late, [place for place in places if place]

@@ -171,6 +171,15 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def sized(octets: int) -> str:
+    """Octets as people read them: ``34 octets``, ``1.5 GiB``."""
+    if octets < 1 << 10:
+        return counted(octets, "octet")
+    power = min((octets.bit_length() - 1) // 10, 4)
+    number = f"{octets / (1 << 10 * power):.1f}".removesuffix(".0")
+    return f"{number} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

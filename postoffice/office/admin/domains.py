@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import click
 
+from postoffice.address import Quota
 from postoffice.errors import NotEmpty
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted, table
+from postoffice.office.admin.quotas import (
+    HEADS,
+    Told,
+    asks_for_change,
+    changed,
+    default_option,
+    quota_options,
+    told_of_domain,
+)
 from postoffice.office.rooms import Rooms
 
 
@@ -16,9 +26,12 @@ def domain() -> None:
 
 @command("add", domain)
 @click.argument("domain", type=DOMAIN)
-def add(desk: Desk, domain: str) -> Answer:
+@quota_options
+def add(desk: Desk, domain: str, quota: Quota) -> Answer:
     """
     Take in mail for the accounts of DOMAIN from now on.
+
+    A quota is for each of its accounts that has none of its own.
 
     With --json: domain, added.
     """
@@ -26,6 +39,8 @@ def add(desk: Desk, domain: str) -> Answer:
     async def work(rooms: Rooms) -> None:
         if not await rooms.register.add_domain(domain):
             raise Refused(f"{domain} is here already")
+        if quota != Quota():
+            await rooms.register.set_domain_quota(domain, quota)
 
     desk.ask(work)
     return Answer({"domain": domain, "added": True}, [f"{domain} is added"])
@@ -34,19 +49,55 @@ def add(desk: Desk, domain: str) -> Answer:
 @command("list", domain)
 def list_(desk: Desk) -> Answer:
     """
-    All domains, and how many accounts each has.
+    All domains, how many accounts each has, and what each of those may hold.
 
-    With --json: domains, each with domain, accounts.
+    FROM is who says so: the domain, or the configuration (default).
+
+    With --json: domains, each with domain, accounts, quota (octets, messages,
+    over) and quota_from (who says each of them).
     """
+    settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[tuple[str, int]]:
+    async def work(rooms: Rooms) -> list[tuple[str, int, Told]]:
         register = rooms.register
-        return [(name, len(await register.accounts(name))) for name in await register.domains()]
+        return [
+            (name, len(await register.accounts(name)), await told_of_domain(rooms, settings, name))
+            for name in await register.domains()
+        ]
 
-    found = desk.ask(work)
-    rows = [("DOMAIN", "ACCOUNTS"), *((name, str(accounts)) for name, accounts in found)]
-    data = [{"domain": name, "accounts": accounts} for name, accounts in found]
+    found = desk.ask(work, settings)
+    rows = [("DOMAIN", "ACCOUNTS", *HEADS)]
+    rows += [(name, str(accounts), *told.cells) for name, accounts, told in found]
+    data = [{"domain": name, "accounts": number, **told.data} for name, number, told in found]
     return Answer({"domains": data}, table(rows))
+
+
+@command("set", domain)
+@click.argument("domain", type=DOMAIN)
+@quota_options
+@default_option("As the configuration says.")
+def set_(desk: Desk, domain: str, quota: Quota, default_quota: bool) -> Answer:
+    """
+    Change what each account of DOMAIN may hold that has no quota of its own.
+
+    What is not given stays as it is.
+
+    With --json: domain, changed, quota and quota_from (as list has them).
+    """
+    if not asks_for_change(quota, default_quota):
+        raise click.UsageError("give one of --quota, --quota-messages, --over, --default-quota")
+    settings = desk.settings()
+
+    async def work(rooms: Rooms) -> Told:
+        known = await rooms.register.domain_quota(domain)
+        if known is None:
+            raise Refused(f"there is no domain {domain} here")
+        await rooms.register.set_domain_quota(domain, changed(known, quota))
+        return await told_of_domain(rooms, settings, domain)
+
+    told = desk.ask(work, settings)
+    data = {"domain": domain, "changed": True, **told.data}
+    return Answer(data, [f"{domain} has a quota: {told.line}"])
 
 
 @command("remove", domain)

@@ -1,0 +1,149 @@
+"""Quotas on the command line: how they are given, and how they are told."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from postoffice.address import Quota
+from postoffice.office.admin.desk import counted, sized
+from postoffice.office.config import Settings
+from postoffice.office.keys import OVER
+from postoffice.office.rooms import Rooms
+from postoffice.settings import SIZE, read_size
+from postoffice.smtp.reception import UNLIMITED
+
+#: The largest number that a register can keep.
+MOST = (1 << 63) - 1
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]
+    """Octets, with a unit or without."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        try:
+            octets = read_size(int(value) if str(value).isdecimal() else value)
+        except ValueError:
+            self.fail(f"{value!r} is not {SIZE.expects}", param, ctx)
+        if octets > MOST:
+            self.fail(f"{value!r} is more than there can be", param, ctx)
+        return octets
+
+
+SIZE_TYPE = SizeType()
+
+
+def quota_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--quota, --quota-messages and --over: ``quota``, where None is what was not given."""
+
+    @functools.wraps(function)
+    def run(
+        *args: Any, octets: int | None, messages: int | None, over: str | None, **rest: Any
+    ) -> Any:
+        return function(*args, quota=Quota(octets, messages, over), **rest)
+
+    for name, place, kind, text in (
+        ("--over", "over", click.Choice(OVER), "What becomes of a message that does not fit."),
+        ("--quota-messages", "messages", click.IntRange(0, MOST), "How many messages; 0: any."),
+        ("--quota", "octets", SIZE_TYPE, "How much its maildrop holds, such as 1GiB; 0: any."),
+    ):
+        run = click.option(name, place, type=kind, help=text)(run)
+    return run
+
+
+def default_option(text: str) -> Callable[..., Any]:
+    """--default-quota."""
+    return click.option("--default-quota", is_flag=True, help=text)
+
+
+def asks_for_change(quota: Quota, default: bool) -> bool:
+    """Whether a change was asked for.  Raises UsageError where it was two at once."""
+    if default and quota != Quota():
+        raise click.UsageError(
+            "--default-quota takes away what --quota, --quota-messages and --over set; give either"
+        )
+    return default or quota != Quota()
+
+
+def changed(known: Quota, quota: Quota) -> Quota:
+    """What was known, with what was given instead; all of it is taken away where nothing was."""
+    return quota if quota == Quota() else quota.or_else(known)
+
+
+VALUES = ("octets", "messages", "over")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A whole quota, and for each of its values who says it."""
+
+    quota: Quota
+    sources: Mapping[str, str]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As an object: what it is, and of each value who says it."""
+        return {"quota": vars(self.quota), "quota_from": self.sources}
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """For a table: how much, what becomes of more, and who says so."""
+        limits = [text for text in (_octets(self.quota), _messages(self.quota)) if text]
+        sources = ", ".join(dict.fromkeys(self.sources.values()))
+        return ", ".join(limits) or "any", self.quota.over or "", sources
+
+    @property
+    def line(self) -> str:
+        """All of it, in a line."""
+        texts = (
+            _octets(self.quota) or "any size",
+            _messages(self.quota) or "any number",
+            f"over: {self.quota.over}",
+        )
+        said = zip(texts, self.sources.values(), strict=True)
+        return ", ".join(f"{text} ({who})" for text, who in said)
+
+
+#: The heads of a table's columns for ``Told.cells``.
+HEADS = ("QUOTA", "OVER", "FROM")
+
+
+def _octets(quota: Quota) -> str:
+    return sized(quota.octets) if quota.octets else ""
+
+
+def _messages(quota: Quota) -> str:
+    return counted(quota.messages, "message") if quota.messages else ""
+
+
+def tell(**sayings: Quota) -> Told:
+    """Of each value, the first counts that says it; the last says all."""
+    sources = {
+        value: next(who for who, quota in sayings.items() if getattr(quota, value) is not None)
+        for value in VALUES
+    }
+    return Told(functools.reduce(Quota.or_else, sayings.values()), sources)
+
+
+async def told_of_domain(rooms: Rooms, settings: Settings, domain: str) -> Told:
+    """What its accounts may hold that have no quota of their own."""
+    return tell(domain=await _of_domain(rooms, domain), default=settings.quota)
+
+
+async def told_of_account(rooms: Rooms, settings: Settings, name: str) -> Told:
+    """What this account may hold."""
+    if name == settings.postmaster.normal:
+        return tell(postmaster=UNLIMITED)
+    own = await rooms.register.account_quota(name)
+    domains = await _of_domain(rooms, name.rpartition("@")[2])
+    return tell(account=own or Quota(), domain=domains, default=settings.quota)
+
+
+async def _of_domain(rooms: Rooms, domain: str) -> Quota:
+    return await rooms.register.domain_quota(domain) or Quota()
