@@ -203,6 +203,83 @@ class IMailStore(IDestination):
         """
 
 
+@dataclass(frozen=True)
+class Holding:
+    """
+    What lies in a maildrop, and in the vault beside it.
+
+    ``oldest`` is when its oldest message came, ``login`` when somebody collected
+    last: seconds since 1970, or None.
+    """
+
+    name: str
+    messages: int
+    octets: int
+    oldest: float | None = None
+    login: float | None = None
+    vault_messages: int = 0
+    vault_octets: int = 0
+
+
+@dataclass(frozen=True)
+class Old:
+    """
+    Which messages may go: older than so many seconds, larger than so many octets;
+    and the oldest of the rest, until it is within ``quota``.
+    """
+
+    older_than: float | None = None
+    larger_than: int | None = None
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What one session took out of a maildrop, and can be brought back."""
+
+    session: str
+    time: float
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a maildrop that is not as it should be, and whether it was mended."""
+
+    path: str
+    what: str
+    mended: bool
+
+
+class IMaildropCare(Interface):
+    """
+    What a store may offer to whoever looks after it; the command asks for it.
+
+    Names are those of maildrops (``account.maildrop``).  While a session holds
+    a maildrop, what would change it raises MaildropLocked.
+    """
+
+    def holdings() -> Awaitable[Sequence[Holding]]:
+        """All maildrops, also those of accounts that are gone."""
+
+    def purge(name: str, which: Old, dry: bool) -> Awaitable[tuple[int, int]]:
+        """Let messages go, or (``dry``) see which would; how many, and their octets."""
+
+    def kept(name: str) -> Awaitable[Sequence[Kept]]:
+        """What can be brought back, oldest first."""
+
+    def undelete(name: str, session: str, since: float) -> Awaitable[int]:
+        """
+        Bring back what one session took out, or ("") all that was since then; how many messages.
+
+        Dates and UIDLs are as they were.
+        """
+
+    def verify(name: str, quota: Quota, repair: bool) -> Awaitable[Sequence[Finding]]:
+        """Look at all that belongs to a maildrop, and (``repair``) mend what is safe."""
+
+
 # -- knowing ------------------------------------------------------------------
 
 

@@ -101,10 +101,15 @@ def _is_empty(folder: str) -> bool:
     return not os.listdir(f"{folder}/new") and not os.listdir(f"{folder}/cur")
 
 
+def domains(store: str) -> list[str]:
+    """The folders of all domains."""
+    return _subfolders(store)
+
+
 def maildrops(store: str) -> list[str]:
     """The folders of all maildrops."""
     found = []
-    for domain in _subfolders(store):
+    for domain in domains(store):
         found += _subfolders(domain)
     return found
 
@@ -129,6 +134,16 @@ def sweep(folder: str, now: float) -> int:
     return swept
 
 
+def litter(folder: str, now: float) -> int:
+    """How much of that there is."""
+    found = 0
+    with suppress(OSError), os.scandir(f"{folder}/tmp") as items:
+        for item in items:
+            with suppress(OSError):
+                found += _is_litter(item, now)
+    return found
+
+
 def sweep_removed(store: str, now: float) -> None:
     """Remove the empty folders of maildrops that were deleted, when no delivery remembers them."""
     for root in (store, *_subfolders(store)):
@@ -146,12 +161,34 @@ def _sweep_one(item: os.DirEntry[str], now: float) -> bool:
             return False
         os.unlink(item.path)
         return True
+    fd = _locked(item)
+    if fd < 0:
+        return False
+    try:
+        os.unlink(item.path)  # before the lock is gone: whoever just made it sees that
+        return True
+    finally:
+        os.close(fd)
+
+
+def _is_litter(item: os.DirEntry[str], now: float) -> bool:
+    if not names.is_ours(item.name):
+        return now - item.stat(follow_symlinks=False).st_mtime >= LITTER_AGE
+    fd = _locked(item)
+    if fd >= 0:
+        os.close(fd)
+    return fd >= 0
+
+
+def _locked(item: os.DirEntry[str]) -> int:
+    """A draft of ours, opened and locked; -1 while somebody writes it."""
     fd, _ = open_plain(item.path)
     try:
         flock(fd, LOCK_EX | LOCK_NB)
-        os.unlink(item.path)  # before the lock is gone: whoever just made it sees that
-        return True
     except BlockingIOError:
-        return False
-    finally:
         os.close(fd)
+        return -1
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd

@@ -14,11 +14,21 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.envelope import Envelope
 from postoffice.errors import TemporaryFailure
-from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, Workers
-from postoffice.maildrop import admitting, clearing, contents, durable, files, names
+from postoffice.interfaces import (
+    Finding,
+    Holding,
+    IDelivery,
+    IMaildrop,
+    IMaildropCare,
+    IMailStore,
+    Kept,
+    Old,
+    Workers,
+)
+from postoffice.maildrop import admitting, care, clearing, contents, durable, files, names, vault
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
@@ -34,9 +44,11 @@ from postoffice.maildrop.warden import Warden
 
 #: Seconds between two rounds of retiring the journal.
 RETIRE = 2.0
+#: Seconds from one cleaning to the next.
+SWEEP = 86400.0
 
 
-@implementer(IMailStore)
+@implementer(IMailStore, IMaildropCare)
 class MaildirStore:
     """
     A folder of Maildirs; ``hostname`` stands in the names of messages.
@@ -80,7 +92,8 @@ class MaildirStore:
         self._sizes = Sizes()
         self._listings = Listings()
         self._undelete = undelete
-        self._sweeping: Deferred[None] | None = None
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = clock
         self._retiring = LoopingCall(self._retire)
         self._retiring.clock = clock
 
@@ -99,8 +112,7 @@ class MaildirStore:
         )
         if self._journal.active:
             self._retiring.start(RETIRE, now=False).addErrback(self._failed, "retiring")
-        self._sweeping = Deferred.fromCoroutine(self.sweep())
-        self._sweeping.addErrback(self._failed, "sweeping the store")
+        self._sweeping.start(SWEEP).addErrback(self._failed, "sweeping")
 
     def _begin(self) -> str:
         """Which durability it is; what was left in the journal is in its place."""
@@ -128,8 +140,9 @@ class MaildirStore:
             self.log.failure("retiring the journal")
 
     async def stop(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        if self._sweeping.running:
+            self._sweeping.stop()
+            self._sweep_now.cancel()
             await self._placing.finished()
             await self._telling.finished()
             for removal in list(self._means.removals):
@@ -190,14 +203,50 @@ class MaildirStore:
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
 
+    async def holdings(self) -> list[Holding]:
+        return await self._workers.run(care.holdings, self._path)
+
+    async def purge(self, name: str, which: Old, dry: bool) -> tuple[int, int]:
+        return await self._workers.run(
+            partial(care.purge, keep=bool(self._undelete), dry=dry),
+            self._folder(name),
+            which,
+            self._means.journal,
+        )
+
+    async def kept(self, name: str) -> list[Kept]:
+        return await self._workers.run(vault.sessions, self._folder(name))
+
+    async def undelete(self, name: str, session: str, since: float) -> int:
+        return await self._workers.run(
+            care.bring_back, self._folder(name), session, since, self._journal
+        )
+
+    async def verify(self, name: str, quota: Quota, repair: bool) -> list[Finding]:
+        return await self._workers.run(
+            partial(care.verify, repair=repair), self._folder(name), quota
+        )
+
     async def sweep(self) -> None:
-        """Clean up behind a crash, ours or another program's: gently, one maildrop at a time."""
+        """
+        Clean up, gently, one maildrop at a time: behind a crash, ours or another
+        program's; and in the vault, where it has kept things for long enough.
+        """
+        run = self._workers.run
         swept = 0
-        for folder in await self._workers.run(clearing.maildrops, self._path):
-            swept += await self._workers.run(clearing.sweep, folder, time.time())
-        await self._workers.run(clearing.sweep_removed, self._path, time.time())
+        for folder in await run(clearing.maildrops, self._path):
+            swept += await run(clearing.sweep, folder, time.time())
+        await run(clearing.sweep_removed, self._path, time.time())
+        for domain in await run(clearing.domains, self._path):
+            emptied = False
+            while not emptied:
+                _, emptied = await run(vault.empty, domain, time.time() - self._undelete)
         if swept:
             self.log.info("swept {swept} leftovers out of the store", swept=swept)
+
+    def _sweep(self) -> Deferred[None]:
+        self._sweep_now = Deferred.fromCoroutine(self.sweep())
+        return self._sweep_now.addErrback(self._failed, "sweeping the store")
 
     def _failed(self, why: Failure, what: str) -> None:
         if not isinstance(why.value, CancelledError):

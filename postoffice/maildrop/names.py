@@ -77,6 +77,14 @@ def with_sizes(name: str, size: int, *, ends: bool = True) -> str:
     return f"{name},S={size},W={size if ends else size + 2}"
 
 
+def with_right_sizes(place: str, size: int, wire: int) -> str:
+    """A file's name that says what is so, where it says anything of sizes."""
+    right = {"S": size, "W": wire}
+    name, colon, flags = place.partition(":")
+    said = _FIELD.sub(lambda found: f",{found[1]}={right[found[1]]}", name)
+    return said + colon + flags
+
+
 def is_ours(name: str) -> bool:
     """Whether ``new_name`` made this, and not another program."""
     return _OURS.match(name) is not None
@@ -111,6 +119,11 @@ def uidl_of(unique: str) -> str:
 def uidl_of_file(name: str) -> str:
     """The UIDL of the message in a file of this name."""
     return uidl_of(unique_part(name))
+
+
+def time_of(name: str, mtime: float) -> float:
+    """When a message came: the time in its name, or the file's, in seconds."""
+    return float(order_of(name, mtime)[0])
 
 
 def order_of(name: str, mtime: float) -> tuple[int, int, str]:

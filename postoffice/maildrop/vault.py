@@ -11,22 +11,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
+from postoffice.interfaces import Kept
 from postoffice.maildrop import quota
 from postoffice.maildrop.files import make_folder, sync_folder
 
 #: How many files go between two looks at whether there is something better to do.
 GENTLY = 500
-
-
-class Kept(NamedTuple):
-    """What one session took out: its id, when that was, and what there is of it."""
-
-    session: str
-    time: float
-    messages: int
-    octets: int
 
 
 def path_of(folder: str, session: str = "") -> str:

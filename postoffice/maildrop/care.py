@@ -1,0 +1,221 @@
+"""
+Looking after maildrops: who holds how much, what is wrong, what can go and what can come back.
+
+All functions block, for the ``postoffice`` command.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from postoffice.address import Quota
+from postoffice.interfaces import Finding, Holding, Old
+from postoffice.listing import Entry
+from postoffice.maildrop import clearing, contents, files, names, quota, removing
+from postoffice.maildrop import vault as vaults
+from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.quota import Usage
+from postoffice.maildrop.remembered import Sizes
+from postoffice.maildrop.text import size_on_the_wire
+
+PURGE = "purge"
+
+
+def holdings(store: str) -> list[Holding]:
+    """What lies in each maildrop, whether or not anybody has an account of its name."""
+    return [_holding(folder) for folder in clearing.maildrops(store)]
+
+
+def _holding(folder: str) -> Holding:
+    octets = messages = 0
+    oldest: float | None = None
+    for entry, status in _statuses(folder):
+        octets += status.st_size
+        messages += 1
+        arrived = names.time_of(os.path.basename(entry), status.st_mtime)
+        oldest = arrived if oldest is None else min(oldest, arrived)
+    login = None
+    with suppress(OSError):
+        login = os.stat(f"{folder}/{files.LOCK}").st_mtime
+    kept = vaults.sessions(folder)
+    return Holding(
+        names.maildrop_of(folder),
+        messages,
+        octets,
+        oldest,
+        login,
+        sum(one.messages for one in kept),
+        sum(one.octets for one in kept),
+    )
+
+
+def _statuses(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    for entry in contents.places(folder).values():
+        with suppress(OSError):
+            yield entry, os.stat(f"{folder}/{entry}", follow_symlinks=False)
+
+
+def purge(
+    folder: str, which: Old, journal: Journal | None, *, keep: bool, dry: bool
+) -> tuple[int, int]:
+    """
+    Let messages go; how many, and their octets.  With ``dry`` they would go.
+
+    ``keep``: into the vault.  Raises MaildropLocked while a session runs,
+    TemporaryFailure.
+    """
+    with files.failures(folder):
+        if not os.path.isdir(folder):
+            return 0, 0
+        lock = files.lock(folder)
+        try:
+            going = _going(folder, which)
+            sizes = [entry.size for entry in going]
+            if not dry:
+                vault = vaults.path_of(folder, PURGE) if keep else ""
+                removing.take_out(journal, lock, folder, going, vault)
+            return len(going), sum(sizes)
+        finally:
+            os.close(lock)
+
+
+def _going(folder: str, which: Old) -> list[Entry]:
+    """Those that are too old or too large, and the oldest until the rest is within the quota."""
+    going: list[tuple[Entry, int]] = []
+    staying: list[tuple[Entry, int]] = []
+    now = time.time()
+    for entry in contents.scan(folder, Sizes()).entries:
+        path = f"{folder}/{entry.name}"
+        try:
+            status = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        arrived = names.time_of(os.path.basename(path), status.st_mtime)
+        old = which.older_than is not None and now - arrived > which.older_than
+        large = which.larger_than is not None and status.st_size > which.larger_than
+        (going if old or large else staying).append((entry, status.st_size))
+    if which.quota is not None:
+        octets, messages = sum(size for _, size in staying), len(staying)
+        for entry, size in staying:
+            if which.quota.holds(octets, messages):
+                break
+            going.append((entry, size))
+            octets, messages = octets - size, messages - 1
+    return [entry for entry, _ in going]
+
+
+def bring_back(folder: str, session: str, since: float, journal: Journal) -> int:
+    """
+    Put back what a session took out, or all since a time; how many messages.
+
+    Raises MaildropLocked while a session runs, TemporaryFailure.
+    """
+    with files.failures(folder):
+        lock = files.lock(folder)
+        try:
+            with journal.quiet():
+                return vaults.bring_back(folder, session, since)
+        finally:
+            os.close(lock)
+
+
+def verify(folder: str, limit: Quota, *, repair: bool) -> list[Finding]:
+    """
+    Look at each file of a maildrop; what is not as it should be, and whether it was mended.
+
+    Raises TemporaryFailure.
+    """
+    with files.failures(folder):
+        found = [*_folders(folder, repair), *_messages(folder, repair)]
+        found += _leftovers(folder, repair)
+        found += _quota(folder, limit, repair)
+        return found
+
+
+def _folders(folder: str, repair: bool) -> Iterator[Finding]:
+    for box in files.FOLDERS:
+        path = f"{folder}/{box}"
+        if not os.path.isdir(path):
+            if repair:
+                files.make(folder)
+            yield Finding(path, "the folder is missing", repair)
+
+
+def _messages(folder: str, repair: bool) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for box in ("new", "cur"):
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(f"{folder}/{box}")):
+                if not name.startswith("."):
+                    yield from _message(folder, f"{box}/{name}", seen, repair)
+
+
+def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Iterator[Finding]:
+    path = f"{folder}/{place}"
+    try:
+        status = os.stat(path, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            yield Finding(path, "no regular file; it is not served", False)
+            return
+        fd, status = files.open_plain(path)
+    except FileNotFoundError:
+        return  # collected meanwhile
+    except OSError as error:
+        yield Finding(path, f"it cannot be read: {error.strerror}; it is not served", False)
+        return
+    try:
+        wire = size_on_the_wire(fd)
+    except OSError as error:
+        yield Finding(path, f"it cannot be read: {error.strerror}", False)
+        return
+    finally:
+        os.close(fd)
+    uidl = names.uidl_of_file(os.path.basename(place))
+    if uidl in seen:
+        yield Finding(path, f"the same name as {seen[uidl]}; one of them is served", False)
+        return
+    seen[uidl] = place
+    said = names.sizes_of(os.path.basename(place))
+    wrong = [
+        f"{letter}={told}, but {is_}"
+        for letter, told, is_ in (("S", said.file, status.st_size), ("W", said.wire, wire))
+        if told is not None and told != is_
+    ]
+    if wrong:
+        if repair:
+            os.rename(path, f"{folder}/{names.with_right_sizes(place, status.st_size, wire)}")
+        yield Finding(path, f"its name says {'; '.join(wrong)}", repair)
+
+
+def _leftovers(folder: str, repair: bool) -> Iterator[Finding]:
+    look = clearing.sweep if repair else clearing.litter
+    if found := look(folder, time.time()):
+        yield Finding(f"{folder}/tmp", f"{found} leftovers of deliveries that failed", repair)
+
+
+def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
+    if not limit.limited:
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not quota.is_kept(fd):
+            return
+        said = quota.usage(fd, limit)
+        held = _held(folder)
+        if said != held:
+            if repair:
+                quota.recount(fd, limit)
+            what = f"{said.octets} octets in {said.messages} messages"
+            there = f"{held.octets} in {held.messages}"
+            yield Finding(f"{folder}/{quota.FILE}", f"it counts {what}; there are {there}", repair)
+    finally:
+        os.close(fd)
+
+
+def _held(folder: str) -> Usage:
+    sizes = [status.st_size for _, status in _statuses(folder)]
+    return Usage(sum(sizes), len(sizes))
