@@ -1,7 +1,7 @@
 """
 Fuzz one target, or all of them: python tests/fuzz/run.py [smtp|pop3|proxy|sasl] [--seconds N]
 
-A file instead of seconds plays that input once.
+--input FILE plays that file once.
 """
 
 from __future__ import annotations
