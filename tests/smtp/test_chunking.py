@@ -111,6 +111,14 @@ def test_nothing_is_said_before_the_chunk_is_whole(client):
     assert client.told(b"67890") == ["250 2.0.0"]
 
 
+def test_a_chunk_that_is_eaten_is_text(office):
+    client = office.greeted()
+    client.hear(b"BDAT 10\r\n12345")
+    assert client.session.in_text
+    client.hear(b"67890")
+    assert not client.session.in_text
+
+
 def test_the_largest_text_is_taken(client):
     line = b"x" * 998 + b"\r\n"
     assert client.told(bdat(line * 5) + bdat(line * 5, last=True)) == ["250 2.0.0"] * 2

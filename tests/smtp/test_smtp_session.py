@@ -65,6 +65,7 @@ def in_text(**answers) -> Office:
     office = greeted(**answers)
     said = office.hear(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n")
     assert codes(said) == [250, 250, 354]
+    assert office.session.in_text
     return office
 
 
