@@ -43,7 +43,7 @@ class Draft:
     tail: bytes = b""  # the last of them
     fd: int = -1
     folder: str = ""  # where it is written
-    moved: bool = False  # out of there
+    moved: bool = False  # out of there, or another's to remove
     text: bytes | None = None  # all of it, where it was small enough to stay in memory
     lock: Lock = field(default_factory=Lock)
     dropped: bool = False

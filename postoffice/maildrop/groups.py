@@ -264,6 +264,8 @@ class _Promised(_Group):
         why: Exception
         try:
             self._ticket = self._journal.append(self._records)
+            for draft in self._promised:
+                draft.moved = draft.streamed  # it is the journal's now, until it is retired
             return
         except OSError as error:
             why = failure("the journal", error)

@@ -98,7 +98,7 @@ class Journal:
         replay: MakeReplay,
         report: Callable[[str, str], None],
         *,
-        key_of: Callable[[str], str] = str,
+        key_of: Callable[[str], str],
         segment: int = SEGMENT,
     ) -> None:
         self._root = os.path.dirname(folder)
@@ -106,7 +106,7 @@ class Journal:
         self._folder = folder
         self._replay = replay
         self._report = report
-        self._key_of = key_of  # of a message's name: what of it never changes
+        self._key_of = key_of  # of a message's name: what of it never changes; its large text's
         self._size = segment
         self._appending = FileLock(f"{folder}/append")
         self._retiring = FileLock(f"{folder}/retire")
@@ -332,7 +332,7 @@ class Journal:
         self._state.write(state)
         for record in records:
             if isinstance(record, Placement) and record.text is None:
-                self._large.append((state.generation, record.name))
+                self._large.append((state.generation, self._key_of(record.name)))
         return ticket
 
     def _close_generation(self, state: State) -> None:

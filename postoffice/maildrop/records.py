@@ -32,8 +32,8 @@ class Placement:
     """
     One message for some maildrops, all under one name.
 
-    ``text`` None: it is a large one of ``size`` octets, in a file of that
-    ``name`` beside the segments, on the disk already.
+    ``text`` None: it is a large one of ``size`` octets, in a file beside the
+    segments, on the disk already, under what never changes of its name.
     """
 
     name: str

@@ -12,7 +12,7 @@ from threading import Lock
 from postoffice.listing import Entry
 from postoffice.maildrop import contents, drafts, names, quota
 from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.files import FULL, LATE, make, sync_folder
+from postoffice.maildrop.files import FULL, LATE, make, make_folder, sync_folder
 from postoffice.maildrop.records import Placement, Removal
 
 #: How many place at the same time, and how many messages wait for them.
@@ -66,7 +66,13 @@ class MaildirReplay:
 
     def _place_all(self, placement: Placement, maildrops: Sequence[str]) -> None:
         """One file, with as many names as maildrops."""
-        first = "" if placement.text is not None else f"{self._large}/{placement.name}"
+        first = ""
+        if placement.text is None:
+            first = f"{self._large}/{names.uidl_of_file(placement.name)}"
+            if not os.path.lexists(first):
+                whose = ", ".join(maildrops)
+                self._report("error", f"{first}, of a message for {whose}, is lost: not replayed")
+                return
         for maildrop in maildrops:
             try:
                 first = self._place(f"{self._store}/{maildrop}", placement, first)
@@ -74,8 +80,13 @@ class MaildirReplay:
                 if error.errno in FULL:
                     raise
                 aside = f"{self._store}/{LATE}/{maildrop}"
+                self._make_late()
                 first = self._place(aside, placement, first)
                 self._report("error", f"{maildrop}: {error}; a message for it is in {aside}/new")
+
+    def _make_late(self) -> None:
+        make_folder(f"{self._store}/{LATE}")
+        sync_folder(self._store)
 
     def _messages(self, folder: str) -> dict[str, str]:
         known = self._known.get(folder)
