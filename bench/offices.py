@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import loadlib
+
 DOMAIN = "example.test"
 PASSWORD = "pw"
 USERS = 1000
@@ -88,6 +90,21 @@ class Office:
     def start(self) -> None:
         raise NotImplementedError
 
+    def make_certificate(self) -> None:
+        """``certificate.pem`` and ``key.pem`` in its folder: P-256, as most have today."""
+        subject = ["-subj", "/CN=mail.example.test", "-days", "30"]
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        files = ["-keyout", self.folder / "key.pem", "-out", self.folder / "certificate.pem"]
+        command = ["openssl", "req", "-x509", *kind, *subject, *files]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def wait_until_idle(self) -> None:
+        """Until it has used no CPU to speak of for half a second."""
+        used = -1.0
+        while (now := sum(loadlib.cpu_seconds(pid) for pid in self.pids)) > used + 0.02:
+            used = now
+            time.sleep(0.5)
+
     def stop(self) -> None:
         end(self.process)
 
@@ -107,6 +124,10 @@ listeners:
   submission: []
   lmtp: []
   pop3: ["tcp:{pop3}:interface=127.0.0.1:backlog=1024"]
+  submissions: []
+  pop3s: []
+tls:
+  certificates: [{{certificate: certificate.pem, key: key.pem}}]
 limits: {{connections: 5000, connections_per_client: 5000}}
 """
     ACCOUNTS = """
@@ -134,6 +155,7 @@ finish(directory.stop())
 
     def start(self) -> None:
         self.state.mkdir()
+        self.make_certificate()
         path = self.folder / "postoffice.yaml"
         path.write_text(
             self.CONFIGURATION.format(
@@ -281,6 +303,9 @@ virtual_mailbox_maps = static:all
 virtual_transport = lmtp:inet:127.0.0.1:{lmtp}
 smtpd_peername_lookup = no
 smtp_dns_support_level = disabled
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {folder}/certificate.pem
+smtpd_tls_key_file = {folder}/key.pem
 in_flow_delay = 0
 message_size_limit = 104857600
 mailbox_size_limit = 0
@@ -304,6 +329,7 @@ retry unix - - n - - error
 lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 """
 
@@ -320,6 +346,7 @@ postlog unix-dgram n - n - 1 postlogd
 
     def start(self) -> None:
         super().start()
+        self.make_certificate()
         configuration = self.folder / "postfix"
         configuration.mkdir()
         names = {

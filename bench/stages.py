@@ -103,6 +103,23 @@ def posting(m: Measuring, wanted: set[str]) -> dict:
     return figures
 
 
+def encrypted(m: Measuring, wanted: set[str]) -> dict:
+    """CPU of the server for a message, by the same tool with TLS and without."""
+    figures: dict[str, float] = {}
+    if m.office.lmtp:  # which has no TLS here
+        return figures
+    kinds = {"plain": ["--plain"], "tls": [], "handshakes": ["--per-connection", 1]}
+    for name, args in kinds.items():
+        if name in wanted:
+            before, messages = m.cpu(), m.messages(2000)
+            where = ["--port", m.office.post_port, "--domain", DOMAIN]
+            m.tool("tlsload", *where, "-c", 10, "-m", messages, *args)
+            # what is accepted is not yet all of the work
+            m.office.wait_until_idle()
+            figures[name] = (m.cpu() - before) / messages * 1000
+    return figures
+
+
 def both(m: Measuring, wanted: set[str]) -> dict:
     m.log_all_in()
     before, messages = m.cpu(), m.messages(10_000)
@@ -163,6 +180,7 @@ def idling(m: Measuring, wanted: set[str]) -> dict:
 #: Each stage, and what it can measure.
 STAGES = {
     posting: {"post10", "post50", "mix", "large"},
+    encrypted: {"plain", "tls", "handshakes"},
     both: {"steady"},
     logging_in: {"login"},
     collecting: {"fetch", "pipelined", "retr", "uidl"},
