@@ -68,16 +68,7 @@ def build(
     hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
     rooms = build_rooms(settings, reactor, threads)
     checker = Checker(rooms.directories, hashing, clock=clock.seconds)
-    house = House(
-        Directories(rooms.directories),
-        rooms.store,
-        hostname=settings.hostname,
-        postmaster=settings.postmaster,
-        now=now or _now,
-        policies=_policies(settings, rooms, clock),
-        any_sender=settings.senders == "any",
-        quota=settings.quota,
-    )
+    house = build_house(settings, rooms, _policies(settings, rooms, clock), now or _now)
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
@@ -110,6 +101,22 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
         raise ConfigurationError(problems)
     known = len(settings.accounts)
     return Rooms(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
+
+
+def build_house(
+    settings: Settings, rooms: Rooms, policies: Policies, now: Callable[[], datetime]
+) -> House:
+    """What every reception knows."""
+    return House(
+        Directories(rooms.directories),
+        rooms.store,
+        hostname=settings.hostname,
+        postmaster=settings.postmaster,
+        now=now,
+        policies=policies,
+        any_sender=settings.senders == "any",
+        quota=settings.quota,
+    )
 
 
 def _policies(settings: Settings, rooms: Rooms, clock: Any) -> Policies:

@@ -479,6 +479,7 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
         ("account", "list"): {"accounts"},
         ("account", "remove", "ann@example.org"): {"address", "removed", "messages", "kept_in"},
         ("domain", "remove", "example.org"): {"domain", "removed"},
+        ("explain", "rcpt", "x@example.net"): {"address", "size", "steps", "reply", "accepted"},
         ("check-config",): {"configuration", "problems", "warnings"},
         ("init", "new"): {"configuration", "hostname", "domains", "postmaster"},
         ("init", "other", "--tls-self-signed"): {
@@ -492,6 +493,6 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
     }
     for words, names in told.items():
         assert set(ask(*words)) == names
-        command = words[:2] if words[0] in ("domain", "account") else words[:1]
+        command = words[:2] if words[0] in ("domain", "account", "explain") else words[:1]
         help_text = re.sub(r"\s+", " ", run(*command, "--help").output)
         assert names <= set(re.findall(r"\w+", help_text.partition("With --json:")[2])), words

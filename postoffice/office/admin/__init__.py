@@ -12,6 +12,7 @@ from postoffice.office.admin.accounts import account
 from postoffice.office.admin.beginning import check_config, init
 from postoffice.office.admin.desk import WRONG, say_object, shared_options
 from postoffice.office.admin.domains import domain
+from postoffice.office.admin.explain import explain
 
 
 class CommandLine(click.Group):
@@ -66,3 +67,4 @@ main.add_command(init)
 main.add_command(check_config)
 main.add_command(domain)
 main.add_command(account)
+main.add_command(explain)

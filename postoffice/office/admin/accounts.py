@@ -111,7 +111,7 @@ def list_(desk: Desk, domain: str | None) -> Answer:
             (
                 one.address,
                 one.secret is not None,
-                await told_of_account(rooms, settings, one.address),
+                await told_of_account(rooms.register, settings, one.address),
             )
             for one in await rooms.register.accounts(domain)
         ]
@@ -137,7 +137,7 @@ def show(desk: Desk, address: Address) -> Answer:
 
     async def work(rooms: Rooms) -> tuple[Account, Told, int, int]:
         found = await _registered(rooms, address.normal)
-        told = await told_of_account(rooms, settings, found.address)
+        told = await told_of_account(rooms.register, settings, found.address)
         return found, told, *await rooms.store.count(found.maildrop)
 
     found, told, messages, octets = desk.ask(work, settings)
@@ -231,7 +231,7 @@ def _set_quota(desk: Desk, name: str, quota: Quota) -> Answer:
         if known is None:
             raise Refused(f"there is no account {name} here")
         await rooms.register.set_quota(name, changed(known, quota))
-        return await told_of_account(rooms, settings, name)
+        return await told_of_account(rooms.register, settings, name)
 
     told = desk.ask(work, settings)
     data = {"address": name, "changed": True, **told.data}

@@ -59,11 +59,11 @@ def list_(desk: Desk) -> Answer:
     settings = desk.settings()
 
     async def work(rooms: Rooms) -> list[tuple[str, int, Told]]:
-        register = rooms.register
-        return [
-            (name, len(await register.accounts(name)), await told_of_domain(rooms, settings, name))
-            for name in await register.domains()
-        ]
+        found = []
+        for name in await rooms.register.domains():
+            accounts = len(await rooms.register.accounts(name))
+            found.append((name, accounts, await told_of_domain(rooms.register, settings, name)))
+        return found
 
     found = desk.ask(work, settings)
     rows = [("DOMAIN", "ACCOUNTS", *HEADS)]
@@ -93,7 +93,7 @@ def set_(desk: Desk, domain: str, quota: Quota, default_quota: bool) -> Answer:
         if known is None:
             raise Refused(f"there is no domain {domain} here")
         await rooms.register.set_domain_quota(domain, changed(known, quota))
-        return await told_of_domain(rooms, settings, domain)
+        return await told_of_domain(rooms.register, settings, domain)
 
     told = desk.ask(work, settings)
     data = {"domain": domain, "changed": True, **told.data}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
 
 from postoffice.address import Quota
+from postoffice.interfaces import IAccountRegister
 from postoffice.office.admin.desk import counted, sized
 from postoffice.office.config import Settings
 from postoffice.office.keys import OVER
-from postoffice.office.rooms import Rooms
 from postoffice.settings import SIZE, read_size
 from postoffice.smtp.reception import UNLIMITED
 
@@ -89,7 +89,7 @@ class Told:
     @property
     def data(self) -> dict[str, Any]:
         """As an object: what it is, and of each value who says it."""
-        return {"quota": vars(self.quota), "quota_from": self.sources}
+        return {"quota": asdict(self.quota), "quota_from": self.sources}
 
     @property
     def cells(self) -> tuple[str, str, str]:
@@ -131,19 +131,17 @@ def tell(**sayings: Quota) -> Told:
     return Told(functools.reduce(Quota.or_else, sayings.values()), sources)
 
 
-async def told_of_domain(rooms: Rooms, settings: Settings, domain: str) -> Told:
+async def told_of_domain(register: IAccountRegister, settings: Settings, domain: str) -> Told:
     """What its accounts may hold that have no quota of their own."""
-    return tell(domain=await _of_domain(rooms, domain), default=settings.quota)
+    return tell(domain=await register.domain_quota(domain) or Quota(), default=settings.quota)
 
 
-async def told_of_account(rooms: Rooms, settings: Settings, name: str) -> Told:
+async def told_of_account(register: IAccountRegister, settings: Settings, name: str) -> Told:
     """What this account may hold."""
     if name == settings.postmaster.normal:
         return tell(postmaster=UNLIMITED)
-    own = await rooms.register.account_quota(name)
-    domains = await _of_domain(rooms, name.rpartition("@")[2])
-    return tell(account=own or Quota(), domain=domains, default=settings.quota)
-
-
-async def _of_domain(rooms: Rooms, domain: str) -> Quota:
-    return await rooms.register.domain_quota(domain) or Quota()
+    return tell(
+        account=await register.account_quota(name) or Quota(),
+        domain=await register.domain_quota(name.rpartition("@")[2]) or Quota(),
+        default=settings.quota,
+    )
