@@ -45,8 +45,14 @@ class Replay(Protocol):
     def __exit__(self, *why: object) -> None:
         """It ends, or was cut off."""
 
-    def place(self, placement: Placement, maildrops: Sequence[str]) -> None:
-        """A message, for these of its maildrops.  Raises OSError."""
+    def place(
+        self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+    ) -> None:
+        """
+        A message, for these of its maildrops; and for the vaults of those that it left.
+
+        ``kept`` has such a maildrop, and which of its vaults.  Raises OSError.
+        """
 
     def remove(self, removal: Removal) -> None:
         """What was removed.  Raises OSError."""
@@ -436,7 +442,7 @@ class Journal:
         if removals is None:
             removals = list(self._records(state, Removal))
         gone = {
-            (maildrop, name)
+            (maildrop, name): removal.vault
             for removal in removals
             for maildrop, names in removal.names
             for name in names
@@ -445,8 +451,10 @@ class Journal:
             for placement in self._records(state, Placement, until):
                 key = self._key_of(placement.name)
                 left = [one for one in placement.maildrops if (one, key) not in gone]
-                if left:
-                    work.place(placement, left)
+                vaults = [(one, gone.get((one, key), "")) for one in placement.maildrops]
+                kept = [(one, vault) for one, vault in vaults if vault]
+                if left or kept:
+                    work.place(placement, left, kept)
             for removal in removals:
                 work.remove(removal)
             work.finish()

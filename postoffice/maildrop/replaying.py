@@ -43,6 +43,7 @@ class MaildirReplay:
         self._anew = anew
         self._synced = synced
         self._known: dict[str, dict[str, str]] = {}  # by folder: where each message is
+        self._vaults: dict[str, dict[str, str]] = {}  # by folder: what is in it already
         self._looking = Lock()
         self._threads = ThreadPoolExecutor(THREADS, "replay")
         self._placing: deque[Future[None]] = deque()
@@ -53,9 +54,11 @@ class MaildirReplay:
     def __exit__(self, *why: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def place(self, placement: Placement, maildrops: Sequence[str]) -> None:
-        """A message, for these of its maildrops; a thread sees to it."""
-        self._placing.append(self._threads.submit(self._place_all, placement, maildrops))
+    def place(
+        self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+    ) -> None:
+        """A message, for these of its maildrops and vaults; a thread sees to it."""
+        self._placing.append(self._threads.submit(self._place_all, placement, maildrops, kept))
         while len(self._placing) > AHEAD:
             self._placing.popleft().result()
 
@@ -64,13 +67,15 @@ class MaildirReplay:
         while self._placing:
             self._placing.popleft().result()
 
-    def _place_all(self, placement: Placement, maildrops: Sequence[str]) -> None:
-        """One file, with as many names as maildrops."""
+    def _place_all(
+        self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+    ) -> None:
+        """One file, with as many names as maildrops and vaults."""
         first = ""
         if placement.text is None:
             first = f"{self._large}/{names.uidl_of_file(placement.name)}"
             if not os.path.lexists(first):
-                whose = ", ".join(maildrops)
+                whose = ", ".join([*maildrops, *(maildrop for maildrop, _ in kept)])
                 self._report("error", f"{first}, of a message for {whose}, is lost: not replayed")
                 return
         for maildrop in maildrops:
@@ -83,6 +88,8 @@ class MaildirReplay:
                 self._make_late()
                 first = self._place(aside, placement, first)
                 self._report("error", f"{maildrop}: {error}; a message for it is in {aside}/new")
+        for maildrop, vault in kept:
+            first = self._keep(f"{self._store}/{maildrop}", vault, placement, first)
 
     def _make_late(self) -> None:
         make_folder(f"{self._store}/{LATE}")
@@ -104,6 +111,37 @@ class MaildirReplay:
         path = f"{folder}/{at or f'new/{placement.name}'}"
         if at is not None and not self._anew:
             return path
+        self._put(folder, path, placement, first)
+        known[uidl] = path[len(folder) + 1 :]
+        return path
+
+    def _keep(self, folder: str, session: str, placement: Placement, first: str) -> str:
+        """What was removed before it had reached the disk is whole in the vault, too."""
+        known, uidl = self._messages(folder), names.uidl_of_file(placement.name)
+        vault, kept = self._vault(folder, session)
+        at = known.get(uidl)
+        name = kept.get(uidl) or os.path.basename(at or placement.name)
+        path = f"{vault}/{name}"
+        if not self._anew and (at is not None or uidl in kept):
+            return first
+        self._put(folder, path, placement, first)
+        kept[uidl] = name
+        if at is not None:
+            os.unlink(f"{folder}/{known.pop(uidl)}")
+        return path
+
+    def _vault(self, folder: str, session: str) -> tuple[str, dict[str, str]]:
+        vault = f"{vaults.path_of(folder)}/{session}"
+        with self._looking:
+            kept = self._vaults.get(vault)
+            if kept is None:
+                vaults.make(vault, sync=self._synced)
+                kept = {names.uidl_of_file(name): name for name in os.listdir(vault)}
+                self._vaults[vault] = kept
+        return vault, kept
+
+    def _put(self, folder: str, path: str, placement: Placement, first: str) -> None:
+        """A file that no power cut has seen, under this name, by way of a maildrop's tmp."""
         part = f"{folder}/tmp/{names.unique_part(placement.name)}"
         try:
             self._write(part, placement, first)
@@ -111,11 +149,9 @@ class MaildirReplay:
             os.unlink(part)
             self._write(part, placement, first)
         os.rename(part, path)
-        if at is not None and first:  # where both are names of one file, a rename does nothing
+        if first:  # where both are names of one file, a rename does nothing
             with suppress(FileNotFoundError):
                 os.unlink(part)
-        known[uidl] = path[len(folder) + 1 :]
-        return path
 
     def _write(self, part: str, placement: Placement, first: str) -> None:
         if first:
@@ -160,3 +196,6 @@ class MaildirReplay:
                 for box in ("new", "cur"):
                     with suppress(FileNotFoundError):
                         sync_folder(f"{folder}/{box}")
+        if self._synced:
+            for vault in self._vaults:
+                sync_folder(vault)
