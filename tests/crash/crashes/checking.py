@@ -19,9 +19,9 @@ from crashes.disk import Disk, Model
 from crashes.operations import Note
 from crashes.promises import Found, Promises
 from crashes.recorder import Recorder
-from crashes.world import Kind, machine, read, recipients, text_of
+from crashes.world import JOE, Kind, machine, read, recipients, text_of
 from postoffice.envelope import Client, Envelope
-from postoffice.maildrop import contents, names, segments
+from postoffice.maildrop import contents, names, segments, vault
 from postoffice.maildrop.files import JOURNAL, LATE
 from postoffice.maildrop.maildir import RETIRE
 from postoffice.maildrop.quota import FILE as QUOTA
@@ -103,19 +103,29 @@ class Looking:
             _beside(root, state, found)
             problems = state.promises.broken_by(found)
             problems += _goes_on(store, state, clock)
-            before = _mail(store, state, Found())
         finally:
             finish(store.stop())
+        before = _maildrops(root, state)
         left = f"{root}/{JOURNAL}/large"
         if os.path.isdir(left) and os.listdir(left):
             problems.append("large texts are left over")
         store = state.kind.store(root, InlineWorkers(), clock)
         finish(store.start())
-        after = _mail(store, state, Found())
         finish(store.stop())
-        if before != after:
-            problems.append(f"after another start it is {after}, and was {before}")
+        if before != _maildrops(root, state):
+            problems.append("another start, after a clean stop, has changed something")
         return problems
+
+
+def _maildrops(root: str, state: State) -> dict[str, bytes]:
+    """What lies in the maildrops, by place."""
+    found = {}
+    for name in state.promises.names():
+        folder = f"{root}/{names.folder_of(name)}"
+        for place in contents.places(folder).values():
+            with open(f"{folder}/{place}", "rb") as file:
+                found[f"{name}/{place}"] = file.read()
+    return found
 
 
 def _mail(store: Any, state: State, found: Found) -> Found:
@@ -143,15 +153,15 @@ def _token(text: bytes, state: State, found: Found, where: str) -> str:
 
 def _beside(root: str, state: State, found: Found) -> None:
     """What lies in the store that no client sees."""
-    if os.path.exists(f"{root}/{LATE}"):
-        found.problems.append("messages were put aside")
+    for path, _, files in os.walk(f"{root}/{LATE}"):
+        found.problems += [f"put aside: {path}/{file}" for file in files]
     for name in state.promises.names():
         place = names.folder_of(name)
         folder = f"{root}/{place}"
         if os.path.isdir(f"{folder}/tmp") and os.listdir(f"{folder}/tmp"):
             found.problems.append(f"{name}: leftovers in tmp")
         domain, local = place.split("/")
-        kept = [contents.vault_of(folder)]
+        kept = [vault.path_of(folder)]
         aside = f"{root}/.removed/{domain}"
         if os.path.isdir(aside):
             some = [one for one in os.listdir(aside) if one.startswith(f"{local}.")]
@@ -184,7 +194,7 @@ def _goes_on(store: Any, state: State, clock: Clock) -> list[str]:
     """Mail is taken in, and collected, after a crash as before."""
     state.texts["after"] = text_of("after")
     problems = []
-    everybody = state.promises.names()
+    everybody = state.promises.names() or [JOE]
     envelope = Envelope("id", Client(), recipients=recipients(*everybody))
     try:
         delivery = finish(store.begin(envelope))
@@ -193,10 +203,12 @@ def _goes_on(store: Any, state: State, clock: Clock) -> list[str]:
         clock.advance(RETIRE)
     except Exception as error:
         return [f"nothing can be posted: {error!r}"]
-    found = _mail(store, state, Found())
     for name in everybody:
-        if found.mail.get(name, []).count("after") != 1:
+        maildrop = store.maildrop(name)
+        last = finish(maildrop.open()).entries[-1]
+        if read(maildrop, last) != state.texts["after"]:
             problems.append(f"{name} did not get what was posted then")
+        maildrop.release()
     return problems
 
 

@@ -101,7 +101,13 @@ class Change:
     """Names that come (their numbers) or go (None), all at once or not at all."""
 
     names: list[tuple[int, str, int | None]]
-    needs: list[Change] = field(default_factory=list)  # is on the disk where this is
+    before: list[Change] = field(default_factory=list)  # of the same names
+    above: list[Change] = field(default_factory=list)  # those that made the folder
+
+    @property
+    def moves(self) -> bool:
+        """Whether a name goes and another comes."""
+        return len(self.names) > 1
 
     def do(self, folders: Folders) -> None:
         for folder, name, number in self.names:
@@ -175,13 +181,13 @@ class Model:
 
     def _change(self, names: list[tuple[int, str, int | None]]) -> None:
         places = {name[:2] for name in names}
-        target = names[-1][0] if len(names) > 1 else None
-        needs = [
-            earlier
-            for earlier in self._changes
-            if any(name[:2] in places or name[2] == target for name in earlier.names)
-        ]
-        change = Change(names, needs)
+        folder = names[-1][0]
+        change = Change(names)
+        for earlier in self._changes:
+            if any(name[:2] in places for name in earlier.names):
+                change.before.append(earlier)
+            if any(number == folder for _, _, number in earlier.names):
+                change.above.append(earlier)
         change.do(self.now.folders)
         self._changes.append(change)
 
@@ -203,13 +209,17 @@ class Model:
         self._contents.pop(number, None)
 
     def _settle(self, changes: list[Change]) -> None:
-        settled = _with_needs(changes)
+        # a folder that is synced may have no place yet itself; but nothing moves into such a one
+        settled = set(changes)
+        for change in changes:
+            settled |= _with_all(change.before + (change.above if change.moves else []))
         for change in self._changes:
             if change in settled:
                 change.do(self._sure.folders)
         self._changes = [change for change in self._changes if change not in settled]
         for change in self._changes:
-            change.needs = [one for one in change.needs if one not in settled]
+            change.before = [one for one in change.before if one not in settled]
+            change.above = [one for one in change.above if one not in settled]
 
     # -- what may be there -------------------------------------------------------
 
@@ -246,7 +256,7 @@ class Model:
         every = self.count() <= most
         for choice in self._all(sizes) if every else self._some(sizes, random, most):
             chosen = [one for one, keep in zip(self._changes, choice.kept, strict=True) if keep]
-            settled = _with_needs(chosen)
+            settled = _with_all(chosen)
             if every and len(settled) > len(chosen):
                 continue  # this is another choice, too
             folders = _copy(self._sure.folders)
@@ -269,14 +279,14 @@ class Model:
             return tuple(min(number, size - 1) for size in sizes)
 
         # all names or none, and each kind of content for all files
-        yield from (
+        plain = [
             Choice((keep,) * count, pick(number))
             for keep in (1, 0)
             for number in range(max(sizes, default=1))
-        )
+        ]
         # one name alone is there, or alone is not, or the last that is; files are as they should
         # be, or as they were
-        plain = [
+        plain += [
             Choice(kept, pick(number))
             for one in range(count)
             for kept in (
@@ -293,8 +303,9 @@ class Model:
             for number in range(1, size)
             for keep in (1, 0)
         ]
-        yield from random.sample(plain, min(len(plain), most // 2))
-        for _ in range(most // 2):
+        plain = random.sample(plain, min(len(plain), (most + 1) // 2))
+        yield from plain
+        for _ in range(most - len(plain)):
             yield Choice(
                 tuple(random.randrange(2) for _ in range(count)),
                 tuple(random.randrange(size) for size in sizes),
@@ -377,14 +388,15 @@ def _outside(piece: Write | Resize, start: int, end: int) -> list[Write | Resize
     return [one for one in pieces if one.octets]
 
 
-def _with_needs(changes: Iterable[Change]) -> set[Change]:
+def _with_all(changes: Iterable[Change]) -> set[Change]:
+    """They, and all that is on the disk where they are."""
     found: set[Change] = set()
     todo = list(changes)
     while todo:
         change = todo.pop()
         if change not in found:
             found.add(change)
-            todo += change.needs
+            todo += change.before + change.above
     return found
 
 

@@ -142,7 +142,9 @@ class World:
         before = self._promises.copy()
         self._hear()
         recorder = self.recorder
-        self.eras.append(Era(self.kind, recorder.base, recorder.trace, before, self.texts, self._boot))
+        self.eras.append(
+            Era(self.kind, recorder.base, recorder.trace, before, self.texts, self._boot)
+        )
 
     def _hear(self) -> None:
         for one in self.recorder.trace:
@@ -236,17 +238,15 @@ class Running:
     ) -> None:
         """Post a message, and wait for the reply; ``text`` may be made for the name it gets."""
         token = self._world.token(size)
-        delivery = self._write(token, *names, text=text)
         try:
+            delivery = self._write(token, *names, text=text)
             finish(delivery.commit())
         except PostOfficeError:
             self._note("failed", *names, tokens=(token,))
         else:
             self._note("posted", *names, tokens=(token,))
 
-    def _write(
-        self, token: str, *names: str, text: Callable[[str], bytes] | None = None
-    ) -> Any:
+    def _write(self, token: str, *names: str, text: Callable[[str], bytes] | None = None) -> Any:
         self._note("posting", *names, tokens=(token,))
         delivery = finish(self.store.begin(Envelope("id", Client(), recipients=recipients(*names))))
         if text is not None:
