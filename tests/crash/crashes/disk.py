@@ -101,7 +101,7 @@ class Change:
     """Names that come (their numbers) or go (None), all at once or not at all."""
 
     names: list[tuple[int, str, int | None]]
-    before: list[Change] = field(default_factory=list)  # of the same names
+    before: list[Change] = field(default_factory=list)  # of the same names, and what empties
     above: list[Change] = field(default_factory=list)  # those that made the folder
 
     @property
@@ -183,8 +183,10 @@ class Model:
         places = {name[:2] for name in names}
         folder = names[-1][0]
         change = Change(names)
+        gone = None if change.moves else self.now.folders[folder].get(names[0][1])
         for earlier in self._changes:
-            if any(name[:2] in places for name in earlier.names):
+            # a folder that goes (if it is one) is empty by then
+            if any(name[:2] in places or name[0] == gone for name in earlier.names):
                 change.before.append(earlier)
             if any(number == folder for _, _, number in earlier.names):
                 change.above.append(earlier)
@@ -331,7 +333,7 @@ def _first_half(octets: bytes) -> list[tuple[int, bytes]]:
 
 
 def _headless(octets: bytes) -> list[tuple[int, bytes]]:
-    return [(SECTOR, octets[SECTOR:])]
+    return [(SECTOR, octets[SECTOR:])] if len(octets) > SECTOR else []
 
 
 def _every_other(octets: bytes) -> list[tuple[int, bytes]]:

@@ -79,7 +79,7 @@ def _look(
     outcome.states += 1
     if problems:
         outcome.wrong.append((where, problems))
-    elif state.cut and random.randrange(again) == 0:
+    elif again and state.cut and random.randrange(again) == 0:
         for next_one in looking.again(state, random, TIMES):
             outcome.cut_again += 1
             if problems := looking.problems(next_one):

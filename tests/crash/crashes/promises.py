@@ -20,6 +20,7 @@ class Stage(Enum):
     THERE = "there"
     LEAVING = "leaving"  # there or not
     GONE = "gone"
+    RETURNING = "returning"  # there, or kept
 
 
 @dataclass
@@ -75,6 +76,15 @@ class Promises:
                 self._together.append(these)
                 if note.what == "setting aside":
                     self._kept |= these
+            case "crowding":  # each by itself
+                self._set(these, Stage.LEAVING)
+                if self.keeps:
+                    self._kept |= these
+            case "undeleting":
+                gone = [one for one in self._in(note.names) if self.stages[one] is Stage.GONE]
+                self._set(gone, Stage.RETURNING)
+            case "undeleted":
+                self._set(self._in(note.names), Stage.THERE)
             case "removed":
                 self._set(these, Stage.GONE)
             case "discarded":
@@ -123,7 +133,7 @@ class Promises:
         for these in self._together:
             stages = {self.stages[one] for one in these}
             there = {one for one in these if mail.get(one[0], Counter())[one[1]]}
-            if len(stages) == 1 and there not in (these, set()):
+            if len(stages) == 1 and Stage.RETURNING not in stages and there not in (these, set()):
                 missing = sorted(these - there)
                 problems.append(f"of what goes together {sorted(there)} is there, {missing} not")
         return problems

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from crashes.world import ANN, BOB, JOE, Era, Kind, World
+from postoffice.address import Quota
 from postoffice.maildrop.durable import FILES, JOURNAL
 from postoffice.maildrop.posting import BUFFER
 from postoffice.maildrop.records import BLOCK, Placement, Record, Removal, encode
@@ -17,6 +18,9 @@ from postoffice.maildrop.records import BLOCK, Placement, Record, Removal, encod
 KEPT = Kind(undelete=86400.0)
 TINY = Kind(segment=2 * BLOCK)
 EACH = Kind(FILES)
+
+LIMIT = Quota(octets=2500, messages=3, over="reject")
+CROWDED = Quota(octets=0, messages=3, over="make-room")
 
 
 @dataclass(frozen=True)
@@ -279,6 +283,63 @@ def failed_fsync(world, _):
     world.fail("sync", "/new")
     store.post(JOE, ANN)
     store.post(JOE)
+
+
+@scenario(KEPT, Kind(FILES, undelete=86400.0))
+def undelete(world, _):
+    """What was removed comes back; and goes again."""
+    store = world.start()
+    store.post(JOE)
+    world.rest()
+    store.post(JOE, ANN)
+    store.remove(JOE)
+    store.undelete(JOE)
+    store.post(JOE)
+    store.remove(JOE, 1)
+
+
+@scenario(Kind(), KEPT, EACH)
+def purge(world, _):
+    """An administrator lets everything go."""
+    store = world.start()
+    store.post(JOE, ANN)
+    world.rest()
+    store.post(JOE, ANN)
+    store.purge(JOE)
+    store.post(JOE)
+
+
+@scenario(Kind(quota=LIMIT), Kind(FILES, quota=LIMIT), Kind(quota=LIMIT, undelete=86400.0))
+def limited(world, _):
+    """Maildrops have quotas, and get full."""
+    store = world.start()
+    store.post(JOE, ANN)
+    world.rest()
+    store.post(JOE)
+    store.post(JOE, ANN, size=1000)
+    store.post(JOE, ANN)
+    store.remove(JOE, 1)
+    store.post(ANN, JOE)
+    store.retire()
+    store.remove(ANN, 1, 2)
+
+
+@scenario(
+    Kind(quota=CROWDED),
+    Kind(quota=CROWDED, undelete=86400.0),
+    Kind(FILES, quota=CROWDED, undelete=86400.0),
+)
+def make_room(world, _):
+    """The oldest go when others come."""
+    store = world.start()
+    store.post(JOE, ANN)
+    store.post(JOE)
+    world.told(JOE)
+    world.rest()
+    store.post(JOE)
+    store.post_and_make_room(JOE)
+    store.post_and_make_room(JOE, ANN)
+    store.remove(JOE, 1)
 
 
 @scenario(Kind(), KEPT, variants=40)

@@ -17,17 +17,20 @@ from crashes.disk import Disk, Model
 from crashes.operations import Note, Operation
 from crashes.promises import Promises
 from crashes.recorder import Recorder
-from postoffice.address import Account, Address
+from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import PostOfficeError
+from postoffice.interfaces import Old
 from postoffice.listing import Entry
 from postoffice.maildrop import durable, segments
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
+from postoffice.maildrop.warden import TOLD
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN, BOB = "joe@example.net", "ann@example.net", "bob@other.example"
 #: In octets; small, so that a disk is small.
 SEGMENT = 32 << 10
+UNLIMITED = Quota()
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Kind:
     durability: str = durable.JOURNAL
     segment: int = SEGMENT
     undelete: float = 0.0
+    quota: Quota = UNLIMITED
 
     def store(self, path: str, workers: Any, clock: Clock) -> MaildirStore:
         """A store of this kind, to be started."""
@@ -61,9 +65,10 @@ def machine(boot: str) -> Iterator[None]:
         yield
 
 
-def recipients(*names: str) -> list[Recipient]:
+def recipients(*names: str, quota: Quota = UNLIMITED) -> list[Recipient]:
     """They, with accounts of these names."""
-    return [Recipient(Address.parse(name), Account(name, name)) for name in names]
+    accounts = [Account(name, name, quota=quota) for name in names]
+    return [Recipient(Address.parse(one.address), one) for one in accounts]
 
 
 def text_of(token: str, size: int = 300) -> bytes:
@@ -214,6 +219,11 @@ class World:
         """Nothing goes wrong any more."""
         self.recorder.fault = lambda kind, path: None
 
+    def told(self, name: str) -> None:
+        """The owner of a maildrop had a letter today, and gets no other."""
+        local, _, domain = name.partition("@")
+        os.close(os.open(f"{self.root}/{domain}/{local}/{TOLD}", os.O_CREAT | os.O_WRONLY))
+
     def move_to_cur(self, name: str) -> None:
         """Another program has seen what is new."""
         local, _, domain = name.partition("@")
@@ -228,6 +238,7 @@ class Running:
     def __init__(self, world: World, kind: Kind) -> None:
         self._world = world
         self._note = world.recorder.note
+        self._quota = kind.quota
         self.clock = Clock()
         self._workers = GatheringWorkers()
         self.store = kind.store(world.root, self._workers, self.clock)
@@ -248,7 +259,8 @@ class Running:
 
     def _write(self, token: str, *names: str, text: Callable[[str], bytes] | None = None) -> Any:
         self._note("posting", *names, tokens=(token,))
-        delivery = finish(self.store.begin(Envelope("id", Client(), recipients=recipients(*names))))
+        to = recipients(*names, quota=self._quota)
+        delivery = finish(self.store.begin(Envelope("id", Client(), recipients=to)))
         if text is not None:
             self._world.texts[token] = text(delivery._draft.name)
         octets = self._world.texts[token]
@@ -276,22 +288,48 @@ class Running:
         entries = finish(maildrop.open()).entries
         chosen = [entries[number - 1] for number in numbers] or list(entries)
         tokens = tuple(self._token(maildrop, entry) for entry in chosen)
-        self._note("removing", name, tokens=tokens)
+        with self._said("removing", "removed", name, tokens):
+            finish(maildrop.remove(chosen, f"{len(self._world.recorder.trace)}"))
+        maildrop.release()
+
+    def purge(self, name: str) -> None:
+        """All go that are there."""
+        with self._said("removing", "removed", name, self._tokens(name)):
+            finish(self.store.purge(name, Old(larger_than=0), dry=False))
+
+    def undelete(self, name: str) -> None:
+        """All come back that the vault has."""
+        self._note("undeleting", name)
+        finish(self.store.undelete(name, "", 0.0))
+        self._note("undeleted", name)
+
+    def post_and_make_room(self, *names: str) -> None:
+        """Post a message, for which others may go."""
+        for name in names:
+            self._note("crowding", name, tokens=self._tokens(name))
+        self.post(*names)
+        self.look(*names)
+
+    @contextmanager
+    def _said(self, before: str, after: str, name: str, tokens: tuple[str, ...]) -> Iterator[None]:
+        self._note(before, name, tokens=tokens)
         try:
-            finish(maildrop.remove(chosen))
+            yield
         except PostOfficeError:
             self._note("failed", name, tokens=tokens)
         else:
-            self._note("removed", name, tokens=tokens)
+            self._note(after, name, tokens=tokens)
+
+    def _tokens(self, name: str) -> tuple[str, ...]:
+        maildrop = self.store.maildrop(name)
+        tokens = tuple(self._token(maildrop, one) for one in finish(maildrop.open()).entries)
         maildrop.release()
+        return tokens
 
     def look(self, *names: str) -> None:
         """Log in and read everything: what was seen once stays."""
         for name in names:
-            maildrop = self.store.maildrop(name)
-            tokens = tuple(self._token(maildrop, one) for one in finish(maildrop.open()).entries)
-            maildrop.release()
-            self._note("seen", name, tokens=tokens)
+            self._note("seen", name, tokens=self._tokens(name))
 
     def _token(self, maildrop: Any, entry: Entry) -> str:
         text = read(maildrop, entry)

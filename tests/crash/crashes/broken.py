@@ -1,0 +1,155 @@
+"""Broken stores, each in one way: what looks at crash states must find every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from crashes.recorder import EVERYTHING, Recorder
+from postoffice.maildrop import clearing, contents, groups, records, removing, segments
+from postoffice.maildrop.groups import _Promised
+from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.replaying import MaildirReplay
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What is broken, and the scenario in which it must show."""
+
+    scenario: str
+    how: Callable[[], AbstractContextManager[Any]]
+
+
+def not_synced(is_left_out: Callable[[str], bool]) -> Callable[[], AbstractContextManager[Any]]:
+    """These files or folders are not synced."""
+    return lambda: patch.object(Recorder, "left_out", staticmethod(is_left_out))
+
+
+def ends(*with_these: str) -> Callable[[], AbstractContextManager[Any]]:
+    """What has such a path is not synced."""
+    return not_synced(lambda path: path.endswith(with_these))
+
+
+def holds(this: str) -> Callable[[], AbstractContextManager[Any]]:
+    """What has this in its path is not synced."""
+    return not_synced(lambda path: this in path)
+
+
+def _link_first(wanted: Any, journal: Any = None, *more: Any) -> Any:
+    group = groups._Group if journal is None else groups._Promised
+    make_durable, link, linked = group.make_durable, group.link, set()
+
+    def link_once(self: Any, draft: Any) -> None:
+        if draft not in linked:
+            linked.add(draft)
+            link(self, draft)
+
+    def link_and_make_durable(self: Any) -> None:
+        self.each(self.link)
+        make_durable(self)
+
+    with (
+        patch.object(group, "link", link_once),
+        patch.object(group, "make_durable", link_and_make_durable),
+    ):
+        return _place(wanted, journal, *more)
+
+
+_place = groups.place
+
+
+def _mark_first(self: Journal, until: int) -> None:
+    with self._appending.held():
+        state = self._state.read()
+        self._set_retired(state, until)
+        self._state.write(state)
+    segments.sync_all(self._sync_fd)
+
+
+def _sync_again(self: Journal, until: int) -> None:
+    try:
+        segments.sync_all(self._sync_fd)
+    except OSError:
+        segments.sync_all(self._sync_fd)
+    with self._appending.held():
+        state = self._state.read()
+        self._set_retired(state, until)
+        self._state.write(state)
+
+
+_promise = removing._promise
+
+
+def _remove_first(journal: Any, lock: int, folder: str, entries: Any, vault: str) -> Any:
+    contents.remove(folder, entries, vault, sync=False)
+    return _promise(journal, lock, folder, entries, vault)
+
+
+_make_durable = _Promised.make_durable
+
+
+def _large_not_kept(self: _Promised) -> None:
+    _make_durable(self)
+    for draft in self._promised:
+        draft.moved = False
+
+
+_init = MaildirReplay.__init__
+
+
+def _believing(self: MaildirReplay, *args: Any, anew: bool, synced: bool) -> None:
+    _init(self, *args, anew=False, synced=synced)
+
+
+_replay_all = Journal._replay_all
+
+
+def _without_removals(self: Journal, state: Any, until: int, *args: Any, **kwargs: Any) -> None:
+    _replay_all(self, state, until, [], **kwargs)
+
+
+BROKEN = {
+    "the journal is not synced": Broken("one", not_synced(lambda path: path[-6:-1] == "/seg.")),
+    "a large text is not synced": Broken("large", holds("/large/")),
+    "the folder of large texts is not synced": Broken("large", ends("/large")),
+    "the journal's folder is not synced": Broken("first-start", ends("/.journal")),
+    "the key is not synced": Broken("first-start", ends("/key.new")),
+    "the mark is not synced": Broken("segments", ends("/mark")),
+    "what is retired is not synced": Broken("retired", ends(EVERYTHING)),
+    "the mark is written before the rest is synced": Broken(
+        "retired", lambda: patch.object(Journal, "_sync", _mark_first)
+    ),
+    "a sync that failed is tried again": Broken(
+        "failed-syncfs", lambda: patch.object(Journal, "_sync", _sync_again)
+    ),
+    "names are given before the journal is synced": Broken(
+        "one", lambda: patch.object(groups, "place", _link_first)
+    ),
+    "names go before the journal is synced": Broken(
+        "removal", lambda: patch.object(removing, "_promise", _remove_first)
+    ),
+    "a large text goes before it is retired": Broken(
+        "large", lambda: patch.object(_Promised, "make_durable", _large_not_kept)
+    ),
+    "a replay believes what it finds": Broken(
+        "one", lambda: patch.object(MaildirReplay, "__init__", _believing)
+    ),
+    "a replay forgets what was removed": Broken(
+        "removal", lambda: patch.object(Journal, "_replay_all", _without_removals)
+    ),
+    "every signature is right": Broken(
+        "forged", lambda: patch.object(records, "compare_digest", lambda *_: True)
+    ),
+    "what is removed is not synced": Broken(
+        "removal", lambda: patch.object(contents, "sync_folder", lambda path: None)
+    ),
+    "files are not synced": Broken("one", holds("/tmp/")),
+    "new is not synced": Broken("one", ends("/new")),
+    "a new maildrop is not synced": Broken("first-start", ends("/joe", "/example.net")),
+    "what is set aside is not synced": Broken(
+        "discard", lambda: patch.object(clearing, "sync_folder", lambda path: None)
+    ),
+}
