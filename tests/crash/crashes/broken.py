@@ -80,6 +80,15 @@ def _sync_again(self: Journal, until: int) -> None:
         self._state.write(state)
 
 
+_has_room = Journal._has_room
+
+
+def _use_again(self: Journal, state: Any, octets: int) -> bool:
+    if state.current >= 0 and state.tail + octets > self._size:
+        state.generations[state.pending()[0]] = 0
+    return _has_room(self, state, octets)
+
+
 _promise = removing._promise
 
 
@@ -117,10 +126,13 @@ BROKEN = {
     "the folder of large texts is not synced": Broken("large", ends("/large")),
     "the journal's folder is not synced": Broken("first-start", ends("/.journal")),
     "the key is not synced": Broken("first-start", ends("/key.new")),
-    "the mark is not synced": Broken("segments", ends("/mark")),
+    "the mark is not synced": Broken("busy", ends("/mark")),
     "what is retired is not synced": Broken("retired", ends(EVERYTHING)),
     "the mark is written before the rest is synced": Broken(
         "retired", lambda: patch.object(Journal, "_sync", _mark_first)
+    ),
+    "a segment is used again before it is retired": Broken(
+        "full-journal", lambda: patch.object(Journal, "_has_room", _use_again)
     ),
     "a sync that failed is tried again": Broken(
         "failed-syncfs", lambda: patch.object(Journal, "_sync", _sync_again)

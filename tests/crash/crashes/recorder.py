@@ -55,6 +55,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         self.base = Disk.read(root)
         self.trace: list[Operation] = []
         self.fault: Fault = no_fault
+        #: What others do while everything is synced, the next time: it is not synced by that.
+        self.meanwhile: Callable[[], object] | None = None
         self._ours = {self.base.root, *self.base.files, *self.base.folders}
         self._device = os.stat(root).st_dev
         self._lock = RLock()  # replays have threads
@@ -278,14 +280,16 @@ class Recorder(AbstractContextManager["Recorder"]):
     _fdatasync = _fsync
 
     def _sync_all(self, fd: int) -> None:
-        if self.left_out(EVERYTHING):
-            return
         try:
             self._about_to("sync all", _name(fd))
         except OSError:
             self.trace.append(SyncAll(failed=True))
             raise
-        self.trace.append(SyncAll())
+        if not self.left_out(EVERYTHING):
+            self.trace.append(SyncAll())
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
 
     def _not_recorded(self, real, *args, **kwargs):
         raise AssertionError(f"the recorder does not know {real.__name__}")

@@ -177,6 +177,28 @@ def retired(world, _):
         store.retire()
 
 
+@scenario(TINY, Kind(segment=2 * BLOCK, undelete=86400.0))
+def busy(world, _):
+    """Mail comes in while it is retired, so that a later segment is used before an earlier one."""
+    store = world.start()
+    store.post(JOE, ANN)
+    world.rest()
+    store.post(JOE)
+    store.post(JOE)
+    store.post(ANN)
+
+    def meanwhile() -> None:
+        store.post(JOE)
+        store.post(JOE)
+
+    world.recorder.meanwhile = meanwhile
+    store.retire()
+    store.remove(JOE, 4)
+    store.retire()
+    store.post(ANN)
+    store.remove(JOE, 1, 4)
+
+
 @scenario(Kind(), EACH)
 def clean_stop(world, _):
     """A stop leaves nothing; another start finds that."""
