@@ -92,7 +92,7 @@ class Maildir:
             os.utime(lock)  # the last login
             remembered = self._listings.get(self._folder)
             snapshot = contents.scan(self._folder, self._sizes, remembered)
-            if not quota.agrees(self._folder, len(snapshot.entries)):
+            if not quota.agrees(self._folder, [entry.size for entry in snapshot.entries]):
                 quota.forget(self._folder)
             return lock, snapshot
         except BaseException:

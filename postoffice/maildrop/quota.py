@@ -153,13 +153,21 @@ def forget(folder: str) -> None:
         os.unlink(f"{folder}/{FILE}")
 
 
-def agrees(folder: str, messages: int) -> bool:
-    """Whether the file, if there is one, counts so many messages."""
+def agrees(folder: str, sizes: Sequence[int]) -> bool:
+    """
+    Whether the file, if there is one, counts what is there.
+
+    ``sizes`` are those on the wire, which are the files' own more often than not.
+    """
     fd = os.open(folder, _FOLDER)
     try:
         text = _text(fd)
-        held = None if text is None else _parse(text)
-        return text is None or (held is not None and held.messages == messages)
+        if text is None:
+            return True
+        held = _parse(text)
+        if held is None or held.messages != len(sizes):
+            return False
+        return held.octets == sum(sizes) or held == _scan(fd)
     finally:
         os.close(fd)
 
