@@ -110,7 +110,11 @@ class Office:
 
 
 class Ours(Office):
+    """As it comes: on the bench's disk, with the journal."""
+
     name = "postoffice"
+    store = "{kind: maildir}"
+    run = "from twisted.scripts.twistd import run; run()"
     eol = "crlf"
     login = "u{}@" + DOMAIN
     python = sys.executable
@@ -126,6 +130,7 @@ listeners:
   pop3: ["tcp:{pop3}:interface=127.0.0.1:backlog=1024"]
   submissions: []
   pop3s: []
+store: {store}
 tls:
   certificates: [{{certificate: certificate.pem, key: key.pem}}]
 limits: {{connections: 5000, connections_per_client: 5000}}
@@ -159,7 +164,11 @@ finish(directory.stop())
         path = self.folder / "postoffice.yaml"
         path.write_text(
             self.CONFIGURATION.format(
-                state=self.state, domain=DOMAIN, smtp=self.post_port, pop3=self.pop3_port
+                state=self.state,
+                domain=DOMAIN,
+                smtp=self.post_port,
+                pop3=self.pop3_port,
+                store=self.store,
             )
         )
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
@@ -169,10 +178,9 @@ finish(directory.stop())
             check=True,
             env=environment,
         )
-        run = "from twisted.scripts.twistd import run; run()"
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [self.python, "-c", run, "-n", "--pidfile=", "postoffice", "--config", path],
+                [self.python, "-c", self.run, "-n", "--pidfile=", "postoffice", "--config", path],
                 env=environment,
                 cwd=self.folder,
                 stdout=log,
@@ -180,6 +188,28 @@ finish(directory.stop())
             )
         wait_for(self.post_port)
         wait_for(self.pop3_port)
+
+
+class Files(Ours):
+    """With each file synced by itself."""
+
+    name = "with files"
+    store = "{kind: maildir, durability: files}"
+
+
+class Unsynced(Ours):
+    """What it could do if nothing had to be on the disk: only here, for no setting says so."""
+
+    name = "unsynced"
+    run = (
+        """
+import os
+os.fsync = os.fdatasync = lambda fd: None
+from postoffice.maildrop import segments
+segments.sync_all = lambda fd: None
+"""
+        + Ours.run
+    )
 
 
 class Dovecot(Office):
@@ -388,4 +418,10 @@ postlog unix-dgram n - n - 1 postlogd
             super().stop()
 
 
-OFFICES = {"ours": Ours, "pair": Pair, "dovecot": Dovecot}
+OFFICES = {
+    "ours": Ours,
+    "files": Files,
+    "unsynced": Unsynced,
+    "pair": Pair,
+    "dovecot": Dovecot,
+}

@@ -29,11 +29,11 @@ from stages import measure
 from table import FIGURES, busy_tools, table
 
 
-def choose_offices(peers: bool) -> dict[str, type[Office]]:
-    """Ours, and the peers that can run here; says which cannot, and why."""
+def choose_offices(wanted: list[str]) -> dict[str, type[Office]]:
+    """Those that are wanted and can run here; says which cannot, and why."""
     chosen: dict[str, type[Office]] = {}
     for kind, office in OFFICES.items():
-        if office is not Ours and not peers:
+        if kind not in wanted:
             continue
         if missing := office.missing():
             print(f"{office.name} is left out: {missing}", flush=True)
@@ -107,7 +107,11 @@ def main() -> None:
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=", ".join(FIGURES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--short", action="store_true")
-    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument(
+        "--offices",
+        default="ours" if "--short" in sys.argv else ",".join(OFFICES),
+        help=f"which, of {','.join(OFFICES)}; ours is what all are compared with",
+    )
     parser.add_argument("--python", default=sys.executable, help="with postoffice installed")
     parser.add_argument("--json", type=Path, help="write all figures of all rounds here")
     options = parser.parse_args()
@@ -121,7 +125,7 @@ def main() -> None:
     rounds, scale = (1, 0.05) if options.short else (options.rounds, 1.0)
     for number in ENDING:
         signal.signal(number, leave)
-    offices = choose_offices(peers=not (options.short or options.no_peers))
+    offices = choose_offices(options.offices.split(","))
     names = [name for name in FIGURES if name in wanted]
     results = Results(offices, names, options.json)
     found = versions(options.python)
