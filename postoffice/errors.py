@@ -53,6 +53,10 @@ class MaildropChanging(MaildropLocked):
     """What the last session has deleted is just going: a moment later it is free."""
 
 
+class LoginTooSoon(TemporaryFailure):
+    """The last login was not long enough ago: ``-ERR [LOGIN-DELAY]`` (RFC 2449 §8.1.1)."""
+
+
 class MessageGone(TemporaryFailure):
     """A message that was listed is no longer there, or is not what was listed."""
 

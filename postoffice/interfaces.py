@@ -159,6 +159,29 @@ class IMaildrop(Interface):
         """Give the lock back; allowed at any time, also twice, also without ``open()``."""
 
 
+class ICollection(IMaildrop):
+    """
+    The avatar that serves mail: an account's maildrop, on the account's terms.
+
+    The ``mind`` of its login is the session's ``Visit``.  ``open()`` keeps to
+    what ``serving`` says of other sessions and of the time between logins;
+    it raises LoginTooSoon besides what it raises already.
+    """
+
+    account = Attribute("Account: whose it is")
+    serving = Attribute("Serving: none of it is None")
+
+    def update(
+        removed: Sequence[Entry], collected: Sequence[Entry], session: str
+    ) -> Awaitable[None]:
+        """
+        The session ends with QUIT: remove what was marked deleted, as ``remove`` does.
+
+        ``collected`` are messages that were sent whole, by RETR, and are not
+        among ``removed``; what becomes of them is said in ``serving``.
+        """
+
+
 class IText(Interface):
     """The text of one message, read in pieces."""
 

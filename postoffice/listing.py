@@ -22,18 +22,19 @@ class Entry(NamedTuple):
 
 class Listing:
     """
-    What a maildrop held at login, numbered from 1, and what the session marked deleted.
+    What a maildrop held at login, numbered from 1, and what the session did with it.
 
     ``entries`` may be shared between sessions and never changes.
     """
 
-    __slots__ = ("_deleted", "entries", "octets")
+    __slots__ = ("_collected", "_deleted", "entries", "octets")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         #: The size of all messages that are not marked deleted.
         self.octets = sum(entry.size for entry in entries)
         self._deleted: set[int] = set()
+        self._collected: set[int] = set()
 
     def __len__(self) -> int:
         """How many messages are not marked deleted."""
@@ -59,6 +60,14 @@ class Listing:
         """The messages that are not marked deleted, with their numbers."""
         deleted = self._deleted
         return (pair for pair in enumerate(self.entries, 1) if pair[0] not in deleted)
+
+    def collect(self, number: int) -> None:
+        """Message ``number`` was sent whole."""
+        self._collected.add(number)
+
+    def collected(self) -> list[Entry]:
+        """The messages that were sent whole, and are not marked deleted, in their order."""
+        return [self.entries[number - 1] for number in sorted(self._collected - self._deleted)]
 
     def marked(self) -> list[Entry]:
         """The messages that are marked deleted, in their order."""

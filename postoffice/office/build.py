@@ -22,7 +22,6 @@ from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.interfaces import (
     IDirectoryMaker,
-    IMailStore,
     IMaker,
     IPolicyMaker,
     IStoreMaker,
@@ -37,6 +36,7 @@ from postoffice.office.rooms import Rooms
 from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.asking import STAGES, Asked, Policies
+from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.smtp.protocol import Custom, SMTPConversation, SMTPFactory
 from postoffice.smtp.reception import House
@@ -72,7 +72,8 @@ def build(
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    counters = _Counters(settings, house, rooms.store, checker, certificates, clock)
+    shelves = Shelves(rooms.store)
+    counters = _Counters(settings, house, shelves, checker, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
         settings,
@@ -141,7 +142,7 @@ class _Counters:
         self,
         settings: Settings,
         house: House,
-        store: IMailStore,
+        shelves: Shelves,
         checker: Checker,
         certificates: Certificates | None,
         clock: Any,
@@ -151,7 +152,7 @@ class _Counters:
         self._settings = settings
         self._house = house
         self._checker = checker
-        self._portal = Portal(Realm(store, house), [checker])
+        self._portal = Portal(Realm(shelves, house), [checker])
         self._certificates = certificates
         self._clock = clock
         self._unknown = Budget(limits.unknown_recipients, 3600, clock.seconds)

@@ -13,9 +13,9 @@ from twisted.logger import Logger
 from postoffice.accounts.credentials import PlainLogin
 from postoffice.conversation import Conversation
 from postoffice.counter import Counter, Doors, Entrance
-from postoffice.envelope import Client
+from postoffice.envelope import Client, Visit
 from postoffice.errors import LoginRefused
-from postoffice.interfaces import IMaildrop, IText
+from postoffice.interfaces import ICollection, IMaildrop, IText
 from postoffice.listing import Listing
 from postoffice.pop3.session import (
     Enough,
@@ -40,7 +40,7 @@ class POP3Conversation(Conversation):
     def __init__(self, factory: POP3Factory) -> None:
         super().__init__(factory)
         self._user = ""
-        self._maildrop: IMaildrop | None = None
+        self._collection: ICollection | None = None
         self._logout: Callable[[], Any] | None = None
         self._text: IText | None = None
 
@@ -52,8 +52,10 @@ class POP3Conversation(Conversation):
 
     async def _login(self, question: Login) -> Listing:
         credentials = PlainLogin(question.user, question.password, self.client, "pop3")
+        service = self.factory.entrance.service
+        visit = Visit(self.id, service, self.client, mechanism="USER", tls=self._tls)
         try:
-            _, avatar, logout = await self.factory.portal.login(credentials, None, IMaildrop)
+            _, avatar, logout = await self.factory.portal.login(credentials, visit, IMaildrop)
         except UnauthorizedLogin:
             log.info(
                 "{id} login refused: {user!r} from {client}",
@@ -62,19 +64,19 @@ class POP3Conversation(Conversation):
                 client=self.client.address or "local",
             )
             raise LoginRefused from None
-        maildrop = cast(IMaildrop, avatar)
+        collection = cast(ICollection, avatar)
         try:
-            listing = await maildrop.open()
+            listing = await collection.open()
         except BaseException:
             logout()
             raise
-        self._maildrop, self._logout = maildrop, logout
+        self._collection, self._logout = collection, logout
         self._user = question.user.decode("utf-8", "replace")
         return listing
 
     async def _fetch(self, question: Fetch) -> bytes:
-        assert self._maildrop is not None
-        text = self._text = await self._maildrop.fetch(question.entry)
+        assert self._collection is not None
+        text = self._text = await self._collection.fetch(question.entry)
         octets = await text.read()
         if len(octets) == question.entry.size:
             self._enough()
@@ -91,16 +93,15 @@ class POP3Conversation(Conversation):
 
     async def _update(self, question: Update) -> None:
         """Remove, and give the lock back before the reply: the next login may follow at once."""
-        assert self._maildrop is not None
+        assert self._collection is not None
         try:
-            if question.entries:
-                await self._maildrop.remove(question.entries, self.id)
+            await self._collection.update(question.entries, question.collected, self.id)
         finally:
             self._release()
 
     def _release(self) -> None:
         self._enough()
-        logout, self._logout, self._maildrop = self._logout, None, None
+        logout, self._logout, self._collection = self._logout, None, None
         if logout is not None:
             logout()
 

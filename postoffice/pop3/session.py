@@ -72,9 +72,14 @@ class Enough:
 
 @dataclass(frozen=True)
 class Update:
-    """QUIT: remove these, and give the lock back.  None, or what went wrong."""
+    """
+    QUIT: remove these, and give the lock back.  None, or what went wrong.
+
+    ``collected`` are those that were sent whole, by RETR, and stay.
+    """
 
     entries: tuple[Entry, ...]
+    collected: tuple[Entry, ...] = ()
 
 
 Question = Login | Fetch | More | Enough | Update | Breath
@@ -88,9 +93,10 @@ class No(Exception):
 class _Sending:
     """A text on its way to the client."""
 
-    __slots__ = ("dots", "left", "top", "whole")
+    __slots__ = ("dots", "left", "number", "top", "whole")
 
-    def __init__(self, entry: Entry, top: TopReader | None = None) -> None:
+    def __init__(self, number: int, entry: Entry, top: TopReader | None = None) -> None:
+        self.number = number
         self.left = entry.size  # octets of it that have not come yet
         self.dots = DotWriter()
         self.top = top
@@ -269,14 +275,14 @@ class POP3Session:
             )
 
     def _retr(self, argument: bytes) -> None:
-        _, entry = self._message(argument)
-        self._sending = _Sending(entry)
+        number, entry = self._message(argument)
+        self._sending = _Sending(number, entry)
         self._next = Fetch(entry)
 
     def _top(self, argument: bytes) -> None:
-        number, _, lines = argument.partition(b" ")
-        _, entry = self._message(number)
-        self._sending = _Sending(entry, TopReader(_whole(lines)))
+        message, _, lines = argument.partition(b" ")
+        number, entry = self._message(message)
+        self._sending = _Sending(number, entry, TopReader(_whole(lines)))
         self._next = Fetch(entry)
 
     def _dele(self, argument: bytes) -> None:
@@ -313,7 +319,7 @@ class POP3Session:
             self._close()
         else:
             self.state = "update"
-            self._next = Update(tuple(self._listing.marked()))
+            self._next = Update(tuple(self._listing.marked()), tuple(self._listing.collected()))
 
     def _message(self, argument: bytes) -> tuple[int, Entry]:
         number = _whole(argument)
@@ -354,7 +360,9 @@ class POP3Session:
         self._sending = None
         if not sending.whole:
             self._next = Enough()
-        self.retrieved += sending.top is None
+        if sending.top is None:
+            self.retrieved += 1
+            self._listing.collect(sending.number)
 
     def _break_off(self) -> None:
         """The rest cannot be had: the client must not take what it has for the whole."""

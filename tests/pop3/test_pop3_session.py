@@ -451,3 +451,11 @@ def test_the_session_agrees_with_a_plain_list(inside, lines):
         assert len(drop.texts) == 4, "nothing is removed without QUIT"
     elif model.inside:
         assert len(drop.texts) == 4 - len(model.deleted)
+
+
+def test_what_was_sent_whole_and_stays_is_told_at_the_end():
+    drop = logged_in()
+    drop.hear(b"RETR 1\r\nRETR 2\r\nTOP 3 0\r\nDELE 2\r\nRETR 9\r\nQUIT\r\n")
+    update = drop.asked[-1]
+    assert [entry.uidl for entry in update.entries] == ["u2"]
+    assert [entry.uidl for entry in update.collected] == ["u1"]
