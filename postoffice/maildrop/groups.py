@@ -149,7 +149,7 @@ class _Group:
                 self._reserved.append((draft, place))
             else:
                 alone = draft.apart or len(draft.places) == 1
-                self._miss(draft, place, quota.full(place.path, limit, alone=alone))
+                self._miss(draft, place, quota.full(place.path, limit, draft.size, alone=alone))
 
     def _count(self, place: Place, those: Sequence[Draft]) -> None:
         """Where somebody counts, those count too that fit always."""

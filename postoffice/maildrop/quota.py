@@ -60,14 +60,16 @@ class Count(NamedTuple):
     fresh: bool
 
 
-def full(maildrop: str, quota: Quota, *, alone: bool = True) -> PostOfficeError:
+def full(maildrop: str, quota: Quota, size: int, *, alone: bool = True) -> PostOfficeError:
     """
-    What to say of a message that does not fit.
+    What to say of a message of that size that does not fit.
 
+    Where room is made, only what is too large by itself is refused for good.
     Where it has other recipients (not ``alone``) it is later for all: by the
     time that the sender names them again, each of them has an answer of his own.
     """
-    if quota.over == "reject" and alone:
+    never = quota.over == "reject" or (quota.over == "make-room" and not quota.holds(size, 1))
+    if never and alone:
         return MaildropFull(f"{maildrop}: over its quota")
     return MaildropFullNow(f"{maildrop}: over its quota")
 

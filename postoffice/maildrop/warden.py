@@ -70,7 +70,7 @@ class Warden:
         if not quota.holds(more.octets, more.messages):
             return  # it would not fit into an empty one
         try:
-            lock = files.lock(folder)
+            lock = removing.lock(self.journal, folder)
         except MaildropLocked:
             return
         try:
