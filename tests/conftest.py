@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -24,7 +25,9 @@ from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient, Visit
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.pop3.collection import Shelves
+from postoffice.pop3.leases import Leases
 from postoffice.pop3.protocol import POP3Factory
+from postoffice.serving import PLAIN
 from postoffice.smtp.protocol import SMTPFactory
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
@@ -167,12 +170,18 @@ class MemoryOffice:
             now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
         )
         checker = Checker([self.directory], InlineWorkers(), clock=self.clock.seconds)
-        portal = Portal(Realm(Shelves(self.store), self.house), [checker])
+        self.shelves = Shelves(self.store, leases=Leases(self.clock))
+        portal = Portal(Realm(self.shelves, self.house), [checker])
         limits = SMTPLimits()
         self.smtp = SMTPFactory(
             portal, hostname="mail.example.net", limits=limits, clock=self.clock
         )
         self.pop3 = POP3Factory(portal, clock=self.clock)
+
+    def serve(self, **serving) -> None:
+        """Mail is served on these terms (``Serving``) from now on."""
+        shelves = replace(self.shelves, serving=replace(PLAIN, **serving))
+        self.pop3.portal.realm = Realm(shelves, self.house)
 
     def client(self, service: str, address="127.0.0.1") -> MemoryClient:
         """A new client of ``smtp`` or ``pop3``."""

@@ -37,6 +37,8 @@ from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.collection import Shelves
+from postoffice.pop3.leases import Leases
+from postoffice.pop3.neighbours import Neighbours
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.smtp.protocol import Custom, SMTPConversation, SMTPFactory
 from postoffice.smtp.reception import House
@@ -44,6 +46,8 @@ from postoffice.smtp.terms import SMTPLimits
 
 #: Threads that wait for the disk.
 THREADS = 8
+#: Where the processes of one post office have their sockets, in the state folder.
+NEIGHBOURS = "neighbours"
 #: Services where TLS comes before everything (RFC 8314).
 IMPLICIT_TLS = frozenset(("submissions", "pop3s"))
 
@@ -72,7 +76,9 @@ def build(
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    shelves = Shelves(rooms.store)
+    neighbours = Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)
+    leases = Leases(clock, neighbours)
+    shelves = Shelves(rooms.store, leases=leases)
     counters = _Counters(settings, house, shelves, checker, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
@@ -83,6 +89,7 @@ def build(
         (threads, hashing),
         certificates,
         checker,
+        leases,
         reactor,
     )
 

@@ -25,6 +25,7 @@ from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
 from postoffice.office.workers import ThreadWorkers
+from postoffice.pop3.leases import Leases
 
 #: Seconds that conversations have to come to an end when the office closes.
 PATIENCE = 30.0
@@ -81,6 +82,7 @@ class PostOffice(Service):
         threads: Sequence[ThreadWorkers],
         certificates: Certificates | None,
         checker: Checker,
+        leases: Leases,
         reactor: Any,
     ) -> None:
         self.settings = settings
@@ -91,6 +93,7 @@ class PostOffice(Service):
         self._threads = threads
         self._certificates = certificates
         self._checker = checker
+        self._leases = leases
         self._reactor = reactor
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
@@ -170,6 +173,7 @@ class PostOffice(Service):
         for listening in self._listening or ():
             await listening
         await self.rooms.start(policies=True)
+        self._leases.start()
         self._checker.fake_salts = await self._key()
         if self._certificates is not None:
             await self._certificates.start()
@@ -232,10 +236,12 @@ class PostOffice(Service):
         """Let nobody in any more, let those inside finish, and put everything away."""
         for listener in self._listeners:
             await self._stop_listening(listener)
+        self._leases.close()
         counters = {listener.counter for listener in self._listeners}
         closing = [Deferred.fromCoroutine(counter.close(PATIENCE)) for counter in counters]
         for closed in closing:
             await closed
+        self._leases.stop()
         if self._certificates is not None:
             await self._certificates.stop()
         await self._checker.stop()

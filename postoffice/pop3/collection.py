@@ -11,6 +11,7 @@ from postoffice.address import Account
 from postoffice.envelope import Visit
 from postoffice.interfaces import ICollection, IMailStore, IText
 from postoffice.listing import Entry, Listing
+from postoffice.pop3.leases import Claim, GiveWay, Leases
 from postoffice.serving import PLAIN, Serving
 
 
@@ -20,10 +21,12 @@ class Shelves:
     What every collection of one post office knows.
 
     ``serving`` is whole, and for all that an account's own says nothing of.
+    Without ``leases`` nobody waits for a maildrop, or takes one over.
     """
 
     store: IMailStore
     serving: Serving = PLAIN
+    leases: Leases | None = None
 
     def collection(self, visit: Visit, account: Account) -> ICollection:
         """For one of our own, who collects."""
@@ -39,9 +42,14 @@ class Collection:
         self.serving = account.serving.or_else(shelves.serving)
         self._visit = visit
         self._maildrop = shelves.store.maildrop(account.maildrop)
+        self._leases = shelves.leases
+        self._claim: Claim | None = None
 
-    async def open(self) -> Listing:
-        return await self._maildrop.open()
+    async def open(self, give_way: GiveWay | None = None) -> Listing:
+        if self._leases is None:
+            return await self._maildrop.open()
+        self._claim = Claim(self.account.maildrop, self.serving, give_way or _stay)
+        return await self._leases.take(self._claim, self._maildrop.open)
 
     async def fetch(self, entry: Entry) -> IText:
         return await self._maildrop.fetch(entry)
@@ -57,3 +65,10 @@ class Collection:
 
     def release(self) -> None:
         self._maildrop.release()
+        if self._leases is not None and self._claim is not None:
+            self._leases.give_back(self._claim)
+
+
+def _stay() -> bool:
+    """Of whom nobody knows how to end it."""
+    return False
