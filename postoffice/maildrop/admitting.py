@@ -20,9 +20,9 @@ def admits(folder: str, limit: Quota, size: int) -> bool:
     with failures(folder):
         try:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            try:
+                return quota.has_room(fd, limit, quota.Usage(size, 1))[0]
+            finally:
+                os.close(fd)
+        except FileNotFoundError:  # it was never used, or somebody is just making it
             return limit.holds(size, 1)
-        try:
-            return quota.has_room(fd, limit, quota.Usage(size, 1))[0]
-        finally:
-            os.close(fd)
