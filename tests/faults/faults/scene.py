@@ -45,10 +45,11 @@ class Scene:
         self.office: Counters
         self._folder = folder
         self._fault: Fault | None = None
+        self._files: list[str] = []  # that a post office has open which is at rest
         self._count = 0
         self._settled = self.ledger
         self.listed: dict[str, list[tuple[str, str]]] = {}  # UIDL and token of what lies there
-        self.refused_to_start = False
+        self.refused_to_start = self._lasted = False
         self._refused: list[tuple[str, tuple[str, ...]]] = []
         os.mkdir(folder)
         os.mkdir(self.root)
@@ -100,6 +101,7 @@ class Scene:
             client.leave()
         self.retire()
         self.list_all()
+        self._files = _open_files()
 
     def list_all(self) -> None:
         """Remember what lies in the maildrops."""
@@ -176,18 +178,17 @@ class Scene:
     def play(self, act: Callable[[Scene], None], fault: Fault | None = None) -> list[Call]:
         """Act, with this fault, and ask; what was called, as it was counted."""
         self.recorder.rest()
-        files = _open_files()
         self._fault = fault
         try:
             with self.layer.watching(fault) as calls:
                 act(self)
         except Silent as silent:
             self.problems.append(f"in the middle: {silent}")
-        self._fault = None
+        self._fault, self._lasted = None, fault is not None and fault.lasting
         if self.refused_to_start:
             self.start()
         cuts = [(len(self.recorder.trace), self.ledger.copy())]
-        self._goes_on(files)
+        self._goes_on()
         cuts.append((len(self.recorder.trace), self.ledger.copy()))
         self._again()
         self._recording.close()
@@ -195,7 +196,7 @@ class Scene:
             self.problems += self._after_power_cut(end, ledger, Random(number))
         return calls
 
-    def _goes_on(self, files: list[str]) -> None:
+    def _goes_on(self) -> None:
         """The fault is over: mail is taken in and collected as before, without a restart."""
         try:
             self.post(*NAMES)
@@ -207,17 +208,23 @@ class Scene:
             return
         gc.collect(0)
         now = _open_files()
-        if len(now) > len(files):
-            self.problems.append(f"files were left open: {sorted(set(now) - set(files))}")
+        if len(now) > len(self._files):
+            self.problems.append(f"files were left open: {sorted(set(now) - set(self._files))}")
 
     def _look(self) -> None:
+        """
+        What was refused is nowhere, unless what went wrong was still wrong when it was undone.
+
+        After an error of the disk it may have taken effect all the same, later.
+        """
         settled = self.ledger.copy()
-        settled.atomic = True  # nobody was killed
         self.problems += [f"live: {one}" for one in settled.check(_mail(self.office))]
         for token, names in self._refused:
             seen = [name for name in names if settled.is_there(name, token)]
-            if seen:
+            if seen and not self._lasted:
                 self.problems.append(f"{token} was refused, and is in {', '.join(seen)}")
+            if not seen:
+                settled.posting(token, names)
         self._settled = settled
 
     def _after_power_cut(self, end: int, ledger: Ledger, random: Random) -> list[str]:
