@@ -67,7 +67,7 @@ class Warden:
         A maildrop that somebody collects from stays as it is.  Raises
         TemporaryFailure, OSError.
         """
-        if not quota.holds(more.octets, more.messages):
+        if not more.messages:
             return  # it would not fit into an empty one
         try:
             lock = removing.lock(self.journal, folder)

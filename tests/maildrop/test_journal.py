@@ -23,7 +23,16 @@ from twisted.internet.task import Clock
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropChanging, NoSpace, TemporaryFailure
-from postoffice.maildrop import collecting, durable, files, names, posting, removing, segments
+from postoffice.maildrop import (
+    clearing,
+    collecting,
+    durable,
+    files,
+    names,
+    posting,
+    removing,
+    segments,
+)
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.maildrop.records import BLOCK
 from postoffice.maildrop.segments import Mark, StateFile
@@ -413,6 +422,22 @@ def test_rule_11_a_large_text_that_is_lost_is_told_and_stops_nothing(root, child
     [line] = [line for line in logged if "is lost" in line]
     assert "example.net/joe" in line
     assert "/.journal/large/" in line
+
+
+@pytest.mark.parametrize("token", ["one", "large"])
+def test_a_message_that_is_just_replayed_is_no_leftover(root, child, served, monkeypatch, token):
+    posted_and_killed(root, child, (token, JOE, ANN))
+    rename, swept = os.rename, []
+
+    def sweep_first(source, *more, **named):
+        if len(swept) < 3:
+            swept.append(clearing.sweep(source.rpartition("/tmp/")[0], 0.0))
+        rename(source, *more, **named)
+
+    monkeypatch.setattr(os, "rename", sweep_first)
+    served()
+    assert sum(swept) > 0
+    assert there(root) == there(root, ANN) == [token]
 
 
 def test_a_maildrop_that_is_gone_is_made_again(root, child, served):
