@@ -39,10 +39,9 @@ class Claim:
     @property
     def patience(self) -> float:
         """For how many seconds it waits."""
-        wait = self.serving.wait or 0.0
         if self.takes_over:
-            return max(wait, TAKING_OVER)
-        return wait if self.serving.in_use == "wait" else 0.0
+            return TAKING_OVER
+        return (self.serving.wait or 0.0) if self.serving.in_use == "wait" else 0.0
 
 
 class Leases:
