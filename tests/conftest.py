@@ -106,6 +106,15 @@ def in_a_thread():
     return in_a_thread
 
 
+def turn_until(condition) -> None:
+    """Turn the reactor until this is so."""
+    late = reactor.callLater(60, lambda: None)
+    while not condition():
+        assert late.active(), "it does not come to that"
+        reactor.iterate(0.05)
+    late.cancel()
+
+
 class Transport(StringTransport):
     """A transport that knows what a conversation asks of TCP."""
 
@@ -154,10 +163,15 @@ class MemoryClient:
 
 
 class MemoryOffice:
-    """Both counters over one directory and one store, all in memory; time is a Clock."""
+    """
+    Both counters over one directory and one store, all in memory; time is a Clock.
 
-    def __init__(self, secrets):
-        self.directory, self.store, self.clock = MemoryDirectory(), MemoryStore(), Clock()
+    Another store, and neighbours, may be given.
+    """
+
+    def __init__(self, secrets, store=None, neighbours=None):
+        self.directory, self.clock = MemoryDirectory(), Clock()
+        self.store = store or MemoryStore()
         for domain in ("example.net", "example.com"):
             finish(self.directory.add_domain(domain))
         for name, password in (("joe", b"secret word"), ("ann", b"other"), ("postmaster", None)):
@@ -170,7 +184,7 @@ class MemoryOffice:
             now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
         )
         checker = Checker([self.directory], InlineWorkers(), clock=self.clock.seconds)
-        self.shelves = Shelves(self.store, leases=Leases(self.clock))
+        self.shelves = Shelves(self.store, leases=Leases(self.clock, neighbours))
         portal = Portal(Realm(self.shelves, self.house), [checker])
         limits = SMTPLimits()
         self.smtp = SMTPFactory(
