@@ -251,6 +251,11 @@ class Downgrader:
         return True
 
 
+def size_of_text(text: bytes) -> int | None:
+    """The same as ``size_of``, of a message in one piece; quick for one in ASCII."""
+    return None if text.isascii() else size_of([text])
+
+
 def size_of(pieces: Iterable[bytes]) -> int | None:
     """
     How many octets the converted form of a message has, given as it is sent.
