@@ -28,7 +28,7 @@ from postoffice.pop3.collection import Shelves
 from postoffice.pop3.leases import Leases
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.serving import PLAIN
-from postoffice.smtp.protocol import SMTPFactory
+from postoffice.smtp.factory import SMTPFactory
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 from postoffice.testing import InlineWorkers, finish

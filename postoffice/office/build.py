@@ -42,7 +42,8 @@ from postoffice.pop3.collection import Shelves
 from postoffice.pop3.leases import Leases
 from postoffice.pop3.neighbours import Neighbours
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.protocol import Custom, SMTPConversation, SMTPFactory
+from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 
