@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from postoffice.errors import MessageGone
-from postoffice.listing import Entry
+from postoffice.listing import Entries, Entry
 from postoffice.maildrop import names, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, open_plain, sync_folder
@@ -47,7 +47,7 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
                     mtime = 0.0 if item.name[:1].isdigit() else _mtime(item)
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
         noted.keep(len(found))
-        entries = tuple(entry for _, entry in sorted(found.values()))
+        entries = Entries(entry for _, entry in sorted(found.values()))
         return Snapshot(entries, stamp if stamp == _stamp(folder) else None)
 
 
