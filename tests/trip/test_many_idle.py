@@ -22,7 +22,7 @@ OURS, OTHERS = 200, 20
 
 @pytest.fixture
 def allowed() -> Iterator[int]:
-    """How many clients this process can be; the daemon, which reckons more for each, inherits it."""
+    """How many clients this process can be; the daemon inherits its limit of open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = max(hard, 4 * CLIENTS)
     try:
