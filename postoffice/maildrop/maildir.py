@@ -216,7 +216,7 @@ class MaildirStore:
         )
 
     async def kept(self, name: str) -> list[Kept]:
-        return await self._workers.run(vault.sessions, self._folder(name))
+        return await self._workers.run(care.kept, self._folder(name))
 
     async def undelete(self, name: str, session: str, since: float) -> int:
         return await self._workers.run(
