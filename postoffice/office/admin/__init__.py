@@ -14,6 +14,7 @@ from postoffice.office.admin.desk import WRONG, say_object, shared_options
 from postoffice.office.admin.domains import domain
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
+from postoffice.office.admin.maildrops import maildrop
 
 
 class CommandLine(click.Group):
@@ -68,5 +69,6 @@ main.add_command(init)
 main.add_command(check_config)
 main.add_command(domain)
 main.add_command(account)
+main.add_command(maildrop)
 main.add_command(explain)
 main.add_command(auth_failures)
