@@ -1,13 +1,25 @@
-"""Errors of the disk where nobody expects them: what they cost, and that it is no more than that."""
+"""Errors of the disk where nobody expects them: what they cost, and no more than that."""
 
 from __future__ import annotations
 
 import builtins
 import errno
 import os
+import signal
 
 import pytest
-from journaled import JOE, Served, calling_first, messages, path_of, raising, state_of, there
+from journaled import (
+    ANN,
+    JOE,
+    Served,
+    calling_first,
+    die,
+    messages,
+    path_of,
+    raising,
+    state_of,
+    there,
+)
 
 from postoffice.errors import TemporaryFailure
 from postoffice.maildrop.maildir import MaildirStore
@@ -30,6 +42,10 @@ def is_about(*parts):
         return path.endswith(parts) or any(part in path for part in parts if part[-1:] == ".")
 
     return is_so
+
+
+def is_new_in_anns(_, target, *, dst_dir_fd=None, **named):
+    return dst_dir_fd is not None and path_of(dst_dir_fd).endswith("/ann")
 
 
 SEGMENTS, STATE = "/.journal/seg.", "/.journal/state"
@@ -154,3 +170,38 @@ def test_names_that_do_not_go_are_no_fault_of_ours(one, root, monkeypatch, logge
     assert any("the journal tries again" in line for line in logged)
     assert one.listed() == ["before"]
     assert len(messages(root, JOE)) == 1
+
+
+def test_what_cannot_be_taken_back_at_once_is_taken_back_later(one, root, monkeypatch):
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, "link", raising(errno.EACCES, is_new_in_anns))
+        calling_first(patch, os, "unlink", raising(errno.EACCES))
+        with pytest.raises(TemporaryFailure):
+            one.post("bad", JOE, ANN)
+    one.retire()
+    assert there(root) == ["before", "now"]
+    assert there(root, ANN) == []
+
+
+def test_a_replay_that_may_open_no_more_files_puts_nothing_aside(root, child, monkeypatch):
+    def post(parent):
+        Served(root).post("one")
+        die()
+
+    assert child(post).wait() == -signal.SIGKILL
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, "open", raising(errno.EMFILE, lambda path, *_: "/tmp/" in path))
+        with pytest.raises(TemporaryFailure, match="Too many open files"):
+            Served(root)
+    one = Served(root)
+    assert not (root / ".unplaced").exists()
+    assert one.listed() == ["one"]
+    one.stop()
+
+
+def test_a_sweep_that_fails_is_no_fault_of_ours(root, monkeypatch, logged):
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, "scandir", raising(errno.EIO))
+        one = Served(root)
+    assert any("sweeping the store: " in line for line in logged)
+    one.stop()

@@ -11,6 +11,7 @@ from random import Random
 from faults.daemon import DOMAIN, NEVER, Collector, Daemon, Refused
 from faults.ledger import Held, Ledger
 from postoffice.maildrop import contents
+from postoffice.maildrop.files import LATE
 from postoffice.maildrop.quota import FILE
 
 
@@ -69,8 +70,12 @@ def beside(store: Path, names: Iterable[str]) -> list[str]:
             problems.append(f"{folder / FILE} says {said}, it is {there}")
         if left := list((folder / "tmp").glob("*")):
             problems.append(f"left over: {[one.name for one in left]}")
-    problems += [f"put aside: {path}" for path in (store / ".unplaced").rglob("*")]
     return problems
+
+
+def aside(store: Path) -> list[str]:
+    """What a start could not put in its place."""
+    return [f"put aside: {path}" for path in (store / LATE).rglob("*")]
 
 
 def counted(folder: Path) -> tuple[int, int] | None:
