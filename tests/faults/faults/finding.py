@@ -21,13 +21,13 @@ def found(daemon: Daemon, names: Iterable[str]) -> dict[str, list[Held]]:
 
 
 def _all(daemon: Daemon, name: str) -> list[Held]:
-    client = _let_in(daemon, name)
+    client = let_in(daemon, name)
     held = client.retrieve(client.uidls())
     client.quit()
     return held
 
 
-def _let_in(daemon: Daemon, name: str) -> Collector:
+def let_in(daemon: Daemon, name: str) -> Collector:
     """As soon as whoever is there has left."""
     until = time.monotonic() + NEVER
     while True:
@@ -47,7 +47,7 @@ def empty(
     """Collect such a part of what lies there, for good."""
     for name, ones in held.items():
         going = {one.uidl: one for one in ones if random.random() < part}
-        client = _let_in(daemon, name)
+        client = let_in(daemon, name)
         uidls = client.uidls()
         tokens = [ledger.seen(name, one) for one in going.values()]
         client.delete(number for number, uidl in enumerate(uidls, 1) if uidl in going)
