@@ -331,16 +331,21 @@ class _Promised(_Group):
             for place in draft.places
             if draft in self._wrong or place in draft.missed
         ]
-        if broken:
-            gone = self._undo()
-            try:
-                undone = self._journal.append(lambda: [Removal(tuple(broken))])
-            except (OSError, PostOfficeError):
-                pass  # it may come after all, as whoever was told to try again is used to
-            else:
-                if undone is not None:
-                    (self._journal.placed if gone else self._journal.leave)(undone)
+        if broken and not self._take_back(broken):
+            self._journal.leave(ticket)  # it comes everywhere rather than to some
+            return
         self._journal.placed(ticket)
+
+    def _take_back(self, broken: Sequence[tuple[str, tuple[str, ...]]]) -> bool:
+        """Names go that shall not be; False if neither they do, nor the journal can be told."""
+        gone = self._undo()
+        try:
+            undone = self._journal.append(lambda: [Removal(tuple(broken))])
+        except (OSError, PostOfficeError):
+            return gone  # a crash may bring it, as whoever was told to try again is used to
+        if undone is not None:
+            (self._journal.placed if gone else self._journal.leave)(undone)
+        return True
 
 
 def _together(limit: Quota, sizes: Sequence[int]) -> quota.Usage:

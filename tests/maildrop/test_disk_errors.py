@@ -205,3 +205,18 @@ def test_a_sweep_that_fails_is_no_fault_of_ours(root, monkeypatch, logged):
         one = Served(root)
     assert any("sweeping the store: " in line for line in logged)
     one.stop()
+
+
+def test_what_can_neither_be_taken_back_nor_promised_to_be_gone_comes_to_all(
+    one, root, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, "link", raising(errno.EACCES, is_new_in_anns))
+        calling_first(patch, os, "unlink", raising(errno.EACCES))
+        wrong = raising(errno.EACCES, is_about(SEGMENTS))
+        calling_first(patch, os, "pwrite", lambda *args: "bad" in there(root) and wrong(*args))
+        with pytest.raises(TemporaryFailure):
+            one.post("bad", JOE, ANN)
+    one.retire()
+    assert there(root) == ["bad", "before", "now"]
+    assert there(root, ANN) == ["bad"]

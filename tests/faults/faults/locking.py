@@ -66,7 +66,7 @@ class _Board:
     def others_hold(self, me: int, maildrop: int) -> bool:
         """Another one that is not just being killed: who is has lost its lock, and cannot say."""
         return any(
-            self.get(other, HOLDS) == maildrop and not self.get(other, DOOMED)
+            not self.get(other, DOOMED) and self.get(other, HOLDS) == maildrop  # in this order
             for other in range(self.processes)
             if other != me
         )
@@ -93,7 +93,8 @@ def contend(
         board.set(one, DOOMED, 0)
         outcome.kills += 1
         children[one] = _begin(folder, durability, board, one, random.random())
-    for child in children:
+    for one, child in enumerate(children):
+        board.set(one, DOOMED, 1)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     outcome.tried, outcome.got_in = board.sum(TRIED), board.sum(GOT_IN)
