@@ -10,6 +10,8 @@ from typing import Self
 
 import idna
 
+from postoffice.serving import UNSAID, Serving
+
 #: Octets a local part, and a domain, may have (RFC 5321 §4.5.3.1.1, §4.5.3.1.2).
 LOCAL_MAXIMUM = 64
 DOMAIN_MAXIMUM = 255
@@ -148,7 +150,9 @@ class Account:
     ``secret`` is its password hash in PHC string form, or None where nobody
     can log in with a password; ``scram`` the SCRAM-SHA-256 keys of the same
     password (``scram.Keys``), or None where there are none; ``shared`` a
-    secret in clear, for CRAM-MD5 alone; ``quota`` what its maildrop may hold.
+    secret in clear, for CRAM-MD5 and APOP alone; ``quota`` what its maildrop may
+    hold, ``serving`` how that is served.  ``device`` names the device whose
+    own password somebody logged in with; it is empty for the account's.
     """
 
     address: str
@@ -157,6 +161,8 @@ class Account:
     scram: str | None = None
     shared: str | None = None
     quota: Quota = Quota()
+    serving: Serving = UNSAID
+    device: str = ""
 
     def __repr__(self) -> str:
         return f"<Account {self.address}>"  # the secret stays out of logs

@@ -44,10 +44,12 @@ class Visit:
     """
     One client's session with a counter, as those who judge it see it.
 
-    ``service`` is the word of the configuration (smtp, submission, lmtp);
+    ``service`` is the word of the configuration (smtp, submission, pop3);
     ``hello`` what the client calls itself, once it has; ``login`` the address
-    of its account, once it has proved that.  ``fields`` are header fields
-    that policies add to each message of this session.
+    of its account, once it has proved that, and ``mechanism`` how (a SASL
+    mechanism, USER or APOP).  ``tls`` is the version and the cipher, or empty.
+    ``fields`` are header fields that policies add to each message of this
+    session.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Visit:
     hello: str = ""
     login: str = ""
     fields: list[bytes] = field(default_factory=list)
+    mechanism: str = ""
+    tls: str = ""
 
 
 @dataclass(frozen=True)

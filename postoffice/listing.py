@@ -13,27 +13,33 @@ class Entry(NamedTuple):
     ``size`` is octets as they will be sent: CRLF line ends, before
     dot-stuffing (RFC 1939 §11).  ``uidl`` has 1 to 70 characters of 0x21 to
     0x7E and is never used again (RFC 1939 §7).  ``name`` is the store's.
+
+    ``downgraded`` is the size for clients without UTF-8 (RFC 6856 §2.1), as
+    ``downgrading.messages`` tells it: None where they get the same octets, 0
+    where they can get none.
     """
 
     uidl: str
     size: int
     name: str = ""
+    downgraded: int | None = None
 
 
 class Listing:
     """
-    What a maildrop held at login, numbered from 1, and what the session marked deleted.
+    What a maildrop held at login, numbered from 1, and what the session did with it.
 
     ``entries`` may be shared between sessions and never changes.
     """
 
-    __slots__ = ("_deleted", "entries", "octets")
+    __slots__ = ("_collected", "_deleted", "entries", "octets")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         #: The size of all messages that are not marked deleted.
         self.octets = sum(entry.size for entry in entries)
         self._deleted: set[int] = set()
+        self._collected: set[int] = set()
 
     def __len__(self) -> int:
         """How many messages are not marked deleted."""
@@ -59,6 +65,14 @@ class Listing:
         """The messages that are not marked deleted, with their numbers."""
         deleted = self._deleted
         return (pair for pair in enumerate(self.entries, 1) if pair[0] not in deleted)
+
+    def collect(self, number: int) -> None:
+        """Message ``number`` was sent whole."""
+        self._collected.add(number)
+
+    def collected(self) -> list[Entry]:
+        """The messages that were sent whole, and are not marked deleted, in their order."""
+        return [self.entries[number - 1] for number in sorted(self._collected - self._deleted)]
 
     def marked(self) -> list[Entry]:
         """The messages that are marked deleted, in their order."""

@@ -23,8 +23,9 @@ from postoffice.accounts.realm import Realm
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient, Visit
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.protocol import SMTPFactory
+from postoffice.smtp.factory import SMTPFactory
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 from postoffice.testing import InlineWorkers, finish
@@ -166,7 +167,7 @@ class MemoryOffice:
             now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
         )
         checker = Checker([self.directory], InlineWorkers(), clock=self.clock.seconds)
-        portal = Portal(Realm(self.store, self.house), [checker])
+        portal = Portal(Realm(Shelves(self.store), self.house), [checker])
         limits = SMTPLimits()
         self.smtp = SMTPFactory(
             portal, hostname="mail.example.net", limits=limits, clock=self.clock

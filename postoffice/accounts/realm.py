@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from postoffice.address import Account
 from postoffice.envelope import Visit
-from postoffice.interfaces import IMaildrop, IMailStore, IReception
+from postoffice.interfaces import ICollection, IMaildrop, IReception
 
 
 class Receptions(Protocol):
@@ -22,16 +22,22 @@ class Receptions(Protocol):
     def submission(self, visit: Visit, account: Account) -> IReception: ...
 
 
+class Collections(Protocol):
+    """Who hands out mail, to its owners."""
+
+    def collection(self, visit: Visit, account: Account) -> ICollection: ...
+
+
 @implementer(IRealm)
 class Realm:
     """
     Hands out a maildrop to its owner, a submission to a user, and a reception to strangers.
 
-    The ``mind`` of who wants to post is the ``Visit``.
+    The ``mind`` is the ``Visit``.
     """
 
-    def __init__(self, store: IMailStore, receptions: Receptions) -> None:
-        self._store = store
+    def __init__(self, collections: Collections, receptions: Receptions) -> None:
+        self._collections = collections
         self._receptions = receptions
 
     def requestAvatar(
@@ -45,8 +51,8 @@ class Realm:
         if IMaildrop in interfaces:
             if not isinstance(avatarId, Account):
                 raise UnauthorizedLogin
-            maildrop = self._store.maildrop(avatarId.maildrop)
-            return IMaildrop, maildrop, maildrop.release
+            collection = self._collections.collection(mind, avatarId)
+            return IMaildrop, collection, collection.release
         if IReception in interfaces:
             if isinstance(avatarId, Account):
                 return IReception, self._receptions.submission(mind, avatarId), _nothing

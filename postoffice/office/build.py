@@ -16,13 +16,14 @@ from twisted.python.modules import getModule
 
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
+from postoffice.accounts.logins import Logins
 from postoffice.accounts.realm import Realm
+from postoffice.accounts.tries import Allowance
 from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.interfaces import (
     IDirectoryMaker,
-    IMailStore,
     IMaker,
     IPolicyMaker,
     IStoreMaker,
@@ -37,8 +38,10 @@ from postoffice.office.rooms import Rooms
 from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.asking import STAGES, Asked, Policies
+from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.protocol import Custom, SMTPConversation, SMTPFactory
+from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 
@@ -67,12 +70,14 @@ def build(
     threads = ThreadWorkers(reactor, THREADS, "disk")
     hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
     rooms = build_rooms(settings, reactor, threads)
-    checker = Checker(rooms.directories, hashing, clock=clock.seconds)
+    logins = build_logins(settings, threads, clock)
+    checker = Checker(rooms.directories, hashing, clock=clock.seconds, slowing=logins.slowing)
     house = build_house(settings, rooms, _policies(settings, rooms, clock), now or _now)
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    counters = _Counters(settings, house, rooms.store, checker, certificates, clock)
+    shelves = Shelves(rooms.store, settings.serving)
+    counters = _Counters(settings, house, shelves, checker, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
         settings,
@@ -82,6 +87,7 @@ def build(
         (threads, hashing),
         certificates,
         checker,
+        logins,
         reactor,
     )
 
@@ -101,6 +107,18 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
         raise ConfigurationError(problems)
     known = len(settings.accounts)
     return Rooms(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
+
+
+def build_logins(settings: Settings, workers: Workers, clock: Any) -> Logins:
+    """What is remembered of logins."""
+    limits = settings.limits
+    return Logins(
+        settings.state,
+        workers,
+        clock,
+        Allowance(*limits.wrong_passwords_per_account),
+        Allowance(*limits.wrong_passwords),
+    )
 
 
 def build_house(
@@ -141,7 +159,7 @@ class _Counters:
         self,
         settings: Settings,
         house: House,
-        store: IMailStore,
+        shelves: Shelves,
         checker: Checker,
         certificates: Certificates | None,
         clock: Any,
@@ -151,7 +169,7 @@ class _Counters:
         self._settings = settings
         self._house = house
         self._checker = checker
-        self._portal = Portal(Realm(store, house), [checker])
+        self._portal = Portal(Realm(shelves, house), [checker])
         self._certificates = certificates
         self._clock = clock
         self._unknown = Budget(limits.unknown_recipients, 3600, clock.seconds)

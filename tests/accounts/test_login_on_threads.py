@@ -21,6 +21,7 @@ from postoffice.envelope import Client
 from postoffice.interfaces import IMaildrop
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.office.workers import ThreadWorkers
+from postoffice.pop3.collection import Shelves
 
 JOE = "joe@example.net"
 
@@ -35,7 +36,7 @@ class Office:
         self.directory = SQLiteDirectory(path, self.disk)
         self.found = []  # the accounts that the checker was told of
         self.checker = Checker([self], self.hashing, clock=Clock().seconds)
-        self.portal = Portal(Realm(MemoryStore(), object()), [self.checker])
+        self.portal = Portal(Realm(Shelves(MemoryStore()), object()), [self.checker])
 
     async def find(self, name):
         """What the checker asks: the directory's own answer, noted."""

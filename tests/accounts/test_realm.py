@@ -14,6 +14,7 @@ from postoffice.address import Account
 from postoffice.errors import MaildropLocked
 from postoffice.interfaces import IMaildrop, IReception
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.pop3.collection import Shelves
 from postoffice.testing import finish
 
 JOE = Account("joe@example.net", "joe@example.net", "a hash")
@@ -31,7 +32,7 @@ class House:
 
 @pytest.fixture
 def realm():
-    return Realm(MemoryStore(), House())
+    return Realm(Shelves(MemoryStore()), House())
 
 
 def test_it_is_a_realm(realm):
@@ -65,7 +66,7 @@ def test_an_account_gets_its_maildrop_and_gives_it_back(realm):
 
 def test_the_table_says_which_maildrop_and_not_the_address():
     store = MemoryStore()
-    realm = Realm(store, House())
+    realm = Realm(Shelves(store), House())
     moved = Account("joe@example.net", "old@example.net")
     _, avatar, _ = realm.requestAvatar(moved, None, IMaildrop)
     finish(avatar.open())
