@@ -117,7 +117,7 @@ def maildrops(store: str) -> list[str]:
 
 
 def _subfolders(path: str) -> list[str]:
-    with suppress(FileNotFoundError), os.scandir(path) as items:
+    with suppress(FileNotFoundError, PermissionError), os.scandir(path) as items:
         return [
             item.path
             for item in items

@@ -117,6 +117,7 @@ class Journal:
         self._appending = FileLock(f"{folder}/append")
         self._retiring = FileLock(f"{folder}/retire")
         self._open_fd = self._sync_fd = -1
+        self.device = 0  # which file system it syncs
         self._since = 0  # the first generation that began after our descriptor was opened
         self._left_to_others = 0
         self.active = False  # whether there is anything to append or to retire
@@ -197,6 +198,7 @@ class Journal:
         # before anything that it shall hear of is placed
         self._sync_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._files.callback(os.close, self._sync_fd)
+        self.device = os.fstat(self._sync_fd).st_dev
         self._state = StateFile(f"{self._folder}/state")
         self._files.callback(self._state.close)
 

@@ -117,7 +117,8 @@ class MaildirStore:
     def _begin(self) -> str:
         """Which durability it is; what was left in the journal is in its place."""
         files.prepare(self._path)
-        durability, warning = durable.choose(self._path, self._wanted)
+        with files.failures(self._path):
+            durability, warning = durable.choose(self._path, self._wanted)
         if warning:
             self._report("warn", warning)
         with files.failures(self._path):
