@@ -84,17 +84,22 @@ class _Group:
         for fd in self._folders.values():
             os.close(fd)
 
-    def _undo(self) -> list[tuple[Draft, Place]]:
-        """Take away what is in a maildrop, and shall not be; what that was."""
+    def _undo(self) -> bool:
+        """Take away what is in a maildrop, and shall not be; whether all of it has gone."""
         wrong = [
             (draft, place)
             for draft, place in self._linked
             if draft in self._wrong or place in draft.missed
         ]
+        gone = True
         for draft, place in wrong:
-            with suppress(OSError):
+            try:
                 os.unlink(f"new/{draft.final_name}", dir_fd=self._folders[place])
-        return wrong
+            except FileNotFoundError:
+                pass
+            except OSError:
+                gone = False
+        return gone
 
     def well(self) -> Iterator[Draft]:
         """Those that nothing is wrong with, so far."""
@@ -328,16 +333,21 @@ class _Promised(_Group):
             for place in draft.places
             if draft in self._wrong or place in draft.missed
         ]
-        if broken:
-            self._undo()
-            try:
-                undone = self._journal.append(lambda: [Removal(tuple(broken))])
-            except (OSError, PostOfficeError):
-                pass  # it may come after all, as whoever was told to try again is used to
-            else:
-                if undone is not None:
-                    self._journal.placed(undone)
+        if broken and not self._take_back(broken):
+            self._journal.leave(ticket)  # it comes everywhere rather than to some
+            return
         self._journal.placed(ticket)
+
+    def _take_back(self, broken: Sequence[tuple[str, tuple[str, ...]]]) -> bool:
+        """Names go that shall not be; False if neither they do, nor the journal can be told."""
+        gone = self._undo()
+        try:
+            undone = self._journal.append(lambda: [Removal(tuple(broken))])
+        except (OSError, PostOfficeError):
+            return gone  # a crash may bring it, as whoever was told to try again is used to
+        if undone is not None:
+            (self._journal.placed if gone else self._journal.leave)(undone)
+        return True
 
 
 def _together(limit: Quota, sizes: Sequence[int]) -> quota.Usage:

@@ -250,5 +250,7 @@ class MaildirStore:
         return self._sweep_now.addErrback(self._failed, "sweeping the store")
 
     def _failed(self, why: Failure, what: str) -> None:
-        if not isinstance(why.value, CancelledError):
+        if isinstance(why.value, (OSError, TemporaryFailure)):
+            self.log.error("{what}: {error}", what=what, error=why.value)
+        elif not isinstance(why.value, CancelledError):
             self.log.failure("{what}", what=what, failure=why)
