@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice import scram
-from postoffice.accounts.credentials import IScramLogin
+from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.verifying import Verifying
 from postoffice.address import Account, Address, NotAnAddress
@@ -40,7 +40,13 @@ class Checker:
     """
 
     log = Logger()
-    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword, IScramLogin, IAnonymous)
+    credentialInterfaces = (
+        IUsernamePassword,
+        IUsernameHashedPassword,
+        IScramLogin,
+        IBearerLogin,
+        IAnonymous,
+    )
 
     def __init__(
         self,
@@ -69,7 +75,9 @@ class Checker:
             return ANONYMOUS
         name = normal(credentials.username)
         account = await self._find(name)
-        if IScramLogin.providedBy(credentials):
+        if IBearerLogin.providedBy(credentials):
+            right = False  # no directory knows of tokens
+        elif IScramLogin.providedBy(credentials):
             right = _scram_matches(credentials, account)
         elif IUsernamePassword.providedBy(credentials):
             right = await self._password_matches(credentials, name, account)
@@ -77,10 +85,12 @@ class Checker:
             right = _shared_matches(credentials, account)
         if right:
             return account
-        account = await self._vouched_for(credentials)
-        if account is None:
+        vouched = await self._vouched_for(credentials)
+        if vouched is None:
             raise UnauthorizedLogin
-        return account
+        if IBearerLogin.providedBy(credentials) and credentials.username:
+            _same(account, vouched)
+        return vouched
 
     async def salt(self, user: bytes) -> scram.Salt:
         """
@@ -168,6 +178,12 @@ class Checker:
                 avatar=avatar,
             )
         return None
+
+
+def _same(named: Account | None, found: Account) -> None:
+    """Nobody may act for another.  Raises UnauthorizedLogin."""
+    if named is None or named.address != found.address:
+        raise UnauthorizedLogin
 
 
 def _keys(account: Account | None) -> scram.Keys | None:
