@@ -30,9 +30,9 @@ Salts = Callable[[bytes], Awaitable[Salt]]
 
 
 @dataclass(frozen=True)
-class Logins:
+class Admission:
     """
-    How clients log in at one counter.
+    How clients are let in at one counter.
 
     ``mechanisms`` are those of the configuration.  ``plaintext_login`` says
     where passwords are taken in clear: never, on a link that nobody else can

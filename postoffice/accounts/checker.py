@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
@@ -17,8 +18,10 @@ from zope.interface import implementer
 from postoffice import scram
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
+from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.verifying import Verifying
 from postoffice.address import Account, Address, NotAnAddress
+from postoffice.doors import place_of
 from postoffice.interfaces import IAccountDirectory, Workers
 
 #: SCRAM keys that are being derived, for accounts that have none yet: one at a time is enough.
@@ -34,6 +37,8 @@ class Checker:
     ``hashing`` are the workers that verify passwords, ``clock`` tells
     seconds; ``others`` are asked in order when no directory vouches, and
     the address that they name must be known to a directory.
+
+    ``slowing`` slows wrong ones; without it nobody does.
 
     ``fake_salts`` is a key from which those get a steady salt who have none;
     it should outlive a restart.
@@ -55,11 +60,13 @@ class Checker:
         *,
         clock: Callable[[], float],
         others: Sequence[ICredentialsChecker] = (),
+        slowing: Slowing | None = None,
     ) -> None:
         self._directory = Directories(directories)
         self._hashing = hashing
         self._verifying = Verifying(hashing, clock)
         self._others = tuple(others)
+        self._slowing = slowing
         self.fake_salts = secrets.token_bytes(32)
         self._deriving: dict[str, tuple[str, bytes]] = {}
         self._stopping: Deferred[None] | None = None
@@ -75,6 +82,38 @@ class Checker:
             return ANONYMOUS
         name = normal(credentials.username)
         account = await self._find(name)
+        found = await self._slowed(credentials, name, account)
+        if found is None:
+            raise UnauthorizedLogin
+        return found
+
+    async def _slowed(
+        self, credentials: Any, name: str | None, account: Account | None
+    ) -> Account | None:
+        """The judgement, where it may be asked for; none is needed on what was wrong before."""
+        judge = partial(self._judge, credentials, name, account)
+        if self._slowing is None:
+            return await judge()
+        who = _text(credentials.username) if name is None else name
+        who = who if account is None else account.address
+        network = _network(credentials)
+        if IBearerLogin.providedBy(credentials) and not who:
+            who = network  # the token alone says whose it is: nobody uses up another's tries
+        digest = None
+        if IUsernamePassword.providedBy(credentials):
+            secret = "" if account is None else account.secret or ""
+            digest = self._slowing.digest(
+                *(word.encode("utf-8", "surrogatepass") for word in (who, network, secret)),
+                _octets(credentials.password),
+            )
+            if self._slowing.was_wrong(digest):
+                return await self._vouched_for(credentials)
+        return await self._slowing.judged(who, network, digest, judge)
+
+    async def _judge(
+        self, credentials: Any, name: str | None, account: Account | None
+    ) -> Account | None:
+        """Whose credentials these are; None: they are wrong."""
         if IBearerLogin.providedBy(credentials):
             right = False  # no directory knows of tokens
         elif IScramLogin.providedBy(credentials):
@@ -83,14 +122,7 @@ class Checker:
             right = await self._password_matches(credentials, name, account)
         else:
             right = _shared_matches(credentials, account)
-        if right:
-            return account
-        vouched = await self._vouched_for(credentials)
-        if vouched is None:
-            raise UnauthorizedLogin
-        if IBearerLogin.providedBy(credentials) and credentials.username:
-            _same(account, vouched)
-        return vouched
+        return account if right else await self._vouched_for(credentials)
 
     async def salt(self, user: bytes) -> scram.Salt:
         """
@@ -111,9 +143,7 @@ class Checker:
         self, credentials: Any, name: str | None, account: Account | None
     ) -> bool:
         secret = None if account is None else account.secret
-        user = credentials.username if name is None else name.encode("utf-8", "replace")
-        if isinstance(user, str):
-            user = user.encode("utf-8", "surrogatepass")
+        user = _octets(credentials.username if name is None else name)
         if not await self._verifying.matches(user, secret, credentials.password):
             return False
         assert account is not None
@@ -171,7 +201,7 @@ class Checker:
                 continue
             account = await self._find(normal(avatar))
             if account is not None:
-                return account
+                return account if await self._may_be(credentials, account) else None
             self.log.warn(
                 "{checker} vouches for {avatar!r}, who has no account here",
                 checker=type(other).__name__,
@@ -179,11 +209,12 @@ class Checker:
             )
         return None
 
-
-def _same(named: Account | None, found: Account) -> None:
-    """Nobody may act for another.  Raises UnauthorizedLogin."""
-    if named is None or named.address != found.address:
-        raise UnauthorizedLogin
+    async def _may_be(self, credentials: Any, account: Account) -> bool:
+        """Nobody may act for another: where a name comes with a token, it is its owner's."""
+        if not IBearerLogin.providedBy(credentials) or not credentials.username:
+            return True
+        named = await self._find(normal(credentials.username))
+        return named is not None and named.address == account.address
 
 
 def _keys(account: Account | None) -> scram.Keys | None:
@@ -209,6 +240,21 @@ def _shared_matches(credentials: Any, account: Account | None) -> bool:
     secret = None if account is None else account.shared
     shared = _NOBODYS_SECRET if not secret else secret.encode("utf-8", "surrogateescape")
     return bool(credentials.checkPassword(shared)) and bool(secret)
+
+
+def _octets(said: bytes | str) -> bytes:
+    """Twisted's own credentials may have texts."""
+    return said.encode("utf-8", "surrogatepass") if isinstance(said, str) else said
+
+
+def _text(said: bytes | str) -> str:
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+
+
+def _network(credentials: Any) -> str:
+    """Where they come from, as far as they tell; "" is this machine."""
+    client = getattr(credentials, "client", None)
+    return "" if client is None or client.local else place_of(client.address)
 
 
 def normal(user: object) -> str | None:

@@ -17,11 +17,13 @@ from twisted.python.modules import getModule
 
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
+from postoffice.accounts.logins import Logins
 from postoffice.accounts.realm import Realm
+from postoffice.accounts.tries import Allowance
 from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
-from postoffice.entering import Logins
+from postoffice.entering import Admission
 from postoffice.interfaces import (
     IDirectoryMaker,
     IMaker,
@@ -42,7 +44,8 @@ from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.pop3.terms import POP3Limits
-from postoffice.smtp.protocol import Custom, SMTPConversation, SMTPFactory
+from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 
@@ -71,13 +74,19 @@ def build(
     threads = ThreadWorkers(reactor, THREADS, "disk")
     hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
     rooms = build_rooms(settings, reactor, threads)
-    others = build_checkers(settings)
-    checker = Checker(rooms.directories, hashing, clock=clock.seconds, others=others)
+    logins = build_logins(settings, threads, clock)
+    checker = Checker(
+        rooms.directories,
+        hashing,
+        clock=clock.seconds,
+        others=build_checkers(settings),
+        slowing=logins.slowing,
+    )
     house = build_house(settings, rooms, _policies(settings, rooms, clock), now or _now)
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    shelves = Shelves(rooms.store)
+    shelves = Shelves(rooms.store, settings.serving)
     counters = _Counters(settings, house, shelves, checker, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
@@ -88,6 +97,7 @@ def build(
         (threads, hashing),
         certificates,
         checker,
+        logins,
         reactor,
     )
 
@@ -112,6 +122,18 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
 def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
     """The checkers of others.  Raises ConfigurationError."""
     return make_checkers(settings, _broken)
+
+
+def build_logins(settings: Settings, workers: Workers, clock: Any) -> Logins:
+    """What is remembered of logins."""
+    limits = settings.limits
+    return Logins(
+        settings.state,
+        workers,
+        clock,
+        Allowance(*limits.wrong_passwords_per_account),
+        Allowance(*limits.wrong_passwords),
+    )
 
 
 def build_house(
@@ -192,7 +214,7 @@ class _Counters:
                 self._portal,
                 clock=self._clock,
                 hostname=self._settings.hostname,
-                logins=Logins(listener.mechanisms, self._settings.plaintext_login),
+                admission=Admission(listener.mechanisms, self._settings.plaintext_login),
                 limits=POP3Limits(self._settings.limits.errors, self._settings.limits.logins),
                 doors=self.doors,
                 entrance=entrance,

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from postoffice.counter import Doors, Entrance
 from postoffice.dialogue import Secure
-from postoffice.entering import Entering, LoginCounter, Logins, Salts
+from postoffice.entering import Admission, Entering, LoginCounter, Salts
 from postoffice.envelope import Client, Visit
 from postoffice.interfaces import ICollection, IMaildrop, IText
 from postoffice.pop3.questions import (
@@ -31,7 +31,7 @@ from postoffice.sasl import Prove, SaltOf
 log = Logger()
 
 #: Where nobody says how clients log in: by their passwords, which everybody has.
-PLAIN_LOGINS = Logins(("PLAIN", "LOGIN"))
+BY_PASSWORD = Admission(("PLAIN", "LOGIN"))
 
 
 class POP3Conversation(Entering):
@@ -156,7 +156,7 @@ class POP3Factory(LoginCounter):
     """
     The serving counter: one POP3 service.
 
-    ``hostname`` stands in stamps and challenges; ``logins`` says how clients
+    ``hostname`` stands in stamps and challenges; ``admission`` says how clients
     log in, by APOP, too, if that is among its mechanisms.
     """
 
@@ -168,7 +168,7 @@ class POP3Factory(LoginCounter):
         *,
         clock: IReactorTime,
         hostname: str = "localhost",
-        logins: Logins = PLAIN_LOGINS,
+        admission: Admission = BY_PASSWORD,
         limits: POP3Limits | None = None,
         doors: Doors | None = None,
         entrance: Entrance | None = None,
@@ -176,7 +176,7 @@ class POP3Factory(LoginCounter):
     ) -> None:
         super().__init__(portal, clock, doors, entrance or Entrance("pop3"), salts)
         self.hostname = hostname
-        self.logins = logins
+        self.admission = admission
         self.limits = limits or POP3Limits()
 
     def _conversation(self) -> POP3Conversation:
@@ -184,11 +184,11 @@ class POP3Factory(LoginCounter):
 
     def terms(self, client: Client, bindings: Mapping[str, bytes]) -> Terms:
         """On which terms a client is here, over the link that it has."""
-        mechanisms = self.logins.mechanisms
+        mechanisms = self.admission.mechanisms
         return Terms(
             hostname=self.hostname,
             mechanisms=tuple(name for name in mechanisms if name != "APOP"),
-            passwords=self.logins.takes_passwords(client),
+            passwords=self.admission.takes_passwords(client),
             starttls=self.entrance.certificates is not None and not client.encrypted,
             encrypted=client.encrypted,
             bindings=bindings,

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from twisted.cred.credentials import Anonymous
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from postoffice.budget import Budget
-from postoffice.counter import Doors, Entrance, within
 from postoffice.dialogue import Secure
 from postoffice.doors import place_of
-from postoffice.entering import Entering, LoginCounter, Logins, Salts
+from postoffice.entering import Entering
 from postoffice.envelope import Client, Envelope, Visit
 from postoffice.interfaces import IDelivery, IReception
 from postoffice.reply import (
     SHUTTING_DOWN,
     SPOKE_TOO_EARLY,
     TIMED_OUT,
-    TOO_MANY_CONNECTIONS,
     TOO_MANY_UNKNOWN,
     UNKNOWN_RECIPIENT,
     Reply,
@@ -45,25 +40,12 @@ from postoffice.smtp.questions import (
     Text,
 )
 from postoffice.smtp.session import SMTPSession
-from postoffice.smtp.terms import SMTPLimits, Terms
+from postoffice.smtp.terms import Terms
+
+if TYPE_CHECKING:
+    from postoffice.smtp.factory import SMTPFactory
 
 log = Logger()
-
-
-@dataclass(frozen=True)
-class Custom(Logins):
-    """
-    What is the custom at one counter.
-
-    ``lmtp`` and ``submission`` are as in ``Terms``.  ``greeting_delay``:
-    seconds that clients from elsewhere wait for the greeting.  ``judged``: the
-    stages at which policies are asked.
-    """
-
-    lmtp: bool = False
-    submission: bool = False
-    greeting_delay: float = 0.0
-    judged: frozenset[str] = field(default_factory=frozenset)
 
 
 class SMTPConversation(Entering):
@@ -306,50 +288,3 @@ class SMTPConversation(Entering):
         End: _end,
         Abort: _abort,
     }
-
-
-class SMTPFactory(LoginCounter):
-    """
-    The receiving counter: SMTP, submission or LMTP, as its ``custom`` says.
-
-    ``unknown`` is the budget of unknown recipients of each client.
-    """
-
-    full = TOO_MANY_CONNECTIONS.wire
-
-    def __init__(
-        self,
-        portal: Portal,
-        *,
-        hostname: str,
-        limits: SMTPLimits,
-        clock: IReactorTime,
-        doors: Doors | None = None,
-        entrance: Entrance | None = None,
-        custom: Custom | None = None,
-        salts: Salts | None = None,
-        unknown: Budget | None = None,
-    ) -> None:
-        super().__init__(portal, clock, doors, entrance or Entrance("smtp"), salts)
-        self.hostname = hostname
-        self.limits = limits
-        self.custom = custom or Custom()
-        self.unknown = unknown
-
-    def _conversation(self) -> SMTPConversation:
-        return SMTPConversation(self)
-
-    def terms(self, client: Client, bindings: Any) -> Terms:
-        """On which terms a client is here, over the link that it has."""
-        custom = self.custom
-        return Terms(
-            hostname=self.hostname,
-            lmtp=custom.lmtp,
-            submission=custom.submission,
-            mechanisms=custom.mechanisms,
-            passwords=custom.takes_passwords(client),
-            starttls=self.entrance.certificates is not None and not client.encrypted,
-            encrypted=client.encrypted,
-            bindings=bindings,
-            xclient=within(client.address, self.entrance.relays),
-        )
