@@ -75,7 +75,7 @@ def build(
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    shelves = Shelves(rooms.store)
+    shelves = Shelves(rooms.store, settings.serving)
     counters = _Counters(settings, house, shelves, checker, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
