@@ -14,7 +14,7 @@ from postoffice.interfaces import Workers
 LEDGER = "logins.db"
 
 
-class Logins:
+class LoginRecords:
     """
     The ledger in the folder ``state``, which is made with it.
 

@@ -16,7 +16,7 @@ from twisted.python.modules import getModule
 
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
-from postoffice.accounts.logins import Logins
+from postoffice.accounts.logins import LoginRecords
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.tries import Allowance
 from postoffice.budget import Budget
@@ -108,10 +108,10 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
     return Rooms(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
 
 
-def build_logins(settings: Settings, workers: Workers, clock: Any) -> Logins:
+def build_logins(settings: Settings, workers: Workers, clock: Any) -> LoginRecords:
     """What is remembered of logins."""
     limits = settings.limits
-    return Logins(
+    return LoginRecords(
         settings.state,
         workers,
         clock,

@@ -1,0 +1,59 @@
+"""The passwords of devices: made up here, found by their first part, and compared by a digest."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Self
+
+from postoffice.accounts.passwords import GROUP, GROUPS, LETTERS
+from postoffice.device import Device
+
+#: One group names the password, the others are the secret: 83 bits, as in an account's.
+_FORM = re.compile(rf"[{LETTERS}]{{{GROUP * (1 + GROUPS)}}}")
+
+
+@dataclass(frozen=True)
+class AppPassword:
+    """
+    A password of the form that only devices have.
+
+    ``id`` names it, and is no secret; ``digest`` stands for all of it.  A
+    fast digest is enough for what was drawn by lot, and the id keeps a guess
+    at one from being a guess at all.
+    """
+
+    id: str
+    text: str = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A new one."""
+        groups = ["".join(secrets.choice(LETTERS) for _ in range(GROUP)) for _ in range(1 + GROUPS)]
+        return cls(groups[0], "-".join(groups))
+
+    @classmethod
+    def read(cls, password: bytes | str) -> Self | None:
+        """As somebody typed it: telephones begin with a capital, people leave hyphens out."""
+        if isinstance(password, bytes):
+            password = password.decode("ascii", "replace")
+        letters = password.lower().replace("-", "").replace(" ", "")
+        if not _FORM.fullmatch(letters):
+            return None
+        groups = [letters[start : start + GROUP] for start in range(0, len(letters), GROUP)]
+        return cls(groups[0], "-".join(groups))
+
+    @property
+    def digest(self) -> str:
+        return sha256(b"a device's password: " + self.text.encode()).hexdigest()
+
+    def of(self, devices: Iterable[Device]) -> Device | None:
+        """Whose it is, of these."""
+        for device in devices:
+            if device.id == self.id and hmac.compare_digest(device.secret, self.digest):
+                return device
+        return None
