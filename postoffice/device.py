@@ -53,5 +53,7 @@ class Device:
 
 
 def protocol_of(service: str) -> str:
-    """Of PROTOCOLS, that of a word of the configuration."""
+    """Of PROTOCOLS, that of a service's word in the configuration; of none, none."""
+    if not service:
+        return ""
     return "pop3" if service.startswith("pop3") else "smtp"

@@ -8,10 +8,15 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Self
+from typing import Any, Self
 
+from twisted.cred.credentials import IUsernamePassword
+
+from postoffice.accounts.credentials import IScramLogin
 from postoffice.accounts.passwords import GROUP, GROUPS, LETTERS
+from postoffice.address import Account
 from postoffice.device import Device
+from postoffice.scram import Keys, Salt
 
 #: One group names the password, the others are the secret: 83 bits, as in an account's.
 _FORM = re.compile(rf"[{LETTERS}]{{{GROUP * (1 + GROUPS)}}}")
@@ -57,3 +62,41 @@ class AppPassword:
             if device.id == self.id and hmac.compare_digest(device.secret, self.digest):
                 return device
         return None
+
+
+def may_be_one(credentials: Any) -> bool:
+    """Whether a device might have these credentials, by their looks."""
+    return IScramLogin.providedBy(credentials) or _read(credentials) is not None
+
+
+def recognized(credentials: Any, devices: Iterable[Device]) -> Device | None:
+    """Whose credentials they are, of these."""
+    password = _read(credentials)
+    if password is not None:
+        return password.of(devices)
+    if IScramLogin.providedBy(credentials):
+        for device in devices:
+            keys = Keys.read(device.scram)
+            if keys is not None and credentials.verify(keys):
+                return device
+    return None
+
+
+def salt(account: Account, devices: Iterable[Device]) -> Salt | None:
+    """
+    The one salt of all SCRAM keys of an account and its devices, if there are any yet.
+
+    A client asks for it by the account's name, before anybody can know which
+    password it has.
+    """
+    for text in (account.scram, *(device.scram for device in devices)):
+        keys = Keys.read(text)
+        if keys is not None:
+            return Salt(keys.salt, keys.iterations)
+    return None
+
+
+def _read(credentials: Any) -> AppPassword | None:
+    if not IUsernamePassword.providedBy(credentials):
+        return None
+    return AppPassword.read(credentials.password)
