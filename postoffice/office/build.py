@@ -76,7 +76,7 @@ def build(
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
     shelves = Shelves(rooms.store, settings.serving)
-    counters = _Counters(settings, house, shelves, checker, certificates, clock)
+    counters = _Counters(settings, house, shelves, checker, logins, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
         settings,
@@ -160,6 +160,7 @@ class _Counters:
         house: House,
         shelves: Shelves,
         checker: Checker,
+        logins: LoginRecords,
         certificates: Certificates | None,
         clock: Any,
     ) -> None:
@@ -168,7 +169,7 @@ class _Counters:
         self._settings = settings
         self._house = house
         self._checker = checker
-        self._portal = Portal(Realm(shelves, house), [checker])
+        self._portal = Portal(Realm(shelves, house, logins.recording.note), [checker])
         self._certificates = certificates
         self._clock = clock
         self._unknown = Budget(limits.unknown_recipients, 3600, clock.seconds)

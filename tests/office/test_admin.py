@@ -14,6 +14,7 @@ from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.device import Device
 from postoffice.errors import MaildropLocked
 from postoffice.interfaces import IAccountDirectory
 from postoffice.maildrop.maildir import MaildirStore
@@ -414,6 +415,12 @@ class Steps:
     async def account_serving(self, name):
         return Serving(keep=9)
 
+    async def devices(self, name):
+        return [Device("phone", "acdefg", "digest")]
+
+    async def add_device(self, name, device):
+        self.done.append(f"device {device.name}")
+
     async def set_serving(self, name, serving):
         self.done.append(f"keep {serving.keep}")
 
@@ -437,7 +444,14 @@ def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
     steps = Steps([0, 1])
     with pytest.raises(accounts.Refused, match="mail has just come"):
         finish(accounts._remove(steps, ANN, False, False))
-    assert steps.done == ["remove", "add hash keys", "share shared", "quota 7", "keep 9"]
+    assert steps.done == [
+        "remove",
+        "add hash keys",
+        "share shared",
+        "quota 7",
+        "keep 9",
+        "device phone",
+    ]
 
 
 def test_a_maildrop_that_is_held_keeps_its_account():
