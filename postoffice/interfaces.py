@@ -132,9 +132,12 @@ class IMaildrop(Interface):
 
         The Listing stays as it is until ``release()``; mail that arrives
         meanwhile waits for the next login.  Sizes are octets as they will be
-        sent: CRLF line ends, before dot-stuffing (RFC 1939 §4, §11).  The lock
-        excludes every other session in every process, and is gone at once
-        when its holder dies.  Cancelled while it waits, it leaves no lock.
+        sent: CRLF line ends, before dot-stuffing (RFC 1939 §4, §11).  No message
+        is opened for that, nor for its size in another form
+        (``Entry.downgraded``), but once at the most.
+
+        The lock excludes every other session in every process, and is gone at
+        once when its holder dies.  Cancelled while it waits, it leaves no lock.
 
         Raises MaildropLocked if another session holds the lock.
         """

@@ -8,6 +8,7 @@ from itertools import count
 from zope.interface import implementer
 
 from postoffice.address import Account, Quota
+from postoffice.downgrading.messages import size_of_text
 from postoffice.envelope import Envelope
 from postoffice.errors import MaildropLocked, MessageGone, PostOfficeError
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
@@ -21,6 +22,7 @@ class _Drop:
 
     def __init__(self) -> None:
         self.texts: dict[str, bytes] = {}
+        self.downgraded: dict[str, int] = {}  # of those that need it, as in Entry
         self.locked = False
 
 
@@ -123,8 +125,12 @@ class MemoryDelivery:
 
     def _post(self, text: bytes, accounts: Sequence[Account]) -> None:
         uidl = self._store.new_uidl()
+        downgraded = size_of_text(text)
         for account in accounts:
-            self._store.drop(account.maildrop).texts[uidl] = text
+            drop = self._store.drop(account.maildrop)
+            drop.texts[uidl] = text
+            if downgraded is not None:
+                drop.downgraded[uidl] = downgraded
 
     async def text(self) -> IText:
         return MemoryText(b"".join(self._parts))
@@ -148,7 +154,13 @@ class MemoryMaildrop:
         if self._drop.locked:
             raise MaildropLocked
         self._drop.locked = self._holds = True
-        return Listing(tuple(Entry(uidl, len(text)) for uidl, text in self._drop.texts.items()))
+        downgraded = self._drop.downgraded
+        return Listing(
+            tuple(
+                Entry(uidl, len(text), downgraded=downgraded.get(uidl))
+                for uidl, text in self._drop.texts.items()
+            )
+        )
 
     async def fetch(self, entry: Entry) -> IText:
         if entry.uidl not in self._drop.texts:
@@ -158,6 +170,7 @@ class MemoryMaildrop:
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         for entry in entries:
             self._drop.texts.pop(entry.uidl, None)
+            self._drop.downgraded.pop(entry.uidl, None)
 
     def release(self) -> None:
         if self._holds:
