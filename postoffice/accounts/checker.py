@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from postoffice import scram
 from postoffice.accounts import devices
-from postoffice.accounts.credentials import IScramLogin
+from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.verifying import Verifying
@@ -50,7 +50,13 @@ class Checker:
     """
 
     log = Logger()
-    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword, IScramLogin, IAnonymous)
+    credentialInterfaces = (
+        IUsernamePassword,
+        IUsernameHashedPassword,
+        IScramLogin,
+        IBearerLogin,
+        IAnonymous,
+    )
 
     def __init__(
         self,
@@ -98,6 +104,8 @@ class Checker:
         who = _text(credentials.username) if name is None else name
         who = who if account is None else account.address
         network = _network(credentials)
+        if IBearerLogin.providedBy(credentials) and not who:
+            who = network  # the token alone says whose it is: nobody uses up another's tries
         digest = None
         if IUsernamePassword.providedBy(credentials):
             secret = "" if account is None else account.secret or ""
@@ -116,7 +124,9 @@ class Checker:
         device = await self._device(credentials, account)
         if account is not None and device is not None:
             return replace(account, device=device.name)
-        if IScramLogin.providedBy(credentials):
+        if IBearerLogin.providedBy(credentials):
+            right = False  # no directory knows of tokens
+        elif IScramLogin.providedBy(credentials):
             right = _scram_matches(credentials, account)
         elif IUsernamePassword.providedBy(credentials):
             right = await self._password_matches(credentials, name, account)
@@ -229,13 +239,20 @@ class Checker:
                 continue
             account = await self._find(normal(avatar))
             if account is not None:
-                return account
+                return account if await self._may_be(credentials, account) else None
             self.log.warn(
                 "{checker} vouches for {avatar!r}, who has no account here",
                 checker=type(other).__name__,
                 avatar=avatar,
             )
         return None
+
+    async def _may_be(self, credentials: Any, account: Account) -> bool:
+        """Nobody may act for another: where a name comes with a token, it is its owner's."""
+        if not IBearerLogin.providedBy(credentials) or not credentials.username:
+            return True
+        named = await self._find(normal(credentials.username))
+        return named is not None and named.address == account.address
 
 
 #: What unknown users are measured by: the keys, and the secret, of nobody.
