@@ -102,7 +102,7 @@ class Placing:
         workers: Workers,
         journal: Journal | None = None,
         warden: Warden | None = None,
-        placed: Callable[[Sequence[Draft]], None] = lambda drafts: None,
+        placed: Callable[[Sequence[Draft]], None] = lambda _: None,
     ) -> None:
         self._workers = workers
         self._journal = journal
