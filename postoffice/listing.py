@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import compress, count
 from typing import NamedTuple, TypeVar, overload
 
@@ -119,6 +119,50 @@ class Entries(Sequence[Entry]):
         )
         entry.place = place
         return entry
+
+    def names(self) -> Iterator[str]:
+        """The name of each, in their order."""
+        texts = map(self._text.__getitem__, map(slice, self._starts, self._stops))
+        return (text.decode("utf-8", "surrogatepass") for text in texts)
+
+    def may_have(self, uidl: str) -> bool:
+        """Whether one could have this UIDL; False is certain."""
+        return uidl.encode("ascii") in self._text
+
+    def changed(self, gone: Collection[int], fresh: Iterable[Entry]) -> Entries:
+        """Without those at these places, and with others behind them."""
+        before = self._without(gone) if gone else self
+        behind = Entries(fresh)
+        if not behind:
+            return before
+        both, offset = Entries(), len(before._text)
+        both._text = before._text + behind._text
+        for column in ("_starts", "_stops", "_uidl_starts", "_uidl_stops"):
+            shifted = array("I", map(offset.__add__, getattr(behind, column)))
+            setattr(both, column, getattr(before, column) + shifted)
+        both.sizes = before.sizes + behind.sizes
+        both.octets = before.octets + behind.octets
+        moved = ((len(before) + place, size) for place, size in behind.downgraded.items())
+        both.downgraded = before.downgraded | dict(moved)
+        return both
+
+    def _without(self, gone: Collection[int]) -> Entries:
+        """Their names stay in the text, until that would be more than half of it."""
+        stays = bytearray(b"\1") * len(self)
+        for place in gone:
+            stays[place] = 0
+        left = Entries()
+        left._text = self._text
+        for column in ("_starts", "_stops", "_uidl_starts", "_uidl_stops"):
+            setattr(left, column, array("I", compress(getattr(self, column), stays)))
+        left.sizes = array("Q", compress(self.sizes, stays))
+        left.octets = sum(left.sizes)
+        places = {old: new for new, old in enumerate(compress(count(), stays))}
+        left.downgraded = {
+            places[place]: size for place, size in self.downgraded.items() if stays[place]
+        }
+        needed = sum(left._uidl_stops) - sum(left._starts)
+        return left if 2 * needed > len(left._text) else Entries(left)
 
     def uidls(self) -> Iterator[bytes]:
         """The UIDL of each, in their order."""

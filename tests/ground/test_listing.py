@@ -67,6 +67,27 @@ def test_packed_entries_are_the_same(some, data):
         packed[len(some)]
 
 
+@given(st.lists(entries), st.lists(entries), st.sets(st.integers(0, 20)))
+def test_packed_entries_change_as_a_list_does(before, fresh, gone):
+    gone = {place for place in gone if place < len(before)}
+    changed = Entries(before).changed(gone, fresh)
+    after = [entry for place, entry in enumerate(before) if place not in gone] + fresh
+    assert list(changed) == after
+    assert list(changed.names()) == [entry.name for entry in after]
+    assert list(changed.uidls()) == [entry.uidl.encode() for entry in after]
+    assert changed.octets == sum(entry.size for entry in after)
+    assert all(changed.may_have(entry.uidl) for entry in after)
+    assert changed.weight <= 2 * Entries(after).weight + Entries(before).weight
+
+
+def test_packed_entries_forget_the_names_of_what_is_gone():
+    entries = Entries(Entry(f"u{n}", n, f"new/u{n}") for n in range(1000))
+    for _ in range(999):
+        entries = entries.changed([0], ())
+    assert entries == [Entry("u999", 999, "new/u999")]
+    assert entries.weight < 1000
+
+
 @pytest.mark.parametrize("kind", [tuple, Entries])
 def test_sizes_are_of_what_a_client_without_utf8_gets(kind):
     listing = Listing(kind([Entry("u1", 10), Entry("u2", 20, "", 21), Entry("u3", 30, "", 0)]))
