@@ -91,10 +91,11 @@ class Entries(Sequence[Entry]):
     @overload
     def __getitem__(self, place: slice) -> Sequence[Entry]: ...
     def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
-        places = range(len(self.sizes))[place]
-        if isinstance(places, range):
-            return [self._entry(one) for one in places]
-        return self._entry(places)
+        if isinstance(place, slice):
+            return [self._entry(one) for one in range(len(self.sizes))[place]]
+        if 0 <= place < len(self.sizes):
+            return self._entry(place)
+        return self._entry(range(len(self.sizes))[place])
 
     def __iter__(self) -> Iterator[Entry]:
         return map(self._entry, range(len(self.sizes)))

@@ -131,11 +131,14 @@ class Maildir:
 
     def _behind(self, entry: Entry, place: int) -> list[Entry]:
         """The small ones behind an entry, as many as may be read ahead."""
-        sizes, room, end = self._entries.sizes, AHEAD - entry.size, place + 1
-        while end < min(len(sizes), place + 100) and sizes[end] <= min(SMALL, room):
-            room -= sizes[end]
-            end += 1
-        return list(self._entries[place + 1 : end])
+        sizes, room = self._entries.sizes[place + 1 : place + 100], AHEAD - entry.size
+        behind = 0
+        for size in sizes:
+            room -= size
+            if size > SMALL or room < 0:
+                break
+            behind += 1
+        return list(self._entries[place + 1 : place + 1 + behind])
 
     async def _read(self, wanted: list[Entry]) -> None:
         texts = await self._workers.run(contents.read_small, self._folder, wanted, self._sizes)

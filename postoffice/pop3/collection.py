@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from zope.interface import implementer
@@ -51,8 +51,8 @@ class Collection:
         self._claim = Claim(self.account.maildrop, self.serving, give_way or _stay)
         return await self._leases.take(self._claim, self._maildrop.open)
 
-    async def fetch(self, entry: Entry) -> IText:
-        return await self._maildrop.fetch(entry)
+    def fetch(self, entry: Entry) -> Awaitable[IText]:
+        return self._maildrop.fetch(entry)
 
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         await self._maildrop.remove(entries, session)
