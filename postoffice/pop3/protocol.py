@@ -77,7 +77,7 @@ class POP3Conversation(Entering):
         assert session is not None
         assert collection is not None
         try:
-            listing = await collection.open(self._give_way)
+            listing = await collection.open(give_way=self._give_way)
         except BaseException:
             self._release()
             raise
