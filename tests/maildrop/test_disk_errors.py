@@ -20,6 +20,7 @@ from journaled import (
     state_of,
     there,
 )
+from twisted.internet.task import Clock
 
 from postoffice.errors import TemporaryFailure
 from postoffice.maildrop.maildir import MaildirStore
@@ -149,7 +150,7 @@ def test_a_login_needs_neither_its_own_time_nor_the_count(one, monkeypatch):
 def test_a_start_that_fails_lets_go_of_everything(root, monkeypatch, where, durability):
     at_work(root).stop()
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=None, durability=durability
+        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability=durability
     )
     with monkeypatch.context() as patch:
         calling_first(patch, os, "open", raising(errno.EMFILE, is_about(where)))
