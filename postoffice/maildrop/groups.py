@@ -137,18 +137,14 @@ class _Group:
         fd, limit = self._open(place), those[0].quotas[place]
         sizes = [draft.size for draft in those]
         more = _together(limit, sizes)
-        taken = None
+        taken = self._take(place, limit, sizes, all_of_them=True)
         for _ in range(3):
+            if taken is not None:
+                break
             room, held = quota.has_room(fd, limit, more)
             if not room and limit.over == "make-room" and warden is not None:
                 warden.make_room(place.path, limit, held, more)
-            with ExitStack() as placing:
-                placing.enter_context(quota.placing(fd))
-                taken = quota.reserve(fd, limit, sizes)
-                if taken is not None:
-                    self._placing.enter_context(placing.pop_all())
-                    self._counted.add(place)
-                    break
+            taken = self._take(place, limit, sizes)
         if taken is None:
             raise TemporaryFailure(f"{place.path}: counted anew again and again, for other quotas")
         fits, held = taken
@@ -161,6 +157,19 @@ class _Group:
             else:
                 alone = draft.apart or len(draft.places) == 1
                 self._miss(draft, place, quota.full(place.path, limit, draft.size, alone=alone))
+
+    def _take(
+        self, place: Place, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
+    ) -> tuple[list[bool], quota.Usage] | None:
+        """Reserve, and hold on to it until all is placed."""
+        fd = self._open(place)
+        with ExitStack() as placing:
+            placing.enter_context(quota.placing(fd))
+            taken = quota.reserve(fd, limit, sizes, all_of_them=all_of_them)
+            if taken is not None:
+                self._placing.enter_context(placing.pop_all())
+                self._counted.add(place)
+            return taken
 
     def _count(self, place: Place, those: Sequence[Draft]) -> None:
         """Where somebody counts, those count too that fit always."""

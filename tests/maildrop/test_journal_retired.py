@@ -442,7 +442,7 @@ def test_rule_10_nobody_delivers_meanwhile(root, served, monkeypatch):
         lambda *_, **named: seen.append((is_free(root / ".journal" / "append"), pending(root))),
     )
     assert finish(one.store.discard(JOE, True))
-    assert seen == [(False, [])]
+    assert seen.count((False, [])) == len(seen) > 0
 
 
 def test_rule_10_where_it_never_rests_nothing_is_done(root, child, served, monkeypatch):
