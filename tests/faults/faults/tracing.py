@@ -60,7 +60,7 @@ def trace(folder: Path, durability: str) -> Outcome:
                 outcome.calls[where] = (asked, refused)
                 _, no = _ask(daemon, ledger, f"{number}b", outcome, "", new)
                 wrong = [f"{no} refused behind it"] if no else []
-                wrong += ledger.check(found(daemon, (*NAMES, new)), settled=False)
+                wrong += ledger.check(found(daemon, ledger.names()), settled=False)
                 outcome.problems += [f"{where}: {one}" for one in wrong]
         daemon.stop()
         outcome.problems += daemon.complaints()
