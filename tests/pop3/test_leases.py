@@ -94,12 +94,17 @@ class First:
     def quit(self):
         self.client.say(LOGIN + b"DELE 1\r\nQUIT\r\n")
 
+    def logged_out(self):
+        self.client.say(LOGIN + b"DELE 1\r\n")
+        self.office.clock.advance(600)
+        assert self.client.transport.disconnecting, "and the link is still there"
+
     def lost(self):
         self.client.say(LOGIN + b"DELE 1\r\n")
         self.client.leave()
 
 
-FREE = ["greeted", "named", "opening", "quit", "lost"]
+FREE = ["greeted", "named", "opening", "quit", "logged_out", "lost"]
 SILENT = ["logged_in", "deleting", "half_a_command", "not_reading"]
 BUSY = ["fetching", "updating"]
 
