@@ -15,6 +15,7 @@ from postoffice.office.admin.devices import device
 from postoffice.office.admin.domains import domain
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
+from postoffice.office.admin.removing import remove
 from postoffice.office.admin.report import report
 
 
@@ -74,3 +75,4 @@ main.add_command(explain)
 main.add_command(auth_failures)
 main.add_command(report)
 account.add_command(device)
+account.add_command(remove)
