@@ -15,6 +15,7 @@ from postoffice.office.admin.devices import device
 from postoffice.office.admin.domains import domain
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
+from postoffice.office.admin.maildrops import maildrop
 from postoffice.office.admin.removing import remove
 from postoffice.office.admin.report import report
 
@@ -71,6 +72,7 @@ main.add_command(init)
 main.add_command(check_config)
 main.add_command(domain)
 main.add_command(account)
+main.add_command(maildrop)
 main.add_command(explain)
 main.add_command(auth_failures)
 main.add_command(report)
