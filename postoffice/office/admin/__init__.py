@@ -16,6 +16,7 @@ from postoffice.office.admin.domains import domain
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
 from postoffice.office.admin.maildrops import maildrop
+from postoffice.office.admin.removing import remove
 from postoffice.office.admin.report import report
 
 
@@ -76,3 +77,4 @@ main.add_command(explain)
 main.add_command(auth_failures)
 main.add_command(report)
 account.add_command(device)
+account.add_command(remove)
