@@ -8,7 +8,7 @@ of the implementation, logged with its traceback, and "later" to the client.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
 from postoffice.reply import Reply
-from postoffice.serving import Serving
+from postoffice.serving import Keep, Serving
 from postoffice.settings import Key
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class IMaildrop(Interface):
     One object serves one session; the lock is the maildrop's.
     """
 
-    def open() -> Awaitable[Listing]:
+    def open(login_delay: float = 0) -> Awaitable[Listing]:
         """
         Take the maildrop's lock and number what is in it, oldest first.
 
@@ -135,7 +135,9 @@ class IMaildrop(Interface):
         excludes every other session in every process, and is gone at once
         when its holder dies.  Cancelled while it waits, it leaves no lock.
 
-        Raises MaildropLocked if another session holds the lock.
+        Raises MaildropLocked if another session holds the lock, LoginTooSoon
+        if somebody has opened it less than ``login_delay`` seconds ago; who
+        was refused has not opened it.
         """
 
     def fetch(entry: Entry) -> Awaitable[IText]:
@@ -152,8 +154,8 @@ class IMaildrop(Interface):
 
         What is gone already counts as removed.  ``session`` is the id of who
         does it; by that a store that keeps removed mail for a while finds it
-        again.  Raises TemporaryFailure if some are still there; which, is
-        undefined.
+        again.  Raises TemporaryFailure if some are still there: NotAllRemoved
+        says how many are gone; any other, that none is.
         """
 
     def release() -> None:
@@ -174,12 +176,13 @@ class ICollection(IMaildrop):
 
     def update(
         removed: Sequence[Entry], collected: Sequence[Entry], session: str
-    ) -> Awaitable[None]:
+    ) -> Awaitable[int]:
         """
         The session ends with QUIT: remove what was marked deleted, as ``remove`` does.
 
         ``collected`` are messages that were sent whole, by RETR, and are not
         among ``removed``; what becomes of them is said in ``serving``.
+        Returns how many messages are gone; raises as ``remove``.
         """
 
 
@@ -302,6 +305,34 @@ class IMaildropCare(Interface):
 
     def verify(name: str, quota: Quota, repair: bool) -> Awaitable[Sequence[Finding]]:
         """Look at all that belongs to a maildrop, and (``repair``) mend what is safe."""
+
+
+class IRetention(Interface):
+    """
+    What a store may offer so that mail goes by itself when its time has come.
+
+    Where a store does not, mail stays for as long as nobody deletes it, and
+    clients are told so.
+    """
+
+    def collect(
+        name: str, entries: Sequence[Entry], device: str, devices: Collection[str]
+    ) -> Awaitable[Sequence[Entry]]:
+        """
+        Remember that a device has collected these; which of them each of ``devices`` has now.
+
+        ``device`` is as in ``Account.device``.  A session of that maildrop
+        asks, which holds its lock.  What is remembered may get lost: then mail
+        stays longer, and never goes early.
+        """
+
+    def expire(name: str, keep: Keep, dry: bool) -> Awaitable[tuple[int, int]]:
+        """
+        Let messages go, or (``dry``) see which would; how many, and their octets.
+
+        Raises MaildropLocked while a session holds the maildrop, if there is
+        anything to go.
+        """
 
 
 # -- knowing ------------------------------------------------------------------

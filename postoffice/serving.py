@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 #: What may become of a login while another session holds the maildrop (``Serving.in_use``).
 IN_USE = ("refuse", "wait", "take-over")
 #: Who must have collected a message before it counts as collected (``Serving.devices``).
 DEVICES = ("any", "all")
+A_DAY = 86400
+
+
+@dataclass(frozen=True)
+class Keep:
+    """
+    For how many seconds mail stays: after its arrival, after it was collected; None: for ever.
+
+    It counts as collected when each of ``devices`` has it; when any has, where
+    there are none.
+    """
+
+    arrived: float | None = None
+    collected: float | None = None
+    devices: frozenset[str] = frozenset()
+
+    @property
+    def forever(self) -> bool:
+        """Whether nothing goes by itself."""
+        return self.arrived is None and self.collected is None
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,25 @@ class Serving:
         return Serving(
             **{name: getattr(other, name) if value is None else value for name, value in mine}
         )
+
+    def days(self, *, makes_room: bool = False) -> int | None:
+        """
+        For how many days mail stays at the least, when the maildrop is left alone; None: for ever.
+
+        ``makes_room``: whether mail goes when there is no room for more.  What
+        is told to clients (EXPIRE, RFC 2449 §6.7) comes from here, rounded
+        down: nothing goes before that.
+        """
+        if makes_room or self.delete_on_collect:
+            return 0
+        limits = [limit for limit in (self.keep, self.keep_collected) if limit]
+        return int(min(limits) // A_DAY) if limits else None
+
+    def kept(self, devices: Collection[str]) -> Keep:
+        """When mail goes, of an account that has these devices."""
+        collected = 0.0 if self.delete_on_collect else self.keep_collected or None
+        every = frozenset(devices) if self.devices == "all" else frozenset()
+        return Keep(self.keep or None, collected, every)
 
 
 #: Says nothing.

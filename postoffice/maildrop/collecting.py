@@ -17,7 +17,7 @@ from zope.interface import implementer
 from postoffice.errors import MaildropChanging, MessageGone
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entry, Listing
-from postoffice.maildrop import contents, quota, removing
+from postoffice.maildrop import contents, files, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
@@ -65,12 +65,12 @@ class Maildir:
         self._next = 0  # the place of the entry that comes next, for who collects in order
         self._ahead: dict[Entry, bytes | MessageGone] = {}
 
-    async def open(self) -> Listing:
+    async def open(self, login_delay: float = 0) -> Listing:
         self._released = False
         clock = self._means.clock
         until = clock.seconds() + PATIENCE
         while True:
-            opening = running(self._workers.run(self._open))
+            opening = running(self._workers.run(self._open, login_delay))
             try:
                 self._lock, snapshot = await outcome_of(opening, _close_first)
                 break
@@ -82,14 +82,15 @@ class Maildir:
         self._entries = snapshot.entries
         return Listing(snapshot.entries)
 
-    def _open(self) -> tuple[int, Snapshot]:
+    def _open(self, login_delay: float) -> tuple[int, Snapshot]:
         lock = removing.lock(self._means.journal, self._folder)
         try:
-            os.utime(lock)  # the last login
+            files.see_to_delay(lock, login_delay)
             remembered = self._listings.get(self._folder)
             snapshot = contents.scan(self._folder, self._sizes, remembered)
             if not quota.agrees(self._folder, [entry.size for entry in snapshot.entries]):
                 quota.forget(self._folder)
+            files.log_in(lock)
             return lock, snapshot
         except BaseException:
             os.close(lock)

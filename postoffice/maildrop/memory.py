@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 
 from zope.interface import implementer
 
 from postoffice.address import Account, Quota
 from postoffice.envelope import Envelope
-from postoffice.errors import MaildropLocked, MessageGone, PostOfficeError
-from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
+from postoffice.errors import LoginTooSoon, MaildropLocked, MessageGone, PostOfficeError
+from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
 from postoffice.maildrop.quota import full
 from postoffice.maildrop.text import Normalizer
+from postoffice.serving import Keep
 
 
 class _Drop:
@@ -21,14 +23,42 @@ class _Drop:
 
     def __init__(self) -> None:
         self.texts: dict[str, bytes] = {}
+        self.came: dict[str, float] = {}
+        self.collected: dict[str, dict[str, float]] = {}
         self.locked = False
+        self.login = 0.0
+
+    def time_collected(self, uidl: str, devices: Collection[str]) -> float | None:
+        """When each of the devices had it; any, where there are none."""
+        had = self.collected.get(uidl, {})
+        if not devices:
+            return min(had.values(), default=None)
+        return max(had[one] for one in devices) if had.keys() >= set(devices) else None
+
+    def is_due(self, uidl: str, keep: Keep, now: float) -> bool:
+        """Whether a message's time has come."""
+        if keep.arrived is not None and now - self.came[uidl] >= keep.arrived:
+            return True
+        collected = self.time_collected(uidl, keep.devices)
+        return (
+            keep.collected is not None
+            and collected is not None
+            and now - collected >= keep.collected
+        )
+
+    def remove(self, uidls: Sequence[str]) -> None:
+        """What is gone already is removed, too."""
+        for uidl in uidls:
+            for of in (self.texts, self.came, self.collected):
+                of.pop(uidl, None)
 
 
-@implementer(IMailStore)
+@implementer(IMailStore, IRetention)
 class MemoryStore:
-    """Maildrops that are dictionaries."""
+    """Maildrops that are dictionaries; ``now`` tells the seconds since 1970."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.now = now
         self._drops: dict[str, _Drop] = {}
         self._numbers = count(1)
 
@@ -67,6 +97,24 @@ class MemoryStore:
         aside = f"{name}, removed {next(self._numbers)}"
         self._drops[aside] = drop
         return aside
+
+    async def collect(
+        self, name: str, entries: Sequence[Entry], device: str, devices: Collection[str]
+    ) -> list[Entry]:
+        drop = self.drop(name)
+        for entry in entries:
+            drop.collected.setdefault(entry.uidl, {}).setdefault(device, self.now())
+        return [one for one in entries if drop.time_collected(one.uidl, devices) is not None]
+
+    async def expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
+        drop = self.drop(name)
+        going = [uidl for uidl in drop.texts if drop.is_due(uidl, keep, self.now())]
+        octets = sum(len(drop.texts[uidl]) for uidl in going)
+        if going and not dry:
+            if drop.locked:
+                raise MaildropLocked
+            drop.remove(going)
+        return len(going), octets
 
     def drop(self, name: str) -> _Drop:
         """A maildrop's dictionary, made when first needed."""
@@ -124,7 +172,8 @@ class MemoryDelivery:
     def _post(self, text: bytes, accounts: Sequence[Account]) -> None:
         uidl = self._store.new_uidl()
         for account in accounts:
-            self._store.drop(account.maildrop).texts[uidl] = text
+            drop = self._store.drop(account.maildrop)
+            drop.texts[uidl], drop.came[uidl] = text, self._store.now()
 
     async def text(self) -> IText:
         return MemoryText(b"".join(self._parts))
@@ -142,11 +191,15 @@ class MemoryMaildrop:
 
     def __init__(self, store: MemoryStore, name: str) -> None:
         self._drop = store.drop(name)
+        self._now = store.now
         self._holds = False
 
-    async def open(self) -> Listing:
+    async def open(self, login_delay: float = 0) -> Listing:
         if self._drop.locked:
             raise MaildropLocked
+        if 0 <= self._now() - self._drop.login < login_delay:
+            raise LoginTooSoon
+        self._drop.login = self._now()
         self._drop.locked = self._holds = True
         return Listing(tuple(Entry(uidl, len(text)) for uidl, text in self._drop.texts.items()))
 
@@ -156,8 +209,7 @@ class MemoryMaildrop:
         return MemoryText(self._drop.texts[entry.uidl])
 
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
-        for entry in entries:
-            self._drop.texts.pop(entry.uidl, None)
+        self._drop.remove([entry.uidl for entry in entries])
 
     def release(self) -> None:
         if self._holds:
