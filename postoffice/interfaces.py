@@ -131,9 +131,12 @@ class IMaildrop(Interface):
 
         The Listing stays as it is until ``release()``; mail that arrives
         meanwhile waits for the next login.  Sizes are octets as they will be
-        sent: CRLF line ends, before dot-stuffing (RFC 1939 §4, §11).  The lock
-        excludes every other session in every process, and is gone at once
-        when its holder dies.  Cancelled while it waits, it leaves no lock.
+        sent: CRLF line ends, before dot-stuffing (RFC 1939 §4, §11).  No message
+        is opened for that, nor for its size in another form
+        (``Entry.downgraded``), but once at the most.
+
+        The lock excludes every other session in every process, and is gone at
+        once when its holder dies.  Cancelled while it waits, it leaves no lock.
 
         Raises MaildropLocked if another session holds the lock, LoginTooSoon
         if somebody has opened it less than ``login_delay`` seconds ago; who
@@ -358,6 +361,18 @@ class IAccountDirectory(Interface):
 
     def serves(domain: str) -> Awaitable[bool]:
         """Whether the domain is one of ours, as of now.  Raises as ``find``."""
+
+
+class IAccountSayings(Interface):
+    """
+    What a directory may offer whose accounts are served each in their own way.
+
+    Of one that does not, clients are told before they log in what the
+    configuration says.
+    """
+
+    def sayings() -> Awaitable[Collection[tuple[Quota, Serving]]]:
+        """``quota`` and ``serving`` of all accounts, as ``find`` tells them; each pair once."""
 
 
 class IAccountRegister(IAccountDirectory):

@@ -13,11 +13,16 @@ class Entry(NamedTuple):
     ``size`` is octets as they will be sent: CRLF line ends, before
     dot-stuffing (RFC 1939 §11).  ``uidl`` has 1 to 70 characters of 0x21 to
     0x7E and is never used again (RFC 1939 §7).  ``name`` is the store's.
+
+    ``downgraded`` is the size for clients without UTF-8 (RFC 6856 §2.1), as
+    ``downgrading.messages`` tells it: None where they get the same octets, 0
+    where they can get none.
     """
 
     uidl: str
     size: int
     name: str = ""
+    downgraded: int | None = None
 
 
 class Listing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 
@@ -96,3 +97,42 @@ PLAIN = Serving(
     in_use="refuse",
     wait=0,
 )
+
+
+@dataclass(frozen=True)
+class Announced:
+    """
+    What clients are told: for how many days mail stays at the least (None: for ever), and how
+    many seconds lie between two logins.
+
+    Before a login, where accounts differ (``of_each``: the capabilities where they do), it is
+    the smallest of the former and the largest of the latter (RFC 2449 §6.6, §6.7).
+    """
+
+    expire: int | None = None
+    login_delay: int = 0
+    of_each: frozenset[str] = frozenset()
+
+    def capabilities(self) -> list[str]:
+        """The lines of CAPA."""
+        lines = [f"EXPIRE {'NEVER' if self.expire is None else self.expire}"]
+        if self.login_delay:
+            lines.append(f"LOGIN-DELAY {self.login_delay}")
+        return [f"{line} USER" if line.split()[0] in self.of_each else line for line in lines]
+
+
+def announced(serving: Serving, *, makes_room: bool) -> Announced:
+    """What the clients of one account are told, whose ``serving`` is whole."""
+    return Announced(serving.days(makes_room=makes_room), math.ceil(serving.login_delay or 0))
+
+
+def together(ones: Collection[Announced]) -> Announced:
+    """What is told of several accounts, one at least."""
+    days = {one.expire for one in ones}
+    delays = {one.login_delay for one in ones}
+    differing = {"EXPIRE": len(days) > 1, "LOGIN-DELAY": len(delays) > 1}
+    return Announced(
+        min((one for one in days if one is not None), default=None),
+        max(delays),
+        frozenset(name for name, differs in differing.items() if differs),
+    )

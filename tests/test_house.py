@@ -21,7 +21,12 @@ FLOORS = [
         "smtp.questions": "smtp rules",
         "smtp.session": "smtp rules",
         "smtp.terms": "smtp rules",
+        "pop3.authorization": "pop3 rules",
+        "pop3.dialogue": "pop3 rules",
+        "pop3.questions": "pop3 rules",
         "pop3.session": "pop3 rules",
+        "pop3.terms": "pop3 rules",
+        "pop3.transaction": "pop3 rules",
     },
     {"maildrop": "maildrop", "accounts": "accounts", "policy": "policy"},
     {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from zope.interface import implementer
 
-from postoffice.address import Account
-from postoffice.interfaces import IAccountDirectory, IAccountRegister
+from postoffice.address import Account, Quota
+from postoffice.interfaces import IAccountDirectory, IAccountRegister, IAccountSayings
+from postoffice.serving import UNSAID, Serving
 
 
 @implementer(IAccountDirectory)
@@ -48,6 +50,16 @@ class Directories:
             if await directory.serves(domain):
                 return True
         return False
+
+    async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
+        """What all accounts say of quotas and of how they are served, each once."""
+        said: set[tuple[Quota, Serving]] = set()
+        for directory in self._directories:
+            if IAccountSayings.providedBy(directory):
+                said.update(await cast(IAccountSayings, directory).sayings())
+            else:
+                said.add((Quota(), UNSAID))
+        return frozenset(said)
 
     async def register_of(self, name: str) -> IAccountRegister | None:
         """The directory that has the account, if it can be written to."""

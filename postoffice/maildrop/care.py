@@ -20,7 +20,7 @@ from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.remembered import Sizes
-from postoffice.maildrop.text import size_on_the_wire
+from postoffice.maildrop.text import measure
 
 PURGE = "purge"
 
@@ -167,7 +167,7 @@ def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Ite
         yield Finding(path, f"it cannot be read: {error.strerror}; it is not served", False)
         return
     try:
-        wire = size_on_the_wire(fd)
+        measured = measure(fd)
     except OSError as error:
         yield Finding(path, f"it cannot be read: {error.strerror}", False)
         return
@@ -181,13 +181,19 @@ def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Ite
     said = names.sizes_of(os.path.basename(place))
     wrong = [
         f"{letter}={told}, but {is_}"
-        for letter, told, is_ in (("S", said.file, status.st_size), ("W", said.wire, wire))
+        for letter, told, is_ in (("S", said.file, status.st_size), ("W", said.wire, measured.wire))
         if told is not None and told != is_
     ]
+    if names.is_ours(os.path.basename(place)) and said.downgraded != measured.downgraded:
+        wrong.append(f"{_downgraded(said.downgraded)}, but {_downgraded(measured.downgraded)}")
     if wrong:
         if repair:
-            os.rename(path, f"{folder}/{names.with_right_sizes(place, status.st_size, wire)}")
+            os.rename(path, f"{folder}/{names.with_right_sizes(place, measured, status.st_size)}")
         yield Finding(path, f"its name says {'; '.join(wrong)}", repair)
+
+
+def _downgraded(size: int | None) -> str:
+    return f"no {names.DOWNGRADED}=" if size is None else f"{names.DOWNGRADED}={size}"
 
 
 def _leftovers(folder: str, repair: bool) -> Iterator[Finding]:

@@ -12,8 +12,10 @@ from postoffice.listing import Entry
 from postoffice.maildrop import names, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, open_plain, sync_folder
+from postoffice.maildrop.names import Measured
+from postoffice.maildrop.noted import Noted
 from postoffice.maildrop.remembered import Sizes, Snapshot
-from postoffice.maildrop.text import normal, size_on_the_wire
+from postoffice.maildrop.text import measure, normal
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000
@@ -34,15 +36,17 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
                 return remembered
             known = {entry.name: entry for entry in remembered.entries}
         found: dict[str, tuple[tuple[int, int, str], Entry]] = {}
+        noted = Noted(folder)
         for box in ("new", "cur"):  # what moves on meanwhile is seen twice, and not missed
             for item in _messages(f"{folder}/{box}"):
-                entry = known.get(f"{box}/{item.name}") or _entry(box, item, sizes)
+                entry = known.get(f"{box}/{item.name}") or _entry(box, item, sizes, noted)
                 if entry is None:
                     continue
                 twin = found.get(entry.uidl)
                 if twin is None or entry.name < twin[1].name:  # where it was last: in cur
                     mtime = 0.0 if item.name[:1].isdigit() else _mtime(item)
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
+        noted.keep(len(found))
         entries = tuple(entry for _, entry in sorted(found.values()))
         return Snapshot(entries, stamp if stamp == _stamp(folder) else None)
 
@@ -71,37 +75,36 @@ def _mtime(item: os.DirEntry[str]) -> float:
     return 0.0
 
 
-def _entry(box: str, item: os.DirEntry[str], sizes: Sizes) -> Entry | None:
-    """The entry of a file, its size looked up, read off its name, or counted; None: unreadable."""
+def _entry(box: str, item: os.DirEntry[str], sizes: Sizes, noted: Noted) -> Entry | None:
+    """The entry of a file, its sizes known, read off its name, or measured; None: unreadable."""
     try:
         status = item.stat(follow_symlinks=False)
-        size = sizes.get(status)
-        if size is None:
-            size = _believable(names.sizes_of(item.name), status.st_size)
-        if size is None:
-            size = _count(item.path, sizes)
+        measured = sizes.get(status)
+        if measured is None and names.is_ours(item.name):
+            measured = _believable(names.sizes_of(item.name), status.st_size)
+        measured = measured or noted.get(status) or _measure(item.path, noted)
     except OSError:
         return None
     uidl = names.uidl_of_file(item.name)
-    return Entry(uidl, size, f"{box}/{item.name}")
+    return Entry(uidl, measured.wire, f"{box}/{item.name}", measured.downgraded)
 
 
-def _believable(said: names.Sizes, size: int) -> int | None:
-    """The size on the wire that a name says, if a file of ``size`` octets can have it."""
+def _believable(said: names.Sizes, size: int) -> Measured | None:
+    """The sizes that a name of ours says, if a file of ``size`` octets can have them."""
     if said.file != size or said.wire is None:
         return None
     most = 2 * size + 2  # each octet could be an LF, or the last line have none
-    return said.wire if size <= said.wire <= most else None
+    return Measured(said.wire, said.downgraded) if size <= said.wire <= most else None
 
 
-def _count(path: str, sizes: Sizes) -> int:
+def _measure(path: str, noted: Noted) -> Measured:
     fd, status = open_plain(path)
     try:
-        size = size_on_the_wire(fd)
+        measured = measure(fd)
     finally:
         os.close(fd)
-    sizes.set(status, size)
-    return size
+    noted.set(status, measured)
+    return measured
 
 
 def open_text(folder: str, entry: Entry, sizes: Sizes) -> tuple[int, bool]:
@@ -119,11 +122,12 @@ def open_text(folder: str, entry: Entry, sizes: Sizes) -> tuple[int, bool]:
         ours = names.is_ours(os.path.basename(entry.name))
         if ours and status.st_size == entry.size and _ends_in_crlf(fd, status.st_size):
             return fd, True
-        size = size_on_the_wire(fd)
-        if size == entry.size:
-            return fd, size == status.st_size  # converting adds octets, or changes nothing
-        sizes.set(status, size)
-        raise MessageGone(f"{folder}/{entry.name}: {size} octets, listed as {entry.size}")
+        measured = measure(fd)
+        if measured.wire == entry.size:
+            # making line ends adds octets, or changes nothing
+            return fd, measured.wire == status.st_size
+        sizes.set(status, measured)
+        raise MessageGone(f"{folder}/{entry.name}: {measured.wire} octets, listed as {entry.size}")
     except OSError as error:
         os.close(fd)
         raise MessageGone(f"{folder}/{entry.name}: {error}") from error
@@ -177,7 +181,7 @@ def _read_small(folder: str, entry: Entry, sizes: Sizes) -> bytes:
         if len(octets) == status.st_size and len(text) == entry.size:
             return text
         os.lseek(fd, 0, os.SEEK_SET)
-        sizes.set(status, size_on_the_wire(fd))
+        sizes.set(status, measure(fd))
     finally:
         os.close(fd)
     raise MessageGone(f"{folder}/{entry.name}: not the {entry.size} octets that were listed")

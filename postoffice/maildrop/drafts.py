@@ -12,8 +12,10 @@ from fcntl import LOCK_EX, flock
 from threading import Lock
 
 from postoffice.address import Quota
+from postoffice.downgrading.messages import size_of_text
 from postoffice.maildrop import names
 from postoffice.maildrop.files import Place, failures
+from postoffice.maildrop.text import measure, normal
 
 #: Why a maildrop may not have the same file, and gets a copy: it is on another file system, or the
 #: file has too many names.
@@ -41,6 +43,8 @@ class Draft:
     parts: list[bytes] = field(default_factory=list)
     size: int = 0  # octets on disk
     tail: bytes = b""  # the last of them
+    ascii: bool = True  # all of them
+    downgraded: int | None = None  # as in Entry, once all of it is written
     fd: int = -1
     folder: str = ""  # where it is written
     moved: bool = False  # out of there, or another's to remove
@@ -63,7 +67,8 @@ class Draft:
     @property
     def final_name(self) -> str:
         """What it is called in ``new``; its sizes are known once all of it is written."""
-        return names.with_sizes(self.name, self.size, ends=self.tail in (b"", b"\r\n"))
+        ends = self.tail in (b"", b"\r\n")
+        return names.with_sizes(self.name, self.size, ends=ends, downgraded=self.downgraded)
 
 
 def append(draft: Draft, parts: Sequence[bytes]) -> None:
@@ -86,7 +91,17 @@ def finish(draft: Draft) -> None:
                 draft.text = data
             draft.parts.clear()
             _append(draft, data)
+            if not draft.ascii:
+                draft.downgraded = _downgraded(draft)
     check(draft)
+
+
+def _downgraded(draft: Draft) -> int | None:
+    """Whoever lists it shall not have to look into it."""
+    if draft.text is not None:
+        return size_of_text(normal(draft.text))
+    os.lseek(draft.fd, 0, os.SEEK_SET)
+    return measure(draft.fd).downgraded
 
 
 def _append(draft: Draft, data: bytes) -> None:
@@ -95,6 +110,7 @@ def _append(draft: Draft, data: bytes) -> None:
     if draft.fd < 0:
         draft.fd = create(draft.path)
     draft.size += len(data)
+    draft.ascii = draft.ascii and data.isascii()
     draft.tail = (draft.tail + data[-2:])[-2:]
     write_all(draft.fd, data)
 
@@ -147,6 +163,7 @@ def prepend(draft: Draft, octets: bytes) -> None:
         os.close(draft.fd)
         draft.fd = fd
         draft.size += len(octets)
+        draft.ascii = draft.ascii and octets.isascii()
 
 
 def copy_text(draft: Draft, fd: int, before: bytes = b"") -> None:

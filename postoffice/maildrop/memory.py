@@ -9,6 +9,7 @@ from itertools import count
 from zope.interface import implementer
 
 from postoffice.address import Account, Quota
+from postoffice.downgrading.messages import size_of_text
 from postoffice.envelope import Envelope
 from postoffice.errors import LoginTooSoon, MaildropLocked, MessageGone, PostOfficeError
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
@@ -25,6 +26,7 @@ class _Drop:
         self.texts: dict[str, bytes] = {}
         self.came: dict[str, float] = {}
         self.collected: dict[str, dict[str, float]] = {}
+        self.downgraded: dict[str, int] = {}  # of those that need it, as in Entry
         self.locked = False
         self.login = 0.0
 
@@ -49,8 +51,10 @@ class _Drop:
     def remove(self, uidls: Sequence[str]) -> None:
         """What is gone already is removed, too."""
         for uidl in uidls:
-            for of in (self.texts, self.came, self.collected):
-                of.pop(uidl, None)
+            self.texts.pop(uidl, None)
+            self.came.pop(uidl, None)
+            self.collected.pop(uidl, None)
+            self.downgraded.pop(uidl, None)
 
 
 @implementer(IMailStore, IRetention)
@@ -171,9 +175,12 @@ class MemoryDelivery:
 
     def _post(self, text: bytes, accounts: Sequence[Account]) -> None:
         uidl = self._store.new_uidl()
+        downgraded = size_of_text(text)
         for account in accounts:
             drop = self._store.drop(account.maildrop)
             drop.texts[uidl], drop.came[uidl] = text, self._store.now()
+            if downgraded is not None:
+                drop.downgraded[uidl] = downgraded
 
     async def text(self) -> IText:
         return MemoryText(b"".join(self._parts))
@@ -201,7 +208,13 @@ class MemoryMaildrop:
             raise LoginTooSoon
         self._drop.login = self._now()
         self._drop.locked = self._holds = True
-        return Listing(tuple(Entry(uidl, len(text)) for uidl, text in self._drop.texts.items()))
+        downgraded = self._drop.downgraded
+        return Listing(
+            tuple(
+                Entry(uidl, len(text), downgraded=downgraded.get(uidl))
+                for uidl, text in self._drop.texts.items()
+            )
+        )
 
     async def fetch(self, entry: Entry) -> IText:
         if entry.uidl not in self._drop.texts:

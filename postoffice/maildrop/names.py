@@ -16,7 +16,9 @@ from urllib.parse import unquote_to_bytes
 _UIDL = re.compile(r"[!-~]{1,70}\Z")
 _OURS = re.compile(r"\d+\.M\d{6}P\d+Q\d+R[0-9a-f]{8}\.")
 _ORDER = re.compile(r"(\d{1,18})(?:\.M(\d{1,9}))?")
-_FIELD = re.compile(r",([SW])=(\d{1,15})(?=[,:]|\Z)")
+#: Our own field: octets of the form for clients without UTF-8; 0 where there is none.
+DOWNGRADED = "D"
+_FIELD = re.compile(rf",([SW{DOWNGRADED}])=(\d{{1,15}})(?=[,:]|\Z)")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._+-=")
 
 _count = count()
@@ -68,21 +70,32 @@ def new_name(hostname: str) -> str:
     )
 
 
-def with_sizes(name: str, size: int, *, ends: bool = True) -> str:
+def with_sizes(name: str, size: int, *, ends: bool = True, downgraded: int | None = None) -> str:
     """
     The name of a message whose file holds what is sent: ``S=`` and ``W=`` are one.
 
     A text whose last line does not end is sent with two octets more.
+    ``downgraded`` is as in ``Entry``.
     """
-    return f"{name},S={size},W={size if ends else size + 2}"
+    name = f"{name},S={size},W={size if ends else size + 2}"
+    return name if downgraded is None else f"{name},{DOWNGRADED}={downgraded}"
 
 
-def with_right_sizes(place: str, size: int, wire: int) -> str:
+def with_right_sizes(place: str, measured: Measured, size: int) -> str:
     """A file's name that says what is so, where it says anything of sizes."""
-    right = {"S": size, "W": wire}
+    right = {"S": size, "W": measured.wire}
     name, colon, flags = place.partition(":")
-    said = _FIELD.sub(lambda found: f",{found[1]}={right[found[1]]}", name)
-    return said + colon + flags
+    ours = is_ours(name.rpartition("/")[2])
+
+    def said(found: re.Match[str]) -> str:
+        if found[1] in right:
+            return f",{found[1]}={right[found[1]]}"
+        return "" if ours else found[0]
+
+    name = _FIELD.sub(said, name)
+    if ours and measured.downgraded is not None:
+        name += f",{DOWNGRADED}={measured.downgraded}"
+    return name + colon + flags
 
 
 def is_ours(name: str) -> bool:
@@ -95,18 +108,30 @@ def unique_part(name: str) -> str:
     return name.partition(",")[0].partition(":")[0]
 
 
+class Measured(NamedTuple):
+    """Octets of a message as it is sent, and ``downgraded`` as in ``Entry``."""
+
+    wire: int
+    downgraded: int | None = None
+
+
 class Sizes(NamedTuple):
-    """What a name says: octets in the file (S) and on the wire (W); None where it does not."""
+    """
+    What a name says: octets in the file (S) and on the wire (W); None where it does not.
+
+    ``downgraded`` as in ``Entry``; only a name that we gave says that.
+    """
 
     file: int | None
     wire: int | None
+    downgraded: int | None = None
 
 
 def sizes_of(name: str) -> Sizes:
     """The sizes that a file's name claims (Maildir++ and Dovecot)."""
-    said = dict(_FIELD.findall(name.partition(":")[0]))
-    file, wire = said.get("S"), said.get("W")
-    return Sizes(None if file is None else int(file), None if wire is None else int(wire))
+    said = {key: int(size) for key, size in _FIELD.findall(name.partition(":")[0])}
+    downgraded = said.get(DOWNGRADED) if is_ours(name) else None
+    return Sizes(said.get("S"), said.get("W"), downgraded)
 
 
 def uidl_of(unique: str) -> str:

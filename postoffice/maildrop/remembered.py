@@ -7,11 +7,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from postoffice.listing import Entry
+from postoffice.maildrop.names import Measured
 
 
 class Sizes:
     """
-    Sizes on the wire that had to be counted, remembered while the file stays the same.
+    Sizes of messages that had to be measured, remembered while the file stays the same.
 
     They go before what a file's name says: it may have been caught lying.
     """
@@ -19,20 +20,20 @@ class Sizes:
     LIMIT = 100_000
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._known: dict[tuple[int, int], tuple[int, int, Measured]] = {}
 
-    def get(self, status: os.stat_result) -> int | None:
-        """The size of a file that looks like this, if it is known."""
+    def get(self, status: os.stat_result) -> Measured | None:
+        """The sizes of a file that looks like this, if they are known."""
         known = self._known.get((status.st_dev, status.st_ino))
         if known is None or known[:2] != (status.st_size, status.st_mtime_ns):
             return None
         return known[2]
 
-    def set(self, status: os.stat_result, size: int) -> None:
+    def set(self, status: os.stat_result, measured: Measured) -> None:
         """Remember."""
         if len(self._known) >= self.LIMIT:
             self._known.clear()
-        self._known[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, size)
+        self._known[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, measured)
 
 
 @dataclass(frozen=True)

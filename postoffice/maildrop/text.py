@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from postoffice.downgrading.messages import size_of
+from postoffice.maildrop.names import Measured
+
 #: Octets that are read at once.
 PIECE = 256 << 10
 
@@ -55,14 +58,20 @@ def pieces(fd: int, *, as_it_is: bool) -> Iterator[bytes]:
         yield last
 
 
-def size_on_the_wire(fd: int) -> int:
-    """How many octets are sent for an open file; leaves it at its beginning."""
+def measure(fd: int) -> Measured:
+    """What is sent for an open file, to either kind of client; leaves it at its beginning."""
     size = 0
     last = b""
+    ascii_only = True
     for data in pieces(fd, as_it_is=True):
+        ascii_only = ascii_only and data.isascii()
         size += len(data) + data.count(b"\n") - data.count(b"\r\n")
         if last == b"\r" and data.startswith(b"\n"):
             size -= 1
         last = data[-1:]
     os.lseek(fd, 0, os.SEEK_SET)
-    return size if last in (b"", b"\n") else size + 2
+    downgraded = None
+    if not ascii_only:
+        downgraded = size_of(pieces(fd, as_it_is=False))
+        os.lseek(fd, 0, os.SEEK_SET)
+    return Measured(size if last in (b"", b"\n") else size + 2, downgraded)

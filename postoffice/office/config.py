@@ -33,7 +33,7 @@ SIZE_MAXIMUM = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes are octets; see the table of keys."""
+    """Sizes are octets, rates are how many in how many seconds; see the table of keys."""
 
     message_size: int
     recipients: int
@@ -42,6 +42,8 @@ class Limits:
     tarpit: float
     commands: int
     logins: int
+    wrong_passwords: tuple[int, float]
+    wrong_passwords_per_account: tuple[int, float]
     unknown_recipients: int
     greeting_delay: float
     handshake: float

@@ -23,6 +23,7 @@ from postoffice.settings import (
     PATH,
     PERCENT,
     POSITIVE,
+    RATE,
     REQUIRED,
     SIZE,
     TEXT,
@@ -443,6 +444,21 @@ TABLE: tuple[Entry, ...] = (
                 "and `recipients` more.",
             ),
             Key("logins", POSITIVE, 5, "Failed logins in one SMTP session, before it is closed."),
+            Key(
+                "wrong_passwords",
+                RATE,
+                "10/min",
+                "Wrong passwords of one client (an IPv4 address or an IPv6 /64) that are looked "
+                "at; with further ones it has to wait, and is then told to come later. Clients of "
+                "this machine may have any number. See docs/logins.rst.",
+            ),
+            Key(
+                "wrong_passwords_per_account",
+                RATE,
+                "100/h",
+                "The same for all wrong passwords of one account. Its owner still gets in from "
+                "where he has lately logged in.",
+            ),
             Key(
                 "unknown_recipients",
                 POSITIVE,

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Collection as AnyOf
+from dataclasses import dataclass, replace
+from typing import cast
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.envelope import Visit
-from postoffice.interfaces import ICollection, IMailStore, IText
+from postoffice.errors import TemporaryFailure
+from postoffice.interfaces import ICollection, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
-from postoffice.serving import PLAIN, Serving
+from postoffice.serving import PLAIN, Announced, Serving, announced, together
+
+#: A quota that limits nothing.
+UNLIMITED = Quota(0, 0, "reject")
+
+Sayings = AnyOf[tuple[Quota, Serving]]
+
+
+async def _nothing_said() -> Sayings:
+    return ()
+
+
+async def _its_own(_: Account) -> AnyOf[str]:
+    """The account's own password stands for its only device."""
+    return ("",)
 
 
 @dataclass(frozen=True)
@@ -19,29 +37,70 @@ class Shelves:
     """
     What every collection of one post office knows.
 
-    ``serving`` is whole, and for all that an account's own says nothing of.
+    ``serving`` and ``quota`` are whole, and for all that an account's own says
+    nothing of; the ``postmaster`` (an address in normal form) has no quota.
+    ``sayings`` are those of all accounts; ``devices`` names those of one.
     """
 
     store: IMailStore
     serving: Serving = PLAIN
+    quota: Quota = UNLIMITED
+    postmaster: str = ""
+    sayings: Callable[[], Awaitable[Sayings]] = _nothing_said
+    devices: Callable[[Account], Awaitable[AnyOf[str]]] = _its_own
 
     def collection(self, visit: Visit, account: Account) -> ICollection:
         """For one of our own, who collects."""
         return Collection(self, visit, account)
+
+    async def announced(self) -> Announced:
+        """What a client is told before it is known who it is."""
+        try:
+            said = await self.sayings() or ((self.quota, self.serving),)
+        except TemporaryFailure:
+            return Announced(0, 0, frozenset(("EXPIRE", "LOGIN-DELAY")))
+        ones = {self._told(quota, serving) for quota, serving in said}
+        if any(self._makes_room(quota) for quota, _ in said):
+            ones |= {self._told(UNLIMITED, serving) for _, serving in said}  # the postmaster
+        return together(ones)
+
+    def announced_to(self, account: Account) -> Announced:
+        """What its owner is told."""
+        unlimited = account.address == self.postmaster
+        return self._told(UNLIMITED if unlimited else account.quota, account.serving)
+
+    def whole(self, serving: Serving) -> Serving:
+        """What is said, and what is said by default; as far as this store can do it."""
+        whole = serving.or_else(self.serving)
+        if IRetention.providedBy(self.store):
+            return whole
+        at_once = whole.delete_on_collect and whole.devices == "any"
+        return replace(whole, keep=0, keep_collected=0, delete_on_collect=at_once)
+
+    def _told(self, quota: Quota, serving: Serving) -> Announced:
+        return announced(self.whole(serving), makes_room=self._makes_room(quota))
+
+    def _makes_room(self, quota: Quota) -> bool:
+        whole = quota.or_else(self.quota)
+        return whole.limited and whole.over == "make-room"
 
 
 @implementer(ICollection)
 class Collection:
     """One account's mail, in one session."""
 
+    log = Logger()
+
     def __init__(self, shelves: Shelves, visit: Visit, account: Account) -> None:
         self.account = account
-        self.serving = account.serving.or_else(shelves.serving)
+        self.serving = shelves.whole(account.serving)
+        self.announced = shelves.announced_to(account)
+        self._shelves = shelves
         self._visit = visit
         self._maildrop = shelves.store.maildrop(account.maildrop)
 
-    async def open(self) -> Listing:
-        return await self._maildrop.open()
+    async def open(self, login_delay: float = 0) -> Listing:
+        return await self._maildrop.open(max(login_delay, self.serving.login_delay or 0))
 
     async def fetch(self, entry: Entry) -> IText:
         return await self._maildrop.fetch(entry)
@@ -51,9 +110,33 @@ class Collection:
 
     async def update(
         self, removed: Sequence[Entry], collected: Sequence[Entry], session: str
-    ) -> None:
-        if removed:
-            await self._maildrop.remove(removed, session)
+    ) -> int:
+        going = [*removed, *await self._collect(collected)]
+        if going:
+            await self._maildrop.remove(going, session)
+        return len(going)
+
+    async def _collect(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Remember what was collected; which of it goes now."""
+        serving = self.serving
+        if serving.delete_on_collect and serving.devices == "any":
+            return entries
+        if not entries or not IRetention.providedBy(self._shelves.store):
+            return ()
+        try:
+            devices = await self._shelves.devices(self.account)
+            every = devices if serving.devices == "all" else ()
+            by_all = await cast(IRetention, self._shelves.store).collect(
+                self.account.maildrop, entries, self.account.device, every
+            )
+        except TemporaryFailure as failure:  # what is deleted goes, and this stays longer
+            self.log.warn(
+                "{name}: what was collected is not remembered: {why}",
+                name=self.account.address,
+                why=str(failure),
+            )
+            return ()
+        return by_all if serving.delete_on_collect else ()
 
     def release(self) -> None:
         self._maildrop.release()

@@ -100,6 +100,25 @@ def test_what_was_posted_is_read_in_its_order(store):
     assert finish(store.count("joe@example.net")) == (4, sum(map(len, TEXTS)))
 
 
+@pytest.mark.parametrize("body", [b"short\r\n", b"long\r\n" * 60_000])
+def test_a_listing_says_how_large_a_message_is_for_clients_without_utf8(store, body):
+    """RFC 6856 §2.1: without anybody looking into it again."""
+    plain = b"Subject: plain\r\n\r\n\xc3\xbc" + body
+    international = "Subject: ü\r\n\r\n".encode() + body
+    impossible = "Content-Type: multipart/mixed; boundary=ü\r\n\r\n".encode() + body
+    for text in (plain, international, impossible):
+        post(store, text, "joe@example.net", "ann@example.net")
+    for name in ("joe@example.net", "ann@example.net"):
+        maildrop = store.maildrop(name)
+        sizes = [(entry.size, entry.downgraded) for entry in finish(maildrop.open()).entries]
+        assert sizes == [
+            (len(plain), None),
+            (len(international), len("Subject: =?utf-8?b?w7w=?=\r\n\r\n") + len(body)),
+            (len(impossible), 0),
+        ]
+        maildrop.release()
+
+
 def test_one_message_goes_to_all_recipients_and_no_one_else(store):
     post(store, b"hi\r\n", "joe@example.net", "ann@example.net", "joe@example.com")
     for name in ("joe@example.net", "ann@example.net", "joe@example.com"):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.maildrop.names import (
+    Sizes,
     folder_of,
     is_ours,
     new_name,
@@ -72,10 +73,13 @@ def test_a_host_name_of_any_kind_makes_a_plain_name():
         ("1.a.h,S=x,W=", (None, None)),
         ("1.a.h,S=5x,W=7", (None, 7)),
         ("1.a.h,S=99999999999999999999", (None, None)),
+        ("1.a.h,S=5,W=7,D=9", (5, 7, None)),  # of another program, whatever it means there
+        ("1.M000000P1Q1R00000000.h,S=5,W=7,D=9:2,S", (5, 7, 9)),
+        ("1.M000000P1Q1R00000000.h,S=5,W=7,D=0", (5, 7, 0)),
     ],
 )
 def test_what_a_name_says_of_sizes(name, sizes):
-    assert sizes_of(name) == sizes
+    assert sizes_of(name) == Sizes(*sizes)
 
 
 @given(st.text(st.characters(exclude_characters="/\0"), min_size=1))

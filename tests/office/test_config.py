@@ -78,6 +78,8 @@ def test_the_least_that_a_configuration_says():
         tarpit=1,
         commands=200,
         logins=5,
+        wrong_passwords=(10, 60),
+        wrong_passwords_per_account=(100, 3600),
         unknown_recipients=100,
         greeting_delay=0,
         handshake=30,

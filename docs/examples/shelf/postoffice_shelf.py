@@ -9,17 +9,23 @@ import threading
 import time
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from hashlib import sha256
 
 from zope.interface import implementer
 
+from postoffice.downgrading.messages import size_of
 from postoffice.errors import MaildropFullNow, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
 from postoffice.listing import Entry, Listing
 
 PIECE = 256 << 10
 TABLES = """
-create table if not exists text (id integer primary key, octets blob not null);
+create table if not exists text (
+    id integer primary key,
+    octets blob not null,
+    downgraded integer  -- octets for clients without UTF-8, where they get others
+);
 create table if not exists letter (
     id integer primary key autoincrement,  -- never used again: it is the UIDL
     maildrop text not null,
@@ -60,11 +66,12 @@ class Shelf:
 
     def list(self, maildrop: str) -> list[Entry]:
         query = """
-            select letter.id, length(octets) from letter join text on text.id = letter.text
+            select letter.id, length(octets), '', downgraded
+            from letter join text on text.id = letter.text
             where maildrop = ? order by letter.id
         """
         with self._failures(), self._turn:
-            return [Entry(str(n), size) for n, size in self._db.execute(query, (maildrop,))]
+            return [Entry(str(n), *facts) for n, *facts in self._db.execute(query, (maildrop,))]
 
     def write(self, draft, data: bytes) -> None:
         with self._failures():
@@ -73,7 +80,10 @@ class Shelf:
     def add(self, draft, size: int, maildrops: list[str]) -> None:
         """One text, as many letters as maildrops; all or none, and durable."""
         with self._transaction() as db:
-            text = db.execute("insert into text (octets) values (zeroblob(?))", (size,)).lastrowid
+            draft.seek(0)
+            downgraded = size_of(iter(partial(draft.read, PIECE), b""))
+            insert = "insert into text (octets, downgraded) values (zeroblob(?), ?)"
+            text = db.execute(insert, (size, downgraded)).lastrowid
             draft.seek(0)
             with db.blobopen("text", "octets", text) as blob:
                 while piece := draft.read(PIECE):

@@ -1,0 +1,96 @@
+"""Blocking: messages that other programs brought are looked at once, and noted beside them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from postoffice.maildrop.files import open_own, open_plain
+from postoffice.maildrop.names import Measured
+
+FILE = "postoffice.sizes"
+#: Octets of it that are read: some hundred thousand messages.
+MAXIMUM = 32 << 20
+#: Notes of messages that are gone, which may stay.
+SPARE = 1000
+
+_Look = tuple[int, int, int]  # inode, octets, time of the last change
+
+
+class Noted:
+    """
+    What is noted in a maildrop; read when first needed.
+
+    A line for a file, by how it looks: inode, octets, time of its last change;
+    then octets as it is sent, and for clients without UTF-8 (``-``: the same).
+    It is derived: what is missing, or is wrong there, is measured again.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._before: dict[_Look, Measured] | None = None
+        self._now: dict[_Look, Measured] = {}  # what was asked for, and what is new
+        self._fresh = False
+
+    def get(self, status: os.stat_result) -> Measured | None:
+        """The sizes of a file that looks like this, if they were noted."""
+        measured = self._all().get(_look(status))
+        if measured is not None:
+            self._now[_look(status)] = measured
+        return measured
+
+    def set(self, status: os.stat_result, measured: Measured) -> None:
+        """Note the sizes of a file."""
+        self._now[_look(status)] = measured
+        self._fresh = True
+
+    def keep(self, messages: int) -> None:
+        """
+        Write down what is new, if anything; it may fail.
+
+        Of a maildrop with fewer ``messages`` than are noted by far, only what
+        was asked for stays.
+        """
+        if not self._fresh:
+            return
+        self._fresh = False
+        noted = self._all() | self._now
+        if len(noted) > 2 * messages + SPARE:
+            noted = self._now
+        path = f"{self._folder}/{FILE}"
+        part = f"{self._folder}/tmp/{FILE}.{os.getpid()}"
+        lines = "".join(map(_line, noted.items()))
+        with suppress(OSError):
+            fd = open_own(part)
+            with open(fd, "w", encoding="ascii") as file:
+                file.truncate()
+                file.write(lines)
+            os.rename(part, path)
+
+    def _all(self) -> dict[_Look, Measured]:
+        if self._before is None:
+            self._before = self._read()
+        return self._before
+
+    def _read(self) -> dict[_Look, Measured]:
+        try:
+            fd, status = open_plain(f"{self._folder}/{FILE}")
+            with open(fd, encoding="ascii") as file:
+                return dict(map(_noted, file)) if status.st_size <= MAXIMUM else {}
+        except (OSError, ValueError):
+            return {}
+
+
+def _look(status: os.stat_result) -> _Look:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _line(noted: tuple[_Look, Measured]) -> str:
+    (inode, size, mtime), (wire, downgraded) = noted
+    return f"{inode} {size} {mtime} {wire} {'-' if downgraded is None else downgraded}\n"
+
+
+def _noted(line: str) -> tuple[_Look, Measured]:
+    inode, size, mtime, wire, downgraded = line.split()
+    measured = Measured(int(wire), None if downgraded == "-" else int(downgraded))
+    return (int(inode), int(size), int(mtime)), measured
