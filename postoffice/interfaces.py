@@ -176,6 +176,7 @@ class ICollection(IMaildrop):
 
     account = Attribute("Account: whose it is")
     serving = Attribute("Serving: none of it is None")
+    announced = Attribute("Announced: what its client is told")
 
     def update(
         removed: Sequence[Entry], collected: Sequence[Entry], session: str

@@ -109,16 +109,22 @@ class Announced:
     the smallest of the former and the largest of the latter (RFC 2449 §6.6, §6.7).
     """
 
-    expire: int | None = None
-    login_delay: int = 0
+    days: int | None = None
+    seconds: int = 0
     of_each: frozenset[str] = frozenset()
 
-    def capabilities(self) -> list[str]:
-        """The lines of CAPA."""
-        lines = [f"EXPIRE {'NEVER' if self.expire is None else self.expire}"]
-        if self.login_delay:
-            lines.append(f"LOGIN-DELAY {self.login_delay}")
-        return [f"{line} USER" if line.split()[0] in self.of_each else line for line in lines]
+    @property
+    def expire(self) -> str:
+        """As it stands behind EXPIRE."""
+        return self._with_user("EXPIRE", "NEVER" if self.days is None else str(self.days))
+
+    @property
+    def login_delay(self) -> str:
+        """As it stands behind LOGIN-DELAY; empty: there is none."""
+        return self._with_user("LOGIN-DELAY", str(self.seconds)) if self.seconds else ""
+
+    def _with_user(self, capability: str, text: str) -> str:
+        return f"{text} USER" if capability in self.of_each else text
 
 
 def announced(serving: Serving, *, makes_room: bool) -> Announced:
@@ -128,8 +134,8 @@ def announced(serving: Serving, *, makes_room: bool) -> Announced:
 
 def together(ones: Collection[Announced]) -> Announced:
     """What is told of several accounts, one at least."""
-    days = {one.expire for one in ones}
-    delays = {one.login_delay for one in ones}
+    days = {one.days for one in ones}
+    delays = {one.seconds for one in ones}
     differing = {"EXPIRE": len(days) > 1, "LOGIN-DELAY": len(delays) > 1}
     return Announced(
         min((one for one in days if one is not None), default=None),

@@ -32,6 +32,7 @@ from postoffice.interfaces import (
 )
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import ListenerSettings, Settings
+from postoffice.office.expiring import Expiring, Retention
 from postoffice.office.opening import Listener, PostOffice
 from postoffice.office.reading import TryEndpoint, reason
 from postoffice.office.rooms import Rooms
@@ -75,7 +76,7 @@ def build(
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    shelves = Shelves(rooms.store, settings.serving)
+    shelves = build_shelves(settings, rooms)
     counters = _Counters(settings, house, shelves, checker, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
@@ -88,6 +89,7 @@ def build(
         checker,
         logins,
         reactor,
+        Expiring(build_retention(settings, rooms), clock),
     )
 
 
@@ -134,6 +136,24 @@ def build_house(
         any_sender=settings.senders == "any",
         quota=settings.quota,
     )
+
+
+def build_shelves(settings: Settings, rooms: Rooms) -> Shelves:
+    """What every collection knows."""
+    directories = Directories(rooms.directories)
+    return Shelves(
+        rooms.store,
+        settings.serving,
+        settings.quota,
+        settings.postmaster.normal,
+        directories.sayings,
+        directories.devices,
+    )
+
+
+def build_retention(settings: Settings, rooms: Rooms) -> Retention:
+    """Which mail goes when its time has come."""
+    return Retention(rooms, settings.serving, Directories(rooms.directories).devices)
 
 
 def _policies(settings: Settings, rooms: Rooms, clock: Any) -> Policies:

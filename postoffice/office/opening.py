@@ -24,6 +24,7 @@ from postoffice.errors import PostOfficeError, StartupError
 from postoffice.office import privileges
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings
+from postoffice.office.expiring import Expiring
 from postoffice.office.rooms import Rooms
 from postoffice.office.workers import ThreadWorkers
 
@@ -84,6 +85,7 @@ class PostOffice(Service):
         checker: Checker,
         logins: Logins,
         reactor: Any,
+        expiring: Expiring,
     ) -> None:
         self.settings = settings
         self.rooms = rooms
@@ -95,6 +97,7 @@ class PostOffice(Service):
         self._checker = checker
         self._logins = logins
         self._reactor = reactor
+        self._expiring = expiring
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
         self._working = False
@@ -184,6 +187,7 @@ class PostOffice(Service):
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
         self._doors.open()
+        self._expiring.start()
         where = ", ".join(
             f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
         )
@@ -244,6 +248,7 @@ class PostOffice(Service):
             await self._certificates.stop()
         await self._checker.stop()
         await self._logins.stop()
+        await self._expiring.stop()
         await self.rooms.stop()
         if self._working:
             self._working = False
