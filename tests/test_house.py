@@ -21,6 +21,7 @@ FLOORS = [
         "smtp.questions": "smtp rules",
         "smtp.session": "smtp rules",
         "smtp.terms": "smtp rules",
+        "smtp.transaction": "smtp rules",
         "pop3.authorization": "pop3 rules",
         "pop3.dialogue": "pop3 rules",
         "pop3.questions": "pop3 rules",

@@ -41,7 +41,8 @@ from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.protocol import Custom, SMTPConversation, SMTPFactory
+from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 

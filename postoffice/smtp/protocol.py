@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from twisted.cred.credentials import Anonymous
 from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from postoffice.accounts.credentials import credentials_of
-from postoffice.budget import Budget
 from postoffice.conversation import Conversation
-from postoffice.counter import Counter, Doors, Entrance, within
 from postoffice.dialogue import Secure
 from postoffice.doors import place_of
 from postoffice.envelope import Client, Envelope, Visit
@@ -28,7 +24,6 @@ from postoffice.reply import (
     SHUTTING_DOWN,
     SPOKE_TOO_EARLY,
     TIMED_OUT,
-    TOO_MANY_CONNECTIONS,
     TOO_MANY_UNKNOWN,
     UNKNOWN_RECIPIENT,
     Reply,
@@ -50,38 +45,15 @@ from postoffice.smtp.questions import (
     Text,
 )
 from postoffice.smtp.session import SMTPSession
-from postoffice.smtp.terms import SMTPLimits, Terms
+from postoffice.smtp.terms import Terms
+
+if TYPE_CHECKING:
+    from postoffice.smtp.factory import SMTPFactory
 
 log = Logger()
 
 #: Octets of a name that nobody has proved, in the log.
 NAME = 200
-
-
-@dataclass(frozen=True)
-class Custom:
-    """
-    What is the custom at one counter.
-
-    ``lmtp`` and ``submission`` are as in ``Terms``; ``mechanisms`` can log
-    in.  ``plaintext_login`` says where passwords are taken in clear: never,
-    on a link that nobody else can listen to (loopback), or always.
-    ``greeting_delay``: seconds that clients from elsewhere wait for the
-    greeting.  ``judged``: the stages at which policies are asked.
-    """
-
-    lmtp: bool = False
-    submission: bool = False
-    mechanisms: tuple[str, ...] = ()
-    plaintext_login: str = "loopback"
-    greeting_delay: float = 0.0
-    judged: frozenset[str] = field(default_factory=frozenset)
-
-    def takes_passwords(self, client: Client) -> bool:
-        """Whether this client may send its password over the link that it has."""
-        if client.encrypted or self.plaintext_login == "always":
-            return True
-        return self.plaintext_login == "loopback" and client.local
 
 
 class SMTPConversation(Conversation):
@@ -350,52 +322,3 @@ class SMTPConversation(Conversation):
         End: _end,
         Abort: _abort,
     }
-
-
-class SMTPFactory(Counter):
-    """
-    The receiving counter: SMTP, submission or LMTP, as its ``custom`` says.
-
-    ``salts`` tells with which salt a user's keys were made, for SCRAM;
-    ``unknown`` is the budget of unknown recipients of each client.
-    """
-
-    full = TOO_MANY_CONNECTIONS.wire
-
-    def __init__(
-        self,
-        portal: Portal,
-        *,
-        hostname: str,
-        limits: SMTPLimits,
-        clock: IReactorTime,
-        doors: Doors | None = None,
-        entrance: Entrance | None = None,
-        custom: Custom | None = None,
-        salts: Callable[[bytes], Awaitable[Salt]] | None = None,
-        unknown: Budget | None = None,
-    ) -> None:
-        super().__init__(portal, clock, doors, entrance or Entrance("smtp"))
-        self.hostname = hostname
-        self.limits = limits
-        self.custom = custom or Custom()
-        self.salts = salts
-        self.unknown = unknown
-
-    def _conversation(self) -> SMTPConversation:
-        return SMTPConversation(self)
-
-    def terms(self, client: Client, bindings: Any) -> Terms:
-        """On which terms a client is here, over the link that it has."""
-        custom = self.custom
-        return Terms(
-            hostname=self.hostname,
-            lmtp=custom.lmtp,
-            submission=custom.submission,
-            mechanisms=custom.mechanisms,
-            passwords=custom.takes_passwords(client),
-            starttls=self.entrance.certificates is not None and not client.encrypted,
-            encrypted=client.encrypted,
-            bindings=bindings,
-            xclient=within(client.address, self.entrance.relays),
-        )
