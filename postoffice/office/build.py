@@ -188,6 +188,7 @@ class _Counters:
         self.doors = Doorkeeper(limits.connections, limits.connections_per_client)
         self._settings = settings
         self._house = house
+        self._shelves = shelves
         self._checker = checker
         self._portal = Portal(Realm(shelves, house), [checker])
         self._certificates = certificates
@@ -221,6 +222,7 @@ class _Counters:
                 plaintext_login=self._settings.plaintext_login,
                 doors=self.doors,
                 entrance=entrance,
+                announced=self._shelves.announced,
             )
         lmtp = service == "lmtp"
         return SMTPFactory(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from twisted.cred.error import UnauthorizedLogin
@@ -17,6 +18,7 @@ from postoffice.envelope import Client, Visit
 from postoffice.errors import LoginRefused
 from postoffice.interfaces import ICollection, IMaildrop, IText
 from postoffice.pop3.questions import (
+    Announce,
     Enough,
     Enter,
     Entered,
@@ -28,6 +30,7 @@ from postoffice.pop3.questions import (
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import Terms
 from postoffice.sasl import Prove
+from postoffice.serving import Announced
 
 log = Logger()
 
@@ -83,7 +86,12 @@ class POP3Conversation(Conversation):
             self._release()
             raise
         self._login = self._collection.account.address
-        return Entered(listing, self.session.terms)
+        return Entered(listing, _saying(self.session.terms, self._collection.announced))
+
+    async def _announce(self, question: Announce) -> Terms:
+        assert self.session is not None
+        assert self.factory.announced is not None
+        return _saying(self.session.terms, await self.factory.announced())
 
     async def _fetch(self, question: Fetch) -> bytes:
         assert self._collection is not None
@@ -102,11 +110,11 @@ class POP3Conversation(Conversation):
         if text is not None:
             text.close()
 
-    async def _update(self, question: Update) -> None:
+    async def _update(self, question: Update) -> int:
         """Remove, and give the lock back before the reply: the next login may follow at once."""
         assert self._collection is not None
         try:
-            await self._collection.update(question.entries, question.collected, self.id)
+            return await self._collection.update(question.entries, question.collected, self.id)
         finally:
             self._release()
 
@@ -141,6 +149,7 @@ class POP3Conversation(Conversation):
 
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
         Prove: _prove,
+        Announce: _announce,
         Enter: _enter,
         Fetch: _fetch,
         More: _more,
@@ -149,12 +158,17 @@ class POP3Conversation(Conversation):
     }
 
 
+def _saying(terms: Terms, announced: Announced) -> Terms:
+    return replace(terms, expire=announced.expire, login_delay=announced.login_delay)
+
+
 class POP3Factory(Counter):
     """
     The serving counter: one POP3 service.
 
     ``plaintext_login`` says where passwords are taken in clear: never,
     on a link that nobody else can listen to (loopback), or always.
+    ``announced`` says what clients are told whom nobody knows yet.
     """
 
     full = b"-ERR [SYS/TEMP] too many connections; try again later\r\n"
@@ -167,9 +181,11 @@ class POP3Factory(Counter):
         plaintext_login: str = "loopback",
         doors: Doors | None = None,
         entrance: Entrance | None = None,
+        announced: Callable[[], Awaitable[Announced]] | None = None,
     ) -> None:
         super().__init__(portal, clock, doors, entrance or Entrance("pop3"))
         self._plaintext_login = plaintext_login
+        self.announced = announced
 
     def _conversation(self) -> POP3Conversation:
         return POP3Conversation(self)
@@ -177,7 +193,10 @@ class POP3Factory(Counter):
     def terms(self, client: Client, bindings: Mapping[str, bytes]) -> Terms:
         """On which terms a client is here, over the link that it has."""
         return Terms(
-            passwords=self.takes_passwords(client), encrypted=client.encrypted, bindings=bindings
+            passwords=self.takes_passwords(client),
+            encrypted=client.encrypted,
+            bindings=bindings,
+            known=self.announced is None,
         )
 
     def takes_passwords(self, client: Client) -> bool:

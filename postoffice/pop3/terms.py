@@ -24,11 +24,13 @@ class Terms(Link):
 
     ``expire`` and ``login_delay`` are as CAPA has them (RFC 2449 §6.7, §6.5):
     before login with ``USER`` behind them where accounts differ, afterwards
-    the account's own; empty for nothing to be said.
+    the account's own; empty for nothing to be said.  Where they are not
+    ``known``, the session asks when it must tell.
     """
 
     expire: str = "NEVER"
     login_delay: str = ""
+    known: bool = True
 
     def capabilities(self, *, inside: bool) -> Iterator[str]:
         """

@@ -174,6 +174,8 @@ def pop3(octets: bytes) -> None:
                     answer = Entered(Listing((Entry("a", 4), Entry("b", 4))), POP3)
                 elif kind in ("Fetch", "More"):
                     answer = b".x\r\n"
+                elif kind == "Update":
+                    answer = len(question.entries)
                 session.answer(answer)
             said += session.take_output()
         return said

@@ -67,6 +67,7 @@ class Drop:
             case Update(entries):
                 for entry in entries:
                     del self.texts[entry.uidl]
+                return len(entries)
         return None
 
     def next_piece(self):
