@@ -320,14 +320,14 @@ class IRetention(Interface):
     """
 
     def collect(
-        name: str, entries: Sequence[Entry], device: str, devices: Collection[str]
+        name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
     ) -> Awaitable[Sequence[Entry]]:
         """
-        Remember that a device has collected these; which of them each of ``devices`` has now.
+        Remember that a device has collected these; which of them count as collected now.
 
-        ``device`` is as in ``Account.device``.  A session of that maildrop
-        asks, which holds its lock.  What is remembered may get lost: then mail
-        stays longer, and never goes early.
+        ``device`` is as in ``Account.device``, ``devices`` as in ``Keep``.  A
+        session of that maildrop asks, which holds its lock.  What is
+        remembered may get lost: then mail stays longer, and never goes early.
         """
 
     def expire(name: str, keep: Keep, dry: bool) -> Awaitable[tuple[int, int]]:

@@ -11,6 +11,8 @@ IN_USE = ("refuse", "wait", "take-over")
 #: Who must have collected a message before it counts as collected (``Serving.devices``).
 DEVICES = ("any", "all")
 A_DAY = 86400
+#: Seconds for which mail waits for somebody who no longer collects by the account's own password.
+LAPSE = 90 * A_DAY
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,14 @@ class Keep:
     """
     For how many seconds mail stays: after its arrival, after it was collected; None: for ever.
 
-    It counts as collected when each of ``devices`` has it; when any has, where
-    there are none.
+    It counts as collected when each of these ``devices`` has it, and whoever
+    uses the account's own password, if anybody collects by that (or has for
+    the last ``LAPSE`` seconds); where it is None, when anybody has it.
     """
 
     arrived: float | None = None
     collected: float | None = None
-    devices: frozenset[str] = frozenset()
+    devices: frozenset[str] | None = None
 
     @property
     def forever(self) -> bool:
@@ -81,7 +84,7 @@ class Serving:
     def kept(self, devices: Collection[str]) -> Keep:
         """When mail goes, of an account that has these devices."""
         collected = 0.0 if self.delete_on_collect else self.keep_collected or None
-        every = frozenset(devices) if self.devices == "all" else frozenset()
+        every = frozenset(devices) if self.devices == "all" else None
         return Keep(self.keep or None, collected, every)
 
 

@@ -51,9 +51,9 @@ class Directories:
                 return True
         return False
 
-    async def devices(self, account: Account) -> frozenset[str]:
-        """Those of an account, by their names; the account's own password stands for one."""
-        return frozenset(("",))
+    async def collectors(self, account: Account) -> frozenset[str]:
+        """The devices of an account that may collect its mail, by their names."""
+        return frozenset()
 
     async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
         """What all accounts say of quotas and of how they are served, each once."""

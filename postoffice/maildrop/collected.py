@@ -21,36 +21,50 @@ from postoffice.listing import Entry
 from postoffice.maildrop import names
 from postoffice.maildrop.drafts import write_all
 from postoffice.maildrop.files import open_own, open_plain, sync_folder
+from postoffice.serving import LAPSE
 
 FILE = "postoffice.collected"
 #: Octets of a file that is believed.
 LONGEST = 64 << 20
 #: Lines of messages that are gone, before the file is written anew.
 SPARE = 1000
-#: What a line tells: a device has collected a message; it came back out of the vault.
-COLLECTED, BACK = b"C", b"B"
+#: The account's own password, among devices.
+OWN = ""
+#: What a line tells: a device has collected a message; a message came back out of the vault; a
+#: device has collected something, of which no line tells any more.
+NO_UIDL = "-"
+COLLECTED, BACK, SEEN = b"C", b"B", b"S"
 
 
 @dataclass
 class Record:
-    """What is known of a maildrop: by UIDL when each device had it, and when it came back."""
+    """
+    What is known of a maildrop: by UIDL when each device had it, and when it came back.
+
+    ``seen`` are all devices that have ever collected something.
+    """
 
     times: dict[str, dict[str, float]] = field(default_factory=dict)
     back: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, float] = field(default_factory=dict)
 
-    def collected(self, uidl: str, devices: Collection[str] = ()) -> float | None:
+    def every(self, devices: frozenset[str] | None, now: float) -> frozenset[str] | None:
+        """Who must have a message for it to count as collected (``Keep``); None: anybody."""
+        if devices is None or (devices and now - self.seen.get(OWN, -LAPSE) > LAPSE):
+            return devices
+        return devices | {OWN}
+
+    def collected(self, uidl: str, every: frozenset[str] | None = None) -> float | None:
         """
-        When a message was collected: by the last of ``devices``, or the first of all.
+        When a message was collected: by the last of these, or (None) the first of all.
 
         None: not yet, or not since it was brought back.
         """
         back = self.back.get(uidl, 0.0)
         had = {who: when for who, when in self.times.get(uidl, {}).items() if when > back}
-        if not devices:
+        if every is None:
             return min(had.values(), default=None)
-        if not had.keys() >= set(devices):
-            return None
-        return max(had[device] for device in devices)
+        return max(had[one] for one in every) if had.keys() >= every else None
 
 
 def read(folder: str) -> Record:
@@ -77,7 +91,7 @@ def add(
     for entry in entries:
         known = record.times.setdefault(entry.uidl, {})
         if known.get(device, 0.0) <= record.back.get(entry.uidl, 0.0):
-            known[device] = now
+            known[device] = record.seen[device] = now
             lines.append(_line(COLLECTED, now, entry.uidl, device))
     if lines:
         if text and not text.endswith(b"\n"):  # a crash has cut its last line
@@ -92,7 +106,7 @@ def add(
 
 def came_back(folder: str, uidls: Iterable[str], now: float) -> None:
     """These were brought back from the vault: as if they had just come.  Raises OSError."""
-    lines = [_line(BACK, now, uidl, "") for uidl in uidls]
+    lines = [_line(BACK, now, uidl, OWN) for uidl in uidls]
     if lines:
         _append(folder, b"\n" + b"".join(lines), sync=True)
 
@@ -105,7 +119,8 @@ def rewrite(folder: str, record: Record, alive: Collection[str]) -> None:
         if uidl in alive
         for device, when in had.items()
     ]
-    lines += [_line(BACK, when, uidl, "") for uidl, when in record.back.items() if uidl in alive]
+    lines += [_line(BACK, when, uidl, OWN) for uidl, when in record.back.items() if uidl in alive]
+    lines += [_line(SEEN, when, NO_UIDL, device) for device, when in record.seen.items()]
     part = f"{folder}/tmp/{names.new_name('collected')}.{secrets.token_hex(2)}"
     fd = open_own(part, os.O_WRONLY | os.O_EXCL)
     try:
@@ -163,10 +178,13 @@ def _parsed(text: bytes) -> Record:
         words, _, digest = line.rpartition(b" ")
         if digest != _digest(words):
             continue
-        kind, when, uidl, device = words.split(b" ")
+        kind, time, name, quoted = words.split(b" ")
+        uidl, when = name.decode(), float(time)
+        device = unquote(quoted[1:].decode(), errors="surrogatepass")
         if kind == BACK:
-            record.back[uidl.decode()] = float(when)
-        else:
-            had = record.times.setdefault(uidl.decode(), {})
-            had[unquote(device[1:].decode(), errors="surrogatepass")] = float(when)
+            record.back[uidl] = when
+            continue
+        record.seen[device] = when
+        if kind == COLLECTED:
+            record.times.setdefault(uidl, {})[device] = when
     return record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -236,7 +236,7 @@ class MaildirStore:
         )
 
     async def collect(
-        self, name: str, entries: Sequence[Entry], device: str, devices: Collection[str]
+        self, name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
     ) -> list[Entry]:
         return await self._workers.run(
             retention.collect, self._folder(name), entries, device, devices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from zope.interface import implementer
@@ -27,15 +27,17 @@ class _Drop:
         self.came: dict[str, float] = {}
         self.collected: dict[str, dict[str, float]] = {}
         self.downgraded: dict[str, int] = {}  # of those that need it, as in Entry
+        self.seen: set[str] = set()
         self.locked = False
         self.login = 0.0
 
-    def time_collected(self, uidl: str, devices: Collection[str]) -> float | None:
-        """When each of the devices had it; any, where there are none."""
+    def time_collected(self, uidl: str, devices: frozenset[str] | None) -> float | None:
+        """When a message was collected, by all of whom ``Keep`` speaks."""
         had = self.collected.get(uidl, {})
-        if not devices:
+        if devices is None:
             return min(had.values(), default=None)
-        return max(had[one] for one in devices) if had.keys() >= set(devices) else None
+        every = devices | {""} if "" in self.seen or not devices else devices
+        return max(had[one] for one in every) if had.keys() >= every else None
 
     def is_due(self, uidl: str, keep: Keep, now: float) -> bool:
         """Whether a message's time has come."""
@@ -103,9 +105,10 @@ class MemoryStore:
         return aside
 
     async def collect(
-        self, name: str, entries: Sequence[Entry], device: str, devices: Collection[str]
+        self, name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
     ) -> list[Entry]:
         drop = self.drop(name)
+        drop.seen.add(device)
         for entry in entries:
             drop.collected.setdefault(entry.uidl, {}).setdefault(device, self.now())
         return [one for one in entries if drop.time_collected(one.uidl, devices) is not None]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from postoffice.listing import Entry
 from postoffice.maildrop import collected, contents, names, removing
@@ -51,6 +52,7 @@ def _take_out(folder: str, keep: Keep, journal: Journal | None, undelete: bool) 
 
 def _due(folder: str, keep: Keep) -> list[Entry]:
     record, now = collected.read(folder), time.time()
+    keep = replace(keep, devices=record.every(keep.devices, now))
     entries = contents.scan(folder, Sizes()).entries
     return [entry for entry in entries if _is_due(folder, entry, record, keep, now)]
 
@@ -79,13 +81,15 @@ def _arrived(folder: str, entry: Entry, record: Record) -> float:
 
 
 def collect(
-    folder: str, entries: Sequence[Entry], device: str, devices: Collection[str]
+    folder: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
 ) -> list[Entry]:
-    """A device has collected these; which of them each of ``devices`` has.  TemporaryFailure."""
+    """A device has collected these; which of them count as collected.  TemporaryFailure."""
 
     def living() -> Sequence[Entry]:
         return contents.scan(folder, Sizes()).entries
 
     with failures(folder):
-        record = collected.add(folder, entries, device, time.time(), living)
-        return [one for one in entries if record.collected(one.uidl, devices) is not None]
+        now = time.time()
+        record = collected.add(folder, entries, device, now, living)
+        every = record.every(devices, now)
+        return [one for one in entries if record.collected(one.uidl, every) is not None]

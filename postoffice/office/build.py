@@ -148,13 +148,13 @@ def build_shelves(settings: Settings, rooms: Rooms) -> Shelves:
         settings.quota,
         settings.postmaster.normal,
         directories.sayings,
-        directories.devices,
+        directories.collectors,
     )
 
 
 def build_retention(settings: Settings, rooms: Rooms) -> Retention:
     """Which mail goes when its time has come."""
-    return Retention(rooms, settings.serving, Directories(rooms.directories).devices)
+    return Retention(rooms, settings.serving, Directories(rooms.directories).collectors)
 
 
 def _policies(settings: Settings, rooms: Rooms, clock: Any) -> Policies:

@@ -27,9 +27,8 @@ async def _nothing_said() -> Sayings:
     return ()
 
 
-async def _its_own(_: Account) -> AnyOf[str]:
-    """The account's own password stands for its only device."""
-    return ("",)
+async def _none(_: Account) -> AnyOf[str]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Shelves:
     quota: Quota = UNLIMITED
     postmaster: str = ""
     sayings: Callable[[], Awaitable[Sayings]] = _nothing_said
-    devices: Callable[[Account], Awaitable[AnyOf[str]]] = _its_own
+    devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
 
     def collection(self, visit: Visit, account: Account) -> ICollection:
         """For one of our own, who collects."""
@@ -124,10 +123,9 @@ class Collection:
         if not entries or not IRetention.providedBy(self._shelves.store):
             return ()
         try:
-            devices = await self._shelves.devices(self.account)
-            every = devices if serving.devices == "all" else ()
-            by_all = await cast(IRetention, self._shelves.store).collect(
-                self.account.maildrop, entries, self.account.device, every
+            keep = serving.kept(await self._shelves.devices(self.account))
+            collected = await cast(IRetention, self._shelves.store).collect(
+                self.account.maildrop, entries, self.account.device, keep.devices
             )
         except TemporaryFailure as failure:  # what is deleted goes, and this stays longer
             self.log.warn(
@@ -136,7 +134,7 @@ class Collection:
                 why=str(failure),
             )
             return ()
-        return by_all if serving.delete_on_collect else ()
+        return collected if serving.delete_on_collect else ()
 
     def release(self) -> None:
         self._maildrop.release()
