@@ -57,7 +57,8 @@ class Shelves:
         try:
             said = await self.sayings() or ((self.quota, self.serving),)
         except TemporaryFailure:
-            return Announced(0, 0, frozenset(("EXPIRE", "LOGIN-DELAY")))
+            least = announced(self.serving, makes_room=True)
+            return replace(least, of_each=frozenset(("EXPIRE", "LOGIN-DELAY")))
         ones = {self._told(quota, serving) for quota, serving in said}
         if any(self._makes_room(quota) for quota, _ in said):
             ones |= {self._told(UNLIMITED, serving) for _, serving in said}  # the postmaster
