@@ -46,7 +46,7 @@ class Serving:
     session that ended with QUIT, by one of the account's ``devices`` (any) or
     by each of them (all).
 
-    ``login_delay`` lies between two logins at the least (RFC 2449 §6.6).
+    ``login_delay`` lies between two logins at the least (RFC 2449 §6.5).
     ``in_use`` says what becomes of a login while another session holds the
     maildrop: it is refused, waits for as long as ``wait`` says, or takes over.
     """
@@ -109,7 +109,7 @@ class Announced:
     many seconds lie between two logins.
 
     Before a login, where accounts differ (``of_each``: the capabilities where they do), it is
-    the smallest of the former and the largest of the latter (RFC 2449 §6.6, §6.7).
+    the smallest of the former and the largest of the latter (RFC 2449 §6.5, §6.7).
     """
 
     days: int | None = None
