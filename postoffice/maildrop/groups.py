@@ -286,6 +286,8 @@ class _Promised(_Group):
         for place in places:
             try:
                 _is_there(place, os.stat(place.path))
+                if place.identity[0] != self._journal.device:
+                    raise OSError(errno.EXDEV, "not on the journal's file system", place.path)
             except OSError as error:
                 why = failure(place.path, error)
                 for draft in list(self.well()):

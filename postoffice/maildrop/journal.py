@@ -117,6 +117,7 @@ class Journal:
         self._appending = FileLock(f"{folder}/append")
         self._retiring = FileLock(f"{folder}/retire")
         self._open_fd = self._sync_fd = -1
+        self.device = 0  # which file system it syncs
         self._since = 0  # the first generation that began after our descriptor was opened
         self._left_to_others = 0
         self.active = False  # whether there is anything to append or to retire
@@ -195,6 +196,7 @@ class Journal:
             ) from None
         # before anything that it shall hear of is placed
         self._sync_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.device = os.fstat(self._sync_fd).st_dev
 
     def _begin_alone(self, durability: str) -> Found:
         state = State(durability=durability, retired=self._mark.read())

@@ -130,7 +130,8 @@ class MaildirStore:
     def _begin(self) -> str:
         """Which durability it is; what was left in the journal is in its place."""
         files.prepare(self._path)
-        durability, warning = durable.choose(self._path, self._wanted)
+        with files.failures(self._path):
+            durability, warning = durable.choose(self._path, self._wanted)
         if warning:
             self._report("warn", warning)
         with files.failures(self._path):
@@ -228,7 +229,7 @@ class MaildirStore:
         )
 
     async def kept(self, name: str) -> list[Kept]:
-        return await self._workers.run(vault.sessions, self._folder(name))
+        return await self._workers.run(care.kept, self._folder(name))
 
     async def undelete(self, name: str, session: str, since: float) -> int:
         return await self._workers.run(

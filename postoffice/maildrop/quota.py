@@ -154,15 +154,29 @@ def add(folder: int, octets: int, messages: int) -> None:
 
 def recount(folder: int, quota: Quota) -> Count:
     """Count what is there, and begin the file anew."""
+    with _at_rest(folder):
+        held = _scan(folder)
+        _write(folder, quota, held)
+        return Count(held, True)
+
+
+def audit(folder: int, quota: Quota) -> tuple[Usage, Usage] | None:
+    """What the file says, and what is there; None where it says nothing for this quota."""
+    with _at_rest(folder):
+        count = _read(folder, quota)
+        return None if count is None else (count.usage, _scan(folder))
+
+
+@contextmanager
+def _at_rest(folder: int) -> Iterator[None]:
+    """Nobody adds a line, and all that was reserved is in its place."""
     with _opened(folder, "tmp") as gate, _opened(folder, "new") as new:
         until = time.monotonic() + PATIENCE
         for fd in (gate, new):
             while not _try(fd) and time.monotonic() < until:
                 time.sleep(_TICK)
         with _alone(folder):
-            held = _scan(folder)
-            _write(folder, quota, held)
-            return Count(held, True)
+            yield
 
 
 def forget(folder: str) -> None:

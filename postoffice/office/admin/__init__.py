@@ -12,8 +12,10 @@ from postoffice.office.admin.accounts import account
 from postoffice.office.admin.beginning import check_config, init
 from postoffice.office.admin.desk import WRONG, say_object, shared_options
 from postoffice.office.admin.domains import domain
+from postoffice.office.admin.expiring import expire
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
+from postoffice.office.admin.maildrops import maildrop
 
 
 class CommandLine(click.Group):
@@ -68,5 +70,7 @@ main.add_command(init)
 main.add_command(check_config)
 main.add_command(domain)
 main.add_command(account)
+main.add_command(maildrop)
+maildrop.add_command(expire)
 main.add_command(explain)
 main.add_command(auth_failures)

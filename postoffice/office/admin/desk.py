@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -33,10 +34,15 @@ class Refused(Exception):
 
 @dataclass
 class Answer:
-    """What a command has to say: as an object with names, and in lines for people."""
+    """
+    What a command has to say: as an object with names, and in lines for people.
+
+    ``status`` is its exit code, where that is part of the answer.
+    """
 
     data: dict[str, Any]
     lines: list[str] = field(default_factory=list)
+    status: int = 0
 
 
 @dataclass
@@ -142,23 +148,23 @@ def _answer(
     config: str | None,
     arguments: dict[str, Any],
 ) -> None:
-    status = 0
+    failed = 0
     try:
         answer = function(Desk(config, context.obj), **arguments)
     except ConfigurationError as error:
-        status = WRONG
+        failed = WRONG
         problems = [vars(problem) for problem in error.problems]
         answer = Answer({"error": str(error), "problems": problems}, str(error).split("\n"))
     except (Refused, StartupError, PostOfficeError) as error:
-        status = REFUSED
+        failed = REFUSED
         why = str(error) or type(error).__name__
         answer = Answer({"error": why}, [f"postoffice: {why}"])
     if as_json:
         say_object(answer.data)
     else:
         for line in answer.lines:
-            click.echo(line, err=bool(status))
-    context.exit(status)
+            click.echo(line, err=bool(failed))
+    context.exit(failed or answer.status)
 
 
 def say_object(data: dict[str, Any]) -> None:
@@ -187,6 +193,18 @@ def lasting(seconds: float) -> str:
             number = f"{seconds / unit:.1f}".removesuffix(".0")
             return f"{number} {name}{'' if number == '1' else 's'}"
     return counted(int(seconds), "second") if seconds else "none"
+
+
+def read(moment: float) -> str:
+    """A moment as people read it, in their own time."""
+    return f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M:%S}"
+
+
+def told(moment: float | None) -> str | None:
+    """A moment as programs read it."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:

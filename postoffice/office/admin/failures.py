@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -11,7 +10,16 @@ import click
 from postoffice.accounts.tries import Failures
 from postoffice.address import Address, NotAnAddress
 from postoffice.doors import place_of
-from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, table
+from postoffice.office.admin.desk import (
+    Answer,
+    Desk,
+    Refused,
+    command,
+    counted,
+    read,
+    table,
+    told,
+)
 from postoffice.office.build import build_logins
 from postoffice.office.rooms import Rooms
 from postoffice.settings import NETWORK
@@ -81,15 +89,3 @@ def auth_failures(desk: Desk, clear: tuple[str, ...], clear_all: bool) -> Answer
     ]
     data = [{**vars(one), "last": told(one.last), "until": told(one.until)} for one in failures]
     return Answer({"failures": data}, table(rows) if failures else ["no wrong passwords"])
-
-
-def read(moment: float) -> str:
-    """A moment as people read it, in their own time."""
-    return f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M:%S}"
-
-
-def told(moment: float | None) -> str | None:
-    """A moment as programs read it."""
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
