@@ -33,6 +33,7 @@ FLOORS = [
     {
         "conversation": "conversation",
         "counter": "conversation",
+        "entering": "conversation",
         "tls": "conversation",
         "smtp": "smtp counter",
         "pop3": "pop3 counter",
@@ -40,7 +41,7 @@ FLOORS = [
     {"office": "office"},
 ]
 #: The conversation is what both counters stand on, on their own floor.
-SHARED = {"conversation", "counter", "tls"}
+SHARED = {"conversation", "counter", "entering", "tls"}
 OUTSIDE = {"testing"}
 
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from zope.interface import implementer
 
 from postoffice.address import Account, Quota
-from postoffice.interfaces import IAccountDirectory, IAccountRegister, IAccountSayings
+from postoffice.device import Device
+from postoffice.interfaces import (
+    IAccountDirectory,
+    IAccountRegister,
+    IAccountSayings,
+    IDevices,
+)
 from postoffice.serving import UNSAID, Serving
 
 
-@implementer(IAccountDirectory)
+@implementer(IAccountDirectory, IDevices)
 class Directories:
     """
     Directories asked in order: the first that knows an account wins.
 
     One that cannot say ends the search: those behind it might know another
-    account of that name.
+    account of that name.  ``now`` tells the seconds since 1970.
     """
 
-    def __init__(self, directories: Sequence[IAccountDirectory]) -> None:
+    def __init__(
+        self, directories: Sequence[IAccountDirectory], now: Callable[[], float] = time.time
+    ) -> None:
         self._directories = tuple(directories)
+        self._now = now
 
     async def start(self) -> None:
         """Start all, in order; where one cannot, those before it are stopped."""
@@ -45,6 +55,13 @@ class Directories:
                 return account
         return None
 
+    async def devices(self, name: str) -> Sequence[Device]:
+        """The devices of an account, in the directory that knows it."""
+        for directory in self._directories:
+            if await directory.find(name) is not None:
+                return await directory.devices(name) if IDevices.providedBy(directory) else ()
+        return ()
+
     async def serves(self, domain: str) -> bool:
         for directory in self._directories:
             if await directory.serves(domain):
@@ -52,8 +69,13 @@ class Directories:
         return False
 
     async def collectors(self, account: Account) -> frozenset[str]:
-        """The devices of an account that may collect its mail, by their names."""
-        return frozenset()
+        """The devices of an account that may collect its mail now, by their names."""
+        now = self._now()
+        return frozenset(
+            one.name
+            for one in await self.devices(account.address)
+            if one.protocol in ("any", "pop3") and not one.expired(now)
+        )
 
     async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
         """What all accounts say of quotas and of how they are served, each once."""

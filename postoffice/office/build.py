@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.internet.endpoints import serverFromString
 from twisted.plugin import getPlugins
@@ -16,12 +17,13 @@ from twisted.python.modules import getModule
 
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
-from postoffice.accounts.logins import Logins
+from postoffice.accounts.logins import LoginRecords
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.tries import Allowance
 from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
+from postoffice.entering import Admission
 from postoffice.interfaces import (
     IDirectoryMaker,
     IMaker,
@@ -31,6 +33,7 @@ from postoffice.interfaces import (
     Workers,
 )
 from postoffice.office.certificates import Certificates
+from postoffice.office.checkers import make_checkers
 from postoffice.office.config import ListenerSettings, Settings
 from postoffice.office.expiring import Expiring, Retention
 from postoffice.office.opening import Listener, PostOffice
@@ -41,6 +44,7 @@ from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
+from postoffice.pop3.terms import POP3Limits
 from postoffice.smtp.factory import Custom, SMTPFactory
 from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
@@ -72,13 +76,19 @@ def build(
     hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
     rooms = build_rooms(settings, reactor, threads)
     logins = build_logins(settings, threads, clock)
-    checker = Checker(rooms.directories, hashing, clock=clock.seconds, slowing=logins.slowing)
+    checker = Checker(
+        rooms.directories,
+        hashing,
+        clock=clock.seconds,
+        others=build_checkers(settings),
+        slowing=logins.slowing,
+    )
     house = build_house(settings, rooms, _policies(settings, rooms, clock), now or _now)
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
     shelves = build_shelves(settings, rooms)
-    counters = _Counters(settings, house, shelves, checker, certificates, clock)
+    counters = _Counters(settings, house, shelves, checker, logins, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
         settings,
@@ -111,10 +121,15 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
     return Rooms(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
 
 
-def build_logins(settings: Settings, workers: Workers, clock: Any) -> Logins:
+def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
+    """The checkers of others.  Raises ConfigurationError."""
+    return make_checkers(settings, _broken)
+
+
+def build_logins(settings: Settings, workers: Workers, clock: Any) -> LoginRecords:
     """What is remembered of logins."""
     limits = settings.limits
-    return Logins(
+    return LoginRecords(
         settings.state,
         workers,
         clock,
@@ -181,6 +196,7 @@ class _Counters:
         house: House,
         shelves: Shelves,
         checker: Checker,
+        logins: LoginRecords,
         certificates: Certificates | None,
         clock: Any,
     ) -> None:
@@ -190,7 +206,7 @@ class _Counters:
         self._house = house
         self._shelves = shelves
         self._checker = checker
-        self._portal = Portal(Realm(shelves, house), [checker])
+        self._portal = Portal(Realm(shelves, house, logins.recording.note), [checker])
         self._certificates = certificates
         self._clock = clock
         self._unknown = Budget(limits.unknown_recipients, 3600, clock.seconds)
@@ -219,9 +235,12 @@ class _Counters:
             return POP3Factory(
                 self._portal,
                 clock=self._clock,
-                plaintext_login=self._settings.plaintext_login,
+                hostname=self._settings.hostname,
+                admission=Admission(listener.mechanisms, self._settings.plaintext_login),
+                limits=POP3Limits(self._settings.limits.errors, self._settings.limits.logins),
                 doors=self.doors,
                 entrance=entrance,
+                salts=self._checker.salt,
                 announced=self._shelves.announced,
             )
         lmtp = service == "lmtp"
@@ -323,8 +342,12 @@ def find_maker(interface: Any, kind: str) -> IMaker:
         raise LookupError(f"kind {kind!r} is claimed by several plugins: {where}")
     kinds = ", ".join(sorted(maker.kind for maker in known))
     what = WHAT.get(interface, "room")
-    broken = "".join(f"; the plugin {name} is broken: {why}" for name, why in _broken_plugins())
-    raise LookupError(f"there is no {what} of kind {kind!r}, only: {kinds}{broken}")
+    raise LookupError(f"there is no {what} of kind {kind!r}, only: {kinds}{_broken()}")
+
+
+def _broken() -> str:
+    """Which plugins are broken, as the end of a complaint."""
+    return "".join(f"; the plugin {name} is broken: {why}" for name, why in _broken_plugins())
 
 
 def _broken_plugins() -> list[tuple[str, str]]:

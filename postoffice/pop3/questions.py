@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from postoffice.dialogue import Secure
 from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
 from postoffice.pop3.terms import Terms
-from postoffice.sasl import Prove
+from postoffice.sasl import Prove, SaltOf
+from postoffice.scram import Salt
 from postoffice.wire import Breath
 
 
@@ -62,5 +64,5 @@ class Update:
     collected: tuple[Entry, ...] = ()
 
 
-Question = Prove | Announce | Enter | Fetch | More | Enough | Update | Breath
-Answer = Terms | Entered | bytes | int | PostOfficeError | None
+Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update | Breath
+Answer = Terms | Salt | Entered | bytes | int | PostOfficeError | None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from postoffice.dialogue import Secure
 from postoffice.errors import NotAllRemoved, PostOfficeError
 from postoffice.pop3.authorization import Authorization
 from postoffice.pop3.dialogue import (
@@ -23,7 +24,7 @@ from postoffice.pop3.dialogue import (
 from postoffice.pop3.questions import Announce, Enough, Enter, Fetch, More, Update
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.pop3.transaction import Transaction
-from postoffice.sasl import Prove
+from postoffice.sasl import Prove, SaltOf
 from postoffice.wire import Breath
 
 
@@ -32,7 +33,8 @@ class POP3Session(Authorization, Transaction):
 
     def __init__(self, terms: Terms, limits: POP3Limits | None = None) -> None:
         super().__init__(terms, limits or POP3Limits())
-        self._say(b"+OK postoffice ready")
+        stamp = f" {terms.stamp}" if terms.stamp else ""
+        self._say(f"+OK postoffice ready{stamp}".encode("ascii"))
 
     def _noop(self, argument: bytes) -> None:
         nothing(argument)
@@ -79,6 +81,8 @@ class POP3Session(Authorization, Transaction):
         self._close()
 
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
+        Secure: Authorization._answered_secure,
+        SaltOf: Authorization._answered_salt,
         Prove: Authorization._answered_prove,
         Announce: _answered_announce,
         Enter: Authorization._answered_enter,
@@ -92,6 +96,9 @@ class POP3Session(Authorization, Transaction):
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]] = {
         b"USER": (AUTHORIZATION, Authorization._user_name),
         b"PASS": (AUTHORIZATION, Authorization._pass),
+        b"APOP": (AUTHORIZATION, Authorization._apop),
+        b"AUTH": (AUTHORIZATION, Authorization._auth),
+        b"STLS": (AUTHORIZATION, Authorization._stls),
         b"STAT": (TRANSACTION, Transaction._stat),
         b"LIST": (TRANSACTION, Transaction._list),
         b"RETR": (TRANSACTION, Transaction._retr),

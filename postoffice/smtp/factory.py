@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,45 +9,34 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.budget import Budget
-from postoffice.counter import Counter, Doors, Entrance, within
+from postoffice.counter import Doors, Entrance, within
+from postoffice.entering import Admission, LoginCounter, Salts
 from postoffice.envelope import Client
 from postoffice.reply import TOO_MANY_CONNECTIONS
-from postoffice.scram import Salt
 from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.terms import SMTPLimits, Terms
 
 
 @dataclass(frozen=True)
-class Custom:
+class Custom(Admission):
     """
     What is the custom at one counter.
 
-    ``lmtp`` and ``submission`` are as in ``Terms``; ``mechanisms`` can log
-    in.  ``plaintext_login`` says where passwords are taken in clear: never,
-    on a link that nobody else can listen to (loopback), or always.
-    ``greeting_delay``: seconds that clients from elsewhere wait for the
-    greeting.  ``judged``: the stages at which policies are asked.
+    ``lmtp`` and ``submission`` are as in ``Terms``.  ``greeting_delay``:
+    seconds that clients from elsewhere wait for the greeting.  ``judged``: the
+    stages at which policies are asked.
     """
 
     lmtp: bool = False
     submission: bool = False
-    mechanisms: tuple[str, ...] = ()
-    plaintext_login: str = "loopback"
     greeting_delay: float = 0.0
     judged: frozenset[str] = field(default_factory=frozenset)
 
-    def takes_passwords(self, client: Client) -> bool:
-        """Whether this client may send its password over the link that it has."""
-        if client.encrypted or self.plaintext_login == "always":
-            return True
-        return self.plaintext_login == "loopback" and client.local
 
-
-class SMTPFactory(Counter):
+class SMTPFactory(LoginCounter):
     """
     The receiving counter: SMTP, submission or LMTP, as its ``custom`` says.
 
-    ``salts`` tells with which salt a user's keys were made, for SCRAM;
     ``unknown`` is the budget of unknown recipients of each client.
     """
 
@@ -64,14 +52,13 @@ class SMTPFactory(Counter):
         doors: Doors | None = None,
         entrance: Entrance | None = None,
         custom: Custom | None = None,
-        salts: Callable[[bytes], Awaitable[Salt]] | None = None,
+        salts: Salts | None = None,
         unknown: Budget | None = None,
     ) -> None:
-        super().__init__(portal, clock, doors, entrance or Entrance("smtp"))
+        super().__init__(portal, clock, doors, entrance or Entrance("smtp"), salts)
         self.hostname = hostname
         self.limits = limits
         self.custom = custom or Custom()
-        self.salts = salts
         self.unknown = unknown
 
     def _conversation(self) -> SMTPConversation:

@@ -7,20 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from twisted.cred.credentials import Anonymous
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from postoffice.accounts.credentials import credentials_of
-from postoffice.conversation import Conversation
 from postoffice.dialogue import Secure
 from postoffice.doors import place_of
+from postoffice.entering import Entering
 from postoffice.envelope import Client, Envelope, Visit
-from postoffice.errors import LoginRefused
 from postoffice.interfaces import IDelivery, IReception
 from postoffice.reply import (
-    NO_TLS_NOW,
     SHUTTING_DOWN,
     SPOKE_TOO_EARLY,
     TIMED_OUT,
@@ -29,7 +25,6 @@ from postoffice.reply import (
     Reply,
 )
 from postoffice.sasl import Prove, SaltOf
-from postoffice.scram import Salt
 from postoffice.smtp.questions import (
     Abort,
     Begin,
@@ -52,19 +47,16 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-#: Octets of a name that nobody has proved, in the log.
-NAME = 200
 
-
-class SMTPConversation(Conversation):
+class SMTPConversation(Entering):
     """One client that posts."""
 
     session: SMTPSession | None = None
     factory: SMTPFactory
+    starttls = "STARTTLS"
 
     def __init__(self, factory: SMTPFactory) -> None:
         super().__init__(factory)
-        self._visit: Visit
         self._early: Deferred[bool] | None = None  # it must not speak before its greeting
         self._connected: list[bytes] = []  # the fields that policies add because of where it is
         self._relay: tuple[Client, list[bytes]] | None = None  # who and where it was before XCLIENT
@@ -152,10 +144,6 @@ class SMTPConversation(Conversation):
         self._visit.fields[:] = self._connected
         return await (await self._avatar()).hello()
 
-    def _secure(self, question: Secure) -> Reply | None:
-        certificates = self.factory.entrance.certificates
-        return None if certificates is not None and certificates.ready else NO_TLS_NOW
-
     def _impersonate(self, question: Impersonate) -> Terms | Reply:
         """A relay that is trusted says for whom it speaks; the doors have counted the relay."""
         self._relay = self._relay or (self.client, self._connected)
@@ -166,30 +154,13 @@ class SMTPConversation(Conversation):
         self._visit_anew()
         return replace(self._terms(), xclient=True)
 
-    async def _salt(self, question: SaltOf) -> Salt:
-        assert self.factory.salts is not None, "a counter that offers SCRAM knows salts"
-        return await self.factory.salts(question.user)
-
     async def _prove(self, question: Prove) -> None:
-        claim = question.claim
-        credentials = credentials_of(claim, self.client, self._visit.service)
-        try:
-            _, avatar, _ = await self.factory.portal.login(credentials, self._visit, IReception)
-        except UnauthorizedLogin:
-            log.info(
-                "{id} login refused: {user!r} from {client}",
-                id=self.id,
-                user=claim.user[:NAME],
-                client=self.client.address or "local",
-            )
-            raise LoginRefused from None
-        self._claimed = cast(IReception, avatar)
+        self._claimed, _ = await self._show(question, IReception)
 
     def _enter(self, question: Enter) -> None:
         assert self._claimed is not None
         self._reception, self._claimed = self._claimed, None
-        self._visit.login = self._reception.login
-        log.info("{id} login of {user}", id=self.id, user=self._visit.login)
+        self._entered(self._reception.login)
 
     def _pause(self, question: Pause) -> Awaitable[None]:
         return deferLater(self._clock, question.seconds, lambda: None)
@@ -283,12 +254,7 @@ class SMTPConversation(Conversation):
     def _gone(self) -> None:
         assert self.session is not None
         self._abort(Abort())
-        if self.session.injected:
-            log.warn(
-                "{id} {client} sent octets behind STARTTLS, in clear: an attack, or it is broken",
-                id=self.id,
-                client=self.client.address or "local",
-            )
+        super()._gone()
         log.info(
             "{id} {service} session of {client}{tls} ends: {taken} taken",
             id=self.id,
@@ -309,9 +275,9 @@ class SMTPConversation(Conversation):
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
         Connect: _connect,
         Hello: _hello,
-        Secure: _secure,
+        Secure: Entering._secure,
         Impersonate: _impersonate,
-        SaltOf: _salt,
+        SaltOf: Entering._salt,
         Prove: _prove,
         Enter: _enter,
         Pause: _pause,

@@ -114,10 +114,6 @@ class SMTPSession(Transaction):
         else:
             command(self, argument.strip(" "))
 
-    def _idles_too_long(self) -> bool:
-        self._idle_commands += 1
-        return self._idle_commands > self._limits.commands
-
     # -- commands: hello -------------------------------------------------------------
 
     def _ehlo(self, argument: str) -> None:
@@ -262,10 +258,13 @@ class SMTPSession(Transaction):
             self._go_on(partial(self._exchange.go_on, answer))
 
     def _answered_prove(self, question: Prove, answer: Reply | None) -> None:
-        if answer is not None:
-            self._refuse_login(answer)
-        elif self._exchange is not None:
+        assert self._exchange is not None
+        if answer is None:
             self._go_on(partial(self._exchange.go_on, None))
+        elif answer is reply.LOGIN_REFUSED:
+            self._go_on(self._exchange.refuse)
+        else:
+            self._refuse_login(answer)
 
     def _answered_enter(self, question: Enter, answer: Reply | None) -> None:
         if answer is not None:

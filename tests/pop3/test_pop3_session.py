@@ -30,7 +30,7 @@ TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\nthree\r\n", b"A: 2\r\n\r\n", b"\r\n" * 50,
 
 
 #: A local link, and a password as it is.
-CLEAR = Terms(passwords=True)
+CLEAR = Terms(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 
 
 class Drop:
@@ -102,6 +102,7 @@ def test_capa_is_the_same_before_and_after_login():
         b"TOP",
         b"UIDL",
         b"USER",
+        b"SASL PLAIN LOGIN",
         b"PIPELINING",
         b"RESP-CODES",
         b"AUTH-RESP-CODE",

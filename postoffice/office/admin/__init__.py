@@ -11,11 +11,13 @@ from postoffice import __version__
 from postoffice.office.admin.accounts import account
 from postoffice.office.admin.beginning import check_config, init
 from postoffice.office.admin.desk import WRONG, say_object, shared_options
+from postoffice.office.admin.devices import device
 from postoffice.office.admin.domains import domain
 from postoffice.office.admin.expiring import expire
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
 from postoffice.office.admin.maildrops import maildrop
+from postoffice.office.admin.report import report
 
 
 class CommandLine(click.Group):
@@ -74,3 +76,5 @@ main.add_command(maildrop)
 maildrop.add_command(expire)
 main.add_command(explain)
 main.add_command(auth_failures)
+main.add_command(report)
+account.add_command(device)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
 
+from postoffice.accounts.logins import LoginRecords
 from postoffice.address import Address, NotAnAddress, normal_domain
 from postoffice.errors import PostOfficeError, StartupError
 from postoffice.office import config, privileges
-from postoffice.office.build import build_rooms, find_maker
+from postoffice.office.build import build_logins, build_rooms, find_maker
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
@@ -80,6 +82,16 @@ class Desk:
                 await rooms.stop()
 
         return workers.finish(whole())
+
+    @asynccontextmanager
+    async def logins(self, rooms: Rooms, settings: Settings) -> AsyncIterator[LoginRecords]:
+        """What is remembered of logins, for work in the rooms."""
+        logins = build_logins(settings, rooms.workers, self.reactor)
+        await logins.start()
+        try:
+            yield logins
+        finally:
+            await logins.stop()
 
 
 class AddressType(click.ParamType):  # type: ignore[type-arg]
@@ -195,16 +207,16 @@ def lasting(seconds: float) -> str:
     return counted(int(seconds), "second") if seconds else "none"
 
 
-def read(moment: float) -> str:
-    """A moment as people read it, in their own time."""
-    return f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M:%S}"
+def moment(seconds: float) -> str:
+    """A time of day as people read it, in their own zone."""
+    return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
 
 
-def told(moment: float | None) -> str | None:
-    """A moment as programs read it."""
-    if moment is None:
+def iso(seconds: float | None) -> str | None:
+    """A time of day as programs read it."""
+    if seconds is None:
         return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:

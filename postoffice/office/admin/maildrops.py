@@ -27,10 +27,10 @@ from postoffice.office.admin.desk import (
     Refused,
     command,
     counted,
-    read,
+    iso,
+    moment,
     sized,
     table,
-    told,
 )
 from postoffice.office.admin.quotas import SIZE_TYPE, Told, told_of
 from postoffice.office.admin.servings import DURATION_TYPE
@@ -106,8 +106,8 @@ def list_(desk: Desk) -> Answer:
             str(one.messages),
             sized(one.octets),
             "" if drop.told is None else drop.told.cells[0],
-            "" if one.oldest is None else read(one.oldest),
-            "never" if one.login is None else read(one.login),
+            "" if one.oldest is None else moment(one.oldest),
+            "never" if one.login is None else moment(one.login),
             sized(one.vault_octets) if one.vault_messages else "",
         )
         for one, drop in found
@@ -119,8 +119,8 @@ def list_(desk: Desk) -> Answer:
             "messages": one.messages,
             "octets": one.octets,
             "quota": None if drop.told is None else asdict(drop.told.quota),
-            "oldest": told(one.oldest),
-            "last_login": told(one.login),
+            "oldest": iso(one.oldest),
+            "last_login": iso(one.login),
             "vault_messages": one.vault_messages,
             "vault_octets": one.vault_octets,
         }
@@ -213,7 +213,7 @@ def undelete(desk: Desk, address: Address, session: str | None, since: float | N
     if session is None and since is None:
         return _kept(name, kept)
     if not back:
-        what = f"of session {session}" if session is not None else f"since {read(since or 0.0)}"
+        what = f"of session {session}" if session is not None else f"since {moment(since or 0.0)}"
         raise Refused(f"{name}: nothing is kept {what}; postoffice maildrop undelete {name}")
     return Answer(
         {"maildrop": name, "messages": back}, [f"{name}: {counted(back, 'message')} brought back"]
@@ -222,8 +222,8 @@ def undelete(desk: Desk, address: Address, session: str | None, since: float | N
 
 def _kept(name: str, kept: list[Kept]) -> Answer:
     rows = [("TIME", "SESSION", "MESSAGES", "SIZE")]
-    rows += [(read(one.time), one.session, str(one.messages), sized(one.octets)) for one in kept]
-    sessions = [{**asdict(one), "time": told(one.time)} for one in kept]
+    rows += [(moment(one.time), one.session, str(one.messages), sized(one.octets)) for one in kept]
+    sessions = [{**asdict(one), "time": iso(one.time)} for one in kept]
     lines = table(rows) if kept else [f"{name}: nothing is kept"]
     return Answer({"maildrop": name, "sessions": sessions}, lines)
 
