@@ -160,7 +160,7 @@ def _text(folder: str) -> bytes:
 
 def _line(kind: bytes, when: float, uidl: str, device: str) -> bytes:
     """Words without spaces, and their digest: what a crash has left of a line is none."""
-    words = b"%s %.3f %s =%s" % (kind, when, uidl.encode(), _quoted(device))
+    words = b"%s %r %s =%s" % (kind, float(when), uidl.encode(), _quoted(device))
     return b"%s %s\n" % (words, _digest(words))
 
 

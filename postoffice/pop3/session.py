@@ -72,10 +72,7 @@ class POP3Session(Authorization, Transaction):
         """UPDATE (RFC 1939 §6): what is said to be deleted, is."""
         if isinstance(answer, PostOfficeError):
             removed = answer.removed if isinstance(answer, NotAllRemoved) else 0
-            self._say(
-                b"-ERR [SYS/TEMP] %d of %d deleted; the others are still here"
-                % (removed, max(removed, len(question.entries)))
-            )
+            self._say(b"-ERR [SYS/TEMP] %d deleted; not all could be removed" % removed)
         else:
             self._say(b"+OK %d deleted, goodbye" % answer)
         self._close()

@@ -197,7 +197,7 @@ def test_an_update_that_fails_says_so():
     drop.hear(b"DELE 1\r\n")
     drop.failure = TemporaryFailure("disk")
     said = drop.hear(b"QUIT\r\n")
-    assert said.startswith(b"-ERR [SYS/TEMP] 0 of ")
+    assert said.startswith(b"-ERR [SYS/TEMP] 0 deleted; ")
     assert drop.session.closed
 
 
@@ -497,8 +497,8 @@ def test_what_was_sent_whole_and_stays_is_told_at_the_end():
     [
         (2, b"+OK 2 deleted, goodbye"),
         (3, b"+OK 3 deleted, goodbye"),  # one had only been collected
-        (TemporaryFailure(), b"-ERR [SYS/TEMP] 0 of 2 deleted; the others are still here"),
-        (NotAllRemoved("", 1), b"-ERR [SYS/TEMP] 1 of 2 deleted; the others are still here"),
+        (TemporaryFailure(), b"-ERR [SYS/TEMP] 0 deleted; not all could be removed"),
+        (NotAllRemoved("", 1), b"-ERR [SYS/TEMP] 1 deleted; not all could be removed"),
     ],
     ids=repr,
 )
