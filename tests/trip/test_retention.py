@@ -6,9 +6,12 @@ import os
 import poplib
 import smtplib
 import time
+from dataclasses import replace
 
 import pytest
 
+from postoffice.accounts.devices import AppPassword
+from postoffice.device import Device
 from postoffice.serving import A_DAY, Serving
 from postoffice.testing import finish
 
@@ -99,6 +102,26 @@ def test_what_is_collected_goes_at_quit_where_that_is_asked_for(office, account)
     client.dele(1)
     client.rset()
     assert client.quit() == b"+OK 1 deleted, goodbye"
+
+
+def test_what_one_device_has_waits_for_the_others(office, account):
+    account = account(delete_on_collect=True, devices="all")
+    passwords = {name: AppPassword.generate() for name in ("phone", "laptop")}
+    with office.directory() as directory:
+        for name, password in passwords.items():
+            device = Device(name, password.id, password.digest)
+            assert finish(directory.add_device(account.address, device))
+
+    def collects(name, *numbers):
+        client = logged_in(office, replace(account, password=passwords[name].text))
+        for number in numbers:
+            client.retr(number)
+        return client.quit()
+
+    assert collects("phone", 1, 2) == b"+OK 0 deleted, goodbye"
+    assert collects("phone", 1, 2) == b"+OK 0 deleted, goodbye"
+    assert collects("laptop", 2) == b"+OK 1 deleted, goodbye"
+    assert collects("laptop", 1) == b"+OK 1 deleted, goodbye"
 
 
 def test_the_next_login_comes_when_its_time_has_come(office, account):
