@@ -7,12 +7,13 @@ from collections.abc import Collection as AnyOf
 from dataclasses import dataclass, replace
 from typing import cast
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.address import Account, Quota
 from postoffice.envelope import Visit
-from postoffice.errors import TemporaryFailure
+from postoffice.errors import NotAllRemoved, TemporaryFailure
 from postoffice.interfaces import ICollection, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
 from postoffice.serving import PLAIN, Announced, Serving, announced, together
@@ -111,22 +112,36 @@ class Collection:
     async def update(
         self, removed: Sequence[Entry], collected: Sequence[Entry], session: str
     ) -> int:
-        going = [*removed, *await self._collect(collected)]
-        if going:
-            await self._maildrop.remove(going, session)
-        return len(going)
-
-    async def _collect(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Remember what was collected; which of it goes now."""
         serving = self.serving
         if serving.delete_on_collect and serving.devices == "any":
-            return entries
+            return await self._remove([*removed, *collected], session)
+        # Both have begun before we wait: a client that said QUIT may be gone while we do.
+        noting = Deferred.fromCoroutine(self._note(collected))
+        gone = await self._remove(removed, session)
+        by_all = await noting
+        if not serving.delete_on_collect:
+            return gone
+        try:
+            return gone + await self._remove(by_all, session)
+        except TemporaryFailure as failure:
+            more = failure.removed if isinstance(failure, NotAllRemoved) else 0
+            raise NotAllRemoved(str(failure), gone + more) from failure
+
+    async def _remove(self, entries: Sequence[Entry], session: str) -> int:
+        if entries:
+            await self._maildrop.remove(entries, session)
+        return len(entries)
+
+    async def _note(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Remember what was collected; what all have of it who shall."""
         if not entries or not IRetention.providedBy(self._shelves.store):
             return ()
+        every: frozenset[str] | None = None
         try:
-            keep = serving.kept(await self._shelves.devices(self.account))
-            collected = await cast(IRetention, self._shelves.store).collect(
-                self.account.maildrop, entries, self.account.device, keep.devices
+            if self.serving.devices == "all":
+                every = frozenset(await self._shelves.devices(self.account))
+            return await cast(IRetention, self._shelves.store).collect(
+                self.account.maildrop, entries, self.account.device, every
             )
         except TemporaryFailure as failure:  # what is deleted goes, and this stays longer
             self.log.warn(
@@ -135,7 +150,6 @@ class Collection:
                 why=str(failure),
             )
             return ()
-        return collected if serving.delete_on_collect else ()
 
     def release(self) -> None:
         self._maildrop.release()

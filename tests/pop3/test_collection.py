@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -13,7 +14,7 @@ from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient, Visit
 from postoffice.errors import LoginTooSoon, NotAllRemoved, TemporaryFailure
 from postoffice.interfaces import ICollection, IMailStore
-from postoffice.maildrop.memory import MemoryStore
+from postoffice.maildrop.memory import MemoryMaildrop, MemoryStore
 from postoffice.pop3.collection import Shelves
 from postoffice.serving import A_DAY, PLAIN, UNSAID, Keep, Serving
 from postoffice.testing import InlineWorkers, finish
@@ -110,6 +111,41 @@ def test_a_removal_that_fails_in_the_middle_is_told(store, monkeypatch):
     monkeypatch.setattr("postoffice.maildrop.memory.MemoryMaildrop.remove", fail)
     with pytest.raises(NotAllRemoved):
         quit_with(collection(Shelves(store)), removed=[0, 1])
+
+
+def test_a_removal_that_fails_behind_another_says_how_many_went(store, monkeypatch):
+    """The first was of what was marked; the second, of what all devices have."""
+    remove = MemoryMaildrop.remove
+    failures = [None, NotAllRemoved("disk on fire", 1)]
+
+    async def fail(self, entries, session):
+        if failure := failures.pop(0):
+            raise failure
+        await remove(self, entries, session)
+
+    monkeypatch.setattr(MemoryMaildrop, "remove", fail)
+    terms = Serving(delete_on_collect=True, devices="all")
+    with pytest.raises(NotAllRemoved) as raised:
+        quit_with(collection(Shelves(store), serving=terms), removed=[0], collected=[1, 2])
+    assert raised.value.removed == 2
+
+
+def test_a_client_that_goes_behind_its_quit_has_collected_and_deleted(store, monkeypatch):
+    remove, going = MemoryMaildrop.remove, Deferred()
+
+    async def slow(self, entries, session):
+        await remove(self, entries, session)
+        await going
+
+    monkeypatch.setattr(MemoryMaildrop, "remove", slow)
+    one = collection(Shelves(store))
+    entries = finish(one.open()).entries
+    updating = Deferred.fromCoroutine(one.update(entries[:1], entries[1:], "session"))
+    updating.addErrback(lambda why: why.trap(CancelledError))
+    updating.cancel()
+    one.release()
+    assert left(store) == 2
+    assert finish(store.expire(JOE, Keep(collected=0), True))[0] == 2
 
 
 def test_a_login_may_not_follow_the_last_one_too_soon(store):
