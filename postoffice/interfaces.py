@@ -175,6 +175,17 @@ class ICollection(IMaildrop):
     it raises LoginTooSoon besides what it raises already.
     """
 
+    def open(
+        login_delay: float = 0, give_way: Callable[[], bool] | None = None
+    ) -> Awaitable[Listing]:
+        """
+        As ``IMaildrop.open``, and as ``serving`` says where another session holds the maildrop.
+
+        ``give_way`` is called when another login may take over: it ends this
+        session, with ``release()``, and says True; or says that it does not
+        end now.  Without it this session stays.
+        """
+
     account = Attribute("Account: whose it is")
     serving = Attribute("Serving: none of it is None")
     announced = Attribute("Announced: what its client is told")

@@ -207,7 +207,7 @@ class MaildirStore:
         if not os.path.isdir(folder):
             return 0, 0
         snapshot: Snapshot = contents.scan(folder, self._sizes, self._listings.get(folder))
-        return len(snapshot.entries), sum(entry.size for entry in snapshot.entries)
+        return len(snapshot.entries), snapshot.entries.octets
 
     async def discard(self, name: str, keep: bool) -> str:
         place = names.folder_of(name)

@@ -43,6 +43,8 @@ from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.collection import Shelves
+from postoffice.pop3.leases import Leases
+from postoffice.pop3.neighbours import Neighbours
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.pop3.terms import POP3Limits
 from postoffice.smtp.factory import Custom, SMTPFactory
@@ -52,6 +54,8 @@ from postoffice.smtp.terms import SMTPLimits
 
 #: Threads that wait for the disk.
 THREADS = 8
+#: Where the processes of one post office have their sockets, in the state folder.
+NEIGHBOURS = "neighbours"
 #: Services where TLS comes before everything (RFC 8314).
 IMPLICIT_TLS = frozenset(("submissions", "pop3s"))
 
@@ -87,7 +91,9 @@ def build(
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    shelves = build_shelves(settings, rooms)
+    neighbours = Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)
+    leases = Leases(clock, neighbours)
+    shelves = build_shelves(settings, rooms, leases)
     counters = _Counters(settings, house, shelves, checker, logins, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
@@ -98,6 +104,7 @@ def build(
         (threads, hashing),
         certificates,
         checker,
+        leases,
         logins,
         reactor,
         Expiring(build_retention(settings, rooms), clock),
@@ -154,12 +161,13 @@ def build_house(
     )
 
 
-def build_shelves(settings: Settings, rooms: Rooms) -> Shelves:
+def build_shelves(settings: Settings, rooms: Rooms, leases: Leases) -> Shelves:
     """What every collection knows."""
     directories = Directories(rooms.directories)
     return Shelves(
         rooms.store,
         settings.serving,
+        leases,
         settings.quota,
         settings.postmaster.normal,
         directories.sayings,

@@ -27,6 +27,7 @@ from postoffice.office.config import Settings
 from postoffice.office.expiring import Expiring
 from postoffice.office.rooms import Rooms
 from postoffice.office.workers import ThreadWorkers
+from postoffice.pop3.leases import Leases
 
 #: Seconds that conversations have to come to an end when the office closes.
 PATIENCE = 30.0
@@ -83,6 +84,7 @@ class PostOffice(Service):
         threads: Sequence[ThreadWorkers],
         certificates: Certificates | None,
         checker: Checker,
+        leases: Leases,
         logins: LoginRecords,
         reactor: Any,
         expiring: Expiring,
@@ -95,6 +97,7 @@ class PostOffice(Service):
         self._threads = threads
         self._certificates = certificates
         self._checker = checker
+        self._leases = leases
         self._logins = logins
         self._reactor = reactor
         self._expiring = expiring
@@ -176,6 +179,7 @@ class PostOffice(Service):
         for listening in self._listening or ():
             await listening
         await self.rooms.start(policies=True)
+        self._leases.start()
         self._checker.fake_salts = await self._key()
         await self._logins.start()
         if self._certificates is not None:
@@ -240,10 +244,12 @@ class PostOffice(Service):
         """Let nobody in any more, let those inside finish, and put everything away."""
         for listener in self._listeners:
             await self._stop_listening(listener)
+        self._leases.close()
         counters = {listener.counter for listener in self._listeners}
         closing = [Deferred.fromCoroutine(counter.close(PATIENCE)) for counter in counters]
         for closed in closing:
             await closed
+        self._leases.stop()
         if self._certificates is not None:
             await self._certificates.stop()
         await self._checker.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Collection as AnyOf
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -16,6 +17,7 @@ from postoffice.envelope import Visit
 from postoffice.errors import NotAllRemoved, TemporaryFailure
 from postoffice.interfaces import ICollection, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
+from postoffice.pop3.leases import Claim, GiveWay, Leases
 from postoffice.serving import PLAIN, Announced, Serving, announced, together
 
 #: A quota that limits nothing.
@@ -40,10 +42,12 @@ class Shelves:
     ``serving`` and ``quota`` are whole, and for all that an account's own says
     nothing of; the ``postmaster`` (an address in normal form) has no quota.
     ``sayings`` are those of all accounts; ``devices`` names those of one.
+    Without ``leases`` nobody waits for a maildrop, or takes one over.
     """
 
     store: IMailStore
     serving: Serving = PLAIN
+    leases: Leases | None = None
     quota: Quota = UNLIMITED
     postmaster: str = ""
     sayings: Callable[[], Awaitable[Sayings]] = _nothing_said
@@ -99,12 +103,18 @@ class Collection:
         self._shelves = shelves
         self._visit = visit
         self._maildrop = shelves.store.maildrop(account.maildrop)
+        self._leases = shelves.leases
+        self._claim: Claim | None = None
 
-    async def open(self, login_delay: float = 0) -> Listing:
-        return await self._maildrop.open(max(login_delay, self.serving.login_delay or 0))
+    async def open(self, login_delay: float = 0, give_way: GiveWay | None = None) -> Listing:
+        delay = max(login_delay, self.serving.login_delay or 0)
+        if self._leases is None:
+            return await self._maildrop.open(delay)
+        self._claim = Claim(self.account.maildrop, self.serving, give_way or _stay)
+        return await self._leases.take(self._claim, partial(self._maildrop.open, delay))
 
-    async def fetch(self, entry: Entry) -> IText:
-        return await self._maildrop.fetch(entry)
+    def fetch(self, entry: Entry) -> Awaitable[IText]:
+        return self._maildrop.fetch(entry)
 
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         await self._maildrop.remove(entries, session)
@@ -153,3 +163,10 @@ class Collection:
 
     def release(self) -> None:
         self._maildrop.release()
+        if self._leases is not None and self._claim is not None:
+            self._leases.give_back(self._claim)
+
+
+def _stay() -> bool:
+    """Of whom nobody knows how to end it."""
+    return False

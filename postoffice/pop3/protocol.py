@@ -33,6 +33,8 @@ from postoffice.serving import Announced
 
 log = Logger()
 
+#: Seconds of silence after which a session ends for another login, where that may take over.
+GIVES_WAY = 10.0
 #: Where nobody says how clients log in: by their passwords, which everybody has.
 BY_PASSWORD = Admission(("PLAIN", "LOGIN"))
 
@@ -78,7 +80,7 @@ class POP3Conversation(Entering):
         assert session is not None
         assert collection is not None
         try:
-            listing = await collection.open()
+            listing = await collection.open(give_way=self._give_way)
         except BaseException:
             self._release()
             raise
@@ -116,6 +118,28 @@ class POP3Conversation(Entering):
             return await self._collection.update(question.entries, question.collected, self.id)
         finally:
             self._release()
+
+    def _give_way(self) -> bool:
+        """
+        Another login may take over: end this session if its client is silent, idle or half dead.
+
+        It is not while it waits for us, or goes on taking what we send.
+        Nothing is removed; whatever it asks next, it hears that it has ended.
+        """
+        assert self.session is not None
+        if self._silence() < GIVES_WAY:
+            return False
+        log.info("{id} ends: another login has taken over", id=self.id)
+        in_the_middle = self._clogged is not None
+        self.session.dismiss(
+            None if in_the_middle else b"[IN-USE] another login has taken over this maildrop"
+        )
+        self._release()
+        if in_the_middle:
+            self.abort()
+        else:
+            self._hang_up()
+        return True
 
     def _release(self) -> None:
         self._enough()
