@@ -15,10 +15,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.errors import MaildropChanging, MessageGone, TemporaryFailure
+from postoffice.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entries, Entry, Listing, Placed
-from postoffice.maildrop import contents, quota, removing
+from postoffice.maildrop import contents, files, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
@@ -65,12 +65,12 @@ class Maildir:
         self._next = 0  # the place of the entry that comes next, for who collects in order
         self._ahead: dict[Entry, bytes | MessageGone] = {}
 
-    async def open(self) -> Listing:
+    async def open(self, login_delay: float = 0) -> Listing:
         self._released = False
         clock = self._means.clock
         until = clock.seconds() + PATIENCE
         while True:
-            opening = running(self._workers.run(self._open))
+            opening = running(self._workers.run(self._open, login_delay))
             try:
                 self._lock, snapshot = await outcome_of(opening, _close_first)
                 break
@@ -82,11 +82,14 @@ class Maildir:
         self._entries = snapshot.entries
         return Listing(snapshot.entries)
 
-    def _open(self) -> tuple[int, Snapshot]:
-        lock = removing.lock(self._means.journal, self._folder)
+    def _open(self, login_delay: float) -> tuple[int, Snapshot]:
         try:
-            with suppress(OSError):
-                os.utime(lock)  # the last login
+            lock = removing.lock(self._means.journal, self._folder)
+        except MaildropLocked:  # who comes too soon shall neither wait nor take over
+            files.see_to_delay(f"{self._folder}/{files.LOCK}", login_delay)
+            raise
+        try:
+            files.see_to_delay(lock, login_delay)
             remembered = self._listings.get(self._folder)
             snapshot = contents.scan(self._folder, self._sizes, remembered)
             with suppress(OSError):  # whoever counts next finds it out
@@ -94,6 +97,8 @@ class Maildir:
                     self._folder, len(snapshot.entries), snapshot.entries.octets
                 ):
                     quota.forget(self._folder)
+            with suppress(OSError):
+                files.log_in(lock)
             return lock, snapshot
         except BaseException:
             os.close(lock)

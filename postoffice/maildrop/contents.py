@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from postoffice.errors import MessageGone
+from postoffice.errors import MessageGone, NotAllRemoved
 from postoffice.listing import Entries, Entry
 from postoffice.maildrop import names, quota
 from postoffice.maildrop import vault as vaults
@@ -227,7 +227,8 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
     Take messages out of a maildrop, durably (``sync``): into the folder ``vault``, or for good.
 
     What is gone already is removed; all that can be removed is.  Raises
-    TemporaryFailure if some could not.
+    NotAllRemoved if some could not, or if it is not durable; TemporaryFailure
+    if none could.
     """
     with failures(folder):
         if not entries:
@@ -237,25 +238,28 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with quota.removing(fd):
-                gone, wrong = _take_all(folder, entries, vault)
+                gone, wrong, left = _take_all(folder, entries, vault)
                 quota.add(fd, -sum(gone.values()), -len(gone))
         finally:
             os.close(fd)
         if sync and gone:
-            if vault:
-                sync_folder(vault)  # in both places rather than in none
-            for box in {place.partition("/")[0] for place in gone}:
-                sync_folder(f"{folder}/{box}")
+            try:
+                if vault:
+                    sync_folder(vault)  # in both places rather than in none
+                for box in {place.partition("/")[0] for place in gone}:
+                    sync_folder(f"{folder}/{box}")
+            except OSError as error:
+                wrong = error
         if wrong is not None:
-            raise wrong
+            raise NotAllRemoved(f"{folder}: {wrong}", len(entries) - left) from wrong
 
 
 def _take_all(
     folder: str, entries: Sequence[Entry], vault: str
-) -> tuple[dict[str, int], OSError | None]:
-    """Where each was and how many octets it had, and what went wrong last."""
+) -> tuple[dict[str, int], OSError | None, int]:
+    """Where each was and how many octets it had; what went wrong last, and with how many."""
     gone: dict[str, int] = {}
-    wrong = None
+    wrong, left = None, 0
     now: dict[str, str] | None = None
     for entry in entries:
         place = entry.name
@@ -270,8 +274,8 @@ def _take_all(
         except FileNotFoundError:
             continue
         except OSError as error:
-            wrong = error
-    return gone, wrong
+            wrong, left = error, left + 1
+    return gone, wrong, left
 
 
 def _take(folder: str, place: str, vault: str) -> int:

@@ -35,6 +35,7 @@ from postoffice.interfaces import (
 from postoffice.office.certificates import Certificates
 from postoffice.office.checkers import make_checkers
 from postoffice.office.config import ListenerSettings, Settings
+from postoffice.office.expiring import Expiring, Retention
 from postoffice.office.opening import Listener, PostOffice
 from postoffice.office.reading import TryEndpoint, reason
 from postoffice.office.rooms import Rooms
@@ -92,7 +93,7 @@ def build(
         certificates = Certificates(settings.certificates, threads, clock)
     neighbours = Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)
     leases = Leases(clock, neighbours)
-    shelves = Shelves(rooms.store, settings.serving, leases)
+    shelves = build_shelves(settings, rooms, leases)
     counters = _Counters(settings, house, shelves, checker, logins, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
@@ -106,6 +107,7 @@ def build(
         leases,
         logins,
         reactor,
+        Expiring(build_retention(settings, rooms), clock),
     )
 
 
@@ -166,6 +168,25 @@ def build_house(
     )
 
 
+def build_shelves(settings: Settings, rooms: Rooms, leases: Leases) -> Shelves:
+    """What every collection knows."""
+    directories = Directories(rooms.directories)
+    return Shelves(
+        rooms.store,
+        settings.serving,
+        leases,
+        settings.quota,
+        settings.postmaster.normal,
+        directories.sayings,
+        directories.collectors,
+    )
+
+
+def build_retention(settings: Settings, rooms: Rooms) -> Retention:
+    """Which mail goes when its time has come."""
+    return Retention(rooms, settings.serving, Directories(rooms.directories).collectors)
+
+
 def _policies(settings: Settings, rooms: Rooms, clock: Any) -> Policies:
     """The policies in the order of the configuration."""
     asked = [
@@ -198,6 +219,7 @@ class _Counters:
         self.doors = Doorkeeper(limits.connections, limits.connections_per_client)
         self._settings = settings
         self._house = house
+        self._shelves = shelves
         self._checker = checker
         self._portal = Portal(Realm(shelves, house, logins.recording.note), [checker])
         self._certificates = certificates
@@ -234,6 +256,7 @@ class _Counters:
                 doors=self.doors,
                 entrance=entrance,
                 salts=self._checker.salt,
+                announced=self._shelves.announced,
             )
         lmtp = service == "lmtp"
         return SMTPFactory(

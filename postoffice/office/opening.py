@@ -24,6 +24,7 @@ from postoffice.errors import PostOfficeError, StartupError
 from postoffice.office import privileges
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings
+from postoffice.office.expiring import Expiring
 from postoffice.office.rooms import Rooms
 from postoffice.office.workers import ThreadWorkers
 from postoffice.pop3.leases import Leases
@@ -86,6 +87,7 @@ class PostOffice(Service):
         leases: Leases,
         logins: LoginRecords,
         reactor: Any,
+        expiring: Expiring,
     ) -> None:
         self.settings = settings
         self.rooms = rooms
@@ -98,6 +100,7 @@ class PostOffice(Service):
         self._leases = leases
         self._logins = logins
         self._reactor = reactor
+        self._expiring = expiring
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
         self._working = False
@@ -188,6 +191,7 @@ class PostOffice(Service):
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
         self._doors.open()
+        self._expiring.start()
         where = ", ".join(
             f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
         )
@@ -250,6 +254,7 @@ class PostOffice(Service):
             await self._certificates.stop()
         await self._checker.stop()
         await self._logins.stop()
+        await self._expiring.stop()
         await self.rooms.stop()
         if self._working:
             self._working = False
