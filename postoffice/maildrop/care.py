@@ -71,7 +71,7 @@ def purge(
     with files.failures(folder):
         if not os.path.isdir(folder):
             return 0, 0
-        lock = files.lock(folder)
+        lock = removing.lock(journal, folder)
         try:
             going = _going(folder, which)
             sizes = [entry.size for entry in going]
@@ -115,7 +115,7 @@ def bring_back(folder: str, session: str, since: float, journal: Journal) -> int
     Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
-        lock = files.lock(folder)
+        lock = removing.lock(journal, folder)
         try:
             with journal.quiet():
                 return vaults.bring_back(folder, session, since)

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from postoffice.maildrop import names
+from postoffice.maildrop import names, quota
 from postoffice.maildrop.files import (
     FOLDERS,
     LOCK,
@@ -19,6 +19,7 @@ from postoffice.maildrop.files import (
     open_plain,
     sync_folder,
 )
+from postoffice.maildrop.warden import TOLD
 
 #: Seconds after which what another program left in tmp is litter (the Maildir convention).
 LITTER_AGE = 36 * 3600
@@ -96,9 +97,10 @@ def _move_aside(store: str, place: str) -> str:
 
 def _is_empty(folder: str) -> bool:
     """Whether a maildrop holds nothing but what we made ourselves, and no mail."""
-    if set(os.listdir(folder)) - {*FOLDERS, LOCK}:
+    there = set(os.listdir(folder))
+    if there - {*FOLDERS, LOCK, quota.FILE, TOLD}:
         return False
-    return not os.listdir(f"{folder}/new") and not os.listdir(f"{folder}/cur")
+    return not any(os.listdir(f"{folder}/{box}") for box in there & {"new", "cur"})
 
 
 def domains(store: str) -> list[str]:

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from postoffice.errors import MaildropChanging, MessageGone
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entry, Listing
-from postoffice.maildrop import contents, files, quota, removing
+from postoffice.maildrop import contents, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
@@ -83,12 +83,8 @@ class Maildir:
         return Listing(snapshot.entries)
 
     def _open(self) -> tuple[int, Snapshot]:
-        lock = files.lock(self._folder)
+        lock = removing.lock(self._means.journal, self._folder)
         try:
-            if files.is_changing(lock):  # whoever was at it has died
-                if self._means.journal is not None:
-                    self._means.journal.retire()
-                files.set_changing(lock, False)
             os.utime(lock)  # the last login
             remembered = self._listings.get(self._folder)
             snapshot = contents.scan(self._folder, self._sizes, remembered)

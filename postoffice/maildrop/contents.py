@@ -201,7 +201,7 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
             vaults.make(vault, sync=sync)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with quota.placing(fd):
+            with quota.removing(fd):
                 gone, wrong = _take_all(folder, entries, vault)
                 quota.add(fd, -sum(gone.values()), -len(gone))
         finally:

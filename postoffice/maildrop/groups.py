@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
-from postoffice.errors import PostOfficeError
+from postoffice.address import Quota
+from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.maildrop import drafts, quota
 from postoffice.maildrop.drafts import Draft, drop
 from postoffice.maildrop.files import Place, failure, identity, sync_folder
@@ -61,7 +62,8 @@ class _Group:
         self._folders: dict[Place, int] = {}
         self._linked: list[tuple[Draft, Place]] = []
         self._reserved: list[tuple[Draft, Place]] = []
-        self._placing = ExitStack()
+        self._placing = ExitStack()  # at these:
+        self._counted: set[Place] = set()
 
     def outcomes(self) -> list[Exception | None]:
         """What went wrong with each, if anything."""
@@ -114,7 +116,7 @@ class _Group:
         for draft in self.well():
             for place in draft.places:
                 wanted.setdefault(place, []).append(draft)
-        for place, those in wanted.items():
+        for place, those in sorted(wanted.items()):  # in one order: others wait for us, too
             try:
                 limited = [draft for draft in those if place in draft.quotas]
                 if limited:
@@ -129,7 +131,7 @@ class _Group:
     def _reserve(self, place: Place, those: Sequence[Draft], warden: Warden | None) -> None:
         fd, limit = self._open(place), those[0].quotas[place]
         sizes = [draft.size for draft in those]
-        more = quota.Usage(sum(sizes), len(sizes))
+        more = _together(limit, sizes)
         taken = None
         for _ in range(3):
             room, held = quota.has_room(fd, limit, more)
@@ -140,22 +142,27 @@ class _Group:
                 taken = quota.reserve(fd, limit, sizes)
                 if taken is not None:
                     self._placing.enter_context(placing.pop_all())
+                    self._counted.add(place)
                     break
-        fits = [False] * len(sizes) if taken is None else taken[0]
-        if taken is not None and warden is not None:
-            warden.filled(place.path, limit, taken[1].less(more), taken[1])
+        if taken is None:
+            raise TemporaryFailure(f"{place.path}: counted anew again and again, for other quotas")
+        fits, held = taken
+        if warden is not None:
+            came = [size for size, fit in zip(sizes, fits, strict=True) if fit]
+            warden.filled(place.path, limit, held.less(quota.Usage(sum(came), len(came))), held)
         for draft, fit in zip(those, fits, strict=True):
             if fit:
                 self._reserved.append((draft, place))
             else:
                 alone = draft.apart or len(draft.places) == 1
-                self._miss(draft, place, quota.full(place.path, limit, alone=alone))
+                self._miss(draft, place, quota.full(place.path, limit, draft.size, alone=alone))
 
     def _count(self, place: Place, those: Sequence[Draft]) -> None:
         """Where somebody counts, those count too that fit always."""
         fd = self._open(place)
         if quota.is_kept(fd):
-            self._placing.enter_context(quota.placing(fd))
+            if place not in self._counted:
+                self._placing.enter_context(quota.placing(fd))
             quota.add(fd, sum(draft.size for draft in those), len(those))
             self._reserved += [(draft, place) for draft in those]
 
@@ -329,6 +336,15 @@ class _Promised(_Group):
                 if undone is not None:
                     self._journal.placed(undone)
         self._journal.placed(ticket)
+
+
+def _together(limit: Quota, sizes: Sequence[int]) -> quota.Usage:
+    """How much of this could be in an empty maildrop."""
+    octets = messages = 0
+    for size in sizes:
+        if limit.holds(octets + size, messages + 1):
+            octets, messages = octets + size, messages + 1
+    return quota.Usage(octets, messages)
 
 
 def _start_writing(fd: int) -> None:

@@ -215,8 +215,7 @@ class Journal:
                     "until there is room",
                 )
         if not state.held:
-            for name in os.listdir(self.large):
-                os.unlink(f"{self.large}/{name}")
+            self._sweep_large()
         state.boot = segments.boot()
         self._state.write(state)
         return found
@@ -262,8 +261,12 @@ class Journal:
         if self.active:
             with suppress(OSError, TemporaryFailure):
                 if self._try_alone():
-                    self.retire()
+                    self.retire(now=True)
+                    self._sweep_large()
+                else:
+                    self._unlink_large()
             with self._retiring.held():  # whoever is at it ends
+                self.active = False
                 self._let_go()
         os.close(self._open_fd)
         self._open_fd = -1
@@ -271,7 +274,6 @@ class Journal:
         self._retiring.close()
 
     def _let_go(self) -> None:
-        flock(self._open_fd, LOCK_SH)
         self._mark.close()
         self._state.close()
         os.close(self._sync_fd)
@@ -347,8 +349,10 @@ class Journal:
 
     def placed(self, ticket: Ticket) -> None:
         """All of a group is in its place, or undone."""
-        self._state.set_placed(ticket.segment, ticket.number)
-        os.close(ticket.fd)
+        try:
+            self._state.set_placed(ticket.segment, ticket.number)
+        finally:
+            os.close(ticket.fd)
 
     def leave(self, ticket: Ticket) -> None:
         """A group could not be put in its place: whoever retires it replays it."""
@@ -356,37 +360,40 @@ class Journal:
 
     # -- retiring --------------------------------------------------------------
 
-    def retire(self) -> None:
+    def retire(self, *, now: bool = False) -> None:
         """
         Sync what is in its place, and let go of its segments; replay where something is not.
 
+        ``now``: also what others may do with less work, if they are there still.
         Raises TemporaryFailure where somebody is not done with placing, OSError.
         """
-        if not self.active:
-            return
         with self._retiring.held():
+            if self.active:
+                self._retire(now)
+                self._unlink_large()
+
+    def _retire(self, now: bool) -> None:
+        with self._appending.held():
+            state = self._state.read()
+            pending = state.pending()
+            if not pending:
+                return
+            ours = state.generations[pending[0]] >= self._since
+            if not (now or ours or state.held) and self._left_to_others < _OTHERS:
+                self._left_to_others += 1  # they can tell whether all has reached the disk
+                return
+            self._left_to_others = 0
+            self._close_generation(state)
+        until, counts = state.generation, state.counts
+        whole = self._all_placed(pending, counts)
+        believed = ours and not state.held and not state.syncing
+        if believed and whole:
+            self._sync(until)
+        else:
             with self._appending.held():
                 state = self._state.read()
-                pending = state.pending()
-                if not pending:
-                    return
-                ours = state.generations[pending[0]] >= self._since
-                if not (ours or state.held) and self._left_to_others < _OTHERS:
-                    self._left_to_others += 1  # they can tell whether all has reached the disk
-                    return
-                self._left_to_others = 0
-                self._close_generation(state)
-            until, counts = state.generation, state.counts
-            whole = self._all_placed(pending, counts)
-            believed = ours and not state.held and not state.syncing
-            if believed and whole:
-                self._sync(until)
-            else:
-                with self._appending.held():
-                    state = self._state.read()
-                    self._replay_all(state, until, anew=not believed, synced=not believed)
-                    self._state.write(state)
-            self._unlink_large()
+                self._replay_all(state, until, anew=not believed, synced=not believed)
+                self._state.write(state)
 
     def _all_placed(self, pending: Sequence[int], counts: Sequence[int]) -> bool:
         """Wait for those who place; whether all was placed: who was killed has not."""
@@ -491,6 +498,11 @@ class Journal:
         for name in done:
             with suppress(FileNotFoundError):
                 os.unlink(f"{self.large}/{name}")
+
+    def _sweep_large(self) -> None:
+        """Nobody else is here, and all is in its place."""
+        for name in os.listdir(self.large):
+            os.unlink(f"{self.large}/{name}")
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

@@ -174,7 +174,7 @@ class MaildirStore:
         if quota.limited and not await self._workers.run(
             admitting.admits, self._folder(account.maildrop), quota, size
         ):
-            raise full(account.maildrop, quota)
+            raise full(account.maildrop, quota, size)
 
     def maildrop(self, name: str) -> IMaildrop:
         return Maildir(self._folder(name), self._means)

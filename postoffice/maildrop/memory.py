@@ -7,7 +7,7 @@ from itertools import count
 
 from zope.interface import implementer
 
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.downgrading.messages import size_of_text
 from postoffice.envelope import Envelope
 from postoffice.errors import MaildropLocked, MessageGone, PostOfficeError
@@ -45,8 +45,10 @@ class MemoryStore:
 
     async def admit(self, account: Account, size: int) -> None:
         messages, octets = await self.count(account.maildrop)
+        if account.quota.over == "make-room":
+            octets = messages = 0  # they go
         if not account.quota.holds(octets + size, messages + 1):
-            raise full(account.maildrop, account.quota)
+            raise full(account.maildrop, account.quota, size)
 
     def maildrop(self, name: str) -> IMaildrop:
         return MemoryMaildrop(self, name)
@@ -94,23 +96,32 @@ class MemoryDelivery:
         for account in self._accounts:
             if not self._fits(account, text):
                 alone = len({one.maildrop for one in self._accounts}) == 1
-                raise full(account.maildrop, account.quota, alone=alone)
+                raise full(account.maildrop, account.quota, len(text), alone=alone)
         self._post(text, self._accounts)
 
     async def commit_each(self) -> list[PostOfficeError | None]:
         text = self._text()
         fitting = [one for one in self._accounts if self._fits(one, text)]
         self._post(text, fitting)
-        return [None if one in fitting else full(one.maildrop, one.quota) for one in self._accounts]
+        return [
+            None if one in fitting else full(one.maildrop, one.quota, len(text))
+            for one in self._accounts
+        ]
 
     def _text(self) -> bytes:
         normalizer = Normalizer()
         return b"".join([*map(normalizer.feed, self._parts), normalizer.end()])
 
     def _fits(self, account: Account, text: bytes) -> bool:
-        texts = self._store.drop(account.maildrop).texts
-        held = sum(map(len, texts.values()))
-        return account.quota.holds(held + len(text), len(texts) + 1)
+        drop, quota = self._store.drop(account.maildrop), account.quota
+        if quota.over == "make-room" and not drop.locked and quota.holds(len(text), 1):
+            while not self._has_room(drop, quota, len(text)):
+                del drop.texts[next(iter(drop.texts))]
+        return self._has_room(drop, quota, len(text))
+
+    def _has_room(self, drop: _Drop, quota: Quota, size: int) -> bool:
+        held = sum(map(len, drop.texts.values()))
+        return quota.holds(held + size, len(drop.texts) + 1)
 
     def _post(self, text: bytes, accounts: Sequence[Account]) -> None:
         uidl = self._store.new_uidl()

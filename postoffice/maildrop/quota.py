@@ -7,26 +7,27 @@ it, too.  It is derived from the maildrop and never synced: who finds it
 missing, or about to turn mail away, counts anew.  All functions block, and
 raise OSError.
 
-Two locks keep several processes exact.  Whoever reads and adds a line holds
+Locks keep several processes exact.  Whoever reads and adds a line holds
 the maildrop's folder.  Whoever has added the line of a message and has not
 placed it yet shares ``new``; whoever counts anew has that alone, so that no
-message is counted twice or not at all.
+message is counted twice or not at all.  Those who come to place wait behind
+him, at ``tmp``, or he would wait for ever where many deliver.  Who takes
+part in several maildrops takes them in the order of their names.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from typing import NamedTuple
 
 from postoffice.address import Quota
 from postoffice.errors import MaildropFull, MaildropFullNow, PostOfficeError
-from postoffice.maildrop import names
+from postoffice.maildrop import drafts, names
 
 #: The file in a maildrop that counts what is in it.
 FILE = "maildirsize"
@@ -34,8 +35,8 @@ FILE = "maildirsize"
 LONGEST = 5120
 #: Seconds for which a count of nothing but itself is believed before mail is turned away.
 FRESH = 60
-#: Seconds that a count waits for messages that are just being placed.
-PATIENCE = 1.0
+#: Seconds that a count waits for messages that are just being placed; they should be by then.
+PATIENCE = 5.0
 _TICK = 0.01
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -60,14 +61,16 @@ class Count(NamedTuple):
     fresh: bool
 
 
-def full(maildrop: str, quota: Quota, *, alone: bool = True) -> PostOfficeError:
+def full(maildrop: str, quota: Quota, size: int, *, alone: bool = True) -> PostOfficeError:
     """
-    What to say of a message that does not fit.
+    What to say of a message of that size that does not fit.
 
+    Where room is made, only what is too large by itself is refused for good.
     Where it has other recipients (not ``alone``) it is later for all: by the
     time that the sender names them again, each of them has an answer of his own.
     """
-    if quota.over == "reject" and alone:
+    never = quota.over == "reject" or (quota.over == "make-room" and not quota.holds(size, 1))
+    if never and alone:
         return MaildropFull(f"{maildrop}: over its quota")
     return MaildropFullNow(f"{maildrop}: over its quota")
 
@@ -89,10 +92,27 @@ def has_room(folder: int, quota: Quota, more: Usage) -> tuple[bool, Usage]:
 @contextmanager
 def placing(folder: int) -> Iterator[None]:
     """Messages that are reserved within this are placed within this, or given back."""
-    fd = os.open("new", _FOLDER, dir_fd=folder)
-    try:
-        flock(fd, LOCK_SH)
+    with ExitStack() as new:
+        with _opened(folder, "tmp") as gate:
+            flock(gate, LOCK_SH)
+            flock(new.enter_context(_opened(folder, "new")), LOCK_SH)
         yield
+
+
+@contextmanager
+def removing(folder: int) -> Iterator[None]:
+    """Messages that go within this are counted as gone within this; it does not wait for long."""
+    with ExitStack() as new:
+        with suppress(FileNotFoundError):
+            flock(new.enter_context(_opened(folder, "new")), LOCK_SH)
+        yield
+
+
+@contextmanager
+def _opened(folder: int, name: str) -> Iterator[int]:
+    fd = os.open(name, _FOLDER, dir_fd=folder)
+    try:
+        yield fd
     finally:
         os.close(fd)
 
@@ -134,17 +154,15 @@ def add(folder: int, octets: int, messages: int) -> None:
 
 def recount(folder: int, quota: Quota) -> Count:
     """Count what is there, and begin the file anew."""
-    fd = os.open("new", _FOLDER, dir_fd=folder)
-    try:
+    with _opened(folder, "tmp") as gate, _opened(folder, "new") as new:
         until = time.monotonic() + PATIENCE
-        while not _try(fd) and time.monotonic() < until:
-            time.sleep(_TICK)
+        for fd in (gate, new):
+            while not _try(fd) and time.monotonic() < until:
+                time.sleep(_TICK)
         with _alone(folder):
             held = _scan(folder)
             _write(folder, quota, held)
             return Count(held, True)
-    finally:
-        os.close(fd)
 
 
 def forget(folder: str) -> None:
@@ -264,10 +282,9 @@ def _add(folder: int, octets: int, messages: int) -> None:
 
 
 def _write(folder: int, quota: Quota, held: Usage) -> None:
-    part = f"tmp/{names.new_name('quota')}.{secrets.token_hex(2)}"
-    fd = os.open(part, _FILE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+    part = f"tmp/{names.new_name('quota')}"
+    fd = drafts.create(part, folder)  # locked: nobody takes it for a leftover
     try:
-        os.fchmod(fd, 0o600)  # whatever the umask
         os.write(fd, b"%s\n%d %d\n" % (_first_line(quota), *held))
         os.rename(part, FILE, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:

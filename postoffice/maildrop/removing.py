@@ -9,14 +9,33 @@ from contextlib import suppress
 
 from postoffice.errors import TemporaryFailure
 from postoffice.listing import Entry
-from postoffice.maildrop import contents
+from postoffice.maildrop import contents, files
 from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.files import failures, set_changing
+from postoffice.maildrop.files import failures, is_changing, set_changing
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.records import Removal
 
 #: How many names go before the client hears that they have; of more, it is only promised.
 AT_ONCE = 100
+
+
+def lock(journal: Journal | None, folder: str) -> int:
+    """
+    Take a maildrop's lock (``files.lock``), and let go what its last holder has promised.
+
+    Raises MaildropLocked, MaildropChanging, TemporaryFailure.
+    """
+    held = files.lock(folder)
+    try:
+        with failures(folder):
+            if is_changing(held):  # whoever was at it has died
+                if journal is not None:
+                    journal.retire(now=True)
+                set_changing(held, False)
+    except BaseException:
+        os.close(held)
+        raise
+    return held
 
 
 def remove(

@@ -12,7 +12,7 @@ from threading import Lock
 from postoffice.listing import Entry
 from postoffice.maildrop import contents, drafts, names, quota
 from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.files import FULL, LATE, make, make_folder, sync_folder
+from postoffice.maildrop.files import FOLDERS, FULL, LATE, make, make_folder, sync_folder
 from postoffice.maildrop.records import Placement, Removal
 
 #: How many place at the same time, and how many messages wait for them.
@@ -99,7 +99,7 @@ class MaildirReplay:
         known = self._known.get(folder)
         if known is None:
             with self._looking:
-                if not os.path.isdir(f"{folder}/new"):
+                if not all(os.path.isdir(f"{folder}/{box}") for box in FOLDERS):
                     make(folder)
                 known = self._known.setdefault(folder, contents.places(folder))
         return known
@@ -143,12 +143,18 @@ class MaildirReplay:
     def _put(self, folder: str, path: str, placement: Placement, first: str) -> None:
         """A file that no power cut has seen, under this name, by way of a maildrop's tmp."""
         part = f"{folder}/tmp/{names.unique_part(placement.name)}"
-        try:
-            self._write(part, placement, first)
-        except FileExistsError:  # of a replay that was cut, or of who was to place it
-            os.unlink(part)
-            self._write(part, placement, first)
-        os.rename(part, path)
+        for tries_left in (2, 1, 0):
+            try:
+                self._write(part, placement, first)
+            except FileExistsError:  # of a replay that was cut, or of who was to place it
+                os.unlink(part)
+                self._write(part, placement, first)
+            try:
+                os.rename(part, path)
+                break
+            except FileNotFoundError:  # somebody has just swept
+                if not tries_left:
+                    raise
         if first:  # where both are names of one file, a rename does nothing
             with suppress(FileNotFoundError):
                 os.unlink(part)

@@ -35,7 +35,10 @@ def sessions(folder: str) -> list[Kept]:
 def _sessions(vault: str) -> Iterator[Kept]:
     for name, path in _folders(vault):
         when, _, session = name.partition(".")
-        sizes = [item.stat(follow_symlinks=False).st_size for item in os.scandir(path)]
+        sizes = []
+        for message in _names(path):
+            with suppress(FileNotFoundError):
+                sizes.append(os.stat(f"{path}/{message}", follow_symlinks=False).st_size)
         yield Kept(session, float(when), len(sizes), sum(sizes))
 
 
@@ -63,7 +66,7 @@ def bring_back(folder: str, session: str, since: float) -> int:
         when, _, which = name.partition(".")
         if (session and which != session) or float(when) < since:
             continue
-        for message in os.listdir(path):
+        for message in _names(path):
             box = "cur" if ":" in message else "new"
             os.rename(f"{path}/{message}", f"{folder}/{box}/{message}")
             back += 1
@@ -82,21 +85,28 @@ def empty(domain: str, before: float) -> tuple[int, bool]:
     ``domain`` is the folder of a domain.  It stops after some: who calls comes again.
     """
     gone = 0
-    with suppress(FileNotFoundError):
-        for local in os.listdir(f"{domain}/.vault"):
-            vault = f"{domain}/.vault/{local}"
-            for name, path in _folders(vault):
-                if float(name.partition(".")[0]) >= before:
-                    continue
-                for message in os.listdir(path):
-                    if gone >= GENTLY:
-                        return gone, False
+    for local in _names(f"{domain}/.vault"):
+        vault = f"{domain}/.vault/{local}"
+        for name, path in _folders(vault):
+            if float(name.partition(".")[0]) >= before:
+                continue
+            for message in _names(path):
+                if gone >= GENTLY:
+                    return gone, False
+                with suppress(FileNotFoundError):
                     os.unlink(f"{path}/{message}")
                     gone += 1
+            with suppress(OSError):
                 os.rmdir(path)
-            with suppress(OSError):  # something is in it
-                os.rmdir(vault)
+        with suppress(OSError):  # something is in it
+            os.rmdir(vault)
     return gone, True
+
+
+def _names(folder: str) -> list[str]:
+    with suppress(FileNotFoundError):  # somebody else empties it, or brings it back
+        return os.listdir(folder)
+    return []
 
 
 def make(vault: str, *, sync: bool) -> None:
@@ -104,9 +114,15 @@ def make(vault: str, *, sync: bool) -> None:
     above = [vault]
     while len(above) < 3:
         above.append(os.path.dirname(above[-1]))
-    missing = [path for path in reversed(above) if not os.path.isdir(path)]
-    for path in missing:
-        make_folder(path)
+    made = []
+    while missing := [path for path in reversed(above) if not os.path.isdir(path)]:
+        try:
+            make_folder(missing[0])
+            made.append(missing[0])
+        except FileNotFoundError:
+            if missing[0] == above[-1]:
+                raise
+            # the one above it was empty, and has just been removed
     if sync:
-        for path in missing:
+        for path in made:
             sync_folder(os.path.dirname(path))

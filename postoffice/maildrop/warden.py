@@ -67,10 +67,10 @@ class Warden:
         A maildrop that somebody collects from stays as it is.  Raises
         TemporaryFailure, OSError.
         """
-        if not quota.holds(more.octets, more.messages):
+        if not more.messages:
             return  # it would not fit into an empty one
         try:
-            lock = files.lock(folder)
+            lock = removing.lock(self.journal, folder)
         except MaildropLocked:
             return
         try:

@@ -67,7 +67,7 @@ def load(files: CertificateFiles) -> Loaded:
         context.check_privatekey()
     except (SSL.Error, ValueError, TypeError) as error:
         raise Unusable(
-            f"{files.key} is not the key of {files.certificate}: {_words(error)}"
+            f"{files.key} cannot be used with {files.certificate}: {_words(error)}"
         ) from None
     return Loaded(context, _names(certificate), certificate.not_valid_after_utc)
 

@@ -380,7 +380,8 @@ TABLE: tuple[Entry, ...] = (
                 POSITIVE,
                 200,
                 "Commands between two messages that bring none on its way (NOOP, RSET and the "
-                "like), before an SMTP session is closed.",
+                "like), before an SMTP session is closed. So many may be told to try again, too, "
+                "and `recipients` more.",
             ),
             Key("logins", POSITIVE, 5, "Failed logins in one SMTP session, before it is closed."),
             Key(

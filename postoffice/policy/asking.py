@@ -166,9 +166,13 @@ class Policies:
 
         asked.addBoth(answered)
         if not waiting.called:
-            waiting.addTimeout(seconds, self._clock)
+            waiting.addTimeout(seconds, self._clock, _too_late)
         opinion: Opinion = await waiting
         return opinion
+
+
+def _too_late(_: object, seconds: float) -> None:
+    raise TemporaryFailure(f"no answer within {seconds:g} s")
 
 
 async def _awaited(answer: Awaitable[Opinion]) -> Opinion:

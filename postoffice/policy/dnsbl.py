@@ -25,6 +25,8 @@ SHORTEST, LONGEST = 60, 86400
 NOT_LISTED = 300
 FAILED = 60
 REMEMBERED = 20_000
+#: Questions that may be open at once; each holds a socket.
+OPEN = 500
 #: Answers that say that we may not ask, or asked wrongly (RFC 5782 §2.3; Spamhaus and others).
 REFUSALS = ipaddress.ip_network("127.255.255.0/24")
 _LISTED = ipaddress.ip_network("127.0.0.0/8")
@@ -53,8 +55,8 @@ class Lists:
         self._zones = tuple(zones)
         self._resolver = resolver
         self._clock = clock
-        self._known: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
-        self._asked: dict[str, Deferred[Answer]] = {}
+        self._known: OrderedDict[tuple[Zone, str], tuple[float, Answer]] = OrderedDict()
+        self._asked: dict[tuple[Zone, str], Deferred[Answer]] = {}
 
     def begin(self, address: str) -> None:
         """Ask, and wait for nothing."""
@@ -62,38 +64,29 @@ class Lists:
             self._listed(zone, address)
 
     async def listed(self, address: str) -> str | None:
-        """The first zone that lists a client, or None.  Raises TemporaryFailure."""
-        asked = [self._listed(zone, address) for zone in self._zones]
-        wrong = ""
-        for zone, one in zip(self._zones, asked, strict=True):
-            answer = await _watched(one)
-            if answer is True:
-                return zone.name
-            if answer:
-                wrong = f"{zone.name}: {answer}"
-        if wrong:
-            raise TemporaryFailure(wrong)
-        return None
+        """The first zone to list a client, or None.  Raises TemporaryFailure."""
+        return await _verdict([(zone.name, self._listed(zone, address)) for zone in self._zones])
 
     def _listed(self, zone: Zone, address: str) -> Deferred[Answer]:
-        name = f"{reverse(address)}.{zone.name}"
-        known = self._known.get(name)
+        key = zone, address
+        known = self._known.get(key)
         if known is not None and known[0] > self._clock():
             return succeed(known[1])
-        asked = self._asked.get(name)
-        if asked is None:
-            asked = self._asked[name] = Deferred.fromCoroutine(self._ask(zone, name))
-            asked.addBoth(self._answered, name)
-        return asked
+        if key not in self._asked:
+            if len(self._asked) >= OPEN:
+                return succeed("too many questions are open")
+            asked = self._asked[key] = Deferred.fromCoroutine(self._ask(zone, address))
+            return asked.addBoth(self._answered, key)
+        return self._asked[key]
 
-    def _answered(self, outcome: Any, name: str) -> Any:
-        self._asked.pop(name, None)
+    def _answered(self, outcome: Any, key: tuple[Zone, str]) -> Any:
+        self._asked.pop(key, None)
         return outcome
 
-    async def _ask(self, zone: Zone, name: str) -> Answer:
-        seconds, answer = await self._look_up(zone, name)
-        self._known[name] = (self._clock() + seconds, answer)
-        self._known.move_to_end(name)
+    async def _ask(self, zone: Zone, address: str) -> Answer:
+        seconds, answer = await self._look_up(zone, f"{reverse(address)}.{zone.name}")
+        self._known[zone, address] = (self._clock() + seconds, answer)
+        self._known.move_to_end((zone, address))
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return answer
@@ -118,17 +111,34 @@ class Lists:
         return min(max(lifetime, SHORTEST), LONGEST), listed
 
 
-def _watched(shared: Deferred[Answer]) -> Deferred[Answer]:
-    """Fires as another does, which others wait for as well; it may be cancelled alone."""
-    mine: Deferred[Answer] = Deferred(lambda _: None)
+def _verdict(asked: Sequence[tuple[str, Deferred[Answer]]]) -> Deferred[str | None]:
+    """
+    Fires with the first zone that says yes, or when all have said something else.
 
-    def pass_on(answer: Answer) -> Answer:
-        if not mine.called:
-            mine.callback(answer)
+    Others wait for the same answers, so whoever gives up waiting leaves them alone.
+    """
+    verdict: Deferred[str | None] = Deferred(lambda _: None)
+    waiting = len(asked)
+    wrong: list[str] = []
+
+    def heard(answer: Answer, zone: str) -> Answer:
+        nonlocal waiting
+        waiting -= 1
+        if isinstance(answer, str):
+            wrong.append(f"{zone}: {answer}")
+        if verdict.called:
+            return answer
+        if answer is True:
+            verdict.callback(zone)
+        elif not waiting and wrong:
+            verdict.errback(TemporaryFailure("; ".join(wrong)))
+        elif not waiting:
+            verdict.callback(None)
         return answer
 
-    shared.addCallback(pass_on)
-    return mine
+    for zone, answer in asked:
+        answer.addCallback(heard, zone)
+    return verdict
 
 
 def reverse(address: str) -> str:

@@ -39,6 +39,7 @@ class Dialogue:
         self._output: list[bytes] = []
         self._unsent = 0
         self._errors = 0
+        self._deferrals = 0
         self._asked: Question | None = None
         self._waiting: deque[Question | Callable[[], None]] = deque()
 
@@ -121,10 +122,13 @@ class Dialogue:
     def _refuse(self, refusal: Reply) -> None:
         """Say no to a command, slower after many; to one too many, goodbye (§7.8)."""
         self._errors += refusal.permanent
+        self._deferrals += not refusal.permanent
         if refusal.code == 421:  # the last word, whoever says it (RFC 5321 §3.8)
             self.dismiss(refusal)
         elif self._errors > self._limits.errors:
             self.dismiss(reply.TOO_MANY_ERRORS)
+        elif self._deferrals > self._limits.deferrals:
+            self.dismiss(reply.TOO_MANY_COMMANDS)
         elif refusal.permanent and self._limits.tarpit and self._errors > self._limits.errors // 2:
             self._ask(Pause(self._limits.tarpit))
             self._then(partial(self._say, refusal))

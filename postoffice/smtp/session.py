@@ -455,7 +455,7 @@ class SMTPSession(Dialogue):
         self._refusal = None
         if any(one.positive for one in replies):
             self.taken += 1
-            self._idle_commands = 0
+            self._idle_commands = self._deferrals = 0
         else:
             first, *replies = replies
             self._refuse(first)  # one error, and one delay, however many hear of it

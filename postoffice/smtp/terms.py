@@ -32,6 +32,15 @@ class SMTPLimits:
     commands: int = 200
     pace: int = 30_000
 
+    @property
+    def deferrals(self) -> int:
+        """
+        What may be refused for now, between two messages.
+
+        Recipients beyond the limit are, and all those of one message may be.
+        """
+        return self.recipients + self.commands
+
 
 @dataclass(frozen=True)
 class Terms:

@@ -7,30 +7,37 @@ what was not synced is taken from the disk: names, texts, or both.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.errors import MaildropChanging, NoSpace, TemporaryFailure
 from postoffice.maildrop import (
+    clearing,
+    collecting,
     durable,
+    files,
     names,
     posting,
+    removing,
     segments,
 )
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.maildrop.records import BLOCK
 from postoffice.maildrop.segments import Mark, StateFile
 from postoffice.maildrop.waiting import outcome_of
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import InlineWorkers, PatientWorkers, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 SEGMENT = 16 * BLOCK
@@ -81,11 +88,14 @@ class Served:
         self.journal = self.store._journal
 
     def begun(self, token, *people):
-        recipients = [Recipient(Address.parse(one), Account(one, one)) for one in people]
-        delivery = finish(self.store.begin(Envelope("id.1", Client(), recipients=recipients)))
+        delivery = finish(self.store.begin(envelope(*people)))
         text = text_of(token)
-        for start in range(0, len(text), 1500):
-            finish(delivery.write(text[start : start + 1500]))
+        try:
+            for start in range(0, len(text), 1500):
+                finish(delivery.write(text[start : start + 1500]))
+        except TemporaryFailure:
+            delivery.abort()
+            raise
         return delivery
 
     def post(self, token, *people):
@@ -131,6 +141,11 @@ def served(root):
     yield served
     for one in all_served:
         one.stop()
+
+
+def envelope(*people) -> Envelope:
+    recipients = [Recipient(Address.parse(one), Account(one, one)) for one in people]
+    return Envelope("id.1", Client(), recipients=recipients)
 
 
 def text_of(token: str) -> bytes:
@@ -343,7 +358,7 @@ def test_what_was_acknowledged_is_kept_wherever_it_is_cut(root, child, loss):
         raise AssertionError("the story has no end")
 
 
-# -- rule 11: replay takes texts from the journal only ---------------------------------------------
+# -- rule 11: replay takes texts from the journal only -------------------------------------------
 
 
 @contextmanager
@@ -409,6 +424,22 @@ def test_rule_11_a_large_text_that_is_lost_is_told_and_stops_nothing(root, child
     assert "/.journal/large/" in line
 
 
+@pytest.mark.parametrize("token", ["one", "large"])
+def test_a_message_that_is_just_replayed_is_no_leftover(root, child, served, monkeypatch, token):
+    posted_and_killed(root, child, (token, JOE, ANN))
+    rename, swept = os.rename, []
+
+    def sweep_first(source, *more, **named):
+        if len(swept) < 3:
+            swept.append(clearing.sweep(source.rpartition("/tmp/")[0], 0.0))
+        rename(source, *more, **named)
+
+    monkeypatch.setattr(os, "rename", sweep_first)
+    served()
+    assert sum(swept) > 0
+    assert there(root) == there(root, ANN) == [token]
+
+
 def test_a_maildrop_that_is_gone_is_made_again(root, child, served):
     posted_and_killed(root, child, ("one", JOE), ("two", JOE, ANN))
     os.rename(root / "example.net", root / "gone")
@@ -433,3 +464,504 @@ def test_a_maildrop_that_cannot_be_written_to_keeps_nobody_waiting(
         token
     ]
     assert any("example.net/joe" in line and ".unplaced" in line for line in logged)
+
+
+# -- rule 1: the answer --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", ["one", "large"])
+def test_rule_1_it_is_taken_when_it_is_durable_and_every_maildrop_shows_it(
+    root, served, monkeypatch, token
+):
+    one = served()
+    one.post("before", JOE, ANN)
+    syncs = []
+
+    def syncing(fd):
+        if is_segment(fd):
+            syncs.append(there(root) + there(root, ANN))
+
+    calling_first(monkeypatch, os, "fdatasync", syncing)
+    one.post(token, JOE, ANN)
+    assert syncs == [["before"] * 2]
+    assert there(root) == there(root, ANN) == sorted(["before", token])
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+@pytest.mark.parametrize("token", ["one", "large"])
+def test_rule_1_what_is_not_durable_is_neither_taken_nor_to_be_seen(
+    root, served, monkeypatch, call, token
+):
+    one = served()
+    one.post("before", JOE, ANN)
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, call, raising(errno.EIO, is_segment))
+        with pytest.raises(TemporaryFailure):
+            one.post(token, JOE, ANN)
+        assert there(root) == there(root, ANN) == ["before"]
+    one.post("after", JOE, ANN)
+    assert there(root) == there(root, ANN) == ["after", "before"]
+    one.stop()
+    assert litter(root) == []
+    assert there(root) == ["after", "before"]
+
+
+def test_rule_1_names_go_when_the_removal_is_durable_and_under_a_marked_lock(
+    root, served, monkeypatch
+):
+    one = served()
+    one.post("one")
+    one.post("two")
+    seen = []
+    lock = folder_of(root) / files.LOCK
+
+    def look(fd):
+        if is_segment(fd):
+            seen.append((there(root), is_free(lock), lock.stat().st_size > 0))
+
+    calling_first(monkeypatch, os, "fdatasync", look)
+    one.remove("one")
+    assert seen == [(["one", "two"], False, True)]
+    assert there(root) == ["two"]
+    assert is_free(lock)
+    assert lock.stat().st_size == 0
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_rule_1_what_is_not_durably_removed_stays(root, served, monkeypatch, call):
+    one = served()
+    one.post("one")
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, call, raising(errno.EIO, is_segment))
+        with pytest.raises(TemporaryFailure):
+            one.remove("one")
+    assert one.listed() == ["one"]
+    one.remove("one")
+    assert one.listed() == []
+
+
+@pytest.mark.parametrize("retired", [False, True])
+def test_rule_1_what_was_removed_does_not_come_back_where_its_name_does(
+    root, child, served, retired, tmp_path
+):
+    def remove(parent):
+        one = Served(root)
+        one.post("one")
+        one.post("two")
+        if retired:
+            one.retire()
+        for path in messages(root):
+            os.link(path, tmp_path / path.name)
+        one.remove("one")
+        die()
+
+    assert child(remove).wait() == -signal.SIGKILL
+    for path in tmp_path.glob("*,S=*"):
+        if not (folder_of(root) / "new" / path.name).exists():
+            os.link(path, folder_of(root) / "new" / path.name)
+    assert there(root) == ["one", "two"], "the names went, and the disk did not hear of it"
+    one = served()
+    assert there(root) == one.listed() == ["two"]
+
+
+def removing_one_and_killed(root, child, started):
+    """Somebody promised to remove "one" and was killed before its name went."""
+
+    def remove(parent):
+        served = Served(root)
+        started(parent, served)
+        calling_first(pytest.MonkeyPatch(), os, "unlink", die_at_its_name)
+        served.remove("one")
+
+    def die_at_its_name(path, **named):
+        if "/new/" in path:
+            die()
+
+    return child(remove)
+
+
+def test_rule_1_who_finds_the_mark_on_a_free_lock_replays_first(root, child, served):
+    one = served()
+    one.post("one")
+    one.post("two")
+    assert removing_one_and_killed(root, child, lambda *_: None).wait() == -signal.SIGKILL
+    assert there(root) == ["one", "two"]
+    assert one.listed() == ["two"]
+    assert there(root) == ["two"]
+    assert (folder_of(root) / files.LOCK).stat().st_size == 0
+
+
+def post_and_wait(parent, served):
+    served.post("one")
+    served.post("two")
+    parent.say("posted")
+    parent.hear()
+
+
+def test_rule_1_also_who_came_later_than_what_it_replays(root, child, served):
+    elder = removing_one_and_killed(root, child, post_and_wait)
+    assert elder.hear() == "posted"
+    one = served()
+    elder.say("go on")
+    assert elder.wait() == -signal.SIGKILL
+    assert there(root) == ["one", "two"]
+    assert one.listed() == ["two"]
+
+
+def test_rule_1_a_mark_without_a_removal_is_taken_off(root, child, served):
+    def mark(parent):
+        served = Served(root)
+        served.post("one")
+        calling_first(pytest.MonkeyPatch(), os, "pwrite", is_segment_and_die)
+        served.remove("one")
+
+    def is_segment_and_die(fd, *_):
+        if is_segment(fd):
+            die()
+
+    one = served()
+    assert child(mark).wait() == -signal.SIGKILL
+    assert (folder_of(root) / files.LOCK).stat().st_size > 0
+    assert one.listed() == ["one"]
+    assert (folder_of(root) / files.LOCK).stat().st_size == 0
+
+
+def test_rule_1_a_login_waits_while_names_go(root, served, monkeypatch):
+    monkeypatch.setattr(removing, "AT_ONCE", 0)
+    served().post("one")
+    workers = PatientWorkers()
+    one = served(workers=workers)
+    first, second = one.store.maildrop(JOE), one.store.maildrop(JOE)
+    listing = begun(first.open(), workers)
+    removal = Deferred.fromCoroutine(first.remove(list(listing.result.entries)))
+    workers.work()
+    assert removal.called, "QUIT is answered as soon as it is promised"
+    first.release()
+    assert there(root) == ["one"]
+    login = begun(second.open(), workers, rounds=0)
+    [keeping, opening] = workers.waiting
+    workers.waiting = [opening]
+    workers.work()
+    for _ in range(3):
+        one.clock.advance(collecting.TICK)
+        workers.work()
+        assert not login.called
+    workers.waiting = [keeping]
+    workers.work()
+    one.clock.advance(collecting.TICK)
+    workers.work_on()
+    assert list(login.result.entries) == there(root) == []
+    second.release()
+    workers.run = InlineWorkers().run
+
+
+def test_rule_1_a_login_does_not_wait_for_ever(root, served):
+    one = served()
+    one.post("one")
+    lock = files.lock(str(folder_of(root)))
+    files.set_changing(lock, True)
+    login = Deferred.fromCoroutine(one.store.maildrop(JOE).open())
+    login.addErrback(lambda failure: failure.value)
+    while not login.called:
+        one.clock.advance(1.0)
+    assert isinstance(login.result, MaildropChanging)
+    assert collecting.PATIENCE < one.clock.seconds() < collecting.PATIENCE + 3
+    os.close(lock)
+
+
+def begun(coroutine, workers, rounds=1000):
+    deferred = Deferred.fromCoroutine(coroutine)
+    while workers.waiting and rounds:
+        workers.work()
+        rounds -= 1
+    return deferred
+
+
+def is_free(path) -> bool:
+    """Whether nobody holds this lock."""
+    with open(path, "rb") as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+# -- rule 2: what can fail comes first -----------------------------------------------------------
+
+
+def in_segments(root) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(root.glob(".journal/seg.*"))]
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize(
+    ("token", "call"),
+    [("one", "open"), ("one", "write"), ("large", "open"), ("large", "write"), ("large", "fsync")],
+)
+def test_rule_2_what_cannot_be_written_is_not_promised(
+    root, served, monkeypatch, call, token, error
+):
+    one = served()
+    one.post("before", JOE, ANN)
+    before = in_segments(root)
+
+    def is_text(path, *_, **named):
+        place = path if isinstance(path, str) else path_of(path)
+        return re.search(r"/joe/tmp/|/\.journal/large", place)
+
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, call, raising(error, is_text))
+        with pytest.raises(TemporaryFailure) as raised:
+            one.post(token, JOE, ANN)
+    assert isinstance(raised.value, NoSpace) is (error != errno.EIO)
+    assert in_segments(root) == before
+    assert litter(root) == []
+    one.post(token, JOE, ANN)
+    assert there(root) == there(root, ANN) == sorted(["before", token])
+
+
+@pytest.mark.parametrize("call", ["link", "rename"])
+@pytest.mark.parametrize("token", ["one", "large"])
+def test_rule_2_what_cannot_be_put_in_its_place_is_in_none_and_does_not_come_later(
+    root, child, served, call, token
+):
+    people = (JOE, ANN) if call == "link" else (ANN,)
+    if token == "large":
+        call = "link"
+
+    def post(parent):
+        one = Served(root)
+        with pytest.MonkeyPatch().context() as patch:
+            calling_first(patch, os, call, raising(errno.EIO, is_new_in_anns))
+            with pytest.raises(TemporaryFailure):
+                one.post(token, *people)
+        assert there(root) == there(root, ANN) == []
+        one.post("after", JOE, ANN)
+        die()
+
+    assert child(post).wait() == -signal.SIGKILL
+    served()
+    assert there(root) == there(root, ANN) == ["after"]
+    assert litter(root) == []
+
+
+def is_new_in_anns(_, target, *, dst_dir_fd=None, **named):
+    return dst_dir_fd is not None and path_of(dst_dir_fd).endswith("/ann")
+
+
+@pytest.mark.parametrize("token", ["one", "large"])
+def test_rule_2_where_each_stands_for_himself_only_one_misses_it(root, child, served, token):
+    def post(parent):
+        one = Served(root)
+        delivery = one.begun(token, JOE, ANN)
+        with pytest.MonkeyPatch().context() as patch:
+            calling_first(patch, os, "link", raising(errno.EIO, is_new_in_anns))
+            joes, anns = finish(delivery.commit_each())
+        assert joes is None
+        assert isinstance(anns, TemporaryFailure)
+        die()
+
+    assert child(post).wait() == -signal.SIGKILL
+    served()
+    assert there(root) == [token]
+    assert there(root, ANN) == []
+
+
+def test_rule_2_who_gave_up_before_it_was_in_its_place_gets_it_never(root, child, served):
+    def post(parent):
+        one = Served(root)
+        workers = PatientWorkers()
+        one.store._placing._workers = workers
+        committing = Deferred.fromCoroutine(one.begun("one", JOE, ANN).commit())
+        committing.addErrback(lambda failure: failure.trap(CancelledError))
+        patch = pytest.MonkeyPatch()
+        calling_first(patch, os, "fdatasync", lambda fd: committing.cancel())
+        workers.work_on()
+        assert there(root) == []
+        die()
+
+    assert child(post).wait() == -signal.SIGKILL
+    served()
+    assert there(root) == there(root, ANN) == []
+
+
+# -- rule 3: one order ---------------------------------------------------------------------------
+
+
+def test_rule_3_nobody_appends_while_another_syncs(root, child, served):
+    def post(parent):
+        one = Served(root)
+
+        def wait(fd):
+            if is_segment(fd):
+                parent.say("syncing")
+                parent.hear()
+
+        calling_first(pytest.MonkeyPatch(), os, "fdatasync", wait)
+        one.post("one")
+        parent.say("posted")
+        parent.hear()
+
+    other = child(post)
+    assert other.hear() == "syncing"
+    assert not is_free(root / ".journal" / "append")
+    state = state_of(root)
+    assert (state.tail, state.counts[0]) == (0, 0), "the tail moves when it is durable"
+    other.say("go on")
+    assert other.hear() == "posted"
+    assert is_free(root / ".journal" / "append")
+    assert state_of(root).counts[0] == 1
+    one = served()
+    one.post("two")
+    other.kill()
+    assert one.listed() == ["one", "two"]
+
+
+def test_rule_3_several_processes_lose_nothing_and_damage_nothing(root, child, served, logged):
+    def post(parent):
+        one = Served(root)
+        for number in range(20):
+            one.post(f"{parent.hear()}-{number}", JOE, ANN)
+        parent.say("posted")
+        parent.hear()
+        die()
+
+    children = [child(post) for _ in range(3)]
+    for number, one in enumerate(children):
+        for _ in range(20):
+            one.say(f"{number}")
+    assert [one.hear() for one in children] == ["posted"] * 3
+    for one in children:
+        one.say("die")
+        assert one.wait() == -signal.SIGKILL
+    for path in messages(root):
+        path.unlink()
+    served()
+    wanted = sorted(f"{one}-{number}" for one in range(3) for number in range(20))
+    assert there(root) == there(root, ANN) == wanted
+    assert not [line for line in logged if "damaged" in line]
+
+
+def test_rule_3_what_one_left_half_written_is_written_over(root, child, served, logged):
+    def post(parent):
+        one = Served(root)
+        one.post("one")
+        parent.say("posted")
+        parent.hear()
+        one.post("two")
+        die()
+
+    def post_half(parent):
+        posting.BUFFER = 1 << 20
+        real = os.pwrite
+
+        def write_half(fd, octets, offset):
+            if is_segment(fd):
+                real(fd, octets[: len(octets) // 2], offset)
+                die()
+            return real(fd, octets, offset)
+
+        one = Served(root)
+        pytest.MonkeyPatch().setattr(os, "pwrite", write_half)
+        one.post("large", JOE)
+
+    elder = child(post)
+    assert elder.hear() == "posted"
+    assert child(post_half).wait() == -signal.SIGKILL
+    elder.say("go on")
+    assert elder.wait() == -signal.SIGKILL
+    served()
+    assert there(root) == ["one", "two"]
+    assert not [line for line in logged if "damaged" in line]
+
+
+# -- rule 4: what was acknowledged is not written over -------------------------------------------
+
+
+def test_rule_4_no_block_with_something_acknowledged_is_written_again_before_it_is_retired(
+    root, served, monkeypatch
+):
+    one = served()
+    acknowledged = {}  # by segment: which generation, and where it ends
+    sequence = []
+
+    def watch(fd, octets, offset):
+        if is_segment(fd):
+            generation, end = acknowledged.get(path_of(fd), (0, 0))
+            assert state_of(root).retired >= generation or offset >= end
+            assert offset % BLOCK == 0
+            sequence.append((path_of(fd), offset))
+
+    def post(token):
+        one.post(token)
+        state = state_of(root)
+        path = f"{root}/.journal/seg.{state.current}"
+        acknowledged[path] = (state.generation, state.tail)
+
+    calling_first(monkeypatch, os, "pwrite", watch)
+    for number in range(40):
+        if number % 9 == 4:
+            with monkeypatch.context() as patch:
+                calling_first(patch, os, "fdatasync", raising(errno.EIO, is_segment))
+                with pytest.raises(TemporaryFailure):
+                    one.post("bad")
+        post(f"{number}")
+        if number == 25:
+            one.retire()
+    assert len({path for path, _ in sequence}) > 3
+    assert len(set(sequence)) < len(sequence), "what is retired is used again"
+    assert len(one.listed()) == 40
+
+
+# -- rule 5: after an error ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_rule_5_after_an_error_nothing_is_appended_to_that_generation(
+    root, child, served, logged, call
+):
+    def post(parent):
+        one = Served(root)
+        one.post("one")
+        before = state_of(root)
+        with pytest.MonkeyPatch().context() as patch:
+            calling_first(patch, os, call, raising(errno.EIO, is_segment))
+            with pytest.raises(TemporaryFailure):
+                one.post("bad", JOE, ANN)
+        assert state_of(root).current == -1
+        segment = in_segments(root)[0]
+        one.post("two")
+        assert in_segments(root)[0] == segment
+        after = state_of(root)
+        assert after.generation == before.generation + 1
+        assert after.tail == BLOCK
+        die()
+
+    assert child(post).wait() == -signal.SIGKILL
+    served()
+    mail = there(root)
+    assert set(mail) - {"bad"} == {"one", "two"}
+    assert there(root, ANN) == (["bad"] if "bad" in mail else []), "or nobody gets it"
+
+
+def test_rule_5_all_who_wait_for_the_same_sync_hear_of_its_error(root, served, monkeypatch):
+    monkeypatch.setattr(posting, "GROUPS", 1)
+    workers = PatientWorkers()
+    one = served()
+    two = served(workers=workers)
+    outcomes = []
+    for number, delivery in enumerate(
+        [begun(two.store.begin(envelope(JOE, ANN)), workers).result for _ in range(4)]
+    ):
+        finish(delivery.write(text_of(f"{number}")))
+        outcomes.append(Deferred.fromCoroutine(delivery.commit()))
+        outcomes[-1].addErrback(lambda failure: failure.value)
+    workers.work()
+    assert outcomes[0].called
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, "fdatasync", raising(errno.EIO, is_segment))
+        workers.work()
+    assert [type(outcome.result) for outcome in outcomes[1:]] == [TemporaryFailure] * 3
+    assert there(root) == there(root, ANN) == one.listed() == ["0"]
+    workers.run = InlineWorkers().run

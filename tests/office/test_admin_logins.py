@@ -184,6 +184,19 @@ def test_accounts_that_cannot_use_what_is_offered_are_counted(
     ]
 
 
+def test_all_services_that_offer_it_are_named(ann, office, ask):
+    offered = "{{endpoint: 'tcp:{}', mechanisms: [CRAM-MD5]}}"
+    places = f"[{offered.format(2587)}, {offered.format(2588)}]"
+    certificate(office, 90)
+    configure(
+        office,
+        "tls: {certificates: [{certificate: one.pem, key: one.pem}]}\n"
+        f"listeners:\n  submission: {places}\n  submissions: [{offered.format(2465)}]\n",
+    )
+    (warning,) = ask("check-config")["warnings"]
+    assert warning.startswith("CRAM-MD5 is offered by submission, submissions: 1 of 1 account ")
+
+
 def test_those_who_cannot_log_in_at_all_are_not_counted(office, ask):
     """The postmaster has no password yet."""
     offer(office, "SCRAM-SHA-256", "CRAM-MD5")

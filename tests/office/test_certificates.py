@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 from twisted.internet.task import Clock
 
@@ -22,9 +22,9 @@ PKCS8 = serialization.PrivateFormat.PKCS8
 OPENSSL = serialization.PrivateFormat.TraditionalOpenSSL
 
 
-def made(*names: str, days: float = 90, common: str = "", by=None):
+def made(*names: str, days: float = 90, common: str = "", by=None, key=None):
     """A certificate for these names with its key, by itself or by such a pair."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common or "x")])
     issuer, signer = (subject, key) if by is None else (by[0].subject, by[1])
     now = datetime.now(UTC)
@@ -140,6 +140,10 @@ def _wrong_key(files, path):
     return CertificateFiles(files.certificate, other.key)
 
 
+def _small_key(files, path):
+    return written(path / "small", made("x", key=rsa.generate_private_key(65537, 1024)))
+
+
 def _passphrase(form):
     def locked(files, path):
         return written(path / "locked", made("x"), form=form, password=b"secret")
@@ -164,7 +168,8 @@ def _swapped(files, path):
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (_wrong_key, r"other/key\.pem is not the key of .*/certificate\.pem: .*mismatch"),
+        (_wrong_key, r"other/key\.pem cannot be used with .*/certificate\.pem: .*mismatch"),
+        (_small_key, r"small/key\.pem cannot be used with .*: ee key too small$"),
         (_passphrase(PKCS8), r"locked/key\.pem has a passphrase; take it away: openssl pkey$"),
         (_passphrase(OPENSSL), r"locked/key\.pem has a passphrase; take it away: openssl pkey$"),
         (_no_certificate, r"certificate\.pem has no certificate in PEM form: ."),
@@ -181,6 +186,7 @@ def _swapped(files, path):
     ],
     ids=[
         "the key of another",
+        "a key that is too small",
         "a passphrase",
         "a passphrase in the old form",
         "no certificate",
@@ -329,7 +335,7 @@ def test_a_look_between_the_two_files_keeps_the_old_pair(tmp_path, opened, clock
     os.replace(draft.key, files.key)
     clock.advance(LOOKS)
     assert shown(certificates) == [new[0]]
-    assert sum("is not the key of" in line for line in logged) == 1
+    assert sum("cannot be used with" in line for line in logged) == 1
 
 
 def _break(path):

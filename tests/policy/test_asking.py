@@ -145,7 +145,7 @@ def test_what_happens_where_it_fails_is_a_setting(wrong, logged, how, said, enve
 
 
 @pytest.mark.parametrize(("how", "said"), [("accept", None), ("defer", POLICY_LATER)])
-def test_who_has_no_answer_in_time_has_failed(how, said, envelope):
+def test_who_has_no_answer_in_time_has_failed(how, said, envelope, logged):
     clock, cancelled = Clock(), []
     silent = Says(Deferred(cancelled.append))
     asked = Deferred.fromCoroutine(
@@ -157,6 +157,7 @@ def test_who_has_no_answer_in_time_has_failed(how, said, envelope):
     assert asked.result == said
     assert cancelled
     assert clock.getDelayedCalls() == []
+    assert "cannot say: no answer within 5 s" in logged[0]
 
 
 def test_a_client_that_goes_cancels_the_question(envelope):

@@ -10,6 +10,7 @@ from twisted.names import client, common, dns, error, server
 
 from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import Fields
+from postoffice.policy import dnsbl
 from postoffice.policy.dnsbl import DNSBLPolicy, Lists, Zone, reverse
 from postoffice.testing import finish
 
@@ -130,6 +131,30 @@ def test_a_list_that_is_broken_does_not_hide_another(loop, resolver, failures):
     with pytest.raises(TemporaryFailure, match=r"broken\.example"):
         wait(loop, found.listed("8.8.4.9"))
     failures.clear()  # of the server, which is in this process
+
+
+def test_nobody_waits_for_the_others_when_one_list_has_said_yes(loop, resolver):
+    found = lists(resolver, ("silent.example",), BAD)
+    assert wait(loop, found.listed("8.8.4.4")) == "bad.example"
+    for call in loop.getDelayedCalls():
+        call.cancel()
+
+
+def test_a_zone_may_be_named_twice_with_other_answers(loop, resolver):
+    one, other = (("bad.example", frozenset({answer})) for answer in ("127.0.0.9", "127.0.0.2"))
+    assert wait(loop, lists(resolver, one, other).listed("8.8.4.4")) == "bad.example"
+
+
+def test_so_many_questions_are_open_and_no_more(loop, resolver, monkeypatch):
+    """Each holds a socket."""
+    monkeypatch.setattr(dnsbl, "OPEN", 2)
+    found = lists(resolver, ("silent.example",))
+    for number in range(2):
+        found.begin(f"8.8.4.{number}")
+    with pytest.raises(TemporaryFailure, match="too many questions"):
+        finish(found.listed("8.8.4.4"))
+    for call in loop.getDelayedCalls():
+        call.cancel()
 
 
 def test_a_list_that_does_not_let_us_ask_is_a_failure_and_no_listing(loop, resolver):

@@ -73,6 +73,35 @@ def test_what_was_begun_is_given_up_at_the_end(office):
     assert client.kinds == [Abort]
 
 
+# -- what is to be tried again ------------------------------------------------------
+
+
+@pytest.mark.parametrize("question", ["Mail", "Recipient"])
+def test_nobody_is_told_for_ever_to_try_again(office, question):
+    """As many recipients as a message may have, and as many commands as bring none."""
+    limits = {"errors": 0, "recipients": 3, "commands": 4}
+    client = office.greeted(limits=limits, answers={question: reply.POLICY_LATER})
+    again = b"MAIL FROM:<>\r\n"
+    if question == "Recipient":
+        client.hear(again)
+        again = b"RCPT TO:<b@example.net>\r\n"
+    assert client.told(again * 9) == ["451 4.7.1"] * 7 + ["421 4.7.0"]
+    assert client.session.closed
+
+
+def test_recipients_beyond_the_limit_are_not_refused_for_ever(office):
+    client = office.addressed(limits={"recipients": 2, "commands": 1})
+    said = client.told(b"RCPT TO:<c@example.net>\r\n" * 5)
+    assert said == ["452 4.5.3"] * 3 + ["421 4.7.0"]
+
+
+def test_a_message_buys_more_tries(office):
+    client = office.addressed(limits={"recipients": 2, "commands": 1})
+    again = b"RCPT TO:<c@example.net>\r\n"
+    assert client.told(again * 2 + b"DATA\r\n.\r\n")[2:] == ["354", "250 2.0.0"]
+    assert client.told(ENVELOPE + again * 3)[-1] == "452 4.5.3"
+
+
 # -- the tarpit -------------------------------------------------------------------
 
 

@@ -158,6 +158,20 @@ def test_over_lmtp_each_has_an_answer_of_his_own(office, account, lmtp):
     assert [len(office.collect(one)) for one in accounts] == [0, 1, 0, 1]
 
 
+def test_the_oldest_messages_make_room_where_that_is_settled(office, account, smtp):
+    account = account(over="make-room")
+    for number in range(5):
+        for declared in ({}, {"size": 100}):
+            assert begun(smtp, account, **declared) == [WELCOME]
+            smtp.rset()
+        assert begun(smtp, account) == [WELCOME]
+        assert short(smtp.data(TEXT + b"number %d\r\n" % number)) == TAKEN
+    kept = [text.rpartition(b"number ")[2] for text in office.collect(account)]
+    assert kept[-1] == b"4\r\n"
+    assert len(kept) <= 3
+    assert begun(smtp, account, size=30_000) == [REJECTED], "it would not fit if it were alone"
+
+
 def test_mail_to_the_postmaster_is_never_too_much(office, smtp):
     for _ in range(5):
         assert smtp.mail("a@example.org", [f"SIZE={len(LARGE)}"])[0] == 250

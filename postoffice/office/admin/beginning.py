@@ -157,14 +157,17 @@ def _expiring(settings: Settings) -> list[str]:
 
 def lacking(desk: Desk, settings: Settings) -> list[str]:
     """How many accounts lack what a mechanism needs that is offered somewhere."""
-    offered = {
-        mechanism: service
-        for service, ones in settings.listeners.items()
-        for one in ones
-        for mechanism in one.mechanisms
-        if mechanism in LACKING
+    offering = {
+        mechanism: [
+            service
+            for service, ones in settings.listeners.items()
+            if any(mechanism in one.mechanisms for one in ones)
+        ]
+        for mechanism in LACKING
     }
-    if not offered or not os.path.isdir(settings.state) or not os.listdir(settings.state):
+    if not any(offering.values()):
+        return []
+    if not os.path.isdir(settings.state) or not os.listdir(settings.state):
         return []  # nothing is kept yet, and nothing shall be made
 
     async def count(rooms: Rooms) -> list[str]:
@@ -176,11 +179,11 @@ def lacking(desk: Desk, settings: Settings) -> list[str]:
             for one in await directory.accounts()
             if one.secret or one.shared
         ]
-        for mechanism, service in offered.items():
+        for mechanism, where in offering.items():
             without = [one for one in accounts if getattr(one, NEEDS[mechanism]) is None]
-            if without:
+            if where and without:
                 found.append(
-                    f"{mechanism} is offered by {service}: {len(without)} of "
+                    f"{mechanism} is offered by {', '.join(where)}: {len(without)} of "
                     f"{counted(len(accounts), 'account')} {LACKING[mechanism]}"
                 )
         return found

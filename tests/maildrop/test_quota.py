@@ -1,0 +1,126 @@
+"""Whether there is room in a maildrop, counted exactly whoever else is at it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from fcntl import LOCK_NB, LOCK_SH, flock
+
+import pytest
+
+from postoffice.address import Quota
+from postoffice.errors import TemporaryFailure
+from postoffice.maildrop import admitting, clearing, files, groups, names, quota
+from postoffice.maildrop.drafts import Draft
+
+LIMIT = Quota(1000, 2, "reject")
+
+
+@pytest.mark.parametrize("made", [(), ("",), ("", "/tmp"), ("", "/tmp", "/new")])
+def test_a_maildrop_that_is_just_being_made_has_room(tmp_path, made):
+    folder = f"{tmp_path}/joe"
+    for name in made:
+        os.mkdir(folder + name)
+    assert admitting.admits(folder, LIMIT, 1000)
+    assert not admitting.admits(folder, LIMIT, 1001)
+    files.make(folder)
+    assert admitting.admits(folder, LIMIT, 1000)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    files.make(f"{tmp_path}/example.net/joe")
+    fd = os.open(tmp_path / "example.net" / "joe", os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def is_free(folder, name):
+    """Whether somebody could share this with others."""
+    fd = os.open(name, os.O_RDONLY, dir_fd=folder)
+    try:
+        flock(fd, LOCK_SH | LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def test_whoever_counts_waits_for_those_who_place_and_nobody_comes_between(folder, monkeypatch):
+    placing = ExitStack()
+    placing.enter_context(quota.placing(folder))
+    quota.recount(folder, LIMIT)
+    assert quota.reserve(folder, LIMIT, [600]) == ([True], (600, 1))
+    waited = []
+
+    def sleep(_):
+        assert not is_free(folder, "tmp"), "who comes now to place waits"
+        waited.append(quota.usage(folder, LIMIT))
+        os.close(os.open("new/1,S=600", os.O_CREAT, dir_fd=folder))
+        placing.close()
+
+    monkeypatch.setattr(quota.time, "sleep", sleep)
+    assert quota.recount(folder, LIMIT) == ((600, 1), True)
+    assert waited == [(600, 1)]
+    assert is_free(folder, "tmp")
+    assert is_free(folder, "new")
+
+
+def test_whoever_counts_does_not_wait_for_ever(folder, monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(quota.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(quota.time, "sleep", lambda _: None)
+    with quota.placing(folder):
+        assert quota.recount(folder, LIMIT) == ((0, 0), True)
+    assert quota.PATIENCE < next(now) < 20
+
+
+def test_a_count_that_is_just_written_is_no_leftover(tmp_path, folder, monkeypatch):
+    rename = os.rename
+
+    def sweep_first(*args, **named):
+        assert clearing.sweep(f"{tmp_path}/example.net/joe", 0.0) == 0
+        rename(*args, **named)
+
+    monkeypatch.setattr(os, "rename", sweep_first)
+    quota.recount(folder, LIMIT)
+    assert quota.is_kept(folder)
+
+
+def test_several_maildrops_are_taken_in_one_order(tmp_path, monkeypatch):
+    """Or two groups would wait for each other."""
+    taken = []
+    monkeypatch.setattr(
+        quota, "has_room", lambda fd, *_: (taken.append(os.readlink(f"/proc/self/fd/{fd}")), None)
+    )
+    monkeypatch.setattr(quota, "reserve", lambda fd, limit, sizes: ([True] * len(sizes), (0, 0)))
+    places = files.find([f"{tmp_path}/example.net/{one}" for one in ("joe", "ann", "bob")])
+    wanted = [
+        Draft(list(chosen), names.new_name("h"), "", dict.fromkeys(chosen, LIMIT))
+        for chosen in (places, places[1:], places[::-1])
+    ]
+    for draft in wanted:
+        draft.parts.append(b"x\r\n")
+    assert groups.place(wanted) == [None] * 3
+    assert [path.rpartition("/")[2] for path in taken] == ["ann", "bob", "joe"]
+
+
+def test_limited_or_not_all_count_in_the_same_maildrop(tmp_path, folder):
+    [place] = files.find([f"{tmp_path}/example.net/joe"])
+    wanted = [Draft([place], names.new_name("h"), "", quotas) for quotas in ({place: LIMIT}, {})]
+    for draft in wanted:
+        draft.parts.append(b"x\r\n")
+    assert groups.place(wanted) == [None, None]
+    assert quota.usage(folder, LIMIT) == (6, 2)
+    assert is_free(folder, "new")
+
+
+def test_whose_count_is_never_right_is_told_to_try_again(tmp_path, monkeypatch):
+    """As where two processes have different limits for him; his sender is not turned away."""
+    [place] = files.find([f"{tmp_path}/example.net/joe"])
+    monkeypatch.setattr(quota, "reserve", lambda *_: None)
+    draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
+    draft.parts.append(b"x\r\n")
+    [why] = groups.place([draft])
+    assert type(why) is TemporaryFailure
