@@ -21,7 +21,9 @@ FLOORS = [
         "smtp.questions": "smtp rules",
         "smtp.session": "smtp rules",
         "smtp.terms": "smtp rules",
+        "pop3.languages": "pop3 rules",
         "pop3.session": "pop3 rules",
+        "pop3.texts": "pop3 rules",
     },
     {"maildrop": "maildrop", "accounts": "accounts", "policy": "policy"},
     {
