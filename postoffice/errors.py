@@ -9,6 +9,7 @@ from postoffice.reply import (
     MAILBOX_FULL,
     MAILBOX_FULL_NOW,
     NO_SPACE,
+    TOO_MANY_TRIES,
     TRY_LATER,
     Reply,
 )
@@ -85,6 +86,12 @@ class LoginRefused(PostOfficeError):
     """Unknown user or wrong password; nobody is told which: 535, ``-ERR [AUTH]`` (RFC 3206)."""
 
     reply = LOGIN_REFUSED
+
+
+class TooManyTries(TemporaryFailure):
+    """Too many wrong passwords lately; this one was not looked at: 454, ``-ERR [SYS/TEMP]``."""
+
+    reply = TOO_MANY_TRIES
 
 
 class NotEmpty(PostOfficeError):

@@ -19,6 +19,7 @@ from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
 from postoffice.reply import Reply
+from postoffice.serving import Serving
 from postoffice.settings import Key
 
 T = TypeVar("T")
@@ -323,7 +324,8 @@ class IAccountDirectory(Interface):
         The account that this address leads to, as it is now, or None.
 
         Where the account has no quota of its own, its ``quota`` is its
-        domain's, as far as that has one.  Raises TemporaryFailure if the directory cannot say.
+        domain's, as far as that has one; so it is with each value of its
+        ``serving``.  Raises TemporaryFailure if the directory cannot say.
         """
 
     def serves(domain: str) -> Awaitable[bool]:
@@ -386,6 +388,22 @@ class IAccountRegister(IAccountDirectory):
         """The same for all accounts of a domain that have none; False if it is not there."""
 
     def domain_quota(domain: str) -> Awaitable[Quota | None]:
+        """What was set for this domain; None if it is not there."""
+
+    def set_serving(name: str, serving: Serving) -> Awaitable[bool]:
+        """
+        Set how an account's mail is served; False if there is no such account.
+
+        It is the whole of what the account itself says, as with ``set_quota``.
+        """
+
+    def account_serving(name: str) -> Awaitable[Serving | None]:
+        """What was set for this account alone; None if there is no such account."""
+
+    def set_domain_serving(domain: str, serving: Serving) -> Awaitable[bool]:
+        """The same for all accounts of a domain that say nothing; False if it is not there."""
+
+    def domain_serving(domain: str) -> Awaitable[Serving | None]:
         """What was set for this domain; None if it is not there."""
 
     def remove(name: str) -> Awaitable[bool]:

@@ -60,6 +60,14 @@ class SaltOf:
     user: bytes
 
 
+@dataclass(frozen=True)
+class Prove:
+    """A session's question: is this claim, made by this mechanism, true?  None, or a refusal."""
+
+    claim: Claim
+    mechanism: str
+
+
 Exchange = Generator[Challenge | Claim | SaltOf, Any, None]
 
 

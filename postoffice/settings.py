@@ -12,6 +12,7 @@ from postoffice.address import Address, NotAnAddress, normal_domain
 
 #: What stands for "this key must be given".
 REQUIRED = object()
+A_DAY = 86400
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
           "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
@@ -99,6 +100,14 @@ def read_duration(value: Any) -> float:
     if found is None or unit not in _SECONDS:
         raise ValueError
     return read_duration(float(found[1]) * _SECONDS[unit])
+
+
+def read_days(value: Any) -> float:
+    """Seconds, 0 or those of at least a day: mail shall not go for a unit that was forgotten."""
+    found = read_duration(value)
+    if 0 < found < A_DAY:
+        raise ValueError("a day is the least; a number without a unit is seconds")
+    return found
 
 
 def read_rate(value: Any) -> tuple[int, float]:
@@ -189,6 +198,7 @@ PERCENT = Kind("a percentage from 1 to 100, without its sign", _percent)
 TRUTH = Kind("true or false", _truth)
 SIZE = Kind("a size (octets, or such as 50 MiB)", read_size)
 DURATION = Kind("a duration (seconds, or such as 5 min, 2 days)", read_duration)
+DAYS = Kind("0, or a duration of a day or more, such as 30 days", read_days)
 RATE = Kind("a rate, such as 100/h or 10/5 min", read_rate)
 NETWORK = Kind("an IP address or a network, such as 192.0.2.0/24", _network)
 ADDRESS = Kind("a mail address", _address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
@@ -17,8 +18,10 @@ from zope.interface import implementer
 from postoffice import scram
 from postoffice.accounts.credentials import IScramLogin
 from postoffice.accounts.directories import Directories
+from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.verifying import Verifying
 from postoffice.address import Account, Address, NotAnAddress
+from postoffice.doors import place_of
 from postoffice.interfaces import IAccountDirectory, Workers
 
 #: SCRAM keys that are being derived, for accounts that have none yet: one at a time is enough.
@@ -35,6 +38,8 @@ class Checker:
     seconds; ``others`` are asked in order when no directory vouches, and
     the address that they name must be known to a directory.
 
+    ``slowing`` slows wrong ones; without it nobody does.
+
     ``fake_salts`` is a key from which those get a steady salt who have none;
     it should outlive a restart.
     """
@@ -49,11 +54,13 @@ class Checker:
         *,
         clock: Callable[[], float],
         others: Sequence[ICredentialsChecker] = (),
+        slowing: Slowing | None = None,
     ) -> None:
         self._directory = Directories(directories)
         self._hashing = hashing
         self._verifying = Verifying(hashing, clock)
         self._others = tuple(others)
+        self._slowing = slowing
         self.fake_salts = secrets.token_bytes(32)
         self._deriving: dict[str, tuple[str, bytes]] = {}
         self._stopping: Deferred[None] | None = None
@@ -69,18 +76,43 @@ class Checker:
             return ANONYMOUS
         name = normal(credentials.username)
         account = await self._find(name)
+        found = await self._slowed(credentials, name, account)
+        if found is None:
+            raise UnauthorizedLogin
+        return found
+
+    async def _slowed(
+        self, credentials: Any, name: str | None, account: Account | None
+    ) -> Account | None:
+        """The judgement, where it may be asked for; none is needed on what was wrong before."""
+        judge = partial(self._judge, credentials, name, account)
+        if self._slowing is None:
+            return await judge()
+        who = _text(credentials.username) if name is None else name
+        who = who if account is None else account.address
+        network = _network(credentials)
+        digest = None
+        if IUsernamePassword.providedBy(credentials):
+            secret = "" if account is None else account.secret or ""
+            digest = self._slowing.digest(
+                *(word.encode("utf-8", "surrogatepass") for word in (who, network, secret)),
+                _octets(credentials.password),
+            )
+            if self._slowing.was_wrong(digest):
+                return await self._vouched_for(credentials)
+        return await self._slowing.judged(who, network, digest, judge)
+
+    async def _judge(
+        self, credentials: Any, name: str | None, account: Account | None
+    ) -> Account | None:
+        """Whose credentials these are; None: they are wrong."""
         if IScramLogin.providedBy(credentials):
             right = _scram_matches(credentials, account)
         elif IUsernamePassword.providedBy(credentials):
             right = await self._password_matches(credentials, name, account)
         else:
             right = _shared_matches(credentials, account)
-        if right:
-            return account
-        account = await self._vouched_for(credentials)
-        if account is None:
-            raise UnauthorizedLogin
-        return account
+        return account if right else await self._vouched_for(credentials)
 
     async def salt(self, user: bytes) -> scram.Salt:
         """
@@ -101,9 +133,7 @@ class Checker:
         self, credentials: Any, name: str | None, account: Account | None
     ) -> bool:
         secret = None if account is None else account.secret
-        user = credentials.username if name is None else name.encode("utf-8", "replace")
-        if isinstance(user, str):
-            user = user.encode("utf-8", "surrogatepass")
+        user = _octets(credentials.username if name is None else name)
         if not await self._verifying.matches(user, secret, credentials.password):
             return False
         assert account is not None
@@ -193,6 +223,21 @@ def _shared_matches(credentials: Any, account: Account | None) -> bool:
     secret = None if account is None else account.shared
     shared = _NOBODYS_SECRET if not secret else secret.encode("utf-8", "surrogateescape")
     return bool(credentials.checkPassword(shared)) and bool(secret)
+
+
+def _octets(said: bytes | str) -> bytes:
+    """Twisted's own credentials may have texts."""
+    return said.encode("utf-8", "surrogatepass") if isinstance(said, str) else said
+
+
+def _text(said: bytes | str) -> str:
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+
+
+def _network(credentials: Any) -> str:
+    """Where they come from, as far as they tell; "" is this machine."""
+    client = getattr(credentials, "client", None)
+    return "" if client is None or client.local else place_of(client.address)
 
 
 def normal(user: object) -> str | None:

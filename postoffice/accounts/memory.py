@@ -10,6 +10,7 @@ from zope.interface import implementer
 from postoffice.address import Account, Quota
 from postoffice.errors import NotEmpty
 from postoffice.interfaces import IAccountRegister
+from postoffice.serving import UNSAID, Serving
 
 
 @implementer(IAccountRegister)
@@ -17,7 +18,7 @@ class MemoryDirectory:
     """Domains and accounts in dictionaries; they can be filled before ``start()``."""
 
     def __init__(self) -> None:
-        self._domains: dict[str, Quota] = {}
+        self._domains: dict[str, tuple[Quota, Serving]] = {}
         self._accounts: dict[str, Account] = {}
 
     async def start(self) -> None:
@@ -46,7 +47,7 @@ class MemoryDirectory:
     async def add_domain(self, domain: str) -> bool:
         if domain in self._domains:
             return False
-        self._domains[domain] = Quota()
+        self._domains[domain] = (Quota(), UNSAID)
         return True
 
     async def remove_domain(self, domain: str) -> bool:
@@ -88,18 +89,39 @@ class MemoryDirectory:
         return None if known is None else known.quota
 
     async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
-        if domain not in self._domains:
-            return False
-        self._domains[domain] = quota
-        return True
+        known = self._domains.get(domain)
+        if known is not None:
+            self._domains[domain] = (quota, known[1])
+        return known is not None
 
     async def domain_quota(self, domain: str) -> Quota | None:
-        return self._domains.get(domain)
+        known = self._domains.get(domain)
+        return None if known is None else known[0]
+
+    async def set_serving(self, name: str, serving: Serving) -> bool:
+        return self._change(name, lambda known: replace(known, serving=serving))
+
+    async def account_serving(self, name: str) -> Serving | None:
+        known = self._accounts.get(name)
+        return None if known is None else known.serving
+
+    async def set_domain_serving(self, domain: str, serving: Serving) -> bool:
+        known = self._domains.get(domain)
+        if known is not None:
+            self._domains[domain] = (known[0], serving)
+        return known is not None
+
+    async def domain_serving(self, domain: str) -> Serving | None:
+        known = self._domains.get(domain)
+        return None if known is None else known[1]
 
     def _told(self, account: Account) -> Account:
-        """An account as it is told of: where its quota says nothing, as its domain says."""
+        """An account as it is told of: where it says nothing, as its domain says."""
+        quota, serving = self._domains[_domain(account.address)]
         return replace(
-            account, quota=account.quota.or_else(self._domains[_domain(account.address)])
+            account,
+            quota=account.quota.or_else(quota),
+            serving=account.serving.or_else(serving),
         )
 
     def _change(self, name: str, change: Callable[[Account], Account]) -> bool:

@@ -17,17 +17,29 @@ from postoffice.errors import StartupError
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
-SCHEMA = 3
+SCHEMA = 4
+#: What an account, or a domain for its accounts, says of how mail is served.
+SERVING = (
+    "keep REAL",
+    "keep_collected REAL",
+    "delete_on_collect INTEGER",
+    "devices TEXT",
+    "login_delay REAL",
+    "in_use TEXT",
+    "wait REAL",
+)
+_SERVING = ",\n        ".join(SERVING)
 TABLES = (
-    """
+    f"""
     CREATE TABLE domain (
         name TEXT PRIMARY KEY,
         quota_octets INTEGER,
         quota_messages INTEGER,
-        quota_over TEXT
+        quota_over TEXT,
+        {_SERVING}
     ) WITHOUT ROWID
     """,
-    """
+    f"""
     CREATE TABLE account (
         address TEXT PRIMARY KEY,
         domain TEXT NOT NULL REFERENCES domain (name),
@@ -37,7 +49,8 @@ TABLES = (
         shared TEXT,
         quota_octets INTEGER,
         quota_messages INTEGER,
-        quota_over TEXT
+        quota_over TEXT,
+        {_SERVING}
     ) WITHOUT ROWID
     """,
     "CREATE INDEX account_domain ON account (domain)",
@@ -52,6 +65,11 @@ CHANGES = {
         f"ALTER TABLE {table} ADD COLUMN {column}"
         for table in ("domain", "account")
         for column in ("quota_octets INTEGER", "quota_messages INTEGER", "quota_over TEXT")
+    ),
+    3: tuple(
+        f"ALTER TABLE {table} ADD COLUMN {column}"
+        for table in ("domain", "account")
+        for column in SERVING
     ),
 }
 
@@ -174,6 +192,8 @@ def _renew(database: sqlite3.Connection) -> None:
 
 def _version(columns: str) -> int:
     """By the columns of the accounts."""
+    if "keep_collected" in columns:
+        return 4
     if "quota_octets" in columns:
         return 3
     return 2 if "scram" in columns else 1

@@ -11,11 +11,13 @@ from typing import Any, Generic, TypeVar
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from postoffice.accounts import sayings
 from postoffice.accounts.database import Database, Look
 from postoffice.accounts.sealing import Seal
 from postoffice.address import Account, Quota
 from postoffice.errors import NotEmpty, TemporaryFailure
 from postoffice.interfaces import IAccountRegister, Workers
+from postoffice.serving import Serving
 
 T = TypeVar("T")
 
@@ -93,43 +95,61 @@ class SQLiteDirectory:
         return await self._answer(self._domains, domain, _serves)
 
     async def domains(self) -> list[str]:
-        return await self._workers.run(self._database.read, _domains)
+        return await self._read(_domains)
 
     async def accounts(self, domain: str | None = None) -> list[Account]:
-        return await self._workers.run(self._database.read, self._all, domain)
+        return await self._read(self._all, domain)
 
     async def add_domain(self, domain: str) -> bool:
-        return await self._workers.run(self._database.write, _add_domain, domain)
+        return await self._write(_add_domain, domain)
 
     async def remove_domain(self, domain: str) -> bool:
-        return await self._workers.run(self._database.write, _remove_domain, domain)
+        return await self._write(_remove_domain, domain)
 
     async def add(self, name: str, secret: str | None, scram: str | None = None) -> bool:
-        return await self._workers.run(self._database.write, _add, name, secret, scram)
+        return await self._write(_add, name, secret, scram)
 
     async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
-        return await self._workers.run(self._database.write, _set_secret, name, secret, scram)
+        return await self._write(_set_secret, name, secret, scram)
 
     async def keep_scram(self, name: str, secret: str, scram: str) -> bool:
-        return await self._workers.run(self._database.write, _keep_scram, name, secret, scram)
+        return await self._write(_keep_scram, name, secret, scram)
 
     async def set_shared(self, name: str, shared: str | None) -> bool:
         return await self._workers.run(self._set_shared, name, shared)
 
     async def set_quota(self, name: str, quota: Quota) -> bool:
-        return await self._workers.run(self._database.write, _set_quota, name, quota)
+        return await self._write(sayings.set_quota, "account", name, quota)
 
     async def account_quota(self, name: str) -> Quota | None:
-        return await self._workers.run(self._database.read, _account_quota, name)
+        return await self._read(sayings.quota, "account", name)
 
     async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
-        return await self._workers.run(self._database.write, _set_domain_quota, domain, quota)
+        return await self._write(sayings.set_quota, "domain", domain, quota)
 
     async def domain_quota(self, domain: str) -> Quota | None:
-        return await self._workers.run(self._database.read, _domain_quota, domain)
+        return await self._read(sayings.quota, "domain", domain)
+
+    async def set_serving(self, name: str, serving: Serving) -> bool:
+        return await self._write(sayings.set_serving, "account", name, serving)
+
+    async def account_serving(self, name: str) -> Serving | None:
+        return await self._read(sayings.serving, "account", name)
+
+    async def set_domain_serving(self, domain: str, serving: Serving) -> bool:
+        return await self._write(sayings.set_serving, "domain", domain, serving)
+
+    async def domain_serving(self, domain: str) -> Serving | None:
+        return await self._read(sayings.serving, "domain", domain)
 
     async def remove(self, name: str) -> bool:
-        return await self._workers.run(self._database.write, _remove, name)
+        return await self._write(_remove, name)
+
+    async def _read(self, ask: Callable[..., T], *what: Any) -> T:
+        return await self._workers.run(self._database.read, ask, *what)
+
+    async def _write(self, change: Callable[..., T], *what: Any) -> T:
+        return await self._workers.run(self._database.write, change, *what)
 
     def _set_shared(self, name: str, shared: str | None) -> bool:
         sealed = None if shared is None else self._seal.seal(shared)
@@ -173,19 +193,27 @@ class SQLiteDirectory:
 
 # -- questions and changes: each runs in a transaction, on a worker's thread -----
 
-#: An account with its quota: where it says nothing, as its domain says.
-_ACCOUNT = """
+#: An account with its quota and how it is served: where it says nothing, as its domain says.
+_ACCOUNT = f"""
     SELECT address, maildrop, secret, scram, shared,
-        ifnull(account.quota_octets, domain.quota_octets),
-        ifnull(account.quota_messages, domain.quota_messages),
-        ifnull(account.quota_over, domain.quota_over)
+        {sayings.merged(sayings.QUOTA)},
+        {sayings.merged(sayings.SERVING)}
     FROM account LEFT JOIN domain ON domain.name = account.domain
-"""
+"""  # noqa: S608 (our own words)
 
 
 def _account(row: tuple[Any, ...]) -> Account:
-    address, maildrop, secret, scram, shared, *quota = row
-    return Account(address, maildrop, secret, scram, shared, Quota(*quota))
+    address, maildrop, secret, scram, shared, *said = row
+    quota, serving = said[: len(sayings.QUOTA)], said[len(sayings.QUOTA) :]
+    return Account(
+        address,
+        maildrop,
+        secret,
+        scram,
+        shared,
+        Quota(*quota),
+        sayings.serving_of(tuple(serving)),
+    )
 
 
 def _find(database: sqlite3.Connection, name: str) -> Account | None:
@@ -259,34 +287,6 @@ def _keep_scram(database: sqlite3.Connection, name: str, secret: str, scram: str
 def _set_shared(database: sqlite3.Connection, name: str, sealed: str | None) -> bool:
     change = "UPDATE account SET shared = ? WHERE address = ?"
     return database.execute(change, (sealed, name)).rowcount > 0
-
-
-def _set_quota(database: sqlite3.Connection, name: str, quota: Quota) -> bool:
-    change = (
-        "UPDATE account SET quota_octets = ?, quota_messages = ?, quota_over = ? WHERE address = ?"
-    )
-    return database.execute(change, (*_row(quota), name)).rowcount > 0
-
-
-def _account_quota(database: sqlite3.Connection, name: str) -> Quota | None:
-    ask = "SELECT quota_octets, quota_messages, quota_over FROM account WHERE address = ?"
-    row = database.execute(ask, (name,)).fetchone()
-    return None if row is None else Quota(*row)
-
-
-def _set_domain_quota(database: sqlite3.Connection, domain: str, quota: Quota) -> bool:
-    change = "UPDATE domain SET quota_octets = ?, quota_messages = ?, quota_over = ? WHERE name = ?"
-    return database.execute(change, (*_row(quota), domain)).rowcount > 0
-
-
-def _domain_quota(database: sqlite3.Connection, domain: str) -> Quota | None:
-    ask = "SELECT quota_octets, quota_messages, quota_over FROM domain WHERE name = ?"
-    row = database.execute(ask, (domain,)).fetchone()
-    return None if row is None else Quota(*row)
-
-
-def _row(quota: Quota) -> tuple[int | None, int | None, str | None]:
-    return quota.octets, quota.messages, quota.over
 
 
 def _remove(database: sqlite3.Connection, name: str) -> bool:

@@ -16,7 +16,9 @@ from twisted.python.modules import getModule
 
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
+from postoffice.accounts.logins import Logins
 from postoffice.accounts.realm import Realm
+from postoffice.accounts.tries import Allowance
 from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
@@ -67,12 +69,13 @@ def build(
     threads = ThreadWorkers(reactor, THREADS, "disk")
     hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
     rooms = build_rooms(settings, reactor, threads)
-    checker = Checker(rooms.directories, hashing, clock=clock.seconds)
+    logins = build_logins(settings, threads, clock)
+    checker = Checker(rooms.directories, hashing, clock=clock.seconds, slowing=logins.slowing)
     house = build_house(settings, rooms, _policies(settings, rooms, clock), now or _now)
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    shelves = Shelves(rooms.store)
+    shelves = Shelves(rooms.store, settings.serving)
     counters = _Counters(settings, house, shelves, checker, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
@@ -83,6 +86,7 @@ def build(
         (threads, hashing),
         certificates,
         checker,
+        logins,
         reactor,
     )
 
@@ -102,6 +106,18 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
         raise ConfigurationError(problems)
     known = len(settings.accounts)
     return Rooms(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
+
+
+def build_logins(settings: Settings, workers: Workers, clock: Any) -> Logins:
+    """What is remembered of logins."""
+    limits = settings.limits
+    return Logins(
+        settings.state,
+        workers,
+        clock,
+        Allowance(*limits.wrong_passwords_per_account),
+        Allowance(*limits.wrong_passwords),
+    )
 
 
 def build_house(

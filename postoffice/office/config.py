@@ -12,6 +12,7 @@ from postoffice.address import Address, Quota
 from postoffice.office.keys import TABLE, WITH_CERTIFICATE
 from postoffice.office.reading import Chosen, FindMaker, Reader, TryEndpoint
 from postoffice.office.source import ConfigurationError, Source, compose
+from postoffice.serving import Serving
 
 Network = IPv4Network | IPv6Network
 
@@ -32,7 +33,7 @@ SIZE_MAXIMUM = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes are octets; see the table of keys."""
+    """Sizes are octets, rates are how many in how many seconds; see the table of keys."""
 
     message_size: int
     recipients: int
@@ -41,6 +42,8 @@ class Limits:
     tarpit: float
     commands: int
     logins: int
+    wrong_passwords: tuple[int, float]
+    wrong_passwords_per_account: tuple[int, float]
     unknown_recipients: int
     greeting_delay: float
     handshake: float
@@ -73,7 +76,8 @@ class Settings:
     What the configuration says, wherever it says it; paths are absolute.
 
     ``listeners`` has the endpoints of each service; ``senders`` is ``own`` or
-    ``any``.  ``quota`` is that of all who have no other: none of it is None.
+    ``any``.  ``quota`` and ``serving`` are those of all who have no other: none
+    of them is None.
     Owners are told when their maildrop is so full as ``warnings`` say, in
     percent, smallest first, in the words of the file ``warning_text`` or, where
     that is None, in ours.  ``first_light`` is whether there was no configuration at all.
@@ -93,6 +97,7 @@ class Settings:
     quota: Quota
     warnings: tuple[int, ...]
     warning_text: str | None
+    serving: Serving
     policies: tuple[Chosen, ...]
     limits: Limits
     first_light: bool = False
@@ -161,6 +166,7 @@ def read(
         quota=Quota(quota["bytes"], quota["messages"], quota["over"]),
         warnings=tuple(sorted(set(quota["warnings"]))),
         warning_text=quota["warning_text"],
+        serving=Serving(**values["retention"], **values["pop3"]),
         policies=values["policies"],
         limits=Limits(**values["limits"]),
         first_light=first_light,

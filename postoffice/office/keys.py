@@ -12,8 +12,10 @@ from zope.interface.interface import InterfaceClass
 from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
 from postoffice.policy.common import COMMON
 from postoffice.sasl import MECHANISMS
+from postoffice.serving import DEVICES, IN_USE
 from postoffice.settings import (
     ADDRESS,
+    DAYS,
     DURATION,
     ENDPOINT,
     HOSTNAME,
@@ -21,9 +23,11 @@ from postoffice.settings import (
     PATH,
     PERCENT,
     POSITIVE,
+    RATE,
     REQUIRED,
     SIZE,
     TEXT,
+    TRUTH,
     WHOLE,
     Key,
     Kind,
@@ -329,6 +333,62 @@ TABLE: tuple[Entry, ...] = (
             ),
         ),
     ),
+    Section(
+        "retention",
+        "How long mail is kept, where neither its account nor its domain says otherwise "
+        "(`postoffice account set`, `postoffice domain set`); see docs/retention.rst. POP3 clients "
+        "are told so (EXPIRE).",
+        (
+            Key(
+                "keep",
+                DAYS,
+                0,
+                "For how long after it came, collected or not; such as 90 days; 0: for ever.",
+            ),
+            Key(
+                "keep_collected",
+                DAYS,
+                0,
+                "For how long after it was collected: sent whole to a POP3 client that then "
+                "ended its session with QUIT; 0: for ever.",
+            ),
+            Key(
+                "delete_on_collect",
+                TRUTH,
+                False,
+                "Whether mail goes as soon as it is collected.",
+            ),
+            Key(
+                "devices",
+                one_of(*DEVICES),
+                "any",
+                "Who must have collected a message before it counts as collected: any one of "
+                "the devices of its account, or all of them.",
+            ),
+        ),
+    ),
+    Section(
+        "pop3",
+        "How mail is handed out, where neither the account nor its domain says otherwise.",
+        (
+            Key(
+                "login_delay",
+                DURATION,
+                0,
+                "How long after a login the same account may log in again, such as 5 min "
+                "(LOGIN-DELAY).",
+            ),
+            Key(
+                "in_use",
+                one_of(*IN_USE),
+                "refuse",
+                "What becomes of a login while another session holds the maildrop: it is refused, "
+                "or waits for the other to end, or takes over, and the other one can then delete "
+                "nothing.",
+            ),
+            Key("wait", DURATION, 30, "For how long it waits (`in_use: wait`)."),
+        ),
+    ),
     Room(
         "policies",
         "Who else is asked whether mail may come in, in this order; see docs/policies.rst.",
@@ -384,6 +444,21 @@ TABLE: tuple[Entry, ...] = (
                 "and `recipients` more.",
             ),
             Key("logins", POSITIVE, 5, "Failed logins in one SMTP session, before it is closed."),
+            Key(
+                "wrong_passwords",
+                RATE,
+                "10/min",
+                "Wrong passwords of one client (an IPv4 address or an IPv6 /64) that are looked "
+                "at; with further ones it has to wait, and is then told to come later. Clients of "
+                "this machine may have any number. See docs/logins.rst.",
+            ),
+            Key(
+                "wrong_passwords_per_account",
+                RATE,
+                "100/h",
+                "The same for all wrong passwords of one account. Its owner still gets in from "
+                "where he has lately logged in.",
+            ),
             Key(
                 "unknown_recipients",
                 POSITIVE,

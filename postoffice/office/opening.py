@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.checker import Checker
+from postoffice.accounts.logins import Logins
 from postoffice.accounts.sealing import key
 from postoffice.counter import Counter
 from postoffice.doors import Doorkeeper
@@ -81,6 +82,7 @@ class PostOffice(Service):
         threads: Sequence[ThreadWorkers],
         certificates: Certificates | None,
         checker: Checker,
+        logins: Logins,
         reactor: Any,
     ) -> None:
         self.settings = settings
@@ -91,6 +93,7 @@ class PostOffice(Service):
         self._threads = threads
         self._certificates = certificates
         self._checker = checker
+        self._logins = logins
         self._reactor = reactor
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
@@ -171,6 +174,7 @@ class PostOffice(Service):
             await listening
         await self.rooms.start(policies=True)
         self._checker.fake_salts = await self._key()
+        await self._logins.start()
         if self._certificates is not None:
             await self._certificates.start()
         try:
@@ -239,6 +243,7 @@ class PostOffice(Service):
         if self._certificates is not None:
             await self._certificates.stop()
         await self._checker.stop()
+        await self._logins.stop()
         await self.rooms.stop()
         if self._working:
             self._working = False

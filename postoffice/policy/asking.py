@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet import defer
@@ -127,8 +127,7 @@ class Policies:
     ) -> Opinion:
         """What a policy says; where it fails, what was settled for that."""
         try:
-            opinion = await self._in_time(ask(one.policy), one.timeout)
-            _look_at(opinion)
+            opinion = _looked_at(await self._in_time(ask(one.policy), one.timeout))
         except CancelledError:  # the client has gone
             raise
         except (defer.TimeoutError, TimeoutError, PostOfficeError) as error:
@@ -179,15 +178,19 @@ async def _awaited(answer: Awaitable[Opinion]) -> Opinion:
     return await answer
 
 
-def _look_at(opinion: Opinion) -> None:
-    """Raises ValueError for what is no opinion."""
+def _looked_at(opinion: Opinion) -> Opinion:
+    """An opinion; a refusal has a status (RFC 2034 §4).  Raises ValueError for what is none."""
     if isinstance(opinion, Fields):
         octets = opinion.octets
         if len(octets) > FIELDS_MAXIMUM or b"\0" in octets or not _FIELDS.match(octets):
             raise ValueError("these are no header fields")
         octets.decode("utf-8")
     elif isinstance(opinion, Reply):
-        if opinion.positive:
+        if not 400 <= opinion.code <= 599:
             raise ValueError(f"a policy may not say {opinion.code}")
+        kind = opinion.code // 100
+        if not re.fullmatch(rf"{kind}\.[0-9]{{1,3}}\.[0-9]{{1,3}}", opinion.status):
+            return replace(opinion, status=f"{kind}.7.1")
     elif opinion is not None:
         raise TypeError(f"{opinion!r} is no opinion")
+    return opinion

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 from twisted.cred.error import UnauthorizedLogin
@@ -10,24 +10,29 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from postoffice.accounts.credentials import PlainLogin
+from postoffice.accounts.credentials import credentials_of
 from postoffice.conversation import Conversation
 from postoffice.counter import Counter, Doors, Entrance
 from postoffice.envelope import Client, Visit
 from postoffice.errors import LoginRefused
 from postoffice.interfaces import ICollection, IMaildrop, IText
-from postoffice.listing import Listing
-from postoffice.pop3.session import (
+from postoffice.pop3.questions import (
     Enough,
+    Enter,
+    Entered,
     Fetch,
-    Login,
     More,
-    POP3Session,
     Question,
     Update,
 )
+from postoffice.pop3.session import POP3Session
+from postoffice.pop3.terms import Terms
+from postoffice.sasl import Prove
 
 log = Logger()
+
+#: Octets of a name that nobody has proved, in the log.
+NAME = 200
 
 
 class POP3Conversation(Conversation):
@@ -39,40 +44,46 @@ class POP3Conversation(Conversation):
 
     def __init__(self, factory: POP3Factory) -> None:
         super().__init__(factory)
-        self._user = ""
+        self._login = ""
         self._collection: ICollection | None = None
         self._logout: Callable[[], Any] | None = None
         self._text: IText | None = None
 
     def _open(self) -> POP3Session:
-        return POP3Session(plaintext=self.factory.takes_passwords(self.client))
+        return POP3Session(self.factory.terms(self.client, self._bindings))
 
     def _ask(self, question: Question) -> Any:
         return self._ANSWERS[type(question)](self, question)
 
-    async def _login(self, question: Login) -> Listing:
-        credentials = PlainLogin(question.user, question.password, self.client, "pop3")
+    # -- who it is -----------------------------------------------------------------
+
+    async def _prove(self, question: Prove) -> None:
         service = self.factory.entrance.service
-        visit = Visit(self.id, service, self.client, mechanism="USER", tls=self._tls)
+        visit = Visit(self.id, service, self.client, mechanism=question.mechanism, tls=self._tls)
+        credentials = credentials_of(question.claim, self.client, service)
+        self._release()  # whoever was proved before, and did not come in
         try:
             _, avatar, logout = await self.factory.portal.login(credentials, visit, IMaildrop)
         except UnauthorizedLogin:
             log.info(
                 "{id} login refused: {user!r} from {client}",
                 id=self.id,
-                user=question.user,
+                user=question.claim.user[:NAME],
                 client=self.client.address or "local",
             )
             raise LoginRefused from None
-        collection = cast(ICollection, avatar)
+        self._collection, self._logout = cast(ICollection, avatar), logout
+
+    async def _enter(self, question: Enter) -> Entered:
+        assert self.session is not None
+        assert self._collection is not None
         try:
-            listing = await collection.open()
+            listing = await self._collection.open()
         except BaseException:
-            logout()
+            self._release()
             raise
-        self._collection, self._logout = collection, logout
-        self._user = question.user.decode("utf-8", "replace")
-        return listing
+        self._login = self._collection.account.address
+        return Entered(listing, self.session.terms)
 
     async def _fetch(self, question: Fetch) -> bytes:
         assert self._collection is not None
@@ -111,7 +122,7 @@ class POP3Conversation(Conversation):
         log.info(
             "{id} POP3 session of {user!r} from {client} ends: {retrieved} retrieved",
             id=self.id,
-            user=self._user,
+            user=self._login,
             client=self.client.address or "local",
             retrieved=self.session.retrieved,
         )
@@ -129,7 +140,8 @@ class POP3Conversation(Conversation):
             super()._hang_up()
 
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
-        Login: _login,
+        Prove: _prove,
+        Enter: _enter,
         Fetch: _fetch,
         More: _more,
         Enough: _enough,
@@ -161,6 +173,12 @@ class POP3Factory(Counter):
 
     def _conversation(self) -> POP3Conversation:
         return POP3Conversation(self)
+
+    def terms(self, client: Client, bindings: Mapping[str, bytes]) -> Terms:
+        """On which terms a client is here, over the link that it has."""
+        return Terms(
+            passwords=self.takes_passwords(client), encrypted=client.encrypted, bindings=bindings
+        )
 
     def takes_passwords(self, client: Client) -> bool:
         """Whether this client may send its password over the link that it has."""

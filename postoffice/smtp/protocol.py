@@ -18,6 +18,7 @@ from postoffice.accounts.credentials import credentials_of
 from postoffice.budget import Budget
 from postoffice.conversation import Conversation
 from postoffice.counter import Counter, Doors, Entrance, within
+from postoffice.dialogue import Secure
 from postoffice.doors import place_of
 from postoffice.envelope import Client, Envelope, Visit
 from postoffice.errors import LoginRefused
@@ -32,7 +33,7 @@ from postoffice.reply import (
     UNKNOWN_RECIPIENT,
     Reply,
 )
-from postoffice.sasl import SaltOf
+from postoffice.sasl import Prove, SaltOf
 from postoffice.scram import Salt
 from postoffice.smtp.questions import (
     Abort,
@@ -44,10 +45,8 @@ from postoffice.smtp.questions import (
     Impersonate,
     Mail,
     Pause,
-    Prove,
     Question,
     Recipient,
-    Secure,
     Text,
 )
 from postoffice.smtp.session import SMTPSession

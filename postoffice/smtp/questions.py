@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postoffice.address import Address
+from postoffice.dialogue import Secure
 from postoffice.errors import PostOfficeError
 from postoffice.reply import Reply
-from postoffice.sasl import Claim, SaltOf
+from postoffice.sasl import Prove, SaltOf
 from postoffice.scram import Salt
 from postoffice.smtp.terms import Terms
 from postoffice.wire import Breath
@@ -24,18 +25,6 @@ class Hello:
     """It calls itself so.  None, or a refusal."""
 
     name: str
-
-
-@dataclass(frozen=True)
-class Secure:
-    """STARTTLS: can TLS begin?  None, or a refusal."""
-
-
-@dataclass(frozen=True)
-class Prove:
-    """Is this claim true?  None, or a refusal."""
-
-    claim: Claim
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,19 @@ looked at: so pipelining, order and back-pressure are one rule.
 
 from __future__ import annotations
 
-from binascii import Error as NotBase64
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from postoffice import reply, sasl
+from postoffice import login, reply, sasl
+from postoffice.dialogue import Secure
 from postoffice.errors import PermanentFailure
+from postoffice.login import Login
 from postoffice.reply import Reply
+from postoffice.sasl import Prove
 from postoffice.smtp import grammar
-from postoffice.smtp.dialogue import Dialogue
+from postoffice.smtp.dialogue import SMTPDialogue
 from postoffice.smtp.questions import (
     Abort,
     Begin,
@@ -29,9 +30,7 @@ from postoffice.smtp.questions import (
     Impersonate,
     Mail,
     Pause,
-    Prove,
     Recipient,
-    Secure,
     Text,
 )
 from postoffice.smtp.terms import SMTPLimits, Terms
@@ -39,26 +38,18 @@ from postoffice.wire import BareLineEnd, Breath, ChunkReader, Judged, LineTooLon
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and room for the extensions.
 COMMAND_MAXIMUM = 2048
-#: Octets of a line of AUTH (RFC 4954 §4).
-LOGIN_MAXIMUM = 12288
 #: A message with this many Received fields is in a loop (§6.3).
 HOPS_MAXIMUM = 100
 
 
-class SMTPSession(Dialogue):
+class SMTPSession(SMTPDialogue):
     """
     One dialogue with a client that wants to post, used as any ``Dialogue``.
-
-    ``upgrading`` means: send what ``take_output`` gives, begin TLS, and call
-    ``secured``; ``injected`` that the client sent octets behind STARTTLS,
-    which nobody has looked at.
     """
 
     def __init__(self, terms: Terms, limits: SMTPLimits) -> None:
-        super().__init__(limits, LOGIN_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM)
+        super().__init__(limits, login.LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM)
         self.terms = terms
-        self.upgrading = False
-        self.injected = False
         self.taken = 0
         self._failed_logins = 0
         self._idle_commands = 0
@@ -71,7 +62,7 @@ class SMTPSession(Dialogue):
         """As nobody who has said nothing yet."""
         self._hello: str | None = None
         self._extended = False
-        self._exchange: sasl.Exchange | None = None
+        self._exchange: Login | None = None
         self._recipients = 0
         self._dots: TextReader | None = None  # the text behind DATA
         self._chunks: ChunkReader | None = None  # the text so far, by BDAT
@@ -102,7 +93,8 @@ class SMTPSession(Dialogue):
 
     def _step(self) -> bool:
         if self.upgrading:
-            self._look_behind_starttls()
+            if self._look_behind():
+                self.dismiss(reply.INJECTED)
             return False
         if self._left is not None:
             return self._read_chunk(self._left)
@@ -114,7 +106,7 @@ class SMTPSession(Dialogue):
                 return False
             if self._exchange is not None:
                 self.progress += 1
-                self._respond(line)
+                self._go_on(partial(self._exchange.respond, line))
             else:
                 self._obey(line)
         except LineTooLong:
@@ -175,19 +167,9 @@ class SMTPSession(Dialogue):
     def _starttls(self, argument: str) -> None:
         if argument:
             return self._refuse(grammar.BAD_COMMAND)
-        self._look_behind_starttls()
-        return None if self.closed else self._ask(Secure())
-
-    def _look_behind_starttls(self) -> None:
-        """
-        Whatever is unread came in clear.
-
-        Whoever listens in could have put it there; it must not be obeyed behind the
-        handshake, and a client that does so itself cannot be told apart (RFC 3207 §6).
-        """
-        if self._lines.unread:
-            self.injected = True
-            self.dismiss(reply.INJECTED)
+        if self._look_behind():
+            return self.dismiss(reply.INJECTED)
+        return self._ask(Secure())
 
     def _xclient(self, argument: str) -> None:
         if self._mail is not None:
@@ -205,51 +187,26 @@ class SMTPSession(Dialogue):
         offered = self.terms.offered
         if mechanism.upper() not in offered:
             return self._refuse(reply.UNKNOWN_MECHANISM if mechanism else grammar.BAD_COMMAND)
-        plus = any(name.endswith("-PLUS") for name in offered)
-        self._exchange = sasl.exchange(
-            mechanism.upper(),
-            hostname=self.terms.hostname,
-            bindings=self.terms.bindings,
-            plus=plus,
-        )
-        return self._go_on(None, initial.strip(" ").encode() or None)
+        exchange = self._exchange = Login(mechanism.upper(), self.terms)
+        return self._go_on(partial(exchange.begin, initial.strip(" ").encode() or None))
 
-    def _respond(self, line: bytes) -> None:
-        """A line of the client's within the exchange."""
-        if line == b"*":
-            self._end_exchange(reply.LOGIN_CANCELLED)
-            return
-        try:
-            response = a2b_base64(line, strict_mode=True) if line else b""
-        except NotBase64:
-            self._end_exchange(reply.BAD_BASE64)
-            return
-        self._go_on(response)
-
-    def _go_on(self, sent: Any, initial: bytes | None = None) -> None:
+    def _go_on(self, step: Callable[[], login.Step]) -> None:
         """Take the exchange one step further."""
-        assert self._exchange is not None
         try:
-            step = self._exchange.send(sent)
-            if initial is not None:
-                if not isinstance(step, sasl.Challenge) or not step.first:
-                    raise sasl.Malformed("an initial response")
-                response = b"" if initial == b"=" else a2b_base64(initial, strict_mode=True)
-                step = self._exchange.send(response)
-        except StopIteration:
-            self._ask(Enter())
-        except NotBase64:
+            told = step()
+        except login.Cancelled:
+            self._end_exchange(reply.LOGIN_CANCELLED)
+        except login.NoBase64:
             self._end_exchange(reply.BAD_BASE64)
         except sasl.Malformed:
             self._end_exchange(reply.BAD_LOGIN)
         except sasl.Refused:
             self._refuse_login(reply.LOGIN_REFUSED)
         else:
-            if isinstance(step, sasl.Challenge):
-                octets = b2a_base64(step.octets, newline=False)
-                self._say(Reply(334, "", octets.decode("ascii")))
+            if isinstance(told, bytes):
+                self._say(Reply(334, "", told.decode("ascii")))
             else:
-                self._ask(step if isinstance(step, sasl.SaltOf) else Prove(step))
+                self._ask(Enter() if told is None else told)
 
     def _end_exchange(self, refusal: Reply) -> None:
         self._exchange = None
@@ -500,14 +457,14 @@ class SMTPSession(Dialogue):
     def _answered_salt(self, question: sasl.SaltOf, answer: Any) -> None:
         if isinstance(answer, Reply):
             self._refuse_login(answer)
-        else:
-            self._go_on(answer)
+        elif self._exchange is not None:
+            self._go_on(partial(self._exchange.go_on, answer))
 
     def _answered_prove(self, question: Prove, answer: Reply | None) -> None:
-        if answer is None:
-            self._go_on(None)
-        else:
+        if answer is not None:
             self._refuse_login(answer)
+        elif self._exchange is not None:
+            self._go_on(partial(self._exchange.go_on, None))
 
     def _answered_enter(self, question: Enter, answer: Reply | None) -> None:
         if answer is not None:
@@ -566,9 +523,9 @@ class SMTPSession(Dialogue):
         Begin: _answered_begin,
         Text: _answered_text,
         End: _answered_end,
-        Abort: Dialogue._answered_nothing,
-        Breath: Dialogue._answered_nothing,
-        Pause: Dialogue._answered_nothing,
+        Abort: SMTPDialogue._answered_nothing,
+        Breath: SMTPDialogue._answered_nothing,
+        Pause: SMTPDialogue._answered_nothing,
     }
 
     #: Every command, and who answers it; each says itself when it may be given (§4.1.4).

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from postoffice.dialogue import Link
 from postoffice.reply import NOT_IMPLEMENTED, NOT_TRUSTED, UNKNOWN_COMMAND, Reply
 
 #: LIMITS has room for six digits (RFC 9422 §4.2).
@@ -43,35 +44,18 @@ class SMTPLimits:
 
 
 @dataclass(frozen=True)
-class Terms:
+class Terms(Link):
     """
-    On which terms a client is here.
+    On which terms a client is here, over its link.
 
     ``lmtp``: LHLO, and an answer for each recipient (RFC 2033).
-    ``submission``: who posts has logged in (RFC 6409).  ``mechanisms`` can
-    log in (RFC 4954), once ``passwords`` may be said on the link as it is.
-    ``starttls``: TLS can be begun; ``encrypted``: it was, with these channel
-    ``bindings`` (name to octets).  ``xclient``: the client may speak for others.
+    ``submission``: who posts has logged in (RFC 6409).  ``xclient``: the
+    client may speak for others.
     """
 
-    hostname: str
     lmtp: bool = False
     submission: bool = False
-    mechanisms: tuple[str, ...] = ()
-    passwords: bool = False
-    starttls: bool = False
-    encrypted: bool = False
-    bindings: Mapping[str, bytes] = field(default_factory=dict)
     xclient: bool = False
-
-    @property
-    def offered(self) -> tuple[str, ...]:
-        """The mechanisms that can be used on the link as it is, the strongest first."""
-        if not self.passwords:
-            return ()
-        if self.bindings and "SCRAM-SHA-256" in self.mechanisms:
-            return ("SCRAM-SHA-256-PLUS", *self.mechanisms)
-        return self.mechanisms
 
     def keywords(self, limits: SMTPLimits) -> Iterator[str]:
         """The extensions, as EHLO lists them (RFC 5321 §4.1.1.1)."""

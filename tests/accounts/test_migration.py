@@ -44,6 +44,18 @@ VERSION_2 = """
     PRAGMA user_version = 2;
     COMMIT;
 """
+#: And the third one.
+VERSION_3 = """
+    BEGIN IMMEDIATE;
+    ALTER TABLE domain ADD COLUMN quota_octets INTEGER;
+    ALTER TABLE domain ADD COLUMN quota_messages INTEGER;
+    ALTER TABLE domain ADD COLUMN quota_over TEXT;
+    ALTER TABLE account ADD COLUMN quota_octets INTEGER;
+    ALTER TABLE account ADD COLUMN quota_messages INTEGER;
+    ALTER TABLE account ADD COLUMN quota_over TEXT;
+    PRAGMA user_version = 3;
+    COMMIT;
+"""
 ACCOUNTS = [
     Account("jörg@example.net", "jörg@example.net", "$argon2id$hash"),
     Account("moved@example.net", "old@example.com", "b hash"),
@@ -56,11 +68,11 @@ def script(path, statements):
         database.executescript(statements)
 
 
-@pytest.fixture(params=[1, 2], ids="version {}".format)
+@pytest.fixture(params=[1, 2, 3], ids="version {}".format)
 def path(request, tmp_path):
     """A database of an older version, closed."""
     path = str(tmp_path / "accounts.db")
-    script(path, "".join([VERSION_1, VERSION_2][: request.param]))
+    script(path, "".join([VERSION_1, VERSION_2, VERSION_3][: request.param]))
     assert os.listdir(tmp_path) == ["accounts.db"]
     return path
 

@@ -15,6 +15,7 @@ from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.address import Account, Quota
 from postoffice.errors import NotEmpty
 from postoffice.interfaces import IAccountDirectory, IAccountRegister
+from postoffice.serving import UNSAID, Serving
 from postoffice.testing import InlineWorkers, finish
 
 
@@ -209,6 +210,60 @@ def test_a_domain_that_is_added_again_has_no_quota(peopled):
     assert finish(peopled.domain_quota("example.org")) == NOTHING_SAID
 
 
+SERVINGS = [
+    Serving(90 * 86400, 0, True, "all", 300, "wait", 0.5),
+    Serving(0, 86400.5, False, "any", 0, "take-over", 0),
+    Serving(delete_on_collect=False),
+    Serving(keep=1e9),
+    Serving(in_use="refuse"),
+    UNSAID,
+]
+
+
+@pytest.mark.parametrize("serving", SERVINGS, ids=repr)
+def test_how_mail_is_served_can_be_set_and_taken_away(peopled, serving):
+    name = "joe@example.net"
+    joe = finish(peopled.find(name))
+    assert joe.serving == finish(peopled.account_serving(name)) == UNSAID
+    for said in (serving, Serving(keep=7, delete_on_collect=True), serving):
+        assert finish(peopled.set_serving(name, said))
+        assert finish(peopled.account_serving(name)) == said
+        assert finish(peopled.find(name)) == replace(joe, serving=said)
+        assert finish(peopled.find(name)) in finish(peopled.accounts("example.net"))
+    assert finish(peopled.find(name)).serving.delete_on_collect is serving.delete_on_collect
+    assert finish(peopled.find("ann@example.net")).serving == UNSAID
+    assert finish(peopled.domain_serving("example.net")) == UNSAID
+
+
+@pytest.mark.parametrize("serving", SERVINGS, ids=repr)
+def test_how_a_domains_mail_is_served_is_for_all_that_say_nothing(peopled, serving):
+    own = Serving(keep=0, delete_on_collect=False, in_use="refuse")
+    finish(peopled.set_serving("ann@example.net", own))
+    finish(peopled.set_domain_quota("example.net", Quota(1, 1, "reject")))
+    assert finish(peopled.set_domain_serving("example.net", serving))
+    assert finish(peopled.domain_serving("example.net")) == serving
+    assert finish(peopled.domain_quota("example.net")) == Quota(1, 1, "reject")
+    assert finish(peopled.account_serving("joe@example.net")) == UNSAID
+    assert finish(peopled.account_serving("ann@example.net")) == own
+    expected = {
+        "ann@example.net": own.or_else(serving),
+        "joe@example.com": UNSAID,
+        "joe@example.net": serving,
+    }
+    assert {one.address: one.serving for one in finish(peopled.accounts())} == expected
+    assert {name: finish(peopled.find(name)).serving for name in expected} == expected
+    assert finish(peopled.set_domain_serving("example.net", UNSAID))
+    assert finish(peopled.find("joe@example.net")).serving == UNSAID
+
+
+def test_nobody_and_nowhere_are_not_served(peopled):
+    serving = Serving(keep=0)
+    assert not finish(peopled.set_serving("jim@example.net", serving))
+    assert not finish(peopled.set_domain_serving("example.org", serving))
+    assert finish(peopled.account_serving("jim@example.net")) is None
+    assert finish(peopled.domain_serving("example.org")) is None
+
+
 def test_a_removed_account_is_gone_at_once(peopled):
     assert finish(peopled.find("joe@example.net"))
     assert finish(peopled.remove("joe@example.net"))
@@ -260,6 +315,7 @@ def test_an_account_that_is_added_again_is_a_new_one(peopled):
     finish(peopled.set_secret("joe@example.net", "old", "old keys"))
     finish(peopled.set_shared("joe@example.net", "tanstaaf"))
     finish(peopled.set_quota("joe@example.net", Quota(1, 1, "reject")))
+    finish(peopled.set_serving("joe@example.net", Serving(keep=86400)))
     finish(peopled.remove("joe@example.net"))
     assert finish(peopled.add("joe@example.net", None))
     assert finish(peopled.find("joe@example.net")) == Account("joe@example.net", "joe@example.net")

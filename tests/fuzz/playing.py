@@ -7,6 +7,8 @@ from dataclasses import replace
 from postoffice import reply, sasl
 from postoffice.errors import LoginRefused, TemporaryFailure
 from postoffice.listing import Entry, Listing
+from postoffice.pop3 import terms as pop3_terms
+from postoffice.pop3.questions import Entered
 from postoffice.pop3.session import POP3Session
 from postoffice.proxy import NotProxied, ProxyReader
 from postoffice.scram import Salt
@@ -22,6 +24,7 @@ SUBMISSION = replace(SMTP, submission=True, mechanisms=MECHANISMS, passwords=Tru
 SECURE = replace(SUBMISSION, encrypted=True, starttls=False, bindings={"tls-exporter": b"x" * 32})
 LMTP = Terms("mail.example.net", lmtp=True)
 TERMS = (SMTP, SUBMISSION, SECURE, LMTP)
+POP3 = pop3_terms.Terms(passwords=True)
 #: Nothing is drawn by lot here: two sessions must say the same.
 sasl.secrets.token_urlsafe = lambda size: "nonce"  # type: ignore[attr-defined]
 TAKEN = reply.Reply(250, "2.0.0", "Taken")
@@ -160,15 +163,15 @@ def pop3(octets: bytes) -> None:
     """A session before its login and after it, whole and cut."""
 
     def play(pieces):
-        session = POP3Session(plaintext=True)
+        session = POP3Session(POP3)
         said = b""
         for piece in pieces:
             session.receive(piece)
             while (question := session.next_question()) is not None:
                 kind = type(question).__name__
                 answer = None
-                if kind == "Login":
-                    answer = Listing((Entry("a", 4), Entry("b", 4)))
+                if kind == "Enter":
+                    answer = Entered(Listing((Entry("a", 4), Entry("b", 4))), POP3)
                 elif kind in ("Fetch", "More"):
                     answer = b".x\r\n"
                 session.answer(answer)

@@ -1,7 +1,7 @@
 """
 Fuzz one target, or all of them: python tests/fuzz/run.py [smtp|pop3|proxy|sasl] [--seconds N]
 
---input FILE plays that file once.
+--input FILE... plays these files once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", nargs="?", help="one of the targets; all, if none is given")
     parser.add_argument("--seconds", type=int, default=10, help="how long for each (10)")
-    parser.add_argument("--input", type=Path, help="play this file, and nothing else")
+    parser.add_argument("--input", type=Path, nargs="+", help="play these files, and nothing else")
     options = parser.parse_args()
     if options.target is None:
         for name in targets():
@@ -38,7 +38,8 @@ def main() -> int:
                 return done.returncode
         return 0
     if options.input:
-        targets()[options.target](options.input.read_bytes())
+        for file in options.input:
+            targets()[options.target](file.read_bytes())
         return 0
     import atheris
 

@@ -1,14 +1,20 @@
-"""Other processes, which can be talked to, and killed."""
+"""Other processes, which can be talked to, and killed; a machine that is right for a journal."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from os import write  # as it is, whatever a test makes of os.write
+from pathlib import Path
 
 import pytest
+
+from postoffice.maildrop import durable, posting, segments
+
+sys.path.insert(0, str(Path(__file__).parent))  # what tests share lies beside them
 
 
 class Child:
@@ -79,3 +85,40 @@ def child():
     yield child
     for one in children:
         one.kill()
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """
+    Whatever we are on, the journal is right there; larger texts go to disk as they arrive.
+
+    Nothing is synced: that the power fails is only played, and who else works
+    on this disk would make us wait.
+    """
+    monkeypatch.setattr(durable, "file_system", lambda path: "ext4")
+    monkeypatch.setattr(durable, "LINUX", (0, 0))
+    monkeypatch.setattr(posting, "BUFFER", 2000)
+    monkeypatch.setattr(os, "fsync", os.fstat)
+    monkeypatch.setattr(os, "fdatasync", os.fstat)
+    monkeypatch.setattr(segments, "sync_all", os.fstat)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def served(root):
+    """Serves; what still does is stopped in the end."""
+    from journaled import Served
+
+    all_served = []
+
+    def served(**named):
+        all_served.append(Served(root, **named))
+        return all_served[-1]
+
+    yield served
+    for one in all_served:
+        one.stop()

@@ -48,9 +48,9 @@ def is_free(folder, name):
 
 
 def test_whoever_counts_waits_for_those_who_place_and_nobody_comes_between(folder, monkeypatch):
+    quota.recount(folder, LIMIT)
     placing = ExitStack()
     placing.enter_context(quota.placing(folder))
-    quota.recount(folder, LIMIT)
     assert quota.reserve(folder, LIMIT, [600]) == ([True], (600, 1))
     waited = []
 

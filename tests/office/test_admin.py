@@ -18,6 +18,7 @@ from postoffice.errors import MaildropLocked
 from postoffice.interfaces import IAccountDirectory
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.office.admin import accounts
+from postoffice.serving import Serving
 from postoffice.testing import InlineWorkers, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 
@@ -296,7 +297,10 @@ def test_accounts_are_listed(run, ask, office):
 def test_an_account_is_shown_with_its_mail(run, ask, office):
     assert ask("account", "add", "ann@example.net", "--password-stdin", text="x")
     post(office, "ann@example.net", 2)
-    assert ask("account", "show", "ann@example.net") == {
+    shown = ask("account", "show", "ann@example.net")
+    assert set(shown.pop("serving_from").values()) == {"default"}
+    assert shown.pop("serving")["keep"] == 0
+    assert shown == {
         "address": "ann@example.net",
         "password": True,
         "mechanisms": ["SCRAM-SHA-256", "PLAIN", "LOGIN"],
@@ -407,6 +411,12 @@ class Steps:
     async def set_quota(self, name, quota):
         self.done.append(f"quota {quota.octets}")
 
+    async def account_serving(self, name):
+        return Serving(keep=9)
+
+    async def set_serving(self, name, serving):
+        self.done.append(f"keep {serving.keep}")
+
 
 ANN = Account("ann@example.net", "ann@example.net", "hash", "keys", "shared")
 
@@ -427,7 +437,7 @@ def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
     steps = Steps([0, 1])
     with pytest.raises(accounts.Refused, match="mail has just come"):
         finish(accounts._remove(steps, ANN, False, False))
-    assert steps.done == ["remove", "add hash keys", "share shared", "quota 7"]
+    assert steps.done == ["remove", "add hash keys", "share shared", "quota 7", "keep 9"]
 
 
 def test_a_maildrop_that_is_held_keeps_its_account():
@@ -451,6 +461,16 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "changed",
             "quota",
             "quota_from",
+            "serving",
+            "serving_from",
+        },
+        ("domain", "show", "example.org"): {
+            "domain",
+            "accounts",
+            "quota",
+            "quota_from",
+            "serving",
+            "serving_from",
         },
         ("account", "add", "ann@example.org", "--generate"): {
             "address",
@@ -465,6 +485,8 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "octets",
             "quota",
             "quota_from",
+            "serving",
+            "serving_from",
         },
         ("account", "set", "ann@example.org", "--generate-shared-secret"): {
             "address",

@@ -17,6 +17,7 @@ from postoffice.address import Address, Quota
 from postoffice.office import config
 from postoffice.office.build import find_maker, try_endpoint
 from postoffice.office.source import ConfigurationError
+from postoffice.serving import Serving
 
 BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 LEAST = "hostname: Mail.Example.net\npostmaster: Postmaster@example.net\n"
@@ -77,6 +78,8 @@ def test_the_least_that_a_configuration_says():
         tarpit=1,
         commands=200,
         logins=5,
+        wrong_passwords=(10, 60),
+        wrong_passwords_per_account=(100, 3600),
         unknown_recipients=100,
         greeting_delay=0,
         handshake=30,
@@ -96,6 +99,7 @@ def test_the_least_that_a_configuration_says():
         "undelete": 7 * 86400,
     }
     assert settings.quota == Quota(1 << 30, 0, "reject")
+    assert settings.serving == Serving(0, 0, False, "any", 0, "refuse", 30)
     assert settings.warnings == (80, 95)
     assert settings.warning_text is None
     assert not settings.first_light
@@ -124,6 +128,13 @@ def test_a_quota_is_whole_whatever_is_said():
     assert found.quota == Quota(0, 0, "make-room")
     assert read(LEAST + "quota: {bytes: 1.5 MiB, messages: 9}\n").quota == Quota(
         3 << 19, 9, "reject"
+    )
+
+
+def test_retention_and_pop3_are_how_mail_is_served():
+    said = "retention: {keep: 90 days, keep_collected: 1 week, delete_on_collect: true}\n"
+    assert read(f"{LEAST}{said}pop3: {{in_use: wait, login_delay: 5 min}}\n").serving == Serving(
+        90 * 86400, 7 * 86400, True, "any", 300, "wait", 30
     )
 
 
@@ -226,6 +237,8 @@ keys = st.sampled_from(
         "accounts",
         "store",
         "quota",
+        "retention",
+        "pop3",
         "policies",
         "limits",
     ]

@@ -133,6 +133,7 @@ def test_what_is_no_field_is_the_policys_failure(wrong, envelope, failures):
         (TemporaryFailure("no answer"), 0),
         (ZeroDivisionError(), 1),
         (Reply(250, "2.0.0", "Yes"), 1),
+        (Reply(600, "5.0.0", "No"), 1),
         ("never", 1),
     ],
 )
@@ -142,6 +143,21 @@ def test_what_happens_where_it_fails_is_a_setting(wrong, logged, how, said, enve
     assert finish(found.sender(envelope())) == said
     assert len(failures) == logged
     failures.clear()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (Reply(554, "5.3.2", "No"), "5.3.2"),
+        (Reply(554, "", "No"), "5.7.1"),
+        (Reply(451, "", "Not now"), "4.7.1"),
+        (Reply(550, "4.7.1", "No"), "5.7.1"),
+        (Reply(550, "5.7.1 see", "No"), "5.7.1"),
+    ],
+)
+def test_a_refusal_has_a_status_of_its_class(said, told, envelope):
+    refusal = finish(policies(Says(said)).sender(envelope()))
+    assert refusal == Reply(said.code, told, said.text)
 
 
 @pytest.mark.parametrize(("how", "said"), [("accept", None), ("defer", POLICY_LATER)])

@@ -43,7 +43,7 @@ def line(octets: bytes) -> bytes:
 def test_plain(client, plain):
     assert challenge(client.hear(b"AUTH PLAIN\r\n")) == b""
     assert client.told(plain() + b"\r\n") == ["235 2.7.0"]
-    assert client.asked == [Prove(PasswordClaim(b"joe", b"secret word")), Enter()]
+    assert client.asked == [Prove(PasswordClaim(b"joe", b"secret word"), "PLAIN"), Enter()]
 
 
 def test_plain_with_an_initial_response(client, plain):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import smtplib
 import subprocess
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
 
 import pytest
 
-from postoffice.testing import finish
+from postoffice.testing import ScramClient, finish
 
 TEXT = "Subject: x\r\nBcc: c@example.org\r\n\r\nfrom our own user\r\n"
 MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
@@ -194,6 +195,34 @@ def test_it_does_in_private(from_afar, trusted, user):
         client.begin_tls(trusted)
         assert b"250-AUTH SCRAM-SHA-256-PLUS SCRAM" in client.ask(b"EHLO pc")
         assert client.ask(b"AUTH PLAIN " + plain).startswith(b"235 ")
+
+
+@pytest.mark.parametrize("service", ["submission", "submissions"])
+@pytest.mark.parametrize("between", [False, True], ids=["the office", "somebody in between"])
+def test_scram_plus_shows_who_is_at_the_other_end(
+    whole_office, raw, trusted, user, service, between
+):
+    """Somebody in between has a certificate of his own."""
+    with raw(whole_office.ports[service]) as client:
+        if service == "submission":
+            client.reply()
+            client.ask(b"EHLO pc")
+            client.ask(b"STARTTLS")
+        client.begin_tls(trusted)
+        if service == "submissions":
+            client.reply()
+        assert b"AUTH SCRAM-SHA-256-PLUS " in client.ask(b"EHLO pc")
+        seen = client.socket.getpeercert(binary_form=True)
+        end_point = sha256(b"his" if between else seen).digest()
+        gs2 = b"p=tls-server-end-point,,"
+        joe = ScramClient(user.address.encode(), user.password.encode(), b"x", gs2, end_point)
+        first = client.ask(b"AUTH SCRAM-SHA-256-PLUS " + b64encode(joe.first))
+        said = client.ask(b64encode(joe.final(b64decode(first[4:]))))
+        if between:
+            assert said.startswith(b"535 5.7.8 ")
+        else:
+            assert b64decode(said[4:]) == joe.verdict
+            assert client.ask(b"").startswith(b"235 2.7.0 ")
 
 
 # -- programs ------------------------------------------------------------------------

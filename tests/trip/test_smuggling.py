@@ -127,6 +127,14 @@ def test_a_false_end_may_come_octet_by_octet(raw, office, client, account, victi
     assert office.collect(victim) == []
 
 
+def test_a_true_end_behind_a_bare_cr_is_one_and_the_text_is_refused(office, client, account):
+    """CR CRLF . CRLF: to read on would be as wrong as to take the CR away."""
+    assert client.ask(b"DATA").startswith(b"354 ")
+    client.say(b"Subject: outer\r\n\r\nouter\r\r\n.\r\nNOOP\r\n")
+    assert replies(client) == [b"550 5.6.11", b"250 2.0.0 "]
+    assert office.collect(account) == []
+
+
 @pytest.mark.parametrize("end", STRANGE, ids=repr)
 def test_what_only_looks_like_an_end_is_part_of_the_text(
     office, client, account, victim, smuggled, end

@@ -13,6 +13,7 @@ from postoffice.office.admin.beginning import check_config, init
 from postoffice.office.admin.desk import WRONG, say_object, shared_options
 from postoffice.office.admin.domains import domain
 from postoffice.office.admin.explain import explain
+from postoffice.office.admin.failures import auth_failures
 
 
 class CommandLine(click.Group):
@@ -68,3 +69,4 @@ main.add_command(check_config)
 main.add_command(domain)
 main.add_command(account)
 main.add_command(explain)
+main.add_command(auth_failures)

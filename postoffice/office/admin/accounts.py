@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
 from postoffice.address import Account, Address, Quota
@@ -32,8 +34,18 @@ from postoffice.office.admin.secret import (
     password_options,
     shared_secret_options,
 )
+from postoffice.office.admin.servings import (
+    NAMES,
+    Served,
+    asks_for_serving,
+    changed_serving,
+    default_serving_option,
+    served_to_account,
+    serving_options,
+)
 from postoffice.office.rooms import Rooms
 from postoffice.sasl import MECHANISMS, NEEDS
+from postoffice.serving import UNSAID, Serving
 
 
 @click.group()
@@ -45,6 +57,7 @@ def account() -> None:
 @click.argument("address", type=ADDRESS)
 @password_options
 @quota_options
+@serving_options
 @click.option(
     "--adopt-mail", is_flag=True, help="Give it the mail that an earlier account has left."
 )
@@ -54,13 +67,15 @@ def add(
     password_stdin: bool,
     generate: bool,
     quota: Quota,
+    serving: Serving,
     adopt_mail: bool,
 ) -> Answer:
     """
     Make the account ADDRESS, in a domain of ours.
 
     Its password is asked for on the terminal, twice, if no option says otherwise.
-    What is not said of its quota is as its domain, or else the configuration, says.
+    What is not said of its quota, and of how its mail is kept and served, is as
+    its domain, or else the configuration, says.
 
     With --json: address, added, and generated_password where it was made up.
     """
@@ -84,6 +99,8 @@ def add(
             raise Refused(f"{name} is here already")
         if quota != Quota():
             await rooms.register.set_quota(name, quota)
+        if serving != UNSAID:
+            await rooms.register.set_serving(name, serving)
 
     desk.ask(work)
     data = {"address": name, "added": True, **password.data}
@@ -131,16 +148,19 @@ def show(desk: Desk, address: Address) -> Answer:
 
     With --json: address, password (true or false), mechanisms (by which it can
     log in), messages, octets, quota (octets, messages, over) and quota_from
-    (who says each of them: account, domain, default, or postmaster).
+    (who says each of them: account, domain, default, or postmaster), serving
+    (keep, keep_collected, delete_on_collect, devices, login_delay, in_use,
+    wait; durations in seconds) and serving_from.
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[Account, Told, int, int]:
+    async def work(rooms: Rooms) -> tuple[Account, Told, Served, int, int]:
         found = await _registered(rooms, address.normal)
         told = await told_of_account(rooms.register, settings, found.address)
-        return found, told, *await rooms.store.count(found.maildrop)
+        served = await served_to_account(rooms.register, settings, found.address)
+        return found, told, served, *await rooms.store.count(found.maildrop)
 
-    found, told, messages, octets = desk.ask(work, settings)
+    found, told, served, messages, octets = desk.ask(work, settings)
     has_password = found.secret is not None
     mechanisms = [name for name in MECHANISMS if getattr(found, NEEDS[name]) is not None]
     data = {
@@ -150,6 +170,7 @@ def show(desk: Desk, address: Address) -> Answer:
         "messages": messages,
         "octets": octets,
         **told.data,
+        **served.data,
     }
     rows = [
         ("account", found.address),
@@ -157,6 +178,7 @@ def show(desk: Desk, address: Address) -> Answer:
         ("logs in by", ", ".join(mechanisms) or "nothing"),
         ("maildrop", f"{counted(messages, 'message')}, {sized(octets)}"),
         ("quota", told.line),
+        *served.rows,
     ]
     return Answer(data, table(rows))
 
@@ -189,12 +211,16 @@ def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -
 @click.argument("address", type=ADDRESS)
 @quota_options
 @default_option("As its domain says, or else the configuration.")
+@serving_options
+@default_serving_option("Mail is kept and served as its domain says, or else the configuration.")
 @shared_secret_options
 def set_(
     desk: Desk,
     address: Address,
     quota: Quota,
     default_quota: bool,
+    serving: Serving,
+    default_serving: bool,
     shared_secret_stdin: bool,
     generate_shared_secret: bool,
     no_shared_secret: bool,
@@ -205,37 +231,58 @@ def set_(
     A shared secret is for CRAM-MD5 alone, which needs it in clear: it is kept
     encrypted, and should not be the password.
 
-    With --json: address, changed; quota and quota_from (as show has them) where
-    the quota was changed, generated_shared_secret where it was made up.
+    With --json: address, changed; quota and quota_from, serving and
+    serving_from (as show has them) where one of those was changed,
+    generated_shared_secret where it was made up.
     """
-    changes_quota = asks_for_change(quota, default_quota)
-    if shared_secret_stdin + generate_shared_secret + no_shared_secret != (not changes_quota):
+    change = _Change(
+        quota if asks_for_change(quota, default_quota) else None,
+        serving if asks_for_serving(serving, default_serving) else None,
+    )
+    if shared_secret_stdin + generate_shared_secret + no_shared_secret != (change == _Change()):
         raise click.UsageError(
             "give one of --shared-secret-stdin, --generate-shared-secret, --no-shared-secret, or "
-            "what the quota shall be"
+            f"what the quota shall be, or one of {NAMES}, --default-serving"
         )
-    if changes_quota:
-        return _set_quota(desk, address.normal, quota)
+    if change != _Change():
+        return _set_terms(desk, address.normal, change)
     secret: Password | None = None
     if not no_shared_secret:
         secret = ask_password(shared_secret_stdin, generate_shared_secret)
     return _set_shared(desk, address.normal, secret)
 
 
-def _set_quota(desk: Desk, name: str, quota: Quota) -> Answer:
-    """Quota() is the default again."""
+@dataclass(frozen=True)
+class _Change:
+    """What an account shall say; None stays as it is, and what says nothing takes all away."""
+
+    quota: Quota | None = None
+    serving: Serving | None = None
+
+
+def _set_terms(desk: Desk, name: str, change: _Change) -> Answer:
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> Told:
-        known = await rooms.register.account_quota(name)
-        if known is None:
+    async def work(rooms: Rooms) -> tuple[Told, Served]:
+        register = rooms.register
+        known, served = await register.account_quota(name), await register.account_serving(name)
+        if known is None or served is None:
             raise Refused(f"there is no account {name} here")
-        await rooms.register.set_quota(name, changed(known, quota))
-        return await told_of_account(rooms.register, settings, name)
+        if change.quota is not None:
+            await register.set_quota(name, changed(known, change.quota))
+        if change.serving is not None:
+            await register.set_serving(name, changed_serving(served, change.serving))
+        return (
+            await told_of_account(register, settings, name),
+            await served_to_account(register, settings, name),
+        )
 
-    told = desk.ask(work, settings)
-    data = {"address": name, "changed": True, **told.data}
-    return Answer(data, [f"{name} has a quota: {told.line}"])
+    told, served = desk.ask(work, settings)
+    data = {"address": name, "changed": True, **told.data, **served.data}
+    lines = [] if change.quota is None else [f"{name} has a quota: {told.line}"]
+    if change.serving is not None:
+        lines += [f"{name} has {what}: {line}" for what, line in served.rows]
+    return Answer(data, lines)
 
 
 def _set_shared(desk: Desk, name: str, secret: Password | None) -> Answer:
@@ -308,6 +355,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
     if delete or keep:
         places.append(await _discard(rooms, found, keep))
     own = await rooms.register.account_quota(found.address)
+    serving = await rooms.register.account_serving(found.address)
     await rooms.register.remove(found.address)
     late, _ = await rooms.store.count(found.maildrop)
     if late:
@@ -316,6 +364,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
             if found.shared is not None:
                 await rooms.register.set_shared(found.address, found.shared)
             await rooms.register.set_quota(found.address, own or Quota())
+            await rooms.register.set_serving(found.address, serving or UNSAID)
             raise Refused(f"mail has just come for {found.address}; nothing is removed")
         places.append(await _discard(rooms, found, keep))
     return messages + late, [place for place in places if place]

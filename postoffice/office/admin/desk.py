@@ -180,6 +180,15 @@ def sized(octets: int) -> str:
     return f"{number} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
 
 
+def lasting(seconds: float) -> str:
+    """A duration as people read it: ``30 days``, ``1.5 hours``, ``none``."""
+    for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            number = f"{seconds / unit:.1f}".removesuffix(".0")
+            return f"{number} {name}{'' if number == '1' else 's'}"
+    return counted(int(seconds), "second") if seconds else "none"
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -16,7 +16,17 @@ from postoffice.office.admin.quotas import (
     quota_options,
     told_of_domain,
 )
+from postoffice.office.admin.servings import (
+    NAMES,
+    Served,
+    asks_for_serving,
+    changed_serving,
+    default_serving_option,
+    served_in_domain,
+    serving_options,
+)
 from postoffice.office.rooms import Rooms
+from postoffice.serving import UNSAID, Serving
 
 
 @click.group()
@@ -27,11 +37,13 @@ def domain() -> None:
 @command("add", domain)
 @click.argument("domain", type=DOMAIN)
 @quota_options
-def add(desk: Desk, domain: str, quota: Quota) -> Answer:
+@serving_options
+def add(desk: Desk, domain: str, quota: Quota, serving: Serving) -> Answer:
     """
     Take in mail for the accounts of DOMAIN from now on.
 
-    A quota is for each of its accounts that has none of its own.
+    What is said of quotas, and of how mail is kept and served, is for each of
+    its accounts that says nothing itself.
 
     With --json: domain, added.
     """
@@ -41,6 +53,8 @@ def add(desk: Desk, domain: str, quota: Quota) -> Answer:
             raise Refused(f"{domain} is here already")
         if quota != Quota():
             await rooms.register.set_domain_quota(domain, quota)
+        if serving != UNSAID:
+            await rooms.register.set_domain_serving(domain, serving)
 
     desk.ask(work)
     return Answer({"domain": domain, "added": True}, [f"{domain} is added"])
@@ -72,32 +86,84 @@ def list_(desk: Desk) -> Answer:
     return Answer({"domains": data}, table(rows))
 
 
+@command("show", domain)
+@click.argument("domain", type=DOMAIN)
+def show(desk: Desk, domain: str) -> Answer:
+    """
+    DOMAIN: how many accounts it has, and what holds for those that say nothing themselves.
+
+    With --json: domain, accounts, quota and quota_from (as list has them),
+    serving (keep, keep_collected, delete_on_collect, devices, login_delay,
+    in_use, wait; durations in seconds) and serving_from (who says each of them).
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Rooms) -> tuple[int, Told, Served]:
+        if domain not in await rooms.register.domains():
+            raise Refused(f"there is no domain {domain} here")
+        return (
+            len(await rooms.register.accounts(domain)),
+            await told_of_domain(rooms.register, settings, domain),
+            await served_in_domain(rooms.register, settings, domain),
+        )
+
+    accounts, told, served = desk.ask(work, settings)
+    data = {"domain": domain, "accounts": accounts, **told.data, **served.data}
+    rows = [("domain", domain), ("accounts", str(accounts)), ("quota", told.line), *served.rows]
+    return Answer(data, table(rows))
+
+
 @command("set", domain)
 @click.argument("domain", type=DOMAIN)
 @quota_options
 @default_option("As the configuration says.")
-def set_(desk: Desk, domain: str, quota: Quota, default_quota: bool) -> Answer:
+@serving_options
+@default_serving_option("Mail is kept and served as the configuration says.")
+def set_(
+    desk: Desk,
+    domain: str,
+    quota: Quota,
+    default_quota: bool,
+    serving: Serving,
+    default_serving: bool,
+) -> Answer:
     """
-    Change what each account of DOMAIN may hold that has no quota of its own.
+    Change what holds for each account of DOMAIN that says nothing itself.
 
     What is not given stays as it is.
 
-    With --json: domain, changed, quota and quota_from (as list has them).
+    With --json: domain, changed, quota and quota_from, serving and serving_from
+    (as show has them).
     """
-    if not asks_for_change(quota, default_quota):
-        raise click.UsageError("give one of --quota, --quota-messages, --over, --default-quota")
+    changes_quota = asks_for_change(quota, default_quota)
+    changes_serving = asks_for_serving(serving, default_serving)
+    if not changes_quota and not changes_serving:
+        raise click.UsageError(
+            "give one of --quota, --quota-messages, --over, --default-quota, "
+            f"{NAMES}, --default-serving"
+        )
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> Told:
-        known = await rooms.register.domain_quota(domain)
-        if known is None:
+    async def work(rooms: Rooms) -> tuple[Told, Served]:
+        register = rooms.register
+        known, served = await register.domain_quota(domain), await register.domain_serving(domain)
+        if known is None or served is None:
             raise Refused(f"there is no domain {domain} here")
-        await rooms.register.set_domain_quota(domain, changed(known, quota))
-        return await told_of_domain(rooms.register, settings, domain)
+        if changes_quota:
+            await register.set_domain_quota(domain, changed(known, quota))
+        if changes_serving:
+            await register.set_domain_serving(domain, changed_serving(served, serving))
+        return (
+            await told_of_domain(register, settings, domain),
+            await served_in_domain(register, settings, domain),
+        )
 
-    told = desk.ask(work, settings)
-    data = {"domain": domain, "changed": True, **told.data}
-    return Answer(data, [f"{domain} has a quota: {told.line}"])
+    told, served = desk.ask(work, settings)
+    data = {"domain": domain, "changed": True, **told.data, **served.data}
+    lines = [f"{domain} has a quota: {told.line}"] if changes_quota else []
+    if changes_serving:
+        lines += [f"{domain} has {what}: {line}" for what, line in served.rows]
+    return Answer(data, lines)
 
 
 @command("remove", domain)

@@ -1,0 +1,45 @@
+"""What is remembered of logins: the ledger, and those who write in it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.slowing import Slowing
+from postoffice.accounts.tries import Allowance, Tries
+from postoffice.interfaces import Workers
+
+#: The ledger's file, in the state folder.
+LEDGER = "logins.db"
+
+
+class Logins:
+    """
+    The ledger in the folder ``state``, which is made with it.
+
+    ``account`` and ``network`` are the wrong tries that are looked at, at one
+    account and from one network; ``clock`` (IReactorTime) rings.
+    """
+
+    def __init__(
+        self, state: str, workers: Workers, clock: Any, account: Allowance, network: Allowance
+    ) -> None:
+        self._workers = workers
+        self._ledger = Ledger(os.path.join(state, LEDGER))
+        self.tries = Tries(self._ledger, account, network)
+        self.slowing = Slowing(self.tries, workers, clock, network)
+        self._open = False
+
+    async def start(self) -> None:
+        """Open the ledger.  Raises StartupError."""
+        await self._workers.run(self._ledger.open)
+        self._open = True
+        self.slowing.start()
+
+    async def stop(self) -> None:
+        """Nobody logs in any more: write down the rest, and let go of the file."""
+        if self._open:
+            self._open = False
+            await self.slowing.stop()
+            await self._workers.run(self._ledger.close)

@@ -1,0 +1,74 @@
+"""
+What an account or a domain says for itself: its quota, and how its mail is served.
+
+Blocking: each function runs in a transaction, on a worker's thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import astuple, fields
+from typing import Any
+
+from postoffice.address import Quota
+from postoffice.serving import Serving
+
+#: The tables that hold sayings, and the column that names a row.
+NAMES = {"account": "address", "domain": "name"}
+#: The columns of a quota, and of a serving, in the order of their values.
+QUOTA = ("quota_octets", "quota_messages", "quota_over")
+SERVING = tuple(field.name for field in fields(Serving))
+
+
+def merged(columns: tuple[str, ...]) -> str:
+    """For a SELECT: as the account says, or where it says nothing, its domain."""
+    return ", ".join(f"ifnull(account.{column}, domain.{column})" for column in columns)
+
+
+def serving_of(row: tuple[Any, ...]) -> Serving:
+    """From the values of its columns; SQLite knows no truth values."""
+    said = dict(zip(SERVING, row, strict=True))
+    deletes = said["delete_on_collect"]
+    return Serving(**{**said, "delete_on_collect": None if deletes is None else bool(deletes)})
+
+
+def set_quota(database: sqlite3.Connection, table: str, name: str, quota: Quota) -> bool:
+    """Put it in the place of what was said; False if there is no such row."""
+    return _set(database, table, name, QUOTA, astuple(quota))
+
+
+def quota(database: sqlite3.Connection, table: str, name: str) -> Quota | None:
+    """What was said; None if there is no such row."""
+    row = _said(database, table, name, QUOTA)
+    return None if row is None else Quota(*row)
+
+
+def set_serving(database: sqlite3.Connection, table: str, name: str, serving: Serving) -> bool:
+    """As ``set_quota``."""
+    return _set(database, table, name, SERVING, astuple(serving))
+
+
+def serving(database: sqlite3.Connection, table: str, name: str) -> Serving | None:
+    """As ``quota``."""
+    row = _said(database, table, name, SERVING)
+    return None if row is None else serving_of(row)
+
+
+def _set(
+    database: sqlite3.Connection,
+    table: str,
+    name: str,
+    columns: tuple[str, ...],
+    values: tuple[Any, ...],
+) -> bool:
+    changes = ", ".join(f"{column} = ?" for column in columns)
+    change = f"UPDATE {table} SET {changes} WHERE {NAMES[table]} = ?"  # noqa: S608 (our own words)
+    return database.execute(change, (*values, name)).rowcount > 0
+
+
+def _said(
+    database: sqlite3.Connection, table: str, name: str, columns: tuple[str, ...]
+) -> tuple[Any, ...] | None:
+    ask = f"SELECT {', '.join(columns)} FROM {table} WHERE {NAMES[table]} = ?"  # noqa: S608 (our own words)
+    row: tuple[Any, ...] | None = database.execute(ask, (name,)).fetchone()
+    return row

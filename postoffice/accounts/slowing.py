@@ -1,0 +1,298 @@
+"""Wrong passwords are slowed, of each client and at each account; right ones are not."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.accounts.tries import ACCOUNT, NETWORK, Allowance, Taken, Tries
+from postoffice.budget import Budget
+from postoffice.errors import TemporaryFailure, TooManyTries
+from postoffice.interfaces import Workers
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+
+#: Seconds that a client is made to wait; mail programs wait for longer, and Postfix for ten.
+PATIENCE = 5.0
+#: Seconds for which it is believed that nothing can be taken; others may have cleared it.
+BELIEVED = 2.0
+#: Seconds that a known network is remembered here, and how many of them.
+REMEMBERED = 3600.0
+MOST_KNOWN = 20_000
+#: Wrong passwords that are remembered, as digests.
+MOST_WRONG = 20_000
+#: Accounts and networks of which it is believed.
+MOST_BELIEVED = 10_000
+#: Octets of a name that nobody has.
+NAME = 254
+#: Seconds between two sweeps of the ledger.
+SWEEPING = 3600.0
+
+#: An account and a network; or what is counted: a kind and a name.
+Pair = tuple[str, str]
+
+
+class Acquaintance(NamedTuple):
+    """A known network: until when that is believed, and whether the ledger knows that it came."""
+
+    until: float
+    written: bool
+
+
+class Slowing:
+    """
+    Lets tries be judged, so many in a while; the rest waits, and is then told to come later.
+
+    Who comes from a network from which this account's owner has lately logged
+    in has an allowance of its own: nobody else can use it up.  All others
+    share that of their network and that of the account.  A wrong password
+    that was wrong before, at the same account and from the same network, does
+    not count.
+
+    ``clock`` (IReactorTime) rings; the time of day, which outlives a restart,
+    comes from ``now``.  Nobody who waits holds a thread.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        tries: Tries,
+        workers: Workers,
+        clock: Any,
+        own: Allowance,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._tries = tries
+        self._workers = workers
+        self._clock = clock
+        self._now = now
+        self._own = Budget(own.burst, own.burst / own.rate, clock.seconds)
+        self._known: OrderedDict[Pair, Acquaintance] = OrderedDict()
+        self._wrong: OrderedDict[bytes, None] = OrderedDict()
+        self._key = secrets.token_bytes(32)
+        self._turn = DeferredLock()  # a ledger that is locked holds one thread, not all
+        self._used_up: OrderedDict[Pair, float] = OrderedDict()  # believed until
+        self._waiting: dict[Pair, dict[Deferred[None], None]] = {}
+        self._complained = False
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """The ledger is open: see to it that it stays small."""
+        self._timer = self._clock.callLater(SWEEPING, self._sweep)
+
+    async def stop(self) -> None:
+        """Nobody asks any more: finish what is to be written."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        await self._turn.acquire()  # behind all who are in front of us
+        self._turn.release()
+
+    # -- wrong before ------------------------------------------------------------------
+
+    def digest(self, *parts: bytes) -> bytes:
+        """Stands for a try; only this process can make it."""
+        digest = blake2b(key=self._key, digest_size=16)
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.digest()
+
+    def was_wrong(self, digest: bytes) -> bool:
+        """Whether this try was wrong before."""
+        if digest not in self._wrong:
+            return False
+        self._wrong.move_to_end(digest)
+        return True
+
+    # -- a try -------------------------------------------------------------------------
+
+    async def judged(
+        self,
+        account: str,
+        network: str,
+        digest: bytes | None,
+        judge: Callable[[], Awaitable[T | None]],
+    ) -> T | None:
+        """
+        What ``judge`` says: whose credentials these are, or None: they are wrong.
+
+        ``digest`` is remembered where they are.  Raises TooManyTries where
+        they were not looked at, and what ``judge`` raises.
+        """
+        pair = account.encode("utf-8", "replace")[:NAME].decode("utf-8", "replace"), network
+        own = await self._admitted(pair)
+        try:
+            found = await judge()
+        except CancelledError:  # it did not wait for the answer, and has had its try
+            self._settle(pair, own=own, right=False)
+            raise
+        except Exception:  # nobody knows
+            self._settle(pair, own=own, right=None)
+            raise
+        if found is None and digest is not None:
+            _remember(self._wrong, digest, None, MOST_WRONG)
+        self._settle(pair, own=own, right=found is not None)
+        return found
+
+    async def _admitted(self, pair: Pair) -> bool:
+        """Wait until it may be judged; whether that is by an allowance of its own."""
+        until = self._clock.seconds() + PATIENCE
+        while True:
+            own, wait = await self._take(pair)
+            if not wait:
+                return own
+            left = until - self._clock.seconds()
+            if left <= 0:
+                account, network = pair
+                self.log.info(
+                    "too many wrong passwords: {account!r} from {network} is not looked at",
+                    account=account,
+                    network=network or "this machine",
+                )
+                raise TooManyTries
+            await self._wait(pair, min(wait, left, BELIEVED))
+
+    async def _take(self, pair: Pair) -> tuple[bool, float]:
+        """Whether it has an allowance of its own, and in how many seconds there is a try."""
+        if not self._is_known(pair):
+            believed = max(self._used_up.get(key, 0.0) for key in _keys(pair))
+            if believed > self._clock.seconds():
+                return False, believed - self._clock.seconds()
+            try:
+                taken = await self._in_turn(self._tries.take, *pair, self._now())
+            except TemporaryFailure as failure:
+                self._complain(failure)  # and be content with its own allowance, in memory
+                taken = Taken(known=True)
+            else:
+                self._complained = False
+                if taken.known:
+                    self._meet(pair, written=False)
+            if not taken.known:
+                return False, self._believe(pair, taken)
+        return True, 0.0 if self._own.spend(pair) else self._own.wait(pair)
+
+    def _is_known(self, pair: Pair) -> bool:
+        known = self._known.get(pair)
+        return known is not None and known.until > self._clock.seconds()
+
+    def _meet(self, pair: Pair, *, written: bool) -> None:
+        until = self._clock.seconds() + REMEMBERED
+        _remember(self._known, pair, Acquaintance(until, written), MOST_KNOWN)
+
+    def _believe(self, pair: Pair, taken: Taken) -> float:
+        """For a while nothing can be had where there was nothing; how long, at least."""
+        waits = taken.account_wait, taken.network_wait
+        for key, wait in zip(_keys(pair), waits, strict=True):
+            if wait:
+                until = self._clock.seconds() + min(wait, BELIEVED)
+                _remember(self._used_up, key, until, MOST_BELIEVED)
+        return max(waits)
+
+    def _settle(self, pair: Pair, *, own: bool, right: bool | None) -> None:
+        """Write down how it went, behind the answer; None: nobody knows."""
+        now = self._now()
+        if own and right is not False:
+            self._own.give_back(pair)
+        if right is False:
+            self._book(self._tries.wrong, *pair, now)
+        elif not own:
+            given = self._book(self._tries.give_back, *pair, now, bool(right))
+            given.addCallback(lambda _: self._wake(pair))
+        if right:
+            known = self._known.get(pair)
+            if known is not None and known.written:
+                self._known.move_to_end(pair)
+                return
+            if own:
+                self._book(self._tries.meet, *pair, now)
+            self._meet(pair, written=True)
+
+    # -- waiting -----------------------------------------------------------------------
+
+    async def _wait(self, pair: Pair, seconds: float) -> None:
+        """Until something was given back, or for so long."""
+        waiting: Deferred[None] = Deferred()
+        timer = self._clock.callLater(seconds, waiting.callback, None)
+        for key in _keys(pair):
+            self._waiting.setdefault(key, {})[waiting] = None
+        try:
+            await waiting
+        finally:
+            if timer.active():
+                timer.cancel()
+            for key in _keys(pair):
+                self._waiting[key].pop(waiting)
+                if not self._waiting[key]:
+                    del self._waiting[key]
+
+    def _wake(self, pair: Pair) -> None:
+        """A try was given back: whoever has waited longest may have it."""
+        for key in _keys(pair):
+            self._used_up.pop(key, None)
+            if key in self._waiting:
+                next(iter(self._waiting[key])).callback(None)
+
+    # -- the ledger --------------------------------------------------------------------
+
+    def _in_turn(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Ask when it is our turn, which is over when the thread is done, not when we give up."""
+        waiting: Deferred[T] = Deferred(lambda _: None)
+
+        async def ask() -> T:
+            await self._turn.acquire()
+            try:
+                return await self._workers.run(function, *args)
+            finally:
+                self._turn.release()
+
+        def answered(outcome: Any) -> None:
+            if not waiting.called:
+                waiting.callback(outcome)
+
+        Deferred.fromCoroutine(ask()).addBoth(answered)
+        return waiting
+
+    def _book(self, function: Callable[..., None], *args: Any) -> Deferred[None]:
+        return self._in_turn(function, *args).addErrback(self._not_booked)
+
+    def _not_booked(self, why: Failure) -> None:
+        if isinstance(why.value, TemporaryFailure):
+            self._complain(why.value)
+        else:
+            self.log.failure("a try is not written down", failure=why)
+
+    def _complain(self, why: TemporaryFailure) -> None:
+        """Once, until it works again."""
+        if not self._complained:
+            self._complained = True
+            self.log.warn("wrong passwords are not counted: {why}", why=str(why))
+
+    def _sweep(self) -> None:
+        self._book(self._sweep_all)
+        self._timer = self._clock.callLater(SWEEPING, self._sweep)
+
+    def _sweep_all(self) -> None:
+        while self._tries.sweep(self._now()):
+            pass
+
+
+def _keys(pair: Pair) -> tuple[Pair, Pair]:
+    """What is counted of it."""
+    return (ACCOUNT, pair[0]), (NETWORK, pair[1])
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > most:
+        memory.popitem(last=False)

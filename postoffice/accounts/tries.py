@@ -1,0 +1,217 @@
+"""How many wrong passwords were tried, by whom and at whom.  Plain functions; they block."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from postoffice.accounts.ledger import Ledger
+
+#: Seconds that tries are told of, and counted together.
+DAY = 86400.0
+#: Seconds that the network of a right login is known for.
+KNOWN = 30 * DAY
+#: Rows that stay, and rows that go at once.
+KEPT = 100_000
+SWEPT = 1000
+
+ACCOUNT, NETWORK = "account", "network"
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """
+    So many wrong tries in so many seconds, in whichever such while they are counted.
+
+    Half of them may come at once, and the other half comes back in that time:
+    a bucket of all of them, refilled at that pace, would let twice as many in.
+    """
+
+    count: int
+    seconds: float
+
+    @property
+    def burst(self) -> float:
+        """What may come at once."""
+        return max(1.0, self.count // 2)
+
+    @property
+    def rate(self) -> float:
+        """What comes back in a second."""
+        return max(1.0, self.count - self.burst) / self.seconds
+
+
+@dataclass(frozen=True)
+class Taken:
+    """
+    Whether the account's owner has lately come from this network: then nothing was taken.
+
+    Else in how many seconds the account's allowance, and the network's, have
+    a try again; where both are 0, it was taken from both.
+    """
+
+    known: bool = False
+    account_wait: float = 0.0
+    network_wait: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failures:
+    """
+    Wrong tries at one account, or of one network (``kind``), within a day.
+
+    ``last`` and ``until`` are seconds since 1970; until then it must wait, or
+    None: it may try again.
+    """
+
+    kind: str
+    name: str
+    count: int
+    last: float
+    until: float | None
+
+
+class Tries:
+    """
+    Takes from the allowances of an account and of a network before a password is looked at.
+
+    An account that nobody has is treated as one.  This machine is the network
+    "", which has no allowance.
+    """
+
+    def __init__(self, ledger: Ledger, account: Allowance, network: Allowance) -> None:
+        self._ledger = ledger
+        self._allowances = {ACCOUNT: account, NETWORK: network}
+
+    def take(self, account: str, network: str, now: float) -> Taken:
+        """Take a try, if it can be had.  Raises TemporaryFailure."""
+        with self._ledger.turn() as database:
+            if _knows(database, account, network, now):
+                return Taken(known=True)
+            waits = {ACCOUNT: 0.0, NETWORK: 0.0}
+            levels = []
+            for kind, name in _of(account, network):
+                level = self._level(database, kind, name, now)
+                levels.append((kind, name, level))
+                waits[kind] = max(0.0, (1 - level) / self._allowances[kind].rate)
+            if not any(waits.values()):
+                for kind, name, level in levels:
+                    _set(database, kind, name, level - 1, now)
+            return Taken(False, waits[ACCOUNT], waits[NETWORK])
+
+    def give_back(self, account: str, network: str, now: float, right: bool) -> None:
+        """
+        A try that was taken was none; where it was ``right``, the network is known from now on.
+
+        Raises TemporaryFailure.
+        """
+        with self._ledger.turn() as database:
+            for kind, name in _of(account, network):
+                level = self._level(database, kind, name, now) + 1
+                _set(database, kind, name, min(level, self._allowances[kind].burst), now)
+            if right:
+                _meet(database, account, network, now)
+
+    def wrong(self, account: str, network: str, now: float) -> None:
+        """A try was wrong.  Raises TemporaryFailure."""
+        with self._ledger.turn() as database:
+            for kind, name in _of(account, network):
+                level = self._level(database, kind, name, now)
+                _set(database, kind, name, level, now)
+                database.execute(
+                    "UPDATE try SET count = 1 + CASE WHEN last > ? THEN count ELSE 0 END, last = ?"
+                    " WHERE kind = ? AND name = ?",
+                    (now - DAY, now, kind, name),
+                )
+
+    def meet(self, account: str, network: str, now: float) -> None:
+        """The owner of an account has come from a network.  Raises TemporaryFailure."""
+        with self._ledger.turn() as database:
+            _meet(database, account, network, now)
+
+    def failures(self, now: float) -> list[Failures]:
+        """All wrong tries of the last day, the latest first.  Raises TemporaryFailure."""
+        with self._ledger.turn() as database:
+            rows = database.execute(
+                "SELECT kind, name, count, last FROM try WHERE count > 0 AND last > ?"
+                " ORDER BY last DESC, kind, name",
+                (now - DAY,),
+            ).fetchall()
+            found = []
+            for kind, name, count, last in rows:
+                wait = (1 - self._level(database, kind, name, now)) / self._allowances[kind].rate
+                found.append(Failures(kind, name, count, last, now + wait if wait > 0 else None))
+            return found
+
+    def clear(self, names: list[str] | None) -> int:
+        """
+        Forget the wrong tries of these accounts and networks, or (None) of all; how many.
+
+        Raises TemporaryFailure.
+        """
+        with self._ledger.turn() as database:
+            if names is None:
+                return database.execute("DELETE FROM try").rowcount
+            forget = "DELETE FROM try WHERE name = ?"
+            return sum(database.execute(forget, (name,)).rowcount for name in names)
+
+    def sweep(self, now: float) -> bool:
+        """Forget some of what is old, or too much; whether there may be more.  As above."""
+        gone = 0
+        with self._ledger.turn() as database:
+            gone += database.execute(
+                "DELETE FROM try WHERE (kind, name) IN"
+                " (SELECT kind, name FROM try WHERE at < ? LIMIT ?)",
+                (now - max(DAY, *(one.seconds for one in self._allowances.values())), SWEPT),
+            ).rowcount
+            gone += database.execute(
+                "DELETE FROM known WHERE (account, network) IN"
+                " (SELECT account, network FROM known WHERE last < ? LIMIT ?)",
+                (now - KNOWN, SWEPT),
+            ).rowcount
+            (many,) = database.execute("SELECT count(*) FROM try").fetchone()
+            gone += database.execute(
+                "DELETE FROM try WHERE (kind, name) IN"
+                " (SELECT kind, name FROM try ORDER BY at LIMIT ?)",
+                (max(0, min(many - KEPT, SWEPT)),),
+            ).rowcount
+        return gone >= SWEPT
+
+    def _level(self, database: sqlite3.Connection, kind: str, name: str, now: float) -> float:
+        allowance = self._allowances[kind]
+        row = database.execute(
+            "SELECT level, at FROM try WHERE kind = ? AND name = ?", (kind, name)
+        ).fetchone()
+        if row is None:
+            return allowance.burst
+        level, at = row
+        if at > now:  # the clock was put back: nobody waits until it is there again
+            _set(database, kind, name, level, now)
+            return float(level)
+        return float(min(allowance.burst, level + (now - at) * allowance.rate))
+
+
+def _of(account: str, network: str) -> Iterator[tuple[str, str]]:
+    yield ACCOUNT, account
+    if network:
+        yield NETWORK, network
+
+
+def _knows(database: sqlite3.Connection, account: str, network: str, now: float) -> bool:
+    row = database.execute(
+        "SELECT last FROM known WHERE account = ? AND network = ?", (account, network)
+    ).fetchone()
+    return row is not None and row[0] > now - KNOWN
+
+
+def _meet(database: sqlite3.Connection, account: str, network: str, now: float) -> None:
+    database.execute("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", (account, network, now))
+
+
+def _set(database: sqlite3.Connection, kind: str, name: str, level: float, now: float) -> None:
+    database.execute(
+        "INSERT INTO try (kind, name, level, at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET level = excluded.level, at = excluded.at",
+        (kind, name, level, now),
+    )

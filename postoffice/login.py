@@ -1,0 +1,82 @@
+"""A login over lines (RFC 4954 §4, RFC 5034 §4): an exchange in base64, one step at a time."""
+
+from __future__ import annotations
+
+from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
+from typing import Any
+
+from postoffice import sasl
+from postoffice.dialogue import Link
+from postoffice.sasl import Claim, Prove, SaltOf
+
+#: Octets of a line of a login, its CRLF included.
+LINE_MAXIMUM = 12288
+
+#: A line for the client; a question; or None: the client has proved who it is.
+Step = bytes | SaltOf | Prove | None
+
+
+class Cancelled(Exception):
+    """The client does not want to log in any more."""
+
+
+class NoBase64(Exception):
+    """The client's line is none of a login."""
+
+
+class Login:
+    """
+    One exchange, over a link that offers its mechanism.
+
+    Every step raises Cancelled, NoBase64, and what the exchange raises: Malformed,
+    Refused.  Then it is over.
+    """
+
+    def __init__(self, mechanism: str, link: Link) -> None:
+        self.mechanism = mechanism
+        self._exchange = sasl.exchange(
+            mechanism,
+            hostname=link.hostname,
+            bindings=link.bindings,
+            plus=any(name.endswith("-PLUS") for name in link.offered),
+        )
+
+    def begin(self, initial: bytes | None) -> Step:
+        """The first step; with the client's initial response, if it has one."""
+        step = self._step(None)
+        if initial is None:
+            return _told(step)
+        if not isinstance(step, sasl.Challenge) or not step.first:
+            raise sasl.Malformed("an initial response")
+        return self.go_on(b"" if initial == b"=" else _decoded(initial))
+
+    def respond(self, line: bytes) -> Step:
+        """The client has answered with this line."""
+        if line == b"*":
+            raise Cancelled
+        return self.go_on(_decoded(line))
+
+    def go_on(self, answer: Any) -> Step:
+        """The question has been answered."""
+        return _told(self._step(answer))
+
+    def _step(self, sent: Any) -> sasl.Challenge | SaltOf | Prove | None:
+        try:
+            step = self._exchange.send(sent)
+        except StopIteration:
+            return None
+        return Prove(step, self.mechanism) if isinstance(step, Claim) else step
+
+
+def _told(step: sasl.Challenge | SaltOf | Prove | None) -> Step:
+    if isinstance(step, sasl.Challenge):
+        return b2a_base64(step.octets, newline=False)
+    return step
+
+
+def _decoded(line: bytes) -> bytes:
+    try:
+        return a2b_base64(line, strict_mode=True) if line else b""
+    except NotBase64:
+        raise NoBase64 from None

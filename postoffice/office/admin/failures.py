@@ -1,0 +1,95 @@
+"""``postoffice auth-failures``: who tries wrong passwords, and must wait for it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from postoffice.accounts.tries import Failures
+from postoffice.address import Address, NotAnAddress
+from postoffice.doors import place_of
+from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, table
+from postoffice.office.build import build_logins
+from postoffice.office.rooms import Rooms
+from postoffice.settings import NETWORK
+
+
+class WhoType(click.ParamType):  # type: ignore[type-arg]
+    """An account's address, or a client: as the ledger names it."""
+
+    name = "who"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            network = NETWORK.read(value)
+        except ValueError:
+            pass
+        else:
+            if network.prefixlen < (32 if network.version == 4 else 64):
+                self.fail("clients are an IPv4 address or an IPv6 /64 each", param, ctx)
+            return place_of(str(network.network_address))
+        try:
+            return Address.parse(value).normal
+        except NotAnAddress:
+            self.fail(f"{value!r} is neither an account's address nor an IP address", param, ctx)
+
+
+@command("auth-failures")
+@click.option(
+    "--clear", metavar="WHO", type=WhoType(), multiple=True,
+    help="Forget those of an account, or of a network; may be given several times.",
+)  # fmt: skip
+@click.option("--clear-all", is_flag=True, help="Forget all of them.")
+def auth_failures(desk: Desk, clear: tuple[str, ...], clear_all: bool) -> Answer:
+    """
+    Wrong passwords of the last day, by account and by network, the latest first.
+
+    A network is an IPv4 address or an IPv6 /64; BLOCKED UNTIL is when the next
+    password from there, or for that account, is looked at.  One that was wrong
+    before is not counted again.
+
+    With --json: failures, each with kind (account or network), name, count,
+    last and until (or null); with --clear and --clear-all: cleared, how many.
+    """
+    if clear and clear_all:
+        raise click.UsageError("--clear and --clear-all exclude one another")
+    settings = desk.settings()
+
+    async def work(rooms: Rooms) -> tuple[int, list[Failures]]:
+        logins = build_logins(settings, rooms.workers, desk.reactor)
+        await logins.start()
+        try:
+            if clear or clear_all:
+                names = None if clear_all else list(clear)
+                return await rooms.workers.run(logins.tries.clear, names), []
+            return 0, await rooms.workers.run(logins.tries.failures, time.time())
+        finally:
+            await logins.stop()
+
+    cleared, failures = desk.ask(work, settings)
+    if clear and not cleared:
+        raise Refused(f"there are no wrong passwords of {', '.join(clear)}")
+    if clear or clear_all:
+        return Answer({"cleared": cleared}, [f"{counted(cleared, 'count')} cleared"])
+    rows = [("WHO", "WRONG", "LAST", "BLOCKED UNTIL")]
+    rows += [
+        (one.name, str(one.count), read(one.last), "" if one.until is None else read(one.until))
+        for one in failures
+    ]
+    data = [{**vars(one), "last": told(one.last), "until": told(one.until)} for one in failures]
+    return Answer({"failures": data}, table(rows) if failures else ["no wrong passwords"])
+
+
+def read(moment: float) -> str:
+    """A moment as people read it, in their own time."""
+    return f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M:%S}"
+
+
+def told(moment: float | None) -> str | None:
+    """A moment as programs read it."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,60 @@
+"""What a POP3 session asks of the outside: the only way out of the rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from postoffice.errors import PostOfficeError
+from postoffice.listing import Entry, Listing
+from postoffice.pop3.terms import Terms
+from postoffice.sasl import Prove
+from postoffice.wire import Breath
+
+
+class Entered(NamedTuple):
+    """The maildrop is open, and locked; on these terms its owner is here."""
+
+    listing: Listing
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class Enter:
+    """
+    Whoever proved it last is the client from now on: open the maildrop.
+
+    Entered, or what is in the way.
+    """
+
+
+class Fetch(NamedTuple):
+    """A message's text: its first octets, or what is in the way."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class More:
+    """Its next octets, or what is in the way."""
+
+
+@dataclass(frozen=True)
+class Enough:
+    """No more of it; not asked where the first octets were all.  None."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """
+    QUIT: remove these, and give the lock back.  None, or what went wrong.
+
+    ``collected`` are those that were sent whole, by RETR, and stay.
+    """
+
+    entries: tuple[Entry, ...]
+    collected: tuple[Entry, ...] = ()
+
+
+Question = Prove | Enter | Fetch | More | Enough | Update | Breath
+Answer = Entered | bytes | PostOfficeError | None

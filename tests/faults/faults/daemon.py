@@ -1,0 +1,278 @@
+"""The real daemon in a process of its own, and blocking clients of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import postoffice
+from faults.ledger import Held, Ledger
+from postoffice.accounts.passwords import hash_password
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.address import Quota
+from postoffice.testing import InlineWorkers, finish
+
+ROOT = Path(postoffice.__file__).parent.parent
+#: Seconds after which something will never happen.
+NEVER = 60
+DOMAIN = "example.net"
+PASSWORD = "a password"
+CONFIGURATION = """\
+hostname: mail.example.net
+postmaster: postmaster@example.net
+state: state
+store: {{kind: maildir, durability: {durability}}}
+listeners:
+  smtp: ["tcp:0:interface=127.0.0.1"]
+  submission: []
+  lmtp: ["tcp:0:interface=127.0.0.1"]
+  pop3: ["tcp:0:interface=127.0.0.1"]
+"""
+_OPEN = re.compile(r"the post office is open: (.*)")
+#: What a daemon must never say.
+_BAD = re.compile(r"Traceback|our fault|Unhandled|is damaged|is lost")
+
+
+class NotOpen(Exception):
+    """It ended before it let anybody in."""
+
+
+def furnish(
+    folder: Path, durability: str, names: Iterable[str], quota: Quota | None = None
+) -> None:
+    """A configuration and accounts, for daemons to be started in this folder."""
+    (folder / "postoffice.yaml").write_text(CONFIGURATION.format(durability=durability))
+    state = folder / "state"
+    state.mkdir(mode=0o700)
+    directory = SQLiteDirectory(
+        str(state / "accounts.db"), InlineWorkers(), str(state / "accounts.key")
+    )
+    finish(directory.start())
+    finish(directory.add_domain(DOMAIN))
+    secret = hash_password(PASSWORD.encode())
+    for name in ("postmaster", *names):
+        finish(directory.add(f"{name}@{DOMAIN}", secret))
+        if quota is not None:
+            finish(directory.set_quota(f"{name}@{DOMAIN}", quota))
+    finish(directory.stop())
+
+
+class Daemon:
+    """``twistd -n postoffice`` in a folder; ``ready``: the seconds until clients were let in."""
+
+    def __init__(self, folder: Path, *, under: Sequence[str] = ()) -> None:
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        self._began = time.monotonic()
+        self.process = subprocess.Popen(
+            [*under, twistd, "-n", "--pidfile=", "postoffice"],
+            cwd=folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.pid = self.process.pid
+        self.lines: list[str] = []
+        self.ready = 0.0
+        self._opened = threading.Event()
+        self._ports: dict[str, int] = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := _OPEN.search(line):
+                self.ready = time.monotonic() - self._began
+                for service, port in re.findall(r"(\w+) [\d.]+:(\d+)", found[1]):
+                    self._ports[service] = int(port)
+                self._opened.set()
+        self._opened.set()  # or never
+
+    def open(self) -> Daemon:
+        """Wait until clients are let in.  Raises NotOpen."""
+        if not self._opened.wait(NEVER) or not self._ports:
+            self.kill()
+            raise NotOpen("".join(self.lines))
+        return self
+
+    def kill(self) -> None:
+        """It is gone, at once."""
+        self.process.kill()
+        self.process.wait(NEVER)
+        self._reader.join(NEVER)
+
+    def stop(self) -> None:
+        """It closes, and all is in its place."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(NEVER)
+        self._reader.join(NEVER)
+
+    def complaints(self) -> list[str]:
+        """What it said that it must not."""
+        return [line.strip() for line in self.lines if _BAD.search(line)]
+
+    def said(self, pattern: str) -> re.Match[str] | None:
+        """What it said of this."""
+        return re.search(pattern, "".join(self.lines))
+
+    def smtp(self) -> Poster:
+        return Poster(self._ports["smtp"], b"EHLO")
+
+    def lmtp(self) -> Poster:
+        return Poster(self._ports["lmtp"], b"LHLO")
+
+    def pop3(self) -> Collector:
+        return Collector(self._ports["pop3"])
+
+
+def _environment() -> dict[str, str]:
+    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return {**outside, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+class Link:
+    """A socket and the lines that come out of it; whatever cuts it is a ConnectionError."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), NEVER)
+        self._lines = self._socket.makefile("rb")
+
+    def say(self, octets: bytes) -> None:
+        self._socket.sendall(octets)
+
+    def line(self) -> bytes:
+        line = self._lines.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("the other side has gone")
+        return line
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+
+class Poster(Link):
+    """A client of SMTP or LMTP."""
+
+    def __init__(self, port: int, hello: bytes) -> None:
+        super().__init__(port)
+        self._apart = hello == b"LHLO"
+        self.reply()
+        self.say(hello + b" client.example.org\r\n")
+        self.reply()
+
+    def reply(self) -> bytes:
+        line = self.line()
+        while line[3:4] == b"-":
+            line = self.line()
+        return line
+
+    def post(self, ledger: Ledger, token: str, text: bytes, names: Sequence[str]) -> list[bytes]:
+        """
+        Post a message, and write into the ledger what is heard.
+
+        The replies, over LMTP one for each recipient; the first that says no, where
+        it is not sent at all.
+        """
+        rcpt = b"".join(b"RCPT TO:<%s@%s>\r\n" % (n.encode(), DOMAIN.encode()) for n in names)
+        self.say(b"MAIL FROM:<a@example.org> SIZE=%d\r\n%bDATA\r\n" % (len(text), rcpt))
+        said = [self.reply() for _ in range(len(names) + 2)]
+        no = [one for one in said if one[:1] not in b"23"]
+        if no:
+            if said[-1][:1] == b"3":
+                self.say(b".\r\n")
+                self._ends(said)
+            self.say(b"RSET\r\n")
+            self.reply()
+            return no[:1]
+        ledger.posting(token, names, apart=self._apart)
+        self.say(text + b".\r\n")
+        replies = [self.reply() for _ in (names if self._apart else [""])]
+        if self._apart:
+            for name, one in zip(names, replies, strict=True):
+                if one.startswith(b"250"):
+                    ledger.posted(token, name)
+        elif replies[0].startswith(b"250"):
+            ledger.posted(token, *names)
+        return replies
+
+    def _ends(self, said: Sequence[bytes]) -> None:
+        for _ in [one for one in said[1:-1] if one[:1] == b"2"] if self._apart else [b""]:
+            self.reply()
+
+
+class Refused(Exception):
+    """-ERR, and what it said."""
+
+
+class Collector(Link):
+    """A client of POP3."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.answer()
+
+    def answer(self) -> bytes:
+        line = self.line()
+        if not line.startswith(b"+OK"):
+            raise Refused(line.decode().strip())
+        return line
+
+    def ask(self, command: bytes) -> bytes:
+        self.say(command + b"\r\n")
+        return self.answer()
+
+    def listed(self, command: bytes) -> list[bytes]:
+        """An answer of several lines, its dots undone."""
+        self.ask(command)
+        return self._lines_until_dot()
+
+    def _lines_until_dot(self) -> list[bytes]:
+        lines = []
+        while (line := self.line()) != b".\r\n":
+            lines.append(line[1:] if line.startswith(b".") else line)
+        return lines
+
+    def login(self, name: str) -> Collector:
+        """Raises Refused."""
+        self.ask(b"USER %b@%b" % (name.encode(), DOMAIN.encode()))
+        self.ask(b"PASS " + PASSWORD.encode())
+        return self
+
+    def uidls(self) -> list[str]:
+        """All, in their order."""
+        return [line.split()[1].decode() for line in self.listed(b"UIDL")]
+
+    def retrieve(self, uidls: Sequence[str], numbers: Iterable[int] | None = None) -> list[Held]:
+        """These messages (numbers from 1), or all; asked for in one go."""
+        chosen = list(range(1, len(uidls) + 1) if numbers is None else numbers)
+        held = []
+        for at in range(0, len(chosen), 50):
+            some = chosen[at : at + 50]
+            self.say(b"".join(b"RETR %d\r\n" % number for number in some))
+            for number in some:
+                self.answer()
+                held.append(Held(uidls[number - 1], b"".join(self._lines_until_dot())))
+        return held
+
+    def delete(self, numbers: Iterable[int]) -> None:
+        chosen = list(numbers)
+        self.say(b"".join(b"DELE %d\r\n" % number for number in chosen))
+        for _ in chosen:
+            self.answer()
+
+    def quit(self) -> None:
+        self.ask(b"QUIT")
+        self.close()

@@ -1,0 +1,120 @@
+"""Clients that post and collect until the daemon is gone, or they are told to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from random import Random
+
+from faults.daemon import Collector, Daemon, Poster, Refused
+from faults.ledger import Ledger, text_of
+
+SMALL = (200, 3000)
+#: They go to disk as they arrive.
+LARGE = (300_000, 900_000)
+
+
+class Load:
+    """
+    Some clients, each on a thread and a connection of its own.
+
+    ``problems`` has what one of them got that nobody should.
+    """
+
+    def __init__(self, ledger: Ledger, names: Sequence[str], random: Random, mark: str) -> None:
+        self.problems: list[str] = []
+        self._ledger = ledger
+        self._names = names
+        self._seeds = random
+        self._mark = mark  # stands in the tokens: they are used once
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, daemons: Sequence[Daemon]) -> None:
+        """
+        Six that post, two that collect and delete.
+
+        One and several recipients, small texts and large ones, SMTP and LMTP.
+        """
+        kinds: list[tuple[Callable[[Daemon], Poster], int, tuple[int, int]]] = [
+            (Daemon.smtp, 1, SMALL),
+            (Daemon.smtp, 1, SMALL),
+            (Daemon.smtp, 3, SMALL),
+            (Daemon.smtp, 2, LARGE),
+            (Daemon.lmtp, 4, SMALL),
+            (Daemon.lmtp, 2, LARGE),
+        ]
+        for number, kind in enumerate(kinds):
+            self._start(self._post, daemons[number % len(daemons)], number, *kind)
+        for number in range(2):
+            self._start(self._collect, daemons[number % len(daemons)])
+
+    def _start(self, client: Callable[..., None], *args: object) -> None:
+        def run() -> None:
+            with suppress(OSError):  # the daemon is gone
+                try:
+                    client(*args, Random(seed))
+                except Refused as why:
+                    self.problems.append(f"a client heard {why}")
+
+        seed = self._seeds.random()
+        self._threads.append(threading.Thread(target=run))
+        self._threads[-1].start()
+
+    def end(self) -> None:
+        """Each ends with what it is at."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _post(
+        self,
+        daemon: Daemon,
+        number: int,
+        connect: Callable[[Daemon], Poster],
+        recipients: int,
+        sizes: tuple[int, int],
+        random: Random,
+    ) -> None:
+        poster, count = connect(daemon), 0
+        while not self._stopping.is_set():
+            count += 1
+            token = f"{self._mark}.{number}.{count}.{random.randint(*sizes)}"
+            names = random.sample(self._names, recipients)
+            for reply in poster.post(self._ledger, token, text_of(token), names):
+                if not reply.startswith((b"250", b"4")):
+                    self.problems.append(f"a poster heard {reply!r}")
+                    return
+        poster.close()
+
+    def _collect(self, daemon: Daemon, random: Random) -> None:
+        while not self._stopping.is_set():
+            name = random.choice(self._names)
+            client = daemon.pop3()
+            try:
+                client.login(name)
+            except Refused as why:
+                if "[IN-USE]" not in str(why):
+                    self.problems.append(f"a collector heard {why}")
+                client.close()
+                continue
+            self._remove_some(client, name, random)
+
+    def _remove_some(self, client: Collector, name: str, random: Random) -> None:
+        uidls = client.uidls()
+        number_of = {uidl: number for number, uidl in enumerate(uidls, 1)}
+        chosen = random.sample(uidls, random.randint(0, len(uidls)))[:40]
+        held = client.retrieve(uidls, sorted(number_of[uidl] for uidl in chosen))
+        try:
+            tokens = [self._ledger.seen(name, one) for one in held]
+        except AssertionError as wrong:
+            self.problems.append(str(wrong))
+            return
+        client.delete(number_of[one.uidl] for one in held)
+        if random.random() < 0.2:  # RFC 1939 §6: without QUIT nothing goes
+            client.close()
+            return
+        self._ledger.removing(name, tokens)
+        client.quit()
+        self._ledger.removed(name, tokens)

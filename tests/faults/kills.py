@@ -1,0 +1,153 @@
+"""
+Kill -9 of the real daemon, at random moments: python tests/faults/kills.py [--rounds N]
+
+README.rst says what is asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+
+from faults.backlog import lay_down  # noqa: E402
+from faults.daemon import Daemon, furnish  # noqa: E402
+from faults.finding import beside, empty, found  # noqa: E402
+from faults.ledger import Ledger, summary  # noqa: E402
+from faults.load import Load  # noqa: E402
+from faults.table import seconds, table  # noqa: E402
+
+NAMES = ("ann", "bob", "joe", "sue")
+
+
+@dataclass
+class Outcome:
+    """What a campaign has come to."""
+
+    durability: str
+    ledger: Ledger
+    kills: int = 0
+    while_starting: int = 0
+    replayed: int = 0
+    ready: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def campaign(durability: str, rounds: int, seed: int, folder: Path) -> Outcome:
+    """So many rounds: load, a kill, a start, and a look at everything."""
+    random = Random(f"{seed} {durability}")
+    furnish(folder, durability, NAMES)
+    ledger = Ledger(atomic=durability == "journal")
+    outcome = Outcome(durability, ledger)
+    daemon = Daemon(folder).open()
+    for number in range(rounds):
+        load = Load(ledger, NAMES, random, f"{durability[0]}{number}")
+        load.begin([daemon])
+        # mostly soon; sometimes when the journal has retired what it held
+        time.sleep(random.uniform(0, 3.0 if random.random() < 0.2 else 0.8))
+        daemon.kill()
+        load.end()
+        outcome.kills += 1
+        wrong = load.problems + daemon.complaints()
+        while random.random() < 0.2:
+            daemon = Daemon(folder)
+            time.sleep(random.uniform(0.3, 1.2))  # Python is imported, and it begins to start
+            daemon.kill()
+            wrong += daemon.complaints()
+            outcome.while_starting += 1
+        daemon = Daemon(folder).open()
+        outcome.ready.append(daemon.ready)
+        if replay := daemon.said(r"replayed (\d+) messages"):
+            outcome.replayed += int(replay[1])
+        held = found(daemon, NAMES)
+        wrong += ledger.check(held) + beside(folder / "state" / "maildrops", NAMES)
+        outcome.problems += [f"round {number}: {one}" for one in wrong]
+        if wrong:
+            print(f"{durability}, round {number} (seed {seed}):{summary(wrong)}", flush=True)
+        empty(daemon, ledger, held, random, random.choice((0.0, 0.5, 1.0)))
+    daemon.stop()
+    outcome.problems += daemon.complaints()
+    return outcome
+
+
+def ready_after(messages: int, folder: Path) -> tuple[float, float, float]:
+    """
+    How long a start takes that has so many messages to replay.
+
+    Seconds from the launch of the process to the open door, of the replay in
+    it, and from launch to door where there is nothing to replay.
+    """
+    furnish(folder, "journal", NAMES)
+    lay_down(str(folder / "state" / "maildrops"), NAMES, messages)
+    daemon = Daemon(folder).open()
+    replay = daemon.said(r"replayed (\d+) messages .* in ([\d.]+) s")
+    assert replay, "there was nothing to replay"
+    assert int(replay[1]) == messages, replay[0]
+    assert sum(map(len, found(daemon, NAMES).values())) == messages
+    daemon.stop()
+    again = Daemon(folder).open()
+    again.stop()
+    return daemon.ready, float(replay[2]), again.ready
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Kill -9 of the daemon at random moments.")
+    parser.add_argument("--rounds", type=int, default=20, help="of each durability (20)")
+    parser.add_argument("--durability", choices=("journal", "files"), help="this one only")
+    parser.add_argument("--seed", type=int, default=0, help="another load, and other moments")
+    parser.add_argument("--replay", type=int, metavar="N", help="time a start that replays N")
+    parser.add_argument("--folder", help="where the stores are: on the disk that is meant")
+    options = parser.parse_args()
+    began = time.monotonic()
+    outcomes = []
+    for durability in [options.durability] if options.durability else ["journal", "files"]:
+        with _folder(options.folder) as folder:
+            outcomes.append(campaign(durability, options.rounds, options.seed, folder))
+    print(_figures(outcomes))
+    if options.replay:
+        with _folder(options.folder) as folder:
+            whole, replay, without = ready_after(options.replay, folder)
+        print(
+            f"a start with {options.replay} messages to replay: {whole:.2f} s until clients are "
+            f"let in, {replay:.2f} s of them for the replay; without any: {without:.2f} s"
+        )
+    wrong = sum(len(one.problems) for one in outcomes)
+    print(f"seed {options.seed}, {time.monotonic() - began:.0f} s: {wrong} wrong")
+    return 1 if wrong else 0
+
+
+def _figures(outcomes: list[Outcome]) -> str:
+    rows: list[tuple[str, Callable[[Outcome], object]]] = [
+        ("kills under load", lambda one: one.kills),
+        ("kills while starting", lambda one: one.while_starting),
+        ("copies acknowledged (250)", lambda one: one.ledger.taken),
+        ("copies removed (+OK to QUIT)", lambda one: one.ledger.gone),
+        ("replayed by starts", lambda one: one.replayed),
+        ("ready after the kill, median / worst, s", lambda one: seconds(one.ready)),
+        ("lost, doubled, maimed, back again", lambda one: len(one.problems)),
+    ]
+    head = ["", *(one.durability for one in outcomes)]
+    return table(head, [(title, *map(of, outcomes)) for title, of in rows])
+
+
+@contextmanager
+def _folder(above: str | None) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="kills-", dir=above))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""``postoffice auth-failures``: shown and cleared, while others write."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.tries import Allowance, Tries
+
+JOE, HERE = "joe@example.net", "192.0.2.7"
+
+
+@pytest.fixture
+def tries(office):
+    """What a daemon writes in, with the default limits."""
+    ledger = Ledger(str(office / "state" / "logins.db"))
+    ledger.open()
+    yield Tries(ledger, Allowance(100, 3600), Allowance(10, 60))
+    ledger.close()
+
+
+@pytest.fixture
+def guessed(tries):
+    """Six wrong passwords, of which five were looked at; the first was long ago."""
+    now = time.time()
+    for moment in (now - 7200, now, now, now, now, now):
+        tries.take(JOE, HERE, moment)
+        tries.wrong(JOE, HERE, moment)
+    tries.take("ann@example.net", "2001:db8::/64", now - 60)
+    tries.wrong("ann@example.net", "2001:db8::/64", now - 60)
+    return now
+
+
+def test_they_are_shown_in_a_table(guessed, run):
+    head, *rows = run("auth-failures").stdout.splitlines()
+    assert re.split(r"  +", head) == ["WHO", "WRONG", "LAST", "BLOCKED UNTIL"]
+    assert [row.split()[:2] for row in rows] == [
+        [JOE, "6"],
+        [HERE, "6"],
+        ["ann@example.net", "1"],
+        ["2001:db8::/64", "1"],
+    ]
+    assert [len(row.split()) for row in rows] == [4, 6, 4, 4]
+
+
+def test_they_are_told_to_programs(guessed, ask):
+    account, network, *_ = ask("auth-failures")["failures"]
+    assert (account["kind"], account["name"], account["count"]) == ("account", JOE, 6)
+    assert account["until"] is None
+    assert (network["kind"], network["name"]) == ("network", HERE)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", network["until"])
+    assert network["last"] <= network["until"]
+
+
+def test_where_there_are_none_it_says_so(office, run, ask):
+    assert run("auth-failures").stdout == "no wrong passwords\n"
+    assert ask("auth-failures") == {"failures": []}
+
+
+@pytest.mark.parametrize(
+    ("who", "rest"),
+    [
+        ([JOE.upper()], [HERE, "ann@example.net", "2001:db8::/64"]),
+        ([HERE], [JOE, "ann@example.net", "2001:db8::/64"]),
+        (["2001:db8::99", JOE], [HERE, "ann@example.net"]),
+        (["2001:db8::/64"], [JOE, HERE, "ann@example.net"]),
+        (["::ffff:192.0.2.7"], [JOE, "ann@example.net", "2001:db8::/64"]),
+    ],
+)
+def test_single_ones_are_cleared_by_any_of_their_names(guessed, ask, who, rest):
+    words = [word for one in who for word in ("--clear", one)]
+    assert ask("auth-failures", *words) == {"cleared": len(who)}
+    assert [one["name"] for one in ask("auth-failures")["failures"]] == rest
+
+
+def test_all_are_cleared(guessed, tries, run):
+    assert run("auth-failures", "--clear-all").stdout == "4 counts cleared\n"
+    assert tries.failures(guessed) == []
+
+
+def test_who_is_not_there_is_not_cleared(guessed, run):
+    said = run("auth-failures", "--clear", "jim@example.net", status=1).stderr
+    assert said == "postoffice: there are no wrong passwords of jim@example.net\n"
+
+
+@pytest.mark.parametrize("words", [["--clear", "joe"], ["--clear", "192.0.2.0/24"],
+                                   ["--clear", JOE, "--clear-all"]])  # fmt: skip
+def test_what_makes_no_sense_is_refused(office, run, words):
+    run("auth-failures", *words, status=2)
+
+
+def test_the_limits_are_those_of_the_configuration(guessed, office, ask):
+    path = office / "postoffice.yaml"
+    text = path.read_text()
+    assert "\n  wrong_passwords: 10/min\n" in text or "\n  # wrong_passwords: 10/min\n" in text
+    path.write_text(
+        re.sub(r"\n  (# )?wrong_passwords: 10/min\n", "\n  wrong_passwords: 99999/s\n", text)
+    )
+    assert [one["until"] for one in ask("auth-failures")["failures"]] == [None] * 4
