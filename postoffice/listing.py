@@ -32,18 +32,29 @@ class Listing:
     ``entries`` may be shared between sessions and never changes.
     """
 
-    __slots__ = ("_collected", "_deleted", "entries", "octets")
+    __slots__ = ("_collected", "_deleted", "_downgraded", "entries", "octets")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         #: The size of all messages that are not marked deleted.
         self.octets = sum(entry.size for entry in entries)
+        self._downgraded = False
         self._deleted: set[int] = set()
         self._collected: set[int] = set()
 
     def __len__(self) -> int:
         """How many messages are not marked deleted."""
         return len(self.entries) - len(self._deleted)
+
+    def downgrade(self) -> None:
+        """The client knows no UTF-8: sizes are of what it will get; to be called first."""
+        self._downgraded = any(entry.downgraded for entry in self.entries)
+        if self._downgraded:
+            self.octets = sum(map(self.size, self.entries))
+
+    def size(self, entry: Entry) -> int:
+        """How many octets a message will have, for this client."""
+        return (entry.downgraded or entry.size) if self._downgraded else entry.size
 
     def get(self, number: int) -> Entry | None:
         """Message ``number``, or None if there is none or it is marked deleted."""
@@ -54,11 +65,11 @@ class Listing:
     def delete(self, number: int) -> None:
         """Mark message ``number``, which ``get`` has given; it is removed at QUIT and only then."""
         self._deleted.add(number)
-        self.octets -= self.entries[number - 1].size
+        self.octets -= self.size(self.entries[number - 1])
 
     def reset(self) -> None:
         """Take back all marks (RSET)."""
-        self.octets += sum(self.entries[number - 1].size for number in self._deleted)
+        self.octets += sum(self.size(self.entries[number - 1]) for number in self._deleted)
         self._deleted.clear()
 
     def numbered(self) -> Iterator[tuple[int, Entry]]:

@@ -26,6 +26,7 @@ FLOORS = [
         "pop3.languages": "pop3 rules",
         "pop3.questions": "pop3 rules",
         "pop3.session": "pop3 rules",
+        "pop3.speech": "pop3 rules",
         "pop3.terms": "pop3 rules",
         "pop3.texts": "pop3 rules",
         "pop3.transaction": "pop3 rules",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from postoffice.errors import LoginRefused, PostOfficeError
-from postoffice.pop3.dialogue import No, POP3Dialogue, why
+from postoffice.pop3 import texts
+from postoffice.pop3.dialogue import No, POP3Dialogue
 from postoffice.pop3.questions import Enter, Entered
+from postoffice.pop3.speech import check_utf8
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.sasl import PasswordClaim, Prove
 
@@ -20,7 +22,8 @@ class Authorization(POP3Dialogue):
     def _user_name(self, argument: bytes) -> None:
         self._may_log_in()
         if not argument:
-            raise No("USER needs a name")
+            raise No(texts.NAME_NEEDED)
+        check_utf8(argument)
         self._user = argument
         self._say(b"+OK")  # whoever it is (RFC 1939 §13)
 
@@ -28,17 +31,18 @@ class Authorization(POP3Dialogue):
         """The rest of the line is the password, spaces and all (RFC 1939 §7)."""
         self._may_log_in()
         if self._user is None:
-            raise No("USER first")
+            raise No(texts.USER_FIRST)
+        check_utf8(argument)
         self._ask(Prove(PasswordClaim(self._user, argument), "USER"))
         self._user = None
 
     def _may_log_in(self) -> None:
         if not self.terms.passwords:
-            raise No("[SYS/PERM] passwords are taken on an encrypted or a local link only")
+            raise No(texts.PRIVATE_LINK_ONLY, "SYS/PERM")
 
     def _refuse_login(self, failure: PostOfficeError) -> None:
         """What failed for now may be tried again; the rest is counted."""
-        self._say(b"-ERR " + why(failure))
+        self._fail(failure)
         if isinstance(failure, LoginRefused):
             self._failed_logins += 1
             if self._failed_logins >= self._limits.logins:

@@ -47,7 +47,7 @@ class Text:
         The id that such a text may end with stands in all languages.
         """
         if language == "en":
-            return english
+            return english.encode("ascii", "replace").decode()
         found = _ID.search(english)
         return self.said(language) + (found[0] if found else "")
 

@@ -16,6 +16,7 @@ from postoffice.counter import Counter, Doors, Entrance
 from postoffice.envelope import Client, Visit
 from postoffice.errors import LoginRefused
 from postoffice.interfaces import ICollection, IMaildrop, IText
+from postoffice.pop3 import texts
 from postoffice.pop3.questions import (
     Enough,
     Enter,
@@ -130,7 +131,7 @@ class POP3Conversation(Conversation):
     def _farewell(self, *, silent: bool) -> None:
         """Nothing is said to who was silent for too long (RFC 1939 §3)."""
         assert self.session is not None
-        self.session.dismiss(None if silent else b"[SYS/TEMP] the post office is closing")
+        self.session.dismiss(None if silent else texts.CLOSING, "SYS/TEMP")
 
     def _hang_up(self) -> None:
         assert self.session is not None

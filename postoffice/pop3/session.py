@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from postoffice.errors import PostOfficeError
+from postoffice.pop3 import texts
 from postoffice.pop3.authorization import Authorization
 from postoffice.pop3.dialogue import (
     ANYWHERE,
@@ -20,13 +21,14 @@ from postoffice.pop3.dialogue import (
     nothing,
 )
 from postoffice.pop3.questions import Enough, Enter, Fetch, More, Update
+from postoffice.pop3.speech import Speech
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.pop3.transaction import Transaction
 from postoffice.sasl import Prove
 from postoffice.wire import Breath
 
 
-class POP3Session(Authorization, Transaction):
+class POP3Session(Authorization, Transaction, Speech):
     """One dialogue with a client that collects; used as any ``Dialogue``."""
 
     def __init__(self, terms: Terms, limits: POP3Limits | None = None) -> None:
@@ -40,13 +42,13 @@ class POP3Session(Authorization, Transaction):
     def _capa(self, argument: bytes) -> None:
         nothing(argument)
         capabilities = self.terms.capabilities(inside=self.state == "transaction")
-        lines = (b"+OK what postoffice can do", *(one.encode() for one in capabilities), b".")
-        self._say(b"\r\n".join(lines))
+        self._ok(texts.CAPABILITIES)
+        self._say(b"\r\n".join((*(one.encode() for one in capabilities), b".")))
 
     def _quit(self, argument: bytes) -> None:
         nothing(argument)
         if self.state == "authorization":
-            self._say(b"+OK goodbye")
+            self._ok(texts.GOODBYE)
             self._close()
         else:
             self.state = "update"
@@ -54,9 +56,9 @@ class POP3Session(Authorization, Transaction):
 
     def _answered_update(self, question: Update, answer: PostOfficeError | None) -> None:
         if answer is None:
-            self._say(b"+OK %d deleted, goodbye" % len(question.entries))
+            self._ok(texts.DELETED_GOODBYE, deleted=len(question.entries))
         else:
-            self._say(b"-ERR [SYS/TEMP] some deleted messages were not removed")
+            self._no(texts.NOT_REMOVED, "SYS/TEMP")
         self._close()
 
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
@@ -80,6 +82,8 @@ class POP3Session(Authorization, Transaction):
         b"TOP": (TRANSACTION, Transaction._top),
         b"UIDL": (TRANSACTION, Transaction._uidl),
         b"NOOP": (TRANSACTION, _noop),
+        b"UTF8": (AUTHORIZATION, Speech._utf8),
+        b"LANG": (ANYWHERE, Speech._lang),
         b"CAPA": (ANYWHERE, _capa),
         b"QUIT": (ANYWHERE, _quit),
     }

@@ -40,6 +40,7 @@ class Terms(Link):
         yield from ("TOP", "UIDL")
         if self.passwords:
             yield "USER"
+        yield from ("UTF8 USER", "LANG")
         yield from ("PIPELINING", "RESP-CODES", "AUTH-RESP-CODE")
         if self.expire:
             yield f"EXPIRE {self.expire}"

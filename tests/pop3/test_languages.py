@@ -67,3 +67,4 @@ def test_what_others_say_in_english_is_said_in_general_elsewhere_and_its_id_too(
     assert texts.LATER.like(english, "en") == english
     assert texts.LATER.like(english, "de") == f"{texts.LATER.de} (1a2b.3)"
     assert texts.LATER.like("No space", "de") == texts.LATER.de
+    assert texts.LATER.like("für später", "en") == "f?r sp?ter"

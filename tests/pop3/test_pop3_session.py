@@ -89,6 +89,8 @@ def test_capa_is_the_same_before_and_after_login():
         b"TOP",
         b"UIDL",
         b"USER",
+        b"UTF8 USER",
+        b"LANG",
         b"PIPELINING",
         b"RESP-CODES",
         b"AUTH-RESP-CODE",
@@ -215,7 +217,7 @@ def test_nobody_logs_in_twice(verb):
 
 
 def test_every_command_has_its_states():
-    assert set(commands_of(ANYWHERE)) == {b"CAPA", b"QUIT"}
+    assert set(commands_of(ANYWHERE)) == {b"CAPA", b"LANG", b"QUIT"}
 
 
 @pytest.mark.parametrize(
