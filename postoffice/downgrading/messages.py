@@ -21,7 +21,7 @@ DELIMITER_MAXIMUM = 998
 #: Multiparts in multiparts that are looked into.
 DEPTH_MAXIMUM = 100
 #: Fields, and lines that may divide parts, that are looked at; an octet that is
-#: converted counts as eight.  It is a second or two of work.
+#: converted counts as sixteen.  It is less than a second of work.
 EFFORT = 1 << 20
 
 _CRLF = b"\r\n"
@@ -167,7 +167,7 @@ class Downgrader:
             self._encoding = self._encoding or field[found.end() :]
         converted = downgraded(field)
         if converted is not field:
-            self._spend(8 * len(field))
+            self._spend(16 * len(field))
         self.changed |= converted is not field
         return converted
 

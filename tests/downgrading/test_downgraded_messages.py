@@ -235,7 +235,7 @@ def test_who_makes_us_work_too_hard_gets_no_more_of_it(monkeypatch):
     monkeypatch.setattr(messages, "EFFORT", 20_000)
     fields = b"To: " + b"\xc3\xbc@x, " * 100 + b"\r\n"
     downgrader = Downgrader()
-    for _ in range(20_000 // (8 * len(fields)) + 3):
+    for _ in range(20_000 // (16 * len(fields)) + 3):
         downgrader.feed(fields)
     assert downgrader.failed
     assert downgrader.feed(fields) == fields
