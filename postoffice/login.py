@@ -35,6 +35,7 @@ class Login:
 
     def __init__(self, mechanism: str, link: Link) -> None:
         self.mechanism = mechanism
+        self._refused = False
         self._exchange = sasl.exchange(
             mechanism,
             hostname=link.hostname,
@@ -44,35 +45,37 @@ class Login:
 
     def begin(self, initial: bytes | None) -> Step:
         """The first step; with the client's initial response, if it has one."""
-        step = self._step(None)
+        step = self._exchange.send(None)
         if initial is None:
-            return _told(step)
+            return self._told(step)
         if not isinstance(step, sasl.Challenge) or not step.first:
             raise sasl.Malformed("an initial response")
         return self.go_on(b"" if initial == b"=" else _decoded(initial))
 
     def respond(self, line: bytes) -> Step:
         """The client has answered with this line."""
+        if self._refused:
+            raise sasl.Refused("now it knows why")
         if line == b"*":
             raise Cancelled
         return self.go_on(_decoded(line))
 
     def go_on(self, answer: Any) -> Step:
         """The question has been answered."""
-        return _told(self._step(answer))
-
-    def _step(self, sent: Any) -> sasl.Challenge | SaltOf | Prove | None:
         try:
-            step = self._exchange.send(sent)
+            return self._told(self._exchange.send(answer))
         except StopIteration:
             return None
+
+    def refuse(self) -> Step:
+        """The claim is not true; some mechanisms say why, and hear one line more."""
+        self._refused = True
+        return self._told(self._exchange.throw(sasl.Refused("the claim is not true")))
+
+    def _told(self, step: sasl.Challenge | SaltOf | Claim) -> Step:
+        if isinstance(step, sasl.Challenge):
+            return b2a_base64(step.octets, newline=False)
         return Prove(step, self.mechanism) if isinstance(step, Claim) else step
-
-
-def _told(step: sasl.Challenge | SaltOf | Prove | None) -> Step:
-    if isinstance(step, sasl.Challenge):
-        return b2a_base64(step.octets, newline=False)
-    return step
 
 
 def _decoded(line: bytes) -> bytes:

@@ -4,7 +4,7 @@ SASL mechanisms (RFC 4422) as pure exchanges, for SMTP and POP3 alike.
 An exchange is a generator.  It yields a ``Challenge``, and is sent the
 client's response (octets, base64 undone); or it yields a ``Claim`` or
 ``SaltOf``, a question to whoever knows the accounts.  When it ends, the
-client has proved who it is.
+client has proved who it is.  Where a claim is not true, Refused is thrown into it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import md5, sha256
 from typing import Any
 
 from postoffice.scram import Keys, Salt, prepared
@@ -92,6 +92,33 @@ class SharedClaim(Claim):
 
 
 @dataclass
+class APOPClaim(SharedClaim):
+    """
+    The same with the stamp of the greeting for a challenge, as APOP does it (RFC 1939 §7).
+
+    The secret is in its prepared form (RFC 6856 §2.2), or as older clients type it.
+    """
+
+    def verify(self, shared: bytes) -> bool:
+        return any(map(self._fits, {prepared(shared), shared}))
+
+    def _fits(self, shared: bytes) -> bool:
+        digest = md5(self.challenge + shared, usedforsecurity=False).hexdigest().encode()
+        return hmac.compare_digest(digest, self.response)
+
+
+@dataclass
+class BearerClaim(Claim):
+    """
+    The user shows a token that somebody else has given to him (RFC 6750).
+
+    ``user`` may be empty: then the token alone says who it is.
+    """
+
+    token: bytes = field(repr=False)
+
+
+@dataclass
 class ScramClaim(Claim):
     """
     The user shows that he has the keys to a password (RFC 5802 §3).
@@ -136,6 +163,10 @@ def exchange(
         return _login()
     if mechanism == "CRAM-MD5":
         return _cram(hostname, nonce())
+    if mechanism == "OAUTHBEARER":
+        return _oauthbearer()
+    if mechanism == "XOAUTH2":
+        return _xoauth2()
     if mechanism == "SCRAM-SHA-256":
         return _scram({}, nonce(), plus=plus)
     if mechanism == "SCRAM-SHA-256-PLUS":
@@ -170,6 +201,44 @@ def _cram(hostname: str, nonce: str) -> Exchange:
     if not space or not user or not re.fullmatch(rb"[0-9a-fA-F]{32}", digest):
         raise Malformed("CRAM-MD5 has a user and a digest")
     yield SharedClaim(user, challenge, digest.lower())
+
+
+_KEYS = rb"((?:[A-Za-z]+=[\t\r\n -~]*\x01)*)\x01\Z"
+_OAUTHBEARER = re.compile(rb"[ny],(?:a=([^,\0\x01]+))?,\x01" + _KEYS)
+_XOAUTH2 = re.compile(rb"user=([^\0\x01]+)\x01" + _KEYS)
+_BEARER = re.compile(
+    rb"(?:.*\x01)?auth=Bearer +([A-Za-z0-9._~+/-]+=*)\x01", re.IGNORECASE | re.DOTALL
+)
+
+
+def _oauthbearer() -> Exchange:
+    """RFC 7628 §3: a token, and perhaps whose it is; why it is refused is said in JSON."""
+    found = _OAUTHBEARER.match(_bounded((yield Challenge(b"", first=True))))
+    if found is None:
+        raise Malformed("no message of OAUTHBEARER's")
+    yield from _bearer(
+        _name(found[1]) if found[1] else b"", found[2], b'{"status":"invalid_token"}'
+    )
+
+
+def _xoauth2() -> Exchange:
+    """As Google had it before there was the RFC."""
+    found = _XOAUTH2.match(_bounded((yield Challenge(b"", first=True))))
+    if found is None:
+        raise Malformed("no message of XOAUTH2's")
+    yield from _bearer(found[1], found[2], b'{"status":"401","schemes":"bearer"}')
+
+
+def _bearer(user: bytes, keys: bytes, complaint: bytes) -> Exchange:
+    """A client that is refused hears the complaint, says anything, and is refused."""
+    token = _BEARER.match(keys)
+    try:
+        if token is None:
+            raise Refused("no bearer token")
+        yield BearerClaim(user, token[1])
+    except Refused:
+        yield Challenge(complaint)
+        raise
 
 
 # An extension "m=" is one that must be understood: there is none (RFC 5802 §5.1).
@@ -256,6 +325,16 @@ def _bounded(message: bytes) -> bytes:
 
 
 #: What can be offered, the strongest first; -PLUS is offered by itself where TLS gives bindings.
-MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
-#: Which field of an account each needs.
-NEEDS = {"SCRAM-SHA-256": "scram", "CRAM-MD5": "shared", "PLAIN": "secret", "LOGIN": "secret"}
+MECHANISMS = ("SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5", "PLAIN", "LOGIN")
+#: Those that show a token, of which a checker of others must know.
+BEARER = frozenset(("OAUTHBEARER", "XOAUTH2"))
+#: Those that say the password as it is.
+PLAINTEXT = frozenset(("PLAIN", "LOGIN"))
+#: Which field of an account the others need, and APOP.
+NEEDS = {
+    "SCRAM-SHA-256": "scram",
+    "CRAM-MD5": "shared",
+    "PLAIN": "secret",
+    "LOGIN": "secret",
+    "APOP": "shared",
+}

@@ -25,7 +25,7 @@ from postoffice.envelope import Client, Envelope, Recipient, Visit
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.protocol import SMTPFactory
+from postoffice.smtp.factory import SMTPFactory
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 from postoffice.testing import InlineWorkers, finish

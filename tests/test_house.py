@@ -21,6 +21,7 @@ FLOORS = [
         "smtp.questions": "smtp rules",
         "smtp.session": "smtp rules",
         "smtp.terms": "smtp rules",
+        "smtp.transaction": "smtp rules",
         "pop3.authorization": "pop3 rules",
         "pop3.dialogue": "pop3 rules",
         "pop3.languages": "pop3 rules",
@@ -35,6 +36,7 @@ FLOORS = [
     {
         "conversation": "conversation",
         "counter": "conversation",
+        "entering": "conversation",
         "tls": "conversation",
         "smtp": "smtp counter",
         "pop3": "pop3 counter",
@@ -42,7 +44,7 @@ FLOORS = [
     {"office": "office"},
 ]
 #: The conversation is what both counters stand on, on their own floor.
-SHARED = {"conversation", "counter", "tls"}
+SHARED = {"conversation", "counter", "entering", "tls"}
 OUTSIDE = {"testing"}
 
 

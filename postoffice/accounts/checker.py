@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice import scram
-from postoffice.accounts.credentials import IScramLogin
+from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.verifying import Verifying
@@ -45,7 +45,13 @@ class Checker:
     """
 
     log = Logger()
-    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword, IScramLogin, IAnonymous)
+    credentialInterfaces = (
+        IUsernamePassword,
+        IUsernameHashedPassword,
+        IScramLogin,
+        IBearerLogin,
+        IAnonymous,
+    )
 
     def __init__(
         self,
@@ -91,6 +97,8 @@ class Checker:
         who = _text(credentials.username) if name is None else name
         who = who if account is None else account.address
         network = _network(credentials)
+        if IBearerLogin.providedBy(credentials) and not who:
+            who = network  # the token alone says whose it is: nobody uses up another's tries
         digest = None
         if IUsernamePassword.providedBy(credentials):
             secret = "" if account is None else account.secret or ""
@@ -106,7 +114,9 @@ class Checker:
         self, credentials: Any, name: str | None, account: Account | None
     ) -> Account | None:
         """Whose credentials these are; None: they are wrong."""
-        if IScramLogin.providedBy(credentials):
+        if IBearerLogin.providedBy(credentials):
+            right = False  # no directory knows of tokens
+        elif IScramLogin.providedBy(credentials):
             right = _scram_matches(credentials, account)
         elif IUsernamePassword.providedBy(credentials):
             right = await self._password_matches(credentials, name, account)
@@ -191,13 +201,20 @@ class Checker:
                 continue
             account = await self._find(normal(avatar))
             if account is not None:
-                return account
+                return account if await self._may_be(credentials, account) else None
             self.log.warn(
                 "{checker} vouches for {avatar!r}, who has no account here",
                 checker=type(other).__name__,
                 avatar=avatar,
             )
         return None
+
+    async def _may_be(self, credentials: Any, account: Account) -> bool:
+        """Nobody may act for another: where a name comes with a token, it is its owner's."""
+        if not IBearerLogin.providedBy(credentials) or not credentials.username:
+            return True
+        named = await self._find(normal(credentials.username))
+        return named is not None and named.address == account.address
 
 
 def _keys(account: Account | None) -> scram.Keys | None:

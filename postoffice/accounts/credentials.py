@@ -10,7 +10,7 @@ from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUse
 from zope.interface import Attribute, implementer
 
 from postoffice.envelope import Client
-from postoffice.sasl import Claim, PasswordClaim, ScramClaim, SharedClaim
+from postoffice.sasl import BearerClaim, Claim, PasswordClaim, ScramClaim, SharedClaim
 from postoffice.scram import Keys
 
 
@@ -83,11 +83,41 @@ class SharedLogin:
         return self.claim.verify(password)
 
 
+class IBearerLogin(ICredentials):
+    """
+    A token that somebody else has given to the user (RFC 6750).
+
+    Only a checker of others can say whose it is: its ``requestAvatarId``
+    gives the address of an account here, and raises UnauthorizedLogin where
+    the token is not good, or not for this.
+    """
+
+    username = Attribute(
+        "bytes: who the client says it is; empty where it leaves that to the token"
+    )
+    token = Attribute("bytes: the token, as it came")
+    client = Attribute("Client: where it came from")
+    protocol = Attribute("str: the service where it came from (pop3, submission)")
+
+
+@implementer(IBearerLogin)
+@dataclass(frozen=True, eq=False)
+class BearerLogin:
+    """A token, as it came off the wire."""
+
+    username: bytes
+    token: bytes = field(repr=False)
+    client: Client
+    protocol: str
+
+
 def credentials_of(claim: Claim, client: Client, protocol: str) -> Any:
     """The credentials that a claim makes: what a portal is given."""
     if isinstance(claim, PasswordClaim):
         return PlainLogin(claim.user, claim.password, client, protocol)
     if isinstance(claim, ScramClaim):
         return ScramLogin(claim, client, protocol)
+    if isinstance(claim, BearerClaim):
+        return BearerLogin(claim.user, claim.token, client, protocol)
     assert isinstance(claim, SharedClaim)
     return SharedLogin(claim, client, protocol)

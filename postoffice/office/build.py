@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.internet.endpoints import serverFromString
 from twisted.plugin import getPlugins
@@ -22,6 +23,7 @@ from postoffice.accounts.tries import Allowance
 from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
+from postoffice.entering import Admission
 from postoffice.interfaces import (
     IDirectoryMaker,
     IMaker,
@@ -31,6 +33,7 @@ from postoffice.interfaces import (
     Workers,
 )
 from postoffice.office.certificates import Certificates
+from postoffice.office.checkers import make_checkers
 from postoffice.office.config import ListenerSettings, Settings
 from postoffice.office.opening import Listener, PostOffice
 from postoffice.office.reading import TryEndpoint, reason
@@ -40,7 +43,9 @@ from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.protocol import Custom, SMTPConversation, SMTPFactory
+from postoffice.pop3.terms import POP3Limits
+from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 
@@ -70,7 +75,13 @@ def build(
     hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
     rooms = build_rooms(settings, reactor, threads)
     logins = build_logins(settings, threads, clock)
-    checker = Checker(rooms.directories, hashing, clock=clock.seconds, slowing=logins.slowing)
+    checker = Checker(
+        rooms.directories,
+        hashing,
+        clock=clock.seconds,
+        others=build_checkers(settings),
+        slowing=logins.slowing,
+    )
     house = build_house(settings, rooms, _policies(settings, rooms, clock), now or _now)
     certificates = None
     if settings.certificates:
@@ -106,6 +117,11 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
         raise ConfigurationError(problems)
     known = len(settings.accounts)
     return Rooms(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
+
+
+def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
+    """The checkers of others.  Raises ConfigurationError."""
+    return make_checkers(settings, _broken)
 
 
 def build_logins(settings: Settings, workers: Workers, clock: Any) -> Logins:
@@ -197,9 +213,12 @@ class _Counters:
             return POP3Factory(
                 self._portal,
                 clock=self._clock,
-                plaintext_login=self._settings.plaintext_login,
+                hostname=self._settings.hostname,
+                admission=Admission(listener.mechanisms, self._settings.plaintext_login),
+                limits=POP3Limits(self._settings.limits.errors, self._settings.limits.logins),
                 doors=self.doors,
                 entrance=entrance,
+                salts=self._checker.salt,
             )
         lmtp = service == "lmtp"
         return SMTPFactory(
@@ -300,8 +319,12 @@ def find_maker(interface: Any, kind: str) -> IMaker:
         raise LookupError(f"kind {kind!r} is claimed by several plugins: {where}")
     kinds = ", ".join(sorted(maker.kind for maker in known))
     what = WHAT.get(interface, "room")
-    broken = "".join(f"; the plugin {name} is broken: {why}" for name, why in _broken_plugins())
-    raise LookupError(f"there is no {what} of kind {kind!r}, only: {kinds}{broken}")
+    raise LookupError(f"there is no {what} of kind {kind!r}, only: {kinds}{_broken()}")
+
+
+def _broken() -> str:
+    """Which plugins are broken, as the end of a complaint."""
+    return "".join(f"; the plugin {name} is broken: {why}" for name, why in _broken_plugins())
 
 
 def _broken_plugins() -> list[tuple[str, str]]:

@@ -93,6 +93,7 @@ class Settings:
     plaintext_login: str
     senders: str
     accounts: tuple[Chosen, ...]
+    checkers: tuple[str, ...]
     store: Chosen
     quota: Quota
     warnings: tuple[int, ...]
@@ -162,6 +163,7 @@ def read(
         plaintext_login=values["tls"]["plaintext_login"],
         senders=values["submission"]["senders"],
         accounts=values["accounts"],
+        checkers=values["checkers"],
         store=values["store"],
         quota=Quota(quota["bytes"], quota["messages"], quota["over"]),
         warnings=tuple(sorted(set(quota["warnings"]))),
@@ -180,7 +182,7 @@ def _see_to_the_secure(values: dict[str, Any], source: Source) -> None:
     for service, endpoint in WITH_CERTIFICATE.items():
         if listeners[service] is None:
             listeners[service] = ({"endpoint": endpoint},) if certificates else ()
-            if certificates and service == "submissions":
+            if certificates:
                 listeners[service][0]["mechanisms"] = ("PLAIN", "LOGIN")
         elif listeners[service] and not certificates:
             source.complain(

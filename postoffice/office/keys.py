@@ -126,15 +126,25 @@ _XCLIENT_FROM = Key(
 )
 
 
+_HOW = (
+    "How clients may log in (AUTH). Clients take the strongest that is offered and do not fall "
+    "back: offer SCRAM-SHA-256 or CRAM-MD5 when all accounts have what it needs "
+    "(`postoffice check-config` counts). With TLS, SCRAM-SHA-256-PLUS is offered by itself. "
+    "OAUTHBEARER and XOAUTH2 need one of `checkers` that takes tokens."
+)
+_APOP = (
+    " USER and PASS are taken where PLAIN or LOGIN is. APOP needs what CRAM-MD5 needs, and is for "
+    "very old clients alone: see docs/collecting.rst."
+)
+
+
 def _mechanisms(*default: str) -> Key:
-    return Key(
-        "mechanisms",
-        list_of(one_of(*MECHANISMS)),
-        default,
-        "How clients may log in (AUTH). Clients take the strongest that is offered and do not fall "
-        "back: offer SCRAM-SHA-256 or CRAM-MD5 when all accounts have what it needs "
-        "(`postoffice check-config` counts). With TLS, SCRAM-SHA-256-PLUS is offered by itself.",
-    )
+    return Key("mechanisms", list_of(one_of(*MECHANISMS)), default, _HOW)
+
+
+_POP3_MECHANISMS = Key(
+    "mechanisms", list_of(one_of(*MECHANISMS, "APOP")), ("PLAIN", "LOGIN"), _HOW + _APOP
+)
 
 
 def _listener(
@@ -235,12 +245,14 @@ TABLE: tuple[Entry, ...] = (
                 "pop3",
                 "Mail is collected by the owners of the accounts (POP3). The usual port is 110.",
                 "tcp:2110:interface=127.0.0.1",
+                _POP3_MECHANISMS,
                 _PROXY_FROM,
             ),
             _listener(
                 "pop3s",
                 "The same with TLS from the first octet (RFC 8314). The usual port is 995.",
                 WITH_CERTIFICATE["pop3s"],
+                _POP3_MECHANISMS,
                 _PROXY_FROM,
                 with_certificate=True,
             ),
@@ -298,6 +310,14 @@ TABLE: tuple[Entry, ...] = (
         IDirectoryMaker,
         "sqlite",
         several=True,
+    ),
+    Key(
+        "checkers",
+        list_of(TEXT),
+        (),
+        "Who else is asked whether a login is good, in this order, where no directory says so: "
+        "checkers of twisted.cred, as twistd's --auth names them (file:/etc/mail.passwd). Whom "
+        "they vouch for must have an account here; see docs/collecting.rst.",
     ),
     Room("store", "Where mail is kept.", IStoreMaker, "maildir"),
     Section(
@@ -425,7 +445,7 @@ TABLE: tuple[Entry, ...] = (
                 "errors",
                 POSITIVE,
                 20,
-                "Wrong commands in one SMTP session, unknown recipients among them, before it is "
+                "Wrong commands in one session, unknown recipients among them, before it is "
                 "closed.",
             ),
             Key(
@@ -443,7 +463,7 @@ TABLE: tuple[Entry, ...] = (
                 "like), before an SMTP session is closed. So many may be told to try again, too, "
                 "and `recipients` more.",
             ),
-            Key("logins", POSITIVE, 5, "Failed logins in one SMTP session, before it is closed."),
+            Key("logins", POSITIVE, 5, "Failed logins in one session, before it is closed."),
             Key(
                 "wrong_passwords",
                 RATE,

@@ -1,14 +1,26 @@
-"""The AUTHORIZATION state (RFC 1939 §4): who is it?"""
+"""The AUTHORIZATION state (RFC 1939 §4): TLS, and who is it?"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from postoffice import login, sasl
+from postoffice.dialogue import Secure
 from postoffice.errors import LoginRefused, PostOfficeError
+from postoffice.login import Login
 from postoffice.pop3 import texts
-from postoffice.pop3.dialogue import No, POP3Dialogue
+from postoffice.pop3.dialogue import COMMAND_MAXIMUM, No, POP3Dialogue, nothing
+from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.questions import Enter, Entered
 from postoffice.pop3.speech import check_utf8
 from postoffice.pop3.terms import POP3Limits, Terms
-from postoffice.sasl import PasswordClaim, Prove
+from postoffice.sasl import APOPClaim, PasswordClaim, Prove, SaltOf
+from postoffice.scram import Salt
+
+_DIGEST = re.compile(rb"[0-9a-fA-F]{32}")
 
 
 class Authorization(POP3Dialogue):
@@ -18,9 +30,55 @@ class Authorization(POP3Dialogue):
         super().__init__(terms, limits)
         self._failed_logins = 0
         self._user: bytes | None = None
+        self._exchange: Login | None = None
+
+    def secured(self, bindings: Mapping[str, bytes]) -> None:
+        """TLS has begun: all that was said before is forgotten (RFC 2595 §4)."""
+        self.terms = replace(
+            self.terms, encrypted=True, passwords=True, starttls=False, bindings=bindings
+        )
+        self.upgrading = False
+        self.language = DEFAULT
+        self._lines.take()
+        self._user = None
+
+    def _step(self) -> bool:
+        if not self.upgrading:
+            return super()._step()
+        self._look_behind_stls()
+        return False
+
+    def _hear(self, line: bytes) -> None:
+        if self._exchange is not None:
+            self._go_on(partial(self._exchange.respond, line))
+        elif len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
+            raise No(texts.LINE_TOO_LONG)
+        else:
+            super()._hear(line)
+
+    def _refuse(self, why: Text, code: str = "") -> None:
+        self._exchange = None
+        super()._refuse(why, code)
+
+    # -- commands ------------------------------------------------------------------
+
+    def _stls(self, argument: bytes) -> None:
+        nothing(argument)
+        if not self.terms.starttls:
+            raise No(texts.TLS_ALREADY if self.terms.encrypted else texts.NO_TLS)
+        if self.utf8:
+            raise No(texts.STLS_BEFORE_UTF8)  # RFC 6856 §2.1
+        if not self._look_behind_stls():
+            self._ask(Secure())
+
+    def _look_behind_stls(self) -> bool:
+        """Whether octets stood behind STLS, which came in clear: that is the end."""
+        if self._look_behind():
+            self.dismiss(texts.BEHIND_STLS)
+        return self.closed
 
     def _user_name(self, argument: bytes) -> None:
-        self._may_log_in()
+        self._takes_passwords()
         if not argument:
             raise No(texts.NAME_NEEDED)
         check_utf8(argument)
@@ -29,34 +87,114 @@ class Authorization(POP3Dialogue):
 
     def _pass(self, argument: bytes) -> None:
         """The rest of the line is the password, spaces and all (RFC 1939 §7)."""
-        self._may_log_in()
+        self._takes_passwords()
         if self._user is None:
             raise No(texts.USER_FIRST)
         check_utf8(argument)
         self._ask(Prove(PasswordClaim(self._user, argument), "USER"))
         self._user = None
 
-    def _may_log_in(self) -> None:
+    def _apop(self, argument: bytes) -> None:
+        """A digest of the greeting's stamp and a secret (RFC 1939 §7)."""
+        if not self.terms.stamp:
+            raise No(texts.NO_APOP)
+        user, _, digest = argument.rpartition(b" ")
+        if not user or not _DIGEST.fullmatch(digest):
+            raise No(texts.APOP_NEEDS)
+        check_utf8(user)
+        stamp = self.terms.stamp.encode("ascii")
+        self._ask(Prove(APOPClaim(user, stamp, digest.lower()), "APOP"))
+
+    def _auth(self, argument: bytes) -> None:
+        """RFC 5034."""
+        mechanism, _, initial = argument.strip(b" ").partition(b" ")
         if not self.terms.passwords:
-            raise No(texts.PRIVATE_LINK_ONLY, "SYS/PERM")
+            raise self._private_only()
+        if not mechanism:
+            return self._tell_mechanisms()
+        name = mechanism.decode("latin-1").upper()
+        if name not in self.terms.offered:
+            raise No(texts.ANOTHER_MECHANISM)
+        exchange = self._exchange = Login(name, self.terms)
+        return self._go_on(partial(exchange.begin, initial or None))
+
+    def _tell_mechanisms(self) -> None:
+        """As old clients ask for them, from before there was CAPA."""
+        lines = (b"+OK", *(name.encode("ascii") for name in self.terms.offered), b".")
+        self._say(b"\r\n".join(lines))
+
+    def _takes_passwords(self) -> None:
+        if not self.terms.passwords:
+            raise self._private_only()
+        if not self.terms.user:
+            raise No(texts.USE_AUTH, "SYS/PERM")
+
+    def _private_only(self) -> No:
+        text = texts.STLS_FIRST if self.terms.starttls else texts.PRIVATE_LINK_ONLY
+        return No(text, "SYS/PERM")
+
+    # -- an exchange ---------------------------------------------------------------
+
+    def _go_on(self, step: Callable[[], login.Step]) -> None:
+        """Take the exchange one step further."""
+        try:
+            told = step()
+        except login.Cancelled:
+            self._refuse(texts.CANCELLED)
+        except login.NoBase64:
+            self._refuse(texts.NO_BASE64)
+        except sasl.Malformed:
+            self._refuse(texts.MALFORMED)
+        except sasl.Refused:
+            self._refuse_login(LoginRefused())
+        else:
+            if isinstance(told, bytes):
+                self._say(b"+ " + told)
+            else:
+                self._ask(Enter() if told is None else told)
 
     def _refuse_login(self, failure: PostOfficeError) -> None:
         """What failed for now may be tried again; the rest is counted."""
+        self._exchange = None
         self._fail(failure)
         if isinstance(failure, LoginRefused):
             self._failed_logins += 1
             if self._failed_logins >= self._limits.logins:
                 self._close()
 
-    def _answered_prove(self, question: Prove, answer: PostOfficeError | None) -> None:
+    # -- answers -------------------------------------------------------------------
+
+    def _answered_secure(self, question: Secure, answer: PostOfficeError | None) -> None:
         if answer is None:
-            self._ask(Enter())
+            self._ok(texts.BEGIN_TLS)
+            self.upgrading = True
+        else:
+            self._fail(answer)
+
+    def _answered_salt(self, question: SaltOf, answer: Salt | PostOfficeError) -> None:
+        assert self._exchange is not None
+        if isinstance(answer, PostOfficeError):
+            self._refuse_login(answer)
+        else:
+            self._go_on(partial(self._exchange.go_on, answer))
+
+    def _answered_prove(self, question: Prove, answer: PostOfficeError | None) -> None:
+        if self._exchange is None:
+            if answer is None:
+                self._ask(Enter())
+            else:
+                self._refuse_login(answer)
+        elif answer is None:
+            self._go_on(partial(self._exchange.go_on, None))
+        elif isinstance(answer, LoginRefused):
+            self._go_on(self._exchange.refuse)
         else:
             self._refuse_login(answer)
 
     def _answered_enter(self, question: Enter, answer: Entered | PostOfficeError) -> None:
         if isinstance(answer, PostOfficeError):
             return self._refuse_login(answer)
+        self._exchange = None
         self.terms = answer.terms
         self.state = "transaction"
         return self._begin(answer.listing)

@@ -14,6 +14,7 @@ from postoffice.errors import (
     PostOfficeError,
 )
 from postoffice.listing import Listing
+from postoffice.login import LINE_MAXIMUM
 from postoffice.pop3 import texts
 from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.terms import POP3Limits, Terms
@@ -49,7 +50,7 @@ class POP3Dialogue(Dialogue):
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]]
 
     def __init__(self, terms: Terms, limits: POP3Limits) -> None:
-        super().__init__(COMMAND_MAXIMUM)
+        super().__init__(LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM)
         self.terms = terms
         self.broken = False
         self.state = "authorization"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, cast
+from secrets import token_urlsafe
+from typing import Any, ClassVar
 
-from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from postoffice.accounts.credentials import credentials_of
-from postoffice.conversation import Conversation
-from postoffice.counter import Counter, Doors, Entrance
+from postoffice.counter import Doors, Entrance
+from postoffice.dialogue import Secure
+from postoffice.entering import Admission, Entering, LoginCounter, Salts
 from postoffice.envelope import Client, Visit
-from postoffice.errors import LoginRefused
 from postoffice.interfaces import ICollection, IMaildrop, IText
 from postoffice.pop3 import texts
 from postoffice.pop3.questions import (
@@ -27,31 +26,41 @@ from postoffice.pop3.questions import (
     Update,
 )
 from postoffice.pop3.session import POP3Session
-from postoffice.pop3.terms import Terms
-from postoffice.sasl import Prove
+from postoffice.pop3.terms import POP3Limits, Terms
+from postoffice.sasl import Prove, SaltOf
 
 log = Logger()
 
-#: Octets of a name that nobody has proved, in the log.
-NAME = 200
+#: Where nobody says how clients log in: by their passwords, which everybody has.
+BY_PASSWORD = Admission(("PLAIN", "LOGIN"))
 
 
-class POP3Conversation(Conversation):
+class POP3Conversation(Entering):
     """One client that collects."""
 
     session: POP3Session | None = None
     factory: POP3Factory
     timeout = 600  # RFC 1939 §3: at least ten minutes; then the link closes without UPDATE
+    starttls = "STLS"
 
     def __init__(self, factory: POP3Factory) -> None:
         super().__init__(factory)
-        self._login = ""
         self._collection: ICollection | None = None
         self._logout: Callable[[], Any] | None = None
         self._text: IText | None = None
 
     def _open(self) -> POP3Session:
-        return POP3Session(self.factory.terms(self.client, self._bindings))
+        self._visit_anew()
+        terms = self.factory.terms(self.client, self._bindings)
+        return POP3Session(terms, self.factory.limits)
+
+    def _renewed(self) -> None:
+        """TLS has begun: whoever was shown before it was shown in clear."""
+        self._release()
+        self._visit_anew()
+
+    def _visit_anew(self) -> None:
+        self._visit = Visit(self.id, self.factory.entrance.service, self.client, tls=self._tls)
 
     def _ask(self, question: Question) -> Any:
         return self._ANSWERS[type(question)](self, question)
@@ -59,32 +68,22 @@ class POP3Conversation(Conversation):
     # -- who it is -----------------------------------------------------------------
 
     async def _prove(self, question: Prove) -> None:
-        service = self.factory.entrance.service
-        visit = Visit(self.id, service, self.client, mechanism=question.mechanism, tls=self._tls)
-        credentials = credentials_of(question.claim, self.client, service)
-        self._release()  # whoever was proved before, and did not come in
-        try:
-            _, avatar, logout = await self.factory.portal.login(credentials, visit, IMaildrop)
-        except UnauthorizedLogin:
-            log.info(
-                "{id} login refused: {user!r} from {client}",
-                id=self.id,
-                user=question.claim.user[:NAME],
-                client=self.client.address or "local",
-            )
-            raise LoginRefused from None
-        self._collection, self._logout = cast(ICollection, avatar), logout
+        self._release()  # whoever was shown before, and did not come in
+        self._collection, self._logout = await self._show(question, IMaildrop)
 
     async def _enter(self, question: Enter) -> Entered:
-        assert self.session is not None
-        assert self._collection is not None
+        session, collection = self.session, self._collection
+        assert session is not None
+        assert collection is not None
         try:
-            listing = await self._collection.open()
+            listing = await collection.open()
         except BaseException:
             self._release()
             raise
-        self._login = self._collection.account.address
-        return Entered(listing, self.session.terms)
+        self._entered(collection.account.address)
+        return Entered(listing, session.terms)
+
+    # -- its mail ------------------------------------------------------------------
 
     async def _fetch(self, question: Fetch) -> bytes:
         assert self._collection is not None
@@ -120,10 +119,12 @@ class POP3Conversation(Conversation):
     def _gone(self) -> None:
         assert self.session is not None
         self._release()
+        super()._gone()
         log.info(
-            "{id} POP3 session of {user!r} from {client} ends: {retrieved} retrieved",
+            "{id} POP3 session of {user!r} from {client}{tls} ends: {retrieved} retrieved",
             id=self.id,
-            user=self._login,
+            user=self._visit.login,
+            tls=f" ({self._tls})" if self._tls else "",
             client=self.client.address or "local",
             retrieved=self.session.retrieved,
         )
@@ -141,6 +142,8 @@ class POP3Conversation(Conversation):
             super()._hang_up()
 
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
+        Secure: Entering._secure,
+        SaltOf: Entering._salt,
         Prove: _prove,
         Enter: _enter,
         Fetch: _fetch,
@@ -150,12 +153,12 @@ class POP3Conversation(Conversation):
     }
 
 
-class POP3Factory(Counter):
+class POP3Factory(LoginCounter):
     """
     The serving counter: one POP3 service.
 
-    ``plaintext_login`` says where passwords are taken in clear: never,
-    on a link that nobody else can listen to (loopback), or always.
+    ``hostname`` stands in stamps and challenges; ``admission`` says how clients
+    log in, by APOP, too, if that is among its mechanisms.
     """
 
     full = b"-ERR [SYS/TEMP] too many connections; try again later\r\n"
@@ -165,24 +168,30 @@ class POP3Factory(Counter):
         portal: Portal,
         *,
         clock: IReactorTime,
-        plaintext_login: str = "loopback",
+        hostname: str = "localhost",
+        admission: Admission = BY_PASSWORD,
+        limits: POP3Limits | None = None,
         doors: Doors | None = None,
         entrance: Entrance | None = None,
+        salts: Salts | None = None,
     ) -> None:
-        super().__init__(portal, clock, doors, entrance or Entrance("pop3"))
-        self._plaintext_login = plaintext_login
+        super().__init__(portal, clock, doors, entrance or Entrance("pop3"), salts)
+        self.hostname = hostname
+        self.admission = admission
+        self.limits = limits or POP3Limits()
 
     def _conversation(self) -> POP3Conversation:
         return POP3Conversation(self)
 
     def terms(self, client: Client, bindings: Mapping[str, bytes]) -> Terms:
         """On which terms a client is here, over the link that it has."""
+        mechanisms = self.admission.mechanisms
         return Terms(
-            passwords=self.takes_passwords(client), encrypted=client.encrypted, bindings=bindings
+            hostname=self.hostname,
+            mechanisms=tuple(name for name in mechanisms if name != "APOP"),
+            passwords=self.admission.takes_passwords(client),
+            starttls=self.entrance.certificates is not None and not client.encrypted,
+            encrypted=client.encrypted,
+            bindings=bindings,
+            stamp=f"<{token_urlsafe(24)}@{self.hostname}>" if "APOP" in mechanisms else "",
         )
-
-    def takes_passwords(self, client: Client) -> bool:
-        """Whether this client may send its password over the link that it has."""
-        if client.encrypted or self._plaintext_login == "always":
-            return True
-        return self._plaintext_login == "loopback" and client.local

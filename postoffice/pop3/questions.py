@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from postoffice.dialogue import Secure
 from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
 from postoffice.pop3.terms import Terms
-from postoffice.sasl import Prove
+from postoffice.sasl import Prove, SaltOf
+from postoffice.scram import Salt
 from postoffice.wire import Breath
 
 
@@ -56,5 +58,5 @@ class Update:
     collected: tuple[Entry, ...] = ()
 
 
-Question = Prove | Enter | Fetch | More | Enough | Update | Breath
-Answer = Entered | bytes | PostOfficeError | None
+Question = Secure | SaltOf | Prove | Enter | Fetch | More | Enough | Update | Breath
+Answer = Salt | Entered | bytes | PostOfficeError | None

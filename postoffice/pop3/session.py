@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from postoffice.dialogue import Secure
 from postoffice.errors import PostOfficeError
 from postoffice.pop3 import texts
 from postoffice.pop3.authorization import Authorization
@@ -24,7 +25,7 @@ from postoffice.pop3.questions import Enough, Enter, Fetch, More, Update
 from postoffice.pop3.speech import Speech
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.pop3.transaction import Transaction
-from postoffice.sasl import Prove
+from postoffice.sasl import Prove, SaltOf
 from postoffice.wire import Breath
 
 
@@ -33,7 +34,8 @@ class POP3Session(Authorization, Transaction, Speech):
 
     def __init__(self, terms: Terms, limits: POP3Limits | None = None) -> None:
         super().__init__(terms, limits or POP3Limits())
-        self._say(b"+OK postoffice ready")
+        stamp = f" {terms.stamp}" if terms.stamp else ""
+        self._say(f"+OK postoffice ready{stamp}".encode("ascii"))
 
     def _noop(self, argument: bytes) -> None:
         nothing(argument)
@@ -62,6 +64,8 @@ class POP3Session(Authorization, Transaction, Speech):
         self._close()
 
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
+        Secure: Authorization._answered_secure,
+        SaltOf: Authorization._answered_salt,
         Prove: Authorization._answered_prove,
         Enter: Authorization._answered_enter,
         Fetch: Transaction._answered_fetch,
@@ -74,6 +78,9 @@ class POP3Session(Authorization, Transaction, Speech):
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]] = {
         b"USER": (AUTHORIZATION, Authorization._user_name),
         b"PASS": (AUTHORIZATION, Authorization._pass),
+        b"APOP": (AUTHORIZATION, Authorization._apop),
+        b"AUTH": (AUTHORIZATION, Authorization._auth),
+        b"STLS": (AUTHORIZATION, Authorization._stls),
         b"STAT": (TRANSACTION, Transaction._stat),
         b"LIST": (TRANSACTION, Transaction._list),
         b"RETR": (TRANSACTION, Transaction._retr),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from postoffice import __version__
 from postoffice.dialogue import Link
+from postoffice.sasl import PLAINTEXT
 
 
 @dataclass(frozen=True)
@@ -22,26 +23,38 @@ class Terms(Link):
     """
     On which terms a client is here, over its link.
 
+    ``mechanisms`` are those of AUTH; ``stamp`` stands in the greeting where
+    there is APOP, whatever the link: it says no password.
+
     ``expire`` and ``login_delay`` are as CAPA has them (RFC 2449 §6.7, §6.5):
     before login with ``USER`` behind them where accounts differ, afterwards
     the account's own; empty for nothing to be said.
     """
 
+    stamp: str = ""
     expire: str = "NEVER"
     login_delay: str = ""
+
+    @property
+    def user(self) -> bool:
+        """Whether USER and PASS are taken: where AUTH would take a password as it is."""
+        return not PLAINTEXT.isdisjoint(self.offered)
 
     def capabilities(self, *, inside: bool) -> Iterator[str]:
         """
         What CAPA lists; ``inside`` is whether the client has logged in.
 
-        The same before and after, but for what is of no use any more
-        (RFC 2449 §5).
+        The same before and after, each in the states that its RFC names; STLS
+        alone is of one state (RFC 2595 §4).
         """
         yield from ("TOP", "UIDL")
-        if self.passwords:
+        if self.user:
             yield "USER"
-        yield from ("UTF8 USER", "LANG")
-        yield from ("PIPELINING", "RESP-CODES", "AUTH-RESP-CODE")
+        if self.offered:
+            yield " ".join(("SASL", *self.offered))
+        if self.starttls and not inside:
+            yield "STLS"
+        yield from ("PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8 USER", "LANG")
         if self.expire:
             yield f"EXPIRE {self.expire}"
         if self.login_delay:

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from twisted.cred.credentials import Anonymous
-from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from postoffice.accounts.credentials import credentials_of
-from postoffice.budget import Budget
-from postoffice.conversation import Conversation
-from postoffice.counter import Counter, Doors, Entrance, within
 from postoffice.dialogue import Secure
 from postoffice.doors import place_of
+from postoffice.entering import Entering
 from postoffice.envelope import Client, Envelope, Visit
-from postoffice.errors import LoginRefused
 from postoffice.interfaces import IDelivery, IReception
 from postoffice.reply import (
-    NO_TLS_NOW,
     SHUTTING_DOWN,
     SPOKE_TOO_EARLY,
     TIMED_OUT,
-    TOO_MANY_CONNECTIONS,
     TOO_MANY_UNKNOWN,
     UNKNOWN_RECIPIENT,
     Reply,
 )
 from postoffice.sasl import Prove, SaltOf
-from postoffice.scram import Salt
 from postoffice.smtp.questions import (
     Abort,
     Begin,
@@ -50,49 +40,23 @@ from postoffice.smtp.questions import (
     Text,
 )
 from postoffice.smtp.session import SMTPSession
-from postoffice.smtp.terms import SMTPLimits, Terms
+from postoffice.smtp.terms import Terms
+
+if TYPE_CHECKING:
+    from postoffice.smtp.factory import SMTPFactory
 
 log = Logger()
 
-#: Octets of a name that nobody has proved, in the log.
-NAME = 200
 
-
-@dataclass(frozen=True)
-class Custom:
-    """
-    What is the custom at one counter.
-
-    ``lmtp`` and ``submission`` are as in ``Terms``; ``mechanisms`` can log
-    in.  ``plaintext_login`` says where passwords are taken in clear: never,
-    on a link that nobody else can listen to (loopback), or always.
-    ``greeting_delay``: seconds that clients from elsewhere wait for the
-    greeting.  ``judged``: the stages at which policies are asked.
-    """
-
-    lmtp: bool = False
-    submission: bool = False
-    mechanisms: tuple[str, ...] = ()
-    plaintext_login: str = "loopback"
-    greeting_delay: float = 0.0
-    judged: frozenset[str] = field(default_factory=frozenset)
-
-    def takes_passwords(self, client: Client) -> bool:
-        """Whether this client may send its password over the link that it has."""
-        if client.encrypted or self.plaintext_login == "always":
-            return True
-        return self.plaintext_login == "loopback" and client.local
-
-
-class SMTPConversation(Conversation):
+class SMTPConversation(Entering):
     """One client that posts."""
 
     session: SMTPSession | None = None
     factory: SMTPFactory
+    starttls = "STARTTLS"
 
     def __init__(self, factory: SMTPFactory) -> None:
         super().__init__(factory)
-        self._visit: Visit
         self._early: Deferred[bool] | None = None  # it must not speak before its greeting
         self._connected: list[bytes] = []  # the fields that policies add because of where it is
         self._relay: tuple[Client, list[bytes]] | None = None  # who and where it was before XCLIENT
@@ -180,10 +144,6 @@ class SMTPConversation(Conversation):
         self._visit.fields[:] = self._connected
         return await (await self._avatar()).hello()
 
-    def _secure(self, question: Secure) -> Reply | None:
-        certificates = self.factory.entrance.certificates
-        return None if certificates is not None and certificates.ready else NO_TLS_NOW
-
     def _impersonate(self, question: Impersonate) -> Terms | Reply:
         """A relay that is trusted says for whom it speaks; the doors have counted the relay."""
         self._relay = self._relay or (self.client, self._connected)
@@ -194,30 +154,13 @@ class SMTPConversation(Conversation):
         self._visit_anew()
         return replace(self._terms(), xclient=True)
 
-    async def _salt(self, question: SaltOf) -> Salt:
-        assert self.factory.salts is not None, "a counter that offers SCRAM knows salts"
-        return await self.factory.salts(question.user)
-
     async def _prove(self, question: Prove) -> None:
-        claim = question.claim
-        credentials = credentials_of(claim, self.client, self._visit.service)
-        try:
-            _, avatar, _ = await self.factory.portal.login(credentials, self._visit, IReception)
-        except UnauthorizedLogin:
-            log.info(
-                "{id} login refused: {user!r} from {client}",
-                id=self.id,
-                user=claim.user[:NAME],
-                client=self.client.address or "local",
-            )
-            raise LoginRefused from None
-        self._claimed = cast(IReception, avatar)
+        self._claimed, _ = await self._show(question, IReception)
 
     def _enter(self, question: Enter) -> None:
         assert self._claimed is not None
         self._reception, self._claimed = self._claimed, None
-        self._visit.login = self._reception.login
-        log.info("{id} login of {user}", id=self.id, user=self._visit.login)
+        self._entered(self._reception.login)
 
     def _pause(self, question: Pause) -> Awaitable[None]:
         return deferLater(self._clock, question.seconds, lambda: None)
@@ -311,12 +254,7 @@ class SMTPConversation(Conversation):
     def _gone(self) -> None:
         assert self.session is not None
         self._abort(Abort())
-        if self.session.injected:
-            log.warn(
-                "{id} {client} sent octets behind STARTTLS, in clear: an attack, or it is broken",
-                id=self.id,
-                client=self.client.address or "local",
-            )
+        super()._gone()
         log.info(
             "{id} {service} session of {client}{tls} ends: {taken} taken",
             id=self.id,
@@ -337,9 +275,9 @@ class SMTPConversation(Conversation):
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
         Connect: _connect,
         Hello: _hello,
-        Secure: _secure,
+        Secure: Entering._secure,
         Impersonate: _impersonate,
-        SaltOf: _salt,
+        SaltOf: Entering._salt,
         Prove: _prove,
         Enter: _enter,
         Pause: _pause,
@@ -350,52 +288,3 @@ class SMTPConversation(Conversation):
         End: _end,
         Abort: _abort,
     }
-
-
-class SMTPFactory(Counter):
-    """
-    The receiving counter: SMTP, submission or LMTP, as its ``custom`` says.
-
-    ``salts`` tells with which salt a user's keys were made, for SCRAM;
-    ``unknown`` is the budget of unknown recipients of each client.
-    """
-
-    full = TOO_MANY_CONNECTIONS.wire
-
-    def __init__(
-        self,
-        portal: Portal,
-        *,
-        hostname: str,
-        limits: SMTPLimits,
-        clock: IReactorTime,
-        doors: Doors | None = None,
-        entrance: Entrance | None = None,
-        custom: Custom | None = None,
-        salts: Callable[[bytes], Awaitable[Salt]] | None = None,
-        unknown: Budget | None = None,
-    ) -> None:
-        super().__init__(portal, clock, doors, entrance or Entrance("smtp"))
-        self.hostname = hostname
-        self.limits = limits
-        self.custom = custom or Custom()
-        self.salts = salts
-        self.unknown = unknown
-
-    def _conversation(self) -> SMTPConversation:
-        return SMTPConversation(self)
-
-    def terms(self, client: Client, bindings: Any) -> Terms:
-        """On which terms a client is here, over the link that it has."""
-        custom = self.custom
-        return Terms(
-            hostname=self.hostname,
-            lmtp=custom.lmtp,
-            submission=custom.submission,
-            mechanisms=custom.mechanisms,
-            passwords=custom.takes_passwords(client),
-            starttls=self.entrance.certificates is not None and not client.encrypted,
-            encrypted=client.encrypted,
-            bindings=bindings,
-            xclient=within(client.address, self.entrance.relays),
-        )

@@ -25,7 +25,7 @@ SUBMISSION = replace(SMTP, submission=True, mechanisms=MECHANISMS, passwords=Tru
 SECURE = replace(SUBMISSION, encrypted=True, starttls=False, bindings={"tls-exporter": b"x" * 32})
 LMTP = Terms("mail.example.net", lmtp=True)
 TERMS = (SMTP, SUBMISSION, SECURE, LMTP)
-POP3 = pop3_terms.Terms(passwords=True)
+POP3 = pop3_terms.Terms(passwords=True, mechanisms=MECHANISMS)
 #: Nothing is drawn by lot here: two sessions must say the same.
 sasl.secrets.token_urlsafe = lambda size: "nonce"  # type: ignore[attr-defined]
 TAKEN = reply.Reply(250, "2.0.0", "Taken")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 
 from postoffice.address import Account
 from postoffice.sasl import (
+    BEARER,
     MECHANISMS,
     MESSAGE_MAXIMUM,
     NEEDS,
+    APOPClaim,
+    BearerClaim,
     Challenge,
     Claim,
     Malformed,
@@ -62,6 +66,10 @@ def whole(mechanism):
         return [b"tim", b"secret"]
     if mechanism == "CRAM-MD5":
         return [b"tim " + DIGEST]
+    if mechanism == "OAUTHBEARER":
+        return [b"n,a=tim,\1host=mail.example.net\1port=995\1auth=Bearer dG9r.ZW4=\1\1"]
+    if mechanism == "XOAUTH2":
+        return [b"user=tim\1auth=Bearer dG9r.ZW4=\1\1"]
     gs2, binding = (b"p=tls-exporter,,", b"e" * 32) if "PLUS" in mechanism else (b"n,,", b"")
     client = ScramClient(b"tim", b"secret", b"nonce", gs2, binding)
     return [client.first, client.final(after(mechanism, client.first).octets)]
@@ -137,8 +145,8 @@ def test_there_are_no_other_mechanisms(mechanism):
         begun(mechanism)
 
 
-def test_every_mechanism_needs_something_of_an_account():
-    assert set(NEEDS) == set(MECHANISMS)
+def test_every_mechanism_needs_something_of_an_account_or_a_checker_of_tokens():
+    assert set(NEEDS) == {*MECHANISMS, "APOP"} - BEARER
     assert set(NEEDS.values()) <= {field.name for field in fields(Account)}
 
 
@@ -147,14 +155,14 @@ def test_no_secret_is_in_what_is_shown(mechanism):
     messages = whole(mechanism)
     shown = repr(after(mechanism, *messages))
     assert "tim" in shown
-    for secret in (b"secret", DIGEST, messages[-1].rpartition(b",")[2]):
+    for secret in (b"secret", DIGEST, b"dG9r", messages[-1].rpartition(b",")[2]):
         assert secret.decode("ascii", "replace") not in shown
 
 
 PIECES = st.sampled_from(
     [b"\0", b"tim", b"secret", b" ", DIGEST, b"n,,", b"y,,", b"p=tls-exporter,,", b"n=tim", b",",
      b",r=nonce", b"a=tim", b"c=biws", NONCE.encode(), b",p=", b"A" * 43 + b"=", b"m=x", b"=",
-     b"x="]
+     b"x=", b"n,,\1", b"n,a=tim,\1", b"auth=Bearer x", b"\1", b"user=tim\1"]
 )  # fmt: skip
 MESSAGES = st.one_of(
     st.binary(max_size=60), st.lists(st.one_of(PIECES, st.binary(max_size=3))).map(b"".join)
@@ -180,7 +188,7 @@ def test_any_octets_are_a_claim_malformed_or_refused_and_nothing_else(mechanism,
     except (Malformed, Refused):
         return
     assert isinstance(step.user, bytes)
-    assert step.user
+    assert step.user or mechanism == "OAUTHBEARER"
 
 
 # -- PLAIN ----------------------------------------------------------------------
@@ -232,6 +240,78 @@ def test_login_asks_for_the_user_and_then_for_the_password():
 def test_login_without_a_user_or_a_password_is_malformed(messages):
     with pytest.raises(Malformed):
         after("LOGIN", *messages)
+
+
+# -- OAUTHBEARER, XOAUTH2 -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "message", "user", "token"),
+    [
+        # RFC 7628 §4.1
+        ("OAUTHBEARER", b"n,a=user@example.com,\1host=server.example.com\1port=143\1"
+         b"auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==\1\1",
+         b"user@example.com", b"vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="),
+        ("OAUTHBEARER", b"n,,\1auth=bearer a.b-c_d~e+f/g\1\1", b"", b"a.b-c_d~e+f/g"),
+        ("OAUTHBEARER", b"y,a=a=2Cb=3Dc,\1auth=Bearer x\1qs=a b\r\n\tc\1\1", b"a,b=c", b"x"),
+        ("XOAUTH2", b"user=someuser@example.com\1auth=Bearer ya29.vF9dft4\1\1",
+         b"someuser@example.com", b"ya29.vF9dft4"),
+    ],
+)  # fmt: skip
+def test_a_token_and_whose_it_is(mechanism, message, user, token):
+    assert after(mechanism, message) == BearerClaim(user, token)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "message"),
+    [
+        *(("OAUTHBEARER", message) for message in (
+            b"\1", b"n,,", b"n,,\1", b"p=tls-exporter,,\1auth=Bearer x\1\1",
+            b"n,a=,\1auth=Bearer x\1\1", b"n,a=a=2X,\1auth=Bearer x\1\1",
+            b"n,,\1auth=Bearer x\1", b"n,,\1auth=Bearer \0\1\1", b"user=tim\1auth=Bearer x\1\1",
+            b"n,,\1auth=Bearer x\1\1more")),
+        *(("XOAUTH2", message) for message in (
+            b"user=\1auth=Bearer x\1\1", b"auth=Bearer x\1\1", b"user=tim\1auth=Bearer x\1",
+            b"n,a=tim,\1auth=Bearer x\1\1")),
+    ],
+)  # fmt: skip
+def test_what_is_no_message_of_a_token(mechanism, message):
+    with pytest.raises(Malformed):
+        after(mechanism, message)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "complaint"),
+    [("OAUTHBEARER", {"status": "invalid_token"}), ("XOAUTH2", {"status": "401"})],
+)
+def test_why_a_token_is_refused_is_said_in_json(mechanism, complaint):
+    running = begun(mechanism)
+    next(running)
+    running.send(*whole(mechanism))
+    challenge = running.throw(Refused())
+    assert json.loads(challenge.octets).items() >= complaint.items()
+    with pytest.raises(Refused):
+        running.send(b"\1")
+
+
+@pytest.mark.parametrize("keys", [b"", b"auth=\1", b"auth=Basic eDp5\1", b"host=x\1auth=Bearer \1"])
+def test_who_shows_no_token_hears_why_it_is_refused(keys):
+    for mechanism, head in (("OAUTHBEARER", b"n,,\1"), ("XOAUTH2", b"user=tim\1")):
+        assert b"status" in after(mechanism, head + keys + b"\1").octets
+        with pytest.raises(Refused):
+            after(mechanism, head + keys + b"\1", b"")
+
+
+# -- APOP -----------------------------------------------------------------------------
+
+
+def test_the_example_of_apop():
+    """RFC 1939 §7."""
+    stamp = b"<1896.697170952@dbc.mtview.ca.us>"
+    claim = APOPClaim(b"mrose", stamp, b"c4c9334bac560ecc979e58001b3e22fb")
+    assert claim.verify(b"tanstaaf")
+    assert not claim.verify(b"tanstaaf ")
+    assert "c4c9" not in repr(claim)
 
 
 # -- CRAM-MD5 ---------------------------------------------------------------------

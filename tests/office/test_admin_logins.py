@@ -281,9 +281,9 @@ def test_an_account_is_shown_with_all_by_which_it_can_log_in(ann, run, ask):
     by_password = ["SCRAM-SHA-256", "PLAIN", "LOGIN"]
     assert mechanisms(ask) == by_password
     run("account", "set", ann, "--generate-shared-secret")
-    assert mechanisms(ask) == ["SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN"]
+    assert mechanisms(ask) == ["SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN", "APOP"]
     shown = run("account", "show", ann).output
-    assert "logs in by  SCRAM-SHA-256, CRAM-MD5, PLAIN, LOGIN\n" in shown
+    assert "logs in by  SCRAM-SHA-256, CRAM-MD5, PLAIN, LOGIN, APOP\n" in shown
     run("account", "set", ann, "--no-shared-secret")
     assert mechanisms(ask) == by_password
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import Deferred
 
+from postoffice.entering import Admission
 from postoffice.errors import MessageGone, TemporaryFailure
-from postoffice.pop3.protocol import POP3Factory
 from postoffice.testing import finish
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
@@ -169,7 +169,7 @@ def test_a_client_that_does_not_read_its_mail_is_not_sent_more(office, client):
     ],
 )
 def test_where_passwords_are_taken_in_clear(office, setting, address, taken):
-    office.pop3 = POP3Factory(office.pop3.portal, clock=office.clock, plaintext_login=setting)
+    office.pop3.admission = Admission(("PLAIN", "LOGIN"), setting)
     client = office.client("pop3", address)
     assert (b"\r\nUSER\r\n" in client.say(b"CAPA\r\n")) is taken
     said = client.say(LOGIN)

@@ -21,7 +21,7 @@ TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\nthree\r\n", b"A: 2\r\n\r\n", b"\r\n" * 50,
 
 
 #: A local link, and a password as it is.
-CLEAR = Terms(passwords=True)
+CLEAR = Terms(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 
 
 class Drop:
@@ -89,11 +89,12 @@ def test_capa_is_the_same_before_and_after_login():
         b"TOP",
         b"UIDL",
         b"USER",
-        b"UTF8 USER",
-        b"LANG",
+        b"SASL PLAIN LOGIN",
         b"PIPELINING",
         b"RESP-CODES",
         b"AUTH-RESP-CODE",
+        b"UTF8 USER",
+        b"LANG",
         b"EXPIRE NEVER",
         b"IMPLEMENTATION postoffice-" + __version__.encode(),
         b".",

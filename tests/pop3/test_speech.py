@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import md5
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +16,9 @@ from postoffice.pop3.questions import Enough, Enter, Entered, Fetch, More, Updat
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import Terms
 from postoffice.reply import Reply
-from postoffice.sasl import PasswordClaim, Prove
+from postoffice.sasl import APOPClaim, PasswordClaim, Prove
 
-CLEAR = Terms(passwords=True)
+CLEAR = Terms(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 PLAIN = b"Subject: plain\r\n\r\nbody\r\n"
 INTERNATIONAL = "Subject: Grüße\r\n\r\nüne\r\ntwo\r\n".encode()
 DOWNGRADED = "Subject: =?utf-8?b?R3LDvMOfZQ==?=\r\n\r\nüne\r\ntwo\r\n".encode()
@@ -31,8 +33,8 @@ def entries(texts) -> list[Entry]:
 class Talk:
     """A client that talks to a session; a maildrop that is a list answers its questions."""
 
-    def __init__(self, texts=MAIL, listed=None, piece=1000):
-        self.session = POP3Session(CLEAR)
+    def __init__(self, texts=MAIL, listed=None, piece=1000, terms=CLEAR):
+        self.session = POP3Session(terms)
         self.texts = texts
         self.listed = entries(texts) if listed is None else listed
         self.piece = piece
@@ -181,6 +183,26 @@ def test_what_cannot_be_one_is_refused(octets):
     talk.say(b"USER joe")
     assert talk.say(b"PASS " + octets).startswith(b"-ERR [AUTH] ")
     assert not talk.asked
+
+
+def test_the_secret_of_apop_is_prepared_or_as_it_was_typed():
+    typed, stamp = "su\u0308\u00df".encode(), b"<1@x>"
+    for octets in (typed, "s\u00fc\u00df".encode()):
+        digest = md5(stamp + octets).hexdigest().encode()
+        assert APOPClaim(b"joe", stamp, digest).verify(typed)
+    assert not APOPClaim(b"joe", stamp, md5(stamp + b"x").hexdigest().encode()).verify(typed)
+
+
+def test_stls_comes_before_utf8_and_forgets_the_language():
+    """RFC 6856 §2.1; RFC 2595 §4: what was said before was said in clear."""
+    talk = Talk(terms=Terms(starttls=True))
+    talk.say(b"LANG de")
+    assert talk.say(b"UTF8", b"STLS").endswith(b"-ERR STLS kommt vor UTF8\r\n")
+    talk = Talk(terms=Terms(starttls=True))
+    talk.say(b"LANG de")
+    assert talk.say(b"STLS") == b"+OK TLS kann beginnen\r\n"
+    talk.session.secured({})
+    assert talk.say(b"RETR 1") == b"-ERR not in this state\r\n"
 
 
 # -- LANG ------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.policy.common import Quiet
 from postoffice.reply import Reply
 from postoffice.smtp import grammar
-from postoffice.smtp.protocol import Custom
+from postoffice.smtp.factory import Custom
 
 ENVELOPE = b"EHLO pc\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.net>\r\n"
 MESSAGE = ENVELOPE + b"DATA\r\nhi\r\n.\r\n"

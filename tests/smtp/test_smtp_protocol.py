@@ -18,7 +18,7 @@ from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.policy.common import Quiet
 from postoffice.reply import Reply
 from postoffice.scram import derive
-from postoffice.smtp.protocol import Custom
+from postoffice.smtp.factory import Custom
 from postoffice.testing import finish
 
 HEAD = b"EHLO pc.example.org\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.net>\r\nDATA\r\n"

@@ -44,7 +44,7 @@ from postoffice.office.admin.servings import (
     serving_options,
 )
 from postoffice.office.rooms import Rooms
-from postoffice.sasl import MECHANISMS, NEEDS
+from postoffice.sasl import NEEDS
 from postoffice.serving import UNSAID, Serving
 
 
@@ -162,7 +162,7 @@ def show(desk: Desk, address: Address) -> Answer:
 
     found, told, served, messages, octets = desk.ask(work, settings)
     has_password = found.secret is not None
-    mechanisms = [name for name in MECHANISMS if getattr(found, NEEDS[name]) is not None]
+    mechanisms = [name for name, field in NEEDS.items() if getattr(found, field) is not None]
     data = {
         "address": found.address,
         "password": has_password,

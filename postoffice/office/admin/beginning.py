@@ -16,7 +16,7 @@ from postoffice.interfaces import IAccountRegister
 from postoffice.office import config
 from postoffice.office.admin import self_signed
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted
-from postoffice.office.build import build_rooms, find_maker, try_endpoint
+from postoffice.office.build import build_checkers, build_rooms, find_maker, try_endpoint
 from postoffice.office.certificates import EXPIRES_SOON, Unusable, load
 from postoffice.office.config import Settings
 from postoffice.office.keys import services
@@ -126,6 +126,7 @@ def check_config(desk: Desk) -> Answer:
     """
     settings = desk.settings(try_endpoint=try_endpoint(desk.reactor))
     build_rooms(settings, desk.reactor, SoloWorkers(desk.reactor))
+    build_checkers(settings)
     warnings = [*_expiring(settings), *lacking(desk, settings)]
     return Answer(
         {"configuration": settings.source.file, "problems": [], "warnings": warnings},
@@ -192,10 +193,12 @@ def lacking(desk: Desk, settings: Settings) -> list[str]:
     return warnings
 
 
+_WITHOUT = "have no shared secret; postoffice account set ADDRESS --generate-shared-secret"
 #: What those accounts do not have, and how they get it.
 LACKING = {
     "SCRAM-SHA-256": "have no keys for it yet; they get them at their next login with a password",
-    "CRAM-MD5": "have no shared secret; postoffice account set ADDRESS --generate-shared-secret",
+    "CRAM-MD5": _WITHOUT,
+    "APOP": _WITHOUT,
 }
 
 

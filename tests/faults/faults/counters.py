@@ -20,7 +20,7 @@ from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.realm import Realm
 from postoffice.address import Address, Quota
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.protocol import Custom, SMTPFactory
+from postoffice.smtp.factory import Custom, SMTPFactory
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 from postoffice.testing import finish

@@ -1,0 +1,116 @@
+"""Logging in on a transport: what both counters do of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from postoffice.accounts.credentials import credentials_of
+from postoffice.conversation import Conversation
+from postoffice.counter import Counter, Doors, Entrance
+from postoffice.dialogue import Secure
+from postoffice.envelope import Client, Visit
+from postoffice.errors import LoginRefused, TemporaryFailure
+from postoffice.reply import NO_TLS_NOW
+from postoffice.sasl import Prove, SaltOf
+from postoffice.scram import Salt
+
+log = Logger()
+
+#: Octets of a name that nobody has proved, in the log.
+NAME = 200
+
+Salts = Callable[[bytes], Awaitable[Salt]]
+
+
+@dataclass(frozen=True)
+class Admission:
+    """
+    How clients are let in at one counter.
+
+    ``mechanisms`` are those of the configuration.  ``plaintext_login`` says
+    where passwords are taken in clear: never, on a link that nobody else can
+    listen to (loopback), or always.
+    """
+
+    mechanisms: tuple[str, ...] = ()
+    plaintext_login: str = "loopback"
+
+    def takes_passwords(self, client: Client) -> bool:
+        """Whether this client may send its password over the link that it has."""
+        if client.encrypted or self.plaintext_login == "always":
+            return True
+        return self.plaintext_login == "loopback" and client.local
+
+
+class LoginCounter(Counter):
+    """
+    A counter where clients can log in.
+
+    ``salts`` tells with which salt a user's keys were made, for SCRAM.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        clock: IReactorTime,
+        doors: Doors | None,
+        entrance: Entrance,
+        salts: Salts | None,
+    ) -> None:
+        super().__init__(portal, clock, doors, entrance)
+        self.salts = salts
+
+
+class Entering(Conversation):
+    """A client that may log in; ``_visit`` is the mind of its logins."""
+
+    factory: LoginCounter
+    starttls: ClassVar[str]  # the command that begins TLS
+    _visit: Visit
+
+    def _secure(self, question: Secure) -> None:
+        certificates = self.factory.entrance.certificates
+        if certificates is None or not certificates.ready:
+            raise TemporaryFailure(reply=NO_TLS_NOW)
+
+    async def _salt(self, question: SaltOf) -> Salt:
+        assert self.factory.salts is not None, "a counter that offers SCRAM knows salts"
+        return await self.factory.salts(question.user)
+
+    async def _show(self, question: Prove, avatar: Any) -> tuple[Any, Callable[[], Any]]:
+        """The avatar with this interface, and its logout, of whom the claim is true."""
+        claim, visit = question.claim, self._visit
+        visit.mechanism, visit.tls = question.mechanism, self._tls
+        credentials = credentials_of(claim, self.client, visit.service)
+        try:
+            _, found, logout = await self.factory.portal.login(credentials, visit, avatar)
+        except UnauthorizedLogin:
+            log.info(
+                "{id} login refused: {user!r} from {client}",
+                id=self.id,
+                user=claim.user[:NAME],
+                client=self.client.address or "local",
+            )
+            raise LoginRefused from None
+        return found, logout
+
+    def _entered(self, login: str) -> None:
+        """Whoever was shown is the client from now on."""
+        self._visit.login = login
+        log.info("{id} login of {user}", id=self.id, user=login, mechanism=self._visit.mechanism)
+
+    def _gone(self) -> None:
+        if self.session.injected:
+            log.warn(
+                "{id} {client} sent octets behind {command}, in clear: an attack, or it is broken",
+                id=self.id,
+                command=self.starttls,
+                client=self.client.address or "local",
+            )

@@ -1,0 +1,74 @@
+"""The checkers of others (twisted.cred), by the words that twistd's --auth has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.cred import strcred
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from zope.interface import Interface
+
+from postoffice.accounts.credentials import IBearerLogin, IScramLogin
+from postoffice.office.config import Settings
+from postoffice.office.reading import reason
+from postoffice.office.source import ConfigurationError, Problem
+from postoffice.sasl import BEARER
+
+#: What is shown here by those who log in.
+SHOWN = (IUsernamePassword, IUsernameHashedPassword, IScramLogin, IBearerLogin)
+
+
+def make_checkers(settings: Settings, broken: Callable[[], str]) -> list[ICredentialsChecker]:
+    """
+    The checkers of the configuration, in its order.
+
+    ``broken`` says which plugins cannot be imported.  Raises ConfigurationError,
+    also where a listener offers what none of them understands.
+    """
+    made: list[Any] = []
+    problems: list[Problem] = []
+    for number, word in enumerate(settings.checkers):
+        try:
+            made.append(_make(word, broken))
+        except ValueError as error:
+            key = f"checkers[{number}]"
+            problems.append(settings.source.problem(key, f"{word!r}: {error}"))
+    if not problems and not any(_understands(one, IBearerLogin) for one in made):
+        problems = _tokens_for_nobody(settings)
+    if problems:
+        raise ConfigurationError(problems)
+    return made
+
+
+def _make(word: str, broken: Callable[[], str]) -> Any:
+    """Raises ValueError, which says why not."""
+    try:
+        checker: Any = strcred.makeChecker(word)  # type: ignore[no-untyped-call]
+    except strcred.InvalidAuthType:
+        kinds = sorted({one.authType for one in strcred.findCheckerFactories()})  # type: ignore[no-untyped-call]
+        raise ValueError(f"there is no such checker, only: {', '.join(kinds)}{broken()}") from None
+    except Exception as error:
+        raise ValueError(reason(error)) from error
+    if not any(_understands(checker, one) for one in SHOWN):
+        raise ValueError("it understands nothing that clients show here")
+    return checker
+
+
+def _understands(checker: Any, shown: type[Interface]) -> bool:
+    return any(shown.isOrExtends(one) for one in checker.credentialInterfaces)
+
+
+def _tokens_for_nobody(settings: Settings) -> list[Problem]:
+    """Listeners that offer to take tokens."""
+    return [
+        settings.source.problem(
+            f"listeners.{service}[{number}].mechanisms",
+            f"{name} needs a checker that takes tokens; there is none under checkers:",
+        )
+        for service, ones in settings.listeners.items()
+        for number, one in enumerate(ones)
+        for name in one.mechanisms
+        if name in BEARER
+    ]

@@ -1,0 +1,80 @@
+"""The receiving counter's factory: on which terms clients are here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+
+from postoffice.budget import Budget
+from postoffice.counter import Doors, Entrance, within
+from postoffice.entering import Admission, LoginCounter, Salts
+from postoffice.envelope import Client
+from postoffice.reply import TOO_MANY_CONNECTIONS
+from postoffice.smtp.protocol import SMTPConversation
+from postoffice.smtp.terms import SMTPLimits, Terms
+
+
+@dataclass(frozen=True)
+class Custom(Admission):
+    """
+    What is the custom at one counter.
+
+    ``lmtp`` and ``submission`` are as in ``Terms``.  ``greeting_delay``:
+    seconds that clients from elsewhere wait for the greeting.  ``judged``: the
+    stages at which policies are asked.
+    """
+
+    lmtp: bool = False
+    submission: bool = False
+    greeting_delay: float = 0.0
+    judged: frozenset[str] = field(default_factory=frozenset)
+
+
+class SMTPFactory(LoginCounter):
+    """
+    The receiving counter: SMTP, submission or LMTP, as its ``custom`` says.
+
+    ``unknown`` is the budget of unknown recipients of each client.
+    """
+
+    full = TOO_MANY_CONNECTIONS.wire
+
+    def __init__(
+        self,
+        portal: Portal,
+        *,
+        hostname: str,
+        limits: SMTPLimits,
+        clock: IReactorTime,
+        doors: Doors | None = None,
+        entrance: Entrance | None = None,
+        custom: Custom | None = None,
+        salts: Salts | None = None,
+        unknown: Budget | None = None,
+    ) -> None:
+        super().__init__(portal, clock, doors, entrance or Entrance("smtp"), salts)
+        self.hostname = hostname
+        self.limits = limits
+        self.custom = custom or Custom()
+        self.unknown = unknown
+
+    def _conversation(self) -> SMTPConversation:
+        return SMTPConversation(self)
+
+    def terms(self, client: Client, bindings: Any) -> Terms:
+        """On which terms a client is here, over the link that it has."""
+        custom = self.custom
+        return Terms(
+            hostname=self.hostname,
+            lmtp=custom.lmtp,
+            submission=custom.submission,
+            mechanisms=custom.mechanisms,
+            passwords=custom.takes_passwords(client),
+            starttls=self.entrance.certificates is not None and not client.encrypted,
+            encrypted=client.encrypted,
+            bindings=bindings,
+            xclient=within(client.address, self.entrance.relays),
+        )

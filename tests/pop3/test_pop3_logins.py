@@ -1,0 +1,525 @@
+"""Getting in, as the rules see it: TLS, APOP, AUTH (RFC 1939 §7, 2595, 5034, 7628)."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from hashlib import md5
+from hmac import new as hmac
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from postoffice import sasl
+from postoffice.dialogue import Secure
+from postoffice.errors import (
+    LoginRefused,
+    LoginTooSoon,
+    MaildropLocked,
+    PermanentFailure,
+    TemporaryFailure,
+)
+from postoffice.listing import Entry, Listing
+from postoffice.login import LINE_MAXIMUM
+from postoffice.pop3.questions import Enter, Entered
+from postoffice.pop3.session import POP3Session
+from postoffice.pop3.terms import POP3Limits, Terms
+from postoffice.reply import NO_TLS_NOW, Reply
+from postoffice.sasl import (
+    APOPClaim,
+    BearerClaim,
+    PasswordClaim,
+    Prove,
+    SaltOf,
+    ScramClaim,
+    SharedClaim,
+)
+from postoffice.scram import Salt, derive
+from postoffice.testing import ScramClient, cut
+
+WORD, SHARED, TOKEN = b"secret word", b"a secret of its own", b"a.token"
+KEYS = derive(WORD, b"salt", 4096)
+STAMP = "<1896.697170952@mail.example.net>"
+BINDINGS = {"tls-exporter": b"e" * 32}
+OPEN = Terms("mail.example.net", mechanisms=sasl.MECHANISMS, passwords=True)
+BOUND = replace(OPEN, encrypted=True, bindings=BINDINGS)
+PUBLIC = replace(OPEN, passwords=False, starttls=True)
+STAMPED = replace(OPEN, stamp=STAMP)
+IN = b"+OK 2 messages (30 octets)\r\n"
+AUTH = b"-ERR [AUTH] wrong name or password\r\n"
+
+
+class Guest:
+    """A client that gets in as joe, or does not."""
+
+    def __init__(self, terms=OPEN, limits=None):
+        self.session = POP3Session(terms, limits)
+        self.failures = {}
+        self.asked = []
+        self.greeting = self.session.take_output()
+
+    def hear(self, octets: bytes) -> bytes:
+        """What is said to these octets."""
+        said = b""
+        self.session.receive(octets)
+        while (question := self.session.next_question()) is not None:
+            self.asked.append(question)
+            self.session.answer(self.answer(question))
+            said += self.session.take_output()
+        return said + self.session.take_output()
+
+    def ask(self, line: bytes) -> bytes:
+        return self.hear(line + b"\r\n")
+
+    def challenge(self, line: bytes) -> bytes:
+        """What the server says in an exchange, base64 undone."""
+        said = self.ask(line)
+        assert re.fullmatch(rb"\+ [A-Za-z0-9+/=]*\r\n", said)
+        return b64decode(said[2:-2], validate=True)
+
+    def answer(self, question):
+        if failure := self.failures.get(type(question)):
+            return failure
+        match question:
+            case Prove(claim):
+                return None if claim.user == b"joe" and right(claim) else LoginRefused()
+            case SaltOf():
+                return Salt(KEYS.salt, KEYS.iterations)
+            case Enter():
+                return Entered(Listing([Entry("a", 10), Entry("b", 20)]), self.session.terms)
+        return None
+
+    def capabilities(self) -> list[str]:
+        return self.ask(b"CAPA").decode().splitlines()[1:-1]
+
+
+def right(claim) -> bool:
+    """Whether it is joe's password, secret, key or token."""
+    match claim:
+        case PasswordClaim(password=password):
+            return password == WORD
+        case APOPClaim() | SharedClaim():
+            return claim.verify(SHARED)
+        case ScramClaim():
+            return claim.verify(KEYS)
+    assert isinstance(claim, BearerClaim)
+    return claim.token == TOKEN
+
+
+def line(octets: bytes) -> bytes:
+    """What a client says in an exchange."""
+    return b64encode(octets)
+
+
+def by_apop(stamp: str = STAMP, secret: bytes = SHARED, user: bytes = b"joe") -> bytes:
+    return b"APOP %b %b" % (user, md5(stamp.encode() + secret).hexdigest().encode())
+
+
+PLAIN = line(b"\0joe\0" + WORD)
+
+
+# -- AUTH -----------------------------------------------------------------------------
+
+
+def test_plain():
+    guest = Guest()
+    assert guest.challenge(b"AUTH PLAIN") == b""
+    assert guest.ask(PLAIN) == IN
+    assert guest.asked == [Prove(PasswordClaim(b"joe", WORD), "PLAIN"), Enter()]
+    assert guest.ask(b"STAT") == b"+OK 2 30\r\n"
+
+
+def test_an_initial_response_saves_a_step():
+    assert Guest().ask(b"auth plain " + PLAIN) == IN
+    guest = Guest()
+    assert guest.challenge(b"AUTH LOGIN " + line(b"joe")) == b"Password:"
+    assert guest.ask(line(WORD)) == IN
+
+
+def test_an_initial_response_of_nothing_is_an_equals_sign():
+    assert Guest().ask(b"AUTH PLAIN =") == b"-ERR that is no message of this mechanism\r\n"
+
+
+def test_login():
+    guest = Guest()
+    assert guest.challenge(b"AUTH LOGIN") == b"Username:"
+    assert guest.challenge(line(b"joe")) == b"Password:"
+    assert guest.ask(line(WORD)) == IN
+
+
+def test_cram_md5():
+    guest = Guest()
+    challenge = guest.challenge(b"AUTH CRAM-MD5")
+    assert challenge.endswith(b"@mail.example.net>")
+    digest = hmac(SHARED, challenge, "md5").hexdigest().encode()
+    assert guest.ask(line(b"joe " + digest)) == IN
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_scram_opens_the_maildrop_when_its_last_word_was_heard(bound):
+    guest = Guest(BOUND)
+    gs2, binding = (b"p=tls-exporter,,", b"e" * 32) if bound else (b"n,,", b"")
+    client = ScramClient(b"joe", WORD, b"nonce", gs2, binding)
+    name = b"SCRAM-SHA-256-PLUS" if bound else b"SCRAM-SHA-256"
+    challenge = guest.challenge(b"AUTH " + name + b" " + line(client.first))
+    assert guest.challenge(line(client.final(challenge))) == client.verdict
+    assert Enter() not in guest.asked
+    assert guest.ask(b"") == IN
+
+
+def test_scram_with_another_channel_is_refused_as_a_wrong_password_is():
+    guest = Guest(BOUND)
+    client = ScramClient(b"joe", WORD, b"nonce", b"p=tls-exporter,,", b"x" * 32)
+    challenge = guest.challenge(b"AUTH SCRAM-SHA-256-PLUS " + line(client.first))
+    assert guest.ask(line(client.final(challenge))) == AUTH
+
+
+def test_a_token():
+    guest = Guest()
+    message = b"n,a=joe,\1host=mail.example.net\1port=995\1auth=Bearer a.token\1\1"
+    assert guest.ask(b"AUTH OAUTHBEARER " + line(message)) == IN
+    guest = Guest()
+    assert guest.challenge(b"AUTH XOAUTH2") == b""
+    assert guest.ask(line(b"user=joe\1auth=Bearer a.token\1\1")) == IN
+    assert guest.asked[0] == Prove(BearerClaim(b"joe", TOKEN), "XOAUTH2")
+
+
+@pytest.mark.parametrize("dummy", [line(b"\1"), b"", b"*", b"%"])
+@pytest.mark.parametrize(
+    ("mechanism", "message"),
+    [("OAUTHBEARER", b"n,a=joe,\1auth=Bearer x\1\1"), ("XOAUTH2", b"user=joe\1auth=Bearer x\1\1")],
+)
+def test_a_token_that_is_refused_is_told_why_in_json(mechanism, message, dummy):
+    guest = Guest()
+    why = guest.challenge(f"AUTH {mechanism} ".encode() + line(message))
+    assert json.loads(why)["status"] in ("invalid_token", "401")
+    assert guest.ask(dummy) == AUTH
+    assert guest.ask(b"AUTH PLAIN " + PLAIN) == IN
+
+
+def test_a_token_that_nobody_can_judge_now_is_for_later():
+    guest = Guest()
+    guest.failures[Prove] = TemporaryFailure()
+    said = guest.ask(b"AUTH XOAUTH2 " + line(b"user=joe\1auth=Bearer x\1\1"))
+    assert said.startswith(b"-ERR [SYS/TEMP] ")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"*", b"-ERR the login is cancelled\r\n"),
+        (b"%%%", b"-ERR that is no base64\r\n"),
+        (b"AAA", b"-ERR that is no base64\r\n"),
+        (b" " + PLAIN, b"-ERR that is no base64\r\n"),
+        (line(b"joe"), b"-ERR that is no message of this mechanism\r\n"),
+        (line(b"\0joe\0wrong"), AUTH),
+        (line(b"ann\0joe\0" + WORD), AUTH),
+        (b"x" * LINE_MAXIMUM, b"-ERR line too long\r\n"),
+        (b"AA\r", b"-ERR a line ends with CR LF, both, and has neither inside\r\n"),
+    ],
+)
+def test_an_exchange_that_goes_wrong_is_over(said, why):
+    guest = Guest()
+    guest.challenge(b"AUTH PLAIN")
+    assert guest.ask(said) == why
+    assert guest.ask(PLAIN) == b"-ERR unknown command\r\n"
+    assert guest.ask(b"AUTH PLAIN " + PLAIN) == IN
+
+
+def test_the_longest_message_is_taken_and_no_other_line_so_long():
+    guest = Guest()
+    user = b"j" * (LINE_MAXIMUM // 4 * 3 - 3 - len(WORD) - 2)
+    guest.challenge(b"AUTH PLAIN")
+    assert guest.ask(line(b"\0%b\0%b" % (user, WORD))) == AUTH
+    assert guest.ask(b"AUTH PLAIN " + line(b"\0%b\0%b" % (user[:-9], WORD))) == AUTH
+    assert guest.ask(b"USER " + b"j" * 1017) == b"+OK\r\n"
+    assert guest.ask(b"USER " + b"j" * 1018) == b"-ERR line too long\r\n"
+    assert guest.ask(b"PASS " + b"j" * 2000) == b"-ERR line too long\r\n"
+
+
+@pytest.mark.parametrize("name", [b"SCRAM-SHA-256-PLUS", b"GSSAPI", b"\xff", b"APOP", b"USER"])
+def test_what_is_not_offered_is_not_to_be_had(name):
+    assert Guest().ask(b"AUTH " + name).startswith(b"-ERR another mechanism, please")
+
+
+def test_old_clients_ask_for_the_mechanisms_by_auth_alone():
+    """From before there was CAPA."""
+    said = Guest(replace(OPEN, mechanisms=("SCRAM-SHA-256", "LOGIN"))).ask(b"AUTH")
+    assert said == b"+OK\r\nSCRAM-SHA-256\r\nLOGIN\r\n.\r\n"
+
+
+def test_what_is_pipelined_behind_a_login_waits_for_it():
+    said = Guest().hear(b"AUTH PLAIN " + PLAIN + b"\r\nSTAT\r\nNOOP\r\n")
+    assert said == IN + b"+OK 2 30\r\n+OK\r\n"
+
+
+def test_commands_within_an_exchange_are_none():
+    guest = Guest()
+    guest.challenge(b"AUTH PLAIN")
+    assert guest.ask(b"QUIT").startswith(b"-ERR ")
+    assert not guest.session.closed
+
+
+# -- APOP ---------------------------------------------------------------------------------
+
+
+def test_the_stamp_stands_in_the_greeting_where_there_is_apop_and_only_there():
+    assert Guest(STAMPED).greeting == f"+OK postoffice ready {STAMP}\r\n".encode()
+    assert b"<" not in Guest().greeting
+
+
+def test_apop():
+    guest = Guest(STAMPED)
+    assert guest.ask(by_apop()) == IN
+    (prove, enter) = guest.asked
+    assert (prove.claim.user, prove.mechanism, enter) == (b"joe", "APOP", Enter())
+    assert Guest(STAMPED).ask(by_apop().upper().replace(b"JOE", b"joe")) == IN
+
+
+def test_apop_works_on_a_link_where_passwords_are_not_taken():
+    guest = Guest(replace(STAMPED, passwords=False))
+    assert guest.ask(by_apop()) == IN
+
+
+@pytest.mark.parametrize(
+    "wrong", [by_apop("<another@stamp>"), by_apop(secret=WORD), by_apop(user=b"ann")]
+)
+def test_apop_with_another_stamp_secret_or_user(wrong):
+    assert Guest(STAMPED).ask(wrong) == AUTH
+
+
+@pytest.mark.parametrize("rest", [b"", b" joe", b" joe x", b" " + b"a" * 32, b" joe " + b"g" * 32])
+def test_apop_without_a_name_and_a_digest(rest):
+    guest = Guest(STAMPED)
+    assert guest.ask(b"APOP" + rest) == b"-ERR APOP has a name and a digest\r\n"
+    assert not guest.asked
+
+
+def test_there_is_no_apop_without_a_stamp():
+    assert Guest().ask(by_apop()).startswith(b"-ERR there is no APOP here")
+
+
+# -- STLS ---------------------------------------------------------------------------------
+
+
+def secured(guest: Guest, bindings=BINDINGS) -> Guest:
+    """Behind STLS."""
+    assert guest.ask(b"STLS") == b"+OK begin TLS\r\n"
+    assert guest.session.upgrading
+    guest.session.secured(bindings)
+    return guest
+
+
+def test_tls_begins_and_passwords_are_taken():
+    guest = Guest(PUBLIC)
+    assert guest.capabilities()[:3] == ["TOP", "UIDL", "STLS"]
+    assert guest.ask(b"USER joe").startswith(b"-ERR [SYS/PERM] ")
+    secured(guest)
+    assert guest.hear(b"") == b"", "no second greeting"
+    offered = " ".join(("SASL", "SCRAM-SHA-256-PLUS", *sasl.MECHANISMS))
+    assert guest.capabilities()[:5] == ["TOP", "UIDL", "USER", offered, "PIPELINING"]
+    assert guest.ask(b"STLS") == b"-ERR TLS has begun already\r\n"
+    assert guest.ask(b"AUTH PLAIN " + PLAIN) == IN
+
+
+def test_who_it_was_is_forgotten_when_tls_begins():
+    guest = Guest(replace(OPEN, starttls=True))
+    assert guest.ask(b"USER joe") == b"+OK\r\n"
+    secured(guest)
+    assert guest.ask(b"PASS " + WORD) == b"-ERR USER first\r\n"
+
+
+@pytest.mark.parametrize("behind", [b"U", b"NOOP\r\n", b"USER joe\r\nPASS x\r\n", b"\x16\x03\x01"])
+def test_octets_behind_stls_end_the_session_and_are_not_looked_at(behind):
+    guest = Guest(PUBLIC)
+    said = guest.hear(b"STLS\r\n" + behind)
+    assert said == b"-ERR nothing may stand behind STLS before TLS has begun\r\n"
+    assert guest.session.closed
+    assert guest.session.injected
+    assert not guest.session.upgrading
+    assert not guest.asked
+
+
+def test_so_do_octets_that_come_in_clear_before_tls_has_begun():
+    guest = Guest(PUBLIC)
+    assert guest.ask(b"STLS") == b"+OK begin TLS\r\n"
+    guest.hear(b"NOOP\r\n")
+    assert guest.session.closed
+    assert guest.session.injected
+
+
+def test_tls_that_cannot_begin_now_is_for_later():
+    guest = Guest(PUBLIC)
+    guest.failures[Secure] = TemporaryFailure(reply=NO_TLS_NOW)
+    assert guest.ask(b"STLS").startswith(b"-ERR [SYS/TEMP] ")
+    assert not guest.session.upgrading
+
+
+def test_there_is_no_tls_without_a_certificate():
+    assert Guest().ask(b"STLS") == b"-ERR there is no TLS here\r\n"
+    assert "STLS" not in Guest().capabilities()
+    assert Guest(PUBLIC).ask(b"STLS now").startswith(b"-ERR ")
+
+
+def test_nobody_begins_tls_or_logs_in_after_login():
+    guest = Guest(replace(STAMPED, starttls=True))
+    guest.ask(b"AUTH PLAIN " + PLAIN)
+    for command in (b"STLS", b"AUTH", b"AUTH PLAIN", by_apop(), b"USER joe", b"PASS x"):
+        assert guest.ask(command) == b"-ERR not in this state\r\n"
+
+
+# -- what is offered, and where -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("terms", "offered"),
+    [
+        (OPEN, ["USER", " ".join(("SASL", *sasl.MECHANISMS))]),
+        (replace(OPEN, mechanisms=("PLAIN",)), ["USER", "SASL PLAIN"]),
+        (replace(OPEN, mechanisms=("SCRAM-SHA-256",)), ["SASL SCRAM-SHA-256"]),
+        (replace(BOUND, mechanisms=("SCRAM-SHA-256",)), ["SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256"]),
+        (replace(OPEN, mechanisms=()), []),
+        (replace(OPEN, starttls=True), ["USER", " ".join(("SASL", *sasl.MECHANISMS)), "STLS"]),
+        (PUBLIC, ["STLS"]),
+    ],
+)
+def test_only_tls_and_policy_change_user_sasl_and_stls(terms, offered):
+    ours = [one for one in Guest(terms).capabilities() if one[:4] in ("USER", "SASL", "STLS")]
+    assert ours == offered
+
+
+def test_stls_alone_is_of_one_state():
+    guest = Guest(replace(OPEN, starttls=True))
+    before = guest.capabilities()
+    guest.ask(b"AUTH PLAIN " + PLAIN)
+    assert guest.capabilities() == [one for one in before if one != "STLS"]
+
+
+def test_what_accounts_differ_in_is_their_own_after_login():
+    guest = Guest(replace(OPEN, expire="7 USER", login_delay="60 USER"))
+    guest.failures[Enter] = Entered(Listing(()), replace(OPEN, expire="0", login_delay="900"))
+    before = guest.capabilities()
+    assert {"EXPIRE 7 USER", "LOGIN-DELAY 60 USER"} < set(before)
+    guest.ask(b"AUTH PLAIN " + PLAIN)
+    assert {"EXPIRE 0", "LOGIN-DELAY 900"} < set(guest.capabilities())
+
+
+def test_passwords_are_for_listeners_that_offer_a_mechanism_of_them():
+    guest = Guest(replace(OPEN, mechanisms=("SCRAM-SHA-256", "CRAM-MD5")))
+    assert guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not taken here; use AUTH\r\n"
+    assert guest.ask(b"PASS x").startswith(b"-ERR [SYS/PERM] ")
+
+
+@pytest.mark.parametrize("command", [b"USER joe", b"PASS x", b"AUTH PLAIN", b"AUTH"])
+def test_on_a_link_that_others_hear_nobody_logs_in(command):
+    for terms, hint in ((PUBLIC, b"say STLS first"), (replace(PUBLIC, starttls=False), b"only")):
+        guest = Guest(terms)
+        said = guest.ask(command)
+        assert said.startswith(b"-ERR [SYS/PERM] ")
+        assert said.endswith(hint + b"\r\n")
+        assert not guest.asked
+
+
+# -- response codes ----------------------------------------------------------------------------
+
+HOWS = {
+    "USER": [b"USER joe", b"PASS secret word"],
+    "APOP": [by_apop()],
+    "AUTH": [b"AUTH PLAIN " + PLAIN],
+    "XOAUTH2": [b"AUTH XOAUTH2 " + line(b"user=joe\1auth=Bearer a.token\1\1")],
+}
+LATER, NEVER = TemporaryFailure(), PermanentFailure("", Reply(550, "5.2.1", "It is closed"))
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize(
+    ("question", "failure", "code"),
+    [
+        (Prove, LATER, b"[SYS/TEMP]"),
+        (Prove, NEVER, b"[SYS/PERM]"),
+        (Enter, MaildropLocked(), b"[IN-USE]"),
+        (Enter, LoginTooSoon(), b"[LOGIN-DELAY]"),
+        (Enter, LATER, b"[SYS/TEMP]"),
+        (Enter, NEVER, b"[SYS/PERM]"),
+        (Enter, LoginRefused(), b"[AUTH]"),
+    ],
+)
+def test_why_nobody_got_in_has_its_code_however_it_was_tried(how, question, failure, code):
+    guest = Guest(STAMPED)
+    guest.failures[question] = failure
+    for command in HOWS[how]:
+        said = guest.ask(command)
+    assert said.startswith(b"-ERR " + code + b" ")
+    assert said.endswith(b"\r\n")
+    assert guest.ask(b"STAT") == b"-ERR not in this state\r\n"
+    guest.failures.clear()
+    for command in HOWS[how]:
+        said = guest.ask(command)
+    assert said == IN, "and it may be tried again"
+
+
+WRONG = {
+    "USER": [b"USER joe", b"PASS x"],
+    "APOP": [by_apop(secret=b"x")],
+    "PLAIN": [b"AUTH PLAIN " + line(b"\0joe\0x")],
+    "XOAUTH2": [b"AUTH XOAUTH2 " + line(b"user=joe\1auth=Bearer x\1\1"), b"*"],
+    "in turn": [b"USER joe", b"PASS x", by_apop(secret=b"x"), b"AUTH PLAIN " + line(b"\0a\0b")],
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_who_guesses_is_shown_out_however_he_does_it(how):
+    guest = Guest(STAMPED, POP3Limits(logins=3))
+    said = b""
+    while not guest.session.closed:
+        for command in WRONG[how]:
+            said += guest.ask(command)
+    assert said.count(b"-ERR [AUTH]") == 3
+    assert said.endswith(AUTH)
+
+
+def test_guesses_count_across_the_handshake():
+    guest = Guest(replace(OPEN, starttls=True), POP3Limits(logins=2))
+    guest.ask(b"AUTH PLAIN " + line(b"\0joe\0x"))
+    assert secured(guest).ask(b"AUTH PLAIN " + line(b"\0joe\0x")) == AUTH
+    assert guest.session.closed
+
+
+def test_what_failed_for_now_does_not_count():
+    guest = Guest(STAMPED, POP3Limits(logins=2))
+    guest.failures[Enter] = MaildropLocked()
+    for _ in range(5):
+        assert b"[IN-USE]" in guest.ask(b"AUTH PLAIN " + PLAIN)
+
+
+def test_broken_exchanges_are_errors():
+    guest = Guest(OPEN, POP3Limits(errors=3))
+    said = guest.hear(b"AUTH PLAIN\r\n*\r\n" * 5)
+    assert said.endswith(b"-ERR too many errors\r\n")
+    assert guest.session.closed
+
+
+# -- any octets --------------------------------------------------------------------------------
+
+LINES = st.sampled_from(
+    [*(command for how in (HOWS, WRONG) for commands in how.values() for command in commands),
+     b"AUTH PLAIN", b"AUTH LOGIN", b"AUTH CRAM-MD5", b"AUTH SCRAM-SHA-256", b"AUTH SCRAM-SHA-256 ",
+     b"AUTH", b"*", b"", PLAIN, line(b"joe"), line(WORD), line(b"n,,n=joe,r=x"), b"CAPA", b"QUIT",
+     b"STAT", b"\xff", b"AUTH OAUTHBEARER", b"AUTH XOAUTH2 =", b"x" * 1100]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(LINES, max_size=12), st.lists(st.integers(0, 1000), max_size=10))
+def test_any_attempts_cut_anywhere_get_the_same_answers(lines, cuts):
+    octets = b"".join(one + b"\r\n" for one in lines)
+    one, two = Guest(STAMPED), Guest(STAMPED)
+    whole = one.hear(octets)
+    pieces = b"".join(map(two.hear, cut(octets, cuts)))
+    nonce = re.compile(rb"^\+ \S{20,}", re.MULTILINE)  # challenges are drawn by lot
+    assert nonce.sub(b"", whole) == nonce.sub(b"", pieces)
+    assert [type(q) for q in one.asked] == [type(q) for q in two.asked]
+    assert one.session.state == two.session.state
