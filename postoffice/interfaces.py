@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from zope.interface import Attribute, Interface
 
 from postoffice.address import Account, Address, Quota
+from postoffice.device import Device
 from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
@@ -332,7 +333,18 @@ class IAccountDirectory(Interface):
         """Whether the domain is one of ours, as of now.  Raises as ``find``."""
 
 
-class IAccountRegister(IAccountDirectory):
+class IDevices(Interface):
+    """What a directory may offer besides: accounts have devices, with passwords of their own."""
+
+    def devices(name: str) -> Awaitable[Sequence[Device]]:
+        """
+        All devices of an account, as they are now, sorted by their names; expired ones, too.
+
+        None of them where there is no such account.  Raises as ``find``.
+        """
+
+
+class IAccountRegister(IAccountDirectory, IDevices):
     """A directory that the ``postoffice`` command can write to."""
 
     def domains() -> Awaitable[list[str]]:
@@ -373,6 +385,16 @@ class IAccountRegister(IAccountDirectory):
         It is what CRAM-MD5 needs in clear: it is encrypted where it lies.
         """
 
+    def add_device(name: str, device: Device) -> Awaitable[bool]:
+        """
+        Give an account a device; False if it has one of that name already.
+
+        Raises LookupError if there is no such account.
+        """
+
+    def remove_device(name: str, device: str) -> Awaitable[bool]:
+        """Take a device away; its password fails at once.  False if there is none."""
+
     def set_quota(name: str, quota: Quota) -> Awaitable[bool]:
         """
         Set what an account's maildrop may hold; False if there is no such account.
@@ -407,7 +429,11 @@ class IAccountRegister(IAccountDirectory):
         """What was set for this domain; None if it is not there."""
 
     def remove(name: str) -> Awaitable[bool]:
-        """Remove an account; False if there is none.  Its mail is the store's matter."""
+        """
+        Remove an account and its devices; False if there is none.
+
+        Its mail is the store's matter.
+        """
 
 
 # -- receiving ----------------------------------------------------------------

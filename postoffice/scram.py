@@ -58,6 +58,14 @@ class Keys:
             raise ValueError("no SCRAM-SHA-256 keys")
         return cls(salt, int(found[1]), stored, server)
 
+    @classmethod
+    def read(cls, text: str | None) -> Self | None:
+        """The same, and None where there are none."""
+        try:
+            return None if text is None else cls.parse(text)
+        except ValueError:
+            return None
+
     def __str__(self) -> str:
         salt, stored, server = (
             b64encode(octets).decode() for octets in (self.salt, self.stored_key, self.server_key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL
 
@@ -28,9 +30,16 @@ def bindings(connection: SSL.Connection) -> dict[str, bytes]:
     ours = connection.get_certificate()
     if ours is not None:
         certificate = ours.to_cryptography()
-        algorithm = certificate.signature_hash_algorithm
-        if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
-            algorithm = hashes.SHA256()
+        algorithm = _hash_of_signature(certificate)
         if algorithm is not None:
             found["tls-server-end-point"] = certificate.fingerprint(algorithm)
     return found
+
+
+def _hash_of_signature(certificate: x509.Certificate) -> hashes.HashAlgorithm | None:
+    """None where the signature names none, or nobody here knows it."""
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return None
+    return hashes.SHA256() if isinstance(algorithm, hashes.MD5 | hashes.SHA1) else algorithm

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CRLF = b"\r\n"
+#: What ends a text behind DATA (RFC 5321 §4.1.1.4), and nothing else does.
+END_OF_TEXT = b"\r\n.\r\n"
 #: Octets that a session says before it asks for breath.
 MOUTHFUL = 64 << 10
 
@@ -149,30 +151,15 @@ class TextReader(Judged):
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Read on: more of the text, and, once ``ended``, what stands behind the end."""
         data = self._held + data
-        pieces = []
-        start = self._skip
-        search = 0
-        while True:
-            at = data.find(b"\r\n.", search)
-            if at < 0:
-                stop = len(data) - _beginning_of_crlf(data)
-                break
-            after = data[at + 3 : at + 5]
-            if after == CRLF:
-                self.ended = True
-                stop = at + 2
-                break
-            if CRLF.startswith(after):  # too short to tell
-                stop = at
-                break
-            pieces.append(data[start : at + 2])
-            start = search = at + 3
-        pieces.append(data[start:stop])
-        self._judge(data[self._skip : stop])
+        end = data.find(END_OF_TEXT)
+        self.ended = end >= 0
+        stop = end + len(CRLF) if self.ended else len(data) - _beginning_of_an_end(data)
+        skip, self._skip = self._skip, max(self._skip - stop, 0)
+        self._judge(data[skip:stop])
         self._held = data[stop:]
-        self._skip = max(start - stop, 0)  # the CRLF that stands for the one behind DATA
-        text = self._keep(b"".join(pieces) if len(pieces) > 1 else pieces[0])
-        return text, (data[stop + 3 :] if self.ended else b"")
+        parts = data[:stop].split(b"\r\n.")  # faster than replace(), which looks for each twice
+        text = CRLF.join(parts) if len(parts) > 1 else parts[0]
+        return self._keep(text[skip:]), (data[stop + 3 :] if self.ended else b"")
 
 
 class ChunkReader(Judged):
@@ -203,11 +190,12 @@ class ChunkReader(Judged):
         return b"" if self._tail == CRLF else self._keep(CRLF)
 
 
-def _beginning_of_crlf(data: bytes) -> int:
-    """How many octets at the end of ``data`` may begin ``CRLF .``."""
-    if data.endswith(CRLF):
-        return 2
-    return 1 if data.endswith(b"\r") else 0
+def _beginning_of_an_end(data: bytes) -> int:
+    """How many octets at the end of ``data`` may begin the end of a text."""
+    for length in range(len(END_OF_TEXT) - 1, 0, -1):
+        if data.endswith(END_OF_TEXT[:length]):
+            return length
+    return 0
 
 
 class FieldCounter:

@@ -89,6 +89,17 @@ def test_a_signature_without_a_hash_has_no_end_point():
     assert set(tls.bindings(ours)) == {"tls-exporter"}
 
 
+def test_a_signature_that_nobody_knows_has_no_end_point_and_is_no_fault():
+    """As those of tomorrow are to the libraries of today."""
+    known, key = certificate_and_key(P256, hashes.SHA256())
+    ecdsa_with_sha256 = bytes.fromhex("2a8648ce3d040302")
+    octets = known.public_bytes(Encoding.DER)
+    assert octets.count(ecdsa_with_sha256) == 2
+    unknown = octets.replace(ecdsa_with_sha256, ecdsa_with_sha256[:-1] + b"\x63")
+    ours, _ = connected(x509.load_der_x509_certificate(unknown), key)
+    assert set(tls.bindings(ours)) == {"tls-exporter"}
+
+
 def test_what_is_exported_is_the_same_on_both_sides_and_another_on_every_link():
     pair = certificate_and_key(P256, hashes.SHA256())
     exported = []

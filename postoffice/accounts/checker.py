@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,11 +18,13 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice import scram
+from postoffice.accounts import devices
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.verifying import Verifying
 from postoffice.address import Account, Address, NotAnAddress
+from postoffice.device import Device
 from postoffice.doors import place_of
 from postoffice.interfaces import IAccountDirectory, Workers
 
@@ -38,7 +42,8 @@ class Checker:
     seconds; ``others`` are asked in order when no directory vouches, and
     the address that they name must be known to a directory.
 
-    ``slowing`` slows wrong ones; without it nobody does.
+    ``slowing`` slows wrong ones; without it nobody does.  ``now`` tells the
+    time of day.
 
     ``fake_salts`` is a key from which those get a steady salt who have none;
     it should outlive a restart.
@@ -61,19 +66,21 @@ class Checker:
         clock: Callable[[], float],
         others: Sequence[ICredentialsChecker] = (),
         slowing: Slowing | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._directory = Directories(directories)
         self._hashing = hashing
         self._verifying = Verifying(hashing, clock)
         self._others = tuple(others)
         self._slowing = slowing
+        self._now = now
         self.fake_salts = secrets.token_bytes(32)
         self._deriving: dict[str, tuple[str, bytes]] = {}
         self._stopping: Deferred[None] | None = None
 
     async def requestAvatarId(self, credentials: Any) -> Any:  # type: ignore[override]
         """
-        The Account, read just now; ANONYMOUS for IAnonymous.
+        The Account, read just now, and of which device; ANONYMOUS for IAnonymous.
 
         Raises UnauthorizedLogin, which tells nobody if it was the user or the
         password, by words or by time; TemporaryFailure if it cannot be said.
@@ -102,10 +109,10 @@ class Checker:
         digest = None
         if IUsernamePassword.providedBy(credentials):
             secret = "" if account is None else account.secret or ""
-            digest = self._slowing.digest(
-                *(word.encode("utf-8", "surrogatepass") for word in (who, network, secret)),
-                _octets(credentials.password),
-            )
+            # Where a device's password is taken is a matter of more than the network.
+            place = _from(credentials) if devices.may_be_one(credentials) else (network,)
+            words = (who, secret, *place, credentials.password)
+            digest = self._slowing.digest(*map(_octets, words))
             if self._slowing.was_wrong(digest):
                 return await self._vouched_for(credentials)
         return await self._slowing.judged(who, network, digest, judge)
@@ -114,6 +121,9 @@ class Checker:
         self, credentials: Any, name: str | None, account: Account | None
     ) -> Account | None:
         """Whose credentials these are; None: they are wrong."""
+        device = await self._device(credentials, account)
+        if account is not None and device is not None:
+            return replace(account, device=device.name)
         if IBearerLogin.providedBy(credentials):
             right = False  # no directory knows of tokens
         elif IScramLogin.providedBy(credentials):
@@ -124,6 +134,30 @@ class Checker:
             right = _shared_matches(credentials, account)
         return account if right else await self._vouched_for(credentials)
 
+    async def _device(self, credentials: Any, account: Account | None) -> Device | None:
+        """
+        The device whose own password it is, where that is taken from there.
+
+        It costs nothing beside the hash that follows if it is nobody's: an
+        account with devices cannot be told from others.
+        """
+        if account is None or not devices.may_be_one(credentials):
+            return None
+        found = devices.recognized(credentials, await self._directory.devices(account.address))
+        if found is None:
+            return None
+        service, address = _from(credentials)
+        why = found.objection(service, address, self._now())
+        if why:
+            self.log.info(
+                "the password of the device {device!r} of {account} is not taken: {why}",
+                device=found.name,
+                account=account.address,
+                why=why,
+            )
+            return None
+        return found
+
     async def salt(self, user: bytes) -> scram.Salt:
         """
         With which salt this user's SCRAM keys were made (RFC 5802 §5.1).
@@ -132,9 +166,10 @@ class Checker:
         who has an account here.
         """
         account = await self._find(normal(user))
-        keys = _keys(account)
-        if keys is not None:
-            return scram.Salt(keys.salt, keys.iterations)
+        if account is not None:
+            salt = devices.salt(account, await self._directory.devices(account.address))
+            if salt is not None:
+                return salt
         name = normal(user) or user.decode("utf-8", "replace")
         fake = hmac.digest(self.fake_salts, name.encode("utf-8", "replace"), "sha256")
         return scram.Salt(fake[: scram.SALT], scram.ITERATIONS)
@@ -177,8 +212,11 @@ class Checker:
             name, (secret, password) = next(iter(self._deriving.items()))
             try:
                 register = await self._directory.register_of(name)
-                if register is not None:
-                    keys = await self._hashing.run(scram.derive, password)
+                account = await self._find(name)
+                if register is not None and account is not None:
+                    salt = devices.salt(account, await register.devices(name))
+                    how = () if salt is None else (salt.salt, salt.iterations)
+                    keys = await self._hashing.run(scram.derive, password, *how)
                     await register.keep_scram(name, secret, str(keys))
             except Exception:
                 self.log.failure("the SCRAM keys of {name} are not kept", name=name)
@@ -217,22 +255,13 @@ class Checker:
         return named is not None and named.address == account.address
 
 
-def _keys(account: Account | None) -> scram.Keys | None:
-    if account is None or account.scram is None:
-        return None
-    try:
-        return scram.Keys.parse(account.scram)
-    except ValueError:
-        return None
-
-
 #: What unknown users are measured by: the keys, and the secret, of nobody.
 _NOBODYS_KEYS = scram.Keys(b"", 0, bytes(32), bytes(32))
 _NOBODYS_SECRET = secrets.token_bytes(32)
 
 
 def _scram_matches(credentials: Any, account: Account | None) -> bool:
-    keys = _keys(account)
+    keys = None if account is None else scram.Keys.read(account.scram)
     return bool(credentials.verify(keys or _NOBODYS_KEYS)) and keys is not None
 
 
@@ -249,6 +278,12 @@ def _octets(said: bytes | str) -> bytes:
 
 def _text(said: bytes | str) -> str:
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+
+
+def _from(credentials: Any) -> tuple[str, str]:
+    """From which service and address they come, as far as they tell."""
+    client = getattr(credentials, "client", None)
+    return getattr(credentials, "protocol", ""), "" if client is None else client.address
 
 
 def _network(credentials: Any) -> str:

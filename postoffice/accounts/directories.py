@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from zope.interface import implementer
 
 from postoffice.address import Account
-from postoffice.interfaces import IAccountDirectory, IAccountRegister
+from postoffice.device import Device
+from postoffice.interfaces import IAccountDirectory, IAccountRegister, IDevices
 
 
-@implementer(IAccountDirectory)
+@implementer(IAccountDirectory, IDevices)
 class Directories:
     """
     Directories asked in order: the first that knows an account wins.
@@ -42,6 +43,13 @@ class Directories:
             if (account := await directory.find(name)) is not None:
                 return account
         return None
+
+    async def devices(self, name: str) -> Sequence[Device]:
+        """The devices of an account, in the directory that knows it."""
+        for directory in self._directories:
+            if await directory.find(name) is not None:
+                return await directory.devices(name) if IDevices.providedBy(directory) else ()
+        return ()
 
     async def serves(self, domain: str) -> bool:
         for directory in self._directories:

@@ -33,6 +33,17 @@ CREATE TABLE IF NOT EXISTS known (
     PRIMARY KEY (account, network)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS known_last ON known (last);
+CREATE TABLE IF NOT EXISTS login (
+    account TEXT NOT NULL,
+    device TEXT NOT NULL,
+    service TEXT NOT NULL,
+    mechanism TEXT NOT NULL,
+    tls TEXT NOT NULL,
+    network TEXT NOT NULL,
+    last REAL NOT NULL,
+    PRIMARY KEY (account, device, service, mechanism, tls, network)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS login_last ON login (last);
 """
 #: Seconds to wait for another process that writes: it does not write for long.
 WAITS = 5.0

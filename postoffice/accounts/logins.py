@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from postoffice.accounts.entrances import Entrances
 from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.recording import Recording
 from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.tries import Allowance, Tries
 from postoffice.interfaces import Workers
@@ -14,7 +16,7 @@ from postoffice.interfaces import Workers
 LEDGER = "logins.db"
 
 
-class Logins:
+class LoginRecords:
     """
     The ledger in the folder ``state``, which is made with it.
 
@@ -29,6 +31,8 @@ class Logins:
         self._ledger = Ledger(os.path.join(state, LEDGER))
         self.tries = Tries(self._ledger, account, network)
         self.slowing = Slowing(self.tries, workers, clock, network)
+        self.entrances = Entrances(self._ledger)
+        self.recording = Recording(self.entrances, workers, clock)
         self._open = False
 
     async def start(self) -> None:
@@ -36,10 +40,12 @@ class Logins:
         await self._workers.run(self._ledger.open)
         self._open = True
         self.slowing.start()
+        self.recording.start()
 
     async def stop(self) -> None:
         """Nobody logs in any more: write down the rest, and let go of the file."""
         if self._open:
             self._open = False
             await self.slowing.stop()
+            await self.recording.stop()
             await self._workers.run(self._ledger.close)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from zope.interface import implementer
 
 from postoffice.address import Account, Quota
+from postoffice.device import Device
 from postoffice.errors import NotEmpty
 from postoffice.interfaces import IAccountRegister
 from postoffice.serving import UNSAID, Serving
@@ -20,6 +21,7 @@ class MemoryDirectory:
     def __init__(self) -> None:
         self._domains: dict[str, tuple[Quota, Serving]] = {}
         self._accounts: dict[str, Account] = {}
+        self._devices: dict[str, dict[str, Device]] = {}
 
     async def start(self) -> None:
         pass
@@ -33,6 +35,17 @@ class MemoryDirectory:
 
     async def serves(self, domain: str) -> bool:
         return domain in self._domains
+
+    async def devices(self, name: str) -> Sequence[Device]:
+        return [device for _, device in sorted(self._devices.get(name, {}).items())]
+
+    async def add_device(self, name: str, device: Device) -> bool:
+        if name not in self._accounts:
+            raise LookupError(f"there is no account {name}")
+        return self._devices.setdefault(name, {}).setdefault(device.name, device) is device
+
+    async def remove_device(self, name: str, device: str) -> bool:
+        return self._devices.get(name, {}).pop(device, None) is not None
 
     async def domains(self) -> list[str]:
         return sorted(self._domains)
@@ -131,6 +144,7 @@ class MemoryDirectory:
         return True
 
     async def remove(self, name: str) -> bool:
+        self._devices.pop(name, None)
         return self._accounts.pop(name, None) is not None
 
 

@@ -17,7 +17,7 @@ from postoffice.errors import StartupError
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
-SCHEMA = 4
+SCHEMA = 5
 #: What an account, or a domain for its accounts, says of how mail is served.
 SERVING = (
     "keep REAL",
@@ -28,6 +28,21 @@ SERVING = (
     "in_use TEXT",
     "wait REAL",
 )
+#: What accounts' devices have for passwords, and where those may be used.
+DEVICE = """
+    CREATE TABLE device (
+        account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        id TEXT NOT NULL,
+        secret TEXT NOT NULL,
+        scram TEXT,
+        added REAL NOT NULL,
+        expires REAL,
+        protocol TEXT NOT NULL,
+        networks TEXT NOT NULL,
+        PRIMARY KEY (account, name)
+    ) WITHOUT ROWID
+    """
 _SERVING = ",\n        ".join(SERVING)
 TABLES = (
     f"""
@@ -54,6 +69,7 @@ TABLES = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX account_domain ON account (domain)",
+    DEVICE,
 )
 #: What makes each older version the next one.
 CHANGES = {
@@ -71,6 +87,7 @@ CHANGES = {
         for table in ("domain", "account")
         for column in SERVING
     ),
+    4: (DEVICE,),
 }
 
 
@@ -182,7 +199,7 @@ def _renew(database: sqlite3.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if not version:  # saved as SQL, which keeps no marks
-        version = _version(_columns(database, "account"))
+        version = _version(database)
     for number in range(version, SCHEMA):
         for change in CHANGES[number]:
             database.execute(change)
@@ -190,8 +207,11 @@ def _renew(database: sqlite3.Connection) -> None:
     database.execute("COMMIT")
 
 
-def _version(columns: str) -> int:
-    """By the columns of the accounts."""
+def _version(database: sqlite3.Connection) -> int:
+    """By the tables that there are, and the columns of the accounts."""
+    if _columns(database, "device").startswith("account,"):
+        return 5
+    columns = _columns(database, "account")
     if "keep_collected" in columns:
         return 4
     if "quota_octets" in columns:

@@ -33,12 +33,18 @@ class Realm:
     """
     Hands out a maildrop to its owner, a submission to a user, and a reception to strangers.
 
-    The ``mind`` is the ``Visit``.
+    The ``mind`` is the ``Visit``; ``note`` is told who has logged in, and how.
     """
 
-    def __init__(self, collections: Collections, receptions: Receptions) -> None:
+    def __init__(
+        self,
+        collections: Collections,
+        receptions: Receptions,
+        note: Callable[[Account, Visit], None] | None = None,
+    ) -> None:
         self._collections = collections
         self._receptions = receptions
+        self._note = note or _nothing
 
     def requestAvatar(
         self, avatarId: Any, mind: Any, *interfaces: Any
@@ -52,14 +58,17 @@ class Realm:
             if not isinstance(avatarId, Account):
                 raise UnauthorizedLogin
             collection = self._collections.collection(mind, avatarId)
+            self._note(avatarId, mind)
             return IMaildrop, collection, collection.release
         if IReception in interfaces:
             if isinstance(avatarId, Account):
-                return IReception, self._receptions.submission(mind, avatarId), _nothing
+                submission = self._receptions.submission(mind, avatarId)
+                self._note(avatarId, mind)
+                return IReception, submission, _nothing
             if avatarId is ANONYMOUS:
                 return IReception, self._receptions.reception(mind), _nothing
         raise NotImplementedError(f"no avatar for {avatarId!r} provides {interfaces}")
 
 
-def _nothing() -> None:
-    """Nothing was held."""
+def _nothing(*_: Any) -> None:
+    """Nothing was held, and nothing is to be noted."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import sayings
+from postoffice.accounts import belongings, sayings
 from postoffice.accounts.database import Database, Look
 from postoffice.accounts.sealing import Seal
 from postoffice.address import Account, Quota
+from postoffice.device import Device
 from postoffice.errors import NotEmpty, TemporaryFailure
 from postoffice.interfaces import IAccountRegister, Workers
 from postoffice.serving import Serving
@@ -81,6 +82,7 @@ class SQLiteDirectory:
         self._complaints: set[str] = set()
         self._accounts: Answers[Account | None] = Answers()
         self._domains: Answers[bool] = Answers()
+        self._devices: Answers[tuple[Device, ...]] = Answers()
 
     async def start(self) -> None:
         await self._workers.run(self._database.open)
@@ -93,6 +95,15 @@ class SQLiteDirectory:
 
     async def serves(self, domain: str) -> bool:
         return await self._answer(self._domains, domain, _serves)
+
+    async def devices(self, name: str) -> Sequence[Device]:
+        return await self._answer(self._devices, name, belongings.devices)
+
+    async def add_device(self, name: str, device: Device) -> bool:
+        return await self._write(belongings.add, name, device)
+
+    async def remove_device(self, name: str, device: str) -> bool:
+        return await self._write(belongings.remove, name, device)
 
     async def domains(self) -> list[str]:
         return await self._read(_domains)

@@ -77,7 +77,7 @@ class Tries:
     Takes from the allowances of an account and of a network before a password is looked at.
 
     An account that nobody has is treated as one.  This machine is the network
-    "", which has no allowance.
+    "", which has no allowance, and neither has the account "": nobody was named.
     """
 
     def __init__(self, ledger: Ledger, account: Allowance, network: Allowance) -> None:
@@ -193,7 +193,8 @@ class Tries:
 
 
 def _of(account: str, network: str) -> Iterator[tuple[str, str]]:
-    yield ACCOUNT, account
+    if account:
+        yield ACCOUNT, account
     if network:
         yield NETWORK, network
 

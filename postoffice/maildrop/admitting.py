@@ -3,26 +3,71 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
+from collections.abc import Callable
 
 from postoffice.address import Quota
+from postoffice.interfaces import Workers
 from postoffice.maildrop import quota
 from postoffice.maildrop.files import failures
+from postoffice.maildrop.quota import Usage
+
+#: Seconds for which it is remembered how much a maildrop held, and of how many that is.
+LIFETIME = 5.0
+REMEMBERED = 10_000
 
 
-def admits(folder: str, limit: Quota, size: int) -> bool:
+class Admitting:
     """
-    Whether a message of that size fits, as far as it is known; where room is made, if it can be.
+    Says at RCPT whether a message would fit, as far as it is known.
 
-    Raises TemporaryFailure.
+    Who had room a moment ago is not counted anew for each message: whoever
+    commits is told exactly.  ``seconds`` is a clock.
     """
-    if limit.over == "make-room":
-        return limit.holds(size, 1)
+
+    def __init__(self, workers: Workers, seconds: Callable[[], float]) -> None:
+        self._workers = workers
+        self._seconds = seconds
+        self._known: OrderedDict[str, tuple[float, Usage]] = OrderedDict()
+
+    def came(self, folder: str, size: int) -> None:
+        """A message of that size has come into a maildrop."""
+        known = self._known.get(folder)
+        if known is not None:
+            until, held = known
+            self._known[folder] = until, Usage(held.octets + size, held.messages + 1)
+
+    async def admits(self, folder: str, limit: Quota, size: int) -> bool:
+        """
+        Whether a message of that size fits; where room is made, if it can be.
+
+        Raises TemporaryFailure.
+        """
+        if limit.over == "make-room":
+            return limit.holds(size, 1)
+        until, held = self._known.get(folder, (0.0, None))
+        if held is not None and self._seconds() < until and _fits(limit, held, size):
+            return True
+        held = await self._workers.run(usage, folder, limit, size)
+        self._known[folder] = self._seconds() + LIFETIME, held
+        self._known.move_to_end(folder)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return _fits(limit, held, size)
+
+
+def usage(folder: str, limit: Quota, size: int) -> Usage:
+    """What a maildrop holds; counted anew if that does not fit in it.  Raises TemporaryFailure."""
     with failures(folder):
         try:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                return quota.has_room(fd, limit, quota.Usage(size, 1))[0]
+                return quota.has_room(fd, limit, Usage(size, 1))[1]
             finally:
                 os.close(fd)
         except FileNotFoundError:  # it was never used, or somebody is just making it
-            return limit.holds(size, 1)
+            return Usage(0, 0)
+
+
+def _fits(limit: Quota, held: Usage, size: int) -> bool:
+    return limit.holds(held.octets + size, held.messages + 1)

@@ -13,21 +13,24 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from postoffice.address import Quota
-from postoffice.interfaces import Finding, Holding, Old
+from postoffice.interfaces import Finding, Holding, Kept, Old
 from postoffice.listing import Entry
 from postoffice.maildrop import clearing, contents, files, names, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
-from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.remembered import Sizes
 from postoffice.maildrop.text import measure
 
+#: The session of what was purged, in the vault.
 PURGE = "purge"
+#: Seconds after which a maildrop that lacks a folder is not just being made.
+JUST_MADE = 60
 
 
 def holdings(store: str) -> list[Holding]:
     """What lies in each maildrop, whether or not anybody has an account of its name."""
-    return [_holding(folder) for folder in clearing.maildrops(store)]
+    folders = clearing.maildrops(store)
+    return [_holding(folder) for folder in folders if names.is_maildrop(folder)]
 
 
 def _holding(folder: str) -> Holding:
@@ -54,7 +57,10 @@ def _holding(folder: str) -> Holding:
 
 
 def _statuses(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    for entry in contents.places(folder).values():
+    places: dict[str, str] = {}
+    with suppress(OSError):
+        places = contents.places(folder)
+    for entry in places.values():
         with suppress(OSError):
             yield entry, os.stat(f"{folder}/{entry}", follow_symlinks=False)
 
@@ -108,6 +114,12 @@ def _going(folder: str, which: Old) -> list[Entry]:
     return [entry for entry, _ in going]
 
 
+def kept(folder: str) -> list[Kept]:
+    """What can be brought back, oldest first.  Raises TemporaryFailure."""
+    with files.failures(folder):
+        return vaults.sessions(folder)
+
+
 def bring_back(folder: str, session: str, since: float, journal: Journal) -> int:
     """
     Put back what a session took out, or all since a time; how many messages.
@@ -126,23 +138,38 @@ def bring_back(folder: str, session: str, since: float, journal: Journal) -> int
 def verify(folder: str, limit: Quota, *, repair: bool) -> list[Finding]:
     """
     Look at each file of a maildrop; what is not as it should be, and whether it was mended.
-
-    Raises TemporaryFailure.
     """
-    with files.failures(folder):
-        found = [*_folders(folder, repair), *_messages(folder, repair)]
-        found += _leftovers(folder, repair)
+    if not os.path.isdir(folder):
+        return []
+    found: list[Finding] = []
+    for look in (_folders, _messages, _leftovers):
+        try:
+            found += look(folder, repair)
+        except OSError as error:
+            found.append(_hidden(folder, error))
+    try:
         found += _quota(folder, limit, repair)
-        return found
+    except OSError as error:
+        found.append(_hidden(folder, error))
+    return found
+
+
+def _hidden(folder: str, error: OSError) -> Finding:
+    return Finding(error.filename or folder, f"it cannot be looked at: {error.strerror}", False)
 
 
 def _folders(folder: str, repair: bool) -> Iterator[Finding]:
     for box in files.FOLDERS:
         path = f"{folder}/{box}"
-        if not os.path.isdir(path):
+        if not os.path.isdir(path) and (repair or not _is_new(folder)):
             if repair:
                 files.make(folder)
             yield Finding(path, "the folder is missing", repair)
+
+
+def _is_new(folder: str) -> bool:
+    """Whether somebody may be just making it."""
+    return time.time() - os.stat(folder).st_mtime < JUST_MADE
 
 
 def _messages(folder: str, repair: bool) -> Iterator[Finding]:
@@ -208,20 +235,16 @@ def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if not quota.is_kept(fd):
+        if (audit := quota.audit(fd, limit)) is None:
             return
-        said = quota.usage(fd, limit)
-        held = _held(folder)
+        said, held = audit
         if said != held:
             if repair:
                 quota.recount(fd, limit)
             what = f"{said.octets} octets in {said.messages} messages"
             there = f"{held.octets} in {held.messages}"
             yield Finding(f"{folder}/{quota.FILE}", f"it counts {what}; there are {there}", repair)
+    except FileNotFoundError:
+        pass  # a folder is missing, which was told
     finally:
         os.close(fd)
-
-
-def _held(folder: str) -> Usage:
-    sizes = [status.st_size for _, status in _statuses(folder)]
-    return Usage(sum(sizes), len(sizes))

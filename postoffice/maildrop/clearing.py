@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from postoffice.maildrop import names, quota
+from postoffice.maildrop import names, quota, vault
 from postoffice.maildrop.files import (
     FOLDERS,
     LOCK,
@@ -31,9 +31,9 @@ def discard(store: str, place: str, keep: bool) -> str:
 
     It goes aside first: what a crash leaves half deleted is in no new maildrop's way.
 
-    Returns where it lies now, or "" when nothing is kept.  A delivery that is
-    under way either was placed before, and lies there too, or fails and is
-    undone (``drafts.place``).  Raises MaildropLocked, TemporaryFailure.
+    Returns where it lies now, or "" when nothing is kept; its vault goes with
+    it.  A delivery that is under way either was placed before, and lies there
+    too, or fails and is undone (``drafts.place``).  Raises MaildropLocked, TemporaryFailure.
     """
     folder = f"{store}/{place}"
     if not os.path.isdir(folder):
@@ -42,6 +42,8 @@ def discard(store: str, place: str, keep: bool) -> str:
     try:
         with failures(folder):
             aside = _move_aside(store, place)
+            with suppress(FileNotFoundError):  # what was taken out of it is nobody else's either
+                os.rename(vault.path_of(folder), f"{aside}/vault")
         return _keep_or_delete(aside, keep)
     finally:
         os.close(held)
@@ -117,7 +119,7 @@ def maildrops(store: str) -> list[str]:
 
 
 def _subfolders(path: str) -> list[str]:
-    with suppress(FileNotFoundError), os.scandir(path) as items:
+    with suppress(FileNotFoundError, PermissionError), os.scandir(path) as items:
         return [
             item.path
             for item in items

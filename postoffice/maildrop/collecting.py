@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.errors import MaildropChanging, MessageGone
+from postoffice.errors import MaildropChanging, MessageGone, TemporaryFailure
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entry, Listing
 from postoffice.maildrop import contents, quota, removing
@@ -85,11 +86,13 @@ class Maildir:
     def _open(self) -> tuple[int, Snapshot]:
         lock = removing.lock(self._means.journal, self._folder)
         try:
-            os.utime(lock)  # the last login
+            with suppress(OSError):
+                os.utime(lock)  # the last login
             remembered = self._listings.get(self._folder)
             snapshot = contents.scan(self._folder, self._sizes, remembered)
-            if not quota.agrees(self._folder, [entry.size for entry in snapshot.entries]):
-                quota.forget(self._folder)
+            with suppress(OSError):  # whoever counts next finds it out
+                if not quota.agrees(self._folder, [entry.size for entry in snapshot.entries]):
+                    quota.forget(self._folder)
             return lock, snapshot
         except BaseException:
             os.close(lock)
@@ -175,6 +178,8 @@ class Maildir:
         known.callback(None)
         try:
             await run(removing.keep, journal, ticket, self._lock, folder, entries, vault)
+        except TemporaryFailure as error:
+            self.log.error("{error}; the journal tries again", error=error)
         except Exception:
             self.log.failure("removing from {folder}; the journal tries again", folder=folder)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from contextlib import suppress
 from typing import NamedTuple
 
 from postoffice.errors import StartupError
@@ -35,20 +36,49 @@ def choose(path: str, wanted: str) -> tuple[str, str]:
     """
     if wanted == FILES:
         return FILES, ""
-    kind = file_system(path)
-    if kind in SAFE and _linux() >= LINUX:
+    kind, elsewhere = file_system(path), apart(path)
+    if kind in SAFE and _linux() >= LINUX and not elsewhere:
         return JOURNAL, ""
     why = f"the store {path} is on {kind}"
-    if kind in SAFE:
+    if elsewhere:
+        why = f"{elsewhere} is on another file system than the store {path}"
+    elif kind in SAFE:
         why = f"Linux {platform.release()} does not report what syncfs could not write"
     if not wanted:
         return FILES, f"{why}: durability: files is taken, which syncs each message by itself"
-    if kind in UNTESTED and _linux() >= LINUX:
+    if kind in UNTESTED and _linux() >= LINUX and not elsewhere:
         return JOURNAL, f"{why}, where the journal was not tested against power cuts"
     raise StartupError(
         f"{why}, where durability: journal cannot keep what it promises; take durability: files, "
-        "or put the store on ext4 or XFS"
+        "or put the whole store on ext4 or XFS"
     )
+
+
+def apart(path: str) -> str:
+    """
+    A maildrop, or a domain, that is on another file system than the store; "" if none is.
+
+    Other disks are not synced with the journal's.
+    """
+    device = _device(path)
+    for domain in _subfolders(path):
+        for folder in (domain, *_subfolders(domain)):
+            if _device(folder) not in (device, None):
+                return folder
+    return ""
+
+
+def _device(path: str) -> int | None:
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_dev
+    return None
+
+
+def _subfolders(path: str) -> list[str]:
+    """Links to folders are some, too; what we may not look at (lost+found) holds no mail."""
+    with suppress(FileNotFoundError, PermissionError), os.scandir(path) as items:
+        return [item.path for item in items if not item.name.startswith(".") and item.is_dir()]
+    return []
 
 
 def _linux() -> tuple[int, ...]:

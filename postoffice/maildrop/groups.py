@@ -84,17 +84,22 @@ class _Group:
         for fd in self._folders.values():
             os.close(fd)
 
-    def _undo(self) -> list[tuple[Draft, Place]]:
-        """Take away what is in a maildrop, and shall not be; what that was."""
+    def _undo(self) -> bool:
+        """Take away what is in a maildrop, and shall not be; whether all of it has gone."""
         wrong = [
             (draft, place)
             for draft, place in self._linked
             if draft in self._wrong or place in draft.missed
         ]
+        gone = True
         for draft, place in wrong:
-            with suppress(OSError):
+            try:
                 os.unlink(f"new/{draft.final_name}", dir_fd=self._folders[place])
-        return wrong
+            except FileNotFoundError:
+                pass
+            except OSError:
+                gone = False
+        return gone
 
     def well(self) -> Iterator[Draft]:
         """Those that nothing is wrong with, so far."""
@@ -132,18 +137,14 @@ class _Group:
         fd, limit = self._open(place), those[0].quotas[place]
         sizes = [draft.size for draft in those]
         more = _together(limit, sizes)
-        taken = None
+        taken = self._take(place, limit, sizes, all_of_them=True)
         for _ in range(3):
+            if taken is not None:
+                break
             room, held = quota.has_room(fd, limit, more)
             if not room and limit.over == "make-room" and warden is not None:
                 warden.make_room(place.path, limit, held, more)
-            with ExitStack() as placing:
-                placing.enter_context(quota.placing(fd))
-                taken = quota.reserve(fd, limit, sizes)
-                if taken is not None:
-                    self._placing.enter_context(placing.pop_all())
-                    self._counted.add(place)
-                    break
+            taken = self._take(place, limit, sizes)
         if taken is None:
             raise TemporaryFailure(f"{place.path}: counted anew again and again, for other quotas")
         fits, held = taken
@@ -156,6 +157,19 @@ class _Group:
             else:
                 alone = draft.apart or len(draft.places) == 1
                 self._miss(draft, place, quota.full(place.path, limit, draft.size, alone=alone))
+
+    def _take(
+        self, place: Place, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
+    ) -> tuple[list[bool], quota.Usage] | None:
+        """Reserve, and hold on to it until all is placed."""
+        fd = self._open(place)
+        with ExitStack() as placing:
+            placing.enter_context(quota.placing(fd))
+            taken = quota.reserve(fd, limit, sizes, all_of_them=all_of_them)
+            if taken is not None:
+                self._placing.enter_context(placing.pop_all())
+                self._counted.add(place)
+            return taken
 
     def _count(self, place: Place, those: Sequence[Draft]) -> None:
         """Where somebody counts, those count too that fit always."""
@@ -286,6 +300,8 @@ class _Promised(_Group):
         for place in places:
             try:
                 _is_there(place, os.stat(place.path))
+                if place.identity[0] != self._journal.device:
+                    raise OSError(errno.EXDEV, "not on the journal's file system", place.path)
             except OSError as error:
                 why = failure(place.path, error)
                 for draft in list(self.well()):
@@ -326,16 +342,21 @@ class _Promised(_Group):
             for place in draft.places
             if draft in self._wrong or place in draft.missed
         ]
-        if broken:
-            self._undo()
-            try:
-                undone = self._journal.append(lambda: [Removal(tuple(broken))])
-            except (OSError, PostOfficeError):
-                pass  # it may come after all, as whoever was told to try again is used to
-            else:
-                if undone is not None:
-                    self._journal.placed(undone)
+        if broken and not self._take_back(broken):
+            self._journal.leave(ticket)  # it comes everywhere rather than to some
+            return
         self._journal.placed(ticket)
+
+    def _take_back(self, broken: Sequence[tuple[str, tuple[str, ...]]]) -> bool:
+        """Names go that shall not be; False if neither they do, nor the journal can be told."""
+        gone = self._undo()
+        try:
+            undone = self._journal.append(lambda: [Removal(tuple(broken))])
+        except (OSError, PostOfficeError):
+            return gone  # a crash may bring it, as whoever was told to try again is used to
+        if undone is not None:
+            (self._journal.placed if gone else self._journal.leave)(undone)
+        return True
 
 
 def _together(limit: Quota, sizes: Sequence[int]) -> quota.Usage:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from typing import NamedTuple, Protocol, TypeVar
@@ -117,10 +117,13 @@ class Journal:
         self._appending = FileLock(f"{folder}/append")
         self._retiring = FileLock(f"{folder}/retire")
         self._open_fd = self._sync_fd = -1
+        self.device = 0  # which file system it syncs
         self._since = 0  # the first generation that began after our descriptor was opened
         self._left_to_others = 0
         self.active = False  # whether there is anything to append or to retire
         self._large: list[tuple[int, str]] = []
+        self._failed = -1  # the generation in which a write or a sync of ours went wrong last
+        self._files = ExitStack()
         self._key = b""
         self._mark: Mark
         self._state: StateFile
@@ -143,8 +146,7 @@ class Journal:
         try:
             return self._join(durability)
         except BaseException:
-            os.close(self._open_fd)
-            self._open_fd = -1
+            self._leave()
             raise
 
     def _join(self, durability: str) -> Found:
@@ -153,7 +155,6 @@ class Journal:
             if not alone:
                 flock(self._open_fd, LOCK_SH)  # while one of them replays, we wait here
             self._read_key()
-            self._state = StateFile(f"{self._folder}/state")
             found = Found()
             if alone:
                 found = self._begin_alone(durability)
@@ -188,6 +189,7 @@ class Journal:
         try:
             self._key = segments.read_key(self._folder)
             self._mark = Mark(f"{self._folder}/mark", self._key)
+            self._files.callback(self._mark.close)
         except FileNotFoundError:
             raise StartupError(
                 f"{self._folder} has segments and no key, so what they hold cannot be read; put "
@@ -195,6 +197,10 @@ class Journal:
             ) from None
         # before anything that it shall hear of is placed
         self._sync_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._files.callback(os.close, self._sync_fd)
+        self.device = os.fstat(self._sync_fd).st_dev
+        self._state = StateFile(f"{self._folder}/state")
+        self._files.callback(self._state.close)
 
     def _begin_alone(self, durability: str) -> Found:
         state = State(durability=durability, retired=self._mark.read())
@@ -268,15 +274,17 @@ class Journal:
             with self._retiring.held():  # whoever is at it ends
                 self.active = False
                 self._let_go()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._let_go()
         os.close(self._open_fd)
         self._open_fd = -1
         self._appending.close()
         self._retiring.close()
 
     def _let_go(self) -> None:
-        self._mark.close()
-        self._state.close()
-        os.close(self._sync_fd)
+        self._files.close()
 
     # -- appending -------------------------------------------------------------
 
@@ -308,7 +316,8 @@ class Journal:
         """Whether there is room for so many; the next generation begins where it must."""
         if octets > self._size:
             raise TemporaryFailure(f"{octets} octets do not fit into a segment")
-        if state.current >= 0 and state.tail + octets <= self._size:
+        failed = state.generation == self._failed  # also where that could not be written down
+        if state.current >= 0 and not failed and state.tail + octets <= self._size:
             return True
         free = [n for n in range(SEGMENTS) if state.generations[n] <= state.retired]
         if not free:
@@ -329,15 +338,16 @@ class Journal:
             flock(fd, LOCK_SH)
             segments.write_all(fd, octets, state.tail)
             os.fdatasync(fd)
+            ticket = Ticket(fd, state.generation, state.current, state.counts[state.current])
+            state.tail += len(octets)
+            state.counts[state.current] += 1
+            self._state.write(state)
         except BaseException:
             # what a failed sync has left on the disk, nobody knows: nothing goes behind it
-            self._close_generation(state)
+            self._failed = state.generation
             os.close(fd)
+            self._close_generation(self._state.read())
             raise
-        ticket = Ticket(fd, state.generation, state.current, state.counts[state.current])
-        state.tail += len(octets)
-        state.counts[state.current] += 1
-        self._state.write(state)
         for record in records:
             if isinstance(record, Placement) and record.text is None:
                 self._large.append((state.generation, self._key_of(record.name)))
@@ -349,10 +359,9 @@ class Journal:
 
     def placed(self, ticket: Ticket) -> None:
         """All of a group is in its place, or undone."""
-        try:
+        with suppress(OSError):  # whoever retires it finds all in its place
             self._state.set_placed(ticket.segment, ticket.number)
-        finally:
-            os.close(ticket.fd)
+        os.close(ticket.fd)
 
     def leave(self, ticket: Ticket) -> None:
         """A group could not be put in its place: whoever retires it replays it."""

@@ -28,7 +28,8 @@ from postoffice.interfaces import (
     Old,
     Workers,
 )
-from postoffice.maildrop import admitting, care, clearing, contents, durable, files, names, vault
+from postoffice.maildrop import care, clearing, contents, durable, files, names, vault
+from postoffice.maildrop.admitting import Admitting
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
@@ -89,6 +90,7 @@ class MaildirStore:
             segment=segment,
         )
         self._places = Places(workers)
+        self._admitting = Admitting(workers, clock.seconds)
         self._sizes = Sizes()
         self._listings = Listings()
         self._undelete = undelete
@@ -105,7 +107,7 @@ class MaildirStore:
         journal = self._journal if durability == durable.JOURNAL else None
         warden = Warden(journal, self._sizes, bool(self._undelete), self._levels)
         self._telling = Telling(self._workers, warden, self.begin, self._hostname, self._letter)
-        self._placing = Placing(self._workers, journal, warden, self._telling.tell)
+        self._placing = Placing(self._workers, journal, warden, self._placed)
         self._large = self._journal.large if journal else ""
         self._means = Means(
             self._workers, self._sizes, self._listings, self._clock, journal, self._undelete
@@ -114,10 +116,17 @@ class MaildirStore:
             self._retiring.start(RETIRE, now=False).addErrback(self._failed, "retiring")
         self._sweeping.start(SWEEP).addErrback(self._failed, "sweeping")
 
+    def _placed(self, drafts: Sequence[Draft]) -> None:
+        self._telling.tell()
+        for draft in drafts:
+            for place in draft.places:
+                self._admitting.came(place.path, draft.size)
+
     def _begin(self) -> str:
         """Which durability it is; what was left in the journal is in its place."""
         files.prepare(self._path)
-        durability, warning = durable.choose(self._path, self._wanted)
+        with files.failures(self._path):
+            durability, warning = durable.choose(self._path, self._wanted)
         if warning:
             self._report("warn", warning)
         with files.failures(self._path):
@@ -171,8 +180,8 @@ class MaildirStore:
 
     async def admit(self, account: Account, size: int) -> None:
         quota = account.quota
-        if quota.limited and not await self._workers.run(
-            admitting.admits, self._folder(account.maildrop), quota, size
+        if quota.limited and not await self._admitting.admits(
+            self._folder(account.maildrop), quota, size
         ):
             raise full(account.maildrop, quota, size)
 
@@ -215,7 +224,7 @@ class MaildirStore:
         )
 
     async def kept(self, name: str) -> list[Kept]:
-        return await self._workers.run(vault.sessions, self._folder(name))
+        return await self._workers.run(care.kept, self._folder(name))
 
     async def undelete(self, name: str, session: str, since: float) -> int:
         return await self._workers.run(
@@ -249,5 +258,7 @@ class MaildirStore:
         return self._sweep_now.addErrback(self._failed, "sweeping the store")
 
     def _failed(self, why: Failure, what: str) -> None:
-        if not isinstance(why.value, CancelledError):
+        if isinstance(why.value, (OSError, TemporaryFailure)):
+            self.log.error("{what}: {error}", what=what, error=why.value)
+        elif not isinstance(why.value, CancelledError):
             self.log.failure("{what}", what=what, failure=why)

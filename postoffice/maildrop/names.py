@@ -50,6 +50,14 @@ def maildrop_of(folder: str) -> str:
     return f"{_unplain(local)}@{_unplain(domain)}"
 
 
+def is_maildrop(folder: str) -> bool:
+    """Whether a maildrop lies in this folder, and not something else that was put there."""
+    try:
+        return folder.endswith(f"/{folder_of(maildrop_of(folder))}")
+    except UnicodeError:
+        return False
+
+
 def _unplain(name: str) -> str:
     octets = b"" if name == "%" else unquote_to_bytes(name)
     return octets.decode("utf-8", "surrogatepass")

@@ -102,12 +102,12 @@ class Placing:
         workers: Workers,
         journal: Journal | None = None,
         warden: Warden | None = None,
-        placed: Callable[[], None] = lambda: None,
+        placed: Callable[[Sequence[Draft]], None] = lambda _: None,
     ) -> None:
         self._workers = workers
         self._journal = journal
         self._warden = warden
-        self._placed = placed  # called when a group is
+        self._placed = placed  # told of a group, before anybody hears of it
         self._small = _Queue(GROUP, GROUPS)
         self._large = _Queue(1, LARGE)
         self._idle: Deferred[None] | None = None
@@ -147,6 +147,8 @@ class Placing:
             outcomes = [bug] * len(group)
         queue.groups -= 1
         self._begin_groups(queue)
+        both = zip(group, outcomes, strict=True)
+        self._placed([draft for (draft, _), outcome in both if outcome is None])
         for (_, placed), outcome in zip(group, outcomes, strict=True):
             if placed.called:  # given up
                 continue
@@ -154,7 +156,6 @@ class Placing:
                 placed.callback(None)
             else:
                 placed.errback(outcome)
-        self._placed()
         if self._idle is not None and not self._busy():
             idle, self._idle = self._idle, None
             idle.callback(None)

@@ -40,7 +40,9 @@ PATIENCE = 5.0
 _TICK = 0.01
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Errors of opening it that say that it is not there, or no file.
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
 class Usage(NamedTuple):
@@ -117,23 +119,28 @@ def _opened(folder: int, name: str) -> Iterator[int]:
         os.close(fd)
 
 
-def reserve(folder: int, quota: Quota, sizes: Sequence[int]) -> tuple[list[bool], Usage] | None:
+def reserve(
+    folder: int, quota: Quota, sizes: Sequence[int], *, all_of_them: bool = False
+) -> tuple[list[bool], Usage] | None:
     """
     Take room for messages of these sizes, each if it fits; and what is held then.
 
-    Called within ``placing``.  None: first somebody must count.
+    Called within ``placing``.  None: first somebody must count; or not
+    ``all_of_them`` fit, and nothing was taken.
     """
-    with _alone(folder):
-        count = _read(folder, quota)
-        if count is None:
+    with _alone(folder), _file(folder) as fd:
+        count = _said(_beginning(fd), quota)
+        if fd is None or count is None:
             return None
-        held = count.usage
+        held = count
         fits = []
         for size in sizes:
             fits.append(_fits(quota, held, Usage(size, 1)))
             if fits[-1]:
                 held = Usage(held.octets + size, held.messages + 1)
-        _add(folder, held.octets - count.usage.octets, held.messages - count.usage.messages)
+        if all_of_them and not all(fits):
+            return None
+        _append(fd, held.less(count))
         return fits, held
 
 
@@ -148,21 +155,36 @@ def is_kept(folder: int) -> bool:
 
 def add(folder: int, octets: int, messages: int) -> None:
     """Count what has come, or (less than 0) gone, if anybody counts."""
-    with _alone(folder):
-        _add(folder, octets, messages)
+    with _alone(folder), _file(folder) as fd:
+        if fd is not None:
+            _append(fd, Usage(octets, messages))
 
 
 def recount(folder: int, quota: Quota) -> Count:
     """Count what is there, and begin the file anew."""
+    with _at_rest(folder):
+        held = _scan(folder)
+        _write(folder, quota, held)
+        return Count(held, True)
+
+
+def audit(folder: int, quota: Quota) -> tuple[Usage, Usage] | None:
+    """What the file says, and what is there; None where it says nothing for this quota."""
+    with _at_rest(folder):
+        count = _read(folder, quota)
+        return None if count is None else (count.usage, _scan(folder))
+
+
+@contextmanager
+def _at_rest(folder: int) -> Iterator[None]:
+    """Nobody adds a line, and all that was reserved is in its place."""
     with _opened(folder, "tmp") as gate, _opened(folder, "new") as new:
         until = time.monotonic() + PATIENCE
         for fd in (gate, new):
             while not _try(fd) and time.monotonic() < until:
                 time.sleep(_TICK)
         with _alone(folder):
-            held = _scan(folder)
-            _write(folder, quota, held)
-            return Count(held, True)
+            yield
 
 
 def forget(folder: str) -> None:
@@ -179,10 +201,10 @@ def agrees(folder: str, sizes: Sequence[int]) -> bool:
     """
     fd = os.open(folder, _FOLDER)
     try:
-        text = _text(fd)
-        if text is None:
+        if not is_kept(fd):
             return True
-        held = _parse(text)
+        with _file(fd, _LOOK) as file:
+            held = _parse(_beginning(file))
         if held is None or held.messages != len(sizes):
             return False
         return held.octets == sum(sizes) or held == _scan(fd)
@@ -219,42 +241,56 @@ def _first_line(quota: Quota) -> bytes:
     return ",".join(words).encode()
 
 
-def _text(folder: int) -> bytes | None:
+@contextmanager
+def _file(folder: int, flags: int = _FILE) -> Iterator[int | None]:
+    """The file, open; None where there is none, or another program's something."""
     try:
-        fd = os.open(FILE, _LOOK, dir_fd=folder)
-    except FileNotFoundError:
-        return None
+        fd = os.open(FILE, flags, dir_fd=folder)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            return b""
-        raise
+        if error.errno not in _NO_FILE:
+            raise
+        yield None
+        return
     try:
-        return os.read(fd, LONGEST + 1)
+        yield fd
     finally:
         os.close(fd)
+
+
+def _beginning(fd: int | None) -> bytes:
+    """What the file says; one octet more where it is too long, and nothing where there is none."""
+    if fd is None:
+        return b""
+    try:
+        return os.read(fd, LONGEST + 1)
+    except BlockingIOError:
+        return b""
+
+
+def _said(text: bytes, quota: Quota) -> Usage | None:
+    """What a file that was made for this quota says; None where it cannot be believed."""
+    return _parse(text) if text.partition(b"\n")[0] == _first_line(quota) else None
 
 
 def _parse(text: bytes) -> Usage | None:
     """What the lines behind the first come to; None for what is no such file."""
     if len(text) > LONGEST or not text.endswith(b"\n"):
         return None
-    octets = messages = 0
+    words = text.partition(b"\n")[2].split()
+    if len(words) != 2 * (text.count(b"\n") - 1):
+        return None
     try:
-        for line in text.split(b"\n")[1:-1]:
-            size, count = line.split()
-            octets += int(size)
-            messages += int(count)
+        held = Usage(sum(map(int, words[::2])), sum(map(int, words[1::2])))
     except ValueError:
         return None
-    return Usage(octets, messages) if octets >= 0 and messages >= 0 else None
+    return held if held.octets >= 0 and held.messages >= 0 else None
 
 
 def _read(folder: int, quota: Quota) -> Count | None:
     """What the file says; None where it is missing, or cannot be believed."""
-    text = _text(folder)
-    if text is None or text.partition(b"\n")[0] != _first_line(quota):
-        return None
-    held = _parse(text)
+    with _file(folder, _LOOK) as fd:
+        text = _beginning(fd)
+    held = _said(text, quota)
     if held is None:
         return None
     fresh = text.count(b"\n") == 2 and _age(folder) < FRESH
@@ -268,17 +304,9 @@ def _age(folder: int) -> float:
         return FRESH
 
 
-def _add(folder: int, octets: int, messages: int) -> None:
-    if not octets and not messages:
-        return
-    try:
-        fd = os.open(FILE, _FILE, dir_fd=folder)
-    except FileNotFoundError:
-        return
-    try:
-        os.write(fd, b"%d %d\n" % (octets, messages))
-    finally:
-        os.close(fd)
+def _append(fd: int, more: Usage) -> None:
+    if more.octets or more.messages:
+        os.write(fd, b"%d %d\n" % more)
 
 
 def _write(folder: int, quota: Quota, held: Usage) -> None:

@@ -69,7 +69,8 @@ def _promise(
         try:
             return journal.append(lambda: [removal])
         except BaseException:
-            set_changing(lock, False)
+            with suppress(OSError):  # whoever comes next finds that there is nothing to it
+                set_changing(lock, False)
             raise
 
 
@@ -88,8 +89,9 @@ def keep(
 ) -> None:
     """Let the names go.  Raises TemporaryFailure where one does not; the journal tries again."""
     try:
-        contents.remove(folder, entries, vault, sync=False)
-        set_changing(lock, False)
+        with failures(folder):
+            contents.remove(folder, entries, vault, sync=False)
+            set_changing(lock, False)
     except BaseException:
         journal.leave(ticket)
         raise

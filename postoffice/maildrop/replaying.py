@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from postoffice.maildrop.records import Placement, Removal
 #: How many place at the same time, and how many messages wait for them.
 THREADS = 4
 AHEAD = 64
+#: What fails with these would fail in any maildrop: our process has used up what it may have.
+SPENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class MaildirReplay:
@@ -82,7 +85,7 @@ class MaildirReplay:
             try:
                 first = self._place(f"{self._store}/{maildrop}", placement, first)
             except OSError as error:
-                if error.errno in FULL:
+                if error.errno in (*FULL, *SPENT):
                     raise
                 aside = f"{self._store}/{LATE}/{maildrop}"
                 self._make_late()

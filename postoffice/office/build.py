@@ -17,7 +17,7 @@ from twisted.python.modules import getModule
 
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
-from postoffice.accounts.logins import Logins
+from postoffice.accounts.logins import LoginRecords
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.tries import Allowance
 from postoffice.budget import Budget
@@ -87,7 +87,7 @@ def build(
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
     shelves = Shelves(rooms.store, settings.serving)
-    counters = _Counters(settings, house, shelves, checker, certificates, clock)
+    counters = _Counters(settings, house, shelves, checker, logins, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
         settings,
@@ -124,10 +124,10 @@ def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
     return make_checkers(settings, _broken)
 
 
-def build_logins(settings: Settings, workers: Workers, clock: Any) -> Logins:
+def build_logins(settings: Settings, workers: Workers, clock: Any) -> LoginRecords:
     """What is remembered of logins."""
     limits = settings.limits
-    return Logins(
+    return LoginRecords(
         settings.state,
         workers,
         clock,
@@ -176,6 +176,7 @@ class _Counters:
         house: House,
         shelves: Shelves,
         checker: Checker,
+        logins: LoginRecords,
         certificates: Certificates | None,
         clock: Any,
     ) -> None:
@@ -184,7 +185,7 @@ class _Counters:
         self._settings = settings
         self._house = house
         self._checker = checker
-        self._portal = Portal(Realm(shelves, house), [checker])
+        self._portal = Portal(Realm(shelves, house, logins.recording.note), [checker])
         self._certificates = certificates
         self._clock = clock
         self._unknown = Budget(limits.unknown_recipients, 3600, clock.seconds)

@@ -75,7 +75,7 @@ def load(files: CertificateFiles) -> Loaded:
 def _certificates(path: str) -> list[Any]:
     try:
         return list(x509.load_pem_x509_certificates(_octets(path)))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Unusable(f"{path} has no certificate in PEM form: {error}") from None
 
 
@@ -101,7 +101,7 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         names = extension.value.get_values_for_type(x509.DNSName)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         names = [str(one.value) for one in common]
     return tuple(name.lower() for name in names)

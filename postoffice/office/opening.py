@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.checker import Checker
-from postoffice.accounts.logins import Logins
+from postoffice.accounts.logins import LoginRecords
 from postoffice.accounts.sealing import key
 from postoffice.counter import Counter
 from postoffice.doors import Doorkeeper
@@ -82,7 +82,7 @@ class PostOffice(Service):
         threads: Sequence[ThreadWorkers],
         certificates: Certificates | None,
         checker: Checker,
-        logins: Logins,
+        logins: LoginRecords,
         reactor: Any,
     ) -> None:
         self.settings = settings

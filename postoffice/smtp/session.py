@@ -114,10 +114,6 @@ class SMTPSession(Transaction):
         else:
             command(self, argument.strip(" "))
 
-    def _idles_too_long(self) -> bool:
-        self._idle_commands += 1
-        return self._idle_commands > self._limits.commands
-
     # -- commands: hello -------------------------------------------------------------
 
     def _ehlo(self, argument: str) -> None:

@@ -53,6 +53,11 @@ class Transaction(SMTPDialogue):
         """What comes is no text."""
         raise AssertionError("a session has commands")
 
+    def _idles_too_long(self) -> bool:
+        """Whether this command, which brings no message on its way, is one too many."""
+        self._idle_commands += 1
+        return self._idle_commands > self._limits.commands
+
     def _forget(self) -> None:
         """End the transaction, if there is one (§4.1.1.5)."""
         if self._mail is not None:
@@ -124,6 +129,8 @@ class Transaction(SMTPDialogue):
         chunk = grammar.chunk(argument)
         if chunk is None:
             return self.dismiss(reply.BAD_CHUNK)  # nobody knows where it ends
+        if chunk == (0, False) and self._idles_too_long():
+            return self.dismiss(reply.TOO_MANY_COMMANDS)
         self._left, self._last = chunk
         if self._left > 2 * self._limits.message_size:
             return self.dismiss(reply.TOO_LARGE)

@@ -12,6 +12,7 @@ import pytest
 from postoffice.accounts import opening
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.address import Account, Quota
+from postoffice.device import Device
 from postoffice.errors import StartupError
 from postoffice.testing import InlineWorkers, finish
 
@@ -56,6 +57,27 @@ VERSION_3 = """
     PRAGMA user_version = 3;
     COMMIT;
 """
+#: And the fourth.
+VERSION_4 = f"""
+    BEGIN IMMEDIATE;
+    {
+    "".join(
+        f"ALTER TABLE {table} ADD COLUMN {column};"
+        for table in ("domain", "account")
+        for column in (
+            "keep REAL",
+            "keep_collected REAL",
+            "delete_on_collect INTEGER",
+            "devices TEXT",
+            "login_delay REAL",
+            "in_use TEXT",
+            "wait REAL",
+        )
+    )
+}
+    PRAGMA user_version = 4;
+    COMMIT;
+"""
 ACCOUNTS = [
     Account("jörg@example.net", "jörg@example.net", "$argon2id$hash"),
     Account("moved@example.net", "old@example.com", "b hash"),
@@ -63,16 +85,19 @@ ACCOUNTS = [
 ]
 
 
+PHONE = Device("phone", "acdefg", "digest", "keys", 1.5, 2.5, "pop3", ("192.0.2.0/24", "::1"))
+
+
 def script(path, statements):
     with closing(sqlite3.connect(path)) as database:
         database.executescript(statements)
 
 
-@pytest.fixture(params=[1, 2, 3], ids="version {}".format)
+@pytest.fixture(params=[1, 2, 3, 4], ids="version {}".format)
 def path(request, tmp_path):
     """A database of an older version, closed."""
     path = str(tmp_path / "accounts.db")
-    script(path, "".join([VERSION_1, VERSION_2, VERSION_3][: request.param]))
+    script(path, "".join([VERSION_1, VERSION_2, VERSION_3, VERSION_4][: request.param]))
     assert os.listdir(tmp_path) == ["accounts.db"]
     return path
 
@@ -94,7 +119,10 @@ def dumped(path):
 def columns(path):
     with closing(sqlite3.connect(path)) as database:
         names = "SELECT group_concat(name) FROM pragma_table_info(?)"
-        return [database.execute(names, (table,)).fetchone()[0] for table in ("account", "domain")]
+        return [
+            database.execute(names, (table,)).fetchone()[0]
+            for table in ("account", "domain", "device")
+        ]
 
 
 def test_all_accounts_of_an_older_version_are_there(path):
@@ -120,12 +148,14 @@ def test_what_is_new_can_be_kept_in_it(path):
     assert finish(directory.set_quota(name, Quota(octets=1 << 40)))
     assert finish(directory.set_domain_quota("example.net", Quota(0, 9, "defer")))
     expected = Account(name, name, "$argon2id$hash", "keys", "tanstaaf", Quota(1 << 40, 9, "defer"))
+    assert finish(directory.add_device(name, PHONE))
     assert finish(directory.find(name)) == expected
     assert finish(directory.add("eve@example.com", "hers", "her keys"))
     finish(directory.stop())
     directory = started(path)
     assert finish(directory.find(name)) == expected
     assert finish(directory.find("eve@example.com")).scram == "her keys"
+    assert list(finish(directory.devices(name))) == [PHONE]
     finish(directory.stop())
 
 

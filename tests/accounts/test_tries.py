@@ -81,6 +81,14 @@ def test_this_machine_has_no_allowance_as_a_network(tries):
     assert all(guess(tries, account=f"a{n}@example.net", network="") == Taken() for n in range(99))
 
 
+def test_where_nobody_is_named_only_the_network_counts(tries):
+    """A token may say by itself whose it is."""
+    assert all(guess(tries, account="", network=f"192.0.2.{n}") == Taken() for n in range(20))
+    for _ in range(4):
+        guess(tries, account="")
+    assert guess(tries, account="") == Taken(False, 0, 12)
+
+
 def test_what_was_no_wrong_try_is_given_back_and_no_more_than_there_was(tries):
     for _ in range(5):
         assert tries.take(JOE, HERE, NOW) == Taken()

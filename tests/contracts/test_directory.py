@@ -7,14 +7,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.address import Account, Quota
+from postoffice.device import Device
 from postoffice.errors import NotEmpty
-from postoffice.interfaces import IAccountDirectory, IAccountRegister
+from postoffice.interfaces import IAccountDirectory, IAccountRegister, IDevices
 from postoffice.serving import UNSAID, Serving
 from postoffice.testing import InlineWorkers, finish
 
@@ -42,6 +44,7 @@ def peopled(directory):
 def test_it_provides_what_it_says(directory):
     assert verifyObject(IAccountRegister, directory)
     assert verifyObject(IAccountDirectory, Directories([directory]))
+    assert verifyObject(IDevices, Directories([directory]))
 
 
 def test_an_empty_directory_knows_nobody(directory):
@@ -142,6 +145,70 @@ def test_password_scram_keys_and_shared_secret_do_not_touch_each_other(peopled):
     assert finish(peopled.find(name)) == Account(name, name, secret, "keys", "tanstaaf")
     finish(peopled.set_secret(name, "new"))
     assert finish(peopled.find(name)) == Account(name, name, "new", None, "tanstaaf")
+
+
+PHONE = Device("phone", "acdefg", "digest", "keys", 1.5, 2.5, "pop3", ("192.0.2.0/24", "::1"))
+PAD = Device("pad", "hjkmnp", "another digest")
+
+
+def devices(directory, name="joe@example.net"):
+    return list(finish(directory.devices(name)))
+
+
+def test_an_account_has_the_devices_that_were_added_as_they_were(peopled):
+    assert devices(peopled) == []
+    assert finish(peopled.add_device("joe@example.net", PHONE))
+    assert finish(peopled.add_device("joe@example.net", PAD))
+    assert finish(peopled.add_device("ann@example.net", replace(PAD, secret="hers")))
+    for _ in range(2):
+        assert devices(peopled) == [PAD, PHONE]
+        assert devices(peopled, "joe@example.com") == devices(peopled, "eve@example.net") == []
+        assert list(finish(Directories([peopled]).devices("joe@example.net"))) == [PAD, PHONE]
+
+
+def test_a_device_has_a_name_of_its_own_in_its_account(peopled):
+    assert finish(peopled.add_device("joe@example.net", PHONE))
+    assert not finish(peopled.add_device("joe@example.net", replace(PAD, name="phone")))
+    assert devices(peopled) == [PHONE]
+
+
+def test_nobody_has_no_devices(peopled):
+    with pytest.raises(LookupError):
+        finish(peopled.add_device("jim@example.net", PHONE))
+    assert not finish(peopled.remove_device("jim@example.net", "phone"))
+
+
+def test_a_device_can_be_taken_away(peopled):
+    for name in ("joe@example.net", "ann@example.net"):
+        finish(peopled.add_device(name, PHONE))
+    assert finish(peopled.remove_device("joe@example.net", "phone"))
+    assert not finish(peopled.remove_device("joe@example.net", "phone"))
+    assert devices(peopled) == []
+    assert devices(peopled, "ann@example.net") == [PHONE]
+
+
+def test_devices_go_with_their_account_and_with_nothing_else(peopled):
+    finish(peopled.add_device("joe@example.net", PHONE))
+    finish(peopled.set_secret("joe@example.net", "new"))
+    assert devices(peopled) == [PHONE]
+    finish(peopled.remove("joe@example.net"))
+    assert devices(peopled) == []
+    finish(peopled.add("joe@example.net", None))
+    assert devices(peopled) == []
+
+
+def test_a_directory_that_has_no_devices_has_none_in_a_row_of_them(peopled):
+    @implementer(IAccountDirectory)
+    class Without:
+        async def find(self, name):
+            return Account(name, name) if name == "joe@example.net" else None
+
+    finish(peopled.add_device("joe@example.net", PHONE))
+    finish(peopled.add_device("ann@example.net", PHONE))
+    both = Directories([Without(), peopled])
+    assert devices(both) == []
+    assert devices(both, "ann@example.net") == [PHONE]
+    assert devices(both, "eve@example.net") == []
 
 
 NOTHING_SAID = Quota()

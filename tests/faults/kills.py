@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 from faults.backlog import lay_down  # noqa: E402
 from faults.daemon import Daemon, furnish  # noqa: E402
-from faults.finding import beside, empty, found  # noqa: E402
+from faults.finding import aside, beside, empty, found  # noqa: E402
 from faults.ledger import Ledger, summary  # noqa: E402
 from faults.load import Load  # noqa: E402
 from faults.table import seconds, table  # noqa: E402
@@ -70,7 +70,8 @@ def campaign(durability: str, rounds: int, seed: int, folder: Path) -> Outcome:
         if replay := daemon.said(r"replayed (\d+) messages"):
             outcome.replayed += int(replay[1])
         held = found(daemon, NAMES)
-        wrong += ledger.check(held) + beside(folder / "state" / "maildrops", NAMES)
+        store = folder / "state" / "maildrops"
+        wrong += ledger.check(held) + beside(store, NAMES) + aside(store)
         outcome.problems += [f"round {number}: {one}" for one in wrong]
         if wrong:
             print(f"{durability}, round {number} (seed {seed}):{summary(wrong)}", flush=True)

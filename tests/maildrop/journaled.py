@@ -151,6 +151,10 @@ def state_of(root):
         file.close()
 
 
+def in_segments(root) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(root.glob(".journal/seg.*"))]
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

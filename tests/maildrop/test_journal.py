@@ -25,6 +25,7 @@ from journaled import (
     dying_before,
     envelope,
     folder_of,
+    in_segments,
     is_free,
     is_segment,
     litter,
@@ -418,10 +419,6 @@ def test_rule_1_a_login_does_not_wait_for_ever(root, served):
 
 
 # -- rule 2: what can fail comes first -----------------------------------------------------------
-
-
-def in_segments(root) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(root.glob(".journal/seg.*"))]
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT])

@@ -7,11 +7,14 @@ from contextlib import ExitStack
 from fcntl import LOCK_NB, LOCK_SH, flock
 
 import pytest
+from twisted.internet.task import Clock
 
 from postoffice.address import Quota
 from postoffice.errors import TemporaryFailure
-from postoffice.maildrop import admitting, clearing, files, groups, names, quota
+from postoffice.maildrop import clearing, files, groups, names, quota
+from postoffice.maildrop.admitting import LIFETIME, Admitting, usage
 from postoffice.maildrop.drafts import Draft
+from postoffice.testing import InlineWorkers, finish
 
 LIMIT = Quota(1000, 2, "reject")
 
@@ -21,10 +24,9 @@ def test_a_maildrop_that_is_just_being_made_has_room(tmp_path, made):
     folder = f"{tmp_path}/joe"
     for name in made:
         os.mkdir(folder + name)
-    assert admitting.admits(folder, LIMIT, 1000)
-    assert not admitting.admits(folder, LIMIT, 1001)
+    assert usage(folder, LIMIT, 1000) == (0, 0)
     files.make(folder)
-    assert admitting.admits(folder, LIMIT, 1000)
+    assert usage(folder, LIMIT, 1000) == (0, 0)
 
 
 @pytest.fixture
@@ -91,10 +93,12 @@ def test_a_count_that_is_just_written_is_no_leftover(tmp_path, folder, monkeypat
 def test_several_maildrops_are_taken_in_one_order(tmp_path, monkeypatch):
     """Or two groups would wait for each other."""
     taken = []
-    monkeypatch.setattr(
-        quota, "has_room", lambda fd, *_: (taken.append(os.readlink(f"/proc/self/fd/{fd}")), None)
-    )
-    monkeypatch.setattr(quota, "reserve", lambda fd, limit, sizes: ([True] * len(sizes), (0, 0)))
+
+    def reserve(fd, limit, sizes, **how):
+        taken.append(os.readlink(f"/proc/self/fd/{fd}"))
+        return [True] * len(sizes), quota.Usage(0, 0)
+
+    monkeypatch.setattr(quota, "reserve", reserve)
     places = files.find([f"{tmp_path}/example.net/{one}" for one in ("joe", "ann", "bob")])
     wanted = [
         Draft(list(chosen), names.new_name("h"), "", dict.fromkeys(chosen, LIMIT))
@@ -119,8 +123,47 @@ def test_limited_or_not_all_count_in_the_same_maildrop(tmp_path, folder):
 def test_whose_count_is_never_right_is_told_to_try_again(tmp_path, monkeypatch):
     """As where two processes have different limits for him; his sender is not turned away."""
     [place] = files.find([f"{tmp_path}/example.net/joe"])
-    monkeypatch.setattr(quota, "reserve", lambda *_: None)
+    monkeypatch.setattr(quota, "reserve", lambda *_, **how: None)
     draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
     draft.parts.append(b"x\r\n")
     [why] = groups.place([draft])
     assert type(why) is TemporaryFailure
+
+
+def test_nothing_is_taken_where_not_all_of_it_fits(folder):
+    quota.recount(folder, LIMIT)
+    assert quota.reserve(folder, LIMIT, [600, 600], all_of_them=True) is None
+    assert quota.usage(folder, LIMIT) == (0, 0)
+    assert quota.reserve(folder, LIMIT, [600, 600]) == ([True, False], (600, 1))
+
+
+def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_path, folder):
+    clock, asked = Clock(), []
+
+    class Workers(InlineWorkers):
+        def run(self, function, *args):
+            asked.append(args)
+            return super().run(function, *args)
+
+    admitting = Admitting(Workers(), clock.seconds)
+    path = f"{tmp_path}/example.net/joe"
+
+    def admits(size):
+        return finish(admitting.admits(path, LIMIT, size))
+
+    assert admits(600)
+    assert admits(1000)
+    assert len(asked) == 1
+    os.close(os.open("new/1,S=600", os.O_CREAT, dir_fd=folder))
+    quota.add(folder, 600, 1)
+    assert admits(600), "for a moment; whoever commits is told"
+    clock.advance(LIFETIME)
+    assert not admits(600)
+    assert admits(400)
+    admitting.came(path, 300)
+    assert len(asked) == 2
+    assert admits(400), "of what came it is only known that it did"
+    assert len(asked) == 3
+    os.unlink("new/1,S=600", dir_fd=folder)
+    quota.forget(path)
+    assert admits(600), "before somebody is turned away, the disk is asked"

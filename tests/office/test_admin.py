@@ -13,6 +13,7 @@ from postoffice import __version__
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.address import Account, Address, Quota
+from postoffice.device import Device
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropLocked
 from postoffice.interfaces import IAccountDirectory
@@ -300,6 +301,7 @@ def test_an_account_is_shown_with_its_mail(run, ask, office):
     shown = ask("account", "show", "ann@example.net")
     assert set(shown.pop("serving_from").values()) == {"default"}
     assert shown.pop("serving")["keep"] == 0
+    assert (shown.pop("last_login"), shown.pop("devices")) == (None, [])
     assert shown == {
         "address": "ann@example.net",
         "password": True,
@@ -414,6 +416,12 @@ class Steps:
     async def account_serving(self, name):
         return Serving(keep=9)
 
+    async def devices(self, name):
+        return [Device("phone", "acdefg", "digest")]
+
+    async def add_device(self, name, device):
+        self.done.append(f"device {device.name}")
+
     async def set_serving(self, name, serving):
         self.done.append(f"keep {serving.keep}")
 
@@ -437,7 +445,14 @@ def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
     steps = Steps([0, 1])
     with pytest.raises(accounts.Refused, match="mail has just come"):
         finish(accounts._remove(steps, ANN, False, False))
-    assert steps.done == ["remove", "add hash keys", "share shared", "quota 7", "keep 9"]
+    assert steps.done == [
+        "remove",
+        "add hash keys",
+        "share shared",
+        "quota 7",
+        "keep 9",
+        "device phone",
+    ]
 
 
 def test_a_maildrop_that_is_held_keeps_its_account():
@@ -487,7 +502,24 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "quota_from",
             "serving",
             "serving_from",
+            "last_login",
+            "devices",
         },
+        ("account", "device", "add", "ann@example.org", "phone"): {
+            "address",
+            "device",
+            "added",
+            "generated_password",
+        },
+        ("account", "device", "list", "ann@example.org"): {"address", "devices"},
+        ("account", "device", "remove", "ann@example.org", "phone"): {
+            "address",
+            "device",
+            "removed",
+        },
+        ("report", "logins"): {"days", "plaintext", "tls_1_2", "apop"},
+        ("auth-failures",): {"failures"},
+        ("auth-failures", "--clear-all"): {"cleared"},
         ("account", "set", "ann@example.org", "--generate-shared-secret"): {
             "address",
             "changed",
@@ -515,6 +547,7 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
     }
     for words, names in told.items():
         assert set(ask(*words)) == names
-        command = words[:2] if words[0] in ("domain", "account", "explain") else words[:1]
+        groups = ("domain", "account", "explain", "report")
+        command = words[: 1 + (words[0] in groups) + (words[1:2] == ("device",))]
         help_text = re.sub(r"\s+", " ", run(*command, "--help").output)
         assert names <= set(re.findall(r"\w+", help_text.partition("With --json:")[2])), words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,7 +23,7 @@ PKCS8 = serialization.PrivateFormat.PKCS8
 OPENSSL = serialization.PrivateFormat.TraditionalOpenSSL
 
 
-def made(*names: str, days: float = 90, common: str = "", by=None, key=None):
+def made(*names: str, days: float = 90, common: str = "", by=None, key=None, theirs: str = ""):
     """A certificate for these names with its key, by itself or by such a pair."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common or "x")])
@@ -39,6 +40,9 @@ def made(*names: str, days: float = 90, common: str = "", by=None, key=None):
     )
     if names:
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        builder = builder.add_extension(alternatives, critical=False)
+    if theirs:
+        alternatives = x509.IssuerAlternativeName([x509.DNSName(theirs)])
         builder = builder.add_extension(alternatives, critical=False)
     return builder.sign(signer, hashes.SHA256()), key
 
@@ -144,6 +148,22 @@ def _small_key(files, path):
     return written(path / "small", made("x", key=rsa.generate_private_key(65537, 1024)))
 
 
+def patched(folder, old: bytes, new: bytes) -> CertificateFiles:
+    """Files of a certificate some of whose octets are others than it was signed with."""
+    certificate, key = made("mail.example.net", common="old.example", theirs="ca.example.net")
+    files = written(folder / "patched", (certificate, key))
+    octets = certificate.public_bytes(serialization.Encoding.DER)
+    assert octets.count(old) == 1
+    (folder / "patched" / "certificate.pem").write_text(
+        ssl.DER_cert_to_PEM_cert(octets.replace(old, new))
+    )
+    return files
+
+
+def _version_8(files, path):
+    return patched(path, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07")
+
+
 def _passphrase(form):
     def locked(files, path):
         return written(path / "locked", made("x"), form=form, password=b"secret")
@@ -170,6 +190,7 @@ def _swapped(files, path):
     [
         (_wrong_key, r"other/key\.pem cannot be used with .*/certificate\.pem: .*mismatch"),
         (_small_key, r"small/key\.pem cannot be used with .*: ee key too small$"),
+        (_version_8, r"patched/certificate\.pem has no certificate in PEM form: 7 is not a valid"),
         (_passphrase(PKCS8), r"locked/key\.pem has a passphrase; take it away: openssl pkey$"),
         (_passphrase(OPENSSL), r"locked/key\.pem has a passphrase; take it away: openssl pkey$"),
         (_no_certificate, r"certificate\.pem has no certificate in PEM form: ."),
@@ -187,6 +208,7 @@ def _swapped(files, path):
     ids=[
         "the key of another",
         "a key that is too small",
+        "a version that there is not",
         "a passphrase",
         "a passphrase in the old form",
         "no certificate",
@@ -266,6 +288,12 @@ def several(tmp_path, opened):
 )
 def test_a_host_that_is_named_has_its_certificate_and_all_others_the_first(several, name, place):
     assert several(name) == place
+
+
+def test_a_certificate_that_names_its_hosts_twice_is_for_its_common_name(tmp_path):
+    issuer_alternative_name, subject_alternative_name = b"\x55\x1d\x12", b"\x55\x1d\x11"
+    files = patched(tmp_path, issuer_alternative_name, subject_alternative_name)
+    assert load(files).names == ("old.example",)
 
 
 # -- changes ----------------------------------------------------------------------------

@@ -156,6 +156,13 @@ def test_commands_that_bring_no_mail_are_limited(office, idle):
     assert client.session.closed
 
 
+def test_so_are_chunks_of_nothing(office):
+    client = office.addressed(limits={"commands": 3})
+    assert client.told(b"BDAT 0\r\n" * 3) == ["250 2.0.0"] * 2 + ["421 4.7.0"], "EHLO was one"
+    client = office.addressed(limits={"commands": 2})
+    assert client.told(b"BDAT 0\r\nBDAT 0 LAST\r\n") == ["250 2.0.0"] * 2
+
+
 def test_so_is_lhlo(office):
     client = office(lmtp=True, limits={"commands": 1})
     assert client.told(b"LHLO pc\r\nLHLO pc\r\n") == ["250", "421 4.7.0"]

@@ -285,7 +285,7 @@ def test_a_long_name_makes_no_long_line_of_the_log(memory_office):
 
 def test_who_says_much_at_once_takes_turns_with_the_others(client, memory_office):
     client.say(ENVELOPE)
-    heard = client.say(b"BDAT 0\r\n" * 2000 + b"BDAT 2 LAST\r\nhi")
+    heard = client.say(b"BDAT 1\r\nx" * 2000 + b"BDAT 2 LAST\r\nhi")
     assert 0 < len(heard) < 10_000
     memory_office.clock.advance(0)  # all turns
     heard += client.hear()

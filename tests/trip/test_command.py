@@ -112,3 +112,30 @@ def test_passwords_stand_in_no_log_and_no_list(running, ask, command):
     running.check()
     assert password not in running.said
     assert not re.search(r"\$argon2", running.said)
+
+
+def test_maildrops_are_looked_after_while_it_runs(running, ask):
+    ann = "ann@example.org"
+    ask("domain", "add", "example.org")
+    ask("account", "add", ann, "--password-stdin", text="first\n")
+    for _ in range(3):
+        post(running, ann)
+    client = login(running, ann, "first")
+    before = client.uidl()[1]
+    client.dele(2)
+    assert "collecting" in ask("maildrop", "purge", ann, "--larger-than", "0", status=1)["error"]
+    client.quit()
+
+    (one,) = ask("maildrop", "list")["maildrops"]
+    assert (one["account"], one["messages"], one["vault_messages"]) == (ann, 2, 1)
+    (session,) = ask("maildrop", "undelete", ann)["sessions"]
+    running.wait_for(f"{session['session']}.*{ann}")
+    assert ask("maildrop", "undelete", ann, "--session", session["session"])["messages"] == 1
+    client = login(running, ann, "first")
+    assert client.uidl()[1] == before
+    client.quit()
+
+    assert ask("maildrop", "purge", ann, "--larger-than", "0")["messages"] == 3
+    post(running, ann)
+    assert len(uidls(login(running, ann, "first"))) == 1
+    assert ask("maildrop", "verify") == {"maildrops": 1, "findings": []}

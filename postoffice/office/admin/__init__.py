@@ -11,9 +11,12 @@ from postoffice import __version__
 from postoffice.office.admin.accounts import account
 from postoffice.office.admin.beginning import check_config, init
 from postoffice.office.admin.desk import WRONG, say_object, shared_options
+from postoffice.office.admin.devices import device
 from postoffice.office.admin.domains import domain
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
+from postoffice.office.admin.maildrops import maildrop
+from postoffice.office.admin.report import report
 
 
 class CommandLine(click.Group):
@@ -68,5 +71,8 @@ main.add_command(init)
 main.add_command(check_config)
 main.add_command(domain)
 main.add_command(account)
+main.add_command(maildrop)
 main.add_command(explain)
 main.add_command(auth_failures)
+main.add_command(report)
+account.add_command(device)

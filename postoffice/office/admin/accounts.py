@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import click
 
+from postoffice.accounts.devices import salt as salt_of
 from postoffice.address import Account, Address, Quota
+from postoffice.device import Device
 from postoffice.errors import MaildropLocked
 from postoffice.office.admin.desk import (
     ADDRESS,
@@ -18,6 +20,14 @@ from postoffice.office.admin.desk import (
     counted,
     sized,
     table,
+)
+from postoffice.office.admin.devices import (
+    Last,
+    device_data,
+    device_table,
+    last_logins,
+    login_cells,
+    login_data,
 )
 from postoffice.office.admin.quotas import (
     HEADS,
@@ -80,7 +90,7 @@ def add(
     With --json: address, added, and generated_password where it was made up.
     """
     password = ask_password(password_stdin, generate)
-    hashed = password.hashed
+    hashed = password.hashed()
     name = address.normal
 
     async def work(rooms: Rooms) -> None:
@@ -150,12 +160,19 @@ def show(desk: Desk, address: Address) -> Answer:
     log in), messages, octets, quota (octets, messages, over) and quota_from
     (who says each of them: account, domain, default, or postmaster), serving
     (keep, keep_collected, delete_on_collect, devices, login_delay, in_use,
-    wait; durations in seconds) and serving_from.
+    wait; durations in seconds) and serving_from; last_login (with its own
+    password: time, service, mechanism, tls, network; or null) and devices (as
+    `account device list` has them).
     """
     settings = desk.settings()
+    devices: list[Device] = []
+    last: Last = {}
 
     async def work(rooms: Rooms) -> tuple[Account, Told, Served, int, int]:
         found = await _registered(rooms, address.normal)
+        devices.extend(await rooms.register.devices(found.address))
+        async with desk.logins(rooms, settings) as logins:
+            last.update(await last_logins(rooms, logins, found.address))
         told = await told_of_account(rooms.register, settings, found.address)
         served = await served_to_account(rooms.register, settings, found.address)
         return found, told, served, *await rooms.store.count(found.maildrop)
@@ -171,16 +188,24 @@ def show(desk: Desk, address: Address) -> Answer:
         "octets": octets,
         **told.data,
         **served.data,
+        "last_login": login_data(last.get("")),
+        "devices": device_data(devices, last),
     }
+    only = "only its devices can log in" if devices else "nobody can log in"
+    login = ", ".join(cell for cell in login_cells(last.get("")) if cell)
     rows = [
         ("account", found.address),
-        ("password", "yes" if has_password else "no: nobody can log in"),
+        ("password", "yes" if has_password else f"no: {only}"),
+        ("last login", login),
         ("logs in by", ", ".join(mechanisms) or "nothing"),
         ("maildrop", f"{counted(messages, 'message')}, {sized(octets)}"),
         ("quota", told.line),
         *served.rows,
     ]
-    return Answer(data, table(rows))
+    lines = table(rows)
+    if devices:
+        lines += ["", *device_table(devices, last)]
+    return Answer(data, lines)
 
 
 @command("passwd", account)
@@ -195,11 +220,14 @@ def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -
     With --json: address, changed, and generated_password where it was made up.
     """
     password = ask_password(password_stdin, generate)
-    hashed = password.hashed
     name = address.normal
 
     async def work(rooms: Rooms) -> None:
-        if not await rooms.register.set_secret(name, *hashed):
+        found = await _registered(rooms, name)
+        salt = None
+        if devices := await rooms.register.devices(name):
+            salt = salt_of(found, devices)  # theirs were made with it
+        if not await rooms.register.set_secret(name, *password.hashed(salt)):
             raise Refused(f"there is no account {name} here")
 
     desk.ask(work)
@@ -327,7 +355,10 @@ def remove(desk: Desk, address: Address, delete_mail: bool, keep_mail: bool) -> 
 
     async def work(rooms: Rooms) -> tuple[int, list[str]]:
         found = await _registered(rooms, name)
-        return await _remove(rooms, found, delete_mail, keep_mail)
+        removed = await _remove(rooms, found, delete_mail, keep_mail)
+        async with desk.logins(rooms, settings) as logins:
+            await rooms.workers.run(logins.entrances.forget, name)
+        return removed
 
     messages, places = desk.ask(work, settings)
     data = {"address": name, "removed": True, "messages": messages, "kept_in": places}
@@ -356,6 +387,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
         places.append(await _discard(rooms, found, keep))
     own = await rooms.register.account_quota(found.address)
     serving = await rooms.register.account_serving(found.address)
+    devices = await rooms.register.devices(found.address)
     await rooms.register.remove(found.address)
     late, _ = await rooms.store.count(found.maildrop)
     if late:
@@ -365,6 +397,8 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
                 await rooms.register.set_shared(found.address, found.shared)
             await rooms.register.set_quota(found.address, own or Quota())
             await rooms.register.set_serving(found.address, serving or UNSAID)
+            for device in devices:
+                await rooms.register.add_device(found.address, device)
             raise Refused(f"mail has just come for {found.address}; nothing is removed")
         places.append(await _discard(rooms, found, keep))
     return messages + late, [place for place in places if place]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
 
+from postoffice.accounts.logins import LoginRecords
 from postoffice.address import Address, NotAnAddress, normal_domain
 from postoffice.errors import PostOfficeError, StartupError
 from postoffice.office import config, privileges
-from postoffice.office.build import build_rooms, find_maker
+from postoffice.office.build import build_logins, build_rooms, find_maker
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
@@ -33,10 +36,15 @@ class Refused(Exception):
 
 @dataclass
 class Answer:
-    """What a command has to say: as an object with names, and in lines for people."""
+    """
+    What a command has to say: as an object with names, and in lines for people.
+
+    ``status`` is its exit code, where that is part of the answer.
+    """
 
     data: dict[str, Any]
     lines: list[str] = field(default_factory=list)
+    status: int = 0
 
 
 @dataclass
@@ -74,6 +82,16 @@ class Desk:
                 await rooms.stop()
 
         return workers.finish(whole())
+
+    @asynccontextmanager
+    async def logins(self, rooms: Rooms, settings: Settings) -> AsyncIterator[LoginRecords]:
+        """What is remembered of logins, for work in the rooms."""
+        logins = build_logins(settings, rooms.workers, self.reactor)
+        await logins.start()
+        try:
+            yield logins
+        finally:
+            await logins.stop()
 
 
 class AddressType(click.ParamType):  # type: ignore[type-arg]
@@ -142,23 +160,23 @@ def _answer(
     config: str | None,
     arguments: dict[str, Any],
 ) -> None:
-    status = 0
+    failed = 0
     try:
         answer = function(Desk(config, context.obj), **arguments)
     except ConfigurationError as error:
-        status = WRONG
+        failed = WRONG
         problems = [vars(problem) for problem in error.problems]
         answer = Answer({"error": str(error), "problems": problems}, str(error).split("\n"))
     except (Refused, StartupError, PostOfficeError) as error:
-        status = REFUSED
+        failed = REFUSED
         why = str(error) or type(error).__name__
         answer = Answer({"error": why}, [f"postoffice: {why}"])
     if as_json:
         say_object(answer.data)
     else:
         for line in answer.lines:
-            click.echo(line, err=bool(status))
-    context.exit(status)
+            click.echo(line, err=bool(failed))
+    context.exit(failed or answer.status)
 
 
 def say_object(data: dict[str, Any]) -> None:
@@ -187,6 +205,18 @@ def lasting(seconds: float) -> str:
             number = f"{seconds / unit:.1f}".removesuffix(".0")
             return f"{number} {name}{'' if number == '1' else 's'}"
     return counted(int(seconds), "second") if seconds else "none"
+
+
+def moment(seconds: float) -> str:
+    """A time of day as people read it, in their own zone."""
+    return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+
+
+def iso(seconds: float | None) -> str | None:
+    """A time of day as programs read it."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:

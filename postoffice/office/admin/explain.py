@@ -12,16 +12,15 @@ import click
 from postoffice.address import Account, Address, normal_domain
 from postoffice.envelope import Client, Envelope, Visit
 from postoffice.errors import PostOfficeError
-from postoffice.interfaces import IAccountDirectory, IAccountRegister
+from postoffice.interfaces import IAccountDirectory
 from postoffice.office.admin.desk import AddressType, Answer, Desk, command, counted, sized, table
-from postoffice.office.admin.quotas import SIZE_TYPE, Told, tell, told_of_account
+from postoffice.office.admin.quotas import SIZE_TYPE, told_of
 from postoffice.office.build import build_house
 from postoffice.office.config import Settings
 from postoffice.office.reading import Chosen
 from postoffice.office.rooms import Rooms
 from postoffice.policy.asking import STAGES, Policies
 from postoffice.reply import TOO_LARGE, Reply
-from postoffice.smtp.reception import UNLIMITED
 
 #: What is decided, and what was found.
 Step = tuple[str, str]
@@ -112,7 +111,7 @@ async def _steps(
         return
     place, directory, account = found
     yield "account", f"{account.address}, in {place}"
-    told = await _told(directory, settings, name or postmaster, account)
+    told = await told_of(directory, settings, name or postmaster, account)
     yield "quota", told.line
     messages, octets = await rooms.store.count(account.maildrop)
     held = f"{counted(messages, 'message')}, {sized(octets)}"
@@ -152,13 +151,3 @@ async def _find(rooms: Rooms, name: str) -> tuple[str, IAccountDirectory, Accoun
         if account is not None:
             return place, directory, account
     return None
-
-
-async def _told(
-    directory: IAccountDirectory, settings: Settings, name: str, account: Account
-) -> Told:
-    if IAccountRegister.providedBy(directory):
-        return await told_of_account(directory, settings, name)
-    if name == settings.postmaster.normal:
-        return tell(postmaster=UNLIMITED)
-    return tell(account=account.quota, default=settings.quota)

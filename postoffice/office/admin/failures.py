@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -11,8 +10,7 @@ import click
 from postoffice.accounts.tries import Failures
 from postoffice.address import Address, NotAnAddress
 from postoffice.doors import place_of
-from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, table
-from postoffice.office.build import build_logins
+from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, iso, moment, table
 from postoffice.office.rooms import Rooms
 from postoffice.settings import NETWORK
 
@@ -59,15 +57,11 @@ def auth_failures(desk: Desk, clear: tuple[str, ...], clear_all: bool) -> Answer
     settings = desk.settings()
 
     async def work(rooms: Rooms) -> tuple[int, list[Failures]]:
-        logins = build_logins(settings, rooms.workers, desk.reactor)
-        await logins.start()
-        try:
+        async with desk.logins(rooms, settings) as logins:
             if clear or clear_all:
                 names = None if clear_all else list(clear)
                 return await rooms.workers.run(logins.tries.clear, names), []
             return 0, await rooms.workers.run(logins.tries.failures, time.time())
-        finally:
-            await logins.stop()
 
     cleared, failures = desk.ask(work, settings)
     if clear and not cleared:
@@ -76,20 +70,8 @@ def auth_failures(desk: Desk, clear: tuple[str, ...], clear_all: bool) -> Answer
         return Answer({"cleared": cleared}, [f"{counted(cleared, 'count')} cleared"])
     rows = [("WHO", "WRONG", "LAST", "BLOCKED UNTIL")]
     rows += [
-        (one.name, str(one.count), read(one.last), "" if one.until is None else read(one.until))
+        (one.name, str(one.count), moment(one.last), "" if one.until is None else moment(one.until))
         for one in failures
     ]
-    data = [{**vars(one), "last": told(one.last), "until": told(one.until)} for one in failures]
+    data = [{**vars(one), "last": iso(one.last), "until": iso(one.until)} for one in failures]
     return Answer({"failures": data}, table(rows) if failures else ["no wrong passwords"])
-
-
-def read(moment: float) -> str:
-    """A moment as people read it, in their own time."""
-    return f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M:%S}"
-
-
-def told(moment: float | None) -> str | None:
-    """A moment as programs read it."""
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from postoffice.address import Quota
-from postoffice.interfaces import IAccountRegister
+from postoffice.address import Account, Quota
+from postoffice.interfaces import IAccountDirectory, IAccountRegister
 from postoffice.office.admin.desk import counted, sized
 from postoffice.office.config import Settings
 from postoffice.office.keys import OVER
@@ -145,3 +145,14 @@ async def told_of_account(register: IAccountRegister, settings: Settings, name: 
         domain=await register.domain_quota(name.rpartition("@")[2]) or Quota(),
         default=settings.quota,
     )
+
+
+async def told_of(
+    directory: IAccountDirectory, settings: Settings, name: str, account: Account
+) -> Told:
+    """The same, in whichever directory it is."""
+    if IAccountRegister.providedBy(directory):
+        return await told_of_account(directory, settings, name)
+    if name == settings.postmaster.normal:
+        return tell(postmaster=UNLIMITED)
+    return tell(account=account.quota, default=settings.quota)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from postoffice.accounts.passwords import generate_password, hash_password
-from postoffice.scram import derive
+from postoffice.scram import Salt, derive
 
 #: Octets of a password: a PASS command has room for this many, and more.
 MAXIMUM = 200
@@ -23,10 +23,10 @@ class Password:
     octets: bytes
     generated: bool
 
-    @property
-    def hashed(self) -> tuple[str, str]:
-        """Its hash, and its SCRAM keys: what a register keeps of it."""
-        return hash_password(self.octets), str(derive(self.octets))
+    def hashed(self, salt: Salt | None = None) -> tuple[str, str]:
+        """Its hash, and its SCRAM keys, with that salt: what a register keeps of it."""
+        how = () if salt is None else (salt.salt, salt.iterations)
+        return hash_password(self.octets), str(derive(self.octets, *how))
 
     @property
     def data(self) -> dict[str, str]:

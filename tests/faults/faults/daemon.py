@@ -45,20 +45,21 @@ class NotOpen(Exception):
     """It ended before it let anybody in."""
 
 
-def furnish(
-    folder: Path, durability: str, names: Iterable[str], quota: Quota | None = None
-) -> None:
+def furnish(folder: Path, durability: str, names: Iterable[str]) -> None:
     """A configuration and accounts, for daemons to be started in this folder."""
     (folder / "postoffice.yaml").write_text(CONFIGURATION.format(durability=durability))
-    state = folder / "state"
-    state.mkdir(mode=0o700)
-    directory = SQLiteDirectory(
-        str(state / "accounts.db"), InlineWorkers(), str(state / "accounts.key")
-    )
+    (folder / "state").mkdir(mode=0o700)
+    add(folder, "postmaster", *names)
+
+
+def add(folder: Path, *names: str, quota: Quota | None = None) -> None:
+    """Accounts, with a quota or the common one."""
+    path, key = (str(folder / "state" / f"accounts.{kind}") for kind in ("db", "key"))
+    directory = SQLiteDirectory(path, InlineWorkers(), key)
     finish(directory.start())
     finish(directory.add_domain(DOMAIN))
     secret = hash_password(PASSWORD.encode())
-    for name in ("postmaster", *names):
+    for name in names:
         finish(directory.add(f"{name}@{DOMAIN}", secret))
         if quota is not None:
             finish(directory.set_quota(f"{name}@{DOMAIN}", quota))
@@ -74,7 +75,7 @@ class Daemon:
         self.process = subprocess.Popen(
             [*under, twistd, "-n", "--pidfile=", "postoffice"],
             cwd=folder,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -137,7 +138,7 @@ class Daemon:
         return Collector(self._ports["pop3"])
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return {**outside, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 

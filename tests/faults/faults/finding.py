@@ -11,6 +11,7 @@ from random import Random
 from faults.daemon import DOMAIN, NEVER, Collector, Daemon, Refused
 from faults.ledger import Held, Ledger
 from postoffice.maildrop import contents
+from postoffice.maildrop.files import LATE
 from postoffice.maildrop.quota import FILE
 
 
@@ -20,13 +21,13 @@ def found(daemon: Daemon, names: Iterable[str]) -> dict[str, list[Held]]:
 
 
 def _all(daemon: Daemon, name: str) -> list[Held]:
-    client = _let_in(daemon, name)
+    client = let_in(daemon, name)
     held = client.retrieve(client.uidls())
     client.quit()
     return held
 
 
-def _let_in(daemon: Daemon, name: str) -> Collector:
+def let_in(daemon: Daemon, name: str) -> Collector:
     """As soon as whoever is there has left."""
     until = time.monotonic() + NEVER
     while True:
@@ -46,7 +47,7 @@ def empty(
     """Collect such a part of what lies there, for good."""
     for name, ones in held.items():
         going = {one.uidl: one for one in ones if random.random() < part}
-        client = _let_in(daemon, name)
+        client = let_in(daemon, name)
         uidls = client.uidls()
         tokens = [ledger.seen(name, one) for one in going.values()]
         client.delete(number for number, uidl in enumerate(uidls, 1) if uidl in going)
@@ -69,8 +70,12 @@ def beside(store: Path, names: Iterable[str]) -> list[str]:
             problems.append(f"{folder / FILE} says {said}, it is {there}")
         if left := list((folder / "tmp").glob("*")):
             problems.append(f"left over: {[one.name for one in left]}")
-    problems += [f"put aside: {path}" for path in (store / ".unplaced").rglob("*")]
     return problems
+
+
+def aside(store: Path) -> list[str]:
+    """What a start could not put in its place."""
+    return [f"put aside: {path}" for path in (store / LATE).rglob("*")]
 
 
 def counted(folder: Path) -> tuple[int, int] | None:

@@ -21,7 +21,9 @@ from faults.finding import beside
 from faults.layer import Call, Fault, Layer
 from faults.ledger import Held, Ledger, text_of
 from postoffice.maildrop.durable import JOURNAL
+from postoffice.maildrop.files import LATE
 from postoffice.maildrop.maildir import RETIRE
+from postoffice.maildrop.names import uidl_of_file
 from postoffice.testing import InlineWorkers, finish
 
 #: Those whose maildrops are there from the beginning.
@@ -154,7 +156,10 @@ class Scene:
         self, token: str, names: tuple[str, ...], replies: list[str], *, apart: bool = False
     ) -> None:
         no = [one for one in replies if not one.startswith("250")]
-        if no and not apart:
+        if apart and len(replies) == len(names):
+            no_for = [name for name, one in zip(names, replies, strict=True) if one in no]
+            self._refused += [(token, (name,)) for name in no_for]
+        elif no:
             self._refused.append((token, names))
         for one in no:
             expected = "452 4.3.1" if self._space else "451 4.3.0"
@@ -199,6 +204,7 @@ class Scene:
     def _goes_on(self) -> None:
         """The fault is over: mail is taken in and collected as before, without a restart."""
         try:
+            self.retire()  # what waited for this is put right
             self.post(*NAMES)
             self.post(*NAMES, apart=True)
             self._look()
@@ -224,7 +230,7 @@ class Scene:
             if seen and not self._lasted:
                 self.problems.append(f"{token} was refused, and is in {', '.join(seen)}")
             if not seen:
-                settled.posting(token, names)
+                settled.posting(token, names, apart=True)
         self._settled = settled
 
     def _after_power_cut(self, end: int, ledger: Ledger, random: Random) -> list[str]:
@@ -275,7 +281,7 @@ def _mail(office: Counters) -> dict[str, list[Held]]:
         client = office.pop3(name)
         said = client.login()
         assert said.startswith("+OK"), f"{name} hears {said.strip()}"
-        found[name] = client.everything()
+        found[name] = client.everything() + _aside(office.store._path, name)
         client.ask(b"QUIT")
         client.leave()
     return found
@@ -286,7 +292,15 @@ def _held(store: Any, name: str) -> list[Held]:
     maildrop = store.maildrop(f"{name}@{DOMAIN}")
     held = [Held(one.uidl, read(maildrop, one)) for one in finish(maildrop.open()).entries]
     maildrop.release()
-    return held
+    return held + _aside(store._path, name)
+
+
+def _aside(store: str, name: str) -> list[Held]:
+    """What a start could not put into a maildrop, and has told: it is not lost."""
+    return [
+        Held(uidl_of_file(path.name), path.read_bytes())
+        for path in Path(f"{store}/{LATE}/{DOMAIN}/{name}/new").glob("*")
+    ]
 
 
 def _open_files() -> list[str]:

@@ -1,0 +1,42 @@
+"""
+The devices of accounts in the database: asked about, added and taken away.
+
+Blocking: each function runs in a transaction, on a worker's thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import astuple, fields
+from typing import Any
+
+from postoffice.device import Device
+
+#: The columns of a device behind its account's name, in the order of its fields.
+COLUMNS = tuple(field.name for field in fields(Device))
+
+
+def devices(database: sqlite3.Connection, account: str) -> tuple[Device, ...]:
+    """Those of one account, by their names."""
+    rows = database.execute("SELECT * FROM device WHERE account = ? ORDER BY name", (account,))
+    return tuple(_device(dict(zip(COLUMNS, row[1:], strict=True))) for row in rows)
+
+
+def _device(said: dict[str, Any]) -> Device:
+    return Device(**{**said, "networks": tuple(said["networks"].split())})
+
+
+def add(database: sqlite3.Connection, account: str, device: Device) -> bool:
+    """False if there is one of that name.  Raises LookupError if there is no such account."""
+    if not database.execute("SELECT 1 FROM account WHERE address = ?", (account,)).fetchone():
+        raise LookupError(f"there is no account {account}")
+    *row, networks = astuple(device)
+    change = "INSERT OR IGNORE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    row = [account, *row, " ".join(networks)]
+    return database.execute(change, row).rowcount > 0
+
+
+def remove(database: sqlite3.Connection, account: str, name: str) -> bool:
+    """False if there is none of that name."""
+    change = "DELETE FROM device WHERE account = ? AND name = ?"
+    return database.execute(change, (account, name)).rowcount > 0

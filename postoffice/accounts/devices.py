@@ -1,0 +1,102 @@
+"""The passwords of devices: made up here, found by their first part, and compared by a digest."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Self
+
+from twisted.cred.credentials import IUsernamePassword
+
+from postoffice.accounts.credentials import IScramLogin
+from postoffice.accounts.passwords import GROUP, GROUPS, LETTERS
+from postoffice.address import Account
+from postoffice.device import Device
+from postoffice.scram import Keys, Salt
+
+#: One group names the password, the others are the secret: 83 bits, as in an account's.
+_FORM = re.compile(rf"[{LETTERS}]{{{GROUP * (1 + GROUPS)}}}")
+
+
+@dataclass(frozen=True)
+class AppPassword:
+    """
+    A password of the form that only devices have.
+
+    ``id`` names it, and is no secret; ``digest`` stands for all of it.  A
+    fast digest is enough for what was drawn by lot, and the id keeps a guess
+    at one from being a guess at all.
+    """
+
+    id: str
+    text: str = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A new one."""
+        groups = ["".join(secrets.choice(LETTERS) for _ in range(GROUP)) for _ in range(1 + GROUPS)]
+        return cls(groups[0], "-".join(groups))
+
+    @classmethod
+    def read(cls, password: bytes | str) -> Self | None:
+        """As somebody typed it: telephones begin with a capital, people leave hyphens out."""
+        if isinstance(password, bytes):
+            password = password.decode("ascii", "replace")
+        letters = password.lower().replace("-", "").replace(" ", "")
+        if not _FORM.fullmatch(letters):
+            return None
+        groups = [letters[start : start + GROUP] for start in range(0, len(letters), GROUP)]
+        return cls(groups[0], "-".join(groups))
+
+    @property
+    def digest(self) -> str:
+        return sha256(b"a device's password: " + self.text.encode()).hexdigest()
+
+    def of(self, devices: Iterable[Device]) -> Device | None:
+        """Whose it is, of these."""
+        for device in devices:
+            if device.id == self.id and hmac.compare_digest(device.secret, self.digest):
+                return device
+        return None
+
+
+def may_be_one(credentials: Any) -> bool:
+    """Whether a device might have these credentials, by their looks."""
+    return IScramLogin.providedBy(credentials) or _read(credentials) is not None
+
+
+def recognized(credentials: Any, devices: Iterable[Device]) -> Device | None:
+    """Whose credentials they are, of these."""
+    password = _read(credentials)
+    if password is not None:
+        return password.of(devices)
+    if IScramLogin.providedBy(credentials):
+        for device in devices:
+            keys = Keys.read(device.scram)
+            if keys is not None and credentials.verify(keys):
+                return device
+    return None
+
+
+def salt(account: Account, devices: Iterable[Device]) -> Salt | None:
+    """
+    The one salt of all SCRAM keys of an account and its devices, if there are any yet.
+
+    A client asks for it by the account's name, before anybody can know which
+    password it has.
+    """
+    for text in (account.scram, *(device.scram for device in devices)):
+        keys = Keys.read(text)
+        if keys is not None:
+            return Salt(keys.salt, keys.iterations)
+    return None
+
+
+def _read(credentials: Any) -> AppPassword | None:
+    if not IUsernamePassword.providedBy(credentials):
+        return None
+    return AppPassword.read(credentials.password)

@@ -1,0 +1,80 @@
+"""How accounts and their devices have logged in, and when last.  Plain functions; they block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+
+from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.tries import DAY
+
+#: Seconds that a way in is remembered that was used no more.
+REMEMBERED = 400 * DAY
+#: Rows that go at once.
+SWEPT = 1000
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """
+    One way in: who, to what, by which mechanism, with which TLS, from where.
+
+    ``device`` is empty for the account's own password; ``service`` is a word
+    of the configuration; ``mechanism`` that of SASL, USER or APOP; ``tls`` a
+    version, or empty; ``network`` an IPv4 address or an IPv6 /64, or empty for
+    this machine.
+    """
+
+    account: str
+    device: str
+    service: str
+    mechanism: str
+    tls: str
+    network: str
+
+
+class Entrances:
+    """The ways in that were used, each with when that was last: seconds since 1970."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def write(self, used: Mapping[Entrance, float]) -> None:
+        """These were used.  Raises TemporaryFailure."""
+        with self._ledger.turn() as database:
+            database.executemany(
+                "INSERT INTO login VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET last = max(last, excluded.last)",
+                [(*astuple(entrance), last) for entrance, last in used.items()],
+            )
+
+    def used(self, since: float, account: str | None = None) -> list[tuple[Entrance, float]]:
+        """Those that were used since, of one account or of all, the latest first.  As above."""
+        with self._ledger.turn() as database:
+            rows = database.execute(
+                "SELECT * FROM login WHERE last >= ?1 AND (account = ?2 OR ?2 IS NULL)"
+                " ORDER BY last DESC, account, device",
+                (since, account),
+            ).fetchall()
+        return [(Entrance(*row[:6]), row[6]) for row in rows]
+
+    def forget(self, account: str, device: str | None = None) -> None:
+        """An account is gone, with all that is known of it; or a device of it.  As above."""
+        with self._ledger.turn() as database:
+            database.execute(
+                "DELETE FROM login WHERE account = ?1 AND (device = ?2 OR ?2 IS NULL)",
+                (account, device),
+            )
+            if device is None:
+                database.execute("DELETE FROM known WHERE account = ?", (account,))
+
+    def sweep(self, now: float) -> bool:
+        """Forget some that were not used for long; whether there may be more.  As above."""
+        with self._ledger.turn() as database:
+            gone = database.execute(
+                "DELETE FROM login WHERE (account, device, service, mechanism, tls, network) IN"
+                " (SELECT account, device, service, mechanism, tls, network FROM login"
+                " WHERE last < ? LIMIT ?)",
+                (now - REMEMBERED, SWEPT),
+            ).rowcount
+        return gone == SWEPT

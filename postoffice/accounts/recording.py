@@ -1,0 +1,122 @@
+"""Logins are written down behind the clients' backs, many at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.accounts.entrances import Entrance, Entrances
+from postoffice.address import Account
+from postoffice.doors import place_of
+from postoffice.envelope import Visit
+from postoffice.errors import TemporaryFailure
+from postoffice.interfaces import Workers
+
+#: Seconds between a login and its record.
+BATCH = 5.0
+#: Ways in that may wait to be written; more of them are not recorded.
+WAITING = 20_000
+#: Seconds between two sweeps of the ledger.
+SWEEPING = 86400.0
+
+
+class Recording:
+    """
+    Remembers who has logged in, and how, and writes it down now and then.
+
+    ``clock`` (IReactorTime) rings; the time of day comes from ``now``.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        entrances: Entrances,
+        workers: Workers,
+        clock: Any,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._entrances = entrances
+        self._workers = workers
+        self._clock = clock
+        self._now = now
+        self._used: dict[Entrance, float] = {}
+        self._turn = DeferredLock()
+        self._timer: Any = None
+        self._sweeper: Any = None
+        self._open = False
+        self._complained = False
+
+    def start(self) -> None:
+        """The ledger is open."""
+        self._open = True
+        self._sweeper = self._clock.callLater(SWEEPING, self._sweep)
+        self._write_later()
+
+    async def stop(self) -> None:
+        """Nobody logs in any more: write down the rest."""
+        self._open = False
+        for timer in (self._timer, self._sweeper):
+            if timer is not None and timer.active():
+                timer.cancel()
+        await self._write()
+
+    def note(self, account: Account, visit: Visit) -> None:
+        """Somebody has logged in just now."""
+        client = visit.client
+        entrance = Entrance(
+            account.address,
+            account.device,
+            visit.service,
+            visit.mechanism,
+            visit.tls.partition(" ")[0],
+            "" if client.local else place_of(client.address),
+        )
+        if entrance in self._used or len(self._used) < WAITING:
+            self._used[entrance] = self._now()
+            self._write_later()
+
+    def _write_later(self) -> None:
+        if self._open and self._used and self._timer is None:
+            self._timer = self._clock.callLater(BATCH, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        Deferred.fromCoroutine(self._write()).addErrback(self._not_done)
+
+    async def _write(self) -> None:
+        await self._turn.acquire()
+        used, self._used = self._used, {}
+        try:
+            if used:
+                await self._workers.run(self._entrances.write, used)
+                self._complained = False
+        except TemporaryFailure as failure:
+            self._used = {**used, **self._used}
+            if not self._complained:
+                self._complained = True
+                self.log.warn("logins are not written down yet: {why}", why=str(failure))
+        finally:
+            self._turn.release()
+        self._write_later()
+
+    def _sweep(self) -> None:
+        self._sweeper = self._clock.callLater(SWEEPING, self._sweep)
+        sweeping = Deferred.fromCoroutine(self._sweep_all())
+        sweeping.addErrback(self._not_done)
+
+    async def _sweep_all(self) -> None:
+        await self._turn.acquire()
+        try:
+            while await self._workers.run(self._entrances.sweep, self._now()):
+                pass
+        finally:
+            self._turn.release()
+
+    def _not_done(self, why: Failure) -> None:
+        self.log.failure("writing down logins", failure=why)
