@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from string import Formatter
 
 import pytest
@@ -37,6 +39,13 @@ def test_english_is_ascii_for_it_is_spoken_before_anything_was_asked():
     assert DEFAULT == "en"
     for name, text in TEXTS.items():
         assert text.en.isascii(), name
+
+
+def test_nothing_is_said_to_people_but_what_is_in_the_table():
+    """The greeting comes before anybody could ask, as what is said without a session does."""
+    for path in Path(texts.__file__).parent.glob("*.py"):
+        said = re.findall(r'"(?:\+OK|-ERR)(?: \[[^]]+\])? [A-Za-z][^"]*', path.read_text())
+        assert [one for one in said if "ready" not in one and "too many conn" not in one] == []
 
 
 @pytest.mark.parametrize(
