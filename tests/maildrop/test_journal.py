@@ -179,7 +179,7 @@ def test_a_message_that_is_just_replayed_is_no_leftover(root, child, served, mon
     rename, swept = os.rename, []
 
     def sweep_first(source, *more, **named):
-        if len(swept) < 3:
+        if len(swept) < 2:
             swept.append(clearing.sweep(source.rpartition("/tmp/")[0], 0.0))
         rename(source, *more, **named)
 
