@@ -66,8 +66,9 @@ def test_the_least_that_a_configuration_says():
         "pop3s": [],
     }
     assert settings.listeners["submission"][0].mechanisms == ("PLAIN", "LOGIN")
+    assert settings.listeners["pop3"][0].mechanisms == ("PLAIN", "LOGIN")
     assert settings.listeners["smtp"][0].mechanisms == ()
-    assert settings.certificates == settings.policies == ()
+    assert settings.certificates == settings.policies == settings.checkers == ()
     assert settings.senders == "own"
     assert settings.plaintext_login == "loopback"
     assert settings.limits == config.Limits(
