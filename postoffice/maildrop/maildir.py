@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,11 +24,22 @@ from postoffice.interfaces import (
     IMaildrop,
     IMaildropCare,
     IMailStore,
+    IRetention,
     Kept,
     Old,
     Workers,
 )
-from postoffice.maildrop import care, clearing, contents, durable, files, names, vault
+from postoffice.listing import Entry
+from postoffice.maildrop import (
+    care,
+    clearing,
+    contents,
+    durable,
+    files,
+    names,
+    retention,
+    vault,
+)
 from postoffice.maildrop.admitting import Admitting
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
@@ -42,14 +53,17 @@ from postoffice.maildrop.segments import SEGMENT
 from postoffice.maildrop.telling import Telling
 from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import Warden
+from postoffice.serving import Keep
 
 #: Seconds between two rounds of retiring the journal.
 RETIRE = 2.0
 #: Seconds from one cleaning to the next.
 SWEEP = 86400.0
+#: Seconds between two loads of what the vault lets go.
+PAUSE = 0.5
 
 
-@implementer(IMailStore, IMaildropCare)
+@implementer(IMailStore, IMaildropCare, IRetention)
 class MaildirStore:
     """
     A folder of Maildirs; ``hostname`` stands in the names of messages.
@@ -195,7 +209,7 @@ class MaildirStore:
         if not os.path.isdir(folder):
             return 0, 0
         snapshot: Snapshot = contents.scan(folder, self._sizes, self._listings.get(folder))
-        return len(snapshot.entries), sum(entry.size for entry in snapshot.entries)
+        return len(snapshot.entries), snapshot.entries.octets
 
     async def discard(self, name: str, keep: bool) -> str:
         place = names.folder_of(name)
@@ -231,6 +245,21 @@ class MaildirStore:
             care.bring_back, self._folder(name), session, since, self._journal
         )
 
+    async def collect(
+        self, name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
+    ) -> list[Entry]:
+        return await self._workers.run(
+            retention.collect, self._folder(name), entries, device, devices
+        )
+
+    async def expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
+        return await self._workers.run(
+            partial(retention.expire, undelete=bool(self._undelete), dry=dry),
+            self._folder(name),
+            keep,
+            self._means.journal,
+        )
+
     async def verify(self, name: str, quota: Quota, repair: bool) -> list[Finding]:
         return await self._workers.run(
             partial(care.verify, repair=repair), self._folder(name), quota
@@ -250,6 +279,8 @@ class MaildirStore:
             emptied = False
             while not emptied:
                 _, emptied = await run(vault.empty, domain, time.time() - self._undelete)
+                if not emptied:
+                    await deferLater(self._clock, PAUSE)
         if swept:
             self.log.info("swept {swept} leftovers out of the store", swept=swept)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from postoffice.dialogue import Secure
-from postoffice.errors import PostOfficeError
+from postoffice.errors import NotAllRemoved, PostOfficeError
 from postoffice.pop3.authorization import Authorization
 from postoffice.pop3.dialogue import (
     ANYWHERE,
@@ -19,8 +19,9 @@ from postoffice.pop3.dialogue import (
     TRANSACTION,
     POP3Dialogue,
     nothing,
+    why,
 )
-from postoffice.pop3.questions import Enough, Enter, Fetch, More, Update
+from postoffice.pop3.questions import Announce, Enough, Enter, Fetch, More, Update
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.pop3.transaction import Transaction
 from postoffice.sasl import Prove, SaltOf
@@ -41,6 +42,19 @@ class POP3Session(Authorization, Transaction):
 
     def _capa(self, argument: bytes) -> None:
         nothing(argument)
+        if self.state == "authorization" and not self.terms.known:
+            self._ask(Announce())
+        else:
+            self._tell_capabilities()
+
+    def _answered_announce(self, question: Announce, answer: Terms | PostOfficeError) -> None:
+        if isinstance(answer, PostOfficeError):
+            self._say(b"-ERR " + why(answer))
+        else:
+            self.terms = answer
+            self._tell_capabilities()
+
+    def _tell_capabilities(self) -> None:
         capabilities = self.terms.capabilities(inside=self.state == "transaction")
         lines = (b"+OK what postoffice can do", *(one.encode() for one in capabilities), b".")
         self._say(b"\r\n".join(lines))
@@ -54,17 +68,20 @@ class POP3Session(Authorization, Transaction):
             self.state = "update"
             self._ask(Update(tuple(self._listing.marked()), tuple(self._listing.collected())))
 
-    def _answered_update(self, question: Update, answer: PostOfficeError | None) -> None:
-        if answer is None:
-            self._say(b"+OK %d deleted, goodbye" % len(question.entries))
+    def _answered_update(self, question: Update, answer: int | PostOfficeError) -> None:
+        """UPDATE (RFC 1939 §6): what is said to be deleted, is."""
+        if isinstance(answer, PostOfficeError):
+            removed = answer.removed if isinstance(answer, NotAllRemoved) else 0
+            self._say(b"-ERR [SYS/TEMP] %d deleted; not all could be removed" % removed)
         else:
-            self._say(b"-ERR [SYS/TEMP] some deleted messages were not removed")
+            self._say(b"+OK %d deleted, goodbye" % answer)
         self._close()
 
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
         Secure: Authorization._answered_secure,
         SaltOf: Authorization._answered_salt,
         Prove: Authorization._answered_prove,
+        Announce: _answered_announce,
         Enter: Authorization._answered_enter,
         Fetch: Transaction._answered_fetch,
         More: Transaction._answered_more,

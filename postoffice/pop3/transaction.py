@@ -61,7 +61,7 @@ class Transaction(POP3Dialogue):
         else:
             count, octets = len(self._listing), self._listing.octets
             self._say(b"+OK %d messages (%d octets)" % (count, octets))
-            self._listed = (b"%d %d\r\n" % (n, entry.size) for n, entry in self._listing.numbered())
+            self._listed = map(b"%d %d\r\n".__mod__, self._listing.sizes())
 
     def _uidl(self, argument: bytes) -> None:
         if argument:
@@ -69,10 +69,7 @@ class Transaction(POP3Dialogue):
             self._say(b"+OK %d %s" % (number, entry.uidl.encode("ascii")))
         else:
             self._say(b"+OK")
-            self._listed = (
-                b"%d %s\r\n" % (n, entry.uidl.encode("ascii"))
-                for n, entry in self._listing.numbered()
-            )
+            self._listed = map(b"%d %b\r\n".__mod__, self._listing.uidls())
 
     def _retr(self, argument: bytes) -> None:
         number, entry = self._message(argument)
