@@ -17,6 +17,7 @@ from postoffice.office.admin.expiring import expire
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
 from postoffice.office.admin.maildrops import maildrop
+from postoffice.office.admin.removing import remove
 from postoffice.office.admin.report import report
 
 
@@ -78,3 +79,4 @@ main.add_command(explain)
 main.add_command(auth_failures)
 main.add_command(report)
 account.add_command(device)
+account.add_command(remove)
