@@ -16,6 +16,7 @@ from postoffice.dialogue import Secure
 from postoffice.entering import Admission, Entering, LoginCounter, Salts
 from postoffice.envelope import Client, Visit
 from postoffice.interfaces import ICollection, IMaildrop, IText
+from postoffice.pop3 import texts
 from postoffice.pop3.questions import (
     Announce,
     Enough,
@@ -131,9 +132,7 @@ class POP3Conversation(Entering):
             return False
         log.info("{id} ends: another login has taken over", id=self.id)
         in_the_middle = self._clogged is not None
-        self.session.dismiss(
-            None if in_the_middle else b"[IN-USE] another login has taken over this maildrop"
-        )
+        self.session.dismiss(None if in_the_middle else texts.TAKEN_OVER, "IN-USE")
         self._release()
         if in_the_middle:
             self.abort()
@@ -163,7 +162,7 @@ class POP3Conversation(Entering):
     def _farewell(self, *, silent: bool) -> None:
         """Nothing is said to who was silent for too long (RFC 1939 §3)."""
         assert self.session is not None
-        self.session.dismiss(None if silent else b"[SYS/TEMP] the post office is closing")
+        self.session.dismiss(None if silent else texts.CLOSING, "SYS/TEMP")
 
     def _hang_up(self) -> None:
         assert self.session is not None

@@ -280,7 +280,7 @@ def test_an_opening_that_fails_is_no_reason_to_wait(office, monkeypatch):
     office.serve(**POLICIES["wait"])
     outcomes = iter([MaildropLocked(), MaildropLocked(), TemporaryFailure("disk on fire")])
 
-    async def fail(maildrop, login_delay):
+    async def fail(maildrop, login_delay=0.0):
         raise next(outcomes)
 
     monkeypatch.setattr(MemoryMaildrop, "open", fail)
