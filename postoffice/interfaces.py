@@ -523,12 +523,21 @@ class IPolicy(Interface):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a maker may use: all that is outside of a room."""
+    """
+    What a maker may use: all that is outside of a room.
+
+    A store warns the owners of maildrops when they are so full as ``warnings``
+    say, in per cent of their quota, in the words of ``warning_text`` (its
+    subject, an empty line, and the text; with $address, $percent, $used and
+    $limit), or in its own where that is empty.
+    """
 
     reactor: Any  # IReactorTime, IReactorThreads, …
     workers: Workers
     state: str  # absolute path of the state folder
     hostname: str
+    warnings: Sequence[int] = ()
+    warning_text: str = ""
 
 
 class IMaker(Interface):

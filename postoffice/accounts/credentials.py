@@ -20,8 +20,9 @@ class PlainLogin:
     """
     A user name and a password, as they came off the wire.
 
-    ``client`` and ``protocol`` ("pop3") are for checkers that want to know
-    where they came from: a portal tells them no more than the credentials.
+    ``client`` and ``protocol`` (the word of its service: pop3s, submission)
+    are for checkers that want to know where they came from: a portal tells
+    them no more than the credentials.
     """
 
     username: bytes

@@ -25,7 +25,16 @@ from postoffice.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.maildrop import segments
 from postoffice.maildrop.durable import JOURNAL
 from postoffice.maildrop.files import FULL, open_own
-from postoffice.maildrop.records import Group, Placement, Record, Removal, encode, groups, room_for
+from postoffice.maildrop.records import (
+    BLOCK,
+    Group,
+    Placement,
+    Record,
+    Removal,
+    encode,
+    groups,
+    room_for,
+)
 from postoffice.maildrop.segments import SEGMENT, SEGMENTS, FileLock, Mark, State, StateFile
 
 #: Seconds that whoever must wait for others does, before it gives up or helps itself.
@@ -332,11 +341,12 @@ class Journal:
         return True
 
     def _append(self, state: State, records: Sequence[Record]) -> Ticket:
-        octets = encode(self._key, state.generation, state.tail, records)
+        at = state.tail
+        octets = encode(self._key, state.generation, at, records)
         fd = segments.open_segment(self._segment(state.current))
         try:
             flock(fd, LOCK_SH)
-            segments.write_all(fd, octets, state.tail)
+            segments.write_all(fd, octets, at)
             os.fdatasync(fd)
             ticket = Ticket(fd, state.generation, state.current, state.counts[state.current])
             state.tail += len(octets)
@@ -345,6 +355,8 @@ class Journal:
         except BaseException:
             # what a failed sync has left on the disk, nobody knows: nothing goes behind it
             self._failed = state.generation
+            with suppress(OSError):  # nor is it replayed, unless a crash brings it back
+                segments.write_all(fd, bytes(BLOCK), at)
             os.close(fd)
             self._close_generation(self._state.read())
             raise

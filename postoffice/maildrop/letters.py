@@ -8,6 +8,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from string import Template
 
+from postoffice.address import Address
 from postoffice.maildrop.warden import Notice
 
 #: What a letter says: the subject in the first line, an empty line, the text.
@@ -33,26 +34,27 @@ need.
 
 
 def letter(
-    notice: Notice, address: str, hostname: str, unique: str, when: datetime, text: str = ""
+    notice: Notice, address: Address, hostname: str, unique: str, when: datetime, text: str = ""
 ) -> bytes:
     """
     A letter about what has happened; ``text`` instead of ours for a mailbox that fills up.
 
-    Lines end in CRLF; what is not ASCII is encoded for who knows no UTF-8.
+    Lines end in CRLF; what is not ASCII is encoded for who knows no UTF-8, but
+    for an address that needs it (RFC 6532).
     """
     template = MADE_ROOM if notice.removed else text or FILLING
     words = Template(template).safe_substitute(
-        address=address,
+        address=str(address),
         percent=notice.level,
         used=_said(notice.held.octets, notice.held.messages),
         limit=_said(notice.quota.octets or 0, notice.quota.messages or 0),
         removed=notice.removed,
     )
     subject, _, body = words.lstrip().partition("\n")
-    message = EmailMessage(SMTP.clone(cte_type="7bit"))
+    message = EmailMessage(SMTP.clone(cte_type="7bit", utf8=not address.ascii))
     message["Date"] = format_datetime(when)
-    message["From"] = f"Post office <postmaster@{address.rpartition('@')[2]}>"
-    message["To"] = address
+    message["From"] = f"Post office <postmaster@{address.domain}>"
+    message["To"] = str(address)
     message["Subject"] = subject.removeprefix("Subject:").strip()
     message["Message-ID"] = f"<{unique}@{hostname}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5

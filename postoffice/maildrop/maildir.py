@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -47,6 +47,8 @@ from postoffice.maildrop.warden import Warden
 RETIRE = 2.0
 #: Seconds from one cleaning to the next.
 SWEEP = 86400.0
+#: Seconds between two loads of what the vault lets go.
+PAUSE = 0.5
 
 
 @implementer(IMailStore, IMaildropCare)
@@ -250,6 +252,8 @@ class MaildirStore:
             emptied = False
             while not emptied:
                 _, emptied = await run(vault.empty, domain, time.time() - self._undelete)
+                if not emptied:
+                    await deferLater(self._clock, PAUSE)
         if swept:
             self.log.info("swept {swept} leftovers out of the store", swept=swept)
 

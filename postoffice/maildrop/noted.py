@@ -60,13 +60,15 @@ class Noted:
             noted = self._now
         path = f"{self._folder}/{FILE}"
         part = f"{self._folder}/tmp/{FILE}.{os.getpid()}.{get_ident()}"
-        lines = "".join(map(_line, noted.items()))
-        with suppress(OSError):
-            fd = open_own(part)
-            with open(fd, "w", encoding="ascii") as file:
+        lines = "".join(map(_line, noted.items())).encode("ascii")
+        try:
+            with open(open_own(part), "wb") as file:
                 file.truncate()
                 file.write(lines)
             os.rename(part, path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(part)
 
     def _all(self) -> dict[_Look, Measured]:
         if self._before is None:
@@ -92,6 +94,8 @@ def _line(noted: tuple[_Look, Measured]) -> str:
 
 
 def _noted(line: str) -> tuple[_Look, Measured]:
+    if not line.endswith("\n"):
+        raise ValueError("it is cut off")
     inode, size, mtime, wire, downgraded = line.split()
     measured = Measured(int(wire), None if downgraded == "-" else int(downgraded))
     return (int(inode), int(size), int(mtime)), measured

@@ -60,12 +60,14 @@ class Telling:
 
     async def _tell(self, notice: Notice) -> None:
         """A letter, whether or not it fits."""
-        if not await self._workers.run(is_due, notice.folder, time.time()):
+        if not await self._workers.run(is_due, notice.folder, time.time(), notice.level):
             return
         name = names.maildrop_of(notice.folder)
-        recipients = [Recipient(Address.parse(name), Account(name, name))]
+        local, _, domain = name.rpartition("@")
+        address = Address(local, domain)
+        recipients = [Recipient(address, Account(name, name))]
         delivery = await self._begin(Envelope("notice", Client(), recipients=recipients))
         unique = names.new_name("notice")
-        text = letter(notice, name, self._hostname, unique, datetime.now(UTC), self._text)
+        text = letter(notice, address, self._hostname, unique, datetime.now(UTC), self._text)
         await delivery.write(b"Return-Path: <>\r\n" + text)
         await delivery.commit()

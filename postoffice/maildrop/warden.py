@@ -23,7 +23,7 @@ from postoffice.maildrop.remembered import Sizes
 
 #: The session of what went to make room, in the vault.
 MAKE_ROOM = "make-room"
-#: In a maildrop: its time says when its owner was told last.
+#: In a maildrop: its time says when its owner was told last, and it of which level.
 TOLD = "postoffice.told"
 #: Seconds from one letter to the next.
 A_DAY = 86400.0
@@ -96,9 +96,14 @@ class Warden:
         return going
 
     def filled(self, folder: str, quota: Quota, before: Usage, after: Usage) -> None:
-        """Messages have come: their owner is told of the highest level that was passed."""
-        passed = [level for level in self.levels if _at(quota, before) < level <= _at(quota, after)]
-        if passed:
+        """
+        Messages have come: their owner is told of the highest level that was passed.
+
+        Also of one that was passed when he had been told of a lower one less
+        than a day ago.  Raises OSError.
+        """
+        passed = [level for level in self.levels if level <= _at(quota, after)]
+        if passed and (_at(quota, before) < passed[-1] or _told_of(folder) < passed[-1]):
             self.notices.append(Notice(folder, quota, after, level=passed[-1]))
 
     def told(self) -> list[Notice]:
@@ -120,13 +125,32 @@ def _at(quota: Quota, held: Usage) -> float:
     return max(parts)
 
 
-def is_due(folder: str, now: float) -> bool:
-    """Whether the owner was not told for a day; from now on, he was.  Raises TemporaryFailure."""
+def _told_of(folder: str) -> int:
+    """The level of which the owner was told last."""
+    try:
+        with open(f"{folder}/{TOLD}", "rb") as file:
+            return int(file.read(5))
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def is_due(folder: str, now: float, level: int) -> bool:
+    """
+    Whether the owner was not told for a day; from now on, he was.  Raises TemporaryFailure.
+
+    ``level`` 0: not of one.
+    """
     path = f"{folder}/{TOLD}"
     with files.failures(path):
         with suppress(FileNotFoundError):
             if 0 <= now - os.stat(path).st_mtime < A_DAY:
                 return False
-        os.close(files.open_own(path))
-        os.utime(path, (now, now))
+        fd = files.open_own(path)
+        try:
+            if level:
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, b"%d\n" % level, 0)
+            os.utime(fd, (now, now))
+        finally:
+            os.close(fd)
         return True

@@ -104,7 +104,14 @@ def build(
 
 def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
     """The directories, the store and the policies, by their makers.  Raises ConfigurationError."""
-    around = Surroundings(reactor, workers, settings.state, settings.hostname)
+    around = Surroundings(
+        reactor,
+        workers,
+        settings.state,
+        settings.hostname,
+        settings.warnings,
+        settings.warning_text,
+    )
     chosen = (*settings.accounts, settings.store, *settings.policies)
     made: list[Any] = []
     problems: list[Problem] = []

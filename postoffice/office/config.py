@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from string import Template
 from typing import Any
 
 from postoffice.address import Address, Quota
@@ -27,6 +28,8 @@ postmaster: demo@localhost
 state: postoffice-data
 limits: {connections: 200}
 """
+#: What a letter to the owner of a maildrop may name.
+LETTER_WORDS = frozenset(("address", "percent", "used", "limit"))
 #: Octets of a configuration file.
 SIZE_MAXIMUM = 1 << 20
 
@@ -79,8 +82,8 @@ class Settings:
     ``any``.  ``quota`` and ``serving`` are those of all who have no other: none
     of them is None.
     Owners are told when their maildrop is so full as ``warnings`` say, in
-    percent, smallest first, in the words of the file ``warning_text`` or, where
-    that is None, in ours.  ``first_light`` is whether there was no configuration at all.
+    percent, smallest first, in the words of ``warning_text`` or, where
+    that is empty, in ours.  ``first_light`` is whether there was no configuration at all.
     """
 
     source: Source = field(compare=False)
@@ -97,7 +100,7 @@ class Settings:
     store: Chosen
     quota: Quota
     warnings: tuple[int, ...]
-    warning_text: str | None
+    warning_text: str
     serving: Serving
     policies: tuple[Chosen, ...]
     limits: Limits
@@ -143,9 +146,11 @@ def read(
     if node is None:
         raise ConfigurationError(source.problems)
     folder = os.path.dirname(os.path.abspath(file))
+    letter = ""
     values = Reader(source, find_maker, try_endpoint).read(node, TABLE, folder)
     if not source.problems:
         _see_to_the_secure(values, source)
+        letter = _letter(values["quota"]["warning_text"], source)
     if source.problems:
         raise ConfigurationError(source.problems)
     quota = values["quota"]
@@ -167,7 +172,7 @@ def read(
         store=values["store"],
         quota=Quota(quota["bytes"], quota["messages"], quota["over"]),
         warnings=tuple(sorted(set(quota["warnings"]))),
-        warning_text=quota["warning_text"],
+        warning_text=letter,
         serving=Serving(**values["retention"], **values["pop3"]),
         policies=values["policies"],
         limits=Limits(**values["limits"]),
@@ -192,6 +197,26 @@ def _see_to_the_secure(values: dict[str, Any], source: Source) -> None:
             )
 
 
+def _letter(path: str | None, source: Source) -> str:
+    """The text of the letters to owners; "" for ours."""
+    key = "quota.warning_text"
+    if path is None:
+        return ""
+    try:
+        letter = _text(path)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            source.complain(key, f"{path}: {problem.text}")
+        return ""
+    subject, _, text = letter.lstrip().partition("\n")
+    if not subject.strip() or not text.strip():
+        source.complain(key, f"{path} has no subject in its first line, or no text below it")
+    for word in sorted(set(Template(letter).get_identifiers()) - LETTER_WORDS):
+        known = ", ".join(f"${{{one}}}" for one in sorted(LETTER_WORDS))
+        source.complain(key, f"{path} has ${{{word}}}, which is none of {known}")
+    return letter
+
+
 def _text(path: str) -> str:
     """What is in a file.  Raises ConfigurationError."""
     source = Source(path)
@@ -208,6 +233,6 @@ def _text(path: str) -> str:
         why = f"not UTF-8: the octet 0x{octets[error.start]:02X}; save the file as UTF-8"
         raise ConfigurationError([source.problem("", why, line)]) from None
     if len(octets) > SIZE_MAXIMUM:
-        why = f"over {SIZE_MAXIMUM >> 20} MiB; that is no configuration"
+        why = f"over {SIZE_MAXIMUM >> 20} MiB; that is no text"
         raise ConfigurationError([source.problem("", why)])
     return text

@@ -348,7 +348,8 @@ TABLE: tuple[Entry, ...] = (
                 PATH,
                 None,
                 "A file with the text of that mail, instead of the one that comes with the post "
-                "office; relative to the folder of this file.",
+                "office: its subject, an empty line, the text, with ${address}, ${percent}, "
+                "${used} and ${limit}. Relative to the folder of this file.",
                 "quota-warning.txt",
             ),
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+from hashlib import md5
+from typing import ClassVar
 
 import pytest
 from twisted.cred.credentials import CramMD5Credentials, UsernamePassword
@@ -13,13 +15,13 @@ from twisted.logger import capturedLogs, eventAsText
 
 from postoffice.accounts import checker as checker_module
 from postoffice.accounts.checker import Checker
-from postoffice.accounts.credentials import PlainLogin, credentials_of
+from postoffice.accounts.credentials import IBearerLogin, PlainLogin, credentials_of
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
 from postoffice.address import Account
 from postoffice.envelope import Client
 from postoffice.errors import TemporaryFailure
-from postoffice.sasl import Challenge, exchange
+from postoffice.sasl import APOPClaim, BearerClaim, Challenge, exchange
 from postoffice.scram import Keys, Salt, derive
 from postoffice.testing import InlineWorkers, PatientWorkers, ScramClient, finish
 
@@ -225,6 +227,87 @@ def test_who_has_lost_everything_comes_in_by_nothing(directory, checker):
         finish(by_scram(checker, JOE.encode(), RIGHT))
     with pytest.raises(UnauthorizedLogin):
         by_cram(checker, JOE.encode(), SHARED.encode())
+
+
+# -- tokens -----------------------------------------------------------------------
+
+
+class Tokens:
+    """A checker of others that knows one token of each of these."""
+
+    credentialInterfaces = (IBearerLogin,)
+    owners: ClassVar = {b"joes": JOE, b"anns": ANN, b"strangers": "eve@example.com"}
+
+    async def requestAvatarId(self, credentials):
+        if credentials.token not in self.owners:
+            raise UnauthorizedLogin
+        return self.owners[credentials.token].encode()
+
+
+def show_token(directory, user, token, *others):
+    claim = BearerClaim(user, token)
+    checker = checker_of(directory, others=others)
+    return finish(checker.requestAvatarId(credentials_of(claim, Client(), "pop3")))
+
+
+@pytest.mark.parametrize("user", [b"", b"joe@example.net", b"JOE@Example.NET"])
+def test_a_token_says_whose_it_is(directory, user):
+    assert show_token(directory, user, b"joes", Tokens()).address == JOE
+
+
+@pytest.mark.parametrize(
+    ("user", "token"),
+    [
+        (b"ann@example.net", b"joes"),
+        (b"eve@example.net", b"joes"),
+        (b"joe", b"joes"),
+        (b"\xff", b"joes"),
+        (b"joe@example.net", b"x"),
+        (b"", b"x"),
+        (b"", b"strangers"),
+        (b"eve@example.com", b"strangers"),
+    ],
+)
+def test_a_token_is_good_for_its_owner_only(directory, user, token):
+    with pytest.raises(UnauthorizedLogin):
+        show_token(directory, user, token, Tokens())
+
+
+def test_nobody_here_knows_a_token_by_himself(directory):
+    with pytest.raises(UnauthorizedLogin):
+        show_token(directory, b"joe@example.net", RIGHT)
+
+
+def test_no_token_is_in_what_is_shown():
+    assert "joes" not in repr(credentials_of(BearerClaim(b"joe", b"joes"), Client(), "pop3"))
+
+
+# -- APOP -------------------------------------------------------------------------
+
+
+def by_apop(checker, user, shared):
+    digest = md5(b"<stamp>" + shared).hexdigest().encode()
+    claim = APOPClaim(user, b"<stamp>", digest)
+    return finish(checker.requestAvatarId(credentials_of(claim, Client(), "pop3")))
+
+
+def test_apop_is_by_the_shared_secret(checker):
+    assert by_apop(checker, b"JOE@example.net", SHARED.encode()).address == JOE
+
+
+@pytest.mark.parametrize(
+    ("user", "shared"),
+    [
+        (b"joe@example.net", RIGHT),
+        (b"ann@example.net", b""),  # has no shared secret
+        (b"empty@example.net", b""),
+        (b"eve@example.net", SHARED.encode()),
+        (b"joe", SHARED.encode()),
+    ],
+)
+def test_everybody_else_is_refused_by_apop(checker, user, shared):
+    with pytest.raises(UnauthorizedLogin):
+        by_apop(checker, user, shared)
 
 
 # -- salts ------------------------------------------------------------------------

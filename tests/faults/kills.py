@@ -43,42 +43,67 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-def campaign(durability: str, rounds: int, seed: int, folder: Path) -> Outcome:
+class Campaign:
     """So many rounds: load, a kill, a start, and a look at everything."""
-    random = Random(f"{seed} {durability}")
-    furnish(folder, durability, NAMES)
-    ledger = Ledger(atomic=durability == "journal")
-    outcome = Outcome(durability, ledger)
-    daemon = Daemon(folder).open()
-    for number in range(rounds):
-        load = Load(ledger, NAMES, random, f"{durability[0]}{number}")
-        load.begin([daemon])
+
+    def __init__(self, durability: str, seed: int, folder: Path) -> None:
+        furnish(folder, durability, NAMES)
+        self._ledger = Ledger(atomic=durability == "journal")
+        self.outcome = Outcome(durability, self._ledger)
+        self._random = Random(f"{seed} {durability}")
+        self._seed = seed
+        self._folder = folder
+        self._daemon = Daemon(folder)
+
+    def run(self, rounds: int) -> Outcome:
+        """Whatever comes of it, no daemon is left."""
+        try:
+            self._daemon.open()
+            for number in range(rounds):
+                wrong = self._kill(number)
+                wrong += self._look()
+                self.outcome.problems += [f"round {number}: {one}" for one in wrong]
+                if wrong:
+                    where = f"{self.outcome.durability}, round {number} (seed {self._seed})"
+                    print(f"{where}:{summary(wrong)}", flush=True)
+            self._daemon.stop()
+        finally:
+            self._daemon.kill()
+        self.outcome.problems += self._daemon.complaints()
+        return self.outcome
+
+    def _kill(self, number: int) -> list[str]:
+        """In the middle of the load, and now and then at the start behind it; what was wrong."""
+        random, outcome = self._random, self.outcome
+        load = Load(self._ledger, NAMES, random, f"{outcome.durability[0]}{number}")
+        load.begin([self._daemon])
         # mostly soon; sometimes when the journal has retired what it held
         time.sleep(random.uniform(0, 3.0 if random.random() < 0.2 else 0.8))
-        daemon.kill()
+        self._daemon.kill()
         load.end()
         outcome.kills += 1
-        wrong = load.problems + daemon.complaints()
+        wrong = load.problems + self._daemon.complaints()
         while random.random() < 0.2:
-            daemon = Daemon(folder)
+            self._daemon = Daemon(self._folder)
             time.sleep(random.uniform(0.3, 1.2))  # Python is imported, and it begins to start
-            daemon.kill()
-            wrong += daemon.complaints()
+            self._daemon.kill()
+            wrong += self._daemon.complaints()
             outcome.while_starting += 1
-        daemon = Daemon(folder).open()
+        self._daemon = Daemon(self._folder)
+        return wrong
+
+    def _look(self) -> list[str]:
+        """What is wrong then; some of what is there is collected."""
+        daemon, outcome = self._daemon.open(), self.outcome
         outcome.ready.append(daemon.ready)
         if replay := daemon.said(r"replayed (\d+) messages"):
             outcome.replayed += int(replay[1])
         held = found(daemon, NAMES)
-        store = folder / "state" / "maildrops"
-        wrong += ledger.check(held) + beside(store, NAMES) + aside(store)
-        outcome.problems += [f"round {number}: {one}" for one in wrong]
-        if wrong:
-            print(f"{durability}, round {number} (seed {seed}):{summary(wrong)}", flush=True)
-        empty(daemon, ledger, held, random, random.choice((0.0, 0.5, 1.0)))
-    daemon.stop()
-    outcome.problems += daemon.complaints()
-    return outcome
+        store = self._folder / "state" / "maildrops"
+        wrong = self._ledger.check(held) + beside(store, NAMES) + aside(store)
+        part = self._random.choice((0.0, 0.5, 1.0))
+        empty(daemon, self._ledger, held, self._random, part)
+        return wrong
 
 
 def ready_after(messages: int, folder: Path) -> tuple[float, float, float]:
@@ -113,7 +138,7 @@ def main() -> int:
     outcomes = []
     for durability in [options.durability] if options.durability else ["journal", "files"]:
         with _folder(options.folder) as folder:
-            outcomes.append(campaign(durability, options.rounds, options.seed, folder))
+            outcomes.append(Campaign(durability, options.seed, folder).run(options.rounds))
     print(_figures(outcomes))
     if options.replay:
         with _folder(options.folder) as folder:

@@ -42,7 +42,7 @@ def share(durability: str, rounds: int, seed: int, folder: Path) -> sharing.Outc
         for number in range(rounds):
             sharing.several_at_once(daemons, random.choice(NAMES), outcome)
             sharing.handed_over(folder, daemons, random.choice(NAMES), outcome, random)
-            sharing.quotas(folder, daemons, TIGHT, outcome, random, kill=number % 2 == 1)
+            sharing.quotas(folder, daemons, TIGHT, outcome, random, kill=number % 2 == 0)
             sharing.killed_beside_another(folder, daemons, NAMES, ledger, outcome, random)
         for daemon in daemons:
             daemon.stop()

@@ -17,6 +17,7 @@ from postoffice.smtp.questions import Abort, Impersonate, Pause, Text
 from postoffice.smtp.session import SMTPSession
 from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.testing import cut
+from postoffice.wire import Breath
 
 LIMITS = SMTPLimits(message_size=500, recipients=3, text_line=60, errors=12, tarpit=1, commands=30)
 SMTP = Terms("mail.example.net", starttls=True, xclient=True)
@@ -25,7 +26,13 @@ SUBMISSION = replace(SMTP, submission=True, mechanisms=MECHANISMS, passwords=Tru
 SECURE = replace(SUBMISSION, encrypted=True, starttls=False, bindings={"tls-exporter": b"x" * 32})
 LMTP = Terms("mail.example.net", lmtp=True)
 TERMS = (SMTP, SUBMISSION, SECURE, LMTP)
-POP3 = pop3_terms.Terms(passwords=True, mechanisms=MECHANISMS)
+OPEN = pop3_terms.Terms(passwords=True, mechanisms=sasl.MECHANISMS)
+POP3 = (
+    OPEN,
+    replace(OPEN, stamp="<stamp@mail.example.net>"),
+    replace(OPEN, encrypted=True, bindings={"tls-exporter": b"x" * 32}),
+    replace(OPEN, starttls=True, passwords=False),
+)
 #: Nothing is drawn by lot here: two sessions must say the same.
 sasl.secrets.token_urlsafe = lambda size: "nonce"  # type: ignore[attr-defined]
 TAKEN = reply.Reply(250, "2.0.0", "Taken")
@@ -160,28 +167,55 @@ def exchanges(octets: bytes) -> None:
     raise AssertionError("it never ends")
 
 
+class PlayPOP3:
+    """One POP3 session, its questions answered in a fixed way, which depends on the question."""
+
+    def __init__(self, terms: pop3_terms.Terms):
+        self.session = POP3Session(terms)
+        self.said = b""
+        self.asked = []
+
+    def hear(self, octets: bytes) -> None:
+        self.session.receive(octets)
+        while (question := self.session.next_question()) is not None:
+            if not isinstance(question, Breath):
+                self.asked.append(question)
+            self.session.answer(self._answer(question))
+            assert self.session.unsent < 200_000
+        if self.session.upgrading:
+            self.said += self.session.take_output()
+            self.session.secured({"tls-exporter": b"x" * 32})
+        self.said += self.session.take_output()
+
+    def _answer(self, question):
+        kind = type(question).__name__
+        if kind == "SaltOf":
+            return TemporaryFailure() if question.user.startswith(b"l") else Salt(b"salt", 4096)
+        if kind == "Prove":
+            return LoginRefused() if question.claim.user.startswith(b"e") else None
+        if kind == "Enter":
+            return Entered(Listing((Entry("a", 4), Entry("b", 4))), self.session.terms)
+        return b".x\r\n" if kind in ("Fetch", "More") else None
+
+
 def pop3(octets: bytes) -> None:
-    """A session before its login and after it, whole and cut."""
-
-    def play(pieces):
-        session = POP3Session(POP3)
-        said = b""
-        for piece in pieces:
-            session.receive(piece)
-            while (question := session.next_question()) is not None:
-                kind = type(question).__name__
-                answer = None
-                if kind == "Enter":
-                    answer = Entered(Listing((Entry("a", 4), Entry("b", 4))), POP3)
-                elif kind in ("Fetch", "More"):
-                    answer = b".x\r\n"
-                session.answer(answer)
-            said += session.take_output()
-        return said
-
-    head = b"USER joe\r\nPASS x\r\n" if octets[:1] < b"\x80" else b""
+    """A session before its login and after it, on terms by the first octet, whole and cut."""
+    if not octets:
+        return
+    terms = POP3[octets[0] % len(POP3)]
+    head = b"USER joe\r\nPASS x\r\n" if octets[0] < 0x80 and terms.passwords else b""
     said = head + octets[1:]
-    assert play([said]) == play(cut(said, range(0, len(said), 7)) or [b""])
+    whole, pieces = PlayPOP3(terms), PlayPOP3(terms)
+    whole.hear(said)
+    for piece in cut(said, range(0, len(said), 7)) or [b""]:
+        pieces.hear(piece)
+    for play in (whole, pieces):
+        if not play.session.terms.passwords:
+            assert not any(isinstance(question, sasl.Prove) for question in play.asked)
+    if b"STLS" in said.upper() and terms.starttls:
+        return  # what stands behind it in the same breath is refused, and else part of TLS
+    assert pieces.said == whole.said, (pieces.said, whole.said)
+    assert pieces.asked == whole.asked, (pieces.asked, whole.asked)
 
 
 def message(octets: bytes) -> None:

@@ -20,9 +20,13 @@ from journaled import (
     state_of,
     there,
 )
+from twisted.internet.task import Clock
 
 from postoffice.errors import TemporaryFailure
+from postoffice.maildrop import segments
 from postoffice.maildrop.maildir import MaildirStore
+from postoffice.maildrop.names import Measured
+from postoffice.maildrop.noted import Noted
 from postoffice.testing import InlineWorkers, finish
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -149,7 +153,7 @@ def test_a_login_needs_neither_its_own_time_nor_the_count(one, monkeypatch):
 def test_a_start_that_fails_lets_go_of_everything(root, monkeypatch, where, durability):
     at_work(root).stop()
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=None, durability=durability
+        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability=durability
     )
     with monkeypatch.context() as patch:
         calling_first(patch, os, "open", raising(errno.EMFILE, is_about(where)))
@@ -220,3 +224,42 @@ def test_what_can_neither_be_taken_back_nor_promised_to_be_gone_comes_to_all(
     one.retire()
     assert there(root) == ["bad", "before", "now"]
     assert there(root, ANN) == ["bad"]
+
+
+def test_notes_that_were_cut_off_are_not_believed(root):
+    folder = root / "ann"
+    (folder / "tmp").mkdir(parents=True)
+    status = os.stat(root)
+    noted = Noted(str(folder))
+    noted.set(status, Measured(1234, 5678))
+    noted.keep(1)
+    file = folder / "postoffice.sizes"
+    assert Noted(str(folder)).get(status) == Measured(1234, 5678)
+    file.write_bytes(file.read_bytes()[:-3])
+    assert Noted(str(folder)).get(status) is None
+
+
+def test_notes_that_cannot_be_written_leave_nothing(root, monkeypatch):
+    folder = root / "ann"
+    (folder / "tmp").mkdir(parents=True)
+    noted = Noted(str(folder))
+    noted.set(os.stat(root), Measured(1, None))
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, "rename", raising(errno.ENOSPC))
+        noted.keep(1)
+    assert list(folder.rglob("*")) == [folder / "tmp"]
+
+
+@pytest.mark.parametrize("token", ["bad", "large"])
+def test_what_was_refused_is_not_replayed(one, root, monkeypatch, logged, token):
+    with monkeypatch.context() as patch:
+        calling_first(patch, os, "fdatasync", raising(errno.EIO, is_about(SEGMENTS)))
+        with pytest.raises(TemporaryFailure):
+            one.post(token)
+    one.post("after")
+    with monkeypatch.context() as patch:
+        calling_first(patch, segments, "sync_all", raising(errno.EIO))
+        one.retire()
+    assert any("placing all anew" in line for line in logged)
+    assert not any("is lost" in line for line in logged)
+    assert there(root) == ["after", "before", "now"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from fcntl import LOCK_NB, LOCK_SH, flock
 
 import pytest
 from twisted.internet.task import Clock
 
 from postoffice.address import Quota
-from postoffice.errors import TemporaryFailure
+from postoffice.errors import MaildropFullNow, TemporaryFailure
 from postoffice.maildrop import clearing, files, groups, names, quota
 from postoffice.maildrop.admitting import LIFETIME, Admitting, usage
 from postoffice.maildrop.drafts import Draft
@@ -167,3 +168,96 @@ def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_pat
     os.unlink("new/1,S=600", dir_fd=folder)
     quota.forget(path)
     assert admits(600), "before somebody is turned away, the disk is asked"
+
+
+@pytest.mark.parametrize(
+    ("said", "held"),
+    [
+        ("1000S,2C\n0 0\n", (0, 0)),
+        ("1000S,2C\n500 1\n-200 0\n12 1\n", (312, 2)),  # Courier's and Dovecot's lines
+        ("1000S,2C\n  +500     +1\n", (500, 1)),
+        ("1000S,2C\n" + "1 0\n" * 100, (100, 0)),
+    ],
+)
+def test_the_lines_of_other_programs_are_added_up(folder, said, held):
+    write(folder, said)
+    assert quota.usage(folder, LIMIT) == held
+    assert quota.reserve(folder, LIMIT, [10]) is not None
+
+
+def write(folder, said):
+    fd = os.open("maildirsize", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, dir_fd=folder)
+    os.write(fd, said.encode())
+    os.close(fd)
+
+
+NOT_BELIEVED = {
+    "another quota": "999S,2C\n0 0\n",
+    "no quota": "0 0\n",
+    "nothing": "",
+    "no end of line": "1000S,2C\n500 1",
+    "letters": "1000S,2C\nfive 1\n",
+    "too many words": "1000S,2C\n1 1 1\n",
+    "less than nothing": "1000S,2C\n-5 1\n",
+    "very long": "1000S,2C\n" + "1 0\n" * 2000,
+}
+
+
+@pytest.mark.parametrize("said", NOT_BELIEVED.values(), ids=NOT_BELIEVED)
+def test_what_cannot_be_believed_is_counted_anew(folder, said):
+    os.close(os.open("new/1,S=600", os.O_CREAT, dir_fd=folder))
+    os.close(os.open("cur/2,S=50:2,S", os.O_CREAT, dir_fd=folder))
+    write(folder, said)
+    assert quota.reserve(folder, LIMIT, [1]) is None, "who delivers counts first"
+    assert quota.usage(folder, LIMIT) == (650, 2)
+    with open("maildirsize", opener=lambda name, flags: os.open(name, flags, dir_fd=folder)) as at:
+        assert at.read() == "1000S,2C\n650 2\n"
+
+
+def test_what_another_program_has_put_there_or_taken_is_found_before_mail_is_refused(folder):
+    write(folder, "1000S,2C\n900 1\n90 1\n")
+    assert quota.has_room(folder, LIMIT, quota.Usage(100, 1)) == (True, (0, 0))
+
+
+def test_mail_is_not_counted_for_each_that_is_refused(folder, monkeypatch):
+    for number in range(2):
+        os.close(os.open(f"new/{number},S=10", os.O_CREAT, dir_fd=folder))
+    assert quota.has_room(folder, LIMIT, quota.Usage(1, 1)) == (False, (20, 2))
+    monkeypatch.setattr(quota, "_scan", None)
+    assert quota.has_room(folder, LIMIT, quota.Usage(1, 1)) == (False, (20, 2))
+
+
+@pytest.mark.parametrize("durability", ["journal", "files"])
+@pytest.mark.usefixtures("machine")
+def test_it_is_exact_however_many_processes_deliver(root, child, durability):
+    from journaled import JOE, Served, envelope
+
+    limit = Quota(0, 30, "defer")
+
+    def post(parent):
+        one = Served(root, durability=durability)
+        to = envelope(JOE)
+        to.recipients[0] = replace(
+            to.recipients[0], account=replace(to.recipients[0].account, quota=limit)
+        )
+        parent.say("ready")
+        parent.hear()
+        taken = 0
+        for _ in range(20):
+            delivery = finish(one.store.begin(to))
+            finish(delivery.write(b"x\r\n"))
+            try:
+                finish(delivery.commit())
+                taken += 1
+            except MaildropFullNow:
+                pass
+        parent.say(str(taken))
+        one.stop()
+
+    children = [child(post) for _ in range(3)]
+    assert [one.hear() for one in children] == ["ready"] * 3
+    for one in children:
+        one.say("go")
+    assert sum(int(one.hear()) for one in children) == 30
+    assert [one.wait() for one in children] == [0] * 3
+    assert len(os.listdir(root / "example.net" / "joe" / "new")) == 30

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
 
 from postoffice.maildrop import files, vault
+from postoffice.maildrop.maildir import PAUSE, SWEEP, MaildirStore
+from postoffice.testing import InlineWorkers, finish
 
 
 @pytest.fixture
@@ -71,3 +75,75 @@ def test_it_is_emptied_gently(joe, monkeypatch):
     assert vault.empty(str(joe.parent), 2000.0) == (1, True)
     assert vault.empty(str(joe.parent), 2000.0) == (0, True)
     assert os.listdir(joe.parent / ".vault" / "joe") == [kept.name]
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Serves with a clock; what was removed is kept for a day."""
+    clock = Clock()
+    store = MaildirStore(
+        str(tmp_path),
+        InlineWorkers(),
+        hostname="h",
+        clock=clock,
+        durability="files",
+        undelete=86400.0,
+    )
+    store.clock = clock
+    finish(store.start())
+    yield store
+    finish(store.stop())
+
+
+def sessions(folder: Path) -> list[str]:
+    return [kept.session for kept in vault.sessions(str(folder))]
+
+
+def test_once_a_day_it_lets_go_what_it_kept_for_long_enough(joe, store):
+    now = time.time()
+    put(joe, f"{now - 86000:.0f}.today", "1")
+    put(joe, f"{now - 86500:.0f}.yesterday", "2")
+    assert sessions(joe) == ["yesterday", "today"]
+    store.clock.advance(SWEEP)
+    assert sessions(joe) == ["today"]
+
+
+def test_much_that_goes_goes_slowly(joe, store, monkeypatch):
+    monkeypatch.setattr(vault, "GENTLY", 1)
+    put(joe, "1000.old", "1", "2", "3")
+    left = []
+    store.clock.advance(SWEEP)
+    while sessions(joe):
+        left.append(sum(kept.messages for kept in vault.sessions(str(joe))))
+        store.clock.advance(PAUSE)
+    assert left == [2, 1, 0][: len(left)]
+    assert len(left) >= 2
+
+
+def test_a_stop_does_not_wait_for_it(joe, store, monkeypatch):
+    monkeypatch.setattr(vault, "GENTLY", 1)
+    put(joe, "1000.old", "1", "2", "3")
+    store.clock.advance(SWEEP)
+    finish(store.stop())
+    assert store.clock.getDelayedCalls() == []
+    assert sessions(joe) == ["old"]
+
+
+def test_what_a_session_takes_out_is_kept_under_its_name_with_its_date(joe, store):
+    message = joe / "cur" / "1000.a.h,S=3:2,S"
+    message.write_bytes(b"x\r\n")
+    os.utime(message, (5000, 5000))
+    (joe / "maildirsize").write_text("1000S\n3 1\n")
+    maildrop = store.maildrop("joe@example.net")
+    [entry] = finish(maildrop.open()).entries
+    finish(maildrop.remove([entry], "18eb"))
+    maildrop.release()
+    [kept] = vault.sessions(str(joe))
+    assert (kept.session, kept.messages, kept.octets) == ("18eb", 1, 3)
+    assert (joe / "maildirsize").read_text().splitlines()[1:] == ["3 1", "-3 -1"]
+    assert finish(store.undelete("joe@example.net", "18eb", 0.0)) == 1
+    assert message.stat().st_mtime == 5000
+    assert not (joe / "maildirsize").exists(), "it is counted anew"
+    maildrop = store.maildrop("joe@example.net")
+    assert [one.uidl for one in finish(maildrop.open()).entries] == [entry.uidl]
+    maildrop.release()

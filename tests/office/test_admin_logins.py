@@ -197,6 +197,14 @@ def test_all_services_that_offer_it_are_named(ann, office, ask):
     assert warning.startswith("CRAM-MD5 is offered by submission, submissions: 1 of 1 account ")
 
 
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "CRAM-MD5", "APOP"])
+def test_so_are_those_of_pop3(mechanism, old, office, ask):
+    place = f"[{{endpoint: 'tcp:2110', mechanisms: [{mechanism}]}}]"
+    configure(office, f"listeners:\n  pop3: {place}\n")
+    (warning,) = ask("check-config")["warnings"]
+    assert warning.startswith(f"{mechanism} is offered by pop3: 1 of 1 account ")
+
+
 def test_those_who_cannot_log_in_at_all_are_not_counted(office, ask):
     """The postmaster has no password yet."""
     offer(office, "SCRAM-SHA-256", "CRAM-MD5")

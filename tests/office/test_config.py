@@ -66,8 +66,9 @@ def test_the_least_that_a_configuration_says():
         "pop3s": [],
     }
     assert settings.listeners["submission"][0].mechanisms == ("PLAIN", "LOGIN")
+    assert settings.listeners["pop3"][0].mechanisms == ("PLAIN", "LOGIN")
     assert settings.listeners["smtp"][0].mechanisms == ()
-    assert settings.certificates == settings.policies == ()
+    assert settings.certificates == settings.policies == settings.checkers == ()
     assert settings.senders == "own"
     assert settings.plaintext_login == "loopback"
     assert settings.limits == config.Limits(
@@ -101,7 +102,7 @@ def test_the_least_that_a_configuration_says():
     assert settings.quota == Quota(1 << 30, 0, "reject")
     assert settings.serving == Serving(0, 0, False, "any", 0, "refuse", 30)
     assert settings.warnings == (80, 95)
-    assert settings.warning_text is None
+    assert settings.warning_text == ""
     assert not settings.first_light
 
 
@@ -145,9 +146,41 @@ def test_warnings_come_in_their_order_each_once(said, warnings):
     assert read(f"{LEAST}quota: {{warnings: {said}}}\n").warnings == warnings
 
 
-def test_the_text_of_warnings_lies_beside_the_file():
-    found = read(LEAST + "state: s\nquota: {warning_text: warning.txt}\n", "/x/postoffice.yaml")
-    assert found.warning_text == "/x/warning.txt"
+LETTER = "Full: ${percent} %\n\nHello $address, $used of $limit.\n"
+
+
+def with_letter(tmp_path, octets: bytes) -> config.Settings:
+    (tmp_path / "warning.txt").write_bytes(octets)
+    return read(LEAST + "quota:\n  warning_text: warning.txt\n", str(tmp_path / "postoffice.yaml"))
+
+
+def test_the_text_of_warnings_lies_beside_the_file(tmp_path):
+    assert with_letter(tmp_path, LETTER.encode()).warning_text == LETTER
+
+
+@pytest.mark.parametrize(
+    ("octets", "problem"),
+    [
+        (b"", "has no subject in its first line, or no text below it"),
+        (b"Only a subject\n\n", "has no subject in its first line, or no text below it"),
+        (
+            LETTER.replace("$used", "${usage}").encode(),
+            "has ${usage}, which is none of ${address}, ${limit}, ${percent}, ${used}",
+        ),
+        (b"\xff\n\nx\n", "not UTF-8: the octet 0xFF; save the file as UTF-8"),
+        (b"x\n\n" + b"x" * config.SIZE_MAXIMUM, "over 1 MiB; that is no text"),
+    ],
+    ids=["empty", "subject", "word", "octets", "long"],
+)
+def test_a_text_that_is_no_letter_is_an_error_of_the_configuration(tmp_path, octets, problem):
+    with pytest.raises(ConfigurationError) as caught:
+        with_letter(tmp_path, octets)
+    (found,) = caught.value.problems
+    assert (found.line, found.key) == (4, "quota.warning_text")
+    assert found.text in (
+        f"{tmp_path}/warning.txt {problem}",
+        f"{tmp_path}/warning.txt: {problem}",
+    )
 
 
 def test_an_empty_list_closes_a_service():

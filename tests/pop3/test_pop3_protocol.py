@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from hashlib import md5
+from hmac import new as hmac
+
 import pytest
 from twisted.internet.defer import Deferred
 
+from postoffice.counter import Entrance
 from postoffice.entering import Admission
+from postoffice.envelope import Client, Visit
 from postoffice.errors import MessageGone, TemporaryFailure
 from postoffice.testing import finish
 
@@ -193,3 +200,110 @@ def test_passwords_stay_out_of_the_log(office):
     assert "hunter2" not in log
     assert "secret" not in log
     assert "\x1b" not in log
+
+
+# -- how it got in ------------------------------------------------------------------
+
+
+@pytest.fixture
+def visits(office, monkeypatch):
+    """The minds of all logins that were believed."""
+    seen = []
+    realm = office.pop3.portal.realm
+    ask = realm.requestAvatar
+
+    def watch(account, mind, *interfaces):
+        seen.append(replace(mind))
+        return ask(account, mind, *interfaces)
+
+    monkeypatch.setattr(realm, "requestAvatar", watch)
+    finish(office.directory.set_shared("joe@example.net", "shared"))
+    office.pop3.admission = Admission(("PLAIN", "CRAM-MD5", "APOP"))
+    office.pop3.entrance = Entrance("pop3s", certificates=Ready())
+    return seen
+
+
+class Ready:
+    """Certificates that are there."""
+
+    ready = True
+
+
+PLAIN = b64encode(b"\0joe@example.net\0secret word")
+
+
+@pytest.mark.parametrize("mechanism", ["USER", "PLAIN", "CRAM-MD5", "APOP"])
+def test_a_login_tells_how_it_came(office, visits, logged, mechanism):
+    client = office.client("pop3")
+    greeting = client.hear()
+    if mechanism == "USER":
+        said = client.say(LOGIN)
+    elif mechanism == "PLAIN":
+        said = client.say(b"AUTH PLAIN " + PLAIN + b"\r\n")
+    elif mechanism == "APOP":
+        digest = md5(greeting.split()[-1] + b"shared").hexdigest().encode()
+        said = client.say(b"APOP joe@example.net " + digest + b"\r\n")
+    else:
+        challenge = b64decode(client.say(b"AUTH CRAM-MD5\r\n")[2:])
+        digest = hmac(b"shared", challenge, "md5").hexdigest().encode()
+        said = client.say(b64encode(b"joe@example.net " + digest) + b"\r\n")
+    assert b"+OK 3 messages" in said
+    (visit,) = visits
+    conversation = client.conversation
+    assert visit == Visit(
+        conversation.id, "pop3s", Client("127.0.0.1", port=4000), mechanism=mechanism
+    )
+    client.leave()
+    assert f"{conversation.id} login of joe@example.net" in logged
+
+
+def test_a_login_behind_stls_says_that_it_is_encrypted(office, visits, monkeypatch):
+    client = office.client("pop3", "192.0.2.1")
+    begun = []
+    monkeypatch.setattr(client.transport, "startTLS", begun.append, raising=False)
+    assert client.say(b"AUTH PLAIN " + PLAIN + b"\r\n").startswith(b"+OK postoffice")
+    assert client.say(b"STLS\r\n") == b"+OK begin TLS\r\n"
+    assert begun == [office.pop3.entrance.certificates]
+    monkeypatch.setattr(client.transport, "getHandle", lambda: None, raising=False)
+    monkeypatch.setattr("postoffice.tls.describe", lambda connection: "TLSv1.3 X")
+    monkeypatch.setattr("postoffice.tls.bindings", lambda connection: {"tls-exporter": b"x"})
+    client.conversation.handshakeCompleted()
+    assert b"+OK 3 messages" in client.say(b"AUTH PLAIN " + PLAIN + b"\r\n")
+    (visit,) = visits
+    assert visit.client == Client("192.0.2.1", encrypted=True, port=4000)
+    assert (visit.mechanism, visit.tls) == ("PLAIN", "TLSv1.3 X")
+    client.leave()
+
+
+def test_octets_behind_stls_are_in_the_log(office, visits, logged):
+    client = office.client("pop3", "192.0.2.1")
+    said = client.say(b"STLS\r\n" + LOGIN + b"DELE 1\r\nQUIT\r\n")
+    assert said.splitlines()[1:] == [b"-ERR nothing may stand behind STLS before TLS has begun"]
+    client.leave()
+    assert not visits
+    (line,) = [line for line in logged if "behind STLS" in line]
+    assert "192.0.2.1" in line
+    assert count(office) == 3
+
+
+def test_who_waits_for_its_proof_and_goes_has_logged_in_nowhere(office, visits, monkeypatch):
+    waiting = Deferred()
+    (judge,) = set(office.pop3.portal.checkers.values())
+    monkeypatch.setattr(judge, "requestAvatarId", lambda credentials: waiting)
+    client = office.client("pop3")
+    client.say(b"AUTH PLAIN " + PLAIN + b"\r\nDELE 1\r\nQUIT\r\n")
+    client.leave()
+    assert not visits
+    monkeypatch.undo()
+    assert b"+OK 3 messages" in office.client("pop3").say(LOGIN)
+
+
+def test_secrets_of_an_exchange_stay_out_of_the_log(office, visits, logged):
+    client = office.client("pop3")
+    client.say(b"AUTH PLAIN\r\n" + b64encode(b"\0joe@example.net\0hunter2") + b"\r\n")
+    client.say(b"AUTH PLAIN " + PLAIN + b"\r\nQUIT\r\n")
+    client.leave()
+    log = "\n".join(logged)
+    assert "login refused: b'joe@example.net'" in log
+    for secret in ("hunter2", "secret word", PLAIN.decode()):
+        assert secret not in log

@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 
 import pytest
 
-from postoffice.errors import TemporaryFailure
+from postoffice.errors import LoginRefused, TemporaryFailure
 from postoffice.sasl import PasswordClaim
 from postoffice.smtp.questions import Enter, Mail, Prove
 from postoffice.testing import ScramClient
@@ -114,6 +114,24 @@ def test_whoever_could_come_in_is_not_in_before_all_is_asked(office, plain):
     client = office.greeted(**OPEN, answers={"Enter": TemporaryFailure("no room")})
     assert client.told(b"AUTH PLAIN " + plain() + b"\r\n") == ["454 4.7.0"]
     assert client.told(b"AUTH PLAIN " + plain() + b"\r\n") == ["454 4.7.0"], "and not 503"
+
+
+@pytest.mark.parametrize("dummy", [line(b"\1"), b"\r\n", b"*\r\n"])
+@pytest.mark.parametrize(
+    ("mechanism", "message"),
+    [(b"OAUTHBEARER", b"n,,\1auth=Bearer x\1\1"), (b"XOAUTH2", b"user=joe\1auth=Bearer x\1\1")],
+)
+def test_a_token_that_is_refused_is_told_why_before(office, mechanism, message, dummy):
+    client = office.greeted(
+        mechanisms=("OAUTHBEARER", "XOAUTH2"),
+        passwords=True,
+        answers={"Prove": lambda question: LoginRefused()},
+    )
+    said = client.hear(b"AUTH %b %b" % (mechanism, line(message)))
+    assert b'"status"' in challenge(said)
+    assert client.told(dummy) == ["535 5.7.8"]
+    client.answers["Prove"] = None
+    assert client.told(b"AUTH %b %b" % (mechanism, line(message))) == ["235 2.7.0"]
 
 
 # -- what goes wrong --------------------------------------------------------------

@@ -64,8 +64,8 @@ listeners:
   submission: [{{{_PROXIED}, {_LOGIN}}}]
   submissions: [{{{_PROXIED}, {_LOGIN}}}]
   lmtp: [{{endpoint: {_PLACE}, xclient_from: [{RELAY}]}}]
-  pop3: [{{{_PROXIED}}}]
-  pop3s: [{{{_PROXIED}}}]
+  pop3: [{{{_PROXIED}, {_LOGIN}}}, {{endpoint: {_PLACE}, mechanisms: [APOP]}}]
+  pop3s: [{{{_PROXIED}, {_LOGIN}}}]
 """
 
 
@@ -216,9 +216,11 @@ class Office(Process):
         """Wait until clients are let in."""
         where = self.wait_for(OPEN)[1]
         self.ports: dict[str, int] = {}
+        self.places: dict[str, list[int]] = {}
         for service, *places in map(str.split, where.split(", ")):
             for port in re.findall(r":(\d+)\b", " ".join(places)):  # a UNIX socket has none
                 self.ports.setdefault(service, int(port))
+                self.places.setdefault(service, []).append(int(port))
         self.smtp, self.pop3 = self.ports["smtp"], self.ports["pop3"]
         return self
 

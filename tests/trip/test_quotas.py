@@ -19,7 +19,7 @@ listeners:
   submission: []
   lmtp: ["tcp:0:interface=127.0.0.1"]
   pop3: ["tcp:0:interface=127.0.0.1"]
-quota: {bytes: 20 KiB, messages: 3}
+quota: {bytes: 20 KiB, messages: 3, warnings: []}
 """
 TEXT = b"From: a@example.org\r\nSubject: x\r\n\r\nx\r\n"
 LARGE = TEXT + (b"x" * 70 + b"\r\n") * 350
@@ -177,3 +177,20 @@ def test_mail_to_the_postmaster_is_never_too_much(office, smtp):
         assert smtp.mail("a@example.org", [f"SIZE={len(LARGE)}"])[0] == 250
         assert short(smtp.docmd("RCPT TO:<Postmaster>")) == WELCOME
         assert short(smtp.data(LARGE)) == TAKEN
+
+
+def test_an_owner_is_told_in_the_words_of_the_house(start, written, tmp_path):
+    written("quota: {messages: 5, warning_text: words.txt}\n")
+    (tmp_path / "words.txt").write_text("Fast voll: $percent %\n\nGuten Tag, ${address}!\n")
+    office = start().open()
+    account = office.new_account()
+    with smtplib.SMTP("127.0.0.1", office.smtp, timeout=30) as client:
+        client.ehlo("pc")
+        for _ in range(4):
+            assert begun(client, account) == [WELCOME]
+            assert short(client.data(TEXT)) == TAKEN
+    messages = office.collect(account)
+    while len(messages) < 5:  # the letter comes behind the reply
+        messages += office.collect(account)
+    letters = [text for text in messages if b"Auto-Submitted: auto-generated" in text]
+    assert [b"Fast voll: 80 %" in text for text in letters] == [True]

@@ -71,6 +71,8 @@ class MaildirMaker:
             clock=around.reactor,
             durability=options["durability"] or "",
             undelete=options["undelete"],
+            levels=around.warnings,
+            letter=around.warning_text,
         )
 
 

@@ -19,6 +19,7 @@ from faults.ledger import Held, Ledger, text_of
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.realm import Realm
 from postoffice.address import Address, Quota
+from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.smtp.factory import Custom, SMTPFactory
 from postoffice.smtp.reception import House
@@ -89,7 +90,7 @@ class Counters:
             now=lambda: datetime(2026, 11, 25, 12, tzinfo=UTC),
             quota=kind.quota.or_else(Quota(0, 0, "reject")),
         )
-        portal = Portal(Realm(self.store, house), [Trusting(directory)])
+        portal = Portal(Realm(Shelves(self.store), house), [Trusting(directory)])
         self._smtp, self._lmtp = (
             SMTPFactory(
                 portal,

@@ -184,20 +184,17 @@ class Poster(Link):
         """
         Post a message, and write into the ledger what is heard.
 
-        The replies, over LMTP one for each recipient; the first that says no, where
-        it is not sent at all.
+        What said no, and the replies to the text, over LMTP one for each recipient.
         """
         rcpt = b"".join(b"RCPT TO:<%s@%s>\r\n" % (n.encode(), DOMAIN.encode()) for n in names)
         self.say(b"MAIL FROM:<a@example.org> SIZE=%d\r\n%bDATA\r\n" % (len(text), rcpt))
         said = [self.reply() for _ in range(len(names) + 2)]
         no = [one for one in said if one[:1] not in b"23"]
-        if no:
-            if said[-1][:1] == b"3":
-                self.say(b".\r\n")
-                self._ends(said)
+        if not said[-1].startswith(b"354"):
             self.say(b"RSET\r\n")
             self.reply()
             return no[:1]
+        names = [one for one, reply in zip(names, said[1:], strict=False) if reply[:1] == b"2"]
         ledger.posting(token, names, apart=self._apart)
         self.say(text + b".\r\n")
         replies = [self.reply() for _ in (names if self._apart else [""])]
@@ -207,11 +204,7 @@ class Poster(Link):
                     ledger.posted(token, name)
         elif replies[0].startswith(b"250"):
             ledger.posted(token, *names)
-        return replies
-
-    def _ends(self, said: Sequence[bytes]) -> None:
-        for _ in [one for one in said[1:-1] if one[:1] == b"2"] if self._apart else [b""]:
-            self.reply()
+        return [*no, *replies]
 
 
 class Refused(Exception):

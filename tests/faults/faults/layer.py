@@ -70,6 +70,10 @@ class Fault:
     lasting: bool = False
     met: Call | None = None
 
+    def __str__(self) -> str:
+        of = f", {self.met.function} {self.met.path}" if self.met else ""
+        return f"{self.kind} at call {self.number}{' and later' * self.lasting}{of}"
+
     def strikes(self, number: int, call: Call) -> bool:
         """Whether this call goes wrong."""
         struck = number == self.number or (self.lasting and number > self.number)
