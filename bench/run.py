@@ -5,6 +5,7 @@ Measure the post office, beside Postfix + Dovecot on the same machine in the sam
     bench/run.py                     all figures, three rounds, the peers that are installed
     bench/run.py --short             a smoke test: ours alone, small, under two minutes
     bench/run.py post10 steady       only these figures
+    bench/run.py maildrops           only these: POP3 on maildrops of 10 to 100,000 messages
 
 Every figure is the median of the rounds; the peers take turns within a round,
 each in folders of its own.  Run it as root for a disk of its own and for the
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from disk import disk, syncs_per_second
 from offices import OFFICES, Office, Ours
-from stages import measure
+from stages import STAGES, measure
 from table import FIGURES, busy_tools, table
 
 
@@ -104,7 +105,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=", ".join(FIGURES))
+    known = ", ".join([*FIGURES, *(f"{stage.__name__} (several)" for stage in STAGES)])
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=known)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--short", action="store_true")
     parser.add_argument(
@@ -115,6 +117,10 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="with postoffice installed")
     parser.add_argument("--json", type=Path, help="write all figures of all rounds here")
     options = parser.parse_args()
+    stages = {stage.__name__: figures for stage, figures in STAGES.items()}
+    for stage in set(options.figures) & set(stages):
+        options.figures += stages[stage]
+        options.figures.remove(stage)
     unknown = set(options.figures) - set(FIGURES)
     if unknown:
         parser.error(f"no such figure: {', '.join(sorted(unknown))}")

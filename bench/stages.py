@@ -10,7 +10,9 @@ import resource
 import subprocess
 import sys
 import time
+
 from pathlib import Path
+from statistics import median
 
 import loadlib
 from offices import DOMAIN, PASSWORD, Office
@@ -171,6 +173,27 @@ def collecting(m: Measuring, wanted: set[str]) -> dict:
     return figures
 
 
+def maildrops(m: Measuring, wanted: set[str]) -> dict:
+    """The same few questions to maildrops of all sizes."""
+    figures: dict[str, float] = {}
+    for user, count in enumerate((10, 10_000, 100_000), 330):
+        names = [f"{name}{count}" for name in ("in", "new", "stat", "list", "one")]
+        if not wanted & set(names):
+            continue
+        m.fill(user, 1, min(count, m.messages(count)), "1k")
+        who = ["-c", 1, "--users", 1, "--first-user", user]
+        m.collect("uidl", "-n", 1, *who)  # the first login of the day
+        said = m.collect("uidl", "-n", 9, *who)["ms"]
+        one = m.collect("fetch", "-n", 5, "--limit", 10, *who)["ms"]["retr"]["p50"]
+        changed = []
+        for _ in range(3):
+            m.post_to(user, 1, 1, "1k")
+            changed.append(m.collect("login", "-n", 1, *who)["ms"]["login"]["p50"])
+        found = [said["login"]["p50"], median(changed), said["stat"]["p50"], said["uidl"]["p50"]]
+        figures |= dict(zip(names, [*found, one], strict=True))
+    return figures
+
+
 def idling(m: Measuring, wanted: set[str]) -> dict:
     # where there are two trees of processes, the sessions are in the first
     args = ["-n", m.messages(1000), "--users", 1000, "--server-pid", m.office.pids[0]]
@@ -184,6 +207,11 @@ STAGES = {
     both: {"steady"},
     logging_in: {"login"},
     collecting: {"fetch", "pipelined", "retr", "uidl"},
+    maildrops: {
+        f"{name}{count}"
+        for name in ("in", "new", "stat", "list", "one")
+        for count in (10, 10_000, 100_000)
+    },
     idling: {"idle"},
 }
 

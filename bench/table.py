@@ -24,6 +24,17 @@ FIGURES = {
     "pipelined": ("POP3, collected pipelined, 4 clients", "msgs/s", True),
     "retr": ("POP3, one RETR of 25 MiB", "MB/s", True),
     "uidl": ("POP3, login and UIDL of 10,000 messages, unchanged maildrop", "ms", False),
+    **{
+        f"{name}{count}": (f"POP3, maildrop of {count:,} messages: {what}", "ms", False)
+        for count in (10, 10_000, 100_000)
+        for name, what in (
+            ("in", "login, unchanged since the last"),
+            ("new", "login, a message has come since"),
+            ("stat", "STAT"),
+            ("list", "UIDL"),
+            ("one", "one RETR of 1 KiB"),
+        )
+    },
     "idle": ("memory of an idle POP3 session (1,000 of them)", "KiB", False),
 }
 

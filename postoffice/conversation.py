@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
+from fcntl import ioctl
 from inspect import isawaitable
 from itertools import count
+from termios import TIOCOUTQ
 from typing import Any, ClassVar, Protocol
 
 from OpenSSL import SSL
@@ -38,6 +42,9 @@ READ_AHEAD = 64 << 10
 LINGER = 5.0
 #: The same over TLS, where the last octets may have to be sent yet.
 LINGER_TLS = 30.0
+#: A silent client is asked after so many seconds whether it is still there, again after so many,
+#: and is gone when it has not answered so often.
+KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 #: Octets that it may send meanwhile, which nobody looks at.
 DREGS_MAXIMUM = 1 << 20
 
@@ -82,6 +89,24 @@ def _sent_at_once(transport: Any, output: bytes) -> int:
     return sent if isinstance(sent, int) else 0  # else an exception: write() finds out as well
 
 
+def keep_alive(transport: Any) -> None:
+    """Find out in two minutes, and not in two hours, that a silent client is there no more."""
+    transport.setTcpKeepAlive(True)
+    found = getattr(transport, "socket", None)
+    if isinstance(found, socket.socket):
+        for option, value in KEEP_ALIVE.items():
+            if hasattr(socket, option):
+                found.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def not_taken(transport: Any) -> int:
+    """How many octets the system holds that the client has not acknowledged, where it says so."""
+    try:
+        return int.from_bytes(ioctl(transport.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (AttributeError, OSError):
+        return 0
+
+
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class Conversation(TwistedProtocol):
     """
@@ -113,6 +138,7 @@ class Conversation(TwistedProtocol):
         self._dregs = 0  # octets that came all the same
         self._heard_at = self._clock.seconds()
         self._progress = 0  # of the session, when we last looked
+        self._not_taken = 0  # octets, when we last looked
         self._proxy: ProxyReader | None = None  # the balancer has not said yet who it is
         self._handshaking = False
         self._tls = ""  # version and cipher
@@ -150,7 +176,7 @@ class Conversation(TwistedProtocol):
         self.client = Client(client_address(peer), port=getattr(peer, "port", 0) or 0)
         if self.client.address:
             transport.setTcpNoDelay(True)
-            transport.setTcpKeepAlive(True)
+            keep_alive(transport)
         transport.registerProducer(self, True)
         self.factory.conversations.add(self)
         if within(self.client.address, self.factory.entrance.proxies):
@@ -420,17 +446,32 @@ class Conversation(TwistedProtocol):
 
     def _look_at_the_time(self) -> None:
         """One timer a client: it is set anew when it rings, not for each octet."""
-        silent = self._clock.seconds() - self._heard_at
-        waits_for_us = self._talking is not None and self._clogged is None
-        if waits_for_us or silent < self.timeout:
-            wait = self.timeout if waits_for_us else self.timeout - silent
-            self._set_timer(wait, self._look_at_the_time)
+        silent = self._silent_for()
+        if silent < self.timeout:
+            self._set_timer(self.timeout - silent, self._look_at_the_time)
         elif self._talking is not None or self._hung_up:
             self.abort()  # it does not take what we say
         else:
             self._farewell(silent=True)
             self._set_timer(self.timeout, self.abort)
             self._hang_up()
+
+    def _silent_for(self) -> float:
+        """Seconds since the client last asked for something, or took some of what we sent."""
+        if self._talking is not None and self._clogged is None:
+            return 0.0  # it waits for us
+        return self._clock.seconds() - self._heard_at
+
+    def _silence(self) -> float:
+        """
+        The same, closely: what the system holds for the client counts as not taken.
+
+        Whether that gets less shows only from one look to the next.
+        """
+        before, self._not_taken = self._not_taken, not_taken(self._transport)
+        if self._not_taken and self._not_taken != before:
+            self._heard_at = self._clock.seconds()
+        return self._silent_for()
 
     def _set_timer(self, seconds: float, ring: Callable[[], None] | None) -> None:
         """The one timer of this client rings next for this; None: no more."""

@@ -58,6 +58,14 @@ class LoginTooSoon(TemporaryFailure):
     """The last login was not long enough ago: ``-ERR [LOGIN-DELAY]`` (RFC 2449 §8.1.1)."""
 
 
+class NotAllRemoved(TemporaryFailure):
+    """Of the messages that were to go, only ``removed`` are gone, or none for certain (0)."""
+
+    def __init__(self, reason: str = "", removed: int = 0) -> None:
+        super().__init__(reason)
+        self.removed = removed
+
+
 class MessageGone(TemporaryFailure):
     """A message that was listed is no longer there, or is not what was listed."""
 

@@ -8,7 +8,7 @@ of the implementation, logged with its traceback, and "later" to the client.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
 from postoffice.reply import Reply
-from postoffice.serving import Serving
+from postoffice.serving import Keep, Serving
 from postoffice.settings import Key
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class IMaildrop(Interface):
     One object serves one session; the lock is the maildrop's.
     """
 
-    def open() -> Awaitable[Listing]:
+    def open(login_delay: float = 0) -> Awaitable[Listing]:
         """
         Take the maildrop's lock and number what is in it, oldest first.
 
@@ -139,7 +139,9 @@ class IMaildrop(Interface):
         The lock excludes every other session in every process, and is gone at
         once when its holder dies.  Cancelled while it waits, it leaves no lock.
 
-        Raises MaildropLocked if another session holds the lock.
+        Raises MaildropLocked if another session holds the lock, LoginTooSoon
+        if somebody has opened it less than ``login_delay`` seconds ago; who
+        was refused has not opened it.
         """
 
     def fetch(entry: Entry) -> Awaitable[IText]:
@@ -156,8 +158,8 @@ class IMaildrop(Interface):
 
         What is gone already counts as removed.  ``session`` is the id of who
         does it; by that a store that keeps removed mail for a while finds it
-        again.  Raises TemporaryFailure if some are still there; which, is
-        undefined.
+        again.  Raises TemporaryFailure if some are still there: NotAllRemoved
+        says how many are gone; any other, that none is.
         """
 
     def release() -> None:
@@ -173,17 +175,30 @@ class ICollection(IMaildrop):
     it raises LoginTooSoon besides what it raises already.
     """
 
+    def open(
+        login_delay: float = 0, give_way: Callable[[], bool] | None = None
+    ) -> Awaitable[Listing]:
+        """
+        As ``IMaildrop.open``, and as ``serving`` says where another session holds the maildrop.
+
+        ``give_way`` is called when another login may take over: it ends this
+        session, with ``release()``, and says True; or says that it does not
+        end now.  Without it this session stays.
+        """
+
     account = Attribute("Account: whose it is")
     serving = Attribute("Serving: none of it is None")
+    announced = Attribute("Announced: what its client is told")
 
     def update(
         removed: Sequence[Entry], collected: Sequence[Entry], session: str
-    ) -> Awaitable[None]:
+    ) -> Awaitable[int]:
         """
         The session ends with QUIT: remove what was marked deleted, as ``remove`` does.
 
         ``collected`` are messages that were sent whole, by RETR, and are not
         among ``removed``; what becomes of them is said in ``serving``.
+        Returns how many messages are gone; raises as ``remove``.
         """
 
 
@@ -308,6 +323,34 @@ class IMaildropCare(Interface):
         """Look at all that belongs to a maildrop, and (``repair``) mend what is safe."""
 
 
+class IRetention(Interface):
+    """
+    What a store may offer so that mail goes by itself when its time has come.
+
+    Where a store does not, mail stays for as long as nobody deletes it, and
+    clients are told so.
+    """
+
+    def collect(
+        name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
+    ) -> Awaitable[Sequence[Entry]]:
+        """
+        Remember that a device has collected these; which of them count as collected now.
+
+        ``device`` is as in ``Account.device``, ``devices`` as in ``Keep``.  A
+        session of that maildrop asks, which holds its lock.  What is
+        remembered may get lost: then mail stays longer, and never goes early.
+        """
+
+    def expire(name: str, keep: Keep, dry: bool) -> Awaitable[tuple[int, int]]:
+        """
+        Let messages go, or (``dry``) see which would; how many, and their octets.
+
+        Raises MaildropLocked while a session holds the maildrop, if there is
+        anything to go.
+        """
+
+
 # -- knowing ------------------------------------------------------------------
 
 
@@ -331,6 +374,18 @@ class IAccountDirectory(Interface):
 
     def serves(domain: str) -> Awaitable[bool]:
         """Whether the domain is one of ours, as of now.  Raises as ``find``."""
+
+
+class IAccountSayings(Interface):
+    """
+    What a directory may offer whose accounts are served each in their own way.
+
+    Of one that does not, clients are told before they log in what the
+    configuration says.
+    """
+
+    def sayings() -> Awaitable[Collection[tuple[Quota, Serving]]]:
+        """``quota`` and ``serving`` of all accounts, as ``find`` tells them; each pair once."""
 
 
 class IDevices(Interface):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import compress, count
+from typing import NamedTuple, TypeVar, overload
+
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -25,32 +29,204 @@ class Entry(NamedTuple):
     downgraded: int | None = None
 
 
+class Placed(Entry):
+    """An entry that knows where among its ``Entries`` it stands, from 0."""
+
+    place: int
+
+
+class Entries(Sequence[Entry]):
+    """
+    Entries that never change, as many as you like.
+
+    They take a quarter of the room of as many objects: their names lie behind
+    each other in one text, and a UIDL is a part of its name, if it can be.
+    An Entry is made when it is asked for, and is a ``Placed``.
+    """
+
+    __slots__ = (
+        "_starts",
+        "_stops",
+        "_text",
+        "_uidl_starts",
+        "_uidl_stops",
+        "downgraded",
+        "octets",
+        "sizes",
+    )
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        text = bytearray()
+        # in the text: of each name, and of its UIDL
+        self._starts, self._stops = array("I"), array("I")
+        self._uidl_starts, self._uidl_stops = array("I"), array("I")
+        #: The size of each, in their order.
+        self.sizes = array("Q")
+        #: ``Entry.downgraded`` of those that have one, by their places.
+        self.downgraded: dict[int, int] = {}
+        for place, entry in enumerate(entries):
+            name, uidl = entry.name.encode("utf-8", "surrogatepass"), entry.uidl.encode("ascii")
+            start = len(text)
+            text += name
+            self._starts.append(start)
+            self._stops.append(len(text))
+            within = name.find(uidl)
+            if within < 0:
+                within = len(name)
+                text += uidl
+            self._uidl_starts.append(start + within)
+            self._uidl_stops.append(start + within + len(uidl))
+            self.sizes.append(entry.size)
+            if entry.downgraded is not None:
+                self.downgraded[place] = entry.downgraded
+        self._text = bytes(text)
+        #: All sizes together.
+        self.octets = sum(self.sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(place, slice):
+            return [self._entry(one) for one in range(len(self.sizes))[place]]
+        if 0 <= place < len(self.sizes):
+            return self._entry(place)
+        return self._entry(range(len(self.sizes))[place])
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self._entry, range(len(self.sizes)))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Sequence):
+            return len(self) == len(other) and all(map(tuple.__eq__, self, other))
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _entry(self, place: int) -> Entry:
+        text = self._text
+        entry = tuple.__new__(
+            Placed,
+            (
+                text[self._uidl_starts[place] : self._uidl_stops[place]].decode("ascii"),
+                self.sizes[place],
+                text[self._starts[place] : self._stops[place]].decode("utf-8", "surrogatepass"),
+                self.downgraded.get(place),
+            ),
+        )
+        entry.place = place
+        return entry
+
+    def names(self) -> Iterator[str]:
+        """The name of each, in their order."""
+        texts = map(self._text.__getitem__, map(slice, self._starts, self._stops))
+        return (text.decode("utf-8", "surrogatepass") for text in texts)
+
+    def may_have(self, uidl: str) -> bool:
+        """Whether one could have this UIDL; False is certain."""
+        return uidl.encode("ascii") in self._text
+
+    def changed(self, gone: Collection[int], fresh: Iterable[Entry]) -> Entries:
+        """Without those at these places, and with others behind them."""
+        before = self._without(gone) if gone else self
+        behind = Entries(fresh)
+        if not behind:
+            return before
+        both, offset = Entries(), len(before._text)
+        both._text = before._text + behind._text
+        for column in ("_starts", "_stops", "_uidl_starts", "_uidl_stops"):
+            shifted = array("I", map(offset.__add__, getattr(behind, column)))
+            setattr(both, column, getattr(before, column) + shifted)
+        both.sizes = before.sizes + behind.sizes
+        both.octets = before.octets + behind.octets
+        moved = ((len(before) + place, size) for place, size in behind.downgraded.items())
+        both.downgraded = before.downgraded | dict(moved)
+        return both
+
+    def _without(self, gone: Collection[int]) -> Entries:
+        """Their names stay in the text, until that would be more than half of it."""
+        stays = bytearray(b"\1") * len(self)
+        for place in gone:
+            stays[place] = 0
+        left = Entries()
+        left._text = self._text
+        for column in ("_starts", "_stops", "_uidl_starts", "_uidl_stops"):
+            setattr(left, column, array("I", compress(getattr(self, column), stays)))
+        left.sizes = array("Q", compress(self.sizes, stays))
+        left.octets = sum(left.sizes)
+        places = {old: new for new, old in enumerate(compress(count(), stays))}
+        left.downgraded = {
+            places[place]: size for place, size in self.downgraded.items() if stays[place]
+        }
+        needed = sum(left._uidl_stops) - sum(left._starts)
+        return left if 2 * needed > len(left._text) else Entries(left)
+
+    def uidls(self) -> Iterator[bytes]:
+        """The UIDL of each, in their order."""
+        return map(self._text.__getitem__, map(slice, self._uidl_starts, self._uidl_stops))
+
+    @property
+    def weight(self) -> int:
+        """About how many octets of memory they take."""
+        return 500 + len(self._text) + 24 * len(self.sizes) + 100 * len(self.downgraded)
+
+
+#: What a session did with a message.
+_DELETED, _COLLECTED = 1, 2
+#: For ``bytes.translate``: what was not deleted; what was; what was collected and stays.
+_LEFT = bytes(not mark & _DELETED for mark in range(256))
+_MARKED = bytes(mark & _DELETED for mark in range(256))
+_KEPT = bytes(mark == _COLLECTED for mark in range(256))
+#: … and what is left of the marks when those of deletion are taken back.
+_RESET = bytes(mark & ~_DELETED for mark in range(256))
+
+
 class Listing:
     """
     What a maildrop held at login, numbered from 1, and what the session did with it.
 
-    ``entries`` may be shared between sessions and never changes.
+    ``entries`` may be shared between sessions and never changes; an
+    ``Entries`` where they are many.
     """
 
-    __slots__ = ("_collected", "_deleted", "_downgraded", "entries", "octets")
+    __slots__ = ("_deleted", "_downgraded", "_marks", "_octets", "_sizes", "entries", "octets")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
+        self._sizes: Sequence[int]
+        if isinstance(entries, Entries):
+            self._sizes, self._octets = entries.sizes, entries.octets
+        else:
+            self._sizes = [entry.size for entry in entries]
+            self._octets = sum(self._sizes)
         #: The size of all messages that are not marked deleted.
-        self.octets = sum(entry.size for entry in entries)
+        self.octets = self._octets
         self._downgraded = False
-        self._deleted: set[int] = set()
-        self._collected: set[int] = set()
+        self._deleted = 0
+        self._marks = bytearray()  # one for each message, once there is any
 
     def __len__(self) -> int:
         """How many messages are not marked deleted."""
-        return len(self.entries) - len(self._deleted)
+        return len(self._sizes) - self._deleted
 
     def downgrade(self) -> None:
         """The client knows no UTF-8: sizes are of what it will get; to be called first."""
-        self._downgraded = any(entry.downgraded for entry in self.entries)
-        if self._downgraded:
-            self.octets = sum(map(self.size, self.entries))
+        other = {place: size for place, size in self._all_downgraded() if size}
+        if other:
+            self._sizes = array("Q", self._sizes)
+            for place, size in other.items():
+                self._sizes[place] = size
+            self.octets = self._octets = sum(self._sizes)
+            self._downgraded = True
+
+    def _all_downgraded(self) -> Iterable[tuple[int, int | None]]:
+        if isinstance(self.entries, Entries):
+            return self.entries.downgraded.items()
+        return ((place, entry.downgraded) for place, entry in enumerate(self.entries))
 
     def size(self, entry: Entry) -> int:
         """How many octets a message will have, for this client."""
@@ -58,33 +234,57 @@ class Listing:
 
     def get(self, number: int) -> Entry | None:
         """Message ``number``, or None if there is none or it is marked deleted."""
-        if number in self._deleted or not 1 <= number <= len(self.entries):
+        if not 1 <= number <= len(self._sizes):
+            return None
+        if self._deleted and self._marks[number - 1] & _DELETED:
             return None
         return self.entries[number - 1]
 
     def delete(self, number: int) -> None:
         """Mark message ``number``, which ``get`` has given; it is removed at QUIT and only then."""
-        self._deleted.add(number)
-        self.octets -= self.size(self.entries[number - 1])
+        self._mark(number, _DELETED)
+        self._deleted += 1
+        self.octets -= self._sizes[number - 1]
 
     def reset(self) -> None:
         """Take back all marks (RSET)."""
-        self.octets += sum(self.size(self.entries[number - 1]) for number in self._deleted)
-        self._deleted.clear()
+        self._marks = self._marks.translate(_RESET)
+        self._deleted = 0
+        self.octets = self._octets
 
-    def numbered(self) -> Iterator[tuple[int, Entry]]:
-        """The messages that are not marked deleted, with their numbers."""
-        deleted = self._deleted
-        return (pair for pair in enumerate(self.entries, 1) if pair[0] not in deleted)
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """The number and the size of each message that is not marked deleted."""
+        return self._left(zip(count(1), self._sizes, strict=False))
+
+    def uidls(self) -> Iterator[tuple[int, bytes]]:
+        """The number and the UIDL of each message that is not marked deleted."""
+        if isinstance(self.entries, Entries):
+            return self._left(zip(count(1), self.entries.uidls(), strict=False))
+        uidls = (entry.uidl.encode("ascii") for entry in self.entries)
+        return self._left(zip(count(1), uidls, strict=False))
+
+    def _left(self, all_of_them: Iterator[T]) -> Iterator[T]:
+        if not self._deleted:
+            return all_of_them
+        return compress(all_of_them, self._marks.translate(_LEFT))
 
     def collect(self, number: int) -> None:
         """Message ``number`` was sent whole."""
-        self._collected.add(number)
+        self._mark(number, _COLLECTED)
 
     def collected(self) -> list[Entry]:
         """The messages that were sent whole, and are not marked deleted, in their order."""
-        return [self.entries[number - 1] for number in sorted(self._collected - self._deleted)]
+        return self._those(_KEPT)
 
     def marked(self) -> list[Entry]:
         """The messages that are marked deleted, in their order."""
-        return [self.entries[number - 1] for number in sorted(self._deleted)]
+        return self._those(_MARKED)
+
+    def _mark(self, number: int, mark: int) -> None:
+        if not self._marks:
+            self._marks = bytearray(len(self._sizes))
+        self._marks[number - 1] |= mark
+
+    def _those(self, chosen: bytes) -> list[Entry]:
+        places = compress(count(), self._marks.translate(chosen))
+        return [self.entries[place] for place in places]

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 #: What may become of a login while another session holds the maildrop (``Serving.in_use``).
 IN_USE = ("refuse", "wait", "take-over")
 #: Who must have collected a message before it counts as collected (``Serving.devices``).
 DEVICES = ("any", "all")
+A_DAY = 86400
+#: Seconds for which mail waits for somebody who no longer collects by the account's own password.
+LAPSE = 90 * A_DAY
+
+
+@dataclass(frozen=True)
+class Keep:
+    """
+    For how many seconds mail stays: after its arrival, after it was collected; None: for ever.
+
+    It counts as collected when each of these ``devices`` has it, and whoever
+    uses the account's own password, if anybody collects by that (or has for
+    the last ``LAPSE`` seconds); where it is None, when anybody has it.
+    """
+
+    arrived: float | None = None
+    collected: float | None = None
+    devices: frozenset[str] | None = None
+
+    @property
+    def forever(self) -> bool:
+        """Whether nothing goes by itself."""
+        return self.arrived is None and self.collected is None
 
 
 @dataclass(frozen=True)
@@ -21,7 +46,7 @@ class Serving:
     session that ended with QUIT, by one of the account's ``devices`` (any) or
     by each of them (all).
 
-    ``login_delay`` lies between two logins at the least (RFC 2449 §6.6).
+    ``login_delay`` lies between two logins at the least (RFC 2449 §6.5).
     ``in_use`` says what becomes of a login while another session holds the
     maildrop: it is refused, waits for as long as ``wait`` says, or takes over.
     """
@@ -43,6 +68,25 @@ class Serving:
             **{name: getattr(other, name) if value is None else value for name, value in mine}
         )
 
+    def days(self, *, makes_room: bool = False) -> int | None:
+        """
+        For how many days mail stays at the least, when the maildrop is left alone; None: for ever.
+
+        ``makes_room``: whether mail goes when there is no room for more.  What
+        is told to clients (EXPIRE, RFC 2449 §6.7) comes from here, rounded
+        down: nothing goes before that.
+        """
+        if makes_room or self.delete_on_collect:
+            return 0
+        limits = [limit for limit in (self.keep, self.keep_collected) if limit]
+        return int(min(limits) // A_DAY) if limits else None
+
+    def kept(self, devices: Collection[str]) -> Keep:
+        """When mail goes, of an account that has these devices."""
+        collected = 0.0 if self.delete_on_collect else self.keep_collected or None
+        every = frozenset(devices) if self.devices == "all" else None
+        return Keep(self.keep or None, collected, every)
+
 
 #: Says nothing.
 UNSAID = Serving()
@@ -56,3 +100,48 @@ PLAIN = Serving(
     in_use="refuse",
     wait=0,
 )
+
+
+@dataclass(frozen=True)
+class Announced:
+    """
+    What clients are told: for how many days mail stays at the least (None: for ever), and how
+    many seconds lie between two logins.
+
+    Before a login, where accounts differ (``of_each``: the capabilities where they do), it is
+    the smallest of the former and the largest of the latter (RFC 2449 §6.5, §6.7).
+    """
+
+    days: int | None = None
+    seconds: int = 0
+    of_each: frozenset[str] = frozenset()
+
+    @property
+    def expire(self) -> str:
+        """As it stands behind EXPIRE."""
+        return self._with_user("EXPIRE", "NEVER" if self.days is None else str(self.days))
+
+    @property
+    def login_delay(self) -> str:
+        """As it stands behind LOGIN-DELAY; empty: there is none."""
+        return self._with_user("LOGIN-DELAY", str(self.seconds)) if self.seconds else ""
+
+    def _with_user(self, capability: str, text: str) -> str:
+        return f"{text} USER" if capability in self.of_each else text
+
+
+def announced(serving: Serving, *, makes_room: bool) -> Announced:
+    """What the clients of one account are told, whose ``serving`` is whole."""
+    return Announced(serving.days(makes_room=makes_room), math.ceil(serving.login_delay or 0))
+
+
+def together(ones: Collection[Announced]) -> Announced:
+    """What is told of several accounts, one at least."""
+    days = {one.days for one in ones}
+    delays = {one.seconds for one in ones}
+    differing = {"EXPIRE": len(days) > 1, "LOGIN-DELAY": len(delays) > 1}
+    return Announced(
+        min((one for one in days if one is not None), default=None),
+        max(delays),
+        frozenset(name for name, differs in differing.items() if differs),
+    )

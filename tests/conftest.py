@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -25,7 +26,9 @@ from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient, Visit
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.pop3.collection import Shelves
+from postoffice.pop3.leases import Leases
 from postoffice.pop3.protocol import POP3Factory
+from postoffice.serving import PLAIN
 from postoffice.smtp.factory import SMTPFactory
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
@@ -108,6 +111,15 @@ def in_a_thread():
     return in_a_thread
 
 
+def turn_until(condition) -> None:
+    """Turn the reactor until this is so."""
+    late = reactor.callLater(60, lambda: None)
+    while not condition():
+        assert late.active(), "it does not come to that"
+        reactor.iterate(0.05)
+    late.cancel()
+
+
 class Transport(StringTransport):
     """A transport that knows what a conversation asks of TCP."""
 
@@ -156,10 +168,15 @@ class MemoryClient:
 
 
 class MemoryOffice:
-    """Both counters over one directory and one store, all in memory; time is a Clock."""
+    """
+    Both counters over one directory and one store, all in memory; time is a Clock.
 
-    def __init__(self, secrets):
-        self.directory, self.store, self.clock = MemoryDirectory(), MemoryStore(), Clock()
+    Another store, and neighbours, may be given.
+    """
+
+    def __init__(self, secrets, store=None, neighbours=None):
+        self.directory, self.clock = MemoryDirectory(), Clock()
+        self.store = store or MemoryStore()
         for domain in ("example.net", "example.com"):
             finish(self.directory.add_domain(domain))
         for name, password in (("joe", b"secret word"), ("ann", b"other"), ("postmaster", None)):
@@ -172,12 +189,18 @@ class MemoryOffice:
             now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
         )
         checker = Checker([self.directory], InlineWorkers(), clock=self.clock.seconds)
-        portal = Portal(Realm(Shelves(self.store), self.house), [checker])
+        self.shelves = Shelves(self.store, leases=Leases(self.clock, neighbours))
+        portal = Portal(Realm(self.shelves, self.house), [checker])
         limits = SMTPLimits()
         self.smtp = SMTPFactory(
             portal, hostname="mail.example.net", limits=limits, clock=self.clock
         )
         self.pop3 = POP3Factory(portal, clock=self.clock)
+
+    def serve(self, **serving) -> None:
+        """Mail is served on these terms (``Serving``) from now on."""
+        shelves = replace(self.shelves, serving=replace(PLAIN, **serving))
+        self.pop3.portal.realm = Realm(shelves, self.house)
 
     def client(self, service: str, address="127.0.0.1") -> MemoryClient:
         """A new client of ``smtp`` or ``pop3``."""

@@ -44,6 +44,8 @@ class AppPassword:
     @classmethod
     def read(cls, password: bytes | str) -> Self | None:
         """As somebody typed it: telephones begin with a capital, people leave hyphens out."""
+        if len(password) < GROUP * (1 + GROUPS):  # as most are
+            return None
         if isinstance(password, bytes):
             password = password.decode("ascii", "replace")
         letters = password.lower().replace("-", "").replace(" ", "")

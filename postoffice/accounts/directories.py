@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from zope.interface import implementer
 
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.device import Device
-from postoffice.interfaces import IAccountDirectory, IAccountRegister, IDevices
+from postoffice.interfaces import (
+    IAccountDirectory,
+    IAccountRegister,
+    IAccountSayings,
+    IDevices,
+)
+from postoffice.serving import UNSAID, Serving
 
 
 @implementer(IAccountDirectory, IDevices)
@@ -17,11 +25,14 @@ class Directories:
     Directories asked in order: the first that knows an account wins.
 
     One that cannot say ends the search: those behind it might know another
-    account of that name.
+    account of that name.  ``now`` tells the seconds since 1970.
     """
 
-    def __init__(self, directories: Sequence[IAccountDirectory]) -> None:
+    def __init__(
+        self, directories: Sequence[IAccountDirectory], now: Callable[[], float] = time.time
+    ) -> None:
         self._directories = tuple(directories)
+        self._now = now
 
     async def start(self) -> None:
         """Start all, in order; where one cannot, those before it are stopped."""
@@ -56,6 +67,25 @@ class Directories:
             if await directory.serves(domain):
                 return True
         return False
+
+    async def collectors(self, account: Account) -> frozenset[str]:
+        """The devices of an account that may collect its mail now, by their names."""
+        now = self._now()
+        return frozenset(
+            one.name
+            for one in await self.devices(account.address)
+            if one.protocol in ("any", "pop3") and not one.expired(now)
+        )
+
+    async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
+        """What all accounts say of quotas and of how they are served, each once."""
+        said: set[tuple[Quota, Serving]] = set()
+        for directory in self._directories:
+            if IAccountSayings.providedBy(directory):
+                said.update(await cast(IAccountSayings, directory).sayings())
+            else:
+                said.add((Quota(), UNSAID))
+        return frozenset(said)
 
     async def register_of(self, name: str) -> IAccountRegister | None:
         """The directory that has the account, if it can be written to."""

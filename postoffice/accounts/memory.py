@@ -10,11 +10,11 @@ from zope.interface import implementer
 from postoffice.address import Account, Quota
 from postoffice.device import Device
 from postoffice.errors import NotEmpty
-from postoffice.interfaces import IAccountRegister
+from postoffice.interfaces import IAccountRegister, IAccountSayings
 from postoffice.serving import UNSAID, Serving
 
 
-@implementer(IAccountRegister)
+@implementer(IAccountRegister, IAccountSayings)
 class MemoryDirectory:
     """Domains and accounts in dictionaries; they can be filled before ``start()``."""
 
@@ -127,6 +127,10 @@ class MemoryDirectory:
     async def domain_serving(self, domain: str) -> Serving | None:
         known = self._domains.get(domain)
         return None if known is None else known[1]
+
+    async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
+        told = map(self._told, self._accounts.values())
+        return frozenset((one.quota, one.serving) for one in told)
 
     def _told(self, account: Account) -> Account:
         """An account as it is told of: where it says nothing, as its domain says."""

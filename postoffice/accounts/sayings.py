@@ -7,6 +7,7 @@ Blocking: each function runs in a transaction, on a worker's thread.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import astuple, fields
 from typing import Any
 
@@ -25,7 +26,23 @@ def merged(columns: tuple[str, ...]) -> str:
     return ", ".join(f"ifnull(account.{column}, domain.{column})" for column in columns)
 
 
-def serving_of(row: tuple[Any, ...]) -> Serving:
+#: For a SELECT: both, and from where.
+OF_ACCOUNT = f"{merged(QUOTA)}, {merged(SERVING)}"
+FROM_ACCOUNTS = "FROM account LEFT JOIN domain ON domain.name = account.domain"
+
+
+def both_of(row: Sequence[Any]) -> tuple[Quota, Serving]:
+    """From the values of ``OF_ACCOUNT``."""
+    return Quota(*row[: len(QUOTA)]), serving_of(row[len(QUOTA) :])
+
+
+def all_of_accounts(database: sqlite3.Connection, _: str) -> frozenset[tuple[Quota, Serving]]:
+    """What all accounts say, each once."""
+    ask = f"SELECT DISTINCT {OF_ACCOUNT} {FROM_ACCOUNTS}"
+    return frozenset(map(both_of, database.execute(ask)))
+
+
+def serving_of(row: Sequence[Any]) -> Serving:
     """From the values of its columns; SQLite knows no truth values."""
     said = dict(zip(SERVING, row, strict=True))
     deletes = said["delete_on_collect"]

@@ -17,7 +17,7 @@ from postoffice.accounts.sealing import Seal
 from postoffice.address import Account, Quota
 from postoffice.device import Device
 from postoffice.errors import NotEmpty, TemporaryFailure
-from postoffice.interfaces import IAccountRegister, Workers
+from postoffice.interfaces import IAccountRegister, IAccountSayings, Workers
 from postoffice.serving import Serving
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Answers(Generic[T]):
             answers.popitem(last=False)
 
 
-@implementer(IAccountRegister)
+@implementer(IAccountRegister, IAccountSayings)
 class SQLiteDirectory:
     """
     A database of domains and accounts; ``path`` is its file, ``key_file`` has
@@ -82,6 +82,7 @@ class SQLiteDirectory:
         self._complaints: set[str] = set()
         self._accounts: Answers[Account | None] = Answers()
         self._domains: Answers[bool] = Answers()
+        self._sayings: Answers[frozenset[tuple[Quota, Serving]]] = Answers()
         self._devices: Answers[tuple[Device, ...]] = Answers()
 
     async def start(self) -> None:
@@ -153,6 +154,9 @@ class SQLiteDirectory:
     async def domain_serving(self, domain: str) -> Serving | None:
         return await self._read(sayings.serving, "domain", domain)
 
+    async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
+        return await self._answer(self._sayings, "", sayings.all_of_accounts)
+
     async def remove(self, name: str) -> bool:
         return await self._write(_remove, name)
 
@@ -205,26 +209,14 @@ class SQLiteDirectory:
 # -- questions and changes: each runs in a transaction, on a worker's thread -----
 
 #: An account with its quota and how it is served: where it says nothing, as its domain says.
-_ACCOUNT = f"""
-    SELECT address, maildrop, secret, scram, shared,
-        {sayings.merged(sayings.QUOTA)},
-        {sayings.merged(sayings.SERVING)}
-    FROM account LEFT JOIN domain ON domain.name = account.domain
-"""  # noqa: S608 (our own words)
+_ACCOUNT = (
+    f"SELECT address, maildrop, secret, scram, shared, {sayings.OF_ACCOUNT} {sayings.FROM_ACCOUNTS}"
+)
 
 
 def _account(row: tuple[Any, ...]) -> Account:
     address, maildrop, secret, scram, shared, *said = row
-    quota, serving = said[: len(sayings.QUOTA)], said[len(sayings.QUOTA) :]
-    return Account(
-        address,
-        maildrop,
-        secret,
-        scram,
-        shared,
-        Quota(*quota),
-        sayings.serving_of(tuple(serving)),
-    )
+    return Account(address, maildrop, secret, scram, shared, *sayings.both_of(said))
 
 
 def _find(database: sqlite3.Connection, name: str) -> Account | None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from postoffice.address import Quota
 from postoffice.interfaces import Finding, Holding, Kept, Old
 from postoffice.listing import Entry
-from postoffice.maildrop import clearing, contents, files, names, quota, removing
+from postoffice.maildrop import clearing, collected, contents, files, names, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Sizes
@@ -41,16 +41,13 @@ def _holding(folder: str) -> Holding:
         messages += 1
         arrived = names.time_of(os.path.basename(entry), status.st_mtime)
         oldest = arrived if oldest is None else min(oldest, arrived)
-    login = None
-    with suppress(OSError):
-        login = os.stat(f"{folder}/{files.LOCK}").st_mtime
     kept = vaults.sessions(folder)
     return Holding(
         names.maildrop_of(folder),
         messages,
         octets,
         oldest,
-        login,
+        files.last_login(folder),
         sum(one.messages for one in kept),
         sum(one.octets for one in kept),
     )
@@ -130,7 +127,9 @@ def bring_back(folder: str, session: str, since: float, journal: Journal) -> int
         lock = removing.lock(journal, folder)
         try:
             with journal.quiet():
-                return vaults.bring_back(folder, session, since)
+                back = vaults.bring_back(folder, session, since)
+            collected.came_back(folder, map(names.uidl_of_file, back), time.time())
+            return len(back)
         finally:
             os.close(lock)
 

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from postoffice.maildrop import names, quota, vault
+from postoffice.maildrop import collected, names, quota, vault
 from postoffice.maildrop.files import (
     FOLDERS,
     LOCK,
@@ -100,7 +100,7 @@ def _move_aside(store: str, place: str) -> str:
 def _is_empty(folder: str) -> bool:
     """Whether a maildrop holds nothing but what we made ourselves, and no mail."""
     there = set(os.listdir(folder))
-    if there - {*FOLDERS, LOCK, quota.FILE, TOLD}:
+    if there - {*FOLDERS, LOCK, quota.FILE, TOLD, collected.FILE}:
         return False
     return not any(os.listdir(f"{folder}/{box}") for box in there & {"new", "cur"})
 

@@ -17,8 +17,8 @@ from zope.interface import implementer
 
 from postoffice.errors import MaildropChanging, MessageGone, TemporaryFailure
 from postoffice.interfaces import IMaildrop, IText, Workers
-from postoffice.listing import Entry, Listing
-from postoffice.maildrop import contents, quota, removing
+from postoffice.listing import Entries, Entry, Listing, Placed
+from postoffice.maildrop import contents, files, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
@@ -61,17 +61,16 @@ class Maildir:
         self._lock = -1
         self._released = False
         self._removing = False
-        self._entries: Sequence[Entry] = ()
-        self._numbers: dict[Entry, int] | None = None
+        self._entries = Entries()
         self._next = 0  # the place of the entry that comes next, for who collects in order
         self._ahead: dict[Entry, bytes | MessageGone] = {}
 
-    async def open(self) -> Listing:
+    async def open(self, login_delay: float = 0) -> Listing:
         self._released = False
         clock = self._means.clock
         until = clock.seconds() + PATIENCE
         while True:
-            opening = running(self._workers.run(self._open))
+            opening = running(self._workers.run(self._open, login_delay))
             try:
                 self._lock, snapshot = await outcome_of(opening, _close_first)
                 break
@@ -83,16 +82,19 @@ class Maildir:
         self._entries = snapshot.entries
         return Listing(snapshot.entries)
 
-    def _open(self) -> tuple[int, Snapshot]:
+    def _open(self, login_delay: float) -> tuple[int, Snapshot]:
         lock = removing.lock(self._means.journal, self._folder)
         try:
-            with suppress(OSError):
-                os.utime(lock)  # the last login
+            files.see_to_delay(lock, login_delay)
             remembered = self._listings.get(self._folder)
             snapshot = contents.scan(self._folder, self._sizes, remembered)
             with suppress(OSError):  # whoever counts next finds it out
-                if not quota.agrees(self._folder, [entry.size for entry in snapshot.entries]):
+                if snapshot is not remembered and not quota.agrees(
+                    self._folder, len(snapshot.entries), snapshot.entries.octets
+                ):
                     quota.forget(self._folder)
+            with suppress(OSError):
+                files.log_in(lock)
             return lock, snapshot
         except BaseException:
             os.close(lock)
@@ -105,7 +107,7 @@ class Maildir:
         if entry.size > SMALL:
             return await self._fetch_large(entry)
         if entry not in self._ahead:
-            await self._read(self._from(place) if in_order else [entry])
+            await self._read([entry, *self._behind(entry, place)] if in_order else [entry])
         text = self._ahead.pop(entry)
         if isinstance(text, MessageGone):
             raise self._found_out(text)
@@ -125,23 +127,19 @@ class Maildir:
         return gone
 
     def _place(self, entry: Entry) -> int:
-        """Where an entry stands in the listing."""
-        if self._next < len(self._entries) and self._entries[self._next] is entry:
-            return self._next
-        if self._numbers is None:
-            self._numbers = {entry: place for place, entry in enumerate(self._entries)}
-        return self._numbers[entry]
+        """Where an entry stands in the listing; -2 where it is not from there."""
+        return entry.place if isinstance(entry, Placed) else -2
 
-    def _from(self, place: int) -> list[Entry]:
-        """An entry and the small ones behind it, as many as may be read ahead."""
-        wanted = [self._entries[place]]
-        room = AHEAD - wanted[0].size
-        for entry in self._entries[place + 1 : place + 100]:
-            room -= entry.size
-            if entry.size > SMALL or room < 0:
+    def _behind(self, entry: Entry, place: int) -> list[Entry]:
+        """The small ones behind an entry, as many as may be read ahead."""
+        sizes, room = self._entries.sizes[place + 1 : place + 100], AHEAD - entry.size
+        behind = 0
+        for size in sizes:
+            room -= size
+            if size > SMALL or room < 0:
                 break
-            wanted.append(entry)
-        return wanted
+            behind += 1
+        return list(self._entries[place + 1 : place + 1 + behind])
 
     async def _read(self, wanted: list[Entry]) -> None:
         texts = await self._workers.run(contents.read_small, self._folder, wanted, self._sizes)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from postoffice.errors import MessageGone
-from postoffice.listing import Entry
+from postoffice.errors import MessageGone, NotAllRemoved
+from postoffice.listing import Entries, Entry
 from postoffice.maildrop import names, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, open_plain, sync_folder
@@ -19,6 +20,8 @@ from postoffice.maildrop.text import measure, normal
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000
+#: Messages that have come since a maildrop was listed last, of which no fuss is made.
+FEW = 100
 
 
 def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snapshot:
@@ -34,6 +37,8 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
         if remembered is not None:
             if stamp is not None and remembered.stamp == stamp:
                 return remembered
+            if (caught_up := _catch_up(folder, remembered.entries, sizes)) is not None:
+                return Snapshot(caught_up, stamp if stamp == _stamp(folder) else None)
             known = {entry.name: entry for entry in remembered.entries}
         found: dict[str, tuple[tuple[int, int, str], Entry]] = {}
         noted = Noted(folder)
@@ -47,8 +52,38 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
                     mtime = 0.0 if item.name[:1].isdigit() else _mtime(item)
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
         noted.keep(len(found))
-        entries = tuple(entry for _, entry in sorted(found.values()))
+        entries = Entries(entry for _, entry in sorted(found.values()))
         return Snapshot(entries, stamp if stamp == _stamp(folder) else None)
+
+
+def _catch_up(folder: str, before: Entries, sizes: Sizes) -> Entries | None:
+    """
+    What is there now, where only few have come since, all behind the others, and any have gone.
+
+    None where it is not so simple.  The others cost a look at their names.
+    """
+    newest = os.path.basename(before[-1].name) if before else ""
+    if not newest[:1].isdigit():
+        return None
+    last = names.order_of(newest, 0)
+    known = dict(zip(before.names(), range(len(before)), strict=True))
+    fresh: list[tuple[tuple[int, int, str], Entry]] = []
+    noted = Noted(folder)
+    for box in ("new", "cur"):
+        for item in _items(f"{folder}/{box}"):
+            if known.pop(f"{box}/{item.name}", None) is not None or not _may_be_message(item):
+                continue
+            order = names.order_of(item.name, 0)
+            if len(fresh) == FEW or order <= last:  # also where its name tells no time
+                return None
+            entry = _entry(box, item, sizes, noted)
+            if entry is not None:
+                fresh.append((order, entry))
+    uidls = {entry.uidl for _, entry in fresh}
+    if len(uidls) < len(fresh) or any(map(before.may_have, uidls)):
+        return None  # it moved while we looked, or since
+    noted.keep(sys.maxsize)  # and all that was noted before: of the others nobody asked
+    return before.changed(known.values(), (entry for _, entry in sorted(fresh)))
 
 
 def _stamp(folder: str) -> tuple[int, ...] | None:
@@ -62,11 +97,17 @@ def _stamp(folder: str) -> tuple[int, ...] | None:
 
 
 def _messages(path: str) -> Iterator[os.DirEntry[str]]:
-    """What may be a message: a regular file that is not hidden."""
+    return filter(_may_be_message, _items(path))
+
+
+def _items(path: str) -> Iterator[os.DirEntry[str]]:
     with suppress(FileNotFoundError), os.scandir(path) as items:
-        for item in items:
-            if item.name[0] != "." and item.is_file(follow_symlinks=False):
-                yield item
+        yield from items
+
+
+def _may_be_message(item: os.DirEntry[str]) -> bool:
+    """A regular file that is not hidden."""
+    return item.name[0] != "." and item.is_file(follow_symlinks=False)
 
 
 def _mtime(item: os.DirEntry[str]) -> float:
@@ -192,7 +233,8 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
     Take messages out of a maildrop, durably (``sync``): into the folder ``vault``, or for good.
 
     What is gone already is removed; all that can be removed is.  Raises
-    TemporaryFailure if some could not.
+    NotAllRemoved if some could not, or if it is not durable; TemporaryFailure
+    if none could.
     """
     with failures(folder):
         if not entries:
@@ -202,25 +244,28 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with quota.removing(fd):
-                gone, wrong = _take_all(folder, entries, vault)
+                gone, wrong, left = _take_all(folder, entries, vault)
                 quota.add(fd, -sum(gone.values()), -len(gone))
         finally:
             os.close(fd)
         if sync and gone:
-            if vault:
-                sync_folder(vault)  # in both places rather than in none
-            for box in {place.partition("/")[0] for place in gone}:
-                sync_folder(f"{folder}/{box}")
+            try:
+                if vault:
+                    sync_folder(vault)  # in both places rather than in none
+                for box in {place.partition("/")[0] for place in gone}:
+                    sync_folder(f"{folder}/{box}")
+            except OSError as error:
+                wrong = error
         if wrong is not None:
-            raise wrong
+            raise NotAllRemoved(f"{folder}: {wrong}", len(entries) - left) from wrong
 
 
 def _take_all(
     folder: str, entries: Sequence[Entry], vault: str
-) -> tuple[dict[str, int], OSError | None]:
-    """Where each was and how many octets it had, and what went wrong last."""
+) -> tuple[dict[str, int], OSError | None, int]:
+    """Where each was and how many octets it had; what went wrong last, and with how many."""
     gone: dict[str, int] = {}
-    wrong = None
+    wrong, left = None, 0
     now: dict[str, str] | None = None
     for entry in entries:
         place = entry.name
@@ -235,8 +280,8 @@ def _take_all(
         except FileNotFoundError:
             continue
         except OSError as error:
-            wrong = error
-    return gone, wrong
+            wrong, left = error, left + 1
+    return gone, wrong, left
 
 
 def _take(folder: str, place: str, vault: str) -> int:

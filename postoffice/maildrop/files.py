@@ -11,12 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
 
 from postoffice.errors import (
+    LoginTooSoon,
     MaildropChanging,
     MaildropLocked,
     NoSpace,
@@ -199,9 +201,12 @@ def set_changing(lock: int, changing: bool) -> None:
     Mark a lock that is held: names go that nobody shall see again, and are not gone yet.
 
     Whoever finds the mark on a lock that nobody held sees to the end of that.
-    It takes no room, which may be what those names go for.
+    It takes no room, which may be what those names go for.  The lock's time
+    stays that of the last login.
     """
+    status = os.fstat(lock)
     os.ftruncate(lock, int(changing))
+    os.utime(lock, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def is_changing(lock: int) -> bool:
@@ -209,10 +214,33 @@ def is_changing(lock: int) -> bool:
     return os.fstat(lock).st_size > 0
 
 
+def see_to_delay(lock: int, delay: float) -> None:
+    """Raises LoginTooSoon where the last login was less than so many seconds ago."""
+    if delay and 0 <= time.time() - os.fstat(lock).st_mtime < delay:
+        raise LoginTooSoon
+
+
+def log_in(lock: int) -> None:
+    """Somebody has logged in, who holds the lock: its time says so."""
+    os.utime(lock)
+
+
+def last_login(folder: str) -> float | None:
+    """When somebody logged in last, in seconds since 1970."""
+    with suppress(OSError):
+        return os.stat(f"{folder}/{LOCK}").st_mtime or None
+    return None
+
+
 def _open_lock(folder: str, path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(path, flags, 0o600)
+        return os.open(path, flags)
     except FileNotFoundError:
         make(folder)
-        return os.open(path, flags, 0o600)
+    try:
+        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)
+    os.utime(fd, (0, 0))  # nobody has logged in yet: who makes it may come for something else
+    return fd

@@ -24,11 +24,22 @@ from postoffice.interfaces import (
     IMaildrop,
     IMaildropCare,
     IMailStore,
+    IRetention,
     Kept,
     Old,
     Workers,
 )
-from postoffice.maildrop import care, clearing, contents, durable, files, names, vault
+from postoffice.listing import Entry
+from postoffice.maildrop import (
+    care,
+    clearing,
+    contents,
+    durable,
+    files,
+    names,
+    retention,
+    vault,
+)
 from postoffice.maildrop.admitting import Admitting
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
@@ -42,6 +53,7 @@ from postoffice.maildrop.segments import SEGMENT
 from postoffice.maildrop.telling import Telling
 from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import Warden
+from postoffice.serving import Keep
 
 #: Seconds between two rounds of retiring the journal.
 RETIRE = 2.0
@@ -51,7 +63,7 @@ SWEEP = 86400.0
 PAUSE = 0.5
 
 
-@implementer(IMailStore, IMaildropCare)
+@implementer(IMailStore, IMaildropCare, IRetention)
 class MaildirStore:
     """
     A folder of Maildirs; ``hostname`` stands in the names of messages.
@@ -197,7 +209,7 @@ class MaildirStore:
         if not os.path.isdir(folder):
             return 0, 0
         snapshot: Snapshot = contents.scan(folder, self._sizes, self._listings.get(folder))
-        return len(snapshot.entries), sum(entry.size for entry in snapshot.entries)
+        return len(snapshot.entries), snapshot.entries.octets
 
     async def discard(self, name: str, keep: bool) -> str:
         place = names.folder_of(name)
@@ -231,6 +243,21 @@ class MaildirStore:
     async def undelete(self, name: str, session: str, since: float) -> int:
         return await self._workers.run(
             care.bring_back, self._folder(name), session, since, self._journal
+        )
+
+    async def collect(
+        self, name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
+    ) -> list[Entry]:
+        return await self._workers.run(
+            retention.collect, self._folder(name), entries, device, devices
+        )
+
+    async def expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
+        return await self._workers.run(
+            partial(retention.expire, undelete=bool(self._undelete), dry=dry),
+            self._folder(name),
+            keep,
+            self._means.journal,
         )
 
     async def verify(self, name: str, quota: Quota, repair: bool) -> list[Finding]:

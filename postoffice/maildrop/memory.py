@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from zope.interface import implementer
@@ -10,11 +11,12 @@ from zope.interface import implementer
 from postoffice.address import Account, Quota
 from postoffice.downgrading.messages import size_of_text
 from postoffice.envelope import Envelope
-from postoffice.errors import MaildropLocked, MessageGone, PostOfficeError
-from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
+from postoffice.errors import LoginTooSoon, MaildropLocked, MessageGone, PostOfficeError
+from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
 from postoffice.maildrop.quota import full
 from postoffice.maildrop.text import Normalizer
+from postoffice.serving import Keep
 
 
 class _Drop:
@@ -22,15 +24,47 @@ class _Drop:
 
     def __init__(self) -> None:
         self.texts: dict[str, bytes] = {}
+        self.came: dict[str, float] = {}
+        self.collected: dict[str, dict[str, float]] = {}
         self.downgraded: dict[str, int] = {}  # of those that need it, as in Entry
+        self.seen: set[str] = set()
         self.locked = False
+        self.login = 0.0
+
+    def time_collected(self, uidl: str, devices: frozenset[str] | None) -> float | None:
+        """When a message was collected, by all of whom ``Keep`` speaks."""
+        had = self.collected.get(uidl, {})
+        if devices is None:
+            return min(had.values(), default=None)
+        every = devices | {""} if "" in self.seen or not devices else devices
+        return max(had[one] for one in every) if had.keys() >= every else None
+
+    def is_due(self, uidl: str, keep: Keep, now: float) -> bool:
+        """Whether a message's time has come."""
+        if keep.arrived is not None and now - self.came[uidl] >= keep.arrived:
+            return True
+        collected = self.time_collected(uidl, keep.devices)
+        return (
+            keep.collected is not None
+            and collected is not None
+            and now - collected >= keep.collected
+        )
+
+    def remove(self, uidls: Sequence[str]) -> None:
+        """What is gone already is removed, too."""
+        for uidl in uidls:
+            self.texts.pop(uidl, None)
+            self.came.pop(uidl, None)
+            self.collected.pop(uidl, None)
+            self.downgraded.pop(uidl, None)
 
 
-@implementer(IMailStore)
+@implementer(IMailStore, IRetention)
 class MemoryStore:
-    """Maildrops that are dictionaries."""
+    """Maildrops that are dictionaries; ``now`` tells the seconds since 1970."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.now = now
         self._drops: dict[str, _Drop] = {}
         self._numbers = count(1)
 
@@ -69,6 +103,25 @@ class MemoryStore:
         aside = f"{name}, removed {next(self._numbers)}"
         self._drops[aside] = drop
         return aside
+
+    async def collect(
+        self, name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
+    ) -> list[Entry]:
+        drop = self.drop(name)
+        drop.seen.add(device)
+        for entry in entries:
+            drop.collected.setdefault(entry.uidl, {}).setdefault(device, self.now())
+        return [one for one in entries if drop.time_collected(one.uidl, devices) is not None]
+
+    async def expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
+        drop = self.drop(name)
+        going = [uidl for uidl in drop.texts if drop.is_due(uidl, keep, self.now())]
+        octets = sum(len(drop.texts[uidl]) for uidl in going)
+        if going and not dry:
+            if drop.locked:
+                raise MaildropLocked
+            drop.remove(going)
+        return len(going), octets
 
     def drop(self, name: str) -> _Drop:
         """A maildrop's dictionary, made when first needed."""
@@ -128,7 +181,7 @@ class MemoryDelivery:
         downgraded = size_of_text(text)
         for account in accounts:
             drop = self._store.drop(account.maildrop)
-            drop.texts[uidl] = text
+            drop.texts[uidl], drop.came[uidl] = text, self._store.now()
             if downgraded is not None:
                 drop.downgraded[uidl] = downgraded
 
@@ -148,11 +201,15 @@ class MemoryMaildrop:
 
     def __init__(self, store: MemoryStore, name: str) -> None:
         self._drop = store.drop(name)
+        self._now = store.now
         self._holds = False
 
-    async def open(self) -> Listing:
+    async def open(self, login_delay: float = 0) -> Listing:
         if self._drop.locked:
             raise MaildropLocked
+        if 0 <= self._now() - self._drop.login < login_delay:
+            raise LoginTooSoon
+        self._drop.login = self._now()
         self._drop.locked = self._holds = True
         downgraded = self._drop.downgraded
         return Listing(
@@ -168,9 +225,7 @@ class MemoryMaildrop:
         return MemoryText(self._drop.texts[entry.uidl])
 
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
-        for entry in entries:
-            self._drop.texts.pop(entry.uidl, None)
-            self._drop.downgraded.pop(entry.uidl, None)
+        self._drop.remove([entry.uidl for entry in entries])
 
     def release(self) -> None:
         if self._holds:

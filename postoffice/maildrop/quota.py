@@ -193,11 +193,11 @@ def forget(folder: str) -> None:
         os.unlink(f"{folder}/{FILE}")
 
 
-def agrees(folder: str, sizes: Sequence[int]) -> bool:
+def agrees(folder: str, messages: int, octets: int) -> bool:
     """
     Whether the file, if there is one, counts what is there.
 
-    ``sizes`` are those on the wire, which are the files' own more often than not.
+    ``octets`` are those on the wire, which are the files' own more often than not.
     """
     fd = os.open(folder, _FOLDER)
     try:
@@ -205,9 +205,9 @@ def agrees(folder: str, sizes: Sequence[int]) -> bool:
             return True
         with _file(fd, _LOOK) as file:
             held = _parse(_beginning(file))
-        if held is None or held.messages != len(sizes):
+        if held is None or held.messages != messages:
             return False
-        return held.octets == sum(sizes) or held == _scan(fd)
+        return held.octets == octets or held == _scan(fd)
     finally:
         os.close(fd)
 

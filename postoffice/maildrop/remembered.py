@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from postoffice.listing import Entry
+from postoffice.listing import Entries
 from postoffice.maildrop.names import Measured
 
 
@@ -40,19 +40,19 @@ class Sizes:
 class Snapshot:
     """What lay in a maildrop, oldest first, and how its folders looked then."""
 
-    entries: tuple[Entry, ...]
+    entries: Entries
     stamp: tuple[int, ...] | None  # None: too fresh to tell a later change
 
 
 class Listings:
     """The last snapshots of maildrops, for the next login; the least used ones go."""
 
-    #: Entries that are kept, all together; a listing counts as one, too.
-    LIMIT = 100_000
+    #: Octets of memory that they take, all together; a message is some hundred.
+    LIMIT = 64 << 20
 
     def __init__(self) -> None:
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
-        self._entries = 0
+        self._weight = 0
 
     def get(self, folder: str) -> Snapshot | None:
         """The last one of a maildrop, if it is still here."""
@@ -62,13 +62,13 @@ class Listings:
         """Keep one."""
         self.forget(folder)
         self._snapshots[folder] = snapshot
-        self._entries += 1 + len(snapshot.entries)
-        while self._entries > self.LIMIT:
+        self._weight += snapshot.entries.weight
+        while self._weight > self.LIMIT:
             _, least = self._snapshots.popitem(last=False)
-            self._entries -= 1 + len(least.entries)
+            self._weight -= least.entries.weight
 
     def forget(self, folder: str) -> None:
         """Keep none."""
         known = self._snapshots.pop(folder, None)
         if known is not None:
-            self._entries -= 1 + len(known.entries)
+            self._weight -= known.entries.weight

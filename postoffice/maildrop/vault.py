@@ -52,16 +52,16 @@ def _folders(vault: str) -> list[tuple[str, str]]:
     return []
 
 
-def bring_back(folder: str, session: str, since: float) -> int:
+def bring_back(folder: str, session: str, since: float) -> list[str]:
     """
-    Put back what one session took out, or all sessions since then; how many messages.
+    Put back what one session took out, or all sessions since then; the names of the messages.
 
     Their names, and with them their UIDLs, dates and flags, are as they were.
     Whoever calls holds the maildrop's lock, and the journal is at rest.
     Raises OSError.
     """
     vault = path_of(folder)
-    back = 0
+    back: list[str] = []
     for name, path in _folders(vault):
         when, _, which = name.partition(".")
         if (session and which != session) or float(when) < since:
@@ -69,7 +69,7 @@ def bring_back(folder: str, session: str, since: float) -> int:
         for message in _names(path):
             box = "cur" if ":" in message else "new"
             os.rename(f"{path}/{message}", f"{folder}/{box}/{message}")
-            back += 1
+            back.append(message)
         os.rmdir(path)
     if back:
         for place in (f"{folder}/new", f"{folder}/cur", vault):

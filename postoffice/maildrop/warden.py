@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from postoffice.address import Quota
 from postoffice.errors import MaildropLocked
 from postoffice.listing import Entry
-from postoffice.maildrop import contents, files, names, removing
+from postoffice.maildrop import collected, contents, files, names, removing
 from postoffice.maildrop import vault as vaults
+from postoffice.maildrop.collected import Record
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.remembered import Sizes
@@ -84,9 +85,10 @@ class Warden:
 
     def _oldest(self, folder: str, quota: Quota, held: Usage, more: Usage) -> list[Entry]:
         entries = contents.scan(folder, self.sizes).entries
+        record = collected.read(folder)
         going: list[Entry] = []
         octets, messages = held.octets + more.octets, held.messages + more.messages
-        for entry in sorted(entries, key=lambda entry: not names.is_seen(entry.name)):
+        for entry in sorted(entries, key=lambda entry: not _was_read(entry, record)):
             if quota.holds(octets, messages):
                 break
             going.append(entry)
@@ -113,6 +115,11 @@ class Warden:
             while True:
                 notices.append(self.notices.popleft())
         return notices
+
+
+def _was_read(entry: Entry, record: Record) -> bool:
+    """Whether somebody has it: by what he collected, or by a flag."""
+    return record.collected(entry.uidl) is not None or names.is_seen(entry.name)
 
 
 def _at(quota: Quota, held: Usage) -> float:

@@ -35,6 +35,7 @@ from postoffice.interfaces import (
 from postoffice.office.certificates import Certificates
 from postoffice.office.checkers import make_checkers
 from postoffice.office.config import ListenerSettings, Settings
+from postoffice.office.expiring import Expiring, Retention
 from postoffice.office.opening import Listener, PostOffice
 from postoffice.office.reading import TryEndpoint, reason
 from postoffice.office.rooms import Rooms
@@ -42,6 +43,8 @@ from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.collection import Shelves
+from postoffice.pop3.leases import Leases
+from postoffice.pop3.neighbours import Neighbours
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.pop3.terms import POP3Limits
 from postoffice.smtp.factory import Custom, SMTPFactory
@@ -51,6 +54,8 @@ from postoffice.smtp.terms import SMTPLimits
 
 #: Threads that wait for the disk.
 THREADS = 8
+#: Where the processes of one post office have their sockets, in the state folder.
+NEIGHBOURS = "neighbours"
 #: Services where TLS comes before everything (RFC 8314).
 IMPLICIT_TLS = frozenset(("submissions", "pop3s"))
 
@@ -86,7 +91,9 @@ def build(
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
-    shelves = Shelves(rooms.store, settings.serving)
+    neighbours = Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)
+    leases = Leases(clock, neighbours)
+    shelves = build_shelves(settings, rooms, leases)
     counters = _Counters(settings, house, shelves, checker, logins, certificates, clock)
     listeners = _listeners(settings, counters, reactor)
     return PostOffice(
@@ -97,8 +104,10 @@ def build(
         (threads, hashing),
         certificates,
         checker,
+        leases,
         logins,
         reactor,
+        Expiring(build_retention(settings, rooms), clock),
     )
 
 
@@ -159,6 +168,25 @@ def build_house(
     )
 
 
+def build_shelves(settings: Settings, rooms: Rooms, leases: Leases) -> Shelves:
+    """What every collection knows."""
+    directories = Directories(rooms.directories)
+    return Shelves(
+        rooms.store,
+        settings.serving,
+        leases,
+        settings.quota,
+        settings.postmaster.normal,
+        directories.sayings,
+        directories.collectors,
+    )
+
+
+def build_retention(settings: Settings, rooms: Rooms) -> Retention:
+    """Which mail goes when its time has come."""
+    return Retention(rooms, settings.serving, Directories(rooms.directories).collectors)
+
+
 def _policies(settings: Settings, rooms: Rooms, clock: Any) -> Policies:
     """The policies in the order of the configuration."""
     asked = [
@@ -191,6 +219,7 @@ class _Counters:
         self.doors = Doorkeeper(limits.connections, limits.connections_per_client)
         self._settings = settings
         self._house = house
+        self._shelves = shelves
         self._checker = checker
         self._portal = Portal(Realm(shelves, house, logins.recording.note), [checker])
         self._certificates = certificates
@@ -227,6 +256,7 @@ class _Counters:
                 doors=self.doors,
                 entrance=entrance,
                 salts=self._checker.salt,
+                announced=self._shelves.announced,
             )
         lmtp = service == "lmtp"
         return SMTPFactory(

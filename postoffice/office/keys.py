@@ -404,8 +404,8 @@ TABLE: tuple[Entry, ...] = (
                 one_of(*IN_USE),
                 "refuse",
                 "What becomes of a login while another session holds the maildrop: it is refused, "
-                "or waits for the other to end, or takes over, and the other one can then delete "
-                "nothing.",
+                "or waits for the other to end, or takes over from one that is idle or half dead, "
+                "which can then delete nothing; see docs/in-use.rst.",
             ),
             Key("wait", DURATION, 30, "For how long it waits (`in_use: wait`)."),
         ),

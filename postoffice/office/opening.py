@@ -24,8 +24,10 @@ from postoffice.errors import PostOfficeError, StartupError
 from postoffice.office import privileges
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings
+from postoffice.office.expiring import Expiring
 from postoffice.office.rooms import Rooms
 from postoffice.office.workers import ThreadWorkers
+from postoffice.pop3.leases import Leases
 
 #: Seconds that conversations have to come to an end when the office closes.
 PATIENCE = 30.0
@@ -82,8 +84,10 @@ class PostOffice(Service):
         threads: Sequence[ThreadWorkers],
         certificates: Certificates | None,
         checker: Checker,
+        leases: Leases,
         logins: LoginRecords,
         reactor: Any,
+        expiring: Expiring,
     ) -> None:
         self.settings = settings
         self.rooms = rooms
@@ -93,8 +97,10 @@ class PostOffice(Service):
         self._threads = threads
         self._certificates = certificates
         self._checker = checker
+        self._leases = leases
         self._logins = logins
         self._reactor = reactor
+        self._expiring = expiring
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
         self._working = False
@@ -173,6 +179,7 @@ class PostOffice(Service):
         for listening in self._listening or ():
             await listening
         await self.rooms.start(policies=True)
+        self._leases.start()
         self._checker.fake_salts = await self._key()
         await self._logins.start()
         if self._certificates is not None:
@@ -184,6 +191,7 @@ class PostOffice(Service):
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
         self._doors.open()
+        self._expiring.start()
         where = ", ".join(
             f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
         )
@@ -236,14 +244,17 @@ class PostOffice(Service):
         """Let nobody in any more, let those inside finish, and put everything away."""
         for listener in self._listeners:
             await self._stop_listening(listener)
+        self._leases.close()
         counters = {listener.counter for listener in self._listeners}
         closing = [Deferred.fromCoroutine(counter.close(PATIENCE)) for counter in counters]
         for closed in closing:
             await closed
+        self._leases.stop()
         if self._certificates is not None:
             await self._certificates.stop()
         await self._checker.stop()
         await self._logins.stop()
+        await self._expiring.stop()
         await self.rooms.stop()
         if self._working:
             self._working = False

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Collection as AnyOf
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.address import Account
+from postoffice.address import Account, Quota
 from postoffice.envelope import Visit
-from postoffice.interfaces import ICollection, IMailStore, IText
+from postoffice.errors import NotAllRemoved, TemporaryFailure
+from postoffice.interfaces import ICollection, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
-from postoffice.serving import PLAIN, Serving
+from postoffice.pop3.leases import Claim, GiveWay, Leases
+from postoffice.serving import PLAIN, Announced, Serving, announced, together
+
+#: A quota that limits nothing.
+UNLIMITED = Quota(0, 0, "reject")
+
+Sayings = AnyOf[tuple[Quota, Serving]]
+
+
+async def _nothing_said() -> Sayings:
+    return ()
+
+
+async def _none(_: Account) -> AnyOf[str]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -19,41 +39,134 @@ class Shelves:
     """
     What every collection of one post office knows.
 
-    ``serving`` is whole, and for all that an account's own says nothing of.
+    ``serving`` and ``quota`` are whole, and for all that an account's own says
+    nothing of; the ``postmaster`` (an address in normal form) has no quota.
+    ``sayings`` are those of all accounts; ``devices`` names those of one.
+    Without ``leases`` nobody waits for a maildrop, or takes one over.
     """
 
     store: IMailStore
     serving: Serving = PLAIN
+    leases: Leases | None = None
+    quota: Quota = UNLIMITED
+    postmaster: str = ""
+    sayings: Callable[[], Awaitable[Sayings]] = _nothing_said
+    devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
 
     def collection(self, visit: Visit, account: Account) -> ICollection:
         """For one of our own, who collects."""
         return Collection(self, visit, account)
+
+    async def announced(self) -> Announced:
+        """What a client is told before it is known who it is."""
+        try:
+            said = await self.sayings() or ((self.quota, self.serving),)
+        except TemporaryFailure:
+            least = announced(self.serving, makes_room=True)
+            return replace(least, of_each=frozenset(("EXPIRE", "LOGIN-DELAY")))
+        ones = {self._told(quota, serving) for quota, serving in said}
+        if any(self._makes_room(quota) for quota, _ in said):
+            ones |= {self._told(UNLIMITED, serving) for _, serving in said}  # the postmaster
+        return together(ones)
+
+    def announced_to(self, account: Account) -> Announced:
+        """What its owner is told."""
+        unlimited = account.address == self.postmaster
+        return self._told(UNLIMITED if unlimited else account.quota, account.serving)
+
+    def whole(self, serving: Serving) -> Serving:
+        """What is said, and what is said by default; as far as this store can do it."""
+        whole = serving.or_else(self.serving)
+        if IRetention.providedBy(self.store):
+            return whole
+        at_once = whole.delete_on_collect and whole.devices == "any"
+        return replace(whole, keep=0, keep_collected=0, delete_on_collect=at_once)
+
+    def _told(self, quota: Quota, serving: Serving) -> Announced:
+        return announced(self.whole(serving), makes_room=self._makes_room(quota))
+
+    def _makes_room(self, quota: Quota) -> bool:
+        whole = quota.or_else(self.quota)
+        return whole.limited and whole.over == "make-room"
 
 
 @implementer(ICollection)
 class Collection:
     """One account's mail, in one session."""
 
+    log = Logger()
+
     def __init__(self, shelves: Shelves, visit: Visit, account: Account) -> None:
         self.account = account
-        self.serving = account.serving.or_else(shelves.serving)
+        self.serving = shelves.whole(account.serving)
+        self.announced = shelves.announced_to(account)
+        self._shelves = shelves
         self._visit = visit
         self._maildrop = shelves.store.maildrop(account.maildrop)
+        self._leases = shelves.leases
+        self._claim: Claim | None = None
 
-    async def open(self) -> Listing:
-        return await self._maildrop.open()
+    async def open(self, login_delay: float = 0, give_way: GiveWay | None = None) -> Listing:
+        delay = max(login_delay, self.serving.login_delay or 0)
+        if self._leases is None:
+            return await self._maildrop.open(delay)
+        self._claim = Claim(self.account.maildrop, self.serving, give_way or _stay)
+        return await self._leases.take(self._claim, partial(self._maildrop.open, delay))
 
-    async def fetch(self, entry: Entry) -> IText:
-        return await self._maildrop.fetch(entry)
+    def fetch(self, entry: Entry) -> Awaitable[IText]:
+        return self._maildrop.fetch(entry)
 
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         await self._maildrop.remove(entries, session)
 
     async def update(
         self, removed: Sequence[Entry], collected: Sequence[Entry], session: str
-    ) -> None:
-        if removed:
-            await self._maildrop.remove(removed, session)
+    ) -> int:
+        serving = self.serving
+        if serving.delete_on_collect and serving.devices == "any":
+            return await self._remove([*removed, *collected], session)
+        # Both have begun before we wait: a client that said QUIT may be gone while we do.
+        noting = Deferred.fromCoroutine(self._note(collected))
+        gone = await self._remove(removed, session)
+        by_all = await noting
+        if not serving.delete_on_collect:
+            return gone
+        try:
+            return gone + await self._remove(by_all, session)
+        except TemporaryFailure as failure:
+            more = failure.removed if isinstance(failure, NotAllRemoved) else 0
+            raise NotAllRemoved(str(failure), gone + more) from failure
+
+    async def _remove(self, entries: Sequence[Entry], session: str) -> int:
+        if entries:
+            await self._maildrop.remove(entries, session)
+        return len(entries)
+
+    async def _note(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Remember what was collected; what all have of it who shall."""
+        if not entries or not IRetention.providedBy(self._shelves.store):
+            return ()
+        every: frozenset[str] | None = None
+        try:
+            if self.serving.devices == "all":
+                every = frozenset(await self._shelves.devices(self.account))
+            return await cast(IRetention, self._shelves.store).collect(
+                self.account.maildrop, entries, self.account.device, every
+            )
+        except TemporaryFailure as failure:  # what is deleted goes, and this stays longer
+            self.log.warn(
+                "{name}: what was collected is not remembered: {why}",
+                name=self.account.address,
+                why=str(failure),
+            )
+            return ()
 
     def release(self) -> None:
         self._maildrop.release()
+        if self._leases is not None and self._claim is not None:
+            self._leases.give_back(self._claim)
+
+
+def _stay() -> bool:
+    """Of whom nobody knows how to end it."""
+    return False

@@ -102,8 +102,8 @@ class POP3Dialogue(Dialogue):
     def _ok(self, text: Text, **facts: int | str) -> None:
         self._say(b"+OK " + text.said(self.language, **facts).encode())
 
-    def _no(self, text: Text, code: str = "") -> None:
-        self._say(_err(code, text.said(self.language)))
+    def _no(self, text: Text, code: str = "", **facts: int | str) -> None:
+        self._say(_err(code, text.said(self.language, **facts)))
 
     def _fail(self, failure: PostOfficeError) -> None:
         """Say what is in the way, with its response code (RFC 2449 §8, RFC 3206)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from secrets import token_urlsafe
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from postoffice.envelope import Client, Visit
 from postoffice.interfaces import ICollection, IMaildrop, IText
 from postoffice.pop3 import texts
 from postoffice.pop3.questions import (
+    Announce,
     Enough,
     Enter,
     Entered,
@@ -28,9 +30,12 @@ from postoffice.pop3.questions import (
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.sasl import Prove, SaltOf
+from postoffice.serving import Announced
 
 log = Logger()
 
+#: Seconds of silence after which a session ends for another login, where that may take over.
+GIVES_WAY = 10.0
 #: Where nobody says how clients log in: by their passwords, which everybody has.
 BY_PASSWORD = Admission(("PLAIN", "LOGIN"))
 
@@ -76,12 +81,17 @@ class POP3Conversation(Entering):
         assert session is not None
         assert collection is not None
         try:
-            listing = await collection.open()
+            listing = await collection.open(give_way=self._give_way)
         except BaseException:
             self._release()
             raise
         self._entered(collection.account.address)
-        return Entered(listing, session.terms)
+        return Entered(listing, _saying(session.terms, collection.announced))
+
+    async def _announce(self, question: Announce) -> Terms:
+        assert self.session is not None
+        assert self.factory.announced is not None
+        return _saying(self.session.terms, await self.factory.announced())
 
     # -- its mail ------------------------------------------------------------------
 
@@ -102,13 +112,33 @@ class POP3Conversation(Entering):
         if text is not None:
             text.close()
 
-    async def _update(self, question: Update) -> None:
+    async def _update(self, question: Update) -> int:
         """Remove, and give the lock back before the reply: the next login may follow at once."""
         assert self._collection is not None
         try:
-            await self._collection.update(question.entries, question.collected, self.id)
+            return await self._collection.update(question.entries, question.collected, self.id)
         finally:
             self._release()
+
+    def _give_way(self) -> bool:
+        """
+        Another login may take over: end this session if its client is silent, idle or half dead.
+
+        It is not while it waits for us, or goes on taking what we send.
+        Nothing is removed; whatever it asks next, it hears that it has ended.
+        """
+        assert self.session is not None
+        if self._silence() < GIVES_WAY:
+            return False
+        log.info("{id} ends: another login has taken over", id=self.id)
+        in_the_middle = self._clogged is not None
+        self.session.dismiss(None if in_the_middle else texts.TAKEN_OVER, "IN-USE")
+        self._release()
+        if in_the_middle:
+            self.abort()
+        else:
+            self._hang_up()
+        return True
 
     def _release(self) -> None:
         self._enough()
@@ -145,6 +175,7 @@ class POP3Conversation(Entering):
         Secure: Entering._secure,
         SaltOf: Entering._salt,
         Prove: _prove,
+        Announce: _announce,
         Enter: _enter,
         Fetch: _fetch,
         More: _more,
@@ -153,12 +184,17 @@ class POP3Conversation(Entering):
     }
 
 
+def _saying(terms: Terms, announced: Announced) -> Terms:
+    return replace(terms, expire=announced.expire, login_delay=announced.login_delay)
+
+
 class POP3Factory(LoginCounter):
     """
     The serving counter: one POP3 service.
 
     ``hostname`` stands in stamps and challenges; ``admission`` says how clients
-    log in, by APOP, too, if that is among its mechanisms.
+    log in, by APOP, too, if that is among its mechanisms.  ``announced`` says
+    what clients are told whom nobody knows yet.
     """
 
     full = b"-ERR [SYS/TEMP] too many connections; try again later\r\n"
@@ -174,11 +210,13 @@ class POP3Factory(LoginCounter):
         doors: Doors | None = None,
         entrance: Entrance | None = None,
         salts: Salts | None = None,
+        announced: Callable[[], Awaitable[Announced]] | None = None,
     ) -> None:
         super().__init__(portal, clock, doors, entrance or Entrance("pop3"), salts)
         self.hostname = hostname
         self.admission = admission
         self.limits = limits or POP3Limits()
+        self.announced = announced
 
     def _conversation(self) -> POP3Conversation:
         return POP3Conversation(self)
@@ -194,4 +232,5 @@ class POP3Factory(LoginCounter):
             encrypted=client.encrypted,
             bindings=bindings,
             stamp=f"<{token_urlsafe(24)}@{self.hostname}>" if "APOP" in mechanisms else "",
+            known=self.announced is None,
         )

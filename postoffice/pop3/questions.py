@@ -22,6 +22,11 @@ class Entered(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Announce:
+    """What is told to a client that nobody knows yet?  Terms that say so, or what went wrong."""
+
+
+@dataclass(frozen=True)
 class Enter:
     """
     Whoever proved it last is the client from now on: open the maildrop.
@@ -49,14 +54,15 @@ class Enough:
 @dataclass(frozen=True)
 class Update:
     """
-    QUIT: remove these, and give the lock back.  None, or what went wrong.
+    QUIT: remove these, and give the lock back.  How many are gone, or what went wrong.
 
-    ``collected`` are those that were sent whole, by RETR, and stay.
+    ``collected`` are those that were sent whole, by RETR, and were not marked;
+    of these, too, some may go.
     """
 
     entries: tuple[Entry, ...]
     collected: tuple[Entry, ...] = ()
 
 
-Question = Secure | SaltOf | Prove | Enter | Fetch | More | Enough | Update | Breath
-Answer = Salt | Entered | bytes | PostOfficeError | None
+Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update | Breath
+Answer = Terms | Salt | Entered | bytes | int | PostOfficeError | None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from postoffice.dialogue import Secure
-from postoffice.errors import PostOfficeError
+from postoffice.errors import NotAllRemoved, PostOfficeError
 from postoffice.pop3 import texts
 from postoffice.pop3.authorization import Authorization
 from postoffice.pop3.dialogue import (
@@ -21,7 +21,7 @@ from postoffice.pop3.dialogue import (
     POP3Dialogue,
     nothing,
 )
-from postoffice.pop3.questions import Enough, Enter, Fetch, More, Update
+from postoffice.pop3.questions import Announce, Enough, Enter, Fetch, More, Update
 from postoffice.pop3.speech import Speech
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.pop3.transaction import Transaction
@@ -43,6 +43,19 @@ class POP3Session(Authorization, Transaction, Speech):
 
     def _capa(self, argument: bytes) -> None:
         nothing(argument)
+        if self.state == "authorization" and not self.terms.known:
+            self._ask(Announce())
+        else:
+            self._tell_capabilities()
+
+    def _answered_announce(self, question: Announce, answer: Terms | PostOfficeError) -> None:
+        if isinstance(answer, PostOfficeError):
+            self._fail(answer)
+        else:
+            self.terms = answer
+            self._tell_capabilities()
+
+    def _tell_capabilities(self) -> None:
         capabilities = self.terms.capabilities(inside=self.state == "transaction")
         self._ok(texts.CAPABILITIES)
         self._say(b"\r\n".join((*(one.encode() for one in capabilities), b".")))
@@ -56,17 +69,20 @@ class POP3Session(Authorization, Transaction, Speech):
             self.state = "update"
             self._ask(Update(tuple(self._listing.marked()), tuple(self._listing.collected())))
 
-    def _answered_update(self, question: Update, answer: PostOfficeError | None) -> None:
-        if answer is None:
-            self._ok(texts.DELETED_GOODBYE, deleted=len(question.entries))
+    def _answered_update(self, question: Update, answer: int | PostOfficeError) -> None:
+        """UPDATE (RFC 1939 §6): what is said to be deleted, is."""
+        if isinstance(answer, PostOfficeError):
+            removed = answer.removed if isinstance(answer, NotAllRemoved) else 0
+            self._no(texts.NOT_ALL_REMOVED, "SYS/TEMP", deleted=removed)
         else:
-            self._no(texts.NOT_REMOVED, "SYS/TEMP")
+            self._ok(texts.DELETED_GOODBYE, deleted=answer)
         self._close()
 
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
         Secure: Authorization._answered_secure,
         SaltOf: Authorization._answered_salt,
         Prove: Authorization._answered_prove,
+        Announce: _answered_announce,
         Enter: Authorization._answered_enter,
         Fetch: Transaction._answered_fetch,
         More: Transaction._answered_more,

@@ -28,12 +28,14 @@ class Terms(Link):
 
     ``expire`` and ``login_delay`` are as CAPA has them (RFC 2449 §6.7, §6.5):
     before login with ``USER`` behind them where accounts differ, afterwards
-    the account's own; empty for nothing to be said.
+    the account's own; empty for nothing to be said.  Where they are not
+    ``known``, the session asks when it must tell.
     """
 
     stamp: str = ""
     expire: str = "NEVER"
     login_delay: str = ""
+    known: bool = True
 
     @property
     def user(self) -> bool:

@@ -86,10 +86,7 @@ class Transaction(POP3Dialogue):
             self._say(b"+OK %d %d" % (number, self._promised(entry)))
         else:
             self._ok_messages()
-            size = self._listing.size
-            self._listed = (
-                b"%d %d\r\n" % (n, size(entry)) for n, entry in self._listing.numbered()
-            )
+            self._listed = map(b"%d %d\r\n".__mod__, self._listing.sizes())
 
     def _uidl(self, argument: bytes) -> None:
         if argument:
@@ -97,10 +94,7 @@ class Transaction(POP3Dialogue):
             self._say(b"+OK %d %s" % (number, entry.uidl.encode("ascii")))
         else:
             self._say(b"+OK")
-            self._listed = (
-                b"%d %s\r\n" % (n, entry.uidl.encode("ascii"))
-                for n, entry in self._listing.numbered()
-            )
+            self._listed = map(b"%d %b\r\n".__mod__, self._listing.uidls())
 
     def _retr(self, argument: bytes) -> None:
         number, entry = self._message(argument)

@@ -6,6 +6,8 @@ import pytest
 
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
+from postoffice.address import Account
+from postoffice.device import Device
 from postoffice.errors import StartupError, TemporaryFailure
 from postoffice.testing import finish
 
@@ -95,3 +97,20 @@ def test_no_directories_know_nobody():
     assert finish(subject.find("joe@example.net")) is None
     assert not finish(subject.serves("example.net"))
     finish(subject.stop())
+
+
+def test_devices_that_may_collect_are_those_for_pop3_that_have_not_expired():
+    directory = MemoryDirectory()
+    finish(directory.add_domain("example.net"))
+    finish(directory.add("joe@example.net", None))
+    for device in (
+        Device("phone", "1", "", protocol="pop3"),
+        Device("pad", "2", "", expires=100.0),
+        Device("old", "3", "", expires=50.0),
+        Device("out", "4", "", protocol="smtp"),
+    ):
+        assert finish(directory.add_device("joe@example.net", device))
+    subject = Directories([directory], lambda: 60.0)
+    joe = finish(subject.find("joe@example.net"))
+    assert finish(subject.collectors(joe)) == {"phone", "pad"}
+    assert finish(subject.collectors(Account("ann@example.net", "ann@example.net"))) == set()

@@ -195,6 +195,10 @@ class PlayPOP3:
             return LoginRefused() if question.claim.user.startswith(b"e") else None
         if kind == "Enter":
             return Entered(Listing((Entry("a", 4), Entry("b", 4))), self.session.terms)
+        if kind == "Announce":
+            return self.session.terms
+        if kind == "Update":
+            return len(question.entries)
         return b".x\r\n" if kind in ("Fetch", "More") else None
 
 

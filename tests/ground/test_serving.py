@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
-from postoffice.serving import PLAIN, Serving
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postoffice.serving import (
+    A_DAY,
+    PLAIN,
+    Announced,
+    Keep,
+    Serving,
+    announced,
+    together,
+)
 
 
 def test_what_one_does_not_say_another_does():
@@ -18,3 +30,74 @@ def test_what_one_does_not_say_another_does():
 
 def test_what_stands_behind_all_says_everything():
     assert None not in [getattr(PLAIN, field.name) for field in fields(PLAIN)]
+
+
+def plain(**said) -> Serving:
+    return replace(PLAIN, **said)
+
+
+@pytest.mark.parametrize(
+    ("serving", "days"),
+    [
+        (PLAIN, None),
+        (plain(keep=30 * A_DAY), 30),
+        (plain(keep=30.9 * A_DAY), 30),
+        (plain(keep=30 * A_DAY, keep_collected=7 * A_DAY), 7),
+        (plain(keep=7 * A_DAY, keep_collected=30 * A_DAY), 7),
+        (plain(keep_collected=A_DAY), 1),
+        (plain(delete_on_collect=True), 0),
+        (plain(delete_on_collect=True, devices="all", keep=9 * A_DAY), 0),
+    ],
+    ids=repr,
+)
+def test_clients_are_told_the_least_number_of_days(serving, days):
+    assert serving.days() == days
+    assert serving.days(makes_room=True) == 0
+
+
+durations = st.just(0.0) | st.floats(A_DAY, 100 * A_DAY)
+
+
+@given(durations, durations, st.booleans())
+def test_nothing_goes_before_what_clients_were_told(keep, keep_collected, at_once):
+    serving = plain(keep=keep, keep_collected=keep_collected, delete_on_collect=at_once)
+    days, kept = serving.days(), serving.kept(())
+    limits = [one for one in (kept.arrived, kept.collected) if one is not None]
+    if days is None:
+        assert kept.forever
+        assert limits == []
+    else:
+        assert days * A_DAY <= min(limits)
+        assert min(limits) < (days + 1) * A_DAY
+
+
+def test_when_mail_goes_is_what_is_said():
+    assert plain().kept(["phone"]) == Keep()
+    assert plain(keep=A_DAY).kept(()) == Keep(arrived=A_DAY)
+    assert plain(keep_collected=A_DAY, devices="all").kept(["phone"]) == Keep(
+        collected=A_DAY, devices=frozenset(["phone"])
+    )
+    assert plain(delete_on_collect=True, keep_collected=A_DAY).kept(()) == Keep(collected=0)
+
+
+def test_what_one_account_is_told_names_no_others():
+    told = announced(plain(keep=30 * A_DAY, login_delay=1.5), makes_room=False)
+    assert (told.expire, told.login_delay) == ("30", "2")
+    told = announced(PLAIN, makes_room=False)
+    assert (told.expire, told.login_delay) == ("NEVER", "")
+    assert announced(PLAIN, makes_room=True).expire == "0"
+
+
+@pytest.mark.parametrize(
+    ("ones", "expire", "login_delay"),
+    [
+        ([Announced()], "NEVER", ""),
+        ([Announced(7, 60), Announced(7, 60)], "7", "60"),
+        ([Announced(7), Announced()], "7 USER", ""),
+        ([Announced(0, 0), Announced(30, 300)], "0 USER", "300 USER"),
+        ([Announced(30, 0), Announced(30, 300)], "30", "300 USER"),
+    ],
+)
+def test_before_a_login_the_least_and_the_most_of_all_are_told(ones, expire, login_delay):
+    told = together(ones)
+    assert (told.expire, told.login_delay) == (expire, login_delay)

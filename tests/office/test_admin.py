@@ -18,7 +18,7 @@ from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropLocked
 from postoffice.interfaces import IAccountDirectory
 from postoffice.maildrop.maildir import MaildirStore
-from postoffice.office.admin import accounts
+from postoffice.office.admin import removing
 from postoffice.serving import Serving
 from postoffice.testing import InlineWorkers, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
@@ -431,20 +431,20 @@ ANN = Account("ann@example.net", "ann@example.net", "hash", "keys", "shared")
 
 def test_mail_goes_before_the_account_so_that_a_crash_between_loses_nothing():
     steps = Steps([2, 0])
-    assert finish(accounts._remove(steps, ANN, False, True)) == (2, ["place 1"])
+    assert finish(removing._remove(steps, ANN, False, True)) == (2, ["place 1"])
     assert steps.done == ["discard True", "remove"]
 
 
 def test_mail_that_comes_while_it_is_removed_is_treated_alike():
     steps = Steps([2, 1])
-    assert finish(accounts._remove(steps, ANN, False, True)) == (3, ["place 1", "place 3"])
+    assert finish(removing._remove(steps, ANN, False, True)) == (3, ["place 1", "place 3"])
     assert steps.done == ["discard True", "remove", "discard True"]
 
 
 def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
     steps = Steps([0, 1])
-    with pytest.raises(accounts.Refused, match="mail has just come"):
-        finish(accounts._remove(steps, ANN, False, False))
+    with pytest.raises(removing.Refused, match="mail has just come"):
+        finish(removing._remove(steps, ANN, False, False))
     assert steps.done == [
         "remove",
         "add hash keys",
@@ -462,8 +462,8 @@ def test_a_maildrop_that_is_held_keeps_its_account():
         raise MaildropLocked
 
     steps.discard = discard
-    with pytest.raises(accounts.Refused):
-        finish(accounts._remove(steps, ANN, True, False))
+    with pytest.raises(removing.Refused):
+        finish(removing._remove(steps, ANN, True, False))
     assert steps.done == []
 
 

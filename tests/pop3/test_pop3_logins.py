@@ -24,7 +24,7 @@ from postoffice.errors import (
 )
 from postoffice.listing import Entry, Listing
 from postoffice.login import LINE_MAXIMUM
-from postoffice.pop3.questions import Enter, Entered
+from postoffice.pop3.questions import Enter, Entered, Update
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.reply import NO_TLS_NOW, Reply
@@ -90,6 +90,8 @@ class Guest:
                 return Salt(KEYS.salt, KEYS.iterations)
             case Enter():
                 return Entered(Listing([Entry("a", 10), Entry("b", 20)]), self.session.terms)
+            case Update(entries):
+                return len(entries)
         return None
 
     def capabilities(self) -> list[str]:

@@ -86,9 +86,9 @@ class Late:
         self._opening = opening
         self.released = 0
 
-    async def open(self):
+    async def open(self, login_delay=0):
         await self._opening
-        return await self._maildrop.open()
+        return await self._maildrop.open(login_delay)
 
     def release(self):
         self.released += 1
@@ -108,7 +108,7 @@ def test_a_client_that_goes_while_it_logs_in_leaves_no_lock(office, monkeypatch)
 
 def test_a_store_that_cannot_open_is_for_later(office, monkeypatch):
     class Broken(Late):
-        async def open(self):
+        async def open(self, login_delay=0):
             raise TemporaryFailure("disk on fire at /secret/path")
 
     broken = Broken(office.store.maildrop("joe@example.net"), None)

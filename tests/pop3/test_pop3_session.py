@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postoffice import __version__
-from postoffice.errors import LoginRefused, MaildropLocked, MessageGone, TemporaryFailure
+from postoffice.errors import (
+    LoginRefused,
+    LoginTooSoon,
+    MaildropLocked,
+    MessageGone,
+    NotAllRemoved,
+    TemporaryFailure,
+)
 from postoffice.listing import Entry, Listing
 from postoffice.pop3.dialogue import ANYWHERE, AUTHORIZATION, TRANSACTION
-from postoffice.pop3.questions import Enough, Enter, Entered, Fetch, More, Update
+from postoffice.pop3.questions import Announce, Enough, Enter, Entered, Fetch, More, Update
 from postoffice.pop3.session import POP3Session, commands_of
 from postoffice.pop3.terms import Terms
 from postoffice.sasl import PasswordClaim, Prove
@@ -32,6 +41,7 @@ class Drop:
         self.session = POP3Session(terms)
         self.texts = {f"u{n}": text for n, text in enumerate(texts, 1)}
         self.piece = piece
+        self.announced = terms
         self.failure = None
         self.asked = []
         self.reading = b""
@@ -56,6 +66,8 @@ class Drop:
                 return None if password == b"secret word" else LoginRefused()
             case Prove():
                 return LoginRefused()
+            case Announce():
+                return self.announced
             case Enter():
                 listing = Listing([Entry(uidl, len(text)) for uidl, text in self.texts.items()])
                 return Entered(listing, self.terms)
@@ -67,6 +79,7 @@ class Drop:
             case Update(entries):
                 for entry in entries:
                     del self.texts[entry.uidl]
+                return len(entries)
         return None
 
     def next_piece(self):
@@ -101,6 +114,23 @@ def test_capa_is_the_same_before_and_after_login():
     ]
     assert Drop().hear(b"CAPA\r\n").splitlines()[1:] == expected
     assert logged_in().hear(b"capa\r\n").splitlines()[1:] == expected
+
+
+def test_what_is_not_known_of_a_stranger_is_asked_each_time_it_must_be_told():
+    terms = replace(CLEAR, known=False, expire="", login_delay="")
+    drop = Drop(terms=terms)
+    for expire, login_delay in (("30 USER", "300 USER"), ("30", "")):
+        drop.announced = replace(terms, expire=expire, login_delay=login_delay)
+        said = drop.hear(b"CAPA\r\nCAPA\r\n").splitlines()
+        assert drop.asked[-2:] == [Announce(), Announce()]
+        assert said.count(b"EXPIRE " + expire.encode()) == 2
+        assert said.count(b"LOGIN-DELAY 300 USER") == (2 if login_delay else 0)
+    drop.failure = TemporaryFailure()
+    assert drop.hear(b"CAPA\r\n").startswith(b"-ERR [SYS/TEMP] ")
+    drop.hear(b"USER joe\r\nPASS secret word\r\n")
+    drop.asked.clear()
+    assert b"\r\nEXPIRE" not in drop.hear(b"CAPA\r\n"), "as the answer to Enter says"
+    assert not drop.asked
 
 
 def test_passwords_are_not_taken_on_a_link_that_others_hear():
@@ -168,7 +198,8 @@ def test_an_update_that_fails_says_so():
     drop = logged_in()
     drop.hear(b"DELE 1\r\n")
     drop.failure = TemporaryFailure("disk")
-    assert drop.hear(b"QUIT\r\n").startswith(b"-ERR [SYS/TEMP] ")
+    said = drop.hear(b"QUIT\r\n")
+    assert said.startswith(b"-ERR [SYS/TEMP] 0 deleted; ")
     assert drop.session.closed
 
 
@@ -184,6 +215,8 @@ def test_a_wrong_password_and_a_taken_maildrop_leave_authorization():
     assert drop.hear(b"PASS secret word\r\n") == b"-ERR USER first\r\n"
     drop.failure = MaildropLocked()
     assert drop.hear(b"USER joe\r\nPASS secret word\r\n").startswith(b"+OK\r\n-ERR [IN-USE] ")
+    drop.failure = LoginTooSoon()
+    assert drop.hear(b"USER joe\r\nPASS secret word\r\n").startswith(b"+OK\r\n-ERR [LOGIN-DELAY]")
     drop.failure = TemporaryFailure()
     assert drop.hear(b"USER joe\r\nPASS secret word\r\n").startswith(b"+OK\r\n-ERR [SYS/TEMP] ")
     assert drop.hear(b"STAT\r\n") == b"-ERR not in this state\r\n"
@@ -459,3 +492,23 @@ def test_what_was_sent_whole_and_stays_is_told_at_the_end():
     update = drop.asked[-1]
     assert [entry.uidl for entry in update.entries] == ["u2"]
     assert [entry.uidl for entry in update.collected] == ["u1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (2, b"+OK 2 deleted, goodbye"),
+        (3, b"+OK 3 deleted, goodbye"),  # one had only been collected
+        (TemporaryFailure(), b"-ERR [SYS/TEMP] 0 deleted; not all could be removed"),
+        (NotAllRemoved("", 1), b"-ERR [SYS/TEMP] 1 deleted; not all could be removed"),
+    ],
+    ids=repr,
+)
+def test_quit_says_how_many_are_gone(answer, said):
+    drop = logged_in()
+    drop.hear(b"RETR 3\r\nDELE 1\r\nDELE 2\r\n")
+    drop.session.receive(b"QUIT\r\n")
+    assert isinstance(drop.session.next_question(), Update)
+    drop.session.answer(answer)
+    assert drop.session.take_output() == said + b"\r\n"
+    assert drop.session.closed

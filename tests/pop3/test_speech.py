@@ -60,8 +60,8 @@ class Talk:
                 return self._more()
             case More():
                 return self._more()
-            case Update():
-                return self.refused
+            case Update(entries):
+                return len(entries)
         return None
 
     def _more(self):

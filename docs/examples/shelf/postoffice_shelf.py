@@ -15,7 +15,13 @@ from hashlib import sha256
 from zope.interface import implementer
 
 from postoffice.downgrading.messages import size_of
-from postoffice.errors import MaildropFullNow, MaildropLocked, MessageGone, TemporaryFailure
+from postoffice.errors import (
+    LoginTooSoon,
+    MaildropFullNow,
+    MaildropLocked,
+    MessageGone,
+    TemporaryFailure,
+)
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
 from postoffice.listing import Entry, Listing
 
@@ -56,13 +62,23 @@ class Shelf:
         """The maildrop's lock: an open file, free again when it is closed or its holder dies."""
         name = sha256(maildrop.encode()).hexdigest()  # a name of theirs is never a path of ours
         with self._failures():
-            file = open(f"{self.path}.locks/{name}", "w")
+            file = open(f"{self.path}.locks/{name}", "a+")
             try:
                 flock(file, LOCK_EX | LOCK_NB)
             except BlockingIOError:
                 file.close()
                 raise MaildropLocked from None
             return file
+
+    def log_in(self, lock, delay: float) -> None:
+        """The lock's file has the time of the last login."""
+        with self._failures():
+            lock.seek(0)
+            if 0 <= time.time() - float(lock.read() or 0) < delay:
+                raise LoginTooSoon
+            lock.truncate(0)
+            lock.write(f"{time.time()}")
+            lock.flush()
 
     def list(self, maildrop: str) -> list[Entry]:
         query = """
@@ -234,10 +250,12 @@ class ShelfMaildrop:
         self.name = name
         self.lock = None
 
-    async def open(self):
+    async def open(self, login_delay=0):
         self.lock = self.store.shelf.lock(self.name)
         try:
-            return Listing(await self.store.run(self.store.shelf.list, self.name))
+            listing = Listing(await self.store.run(self.store.shelf.list, self.name))
+            self.store.shelf.log_in(self.lock, login_delay)
+            return listing
         except BaseException:  # cancelled, too: the client has gone, and so must the lock
             self.release()
             raise

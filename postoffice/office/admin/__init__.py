@@ -13,9 +13,11 @@ from postoffice.office.admin.beginning import check_config, init
 from postoffice.office.admin.desk import WRONG, say_object, shared_options
 from postoffice.office.admin.devices import device
 from postoffice.office.admin.domains import domain
+from postoffice.office.admin.expiring import expire
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
 from postoffice.office.admin.maildrops import maildrop
+from postoffice.office.admin.removing import remove
 from postoffice.office.admin.report import report
 
 
@@ -72,7 +74,9 @@ main.add_command(check_config)
 main.add_command(domain)
 main.add_command(account)
 main.add_command(maildrop)
+maildrop.add_command(expire)
 main.add_command(explain)
 main.add_command(auth_failures)
 main.add_command(report)
 account.add_command(device)
+account.add_command(remove)

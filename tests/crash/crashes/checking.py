@@ -19,9 +19,9 @@ from crashes.disk import Disk, Model
 from crashes.operations import Note
 from crashes.promises import Found, Promises
 from crashes.recorder import Recorder
-from crashes.world import JOE, Kind, machine, read, recipients, text_of
+from crashes.world import COLLECTED, JOE, Kind, machine, read, recipients, text_of
 from postoffice.envelope import Client, Envelope
-from postoffice.maildrop import contents, names, segments, vault
+from postoffice.maildrop import contents, names, retention, segments, vault
 from postoffice.maildrop.files import JOURNAL, LATE
 from postoffice.maildrop.maildir import RETIRE
 from postoffice.maildrop.quota import FILE as QUOTA
@@ -101,6 +101,7 @@ class Looking:
         try:
             found = _mail(store, state, Found())
             _beside(root, state, found)
+            _due(root, store, state, found)
             problems = state.promises.broken_by(found)
             problems += _goes_on(store, state, clock)
         finally:
@@ -174,6 +175,18 @@ def _beside(root: str, state: State, found: Found) -> None:
                     found.kept.setdefault(name, []).append(token)
         if os.path.exists(f"{folder}/{QUOTA}"):
             _count(folder, found)
+
+
+def _due(root: str, store: Any, state: State, found: Found) -> None:
+    """What would go because it was collected."""
+    for name in state.promises.names():
+        folder = f"{root}/{names.folder_of(name)}"
+        maildrop = store.maildrop(name)
+        finish(maildrop.open())
+        for entry in retention._due(folder, COLLECTED):
+            token = _token(read(maildrop, entry), state, found, name)
+            found.due.setdefault(name, []).append(token)
+        maildrop.release()
 
 
 def _count(folder: str, found: Found) -> None:

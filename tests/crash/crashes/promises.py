@@ -30,6 +30,7 @@ class Found:
     mail: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, list[str]] = field(default_factory=dict)  # in the vault, or set aside
     problems: list[str] = field(default_factory=list)
+    due: dict[str, list[str]] = field(default_factory=dict)  # that would go: they were collected
 
 
 @dataclass
@@ -45,11 +46,17 @@ class Promises:
     stages: dict[One, Stage] = field(default_factory=dict)
     _together: list[set[One]] = field(default_factory=list)
     _kept: set[One] = field(default_factory=set)
+    _collected: set[One] = field(default_factory=set)
 
     def copy(self) -> Promises:
         """Another, that hears other things from here on."""
         return Promises(
-            self.atomic, self.keeps, dict(self.stages), list(self._together), set(self._kept)
+            self.atomic,
+            self.keeps,
+            dict(self.stages),
+            list(self._together),
+            set(self._kept),
+            set(self._collected),
         )
 
     def names(self) -> list[str]:
@@ -85,6 +92,9 @@ class Promises:
                 self._set(gone, Stage.RETURNING)
             case "undeleted":
                 self._set(self._in(note.names), Stage.THERE)
+                self._collected -= self._in(note.names)
+            case "collecting":
+                self._collected |= these
             case "removed":
                 self._set(these, Stage.GONE)
             case "discarded":
@@ -124,6 +134,9 @@ class Promises:
                     problems.append(f"{token} of {name} was to be kept, and is {aside} times")
         for name, tokens in mail.items():
             problems += [f"{name} has {one}" for one in tokens if (name, one) not in self.stages]
+        for name, tokens in found.due.items():
+            early = [one for one in tokens if (name, one) not in self._collected]
+            problems += [f"{one} of {name} would go, and nobody has it" for one in early]
         if self.atomic:
             problems += self._halves(mail)
         return problems

@@ -307,6 +307,37 @@ def failed_fsync(world, _):
     store.post(JOE)
 
 
+@scenario(KEPT, Kind(FILES, undelete=86400.0), Kind(), EACH)
+def expiry(world, _):
+    """What was collected is noted, and goes by itself; what nobody has collected stays."""
+    store = world.start()
+    for _ in range(3):
+        store.post(JOE)
+    store.collect(JOE, 1)
+    world.rest()
+    store.post(JOE)
+    store.collect(JOE, 1, 3)
+    store.expire(JOE, 1, 3)
+    store.collect(JOE, 2)
+    store.post(JOE)
+    store.expire(JOE, 2)
+
+
+@scenario(KEPT)
+def expired_and_back(world, _):
+    """What went by itself comes back, and stays then."""
+    store = world.start()
+    store.post(JOE)
+    store.post(JOE)
+    world.rest()
+    store.collect(JOE, 1, 2)
+    store.expire(JOE, 1, 2)
+    store.undelete(JOE)
+    store.collect(JOE, 2)
+    store.post(JOE)
+    store.expire(JOE, 2)
+
+
 @scenario(KEPT, Kind(FILES, undelete=86400.0))
 def undelete(world, _):
     """What was removed comes back; and goes again."""

@@ -25,12 +25,15 @@ from postoffice.listing import Entry
 from postoffice.maildrop import durable, segments
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.maildrop.warden import TOLD
+from postoffice.serving import Keep
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN, BOB = "joe@example.net", "ann@example.net", "bob@other.example"
 #: In octets; small, so that a disk is small.
 SEGMENT = 32 << 10
 UNLIMITED = Quota()
+#: What was collected goes at once.
+COLLECTED = Keep(collected=0.0)
 
 
 @dataclass(frozen=True)
@@ -296,6 +299,22 @@ class Running:
         """All go that are there."""
         with self._said("removing", "removed", name, self._tokens(name)):
             finish(self.store.purge(name, Old(larger_than=0), dry=False))
+
+    def collect(self, name: str, *numbers: int) -> None:
+        """Log in, RETR those (from 1), QUIT."""
+        maildrop = self.store.maildrop(name)
+        entries = finish(maildrop.open()).entries
+        chosen = [entries[number - 1] for number in numbers]
+        tokens = tuple(self._token(maildrop, entry) for entry in chosen)
+        self._note("collecting", name, tokens=tokens)
+        finish(self.store.collect(name, chosen, "", None))
+        maildrop.release()
+
+    def expire(self, name: str, *numbers: int) -> None:
+        """All go that were collected: these (from 1)."""
+        tokens = tuple(self._tokens(name)[number - 1] for number in numbers)
+        with self._said("removing", "removed", name, tokens):
+            finish(self.store.expire(name, COLLECTED, dry=False))
 
     def undelete(self, name: str) -> None:
         """All come back that the vault has."""

@@ -1,0 +1,95 @@
+"""Mail goes by itself when its time has come.  All functions block."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from postoffice.listing import Entry
+from postoffice.maildrop import collected, contents, names, removing
+from postoffice.maildrop import vault as vaults
+from postoffice.maildrop.collected import Record
+from postoffice.maildrop.files import failures
+from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.remembered import Sizes
+from postoffice.serving import Keep
+
+#: The session of what went by itself, in the vault.
+EXPIRE = "expire"
+
+
+def expire(
+    folder: str, keep: Keep, journal: Journal | None, *, undelete: bool, dry: bool
+) -> tuple[int, int]:
+    """
+    Let messages go; how many, and their octets.  With ``dry`` they would go.
+
+    ``undelete``: into the vault.  Looked at without the lock first: nobody is
+    kept from his mail where nothing goes.  Raises MaildropLocked while a
+    session holds it, TemporaryFailure.
+    """
+    with failures(folder):
+        if keep.forever or not os.path.isdir(folder):
+            return 0, 0
+        going = _due(folder, keep)
+        if going and not dry:
+            going = _take_out(folder, keep, journal, undelete)
+        return len(going), sum(entry.size for entry in going)
+
+
+def _take_out(folder: str, keep: Keep, journal: Journal | None, undelete: bool) -> list[Entry]:
+    lock = removing.lock(journal, folder)
+    try:
+        going = _due(folder, keep)  # meanwhile somebody may have been here
+        vault = vaults.path_of(folder, EXPIRE) if undelete else ""
+        removing.take_out(journal, lock, folder, going, vault)
+        return going
+    finally:
+        os.close(lock)
+
+
+def _due(folder: str, keep: Keep) -> list[Entry]:
+    record, now = collected.read(folder), time.time()
+    keep = replace(keep, devices=record.every(keep.devices, now))
+    entries = contents.scan(folder, Sizes()).entries
+    return [entry for entry in entries if _is_due(folder, entry, record, keep, now)]
+
+
+def _is_due(folder: str, entry: Entry, record: Record, keep: Keep, now: float) -> bool:
+    if keep.collected is not None:
+        when = record.collected(entry.uidl, keep.devices)
+        if when is not None and now - when >= keep.collected:
+            return True
+    if keep.arrived is None or now - _named(entry) < keep.arrived:
+        return False
+    return now - _arrived(folder, entry, record) >= keep.arrived
+
+
+def _named(entry: Entry) -> float:
+    return names.time_of(os.path.basename(entry.name), 0.0)
+
+
+def _arrived(folder: str, entry: Entry, record: Record) -> float:
+    """When a message came: the latest of all that says so, lest it go too early."""
+    try:
+        written = os.stat(f"{folder}/{entry.name}", follow_symlinks=False).st_mtime
+    except FileNotFoundError:  # it moves just now: another time
+        return float("inf")
+    return max(_named(entry), written, record.back.get(entry.uidl, 0.0))
+
+
+def collect(
+    folder: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
+) -> list[Entry]:
+    """A device has collected these; which of them count as collected.  TemporaryFailure."""
+
+    def living() -> Sequence[Entry]:
+        return contents.scan(folder, Sizes()).entries
+
+    with failures(folder):
+        now = time.time()
+        record = collected.add(folder, entries, device, now, living)
+        every = record.every(devices, now)
+        return [one for one in entries if record.collected(one.uidl, every) is not None]

@@ -1,0 +1,184 @@
+"""Mail goes when its time has come: which maildrops are looked at, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.address import Account
+from postoffice.errors import MaildropLocked, PostOfficeError
+from postoffice.interfaces import IAccountRegister, IMaildropCare, IRetention
+from postoffice.office.rooms import Rooms
+from postoffice.serving import Keep, Serving
+
+#: Seconds from one round to the next; from the start to the first one.
+ROUND = 86400.0
+FIRST = 900.0
+#: Seconds between two maildrops, at most; and for a whole round, where there are many.
+PAUSE = 1.0
+SPREAD = 4 * 3600.0
+#: How often a maildrop is tried, in one round, that somebody collects from.
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Lot:
+    """A maildrop, and how long its mail is kept."""
+
+    account: str
+    maildrop: str
+    keep: Keep
+
+
+@dataclass(frozen=True)
+class Gone:
+    """What went out of a maildrop, or would go; or why it was left alone."""
+
+    lot: Lot
+    messages: int = 0
+    octets: int = 0
+    why: str = ""
+
+
+class Retention:
+    """
+    Which mail goes: ``serving`` is for all accounts that say nothing themselves.
+
+    ``devices`` names those of an account.
+    """
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        serving: Serving,
+        devices: Callable[[Account], Awaitable[Collection[str]]],
+    ) -> None:
+        self._rooms = rooms
+        self._serving = serving
+        self._devices = devices
+
+    @property
+    def possible(self) -> bool:
+        """Whether the store can do it."""
+        return IRetention.providedBy(self._rooms.store)
+
+    async def lots(self) -> list[Lot]:
+        """
+        The maildrops of all accounts whose mail is not kept for ever.
+
+        Accounts of a directory that cannot tell of all are found by their
+        maildrops.  Raises PostOfficeError.
+        """
+        names: dict[str, None] = {}
+        for directory in self._rooms.directories:
+            if IAccountRegister.providedBy(directory):
+                names.update(dict.fromkeys(one.address for one in await directory.accounts()))
+            elif IMaildropCare.providedBy(self._rooms.store):
+                holdings = await cast(IMaildropCare, self._rooms.store).holdings()
+                names.update(dict.fromkeys(one.name for one in holdings))
+        accounts = [await self._rooms.find(name) for name in names]
+        lots = [await self.lot(account) for account in accounts if account is not None]
+        return [lot for lot in dict.fromkeys(lots) if not lot.keep.forever]
+
+    async def lot(self, account: Account) -> Lot:
+        """One account's maildrop."""
+        serving = account.serving.or_else(self._serving)
+        devices = await self._devices(account) if serving.devices == "all" else ()
+        return Lot(account.address, account.maildrop, serving.kept(devices))
+
+    async def expire(self, lot: Lot, *, dry: bool = False) -> Gone:
+        """Let go what shall, or (``dry``) see what would.  Raises PostOfficeError."""
+        store = cast(IRetention, self._rooms.store)
+        return Gone(lot, *await store.expire(lot.maildrop, lot.keep, dry))
+
+
+class Expiring:
+    """The daily round, gently: one maildrop after the other, and none that somebody is at."""
+
+    log = Logger()
+
+    def __init__(self, retention: Retention, clock: Any) -> None:
+        self._retention = retention
+        self._clock = clock
+        self._loop = LoopingCall(self._begin)
+        self._loop.clock = clock
+        self._first: Any = None
+        self._round: Deferred[None] | None = None
+        self._pause: Deferred[None] | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """The first round begins in a while."""
+        if self._retention.possible:
+            self._first = self._clock.callLater(FIRST, self._loop.start, ROUND)
+
+    async def stop(self) -> None:
+        """No more rounds; what goes just now, goes."""
+        self._stopped = True
+        if self._first is not None and self._first.active():
+            self._first.cancel()
+        if self._loop.running:
+            self._loop.stop()
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._round is not None:
+            await self._round
+
+    def _begin(self) -> Deferred[None]:
+        self._round = Deferred.fromCoroutine(self.round())
+        return self._round.addErrback(self._failed)
+
+    async def round(self) -> None:
+        """Look at all maildrops once; at those that somebody is at, once more later."""
+        lots: Sequence[Lot] = await self._retention.lots()
+        pause = min(PAUSE, SPREAD / max(len(lots), 1))
+        messages = octets = 0
+        for _ in range(TRIES):
+            locked = []
+            for lot in lots:
+                try:
+                    gone = await self._retention.expire(lot)
+                except MaildropLocked:
+                    locked.append(lot)
+                except PostOfficeError as error:
+                    self.log.error(
+                        "{account}: no mail expires: {error}", account=lot.account, error=error
+                    )
+                else:
+                    messages, octets = messages + gone.messages, octets + gone.octets
+                    self._tell(gone)
+                await self._rest(pause)
+            lots = locked
+        if messages:
+            self.log.info(
+                "{messages} messages have expired, {octets} octets",
+                messages=messages,
+                octets=octets,
+            )
+
+    async def _rest(self, seconds: float) -> None:
+        if self._stopped:
+            raise CancelledError
+        self._pause = deferLater(self._clock, seconds)
+        await self._pause
+
+    def _tell(self, gone: Gone) -> None:
+        if gone.messages:
+            self.log.info(
+                "{account}: {messages} messages have expired, {octets} octets",
+                account=gone.lot.account,
+                messages=gone.messages,
+                octets=gone.octets,
+            )
+
+    def _failed(self, why: Failure) -> None:
+        if isinstance(why.value, PostOfficeError):
+            self.log.error("no mail expires today: {error}", error=why.value)
+        elif not isinstance(why.value, CancelledError):
+            self.log.failure("mail expires", failure=why)

@@ -1,0 +1,165 @@
+"""Who holds which maildrop, who waits for it, and when a session makes way for another."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from postoffice.errors import MaildropLocked
+from postoffice.listing import Listing
+from postoffice.pop3.neighbours import FREE, TAKE, WAIT, Neighbours
+from postoffice.serving import Serving
+
+#: Asks a session to end for another login: whether it has, and let go of its maildrop.
+GiveWay = Callable[[], bool]
+
+#: Seconds for which a login that may take over waits for a session to fall silent.
+TAKING_OVER = 15.0
+#: Seconds until a login that waits asks again, if nobody says that the maildrop is free.
+ASK_AGAIN = 1.0
+
+
+@dataclass(eq=False)
+class Claim:
+    """One login's wish to have a maildrop, on the terms of its account."""
+
+    maildrop: str
+    serving: Serving
+    give_way: GiveWay
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether it may end another session."""
+        return self.serving.in_use == "take-over"
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds it waits."""
+        if self.takes_over:
+            return TAKING_OVER
+        return (self.serving.wait or 0.0) if self.serving.in_use == "wait" else 0.0
+
+
+class Leases:
+    """
+    The maildrops that the sessions of this process hold, and the logins that wait for one.
+
+    What keeps two sessions apart is the maildrop's own lock, always: here it
+    is only seen to that a lock is given back in time.  ``neighbours`` are the
+    other processes that serve the same maildrops.
+    """
+
+    def __init__(self, clock: IReactorTime, neighbours: Neighbours | None = None) -> None:
+        self._clock: Any = clock
+        self._neighbours = neighbours
+        self._held: dict[str, Claim] = {}
+        self._waiting: dict[str, list[Deferred[None]]] = {}
+        self._wanted: dict[str, set[str]] = {}  # by which neighbours
+        self._closing = False
+
+    def start(self) -> None:
+        """Hear of the neighbours, and be heard of."""
+        if self._neighbours is not None:
+            self._neighbours.start(self._hear)
+
+    def close(self) -> None:
+        """Nobody waits any more; what is held is still given back."""
+        self._closing = True
+        for maildrop in list(self._waiting):
+            self._wake(maildrop)
+
+    def stop(self) -> None:
+        """Everything is given back."""
+        if self._neighbours is not None:
+            self._neighbours.stop()
+
+    async def take(self, claim: Claim, open_it: Callable[[], Awaitable[Listing]]) -> Listing:
+        """
+        Open a maildrop, as soon as the terms of the account let it be had.
+
+        Raises MaildropLocked when they do not, and whatever ``open_it`` raises.
+        """
+        try:
+            listing = await open_it()
+        except MaildropLocked:
+            if not claim.patience:
+                raise
+            listing = await self._wait_for(claim, open_it)
+        self._held[claim.maildrop] = claim
+        return listing
+
+    def give_back(self, claim: Claim) -> None:
+        """The maildrop is no longer held; allowed at any time, also twice, also without take()."""
+        if self._held.get(claim.maildrop) is not claim:
+            return
+        del self._held[claim.maildrop]
+        for neighbour in self._wanted.pop(claim.maildrop, ()):
+            self._tell(FREE, claim.maildrop, neighbour)
+        self._wake(claim.maildrop)
+
+    async def _wait_for(self, claim: Claim, open_it: Callable[[], Awaitable[Listing]]) -> Listing:
+        until = self._clock.seconds() + claim.patience
+        while True:
+            free = self._stand_in_line(claim.maildrop)  # before we look: or it is free unnoticed
+            timer = self._clock.callLater(ASK_AGAIN, _wake, free)
+            try:
+                self._ask_for(claim)
+                try:
+                    return await open_it()
+                except MaildropLocked:
+                    if self._closing or self._clock.seconds() >= until:
+                        raise
+                await free
+            finally:
+                if timer.active():
+                    timer.cancel()
+                self._step_out(claim.maildrop, free)
+
+    def _ask_for(self, claim: Claim) -> None:
+        """Ask whoever holds it; where it is nobody here, the neighbours."""
+        held = self._held.get(claim.maildrop)
+        if held is None:
+            self._tell(TAKE if claim.takes_over else WAIT, claim.maildrop)
+        elif claim.takes_over:
+            held.give_way()
+
+    # -- the line --------------------------------------------------------------
+
+    def _stand_in_line(self, maildrop: str) -> Deferred[None]:
+        free: Deferred[None] = Deferred()
+        self._waiting.setdefault(maildrop, []).append(free)
+        return free
+
+    def _step_out(self, maildrop: str, free: Deferred[None]) -> None:
+        line = self._waiting.get(maildrop, [])
+        if free in line:
+            line.remove(free)
+            if not line:
+                del self._waiting[maildrop]
+
+    def _wake(self, maildrop: str) -> None:
+        for free in self._waiting.pop(maildrop, ()):
+            _wake(free)
+
+    # -- the neighbours --------------------------------------------------------
+
+    def _tell(self, word: str, maildrop: str, to: str | None = None) -> None:
+        if self._neighbours is not None:
+            self._neighbours.say(word, maildrop, to)
+
+    def _hear(self, word: str, maildrop: str, neighbour: str) -> None:
+        if word == FREE:
+            self._wake(maildrop)
+        elif (held := self._held.get(maildrop)) is not None:
+            self._wanted.setdefault(maildrop, set()).add(neighbour)
+            if word == TAKE:
+                held.give_way()
+
+
+def _wake(free: Deferred[None]) -> None:
+    if not free.called:
+        free.callback(None)

@@ -1,0 +1,251 @@
+"""One account's mail, on the account's terms."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from postoffice.accounts.directories import Directories
+from postoffice.accounts.memory import MemoryDirectory
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.address import Account, Address, Quota
+from postoffice.envelope import Client, Envelope, Recipient, Visit
+from postoffice.errors import LoginTooSoon, NotAllRemoved, TemporaryFailure
+from postoffice.interfaces import ICollection, IMailStore
+from postoffice.maildrop.memory import MemoryMaildrop, MemoryStore
+from postoffice.pop3.collection import Shelves
+from postoffice.serving import A_DAY, PLAIN, UNSAID, Keep, Serving
+from postoffice.testing import InlineWorkers, finish
+
+JOE = "joe@example.net"
+UNLIMITED = Quota(0, 0, "reject")
+MAKES_ROOM = Quota(1000, 0, "make-room")
+
+
+@pytest.fixture
+def store():
+    store = MemoryStore()
+    for text in (b"1\r\n", b"2\r\n", b"3\r\n"):
+        delivery = finish(store.begin(Envelope("id", Client(), recipients=[recipient()])))
+        finish(delivery.write(text))
+        finish(delivery.commit())
+    return store
+
+
+def recipient() -> Recipient:
+    return Recipient(Address.parse(JOE), Account(JOE, JOE))
+
+
+def collection(shelves, *, serving=UNSAID, device="", quota=Quota()):  # noqa: B008 (a value)
+    account = Account(JOE, JOE, quota=quota, serving=serving, device=device)
+    return shelves.collection(Visit("id", "pop3", Client()), account)
+
+
+def left(store) -> int:
+    return finish(store.count(JOE))[0]
+
+
+def quit_with(one, *, removed=(), collected=()) -> int:
+    """A session that ends with QUIT; how many messages it says are gone."""
+    entries = finish(one.open()).entries
+    try:
+        return finish(
+            one.update([entries[n] for n in removed], [entries[n] for n in collected], "session")
+        )
+    finally:
+        one.release()
+
+
+def test_it_provides_what_it_says(store):
+    assert verifyObject(ICollection, collection(Shelves(store)))
+
+
+def test_what_is_marked_goes_and_what_was_only_collected_stays(store):
+    assert quit_with(collection(Shelves(store)), removed=[0], collected=[1]) == 1
+    assert left(store) == 2
+
+
+def test_the_accounts_own_terms_go_before_those_of_all(store):
+    shelves = Shelves(store, Serving(delete_on_collect=True).or_else(PLAIN))
+    assert quit_with(collection(shelves, serving=Serving(delete_on_collect=False))) == 0
+    assert quit_with(collection(shelves), removed=[2], collected=[0, 1]) == 3
+    assert left(store) == 0
+
+
+def test_what_was_collected_is_remembered_whatever_the_terms(store):
+    quit_with(collection(Shelves(store)), collected=[0, 1])
+    assert finish(store.expire(JOE, Keep(collected=0), True))[0] == 2
+
+
+def test_all_devices_of_an_account_are_waited_for(store):
+    async def devices(account):
+        assert account.address == JOE
+        return ["phone", "laptop"]
+
+    shelves = Shelves(store, devices=devices)
+    terms = Serving(delete_on_collect=True, devices="all")
+    phone = collection(shelves, serving=terms, device="phone")
+    laptop = collection(shelves, serving=terms, device="laptop")
+    assert quit_with(phone, collected=[0, 1, 2]) == 0
+    assert quit_with(laptop, removed=[1], collected=[0]) == 2
+    assert left(store) == 1
+
+
+def test_a_note_that_cannot_be_made_keeps_no_mail_from_going(store, monkeypatch):
+    async def fail(*_):
+        raise TemporaryFailure("no space")
+
+    monkeypatch.setattr(store, "collect", fail)
+    assert quit_with(collection(Shelves(store)), removed=[0], collected=[1]) == 1
+    terms = Serving(delete_on_collect=True, devices="all")
+    assert quit_with(collection(Shelves(store), serving=terms), collected=[0, 1]) == 0
+    assert left(store) == 2
+
+
+def test_a_removal_that_fails_in_the_middle_is_told(store, monkeypatch):
+    async def fail(self, entries, session):
+        raise NotAllRemoved("disk on fire", 1)
+
+    monkeypatch.setattr("postoffice.maildrop.memory.MemoryMaildrop.remove", fail)
+    with pytest.raises(NotAllRemoved):
+        quit_with(collection(Shelves(store)), removed=[0, 1])
+
+
+def test_a_removal_that_fails_behind_another_says_how_many_went(store, monkeypatch):
+    """The first was of what was marked; the second, of what all devices have."""
+    remove = MemoryMaildrop.remove
+    failures = [None, NotAllRemoved("disk on fire", 1)]
+
+    async def fail(self, entries, session):
+        if failure := failures.pop(0):
+            raise failure
+        await remove(self, entries, session)
+
+    monkeypatch.setattr(MemoryMaildrop, "remove", fail)
+    terms = Serving(delete_on_collect=True, devices="all")
+    with pytest.raises(NotAllRemoved) as raised:
+        quit_with(collection(Shelves(store), serving=terms), removed=[0], collected=[1, 2])
+    assert raised.value.removed == 2
+
+
+def test_a_client_that_goes_behind_its_quit_has_collected_and_deleted(store, monkeypatch):
+    remove, going = MemoryMaildrop.remove, Deferred()
+
+    async def slow(self, entries, session):
+        await remove(self, entries, session)
+        await going
+
+    monkeypatch.setattr(MemoryMaildrop, "remove", slow)
+    one = collection(Shelves(store))
+    entries = finish(one.open()).entries
+    updating = Deferred.fromCoroutine(one.update(entries[:1], entries[1:], "session"))
+    updating.addErrback(lambda why: why.trap(CancelledError))
+    updating.cancel()
+    one.release()
+    assert left(store) == 2
+    assert finish(store.expire(JOE, Keep(collected=0), True))[0] == 2
+
+
+def test_a_login_may_not_follow_the_last_one_too_soon(store):
+    shelves = Shelves(store, Serving(login_delay=60).or_else(PLAIN))
+    quit_with(collection(shelves))
+    with pytest.raises(LoginTooSoon):
+        quit_with(collection(shelves))
+    quit_with(collection(shelves, serving=Serving(login_delay=0)))
+
+
+# -- what clients are told -----------------------------------------------------------------
+
+
+def told(shelves, **named) -> tuple[str, str]:
+    announced = collection(shelves, **named).announced
+    return announced.expire, announced.login_delay
+
+
+def test_who_has_logged_in_is_told_what_holds_for_him(store):
+    shelves = Shelves(store, Serving(keep=30 * A_DAY, login_delay=60).or_else(PLAIN))
+    assert told(shelves) == ("30", "60")
+    assert told(shelves, serving=Serving(keep=0, login_delay=0)) == ("NEVER", "")
+    assert told(shelves, serving=Serving(delete_on_collect=True)) == ("0", "60")
+    assert told(shelves, quota=MAKES_ROOM) == ("0", "60")
+    assert told(shelves, quota=Quota(0, 0, "make-room")) == ("30", "60"), "there is always room"
+
+
+def test_the_postmasters_mail_never_makes_room(store):
+    assert told(Shelves(store, quota=MAKES_ROOM)) == ("0", "")
+    assert told(Shelves(store, quota=MAKES_ROOM, postmaster=JOE)) == ("NEVER", "")
+
+
+@implementer(IMailStore)
+class Plain:
+    """A store that lets nothing go by itself."""
+
+    def maildrop(self, name):
+        return MemoryStore().maildrop(name)
+
+
+def test_nobody_is_told_of_what_the_store_cannot_do():
+    serving = Serving(keep=A_DAY, keep_collected=A_DAY, delete_on_collect=True).or_else(PLAIN)
+    assert told(Shelves(Plain(), serving)) == ("0", "")
+    assert told(Shelves(Plain(), serving), serving=Serving(devices="all")) == ("NEVER", "")
+    assert told(Shelves(Plain(), serving), serving=Serving(delete_on_collect=False)) == (
+        "NEVER",
+        "",
+    )
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def directory(request, tmp_path):
+    made = MemoryDirectory()
+    if request.param == "sqlite":
+        made = SQLiteDirectory(str(tmp_path / "accounts.db"), InlineWorkers())
+    finish(made.start())
+    finish(made.add_domain("example.net"))
+    for name in ("ann@example.net", JOE):
+        finish(made.add(name, None))
+    yield made
+    finish(made.stop())
+
+
+def before(shelves) -> tuple[str, str]:
+    announced = finish(shelves.announced())
+    return announced.expire, announced.login_delay
+
+
+def test_before_a_login_clients_are_told_of_all_accounts(store, directory):
+    shelves = Shelves(store, sayings=Directories([directory]).sayings)
+    assert before(shelves) == ("NEVER", "")
+    finish(directory.set_serving(JOE, Serving(keep=30 * A_DAY)))
+    assert before(shelves) == ("30 USER", "")
+    finish(directory.set_serving("ann@example.net", Serving(keep=30 * A_DAY)))
+    assert before(shelves) == ("30", "")
+    finish(directory.set_domain_serving("example.net", Serving(login_delay=300)))
+    assert before(shelves) == ("30", "300")
+    finish(directory.set_serving(JOE, Serving(delete_on_collect=True, login_delay=10)))
+    assert before(shelves) == ("0 USER", "300 USER")
+    finish(directory.remove(JOE))
+    assert before(shelves) == ("30", "300")
+    finish(directory.set_quota("ann@example.net", MAKES_ROOM))
+    assert before(shelves) == ("0 USER", "300"), "the postmaster's has no quota"
+
+
+def test_accounts_of_a_directory_that_does_not_say_count_as_all_others(store):
+    class Quiet:
+        """It only knows who has an account."""
+
+    shelves = Shelves(
+        store,
+        Serving(keep=9 * A_DAY).or_else(PLAIN),
+        sayings=Directories([Quiet()]).sayings,
+    )
+    assert before(shelves) == ("9", "")
+
+
+def test_where_nobody_can_say_clients_are_told_the_least(store):
+    async def fail():
+        raise TemporaryFailure("no answer")
+
+    serving = Serving(keep=9 * A_DAY, login_delay=5).or_else(PLAIN)
+    assert before(Shelves(store, serving, sayings=fail)) == ("0 USER", "5 USER")
