@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,12 @@ def test_only_one_module_asks_for_plugins():
 @pytest.mark.parametrize("name", modules())
 def test_every_module_says_what_it_is_for(name):
     assert ast.get_docstring(ast.parse(modules()[name].read_text(encoding="utf-8")))
+
+
+def test_every_room_is_installed():
+    """``setup.cfg`` names the packages; one that is forgotten is missing only elsewhere."""
+    settings = ConfigParser()
+    settings.read(HOUSE.parent / "setup.cfg")
+    named = set(settings["options"]["packages"].split()) - {"twisted.plugins"}
+    rooms = {path.parent.relative_to(HOUSE.parent) for path in HOUSE.rglob("*.py")}
+    assert named == {".".join(room.parts) for room in rooms}

@@ -73,7 +73,7 @@ class POP3Session(Authorization, Transaction, Speech):
         """UPDATE (RFC 1939 §6): what is said to be deleted, is."""
         if isinstance(answer, PostOfficeError):
             removed = answer.removed if isinstance(answer, NotAllRemoved) else 0
-            self._no(texts.NOT_REMOVED, "SYS/TEMP", deleted=removed)
+            self._no(texts.NOT_ALL_REMOVED, "SYS/TEMP", deleted=removed)
         else:
             self._ok(texts.DELETED_GOODBYE, deleted=answer)
         self._close()

@@ -187,6 +187,13 @@ IN_USE = Text(
     es="otra sesión tiene ocupado este buzón",
     ja="このメールボックスは別のセッションが使用中です",
 )
+TAKEN_OVER = Text(
+    en="another login has taken over this maildrop",
+    de="eine andere Anmeldung hat dieses Postfach übernommen",
+    fr="une autre connexion a repris cette boîte",
+    es="otro inicio de sesión ha tomado este buzón",
+    ja="別のログインがこのメールボックスを引き継ぎました",
+)
 PRIVATE_LINK_ONLY = Text(
     en="logins are taken on an encrypted or a local link only",
     de="anmelden geht nur über eine verschlüsselte oder lokale Verbindung",
@@ -288,19 +295,12 @@ NEEDS_UTF8 = Text(
     es="solo puede leer este mensaje un cliente que envíe UTF8 antes de iniciar sesión",
     ja="このメッセージを読むにはログイン前に UTF8 を送る必要があります",
 )
-TAKEN_OVER = Text(
-    en="another login has taken over this maildrop",
-    de="eine andere Anmeldung hat dieses Postfach übernommen",
-    fr="une autre connexion a repris cette boîte",
-    es="otro inicio de sesión ha tomado este buzón",
-    ja="別のログインがこのメールボックスを引き継ぎました",
-)
-NOT_REMOVED = Text(
+NOT_ALL_REMOVED = Text(
     en="{deleted} deleted; not all could be removed",
-    de="gelöscht: {deleted}; nicht alle ließen sich entfernen",
+    de="gelöscht: {deleted}; nicht alle konnten entfernt werden",
     fr="supprimés : {deleted} ; tous n'ont pas pu être retirés",
-    es="eliminados: {deleted}; no se pudieron retirar todos",
-    ja="{deleted} 通を削除しました。残りは削除できませんでした",
+    es="eliminados: {deleted}; no se han podido retirar todos",
+    ja="{deleted} 通を削除しました。一部は削除できませんでした",
 )
 LATER = Text(
     en="a fault of ours; please try again later",
