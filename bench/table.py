@@ -29,8 +29,9 @@ FIGURES = {
         for count in (10, 10_000, 100_000)
         for name, what in (
             ("in", "login, unchanged since the last"),
-            ("new", "login, a message has come since"),
-            ("stat", "STAT"),
+            ("stat", "STAT after it"),
+            ("both", "login and STAT"),
+            ("new", "login and STAT, a message has come since"),
             ("list", "UIDL"),
             ("one", "one RETR of 1 KiB"),
         )

@@ -126,10 +126,6 @@ class Entries(Sequence[Entry]):
         texts = map(self._text.__getitem__, map(slice, self._starts, self._stops))
         return (text.decode("utf-8", "surrogatepass") for text in texts)
 
-    def may_have(self, uidl: str) -> bool:
-        """Whether one could have this UIDL; False is certain."""
-        return uidl.encode("ascii") in self._text
-
     def changed(self, gone: Collection[int], fresh: Iterable[Entry]) -> Entries:
         """Without those at these places, and with others behind them."""
         before = self._without(gone) if gone else self

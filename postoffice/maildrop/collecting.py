@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.errors import MaildropChanging, MessageGone, TemporaryFailure
+from postoffice.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entries, Entry, Listing, Placed
 from postoffice.maildrop import contents, files, quota, removing
@@ -83,7 +83,11 @@ class Maildir:
         return Listing(snapshot.entries)
 
     def _open(self, login_delay: float) -> tuple[int, Snapshot]:
-        lock = removing.lock(self._means.journal, self._folder)
+        try:
+            lock = removing.lock(self._means.journal, self._folder)
+        except MaildropLocked:  # who comes too soon shall neither wait nor take over
+            files.see_to_delay(f"{self._folder}/{files.LOCK}", login_delay)
+            raise
         try:
             files.see_to_delay(lock, login_delay)
             remembered = self._listings.get(self._folder)

@@ -21,7 +21,7 @@ from postoffice.maildrop.text import measure, normal
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000
 #: Messages that have come since a maildrop was listed last, of which no fuss is made.
-FEW = 100
+FEW = 1000
 
 
 def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snapshot:
@@ -70,18 +70,18 @@ def _catch_up(folder: str, before: Entries, sizes: Sizes) -> Entries | None:
     fresh: list[tuple[tuple[int, int, str], Entry]] = []
     noted = Noted(folder)
     for box in ("new", "cur"):
-        for item in _items(f"{folder}/{box}"):
-            if known.pop(f"{box}/{item.name}", None) is not None or not _may_be_message(item):
+        for item in _messages(f"{folder}/{box}"):
+            if known.pop(f"{box}/{item.name}", None) is not None:
                 continue
             order = names.order_of(item.name, 0)
-            if len(fresh) == FEW or order <= last:  # also where its name tells no time
+            # What is later than all has no twin among them.  A name that tells no time is not.
+            if len(fresh) == FEW or order[:2] <= last[:2]:
                 return None
             entry = _entry(box, item, sizes, noted)
             if entry is not None:
                 fresh.append((order, entry))
-    uidls = {entry.uidl for _, entry in fresh}
-    if len(uidls) < len(fresh) or any(map(before.may_have, uidls)):
-        return None  # it moved while we looked, or since
+    if len({entry.uidl for _, entry in fresh}) < len(fresh):
+        return None  # one moved while we looked
     noted.keep(sys.maxsize)  # and all that was noted before: of the others nobody asked
     return before.changed(known.values(), (entry for _, entry in sorted(fresh)))
 
@@ -97,17 +97,11 @@ def _stamp(folder: str) -> tuple[int, ...] | None:
 
 
 def _messages(path: str) -> Iterator[os.DirEntry[str]]:
-    return filter(_may_be_message, _items(path))
-
-
-def _items(path: str) -> Iterator[os.DirEntry[str]]:
+    """What may be a message: a regular file that is not hidden."""
     with suppress(FileNotFoundError), os.scandir(path) as items:
-        yield from items
-
-
-def _may_be_message(item: os.DirEntry[str]) -> bool:
-    """A regular file that is not hidden."""
-    return item.name[0] != "." and item.is_file(follow_symlinks=False)
+        for item in items:
+            if item.name[0] != "." and item.is_file(follow_symlinks=False):
+                yield item
 
 
 def _mtime(item: os.DirEntry[str]) -> float:

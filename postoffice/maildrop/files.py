@@ -215,9 +215,13 @@ def is_changing(lock: int) -> bool:
     return os.fstat(lock).st_size > 0
 
 
-def see_to_delay(lock: int, delay: float) -> None:
-    """Raises LoginTooSoon where the last login was less than so many seconds ago."""
-    if delay and 0 <= time.time() - os.fstat(lock).st_mtime < delay:
+def see_to_delay(lock: int | str, delay: float) -> None:
+    """
+    Raises LoginTooSoon where the last login was less than so many seconds ago.
+
+    ``lock`` is open, or the path of one that somebody else holds.
+    """
+    if delay and 0 <= time.time() - os.stat(lock).st_mtime < delay:
         raise LoginTooSoon
 
 

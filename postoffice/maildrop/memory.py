@@ -205,10 +205,10 @@ class MemoryMaildrop:
         self._holds = False
 
     async def open(self, login_delay: float = 0) -> Listing:
-        if self._drop.locked:
-            raise MaildropLocked
         if 0 <= self._now() - self._drop.login < login_delay:
             raise LoginTooSoon
+        if self._drop.locked:
+            raise MaildropLocked
         self._drop.login = self._now()
         self._drop.locked = self._holds = True
         downgraded = self._drop.downgraded

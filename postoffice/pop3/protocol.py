@@ -160,9 +160,14 @@ class POP3Conversation(Entering):
         )
 
     def _farewell(self, *, silent: bool) -> None:
-        """Nothing is said to who was silent for too long (RFC 1939 §3)."""
+        """
+        Nothing is said to who was silent for too long (RFC 1939 §3).
+
+        The maildrop is free at once, however long the link takes to close.
+        """
         assert self.session is not None
         self.session.dismiss(None if silent else texts.CLOSING, "SYS/TEMP")
+        self._release()
 
     def _hang_up(self) -> None:
         assert self.session is not None

@@ -120,7 +120,7 @@ def many() -> Entries:
 def large_office(memory_office, monkeypatch, many):
     """An office where joe has many messages."""
 
-    async def opened(maildrop, login_delay=0.0):
+    async def opened(maildrop, login_delay):
         return Listing(many)
 
     monkeypatch.setattr(MemoryMaildrop, "open", opened)

@@ -94,12 +94,17 @@ class First:
     def quit(self):
         self.client.say(LOGIN + b"DELE 1\r\nQUIT\r\n")
 
+    def logged_out(self):
+        self.client.say(LOGIN + b"DELE 1\r\n")
+        self.office.clock.advance(600)
+        assert self.client.transport.disconnecting, "and the link is still there"
+
     def lost(self):
         self.client.say(LOGIN + b"DELE 1\r\n")
         self.client.leave()
 
 
-FREE = ["greeted", "named", "opening", "quit", "lost"]
+FREE = ["greeted", "named", "opening", "quit", "logged_out", "lost"]
 SILENT = ["logged_in", "deleting", "half_a_command", "not_reading"]
 BUSY = ["fetching", "updating"]
 
@@ -240,6 +245,15 @@ def test_whoever_goes_on_taking_what_it_is_sent_is_not_taken_over(office, monkey
     assert is_in(second), "it takes nothing any more"
 
 
+def test_who_comes_too_soon_takes_nothing_over(office):
+    office.serve(in_use="take-over", login_delay=600)
+    first = office.client("pop3")
+    first.say(LOGIN)
+    office.clock.advance(100)
+    assert b"-ERR [LOGIN-DELAY]" in second_login(office).heard
+    assert first.say(b"NOOP\r\n") == b"+OK\r\n"
+
+
 def test_a_password_is_needed_to_take_over(office):
     office.serve(**POLICIES["take-over"])
     first = office.client("pop3")
@@ -280,7 +294,7 @@ def test_an_opening_that_fails_is_no_reason_to_wait(office, monkeypatch):
     office.serve(**POLICIES["wait"])
     outcomes = iter([MaildropLocked(), MaildropLocked(), TemporaryFailure("disk on fire")])
 
-    async def fail(maildrop, login_delay=0.0):
+    async def fail(maildrop, login_delay):
         raise next(outcomes)
 
     monkeypatch.setattr(MemoryMaildrop, "open", fail)
