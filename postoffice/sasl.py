@@ -93,9 +93,16 @@ class SharedClaim(Claim):
 
 @dataclass
 class APOPClaim(SharedClaim):
-    """The same with the stamp of the greeting for a challenge, as APOP does it (RFC 1939 §7)."""
+    """
+    The same with the stamp of the greeting for a challenge, as APOP does it (RFC 1939 §7).
+
+    The secret is in its prepared form (RFC 6856 §2.2), or as older clients type it.
+    """
 
     def verify(self, shared: bytes) -> bool:
+        return any(map(self._fits, {prepared(shared), shared}))
+
+    def _fits(self, shared: bytes) -> bool:
         digest = md5(self.challenge + shared, usedforsecurity=False).hexdigest().encode()
         return hmac.compare_digest(digest, self.response)
 

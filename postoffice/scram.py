@@ -102,19 +102,23 @@ _PROHIBITED: tuple[Callable[[str], bool], ...] = (
     stringprep.in_table_c7,
     stringprep.in_table_c8,
     stringprep.in_table_c9,
-    stringprep.in_table_a1,
 )
 
 
-def saslprep(text: str) -> str:
-    """RFC 4013.  Raises ValueError for what is prohibited."""
+def saslprep(text: str, *, query: bool = False) -> str:
+    """
+    RFC 4013.  Raises ValueError for what is prohibited.
+
+    In a ``query``, letters may be newer than the profile (RFC 3454 §7).
+    """
     mapped = "".join(
         " " if stringprep.in_table_c12(letter) else letter
         for letter in text
         if not stringprep.in_table_b1(letter)
     )
     normal = unicodedata.normalize("NFKC", mapped)
-    if any(prohibits(letter) for letter in normal for prohibits in _PROHIBITED):
+    prohibited = _PROHIBITED if query else (*_PROHIBITED, stringprep.in_table_a1)
+    if any(prohibits(letter) for letter in normal for prohibits in prohibited):
         raise ValueError("a prohibited character")
     if any(map(stringprep.in_table_d1, normal)):  # right to left: RFC 3454 §6
         ends = stringprep.in_table_d1(normal[0]) and stringprep.in_table_d1(normal[-1])

@@ -167,7 +167,9 @@ class Checker:
         """
         account = await self._find(normal(user))
         if account is not None:
-            salt = devices.salt(account, await self._directory.devices(account.address))
+            salt = devices.salt(account)
+            if salt is None:
+                salt = devices.salt(account, await self._directory.devices(account.address))
             if salt is not None:
                 return salt
         name = normal(user) or user.decode("utf-8", "replace")

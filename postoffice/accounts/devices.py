@@ -84,7 +84,7 @@ def recognized(credentials: Any, devices: Iterable[Device]) -> Device | None:
     return None
 
 
-def salt(account: Account, devices: Iterable[Device]) -> Salt | None:
+def salt(account: Account, devices: Iterable[Device] = ()) -> Salt | None:
     """
     The one salt of all SCRAM keys of an account and its devices, if there are any yet.
 

@@ -9,6 +9,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from postoffice.errors import TemporaryFailure
+from postoffice.scram import prepared
 
 # What OWASP's Password Storage Cheat Sheet names as the least for argon2id, of
 # several that are equally hard to attack the one that takes least processor
@@ -49,8 +50,8 @@ NOBODYS = _nobodys()
 
 
 def hash_password(password: bytes) -> str:
-    """A new hash of a password, with a salt of its own."""
-    return _HASHER.hash(password)
+    """A new hash of a password in its prepared form (SASLprep), with a salt of its own."""
+    return _HASHER.hash(prepared(password))
 
 
 def verify(secret: str | None, password: bytes) -> bool:
@@ -59,8 +60,14 @@ def verify(secret: str | None, password: bytes) -> bool:
 
     It costs the same for None (no such user, or one without a password) and
     for a hash that cannot be read.  Raises TemporaryFailure where there is
-    no memory for it.
+    no memory for it.  Whoever types it may have other codes for the same
+    letters (RFC 6856 §2.2); older hashes are of what was typed.
     """
+    alike = prepared(password)
+    return _verify(secret, alike) or (alike != password and _verify(secret, password))
+
+
+def _verify(secret: str | None, password: bytes) -> bool:
     if secret is not None:
         try:
             return _HASHER.verify(secret, password)

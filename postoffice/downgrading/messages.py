@@ -21,8 +21,8 @@ DELIMITER_MAXIMUM = 998
 #: Multiparts in multiparts that are looked into.
 DEPTH_MAXIMUM = 100
 #: Fields, and lines that may divide parts, that are looked at; an octet that is
-#: converted counts as eight.  It is a second or two of work.
-EFFORT = 1 << 20
+#: converted counts as eight, one of a type as four.  It is about a second of work.
+EFFORT = 1 << 19
 
 _CRLF = b"\r\n"
 _IDENTITY = ("", "7bit", "8bit", "binary")
@@ -77,19 +77,15 @@ class Downgrader:
         out: list[bytes] = []
         data = self._held + data
         at = 0
-        while at < len(data):
-            if self._effort < 0:
-                out.append(data[at:])
-                at = len(data)
-                break
+        more = True
+        while at < len(data) and more:
+            before = len(out)
             step = self._text if self._kind is None else self._header
-            end, done = step(data, at, out, last)
-            at = end
-            if not done:
-                break
+            at, more = step(data, at, out, last)
+            if self._blind:
+                self.failed |= not all(piece.isascii() for piece in out[before:])
         self._held = data[at:]
         given = b"".join(out)
-        self.failed |= self._blind and not given.isascii()
         self.size += len(given)
         return given
 
@@ -153,8 +149,13 @@ class Downgrader:
         return None
 
     def _spend(self, effort: int) -> None:
+        """Whoever wants too much of us gets the rest as it is."""
         self._effort -= effort
-        self._blind |= self._effort < 0
+        if self._effort < 0:
+            self._blind = True
+            self._open.clear()
+            self._levels.clear()
+            self._begin_text()
 
     def _converted(self, field: bytes) -> bytes:
         found = NAME.match(field)
@@ -167,8 +168,8 @@ class Downgrader:
             self._encoding = self._encoding or field[found.end() :]
         converted = downgraded(field)
         if converted is not field:
+            self.changed = True
             self._spend(8 * len(field))
-        self.changed |= converted is not field
         return converted
 
     def _end_header(self) -> None:
@@ -178,7 +179,10 @@ class Downgrader:
         kind = kind or ("message/rfc822" if digest else "text/plain")
         encoding, _ = parameters(text_of(self._encoding.replace(_CRLF, b"").strip()))
         self._begin_text()
-        if kind.startswith("multipart/"):
+        self._spend(4 * (len(self._type) + len(self._encoding)))
+        if self._blind:
+            pass
+        elif kind.startswith("multipart/"):
             self._begin_multipart(said.get("boundary", ""), kind == "multipart/digest")
         elif encoding not in _IDENTITY:
             pass

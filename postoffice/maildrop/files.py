@@ -206,7 +206,8 @@ def set_changing(lock: int, changing: bool) -> None:
     """
     status = os.fstat(lock)
     os.ftruncate(lock, int(changing))
-    os.utime(lock, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with suppress(OSError):  # it is only a time
+        os.utime(lock, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def is_changing(lock: int) -> bool:
@@ -246,5 +247,6 @@ def _open_lock(folder: str, path: str) -> int:
         fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return os.open(path, flags)
-    os.utime(fd, (0, 0))  # nobody has logged in yet: who makes it may come for something else
+    with suppress(OSError):  # nobody has logged in yet: who makes it may come for something else
+        os.utime(fd, (0, 0))
     return fd

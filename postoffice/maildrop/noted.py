@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from threading import get_ident
 
 from postoffice.maildrop.files import open_own, open_plain
 from postoffice.maildrop.names import Measured
@@ -58,7 +59,7 @@ class Noted:
         if len(noted) > 2 * messages + SPARE:
             noted = self._now
         path = f"{self._folder}/{FILE}"
-        part = f"{self._folder}/tmp/{FILE}.{os.getpid()}"
+        part = f"{self._folder}/tmp/{FILE}.{os.getpid()}.{get_ident()}"
         lines = "".join(map(_line, noted.items())).encode("ascii")
         try:
             with open(open_own(part), "wb") as file:

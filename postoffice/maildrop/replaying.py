@@ -45,6 +45,7 @@ class MaildirReplay:
         self._large = large
         self._anew = anew
         self._synced = synced
+        self._alone = anew and not synced  # nobody can miss what is away for a moment
         self._known: dict[str, dict[str, str]] = {}  # by folder: where each message is
         self._vaults: dict[str, dict[str, str]] = {}  # by folder: what is in it already
         self._looking = Lock()
@@ -152,6 +153,10 @@ class MaildirReplay:
             except FileExistsError:  # of a replay that was cut, or of who was to place it
                 os.unlink(part)
                 self._write(part, placement, first)
+            if self._alone and not path.startswith(f"{folder}/cur/"):
+                # ext4 writes a file out that takes another's name: ten times as long
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
             try:
                 os.rename(part, path)
                 break

@@ -1,8 +1,7 @@
-"""From settings to the whole post office; the only place that asks for plugins."""
+"""From settings to the whole post office."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,8 +11,6 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.internet.endpoints import serverFromString
-from twisted.plugin import getPlugins
-from twisted.python.modules import getModule
 
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
@@ -24,19 +21,15 @@ from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.entering import Admission
-from postoffice.interfaces import (
-    IDirectoryMaker,
-    IMaker,
-    IPolicyMaker,
-    IStoreMaker,
-    Surroundings,
-    Workers,
-)
+from postoffice.interfaces import Surroundings, Workers
 from postoffice.office.certificates import Certificates
 from postoffice.office.checkers import make_checkers
 from postoffice.office.config import ListenerSettings, Settings
 from postoffice.office.expiring import Expiring, Retention
 from postoffice.office.opening import Listener, PostOffice
+from postoffice.office.plugins import broken
+from postoffice.office.plugins import find_maker as find_maker
+from postoffice.office.plugins import makers as makers
 from postoffice.office.reading import TryEndpoint, reason
 from postoffice.office.rooms import Rooms
 from postoffice.office.source import ConfigurationError, Problem
@@ -137,7 +130,7 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
 
 def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
     """The checkers of others.  Raises ConfigurationError."""
-    return make_checkers(settings, _broken)
+    return make_checkers(settings, broken)
 
 
 def build_logins(settings: Settings, workers: Workers, clock: Any) -> LoginRecords:
@@ -321,57 +314,5 @@ def try_endpoint(reactor: Any) -> TryEndpoint:
     return try_it
 
 
-#: What each kind of maker makes, in words.
-WHAT = {IStoreMaker: "store", IDirectoryMaker: "directory of accounts", IPolicyMaker: "policy"}
-
-
 def _now() -> datetime:
     return datetime.now().astimezone()
-
-
-# -- plugins ----------------------------------------------------------------------------
-
-
-def makers(interface: Any) -> list[Any]:
-    """All makers of an interface that can be imported."""
-    found: list[Any] = []
-    for maker in getPlugins(interface):
-        if hasattr(maker, "kind") and all(maker is not other for other in found):
-            found.append(maker)
-    return found
-
-
-def find_maker(interface: Any, kind: str) -> IMaker:
-    """
-    The maker of that kind.
-
-    Raises LookupError, which says which kinds there are, and which plugins
-    are broken: ``getPlugins`` only logs those.
-    """
-    known = makers(interface)
-    fitting = [maker for maker in known if maker.kind == kind]
-    if len(fitting) == 1:
-        return fitting[0]  # type: ignore[no-any-return]
-    if fitting:
-        where = ", ".join(type(maker).__module__ for maker in fitting)
-        raise LookupError(f"kind {kind!r} is claimed by several plugins: {where}")
-    kinds = ", ".join(sorted(maker.kind for maker in known))
-    what = WHAT.get(interface, "room")
-    raise LookupError(f"there is no {what} of kind {kind!r}, only: {kinds}{_broken()}")
-
-
-def _broken() -> str:
-    """Which plugins are broken, as the end of a complaint."""
-    return "".join(f"; the plugin {name} is broken: {why}" for name, why in _broken_plugins())
-
-
-def _broken_plugins() -> list[tuple[str, str]]:
-    """The modules among the plugins that cannot be imported, and why."""
-    broken = []
-    package = getModule("twisted.plugins")  # type: ignore[no-untyped-call]
-    for module in package.iterModules():
-        try:
-            importlib.import_module(module.name)
-        except (Exception, SystemExit) as error:
-            broken.append((module.name, reason(error)))
-    return broken

@@ -11,8 +11,11 @@ from postoffice import login, sasl
 from postoffice.dialogue import Secure
 from postoffice.errors import LoginRefused, PostOfficeError
 from postoffice.login import Login
-from postoffice.pop3.dialogue import COMMAND_MAXIMUM, No, POP3Dialogue, nothing, why
+from postoffice.pop3 import texts
+from postoffice.pop3.dialogue import COMMAND_MAXIMUM, No, POP3Dialogue, nothing
+from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.questions import Enter, Entered
+from postoffice.pop3.speech import check_utf8
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.sasl import APOPClaim, PasswordClaim, Prove, SaltOf
 from postoffice.scram import Salt
@@ -35,6 +38,7 @@ class Authorization(POP3Dialogue):
             self.terms, encrypted=True, passwords=True, starttls=False, bindings=bindings
         )
         self.upgrading = False
+        self.language = DEFAULT
         self._lines.take()
         self._user = None
 
@@ -48,33 +52,36 @@ class Authorization(POP3Dialogue):
         if self._exchange is not None:
             self._go_on(partial(self._exchange.respond, line))
         elif len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
-            raise No("line too long")
+            raise No(texts.LINE_TOO_LONG)
         else:
             super()._hear(line)
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: Text, code: str = "") -> None:
         self._exchange = None
-        super()._refuse(why)
+        super()._refuse(why, code)
 
     # -- commands ------------------------------------------------------------------
 
     def _stls(self, argument: bytes) -> None:
         nothing(argument)
         if not self.terms.starttls:
-            raise No("TLS has begun already" if self.terms.encrypted else "there is no TLS here")
+            raise No(texts.TLS_ALREADY if self.terms.encrypted else texts.NO_TLS)
+        if self.utf8:
+            raise No(texts.STLS_BEFORE_UTF8)  # RFC 6856 §2.1
         if not self._look_behind_stls():
             self._ask(Secure())
 
     def _look_behind_stls(self) -> bool:
         """Whether octets stood behind STLS, which came in clear: that is the end."""
         if self._look_behind():
-            self.dismiss(b"nothing may stand behind STLS before TLS has begun")
+            self.dismiss(texts.BEHIND_STLS)
         return self.closed
 
     def _user_name(self, argument: bytes) -> None:
         self._takes_passwords()
         if not argument:
-            raise No("USER needs a name")
+            raise No(texts.NAME_NEEDED)
+        check_utf8(argument)
         self._user = argument
         self._say(b"+OK")  # whoever it is (RFC 1939 §13)
 
@@ -82,17 +89,19 @@ class Authorization(POP3Dialogue):
         """The rest of the line is the password, spaces and all (RFC 1939 §7)."""
         self._takes_passwords()
         if self._user is None:
-            raise No("USER first")
+            raise No(texts.USER_FIRST)
+        check_utf8(argument)
         self._ask(Prove(PasswordClaim(self._user, argument), "USER"))
         self._user = None
 
     def _apop(self, argument: bytes) -> None:
         """A digest of the greeting's stamp and a secret (RFC 1939 §7)."""
         if not self.terms.stamp:
-            raise No("there is no APOP here: the greeting has no stamp")
+            raise No(texts.NO_APOP)
         user, _, digest = argument.rpartition(b" ")
         if not user or not _DIGEST.fullmatch(digest):
-            raise No("APOP has a name and a digest")
+            raise No(texts.APOP_NEEDS)
+        check_utf8(user)
         stamp = self.terms.stamp.encode("ascii")
         self._ask(Prove(APOPClaim(user, stamp, digest.lower()), "APOP"))
 
@@ -100,12 +109,12 @@ class Authorization(POP3Dialogue):
         """RFC 5034."""
         mechanism, _, initial = argument.strip(b" ").partition(b" ")
         if not self.terms.passwords:
-            raise No(self._no_password)
+            raise self._private_only()
         if not mechanism:
             return self._tell_mechanisms()
         name = mechanism.decode("latin-1").upper()
         if name not in self.terms.offered:
-            raise No("another mechanism, please: CAPA tells which there are")
+            raise No(texts.ANOTHER_MECHANISM)
         exchange = self._exchange = Login(name, self.terms)
         return self._go_on(partial(exchange.begin, initial or None))
 
@@ -116,14 +125,13 @@ class Authorization(POP3Dialogue):
 
     def _takes_passwords(self) -> None:
         if not self.terms.passwords:
-            raise No(self._no_password)
+            raise self._private_only()
         if not self.terms.user:
-            raise No("[SYS/PERM] passwords are not taken here; use AUTH")
+            raise No(texts.USE_AUTH, "SYS/PERM")
 
-    @property
-    def _no_password(self) -> str:
-        how = "; say STLS first" if self.terms.starttls else ""
-        return f"[SYS/PERM] logins are taken on an encrypted or a local link only{how}"
+    def _private_only(self) -> No:
+        text = texts.STLS_FIRST if self.terms.starttls else texts.PRIVATE_LINK_ONLY
+        return No(text, "SYS/PERM")
 
     # -- an exchange ---------------------------------------------------------------
 
@@ -132,11 +140,11 @@ class Authorization(POP3Dialogue):
         try:
             told = step()
         except login.Cancelled:
-            self._refuse("the login is cancelled")
+            self._refuse(texts.CANCELLED)
         except login.NoBase64:
-            self._refuse("that is no base64")
+            self._refuse(texts.NO_BASE64)
         except sasl.Malformed:
-            self._refuse("that is no message of this mechanism")
+            self._refuse(texts.MALFORMED)
         except sasl.Refused:
             self._refuse_login(LoginRefused())
         else:
@@ -148,7 +156,7 @@ class Authorization(POP3Dialogue):
     def _refuse_login(self, failure: PostOfficeError) -> None:
         """What failed for now may be tried again; the rest is counted."""
         self._exchange = None
-        self._say(b"-ERR " + why(failure))
+        self._fail(failure)
         if isinstance(failure, LoginRefused):
             self._failed_logins += 1
             if self._failed_logins >= self._limits.logins:
@@ -158,10 +166,10 @@ class Authorization(POP3Dialogue):
 
     def _answered_secure(self, question: Secure, answer: PostOfficeError | None) -> None:
         if answer is None:
-            self._say(b"+OK begin TLS")
+            self._ok(texts.BEGIN_TLS)
             self.upgrading = True
         else:
-            self._say(b"-ERR " + why(answer))
+            self._fail(answer)
 
     def _answered_salt(self, question: SaltOf, answer: Salt | PostOfficeError) -> None:
         assert self._exchange is not None

@@ -15,6 +15,8 @@ from postoffice.errors import (
 )
 from postoffice.listing import Listing
 from postoffice.login import LINE_MAXIMUM
+from postoffice.pop3 import texts
+from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.wire import BareLineEnd, LineTooLong
 
@@ -27,7 +29,12 @@ ANYWHERE = AUTHORIZATION | TRANSACTION
 
 
 class No(Exception):
-    """What goes wrong with a command; one place says ``-ERR``."""
+    """What goes wrong with a command, with its response code; one place says ``-ERR``."""
+
+    def __init__(self, text: Text, code: str = "") -> None:
+        super().__init__(text.en)
+        self.text = text
+        self.code = code
 
 
 class POP3Dialogue(Dialogue):
@@ -35,6 +42,8 @@ class POP3Dialogue(Dialogue):
     A dialogue in one of three states, whose answers are ``+OK`` and ``-ERR``.
 
     ``broken`` means: hang up at once, what is unsent must not look whole.
+    ``language`` is that of replies; ``utf8`` whether messages may be as they
+    are (RFC 6856).
     """
 
     #: Every command, where it may be given, and who answers it.
@@ -45,6 +54,8 @@ class POP3Dialogue(Dialogue):
         self.terms = terms
         self.broken = False
         self.state = "authorization"
+        self.language = DEFAULT
+        self.utf8 = False
         self._limits = limits
         self._errors = 0
 
@@ -52,11 +63,11 @@ class POP3Dialogue(Dialogue):
         """The client is in, and this is its mail."""
         raise AssertionError("behind the login there is a state")
 
-    def dismiss(self, why: bytes | None) -> None:
+    def dismiss(self, why: Text | None, code: str = "") -> None:
         """End the dialogue from our side: say why, if anything, and close; nothing is removed."""
         if not self.closed:
             if why is not None:
-                self._say(b"-ERR " + why)
+                self._no(why, code)
             self._close()
 
     def _step(self) -> bool:
@@ -67,11 +78,11 @@ class POP3Dialogue(Dialogue):
             self.progress += 1
             self._hear(line)
         except No as no:
-            self._refuse(str(no))
+            self._refuse(no.text, no.code)
         except LineTooLong:
-            self._refuse("line too long")
+            self._refuse(texts.LINE_TOO_LONG)
         except BareLineEnd:
-            self._refuse("a line ends with CR LF, both, and has neither inside")
+            self._refuse(texts.BARE_LINE_END)
         return True
 
     def _hear(self, line: bytes) -> None:
@@ -79,45 +90,61 @@ class POP3Dialogue(Dialogue):
         verb, _, argument = line.partition(b" ")
         command = self.COMMANDS.get(verb.upper())
         if command is None:
-            raise No("unknown command")
+            raise No(texts.UNKNOWN_COMMAND)
         states, obey = command
         if self.state not in states:
-            raise No("not in this state")
+            raise No(texts.NOT_IN_THIS_STATE)
         obey(self, argument)
 
     def _say(self, line: bytes) -> None:
         self._send(line + b"\r\n")
 
-    def _refuse(self, why: str) -> None:
+    def _ok(self, text: Text, **facts: int | str) -> None:
+        self._say(b"+OK " + text.said(self.language, **facts).encode())
+
+    def _no(self, text: Text, code: str = "", **facts: int | str) -> None:
+        self._say(_err(code, text.said(self.language, **facts)))
+
+    def _fail(self, failure: PostOfficeError) -> None:
+        """Say what is in the way, with its response code (RFC 2449 §8, RFC 3206)."""
+        for kind, code, text in _FAILURES:
+            if isinstance(failure, kind):
+                return self._no(text, code)
+        never = isinstance(failure, PermanentFailure)
+        text = texts.NEVER if never else texts.LATER
+        said = text.like(failure.reply.text, self.language)
+        return self._say(_err("SYS/PERM" if never else "SYS/TEMP", said))
+
+    def _refuse(self, why: Text, code: str = "") -> None:
         """Say no; to one too many, goodbye."""
         self._errors += 1
         if self._errors > self._limits.errors:
-            self.dismiss(b"too many errors")
+            self.dismiss(texts.TOO_MANY_ERRORS)
         else:
-            self._say(b"-ERR " + why.encode("ascii", "replace"))
+            self._no(why, code)
+
+
+#: What is in the way of a login, and the response code for that.
+_FAILURES: tuple[tuple[type[PostOfficeError], str, Text], ...] = (
+    (MaildropLocked, "IN-USE", texts.IN_USE),
+    (LoginTooSoon, "LOGIN-DELAY", texts.TOO_SOON),
+    (LoginRefused, "AUTH", texts.WRONG_LOGIN),
+)
+
+
+def _err(code: str, said: str) -> bytes:
+    return f"-ERR {f'[{code}] ' if code else ''}{said}".encode()
 
 
 def nothing(argument: bytes) -> None:
     """Raises No where a command has an argument that takes none."""
     if argument.strip():
-        raise No("this command takes no argument")
+        raise No(texts.NO_ARGUMENT)
 
 
 def whole(argument: bytes) -> int:
     """A number.  Raises No."""
     argument = argument.strip()
     if not argument.isdigit() or len(argument) > 10:
-        raise No("a number is needed")
+        raise No(texts.NUMBER_NEEDED)
     return int(argument)
-
-
-def why(failure: PostOfficeError) -> bytes:
-    """A failure with its response code (RFC 2449 §8, RFC 3206)."""
-    if isinstance(failure, MaildropLocked):
-        return b"[IN-USE] another session holds this maildrop"
-    if isinstance(failure, LoginTooSoon):
-        return b"[LOGIN-DELAY] the last login was not long enough ago"
-    if isinstance(failure, LoginRefused):
-        return b"[AUTH] wrong name or password"
-    code = b"[SYS/PERM] " if isinstance(failure, PermanentFailure) else b"[SYS/TEMP] "
-    return code + failure.reply.text.encode("ascii", "replace")

@@ -16,6 +16,7 @@ from postoffice.dialogue import Secure
 from postoffice.entering import Admission, Entering, LoginCounter, Salts
 from postoffice.envelope import Client, Visit
 from postoffice.interfaces import ICollection, IMaildrop, IText
+from postoffice.pop3 import texts
 from postoffice.pop3.questions import (
     Announce,
     Enough,
@@ -131,9 +132,7 @@ class POP3Conversation(Entering):
             return False
         log.info("{id} ends: another login has taken over", id=self.id)
         in_the_middle = self._clogged is not None
-        self.session.dismiss(
-            None if in_the_middle else b"[IN-USE] another login has taken over this maildrop"
-        )
+        self.session.dismiss(None if in_the_middle else texts.TAKEN_OVER, "IN-USE")
         self._release()
         if in_the_middle:
             self.abort()
@@ -167,7 +166,7 @@ class POP3Conversation(Entering):
         The maildrop is free at once, however long the link takes to close.
         """
         assert self.session is not None
-        self.session.dismiss(None if silent else b"[SYS/TEMP] the post office is closing")
+        self.session.dismiss(None if silent else texts.CLOSING, "SYS/TEMP")
         self._release()
 
     def _hang_up(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from postoffice.dialogue import Secure
 from postoffice.errors import NotAllRemoved, PostOfficeError
+from postoffice.pop3 import texts
 from postoffice.pop3.authorization import Authorization
 from postoffice.pop3.dialogue import (
     ANYWHERE,
@@ -19,16 +20,16 @@ from postoffice.pop3.dialogue import (
     TRANSACTION,
     POP3Dialogue,
     nothing,
-    why,
 )
 from postoffice.pop3.questions import Announce, Enough, Enter, Fetch, More, Update
+from postoffice.pop3.speech import Speech
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.pop3.transaction import Transaction
 from postoffice.sasl import Prove, SaltOf
 from postoffice.wire import Breath
 
 
-class POP3Session(Authorization, Transaction):
+class POP3Session(Authorization, Transaction, Speech):
     """One dialogue with a client that collects; used as any ``Dialogue``."""
 
     def __init__(self, terms: Terms, limits: POP3Limits | None = None) -> None:
@@ -49,20 +50,20 @@ class POP3Session(Authorization, Transaction):
 
     def _answered_announce(self, question: Announce, answer: Terms | PostOfficeError) -> None:
         if isinstance(answer, PostOfficeError):
-            self._say(b"-ERR " + why(answer))
+            self._fail(answer)
         else:
             self.terms = answer
             self._tell_capabilities()
 
     def _tell_capabilities(self) -> None:
         capabilities = self.terms.capabilities(inside=self.state == "transaction")
-        lines = (b"+OK what postoffice can do", *(one.encode() for one in capabilities), b".")
-        self._say(b"\r\n".join(lines))
+        self._ok(texts.CAPABILITIES)
+        self._say(b"\r\n".join((*(one.encode() for one in capabilities), b".")))
 
     def _quit(self, argument: bytes) -> None:
         nothing(argument)
         if self.state == "authorization":
-            self._say(b"+OK goodbye")
+            self._ok(texts.GOODBYE)
             self._close()
         else:
             self.state = "update"
@@ -72,9 +73,9 @@ class POP3Session(Authorization, Transaction):
         """UPDATE (RFC 1939 §6): what is said to be deleted, is."""
         if isinstance(answer, PostOfficeError):
             removed = answer.removed if isinstance(answer, NotAllRemoved) else 0
-            self._say(b"-ERR [SYS/TEMP] %d deleted; not all could be removed" % removed)
+            self._no(texts.NOT_ALL_REMOVED, "SYS/TEMP", deleted=removed)
         else:
-            self._say(b"+OK %d deleted, goodbye" % answer)
+            self._ok(texts.DELETED_GOODBYE, deleted=answer)
         self._close()
 
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
@@ -104,6 +105,8 @@ class POP3Session(Authorization, Transaction):
         b"TOP": (TRANSACTION, Transaction._top),
         b"UIDL": (TRANSACTION, Transaction._uidl),
         b"NOOP": (TRANSACTION, _noop),
+        b"UTF8": (AUTHORIZATION, Speech._utf8),
+        b"LANG": (ANYWHERE, Speech._lang),
         b"CAPA": (ANYWHERE, _capa),
         b"QUIT": (ANYWHERE, _quit),
     }

@@ -56,7 +56,7 @@ class Terms(Link):
             yield " ".join(("SASL", *self.offered))
         if self.starttls and not inside:
             yield "STLS"
-        yield from ("PIPELINING", "RESP-CODES", "AUTH-RESP-CODE")
+        yield from ("PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8 USER", "LANG")
         if self.expire:
             yield f"EXPIRE {self.expire}"
         if self.login_delay:

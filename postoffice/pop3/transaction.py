@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from postoffice.downgrading.messages import Downgrader
 from postoffice.errors import PostOfficeError
 from postoffice.listing import Entry, Listing
-from postoffice.pop3.dialogue import No, POP3Dialogue, nothing, whole, why
+from postoffice.pop3 import texts
+from postoffice.pop3.dialogue import No, POP3Dialogue, nothing, whole
 from postoffice.pop3.questions import Enough, Fetch, More
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.wire import DotWriter, TopReader
@@ -17,16 +19,35 @@ SLICE = 1000
 
 
 class _Sending:
-    """A text on its way to the client."""
+    """
+    A text on its way to the client, which was promised ``size`` octets.
 
-    __slots__ = ("dots", "left", "number", "top", "whole")
+    ``downgrader``: it gets another form of it (RFC 6856 §2.1).
+    """
 
-    def __init__(self, number: int, entry: Entry, top: TopReader | None = None) -> None:
+    __slots__ = ("dots", "downgrader", "left", "number", "size", "top", "whole")
+
+    def __init__(self, number: int, entry: Entry, size: int, top: TopReader | None = None) -> None:
         self.number = number
+        self.size = size
         self.left = entry.size  # octets of it that have not come yet
+        self.downgrader = Downgrader() if size != entry.size else None
         self.dots = DotWriter()
         self.top = top
         self.whole = False  # whether all came at once
+
+    def take(self, data: bytes) -> bytes | None:
+        """Its next octets, as the client gets them; None: it will not be what was promised."""
+        self.left -= len(data)
+        if self.left < 0 or (self.left and not data):
+            return None
+        if self.downgrader is None:
+            return data
+        data = self.downgrader.feed(data)
+        if self.left:
+            return data if self.downgrader.size <= self.size else None
+        data += self.downgrader.end()
+        return data if self.downgrader.size == self.size else None
 
 
 class Transaction(POP3Dialogue):
@@ -40,8 +61,13 @@ class Transaction(POP3Dialogue):
         self._listed: Iterator[bytes] | None = None
 
     def _begin(self, listing: Listing) -> None:
+        if not self.utf8:
+            listing.downgrade()
         self._listing = listing
-        self._say(b"+OK %d messages (%d octets)" % (len(listing), listing.octets))
+        self._ok_messages()
+
+    def _ok_messages(self) -> None:
+        self._ok(texts.MESSAGES, messages=len(self._listing), octets=self._listing.octets)
 
     def _step(self) -> bool:
         return super()._step() if self._listed is None else self._list_on(self._listed)
@@ -57,10 +83,9 @@ class Transaction(POP3Dialogue):
     def _list(self, argument: bytes) -> None:
         if argument:
             number, entry = self._message(argument)
-            self._say(b"+OK %d %d" % (number, entry.size))
+            self._say(b"+OK %d %d" % (number, self._promised(entry)))
         else:
-            count, octets = len(self._listing), self._listing.octets
-            self._say(b"+OK %d messages (%d octets)" % (count, octets))
+            self._ok_messages()
             self._listed = map(b"%d %d\r\n".__mod__, self._listing.sizes())
 
     def _uidl(self, argument: bytes) -> None:
@@ -73,32 +98,39 @@ class Transaction(POP3Dialogue):
 
     def _retr(self, argument: bytes) -> None:
         number, entry = self._message(argument)
-        self._sending = _Sending(number, entry)
+        self._sending = _Sending(number, entry, self._promised(entry))
         self._ask(Fetch(entry))
 
     def _top(self, argument: bytes) -> None:
         message, _, lines = argument.partition(b" ")
         number, entry = self._message(message)
-        self._sending = _Sending(number, entry, TopReader(whole(lines)))
+        top = TopReader(whole(lines))
+        self._sending = _Sending(number, entry, self._promised(entry), top)
         self._ask(Fetch(entry))
 
     def _dele(self, argument: bytes) -> None:
         """Mark a message; it is removed at QUIT and only then (RFC 1939 §5)."""
         number, _ = self._message(argument)
         self._listing.delete(number)
-        self._say(b"+OK message %d deleted" % number)
+        self._ok(texts.DELETED, number=number)
 
     def _rset(self, argument: bytes) -> None:
         nothing(argument)
         self._listing.reset()
-        self._say(b"+OK %d messages (%d octets)" % (len(self._listing), self._listing.octets))
+        self._ok_messages()
 
     def _message(self, argument: bytes) -> tuple[int, Entry]:
         number = whole(argument)
         entry = self._listing.get(number)
         if entry is None:
-            raise No("no such message")
+            raise No(texts.NO_SUCH_MESSAGE)
         return number, entry
+
+    def _promised(self, entry: Entry) -> int:
+        """The size that RETR will keep to.  Raises No for who would have to know UTF-8."""
+        if entry.downgraded == 0 and not self.utf8:
+            raise No(texts.NEEDS_UTF8, "UTF8")  # RFC 6856 §5
+        return self._listing.size(entry)
 
     # -- long replies ----------------------------------------------------------
 
@@ -115,9 +147,12 @@ class Transaction(POP3Dialogue):
         """Send the next octets of a text: exactly as many as LIST promised, or the link breaks."""
         sending = self._sending
         assert sending is not None
-        sending.left -= len(data)
-        if sending.left < 0 or (sending.left and not data):
+        octets = sending.take(data)
+        if octets is None:
             return self._break_off()
+        return self._send_text(sending, octets)
+
+    def _send_text(self, sending: _Sending, data: bytes) -> None:
         if sending.top is not None:
             data = sending.top.feed(data)
         self._send(sending.dots.write(data))
@@ -125,7 +160,6 @@ class Transaction(POP3Dialogue):
             self._ask(More())
         else:
             self._end_sending(sending)
-        return None
 
     def _end_sending(self, sending: _Sending) -> None:
         self._send(sending.dots.end())
@@ -147,11 +181,19 @@ class Transaction(POP3Dialogue):
         assert sending is not None
         if isinstance(answer, PostOfficeError):
             self._sending = None
-            self._say(b"-ERR " + why(answer))
-            return
-        self._say(b"+OK" if sending.top else b"+OK %d octets" % question.entry.size)
+            return self._fail(answer)
         sending.whole = len(answer) == question.entry.size
-        self._send_on(answer)
+        octets = sending.take(answer)
+        if octets is None:  # nothing was said yet
+            self._sending = None
+            if not sending.whole:
+                self._ask(Enough())
+            return self._no(texts.LATER, "SYS/TEMP")
+        if sending.top:
+            self._say(b"+OK")
+        else:
+            self._ok(texts.OCTETS, octets=sending.size)
+        return self._send_text(sending, octets)
 
     def _answered_more(self, question: More, answer: bytes | PostOfficeError) -> None:
         if isinstance(answer, PostOfficeError):

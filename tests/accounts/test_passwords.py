@@ -37,6 +37,14 @@ def test_a_password_is_known_again_and_no_other(password):
     assert not verify(secret, password + b" ")
 
 
+def test_other_codes_for_the_same_letters_are_the_same_password():
+    """SASLprep (RFC 4013); and a hash that was made before of the codes themselves holds on."""
+    composed, apart = "s\u00fc\u00df".encode(), "su\u0308\u00df".encode()
+    assert verify(hash_password(composed), apart)
+    assert verify(hash_password(apart), composed)
+    assert verify(argon2.PasswordHasher(memory_cost=64, time_cost=1).hash(apart), apart)
+
+
 def test_two_hashes_of_a_password_differ():
     assert hash_password(b"x") != hash_password(b"x")
 

@@ -66,6 +66,18 @@ def test_it_is_the_same_wherever_it_is_cut(octets, cuts):
         assert (size_of([octets]) or len(octets)) == len(whole) == at_once.size
 
 
+@given(SPIKY, CUTS, st.integers(0, 300))
+def test_it_is_the_same_where_we_give_up(octets, cuts, effort):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messages, "EFFORT", effort)
+        patch.setattr(messages, "DEPTH_MAXIMUM", 1)
+        whole, at_once = convert(octets)
+        in_pieces, cut_up = convert(octets, cuts)
+        assert (in_pieces, cut_up.failed) == (whole, at_once.failed)
+        if not at_once.failed:
+            assert header_of(whole).isascii()
+
+
 @given(SPIKY)
 def test_the_header_that_comes_out_is_ascii(octets):
     assert header_of(convert(octets)[0]).isascii()

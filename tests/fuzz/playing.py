@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from postoffice import reply, sasl
+from postoffice.downgrading.messages import Downgrader, size_of
 from postoffice.errors import LoginRefused, TemporaryFailure
 from postoffice.listing import Entry, Listing
 from postoffice.pop3 import terms as pop3_terms
@@ -221,4 +222,21 @@ def pop3(octets: bytes) -> None:
     assert pieces.asked == whole.asked, (pieces.asked, whole.asked)
 
 
-TARGETS = {"smtp": smtp, "proxy": proxy, "sasl": exchanges, "pop3": pop3}
+def message(octets: bytes) -> None:
+    """A message for a client without UTF-8, whole and cut; and what came out, once more."""
+
+    def convert(pieces):
+        downgrader = Downgrader()
+        out = b"".join([*map(downgrader.feed, pieces), downgrader.end()])
+        return out, downgrader
+
+    out, whole = convert([octets])
+    assert convert(cut(octets, range(0, len(octets), 7)))[0] == out
+    assert whole.size == len(out)
+    if not whole.failed:
+        assert (b"\r\n" + out).partition(b"\r\n\r\n")[0].isascii()
+        assert size_of([out]) is None
+        assert whole.changed or out == octets
+
+
+TARGETS = {"smtp": smtp, "proxy": proxy, "sasl": exchanges, "pop3": pop3, "message": message}

@@ -1,5 +1,5 @@
 """
-Fuzz one target, or all of them: python tests/fuzz/run.py [smtp|pop3|proxy|sasl] [--seconds N]
+Fuzz one target, or all: python tests/fuzz/run.py [smtp|pop3|proxy|sasl|message] [--seconds N]
 
 --input FILE... plays these files once.
 """

@@ -140,6 +140,7 @@ def test_a_removal_is_told_though_its_mark_stays(one, root, monkeypatch):
 
 
 def test_a_login_needs_neither_its_own_time_nor_the_count(one, monkeypatch):
+    assert one.listed() == ["before", "now"]
     with monkeypatch.context() as patch:
         calling_first(patch, os, "utime", raising(errno.EROFS))
         calling_first(patch, os, "open", raising(errno.EACCES, is_about("maildirsize")))

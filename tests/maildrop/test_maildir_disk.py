@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 import postoffice
-from postoffice.address import Account, Address
+from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import (
     MaildropLocked,
@@ -286,6 +286,20 @@ def test_a_note_that_is_broken_is_written_anew(joe, monkeypatch, noted):
 
 #: A name that only we give: what it says is believed.
 OURS = "1.M000000P1Q1R00000000.h"
+
+
+@pytest.mark.parametrize("said", ["", ",D=5", ",D=0"])
+def test_verify_mends_what_a_name_says_of_clients_without_utf8(joe, said):
+    """It may be from before names said that."""
+    store = started(joe.parents[1])
+    place = joe / "cur" / f"{OURS},S=19,W=19{said}:2,S"
+    place.write_bytes(INTERNATIONAL.replace(b"\n", b"\r\n"))
+    (joe / "new" / "2.foreign,S=16,W=19,D=5").write_bytes(INTERNATIONAL)
+    [found] = finish(store.verify(JOE, Quota(), True))
+    assert found.what.endswith(f"{said[1:] or 'no D='}, but D={FOR_OTHERS}")
+    assert os.listdir(joe / "cur") == [f"{OURS},S=19,W=19,D={FOR_OTHERS}:2,S"]
+    assert finish(store.verify(JOE, Quota(), True)) == []
+    assert [entry.downgraded for entry in opened(store)[1]] == [FOR_OTHERS] * 2
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,7 @@ keys = st.sampled_from(
         "listeners",
         "tls",
         "accounts",
+        "checkers",
         "store",
         "quota",
         "retention",

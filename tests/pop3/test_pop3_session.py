@@ -106,6 +106,8 @@ def test_capa_is_the_same_before_and_after_login():
         b"PIPELINING",
         b"RESP-CODES",
         b"AUTH-RESP-CODE",
+        b"UTF8 USER",
+        b"LANG",
         b"EXPIRE NEVER",
         b"IMPLEMENTATION postoffice-" + __version__.encode(),
         b".",
@@ -249,7 +251,7 @@ def test_nobody_logs_in_twice(verb):
 
 
 def test_every_command_has_its_states():
-    assert set(commands_of(ANYWHERE)) == {b"CAPA", b"QUIT"}
+    assert set(commands_of(ANYWHERE)) == {b"CAPA", b"LANG", b"QUIT"}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,10 @@ import subprocess
 
 import pytest
 
+from postoffice.accounts.devices import AppPassword
+from postoffice.device import Device
+from postoffice.testing import finish
+
 JOE, PASSWORD = "joe@example.net", "his own word"
 
 
@@ -83,12 +87,19 @@ def by_scram(office, folder, password: str) -> int:
     return done.returncode
 
 
-def test_devices_collect_and_send_where_they_may(office, ask, collect, send, tmp_path):
-    def added(name, *options):
-        return ask("account", "device", "add", JOE, name, *options)["generated_password"]
+def add(office, name: str, **how) -> str:
+    """A device, made as the command makes it, but without keys: its password."""
+    password = AppPassword.generate()
+    with office.directory() as directory:
+        device = Device(name, password.id, password.digest, **how)
+        assert finish(directory.add_device(JOE, device))
+    return password.text
 
-    phone, scanner = added("phone"), added("scanner", "--protocol", "smtp")
-    elsewhere = added("elsewhere", "--network", "192.0.2.0/24")
+
+def test_devices_collect_and_send_where_they_may(office, ask, collect, send, tmp_path):
+    phone = ask("account", "device", "add", JOE, "phone")["generated_password"]
+    scanner = add(office, "scanner", protocol="smtp")
+    elsewhere = add(office, "elsewhere", networks=("192.0.2.0/24",))
     assert collect(phone)
     assert collect(phone.upper().replace("-", ""), tls=False)
     assert collect(PASSWORD)
@@ -97,7 +108,8 @@ def test_devices_collect_and_send_where_they_may(office, ask, collect, send, tmp
     assert not send(elsewhere)
     if shutil.which("msmtp"):
         assert by_scram(office, tmp_path, phone) == 0
-    ask("account", "device", "remove", JOE, "scanner")
+    with office.directory() as directory:
+        assert finish(directory.remove_device(JOE, "scanner"))
     assert not send(scanner)
     office.stop()  # what waits to be written is written now
     shown = ask("account", "show", JOE)

@@ -8,7 +8,13 @@ import smtplib
 import socket
 import subprocess
 import threading
+import unicodedata
+from dataclasses import replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
+
+from postoffice.downgrading.messages import Downgrader
 
 poplib._MAXLINE = 1 << 20  # real mail has longer lines than poplib believes
 
@@ -65,9 +71,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("message", messages.values(), ids=messages)
 
 
-def collect_with_poplib(office, account) -> list[tuple[int, bytes]]:
+def collect_with_poplib(office, account, *, utf8: bool = True) -> list[tuple[int, bytes]]:
     """What LIST says of each message, and what RETR gives."""
     client = poplib.POP3("127.0.0.1", office.pop3, timeout=30)
+    if utf8:
+        client.utf8()
     client.user(account.address)
     client.pass_(account.password)
     found = []
@@ -89,6 +97,14 @@ def collect_with_curl(office, account, number: int = 1) -> bytes:
         stdout=subprocess.PIPE,
         timeout=60,
     ).stdout
+
+
+def downgraded(text: bytes) -> bytes:
+    """For clients that know no UTF8."""
+    downgrader = Downgrader()
+    octets = downgrader.feed(text) + downgrader.end()
+    assert not downgrader.failed
+    return octets
 
 
 def behind_the_trace(text: bytes) -> bytes:
@@ -121,7 +137,42 @@ def test_a_message_comes_out_as_it_went_in(message, office, tmp_path):
     assert [behind_the_trace(text) for _, text in collected] == [expected, expected]
     assert [size for size, _ in collected] == [len(text) for _, text in collected]
     for number, (_, text) in enumerate(collected, 1):
-        assert collect_with_curl(office, account, number) == text
+        assert collect_with_curl(office, account, number) == downgraded(text)
+
+
+def test_international_mail_for_those_who_know_it_and_those_who_do_not(office):
+    """RFC 6531 in, RFC 6856 and RFC 6857 out: sizes are right for either."""
+    account = office.account("jörg@xn--r8jz45g.example", "süß und geheim")
+    account = replace(account, address="jörg@例え.example")
+    message = EmailMessage(policy=policy.SMTPUTF8)
+    message["From"] = "Åse <åse@example.org>"
+    message["To"] = f"Jörg <{account.address}>"
+    message["Subject"] = "Grüße"
+    message.set_content("schöne Grüße\n")
+    message.add_attachment("x", filename="grüße.txt")
+    with smtplib.SMTP("127.0.0.1", office.smtp, timeout=30) as client:
+        client.send_message(message, "åse@example.org", [account.address])
+
+    for password in (account.password, unicodedata.normalize("NFD", account.password)):
+        [(size, text)] = collect_with_poplib(office, replace(account, password=password))
+        assert len(text) == size
+        assert "\r\nSubject: Grüße\r\n".encode() in text
+    [(size, other)] = collect_with_poplib(office, account, utf8=False)
+    assert (len(other), other) == (size, downgraded(text))
+    head, _, body = other.partition(b"\r\n\r\n")
+    assert head.isascii()
+    assert "schöne Grüße\r\n".encode() in body or b"c2Now7Zu" in body
+    read = message_from_bytes(other, policy=policy.default)
+    assert read["Subject"] == "Grüße"
+    assert read["From"].groups[0].display_name.split() == ["Åse", "åse@example.org"]
+    assert [part.get_filename() for part in read.iter_attachments()] == ["grüße.txt"]
+
+    with socket.create_connection(("127.0.0.1", office.pop3), timeout=30) as link:
+        replies = link.makefile("rb")
+        link.sendall(b"LANG ja\r\nSTAT\r\nQUIT\r\n")
+        said = replies.read().decode().splitlines()
+    assert said[1].startswith("+OK ja ")
+    assert said[2] == "-ERR この状態では使えません"
 
 
 def post_many(office, account, numbers) -> None:

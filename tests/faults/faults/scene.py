@@ -281,7 +281,7 @@ def _mail(office: Counters) -> dict[str, list[Held]]:
         client = office.pop3(name)
         said = client.login()
         assert said.startswith("+OK"), f"{name} hears {said.strip()}"
-        found[name] = client.everything() + _aside(office.store._path, name)
+        found[name] = _with_aside(client.everything(), office.store._path, name)
         client.ask(b"QUIT")
         client.leave()
     return found
@@ -292,15 +292,19 @@ def _held(store: Any, name: str) -> list[Held]:
     maildrop = store.maildrop(f"{name}@{DOMAIN}")
     held = [Held(one.uidl, read(maildrop, one)) for one in finish(maildrop.open()).entries]
     maildrop.release()
-    return held + _aside(store._path, name)
+    return _with_aside(held, store._path, name)
 
 
-def _aside(store: str, name: str) -> list[Held]:
-    """What a start could not put into a maildrop, and has told: it is not lost."""
-    return [
-        Held(uidl_of_file(path.name), path.read_bytes())
-        for path in Path(f"{store}/{LATE}/{DOMAIN}/{name}/new").glob("*")
-    ]
+def _with_aside(held: list[Held], store: str, name: str) -> list[Held]:
+    """
+    And what a start could not put into a maildrop, and has told: that is not lost.
+
+    It may be there all the same, where only the process was killed.
+    """
+    there = {one.uidl for one in held}
+    paths = Path(f"{store}/{LATE}/{DOMAIN}/{name}/new").glob("*")
+    aside = [Held(uidl_of_file(path.name), path.read_bytes()) for path in paths]
+    return held + [one for one in aside if one.uidl not in there]
 
 
 def _open_files() -> list[str]:

@@ -1,0 +1,60 @@
+"""Plugins are found here, and nowhere else; for those that are not there, why."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from twisted.plugin import getPlugins
+from twisted.python.modules import getModule
+
+from postoffice.interfaces import IDirectoryMaker, IMaker, IPolicyMaker, IStoreMaker
+from postoffice.office.reading import reason
+
+#: What each kind of maker makes, in words.
+WHAT = {IStoreMaker: "store", IDirectoryMaker: "directory of accounts", IPolicyMaker: "policy"}
+
+
+def makers(interface: Any) -> list[Any]:
+    """All makers of an interface that can be imported."""
+    found: list[Any] = []
+    for maker in getPlugins(interface):
+        if hasattr(maker, "kind") and all(maker is not other for other in found):
+            found.append(maker)
+    return found
+
+
+def find_maker(interface: Any, kind: str) -> IMaker:
+    """
+    The maker of that kind.
+
+    Raises LookupError, which says which kinds there are, and which plugins
+    are broken: ``getPlugins`` only logs those.
+    """
+    known = makers(interface)
+    fitting = [maker for maker in known if maker.kind == kind]
+    if len(fitting) == 1:
+        return fitting[0]  # type: ignore[no-any-return]
+    if fitting:
+        where = ", ".join(type(maker).__module__ for maker in fitting)
+        raise LookupError(f"kind {kind!r} is claimed by several plugins: {where}")
+    kinds = ", ".join(sorted(maker.kind for maker in known))
+    what = WHAT.get(interface, "room")
+    raise LookupError(f"there is no {what} of kind {kind!r}, only: {kinds}{broken()}")
+
+
+def broken() -> str:
+    """Which plugins are broken, as the end of a complaint."""
+    return "".join(f"; the plugin {name} is broken: {why}" for name, why in _broken_plugins())
+
+
+def _broken_plugins() -> list[tuple[str, str]]:
+    """The modules among the plugins that cannot be imported, and why."""
+    broken = []
+    package = getModule("twisted.plugins")  # type: ignore[no-untyped-call]
+    for module in package.iterModules():
+        try:
+            importlib.import_module(module.name)
+        except (Exception, SystemExit) as error:
+            broken.append((module.name, reason(error)))
+    return broken

@@ -1,0 +1,50 @@
+"""How a client wants to be spoken to: UTF8 and LANG (RFC 6856), in either state."""
+
+from __future__ import annotations
+
+from postoffice.pop3 import texts
+from postoffice.pop3.dialogue import No, POP3Dialogue, nothing
+from postoffice.pop3.languages import LANGUAGES, chosen
+from postoffice.scram import saslprep
+
+
+class Speech(POP3Dialogue):
+    """What a client may ask for, beside its mail."""
+
+    def _utf8(self, argument: bytes) -> None:
+        """Messages as they are, header fields in UTF-8 and all (RFC 6856 §2.1)."""
+        nothing(argument)
+        self.utf8 = True
+        self._ok(texts.UTF8_ENABLED)
+
+    def _lang(self, argument: bytes) -> None:
+        """RFC 6856 §3.2."""
+        wanted = argument.strip().decode("latin-1")
+        if not wanted:
+            return self._tell_languages()
+        tag = chosen(wanted)
+        if tag is None:
+            raise No(texts.NO_SUCH_LANGUAGE)
+        self.language = tag
+        return self._say(f"+OK {tag} {texts.LANGUAGE.said(tag)}".encode())
+
+    def _tell_languages(self) -> None:
+        self._ok(texts.LANGUAGES_FOLLOW)
+        for tag, name in LANGUAGES.items():
+            self._say(f"{tag} {name}".encode())
+        self._say(b".")
+
+
+def check_utf8(octets: bytes) -> None:
+    """
+    Raises No for what cannot be a name or a password (RFC 6856 §2.2).
+
+    It is a query, so that letters are let through that SASLprep does not know
+    (RFC 4013 §2.5).
+    """
+    if octets.isascii():
+        return
+    try:
+        saslprep(octets.decode("utf-8"), query=True)
+    except ValueError:
+        raise No(texts.NOT_UTF8, "AUTH") from None
