@@ -242,5 +242,6 @@ def _open_lock(folder: str, path: str) -> int:
         fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return os.open(path, flags)
-    os.utime(fd, (0, 0))  # nobody has logged in yet: who makes it may come for something else
+    with suppress(OSError):  # nobody has logged in yet: who makes it may come for something else
+        os.utime(fd, (0, 0))
     return fd
