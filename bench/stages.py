@@ -170,6 +170,11 @@ def collecting(m: Measuring, wanted: set[str]) -> dict:
         args = ["-c", 1, "-n", 7, "--users", 1, "--first-user", 301]
         m.collect("uidl", *args)
         figures["uidl"] = m.collect("uidl", *args)["ms"]["session"]["p50"]
+    if "quit" in wanted:
+        m.fill(302, 1, m.messages(10_000), "4k")
+        args = ["-c", 1, "--users", 1, "--first-user", 302, "--window", 50]
+        m.collect("uidl", "-n", 1, *args)
+        figures["quit"] = m.collect("delete", "-n", 1, *args)["ms"]["quit"]["p50"]
     return figures
 
 
@@ -211,7 +216,7 @@ STAGES = {
     encrypted: {"plain", "tls", "handshakes"},
     both: {"steady"},
     logging_in: {"login"},
-    collecting: {"fetch", "pipelined", "retr", "uidl"},
+    collecting: {"fetch", "pipelined", "retr", "uidl", "quit"},
     maildrops: {f"{name}{count}" for name in MAILDROPS for count in (10, 10_000, 100_000)},
     idling: {"idle"},
 }

@@ -24,6 +24,7 @@ FIGURES = {
     "pipelined": ("POP3, collected pipelined, 4 clients", "msgs/s", True),
     "retr": ("POP3, one RETR of 25 MiB", "MB/s", True),
     "uidl": ("POP3, login and UIDL of 10,000 messages, unchanged maildrop", "ms", False),
+    "quit": ("POP3, QUIT behind DELE of 10,000 messages", "ms", False),
     **{
         f"{name}{count}": (f"POP3, maildrop of {count:,} messages: {what}", "ms", False)
         for count in (10, 10_000, 100_000)
