@@ -215,6 +215,13 @@ USE_AUTH = Text(
     es="aquí no se aceptan contraseñas; use AUTH",
     ja="ここではパスワードを受け付けません。AUTH を使ってください",
 )
+USE_APOP = Text(
+    en="passwords are not taken here; use APOP",
+    de="Passwörter werden hier nicht angenommen; bitte APOP benutzen",
+    fr="les mots de passe ne sont pas acceptés ici ; utilisez APOP",
+    es="aquí no se aceptan contraseñas; use APOP",
+    ja="ここではパスワードを受け付けません。APOP を使ってください",
+)
 TLS_ALREADY = Text(
     en="TLS has begun already",
     de="TLS hat schon begonnen",

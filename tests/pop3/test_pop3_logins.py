@@ -413,6 +413,8 @@ def test_passwords_are_for_listeners_that_offer_a_mechanism_of_them():
     guest = Guest(replace(OPEN, mechanisms=("SCRAM-SHA-256", "CRAM-MD5")))
     assert guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not taken here; use AUTH\r\n"
     assert guest.ask(b"PASS x").startswith(b"-ERR [SYS/PERM] ")
+    guest = Guest(replace(STAMPED, mechanisms=()))
+    assert guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not taken here; use APOP\r\n"
 
 
 @pytest.mark.parametrize("command", [b"USER joe", b"PASS x", b"AUTH PLAIN", b"AUTH"])
