@@ -221,7 +221,8 @@ def iso(seconds: float | None) -> str | None:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows in columns."""
+    """Rows in columns; what a client called itself does nothing to the terminal."""
+    rows = [tuple(cell if cell.isprintable() else repr(cell) for cell in row) for row in rows]
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
