@@ -141,7 +141,8 @@ class IMaildrop(Interface):
 
         Raises MaildropLocked if another session holds the lock, LoginTooSoon
         if somebody has opened it less than ``login_delay`` seconds ago; who
-        was refused has not opened it.
+        was refused has not opened it.  Where both are so, LoginTooSoon is
+        better: who comes too soon shall neither wait nor take over.
         """
 
     def fetch(entry: Entry) -> Awaitable[IText]:

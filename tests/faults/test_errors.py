@@ -68,7 +68,7 @@ def _keep_open(draft):
     draft.fd = -1
 
 
-def _never_unlocked(self):
+def _never_unlocked(self, *_):
     lock = removing.lock(None, self._folder)
     return lock, contents.scan(self._folder, self._sizes)
 

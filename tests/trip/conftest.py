@@ -381,7 +381,7 @@ def office(tmp_path_factory) -> Iterator[Office]:
 @pytest.fixture(scope="session")
 def roomy_office(tmp_path_factory) -> Iterator[Office]:
     """A post office that takes large messages."""
-    roomy = CONFIGURATION + "limits: {message_size: 200 MiB}\n"
+    roomy = CONFIGURATION + "limits: {message_size: 200 MiB, tarpit: 0.05}\n"
     yield from opened(tmp_path_factory.mktemp("roomy"), roomy)
 
 

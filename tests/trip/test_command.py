@@ -88,7 +88,8 @@ def test_what_it_does_works_at_once(running, ask):
 
 
 def test_init_starts_as_it_is(command, start, tmp_path):
-    listen = [f"--listen={service}=tcp:0:interface=127.0.0.1" for service in ("smtp", "pop3")]
+    services = ("smtp", "submission", "lmtp", "pop3")
+    listen = [f"--listen={service}=tcp:0:interface=127.0.0.1" for service in services]
     made = command("init", "new", "--hostname=m.example.net", "--domain=example.net", *listen)
     assert made.returncode == 0, made.stderr
     office = start(cwd=tmp_path / "new").open()
