@@ -177,14 +177,17 @@ class ICollection(IMaildrop):
     """
 
     def open(
-        login_delay: float = 0, give_way: Callable[[], bool] | None = None
+        login_delay: float = 0,
+        give_way: Callable[[], bool] | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> Awaitable[Listing]:
         """
         As ``IMaildrop.open``, and as ``serving`` says where another session holds the maildrop.
 
         ``give_way`` is called when another login may take over: it ends this
         session, with ``release()``, and says True; or says that it does not
-        end now.  Without it this session stays.
+        end now.  Without it this session stays.  ``gone`` says whether its
+        client would do nothing with the maildrop: then nobody waits for it.
         """
 
     account = Attribute("Account: whose it is")

@@ -93,7 +93,16 @@ class Retention:
         return Lot(account.address, account.maildrop, serving.kept(devices))
 
     async def expire(self, lot: Lot, *, dry: bool = False) -> Gone:
-        """Let go what shall, or (``dry``) see what would.  Raises PostOfficeError."""
+        """
+        Let go what shall, or (``dry``) see what would.  Raises PostOfficeError.
+
+        A round takes hours: what is said of the account by now is what holds,
+        since its clients are told that (EXPIRE).
+        """
+        account = await self._rooms.find(lot.account)
+        if account is None:
+            return Gone(lot)
+        lot = await self.lot(account)
         store = cast(IRetention, self._rooms.store)
         return Gone(lot, *await store.expire(lot.maildrop, lot.keep, dry))
 

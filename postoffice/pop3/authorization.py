@@ -127,7 +127,7 @@ class Authorization(POP3Dialogue):
         if not self.terms.passwords:
             raise self._private_only()
         if not self.terms.user:
-            raise No(texts.USE_AUTH, "SYS/PERM")
+            raise No(texts.USE_AUTH if self.terms.offered else texts.USE_APOP, "SYS/PERM")
 
     def _private_only(self) -> No:
         text = texts.STLS_FIRST if self.terms.starttls else texts.PRIVATE_LINK_ONLY

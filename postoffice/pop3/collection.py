@@ -17,7 +17,7 @@ from postoffice.envelope import Visit
 from postoffice.errors import NotAllRemoved, TemporaryFailure
 from postoffice.interfaces import ICollection, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
-from postoffice.pop3.leases import Claim, GiveWay, Leases
+from postoffice.pop3.leases import Claim, GiveWay, Gone, Leases
 from postoffice.serving import PLAIN, Announced, Serving, announced, together
 
 #: A quota that limits nothing.
@@ -106,11 +106,13 @@ class Collection:
         self._leases = shelves.leases
         self._claim: Claim | None = None
 
-    async def open(self, login_delay: float = 0, give_way: GiveWay | None = None) -> Listing:
+    async def open(
+        self, login_delay: float = 0, give_way: GiveWay | None = None, gone: Gone | None = None
+    ) -> Listing:
         delay = max(login_delay, self.serving.login_delay or 0)
         if self._leases is None:
             return await self._maildrop.open(delay)
-        self._claim = Claim(self.account.maildrop, self.serving, give_way or _stay)
+        self._claim = Claim(self.account.maildrop, self.serving, give_way or _no, gone or _no)
         return await self._leases.take(self._claim, partial(self._maildrop.open, delay))
 
     def fetch(self, entry: Entry) -> Awaitable[IText]:
@@ -167,6 +169,6 @@ class Collection:
             self._leases.give_back(self._claim)
 
 
-def _stay() -> bool:
-    """Of whom nobody knows how to end it."""
+def _no() -> bool:
+    """Of whom nobody knows how to end it, or whether it is still there."""
     return False

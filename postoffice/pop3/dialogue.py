@@ -12,6 +12,7 @@ from postoffice.errors import (
     MaildropLocked,
     PermanentFailure,
     PostOfficeError,
+    TooManyTries,
 )
 from postoffice.listing import Listing
 from postoffice.login import LINE_MAXIMUM
@@ -129,6 +130,7 @@ _FAILURES: tuple[tuple[type[PostOfficeError], str, Text], ...] = (
     (MaildropLocked, "IN-USE", texts.IN_USE),
     (LoginTooSoon, "LOGIN-DELAY", texts.TOO_SOON),
     (LoginRefused, "AUTH", texts.WRONG_LOGIN),
+    (TooManyTries, "SYS/TEMP", texts.TOO_MANY_TRIES),
 )
 
 

@@ -17,6 +17,9 @@ from postoffice.serving import Serving
 #: Asks a session to end for another login: whether it has, and let go of its maildrop.
 GiveWay = Callable[[], bool]
 
+#: Whether the client of a login that waits has gone, or will ask for nothing behind it.
+Gone = Callable[[], bool]
+
 #: Seconds for which a login that may take over waits for a session to fall silent.
 TAKING_OVER = 15.0
 #: Seconds until a login that waits asks again, if nobody says that the maildrop is free.
@@ -30,6 +33,7 @@ class Claim:
     maildrop: str
     serving: Serving
     give_way: GiveWay
+    gone: Gone
 
     @property
     def takes_over(self) -> bool:
@@ -107,6 +111,8 @@ class Leases:
             free = self._stand_in_line(claim.maildrop)  # before we look: or it is free unnoticed
             timer = self._clock.callLater(ASK_AGAIN, _wake, free)
             try:
+                if claim.gone():
+                    raise MaildropLocked
                 self._ask_for(claim)
                 try:
                     return await open_it()

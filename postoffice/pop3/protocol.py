@@ -81,7 +81,7 @@ class POP3Conversation(Entering):
         assert session is not None
         assert collection is not None
         try:
-            listing = await collection.open(give_way=self._give_way)
+            listing = await collection.open(give_way=self._give_way, gone=self._has_gone)
         except BaseException:
             self._release()
             raise
@@ -119,6 +119,15 @@ class POP3Conversation(Entering):
             return await self._collection.update(question.entries, question.collected, self.id)
         finally:
             self._release()
+
+    def _has_gone(self) -> bool:
+        """
+        Whether it will ask for nothing behind its login: it has closed its side, or all.
+
+        TCP does not tell which.  It shall not have the maildrop, nor end another session for it.
+        """
+        assert self.session is not None
+        return self._finished and not self.session.unread
 
     def _give_way(self) -> bool:
         """

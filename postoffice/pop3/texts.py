@@ -173,6 +173,13 @@ WRONG_LOGIN = Text(
     es="nombre o contraseña incorrectos",
     ja="名前またはパスワードが違います",
 )
+TOO_MANY_TRIES = Text(
+    en="too many wrong passwords lately; please try again later",
+    de="zu viele falsche Passwörter in letzter Zeit; bitte später noch einmal versuchen",
+    fr="trop de mots de passe incorrects ces derniers temps ; réessayez plus tard",
+    es="demasiadas contraseñas incorrectas últimamente; inténtelo de nuevo más tarde",
+    ja="最近、誤ったパスワードが多すぎます。後でもう一度お試しください",
+)
 TOO_SOON = Text(
     en="the last login was not long enough ago",
     de="die letzte Anmeldung ist noch nicht lange genug her",
@@ -214,6 +221,13 @@ USE_AUTH = Text(
     fr="les mots de passe ne sont pas acceptés ici ; utilisez AUTH",
     es="aquí no se aceptan contraseñas; use AUTH",
     ja="ここではパスワードを受け付けません。AUTH を使ってください",
+)
+USE_APOP = Text(
+    en="passwords are not taken here; use APOP",
+    de="Passwörter werden hier nicht angenommen; bitte APOP benutzen",
+    fr="les mots de passe ne sont pas acceptés ici ; utilisez APOP",
+    es="aquí no se aceptan contraseñas; use APOP",
+    ja="ここではパスワードを受け付けません。APOP を使ってください",
 )
 TLS_ALREADY = Text(
     en="TLS has begun already",

@@ -55,6 +55,18 @@ def add(ask, name, *options):
 # -- account device ----------------------------------------------------------------------
 
 
+def test_columns_stand_below_each_other_in_whatever_letters(joe, run):
+    for name in ("phone", "携帯", "Phq\N{COMBINING ACUTE ACCENT}ne"):
+        run("account", "device", "add", JOE, name)
+    heads, *rows = run("account", "device", "list", JOE).stdout.splitlines()
+    assert heads.startswith("DEVICE  MAY")
+    assert {row[: row.index("with")] for row in rows} == {
+        "phone   ",
+        "携帯    ",  # of two columns each
+        "Phq\N{COMBINING ACUTE ACCENT}ne   ",
+    }
+
+
 def test_a_device_gets_a_password_that_is_shown_once(joe, run, directory, office):
     said = run("account", "device", "add", JOE, "my phone").stdout
     text = re.fullmatch(f"{JOE} has a device 'my phone'\npassword: (.*)\n", said)[1]

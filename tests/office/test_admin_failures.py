@@ -46,6 +46,16 @@ def test_they_are_shown_in_a_table(guessed, run):
     assert [len(row.split()) for row in rows] == [4, 6, 4, 4]
 
 
+@pytest.mark.parametrize("name", ["joe\nann@example.net  0", "\x1b[2Jjoe", "\N{CSI}2Jjoe"])
+def test_a_name_that_somebody_made_up_does_nothing_to_the_terminal(tries, run, ask, name):
+    tries.take(name, "", time.time())
+    tries.wrong(name, "", time.time())
+    _, *rows = run("auth-failures").stdout.splitlines()
+    assert [row.isprintable() for row in rows] == [True]
+    assert rows[0].startswith(repr(name))
+    assert ask("auth-failures")["failures"][0]["name"] == name
+
+
 def test_they_are_told_to_programs(guessed, ask):
     account, network, *_ = ask("auth-failures")["failures"]
     assert (account["kind"], account["name"], account["count"]) == ("account", JOE, 6)

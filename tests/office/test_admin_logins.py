@@ -331,6 +331,12 @@ def test_a_shared_secret_is_made_up_and_shown_once(ann, run, ask, directory):
     assert f"shared secret: {finish(directory.find(ann)).shared}\n" in shown
 
 
+def test_it_is_said_for_what_a_shared_secret_is(run):
+    told = " ".join(run("account", "set", "--help").output.replace("CRAM- MD5", "CRAM-MD5").split())
+    assert told.count("APOP") == 4
+    assert "for CRAM-MD5 alone" not in told
+
+
 @pytest.mark.parametrize("text", ["", "\n", "two\nlines\n", "NUL\0", "x" * 201])
 def test_a_shared_secret_that_is_none(text, ann, run, ask):
     run("account", "set", ann, "--shared-secret-stdin", text=text, status=2)

@@ -129,6 +129,17 @@ def test_one_maildrop_after_the_other_with_a_rest_between(office):
     assert round_.called
 
 
+def test_what_is_said_while_a_round_goes_on_holds_at_once(office):
+    finish(office.directory.set_domain_serving("example.net", Serving(keep=A_DAY)))
+    office.clock.advance(2 * A_DAY)
+    round_ = Deferred.fromCoroutine(office.expiring.round())
+    office.says(NAMES[1], keep=0)
+    finish(office.directory.remove(NAMES[2]))
+    office.clock.pump([PAUSE] * 3)
+    assert office.held() == [0, 1, 1]
+    assert round_.called
+
+
 def test_who_collects_just_now_is_looked_at_again_later(office):
     finish(office.directory.set_domain_serving("example.net", Serving(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)

@@ -276,6 +276,32 @@ def test_who_goes_while_it_waits_leaves_nothing_behind(office, policy):
     assert not office.shelves.leases._waiting
 
 
+@pytest.mark.parametrize("policy", ["wait", "take-over"])
+def test_who_will_say_no_more_neither_waits_nor_takes_over(office, policy):
+    """It may have gone, for all that TCP tells: it has closed its side and left nothing to do."""
+    office.serve(**POLICIES[policy])
+    first = office.client("pop3")
+    first.say(LOGIN + b"DELE 1\r\n")
+    second = second_login(office)
+    second.conversation.readConnectionLost()
+    pass_time(office, 2)
+    assert IN_USE in second.transport.value()
+    pass_time(office, 20)
+    assert first.say(b"QUIT\r\n").startswith(b"+OK 1 deleted")
+
+
+def test_who_has_said_all_that_it_wants_before_is_waited_for(office):
+    office.serve(**POLICIES["wait"])
+    first = office.client("pop3")
+    first.say(LOGIN)
+    second = office.client("pop3")
+    second.say(LOGIN + b"DELE 1\r\nQUIT\r\n")
+    second.conversation.readConnectionLost()
+    pass_time(office, 5)
+    first.say(b"QUIT\r\n")
+    assert b"+OK 1 deleted" in second.transport.value()
+
+
 def test_all_who_wait_have_their_turn(office):
     office.serve(**POLICIES["wait"])
     clients = [office.client("pop3")]

@@ -21,6 +21,7 @@ from postoffice.errors import (
     MaildropLocked,
     PermanentFailure,
     TemporaryFailure,
+    TooManyTries,
 )
 from postoffice.listing import Entry, Listing
 from postoffice.login import LINE_MAXIMUM
@@ -413,6 +414,8 @@ def test_passwords_are_for_listeners_that_offer_a_mechanism_of_them():
     guest = Guest(replace(OPEN, mechanisms=("SCRAM-SHA-256", "CRAM-MD5")))
     assert guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not taken here; use AUTH\r\n"
     assert guest.ask(b"PASS x").startswith(b"-ERR [SYS/PERM] ")
+    guest = Guest(replace(STAMPED, mechanisms=()))
+    assert guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not taken here; use APOP\r\n"
 
 
 @pytest.mark.parametrize("command", [b"USER joe", b"PASS x", b"AUTH PLAIN", b"AUTH"])
@@ -461,6 +464,16 @@ def test_why_nobody_got_in_has_its_code_however_it_was_tried(how, question, fail
     for command in HOWS[how]:
         said = guest.ask(command)
     assert said == IN, "and it may be tried again"
+
+
+def test_who_has_guessed_too_often_hears_so_in_his_language():
+    guest = Guest(OPEN)
+    guest.failures[Prove] = TooManyTries()
+    guest.ask(b"USER joe")
+    assert b"[SYS/TEMP] too many wrong passwords lately" in guest.ask(b"PASS x")
+    guest.ask(b"LANG de")
+    guest.ask(b"USER joe")
+    assert "[SYS/TEMP] zu viele falsche Passwörter".encode() in guest.ask(b"PASS x")
 
 
 WRONG = {

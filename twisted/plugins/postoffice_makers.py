@@ -100,7 +100,7 @@ class SQLiteMaker:
             "key_file",
             PATH,
             "accounts.key",
-            "The key that shared secrets (for CRAM-MD5) are sealed with in that database. It is "
+            "The key that shared secrets (CRAM-MD5, APOP) are sealed with in that database. It is "
             "made when it is first needed; keep a copy of it apart from the database's.",
         ),
     )

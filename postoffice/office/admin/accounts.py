@@ -255,7 +255,7 @@ def set_(
     """
     Change what is known of the account ADDRESS; what is not given stays as it is.
 
-    A shared secret is for CRAM-MD5 alone, which needs it in clear: it is kept
+    A shared secret is for CRAM-MD5 and APOP, which need it in clear: it is kept
     encrypted, and should not be the password.
 
     With --json: address, changed; quota and quota_from, serving and

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from unicodedata import combining, east_asian_width
 
 import click
 
@@ -220,9 +221,20 @@ def iso(seconds: float | None) -> str | None:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Rows in columns; what a client called itself does nothing to the terminal."""
+    rows = [tuple(cell if cell.isprintable() else repr(cell) for cell in row) for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
         for row in rows
     ]
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal it takes: letters of the East take two, accents none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(combining, text)))

@@ -51,9 +51,12 @@ def password_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def shared_secret_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--shared-secret-stdin, --generate-shared-secret and --no-shared-secret."""
     for name, text in (
-        ("--no-shared-secret", "Take the shared secret away: no more CRAM-MD5."),
-        ("--generate-shared-secret", "Make up a secret for CRAM-MD5, and show it this once."),
-        ("--shared-secret-stdin", "Read the secret for CRAM-MD5 from standard input."),
+        ("--no-shared-secret", "Take the shared secret away: no more CRAM-MD5 and APOP."),
+        (
+            "--generate-shared-secret",
+            "Make up a secret for CRAM-MD5 and APOP, and show it this once.",
+        ),
+        ("--shared-secret-stdin", "Read the secret for CRAM-MD5 and APOP from standard input."),
     ):
         function = click.option(name, is_flag=True, help=text)(function)
     return function
