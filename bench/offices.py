@@ -139,14 +139,15 @@ limits: {{connections: 5000, connections_per_client: 5000}}
 import sys
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.scram import derive
 from postoffice.testing import InlineWorkers, finish
 path, domain, password, users = sys.argv[1:]
 directory = SQLiteDirectory(path, InlineWorkers())
 finish(directory.start())
 finish(directory.add_domain(domain))
-secret = hash_password(password.encode())
+secret, scram = hash_password(password.encode()), str(derive(password.encode()))
 for number in range(int(users)):
-    finish(directory.add(f"u{number}@{domain}", secret))
+    finish(directory.add(f"u{number}@{domain}", secret, scram))
 finish(directory.stop())
 """
 
