@@ -6,7 +6,8 @@ import errno
 import os
 import shutil
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from postoffice.maildrop import collected, names, quota, vault
@@ -25,11 +26,17 @@ from postoffice.maildrop.warden import TOLD
 LITTER_AGE = 36 * 3600
 
 
-def discard(store: str, place: str, keep: bool) -> str:
+def discard(
+    store: str,
+    place: str,
+    keep: bool,
+    quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> str:
     """
     Take a whole maildrop, lock and all, out of its place: set aside, or deleted.
 
-    It goes aside first: what a crash leaves half deleted is in no new maildrop's way.
+    It goes aside first, while all is ``quiet``: what a crash leaves half deleted is in no
+    new maildrop's way, and nobody waits until many files are gone.
 
     Returns where it lies now, or "" when nothing is kept; its vault goes with
     it.  A delivery that is under way either was placed before, and lies there
@@ -40,7 +47,7 @@ def discard(store: str, place: str, keep: bool) -> str:
         return ""
     held = lock(folder)
     try:
-        with failures(folder):
+        with failures(folder), quiet():
             aside = _move_aside(store, place)
             with suppress(FileNotFoundError):  # what was taken out of it is nobody else's either
                 os.rename(vault.path_of(folder), f"{aside}/vault")

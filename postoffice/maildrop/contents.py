@@ -239,7 +239,10 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
         try:
             with quota.removing(fd):
                 gone, wrong, left = _take_all(folder, entries, vault)
-                quota.add(fd, -sum(gone.values()), -len(gone))
+                try:
+                    quota.add(fd, -sum(gone.values()), -len(gone))
+                except OSError:  # they are gone all the same
+                    quota.forget(folder)
         finally:
             os.close(fd)
         if sync and gone:

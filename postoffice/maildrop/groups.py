@@ -148,15 +148,16 @@ class _Group:
         if taken is None:
             raise TemporaryFailure(f"{place.path}: counted anew again and again, for other quotas")
         fits, held = taken
-        if warden is not None:
-            came = [size for size, fit in zip(sizes, fits, strict=True) if fit]
-            warden.filled(place.path, limit, held.less(quota.Usage(sum(came), len(came))), held)
         for draft, fit in zip(those, fits, strict=True):
             if fit:
                 self._reserved.append((draft, place))
             else:
                 alone = draft.apart or len(draft.places) == 1
                 self._miss(draft, place, quota.full(place.path, limit, draft.size, alone=alone))
+        if warden is not None:
+            came = [size for size, fit in zip(sizes, fits, strict=True) if fit]
+            with suppress(OSError):  # he is not told, and has his mail
+                warden.filled(place.path, limit, held.less(quota.Usage(sum(came), len(came))), held)
 
     def _take(
         self, place: Place, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
@@ -261,7 +262,7 @@ class _Promised(_Group):
         super().__init__(wanted)
         self._journal = journal
         self._ticket: Ticket | None = None
-        self._promised: list[Draft] = []
+        self._promised: list[tuple[Draft, list[Place]]] = []
 
     def __exit__(self, *why: object) -> None:
         ticket, self._ticket = self._ticket, None
@@ -285,7 +286,7 @@ class _Promised(_Group):
         why: Exception
         try:
             self._ticket = self._journal.append(self._records)
-            for draft in self._promised:
+            for draft, _ in self._promised:
                 draft.moved = draft.streamed  # it is the journal's now, until it is retired
             return
         except OSError as error:
@@ -307,16 +308,15 @@ class _Promised(_Group):
                 for draft in list(self.well()):
                     if place in draft.places:
                         self._miss(draft, place, why)
-        self._promised = [one for one in self.well() if len(one.missed) < len(one.places)]
-        return list(map(self._placement, self._promised))
+        those = [(one, [p for p in one.places if p not in one.missed]) for one in self.well()]
+        self._promised = [(draft, places) for draft, places in those if places]
+        return [
+            Placement(draft.final_name, tuple(map(self._maildrop, places)), draft.text, draft.size)
+            for draft, places in self._promised
+        ]
 
-    def _placement(self, draft: Draft) -> Placement:
-        maildrops = (
-            self._journal.maildrop(place.path)
-            for place in draft.places
-            if place not in draft.missed
-        )
-        return Placement(draft.final_name, tuple(maildrops), draft.text, draft.size)
+    def _maildrop(self, place: Place) -> str:
+        return self._journal.maildrop(place.path)
 
     def _link(self, draft: Draft, place: Place) -> None:
         with suppress(FileExistsError):  # replayed by who found that somebody had died
@@ -337,9 +337,9 @@ class _Promised(_Group):
             self._journal.leave(ticket)
             return
         broken = [
-            (self._journal.maildrop(place.path), (uidl_of_file(draft.final_name),))
-            for draft in self._promised
-            for place in draft.places
+            (self._maildrop(place), (uidl_of_file(draft.final_name),))
+            for draft, places in self._promised
+            for place in places
             if draft in self._wrong or place in draft.missed
         ]
         if broken and not self._take_back(broken):

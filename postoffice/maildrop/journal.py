@@ -219,8 +219,8 @@ class Journal:
         if found.groups:
             try:
                 self._replay_all(state, state.generation, removals, anew=True, synced=False)
-            except OSError as error:
-                if error.errno not in FULL:
+            except (OSError, TemporaryFailure) as error:
+                if not _is_for_want_of_space(error):
                     raise
                 state.held = True
                 self._report(
@@ -538,6 +538,11 @@ class Journal:
             if time.monotonic() > until:
                 raise TemporaryFailure("the journal does not come to rest")
             time.sleep(_TICK)
+
+
+def _is_for_want_of_space(error: Exception) -> bool:
+    why = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(why, OSError) and why.errno in FULL
 
 
 def _is_free(fd: int) -> bool:

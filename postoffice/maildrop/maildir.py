@@ -220,8 +220,8 @@ class MaildirStore:
             self._places.forget(self._folder(name))
 
     def _discard(self, place: str, keep: bool) -> str:
-        with files.failures(self._path), self._journal.quiet():
-            return clearing.discard(self._path, place, keep)
+        with files.failures(self._path):
+            return clearing.discard(self._path, place, keep, self._journal.quiet)
 
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"

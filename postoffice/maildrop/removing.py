@@ -17,6 +17,8 @@ from postoffice.maildrop.records import Removal
 
 #: How many names go before the client hears that they have; of more, it is only promised.
 AT_ONCE = 100
+#: How many are promised together where nobody asked for all or none: they must fit into a segment.
+AT_A_TIME = 10_000
 
 
 def lock(journal: Journal | None, folder: str) -> int:
@@ -109,6 +111,8 @@ def take_out(
     if journal is None:
         contents.remove(folder, entries, vault)
         return
-    ticket = remove(journal, lock, folder, entries, vault)
-    if ticket is not None:
-        keep(journal, ticket, lock, folder, entries, vault)
+    for first in range(0, len(entries), AT_A_TIME):
+        those = entries[first : first + AT_A_TIME]
+        ticket = remove(journal, lock, folder, those, vault)
+        if ticket is not None:
+            keep(journal, ticket, lock, folder, those, vault)

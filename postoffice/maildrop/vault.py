@@ -68,12 +68,16 @@ def bring_back(folder: str, session: str, since: float) -> list[str]:
             continue
         for message in _names(path):
             box = "cur" if ":" in message else "new"
-            os.rename(f"{path}/{message}", f"{folder}/{box}/{message}")
-            back.append(message)
-        os.rmdir(path)
+            with suppress(FileNotFoundError):  # it has just been emptied
+                os.rename(f"{path}/{message}", f"{folder}/{box}/{message}")
+                back.append(message)
+        with suppress(FileNotFoundError):
+            os.rmdir(path)
     if back:
-        for place in (f"{folder}/new", f"{folder}/cur", vault):
+        for place in (f"{folder}/new", f"{folder}/cur"):
             sync_folder(place)
+        with suppress(FileNotFoundError):  # nothing was left in it
+            sync_folder(vault)
         quota.forget(folder)
     return back
 

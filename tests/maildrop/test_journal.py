@@ -41,7 +41,9 @@ from journaled import (
 )
 from twisted.internet.defer import CancelledError, Deferred
 
-from postoffice.errors import MaildropChanging, NoSpace, TemporaryFailure
+from postoffice.address import Account, Address, Quota
+from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.errors import MaildropChanging, MaildropFullNow, NoSpace, TemporaryFailure
 from postoffice.maildrop import clearing, collecting, files, posting, removing
 from postoffice.maildrop.records import BLOCK
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
@@ -504,6 +506,20 @@ def test_rule_2_where_each_stands_for_himself_only_one_misses_it(root, child, se
     served()
     assert there(root) == [token]
     assert there(root, ANN) == []
+
+
+def test_rule_2_what_was_not_promised_is_not_taken_back(root, served, monkeypatch):
+    one = served()
+    appended = []
+    calling_first(monkeypatch, one.journal, "append", lambda make: appended.append(make))
+    limited = Account(ANN, ANN, quota=Quota(octets=1))
+    to = [*envelope(JOE).recipients, Recipient(Address.parse(ANN), limited)]
+    delivery = finish(one.store.begin(Envelope("id", Client(), recipients=to)))
+    finish(delivery.write(text_of("one")))
+    joes, anns = finish(delivery.commit_each())
+    assert joes is None
+    assert isinstance(anns, MaildropFullNow)
+    assert len(appended) == 1
 
 
 def test_rule_2_who_gave_up_before_it_was_in_its_place_gets_it_never(root, child, served):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -44,7 +45,7 @@ from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.interfaces import Old
-from postoffice.maildrop import contents, files, journal, names, segments
+from postoffice.maildrop import clearing, contents, files, journal, names, removing, segments
 from postoffice.maildrop.maildir import RETIRE
 from postoffice.testing import finish
 
@@ -374,6 +375,18 @@ def tokens_of(root) -> list[str]:
     return [one.removeprefix("Subject: ") for one in subjects if one.startswith("Subject: ")]
 
 
+def test_a_pile_that_fits_into_no_segment_is_purged_all_the_same(root, served, monkeypatch):
+    one = served()
+    for number in range(7):
+        one.post(f"{number}")
+    monkeypatch.setattr(removing, "AT_A_TIME", 3)
+    appended = []
+    calling_first(monkeypatch, one.journal, "append", lambda make: appended.append(make()))
+    assert finish(one.store.purge(JOE, Old(larger_than=0), False))[0] == 7
+    assert [len(removal.names[0][1]) for [removal] in appended] == [3, 3, 1]
+    assert there(root) == []
+
+
 @pytest.mark.parametrize("undelete", [0.0, 86400.0])
 @pytest.mark.parametrize("remove", [quit_session, purge, make_room])
 def test_rule_9_whoever_removes_it_does_not_come_back(
@@ -429,6 +442,22 @@ def test_rule_10_what_was_brought_back_stays(root, child, served):
 
     assert child(bring_back).wait() == -signal.SIGKILL
     assert served().listed() == ["one"]
+
+
+def test_rule_10_deliveries_to_others_do_not_wait_until_its_files_are_gone(
+    root, served, monkeypatch
+):
+    one = served()
+    one.post("one")
+    seen = []
+    calling_first(
+        monkeypatch,
+        clearing,
+        "_empty",
+        lambda _: seen.append((folder_of(root).exists(), is_free(root / ".journal" / "append"))),
+    )
+    assert finish(one.store.discard(JOE, False)) == ""
+    assert seen == [(False, True)]
 
 
 def test_rule_10_nobody_delivers_meanwhile(root, served, monkeypatch):
@@ -711,6 +740,34 @@ def test_mail_that_has_no_room_waits_and_the_rest_goes_on(root, child, served, m
     assert one.listed(ANN) == ["three"]
     one.post("four")
     assert one.listed() == ["four", "one", "two"]
+
+
+def test_what_was_removed_waits_for_room_in_the_vault(root, child, served, monkeypatch):
+    def remove(parent):
+        one = Served(root, undelete=86400.0)
+        one.post("one")
+        one.retire()
+        with pytest.MonkeyPatch().context() as patch:
+            patch.setattr(os, "rename", lambda *_, **named: die())
+            one.remove("one")
+
+    assert child(remove).wait() == -signal.SIGKILL
+    shutil.rmtree(root / "example.net" / ".vault")  # which nobody has synced
+    full = [True]
+
+    def no_room(path, *_, **named):
+        if full and "/.vault" in path:
+            raise OSError(errno.ENOSPC, "no space")
+
+    calling_first(monkeypatch, os, "mkdir", no_room)
+    one = served(undelete=86400.0)
+    with pytest.raises(NoSpace):
+        one.post("two")
+    full.clear()
+    one.retire()
+    one.post("two")
+    assert one.listed() == ["two"]
+    assert len(list((root / "example.net" / ".vault" / "joe").glob("*/*"))) == 1
 
 
 def test_what_is_damaged_is_told_and_the_rest_is_replayed(root, child, served, logged):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,9 +13,11 @@ from twisted.internet.task import Clock
 
 from postoffice.address import Quota
 from postoffice.errors import MaildropFullNow, TemporaryFailure
-from postoffice.maildrop import clearing, files, groups, names, quota
+from postoffice.maildrop import clearing, contents, files, groups, names, quota
 from postoffice.maildrop.admitting import LIFETIME, Admitting, usage
 from postoffice.maildrop.drafts import Draft
+from postoffice.maildrop.remembered import Sizes
+from postoffice.maildrop.warden import Warden
 from postoffice.testing import InlineWorkers, finish
 
 LIMIT = Quota(1000, 2, "reject")
@@ -129,6 +132,31 @@ def test_whose_count_is_never_right_is_told_to_try_again(tmp_path, monkeypatch):
     draft.parts.append(b"x\r\n")
     [why] = groups.place([draft])
     assert type(why) is TemporaryFailure
+
+
+def test_mail_comes_where_nobody_can_tell_what_its_owner_was_told(tmp_path, folder):
+    [place] = files.find([f"{tmp_path}/example.net/joe"])
+    os.mkdir("postoffice.told", dir_fd=folder)
+    draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
+    draft.parts.append(b"x" * 900)
+    assert groups.place([draft], None, Warden(None, Sizes(), levels=[80])) == [None]
+    assert quota.usage(folder, LIMIT) == (900, 1)
+
+
+def test_what_has_gone_is_counted_so_or_counted_anew(tmp_path, folder, monkeypatch):
+    path = f"{tmp_path}/example.net/joe"
+    with open(f"{path}/new/1", "wb") as file:
+        file.write(b"x" * 600)
+    assert quota.recount(folder, LIMIT).usage == (600, 1)
+
+    def full(fd, octets):
+        raise OSError(errno.ENOSPC, "no space")
+
+    entries = contents.scan(path, Sizes()).entries
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        contents.remove(path, entries)
+    assert quota.usage(folder, LIMIT) == (0, 0)
 
 
 def test_nothing_is_taken_where_not_all_of_it_fits(folder):

@@ -67,6 +67,24 @@ def test_two_may_empty_a_vault(joe, monkeypatch):
     assert not (joe.parent / ".vault" / "joe").exists()
 
 
+def test_what_goes_out_of_it_while_it_is_brought_back_costs_nothing_else(joe, monkeypatch):
+    first, second = put(joe, "1000.a", "1", "2"), put(joe, "3000.b", "3")
+    listdir = os.listdir
+
+    def emptied_behind(path):
+        found = listdir(path)
+        if path == str(first):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "listdir", listdir)
+                vault.empty(str(joe.parent), 2000.0)
+        return found
+
+    monkeypatch.setattr(os, "listdir", emptied_behind)
+    assert vault.bring_back(str(joe), "", 0.0) == ["3"]
+    assert (joe / "new" / "3").exists()
+    assert not second.exists()
+
+
 def test_it_is_emptied_gently(joe, monkeypatch):
     monkeypatch.setattr(vault, "GENTLY", 2)
     put(joe, "1000.a", "1", "2", "3")
