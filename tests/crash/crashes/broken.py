@@ -102,7 +102,7 @@ _make_durable = _Promised.make_durable
 
 def _large_not_kept(self: _Promised) -> None:
     _make_durable(self)
-    for draft in self._promised:
+    for draft, _ in self._promised:
         draft.moved = False
 
 
