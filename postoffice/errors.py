@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any
 
 from postoffice.reply import (
     LOGIN_REFUSED,
@@ -29,11 +29,13 @@ class PostOfficeError(Exception):
         if reply is not None:
             self.reply = reply
 
-    def __copy__(self) -> Self:
-        """Made without the constructor, which in another class may want something else."""
-        made = type(self).__new__(type(self), *self.args)
-        made.__dict__.update(self.__dict__)
-        return made
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied, and sent between processes, without the constructor: each class has its own."""
+        return _remade, (type(self), self.args), self.__dict__
+
+
+def _remade(kind: type[PostOfficeError], args: tuple[Any, ...]) -> PostOfficeError:
+    return kind.__new__(kind, *args)
 
 
 class TemporaryFailure(PostOfficeError):
