@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fcntl import LOCK_EX, flock
 
 from postoffice.address import Quota
 from postoffice.errors import MaildropLocked
@@ -149,10 +150,13 @@ def is_due(folder: str, now: float, level: int) -> bool:
     """
     path = f"{folder}/{TOLD}"
     with files.failures(path):
-        with suppress(FileNotFoundError):
-            if 0 <= now - os.stat(path).st_mtime < A_DAY:
+        try:
+            fd = files.open_own(path, os.O_RDWR | os.O_EXCL)
+        except FileExistsError:
+            fd = files.open_own(path)
+            if not _is_old(fd, now):
+                os.close(fd)
                 return False
-        fd = files.open_own(path)
         try:
             if level:
                 os.ftruncate(fd, 0)
@@ -161,3 +165,12 @@ def is_due(folder: str, now: float, level: int) -> bool:
         finally:
             os.close(fd)
         return True
+
+
+def _is_old(fd: int, now: float) -> bool:
+    """Whether a day has passed, for the first of those who ask at the same time."""
+    flock(fd, LOCK_EX)
+    if abs(now - os.fstat(fd).st_mtime) < A_DAY:  # made by the first, it is younger than ``now``
+        return False
+    os.utime(fd, (now, now))
+    return True

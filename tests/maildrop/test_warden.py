@@ -5,7 +5,9 @@ from __future__ import annotations
 import email
 import email.policy
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -19,7 +21,7 @@ from postoffice.maildrop import durable, files, telling
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.quota import Usage
-from postoffice.maildrop.warden import A_DAY, TOLD, Notice
+from postoffice.maildrop.warden import A_DAY, TOLD, Notice, is_due
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
@@ -291,6 +293,26 @@ def parsed(notice: Notice, address: Address, words: str = ""):
 
 def full(octets: int = 0, messages: int = 0, **more) -> Notice:
     return Notice("/", Quota(octets, messages), Usage(octets * 8 // 10, 5), **more)
+
+
+@pytest.mark.parametrize("told", [None, 2 * A_DAY])
+def test_of_those_who_ask_at_the_same_time_one_tells_the_owner(tmp_path, told):
+    folder, now = str(tmp_path), time.time()
+    if told is not None:
+        assert is_due(folder, now - told, 50)
+    for _ in range(20):
+        at_once = threading.Barrier(4)
+
+        def ask(before, at_once=at_once):
+            at_once.wait()
+            return is_due(folder, now - before, 80)
+
+        with ThreadPoolExecutor(4) as threads:
+            assert sum(threads.map(ask, (0, 0, 0.001, 0.002))) == 1
+        if told is None:
+            (tmp_path / TOLD).unlink()
+        else:
+            os.utime(tmp_path / TOLD, (now - told, now - told))
 
 
 def test_a_letter_is_one_that_nobody_answers():
