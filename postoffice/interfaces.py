@@ -38,6 +38,33 @@ class Workers(Protocol):
         """
 
 
+class Apart(Workers, Protocol):
+    """
+    Workers in a process of their own, for what computes while others should.
+
+    There, something was made once; it is the first argument of all that runs.
+    A process that has died may be started again; what it was doing fails with
+    a TemporaryFailure, and may have been done.
+    """
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is there; only then is it asked for something."""
+
+    def start(self) -> None:
+        """Begin to get ready, if it does not yet, and has not died just now."""
+
+    async def stop(self) -> None:
+        """Do what was asked, close what was made, and end."""
+
+
+class MakeApart(Protocol):
+    """Makes such workers; they start when they are asked to."""
+
+    def __call__(self, name: str, make: Callable[..., Any], *args: Any) -> Apart:
+        """``make(*args)`` is called there, and has a ``close()``; all of it can be pickled."""
+
+
 # -- keeping ------------------------------------------------------------------
 
 
@@ -588,7 +615,8 @@ class Surroundings:
     A store warns the owners of maildrops when they are so full as ``warnings``
     say, in per cent of their quota, in the words of ``warning_text`` (its
     subject, an empty line, and the text; with $address, $percent, $used and
-    $limit), or in its own where that is empty.
+    $limit), or in its own where that is empty.  ``apart`` is there where work
+    may go to a process of its own: in a daemon, not in a command.
     """
 
     reactor: Any  # IReactorTime, IReactorThreads, …
@@ -597,6 +625,7 @@ class Surroundings:
     hostname: str
     warnings: Sequence[int] = ()
     warning_text: str = ""
+    apart: MakeApart | None = None
 
 
 class IMaker(Interface):

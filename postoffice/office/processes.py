@@ -1,0 +1,158 @@
+"""Blocking functions in a process of their own: what they compute keeps nobody else waiting."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+
+from postoffice.errors import TemporaryFailure
+from postoffice.interfaces import MakeApart
+from postoffice.office.apart import PROGRAM, READY, SIZE, Begin, Call, Result, frame
+
+T = TypeVar("T")
+#: Seconds from one start of a process to the next, where it does not last.
+AGAIN = 10.0
+#: How many of its threads work: one computes while another waits for the disk.
+THREADS = 2
+
+
+def maker(reactor: Any) -> MakeApart | None:
+    """Who makes processes under this reactor, if anybody can."""
+    if not (sys.executable and IReactorProcess.providedBy(reactor)):
+        return None
+
+    def make_apart(name: str, make: Callable[..., Any], *args: Any) -> ProcessWorkers:
+        return ProcessWorkers(reactor, Begin(name, make, args, THREADS))
+
+    return make_apart
+
+
+class ProcessWorkers:
+    """Workers in a process of their own; ``interfaces.Apart`` says the rest."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, begin: Begin) -> None:
+        self._reactor = reactor
+        self._begin = begin
+        self._process: _Process | None = None
+        self._not_before = 0.0
+        self._stopped = False
+
+    @property
+    def ready(self) -> bool:
+        return self._process is not None and self._process.ready
+
+    def start(self) -> None:
+        now = self._reactor.seconds()
+        if self._stopped or self._process is not None or now < self._not_before:
+            return
+        self._not_before = now + AGAIN
+        self._process = _Process(self._begin, self._gone)
+        command = [sys.executable, "-c", PROGRAM, *sys.path]
+        self._reactor.spawnProcess(
+            self._process, command[0], command, os.environ, childFDs={0: "w", 1: "r", 2: 2}
+        )
+
+    async def stop(self) -> None:
+        self._stopped = True
+        if self._process is not None:
+            await self._process.leave()
+
+    def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Call ``function(made, *args)`` there; only while it is ready."""
+        if self._process is None:
+            return fail(TemporaryFailure(f"there is no process for {self._begin.name}"))
+        return self._process.call(function, args)
+
+    def _gone(self, why: str) -> None:
+        self._process = None
+        if why or not self._stopped:
+            self.log.error(
+                "the process for {name} has ended: {why}",
+                name=self._begin.name,
+                why=why or "nobody here has told it to",
+            )
+
+
+class _Process(ProcessProtocol):
+    """One process, from its start to its end."""
+
+    transport: Any
+
+    def __init__(self, begin: Begin, gone: Callable[[str], None]) -> None:
+        self.ready = False
+        self._begin = begin
+        self._gone = gone
+        self._why = ""
+        self._asked: dict[int, Deferred[Any]] = {}
+        self._last = READY
+        self._received = bytearray()
+        self._end: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        self._send(self._begin)
+
+    def call(self, function: Callable[..., T], args: tuple[Any, ...]) -> Deferred[T]:
+        self._last += 1
+        result: Deferred[T] = Deferred()
+        self._asked[self._last] = result
+        self._send(Call(self._last, function, args))
+        return result
+
+    def leave(self) -> Deferred[None]:
+        """It does what it was asked, and goes; fires when it has."""
+        self.ready = False
+        self.transport.closeStdin()
+        return self._end
+
+    def _send(self, what: Begin | Call) -> None:
+        self.transport.write(frame(what))
+
+    def outReceived(self, data: bytes) -> None:
+        self._received += data
+        while (octets := self._next()) is not None:
+            self._came(Result(*pickle.loads(octets)))  # noqa: S301 - our own child's
+
+    def _next(self) -> bytes | None:
+        if len(self._received) < SIZE.size:
+            return None
+        end = SIZE.size + SIZE.unpack_from(self._received)[0]
+        if len(self._received) < end:
+            return None
+        octets = bytes(self._received[SIZE.size : end])
+        del self._received[:end]
+        return octets
+
+    def _came(self, result: Result) -> None:
+        if result.number == READY:
+            self.ready = result.error is None
+            self._why = str(result.error or "")
+            return
+        asked = self._asked.pop(result.number)
+        if asked.called:  # given up
+            return
+        if result.error is None:
+            asked.callback(result.value)
+        else:
+            asked.errback(result.error)
+
+    def outConnectionLost(self) -> None:
+        """It is no more; that comes also where nobody sees to a process's end."""
+        self.ready = False
+        self.transport.loseConnection()
+        self._gone(self._why)
+        asked, self._asked = self._asked, {}
+        for result in asked.values():
+            if not result.called:
+                name = self._begin.name
+                result.errback(TemporaryFailure(f"the process for {name} ended in the middle"))
+        self._end.callback(None)

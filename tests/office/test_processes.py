@@ -1,0 +1,175 @@
+"""Blocking functions in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from postoffice.errors import MaildropFull, TemporaryFailure
+from postoffice.office import processes
+from postoffice.reply import MAILBOX_FULL
+from tests.conftest import turn_until
+from tests.office.desk import Desk
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """Makes workers apart; they are gone in the end."""
+    made = []
+
+    def apart(folder=tmp_path, *, wait=True):
+        made.append(processes.maker(reactor)("desk", Desk, str(folder)))
+        made[-1].start()
+        if wait:
+            turn_until(lambda: made[-1].ready)
+        return made[-1]
+
+    yield apart
+    for one in made:
+        result(Deferred.fromCoroutine(one.stop()))
+
+
+def result(deferred):
+    outcome = []
+    deferred.addBoth(outcome.append)
+    turn_until(lambda: outcome)
+    if hasattr(outcome[0], "raiseException"):
+        outcome[0].raiseException()
+    return outcome[0]
+
+
+def test_one_thing_is_made_in_another_process_and_is_there_for_all(apart):
+    workers = apart()
+    first, pid, _ = result(workers.run(Desk.see, 1))
+    both, again, _ = result(workers.run(Desk.see, "a", b"\0" * 1_000_000))
+    assert (first, both[1][0]) == ([(1,)], "a")
+    assert pid == again != os.getpid()
+    assert Path(f"/proc/{pid}/comm").read_text(encoding="ascii") == "desk\n"
+
+
+def test_what_is_raised_is_raised_here_with_all_that_it_says(apart):
+    with pytest.raises(MaildropFull, match="joe: over") as raised:
+        result(apart().run(Desk.refuse))
+    assert raised.value.reply == MAILBOX_FULL
+
+
+def test_two_are_at_work(apart):
+    workers = apart()
+    both = [workers.run(Desk.meet, "one", "two"), workers.run(Desk.meet, "two", "one")]
+    assert list(map(result, both)) == ["one", "two"]
+
+
+def test_what_no_pipe_takes_is_a_failure_and_no_end(apart):
+    workers = apart()
+    with pytest.raises(TemporaryFailure, match="pickle"):
+        result(workers.run(Desk.unheard_of))
+    assert result(workers.run(Desk.print)) == "printed"
+
+
+def test_who_gave_up_hears_nothing_and_the_next_is_answered(apart):
+    workers = apart()
+    given_up = workers.run(Desk.see)
+    given_up.addErrback(lambda _: None)
+    given_up.cancel()
+    assert len(result(workers.run(Desk.see))[0]) == 2
+
+
+def test_signals_to_all_of_us_are_the_parent_s(apart):
+    workers = apart()
+    _, pid, _ = result(workers.run(Desk.see))
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    assert result(workers.run(Desk.see))[1] == pid
+
+
+def test_a_stop_comes_behind_what_was_asked(apart, tmp_path):
+    workers = apart()
+    last = workers.run(Desk.see)
+    result(Deferred.fromCoroutine(workers.stop()))
+    assert last.called
+    assert (tmp_path / "closed").exists()
+    assert not workers.ready
+    workers.start()
+    assert not workers.ready, "it has been stopped"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_who_dies_in_the_middle_fails_what_it_did_and_another_comes(apart, monkeypatch, logged):
+    workers = apart()
+    _, pid, _ = result(workers.run(Desk.see))
+    waiting = workers.run(Desk.meet, "one", "nobody")
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(TemporaryFailure, match="desk ended in the middle"):
+        result(waiting)
+    assert not workers.ready
+    assert any("the process for desk has ended" in line for line in logged)
+    with pytest.raises(TemporaryFailure, match="no process"):
+        result(workers.run(Desk.see))
+    workers.start()
+    assert workers._process is None, "it has died just now"
+    monkeypatch.setattr(workers, "_not_before", 0.0)
+    workers.start()
+    turn_until(lambda: workers.ready)
+    assert result(workers.run(Desk.see))[1] != pid
+
+
+def test_what_cannot_be_made_is_said_and_nobody_is_there(apart, tmp_path, logged):
+    workers = apart(tmp_path / "nowhere", wait=False)
+    turn_until(lambda: workers._process is None)
+    assert not workers.ready
+    assert any("desk has ended" in line and "is missing" in line for line in logged)
+
+
+PARENT = """
+import os, sys, time
+sys.path[:0] = sys.argv[1:]
+from tests.office.desk import Desk
+
+from postoffice.office import processes
+from twisted.internet import reactor
+workers = processes.maker(reactor)("desk", Desk, ".")
+workers.start()
+def ready():
+    if not workers.ready:
+        return reactor.callLater(0.01, ready)
+    workers.run(Desk.see).addCallback(lambda seen: print(seen[1], flush=True))
+reactor.callLater(0, ready)
+reactor.run()
+"""
+
+
+def test_nobody_is_left_behind_a_parent_that_was_killed(tmp_path):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(Path(__file__).parent.parent.parent), *sys.path],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+    )
+    pid = int(parent.stdout.readline())
+    end = os.pidfd_open(pid)
+    parent.kill()
+    parent.communicate(timeout=60)  # until nobody has its standard error any more
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    assert poll.poll(60_000), "it is still there"
+    os.close(end)
+    assert (tmp_path / "closed").exists()
+
+
+def test_a_process_apart_knows_nothing_of_twisted():
+    asked = (
+        "import sys, postoffice.office.apart, postoffice.maildrop.placer;"
+        "sys.exit('twisted' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
+
+
+def test_where_no_process_can_be_made_nobody_makes_one():
+    assert processes.maker(object()) is None
