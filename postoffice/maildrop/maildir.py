@@ -18,6 +18,7 @@ from postoffice.address import Account, Quota
 from postoffice.envelope import Envelope
 from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import (
+    Apart,
     Finding,
     Holding,
     IDelivery,
@@ -26,6 +27,7 @@ from postoffice.interfaces import (
     IMailStore,
     IRetention,
     Kept,
+    MakeApart,
     Old,
     Workers,
 )
@@ -45,7 +47,9 @@ from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.journal import Journal
-from postoffice.maildrop.posting import MaildirDelivery, Places, Placing
+from postoffice.maildrop.placer import Placer
+from postoffice.maildrop.placing import Hands, InAProcess, OnThreads, Placing
+from postoffice.maildrop.posting import MaildirDelivery, Places
 from postoffice.maildrop.quota import full
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.replaying import MaildirReplay
@@ -71,7 +75,8 @@ class MaildirStore:
     ``durability`` is journal, files, or "" for the best that the disk allows;
     ``undelete`` the seconds for which what was removed is kept in the vault.
     At each of ``levels``, in per cent of its quota, the owner of a maildrop
-    gets a letter; ``letter`` is its text, if not ours.
+    gets a letter; ``letter`` is its text, if not ours.  ``apart`` makes the
+    process that places where much mail comes, if there may be one.
     """
 
     log = Logger()
@@ -88,7 +93,11 @@ class MaildirStore:
         levels: Sequence[int] = (),
         letter: str = "",
         segment: int = SEGMENT,
+        apart: MakeApart | None = None,
     ) -> None:
+        self._apart = apart
+        self._placer: Apart | None = None
+        self._segment = segment
         self._levels = sorted(levels)
         self._letter = letter
         self._path = path
@@ -121,7 +130,14 @@ class MaildirStore:
         journal = self._journal if durability == durable.JOURNAL else None
         warden = Warden(journal, self._sizes, bool(self._undelete), self._levels)
         self._telling = Telling(self._workers, warden, self.begin, self._hostname, self._letter)
-        self._placing = Placing(self._workers, journal, warden, self._placed)
+        here: Hands = OnThreads(self._workers, journal, warden)
+        small = here
+        if self._apart is not None:
+            keep = bool(self._undelete)
+            placer = (self._path, durability, keep, self._levels, self._segment)
+            self._placer = self._apart("placing", Placer, *placer)
+            small = InAProcess(self._placer, here, warden.notices, self._report)
+        self._placing = Placing(small, here, self._placed)
         self._large = self._journal.large if journal else ""
         self._means = Means(
             self._workers, self._sizes, self._listings, self._clock, journal, self._undelete
@@ -172,6 +188,8 @@ class MaildirStore:
                 await outcome_of(removal)
         if self._retiring.running:
             self._retiring.stop()
+        if self._placer is not None:
+            await self._placer.stop()
         await self._workers.run(self._journal.close)
 
     async def begin(self, envelope: Envelope) -> IDelivery:

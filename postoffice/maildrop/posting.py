@@ -1,33 +1,25 @@
-"""Deliveries into Maildirs: large ones go to disk as they arrive, small ones in groups."""
+"""Deliveries into Maildirs: large texts go to disk as they arrive, small ones in the end."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from postoffice.errors import MaildropFullNow, PostOfficeError, TemporaryFailure
 from postoffice.interfaces import IDelivery, IText, Workers
-from postoffice.maildrop import drafts, files, groups
+from postoffice.maildrop import drafts, files
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
-from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.placing import Placing
 from postoffice.maildrop.waiting import outcome_of, running
-from postoffice.maildrop.warden import Warden
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
 BUFFER = 256 << 10
 #: Pieces of it up to so many octets are joined: each has an object of its own.
 SMALL = 4096
-#: How many small messages are placed by one call of a worker, and how many calls run at once:
-#: more of them place no more messages, and cost more CPU each.
-GROUP = 32
-GROUP_SIZE = 4 << 20  # octets, or one message
-GROUPS = 2
-#: How many large ones are placed at once; each alone, nobody else waits for its sync.
-LARGE = 4
 
 
 class Places:
@@ -67,98 +59,6 @@ class Places:
     def forget(self, folder: str) -> None:
         """Look again next time."""
         self._known.pop(folder, None)
-
-
-_Waiting = tuple[Draft, Deferred[None]]
-
-
-class _Queue:
-    """Messages that wait, to be taken ``size`` at a time by ``most`` workers."""
-
-    def __init__(self, size: int, most: int) -> None:
-        self.waiting: deque[_Waiting] = deque()
-        self.groups = 0  # that are being placed
-        self._size = size
-        self._most = most
-
-    def next_group(self) -> list[_Waiting]:
-        """Those that go together now; none while all workers are at it."""
-        if self.groups >= self._most or not self.waiting:
-            return []
-        self.groups += 1
-        group: list[_Waiting] = []
-        size = 0
-        while self.waiting and len(group) < self._size and (not group or size < GROUP_SIZE):
-            group.append(self.waiting.popleft())
-            size += sum(map(len, group[-1][0].parts))
-        return group
-
-
-class Placing:
-    """Messages that are whole wait here, and are placed together: the disk syncs once for many."""
-
-    def __init__(
-        self,
-        workers: Workers,
-        journal: Journal | None = None,
-        warden: Warden | None = None,
-        placed: Callable[[Sequence[Draft]], None] = lambda _: None,
-    ) -> None:
-        self._workers = workers
-        self._journal = journal
-        self._warden = warden
-        self._placed = placed  # told of a group, before anybody hears of it
-        self._small = _Queue(GROUP, GROUPS)
-        self._large = _Queue(1, LARGE)
-        self._idle: Deferred[None] | None = None
-
-    def place(self, draft: Draft) -> Deferred[None]:
-        """Place a message; given up in time, it is placed nowhere."""
-
-        def given_up(_: Deferred[None]) -> None:
-            draft.dropped = True
-
-        placed: Deferred[None] = Deferred(given_up)
-        queue = self._small if draft.fd < 0 else self._large
-        queue.waiting.append((draft, placed))
-        self._begin_groups(queue)
-        return placed
-
-    def finished(self) -> Deferred[None]:
-        """Fires when no message waits any more."""
-        if not self._busy():
-            return succeed(None)
-        self._idle = Deferred()
-        return self._idle
-
-    def _busy(self) -> int:
-        return self._small.groups + self._large.groups
-
-    def _begin_groups(self, queue: _Queue) -> None:
-        while group := queue.next_group():
-            Deferred.fromCoroutine(self._place(queue, group))
-
-    async def _place(self, queue: _Queue, group: list[_Waiting]) -> None:
-        outcomes: list[Exception | None]
-        try:
-            wanted = [draft for draft, _ in group]
-            outcomes = await self._workers.run(groups.place, wanted, self._journal, self._warden)
-        except Exception as bug:
-            outcomes = [bug] * len(group)
-        queue.groups -= 1
-        self._begin_groups(queue)
-        both = zip(group, outcomes, strict=True)
-        self._placed([draft for (draft, _), outcome in both if outcome is None])
-        for (_, placed), outcome in zip(group, outcomes, strict=True):
-            if placed.called:  # given up
-                continue
-            if outcome is None:
-                placed.callback(None)
-            else:
-                placed.errback(outcome)
-        if self._idle is not None and not self._busy():
-            idle, self._idle = self._idle, None
-            idle.callback(None)
 
 
 @implementer(IDelivery)

@@ -21,7 +21,8 @@ from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.entering import Admission
-from postoffice.interfaces import Surroundings, Workers
+from postoffice.interfaces import MakeApart, Surroundings, Workers
+from postoffice.office import processes
 from postoffice.office.certificates import Certificates
 from postoffice.office.checkers import make_checkers
 from postoffice.office.config import ListenerSettings, Settings
@@ -71,7 +72,7 @@ def build(
     clock = clock or reactor
     threads = ThreadWorkers(reactor, THREADS, "disk")
     hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
-    rooms = build_rooms(settings, reactor, threads)
+    rooms = build_rooms(settings, reactor, threads, processes.maker(reactor))
     logins = build_logins(settings, threads, clock)
     checker = Checker(
         rooms.directories,
@@ -104,7 +105,9 @@ def build(
     )
 
 
-def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
+def build_rooms(
+    settings: Settings, reactor: Any, workers: Workers, apart: MakeApart | None = None
+) -> Rooms:
     """The directories, the store and the policies, by their makers.  Raises ConfigurationError."""
     around = Surroundings(
         reactor,
@@ -113,6 +116,7 @@ def build_rooms(settings: Settings, reactor: Any, workers: Workers) -> Rooms:
         settings.hostname,
         settings.warnings,
         settings.warning_text,
+        apart,
     )
     chosen = (*settings.accounts, settings.store, *settings.policies)
     made: list[Any] = []

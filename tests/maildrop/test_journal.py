@@ -44,7 +44,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropChanging, MaildropFullNow, NoSpace, TemporaryFailure
-from postoffice.maildrop import clearing, collecting, files, posting, removing
+from postoffice.maildrop import clearing, collecting, files, placing, posting, removing
 from postoffice.maildrop.records import BLOCK
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
 
@@ -700,7 +700,7 @@ def test_rule_5_after_an_error_nothing_is_appended_to_that_generation(
 
 
 def test_rule_5_all_who_wait_for_the_same_sync_hear_of_its_error(root, served, monkeypatch):
-    monkeypatch.setattr(posting, "GROUPS", 1)
+    monkeypatch.setattr(placing, "GROUPS", 1)
     workers = PatientWorkers()
     one = served()
     two = served(workers=workers)

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropLocked, TemporaryFailure
-from postoffice.maildrop import clearing, drafts, files, groups, posting
+from postoffice.maildrop import clearing, drafts, files, groups, placing, posting
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.office.workers import ThreadWorkers
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
@@ -86,14 +86,14 @@ def litter(root):
 def test_messages_that_wait_are_placed_together(store, workers, root):
     outcomes = [committing(store, workers, b"0\r\n")]
     assert len(workers.waiting) == 1, "the first goes at once"
-    waiting = [finish(store.begin(envelope(JOE, ANN))) for _ in range(posting.GROUP + 5)]
+    waiting = [finish(store.begin(envelope(JOE, ANN))) for _ in range(placing.GROUP + 5)]
     for delivery in waiting:
         finish(delivery.write(b"x\r\n"))
         outcomes.append(Deferred.fromCoroutine(delivery.commit()))
-    assert len(workers.waiting) == posting.GROUPS
+    assert len(workers.waiting) == placing.GROUPS
     workers.work()
     sizes = [len(args[0]) for _, function, args in workers.waiting if function is groups.place]
-    assert sizes == [posting.GROUP, 4]
+    assert sizes == [placing.GROUP, 4]
     workers.work_on()
     assert all(outcome.called and outcome.result is None for outcome in outcomes)
     assert len(mail(root)) == len(outcomes)
@@ -125,17 +125,17 @@ def test_one_that_fails_costs_the_group_nothing(store, workers, root, monkeypatc
 
 
 def test_a_large_message_keeps_no_small_one_waiting(store, workers):
-    large = [done(store, workers, JOE) for _ in range(posting.LARGE + 1)]
+    large = [done(store, workers, JOE) for _ in range(placing.LARGE + 1)]
     for delivery in large:
         finish(delivery.write(b"x" * posting.BUFFER))
     workers.work_on()
     for delivery in large:
         Deferred.fromCoroutine(delivery.commit())
-    assert len(workers.waiting) == posting.LARGE
+    assert len(workers.waiting) == placing.LARGE
     delivery = finish(store.begin(envelope(JOE)))
     finish(delivery.write(b"small\r\n"))
     Deferred.fromCoroutine(delivery.commit())
-    assert len(workers.waiting) == posting.LARGE + 1
+    assert len(workers.waiting) == placing.LARGE + 1
     workers.work_on()
 
 

@@ -73,6 +73,7 @@ class MaildirMaker:
             undelete=options["undelete"],
             levels=around.warnings,
             letter=around.warning_text,
+            apart=around.apart,
         )
 
 

@@ -1,0 +1,99 @@
+"""Who places small messages in a process of its own, and what goes there and comes back."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from postoffice.address import Quota
+from postoffice.errors import PostOfficeError
+from postoffice.maildrop import files, groups, names
+from postoffice.maildrop.drafts import Draft
+from postoffice.maildrop.durable import JOURNAL
+from postoffice.maildrop.files import Place
+from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.remembered import Sizes
+from postoffice.maildrop.replaying import MaildirReplay
+from postoffice.maildrop.warden import Notice, Warden
+
+Report = tuple[str, str]
+
+
+class Parcel(NamedTuple):
+    """A draft that is in memory as a whole, as it goes to who places it."""
+
+    places: list[Place]
+    name: str
+    quotas: Mapping[Place, Quota]
+    text: bytes
+    apart: bool
+    dropped: bool
+
+    @classmethod
+    def of(cls, draft: Draft) -> Parcel:
+        """Of this one."""
+        text = b"".join(draft.parts)
+        return cls(draft.places, draft.name, draft.quotas, text, draft.apart, draft.dropped)
+
+    def draft(self) -> Draft:
+        """It is one again."""
+        return Draft(
+            self.places,
+            self.name,
+            quotas=self.quotas,
+            parts=[self.text],
+            apart=self.apart,
+            dropped=self.dropped,
+        )
+
+
+class Placed(NamedTuple):
+    """
+    What came of some parcels: ``outcomes`` as ``groups.place`` has them, and what each missed.
+
+    ``notices`` are for the owners of maildrops, ``reports`` for the log.
+    """
+
+    outcomes: list[Exception | None]
+    missed: list[dict[Place, Exception]]
+    notices: list[Notice]
+    reports: list[Report]
+
+
+class Placer:
+    """Places in ``store``, with its own part in the journal; the rest is as MaildirStore has it."""
+
+    def __init__(
+        self, store: str, durability: str, undelete: bool, levels: Sequence[int], segment: int
+    ) -> None:
+        self._reports: list[Report] = []
+        self._journal = Journal(
+            f"{store}/{files.JOURNAL}",
+            partial(MaildirReplay, store, self._report),
+            self._report,
+            key_of=names.uidl_of_file,
+            segment=segment,
+        )
+        self._journal.open(durability)
+        journal = self._journal if durability == JOURNAL else None
+        self._warden = Warden(journal, Sizes(), undelete, levels)
+
+    def _report(self, level: str, text: str) -> None:
+        self._reports.append((level, text))
+
+    def place(self, parcels: Sequence[Parcel]) -> Placed:
+        """As ``groups.place`` does it."""
+        drafts = [parcel.draft() for parcel in parcels]
+        outcomes = groups.place(drafts, self._warden.journal, self._warden)
+        for outcome in outcomes:
+            if outcome is not None and not isinstance(outcome, (OSError, PostOfficeError)):
+                bug = "".join(traceback.format_exception(outcome))  # no pipe takes that along
+                self._report("error", f"a bug, in the process that places:\n{bug}")
+        reports, self._reports = self._reports, []
+        return Placed(outcomes, [one.missed for one in drafts], self._warden.told(), reports)
+
+    def close(self) -> None:
+        """Nothing is placed any more."""
+        self._journal.close()
