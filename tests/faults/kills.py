@@ -37,6 +37,7 @@ class Outcome:
     durability: str
     ledger: Ledger
     kills: int = 0
+    placers: int = 0
     while_starting: int = 0
     replayed: int = 0
     ready: list[float] = field(default_factory=list)
@@ -78,7 +79,12 @@ class Campaign:
         load = Load(self._ledger, NAMES, random, f"{outcome.durability[0]}{number}")
         load.begin([self._daemon])
         # mostly soon; sometimes when the journal has retired what it held
-        time.sleep(random.uniform(0, 3.0 if random.random() < 0.2 else 0.8))
+        seconds = random.uniform(0, 3.0 if random.random() < 0.2 else 0.8)
+        if random.random() < 0.4:  # first the process that places, alone
+            time.sleep(seconds)
+            outcome.placers += self._daemon.kill_placer()
+            seconds = random.uniform(0, 0.4)
+        time.sleep(seconds)
         self._daemon.kill()
         load.end()
         outcome.kills += 1
@@ -155,6 +161,7 @@ def main() -> int:
 def _figures(outcomes: list[Outcome]) -> str:
     rows: list[tuple[str, Callable[[Outcome], object]]] = [
         ("kills under load", lambda one: one.kills),
+        ("... and before of who places alone", lambda one: one.placers),
         ("kills while starting", lambda one: one.while_starting),
         ("copies acknowledged (250)", lambda one: one.ledger.taken),
         ("copies removed (+OK to QUIT)", lambda one: one.ledger.gone),

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import postoffice
@@ -113,6 +114,16 @@ class Daemon:
         self.process.kill()
         self.process.wait(NEVER)
         self._reader.join(NEVER)
+
+    def kill_placer(self) -> bool:
+        """The process that places for it is gone, at once; False where there is none."""
+        with suppress(OSError):  # it has just gone by itself
+            for task in Path(f"/proc/{self.pid}/task").iterdir():
+                for child in (task / "children").read_text(encoding="ascii").split():
+                    if Path(f"/proc/{child}/comm").read_text(encoding="ascii") == "placing\n":
+                        os.kill(int(child), signal.SIGKILL)
+                        return True
+        return False
 
     def stop(self) -> None:
         """It closes, and all is in its place."""

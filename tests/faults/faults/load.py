@@ -33,9 +33,10 @@ class Load:
 
     def begin(self, daemons: Sequence[Daemon]) -> None:
         """
-        Six that post, two that collect and delete.
+        Ten that post, two that collect and delete.
 
-        One and several recipients, small texts and large ones, SMTP and LMTP.
+        One and several recipients, small texts and large ones, SMTP and LMTP; and so many at the
+        same time that a process of its own places.
         """
         kinds: list[tuple[Callable[[Daemon], Poster], int, tuple[int, int]]] = [
             (Daemon.smtp, 1, SMALL),
@@ -44,6 +45,7 @@ class Load:
             (Daemon.smtp, 2, LARGE),
             (Daemon.lmtp, 4, SMALL),
             (Daemon.lmtp, 2, LARGE),
+            *[(Daemon.smtp, 1, SMALL)] * 4,
         ]
         for number, kind in enumerate(kinds):
             self._start(self._post, daemons[number % len(daemons)], number, *kind)
