@@ -20,6 +20,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 from itertools import repeat
 
+from postoffice.errors import StartupError
 from postoffice.maildrop.files import make_folder, open_own, sync_folder
 from postoffice.maildrop.records import BLOCK
 
@@ -28,6 +29,7 @@ SEGMENTS = 16
 SEGMENT = 16 << 20
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,9 +42,20 @@ def sync_all(fd: int) -> None:
 
 
 def boot() -> bytes:
-    """Which run of the machine this is: what was not synced is worth nothing in another."""
-    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-        return file.read().strip()[:36]
+    """
+    Which run of the machine this is: what was not synced is worth nothing in another.
+
+    Raises StartupError where nobody may know.
+    """
+    try:
+        with open(_BOOT_ID, "rb") as file:
+            return file.read().strip()[:36]
+    except OSError as error:
+        raise StartupError(
+            f"{_BOOT_ID} cannot be read ({error.strerror}), and without it the journal cannot know "
+            "whether the machine was started anew; let the post office see /proc/sys (under "
+            "systemd: no ProcSubset=pid)"
+        ) from error
 
 
 def write_all(fd: int, octets: bytes, offset: int) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.trip.conftest import ROOT, TWISTD
+
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
@@ -183,6 +185,34 @@ def test_root_becomes_the_user_before_it_touches_state(start, public, command):
     assert any(path.parent.name == "new" for path in found)
     assert {path.stat().st_uid for path in found} == {nobody.pw_uid}
     assert "runs as root" not in office.said
+
+
+def with_its_own_proc(options: str) -> tuple[str, ...]:
+    """twistd where /proc shows less, as systemd makes it."""
+    script = f'mount -t proc -o {options} proc /proc && exec "$@"'
+    return ("unshare", "--mount", "sh", "-c", script, "sh", *TWISTD)
+
+
+@ROOT_ONLY
+def test_it_opens_with_as_much_of_proc_as_the_unit_leaves_it(start, public):
+    nobody = pwd.getpwnam("nobody")
+    os.chown(public / "state", nobody.pw_uid, nobody.pw_gid)
+    unit = dict(
+        line.split("=", 1)
+        for line in (ROOT / "etc" / "postoffice.service").read_text().splitlines()
+        if re.match(r"Proc|ProtectProc", line)
+    )
+    options = f"hidepid={unit['ProtectProc']}"
+    if "ProcSubset" in unit:
+        options += f",subset={unit['ProcSubset']}"
+    start(cwd=public, twistd=with_its_own_proc(options)).open()
+
+
+@ROOT_ONLY
+def test_a_machine_that_does_not_say_which_boot_it_is(start, written):
+    written()
+    office = start("--pidfile=", "postoffice", twistd=with_its_own_proc("subset=pid"))
+    refuses(office, "boot_id cannot be read", "started anew; let .* see /proc/sys")
 
 
 @ROOT_ONLY
