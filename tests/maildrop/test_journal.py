@@ -526,7 +526,7 @@ def test_rule_2_who_gave_up_before_it_was_in_its_place_gets_it_never(root, child
     def post(parent):
         one = Served(root)
         workers = PatientWorkers()
-        one.store._placing._workers = workers
+        one.store._placing._small.hands._workers = workers
         committing = Deferred.fromCoroutine(one.begun("one", JOE, ANN).commit())
         committing.addErrback(lambda failure: failure.trap(CancelledError))
         patch = pytest.MonkeyPatch()
