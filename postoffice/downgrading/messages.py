@@ -62,7 +62,8 @@ class Downgrader:
 
     def _begin_header(self, kind: int) -> None:
         self._kind: int | None = kind  # None: in no header
-        self._type = b""
+        self._type = b""  # as it is given out: what a client goes by
+        self._came_as = b""
         self._encoding = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -162,11 +163,11 @@ class Downgrader:
         name = found[1].lower() if found else b""
         if self._kind == STATUS and name not in _RECIPIENTS:
             return field
-        if found and name == b"content-type":
-            self._type = self._type or field[found.end() :]
-        elif found and name == b"content-transfer-encoding":
-            self._encoding = self._encoding or field[found.end() :]
         converted = downgraded(field)
+        if found and name == b"content-type" and not self._type:
+            self._type, self._came_as = converted[found.end() :], field[found.end() :]
+        elif found and name == b"content-transfer-encoding":
+            self._encoding = self._encoding or converted[found.end() :]
         if converted is not field:
             self.changed = True
             self._spend(8 * len(field))
@@ -175,14 +176,16 @@ class Downgrader:
     def _end_header(self) -> None:
         """What follows is known by the fields that were there."""
         digest = self._kind == PART and bool(self._open) and self._open[-1].digest
-        kind, said = parameters(text_of(self._type.replace(_CRLF, b"").strip()))
+        kind, said = _value(self._type)
         kind = kind or ("message/rfc822" if digest else "text/plain")
-        encoding, _ = parameters(text_of(self._encoding.replace(_CRLF, b"").strip()))
+        encoding, _ = _value(self._encoding)
         self._begin_text()
         self._spend(4 * (len(self._type) + len(self._encoding)))
         if self._blind:
             pass
         elif kind.startswith("multipart/"):
+            # of one that is not ASCII nothing is left that its parts could be found by
+            self.failed |= not _value(self._came_as)[1].get("boundary", "").isascii()
             self._begin_multipart(said.get("boundary", ""), kind == "multipart/digest")
         elif encoding not in _IDENTITY:
             pass
@@ -192,10 +195,8 @@ class Downgrader:
             self._begin_header(STATUS)
 
     def _begin_multipart(self, boundary: str, digest: bool) -> None:
-        mark = boundary.encode("utf-8", "surrogateescape").rstrip()
-        if not mark.isascii():
-            self.failed = True
-        elif len(self._open) >= DEPTH_MAXIMUM:
+        mark = boundary.encode("ascii").rstrip()
+        if len(self._open) >= DEPTH_MAXIMUM:
             self._blind = True
         elif mark:
             self._open.append(_Multipart(mark, digest, self._levels.get(mark)))
@@ -253,6 +254,11 @@ class Downgrader:
         else:
             self._begin_header(PART)
         return True
+
+
+def _value(octets: bytes) -> tuple[str, dict[str, str]]:
+    """What a MIME field says, and its parameters."""
+    return parameters(text_of(octets.replace(_CRLF, b"").strip()))
 
 
 def size_of_text(text: bytes) -> int | None:
