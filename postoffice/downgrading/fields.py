@@ -108,8 +108,8 @@ def _mime_segment(segment: list[Token]) -> str:
 
 def _value_of(segment: list[Token], value: str) -> str:
     """What a parameter's value means."""
-    if value.startswith('"'):
-        return next(token for token in segment if token.kind == QUOTED).plain
+    if value.startswith('"'):  # more often than not it is quoted, and not in the midst of something
+        return next((token.plain for token in segment if token.kind == QUOTED), value)
     return value
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.downgrading.fields import downgraded
+from postoffice.downgrading.fields import downgraded, parameters
 from postoffice.downgrading.words import encoded, unstructured
 
 
@@ -55,6 +55,18 @@ def test_octets_that_are_no_utf8_are_kept_under_a_name_for_them():
     """RFC 1428 §3: nobody said what they are."""
     field = converted(b"Subject: caf\xe9 noir")
     assert field == "Subject: =?unknown-8bit?q?caf=E9?= noir"
+
+
+def test_a_parameter_that_begins_in_the_middle_of_something_odd():
+    assert parameters('multipart/mixed; bou[dary="b"') == ("multipart/mixed", {"bou[dary": '"b"'})
+
+
+@given(st.text('ab="[];,()\\<>\r\n ü', max_size=20))
+def test_whatever_a_type_says_it_can_be_read(text):
+    kind, said = parameters(text)
+    assert kind == kind.lower()
+    assert all(isinstance(value, str) for value in said.values())
+    assert converted(f"Content-Type: {text}".replace("\r", "").replace("\n", "")).isascii()
 
 
 def test_lines_are_folded_and_no_letter_is_divided():

@@ -70,9 +70,7 @@ def test_it_is_the_same_wherever_it_is_cut(octets, cuts):
 
 
 @given(SPIKY)
-@example(
-    b"Content-Type: multipart/x \xff; boundary=b; boundary=c\r\n\r\n--c\r\nFrom: \xc3\xbc\r\n"
-)
+@example(b"Content-Type: multipart/x \xff; boundary=b; boundary=c\r\n\r\n--c\r\nFrom: \xc3\xbc\r\n")
 def test_what_comes_out_is_the_same_once_more(octets):
     """Parts are those that a client finds: by what it gets, not by what came."""
     out, downgrader = convert(octets)

@@ -1,12 +1,13 @@
 """
 Fuzz one target, or all: python tests/fuzz/run.py [smtp|pop3|proxy|sasl|message] [--seconds N]
 
---input FILE... plays these files once.
+--runs N plays as many inputs, the same ones each time, and --input FILE... these files once.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,13 +28,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", nargs="?", help="one of the targets; all, if none is given")
     parser.add_argument("--seconds", type=int, default=10, help="how long for each (10)")
+    parser.add_argument("--runs", type=int, help="so many inputs of each, always the same")
     parser.add_argument("--input", type=Path, nargs="+", help="play these files, and nothing else")
     options = parser.parse_args()
     if options.target is None:
         for name in targets():
             print(f"--- {name}", flush=True)
-            words = [sys.executable, __file__, name, "--seconds", str(options.seconds)]
-            done = subprocess.run(words, check=False)
+            words = [sys.executable, __file__, name, *_length(options)]
+            done = subprocess.run(words, check=False, env=os.environ | {"PYTHONHASHSEED": "0"})
             if done.returncode:
                 return done.returncode
         return 0
@@ -49,9 +51,12 @@ def main() -> int:
         parser.error(f"no target {options.target}, only: {', '.join(known)}")
     seeds = HERE / "seeds" / options.target
     with tempfile.TemporaryDirectory() as found:
+        length = [f"-max_total_time={options.seconds}"]
+        if options.runs:
+            length = ["-seed=1", f"-runs={options.runs}"]
         words = [
             sys.argv[0],
-            f"-max_total_time={options.seconds}",
+            *length,
             "-max_len=2000",
             "-timeout=10",
             "-verbosity=0",
@@ -63,6 +68,10 @@ def main() -> int:
         atheris.Setup(words, known[options.target])
         atheris.Fuzz()
     return 0
+
+
+def _length(options: argparse.Namespace) -> list[str]:
+    return ["--runs", str(options.runs)] if options.runs else ["--seconds", str(options.seconds)]
 
 
 if __name__ == "__main__":
