@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import gc
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
