@@ -122,12 +122,18 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def create(path: str, dir_fd: int | None = None) -> int:
-    """A new file that is locked: whoever sweeps may have taken it for a leftover before it was."""
+def create(path: str, dir_fd: int | None = None, *, locked: bool = True) -> int:
+    """
+    A new file that is locked: whoever sweeps may have taken it for a leftover before it was.
+
+    Not ``locked`` where nobody can be there to sweep.
+    """
     while True:
         fd = os.open(path, _CREATE, 0o600, dir_fd=dir_fd)
         try:
             os.fchmod(fd, 0o600)  # whatever the umask
+            if not locked:
+                return fd
             flock(fd, LOCK_EX)
             if os.fstat(fd).st_nlink:
                 return fd

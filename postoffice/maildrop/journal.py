@@ -15,24 +15,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from postoffice.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.maildrop import segments
+from postoffice.maildrop.backlog import Backlog, MakeReplay
 from postoffice.maildrop.durable import JOURNAL
 from postoffice.maildrop.files import FULL, open_own
 from postoffice.maildrop.records import (
     BLOCK,
-    Group,
     Placement,
     Record,
     Removal,
     encode,
-    groups,
     room_for,
 )
 from postoffice.maildrop.segments import SEGMENT, SEGMENTS, FileLock, Mark, State, StateFile
@@ -43,43 +42,6 @@ _TICK = 0.01
 _R = TypeVar("_R", Placement, Removal)
 #: Rounds of retiring that are left to processes which were here before us.
 _OTHERS = 3
-
-
-class Replay(Protocol):
-    """Puts in its place what may not be there; each of its steps may be taken again."""
-
-    def __enter__(self) -> Replay:
-        """It begins."""
-
-    def __exit__(self, *why: object) -> None:
-        """It ends, or was cut off."""
-
-    def place(
-        self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
-    ) -> None:
-        """
-        A message, for these of its maildrops; and for the vaults of those that it left.
-
-        ``kept`` has such a maildrop, and which of its vaults.  Raises OSError.
-        """
-
-    def remove(self, removal: Removal) -> None:
-        """What was removed.  Raises OSError."""
-
-    def finish(self) -> None:
-        """All is placed and removed.  Raises OSError."""
-
-
-class MakeReplay(Protocol):
-    """Begins a replay."""
-
-    def __call__(self, large: str, *, anew: bool, synced: bool) -> Replay:
-        """
-        ``large``: the folder of large texts.
-
-        ``anew``: what is there is not believed: it may be what a power cut left.
-        ``synced``: each file and folder is synced, for a file system that has failed to.
-        """
 
 
 class Ticket(NamedTuple):
@@ -130,7 +92,7 @@ class Journal:
         self._since = 0  # the first generation that began after our descriptor was opened
         self._left_to_others = 0
         self.active = False  # whether there is anything to append or to retire
-        self._large: list[tuple[int, str]] = []
+        self._large: dict[str, int] = {}  # texts that a replay may need, with their generations
         self._failed = -1  # the generation in which a write or a sync of ours went wrong last
         self._files = ExitStack()
         self._key = b""
@@ -171,7 +133,8 @@ class Journal:
             with self._appending.held():
                 state = self._state.read()
                 if state.boot == segments.boot():
-                    self._since = state.generation + 1
+                    # where we were alone, we have placed ourselves all that is not retired
+                    self._since = 0 if alone else state.generation + 1
                     self._close_generation(state)
                     break
             # whoever was alone has died before it was ready; others came by the same way
@@ -214,11 +177,17 @@ class Journal:
     def _begin_alone(self, durability: str) -> Found:
         state = State(durability=durability, retired=self._mark.read())
         self._state.write(state)  # nobody is to believe what is there until we are ready
-        found, removals = self._look(state)
+        backlog = self._backlog(state, range(SEGMENTS))
+        state.generations, state.counts = backlog.generations, backlog.counts
         state.generation = max(state.retired, *state.generations)
+        found = Found(backlog.groups, backlog.placements, len(backlog.removals))
         if found.groups:
             try:
-                self._replay_all(state, state.generation, removals, anew=True, synced=False)
+                self._place_again(backlog, state.generation, anew=True, synced=False)
+                if durability == JOURNAL:
+                    self._leave_for_retiring(state)
+                else:
+                    self._sync_again(state, backlog, state.generation)
             except (OSError, TemporaryFailure) as error:
                 if not _is_for_want_of_space(error):
                     raise
@@ -230,41 +199,18 @@ class Journal:
                     "until there is room",
                 )
         if not state.held:
-            self._sweep_large()
+            self._sweep_large(state.retired)
         state.boot = segments.boot()
         self._state.write(state)
         return found
 
-    def _look(self, state: State) -> tuple[Found, list[Removal]]:
-        """Which generations the segments hold that are not retired, and what they remove."""
-        found, removals = Found(), []
-        for number in range(SEGMENTS):
-            for group in self._groups(number, state.retired):
-                state.generations[number] = max(state.generations[number], group.generation)
-                state.counts[number] += 1
-                found.groups += 1
-                gone = [one for one in group.records if isinstance(one, Removal)]
-                removals += gone
-                found.removals += len(gone)
-                found.placements += len(group.records) - len(gone)
-        return found, removals
+    def _leave_for_retiring(self, state: State) -> None:
+        """All is in its place; it reaches the disk in the first round, behind an open door."""
+        for number in state.pending():
+            self._state.set_all_placed(number, state.counts[number])
 
-    def _groups(self, number: int, above: int) -> Iterator[Group]:
-        try:
-            with open(self._segment(number), "rb") as file:
-                octets = file.read()
-        except FileNotFoundError:
-            return
-        end = 0
-        for group in groups(self._key, octets, above):
-            if group.offset != end:
-                self._report(
-                    "error",
-                    f"{self._segment(number)} is damaged between {end} and {group.offset}: what "
-                    "was there cannot be replayed",
-                )
-            end = group.end
-            yield group
+    def _backlog(self, state: State, numbers: Iterable[int]) -> Backlog:
+        return Backlog(numbers, self._segment, self._key, state.retired, self._report)
 
     def _segment(self, number: int) -> str:
         return f"{self._folder}/seg.{number}"
@@ -277,7 +223,7 @@ class Journal:
             with suppress(OSError, TemporaryFailure):
                 if self._try_alone():
                     self.retire(now=True)
-                    self._sweep_large()
+                    self._sweep_large(self._state.read().retired)
                 else:
                     self._unlink_large()
             with self._retiring.held():  # whoever is at it ends
@@ -362,7 +308,7 @@ class Journal:
             raise
         for record in records:
             if isinstance(record, Placement) and record.text is None:
-                self._large.append((state.generation, self._key_of(record.name)))
+                self._large[self._key_of(record.name)] = state.generation
         return ticket
 
     def _close_generation(self, state: State) -> None:
@@ -453,47 +399,27 @@ class Journal:
             state.syncing = syncing
             self._state.write(state)
 
-    def _replay_all(
-        self,
-        state: State,
-        until: int,
-        removals: Sequence[Removal] | None = None,
-        *,
-        anew: bool,
-        synced: bool,
-    ) -> None:
-        """
-        Replay what is not retired of the generations ``until`` this, and retire it.
+    def _replay_all(self, state: State, until: int, *, anew: bool, synced: bool) -> None:
+        """Replay what is not retired of the generations ``until`` this, and retire it."""
+        backlog = self._backlog(state, state.pending())
+        self._place_again(backlog, until, anew=anew, synced=synced)
+        if synced:
+            self._set_retired(state, until)
+        else:
+            self._sync_again(state, backlog, until)
 
-        Nobody appends meanwhile, so every removal that there is, is known.
-        """
-        if removals is None:
-            removals = list(self._records(state, Removal))
-        gone = {
-            (maildrop, name): removal.vault
-            for removal in removals
-            for maildrop, names in removal.names
-            for name in names
-        }
-        with self._replay(self.large, anew=anew, synced=synced) as work:
-            for placement in self._records(state, Placement, until):
-                key = self._key_of(placement.name)
-                left = [one for one in placement.maildrops if (one, key) not in gone]
-                vaults = [(one, gone.get((one, key), "")) for one in placement.maildrops]
-                kept = [(one, vault) for one, vault in vaults if vault]
-                if left or kept:
-                    work.place(placement, left, kept)
-            for removal in removals:
-                work.remove(removal)
-            work.finish()
+    def _place_again(self, backlog: Backlog, until: int, *, anew: bool, synced: bool) -> None:
+        work = self._replay(self.large, anew=anew, synced=synced)
+        self._large |= backlog.replay(work, until, self._key_of)
+
+    def _sync_again(self, state: State, backlog: Backlog, until: int) -> None:
+        """What was placed again is retired; placed once more, where it did not reach the disk."""
         try:
-            if not synced:
-                segments.sync_all(self._sync_fd)
+            segments.sync_all(self._sync_fd)
         except OSError as error:
             self._report("error", f"the file system could not sync ({error}); placing all anew")
-            self._replay_all(state, until, removals, anew=True, synced=True)
-        else:
-            self._set_retired(state, until)
+            self._place_again(backlog, until, anew=True, synced=True)
+        self._set_retired(state, until)
 
     def _set_retired(self, state: State, until: int) -> None:
         self._mark.write(until, state.retired)
@@ -502,28 +428,21 @@ class Journal:
         if state.generation <= until:
             state.current = -1
 
-    def _records(self, state: State, kind: type[_R], until: int | None = None) -> Iterator[_R]:
-        """Those of generations that are not retired, up to and with ``until``."""
-        for number in state.pending():
-            if until is None or state.generations[number] <= until:
-                for group in self._groups(number, state.retired):
-                    for record in group.records:
-                        if isinstance(record, kind):
-                            yield record
-
     def _unlink_large(self) -> None:
         with self._appending.held():
             retired = self._state.read().retired
-            done = [name for generation, name in self._large if generation <= retired]
-            self._large = [one for one in self._large if one[0] > retired]
-        for name in done:
+            done = [key for key, generation in self._large.items() if generation <= retired]
+            for key in done:
+                del self._large[key]
+        for key in done:
             with suppress(FileNotFoundError):
-                os.unlink(f"{self.large}/{name}")
+                os.unlink(f"{self.large}/{key}")
 
-    def _sweep_large(self) -> None:
-        """Nobody else is here, and all is in its place."""
-        for name in os.listdir(self.large):
-            os.unlink(f"{self.large}/{name}")
+    def _sweep_large(self, retired: int) -> None:
+        """Nobody else is here, and all is in its place: what no replay will need goes."""
+        self._large = {key: one for key, one in self._large.items() if one > retired}
+        for key in set(os.listdir(self.large)) - self._large.keys():
+            os.unlink(f"{self.large}/{key}")
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

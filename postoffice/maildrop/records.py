@@ -59,12 +59,28 @@ Record = Placement | Removal
 
 @dataclass(frozen=True)
 class Group:
-    """A group that was found; its octets end at ``end``."""
+    """A group that was found; its octets end at ``end``, and its ``count`` records are ``body``."""
 
     generation: int
     offset: int
     end: int
-    records: tuple[Record, ...]
+    count: int
+    body: memoryview
+
+    @property
+    def start(self) -> int:
+        """Where its body begins."""
+        return self.offset + _HEADER
+
+    @property
+    def records(self) -> Iterator[Record]:
+        """What it says."""
+        return decode(self.body, self.count)
+
+    @property
+    def removals(self) -> Iterator[Removal]:
+        """What it removes; the rest is not looked at."""
+        return removals(self.body, self.count)
 
 
 def encode(key: bytes, generation: int, offset: int, records: Sequence[Record]) -> bytes:
@@ -116,7 +132,7 @@ def _decode(key: bytes, view: memoryview, offset: int, above: int) -> Group | No
     if not compare_digest(_sign(key, body), signed[_FIELDS.size :]):
         return None
     end = -(-(start + length) // BLOCK) * BLOCK
-    return Group(generation, offset, end, tuple(_records(body, count)))
+    return Group(generation, offset, end, count, body)
 
 
 def _encode(record: Record) -> bytes:
@@ -143,21 +159,43 @@ def _head(record: Record) -> bytes:
     return b"\0".join(map(os.fsencode, words))
 
 
-def _records(body: memoryview, count: int) -> Iterator[Record]:
+def decode(body: memoryview | bytes, count: int) -> Iterator[Record]:
+    """The records of a group, as they were written."""
     at = 0
     for _ in range(count):
         kind, head_size, size = _RECORD.unpack_from(body, at)
-        at += _RECORD.size
-        words = [os.fsdecode(word) for word in bytes(body[at : at + head_size]).split(b"\0")]
-        at += head_size
+        start = at + _RECORD.size
+        at = start + head_size
+        head = body[start:at]
         if kind == b"R":
-            yield Removal(_lists(words[1:]), words[0])
+            yield _removal(head)
             continue
+        name, *maildrops = _words(head)
         text = None
         if kind == b"P":
             text = bytes(body[at : at + size])
             at += size
-        yield Placement(words[0], tuple(words[1:]), text, size)
+        yield Placement(name, tuple(maildrops), text, size)
+
+
+def removals(body: memoryview | bytes, count: int) -> Iterator[Removal]:
+    """What a group removes; no text is touched."""
+    at = 0
+    for _ in range(count):
+        kind, head_size, size = _RECORD.unpack_from(body, at)
+        end = at + _RECORD.size + head_size
+        if kind == b"R":
+            yield _removal(body[at + _RECORD.size : end])
+        at = end + (size if kind == b"P" else 0)
+
+
+def _words(head: memoryview | bytes) -> list[str]:
+    return os.fsdecode(bytes(head)).split("\0")
+
+
+def _removal(head: memoryview | bytes) -> Removal:
+    vault, *words = _words(head)
+    return Removal(_lists(words), vault)
 
 
 def _lists(words: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Lock
+from typing import Any
 
 from postoffice.listing import Entry
 from postoffice.maildrop import contents, drafts, names, quota
@@ -16,11 +17,52 @@ from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import FOLDERS, FULL, LATE, make, make_folder, sync_folder
 from postoffice.maildrop.records import Placement, Removal
 
-#: How many place at the same time, and how many messages wait for them.
-THREADS = 4
-AHEAD = 64
+#: How many place at the same time: as many as are waited for where each file is synced, else as
+#: many as the interpreter lets work side by side.
+THREADS_THAT_SYNC = 4
+THREADS = 2
+#: How many messages each takes at once, and how many times as many wait for it.
+BATCH = 32
+AHEAD = 4
 #: What fails with these would fail in any maildrop: our process has used up what it may have.
 SPENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+class _Lane:
+    """A thread that places one message behind the other, for some of the maildrops."""
+
+    def __init__(self, place: Callable[..., None]) -> None:
+        self._place = place
+        self._thread = ThreadPoolExecutor(1, "replay")
+        self._batch: list[tuple[Any, ...]] = []
+        self._placing: deque[Future[None]] = deque()
+
+    def add(self, *message: Any) -> None:
+        """One more; it waits while too many do.  What went wrong with one before is raised."""
+        self._batch.append(message)
+        if len(self._batch) >= BATCH:
+            self._begin()
+            while len(self._placing) > AHEAD:
+                self._placing.popleft().result()
+
+    def settle(self) -> None:
+        """Wait for what is being placed; what went wrong is raised."""
+        self._begin()
+        while self._placing:
+            self._placing.popleft().result()
+
+    def end(self) -> None:
+        """What has not begun is let be."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _begin(self) -> None:
+        batch, self._batch = self._batch, []
+        if batch:
+            self._placing.append(self._thread.submit(self._place_those, batch))
+
+    def _place_those(self, batch: Sequence[tuple[Any, ...]]) -> None:
+        for message in batch:
+            self._place(*message)
 
 
 class MaildirReplay:
@@ -49,27 +91,30 @@ class MaildirReplay:
         self._known: dict[str, dict[str, str]] = {}  # by folder: where each message is
         self._vaults: dict[str, dict[str, str]] = {}  # by folder: what is in it already
         self._looking = Lock()
-        self._threads = ThreadPoolExecutor(THREADS, "replay")
-        self._placing: deque[Future[None]] = deque()
+        threads = THREADS_THAT_SYNC if synced else THREADS
+        self._lanes = [_Lane(self._place_all) for _ in range(threads)]
+        self._lane_of: dict[str, _Lane] = {}  # by maildrop
 
     def __enter__(self) -> MaildirReplay:
         return self
 
     def __exit__(self, *why: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        for lane in self._lanes:
+            lane.end()
 
     def place(
         self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """A message, for these of its maildrops and vaults; a thread sees to it."""
-        self._placing.append(self._threads.submit(self._place_all, placement, maildrops, kept))
-        while len(self._placing) > AHEAD:
-            self._placing.popleft().result()
+        first = maildrops[0] if maildrops else kept[0][0]
+        lane = self._lane_of.get(first)
+        if lane is None:
+            lane = self._lane_of[first] = self._lanes[len(self._lane_of) % len(self._lanes)]
+        lane.add(placement, maildrops, kept)
 
     def _settle(self) -> None:
-        """Wait for what is being placed; what went wrong is raised."""
-        while self._placing:
-            self._placing.popleft().result()
+        for lane in self._lanes:
+            lane.settle()
 
     def _place_all(
         self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
@@ -115,7 +160,7 @@ class MaildirReplay:
         path = f"{folder}/{at or f'new/{placement.name}'}"
         if at is not None and not self._anew:
             return path
-        self._put(folder, path, placement, first)
+        self._put(folder, path, placement, first, there=at is not None)
         known[uidl] = path[len(folder) + 1 :]
         return path
 
@@ -128,7 +173,7 @@ class MaildirReplay:
         path = f"{vault}/{name}"
         if not self._anew and (at is not None or uidl in kept):
             return first
-        self._put(folder, path, placement, first)
+        self._put(folder, path, placement, first, there=uidl in kept)
         kept[uidl] = name
         if at is not None:
             os.unlink(f"{folder}/{known.pop(uidl)}")
@@ -144,8 +189,14 @@ class MaildirReplay:
                 self._vaults[vault] = kept
         return vault, kept
 
-    def _put(self, folder: str, path: str, placement: Placement, first: str) -> None:
-        """A file that no power cut has seen, under this name, by way of a maildrop's tmp."""
+    def _put(
+        self, folder: str, path: str, placement: Placement, first: str, *, there: bool
+    ) -> None:
+        """
+        A file that no power cut has seen, under this name, by way of a maildrop's tmp.
+
+        ``there``: one is under that name.
+        """
         part = f"{folder}/tmp/{names.unique_part(placement.name)}"
         for tries_left in (2, 1, 0):
             try:
@@ -153,7 +204,7 @@ class MaildirReplay:
             except FileExistsError:  # of a replay that was cut, or of who was to place it
                 os.unlink(part)
                 self._write(part, placement, first)
-            if self._alone and not path.startswith(f"{folder}/cur/"):
+            if there and self._alone and not path.startswith(f"{folder}/cur/"):
                 # ext4 writes a file out that takes another's name: ten times as long
                 with suppress(FileNotFoundError):
                     os.unlink(path)
@@ -178,7 +229,7 @@ class MaildirReplay:
             except OSError as error:
                 if error.errno not in drafts.COPIED:
                     raise
-        fd = drafts.create(part)
+        fd = drafts.create(part, locked=not self._alone)
         try:
             if placement.text is not None:
                 drafts.write_all(fd, placement.text)

@@ -249,6 +249,10 @@ class StateFile:
         """One is."""
         write_all(self._fd, b"\1", BLOCK * (1 + segment) + number)
 
+    def set_all_placed(self, segment: int, count: int) -> None:
+        """All so many are."""
+        write_all(self._fd, b"\1" * count, BLOCK * (1 + segment))
+
     def all_placed(self, segment: int, count: int) -> bool:
         """Whether as many as ``count`` are."""
         return os.pread(self._fd, count, BLOCK * (1 + segment)) == b"\1" * count

@@ -19,6 +19,6 @@ def test_what_was_promised_is_kept_in_every_state(name):
 def test_a_broken_store_is_found(name, failures):
     broken = BROKEN[name]
     with broken.how():
-        outcome = explore(broken.scenario, seed=0, most=400, until_wrong=True, again=0)
+        outcome = explore(broken.scenario, seed=0, most=400, until_wrong=True, again=broken.again)
     failures.clear()
     assert outcome.wrong

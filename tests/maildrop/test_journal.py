@@ -481,8 +481,9 @@ def test_rule_2_what_cannot_be_put_in_its_place_is_in_none_and_does_not_come_lat
         die()
 
     assert child(post).wait() == -signal.SIGKILL
-    served()
+    again = served()
     assert there(root) == there(root, ANN) == ["after"]
+    again.retire()
     assert litter(root) == []
 
 

@@ -265,8 +265,9 @@ def test_rule_7_the_same_failure_again_keeps_everything(root, child, served):
     assert child(post).wait() == -signal.SIGKILL
     for path in messages(root):
         path.write_bytes(b"")
-    served()
+    again = served()
     assert there(root) == ["one"]
+    again.retire()
     assert pending(root) == []
 
 
@@ -562,9 +563,11 @@ def test_rule_12_whoever_comes_waits_for_who_replays_and_takes_over_when_he_dies
 
     def come(parent):
         parent.say("coming")
-        Served(root)
+        one = Served(root)
         parent.say("served" if there(root) == ["one", "two"] else "too early")
         parent.hear()
+        one.retire()
+        parent.say("retired")
 
     first = child(replay)
     assert first.hear() == "replaying"
@@ -572,6 +575,8 @@ def test_rule_12_whoever_comes_waits_for_who_replays_and_takes_over_when_he_dies
     assert second.hear() == "coming"
     first.kill()
     assert second.hear() == "served"
+    second.say("go on")
+    assert second.hear() == "retired"
     assert pending(root) == []
 
 
@@ -687,6 +692,55 @@ def test_rule_14_what_was_listed_before_a_replay_is_not_believed(root, child, se
 # -- replay --------------------------------------------------------------------------------------
 
 
+def test_what_a_start_replays_is_retired_in_its_first_round(root, child, served, monkeypatch):
+    posted_and_killed(root, child, ("one", JOE), ("large", JOE, ANN))
+    synced = []
+    monkeypatch.setattr(segments, "sync_all", synced.append)
+    one = served()
+    assert one.listed() == ["large", "one"], "the door is open, and nothing is synced yet"
+    assert (mark_of(root), pending(root), synced) == (0, [1], [])
+    assert len(litter(root)) == 1, "a replay may need the large text once more"
+    one.retire()
+    assert (mark_of(root), pending(root)) == (state_of(root).generation, [])
+    assert synced == [one.journal._sync_fd]
+    assert litter(root) == []
+
+
+def test_what_a_start_replayed_is_replayed_again_behind_a_cut_before_that(root, child, served):
+    posted_and_killed(root, child, ("one", JOE), ("large", JOE, ANN))
+
+    def start(parent):
+        Served(root)
+        die()
+
+    for _ in range(2):
+        assert child(start).wait() == -signal.SIGKILL
+        cut_power(root, text_is_empty)
+    served().retire()
+    assert there(root) == ["large", "one"]
+    assert there(root, ANN) == ["large"]
+    assert litter(root) == []
+
+
+def test_a_first_round_that_fails_places_all_anew(root, child, served, monkeypatch):
+    posted_and_killed(root, child, ("one", JOE))
+    one = served()
+    [before] = [path.stat().st_ino for path in messages(root)]
+    calling_first(monkeypatch, segments, "sync_all", raising(errno.EIO))
+    one.retire()
+    [after] = [path.stat().st_ino for path in messages(root)]
+    assert after != before
+    assert pending(root) == []
+
+
+def test_a_start_with_files_leaves_nothing_in_the_journal(root, child, served):
+    posted_and_killed(root, child, ("one", JOE), ("large", JOE, ANN))
+    served(durability="files")
+    assert there(root) == ["large", "one"]
+    assert pending(root) == []
+    assert litter(root) == []
+
+
 def test_a_replay_may_be_cut_anywhere_and_run_again(root, child, served):
     def fill(parent):
         one = Served(root, undelete=86400.0)
@@ -708,7 +762,7 @@ def test_a_replay_may_be_cut_anywhere_and_run_again(root, child, served):
         if not child(replay).wait():
             break
     assert step > 10
-    served(undelete=86400.0)
+    served(undelete=86400.0).retire()
     assert there(root) == ["large"]
     assert there(root, ANN) == ["large", "one"]
     kept = (root / "example.net" / ".vault" / "joe").glob("*/*")

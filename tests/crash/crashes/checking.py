@@ -56,19 +56,25 @@ class Looking:
             return problems + said
 
     def again(self, state: State, random: Random, most: int) -> Iterator[State]:
-        """What the power may leave that goes once more, while the store starts from it."""
+        """
+        What the power may leave that goes once more: while the store starts from it, when it is
+        open, and while it retires what it has replayed.
+        """
+        clock = Clock()
         with self._place(state) as root, _logged(), machine(f"behind {state.boot}"):
             with Recorder(root) as recorder:
-                store = state.kind.store(root, InlineWorkers(), Clock())
+                store = state.kind.store(root, InlineWorkers(), clock)
                 finish(store.start())
                 seen = _mail(store, state, Found()).mail
                 for name, tokens in seen.items():
                     recorder.note("seen", name, tokens=tuple(tokens))
+                opened = len(recorder.trace)
+                clock.advance(RETIRE)
             recorder.check()
             finish(store.stop())
         points = list(range(len(recorder.trace) + 1))
         if len(points) > most:
-            points = sorted(random.sample(points, most))
+            points = [*random.sample(points, most - 1), opened]
         model, promises = Model(recorder.base), state.promises.copy()
         for at, operation in enumerate([*recorder.trace, None]):
             if at in points:

@@ -1,0 +1,159 @@
+"""
+What the journal holds that is not retired, and how it gets in its place again.
+
+It is for whoever holds the lock for appending: nothing comes meanwhile, so
+every removal that there is, is known.  All functions block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple, Protocol
+
+from postoffice.maildrop.records import Placement, Removal, decode, groups
+from postoffice.maildrop.segments import SEGMENTS
+
+
+class Replay(Protocol):
+    """Puts in its place what may not be there; each of its steps may be taken again."""
+
+    def __enter__(self) -> Replay:
+        """It begins."""
+
+    def __exit__(self, *why: object) -> None:
+        """It ends, or was cut off."""
+
+    def place(
+        self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+    ) -> None:
+        """
+        A message, for these of its maildrops; and for the vaults of those that it left.
+
+        ``kept`` has such a maildrop, and which of its vaults.  Raises OSError.
+        """
+
+    def remove(self, removal: Removal) -> None:
+        """What was removed.  Raises OSError."""
+
+    def finish(self) -> None:
+        """All is placed and removed.  Raises OSError."""
+
+
+class MakeReplay(Protocol):
+    """Begins a replay."""
+
+    def __call__(self, large: str, *, anew: bool, synced: bool) -> Replay:
+        """
+        ``large``: the folder of large texts.
+
+        ``anew``: what is there is not believed: it may be what a power cut left.
+        ``synced``: each file and folder is synced, for a file system that has failed to.
+        """
+
+
+class _Lying(NamedTuple):
+    """Where a group lies that was found whole."""
+
+    segment: int
+    generation: int
+    start: int
+    size: int
+    records: int
+
+
+class Backlog:
+    """
+    The groups of later generations than ``retired`` in these segments, which ``path_of`` names.
+
+    They are verified once, and read again when they are placed: memory holds
+    one segment at most.  ``report`` is told of what is damaged.
+    """
+
+    def __init__(
+        self,
+        segments: Iterable[int],
+        path_of: Callable[[int], str],
+        key: bytes,
+        retired: int,
+        report: Callable[[str, str], None],
+    ) -> None:
+        self.generations = [0] * SEGMENTS  # by segment, as in State
+        self.counts = [0] * SEGMENTS
+        self.removals: list[Removal] = []
+        self.placements = 0
+        self._path_of = path_of
+        self._report = report
+        self._lying: list[_Lying] = []
+        for number in segments:
+            self._look(number, key, retired)
+
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return len(self._lying)
+
+    def _look(self, number: int, key: bytes, retired: int) -> None:
+        path = self._path_of(number)
+        try:
+            with open(path, "rb") as file:
+                octets = file.read()
+        except FileNotFoundError:
+            return
+        end = 0
+        for group in groups(key, octets, retired):
+            if group.offset != end:
+                self._report(
+                    "error",
+                    f"{path} is damaged between {end} and {group.offset}: what was there cannot "
+                    "be replayed",
+                )
+            end = group.end
+            gone = list(group.removals)
+            self.removals += gone
+            self.placements += group.count - len(gone)
+            self.counts[number] += 1
+            self.generations[number] = max(self.generations[number], group.generation)
+            lying = _Lying(number, group.generation, group.start, len(group.body), group.count)
+            self._lying.append(lying)
+
+    def placed(self, until: int) -> Iterator[tuple[int, Placement]]:
+        """What is to be placed of the generations up to and with this; and of which each is."""
+        wanted = (one for one in self._lying if one.generation <= until)
+        for number, those in groupby(wanted, attrgetter("segment")):
+            with open(self._path_of(number), "rb", buffering=0) as file:
+                for lying in those:
+                    file.seek(lying.start)
+                    for record in decode(file.read(lying.size), lying.records):
+                        if isinstance(record, Placement):
+                            yield lying.generation, record
+
+    def replay(self, work: Replay, until: int, key_of: Callable[[str], str]) -> dict[str, int]:
+        """
+        Place what is of the generations up to and with this, and remove all that was removed.
+
+        ``key_of`` says what of a message's name never changes.  Returns the keys of
+        the large texts that are still needed, with the generation of each.
+        """
+        gone = {
+            (maildrop, name): removal.vault
+            for removal in self.removals
+            for maildrop, names in removal.names
+            for name in names
+        }
+        large = {}
+        with work:
+            for generation, placement in self.placed(until):
+                key = key_of(placement.name)
+                if placement.text is None:
+                    large[key] = generation
+                left = [one for one in placement.maildrops if (one, key) not in gone]
+                vaults = [(one, gone.get((one, key), "")) for one in placement.maildrops]
+                kept = [(one, vault) for one, vault in vaults if vault]
+                if left or kept:
+                    work.place(placement, left, kept)
+            for removal in self.removals:
+                work.remove(removal)
+            work.finish()
+        return large
