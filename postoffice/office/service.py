@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
 
@@ -19,6 +19,7 @@ from postoffice.errors import StartupError
 from postoffice.office import config
 from postoffice.office.build import build, find_maker, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal
+from postoffice.office.lines import quicken
 from postoffice.office.opening import PostOffice
 from postoffice.office.tuning import tune
 
@@ -88,6 +89,7 @@ class FrontDoor(Service):
 
     def privilegedStartService(self) -> None:
         tune()
+        quicken(globalLogPublisher)
         self._plainly(self._office.privilegedStartService)
 
     def startService(self) -> None:
