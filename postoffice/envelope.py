@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from postoffice.address import Account, Address
 
@@ -112,7 +113,7 @@ class Envelope:
         by = f"by {hostname} with {self.protocol} id {self.id}"
         if len(self.recipients) == 1:
             by += f"\r\n\tfor <{self.recipients[0].address}>"
-        received = f"Received: {came}\r\n\t{by};\r\n\t{format_datetime(when)}\r\n"
+        received = f"Received: {came}\r\n\t{by};\r\n\t{_date(when)}\r\n"
         return f"Return-Path: <{sender}>\r\n{received}".encode()
 
     def _from(self) -> str:
@@ -122,3 +123,9 @@ class Envelope:
         if not literal:
             return f"from {hello or 'localhost'}"
         return f"from {hello} ({literal})"
+
+
+@lru_cache(maxsize=2)
+def _date(when: datetime) -> str:
+    """RFC 5322 §3.3; many messages come in one second."""
+    return format_datetime(when)

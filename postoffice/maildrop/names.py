@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import time
+from collections import deque
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
@@ -22,6 +23,9 @@ _FIELD = re.compile(rf",([SW{DOWNGRADED}])=(\d{{1,15}})(?=[,:]|\Z)")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._+-=")
 
 _count = count()
+#: Random parts of names are drawn so many at a time; a fork has its parent's, and another pid.
+RANDOM = 256
+_digits: deque[str] = deque()
 
 
 @lru_cache(maxsize=20_000)
@@ -71,11 +75,24 @@ def is_seen(name: str) -> bool:
 def new_name(hostname: str) -> str:
     """A name that was never used and never will be; later ones sort behind it."""
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-    host = re.sub(r"[^A-Za-z0-9-]", "-", hostname)[:20]
     return (
         f"{seconds}.M{nanoseconds // 1000:06d}P{os.getpid()}Q{next(_count)}"
-        f"R{secrets.token_hex(4)}.{host}"
+        f"R{_random()}.{_host(hostname)}"
     )
+
+
+@lru_cache(maxsize=8)
+def _host(hostname: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", hostname)[:20]
+
+
+def _random() -> str:
+    """Eight digits for which the system is asked but once for many names."""
+    while True:
+        with suppress(IndexError):
+            return _digits.pop()
+        octets = os.urandom(4 * RANDOM).hex()
+        _digits.extend([octets[8 * n : 8 * n + 8] for n in range(RANDOM)])
 
 
 def with_sizes(name: str, size: int, *, ends: bool = True, downgraded: int | None = None) -> str:

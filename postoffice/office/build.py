@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -319,4 +321,10 @@ def try_endpoint(reactor: Any) -> TryEndpoint:
 
 
 def _now() -> datetime:
-    return datetime.now().astimezone()
+    """The time of day, to the second: as much as a date in a header says."""
+    return _local(int(time.time()))
+
+
+@lru_cache(maxsize=2)
+def _local(second: int) -> datetime:
+    return datetime.fromtimestamp(second).astimezone()
