@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -51,9 +52,12 @@ def main() -> int:
         parser.error(f"no target {options.target}, only: {', '.join(known)}")
     seeds = HERE / "seeds" / options.target
     with tempfile.TemporaryDirectory() as found:
-        length = [f"-max_total_time={options.seconds}"]
         if options.runs:
             length = ["-seed=1", f"-runs={options.runs}"]
+        else:
+            seed = random.randrange(1, 1 << 31)
+            print(f"seed {seed}", flush=True)
+            length = [f"-seed={seed}", f"-max_total_time={options.seconds}"]
         words = [
             sys.argv[0],
             *length,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,24 @@ def test_new_names_are_new_and_in_order():
         assert is_ours(name)
         assert len(name) <= 70
         assert uidl_of(unique_part(with_sizes(name, 5) + ":2,S")) == name
+
+
+def test_new_names_are_new_on_all_threads_and_behind_a_fork():
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writing, "\n".join(new_name("h") for _ in range(300)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with ThreadPoolExecutor(4) as threads:
+        ours = list(threads.map(lambda _: new_name("h"), range(2000)))
+    with os.fdopen(reading) as file:
+        theirs = file.read().split("\n")
+    os.waitpid(child, 0)
+    assert len(set(ours) | set(theirs)) == 2300
+    assert all(map(is_ours, theirs))
 
 
 def test_a_host_name_of_any_kind_makes_a_plain_name():
