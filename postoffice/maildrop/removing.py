@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from postoffice.errors import TemporaryFailure
+from postoffice.errors import NotAllRemoved, TemporaryFailure
 from postoffice.listing import Entry
 from postoffice.maildrop import contents, files
 from postoffice.maildrop import vault as vaults
@@ -17,7 +17,9 @@ from postoffice.maildrop.records import Removal
 
 #: How many names go before the client hears that they have; of more, it is only promised.
 AT_ONCE = 100
-#: How many are promised together where nobody asked for all or none: they must fit into a segment.
+#: How many are promised together, so that all of them go or none: they fit into a segment.
+TOGETHER = 100_000
+#: How many are promised together where nobody asked for all or none.
 AT_A_TIME = 10_000
 
 
@@ -47,12 +49,24 @@ def remove(
     Make it durable that these messages are gone, into ``vault`` if that is not empty.
 
     ``lock`` is the maildrop's, which is held until the names are gone: they
-    are, or ``keep`` is called with what it returns.  Raises TemporaryFailure,
-    and nothing is removed.
+    are, or ``keep`` is called with what it returns, for the last ``TOGETHER``
+    of them: those before are gone by then.  Raises TemporaryFailure, and
+    nothing is removed, or NotAllRemoved.
     """
     if not entries:
         return None
-    ticket = _promise(journal, lock, folder, entries, vault)
+    last = (len(entries) - 1) // TOGETHER * TOGETHER
+    gone = 0
+    try:
+        while gone < last:
+            take_out(journal, lock, folder, entries[gone : gone + TOGETHER], vault)
+            gone += TOGETHER
+        entries = entries[last:]
+        ticket = _promise(journal, lock, folder, entries, vault)
+    except TemporaryFailure as error:
+        if gone:
+            raise NotAllRemoved(str(error), gone) from error
+        raise
     if ticket is None or len(entries) > AT_ONCE:
         return ticket
     with suppress(TemporaryFailure):  # it is promised: the journal tries again
@@ -89,10 +103,15 @@ def _look_ahead(folder: str, entries: Sequence[Entry], vault: str) -> None:
 def keep(
     journal: Journal, ticket: Ticket, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> None:
-    """Let the names go.  Raises TemporaryFailure where one does not; the journal tries again."""
+    """
+    Let the last names of ``remove`` go.
+
+    Raises TemporaryFailure where one does not; the journal tries again.
+    """
+    last = (len(entries) - 1) // TOGETHER * TOGETHER
     try:
         with failures(folder):
-            contents.remove(folder, entries, vault, sync=False)
+            contents.remove(folder, entries[last:], vault, sync=False)
             set_changing(lock, False)
     except BaseException:
         journal.leave(ticket)

@@ -43,7 +43,13 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import MaildropChanging, MaildropFullNow, NoSpace, TemporaryFailure
+from postoffice.errors import (
+    MaildropChanging,
+    MaildropFullNow,
+    NoSpace,
+    NotAllRemoved,
+    TemporaryFailure,
+)
 from postoffice.maildrop import clearing, collecting, files, placing, posting, removing
 from postoffice.maildrop.records import BLOCK
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
@@ -324,6 +330,72 @@ def test_rule_1_what_was_removed_does_not_come_back_where_its_name_does(
     assert there(root) == ["one", "two"], "the names went, and the disk did not hear of it"
     one = served()
     assert there(root) == one.listed() == ["two"]
+
+
+@pytest.fixture
+def small_portions(monkeypatch):
+    """More than a few do not fit into one promise."""
+    monkeypatch.setattr(removing, "TOGETHER", 3)
+    monkeypatch.setattr(removing, "AT_A_TIME", 2)
+
+
+@pytest.mark.parametrize("at_once", [0, 100])
+@pytest.mark.parametrize("undelete", [0.0, 86400.0])
+def test_more_than_fit_together_go_in_portions(
+    root, served, small_portions, monkeypatch, at_once, undelete
+):
+    monkeypatch.setattr(removing, "AT_ONCE", at_once)
+    one = served(undelete=undelete)
+    tokens = [f"t{number}" for number in range(8)]
+    for token in (*tokens, "stays"):
+        one.post(token)
+    one.remove(*tokens)
+    assert there(root) == one.listed() == ["stays"]
+    kept = (root / "example.net" / ".vault" / "joe").glob("*/*")
+    assert sorted(token_in(path.read_bytes()) for path in kept) == (tokens if undelete else [])
+    assert len(list((root / "example.net").glob(".vault/joe/*"))) == bool(undelete)
+    one.retire()
+    assert state_of(root).pending() == []
+
+
+def test_portions_that_went_before_a_crash_do_not_come_back(root, child, served, small_portions):
+    tokens = [f"t{number}" for number in range(8)]
+
+    def remove(parent):
+        one = Served(root)
+        for token in tokens:
+            one.post(token)
+        left = [4]  # two for the first portion, two for the second, and the last
+
+        def die_behind(fd):
+            left[0] -= is_segment(fd)
+            if not left[0]:
+                die()
+
+        calling_first(pytest.MonkeyPatch(), os, "fdatasync", die_behind)
+        one.remove(*tokens)
+
+    assert child(remove).wait() == -signal.SIGKILL
+    one = served()
+    assert there(root) == one.listed() == tokens[6:], "what was written outlives a kill"
+
+
+def test_it_is_told_how_many_went_where_the_rest_did_not(root, served, small_portions, monkeypatch):
+    one = served()
+    tokens = [f"t{number}" for number in range(8)]
+    for token in tokens:
+        one.post(token)
+    left = [3]
+
+    def fails(fd):
+        left[0] -= is_segment(fd)
+        return not left[0]
+
+    calling_first(monkeypatch, os, "fdatasync", raising(errno.EIO, fails))
+    with pytest.raises(NotAllRemoved) as raised:
+        one.remove(*tokens)
+    assert raised.value.removed == 3
+    assert there(root) == one.listed() == tokens[3:]
 
 
 def removing_one_and_killed(root, child, started):
