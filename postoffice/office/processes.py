@@ -56,11 +56,16 @@ class ProcessWorkers:
         if self._stopped or self._process is not None or now < self._not_before:
             return
         self._not_before = now + AGAIN
-        self._process = _Process(self._begin, self._gone)
+        process = _Process(self._begin, self._gone)
         command = [sys.executable, "-c", PROGRAM, *sys.path]
-        self._reactor.spawnProcess(
-            self._process, command[0], command, os.environ, childFDs={0: "w", 1: "r", 2: 2}
-        )
+        try:
+            self._reactor.spawnProcess(
+                process, command[0], command, os.environ, childFDs={0: "w", 1: "r", 2: 2}
+            )
+        except OSError as error:  # no memory, or no more processes: we can do without
+            self.log.error("no process for {name}: {error}", name=self._begin.name, error=error)
+        else:
+            self._process = process
 
     async def stop(self) -> None:
         self._stopped = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -126,6 +127,20 @@ def test_what_cannot_be_made_is_said_and_nobody_is_there(apart, tmp_path, logged
     turn_until(lambda: workers._process is None)
     assert not workers.ready
     assert any("desk has ended" in line and "is missing" in line for line in logged)
+
+
+def test_where_there_is_no_room_for_a_process_there_is_none(apart, monkeypatch, logged):
+    def refuse(*_, **named):
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reactor, "spawnProcess", refuse)
+        workers = apart(wait=False)
+    assert not workers.ready
+    assert any("no process for desk: [Errno 11]" in line for line in logged)
+    monkeypatch.setattr(workers, "_not_before", 0.0)
+    workers.start()
+    turn_until(lambda: workers.ready)
 
 
 PARENT = """
