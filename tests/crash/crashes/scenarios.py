@@ -79,6 +79,22 @@ def many(world, _):
     store.post(ANN, JOE)
 
 
+@scenario(KEPT, EACH)
+def eight_bits(world, _):
+    """Fields that are not ASCII: names say what they take for clients without UTF-8 (``D=``)."""
+
+    def text(name):
+        return f"Subject: ü {name}\r\nFrom: é@x\r\n\r\nà\r\n".encode()
+
+    store = world.start()
+    store.post(JOE, ANN, text=text)
+    world.rest()
+    store.post(JOE, text=text)
+    assert all(",D=" in name for name in os.listdir(f"{world.root}/example.net/joe/new"))
+    store.remove(JOE, 1)
+    store.post(ANN, JOE, text=text)
+
+
 @scenario(Kind(), EACH)
 def large(world, _):
     """What goes to disk as it arrives, for one and for two; and a small one behind it."""
