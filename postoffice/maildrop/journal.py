@@ -265,7 +265,8 @@ class Journal:
                     return self._append(state, records)
             if time.monotonic() > until:
                 raise TemporaryFailure("the journal is full: the disk does not keep up")
-            self.retire()
+            self.retire(stand_in=False)
+            time.sleep(_TICK)
 
     def _has_room(self, state: State, octets: int) -> bool:
         """Whether there is room for so many; the next generation begins where it must."""
@@ -327,27 +328,29 @@ class Journal:
 
     # -- retiring --------------------------------------------------------------
 
-    def retire(self, *, now: bool = False) -> None:
+    def retire(self, *, now: bool = False, stand_in: bool = True) -> None:
         """
         Sync what is in its place, and let go of its segments; replay where something is not.
 
-        ``now``: also what others may do with less work, if they are there still.
+        ``now``: also what others may do with less work, if they are there still;
+        not ``stand_in``: only what is ours, however often others were waited for.
         Raises TemporaryFailure where somebody is not done with placing, OSError.
         """
         with self._retiring.held():
             if self.active:
-                self._retire(now)
+                self._retire(now, stand_in)
                 self._unlink_large()
 
-    def _retire(self, now: bool) -> None:
+    def _retire(self, now: bool, stand_in: bool) -> None:
         with self._appending.held():
             state = self._state.read()
             pending = state.pending()
             if not pending:
                 return
             ours = state.generations[pending[0]] >= self._since
-            if not (now or ours or state.held) and self._left_to_others < _OTHERS:
-                self._left_to_others += 1  # they can tell whether all has reached the disk
+            theirs = not (now or ours or state.held)
+            if theirs and (not stand_in or self._left_to_others < _OTHERS):
+                self._left_to_others += stand_in  # they can tell whether all has reached the disk
                 return
             self._left_to_others = 0
             self._close_generation(state)

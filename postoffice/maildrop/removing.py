@@ -49,8 +49,8 @@ def remove(
     Make it durable that these messages are gone, into ``vault`` if that is not empty.
 
     ``lock`` is the maildrop's, which is held until the names are gone: they
-    are, or ``keep`` is called with what it returns, for the last ``TOGETHER``
-    of them: those before are gone by then.  Raises TemporaryFailure, and
+    are, or ``keep`` is called with what it returns.  Of more than ``TOGETHER``
+    all but the last portion are gone by then.  Raises TemporaryFailure, and
     nothing is removed, or NotAllRemoved.
     """
     if not entries:
@@ -59,8 +59,11 @@ def remove(
     gone = 0
     try:
         while gone < last:
-            take_out(journal, lock, folder, entries[gone : gone + TOGETHER], vault)
-            gone += TOGETHER
+            portion = entries[gone : gone + TOGETHER]
+            ticket = _promise(journal, lock, folder, portion, vault)
+            gone += len(portion)  # whatever becomes of their names now
+            if ticket is not None:
+                keep(journal, ticket, lock, folder, portion, vault)
         entries = entries[last:]
         ticket = _promise(journal, lock, folder, entries, vault)
     except TemporaryFailure as error:

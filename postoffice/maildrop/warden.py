@@ -150,14 +150,14 @@ def is_due(folder: str, now: float, level: int) -> bool:
     """
     path = f"{folder}/{TOLD}"
     with files.failures(path):
+        first = True
         try:
             fd = files.open_own(path, os.O_RDWR | os.O_EXCL)
         except FileExistsError:
-            fd = files.open_own(path)
-            if not _is_old(fd, now):
-                os.close(fd)
-                return False
+            fd, first = files.open_own(path), False
         try:
+            if not first and not _is_old(fd, now):
+                return False
             if level:
                 os.ftruncate(fd, 0)
                 os.pwrite(fd, b"%d\n" % level, 0)

@@ -94,7 +94,7 @@ class _Process(ProcessProtocol):
     transport: Any
 
     def __init__(self, begin: Begin, gone: Callable[[str], None]) -> None:
-        self.ready = False
+        self.ready = self._leaving = False
         self._begin = begin
         self._gone = gone
         self._why = ""
@@ -115,7 +115,7 @@ class _Process(ProcessProtocol):
 
     def leave(self) -> Deferred[None]:
         """It does what it was asked, and goes; fires when it has."""
-        self.ready = False
+        self.ready, self._leaving = False, True
         self.transport.closeStdin()
         return self._end
 
@@ -139,7 +139,7 @@ class _Process(ProcessProtocol):
 
     def _came(self, result: Result) -> None:
         if result.number == READY:
-            self.ready = result.error is None
+            self.ready = result.error is None and not self._leaving
             self._why = str(result.error or "")
             return
         asked = self._asked.pop(result.number)

@@ -336,7 +336,6 @@ def test_rule_1_what_was_removed_does_not_come_back_where_its_name_does(
 def small_portions(monkeypatch):
     """More than a few do not fit into one promise."""
     monkeypatch.setattr(removing, "TOGETHER", 3)
-    monkeypatch.setattr(removing, "AT_A_TIME", 2)
 
 
 @pytest.mark.parametrize("at_once", [0, 100])
@@ -365,7 +364,7 @@ def test_portions_that_went_before_a_crash_do_not_come_back(root, child, served,
         one = Served(root)
         for token in tokens:
             one.post(token)
-        left = [4]  # two for the first portion, two for the second, and the last
+        left = [2]
 
         def die_behind(fd):
             left[0] -= is_segment(fd)
@@ -385,7 +384,7 @@ def test_it_is_told_how_many_went_where_the_rest_did_not(root, served, small_por
     tokens = [f"t{number}" for number in range(8)]
     for token in tokens:
         one.post(token)
-    left = [3]
+    left = [2]
 
     def fails(fd):
         left[0] -= is_segment(fd)

@@ -692,6 +692,25 @@ def test_rule_14_what_was_listed_before_a_replay_is_not_believed(root, child, se
 # -- replay --------------------------------------------------------------------------------------
 
 
+def test_who_finds_no_room_waits_for_those_whose_it_is(root, served, monkeypatch):
+    monkeypatch.setattr(journal, "PATIENCE", 0.3)
+    one = served()
+    while len(pending(root)) < segments.SEGMENTS:
+        one.post("x")
+    other = served()
+    inodes = {path.stat().st_ino for path in messages(root)}
+
+    def fill():
+        while True:
+            other.post("y")
+
+    with pytest.raises(TemporaryFailure, match="the journal is full"):
+        fill()
+    assert inodes <= {path.stat().st_ino for path in messages(root)}, "nothing is placed anew"
+    one.retire()
+    other.post("y")
+
+
 def test_what_a_start_replays_is_retired_in_its_first_round(root, child, served, monkeypatch):
     posted_and_killed(root, child, ("one", JOE), ("large", JOE, ANN))
     synced = []

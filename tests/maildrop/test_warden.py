@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import errno
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from twisted.internet.task import Clock
 
 from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import MaildropFull, MaildropFullNow
+from postoffice.errors import MaildropFull, MaildropFullNow, TemporaryFailure
 from postoffice.maildrop import durable, files, telling
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.maildir import MaildirStore
@@ -278,6 +279,20 @@ def test_what_is_told_of_last_is_kept_in_the_maildrop(kept, joe):
     os.utime(joe / TOLD, (1, 1))
     post(store, text(8), TEN)
     assert len(mail(joe, letters=True)) == 2
+
+
+def test_a_note_that_cannot_be_written_keeps_nobody_waiting(tmp_path, monkeypatch):
+    folder, now = str(tmp_path), time.time()
+    assert is_due(folder, now - 2 * A_DAY, 50)
+
+    def fail(*_, **named):
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", fail)
+        with pytest.raises(TemporaryFailure):
+            is_due(folder, now, 80)
+    assert is_due(folder, now, 80)
 
 
 # -- letters -------------------------------------------------------------------------------------
