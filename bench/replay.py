@@ -15,7 +15,6 @@ import argparse
 import os
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,9 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "faults")]
 
 from disk import disk  # noqa: E402
 from faults.backlog import lay_down  # noqa: E402
-from postoffice.maildrop import files, names  # noqa: E402
-from postoffice.maildrop.journal import Journal  # noqa: E402
-from postoffice.maildrop.replaying import MaildirReplay  # noqa: E402
+from postoffice.maildrop.replaying import journal_of  # noqa: E402
 
 
 def report(level: str, text: str) -> None:
@@ -40,12 +37,7 @@ def replay(folder: Path, messages: int, maildrops: int, *, cut: bool) -> tuple[f
         for path in Path(store).glob("*/*/new/*"):
             path.unlink()
     os.sync()
-    journal = Journal(
-        f"{store}/{files.JOURNAL}",
-        partial(MaildirReplay, store, report),
-        report,
-        key_of=names.uidl_of_file,
-    )
+    journal = journal_of(store, report)
     began = time.perf_counter()
     found = journal.open("journal")
     ready = time.perf_counter()

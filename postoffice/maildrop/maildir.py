@@ -46,13 +46,12 @@ from postoffice.maildrop.admitting import Admitting
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
-from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.placer import Placer
 from postoffice.maildrop.placing import Hands, InAProcess, OnThreads, Placing
 from postoffice.maildrop.posting import MaildirDelivery, Places
 from postoffice.maildrop.quota import full
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
-from postoffice.maildrop.replaying import MaildirReplay
+from postoffice.maildrop.replaying import journal_of
 from postoffice.maildrop.segments import SEGMENT
 from postoffice.maildrop.telling import Telling
 from postoffice.maildrop.waiting import outcome_of
@@ -105,13 +104,7 @@ class MaildirStore:
         self._hostname = hostname
         self._clock = clock
         self._wanted = durability
-        self._journal = Journal(
-            f"{path}/{files.JOURNAL}",
-            partial(MaildirReplay, path, self._report),
-            self._report,
-            key_of=names.uidl_of_file,
-            segment=segment,
-        )
+        self._journal = journal_of(path, self._report, segment)
         self._places = Places(workers)
         self._admitting = Admitting(workers, clock.seconds)
         self._sizes = Sizes()

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from postoffice.address import Quota
 from postoffice.errors import PostOfficeError
-from postoffice.maildrop import files, groups, names
+from postoffice.maildrop import groups
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.durable import JOURNAL
 from postoffice.maildrop.files import Place
-from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Sizes
-from postoffice.maildrop.replaying import MaildirReplay
+from postoffice.maildrop.replaying import journal_of
 from postoffice.maildrop.warden import Notice, Warden
 
 Report = tuple[str, str]
@@ -69,13 +67,7 @@ class Placer:
         self, store: str, durability: str, undelete: bool, levels: Sequence[int], segment: int
     ) -> None:
         self._reports: list[Report] = []
-        self._journal = Journal(
-            f"{store}/{files.JOURNAL}",
-            partial(MaildirReplay, store, self._report),
-            self._report,
-            key_of=names.uidl_of_file,
-            segment=segment,
-        )
+        self._journal = journal_of(store, self._report, segment)
         self._journal.open(durability)
         journal = self._journal if durability == JOURNAL else None
         self._warden = Warden(journal, Sizes(), undelete, levels)

@@ -8,14 +8,25 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 from typing import Any
 
 from postoffice.listing import Entry
 from postoffice.maildrop import contents, drafts, names, quota
 from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.files import FOLDERS, FULL, LATE, make, make_folder, sync_folder
+from postoffice.maildrop.files import (
+    FOLDERS,
+    FULL,
+    JOURNAL,
+    LATE,
+    make,
+    make_folder,
+    sync_folder,
+)
+from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.records import Placement, Removal
+from postoffice.maildrop.segments import SEGMENT
 
 #: How many place at the same time: as many as are waited for where each file is synced, else as
 #: many as the interpreter lets work side by side.
@@ -26,6 +37,17 @@ BATCH = 32
 AHEAD = 4
 #: What fails with these would fail in any maildrop: our process has used up what it may have.
 SPENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def journal_of(store: str, report: Callable[[str, str], None], segment: int = SEGMENT) -> Journal:
+    """This process's part in the journal of the store of Maildirs at ``store``."""
+    return Journal(
+        f"{store}/{JOURNAL}",
+        partial(MaildirReplay, store, report),
+        report,
+        key_of=names.uidl_of_file,
+        segment=segment,
+    )
 
 
 class _Lane:
