@@ -70,6 +70,7 @@ class Maildir:
         clock = self._means.clock
         until = clock.seconds() + PATIENCE
         while True:
+            since = self._listings.moment
             opening = running(self._workers.run(self._open, login_delay))
             try:
                 self._lock, snapshot = await outcome_of(opening, _close_first)
@@ -78,7 +79,7 @@ class Maildir:
                 if clock.seconds() > until:
                     raise
                 await deferLater(clock, TICK)
-        self._listings.remember(self._folder, snapshot)
+        self._listings.remember(self._folder, snapshot, since)
         self._entries = snapshot.entries
         return Listing(snapshot.entries)
 
@@ -151,6 +152,7 @@ class Maildir:
 
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         self._removing = True
+        self._listings.changed(self._folder)
         vault = ""
         if self._means.undelete:
             vault = vaults.path_of(self._folder, session or secrets.token_hex(4))

@@ -20,6 +20,9 @@ from postoffice.maildrop.text import measure, normal
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000
+#: And this old where its time may be whole seconds (ext4 with small inodes, NFS), or two (FAT).
+SETTLED_COARSE = 2_000_000_000
+COARSE = 1_000_000_000
 #: Messages that have come since a maildrop was listed last, of which no fuss is made.
 FEW = 1000
 
@@ -91,9 +94,15 @@ def _stamp(folder: str) -> tuple[int, ...] | None:
     for box in ("new", "cur"):
         with suppress(FileNotFoundError):  # somebody removed it: nothing is in it
             looks.append(os.stat(f"{folder}/{box}"))
-    if any(time.time_ns() - look.st_mtime_ns < SETTLED for look in looks):
+    now = time.time_ns()
+    if not all(_is_settled(look.st_mtime_ns, now) for look in looks):
         return None
     return tuple(fact for look in looks for fact in (look.st_ino, look.st_mtime_ns))
+
+
+def _is_settled(changed: int, now: int) -> bool:
+    """Whether a folder that changes from now on gets another time than this one."""
+    return now - changed >= (SETTLED if changed % COARSE else SETTLED_COARSE)
 
 
 def _messages(path: str) -> Iterator[os.DirEntry[str]]:

@@ -144,6 +144,7 @@ class MaildirStore:
         for draft in drafts:
             for place in draft.places:
                 self._admitting.came(place.path, draft.size)
+                self._listings.changed(place.path)
 
     def _begin(self) -> str:
         """Which durability it is; what was left in the journal is in its place."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postoffice.listing import Entries
 from postoffice.maildrop.names import Measured
@@ -49,18 +49,45 @@ class Listings:
 
     #: Octets of memory that they take, all together; a message is some hundred.
     LIMIT = 64 << 20
+    #: Maildrops whose last change is known.
+    CHANGES = 20_000
 
     def __init__(self) -> None:
         self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
         self._weight = 0
+        self._moment = 0
+        self._changes: OrderedDict[str, int] = OrderedDict()  # when each was last changed by us
+        self._forgotten = 0  # the moment of the last change of any other
 
     def get(self, folder: str) -> Snapshot | None:
         """The last one of a maildrop, if it is still here."""
         return self._snapshots.get(folder)
 
-    def remember(self, folder: str, snapshot: Snapshot) -> None:
-        """Keep one."""
+    @property
+    def moment(self) -> int:
+        """A point in time, for ``remember``."""
+        return self._moment
+
+    def changed(self, folder: str) -> None:
+        """
+        Mail of ours came or went: whatever the folders' times say, they are listed again.
+
+        What is known of single messages stays.
+        """
+        self._moment += 1
+        self._changes[folder] = self._moment
+        self._changes.move_to_end(folder)
+        if len(self._changes) > self.CHANGES:
+            _, self._forgotten = self._changes.popitem(last=False)
+        known = self._snapshots.get(folder)
+        if known is not None and known.stamp is not None:
+            self._snapshots[folder] = replace(known, stamp=None)
+
+    def remember(self, folder: str, snapshot: Snapshot, since: int) -> None:
+        """Keep one; its stamp only where nothing of ours came or went ``since`` it was begun."""
         self.forget(folder)
+        if self._changes.get(folder, self._forgotten) > since:
+            snapshot = replace(snapshot, stamp=None)
         self._snapshots[folder] = snapshot
         self._weight += snapshot.entries.weight
         while self._weight > self.LIMIT:
