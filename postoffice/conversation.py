@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from dataclasses import replace
 from fcntl import ioctl
@@ -22,7 +22,6 @@ from twisted.internet.interfaces import (
     IPushProducer,
 )
 from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,6 +31,7 @@ from postoffice.counter import Counter, client_address, within
 from postoffice.envelope import Client
 from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.proxy import NotProxied, ProxyReader
+from postoffice.turns import Share
 from postoffice.wire import MOUTHFUL, Breath
 
 log = Logger()
@@ -336,14 +336,22 @@ class Conversation(TwistedProtocol):
 
     async def _converse(self) -> None:
         """Answer all that has arrived: one coroutine a burst, however many questions."""
-        session = self.session
-        if self._clogged is not None:
-            await self._clogged
+        session, share = self.session, Share(self.factory.turns)
+        await self._taken(share)
+        if self.factory.turns.used_up:
+            await self._breathe(share, new=True)
         while (question := session.next_question()) is not None:
             try:
-                answer = self._breathe() if isinstance(question, Breath) else self._ask(question)
+                if isinstance(question, Breath):
+                    answer: Any = self._take_breath(question, share)
+                else:
+                    answer = self._ask(question)
                 if isawaitable(answer):
-                    answer = await answer
+                    share.stop()
+                    try:
+                        answer = await answer
+                    finally:
+                        share.go_on()
             except Exception as error:
                 if self._lost and isinstance(error, CancelledError):
                     raise
@@ -354,13 +362,29 @@ class Conversation(TwistedProtocol):
             if session.unsent > MOUTHFUL:
                 self._flush()
             if self._clogged is not None:
-                await self._clogged
+                await self._taken(share)
+            if share.had(1):
+                await self._breathe(share)
         self._flush()  # the replies of a pipelined group, in one write
+        share.stop()
 
-    def _breathe(self) -> Deferred[None]:
-        """It has said much at once: the others' turn."""
+    def _take_breath(self, question: Breath, share: Share) -> Awaitable[None] | None:
+        """The session has answered much by itself: is it the others' turn?"""
+        if question.steps and not share.had(question.steps):
+            return None
+        return self._breathe(share)
+
+    async def _breathe(self, share: Share, *, new: bool = False) -> None:
+        """This client has had its share: the others' turn."""
         self._flush()
-        return deferLater(self._clock, 0, lambda: None)
+        await share.wait(new=new)
+
+    async def _taken(self, share: Share) -> None:
+        """Wait until the client takes what we say."""
+        if self._clogged is not None:
+            share.stop()
+            await self._clogged
+            share.go_on()
 
     def _failure(self, error: Exception) -> PostOfficeError:
         """What the client hears: its reply, and where there is a reason, the id of that line."""

@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 
+from postoffice.turns import Turns
+
 if TYPE_CHECKING:
     from postoffice.conversation import Conversation
 
@@ -94,6 +96,7 @@ class Counter(Factory):
     """
     Makes the conversations of one service, and knows those that are going on.
 
+    ``turns`` may be replaced by those that several services share.
     ``doors`` may keep clients out; ``full`` is what those hear.
     """
 
@@ -111,6 +114,7 @@ class Counter(Factory):
         self.clock = clock
         self.entrance = entrance or Entrance()
         self.conversations: set[Conversation] = set()
+        self.turns = Turns(clock)
         self._doors = doors
         self._empty: Deferred[None] | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from postoffice.wire import MOUTHFUL, Breath, LineReader
+from postoffice.wire import MOUTHFUL, STEPS, Breath, LineReader
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Dialogue:
         self._output: list[bytes] = []
         self._unsent = 0
         self._asked: Any = None
+        self._steps = 0  # since it last asked
         self._waiting: deque[Any] = deque()  # questions, and what is to be done between them
 
     def _step(self) -> bool:
@@ -99,12 +100,17 @@ class Dialogue:
                 first = self._waiting.popleft()
                 if not callable(first):
                     self._asked = first
+                    self._steps = 0
                     return first
                 first()
             if self.closed or not self._step():
+                self._steps = 0
                 return None
+            self._steps += 1
             if self._unsent > self._mouthful:
                 self._ask(Breath())
+            elif self._steps >= STEPS and not self._waiting:
+                self._ask(Breath(self._steps))
 
     def answer(self, answer: Any) -> None:
         """Answer the question that was asked last."""

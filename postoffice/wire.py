@@ -14,11 +14,20 @@ CRLF = b"\r\n"
 END_OF_TEXT = b"\r\n.\r\n"
 #: Octets that a session says before it asks for breath.
 MOUTHFUL = 64 << 10
+#: Commands that a session answers by itself before it asks for breath, however little it says.
+STEPS = 16
 
 
 @dataclass(frozen=True)
 class Breath:
-    """A session's question: may I say more?  None, when the client has taken enough of it."""
+    """
+    A session's question: may I say more?  None, when the client has taken enough of it.
+
+    ``steps``: how many commands were answered by the session alone, which has
+    not said much yet; 0: it has.
+    """
+
+    steps: int = 0
 
 
 class LineTooLong(ValueError):

@@ -39,13 +39,14 @@ FLOORS = [
         "counter": "conversation",
         "entering": "conversation",
         "tls": "conversation",
+        "turns": "conversation",
         "smtp": "smtp counter",
         "pop3": "pop3 counter",
     },
     {"office": "office"},
 ]
 #: The conversation is what both counters stand on, on their own floor.
-SHARED = {"conversation", "counter", "entering", "tls"}
+SHARED = {"conversation", "counter", "entering", "tls", "turns"}
 OUTSIDE = {"testing"}
 
 

@@ -47,6 +47,7 @@ from postoffice.smtp.factory import Custom, SMTPFactory
 from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
+from postoffice.turns import Turns
 
 #: Threads that wait for the disk.
 THREADS = 8
@@ -223,6 +224,7 @@ class _Counters:
         self._portal = Portal(Realm(shelves, house, logins.recording.note), [checker])
         self._certificates = certificates
         self._clock = clock
+        self._turns = Turns(clock)
         self._unknown = Budget(limits.unknown_recipients, 3600, clock.seconds)
         self._limits = SMTPLimits(
             message_size=limits.message_size,
@@ -237,6 +239,12 @@ class _Counters:
 
     def make(self, service: str, listener: ListenerSettings) -> Counter:
         """The counter behind one listener."""
+        counter = self._make(service, listener)
+        counter.turns = self._turns
+        return counter
+
+    def _make(self, service: str, listener: ListenerSettings) -> Counter:
+        limits = self._settings.limits
         entrance = Entrance(
             service=service,
             certificates=self._certificates,
@@ -251,7 +259,7 @@ class _Counters:
                 clock=self._clock,
                 hostname=self._settings.hostname,
                 admission=Admission(listener.mechanisms, self._settings.plaintext_login),
-                limits=POP3Limits(self._settings.limits.errors, self._settings.limits.logins),
+                limits=POP3Limits(limits.errors, limits.logins, limits.commands),
                 doors=self.doors,
                 entrance=entrance,
                 salts=self._checker.salt,

@@ -462,7 +462,7 @@ TABLE: tuple[Entry, ...] = (
                 200,
                 "Commands between two messages that bring none on its way (NOOP, RSET and the "
                 "like), before an SMTP session is closed. So many may be told to try again, too, "
-                "and `recipients` more.",
+                "and `recipients` more. Also the commands of a POP3 session before its login.",
             ),
             Key("logins", POSITIVE, 5, "Failed logins in one session, before it is closed."),
             Key(

@@ -38,6 +38,10 @@ class No(Exception):
         self.code = code
 
 
+class TooManyCommands(Exception):
+    """The client goes on and on, and does not log in."""
+
+
 class POP3Dialogue(Dialogue):
     """
     A dialogue in one of three states, whose answers are ``+OK`` and ``-ERR``.
@@ -59,6 +63,7 @@ class POP3Dialogue(Dialogue):
         self.utf8 = False
         self._limits = limits
         self._errors = 0
+        self._before_login = 0
 
     def _begin(self, listing: Listing) -> None:
         """The client is in, and this is its mail."""
@@ -77,7 +82,10 @@ class POP3Dialogue(Dialogue):
             if line is None:
                 return False
             self.progress += 1
+            self._count()
             self._hear(line)
+        except TooManyCommands:
+            self.dismiss(texts.TOO_MANY_COMMANDS)
         except No as no:
             self._refuse(no.text, no.code)
         except LineTooLong:
@@ -85,6 +93,13 @@ class POP3Dialogue(Dialogue):
         except BareLineEnd:
             self._refuse(texts.BARE_LINE_END)
         return True
+
+    def _count(self) -> None:
+        """Before the login there is a budget of commands, too.  Raises TooManyCommands."""
+        if self.state == "authorization":
+            self._before_login += 1
+            if self._before_login > self._limits.commands:
+                raise TooManyCommands
 
     def _hear(self, line: bytes) -> None:
         """Obey a command."""

@@ -12,10 +12,11 @@ from postoffice.sasl import PLAINTEXT
 
 @dataclass(frozen=True)
 class POP3Limits:
-    """Wrong commands, and failed logins, before we hang up."""
+    """Wrong commands, failed logins, and commands before a login, until we hang up."""
 
     errors: int = 20
     logins: int = 5
+    commands: int = 200
 
 
 @dataclass(frozen=True)

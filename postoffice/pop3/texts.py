@@ -143,6 +143,14 @@ TOO_MANY_ERRORS = Text(
     ja="エラーが多すぎます",
 )
 
+TOO_MANY_COMMANDS = Text(
+    en="too many commands without a login",
+    de="zu viele Befehle ohne Anmeldung",
+    fr="trop de commandes sans connexion",
+    es="demasiados comandos sin iniciar sesión",
+    ja="ログインせずに送られたコマンドが多すぎます",
+)
+
 # -- what is in the way of a login -----------------------------------------------
 
 NAME_NEEDED = Text(

@@ -1,0 +1,108 @@
+"""Turns: how long one client, and all clients together, may keep the reactor to themselves."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+#: Seconds of work for all clients in one turn of the reactor.
+TURN = 0.010
+#: Seconds of work for one client before another client has its turn.
+SHARE = 0.004
+#: Commands of one client that are answered before another client has its turn, however fast.
+COMMANDS = 96
+#: Seconds of work from which the end of a turn is looked for.
+_SOME = 0.001
+
+
+class Turns:
+    """
+    Shares the reactor among the clients.
+
+    A client that has had its share waits for the next turn.  When a turn is
+    used up, a client that has just begun waits, too, but goes before those
+    that have had a share.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._used = 0.0  # seconds of this turn
+        self._new: deque[Deferred[None]] = deque()
+        self._others: deque[Deferred[None]] = deque()
+        self._next: object | None = None
+
+    @property
+    def used_up(self) -> bool:
+        """Whether nobody should begin in this turn."""
+        return self._used >= TURN
+
+    def seconds(self) -> float:
+        return self._clock.seconds()
+
+    def use(self, seconds: float) -> None:
+        """So long a client has been worked for."""
+        self._used += seconds
+        if self._used >= _SOME:
+            self._look_for_the_next()
+
+    def wait(self, *, new: bool = False) -> Deferred[None]:
+        """Fires in a later turn of the reactor; ``new``: the client has had no share yet."""
+        waiting: Deferred[None] = Deferred()
+        (self._new if new else self._others).append(waiting)
+        self._look_for_the_next()
+        return waiting
+
+    def _look_for_the_next(self) -> None:
+        if self._next is None:
+            self._next = self._clock.callLater(0, self._begin)
+
+    def _begin(self) -> None:
+        """A turn begins: those that wait go on, as many as it has time for."""
+        self._next, self._used = None, 0.0
+        for _ in range(len(self._new) + len(self._others)):
+            if self.used_up:
+                break
+            waiting = (self._new or self._others).popleft()
+            if not waiting.called:  # nor cancelled
+                waiting.callback(None)
+        if self._new or self._others:
+            self._look_for_the_next()
+
+
+class Share:
+    """What one client has had since it last waited: commands, and seconds."""
+
+    __slots__ = ("_began", "_commands", "_seconds", "_turns")
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._commands = 0
+        self._seconds = 0.0
+        self._began = turns.seconds()
+
+    def had(self, commands: int) -> bool:
+        """So many commands more are answered; whether the share is used up."""
+        self._commands += commands
+        if self._commands >= COMMANDS:
+            return True
+        return self._seconds + self._turns.seconds() - self._began >= SHARE
+
+    def stop(self) -> None:
+        """The client waits for something, or has all its answers."""
+        now = self._turns.seconds()
+        passed, self._began = now - self._began, now
+        self._seconds += passed
+        self._turns.use(passed)
+
+    def go_on(self) -> None:
+        """The client goes on after ``stop``."""
+        self._began = self._turns.seconds()
+
+    async def wait(self, *, new: bool = False) -> None:
+        """Let others have their turn, then have another share."""
+        self.stop()
+        await self._turns.wait(new=new)
+        self._commands, self._seconds = 0, 0.0
+        self.go_on()
