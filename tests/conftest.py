@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 from twisted.cred.portal import Portal
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
@@ -26,6 +27,7 @@ from postoffice.accounts.realm import Realm
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient, Visit
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.office.config import OTHER_PLACES
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.leases import Leases
 from postoffice.pop3.protocol import POP3Factory
@@ -44,6 +46,10 @@ settings.register_profile(
     derandomize="CI" in os.environ,
 )
 settings.load_profile("busy")
+set_hypothesis_home_dir(Path.cwd() / ".hypothesis")
+#: A post office that lives on this machine is none of the tests' business: here, and in every
+#: process that a test starts, the only place of a configuration is the folder that it works in.
+os.environ[OTHER_PLACES] = "postoffice.yaml"
 
 
 def pytest_addoption(parser):
@@ -54,9 +60,23 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_configure(config):
+    if config.option.corpus:  # tests work in another folder
+        config.option.corpus = str(Path(config.option.corpus).absolute())
+
+
 def pytest_report_header(config):
     corpus = config.getoption("corpus") or "none given: messages are generated"
     return [f"postoffice: {Path(postoffice.__file__).parent}", f"corpus: {corpus}"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(tmp_path_factory):
+    """Tests work in an empty folder: in the checkout, too, there may be a configuration."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(autouse=True)

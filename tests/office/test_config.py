@@ -220,6 +220,7 @@ def test_a_byte_order_mark_does_no_harm(tmp_path):
 def test_where_a_configuration_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     system = tmp_path / "etc" / "postoffice.yaml"
+    monkeypatch.delenv(config.OTHER_PLACES)
     monkeypatch.setattr(config, "PLACES", ("postoffice.yaml", str(system)))
     assert config.find(None) is None
     system.parent.mkdir()

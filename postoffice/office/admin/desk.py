@@ -62,7 +62,7 @@ class Desk:
             return config.load(path, find_maker, **checks)
         if os.path.isdir(config.FIRST_LIGHT_STATE):
             return config.first_light(find_maker)
-        places = ", ".join(config.PLACES)
+        places = ", ".join(config.places())
         why = f"there is no configuration: not {places}; make one: postoffice init DIR"
         raise ConfigurationError([Problem("postoffice", 0, "", why)])
 
