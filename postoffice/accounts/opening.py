@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from urllib.parse import quote
 
 from postoffice.errors import StartupError
+from postoffice.modes import set_mode
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
@@ -122,9 +123,12 @@ def make(path: str) -> None:
     folder = os.path.dirname(path) or "."
     os.makedirs(folder, mode=0o700, exist_ok=True)
     draft = f"{path}.{secrets.token_hex(4)}.new"
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.chmod(draft, 0o600)  # whatever the umask
+        try:
+            os.fchmod(fd, 0o600)  # whatever the umask
+        finally:
+            os.close(fd)
         with closing(connect(draft, 0)) as database:
             _see_to_its_log(path, database)
             database.execute("BEGIN IMMEDIATE")
@@ -169,8 +173,7 @@ def see_to_its_mode(path: str) -> None:
         raise PermissionError(13, "it cannot be read and written")
     for name in (path, path + "-wal", path + "-shm"):
         with suppress(FileNotFoundError, PermissionError):  # another's: his to decide
-            if os.stat(name).st_mode & 0o077:
-                os.chmod(name, 0o600)
+            set_mode(name, 0o600, where=0o077)
 
 
 def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:

@@ -25,6 +25,7 @@ from postoffice.errors import (
     StartupError,
     TemporaryFailure,
 )
+from postoffice.modes import set_mode
 
 LOCK = "postoffice.lock"
 FOLDERS = ("tmp", "new", "cur")
@@ -111,7 +112,7 @@ def make_folder(path: str) -> None:
         os.mkdir(path, 0o700)
     except FileExistsError:
         return
-    os.chmod(path, 0o700)  # whatever the umask
+    set_mode(path, 0o700)  # whatever the umask
 
 
 def find(folders: Sequence[str]) -> list[Place | TemporaryFailure]:

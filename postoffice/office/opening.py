@@ -135,7 +135,7 @@ class PostOffice(Service):
             listening = Deferred.fromCoroutine(self._listen(listener))
             self._listening.append(listening)
             self._fail_at_once(listening)
-        privileges.become(self.settings.user)
+        privileges.become(self.settings.user, self.settings.state)
         privileges.warn(self.settings.user)
 
     def startService(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from postoffice.interfaces import (
     IPolicy,
     Workers,
 )
+from postoffice.office import privileges
 from postoffice.office.reading import Chosen, reason
 
 
@@ -99,7 +99,7 @@ class Rooms:
 
 def _prepare(state: str) -> None:
     """Make the state folder where it is missing, and see that it can be used."""
-    me = pwd.getpwuid(os.geteuid()).pw_name
+    me = privileges.name()
     try:
         os.makedirs(state, mode=0o700, exist_ok=True)
     except OSError as error:

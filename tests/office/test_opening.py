@@ -307,13 +307,13 @@ def test_an_old_file_of_that_name_is_not_written_through(tmp_path):
 def test_becoming_nobody_known_is_an_error(monkeypatch):
     monkeypatch.setattr(privileges.os, "geteuid", lambda: 0)
     with pytest.raises(StartupError, match="cannot become nobody-of-this-name"):
-        privileges.become("nobody-of-this-name")
+        privileges.become("nobody-of-this-name", "/nowhere")
 
 
 def test_who_is_not_root_stays_who_he_is(monkeypatch):
     monkeypatch.setattr(privileges.os, "geteuid", lambda: 12345)
     monkeypatch.setattr(privileges.os, "setuid", lambda uid: pytest.fail("setuid"))
-    privileges.become("nobody")
+    privileges.become("nobody", "/nowhere")
 
 
 @pytest.mark.parametrize(

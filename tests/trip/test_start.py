@@ -300,3 +300,72 @@ def test_a_post_office_in_a_tac_file(start, written, tmp_path):
     with smtplib.SMTP("127.0.0.1", office.smtp) as client:
         client.sendmail("a@example.org", [account.address], b"Subject: x\r\n\r\nx\r\n")
     office.check()
+
+
+# -- root, and a state of another's -----------------------------------------------------------
+
+
+@pytest.fixture
+def others(public):
+    """The state folder of somebody, whom the configuration does not name."""
+    nobody = pwd.getpwnam("nobody")
+    os.chown(public / "state", nobody.pw_uid, nobody.pw_gid)
+    text = (public / "postoffice.yaml").read_text()
+    (public / "postoffice.yaml").write_text(text.replace("user: nobody\n", ""))
+    return public
+
+
+def all_of(folder: Path) -> set[int]:
+    """Whose files are in there."""
+    return {path.lstat().st_uid for path in folder.rglob("*")}
+
+
+@ROOT_ONLY
+def test_root_becomes_the_owner_of_the_state_folder(start, others, command):
+    nobody = pwd.getpwnam("nobody")
+    there = f"--config={others}/postoffice.yaml"
+    for words in (("domain", "add", "example.net"), ("account", "list"), ("maildrop", "list")):
+        done = command(*words, there)
+        assert done.returncode == 0, done.stderr
+        assert all_of(others / "state") == {nobody.pw_uid}
+    office = start(cwd=others).open()
+    assert f"Uid:\t{nobody.pw_uid}" in Path(f"/proc/{office.pid}/status").read_text()
+    assert "runs as the owner of the state folder, nobody" in office.said
+    assert all_of(others / "state") == {nobody.pw_uid}
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("user", ["", "user: root\n"])
+@pytest.mark.parametrize("name", ["accounts.db-wal", "accounts.db-shm"])
+def test_links_that_the_owner_planted_lead_root_nowhere(others, command, tmp_path, user, name):
+    with (others / "postoffice.yaml").open("a") as file:
+        file.write(user)
+    there = f"--config={others}/postoffice.yaml"
+    assert command("domain", "add", "example.net", there).returncode == 0
+    victim = others / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o644)
+    planted = others / "state" / name
+    planted.unlink(missing_ok=True)
+    planted.symlink_to(victim)
+    command("account", "list", there)
+    assert victim.stat().st_mode & 0o777 == 0o644
+    assert victim.read_text() == "precious"
+
+
+@ROOT_ONLY
+def test_a_state_that_is_still_to_be_made_is_its_parents_owners(others, command):
+    nobody = pwd.getpwnam("nobody")
+    text = (others / "postoffice.yaml").read_text()
+    (others / "postoffice.yaml").write_text(text.replace("state: state", "state: state/of/mine"))
+    there = f"--config={others}/postoffice.yaml"
+    assert command("domain", "add", "example.net", there).returncode == 0
+    assert all_of(others / "state") == {nobody.pw_uid}
+
+
+@ROOT_ONLY
+def test_an_owner_without_a_name(others, command):
+    os.chown(others / "state", 65432, 65432)
+    done = command("domain", "add", "example.net", f"--config={others}/postoffice.yaml")
+    assert done.returncode == 0, done.stderr
+    assert all_of(others / "state") == {65432}

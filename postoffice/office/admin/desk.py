@@ -73,7 +73,7 @@ class Desk:
         settings = settings or self.settings()
         workers = SoloWorkers(self.reactor)
         rooms = build_rooms(settings, self.reactor, workers)
-        privileges.become(settings.user)
+        privileges.become(settings.user, settings.state)
 
         async def whole() -> T:
             await rooms.start()
