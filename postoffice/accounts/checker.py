@@ -100,7 +100,7 @@ class Checker:
         """The judgement, where it may be asked for; none is needed on what was wrong before."""
         judge = partial(self._judge, credentials, name, account)
         if self._slowing is None:
-            return await judge()
+            return await judge(False)
         who = _text(credentials.username) if name is None else name
         who = who if account is None else account.address
         network = _network(credentials)
@@ -118,9 +118,13 @@ class Checker:
         return await self._slowing.judged(who, network, digest, judge)
 
     async def _judge(
-        self, credentials: Any, name: str | None, account: Account | None
+        self, credentials: Any, name: str | None, account: Account | None, known: bool
     ) -> Account | None:
-        """Whose credentials these are; None: they are wrong."""
+        """
+        Whose credentials these are; None: they are wrong.
+
+        ``known``: this account's owner has lately come from there.
+        """
         device = await self._device(credentials, account)
         if account is not None and device is not None:
             return replace(account, device=device.name)
@@ -129,7 +133,7 @@ class Checker:
         elif IScramLogin.providedBy(credentials):
             right = _scram_matches(credentials, account)
         elif IUsernamePassword.providedBy(credentials):
-            right = await self._password_matches(credentials, name, account)
+            right = await self._password_matches(credentials, name, account, known)
         else:
             right = _shared_matches(credentials, account)
         return account if right else await self._vouched_for(credentials)
@@ -177,11 +181,14 @@ class Checker:
         return scram.Salt(fake[: scram.SALT], scram.ITERATIONS)
 
     async def _password_matches(
-        self, credentials: Any, name: str | None, account: Account | None
+        self, credentials: Any, name: str | None, account: Account | None, known: bool
     ) -> bool:
         secret = None if account is None else account.secret
         user = _octets(credentials.username if name is None else name)
-        if not await self._verifying.matches(user, secret, credentials.password):
+        right = await self._verifying.matches(
+            user, secret, credentials.password, network=_network(credentials), known=known
+        )
+        if not right:
             return False
         assert account is not None
         if account.scram is None:

@@ -121,18 +121,19 @@ class Slowing:
         account: str,
         network: str,
         digest: bytes | None,
-        judge: Callable[[], Awaitable[T | None]],
+        judge: Callable[[bool], Awaitable[T | None]],
     ) -> T | None:
         """
         What ``judge`` says: whose credentials these are, or None: they are wrong.
 
+        It is told if this account's owner has lately come from this network.
         ``digest`` is remembered where they are.  Raises TooManyTries where
         they were not looked at, and what ``judge`` raises.
         """
         pair = account.encode("utf-8", "replace")[:NAME].decode("utf-8", "replace"), network
         own = await self._admitted(pair)
         try:
-            found = await judge()
+            found = await judge(own and self._is_known(pair))
         except CancelledError:  # it did not wait for the answer, and has had its try
             self._settle(pair, own=own, right=False)
             raise

@@ -12,6 +12,8 @@ from postoffice.accounts.ledger import Ledger
 DAY = 86400.0
 #: Seconds that the network of a right login is known for.
 KNOWN = 30 * DAY
+#: Networks that are known of one account; the oldest go.
+NETWORKS = 100
 #: Rows that stay, and rows that go at once.
 KEPT = 100_000
 SWEPT = 1000
@@ -208,6 +210,11 @@ def _knows(database: sqlite3.Connection, account: str, network: str, now: float)
 
 def _meet(database: sqlite3.Connection, account: str, network: str, now: float) -> None:
     database.execute("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", (account, network, now))
+    database.execute(
+        "DELETE FROM known WHERE account = ?1 AND network IN"
+        " (SELECT network FROM known WHERE account = ?1 ORDER BY last DESC LIMIT -1 OFFSET ?2)",
+        (account, NETWORKS),
+    )
 
 
 def _set(database: sqlite3.Connection, kind: str, name: str, level: float, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from postoffice.accounts import passwords
+from postoffice.accounts.line import Bounds, Line, LineFull
 from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import Workers
 
@@ -18,8 +20,15 @@ from postoffice.interfaces import Workers
 LIFETIME = 300.0
 #: Verified passwords that are remembered; the least used ones go.
 REMEMBERED = 10_000
-#: Verifications that may be under way or wait for a worker: some seconds of work.
-WAITING = 200
+#: Runs at once: one for each processor.
+AT_ONCE = os.cpu_count() or 1
+#: Those who may wait for a run: some seconds of work for strangers; for the known, who come
+#: first, as long as mail programs wait for an answer.
+STRANGERS = Bounds(total=200, per_network=16, per_prefix=32)
+KNOWN = Bounds(total=2000, per_network=2000, per_prefix=2000)
+#: While the known wait, one run of so many is for a stranger.
+STRANGERS_TURN = 8
+_REFUSED = "a login is refused, for too many passwords wait to be verified"
 
 
 class Verified:
@@ -55,9 +64,11 @@ class Verified:
 class Verification:
     """One run of the hash, and those who wait for it; nobody waits: it need not be done."""
 
-    def __init__(self, secret: str | None, password: bytes) -> None:
+    def __init__(self, asked: bytes, secret: str | None, password: bytes, network: str) -> None:
+        self.asked = asked
         self._secret = secret
         self._password = password
+        self.network = network
         self.waiting: list[Deferred[bool]] = []
 
     def run(self) -> bool:
@@ -65,23 +76,71 @@ class Verification:
         return bool(self.waiting) and passwords.verify(self._secret, self._password)
 
 
+class Turns:
+    """
+    Whose run is next: the known first, strangers behind them.
+
+    Each have a line of their own, so that no stranger takes a place of the
+    known; while the known wait, one turn of STRANGERS_TURN is a stranger's.
+    """
+
+    def __init__(self) -> None:
+        self._known: Line[Verification] = Line(KNOWN)
+        self._strangers: Line[Verification] = Line(STRANGERS)
+        self._in_a_row = 0  # turns of the known while strangers wait
+
+    def join(self, one: Verification, known: bool) -> Verification | None:
+        """Wait for a turn; who gives way, or None.  Raises LineFull."""
+        return (self._known if known else self._strangers).join(one, one.network)
+
+    def leave(self, one: Verification) -> None:
+        """It waits no longer."""
+        self._known.leave(one, one.network)
+        self._strangers.leave(one, one.network)
+
+    def next(self) -> Verification | None:
+        """Whose turn it is; None: nobody waits."""
+        if self._known and self._strangers:
+            self._in_a_row = (self._in_a_row + 1) % STRANGERS_TURN
+        first, second = self._known, self._strangers
+        if not self._in_a_row:
+            first, second = second, first
+        return first.next() or second.next()
+
+
 class Verifying:
     """
     Answers whether passwords are right.
 
-    ``hashing`` are workers of its own: each run takes MEMORY for some
-    hundredths of a second, and whoever waits for a disk should not wait here.
+    ``hashing`` are workers of its own, of which ``at_once`` work at the same
+    time: each run takes MEMORY for some hundredths of a second, and whoever
+    waits for a disk should not wait here.
     """
 
-    def __init__(self, hashing: Workers, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hashing: Workers, clock: Callable[[], float], at_once: int = AT_ONCE
+    ) -> None:
         self._hashing = hashing
         self._verified = Verified(clock)
+        self._turns = Turns()
+        self._idle = at_once
         self._under_way: dict[bytes, Verification] = {}
         self._key = secrets.token_bytes(32)
 
-    async def matches(self, user: bytes, secret: str | None, password: bytes) -> bool:
+    async def matches(
+        self,
+        user: bytes,
+        secret: str | None,
+        password: bytes,
+        *,
+        network: str = "",
+        known: bool = False,
+    ) -> bool:
         """
         Whether ``secret`` is a hash of ``password``; ``secret`` None: the same work, and False.
+
+        ``known`` are those whose account has lately been logged in to from
+        this ``network``.
 
         All who ask the same for the same user at the same time share one run;
         the user counts because two unknown ones must not be faster together
@@ -90,7 +149,9 @@ class Verifying:
         digest = self._digest(user, (secret or "").encode(), password)
         if digest in self._verified:
             return True
-        if await self._verification(digest, secret, password):
+        # The known share no run with strangers: it would have a stranger's place.
+        asked = digest + bytes([known])
+        if await self._verification(asked, secret, password, network, known):
             self._verified.add(digest)
             return True
         return False
@@ -101,36 +162,58 @@ class Verifying:
             digest.update(len(part).to_bytes(8, "big") + part)
         return digest.digest()
 
-    def _verification(self, digest: bytes, secret: str | None, password: bytes) -> Deferred[bool]:
-        """Wait for the run that is under way, or begin one."""
+    def _verification(
+        self, asked: bytes, secret: str | None, password: bytes, network: str, known: bool
+    ) -> Deferred[bool]:
+        """Wait for the run that is under way, or stand in line for one."""
 
         def leave(deferred: Deferred[bool]) -> None:
             if deferred in verification.waiting:
                 verification.waiting.remove(deferred)
-            if not verification.waiting and self._under_way.get(digest) is verification:
-                del self._under_way[digest]
+            if not verification.waiting:
+                self._forget(verification)
+                self._turns.leave(verification)
 
         waiting: Deferred[bool] = Deferred(leave)
-        if digest in self._under_way:
-            verification = self._under_way[digest]
+        if asked in self._under_way:
+            verification = self._under_way[asked]
             verification.waiting.append(waiting)
             return waiting
-        if len(self._under_way) >= WAITING:
-            raise TemporaryFailure(f"{WAITING} passwords wait to be verified")
-        verification = self._under_way[digest] = Verification(secret, password)
+        verification = Verification(asked, secret, password, network)
+        try:
+            instead = self._turns.join(verification, known)
+        except LineFull as full:
+            raise TemporaryFailure(f"{_REFUSED}: {full}") from None
+        self._under_way[asked] = verification
         verification.waiting.append(waiting)
-        Deferred.fromCoroutine(self._run(digest, verification))
+        if instead is not None:
+            self._answer(instead, Failure(TemporaryFailure(_REFUSED)))  # type: ignore[no-untyped-call]
+        self._go_on()
         return waiting
 
-    async def _run(self, digest: bytes, verification: Verification) -> None:
+    def _forget(self, verification: Verification) -> None:
+        if self._under_way.get(verification.asked) is verification:
+            del self._under_way[verification.asked]
+
+    def _answer(self, verification: Verification, outcome: bool | Failure) -> None:
+        self._forget(verification)
+        waiting, verification.waiting = verification.waiting, []
+        for deferred in waiting:
+            if not deferred.called:  # one that was told before may have cancelled it
+                deferred.callback(outcome)
+
+    def _go_on(self) -> None:
+        """Give work to those workers that have none."""
+        while self._idle and (verification := self._turns.next()) is not None:
+            self._idle -= 1
+            Deferred.fromCoroutine(self._run(verification))
+
+    async def _run(self, verification: Verification) -> None:
         outcome: bool | Failure
         try:
             outcome = await self._hashing.run(verification.run)
         except Exception:
             outcome = Failure()  # type: ignore[no-untyped-call]
-        if self._under_way.get(digest) is verification:
-            del self._under_way[digest]
-        waiting, verification.waiting = verification.waiting, []
-        for deferred in waiting:
-            if not deferred.called:  # one that was told before may have cancelled it
-                deferred.callback(outcome)
+        self._idle += 1
+        self._answer(verification, outcome)
+        self._go_on()

@@ -19,6 +19,7 @@ from postoffice.accounts.directories import Directories
 from postoffice.accounts.logins import LoginRecords
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.tries import Allowance
+from postoffice.accounts.verifying import AT_ONCE
 from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
@@ -74,7 +75,7 @@ def build(
     """
     clock = clock or reactor
     threads = ThreadWorkers(reactor, THREADS, "disk")
-    hashing = ThreadWorkers(reactor, os.cpu_count() or 1, "hashing")
+    hashing = ThreadWorkers(reactor, AT_ONCE, "hashing")
     rooms = build_rooms(settings, reactor, threads, processes.maker(reactor))
     logins = build_logins(settings, threads, clock)
     checker = Checker(

@@ -392,12 +392,14 @@ def enter(checker, workers, *whose, password=RIGHT):
         )
         for who in whose
     ]
-    waiting, workers.waiting = workers.waiting, []
-    for result, function, args in waiting:
+    derivations = []
+    while workers.waiting:
+        result, function, args = workers.waiting.pop(0)
         if function is derive:
-            workers.waiting.append((result, function, args))
+            derivations.append((result, function, args))
         else:
             result.callback(function(*args))
+    workers.waiting = derivations
     for login in logins:
         login.addErrback(lambda failure: failure.trap(UnauthorizedLogin) and None)
     assert all(login.called for login in logins), "a login waits for keys"

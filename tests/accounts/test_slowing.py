@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
-from postoffice.accounts import passwords
+from postoffice.accounts import passwords, tries, verifying
 from postoffice.accounts import slowing as module
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import PlainLogin, ScramLogin, SharedLogin
@@ -55,7 +55,7 @@ class Office:
     there.
     """
 
-    def __init__(self, path, clock, workers=None):
+    def __init__(self, path, clock, workers=None, hashing=None):
         self.clock, self.workers = clock, workers or InlineWorkers()
         self.ledger = Ledger(path)
         self.ledger.open()
@@ -68,7 +68,10 @@ class Office:
         finish(self.directory.add(JOE, "secret:", "keys that are there already"))
         finish(self.directory.add(ANN, "hers:", "keys"))
         self.checker = Checker(
-            [self.directory], InlineWorkers(), clock=clock.seconds, slowing=self.slowing
+            [self.directory],
+            hashing or InlineWorkers(),
+            clock=clock.seconds,
+            slowing=self.slowing,
         )
 
     def try_(self, user=JOE, password=b"wrong", address=HERE, service="pop3"):
@@ -246,6 +249,64 @@ def test_a_restart_keeps_owners_and_guessers_apart(office, tmp_path, clock, runs
     assert right(again.try_(password=RIGHT))
     assert again.try_(password=RIGHT, address=THERE) == []
     again.ledger.close()
+
+
+@pytest.fixture
+def held(tmp_path, clock, runs):
+    """An office that was started anew, after JOE was here; what it verifies waits."""
+    before = Office(str(tmp_path / "held.db"), clock)
+    assert right(before.try_(password=RIGHT))
+    before.ledger.close()
+    hashing = PatientWorkers()
+    office = Office(str(tmp_path / "held.db"), clock, hashing=hashing)
+    office.hashing = hashing
+    yield office
+    office.ledger.close()
+
+
+def storm(office, bots=330):
+    """Bots of one network each, with wrong passwords for nobody."""
+    return [office.try_(f"bot{n}@example.net", b"x", f"2001:db8:{n:x}::1") for n in range(bots)]
+
+
+def test_after_a_restart_owners_come_before_all_bots(held, runs):
+    bots = storm(held)
+    owner = held.try_(password=RIGHT)
+    for _ in range(2):  # those under way, and then the owner
+        held.hashing.work()
+    assert right(owner)
+    assert len(runs) <= 2 * verifying.AT_ONCE + 1
+    held.hashing.work_on()
+    refused = [one for one in bots if not wrong(one)]
+    assert len(refused) == 330 - verifying.STRANGERS.total - verifying.AT_ONCE
+    assert {str(one) for (one,) in refused} == {
+        "a login is refused, for too many passwords wait to be verified: 200"
+    }
+
+
+@pytest.mark.parametrize("address", [THERE, AFAR])
+def test_an_owners_name_helps_nobody_who_comes_from_elsewhere(held, runs, address):
+    storm(held)
+    assert held.try_(password=b"guessed", address=address) != []
+    assert held.checker._verifying._turns._known.next() is None
+
+
+def test_a_ledger_that_fails_makes_nobody_known(held, runs):
+    held.ledger.close()
+    storm(held)
+    held.try_(password=RIGHT)
+    assert held.checker._verifying._turns._known.next() is None
+    held.ledger.open()
+
+
+def test_so_many_networks_of_an_account_are_known_and_the_latest_stay(office, clock, monkeypatch):
+    monkeypatch.setattr(tries, "NETWORKS", 3)
+    for n in range(6):
+        office.tries.meet(JOE, f"192.0.2.{n}", float(n))
+        office.tries.meet(ANN, "192.0.2.0", float(n))
+    with office.ledger.turn() as database:
+        known = database.execute("SELECT account, network FROM known").fetchall()
+    assert sorted(known) == [(ANN, "192.0.2.0"), *((JOE, f"192.0.2.{n}") for n in (3, 4, 5))]
 
 
 def test_a_known_network_has_an_allowance_of_its_own_and_no_more(office, clock, runs):

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from postoffice.accounts import passwords, verifying
-from postoffice.accounts.verifying import LIFETIME, WAITING, Verified, Verifying
+from postoffice.accounts.verifying import LIFETIME, STRANGERS, Verified, Verifying
 from postoffice.errors import TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
@@ -26,14 +26,18 @@ class HeldWorkers:
         return result
 
     def work(self):
-        jobs, self.jobs = self.jobs, []
-        for result, function, args in jobs:
-            try:
-                outcome = function(*args)
-            except Exception as error:
-                result.errback(error)
-            else:
-                result.callback(outcome)
+        """All there is to do, and what comes of it."""
+        while self.jobs:
+            self.work_once()
+
+    def work_once(self):
+        result, function, args = self.jobs.pop(0)
+        try:
+            outcome = function(*args)
+        except Exception as error:
+            result.errback(error)
+        else:
+            result.callback(outcome)
 
 
 @pytest.fixture
@@ -64,11 +68,11 @@ def workers():
 @pytest.fixture
 def asked(workers, clock):
     """Ask whether a password is right: the answer, in a list as soon as it is there."""
-    subject = Verifying(workers, clock.seconds)
+    subject = Verifying(workers, clock.seconds, at_once=2)
 
-    def ask(user, secret, password):
+    def ask(user, secret, password, **where):
         answer = []
-        waiting = Deferred.fromCoroutine(subject.matches(user, secret, password))
+        waiting = Deferred.fromCoroutine(subject.matches(user, secret, password, **where))
         waiting.addErrback(lambda failure: failure.value)
         waiting.addCallback(answer.append)
         answer_of[id(answer)] = waiting
@@ -174,19 +178,141 @@ def test_trouble_reaches_all_and_is_not_remembered(asked, workers, runs):
     assert len(runs) == 2
 
 
+def refused(answer):
+    return [type(one) for one in answer] == [TemporaryFailure]
+
+
 def test_only_so_many_wait(asked, workers, runs):
-    answers = [asked(b"u%d" % n, None, b"a") for n in range(WAITING)]
-    (too_many,) = asked(b"one more", None, b"a")
-    assert isinstance(too_many, TemporaryFailure)
+    most = STRANGERS.total + 2  # two are under way
+    answers = [asked(b"u%d" % n, None, b"a") for n in range(most)]
+    assert refused(asked(b"one more", None, b"a"))
     same = asked(b"u7", None, b"a")  # costs no run
-    asked.cancel(answers[0])
+    asked.cancel(answers[5])
     instead = asked(b"one more", None, b"a")
     workers.work()
     assert same == instead == [False]
-    assert len(runs) == WAITING
+    assert len(runs) == most
     asked(b"one more", None, b"a")
     workers.work()
-    assert len(runs) == WAITING + 1
+    assert len(runs) == most + 1
+
+
+def test_no_more_run_at_once_than_there_are_workers(asked, workers, runs):
+    for n in range(20):
+        asked(b"u%d" % n, None, b"a")
+    seen = []
+    while workers.jobs:
+        seen.append(len(workers.jobs))
+        workers.work_once()
+    assert max(seen) == 2
+    assert len(runs) == 20
+
+
+def flood(asked, bots=330):
+    """Wrong passwords for nobody, each bot of a network and prefix of its own."""
+    return [
+        asked(b"bot%d" % n, None, b"x%d" % n, network=f"2001:db8:{n:x}::/64") for n in range(bots)
+    ]
+
+
+def test_the_known_come_first_however_many_bots_wait(asked, workers, runs):
+    bots = flood(asked)
+    assert sum(map(refused, bots)) == 330 - STRANGERS.total - 2
+    owner = asked(b"u", "a:", b"a", network="192.0.2.1", known=True)
+    for _ in range(3):  # the two that were under way, and then it
+        workers.work_once()
+    assert owner == [True]
+    assert len(runs) == 3
+
+
+def test_after_a_restart_a_thousand_owners_are_in_while_the_attack_goes_on(asked, workers, runs):
+    """None is refused, and of the runs meanwhile seven in eight are theirs."""
+    flood(asked)
+    owners = []
+    for n in range(1000):
+        where = f"198.51.{n // 250}.{n % 250}"
+        owners.append(asked(b"u%d" % n, "a:", b"a", network=where, known=True))
+    bot = 1000
+    while not all(owners):
+        workers.work_once()
+        flooded = f"2001:db8:{bot % 0xFFFF:x}::/64"
+        asked(b"bot%d" % bot, None, b"x", network=flooded)  # another bot for each run
+        bot += 1
+    assert owners == [[True]] * 1000
+    assert len(runs) <= 1000 * 8 / 7 + 4
+    assert len(runs) > 1000 + 100  # and strangers are not shut out
+
+
+def test_a_storm_at_a_known_account_from_elsewhere_takes_no_place_of_the_known(
+    asked, workers, runs
+):
+    storm = [
+        asked(b"u", "a:", b"wrong %d" % n, network=f"203.0.{n % 256}.{n // 256}")
+        for n in range(3000)
+    ]
+    owner = asked(b"u", "a:", b"a", network="192.0.2.1", known=True)
+    workers.work_once()
+    workers.work_once()
+    workers.work_once()
+    assert owner == [True]
+    assert sum(map(refused, storm)) >= 3000 - STRANGERS.total - 2
+
+
+def test_who_asks_what_a_stranger_asks_has_no_strangers_place(asked, workers, runs):
+    flood(asked, 100)
+    stranger = asked(b"u", "a:", b"a", network="203.0.113.1")
+    owner = asked(b"u", "a:", b"a", network="192.0.2.1", known=True)
+    for _ in range(3):
+        workers.work_once()
+    assert owner == [True]
+    assert stranger == []
+    workers.work()
+    assert stranger == [True]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(lambda n: f"2001:db8:7:{n:x}::/64", id="a /48 of IPv6"),
+        pytest.param(lambda n: f"203.0.113.{n % 250}", id="a /24 of IPv4"),
+        pytest.param(lambda n: "203.0.113.9", id="one address"),
+        pytest.param(lambda n: f"2001:db8:{n % 3:x}:{n:x}::/64", id="three of them"),
+    ],
+)
+def test_one_prefix_keeps_no_other_stranger_waiting(asked, workers, runs, place):
+    for n in range(330):
+        asked(b"bot%d" % n, None, b"x%d" % n, network=place(n))
+    traveller = asked(b"u", "a:", b"a", network="192.0.2.1")
+    for _ in range(2 + 4):
+        workers.work_once()
+    assert traveller == [True]
+
+
+def test_who_gives_way_hears_it(asked, workers, runs):
+    """This machine alone may fill the line; the last of it gives way to others."""
+    local = [asked(b"u%d" % n, None, b"x") for n in range(STRANGERS.total + 2)]
+    other = asked(b"u", "a:", b"a", network="192.0.2.1")
+    assert [refused(one) for one in local] == [False] * (STRANGERS.total + 1) + [True]
+    workers.work()
+    assert other == [True]
+    assert local[:-1] == [[False]] * (STRANGERS.total + 1)
+
+
+def test_nothing_is_left_of_those_who_went(workers, clock):
+    subject = Verifying(workers, clock.seconds, at_once=1)
+    waiting = [
+        Deferred.fromCoroutine(
+            subject.matches(b"u%d" % n, None, b"a", network=f"192.0.{n}.1", known=bool(n % 2))
+        )
+        for n in range(50)
+    ]
+    for one in waiting:
+        one.addErrback(lambda failure: failure.trap(CancelledError))
+        one.cancel()
+    workers.work()
+    for line in (subject._turns._known, subject._turns._strangers):
+        assert (len(line), line._prefixes, line._networks) == (0, {}, {})
+    assert subject._under_way == {}
 
 
 def test_what_is_remembered_is_bounded_and_the_least_used_goes(monkeypatch, clock):
