@@ -63,7 +63,7 @@ def frame(what: Begin | Call | Result) -> bytes:
 
 def main() -> None:
     """Work until the parent has closed its end, or is no more."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they are the parent's, who has things to end
     with os.fdopen(os.dup(1), "wb", buffering=0) as results:
         os.dup2(2, 1)  # what somebody prints is no result

@@ -152,7 +152,7 @@ class Certificates:
         self._clock = clock
         self._timer: Any = None
         self._looking: Deferred[None] | None = None
-        self._reminded = 0.0
+        self._reminded = -REMINDERS  # by a clock that may begin at 0 today
 
     @property
     def ready(self) -> bool:

@@ -21,7 +21,8 @@ from postoffice.office.build import build, find_maker, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal
 from postoffice.office.lines import quicken
 from postoffice.office.opening import PostOffice
-from postoffice.office.tuning import tune
+from postoffice.office.signals import hear
+from postoffice.office.tuning import steady, tune
 
 
 class Options(usage.Options):
@@ -89,6 +90,8 @@ class FrontDoor(Service):
 
     def privilegedStartService(self) -> None:
         tune()
+        steady(self._reactor)
+        hear(self._reactor, globalLogPublisher)
         quicken(globalLogPublisher)
         self._plainly(self._office.privilegedStartService)
 

@@ -1,10 +1,13 @@
-"""What the interpreter and the C library are told when the process is ours alone."""
+"""What interpreter, C library and reactor are told when the process is ours alone."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 #: Seconds after which a thread that computes gives way: the reactor's thread has to come back
 #: soon when it waits for the interpreter (the default is ten times as long).
@@ -20,3 +23,18 @@ def tune() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+
+
+def steady(reactor: Any, seconds: Callable[[], float] = time.monotonic) -> None:
+    """
+    Let the reactor's timers go by a clock that nobody sets.
+
+    Twisted's reactor takes the time of day: where that is put back, no timer
+    rings until it has caught up; where it is put on, all ring at once.  What
+    is scheduled already stays as far away as it is.
+    """
+    shift = seconds() - reactor.seconds()
+    for call in reactor.getDelayedCalls():
+        call.time += shift
+        call.seconds = seconds
+    reactor.seconds = seconds

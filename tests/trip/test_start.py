@@ -369,3 +369,32 @@ def test_an_owner_without_a_name(others, command):
     done = command("domain", "add", "example.net", f"--config={others}/postoffice.yaml")
     assert done.returncode == 0, done.stderr
     assert all_of(others / "state") == {65432}
+
+
+BY_HABIT = pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+
+
+@BY_HABIT
+def test_signals_that_are_sent_by_habit_do_not_end_it(start, written, number):
+    written()
+    office = start().open()
+    for _ in range(2):
+        office.process.send_signal(number)
+        office.wait_for(f"{number.name}: the log file is opened again")
+        with smtplib.SMTP("127.0.0.1", office.smtp) as client:
+            assert client.noop()[0] == 250
+    assert office.stop() in (0, -signal.SIGTERM)
+
+
+@BY_HABIT
+def test_a_log_file_that_was_moved_away_is_made_anew(daemonize, written, tmp_path, number):
+    written()
+    assert daemonize("postoffice").returncode == 0
+    log = tmp_path / "twistd.log"
+    port = int(re.search(r"is open: smtp 127\.0\.0\.1:(\d+)", log.read_text())[1])
+    log.rename(tmp_path / "old.log")
+    os.kill(int((tmp_path / "twistd.pid").read_text()), number)
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        assert client.noop()[0] == 250
+    assert f"{number.name}: the log file is opened again" in log.read_text()
+    assert "the post office is open" in (tmp_path / "old.log").read_text()
