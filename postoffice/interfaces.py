@@ -337,6 +337,9 @@ class IMaildropCare(Interface):
     def holdings() -> Awaitable[Sequence[Holding]]:
         """All maildrops, also those of accounts that are gone."""
 
+    def strays() -> Awaitable[Sequence[Finding]]:
+        """What lies where no account's maildrop can be."""
+
     def purge(name: str, which: Old, dry: bool) -> Awaitable[tuple[int, int]]:
         """Let messages go, or (``dry``) see which would; how many, and their octets."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from postoffice.address import Quota
@@ -18,11 +18,14 @@ from postoffice.listing import Entry
 from postoffice.maildrop import clearing, collected, contents, files, names, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.oddities import NotServed, see_to_compression
 from postoffice.maildrop.remembered import Sizes
 from postoffice.maildrop.text import measure
 
 #: The session of what was purged, in the vault.
 PURGE = "purge"
+#: What is said of a folder that nobody can reach.
+ASTRAY = "nobody can collect from it; rename it to DOMAIN/LOCALPART"
 #: Seconds after which a maildrop that lacks a folder is not just being made.
 JUST_MADE = 60
 
@@ -36,7 +39,7 @@ def holdings(store: str) -> list[Holding]:
 def _holding(folder: str) -> Holding:
     octets = messages = 0
     oldest: float | None = None
-    for entry, status in _statuses(folder):
+    for entry, status in contents.files_of(folder):
         octets += status.st_size
         messages += 1
         arrived = names.time_of(os.path.basename(entry), status.st_mtime)
@@ -53,13 +56,25 @@ def _holding(folder: str) -> Holding:
     )
 
 
-def _statuses(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    places: dict[str, str] = {}
-    with suppress(OSError):
-        places = contents.places(folder)
-    for entry in places.values():
-        with suppress(OSError):
-            yield entry, os.stat(f"{folder}/{entry}", follow_symlinks=False)
+def strays(store: str) -> list[Finding]:
+    """Folders that hold mail, or look so, and that no account can have, for their names."""
+    found = []
+    for domain in clearing.domains(store):
+        if _looks_like_one(domain):
+            found.append(
+                Finding(domain, "a maildrop that lies in no domain's folder; " + ASTRAY, False)
+            )
+            continue
+        for folder in clearing.maildrops_of(domain):
+            if not names.is_maildrop(folder):
+                found.append(
+                    Finding(folder, "no account can have a folder of this name; " + ASTRAY, False)
+                )
+    return found
+
+
+def _looks_like_one(folder: str) -> bool:
+    return any(os.path.isdir(f"{folder}/{box}") for box in ("new", "cur"))
 
 
 def purge(
@@ -76,22 +91,23 @@ def purge(
             return 0, 0
         lock = removing.lock(journal, folder)
         try:
-            going = _going(folder, which)
+            snapshot = contents.scan(folder, Sizes())
+            going = _going(folder, snapshot.entries, which)
             sizes = [entry.size for entry in going]
             if not dry:
                 vault = vaults.path_of(folder, PURGE) if keep else ""
-                removing.take_out(journal, lock, folder, going, vault)
+                removing.take_out(journal, lock, folder, snapshot.whole(going), vault)
             return len(going), sum(sizes)
         finally:
             os.close(lock)
 
 
-def _going(folder: str, which: Old) -> list[Entry]:
+def _going(folder: str, entries: Sequence[Entry], which: Old) -> list[Entry]:
     """Those that are too old or too large, and the oldest until the rest is within the quota."""
     going: list[tuple[Entry, int]] = []
     staying: list[tuple[Entry, int]] = []
     now = time.time()
-    for entry in contents.scan(folder, Sizes()).entries:
+    for entry in entries:
         path = f"{folder}/{entry.name}"
         try:
             status = os.stat(path, follow_symlinks=False)
@@ -194,7 +210,11 @@ def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Ite
         yield Finding(path, f"it cannot be read: {error.strerror}; it is not served", False)
         return
     try:
+        see_to_compression(fd)
         measured = measure(fd)
+    except NotServed as why:
+        yield Finding(path, str(why), False)
+        return
     except OSError as error:
         yield Finding(path, f"it cannot be read: {error.strerror}", False)
         return

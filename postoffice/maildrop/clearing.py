@@ -121,8 +121,13 @@ def maildrops(store: str) -> list[str]:
     """The folders of all maildrops."""
     found = []
     for domain in domains(store):
-        found += _subfolders(domain)
+        found += maildrops_of(domain)
     return found
+
+
+def maildrops_of(domain: str) -> list[str]:
+    """The folders of all maildrops in the folder of a domain."""
+    return _subfolders(domain)
 
 
 def _subfolders(path: str) -> list[str]:

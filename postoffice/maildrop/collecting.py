@@ -18,9 +18,10 @@ from zope.interface import implementer
 from postoffice.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entries, Entry, Listing, Placed
-from postoffice.maildrop import contents, files, quota, removing
+from postoffice.maildrop import contents, files, oddities, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.oddities import Odd
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.text import pieces
 from postoffice.maildrop.waiting import outcome_of, running
@@ -62,6 +63,7 @@ class Maildir:
         self._released = False
         self._removing = False
         self._entries = Entries()
+        self._snapshot = Snapshot(self._entries, None)
         self._next = 0  # the place of the entry that comes next, for who collects in order
         self._ahead: dict[Entry, bytes | MessageGone] = {}
 
@@ -69,6 +71,7 @@ class Maildir:
         self._released = False
         clock = self._means.clock
         until = clock.seconds() + PATIENCE
+        remembered = self._listings.get(self._folder)
         while True:
             since = self._listings.moment
             opening = running(self._workers.run(self._open, login_delay))
@@ -80,7 +83,9 @@ class Maildir:
                     raise
                 await deferLater(clock, TICK)
         self._listings.remember(self._folder, snapshot, since)
-        self._entries = snapshot.entries
+        if remembered is not snapshot:
+            self._tell(snapshot, () if remembered is None else remembered.odd)
+        self._entries, self._snapshot = snapshot.entries, snapshot
         return Listing(snapshot.entries)
 
     def _open(self, login_delay: float) -> tuple[int, Snapshot]:
@@ -93,9 +98,11 @@ class Maildir:
             files.see_to_delay(lock, login_delay)
             remembered = self._listings.get(self._folder)
             snapshot = contents.scan(self._folder, self._sizes, remembered)
+            if snapshot.twins and snapshot is not remembered and self._part(snapshot):
+                snapshot = contents.scan(self._folder, self._sizes, snapshot)
             with suppress(OSError):  # whoever counts next finds it out
                 if snapshot is not remembered and not quota.agrees(
-                    self._folder, len(snapshot.entries), snapshot.entries.octets
+                    self._folder, snapshot.files, snapshot.entries.octets
                 ):
                     quota.forget(self._folder)
             with suppress(OSError):
@@ -104,6 +111,21 @@ class Maildir:
         except BaseException:
             os.close(lock)
             raise
+
+    def _part(self, snapshot: Snapshot) -> int:
+        return oddities.part(self._folder, snapshot.entries, snapshot.twins)
+
+    def _tell(self, snapshot: Snapshot, known: Sequence[Odd]) -> None:
+        """What is new of that which is not served; one line, however much it is."""
+        if new := [one for one in snapshot.odd if one not in known]:
+            self.log.warn(
+                "{folder}: {count} files are not served: {place}: {why}{more}",
+                folder=self._folder,
+                count=len(snapshot.odd),
+                place=new[0].place,
+                why=new[0].why,
+                more="; postoffice maildrop verify tells all" if len(snapshot.odd) > 1 else "",
+            )
 
     async def fetch(self, entry: Entry) -> IText:
         place = self._place(entry)
@@ -157,7 +179,8 @@ class Maildir:
         if self._means.undelete:
             vault = vaults.path_of(self._folder, session or secrets.token_hex(4))
         known: Deferred[None] = Deferred()
-        under_way = Deferred.fromCoroutine(self._remove(entries, vault, known))
+        whole = self._snapshot.whole(entries)
+        under_way = Deferred.fromCoroutine(self._remove(whole, vault, known))
         self._means.removals.add(under_way)
         under_way.addBoth(lambda _: self._means.removals.discard(under_way))
         await outcome_of(known)

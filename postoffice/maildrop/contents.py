@@ -15,6 +15,7 @@ from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, open_plain, sync_folder
 from postoffice.maildrop.names import Measured
 from postoffice.maildrop.noted import Noted
+from postoffice.maildrop.oddities import NotServed, Odd, see_to_compression
 from postoffice.maildrop.remembered import Sizes, Snapshot
 from postoffice.maildrop.text import measure, normal
 
@@ -44,19 +45,25 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
                 return Snapshot(caught_up, stamp if stamp == _stamp(folder) else None)
             known = {entry.name: entry for entry in remembered.entries}
         found: dict[str, tuple[tuple[int, int, str], Entry]] = {}
+        twins: dict[str, Entry] = {}
+        odd: list[Odd] = []
         noted = Noted(folder)
         for box in ("new", "cur"):  # what moves on meanwhile is seen twice, and not missed
             for item in _messages(f"{folder}/{box}"):
-                entry = known.get(f"{box}/{item.name}") or _entry(box, item, sizes, noted)
+                entry = known.get(f"{box}/{item.name}") or _entry(box, item, sizes, noted, odd)
                 if entry is None:
                     continue
                 twin = found.get(entry.uidl)
+                if twin is not None:
+                    lesser = max(entry, twin[1], key=lambda one: one.name)
+                    twins[lesser.name] = lesser
                 if twin is None or entry.name < twin[1].name:  # where it was last: in cur
                     mtime = 0.0 if item.name[:1].isdigit() else _mtime(item)
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
         noted.keep(len(found))
         entries = Entries(entry for _, entry in sorted(found.values()))
-        return Snapshot(entries, stamp if stamp == _stamp(folder) else None)
+        stamp = stamp if stamp == _stamp(folder) else None
+        return Snapshot(entries, stamp, tuple(twins.values()), tuple(odd))
 
 
 def _catch_up(folder: str, before: Entries, sizes: Sizes) -> Entries | None:
@@ -71,6 +78,7 @@ def _catch_up(folder: str, before: Entries, sizes: Sizes) -> Entries | None:
     last = names.order_of(newest, 0)
     known = dict(zip(before.names(), range(len(before)), strict=True))
     fresh: list[tuple[tuple[int, int, str], Entry]] = []
+    odd: list[Odd] = []
     noted = Noted(folder)
     for box in ("new", "cur"):
         for item in _messages(f"{folder}/{box}"):
@@ -80,7 +88,9 @@ def _catch_up(folder: str, before: Entries, sizes: Sizes) -> Entries | None:
             # What is later than all has no twin among them.  A name that tells no time is not.
             if len(fresh) == FEW or order[:2] <= last[:2]:
                 return None
-            entry = _entry(box, item, sizes, noted)
+            entry = _entry(box, item, sizes, noted, odd)
+            if odd:
+                return None
             if entry is not None:
                 fresh.append((order, entry))
     if len({entry.uidl for _, entry in fresh}) < len(fresh):
@@ -119,18 +129,27 @@ def _mtime(item: os.DirEntry[str]) -> float:
     return 0.0
 
 
-def _entry(box: str, item: os.DirEntry[str], sizes: Sizes, noted: Noted) -> Entry | None:
-    """The entry of a file, its sizes known, read off its name, or measured; None: unreadable."""
+def _entry(
+    box: str, item: os.DirEntry[str], sizes: Sizes, noted: Noted, odd: list[Odd]
+) -> Entry | None:
+    """The entry of a file, its sizes known, read off its name, or measured; None: see ``odd``."""
+    place = f"{box}/{item.name}"
     try:
         status = item.stat(follow_symlinks=False)
         measured = sizes.get(status)
         if measured is None and names.is_ours(item.name):
             measured = _believable(names.sizes_of(item.name), status.st_size)
         measured = measured or noted.get(status) or _measure(item.path, noted)
-    except OSError:
+    except FileNotFoundError:
+        return None  # it moves just now, and is found there
+    except OSError as error:
+        odd.append(Odd(place, f"it cannot be read: {error.strerror}"))
+        return None
+    except NotServed as why:
+        odd.append(Odd(place, str(why)))
         return None
     uidl = names.uidl_of_file(item.name)
-    return Entry(uidl, measured.wire, f"{box}/{item.name}", measured.downgraded)
+    return Entry(uidl, measured.wire, place, measured.downgraded)
 
 
 def _believable(said: names.Sizes, size: int) -> Measured | None:
@@ -144,6 +163,7 @@ def _believable(said: names.Sizes, size: int) -> Measured | None:
 def _measure(path: str, noted: Noted) -> Measured:
     fd, status = open_plain(path)
     try:
+        see_to_compression(fd)
         measured = measure(fd)
     finally:
         os.close(fd)
@@ -193,6 +213,15 @@ def _find(folder: str, entry: Entry) -> tuple[int, os.stat_result]:
         if place is None:
             raise
         return open_plain(f"{folder}/{place}")
+
+
+def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Each file that is, or could be, a message, by its place."""
+    for box in ("new", "cur"):
+        with suppress(OSError):
+            for item in _messages(f"{folder}/{box}"):
+                with suppress(OSError):
+                    yield f"{box}/{item.name}", item.stat(follow_symlinks=False)
 
 
 def places(folder: str) -> dict[str, str]:

@@ -241,6 +241,9 @@ class MaildirStore:
     async def holdings(self) -> list[Holding]:
         return await self._workers.run(care.holdings, self._path)
 
+    async def strays(self) -> list[Finding]:
+        return await self._workers.run(care.strays, self._path)
+
     async def purge(self, name: str, which: Old, dry: bool) -> tuple[int, int]:
         return await self._workers.run(
             partial(care.purge, keep=bool(self._undelete), dry=dry),

@@ -129,8 +129,14 @@ def is_ours(name: str) -> bool:
 
 
 def unique_part(name: str) -> str:
-    """What stays the same for the life of a message, whatever its flags."""
-    return name.partition(",")[0].partition(":")[0]
+    """
+    What stays the same for the life of a message, whatever its flags.
+
+    Behind a comma only sizes are not part of it: what else stands there may be
+    all that tells two messages apart.
+    """
+    name = name.partition(":")[0]
+    return (_FIELD.sub("", name) or name) if "," in name else name
 
 
 class Measured(NamedTuple):

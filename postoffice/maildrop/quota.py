@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
@@ -164,7 +165,7 @@ def recount(folder: int, quota: Quota) -> Count:
     """Count what is there, and begin the file anew."""
     with _at_rest(folder):
         held = _scan(folder)
-        _write(folder, quota, held)
+        _ours.add(_write(folder, quota, held))
         return Count(held, True)
 
 
@@ -290,18 +291,41 @@ def _read(folder: int, quota: Quota) -> Count | None:
     """What the file says; None where it is missing, or cannot be believed."""
     with _file(folder, _LOOK) as fd:
         text = _beginning(fd)
+        status = None if fd is None else os.fstat(fd)
     held = _said(text, quota)
     if held is None:
         return None
-    fresh = text.count(b"\n") == 2 and _age(folder) < FRESH
-    return Count(held, fresh)
+    return Count(held, text.count(b"\n") == 2 and status is not None and status in _ours)
 
 
-def _age(folder: int) -> float:
-    try:
-        return abs(time.time() - os.stat(FILE, dir_fd=folder).st_mtime)
-    except FileNotFoundError:
-        return FRESH
+class _Ours:
+    """
+    Counts of this process that nobody has changed since, for a while.
+
+    Another program may count what we do not: it is believed until mail would
+    be turned away for it, and never then.
+    """
+
+    LIMIT = 10_000
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[tuple[int, ...], float] = OrderedDict()
+
+    def add(self, status: os.stat_result) -> None:
+        """This file was written just now."""
+        self._until[self._look(status)] = time.monotonic() + FRESH
+        with suppress(KeyError):  # another thread was first
+            while len(self._until) > self.LIMIT:
+                self._until.popitem(last=False)
+
+    def __contains__(self, status: os.stat_result) -> bool:
+        return time.monotonic() < self._until.get(self._look(status), 0.0)
+
+    def _look(self, status: os.stat_result) -> tuple[int, ...]:
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+_ours = _Ours()
 
 
 def _append(fd: int, more: Usage) -> None:
@@ -309,12 +333,13 @@ def _append(fd: int, more: Usage) -> None:
         os.write(fd, b"%d %d\n" % more)
 
 
-def _write(folder: int, quota: Quota, held: Usage) -> None:
+def _write(folder: int, quota: Quota, held: Usage) -> os.stat_result:
     part = f"tmp/{names.new_name('quota')}"
     fd = drafts.create(part, folder)  # locked: nobody takes it for a leftover
     try:
         os.write(fd, b"%s\n%d %d\n" % (_first_line(quota), *held))
         os.rename(part, FILE, src_dir_fd=folder, dst_dir_fd=folder)
+        return os.fstat(fd)
     except BaseException:
         with suppress(OSError):
             os.unlink(part, dir_fd=folder)
@@ -334,9 +359,9 @@ def _scan(folder: int) -> Usage:
         try:
             with os.scandir(fd) as items:
                 for item in items:
-                    if item.name.startswith("."):
-                        continue
                     with suppress(OSError):
+                        if item.name.startswith(".") or not item.is_file(follow_symlinks=False):
+                            continue
                         octets += _size(item)
                         messages += 1
         finally:

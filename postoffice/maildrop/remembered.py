@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from postoffice.listing import Entries
+from postoffice.listing import Entries, Entry
 from postoffice.maildrop.names import Measured
+from postoffice.maildrop.oddities import Odd, with_twins
 
 
 class Sizes:
@@ -42,6 +44,17 @@ class Snapshot:
 
     entries: Entries
     stamp: tuple[int, ...] | None  # None: too fresh to tell a later change
+    twins: tuple[Entry, ...] = ()  # further files of messages that are listed
+    odd: tuple[Odd, ...] = ()  # what is not listed
+
+    @property
+    def files(self) -> int:
+        """How many files there are."""
+        return len(self.entries) + len(self.twins) + len(self.odd)
+
+    def whole(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """These messages, with all their files, to be removed."""
+        return with_twins(entries, self.twins)
 
 
 class Listings:

@@ -13,7 +13,7 @@ from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.collected import Record
 from postoffice.maildrop.files import failures
 from postoffice.maildrop.journal import Journal
-from postoffice.maildrop.remembered import Sizes
+from postoffice.maildrop.remembered import Sizes, Snapshot
 from postoffice.serving import Keep
 
 #: The session of what went by itself, in the vault.
@@ -33,7 +33,7 @@ def expire(
     with failures(folder):
         if keep.forever or not os.path.isdir(folder):
             return 0, 0
-        going = _due(folder, keep)
+        going, _ = _due(folder, keep)
         if going and not dry:
             going = _take_out(folder, keep, journal, undelete)
         return len(going), sum(entry.size for entry in going)
@@ -42,19 +42,20 @@ def expire(
 def _take_out(folder: str, keep: Keep, journal: Journal | None, undelete: bool) -> list[Entry]:
     lock = removing.lock(journal, folder)
     try:
-        going = _due(folder, keep)  # meanwhile somebody may have been here
+        going, snapshot = _due(folder, keep)  # meanwhile somebody may have been here
         vault = vaults.path_of(folder, EXPIRE) if undelete else ""
-        removing.take_out(journal, lock, folder, going, vault)
+        removing.take_out(journal, lock, folder, snapshot.whole(going), vault)
         return going
     finally:
         os.close(lock)
 
 
-def _due(folder: str, keep: Keep) -> list[Entry]:
+def _due(folder: str, keep: Keep) -> tuple[list[Entry], Snapshot]:
     record, now = collected.read(folder), time.time()
     keep = replace(keep, devices=record.every(keep.devices, now))
-    entries = contents.scan(folder, Sizes()).entries
-    return [entry for entry in entries if _is_due(folder, entry, record, keep, now)]
+    snapshot = contents.scan(folder, Sizes())
+    due = [one for one in snapshot.entries if _is_due(folder, one, record, keep, now)]
+    return due, snapshot
 
 
 def _is_due(folder: str, entry: Entry, record: Record, keep: Keep, now: float) -> bool:

@@ -76,16 +76,18 @@ class Warden:
         except MaildropLocked:
             return
         try:
-            going = self._oldest(folder, quota, held, more)
+            snapshot = contents.scan(folder, self.sizes)
+            going = self._oldest(folder, snapshot.entries, quota, held, more)
             vault = vaults.path_of(folder, MAKE_ROOM) if self.undelete else ""
-            removing.take_out(self.journal, lock, folder, going, vault)
+            removing.take_out(self.journal, lock, folder, snapshot.whole(going), vault)
         finally:
             os.close(lock)
         if going:
             self.notices.append(Notice(folder, quota, held, removed=len(going)))
 
-    def _oldest(self, folder: str, quota: Quota, held: Usage, more: Usage) -> list[Entry]:
-        entries = contents.scan(folder, self.sizes).entries
+    def _oldest(
+        self, folder: str, entries: Sequence[Entry], quota: Quota, held: Usage, more: Usage
+    ) -> list[Entry]:
         record = collected.read(folder)
         going: list[Entry] = []
         octets, messages = held.octets + more.octets, held.messages + more.messages

@@ -326,7 +326,18 @@ def test_where_all_is_well_nothing_is_found(run, ask, ann):
     put(ann.parent / "gone", (DAY, 100))
     assert ask("maildrop", "verify") == {"maildrops": 2, "findings": []}
     assert ask("maildrop", "verify", ANN) == {"maildrops": 1, "findings": []}
-    assert run("maildrop", "verify").output == "2 maildrops: 0 findings, 0 mended\n"
+    assert run("maildrop", "verify").output == (
+        "gone@example.net: no account has this maildrop; nobody can collect\n"
+        "2 maildrops: 0 findings, 0 mended\n"
+    )
+
+
+def test_a_folder_that_no_account_can_have_is_told(run, ask, ann):
+    (ann.parent / "Joe" / "new").mkdir(parents=True)
+    assert "example.net/Joe: no account can have" in run("maildrop", "list").output
+    assert ask("maildrop", "list")["strays"][0]["path"].endswith("example.net/Joe")
+    verified = run("maildrop", "verify", status=1).output
+    assert "example.net/Joe: no account can have a folder of this name" in verified
 
 
 def test_what_is_wrong_is_told_and_mended_where_that_is_safe(run, ask, ann):

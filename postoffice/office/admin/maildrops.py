@@ -85,18 +85,21 @@ def list_(desk: Desk) -> Answer:
     VAULT is what was deleted and can be brought back; it counts as used, but
     not against the quota.  ACCOUNT is empty where there is none any more.
 
+    Folders that no account can have, for their names, are told behind them.
+
     With --json: maildrops, each with maildrop, account (or null), messages,
     octets, quota (or null), oldest and last_login (or null), vault_messages,
-    vault_octets.
+    vault_octets; strays, where there are any, each with path and what.
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[tuple[Holding, Drop]]:
+    async def work(rooms: Rooms) -> tuple[list[tuple[Holding, Drop]], list[Finding]]:
         holdings = await _care(rooms).holdings()
         owners = await _owners(rooms)
-        return [(one, await _drop(rooms, settings, one.name, owners)) for one in holdings]
+        drops = [(one, await _drop(rooms, settings, one.name, owners)) for one in holdings]
+        return drops, list(await _care(rooms).strays())
 
-    found = desk.ask(work, settings)
+    found, strays = desk.ask(work, settings)
     found.sort(key=lambda one: (-one[0].octets - one[0].vault_octets, one[0].name))
     rows = [("MAILDROP", "ACCOUNT", "MESSAGES", "SIZE", "QUOTA", "OLDEST", "LAST LOGIN", "VAULT")]
     rows += [
@@ -126,7 +129,12 @@ def list_(desk: Desk) -> Answer:
         }
         for one, drop in found
     ]
-    return Answer({"maildrops": data}, table(rows) if found else ["no maildrops"])
+    lines = table(rows) if found else ["no maildrops"]
+    lines += [f"{one.path}: {one.what}" for one in strays]
+    told: dict[str, Any] = {"maildrops": data}
+    if strays:
+        told["strays"] = [{"path": one.path, "what": one.what} for one in strays]
+    return Answer(told, lines)
 
 
 @command("purge", maildrop)
@@ -241,28 +249,32 @@ def verify(desk: Desk, address: Address | None, repair: bool) -> Answer:
     missing folders and removes leftovers; no message goes.  The exit code is 1
     when something was found and not mended.
 
+    Maildrops that no account has are named too, and are no fault.
+
     With --json: maildrops (how many were looked at), findings, each with path,
     what, mended.
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[int, list[Finding]]:
-        care = _care(rooms)
+    async def work(rooms: Rooms) -> tuple[list[Drop], list[Finding]]:
+        care, found = _care(rooms), list[Finding]()
         if address is not None:
             drops = [await _named(rooms, settings, address)]
         else:
             owners = await _owners(rooms)
             names = [one.name for one in await care.holdings()]
             drops = [await _drop(rooms, settings, name, owners) for name in names]
-        found: list[Finding] = []
+            found += await care.strays()
         for drop in drops:
             quota = settings.quota if drop.told is None else drop.told.quota
             found += await care.verify(drop.name, quota, repair)
-        return len(drops), found
+        return drops, found
 
-    count, found = desk.ask(work, settings)
+    drops, found = desk.ask(work, settings)
+    count, ownerless = len(drops), [drop.name for drop in drops if drop.account is None]
     left = sum(not one.mended for one in found)
     lines = [f"{one.path}: {one.what}{' (mended)' if one.mended else ''}" for one in found]
+    lines += [f"{name}: no account has this maildrop; nobody can collect" for name in ownerless]
     told_of_all = (counted(count, "maildrop"), counted(len(found), "finding"))
     lines.append(f"{': '.join(told_of_all)}, {len(found) - left} mended")
     data = {"maildrops": count, "findings": [asdict(one) for one in found]}
