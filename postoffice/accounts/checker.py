@@ -30,6 +30,8 @@ from postoffice.interfaces import IAccountDirectory, Workers
 
 #: SCRAM keys that are being derived, for accounts that have none yet: one at a time is enough.
 DERIVING = 100
+#: Seconds for which the salt of an unknown name stays, at least on an average.
+PACE = 120 * 86400.0
 
 
 @implementer(ICredentialsChecker)
@@ -45,7 +47,7 @@ class Checker:
     ``slowing`` slows wrong ones; without it nobody does.  ``now`` tells the
     time of day.
 
-    ``fake_salts`` is a key from which those get a steady salt who have none;
+    ``fake_salts`` is a key from which those get a salt who have none;
     it should outlive a restart.
     """
 
@@ -166,9 +168,10 @@ class Checker:
         """
         With which salt this user's SCRAM keys were made (RFC 5802 §5.1).
 
-        Who has none gets one all the same, always the same: nobody is told
-        who has an account here.
+        Who has none gets one all the same, which changes as seldom as a
+        password: nobody is told who has an account here.
         """
+        fake = steady_salt(self.fake_salts, normal(user) or _text(user), self._now())
         account = await self._find(normal(user))
         if account is not None:
             salt = devices.salt(account)
@@ -176,9 +179,7 @@ class Checker:
                 salt = devices.salt(account, await self._directory.devices(account.address))
             if salt is not None:
                 return salt
-        name = normal(user) or user.decode("utf-8", "replace")
-        fake = hmac.digest(self.fake_salts, name.encode("utf-8", "replace"), "sha256")
-        return scram.Salt(fake[: scram.SALT], scram.ITERATIONS)
+        return fake
 
     async def _password_matches(
         self, credentials: Any, name: str | None, account: Account | None, known: bool
@@ -262,6 +263,30 @@ class Checker:
             return True
         named = await self._find(normal(credentials.username))
         return named is not None and named.address == account.address
+
+
+def steady_salt(key: bytes, name: str, now: float) -> scram.Salt:
+    """
+    The salt of a name that has none: it changes at times that only the key tells.
+
+    Each name has a pace of its own, between one and sixteen times PACE; in
+    each such while it changes once, sooner or later.
+    """
+    octets = name.encode("utf-8", "replace")
+
+    def drawn(what: str) -> bytes:
+        return hmac.digest(key, what.encode() + b" " + octets, "sha256")
+
+    pace = PACE * 16 ** _fraction(drawn("pace"))
+    epoch, passed = divmod(now + pace * _fraction(drawn("start")), pace)
+    if passed < pace * _fraction(drawn(f"change {int(epoch)}")):
+        epoch -= 1
+    return scram.Salt(drawn(f"salt {int(epoch)}")[: scram.SALT], scram.ITERATIONS)
+
+
+def _fraction(octets: bytes) -> float:
+    """As a number from 0 to 1."""
+    return int.from_bytes(octets[:6], "big") / (1 << 48)
 
 
 #: What unknown users are measured by: the keys, and the secret, of nobody.

@@ -26,9 +26,24 @@ CREATE TABLE IF NOT EXISTS known (
     passed INTEGER NOT NULL,
     last REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS known_last ON known (last);
 """
 #: Rows that go at once; others wait no longer than for these.
 SWEPT = 1000
+#: How the rows of each table are counted, and how the oldest of them go.
+_BOUNDS = (
+    (
+        "SELECT count(*) FROM triplet",
+        "DELETE FROM triplet WHERE (network, sender, recipient) IN"
+        " (SELECT network, sender, recipient FROM triplet ORDER BY last LIMIT ?)",
+    ),
+    (
+        "SELECT count(*) FROM known",
+        "DELETE FROM known WHERE network IN (SELECT network FROM known ORDER BY last LIMIT ?)",
+    ),
+)
+#: Rows of each table: the oldest go when there are more.
+KEPT = 500_000
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,7 @@ class Triplets:
         self._terms = terms
         self._turn = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._added = 0
 
     def open(self) -> None:
         """Make the tables where they are missing.  Raises StartupError."""
@@ -113,6 +129,14 @@ class Triplets:
                 raise TemporaryFailure(f"the greylist {self._path}: {error}") from error
         return old == SWEPT
 
+    @staticmethod
+    def _bound(database: sqlite3.Connection) -> None:
+        """The oldest rows go where there are too many, faster than others come."""
+        for count, forget in _BOUNDS:
+            (many,) = database.execute(count).fetchone()
+            if many > KEPT:
+                database.execute(forget, (min(many - KEPT, 2 * SWEPT),))
+
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
             raise TemporaryFailure(f"the greylist {self._path} is closed")
@@ -138,6 +162,10 @@ class Triplets:
             database.execute(
                 "INSERT OR REPLACE INTO triplet VALUES (?, ?, ?, ?, 0, ?)", (*who, now, now)
             )
+            self._added += 1
+            if self._added >= SWEPT:
+                self._added = 0
+                self._bound(database)
             return terms.delay
         first, passed, _ = row
         left: float = 0 if passed else first + terms.delay - now

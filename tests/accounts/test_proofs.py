@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from hashlib import md5
+from itertools import groupby
 from typing import ClassVar
 
 import pytest
@@ -14,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
 from postoffice.accounts import checker as checker_module
-from postoffice.accounts.checker import Checker
+from postoffice.accounts.checker import Checker, steady_salt
 from postoffice.accounts.credentials import IBearerLogin, PlainLogin, credentials_of
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
@@ -352,6 +353,43 @@ def test_the_salt_of_a_stranger_stays_and_does_not_depend_on_how_he_writes_himse
         assert salt(after, user) == salt(before, b"eve@example.net")
     after.fake_salts = b"l" * 32
     assert salt(after, b"eve@example.net") != salt(before, b"eve@example.net")
+
+
+def epochs(name, key=b"k" * 32, years=40):
+    """The salts of a name, week by week, as (salt, weeks) in their order."""
+    weeks = (steady_salt(key, name, 1.8e9 + week * 7 * 86400).salt for week in range(years * 52))
+    return [(salt, len(list(same))) for salt, same in groupby(weeks)]
+
+
+@pytest.mark.parametrize("name", ["eve@example.net", "eve", "", "jörg@example.net", "\ufffd"])
+def test_the_salt_of_a_stranger_changes_as_those_of_accounts_do(name):
+    """Now and then, at no steady pace, and never back to what it was."""
+    found = epochs(name)
+    assert 5 < len(found) < 40 * 366 / 60
+    assert len({salt for salt, _ in found}) == len(found)
+    assert len({weeks for _, weeks in found}) > 3
+
+
+def test_strangers_change_at_times_of_their_own():
+    """Within half a year some have changed, and most have not; no day has all of them."""
+    names = [f"{n}@example.net" for n in range(500)]
+    start, day = 1.8e9, 86400
+    before = [steady_salt(b"k" * 32, name, start) for name in names]
+    after = [steady_salt(b"k" * 32, name, start + 180 * day) for name in names]
+    changed = sum(one != other for one, other in zip(before, after, strict=True))
+    assert 100 < changed < 400
+    next_day = [steady_salt(b"k" * 32, name, start + day) for name in names]
+    assert sum(one != other for one, other in zip(before, next_day, strict=True)) < 15
+
+
+def test_the_clock_of_the_checker_tells_when(directory):
+    day = [1.8e9]
+    subject = Checker([directory], InlineWorkers(), clock=Clock().seconds, now=lambda: day[0])
+    before = salt(subject, b"eve@example.net")
+    known = salt(subject, b"joe@example.net")
+    day[0] += 12 * 365 * 86400
+    assert salt(subject, b"eve@example.net") != before
+    assert salt(subject, b"joe@example.net") == known
 
 
 def test_no_two_post_offices_have_the_same_salts_for_strangers():

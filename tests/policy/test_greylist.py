@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.policy import triplets as module
 from postoffice.policy.greylist import CLEARING, GreylistPolicy, network_of
 from postoffice.policy.triplets import SWEPT, Terms, Triplets
 from postoffice.testing import InlineWorkers, finish
@@ -135,6 +136,38 @@ def test_what_is_too_old_is_cleared_gently(tmp_path, day):
     assert not triplets.sweep(day.now + TERMS.window + 1)
     rows = triplets._database.execute("SELECT count(*) FROM triplet").fetchone()
     assert rows == (0,)
+    triplets.close()
+
+
+def test_it_is_bounded_and_the_oldest_go_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "KEPT", 50)
+    monkeypatch.setattr(module, "SWEPT", 10)
+    triplets = Triplets(str(tmp_path / "g.db"), TERMS)
+    triplets.open()
+    for number in range(1000):
+        triplets.wait(f"192.0.{number}.0/24", "a@example.org", "joe@example.net", number)
+        if number % 3 == 0:  # it comes back at once, and is known
+            triplets.wait(f"192.0.{number}.0/24", "a@example.org", "joe@example.net", number + 400)
+        (rows,) = triplets._database.execute("SELECT count(*) FROM triplet").fetchone()
+        assert rows <= 50 + 10
+        (rows,) = triplets._database.execute("SELECT count(*) FROM known").fetchone()
+        assert rows <= 50 + 10
+    assert triplets.wait("192.0.998.0/24", "a@example.org", "joe@example.net", 1000) == 298
+    assert triplets.wait("192.0.1.0/24", "a@example.org", "joe@example.net", 1000) == 300, "gone"
+    triplets.close()
+
+
+def test_one_that_has_grown_shrinks_while_it_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SWEPT", 10)
+    triplets = Triplets(str(tmp_path / "g.db"), TERMS)
+    triplets.open()
+    for number in range(300):
+        triplets.wait("192.0.2.0/24", f"{number}@example.org", "joe@example.net", number)
+    monkeypatch.setattr(module, "KEPT", 50)
+    for number in range(300, 600):
+        triplets.wait("192.0.2.0/24", f"{number}@example.org", "joe@example.net", number)
+    rows = triplets._database.execute("SELECT min(first), count(*) FROM triplet").fetchone()
+    assert rows == (550, 50)
     triplets.close()
 
 
