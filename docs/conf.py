@@ -13,6 +13,7 @@ sys.path.insert(0, str(HERE.parent))
 import click  # noqa: E402
 
 import postoffice  # noqa: E402
+from postoffice.log_events import EVENTS, FIELDS  # noqa: E402
 from postoffice.office.admin import main  # noqa: E402
 from postoffice.office.keys import TABLE, Room  # noqa: E402
 from postoffice.office.template import reference  # noqa: E402
@@ -48,6 +49,20 @@ def commands() -> str:
     return "\n".join(_command(main, click.Context(main, info_name="postoffice")))
 
 
+def events() -> str:
+    """Every event of the log."""
+    fields = [f"``{name}``\n    {meaning}" for name, meaning in FIELDS.items()]
+    every = [
+        f"``{one.name}`` ({one.level})\n    {one.meaning}\n\n    {_literals(one.fields)}"
+        for one in EVENTS.values()
+    ]
+    return "\n\n".join([*every, "Fields\n------", *fields])
+
+
+def _literals(words: tuple[str, ...]) -> str:
+    return " ".join(f"``{word}``" for word in words)
+
+
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     title = context.command_path
     if context.parent is not None:
@@ -72,7 +87,7 @@ def _everywhere(option: click.Option, context: click.Context) -> bool:
 
 def fill(_app: object, _page: str, source: list[str]) -> None:
     """Put what comes from the code where a page says ``.. from the code: NAME``."""
-    for made in (configuration, commands):
+    for made in (configuration, commands, events):
         mark = f".. from the code: {made.__name__}\n"
         if mark in source[0]:
             source[0] = source[0].replace(mark, made() + "\n")

@@ -26,15 +26,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice import tls
+from postoffice import log_events, tls
 from postoffice.counter import Counter, client_address, within
 from postoffice.envelope import Client
 from postoffice.errors import PostOfficeError, TemporaryFailure
+from postoffice.log_events import tell, tell_failure
 from postoffice.proxy import NotProxied, ProxyReader
 from postoffice.turns import Share
 from postoffice.wire import MOUTHFUL, Breath
 
-log = Logger()
+log = Logger("postoffice")
 
 #: Octets that may wait unread before we stop reading.
 READ_AHEAD = 64 << 10
@@ -250,12 +251,7 @@ class Conversation(TwistedProtocol):
         try:
             source = proxy.feed(data)
         except NotProxied as error:
-            log.warn(
-                "{id} {client} is a balancer and says no PROXY header: {why}",
-                id=self.id,
-                client=self.client.address,
-                why=str(error),
-            )
+            self._log(log_events.PROXY_REFUSED, why=str(error))
             self.abort()
             return
         if source is None:
@@ -266,6 +262,7 @@ class Conversation(TwistedProtocol):
         if self.factory.recount(self, self.client.address):
             self._come_in(proxy.rest)
         else:
+            self.factory.refused(self.client.address)
             self._hung_up = True
             self._transport.write(b"" if self.factory.entrance.implicit else self.factory.full)
             self._transport.loseConnection()
@@ -317,12 +314,16 @@ class Conversation(TwistedProtocol):
             told = reason.value.args[0] if reason.value.args else ()
             words = [str(one[-1]) for one in told] if isinstance(told, list) else []
             why = "; ".join(words) or "broken off"
-        log.info(
-            "{id} TLS with {client} does not begin: {why}",
-            id=self.id,
-            client=self.client.address or "local",
-            why=why,
-        )
+        self._log(log_events.TLS_FAILED, why=why)
+
+    def _log(self, event: log_events.Event, /, **fields: object) -> None:
+        """Log an event of this connection."""
+        tell(log, event, **self._facts(fields))
+
+    def _facts(self, fields: dict[str, object]) -> dict[str, object]:
+        """What every event of this connection says, and these."""
+        service, client = self.factory.entrance.service, self.client.address or "local"
+        return {"id": self.id, "service": service, "client": client, **fields}
 
     # -- talking -------------------------------------------------------------------
 
@@ -390,10 +391,10 @@ class Conversation(TwistedProtocol):
         """What the client hears: its reply, and where there is a reason, the id of that line."""
         if not isinstance(error, PostOfficeError):
             fault = Failure(error)  # type: ignore[no-untyped-call]
-            log.failure("{id} our fault; the client will try again", fault, id=self.id)
+            tell_failure(log, log_events.FAULT, fault, **self._facts({}))
             error = TemporaryFailure()
         elif str(error):
-            log.warn("{id} {reason}", id=self.id, reason=str(error))
+            self._log(log_events.FAILED, why=str(error))
         else:
             return error
         told = copy(error)
@@ -413,7 +414,8 @@ class Conversation(TwistedProtocol):
             self._heard_at = self._clock.seconds()
         if isinstance(outcome, Failure):
             if not isinstance(outcome.value, CancelledError):
-                log.failure("{id} our fault; hanging up", failure=outcome, id=self.id)
+                why = "the session was ended"
+                tell_failure(log, log_events.FAULT, outcome, **self._facts({"why": why}))
                 self._transport.abortConnection()
             return
         if self._leaving and self._at_rest():

@@ -13,11 +13,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.logger import Logger
 
+from postoffice import log_events
+from postoffice.log_events import tell
 from postoffice.turns import Turns
 
 if TYPE_CHECKING:
     from postoffice.conversation import Conversation
+
+log = Logger("postoffice")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -123,6 +128,7 @@ class Counter(Factory):
         if within(address, self.entrance.proxies):
             address = ""  # whose it is will be told
         if not self._admit(address):
+            self.refused(address or client_address(addr))
             return ClosedDoor(b"" if self.entrance.implicit else self.full)
         conversation = self._conversation()
         conversation.counted_as = address
@@ -134,6 +140,12 @@ class Counter(Factory):
             self._doors.leave(conversation.counted_as or "")
         conversation.counted_as = address if self._admit(address) else None
         return conversation.counted_as is not None
+
+    def refused(self, address: str) -> None:
+        """Log that a client may not come in."""
+        client, service = address or "local", self.entrance.service
+        why = "too many connections"
+        tell(log, log_events.CONNECTION_REFUSED, service=service, client=client, why=why)
 
     def _admit(self, address: str) -> bool:
         return self._doors is None or self._doors.admit(address)

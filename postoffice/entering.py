@@ -9,22 +9,18 @@ from typing import Any, ClassVar
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
+from postoffice import log_events
 from postoffice.accounts.credentials import credentials_of
 from postoffice.conversation import Conversation
 from postoffice.counter import Counter, Doors, Entrance
 from postoffice.dialogue import Secure
 from postoffice.envelope import Client, Visit
 from postoffice.errors import LoginRefused, TemporaryFailure
+from postoffice.refusals import Refusal
 from postoffice.reply import NO_TLS_NOW
 from postoffice.sasl import Prove, SaltOf
 from postoffice.scram import Salt
-
-log = Logger()
-
-#: Octets of a name that nobody has proved, in the log.
-NAME = 200
 
 Salts = Callable[[bytes], Awaitable[Salt]]
 
@@ -92,25 +88,45 @@ class Entering(Conversation):
         try:
             _, found, logout = await self.factory.portal.login(credentials, visit, avatar)
         except UnauthorizedLogin:
-            log.info(
-                "{id} login refused: {user!r} from {client}",
-                id=self.id,
-                user=claim.user[:NAME],
-                client=self.client.address or "local",
-            )
+            self._log(log_events.LOGIN_REFUSED, mechanism=visit.mechanism, user=claim.user)
             raise LoginRefused from None
+        visit.device = getattr(found, "device", "")
         return found, logout
 
     def _entered(self, login: str) -> None:
         """Whoever was shown is the client from now on."""
         self._visit.login = login
-        log.info("{id} login of {user}", id=self.id, user=login, mechanism=self._visit.mechanism)
+        self._log(log_events.LOGIN, mechanism=self._visit.mechanism)
+
+    # -- the log -------------------------------------------------------------------
+
+    def _facts(self, fields: dict[str, object]) -> dict[str, object]:
+        if self.session is None:
+            return super()._facts(fields)
+        login, device = self._visit.login, self._visit.device
+        known = {"tls": self._tls, "account": login, "device": device if login else ""}
+        return super()._facts({**known, **fields})
+
+    def _tell_refusals(self) -> None:
+        """Log what the session has refused since it was asked last."""
+        for one in self.session.refusals.take():
+            self._log(log_events.REFUSED, command=one.command, reply=one.reply, **self._of(one))
+
+    def _of(self, refusal: Refusal) -> dict[str, object]:
+        """What else there is to say of it."""
+        return {}
+
+    def _flush(self) -> None:
+        if self.session.refusals.new:
+            self._tell_refusals()
+        super()._flush()
 
     def _gone(self) -> None:
+        self._tell_refusals()
         if self.session.injected:
-            log.warn(
-                "{id} {client} sent octets behind {command}, in clear: an attack, or it is broken",
-                id=self.id,
-                command=self.starttls,
-                client=self.client.address or "local",
-            )
+            self._log(log_events.INJECTED, command=self.starttls)
+        self._log(log_events.SESSION_ENDED, refused=self.session.refusals.count, **self._counted())
+
+    def _counted(self) -> dict[str, object]:
+        """What the session has done."""
+        return {}

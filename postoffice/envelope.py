@@ -48,7 +48,8 @@ class Visit:
     ``service`` is the word of the configuration (smtp, submission, pop3);
     ``hello`` what the client calls itself, once it has; ``login`` the address
     of its account, once it has proved that, and ``mechanism`` how (a SASL
-    mechanism, USER or APOP).  ``tls`` is the version and the cipher, or empty.
+    mechanism, USER or APOP); ``device`` is that of the account whose password it was, or
+    empty.  ``tls`` is the version and the cipher, or empty.
     ``fields`` are header fields that policies add to each message of this
     session.
     """
@@ -61,6 +62,7 @@ class Visit:
     fields: list[bytes] = field(default_factory=list)
     mechanism: str = ""
     tls: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Envelope:
 
     ``named`` has, for each recipient that was accepted, in the order of the
     commands, its place in ``recipients``: who is named twice is there once.
+    ``message_id`` is the Message-ID that is added where the text has none.
     """
 
     id: str
@@ -99,6 +102,7 @@ class Envelope:
     login: str = ""
     fields: list[bytes] = field(default_factory=list)
     named: list[int] = field(default_factory=list)
+    message_id: str = ""
 
     def trace(self, hostname: str, when: datetime) -> bytes:
         """

@@ -73,7 +73,9 @@ class IDelivery(Interface):
     One message on its way in: written, then committed or aborted; one text for all recipients.
 
     The text is as it shall lie in the maildrop: CRLF line ends, trace fields
-    first, without dot-stuffing.
+    first, without dot-stuffing.  One that knows under which UIDL the message
+    will lie with all its recipients may have an attribute ``uidl`` (str) that
+    says so, for the log.
     """
 
     def write(data: bytes) -> Awaitable[None]:

@@ -30,6 +30,11 @@ class Reply:
         return "".join(whole).encode("ascii")
 
     @property
+    def log_text(self) -> str:
+        """The same for the log: one line."""
+        return " ".join(f"{self.code} {self.status} {self.text}".split())
+
+    @property
     def positive(self) -> bool:
         """Whether it says yes: 2yz or 3yz."""
         return self.code < 400

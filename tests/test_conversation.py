@@ -527,7 +527,9 @@ def test_a_balancer_that_says_no_header_is_cut_off(proxied, octets, logged):
     client = proxied(octets)
     assert client.transport.aborted
     assert said(client) == b""
-    assert any(f" {BALANCER} is a balancer and says no PROXY header: " in line for line in logged)
+    assert any(
+        line.startswith("proxy-refused ") and f" client={BALANCER} why=" in line for line in logged
+    )
     lose(client)
     assert client.gone == 0
 
@@ -779,8 +781,8 @@ def test_a_handshake_of_garbage_is_told(live, counter, in_a_thread, logged):
 
     in_a_thread(client)
     turn_while(lambda: counter.conversations)
-    [line] = [line for line in logged if " does not begin: " in line]
-    assert " TLS with 127.0.0.1 does not begin: " in line
+    [line] = [line for line in logged if line.startswith("tls-failed ")]
+    assert " client=127.0.0.1 why=" in line
     assert "too long" not in line
 
 
@@ -799,7 +801,7 @@ def test_a_handshake_has_its_time(implicit, live, counter, clock, logged, in_a_t
     assert conversation in counter.conversations
     clock.advance(1)
     turn_while(lambda: counter.conversations)
-    assert any("does not begin: it took too long" in line for line in logged)
+    assert any('why="it took too long' in line for line in logged)
     assert not clock.getDelayedCalls()
     plain.close()
 

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice import scram
+from postoffice import log_events, scram
 from postoffice.accounts import devices
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
@@ -27,6 +27,9 @@ from postoffice.address import Account, Address, NotAnAddress
 from postoffice.device import Device
 from postoffice.doors import place_of
 from postoffice.interfaces import IAccountDirectory, Workers
+from postoffice.log_events import tell
+
+log = Logger("postoffice")
 
 #: SCRAM keys that are being derived, for accounts that have none yet: one at a time is enough.
 DERIVING = 100
@@ -155,10 +158,13 @@ class Checker:
         service, address = _from(credentials)
         why = found.objection(service, address, self._now())
         if why:
-            self.log.info(
-                "the password of the device {device!r} of {account} is not taken: {why}",
-                device=found.name,
+            tell(
+                log,
+                log_events.DEVICE_REFUSED,
+                service=service,
+                client=address or "local",
                 account=account.address,
+                device=found.name,
                 why=why,
             )
             return None

@@ -13,14 +13,18 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from postoffice import log_events
 from postoffice.accounts.tries import ACCOUNT, NETWORK, Allowance, Taken, Tries
 from postoffice.budget import Budget
 from postoffice.errors import TemporaryFailure, TooManyTries
 from postoffice.interfaces import Workers
+from postoffice.log_events import tell
 
 T = TypeVar("T")
 K = TypeVar("K")
 V = TypeVar("V")
+
+log = Logger("postoffice")
 
 #: Seconds that a client is made to wait; mail programs wait for longer, and Postfix for ten.
 PATIENCE = 5.0
@@ -155,11 +159,8 @@ class Slowing:
             left = until - self._clock.seconds()
             if left <= 0:
                 account, network = pair
-                self.log.info(
-                    "too many wrong passwords: {account!r} from {network} is not looked at",
-                    account=account,
-                    network=network or "this machine",
-                )
+                client = network or "local"
+                tell(log, log_events.LOGIN_SLOWED, client=client, user=account)
                 raise TooManyTries
             await self._wait(pair, min(wait, left, BELIEVED))
 

@@ -140,6 +140,7 @@ class MemoryDelivery:
         self._store = store
         self._accounts = accounts
         self._parts: list[bytes] = []
+        self.uidl = ""
 
     async def write(self, data: bytes) -> None:
         self._parts.append(data)
@@ -177,7 +178,7 @@ class MemoryDelivery:
         return quota.holds(held + size, len(drop.texts) + 1)
 
     def _post(self, text: bytes, accounts: Sequence[Account]) -> None:
-        uidl = self._store.new_uidl()
+        uidl = self.uidl = self._store.new_uidl()
         downgraded = size_of_text(text)
         for account in accounts:
             drop = self._store.drop(account.maildrop)

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from postoffice.errors import MaildropFullNow, PostOfficeError, TemporaryFailure
 from postoffice.interfaces import IDelivery, IText, Workers
-from postoffice.maildrop import drafts, files
+from postoffice.maildrop import drafts, files, names
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.placing import Placing
@@ -81,6 +81,10 @@ class MaildirDelivery:
         self._buffered = 0
         self._writing: Deferred[None] | None = None  # the octets before, on their way to disk
         self._over = False
+
+    @property
+    def uidl(self) -> str:
+        return names.uidl_of_file(self._draft.name)
 
     async def write(self, data: bytes) -> None:
         parts = self._draft.parts

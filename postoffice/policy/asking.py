@@ -13,12 +13,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from postoffice import log_events
 from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.interfaces import Fields, IPolicy, IText, Opinion
+from postoffice.log_events import tell, tell_failure
 from postoffice.reply import POLICY_LATER, Reply
 
-log = Logger()
+log = Logger("postoffice")
 
 #: When policies are asked, in this order.
 STAGES = ("connect", "hello", "sender", "recipient", "text")
@@ -112,13 +114,7 @@ class Policies:
             if isinstance(opinion, Fields):
                 fields.append(opinion.octets)
             elif opinion is not None:
-                log.info(
-                    "{id} {policy} refuses {client}: {reply}",
-                    id=who.id,
-                    policy=one.name,
-                    client=who.client.address or "local",
-                    reply=opinion.wire.decode().strip(),
-                )
+                tell(log, log_events.POLICY_REFUSED, **_facts(one, who), reply=opinion.log_text)
                 return opinion
         return None
 
@@ -132,9 +128,9 @@ class Policies:
             raise
         except (defer.TimeoutError, TimeoutError, PostOfficeError) as error:
             why = str(error) or type(error).__name__
-            log.warn("{id} {policy} cannot say: {why}", id=who.id, policy=one.name, why=why)
+            tell(log, log_events.POLICY_FAILED, **_facts(one, who), why=why)
         except Exception:
-            log.failure("{id} {policy} fails", id=who.id, policy=one.name)
+            tell_failure(log, log_events.FAULT, **_facts(one, who))
         else:
             return opinion
         return POLICY_LATER if one.on_failure == "defer" else None
@@ -168,6 +164,12 @@ class Policies:
             waiting.addTimeout(seconds, self._clock, _too_late)
         opinion: Opinion = await waiting
         return opinion
+
+
+def _facts(one: Asked, who: Visit | Envelope) -> dict[str, object]:
+    """What every event of a policy says."""
+    client = who.client.address or "local"
+    return {"id": who.id, "service": who.service, "client": client, "policy": one.name}
 
 
 def _too_late(_: object, seconds: float) -> None:

@@ -50,11 +50,11 @@ class Authorization(POP3Dialogue):
 
     def _hear(self, line: bytes) -> None:
         if self._exchange is not None:
-            self._go_on(partial(self._exchange.respond, line))
-        elif len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
+            return self._go_on(partial(self._exchange.respond, line))
+        self.refusals.hear(line)
+        if len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
             raise No(texts.LINE_TOO_LONG)
-        else:
-            super()._hear(line)
+        return super()._hear(line)
 
     def _refuse(self, why: Text, code: str = "") -> None:
         self._exchange = None

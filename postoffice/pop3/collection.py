@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from postoffice.address import Account, Quota
 from postoffice.envelope import Visit
-from postoffice.errors import NotAllRemoved, TemporaryFailure
+from postoffice.errors import NotAllRemoved, PostOfficeError, TemporaryFailure
 from postoffice.interfaces import ICollection, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
 from postoffice.pop3.leases import Claim, GiveWay, Gone, Leases
@@ -98,6 +98,7 @@ class Collection:
 
     def __init__(self, shelves: Shelves, visit: Visit, account: Account) -> None:
         self.account = account
+        self.device = account.device
         self.serving = shelves.whole(account.serving)
         self.announced = shelves.announced_to(account)
         self._shelves = shelves
@@ -105,6 +106,7 @@ class Collection:
         self._maildrop = shelves.store.maildrop(account.maildrop)
         self._leases = shelves.leases
         self._claim: Claim | None = None
+        self.deleted: list[Entry] = []  # what this session has removed, for the log
 
     async def open(
         self, login_delay: float = 0, give_way: GiveWay | None = None, gone: Gone | None = None
@@ -141,7 +143,14 @@ class Collection:
 
     async def _remove(self, entries: Sequence[Entry], session: str) -> int:
         if entries:
-            await self._maildrop.remove(entries, session)
+            before = len(self.deleted)
+            self.deleted += entries  # also where nobody waits: it goes on
+            try:
+                await self._maildrop.remove(entries, session)
+            except PostOfficeError as failure:
+                gone = failure.removed if isinstance(failure, NotAllRemoved) else 0
+                del self.deleted[before + gone :]
+                raise
         return len(entries)
 
     async def _note(self, entries: Sequence[Entry]) -> Sequence[Entry]:

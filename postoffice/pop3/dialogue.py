@@ -19,6 +19,7 @@ from postoffice.login import LINE_MAXIMUM
 from postoffice.pop3 import texts
 from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.terms import POP3Limits, Terms
+from postoffice.refusals import Refusals
 from postoffice.wire import BareLineEnd, LineTooLong
 
 #: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and room for long passwords.
@@ -48,7 +49,7 @@ class POP3Dialogue(Dialogue):
 
     ``broken`` means: hang up at once, what is unsent must not look whole.
     ``language`` is that of replies; ``utf8`` whether messages may be as they
-    are (RFC 6856).
+    are (RFC 6856).  Its ``refusals`` are for the log.
     """
 
     #: Every command, where it may be given, and who answers it.
@@ -56,6 +57,7 @@ class POP3Dialogue(Dialogue):
 
     def __init__(self, terms: Terms, limits: POP3Limits) -> None:
         super().__init__(LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM)
+        self.refusals = Refusals([verb.decode() for verb in self.COMMANDS])
         self.terms = terms
         self.broken = False
         self.state = "authorization"
@@ -89,8 +91,10 @@ class POP3Dialogue(Dialogue):
         except No as no:
             self._refuse(no.text, no.code)
         except LineTooLong:
+            self.refusals.hear(b"")
             self._refuse(texts.LINE_TOO_LONG)
         except BareLineEnd:
+            self.refusals.hear(b"")
             self._refuse(texts.BARE_LINE_END)
         return True
 
@@ -119,7 +123,11 @@ class POP3Dialogue(Dialogue):
         self._say(b"+OK " + text.said(self.language, **facts).encode())
 
     def _no(self, text: Text, code: str = "", **facts: int | str) -> None:
-        self._say(_err(code, text.said(self.language, **facts)))
+        self._deny(code, text.said(self.language, **facts), text.said(DEFAULT, **facts))
+
+    def _deny(self, code: str, said: str, in_english: str) -> None:
+        self.refusals.add(_err(code, in_english))
+        self._say(_err(code, said).encode())
 
     def _fail(self, failure: PostOfficeError) -> None:
         """Say what is in the way, with its response code (RFC 2449 §8, RFC 3206)."""
@@ -129,7 +137,7 @@ class POP3Dialogue(Dialogue):
         never = isinstance(failure, PermanentFailure)
         text = texts.NEVER if never else texts.LATER
         said = text.like(failure.reply.text, self.language)
-        return self._say(_err("SYS/PERM" if never else "SYS/TEMP", said))
+        return self._deny("SYS/PERM" if never else "SYS/TEMP", said, failure.reply.text)
 
     def _refuse(self, why: Text, code: str = "") -> None:
         """Say no; to one too many, goodbye."""
@@ -149,8 +157,8 @@ _FAILURES: tuple[tuple[type[PostOfficeError], str, Text], ...] = (
 )
 
 
-def _err(code: str, said: str) -> bytes:
-    return f"-ERR {f'[{code}] ' if code else ''}{said}".encode()
+def _err(code: str, said: str) -> str:
+    return f"-ERR {f'[{code}] ' if code else ''}{said}"
 
 
 def nothing(argument: bytes) -> None:

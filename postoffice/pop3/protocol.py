@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from secrets import token_urlsafe
 from typing import Any, ClassVar
 
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
+from postoffice import log_events
 from postoffice.counter import Doors, Entrance
 from postoffice.dialogue import Secure
 from postoffice.entering import Admission, Entering, LoginCounter, Salts
 from postoffice.envelope import Client, Visit
 from postoffice.interfaces import ICollection, IMaildrop, IText
+from postoffice.listing import Entry
 from postoffice.pop3 import texts
 from postoffice.pop3.questions import (
     Announce,
@@ -32,10 +34,10 @@ from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.sasl import Prove, SaltOf
 from postoffice.serving import Announced
 
-log = Logger()
-
 #: Seconds of silence after which a session ends for another login, where that may take over.
 GIVES_WAY = 10.0
+#: Lines of the log that are written at once.
+SLICE = 200
 #: Where nobody says how clients log in: by their passwords, which everybody has.
 BY_PASSWORD = Admission(("PLAIN", "LOGIN"))
 
@@ -53,6 +55,7 @@ class POP3Conversation(Entering):
         self._collection: ICollection | None = None
         self._logout: Callable[[], Any] | None = None
         self._text: IText | None = None
+        self._deleted = 0
 
     def _open(self) -> POP3Session:
         self._visit_anew()
@@ -68,6 +71,9 @@ class POP3Conversation(Entering):
         self._visit = Visit(self.id, self.factory.entrance.service, self.client, tls=self._tls)
 
     def _ask(self, question: Question) -> Any:
+        assert self.session is not None
+        if self.session.refusals.new:
+            self._tell_refusals()
         return self._ANSWERS[type(question)](self, question)
 
     # -- who it is -----------------------------------------------------------------
@@ -114,11 +120,23 @@ class POP3Conversation(Entering):
 
     async def _update(self, question: Update) -> int:
         """Remove, and give the lock back before the reply: the next login may follow at once."""
-        assert self._collection is not None
+        collection = self._collection
+        assert collection is not None
         try:
-            return await self._collection.update(question.entries, question.collected, self.id)
+            return await collection.update(question.entries, question.collected, self.id)
         finally:
             self._release()
+            deleted = getattr(collection, "deleted", ())
+            self._deleted = len(deleted)
+            self._tell_deleted(iter(deleted))
+
+    def _tell_deleted(self, entries: Iterator[Entry]) -> None:
+        """Log each message that has gone; of many, some at a time."""
+        slice_ = list(islice(entries, SLICE))
+        for entry in slice_:
+            self._log(log_events.MESSAGE_DELETED, uidl=entry.uidl)
+        if len(slice_) == SLICE:
+            self._clock.callLater(0, self._tell_deleted, entries)
 
     def _has_gone(self) -> bool:
         """
@@ -139,8 +157,9 @@ class POP3Conversation(Entering):
         assert self.session is not None
         if self._silence() < GIVES_WAY:
             return False
-        log.info("{id} ends: another login has taken over", id=self.id)
+        self._log(log_events.TAKEN_OVER)
         in_the_middle = self._clogged is not None
+        self.session.refusals.hear(b"")
         self.session.dismiss(None if in_the_middle else texts.TAKEN_OVER, "IN-USE")
         self._release()
         if in_the_middle:
@@ -159,14 +178,10 @@ class POP3Conversation(Entering):
         assert self.session is not None
         self._release()
         super()._gone()
-        log.info(
-            "{id} POP3 session of {user!r} from {client}{tls} ends: {retrieved} retrieved",
-            id=self.id,
-            user=self._visit.login,
-            tls=f" ({self._tls})" if self._tls else "",
-            client=self.client.address or "local",
-            retrieved=self.session.retrieved,
-        )
+
+    def _counted(self) -> dict[str, object]:
+        assert self.session is not None
+        return {"retrieved": self.session.retrieved, "deleted": self._deleted}
 
     def _farewell(self, *, silent: bool) -> None:
         """
@@ -175,6 +190,7 @@ class POP3Conversation(Entering):
         The maildrop is free at once, however long the link takes to close.
         """
         assert self.session is not None
+        self.session.refusals.hear(b"")
         self.session.dismiss(None if silent else texts.CLOSING, "SYS/TEMP")
         self._release()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from postoffice import reply
 from postoffice.dialogue import Dialogue
 from postoffice.errors import PostOfficeError
+from postoffice.refusals import Refusals
 from postoffice.reply import Reply
 from postoffice.smtp.questions import Answer, Pause
 from postoffice.smtp.terms import SMTPLimits
@@ -17,19 +19,26 @@ class SMTPDialogue(Dialogue):
     """
     A dialogue whose answers are replies.
 
-    Its ``progress`` is a command, or enough of a text.
+    Its ``progress`` is a command, or enough of a text; its ``refusals`` are for the log.
     """
 
     _mouthful: ClassVar[int] = 8 << 10  # some milliseconds of work
+    COMMANDS: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, limits: SMTPLimits, line_maximum: int) -> None:
         super().__init__(line_maximum)
+        self.refusals = Refusals(self.COMMANDS)
         self._limits = limits
         self._errors = 0
         self._deferrals = 0
 
     def _forget(self) -> None:
         """End the transaction, if there is one."""
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a message is on its way."""
+        return False
 
     def answer(self, answer: Answer) -> None:
         """Answer the question that was asked last; a failure is its reply."""
@@ -48,6 +57,8 @@ class SMTPDialogue(Dialogue):
         self._lines.take()
 
     def _say(self, said: Reply) -> None:
+        if said.code >= 400:
+            self.refusals.add(said.log_text, in_message=self.in_message)
         self._send(said.wire)
 
     def _refuse(self, refusal: Reply) -> None:

@@ -1,4 +1,8 @@
-"""The header of a message that our own user sends: what is missing is added (RFC 6409 §8)."""
+"""
+The header of a message: its Message-ID is read, for the log.
+
+In one that our own user sends, what is missing is added (RFC 6409 §8).
+"""
 
 from __future__ import annotations
 
@@ -74,3 +78,49 @@ class Completion:
             if not drop:
                 kept.append(line)
         return kept, b""
+
+
+#: Octets of a header in which its Message-ID is looked for.
+SEARCHED = 64 << 10
+
+
+class MessageIDReader:
+    """Reads the Message-ID of a text that comes piece by piece; ``size`` is octets so far."""
+
+    __slots__ = ("_head", "_over", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._head = bytearray()
+        self._over = False
+
+    def feed(self, data: bytes) -> None:
+        """Read on."""
+        self.size += len(data)
+        if not self._over:
+            start = max(len(self._head) - 3, 0)
+            self._head += data[: SEARCHED - len(self._head)]
+            end = self._head.find(b"\r\n\r\n", start)
+            if end >= 0:
+                del self._head[end:]
+            self._over = end >= 0 or len(self._head) >= SEARCHED
+
+    def found(self) -> str:
+        """The Message-ID, or empty where the header has none."""
+        head = bytes(self._head)
+        lower = b"\n" + head.lower()
+        at = lower.find(b"\nmessage-id")
+        while at >= 0:
+            name, colon, value = head[at : at + 1000].partition(b":")
+            if colon and not name[10:].strip(b" \t"):
+                return _unfolded(value)
+            at = lower.find(b"\nmessage-id", at + 1)
+        return ""
+
+
+def _unfolded(value: bytes) -> str:
+    """The value of a field, with its continued lines."""
+    lines = value.split(b"\r\n")
+    more = [line for line in lines[1:2] if line[:1] in (b" ", b"\t")]
+    words = b"".join([lines[0], *more]).split()
+    return words[0].decode("utf-8", "backslashreplace") if words else ""

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 
+from postoffice import log_events
+from postoffice.address import Address
 from postoffice.dialogue import Secure
 from postoffice.doors import place_of
 from postoffice.entering import Entering
 from postoffice.envelope import Client, Envelope, Visit
+from postoffice.envelope import Recipient as Recipient_
 from postoffice.interfaces import IDelivery, IReception
+from postoffice.log_events import portions
+from postoffice.refusals import Refusal
 from postoffice.reply import (
     SHUTTING_DOWN,
     SPOKE_TOO_EARLY,
@@ -25,6 +29,7 @@ from postoffice.reply import (
     Reply,
 )
 from postoffice.sasl import Prove, SaltOf
+from postoffice.smtp.header import MessageIDReader
 from postoffice.smtp.questions import (
     Abort,
     Begin,
@@ -45,7 +50,8 @@ from postoffice.smtp.terms import Terms
 if TYPE_CHECKING:
     from postoffice.smtp.factory import SMTPFactory
 
-log = Logger()
+#: Octets of a line of the log for what may be long of a message: recipients, Message-ID, names.
+ROOM = 600
 
 
 class SMTPConversation(Entering):
@@ -64,6 +70,8 @@ class SMTPConversation(Entering):
         self._claimed: IReception | None = None  # that of the account it claims to be
         self._envelope: Envelope | None = None
         self._delivery: IDelivery | None = None
+        self._ended: Envelope | None = None  # of a message that is refused after its text
+        self._read: MessageIDReader | None = None
         self._messages = 0
 
     def _open(self) -> SMTPSession:
@@ -91,6 +99,9 @@ class SMTPConversation(Entering):
         super().dataReceived(data)
 
     def _ask(self, question: Question) -> Any:
+        assert self.session is not None
+        if self.session.refusals.new:
+            self._tell_refusals()
         return self._ANSWERS[type(question)](self, question)
 
     # -- who it is -----------------------------------------------------------------
@@ -111,7 +122,6 @@ class SMTPConversation(Entering):
 
     async def _judge_client(self, delay: float) -> Reply | None:
         if delay and await self._speaks_early(delay):
-            log.info("{id} {client} spoke too early", id=self.id, client=self.client.address)
             return SPOKE_TOO_EARLY
         said = None
         if "connect" in self.factory.custom.judged:
@@ -182,6 +192,7 @@ class SMTPConversation(Entering):
             login=self._visit.login,
             fields=list(self._visit.fields),
         )
+        self._ended = None
         said = await reception.sender(envelope)
         if said.positive:
             self._envelope = envelope
@@ -194,17 +205,19 @@ class SMTPConversation(Entering):
         if said is UNKNOWN_RECIPIENT and not self.client.local:
             unknown = self.factory.unknown
             if unknown is not None and not unknown.spend(place_of(self.client.address)):
-                log.info("{id} {client} guesses names", id=self.id, client=self.client.address)
                 return TOO_MANY_UNKNOWN
         return said
 
     async def _begin(self, question: Begin) -> None:
         assert self._reception is not None
         assert self._envelope is not None
+        self._read = MessageIDReader()
         self._delivery = await self._reception.begin(self._envelope)
 
     def _text(self, question: Text) -> Awaitable[None]:
         assert self._delivery is not None
+        assert self._read is not None
+        self._read.feed(question.octets)
         return self._delivery.write(question.octets)
 
     async def _end(self, question: End) -> Reply | list[Reply]:
@@ -222,7 +235,7 @@ class SMTPConversation(Entering):
             await delivery.commit()
         finally:
             self._abort(Abort())
-        self._log_taken(envelope, envelope.recipients)
+        self._log_taken(envelope, envelope.recipients, delivery)
         return Reply(250, "2.0.0", f"Taken, {envelope.id}")
 
     async def _commit_each(self, envelope: Envelope, delivery: IDelivery) -> list[Reply]:
@@ -231,20 +244,61 @@ class SMTPConversation(Entering):
         taken = Reply(250, "2.0.0", f"Taken, {envelope.id}")
         replies = [taken if one is None else self._failure(one).reply for one in outcomes]
         good = zip(envelope.recipients, outcomes, strict=True)
-        self._log_taken(envelope, [one for one, outcome in good if outcome is None])
+        self._log_taken(envelope, [one for one, out in good if out is None], delivery)
         return [replies[place] for place in envelope.named]
 
-    def _log_taken(self, envelope: Envelope, recipients: list[Any]) -> None:
-        if recipients:
-            log.info(
-                "{id} taken: from {client} <{sender}> to {recipients}",
-                id=envelope.id,
-                client=self.client.address or "local",
-                sender=envelope.sender or "",
-                recipients=", ".join(f"<{one.address}>" for one in recipients),
-            )
+    def _log_taken(
+        self, envelope: Envelope, recipients: list[Recipient_], delivery: IDelivery
+    ) -> None:
+        if not recipients:
+            return
+        read = self._read
+        message_id = (read and read.found()) or envelope.message_id
+        sender, uidl = _path(envelope.sender), getattr(delivery, "uidl", "")
+        room = ROOM - len(sender) - len(message_id) - len(envelope.hello) - len(envelope.login)
+        to, *others = portions((f"<{one.address}>" for one in recipients), room)
+        self._log(
+            log_events.MESSAGE_TAKEN,
+            id=envelope.id,
+            sender=sender,
+            recipients=len(recipients),
+            to=to,
+            message_id=message_id,
+            size=read and read.size,
+            uidl=uidl,
+            helo=envelope.hello,
+        )
+        for to in others:
+            self._log(log_events.MESSAGE_TAKEN_FOR, id=envelope.id, to=to, uidl=uidl)
+        self._ended = None
+
+    def _tell_refusals(self) -> None:
+        assert self.session is not None
+        of_message = any(one.in_message for one in self.session.refusals.new)
+        super()._tell_refusals()
+        if of_message:
+            self._ended = None
+
+    def _of(self, refusal: Refusal) -> dict[str, object]:
+        known: dict[str, object] = {"helo": self._visit.hello}
+        envelope = self._envelope or self._ended
+        if refusal.in_message and envelope is not None:
+            to = [f"<{one.address}>" for one in envelope.recipients]
+            known |= {
+                "id": envelope.id,
+                "sender": _path(envelope.sender),
+                "recipients": len(to) or None,
+                "to": next(portions(to, ROOM // 4)),
+            }
+        field = {"MAIL": "sender", "RCPT": "recipient"}.get(refusal.verb)
+        if field is not None:
+            known[field] = refusal.argument.partition(":")[2].strip() or None
+        return known
 
     def _abort(self, question: Abort) -> None:
+        if self._envelope is not None:
+            assert self.session is not None
+            self._ended = self._envelope if self.session.in_message else None
         delivery, self._delivery, self._envelope = self._delivery, None, None
         if delivery is not None:
             delivery.abort()
@@ -255,17 +309,14 @@ class SMTPConversation(Entering):
         assert self.session is not None
         self._abort(Abort())
         super()._gone()
-        log.info(
-            "{id} {service} session of {client}{tls} ends: {taken} taken",
-            id=self.id,
-            service="LMTP" if self.factory.custom.lmtp else "SMTP",
-            client=self.client.address or "local",
-            tls=f" ({self._tls})" if self._tls else "",
-            taken=self.session.taken,
-        )
+
+    def _counted(self) -> dict[str, object]:
+        assert self.session is not None
+        return {"helo": self._visit.hello, "taken": self.session.taken}
 
     def _farewell(self, *, silent: bool) -> None:
         assert self.session is not None
+        self.session.refusals.hear(b"")
         self.session.dismiss(TIMED_OUT if silent else SHUTTING_DOWN)
 
     def _at_rest(self) -> bool:
@@ -288,3 +339,7 @@ class SMTPConversation(Entering):
         End: _end,
         Abort: _abort,
     }
+
+
+def _path(address: Address | None) -> str:
+    return "<>" if address is None else f"<{address}>"

@@ -173,6 +173,7 @@ class Submission(Reception):
         super().__init__(house, visit)
         self._account = account
         self.login = account.address
+        self.device = account.device
 
     async def sender(self, envelope: Envelope) -> Reply:
         """MAIL: an address that leads to the user's account, or none at all."""
@@ -185,10 +186,10 @@ class Submission(Reception):
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: the header is completed as it comes."""
         now = self._house.now()
-        unique = f"{envelope.id}.{now:%Y%m%d%H%M%S}@{self._house.hostname}"
+        envelope.message_id = f"<{envelope.id}.{now:%Y%m%d%H%M%S}@{self._house.hostname}>"
         completion = Completion(
             f"Date: {format_datetime(now)}\r\n".encode(),
-            f"Message-ID: <{unique}>\r\n".encode(),
+            f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
         return Completed(await super().begin(envelope), completion)
 
@@ -203,6 +204,10 @@ class Completed:
     def __init__(self, delivery: IDelivery, completion: Completion) -> None:
         self._delivery = delivery
         self._completion = completion
+
+    @property
+    def uidl(self) -> str:
+        return getattr(self._delivery, "uidl", "")
 
     async def write(self, data: bytes) -> None:
         if octets := self._completion.feed(data):

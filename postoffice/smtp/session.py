@@ -85,9 +85,11 @@ class SMTPSession(Transaction):
             else:
                 self._obey(line)
         except LineTooLong:
+            self.refusals.hear(b"")
             in_login, self._exchange = self._exchange is not None, None
             self._refuse(reply.LOGIN_LINE_TOO_LONG if in_login else reply.LINE_TOO_LONG)
         except BareLineEnd:
+            self.refusals.hear(b"")
             self._exchange = None
             self._refuse(reply.BARE_LINE_END)
         except PermanentFailure as failure:
@@ -95,6 +97,7 @@ class SMTPSession(Transaction):
         return True
 
     def _obey(self, line: bytes) -> None:
+        self.refusals.hear(line)
         text = grammar.decode(line)
         verb, _, argument = text.partition(" ")
         verb = verb.upper()
@@ -292,7 +295,7 @@ class SMTPSession(Transaction):
     }
 
     #: Every command, and who answers it; each says itself when it may be given (§4.1.4).
-    COMMANDS: ClassVar[dict[str, Callable[[Any, str], None]]] = {
+    COMMANDS: ClassVar[Mapping[str, Callable[[Any, str], None]]] = {
         "EHLO": _ehlo,
         "HELO": _helo,
         "LHLO": _ehlo,

@@ -66,6 +66,10 @@ class Transaction(SMTPDialogue):
         self._recipients = 0
         self._dots = self._chunks = None
 
+    @property
+    def in_message(self) -> bool:
+        return self._mail is not None
+
     # -- commands -----------------------------------------------------------------
 
     def _mail_from(self, argument: str) -> None:

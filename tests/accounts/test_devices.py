@@ -179,7 +179,8 @@ def test_where_it_may_not_be_used_it_is_wrong_and_the_log_says_why(directory, li
         assert login(checker_of(directory), PHONE) is None
     (event,) = logged
     said = eventAsText(event)
-    assert f"the password of the device 'phone' of {JOE} is not taken: {why}" in said
+    assert " [postoffice#info] device-refused service=" in said
+    assert f' account={JOE} device=phone why="{why}"' in said
     assert PHONE.text not in said
 
 

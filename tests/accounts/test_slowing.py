@@ -472,7 +472,7 @@ def test_what_is_not_looked_at_is_in_the_log(office, clock):
         office.try_()
         pass_by(clock, PATIENCE)
     (event,) = logged
-    assert f"too many wrong passwords: {JOE!r} from {HERE} is not looked at" in eventAsText(event)
+    assert f"[postoffice#info] login-slowed client={HERE} user={JOE}" in eventAsText(event)
 
 
 def test_the_ledger_is_swept_and_what_is_under_way_is_written_before_it_closes(

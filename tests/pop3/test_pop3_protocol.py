@@ -254,7 +254,7 @@ def test_a_login_tells_how_it_came(office, visits, logged, mechanism):
         conversation.id, "pop3s", Client("127.0.0.1", port=4000), mechanism=mechanism
     )
     client.leave()
-    assert f"{conversation.id} login of joe@example.net" in logged
+    assert any(one.startswith(f"login id={conversation.id} ") for one in logged)
 
 
 def test_a_login_behind_stls_says_that_it_is_encrypted(office, visits, monkeypatch):
@@ -304,6 +304,7 @@ def test_secrets_of_an_exchange_stay_out_of_the_log(office, visits, logged):
     client.say(b"AUTH PLAIN " + PLAIN + b"\r\nQUIT\r\n")
     client.leave()
     log = "\n".join(logged)
-    assert "login refused: b'joe@example.net'" in log
+    assert "login-refused " in log
+    assert " user=joe@example.net" in log
     for secret in ("hunter2", "secret word", PLAIN.decode()):
         assert secret not in log

@@ -215,7 +215,10 @@ def test_a_relay_says_by_xclient_for_whom_it_speaks(whole_office, raw):
         client.ask(b"RCPT TO:<%s>" % account.address.encode())
         client.ask(b"DATA")
         assert client.ask(TEXT.replace(b"\r\n.", b"\r\n..") + b".").startswith(b"250 ")
-    whole_office.wait_for(f"taken: from 2001:db8::7 <a@example.org> to <{account.address}>")
+    whole_office.wait_for(
+        "message-taken .* client=2001:db8::7 .*sender=<a@example.org> recipients=1 "
+        f"to=<{account.address}> "
+    )
     (message,) = whole_office.collect(account)
     assert b"Received: from relay.example.org ([IPv6:2001:db8::7])" in message
 

@@ -111,7 +111,7 @@ def test_no_mechanism_takes_a_wrong_secret(whole_office, trusted, user):
                 log_in(client, mechanism, name, password)
             assert caught.value.smtp_code == 535
             assert caught.value.smtp_error.startswith(b"5.7.8 "), "one reply, whatever is wrong"
-            whole_office.wait_for(f"login refused: .*{name}.* from 127.0.0.1")
+            whole_office.wait_for(f"login-refused .* client=127.0.0.1 .*user=.*{name}")
         assert client.mail(user.address)[0] == 530
         log_in(client, "PLAIN", user.address, user.password)
         assert client.mail(user.address)[0] == 250
@@ -129,7 +129,7 @@ def test_who_guesses_is_shown_out(whole_office, trusted, user):
 def test_the_login_is_in_the_log(whole_office, trusted, user):
     with connect(whole_office, "submission", trusted) as client:
         client.login(user.address, user.password)
-        whole_office.wait_for(f"login of {user.address}$")
+        whole_office.wait_for(f"login id=.* account={user.address} ")
 
 
 @pytest.mark.parametrize(

@@ -69,5 +69,5 @@ def test_thousands_who_say_nothing_do_not_harm_one_who_works(start, written, all
         print(f"\n{count} idle clients{why}; {each:.0f} octets for each")
     assert each < 32 << 10
     for _ in range(count):
-        office.wait_for(r"session of .*127\.1\..* ends")
+        office.wait_for(r"session-ended .* client=127\.1\.")
     office.check()

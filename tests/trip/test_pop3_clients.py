@@ -138,7 +138,7 @@ def test_poplib(whole_office, port, trusted, user, link):
     client.pass_(user.password)
     take_all(client)
     assert whole_office.collect(user) == []
-    whole_office.wait_for(f"login of {user.address}$")
+    whole_office.wait_for(f"login id=.* account={user.address} ")
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
@@ -212,7 +212,7 @@ def test_commands_put_behind_stls_are_not_obeyed(raw, whole_office, trusted, use
         assert client.rest().splitlines()[1:] == [
             b"-ERR nothing may stand behind STLS before TLS has begun"
         ]
-    whole_office.wait_for(f"{here} sent octets behind STLS, in clear")
+    whole_office.wait_for(f"injected .* client={here} command=STLS")
     assert len(whole_office.collect(user)) == 3
 
 

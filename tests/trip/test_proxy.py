@@ -74,8 +74,10 @@ def test_the_client_is_who_the_balancer_says(whole_office, trusted_client, heade
         client.ask(b"DATA")
         assert client.ask(TEXT + b".").startswith(b"250 ")
         assert client.ask(b"QUIT").startswith(b"221 ")
-    whole_office.wait_for(rf"taken: from {who} <a@example\.org> to <{account.address}>")
-    whole_office.wait_for(f"SMTP session of {who} ends: 1 taken")
+    whole_office.wait_for(
+        rf"message-taken .* client={who} .*sender=<a@example\.org> .*to=<{account.address}> "
+    )
+    whole_office.wait_for(f"session-ended .* client={who} .*taken=1 ")
     (message,) = whole_office.collect(account)
     assert f"Received: from pc.example.org ({literal})\r\n".encode() in message
 
@@ -91,8 +93,8 @@ def test_the_header_comes_before_tls(whole_office, trusted_client, service, head
             assert client.ask(b"PASS " + account.password.encode()).startswith(b"+OK 0 ")
         assert client.ask(b"QUIT").startswith((b"221 ", b"+OK "))
         assert client.rest() == b""
-    of = f"POP3 session of '{account.address}' from" if service == "pop3s" else "SMTP session of"
-    whole_office.wait_for(f"{of} {who} .*ends")
+    of = f" account={account.address} " if service == "pop3s" else " taken="
+    whole_office.wait_for(f"session-ended .* service={service} client={who} .*{of}")
 
 
 def test_a_client_from_afar_has_no_private_link_with_us(trusted_client):
@@ -133,7 +135,7 @@ def test_a_balancer_without_its_header_is_cut_off(whole_office, raw, service, oc
     with raw(whole_office.ports[service], BALANCER) as client:
         client.say(octets)
         assert heard(client) == b""
-    whole_office.wait_for(f"{BALANCER} is a balancer and says no PROXY header: \\w")
+    whole_office.wait_for(f'proxy-refused .* client={BALANCER} why="\\w')
 
 
 @pytest.mark.parametrize("header", [HEADERS["version 1"], HEADERS["version 2"]], ids=["1", "2"])
@@ -148,7 +150,7 @@ def test_nobody_else_is_believed(whole_office, raw, service, header):
         assert refused
         assert all(line.startswith((b"5", b"-ERR")) for line in refused)
         assert goodbye.startswith((b"221 ", b"+OK "))
-    end = whole_office.wait_for(rf"session of .*{STRANGER} ends")
+    end = whole_office.wait_for(rf"session-ended .* client={STRANGER} ")
     assert who not in end.string
 
 
@@ -156,7 +158,7 @@ def test_nobody_else_says_it_before_tls(whole_office, raw):
     with raw(whole_office.ports["submissions"], STRANGER) as client:
         client.say(HEADERS["version 1"][0])
         assert not heard(client).startswith(b"220")
-    whole_office.wait_for(f"TLS with {STRANGER} does not begin: ")
+    whole_office.wait_for(f"tls-failed .* client={STRANGER} why=")
 
 
 @pytest.mark.parametrize(("version", "family"), [("1", "TCP4"), ("2", "AF_INET")])

@@ -273,7 +273,7 @@ def test_too_many_clients_are_told_so(start, written):
     inside[0].sendall(b"QUIT\r\n")
     assert inside[0].recv(100).startswith(b"221 ")
     inside[0].close()
-    office.wait_for("SMTP session of 127.0.0.1 ends")
+    office.wait_for("session-ended .* service=smtp client=127.0.0.1 ")
     with socket.create_connection(("127.0.0.1", office.pop3)) as client:
         assert client.recv(100).startswith(b"+OK ")
     inside[1].close()

@@ -151,7 +151,7 @@ def test_the_log_has_version_and_cipher(whole_office, before_tls, version):
         assert client.ask(b"QUIT").startswith(b"221 ")
         assert client.rest() == b"", "TLS has its farewell, so that nobody can cut a text short"
     name = version.replace("_", ".")
-    whole_office.wait_for(rf"SMTP session of {here} \({name} {cipher}\) ends: 0 taken")
+    whole_office.wait_for(rf'session-ended .* client={here} tls="{name} {cipher}" .*taken=0 ')
 
 
 @pytest.mark.parametrize("service", ["smtp", "pop3s"])
@@ -161,7 +161,7 @@ def test_versions_that_are_broken_are_refused_and_the_log_says_why(
     here = source()
     with before_tls(service, here) as client, pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
         client.begin_tls(only("TLSv1_1"))
-    whole_office.wait_for(f"TLS with {here} does not begin: unsupported protocol")
+    whole_office.wait_for(f'tls-failed .* client={here} why="unsupported protocol')
 
 
 def dregs(client) -> bytes:
@@ -193,14 +193,14 @@ def test_what_is_no_handshake_is_cut_off_and_the_log_says_why(
         client.say(octets)
         heard = dregs(client)
     assert heard == b"" or heard.startswith(b"\x15\x03"), "nothing, or TLS's own alert"
-    whole_office.wait_for(f"TLS with {here} does not begin: (?!it took|broken off)\\w+ \\w+")
+    whole_office.wait_for(f'tls-failed .* client={here} why="(?!it took|broken off)\\w+ \\w+')
 
 
 def test_a_client_that_goes_away_within_the_handshake_is_told_of(whole_office, before_tls):
     here = source()
     with before_tls("submissions", here) as client:
         client.say(b"\x16\x03\x01\x02\x00\x01\x00")
-    whole_office.wait_for(f"TLS with {here} does not begin: it took too long, or the client went")
+    whole_office.wait_for(f'tls-failed .* client={here} why="it took too long, or the client went')
 
 
 @pytest.mark.parametrize("service", STARTTLS)
@@ -213,7 +213,7 @@ def test_commands_put_behind_starttls_are_not_obeyed(raw, whole_office, service)
         client.say(STARTTLS[service] + b"\r\nSTARTTLS\r\n" + STARTTLS[service] + b"\r\n" + injected)
         assert client.reply().startswith(b"250-")
         assert client.rest() == b"554 5.5.1 Octets behind STARTTLS; closing the connection\r\n"
-    whole_office.wait_for(f"{here} sent octets behind STARTTLS, in clear")
+    whole_office.wait_for(f"injected .* client={here} command=STARTTLS")
     assert whole_office.collect(account) == []
 
 

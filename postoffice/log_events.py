@@ -1,0 +1,268 @@
+"""Every event of the log: its name, its level and its fields, and how they become one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: Octets of a line, without the time and the level that stand before it (about 50 octets).
+LINE = 960
+#: Octets of one value; of each, where the line would be too long otherwise.
+VALUE, SHORT = 300, 44
+#: Octets of addresses or UIDLs that share a line; the others follow in further lines.
+LIST = 640
+
+#: Every field and what it says.  This is the order in which fields stand in every line.
+FIELDS = {
+    "id": "the session, or the message: the session's id, a dot, and a number",
+    "service": "the listener's word in the configuration: smtp, submission, lmtp, pop3, …",
+    "client": "the client's IP address, or local for a UNIX socket",
+    "tls": "version and cipher; left out on a link without TLS",
+    "account": "the account whose password was right, or whose mail it is",
+    "device": "the device of that account whose password it was",
+    "mechanism": "how the client logged in: a SASL mechanism, USER or APOP",
+    "user": "the name that a client logged in with; nobody has proved it",
+    "policy": "the policy, as the configuration names it",
+    "sender": "the reverse-path (MAIL FROM), in angle brackets",
+    "recipient": "the address in RCPT TO",
+    "recipients": "how many recipients the message has",
+    "to": "their addresses; those that do not fit follow in further lines",
+    "message_id": "the Message-ID in the message's header",
+    "size": "octets of the message as the client sent it",
+    "uidl": "the UIDL of the message in the maildrop of every recipient",
+    "helo": "what the client called itself (HELO, EHLO, LHLO)",
+    "command": "the command; never a password, never what follows AUTH, PASS or APOP",
+    "reply": "what the client heard",
+    "taken": "messages that were taken",
+    "retrieved": "messages that were sent whole (RETR)",
+    "deleted": "messages that were deleted",
+    "refused": "commands that were refused",
+    "why": "the reason",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """
+    One kind of event; ``meaning`` is for the manual.
+
+    ``level`` is one of Twisted's, by its name.  A field without a value is left out.
+    """
+
+    name: str
+    level: str
+    fields: tuple[str, ...]
+    meaning: str
+
+    def line(self, values: Mapping[str, object]) -> str:
+        """The event as one line."""
+        line = self._line(values, VALUE)
+        if len(line) > LINE // 4 and len(line.encode()) > LINE:
+            line = self._line(values, SHORT)
+        return line
+
+    def _line(self, values: Mapping[str, object], most: int) -> str:
+        parts = [self.name]
+        for field in self.fields:
+            value = values.get(field)
+            if value is not None and value != "":
+                parts.append(f"{field}={shown(value, LIST if field in _LISTS else most)}")
+        return " ".join(parts)
+
+
+#: Fields that ``portions`` has made: they are never cut.
+_LISTS = frozenset(("to", "uidls"))
+#: All events, by their names, in the order of the manual.
+EVENTS: dict[str, Event] = {}
+
+
+def _event(name: str, level: str, fields: str, meaning: str) -> Event:
+    event = EVENTS[name] = Event(name, level, tuple(fields.split()), meaning)
+    return event
+
+
+def tell(log: Any, event: Event, /, **fields: object) -> None:
+    """Log an event with a ``twisted.logger.Logger``; observers get the fields, too."""
+    say = getattr(log, event.level)
+    say("{line}", line=event.line(fields), event=event.name, **fields)
+
+
+def tell_failure(log: Any, event: Event, failure: Any = None, /, **fields: object) -> None:
+    """The same of a fault of ours, with its traceback."""
+    log.failure("{line}", failure, line=event.line(fields), event=event.name, **fields)
+
+
+# -- values ------------------------------------------------------------------
+
+#: What needs no quotes: visible ASCII without quotes and backslashes.
+_PLAIN = re.compile(r"[!#-\[\]-~]+\Z")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def shown(value: object, most: int = VALUE) -> str:
+    """A value as it stands behind ``=``: one word, or quoted, and no more than ``most`` octets."""
+    text = value if isinstance(value, str) else _text(value)
+    if len(text) <= most and _PLAIN.match(text):
+        return text
+    whole, escaped = _escaped(text, most)
+    plain = escaped == text and " " not in text and text != ""
+    return escaped if plain and whole else f'"{escaped}"'
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _escaped(text: str, most: int) -> tuple[bool, str]:
+    """Whether all of it is there; and what is not printable told by its number."""
+    out: list[str] = []
+    for char in text[: most + 1]:
+        said = _ESCAPES.get(char) or (char if char.isprintable() else _numbered(char))
+        most -= 1 if char < "\x80" and len(said) == 1 else len(said.encode())
+        if most < 0:
+            return False, "".join([*out, "..."])
+        out.append(said)
+    return True, "".join(out)
+
+
+def _numbered(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def portions(words: Iterable[str], first: int = LIST) -> Iterator[str]:
+    """
+    Words with commas between them, as many together as a line holds.
+
+    ``first`` are the octets that the first line has room for; its portion may be empty.
+    """
+    held: list[str] = []
+    room, size = first, 0
+    for word in words:
+        one = shown(word, VALUE)
+        if size + len(one.encode()) + 3 > room:
+            yield ",".join(held)
+            room, held, size = LIST, [], 0
+        held.append(word)
+        size += len(one.encode()) + 1
+    yield ",".join(held)
+
+
+# -- the events --------------------------------------------------------------
+
+LOGIN = _event(
+    "login",
+    "info",
+    "id service client tls account device mechanism",
+    "A client has logged in.",
+)
+LOGIN_REFUSED = _event(
+    "login-refused",
+    "info",
+    "id service client tls mechanism user",
+    "Unknown user or wrong password.  Of a device that may not be used there, "
+    "``device-refused`` says why.",
+)
+DEVICE_REFUSED = _event(
+    "device-refused",
+    "info",
+    "service client account device why",
+    "The password of a device was right, but it is not taken from there.",
+)
+LOGIN_SLOWED = _event(
+    "login-slowed",
+    "info",
+    "client user",
+    "Too many wrong passwords: this one was refused and not looked at.  The client is told to "
+    "come later.  ``client`` is its network.",
+)
+REFUSED = _event(
+    "refused",
+    "info",
+    "id service client tls account device sender recipient recipients to helo command reply",
+    "A command, a login, a recipient or a message was refused: each reply 4yz, 5yz and "
+    "``-ERR``.  Of one session, the first 200.",
+)
+MESSAGE_TAKEN = _event(
+    "message-taken",
+    "info",
+    "id service client tls account device sender recipients to message_id size uidl helo",
+    "A message was taken: it is on the disk, and the client has heard 250.",
+)
+MESSAGE_TAKEN_FOR = _event(
+    "message-taken-for",
+    "info",
+    "id to uidl",
+    "Further recipients of the message with this id.",
+)
+MESSAGE_DELETED = _event(
+    "message-deleted",
+    "info",
+    "id service client account device uidl",
+    "A session has deleted a message: DELE and then QUIT, or collected by all who shall.",
+)
+SESSION_ENDED = _event(
+    "session-ended",
+    "info",
+    "id service client tls account device helo taken retrieved deleted refused",
+    "A client has gone.",
+)
+TAKEN_OVER = _event(
+    "session-taken-over",
+    "info",
+    "id service client account device",
+    "Another login has taken over the maildrop of a silent session, which ends.",
+)
+INJECTED = _event(
+    "injected",
+    "warn",
+    "id service client command",
+    "Octets came in clear behind the command that begins TLS: an attack, or a broken client.  "
+    "The session was refused.",
+)
+TLS_FAILED = _event(
+    "tls-failed",
+    "info",
+    "id service client why",
+    "TLS with a client did not begin.",
+)
+PROXY_REFUSED = _event(
+    "proxy-refused",
+    "warn",
+    "id service client why",
+    "A trusted balancer sent no good PROXY header; the connection was refused.",
+)
+CONNECTION_REFUSED = _event(
+    "connection-refused",
+    "info",
+    "id service client why",
+    "A connection was refused before its session began.",
+)
+POLICY_REFUSED = _event(
+    "policy-refused",
+    "info",
+    "id service client policy reply",
+    "A policy has refused; the line ``refused`` with this id says what.",
+)
+POLICY_FAILED = _event(
+    "policy-failed",
+    "warn",
+    "id service client policy why",
+    "A policy failed or timed out; its ``on_failure`` says what became of the message.",
+)
+FAILED = _event(
+    "failed",
+    "warn",
+    "id service client account why",
+    "Something failed, and the client heard that it may try later, or never; the reply has the id.",
+)
+FAULT = _event(
+    "fault",
+    "critical",
+    "id service client policy why",
+    "A fault in the program; a traceback follows.  The client may try again.",
+)
