@@ -19,8 +19,7 @@ class Entry(NamedTuple):
     0x7E and is never used again (RFC 1939 §7).  ``name`` is the store's.
 
     ``downgraded`` is the size for clients without UTF-8 (RFC 6856 §2.1), as
-    ``downgrading.messages`` tells it: None where they get the same octets, 0
-    where they can get none.
+    ``downgrading.messages`` tells it: None, or 0, where they get the same octets.
     """
 
     uidl: str
@@ -219,10 +218,10 @@ class Listing:
             self.octets = self._octets = sum(self._sizes)
             self._downgraded = True
 
-    def _all_downgraded(self) -> Iterable[tuple[int, int | None]]:
+    def _all_downgraded(self) -> Iterable[tuple[int, int]]:
         if isinstance(self.entries, Entries):
             return self.entries.downgraded.items()
-        return ((place, entry.downgraded) for place, entry in enumerate(self.entries))
+        return ((place, entry.downgraded or 0) for place, entry in enumerate(self.entries))
 
     def size(self, entry: Entry) -> int:
         """How many octets a message will have, for this client."""

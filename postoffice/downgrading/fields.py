@@ -1,150 +1,165 @@
-"""One header field in ASCII: each by what it holds (RFC 6857 §3.2)."""
+"""
+One header field in ASCII: free text and names become encoded words (RFC 2047).
+
+A field that cannot be read without doubt is left alone.  Each function does work that grows
+with its input and no faster.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Sequence
 
-from postoffice.downgrading.addresses import addresses, received, typed_address
-from postoffice.downgrading.tokens import (
-    COMMENT,
-    QUOTED,
-    SPACE,
-    SPECIAL,
-    Token,
-    comment,
-    comments,
-    core,
-    phrase,
-    raw,
-    tokens,
+#: Octets of UTF-8 in one encoded word: 60 characters with its charset, of 75 (RFC 2047 §2).
+WORD_OCTETS = 36
+#: Characters of a line that holds encoded words (RFC 2047 §2).
+LINE_MAXIMUM = 76
+
+_SPACES = re.compile(r"([ \t]+)")
+_PAIR = re.compile(r"\\(.)")
+_ADDRESSES = frozenset(
+    b"from sender reply-to to cc bcc resent-from resent-sender resent-reply-to resent-to "
+    b"resent-cc resent-bcc return-path disposition-notification-to mail-followup-to "
+    b"mail-reply-to".split()
 )
-from postoffice.downgrading.words import folded, parameter, percented, text_of, unstructured
+_TEXTS = frozenset(
+    b"subject comments organization summary thread-topic content-description".split()
+)
 
-#: A field's name, and what stands between it and its text (RFC 5322 §3.6.8, §4.5.8).
-NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")
-_PARAMETER = re.compile(r"([^=]*)=(.*)\Z", re.DOTALL)
+#: No token begins as another one does, so a match never looks at an octet twice.
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t]+)
+    |(?P<comment>\([^()\\]*+\))
+    |(?P<quoted>"[^"\\]*+(?:\\.[^"\\]*+)*+")
+    |(?P<angle><[^<>()"\\\x80-\U0010ffff]*+>)
+    |(?P<mark>[,;:])
+    |(?P<word>[^ \t()<>\[\],;:"\\]+)""",
+    re.VERBOSE,
+)
+_Token = tuple[str, str]  # its kind, and the text as it stands
 
 
-def downgraded(field: bytes) -> bytes:
-    """
-    A field, whole lines with their CRLF, in ASCII; an ASCII one as it is.
+class _Unclear(ValueError):
+    """This field cannot be read without doubt."""
 
-    What is no field, for it has no name, is taken for text.
-    """
-    if field.isascii():
+
+def is_international(field: bytes) -> bool:
+    """Whether a field is of those that are converted, and beyond ASCII."""
+    return not field.isascii() and _kind(field) in _METHODS
+
+
+def converted(field: bytes) -> bytes:
+    """A field, whole lines with their CRLF, in ASCII; or as it is, where that is not safe."""
+    # next to an encoded word, spaces mean something else
+    if not is_international(field) or b"=?" in field:
         return field
-    line = field.removesuffix(b"\r\n")
-    end = field[len(line) :]
-    found = NAME.match(line)
-    start = found.end() if found else 0
-    text = text_of(line[start:].replace(b"\r\n", b""))
-    converted = None
-    name = line[:start].decode("ascii")
-    if found is not None:
-        convert = _METHODS.get(found[1].lower(), unstructured)
-        converted = convert(text)
-        if converted is None:
-            name = f"Downgraded-{name}"  # a last resort (§3.1.10)
-    if converted is None or not converted.isascii():
-        converted = unstructured(text)
-    return folded(name + converted).encode("ascii") + end
+    end = field.index(b":") + 1
+    body = field[end:].removesuffix(b"\r\n")
+    try:
+        text = body.replace(b"\r\n", b"").decode("utf-8")
+        out = _folded(field[:end].decode("ascii") + _METHODS[_kind(field)](text))
+    except ValueError:
+        return field
+    return out.encode("ascii") + field[end + len(body) :]
 
 
-def _comments_only(text: str) -> str:
-    return raw(comments(tokens(text)))
+def _kind(field: bytes) -> str:
+    name = field.partition(b":")[0].lower()
+    if name in _ADDRESSES:
+        return "addresses"
+    return "text" if name in _TEXTS or name.startswith(b"x-") else ""
 
 
-def _message_ids(text: str) -> str | None:
-    """§3.2.3; None where an id is not ASCII."""
-    converted = _comments_only(text)
-    return converted if converted.isascii() else None
+def _text(text: str) -> str:
+    """Free text: what lies between the first word beyond ASCII and the last, as encoded words."""
+    words = _SPACES.split(text)
+    marked = [place for place, word in enumerate(words) if not word.isascii()]
+    first, behind = marked[0], marked[-1] + 1
+    middle = _encoded("".join(words[first:behind]))
+    return "".join([*words[:first], middle, *words[behind:]])
 
 
-def _phrases(text: str) -> str:
-    """Several, with commas between (§3.2.7)."""
-    some: list[list[Token]] = [[]]
-    for token in tokens(text):
-        if token == Token(SPECIAL, ","):
-            some.append([])
+def _addresses(text: str) -> str:
+    """Mailboxes and groups (RFC 5322 §3.4): names are converted.  Raises _Unclear."""
+    out: list[str] = []
+    some: list[_Token] = []
+    at = 0
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        if found is None:
+            raise _Unclear
+        at = found.end()
+        if found.lastgroup == "mark":
+            out += (_mailbox(some, found[0]), found[0])
+            some = []
         else:
-            some[-1].append(token)
-    return ",".join(map(phrase, some))
+            some.append((found.lastgroup or "", found[0]))
+    return "".join([*out, _mailbox(some, "")])
 
 
-def _segments(text: str) -> Iterator[list[Token]]:
-    """What stands between the semicolons of a MIME field."""
-    segment: list[Token] = []
-    for token in tokens(text):
-        if token == Token(SPECIAL, ";"):
-            yield segment
-            segment = []
-        else:
-            segment.append(token)
-    yield segment
-
-
-def _mime_value(text: str) -> str:
-    """A value with its parameters (§3.1.4, §3.2.5)."""
-    return ";".join(map(_mime_segment, _segments(text)))
-
-
-def _mime_segment(segment: list[Token]) -> str:
-    if raw(core(segment)).isascii():
-        return raw(comments(segment))
-    found = _PARAMETER.match(raw(core(segment)))
-    if found is None or not found[1].isascii():
-        return raw(comments(segment))
-    name, value = found[1], _value_of(segment, found[2])
-    if name.endswith("*"):  # extended already
-        written = "".join(letter if letter.isascii() else percented(letter) for letter in value)
-        written = f"{name}={written}"
+def _mailbox(some: Sequence[_Token], mark: str) -> str:
+    """One mailbox; before a colon, the name of a group.  Raises _Unclear."""
+    if all(raw.isascii() for _, raw in some):
+        return "".join(raw for _, raw in some)
+    kinds = [kind for kind, _ in some]
+    angles = kinds.count("angle")
+    if angles == 1 and mark != ":":
+        name = kinds.index("angle")
     else:
-        written = parameter(name, value)
-    before = segment[0].raw if segment[0].kind == SPACE else ""
-    behind = [comment(token.raw) for token in segment if token.kind == COMMENT]
-    return before + " ".join([written, *behind])
+        name = len(some) if mark == ":" and not angles else 0
+    behind = [_behind(kind, raw, angles) for kind, raw in some[name:]]
+    return "".join([_name(some[:name]), *behind])
 
 
-def _value_of(segment: list[Token], value: str) -> str:
-    """What a parameter's value means."""
-    if value.startswith('"'):  # more often than not it is quoted, and not in the midst of something
-        return next((token.plain for token in segment if token.kind == QUOTED), value)
-    return value
+def _behind(kind: str, raw: str, angles: int) -> str:
+    """A token of an address, or behind it."""
+    if kind == "comment" and not raw.isascii():
+        return f"({_encoded(raw[1:-1])})"
+    if not raw.isascii() or angles > 1 or (angles and kind in ("word", "quoted")):
+        raise _Unclear
+    return raw
 
 
-def parameters(text: str) -> tuple[str, dict[str, str]]:
-    """The value of a MIME field and its parameters, all names in lower case."""
-    first, *rest = _segments(text)
-    said: dict[str, str] = {}
-    for segment in rest:
-        found = _PARAMETER.match(raw(core(segment)))
-        if found is not None:
-            said.setdefault(found[1].lower(), _value_of(segment, found[2]))
-    return raw(core(first)).lower(), said
+def _name(some: Sequence[_Token]) -> str:
+    """A display name, of words and quoted strings."""
+    written = "".join(raw for _, raw in some)
+    if written.isascii():
+        return written
+    if any(kind == "comment" or (kind == "word" and "@" in raw) for kind, raw in some):
+        raise _Unclear
+    said = "".join(_PAIR.sub(r"\1", raw[1:-1]) if kind == "quoted" else raw for kind, raw in some)
+    indent = some[0][1] if some[0][0] == "space" else ""
+    encoded = _encoded(said.strip(" \t"))
+    return f"{indent}{encoded} "
 
 
-_ADDRESSES = (
-    b"From Sender To Cc Bcc Reply-To Resent-From Resent-Sender Resent-To Resent-Cc Resent-Bcc "
-    b"Resent-Reply-To Return-Path Disposition-Notification-To"
-)
-_COMMENTED = (
-    b"Date Resent-Date MIME-Version Content-ID Content-Transfer-Encoding Content-Language "
-    b"Accept-Language Auto-Submitted"
-)
-_IDS = b"Message-ID Resent-Message-ID In-Reply-To References"
+def _encoded(text: str) -> str:
+    """A text as encoded words, with a space between two of them; no letter is divided."""
+    octets = text.encode("utf-8")
+    words: list[str] = []
+    at = 0
+    while at < len(octets):
+        end = at + WORD_OCTETS
+        while end < len(octets) and octets[end] & 0xC0 == 0x80:
+            end -= 1
+        words.append(f"=?utf-8?b?{b64encode(octets[at:end]).decode('ascii')}?=")
+        at = end
+    return " ".join(words)
 
-#: How a field is converted, by its name; None from it: put what it said into another one.
-_METHODS: dict[bytes, Callable[[str], str | None]] = {
-    name.lower(): method
-    for names, method in (
-        (_ADDRESSES, addresses),
-        (_COMMENTED, _comments_only),
-        (_IDS, _message_ids),
-        (b"Received", received),
-        (b"Content-Type Content-Disposition", _mime_value),
-        (b"Keywords", _phrases),
-        (b"Original-Recipient Final-Recipient", typed_address),
-    )
-    for name in names.split()
-}
+
+def _folded(line: str) -> str:
+    """A field's line, folded at spaces where it is too long (RFC 5322 §2.2.3)."""
+    first, *rest = _SPACES.split(line)
+    out, column = [first], len(first)
+    for place in range(0, len(rest), 2):
+        space, word = rest[place], rest[place + 1]
+        if place and word and column + len(space) + len(word) > LINE_MAXIMUM:
+            out.append("\r\n")
+            column = 0
+        out += (space, word)
+        column += len(space) + len(word)
+    return "".join(out)
+
+
+_METHODS = {"addresses": _addresses, "text": _text}

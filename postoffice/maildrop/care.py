@@ -231,7 +231,8 @@ def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Ite
         for letter, told, is_ in (("S", said.file, status.st_size), ("W", said.wire, measured.wire))
         if told is not None and told != is_
     ]
-    if names.is_ours(os.path.basename(place)) and said.downgraded != measured.downgraded:
+    believed = names.is_ours(os.path.basename(place)) and not said.outdated
+    if believed and said.downgraded != measured.downgraded:
         wrong.append(f"{_downgraded(said.downgraded)}, but {_downgraded(measured.downgraded)}")
     if wrong:
         if repair:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from postoffice.downgrading.messages import size_of_text
 from postoffice.errors import MessageGone, NotAllRemoved
 from postoffice.listing import Entries, Entry
 from postoffice.maildrop import names, quota
@@ -154,7 +155,7 @@ def _entry(
 
 def _believable(said: names.Sizes, size: int) -> Measured | None:
     """The sizes that a name of ours says, if a file of ``size`` octets can have them."""
-    if said.file != size or said.wire is None:
+    if said.file != size or said.wire is None or said.outdated:
         return None
     most = 2 * size + 2  # each octet could be an LF, or the last line have none
     return Measured(said.wire, said.downgraded) if size <= said.wire <= most else None
@@ -184,10 +185,11 @@ def open_text(folder: str, entry: Entry, sizes: Sizes) -> tuple[int, bool]:
         raise MessageGone(f"{folder}/{entry.name}: {error}") from error
     try:
         ours = names.is_ours(os.path.basename(entry.name))
-        if ours and status.st_size == entry.size and _ends_in_crlf(fd, status.st_size):
+        as_said = ours and entry.downgraded is None
+        if as_said and status.st_size == entry.size and _ends_in_crlf(fd, status.st_size):
             return fd, True
         measured = measure(fd)
-        if measured.wire == entry.size:
+        if _is_as_listed(measured, entry):
             # making line ends adds octets, or changes nothing
             return fd, measured.wire == status.st_size
         sizes.set(status, measured)
@@ -198,6 +200,11 @@ def open_text(folder: str, entry: Entry, sizes: Sizes) -> tuple[int, bool]:
     except BaseException:
         os.close(fd)
         raise
+
+
+def _is_as_listed(measured: Measured, entry: Entry) -> bool:
+    """Whether a client will get as many octets as it was told, whichever form it gets."""
+    return measured.wire == entry.size and entry.downgraded in (None, measured.downgraded)
 
 
 def _ends_in_crlf(fd: int, size: int) -> bool:
@@ -252,7 +259,9 @@ def _read_small(folder: str, entry: Entry, sizes: Sizes) -> bytes:
         octets = os.read(fd, entry.size + 1)  # one more would be one too many
         text = normal(octets)
         if len(octets) == status.st_size and len(text) == entry.size:
-            return text
+            right = entry.downgraded
+            if right is None or size_of_text(text) == right:
+                return text
         os.lseek(fd, 0, os.SEEK_SET)
         sizes.set(status, measure(fd))
     finally:

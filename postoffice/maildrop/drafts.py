@@ -12,10 +12,9 @@ from fcntl import LOCK_EX, flock
 from threading import Lock
 
 from postoffice.address import Quota
-from postoffice.downgrading.messages import size_of_text
 from postoffice.maildrop import names
 from postoffice.maildrop.files import Place, failures
-from postoffice.maildrop.text import measure, normal
+from postoffice.maildrop.text import growth
 
 #: Why a maildrop may not have the same file, and gets a copy: it is on another file system, or the
 #: file has too many names.
@@ -43,7 +42,6 @@ class Draft:
     parts: list[bytes] = field(default_factory=list)
     size: int = 0  # octets on disk
     tail: bytes = b""  # the last of them
-    ascii: bool = True  # all of them
     downgraded: int | None = None  # as in Entry, once all of it is written
     fd: int = -1
     folder: str = ""  # where it is written
@@ -67,8 +65,12 @@ class Draft:
     @property
     def final_name(self) -> str:
         """What it is called in ``new``; its sizes are known once all of it is written."""
-        ends = self.tail in (b"", b"\r\n")
-        return names.with_sizes(self.name, self.size, ends=ends, downgraded=self.downgraded)
+        return names.with_sizes(self.name, self.size, ends=self.ends, downgraded=self.downgraded)
+
+    @property
+    def ends(self) -> bool:
+        """Whether its last line ends."""
+        return self.tail in (b"", b"\r\n")
 
 
 def append(draft: Draft, parts: Sequence[bytes]) -> None:
@@ -91,17 +93,16 @@ def finish(draft: Draft) -> None:
                 draft.text = data
             draft.parts.clear()
             _append(draft, data)
-            if not draft.ascii:
-                draft.downgraded = _downgraded(draft)
+            draft.downgraded = _downgraded(draft)
     check(draft)
 
 
 def _downgraded(draft: Draft) -> int | None:
     """Whoever lists it shall not have to look into it."""
-    if draft.text is not None:
-        return size_of_text(normal(draft.text))
-    os.lseek(draft.fd, 0, os.SEEK_SET)
-    return measure(draft.fd).downgraded
+    more = growth(draft.fd, draft.text)
+    if not more:
+        return None
+    return draft.size + more if draft.ends else draft.size + more + 2
 
 
 def _append(draft: Draft, data: bytes) -> None:
@@ -110,7 +111,6 @@ def _append(draft: Draft, data: bytes) -> None:
     if draft.fd < 0:
         draft.fd = create(draft.path)
     draft.size += len(data)
-    draft.ascii = draft.ascii and data.isascii()
     draft.tail = (draft.tail + data[-2:])[-2:]
     write_all(draft.fd, data)
 
@@ -169,7 +169,6 @@ def prepend(draft: Draft, octets: bytes) -> None:
         os.close(draft.fd)
         draft.fd = fd
         draft.size += len(octets)
-        draft.ascii = draft.ascii and octets.isascii()
 
 
 def copy_text(draft: Draft, fd: int, before: bytes = b"") -> None:

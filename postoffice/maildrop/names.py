@@ -17,9 +17,11 @@ from urllib.parse import unquote_to_bytes
 _UIDL = re.compile(r"[!-~]{1,70}\Z")
 _OURS = re.compile(r"\d+\.M\d{6}P\d+Q\d+R[0-9a-f]{8}\.")
 _ORDER = re.compile(r"(\d{1,18})(?:\.M(\d{1,9}))?")
-#: Our own field: octets of the form for clients without UTF-8; 0 where there is none.
-DOWNGRADED = "D"
-_FIELD = re.compile(rf",([SW{DOWNGRADED}])=(\d{{1,15}})(?=[,:]|\Z)")
+#: Our own field: octets of the form for clients without UTF-8, where they get another.
+DOWNGRADED = "H"
+#: The same by rules that hold no more: the message is measured, and what it says is not believed.
+OUTDATED = "D"
+_FIELD = re.compile(rf",([SW{DOWNGRADED}{OUTDATED}])=(\d{{1,15}})(?=[,:]|\Z)")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._+-=")
 
 _count = count()
@@ -150,19 +152,22 @@ class Sizes(NamedTuple):
     """
     What a name says: octets in the file (S) and on the wire (W); None where it does not.
 
-    ``downgraded`` as in ``Entry``; only a name that we gave says that.
+    ``downgraded`` as in ``Entry``; only a name that we gave says that.  ``outdated`` is whether
+    it says so by rules that hold no more.
     """
 
     file: int | None
     wire: int | None
     downgraded: int | None = None
+    outdated: bool = False
 
 
 def sizes_of(name: str) -> Sizes:
     """The sizes that a file's name claims (Maildir++ and Dovecot)."""
     said = {key: int(size) for key, size in _FIELD.findall(name.partition(":")[0])}
-    downgraded = said.get(DOWNGRADED) if is_ours(name) else None
-    return Sizes(said.get("S"), said.get("W"), downgraded)
+    if not is_ours(name):
+        return Sizes(said.get("S"), said.get("W"))
+    return Sizes(said.get("S"), said.get("W"), said.get(DOWNGRADED), OUTDATED in said)
 
 
 def uidl_of(unique: str) -> str:

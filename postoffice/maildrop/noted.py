@@ -7,7 +7,7 @@ from contextlib import suppress
 from threading import get_ident
 
 from postoffice.maildrop.files import open_own, open_plain
-from postoffice.maildrop.names import Measured
+from postoffice.maildrop.names import DOWNGRADED, Measured
 
 FILE = "postoffice.sizes"
 #: Octets of it that are read: some hundred thousand messages.
@@ -23,8 +23,9 @@ class Noted:
     What is noted in a maildrop; read when first needed.
 
     A line for a file, by how it looks: inode, octets, time of its last change;
-    then octets as it is sent, and for clients without UTF-8 (``-``: the same).
-    It is derived: what is missing, or is wrong there, is measured again.
+    then octets as it is sent, and for clients without UTF-8, with the letter that names of files
+    have for that (``-``: the same).  It is derived: what is missing, or is wrong or outdated
+    there, is measured again.
     """
 
     def __init__(self, folder: str) -> None:
@@ -79,7 +80,9 @@ class Noted:
         try:
             fd, status = open_plain(f"{self._folder}/{FILE}")
             with open(fd, encoding="ascii") as file:
-                return dict(map(_noted, file)) if status.st_size <= MAXIMUM else {}
+                if status.st_size > MAXIMUM:
+                    return {}
+                return dict(noted for line in file if (noted := _noted(line)) is not None)
         except (OSError, ValueError):
             return {}
 
@@ -90,12 +93,17 @@ def _look(status: os.stat_result) -> _Look:
 
 def _line(noted: tuple[_Look, Measured]) -> str:
     (inode, size, mtime), (wire, downgraded) = noted
-    return f"{inode} {size} {mtime} {wire} {'-' if downgraded is None else downgraded}\n"
+    said = "-" if downgraded is None else f"{DOWNGRADED}{downgraded}"
+    return f"{inode} {size} {mtime} {wire} {said}\n"
 
 
-def _noted(line: str) -> tuple[_Look, Measured]:
+def _noted(line: str) -> tuple[_Look, Measured] | None:
+    """What a line says; None where it does so by rules that hold no more.  Raises ValueError."""
     if not line.endswith("\n"):
         raise ValueError("it is cut off")
     inode, size, mtime, wire, downgraded = line.split()
-    measured = Measured(int(wire), None if downgraded == "-" else int(downgraded))
+    if downgraded.isdigit():
+        return None
+    said = None if downgraded == "-" else int(downgraded.removeprefix(DOWNGRADED))
+    measured = Measured(int(wire), said)
     return (int(inode), int(size), int(mtime)), measured

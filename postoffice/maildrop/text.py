@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from postoffice.downgrading.messages import size_of
+from postoffice.downgrading.messages import HEADER_MAXIMUM, growth_of
 from postoffice.maildrop.names import Measured
 
 #: Octets that are read at once.
@@ -62,16 +62,22 @@ def measure(fd: int) -> Measured:
     """What is sent for an open file, to either kind of client; leaves it at its beginning."""
     size = 0
     last = b""
-    ascii_only = True
     for data in pieces(fd, as_it_is=True):
-        ascii_only = ascii_only and data.isascii()
         size += len(data) + data.count(b"\n") - data.count(b"\r\n")
         if last == b"\r" and data.startswith(b"\n"):
             size -= 1
         last = data[-1:]
     os.lseek(fd, 0, os.SEEK_SET)
-    downgraded = None
-    if not ascii_only:
-        downgraded = size_of(pieces(fd, as_it_is=False))
-        os.lseek(fd, 0, os.SEEK_SET)
-    return Measured(size if last in (b"", b"\n") else size + 2, downgraded)
+    size = size if last in (b"", b"\n") else size + 2
+    more = growth(fd)
+    return Measured(size, size + more if more else None)
+
+
+def growth(fd: int, text: bytes | None = None) -> int:
+    """What clients without UTF-8 get more of a file than others; ``text`` is what it holds."""
+    top = os.pread(fd, HEADER_MAXIMUM + 1, 0) if text is None else text[: HEADER_MAXIMUM + 1]
+    if top.isascii():
+        return 0
+    normalizer = Normalizer()
+    sent = normalizer.feed(top)
+    return growth_of(sent if len(top) > HEADER_MAXIMUM else sent + normalizer.end())

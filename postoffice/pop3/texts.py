@@ -310,13 +310,6 @@ MALFORMED = Text(
 
 # -- what is in the way of the rest ------------------------------------------------
 
-NEEDS_UTF8 = Text(
-    en="this message can only be read by a client that says UTF8 before login",
-    de="diese Nachricht kann nur lesen, wer vor der Anmeldung UTF8 sagt",
-    fr="seul un client qui envoie UTF8 avant la connexion peut lire ce message",
-    es="solo puede leer este mensaje un cliente que envíe UTF8 antes de iniciar sesión",
-    ja="このメッセージを読むにはログイン前に UTF8 を送る必要があります",
-)
 NOT_ALL_REMOVED = Text(
     en="{deleted} deleted; not all could be removed",
     de="gelöscht: {deleted}; nicht alle konnten entfernt werden",

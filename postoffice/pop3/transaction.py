@@ -83,7 +83,7 @@ class Transaction(POP3Dialogue):
     def _list(self, argument: bytes) -> None:
         if argument:
             number, entry = self._message(argument)
-            self._say(b"+OK %d %d" % (number, self._promised(entry)))
+            self._say(b"+OK %d %d" % (number, self._listing.size(entry)))
         else:
             self._ok_messages()
             self._listed = map(b"%d %d\r\n".__mod__, self._listing.sizes())
@@ -98,14 +98,14 @@ class Transaction(POP3Dialogue):
 
     def _retr(self, argument: bytes) -> None:
         number, entry = self._message(argument)
-        self._sending = _Sending(number, entry, self._promised(entry))
+        self._sending = _Sending(number, entry, self._listing.size(entry))
         self._ask(Fetch(entry))
 
     def _top(self, argument: bytes) -> None:
         message, _, lines = argument.partition(b" ")
         number, entry = self._message(message)
         top = TopReader(whole(lines))
-        self._sending = _Sending(number, entry, self._promised(entry), top)
+        self._sending = _Sending(number, entry, self._listing.size(entry), top)
         self._ask(Fetch(entry))
 
     def _dele(self, argument: bytes) -> None:
@@ -125,12 +125,6 @@ class Transaction(POP3Dialogue):
         if entry is None:
             raise No(texts.NO_SUCH_MESSAGE)
         return number, entry
-
-    def _promised(self, entry: Entry) -> int:
-        """The size that RETR will keep to.  Raises No for who would have to know UTF-8."""
-        if entry.downgraded == 0 and not self.utf8:
-            raise No(texts.NEEDS_UTF8, "UTF8")  # RFC 6856 §5
-        return self._listing.size(entry)
 
     # -- long replies ----------------------------------------------------------
 

@@ -106,8 +106,8 @@ def test_a_listing_says_how_large_a_message_is_for_clients_without_utf8(store, b
     """RFC 6856 §2.1: without anybody looking into it again."""
     plain = b"Subject: plain\r\n\r\n\xc3\xbc" + body
     international = "Subject: ü\r\n\r\n".encode() + body
-    impossible = "Content-Type: multipart/mixed; boundary=ü\r\n\r\n".encode() + body
-    for text in (plain, international, impossible):
+    odd = "Content-Type: multipart/mixed; boundary=ü\r\n\r\n".encode() + body
+    for text in (plain, international, odd):
         post(store, text, "joe@example.net", "ann@example.net")
     for name in ("joe@example.net", "ann@example.net"):
         maildrop = store.maildrop(name)
@@ -115,7 +115,7 @@ def test_a_listing_says_how_large_a_message_is_for_clients_without_utf8(store, b
         assert sizes == [
             (len(plain), None),
             (len(international), len("Subject: =?utf-8?b?w7w=?=\r\n\r\n") + len(body)),
-            (len(impossible), 0),
+            (len(odd), None),
         ]
         maildrop.release()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from email import message_from_bytes
 
 from postoffice import reply, sasl
 from postoffice.downgrading.messages import Downgrader, size_of
@@ -233,10 +234,14 @@ def message(octets: bytes) -> None:
     out, whole = convert([octets])
     assert convert(cut(octets, range(0, len(octets), 7)))[0] == out
     assert whole.size == len(out)
-    if not whole.failed:
-        assert (b"\r\n" + out).partition(b"\r\n\r\n")[0].isascii()
-        assert size_of([out]) is None
-        assert whole.changed or out == octets
+    assert size_of([octets]) == (None if len(out) == len(octets) else len(out))
+    assert size_of([out]) is None  # converted once, it is converted
+    assert whole.changed or out == octets
+    before, after = message_from_bytes(octets), message_from_bytes(out)
+    assert before.keys() == after.keys()
+    assert [str(part.get_payload()) for part in before.walk() if not part.is_multipart()] == [
+        str(part.get_payload()) for part in after.walk() if not part.is_multipart()
+    ]
 
 
 TARGETS = {"smtp": smtp, "proxy": proxy, "sasl": exchanges, "pop3": pop3, "message": message}

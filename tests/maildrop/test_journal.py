@@ -158,7 +158,7 @@ def test_a_replay_keeps_what_a_name_says_of_clients_without_utf8(root, child, se
     cut_power(root, loss)
     served()
     assert [path.name for path in messages(root)] == names
-    assert all(",D=" in name for name in names)
+    assert all(",H=" in name for name in names)
     assert there(root) == ["large-ü", "ü"]
 
 

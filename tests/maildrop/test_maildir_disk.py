@@ -247,14 +247,14 @@ def test_names_hold_the_size_for_clients_without_utf8(joe, monkeypatch):
     for text in (INTERNATIONAL, b"Subject: u\n\n\xfc\n"):
         post(store, text.replace(b"\n", b"\r\n"), JOE)
     said = [name.partition(",")[2] for name in sorted(os.listdir(joe / "new"))]
-    assert said == [f"S=19,W=19,D={FOR_OTHERS}", "S=17,W=17"]
+    assert said == [f"S=19,W=19,H={FOR_OTHERS}", "S=17,W=17"]
     seen = looks(monkeypatch)
     assert [entry.downgraded for entry in opened(started(joe.parents[1]))[1]] == [FOR_OTHERS, None]
     assert seen == []
 
 
 def test_what_other_programs_brought_is_looked_at_once(joe, monkeypatch):
-    (joe / "new" / "1.x,S=16,W=19,D=5").write_bytes(INTERNATIONAL)
+    (joe / "new" / "1.x,S=16,W=19,H=5").write_bytes(INTERNATIONAL)
     (joe / "cur" / "2.y:2,").write_bytes(b"plain\n")
     seen = looks(monkeypatch)
     for number in range(3):
@@ -271,7 +271,9 @@ def test_what_other_programs_brought_is_looked_at_once(joe, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("noted", [b"", b"1 2 3\n", b"\xff\n", b"1 2 3 4 x\n", None])
+@pytest.mark.parametrize(
+    "noted", [b"", b"1 2 3\n", b"\xff\n", b"1 2 3 4 x\n", b"1 2 3 4 0\n", None]
+)
 def test_a_note_that_is_broken_is_written_anew(joe, monkeypatch, noted):
     if noted is None:
         (joe / "postoffice.sizes").mkdir()  # nor can it be written, and that is no harm
@@ -288,18 +290,63 @@ def test_a_note_that_is_broken_is_written_anew(joe, monkeypatch, noted):
 OURS = "1.M000000P1Q1R00000000.h"
 
 
-@pytest.mark.parametrize("said", ["", ",D=5", ",D=0"])
+@pytest.mark.parametrize("said", ["", ",H=5", ",H=0"])
 def test_verify_mends_what_a_name_says_of_clients_without_utf8(joe, said):
     """It may be from before names said that."""
     store = started(joe.parents[1])
     place = joe / "cur" / f"{OURS},S=19,W=19{said}:2,S"
     place.write_bytes(INTERNATIONAL.replace(b"\n", b"\r\n"))
-    (joe / "new" / "2.foreign,S=16,W=19,D=5").write_bytes(INTERNATIONAL)
+    (joe / "new" / "2.foreign,S=16,W=19,H=5").write_bytes(INTERNATIONAL)
     [found] = finish(store.verify(JOE, Quota(), True))
-    assert found.what.endswith(f"{said[1:] or 'no D='}, but D={FOR_OTHERS}")
-    assert os.listdir(joe / "cur") == [f"{OURS},S=19,W=19,D={FOR_OTHERS}:2,S"]
+    assert found.what.endswith(f"{said[1:] or 'no H='}, but H={FOR_OTHERS}")
+    assert os.listdir(joe / "cur") == [f"{OURS},S=19,W=19,H={FOR_OTHERS}:2,S"]
     assert finish(store.verify(JOE, Quota(), True)) == []
     assert [entry.downgraded for entry in opened(store)[1]] == [FOR_OTHERS] * 2
+
+
+@pytest.mark.parametrize("said", [",D=5", ",D=0", ",D=27", ",D=5,H=6"])
+def test_what_a_name_says_by_older_rules_is_not_believed_but_measured_once(joe, monkeypatch, said):
+    name = f"{OURS},S=19,W=19{said}"
+    (joe / "new" / name).write_bytes(INTERNATIONAL.replace(b"\n", b"\r\n"))
+    seen = looks(monkeypatch)
+    for _ in range(2):
+        store = started(joe.parents[1])
+        maildrop, [entry] = opened(store)
+        assert (entry.size, entry.downgraded) == (19, FOR_OTHERS)
+        maildrop.release()
+    assert seen.count(name) == 1
+    assert finish(store.verify(JOE, Quota(), False)) == []
+
+
+def test_what_was_noted_by_older_rules_is_not_believed(joe):
+    place = joe / "new" / "1.x"
+    place.write_bytes(INTERNATIONAL)
+    maildrop, _ = opened(started(joe.parents[1]))
+    maildrop.release()
+    notes = joe / "postoffice.sizes"
+    assert notes.read_text().endswith(f" 19 H{FOR_OTHERS}\n")
+    for stale in ("5", "0"):
+        notes.write_text(notes.read_text().rpartition(" ")[0] + f" {stale}\n")
+        maildrop, [entry] = opened(started(joe.parents[1]))
+        maildrop.release()
+        assert (entry.size, entry.downgraded) == (19, FOR_OTHERS)
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * (300 << 10)])
+def test_a_name_that_lies_of_clients_without_utf8_is_found_out_once(joe, body):
+    text = INTERNATIONAL.replace(b"\n", b"\r\n") + body + b"\r\n"
+    size = len(text)
+    (joe / "new" / f"{OURS},S={size},W={size},H=5").write_bytes(text)
+    store = started(joe.parents[1])
+    maildrop, [entry] = opened(store)
+    assert entry.downgraded == 5
+    with pytest.raises(MessageGone):
+        finish(maildrop.fetch(entry))
+    maildrop.release()
+    maildrop, [entry] = opened(store)
+    assert entry.downgraded == size + FOR_OTHERS - 19
+    finish(maildrop.fetch(entry)).close()
+    maildrop.release()
 
 
 @pytest.mark.parametrize(

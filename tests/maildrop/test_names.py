@@ -93,8 +93,10 @@ def test_a_host_name_of_any_kind_makes_a_plain_name():
         ("1.a.h,S=5x,W=7", (None, 7)),
         ("1.a.h,S=99999999999999999999", (None, None)),
         ("1.a.h,S=5,W=7,D=9", (5, 7, None)),  # of another program, whatever it means there
-        ("1.M000000P1Q1R00000000.h,S=5,W=7,D=9:2,S", (5, 7, 9)),
-        ("1.M000000P1Q1R00000000.h,S=5,W=7,D=0", (5, 7, 0)),
+        ("1.a.h,S=5,W=7,H=9", (5, 7, None)),
+        ("1.M000000P1Q1R00000000.h,S=5,W=7,H=9:2,S", (5, 7, 9)),
+        ("1.M000000P1Q1R00000000.h,S=5,W=7,D=9:2,S", (5, 7, None, True)),
+        ("1.M000000P1Q1R00000000.h,S=5,W=7,D=0,H=9", (5, 7, 9, True)),
     ],
 )
 def test_what_a_name_says_of_sizes(name, sizes):

@@ -81,7 +81,7 @@ def many(world, _):
 
 @scenario(KEPT, EACH)
 def eight_bits(world, _):
-    """Fields that are not ASCII: names say what they take for clients without UTF-8 (``D=``)."""
+    """Fields that are not ASCII: names say what they take for clients without UTF-8 (``H=``)."""
 
     def text(name):
         return f"Subject: ü {name}\r\nFrom: é@x\r\n\r\nà\r\n".encode()
@@ -90,7 +90,7 @@ def eight_bits(world, _):
     store.post(JOE, ANN, text=text)
     world.rest()
     store.post(JOE, text=text)
-    assert all(",D=" in name for name in os.listdir(f"{world.root}/example.net/joe/new"))
+    assert all(",H=" in name for name in os.listdir(f"{world.root}/example.net/joe/new"))
     store.remove(JOE, 1)
     store.post(ANN, JOE, text=text)
 
