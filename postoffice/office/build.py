@@ -165,6 +165,7 @@ def build_house(
         now=now,
         policies=policies,
         any_sender=settings.senders == "any",
+        foreign_from=settings.foreign_from,
         quota=settings.quota,
     )
 

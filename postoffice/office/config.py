@@ -97,6 +97,7 @@ class Settings:
     certificates: tuple[CertificateFiles, ...]
     plaintext_login: str
     senders: str
+    foreign_from: str
     accounts: tuple[Chosen, ...]
     checkers: tuple[str, ...]
     store: Chosen
@@ -175,6 +176,7 @@ def read(
         certificates=tuple(CertificateFiles(**one) for one in values["tls"]["certificates"]),
         plaintext_login=values["tls"]["plaintext_login"],
         senders=values["submission"]["senders"],
+        foreign_from=values["submission"]["foreign_from"],
         accounts=values["accounts"],
         checkers=values["checkers"],
         store=values["store"],

@@ -301,6 +301,13 @@ TABLE: tuple[Entry, ...] = (
                 "As whom they may send (MAIL FROM): addresses that lead to their own account "
                 "(own), or anybody (any).",
             ),
+            Key(
+                "foreign_from",
+                one_of("off", "log", "refuse"),
+                "log",
+                "A message whose From field has an address that does not lead to their own account "
+                "is taken (off), taken and told in the log (log), or refused (refuse).",
+            ),
         ),
     ),
     Room(

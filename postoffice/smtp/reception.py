@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.address import Account, Address, NotAnAddress, Quota, normal_domain
@@ -21,6 +22,7 @@ from postoffice.interfaces import (
 )
 from postoffice.policy.asking import Policies
 from postoffice.reply import (
+    FOREIGN_FROM,
     NO_RELAY,
     NO_WAY_OUT,
     NOT_YOUR_ADDRESS,
@@ -29,6 +31,7 @@ from postoffice.reply import (
     UNKNOWN_RECIPIENT,
     Reply,
 )
+from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion
 
 #: A quota that limits nothing.
@@ -43,7 +46,8 @@ class House:
     ``hostname`` stands in the Received fields, ``now`` tells their time (with
     its zone); ``postmaster`` is who gets the mail for ``<Postmaster>`` and
     for postmaster@ every domain of ours (RFC 5321 §4.5.1).  ``any_sender``:
-    our users may send as anybody.  ``quota`` is whole, and for all accounts
+    our users may send as anybody; ``foreign_from`` says what becomes of a
+    From field with other addresses (off, log, refuse).  ``quota`` is whole, and for all accounts
     that have no other.
     """
 
@@ -54,6 +58,7 @@ class House:
     now: Callable[[], datetime]
     policies: Policies = field(default_factory=Policies)
     any_sender: bool = False
+    foreign_from: str = "log"
     quota: Quota = UNLIMITED
 
     def reception(self, visit: Visit) -> IReception:
@@ -169,6 +174,8 @@ class Reception:
 class Submission(Reception):
     """Takes mail from one of our own users (RFC 6409), who is ``account``."""
 
+    log = Logger()
+
     def __init__(self, house: House, visit: Visit, account: Account) -> None:
         super().__init__(house, visit)
         self._account = account
@@ -193,6 +200,34 @@ class Submission(Reception):
         )
         return Completed(await super().begin(envelope), completion)
 
+    async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
+        """The text is whole: From is one of the user's own addresses, and what the policies say."""
+        if self._house.foreign_from != "off" and isinstance(delivery, Completed):
+            foreign = await self._foreign(await delivery.authors())
+            if foreign is not None:
+                refused = self._house.foreign_from == "refuse"
+                self.log.info(
+                    "{id}: {account} sends as {foreign!r} in From: {what}",
+                    id=envelope.id,
+                    account=self._account.address,
+                    foreign=foreign,
+                    what="refused" if refused else "taken",
+                )
+                if refused:
+                    return FOREIGN_FROM
+        return await super().judge(envelope, delivery)
+
+    async def _foreign(self, authors: list[str]) -> str | None:
+        """The first of these addresses that does not lead to the user's account."""
+        for author in authors[:MOST]:
+            try:
+                account = await self._house.account(Address.parse(author))
+            except NotAnAddress:
+                return author
+            if isinstance(account, Reply) or account.address != self._account.address:
+                return author
+        return authors[MOST] if len(authors) > MOST else None
+
     def _unknown(self, why: Reply) -> Reply:
         return NO_WAY_OUT if why is NO_RELAY else why
 
@@ -204,6 +239,12 @@ class Completed:
     def __init__(self, delivery: IDelivery, completion: Completion) -> None:
         self._delivery = delivery
         self._completion = completion
+        self._authors = Authors()
+
+    async def authors(self) -> list[str]:
+        """The addresses in From, as the text has them when it is whole."""
+        await self._end()
+        return self._authors.addresses()
 
     @property
     def uidl(self) -> str:
@@ -211,6 +252,7 @@ class Completed:
 
     async def write(self, data: bytes) -> None:
         if octets := self._completion.feed(data):
+            self._authors.feed(octets)
             await self._delivery.write(octets)
 
     async def commit(self) -> None:
@@ -235,4 +277,5 @@ class Completed:
     async def _end(self) -> None:
         """The text is over: what was held back of it is passed on, once."""
         if octets := self._completion.end():
+            self._authors.feed(octets)
             await self._delivery.write(octets)

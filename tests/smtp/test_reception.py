@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, eventAsText
 from zope.interface.verify import verifyObject
 
 from postoffice import reply
@@ -337,6 +338,60 @@ def test_users_write_to_each_other_only(house, submission, envelope, address, sa
 
 def test_there_is_no_way_out_and_that_is_for_ever():
     assert reply.NO_WAY_OUT.wire.startswith(b"550 5.7.1 ")
+
+
+def sent(house, submission, envelope, text):
+    """What a user hears who sends this, and what is told in the log."""
+    ours = submission(house)
+    envelope.service = "submission"
+    ask(ours, envelope, "joe@example.net")
+    delivery = finish(ours.begin(envelope))
+    for piece in text:
+        finish(delivery.write(piece))
+    with capturedLogs() as logged:
+        said = finish(ours.judge(envelope, delivery))
+    delivery.abort()
+    return said, [eventAsText(event, includeTimestamp=False, includeSystem=False)
+                  for event in logged]  # fmt: skip
+
+
+OWN = [b"From: joe@example.net\r\n\r\nx\r\n", b"FROM : Joe <JOE@Example.NET>\r\n\r\n", b"\r\nx\r\n",
+       b"From: x\r\n <joe@example.net>\r\n\r\nFrom: boss@example.net\r\n",
+       b'From: "boss@example.net" (a@b) <"joe"@example.net>\r\n', b"Subject: x\r\n"]  # fmt: skip
+FOREIGN = [
+    (b"From: boss@example.net\r\n\r\nx\r\n", "boss@example.net"),
+    (b"Subject: x\r\nfrom:Joe <joe@example.net>,\r\n\tboss@example.org\r\n", "boss@example.org"),
+    (b"From: joe@example.net\r\nFrom: boss@example.org\r\n\r\n", "boss@example.org"),
+    (b"From: The boss\r\n\r\n", "The boss"),
+    (b"From: <>\r\n\r\n", "<>"),
+    (b"From: \xff <\xff@example.net>\r\n\r\n", "\udcff@example.net"),
+]
+
+
+@pytest.mark.parametrize("how", ["off", "log", "refuse"])
+@pytest.mark.parametrize("text", OWN)
+def test_own_addresses_in_from_are_taken(house, submission, envelope, text, how):
+    said = sent(replace(house, foreign_from=how), submission, envelope, [text])
+    assert said == (None, [])
+
+
+@pytest.mark.parametrize("how", ["off", "log", "refuse"])
+@pytest.mark.parametrize(("text", "which"), FOREIGN)
+def test_foreign_addresses_in_from_are_told_or_refused(
+    house, submission, envelope, text, which, how
+):
+    pieces = [bytes([octet]) for octet in text] if how == "log" else [text]
+    said, logged = sent(replace(house, foreign_from=how), submission, envelope, pieces)
+    assert said == (reply.FOREIGN_FROM if how == "refuse" else None)
+    what = {"off": [], "log": ["taken"], "refuse": ["refused"]}[how]
+    assert logged == [f"id.1: joe@example.net sends as {which!r} in From: {word}" for word in what]
+
+
+def test_many_addresses_in_from_are_not_all_looked_up(house, submission, envelope):
+    many = b",".join([b"joe@example.net"] + [b"a%d@example.net" % n for n in range(9000)])
+    house = replace(house, foreign_from="refuse")
+    said, _ = sent(house, submission, envelope, [b"From: " + many + b"\r\n\r\n"])
+    assert said == reply.FOREIGN_FROM
 
 
 DATE = b"Date: Mon, 23 Nov 2026 00:00:00 +0000\r\n"

@@ -1,0 +1,113 @@
+"""Whom a message says that it is from: the From fields of its header, read as people write them."""
+
+from __future__ import annotations
+
+import re
+
+#: Octets of a header in which From is looked for, and addresses that are told.
+HEADER_MAXIMUM = 512 << 10
+MOST = 20
+
+_FROM = re.compile(rb"from[ \t]*:", re.IGNORECASE)
+#: Each octet begins one of these, and none looks at what another has taken.
+_PIECE = re.compile(
+    r"""("(?:[^"\\]|\\.)*"?)|(\\.|[()])|([<>,;:])|([ \t\r\n]+)|([^"\\()<>,;: \t\r\n]+|\\)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class Authors:
+    """
+    Collects a header on the way, and tells the addresses in its From fields.
+
+    Only the header of the message itself counts, not those inside it.
+    """
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._done = False
+
+    def feed(self, octets: bytes) -> None:
+        """More of the text."""
+        if self._done:
+            return
+        start = max(len(self._held) - 3, 0)
+        self._held += octets[:HEADER_MAXIMUM]
+        end = 0 if self._held.startswith(b"\r\n") else self._held.find(b"\r\n\r\n", start)
+        if end >= 0 or len(self._held) >= HEADER_MAXIMUM:
+            self._done = True
+            if end >= 0:
+                del self._held[end:]
+
+    def addresses(self) -> list[str]:
+        """Those that were named, as they stand there; a From that names none is told whole."""
+        found: dict[str, None] = {}
+        for value in _values(bytes(self._held)):
+            for one in addresses(value) or [value.strip()[:100]]:
+                found[one] = None
+                if len(found) > MOST:
+                    return list(found)
+        return list(found)
+
+
+def _values(header: bytes) -> list[str]:
+    """What the From fields of a header say."""
+    lines: list[list[bytes]] = []
+    inside = False
+    for line in header.split(b"\r\n"):
+        if line.startswith((b" ", b"\t")):
+            if inside:
+                lines[-1].append(line)
+            continue
+        field = _FROM.match(line)
+        inside = field is not None
+        if field is not None:
+            lines.append([line[field.end() :]])
+    return [b" ".join(one).decode("utf-8", "surrogateescape") for one in lines]
+
+
+def addresses(value: str) -> list[str]:
+    """
+    The addresses of a list of mailboxes, in brackets or without, with names and comments.
+
+    One pass: the work grows as the text does.
+    """
+    found: list[str] = []
+    words: list[str] = []  # of the mailbox that is being read; "" stands for a space
+    bracket: list[str] | None = None
+    told = False  # the mailbox has had its brackets
+    depth = 0
+    for piece in _PIECE.finditer(value):
+        text, kind = piece[0], piece.lastindex
+        if kind == 2 and text in "()":
+            depth = max(0, depth + (1 if text == "(" else -1))
+        elif depth:
+            continue
+        elif kind == 3 and text == "<":
+            bracket = []
+        elif kind == 3 and text == ">" and bracket is not None:
+            found += _address(bracket)
+            bracket, told = None, True
+        elif kind == 3 and bracket is None:  # of a list, or of a group
+            found += [] if told or text == ":" else _address(words)
+            words, told = [], False
+        else:
+            (words if bracket is None else bracket).append("" if kind == 4 else text)
+    if not told:
+        found += _address(words if bracket is None else bracket)
+    return found
+
+
+def _address(pieces: list[str]) -> list[str]:
+    """What looks like addresses among the words of a mailbox; pieces without a space are one."""
+    words: list[list[str]] = [[]]
+    for piece in pieces:
+        if piece:
+            words[-1].append(piece)
+        else:
+            words.append([])
+    whole = ["".join(word) for word in words]
+    found = [word for word in whole if "@" in word[1:]]
+    if not found and "@" in (joined := "".join(whole)):
+        return [joined]
+    return found
