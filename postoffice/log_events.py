@@ -22,6 +22,7 @@ FIELDS = {
     "tls": "version and cipher; left out on a link without TLS",
     "account": "the account whose password was right, or whose mail it is",
     "device": "the device of that account whose password it was",
+    "maildrop": "the maildrop, by its name",
     "mechanism": "how the client logged in: a SASL mechanism, USER or APOP",
     "user": "the name that a client logged in with; nobody has proved it",
     "policy": "the policy, as the configuration names it",
@@ -32,6 +33,10 @@ FIELDS = {
     "message_id": "the Message-ID in the message's header",
     "size": "octets of the message as the client sent it",
     "uidl": "the UIDL of the message in the maildrop of every recipient",
+    "messages": "how many messages",
+    "octets": "how many octets",
+    "percent": "per cent of the quota that were passed",
+    "uidls": "UIDLs of messages, with commas; those that do not fit follow in further lines",
     "helo": "what the client called itself (HELO, EHLO, LHLO)",
     "command": "the command; never a password, never what follows AUTH, PASS or APOP",
     "reply": "what the client heard",
@@ -265,4 +270,29 @@ FAULT = _event(
     "critical",
     "id service client policy why",
     "A fault in the program; a traceback follows.  The client may try again.",
+)
+MAIL_REMOVED = _event(
+    "mail-removed",
+    "info",
+    "maildrop messages octets uidls why",
+    "The post office itself has removed messages from a maildrop: ``expired`` (retention) or "
+    "``make-room`` (quota).  Where UIDLs go on in further lines, each line has the counts of all.",
+)
+MAIL_EXPIRED = _event(
+    "mail-expired",
+    "info",
+    "account messages octets",
+    "So much has expired in the daily round: of an account, and at its end, without one, of all.",
+)
+EXPIRY_FAILED = _event(
+    "expiry-failed",
+    "error",
+    "account why",
+    "Removing expired mail failed, of an account or of all; it is tried again in the next round.",
+)
+QUOTA_PASSED = _event(
+    "quota-passed",
+    "info",
+    "maildrop percent",
+    "The owner of a maildrop was told by a letter how full it is.",
 )

@@ -53,7 +53,7 @@ from postoffice.maildrop.quota import full
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.replaying import journal_of
 from postoffice.maildrop.segments import SEGMENT
-from postoffice.maildrop.telling import Telling
+from postoffice.maildrop.telling import Telling, removed
 from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import Warden
 from postoffice.serving import Keep
@@ -268,12 +268,15 @@ class MaildirStore:
         )
 
     async def expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
-        return await self._workers.run(
-            partial(retention.expire, undelete=bool(self._undelete), dry=dry),
-            self._folder(name),
-            keep,
-            self._means.journal,
-        )
+        return await self._workers.run(self._expire, name, keep, dry)
+
+    def _expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
+        journal, undelete = self._means.journal, bool(self._undelete)
+        gone = retention.expire(self._folder(name), keep, journal, undelete=undelete, dry=dry)
+        octets = sum(entry.size for entry in gone)
+        if gone and not dry:
+            removed(name, "expired", [entry.uidl for entry in gone], octets)
+        return len(gone), octets
 
     async def verify(self, name: str, quota: Quota, repair: bool) -> list[Finding]:
         return await self._workers.run(

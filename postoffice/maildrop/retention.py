@@ -22,9 +22,9 @@ EXPIRE = "expire"
 
 def expire(
     folder: str, keep: Keep, journal: Journal | None, *, undelete: bool, dry: bool
-) -> tuple[int, int]:
+) -> list[Entry]:
     """
-    Let messages go; how many, and their octets.  With ``dry`` they would go.
+    Let messages go; which.  With ``dry`` they would go.
 
     ``undelete``: into the vault.  Looked at without the lock first: nobody is
     kept from his mail where nothing goes.  Raises MaildropLocked while a
@@ -32,11 +32,11 @@ def expire(
     """
     with failures(folder):
         if keep.forever or not os.path.isdir(folder):
-            return 0, 0
+            return []
         going, _ = _due(folder, keep)
         if going and not dry:
             going = _take_out(folder, keep, journal, undelete)
-        return len(going), sum(entry.size for entry in going)
+        return going
 
 
 def _take_out(folder: str, keep: Keep, journal: Journal | None, undelete: bool) -> list[Entry]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from postoffice import log_events
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.interfaces import IDelivery, Workers
+from postoffice.log_events import tell
 from postoffice.maildrop import names
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.waiting import outcome_of
-from postoffice.maildrop.warden import Notice, Warden, is_due
+from postoffice.maildrop.warden import MAKE_ROOM, Notice, Warden, is_due
+
+log = Logger("postoffice")
 
 
 class Telling:
@@ -42,6 +46,9 @@ class Telling:
     def tell(self) -> None:
         """Tell what has come up; each owner once a day at most."""
         for notice in self._warden.told():
+            if notice.uidls:
+                name = names.maildrop_of(notice.folder)
+                removed(name, MAKE_ROOM, notice.uidls, notice.octets)
             telling = Deferred.fromCoroutine(self._tell(notice))
             self._under_way.add(telling)
             telling.addCallbacks(self._told, self._failed, (telling,), {}, (telling,))
@@ -71,3 +78,12 @@ class Telling:
         text = letter(notice, address, self._hostname, unique, datetime.now(UTC), self._text)
         await delivery.write(b"Return-Path: <>\r\n" + text)
         await delivery.commit()
+        if notice.level:
+            tell(log, log_events.QUOTA_PASSED, maildrop=name, percent=notice.level)
+
+
+def removed(maildrop: str, why: str, uidls: Sequence[str], octets: int) -> None:
+    """Log which messages have gone by themselves."""
+    facts = {"maildrop": maildrop, "messages": len(uidls), "octets": octets, "why": why}
+    for some in log_events.portions(uidls):
+        tell(log, log_events.MAIL_REMOVED, uidls=some, **facts)

@@ -37,7 +37,7 @@ class Notice:
     What the owner of a maildrop should know.
 
     ``level`` is the percentage of the quota that has been passed; 0: as many
-    messages as ``removed`` went to make room.
+    messages as ``removed`` went to make room, with these ``uidls`` and ``octets``.
     """
 
     folder: str
@@ -45,6 +45,8 @@ class Notice:
     held: Usage
     level: int = 0
     removed: int = 0
+    uidls: tuple[str, ...] = ()
+    octets: int = 0
 
 
 @dataclass
@@ -83,7 +85,9 @@ class Warden:
         finally:
             os.close(lock)
         if going:
-            self.notices.append(Notice(folder, quota, held, removed=len(going)))
+            uidls = tuple(entry.uidl for entry in going)
+            octets = sum(entry.size for entry in going)
+            self.notices.append(Notice(folder, quota, held, 0, len(going), uidls, octets))
 
     def _oldest(
         self, folder: str, entries: Sequence[Entry], quota: Quota, held: Usage, more: Usage

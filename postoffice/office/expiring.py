@@ -11,11 +11,15 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from postoffice import log_events
 from postoffice.address import Account
 from postoffice.errors import MaildropLocked, PostOfficeError
 from postoffice.interfaces import IAccountRegister, IMaildropCare, IRetention
+from postoffice.log_events import tell, tell_failure
 from postoffice.office.rooms import Rooms
 from postoffice.serving import Keep, Serving
+
+log = Logger("postoffice")
 
 #: Seconds from one round to the next; from the start to the first one.
 ROUND = 86400.0
@@ -110,8 +114,6 @@ class Retention:
 class Expiring:
     """The daily round, gently: one maildrop after the other, and none that somebody is at."""
 
-    log = Logger()
-
     def __init__(self, retention: Retention, clock: Any) -> None:
         self._retention = retention
         self._clock = clock
@@ -156,20 +158,15 @@ class Expiring:
                 except MaildropLocked:
                     locked.append(lot)
                 except PostOfficeError as error:
-                    self.log.error(
-                        "{account}: no mail expires: {error}", account=lot.account, error=error
-                    )
+                    why = str(error)
+                    tell(log, log_events.EXPIRY_FAILED, account=lot.account, why=why)
                 else:
                     messages, octets = messages + gone.messages, octets + gone.octets
                     self._tell(gone)
                 await self._rest(pause)
             lots = locked
         if messages:
-            self.log.info(
-                "{messages} messages have expired, {octets} octets",
-                messages=messages,
-                octets=octets,
-            )
+            tell(log, log_events.MAIL_EXPIRED, messages=messages, octets=octets)
 
     async def _rest(self, seconds: float) -> None:
         if self._stopped:
@@ -179,15 +176,11 @@ class Expiring:
 
     def _tell(self, gone: Gone) -> None:
         if gone.messages:
-            self.log.info(
-                "{account}: {messages} messages have expired, {octets} octets",
-                account=gone.lot.account,
-                messages=gone.messages,
-                octets=gone.octets,
-            )
+            facts = {"messages": gone.messages, "octets": gone.octets}
+            tell(log, log_events.MAIL_EXPIRED, account=gone.lot.account, **facts)
 
     def _failed(self, why: Failure) -> None:
         if isinstance(why.value, PostOfficeError):
-            self.log.error("no mail expires today: {error}", error=why.value)
+            tell(log, log_events.EXPIRY_FAILED, why=str(why.value))
         elif not isinstance(why.value, CancelledError):
-            self.log.failure("mail expires", failure=why)
+            tell_failure(log, log_events.FAULT, why, why="removing expired mail failed")

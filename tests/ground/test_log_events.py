@@ -90,6 +90,7 @@ def test_fields_are_known_and_in_their_order(event):
     assert list(event.fields) == sorted(event.fields, key=order.index)
     assert event.level in ("debug", "info", "warn", "error", "critical")
     assert event.meaning.endswith(".")
+    assert not {"level", "format", "failure", "event", "line"} & set(event.fields)
 
 
 def test_every_event_and_field_is_used():

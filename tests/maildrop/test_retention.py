@@ -264,3 +264,15 @@ def test_a_clock_that_was_put_back_keeps_nobody_out(store, joe):
     os.utime(joe / files.LOCK, (tomorrow, tomorrow))
     finish(maildrop.open(60))
     maildrop.release()
+
+
+def test_what_went_by_itself_is_in_the_log(store, joe, logged):
+    uidls = [put(joe, "a", 40), put(joe, "b", 50)]
+    put(joe, "c", 3)
+    expire(store, FOR_30_DAYS, dry=True)
+    assert not any(line.startswith("mail-removed") for line in logged)
+    expire(store, FOR_30_DAYS)
+    [line] = [line for line in logged if line.startswith("mail-removed ")]
+    assert line.startswith(f"mail-removed maildrop={JOE} messages=2 octets=")
+    assert line.endswith(" why=expired")
+    assert set(line.partition(" uidls=")[2].split(" ")[0].split(",")) == set(uidls)

@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.errors import MaildropFull, MaildropFullNow, TemporaryFailure
-from postoffice.maildrop import durable, files, telling
+from postoffice.maildrop import durable, files, names, telling
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.quota import Usage
@@ -101,6 +101,19 @@ def test_the_oldest_go_until_the_new_one_fits(kept, joe):
     assert mail(joe) == ["003", "004", "005"]
     post(store, text(6, 950), ROOMY)
     assert mail(joe) == ["006"]
+
+
+@pytest.mark.usefixtures("told")
+def test_what_went_to_make_room_is_in_the_log(kept, joe, logged):
+    store = kept()
+    for number in range(3):
+        post(store, text(number), ROOMY)
+    oldest = min(path.name for path in (joe / "new").iterdir())
+    post(store, text(3), ROOMY)
+    [line] = [line for line in logged if line.startswith("mail-removed ")]
+    uidl = names.uidl_of_file(oldest)
+    assert line.startswith(f"mail-removed maildrop={JOE} messages=1 octets=")
+    assert line.endswith(f" uidls={uidl} why=make-room")
 
 
 @pytest.mark.usefixtures("told")
