@@ -37,6 +37,8 @@ from postoffice.wire import MOUTHFUL, Breath
 
 log = Logger("postoffice")
 
+#: Seconds that a client which comes while the office starts waits for its greeting.
+EARLY = 20.0
 #: Octets that may wait unread before we stop reading.
 READ_AHEAD = 64 << 10
 #: Seconds that a client has to close its side when we have closed ours.
@@ -141,6 +143,9 @@ class Conversation(TwistedProtocol):
         self._progress = 0  # of the session, when we last looked
         self._not_taken = 0  # octets, when we last looked
         self._proxy: ProxyReader | None = None  # the balancer has not said yet who it is
+        self._held: bytes | None = None  # while it waits for the office: what it has said already
+        self._why = ""  # the session does not begin
+        self._told = False  # that is in the log
         self._handshaking = False
         self._tls = ""  # version and cipher
         self._bindings: Mapping[str, bytes] = {}  # channel bindings of TLS
@@ -182,7 +187,7 @@ class Conversation(TwistedProtocol):
         self.factory.conversations.add(self)
         if within(self.client.address, self.factory.entrance.proxies):
             self._proxy = ProxyReader()
-            self._set_timer(self.factory.entrance.handshake, self.abort)
+            self._set_timer(self.factory.entrance.handshake, self._too_late)
         else:
             self._come_in(b"")
 
@@ -225,6 +230,8 @@ class Conversation(TwistedProtocol):
         self._set_timer(0, None)
         if self._handshaking:
             self._tell_of_tls(reason)
+        elif self.session is None:
+            self._tell_of_no_session()
         if self._talking is not None:
             self._talking.cancel()
         if self.session is not None:
@@ -252,6 +259,7 @@ class Conversation(TwistedProtocol):
             source = proxy.feed(data)
         except NotProxied as error:
             self._log(log_events.PROXY_REFUSED, why=str(error))
+            self._told = True
             self.abort()
             return
         if source is None:
@@ -263,13 +271,54 @@ class Conversation(TwistedProtocol):
             self._come_in(proxy.rest)
         else:
             self.factory.refused(self.client.address)
-            self._hung_up = True
-            self._transport.write(b"" if self.factory.entrance.implicit else self.factory.full)
-            self._transport.loseConnection()
+            self._told = True
+            self._turn_away(self.factory.full)
+
+    def _turn_away(self, said: bytes) -> None:
+        """There is no session: say so, but not in clear where TLS is expected."""
+        self._hung_up = True
+        self._transport.write(b"" if self.factory.entrance.implicit else said)
+        self._transport.loseConnection()
+
+    def _too_late(self) -> None:
+        """What comes before the greeting has taken too long."""
+        self._why = self._why or "timed out"
+        self.abort()
+
+    def _tell_of_no_session(self) -> None:
+        if self._told:
+            return
+        why = self._why or "the link was closed"
+        if self._proxy is not None:
+            octets = self._proxy.octets
+            why += f" after {octets} octets of a PROXY header" if octets else ", no PROXY header"
+        self._log(log_events.SESSION_FAILED, why=why)
+
+    def _wait_for_the_office(self, rest: bytes) -> None:
+        """It has come while the office starts: it is greeted when that is open."""
+        self._held = rest
+        self._paused = True
+        self._transport.pauseProducing()
+        self._set_timer(EARLY, self._starts_too_long)
+
+    def _starts_too_long(self) -> None:
+        self._held = None
+        self._why = "the office is still starting"
+        self._turn_away(self.factory.not_yet)
+        self._set_timer(LINGER, self.abort)
+
+    def greet(self) -> None:
+        """The office is open; whoever waits for that is let in."""
+        if self._held is not None:
+            rest, self._held = self._held, None
+            self._come_in(rest)
+            self._clock.callLater(0, self._listen_again)
 
     def _come_in(self, rest: bytes) -> None:
         """It is known who it is; ``rest`` are octets that came already."""
-        if self.factory.entrance.implicit:
+        if self.factory.starting:
+            self._wait_for_the_office(rest)
+        elif self.factory.entrance.implicit:
             self._begin_tls(rest)
         else:
             self._meet()
@@ -286,7 +335,7 @@ class Conversation(TwistedProtocol):
 
     def _begin_tls(self, rest: bytes = b"") -> None:
         self._handshaking = True
-        self._set_timer(self.factory.entrance.handshake, self.abort)
+        self._set_timer(self.factory.entrance.handshake, self._too_late)
         self._transport.startTLS(self.factory.entrance.certificates)
         if rest:
             self._transport.protocol.dataReceived(rest)
@@ -309,7 +358,7 @@ class Conversation(TwistedProtocol):
 
     def _tell_of_tls(self, reason: Failure | None) -> None:
         """Why the handshake did not come to its end."""
-        why: object = "it took too long, or the client went away"
+        why: object = self._why or "the link was closed"
         if reason is not None and isinstance(reason.value, SSL.Error):
             told = reason.value.args[0] if reason.value.args else ()
             words = [str(one[-1]) for one in told] if isinstance(told, list) else []
@@ -430,15 +479,18 @@ class Conversation(TwistedProtocol):
             self._clock.callLater(0, self._listen_again)
 
     def _listen_again(self) -> None:
-        self._paused = False
-        self._transport.resumeProducing()
+        if self._paused and not self._lost:
+            self._paused = False
+            self._transport.resumeProducing()
 
     # -- ending --------------------------------------------------------------------
 
     def leave(self) -> None:
         """The office closes: say goodbye as soon as what is under way is done."""
         self._leaving = True
-        if self.session is None or self._handshaking:
+        if self._held is not None:
+            self._starts_too_long()
+        elif self.session is None or self._handshaking:
             self.abort()
         elif self._at_rest():
             self._farewell(silent=False)

@@ -16,6 +16,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
 
 from postoffice import log_events
+from postoffice.budget import Budget
 from postoffice.log_events import tell
 from postoffice.turns import Turns
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from postoffice.conversation import Conversation
 
 log = Logger("postoffice")
+
+#: Clients that find no room are told in the log: so many, in so many seconds.
+REFUSALS_TOLD = (60, 60)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -91,10 +95,10 @@ class ClosedDoor(TwistedProtocol):
 
 
 class Doors(Protocol):
-    """Who may come in: how many clients at once, and how many from one place."""
+    """Who may come in: how many clients at once, from one place, and for one service."""
 
-    def admit(self, client_address: str) -> bool: ...
-    def leave(self, client_address: str) -> None: ...
+    def admit(self, client_address: str, service: str) -> bool: ...
+    def leave(self, client_address: str, service: str) -> None: ...
 
 
 class Counter(Factory):
@@ -102,11 +106,14 @@ class Counter(Factory):
     Makes the conversations of one service, and knows those that are going on.
 
     ``turns`` may be replaced by those that several services share.
-    ``doors`` may keep clients out; ``full`` is what those hear.
+    ``doors`` may keep clients out; ``full`` is what those hear.  While it is
+    ``starting``, clients wait for their greeting until ``open()``; those that
+    have waited for too long hear ``not_yet``.
     """
 
     noisy = False
     full: ClassVar[bytes]
+    not_yet: ClassVar[bytes] = b""
 
     def __init__(
         self,
@@ -120,6 +127,8 @@ class Counter(Factory):
         self.entrance = entrance or Entrance()
         self.conversations: set[Conversation] = set()
         self.turns = Turns(clock)
+        self.starting = False
+        self._told = Budget(*REFUSALS_TOLD, clock.seconds)
         self._doors = doors
         self._empty: Deferred[None] | None = None
 
@@ -137,18 +146,26 @@ class Counter(Factory):
     def recount(self, conversation: Conversation, address: str) -> bool:
         """A client is somebody else than it seemed; whether that one may come in."""
         if self._doors is not None:
-            self._doors.leave(conversation.counted_as or "")
+            self._doors.leave(conversation.counted_as or "", self.entrance.service)
         conversation.counted_as = address if self._admit(address) else None
         return conversation.counted_as is not None
 
     def refused(self, address: str) -> None:
-        """Log that a client may not come in."""
+        """Log that a client may not come in; but not each of a flood."""
+        if not self._told.spend(""):
+            return
         client, service = address or "local", self.entrance.service
         why = "too many connections"
         tell(log, log_events.CONNECTION_REFUSED, service=service, client=client, why=why)
 
     def _admit(self, address: str) -> bool:
-        return self._doors is None or self._doors.admit(address)
+        return self._doors is None or self._doors.admit(address, self.entrance.service)
+
+    def open(self) -> None:
+        """The start is over: greet the clients that have come early."""
+        self.starting = False
+        for conversation in list(self.conversations):
+            conversation.greet()
 
     def _conversation(self) -> Conversation:
         """A new conversation of this service."""
@@ -157,7 +174,7 @@ class Counter(Factory):
     def left(self, conversation: Conversation) -> None:
         """A client has gone."""
         if self._doors is not None and conversation.counted_as is not None:
-            self._doors.leave(conversation.counted_as)
+            self._doors.leave(conversation.counted_as, self.entrance.service)
         self.conversations.discard(conversation)
         if self._empty is not None and not self.conversations:
             empty, self._empty = self._empty, None

@@ -1,9 +1,13 @@
-"""Who may come in: how many clients at once, and how many from one place."""
+"""Who may come in: how many clients at once, how many from one place, and for which service."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from collections.abc import Iterable
+
+#: So many times what one IPv6 /64 may have, all the /64s of one /48 may have together.
+WIDER = 4
 
 
 class Doorkeeper:
@@ -11,49 +15,68 @@ class Doorkeeper:
     Counts the clients of all services together.
 
     ``total`` may be in at once, ``per_client`` of them from one IPv4 address
-    or one IPv6 /64: whoever has one IPv6 address has all of its /64.  Clients
-    on a UNIX socket (address "") count only in the total.  Until ``open()``
-    nobody is admitted.
+    or one IPv6 /64: whoever has one IPv6 address has all of its /64, and many
+    have a /48, which may have four times as many.  Clients on a UNIX socket
+    (address "") count only in the total.  Half of the total is kept for the
+    ``services``, a part for each: no service can take all.
     """
 
-    def __init__(self, total: int, per_client: int) -> None:
+    def __init__(self, total: int, per_client: int, services: Iterable[str] = ()) -> None:
         self.total = total
         self.per_client = per_client
-        self._open = False
+        self._services = frozenset(services)
         self._inside = 0
         self._places: Counter[str] = Counter()
+        self._served: Counter[str] = Counter()
 
-    def open(self) -> None:
-        """From now on clients may come in."""
-        self._open = True
-
-    def admit(self, client_address: str) -> bool:
+    def admit(self, client_address: str, service: str = "") -> bool:
         """Whether one more client may come in; it is then counted until it leaves."""
-        place = place_of(client_address)
-        if not self._open or self._inside >= self.total:
+        places = _places_of(client_address)
+        if self.total - self._inside <= self._kept_for_others(service):
             return False
-        if place and self._places[place] >= self.per_client:
+        if any(self._places[place] >= self.per_client * times for place, times in places):
             return False
         self._inside += 1
-        if place:
+        self._served[service] += 1
+        for place, _ in places:
             self._places[place] += 1
         return True
 
-    def leave(self, client_address: str) -> None:
+    def leave(self, client_address: str, service: str = "") -> None:
         """A client that was admitted has gone."""
-        place = place_of(client_address)
         self._inside -= 1
-        if place:
+        self._served[service] -= 1
+        for place, _ in _places_of(client_address):
             self._places[place] -= 1
             if not self._places[place]:
                 del self._places[place]
+
+    def _kept_for_others(self, service: str) -> int:
+        """How many places are free only for the other services."""
+        if not self._services:
+            return 0
+        part = self.total // 2 // len(self._services)
+        return sum(max(part - self._served[one], 0) for one in self._services if one != service)
+
+
+def _places_of(client_address: str) -> list[tuple[str, int]]:
+    """Where a client is counted, and how many times ``per_client`` may be there."""
+    place = place_of(client_address)
+    if not place:
+        return []
+    if ":" not in place:
+        return [(place, 1)]
+    return [(place, 1), (_network(place.partition("/")[0], 48), WIDER)]
 
 
 def place_of(client_address: str) -> str:
     """What clients at one place have in common: the IPv4 address, or the IPv6 /64."""
     if ":" not in client_address:
         return client_address
-    address = ipaddress.IPv6Address(client_address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+    mapped = ipaddress.IPv6Address(client_address).ipv4_mapped
+    return _network(client_address, 64) if mapped is None else str(mapped)
+
+
+def _network(address: str, bits: int) -> str:
+    number = int(ipaddress.IPv6Address(address))
+    return str(ipaddress.IPv6Network((number >> 128 - bits << 128 - bits, bits)))

@@ -247,6 +247,13 @@ CONNECTION_REFUSED = _event(
     "id service client why",
     "A connection was refused before its session began.",
 )
+SESSION_FAILED = _event(
+    "session-failed",
+    "info",
+    "id service client why",
+    "A connection ended before its greeting: a balancer was silent or sent half a PROXY header, "
+    "or the client went away or had to wait too long while the daemon started.",
+)
 POLICY_REFUSED = _event(
     "policy-refused",
     "info",

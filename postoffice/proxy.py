@@ -38,6 +38,11 @@ class ProxyReader:
         self.rest = b""
         self._octets = b""
 
+    @property
+    def octets(self) -> int:
+        """How many octets of a header have come."""
+        return len(self._octets)
+
     def feed(self, data: bytes) -> Source | None:
         """Read on: who it is, or None if the header is not whole yet.  Raises NotProxied."""
         octets = self._octets = self._octets + data

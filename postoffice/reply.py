@@ -60,6 +60,7 @@ MAILBOX_FULL_NOW = Reply(452, "4.2.2", "The mailbox is full; please try again la
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send the rest apart")
 TIMED_OUT = Reply(421, "4.4.2", "Nothing heard for too long; closing the connection")
 SHUTTING_DOWN = Reply(421, "4.3.2", "The post office is closing; please try again later")
+STARTING = Reply(421, "4.3.2", "The post office is starting; please try again later")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections; please try again later")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors; closing the connection")
 

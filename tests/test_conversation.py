@@ -18,7 +18,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from postoffice.conversation import DREGS_MAXIMUM, LINGER_TLS, READ_AHEAD, Conversation
+from postoffice.conversation import (
+    DREGS_MAXIMUM,
+    EARLY,
+    LINGER,
+    LINGER_TLS,
+    READ_AHEAD,
+    Conversation,
+)
 from postoffice.counter import Counter, Entrance, client_address
 from postoffice.doors import Doorkeeper
 from postoffice.errors import TemporaryFailure
@@ -160,6 +167,7 @@ def clock():
 
 class Echoes(Counter):
     full = b"full\r\n"
+    not_yet = b"not yet\r\n"
 
     def _conversation(self):
         return EchoConversation(self)
@@ -392,13 +400,13 @@ def test_doors_keep_clients_out_and_count_those_who_leave(clock, counter):
     class Doors:
         inside = []
 
-        def admit(self, address):
+        def admit(self, address, service):
             if self.inside:
                 return False
             self.inside.append(address)
             return True
 
-        def leave(self, address):
+        def leave(self, address, service):
             self.inside.remove(address)
 
     counter._doors = Doors()
@@ -531,6 +539,7 @@ def test_a_balancer_that_says_no_header_is_cut_off(proxied, octets, logged):
         line.startswith("proxy-refused ") and f" client={BALANCER} why=" in line for line in logged
     )
     lose(client)
+    assert not any("session-failed" in line for line in logged), "one line is enough"
     assert client.gone == 0
 
 
@@ -575,7 +584,6 @@ def test_a_closing_counter_does_not_wait_for_a_header(proxied, counter):
 def doors(counter):
     """Three may come in, and one from each place."""
     counter._doors = Doorkeeper(3, 1)
-    counter._doors.open()
     return counter._doors
 
 
@@ -590,7 +598,7 @@ def test_clients_behind_a_balancer_are_counted_as_who_they_are(proxied, doors):
     assert again.transport.disconnecting
     for client in (*inside, again):
         lose(client)
-    assert [doors.admit(f"192.0.2.{n}") for n in range(4)] == [True, True, True, False]
+    assert [doors.admit(f"192.0.2.{n}", "") for n in range(4)] == [True, True, True, False]
 
 
 def test_a_balancer_counts_for_nobody_but_in_the_total(proxied, doors):
@@ -601,7 +609,7 @@ def test_a_balancer_counts_for_nobody_but_in_the_total(proxied, doors):
         assert said(client) == b"hello\r\n"
     for client in waiting:
         lose(client)
-    assert [doors.admit(f"192.0.2.{n}") for n in range(4)] == [True, True, True, False]
+    assert [doors.admit(f"192.0.2.{n}", "") for n in range(4)] == [True, True, True, False]
 
 
 def test_who_is_not_let_in_behind_a_balancer_has_said_all(proxied, doors, clock):
@@ -613,6 +621,114 @@ def test_who_is_not_let_in_behind_a_balancer_has_said_all(proxied, doors, clock)
     lose(again)
     assert again.gone == 0
     assert not first.transport.aborted
+
+
+# -- sessions that do not begin, and those that begin later ------------------------------------
+
+
+def reasons(logged) -> list[str]:
+    names = ("session-failed ", "proxy-refused ", "connection-refused ")
+    return [line.partition(" why=")[2].strip('"') for line in logged if line.startswith(names)]
+
+
+@pytest.mark.parametrize(
+    ("said_first", "how", "why"),
+    [
+        (b"", "late", "timed out, no PROXY header"),
+        (b"", "gone", "the link was closed, no PROXY header"),
+        (b"PROXY TCP4 192", "late", "timed out after 14 octets of a PROXY header"),
+        (b"PROXY TCP4 192", "gone", "the link was closed after 14 octets of a PROXY header"),
+        (b"\r\n\r\n\x00\r\nQ", "late", "timed out after 8 octets of a PROXY header"),
+        (b"GET / HTTP/1.1\r\n", "late", "it begins with"),
+        (b"PROXY x\r\n", "gone", "a wrong line"),
+    ],
+)
+def test_a_session_that_does_not_begin_leaves_a_line(proxied, clock, logged, said_first, how, why):
+    client = proxied(said_first)
+    if how == "late":
+        clock.advance(30)
+        assert client.transport.aborted
+    lose(client)
+    [reason] = reasons(logged)
+    assert reason.startswith(why)
+
+
+def test_who_finds_no_room_leaves_a_line(proxied, doors, logged):
+    proxied(for_client(1))
+    lose(proxied(for_client(1)))
+    assert reasons(logged) == ["too many connections"]
+
+
+def test_a_flood_that_finds_no_room_leaves_some_lines(counter, doors, logged):
+    assert connected(counter).transport.value() == b"hello\r\n"
+    for _ in range(500):
+        assert connected(counter).transport.value() == b"full\r\n"
+    refused = [line for line in logged if line.startswith("connection-refused ")]
+    assert len(refused) == 60
+
+
+def test_a_client_that_comes_early_is_greeted_when_the_office_is_open(counter, clock):
+    counter.starting = True
+    early = connected(counter)
+    early.transport.deliver(b"a\n")
+    clock.advance(EARLY - 1)
+    assert said(early) == b""
+    counter.open()
+    assert said(early) == b"hello\r\n"
+    clock.advance(0)
+    assert said(early) == b"aa"
+    assert said(connected(counter)) == b"hello\r\n"
+    lose(early)
+    assert not early.transport.aborted
+
+
+def test_what_a_balancer_says_early_is_kept(proxied, counter, clock):
+    counter.starting = True
+    early = proxied(for_client(1) + b"b\n")
+    assert said(early) == b""
+    counter.open()
+    assert said(early) == b"hello\r\nbb"
+    assert early.client.address == "192.0.2.1"
+
+
+def test_whoever_has_waited_too_long_hears_that_the_office_is_starting(counter, clock, logged):
+    counter.starting = True
+    early = connected(counter)
+    clock.advance(EARLY)
+    assert said(early) == b"not yet\r\n"
+    assert early.transport.disconnecting
+    counter.open()
+    assert said(early) == b""
+    clock.advance(LINGER)
+    assert early.transport.aborted
+    lose(early)
+    assert reasons(logged) == ["the office is still starting"]
+    assert not clock.getDelayedCalls()
+
+
+def test_a_start_that_fails_tells_those_who_wait(counter, clock):
+    counter.starting = True
+    early = connected(counter)
+    closed = Deferred.fromCoroutine(counter.close(30))
+    assert said(early) == b"not yet\r\n"
+    lose(early)
+    assert closed.called
+
+
+def test_who_waits_for_tls_early_hears_nothing_in_clear(counter, clock):
+    counter.entrance = Entrance(implicit=True)
+    counter.starting = True
+    early = connected(counter)
+    clock.advance(EARLY)
+    assert said(early) == b""
+    assert early.transport.disconnecting
+    patient = connected(counter)
+    assert patient.transport.secured_by is None
+    counter.entrance = Entrance(implicit=True, certificates="certificates")
+    counter.open()
+    assert patient.transport.secured_by == "certificates"
+    clock.advance(0)
+    assert patient.transport.producerState == "producing"
 
 
 # -- TLS --------------------------------------------------------------------------------
@@ -801,7 +917,7 @@ def test_a_handshake_has_its_time(implicit, live, counter, clock, logged, in_a_t
     assert conversation in counter.conversations
     clock.advance(1)
     turn_while(lambda: counter.conversations)
-    assert any('why="it took too long' in line for line in logged)
+    assert any('why="timed out"' in line for line in logged)
     assert not clock.getDelayedCalls()
     plain.close()
 

@@ -218,7 +218,9 @@ class _Counters:
         clock: Any,
     ) -> None:
         limits = settings.limits
-        self.doors = Doorkeeper(limits.connections, limits.connections_per_client)
+        self.doors = Doorkeeper(
+            limits.connections, limits.connections_per_client, settings.listeners
+        )
         self._settings = settings
         self._house = house
         self._shelves = shelves

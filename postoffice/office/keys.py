@@ -520,14 +520,16 @@ TABLE: tuple[Entry, ...] = (
                 "connections",
                 POSITIVE,
                 10000,
-                "Clients at the same time, of all services together. Start lowers it, with a "
-                "warning, where the system allows too few open files.",
+                "Clients at the same time, of all services together. Half of them are kept for the "
+                "services, the same part for each. Start lowers it, with a warning, where the "
+                "system allows too few open files.",
             ),
             Key(
                 "connections_per_client",
                 POSITIVE,
                 100,
-                "Clients at the same time from one IPv4 address or one IPv6 /64.",
+                "Clients at the same time from one IPv4 address or one IPv6 /64; four times as "
+                "many from one IPv6 /48.",
             ),
         ),
     ),

@@ -93,6 +93,8 @@ class PostOffice(Service):
         self.rooms = rooms
         self.welcome: Welcome | None = None
         self._listeners = listeners
+        for listener in listeners:
+            listener.counter.starting = True
         self._doors = doors
         self._threads = threads
         self._certificates = certificates
@@ -190,7 +192,8 @@ class PostOffice(Service):
             await self._look_for_the_postmaster()
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
-        self._doors.open()
+        for listener in self._listeners:
+            listener.counter.open()
         self._expiring.start()
         where = ", ".join(
             f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()

@@ -195,7 +195,9 @@ class POP3Conversation(Entering):
         self._release()
 
     def _hang_up(self) -> None:
+        """The maildrop is free at once, however long the client takes to close its side."""
         assert self.session is not None
+        self._release()
         if self.session.broken:
             self._transport.abortConnection()
         else:
@@ -228,6 +230,7 @@ class POP3Factory(LoginCounter):
     """
 
     full = b"-ERR [SYS/TEMP] too many connections; try again later\r\n"
+    not_yet = b"-ERR [SYS/TEMP] the post office is starting; try again later\r\n"
 
     def __init__(
         self,

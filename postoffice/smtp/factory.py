@@ -12,7 +12,7 @@ from postoffice.budget import Budget
 from postoffice.counter import Doors, Entrance, within
 from postoffice.entering import Admission, LoginCounter, Salts
 from postoffice.envelope import Client
-from postoffice.reply import TOO_MANY_CONNECTIONS
+from postoffice.reply import STARTING, TOO_MANY_CONNECTIONS
 from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.terms import SMTPLimits, Terms
 
@@ -41,6 +41,7 @@ class SMTPFactory(LoginCounter):
     """
 
     full = TOO_MANY_CONNECTIONS.wire
+    not_yet = STARTING.wire
 
     def __init__(
         self,

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postoffice.doors import Doorkeeper, place_of
 
 
-def opened(total: int = 100, per_client: int = 100) -> Doorkeeper:
-    doors = Doorkeeper(total, per_client)
-    doors.open()
-    return doors
-
-
-def test_nobody_comes_in_before_the_doors_are_open():
-    doors = Doorkeeper(1, 1)
-    assert not doors.admit("192.0.2.1")
-    doors.open()
-    assert doors.admit("192.0.2.1")
-
-
 def test_who_leaves_makes_room():
-    doors = opened(total=2)
+    doors = Doorkeeper(2, 100)
     assert [doors.admit(f"192.0.2.{n}") for n in range(3)] == [True, True, False]
     doors.leave("192.0.2.0")
     assert [doors.admit("192.0.2.9"), doors.admit("192.0.2.9")] == [True, False]
 
 
 def test_one_place_has_its_share_and_no_more():
-    doors = opened(per_client=2)
+    doors = Doorkeeper(100, 2)
     assert [doors.admit("192.0.2.1") for _ in range(3)] == [True, True, False]
     assert doors.admit("192.0.2.2")
     doors.leave("192.0.2.1")
@@ -37,7 +25,7 @@ def test_one_place_has_its_share_and_no_more():
 
 
 def test_an_ipv6_network_is_one_place():
-    doors = opened(per_client=1)
+    doors = Doorkeeper(100, 1)
     assert doors.admit("2001:db8:0:1::1")
     assert not doors.admit("2001:db8:0:1:ffff::2")
     assert doors.admit("2001:db8:0:2::1")
@@ -45,14 +33,14 @@ def test_an_ipv6_network_is_one_place():
 
 
 def test_clients_on_unix_sockets_count_only_in_the_total():
-    doors = opened(total=3, per_client=1)
+    doors = Doorkeeper(3, 1)
     assert [doors.admit("") for _ in range(4)] == [True, True, True, False]
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["", "192.0.2.1", "2001:db8::1"]))))
 def test_whoever_comes_and_goes_the_counts_are_kept(steps):
-    doors = opened(total=4, per_client=2)
+    doors = Doorkeeper(4, 2)
     inside: list[str] = []
     for comes, who in steps:
         if comes:
@@ -62,3 +50,52 @@ def test_whoever_comes_and_goes_the_counts_are_kept(steps):
         elif who in inside:
             inside.remove(who)
             doors.leave(who)
+
+
+def test_an_ipv6_48_has_four_times_what_a_64_has():
+    doors = Doorkeeper(100, 3)
+    admitted = [doors.admit(f"2001:db8:1:{n % 8:x}::{n + 1:x}") for n in range(24)]
+    assert admitted == [True] * 12 + [False] * 12
+    assert doors.admit("2001:db8:2::1")
+    assert doors.admit("192.0.2.1")
+    doors.leave("2001:db8:1:7::9")
+    assert doors.admit("2001:db8:1:ffff::1")
+    assert not doors.admit("2001:db8:1:fffe::1")
+
+
+@pytest.mark.parametrize("greedy", ["smtp", "pop3", "lmtp"])
+def test_no_service_takes_what_is_kept_for_the_others(greedy):
+    services = ["smtp", "pop3", "lmtp"]
+    doors = Doorkeeper(60, 1000, services)
+    taken = sum(doors.admit(f"192.0.2.{n}", greedy) for n in range(100))
+    assert taken == 60 - 2 * 10
+    for other in set(services) - {greedy}:
+        assert all(doors.admit("192.0.2.1", other) for _ in range(10))
+        assert not doors.admit("192.0.2.1", other)
+    doors.leave("192.0.2.0", greedy)
+    assert doors.admit("192.0.2.0", greedy)
+
+
+def test_what_is_not_kept_goes_to_whoever_comes_first():
+    doors = Doorkeeper(20, 1000, ["smtp", "pop3"])
+    assert sum(doors.admit("", "smtp") for _ in range(20)) == 15
+    assert sum(doors.admit("", "pop3") for _ in range(20)) == 5
+    for _ in range(10):
+        doors.leave("", "smtp")
+    assert sum(doors.admit("", "pop3") for _ in range(20)) == 10
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["smtp", "pop3", "lmtp"]))))
+def test_each_service_can_have_its_part_whatever_came_before(steps):
+    doors = Doorkeeper(12, 1000, ["smtp", "pop3", "lmtp"])
+    inside = []
+    for comes, service in steps:
+        if comes and doors.admit("", service):
+            inside.append(service)
+        elif not comes and service in inside:
+            inside.remove(service)
+            doors.leave("", service)
+        elif comes:
+            assert inside.count(service) >= 2
+    assert len(inside) <= 12

@@ -308,3 +308,13 @@ def test_secrets_of_an_exchange_stay_out_of_the_log(office, visits, logged):
     assert " user=joe@example.net" in log
     for secret in ("hunter2", "secret word", PLAIN.decode()):
         assert secret not in log
+
+
+@pytest.mark.parametrize("wrong", [b"x\r\n", b"RETR 99\r\n", b"DELE\r\n", b"PASS x\r\n"])
+def test_the_maildrop_is_free_as_soon_as_a_session_ends_for_its_errors(office, client, wrong):
+    heard = client.say(b"DELE 1\r\n" + wrong * 21)
+    assert heard.endswith(b"-ERR too many errors\r\n")
+    other = office.client("pop3")  # and the first has not closed its side yet
+    assert b"+OK 3 messages" in other.say(LOGIN)
+    client.leave()
+    assert b"+OK 3" in other.say(b"STAT\r\n")

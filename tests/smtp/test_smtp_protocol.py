@@ -580,17 +580,16 @@ def test_a_refusal_is_heard_where_it_is_said_and_nothing_is_taken(judged, stage,
 def test_a_relay_is_counted_as_itself_for_whomever_it_speaks(memory_office):
     """Its clients have been counted where they came in; all its sessions leave as they came."""
     doors = memory_office.smtp._doors = Doorkeeper(2, 1)
-    doors.open()
     memory_office.smtp.entrance = Entrance("smtp", relays=[ipaddress.ip_network("203.0.113.1")])
     client = memory_office.client("smtp", "203.0.113.1")
     client.say(b"EHLO relay\r\n")
     said = client.say(b"XCLIENT ADDR=192.0.2.1 PORT=5\r\n")
     assert said.startswith(b"220 mail.example.net ")
     assert client.conversation.client.address == "192.0.2.1"
-    assert not doors.admit("203.0.113.1")
-    assert doors.admit("192.0.2.1")
+    assert not doors.admit("203.0.113.1", "smtp")
+    assert doors.admit("192.0.2.1", "smtp")
     client.leave()
-    assert doors.admit("203.0.113.1")
+    assert doors.admit("203.0.113.1", "smtp")
 
 
 def test_nobody_else_speaks_for_others(client):
