@@ -19,6 +19,8 @@ DOMAIN_MAXIMUM = 255
 #: A letter of a local part that needs no quotes (RFC 5321 §4.1.2 atext, RFC 6531 §3.3).
 ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]"
 DOT_STRING = re.compile(rf"{ATEXT}+(?:\.{ATEXT}+)*\Z")
+#: A domain that can stand in a header field as it is: it neither ends a word nor begins another.
+_ONE_WORD = re.compile(r"(?:[A-Za-z0-9._\x80-\U0010ffff-]+|\[[A-Za-z0-9.:%_-]+\])\Z")
 _ASCII_LABELS = re.compile(r"(?!-)[a-z0-9_-]+(?<!-)(?:\.(?!-)[a-z0-9_-]+(?<!-))*\Z")
 
 
@@ -36,6 +38,8 @@ def normal_domain(domain: str) -> str:
     """
     if domain.startswith("["):
         return domain.lower()
+    if len(domain) > DOMAIN_MAXIMUM:
+        raise NotAnAddress(f"{domain[:80]!r}... is not a domain: over {DOMAIN_MAXIMUM} octets")
     plain = domain.lower()
     if not plain.isascii():
         try:
@@ -54,6 +58,8 @@ class Address:
     """
     A mailbox's address as it was given: ``local`` without quotes, and ``domain``.
 
+    Those of others are data: any text may stand in either part, and ``domain``
+    is empty where a bare name was given.
     Two addresses are the same mailbox when their ``normal`` forms are equal.
     """
 
@@ -91,7 +97,12 @@ class Address:
         Letter case does not count, nor do quotes or the form of a domain's name.
         """
         local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", self.local).casefold())
-        return f"{local}@{normal_domain(self.domain)}"
+        if not self.domain:
+            return local
+        try:
+            return f"{local}@{normal_domain(self.domain)}"
+        except NotAnAddress:  # somebody else's: no host has that name, and it is one all the same
+            return f"{local}@{self.domain.lower()}"
 
     @property
     def ascii(self) -> bool:
@@ -99,11 +110,20 @@ class Address:
         return self.local.isascii() and self.domain.isascii()
 
     def __str__(self) -> str:
-        """The address as it stands between angle brackets: quoted where it must be."""
-        if DOT_STRING.match(self.local):
-            return f"{self.local}@{self.domain}"
-        quoted = re.sub(r'(["\\])', r"\\\1", self.local)
-        return f'"{quoted}"@{self.domain}'
+        """The address as it stands between angle brackets: quoted, so that it is one word."""
+        if not self.domain:
+            return _word(self.local)
+        if not _ONE_WORD.match(self.domain):
+            return _word(f"{self.local}@{self.domain}")
+        return f"{_word(self.local)}@{self.domain}"
+
+
+def _word(text: str) -> str:
+    """In quotes, where it needs them."""
+    if DOT_STRING.match(text):
+        return text
+    quoted = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{quoted}"'
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ FLOORS = [
         "smtp.dialogue": "smtp rules",
         "smtp.grammar": "smtp rules",
         "smtp.header": "smtp rules",
+        "smtp.paths": "smtp rules",
         "smtp.questions": "smtp rules",
         "smtp.session": "smtp rules",
         "smtp.terms": "smtp rules",

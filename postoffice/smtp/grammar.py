@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from postoffice.address import ATEXT, LOCAL_MAXIMUM, Address, normal_domain
+from postoffice.address import Address
 from postoffice.errors import PermanentFailure
-from postoffice.reply import NEED_SMTPUTF8, UNKNOWN_PARAMETER, Reply
+from postoffice.reply import NEED_SMTPUTF8, PARAMETERS_NEED_EHLO, UNKNOWN_PARAMETER, Reply
+from postoffice.smtp import paths
 
 BAD_COMMAND = Reply(501, "5.5.4", "Syntax error in the argument")
-BAD_SENDER = Reply(501, "5.1.7", "That is no sender's address; say MAIL FROM:<address>")
-BAD_RECIPIENT = Reply(501, "5.1.3", "That is no recipient's address; say RCPT TO:<address>")
-BAD_HELLO = Reply(501, "5.5.4", "That is no host name, and no address literal")
+BAD_HELLO = Reply(501, "5.5.4", "A name is missing; say EHLO and what you are called")
 BAD_CHARACTERS = Reply(500, "5.5.2", "Control characters, or octets that are not UTF-8")
 
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_NAME = r"[^\[\]<>@\",: ]+"
-_MAILBOX = rf"(?P<local>{ATEXT}+(?:\.{ATEXT}+)*|{_QUOTED})@(?P<domain>\[[^\[\]\\<> ]+\]|{_NAME})"
-_ROUTE = rf"(?:@{_NAME}(?:,@{_NAME})*:)?"
-_PATH = re.compile(rf" *<(?:{_ROUTE}{_MAILBOX}|(?P<bare>[A-Za-z]*))>(?: +(?P<rest>.*))?\Z")
+_BEHIND = {
+    "FROM": re.compile(r"FROM *:(.*)\Z", re.IGNORECASE),
+    "TO": re.compile(r"TO *:(.*)\Z", re.IGNORECASE),
+}
+_SENDER = Reply(501, "5.1.7", "Bad sender address")
+_RECIPIENT = Reply(501, "5.1.3", "Bad recipient address")
 _PARAMETER = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~\x80-\U0010ffff]+))?\Z"
 )
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")  # RFC 3461 §4; "<>" is one, too
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?\Z", re.IGNORECASE)
-_HELLO = re.compile(r"[A-Za-z0-9_.:\[\]\x80-\U0010ffff-]{1,255}\Z")
+_HELLO = re.compile(rb" *(?:EHLO|HELO|LHLO) ", re.IGNORECASE)
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
-#: What a trusted relay may tell by XCLIENT; only its address and port are made use of.
+#: What a trusted relay is asked to tell by XCLIENT; only its address and port are made use of.
 XCLIENT = frozenset(("NAME", "ADDR", "PORT", "PROTO", "HELO"))
 UNKNOWN = "[UNAVAILABLE]"
 
@@ -44,7 +45,20 @@ class MailCommand:
 
 
 def decode(line: bytes) -> str:
-    """The text of a command line.  Raises PermanentFailure."""
+    """
+    The text of a command line, its TABs as blanks.  Raises PermanentFailure.
+
+    A name that a client gives itself may have any octets but control
+    characters; what is not printable stands escaped in it.
+    """
+    line = line.replace(b"\t", b" ")
+    if _HELLO.match(line):
+        if _CONTROL.search(line):
+            raise PermanentFailure("control characters", BAD_CHARACTERS)
+        text = line.decode("utf-8", "backslashreplace")
+        if not text.isprintable():
+            text = "".join(one if one.isprintable() else _escaped(one) for one in text)
+        return text
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
@@ -54,16 +68,29 @@ def decode(line: bytes) -> str:
     return text
 
 
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
+
+
 def hello(argument: str) -> str:
     """
-    The name behind EHLO or HELO.  Raises PermanentFailure.
+    The name behind EHLO or HELO, whatever it is.  Raises PermanentFailure.
 
-    What real clients send is taken, underscores too; a Received field shows
-    it only where it is a name by the book.
+    A Received field shows it only where it is a name by the book.
     """
-    if not _HELLO.match(argument):
-        raise PermanentFailure("bad name", BAD_HELLO)
+    if not argument:
+        raise PermanentFailure("no name", BAD_HELLO)
     return argument
+
+
+def behind(word: str, argument: str) -> str:
+    """What stands behind ``FROM:`` or ``TO:``, with or without blanks.  Raises PermanentFailure."""
+    found = _BEHIND[word].match(argument)
+    if found is None:
+        wrong = _SENDER if word == "FROM" else _RECIPIENT
+        said = f"{word}: is missing; say {word}:<address>"
+        raise PermanentFailure("no path", replace(wrong, text=said))
+    return found[1]
 
 
 def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
@@ -72,11 +99,10 @@ def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
 
     Raises PermanentFailure.
     """
-    found = _path(argument, BAD_SENDER)
-    if found["bare"]:
-        raise PermanentFailure("no domain", BAD_SENDER)
-    given = _parameters(found["rest"], parameters)
-    sender = None if found["bare"] == "" else _address(found, BAD_SENDER)
+    sender, rest = _path(argument, _SENDER)
+    if rest and not parameters:
+        raise PermanentFailure("parameters after HELO", PARAMETERS_NEED_EHLO)
+    given = _parameters(rest, parameters)
     utf8 = "SMTPUTF8" in given
     if sender is not None and not sender.ascii and not utf8:
         raise PermanentFailure("SMTPUTF8 missing", NEED_SMTPUTF8)
@@ -89,68 +115,62 @@ def rcpt(argument: str, *, utf8: bool) -> Address | None:
 
     Raises PermanentFailure.
     """
-    found = _path(argument, BAD_RECIPIENT)
-    _parameters(found["rest"], ())
-    if found["bare"] is not None:
-        if found["bare"].lower() != "postmaster":
-            raise PermanentFailure("no domain", BAD_RECIPIENT)
+    address, rest = _path(argument, _RECIPIENT)
+    if address is None:
+        refusal = replace(_RECIPIENT, text=f"{_RECIPIENT.text}: nothing stands between < and >")
+        raise PermanentFailure("no recipient", refusal)
+    _parameters(rest, ())
+    if not address.domain and address.local.lower() == "postmaster":
         return None
-    address = _address(found, BAD_RECIPIENT)
     if not address.ascii and not utf8:
         raise PermanentFailure("SMTPUTF8 missing", NEED_SMTPUTF8)
     return address
 
 
-def _path(argument: str, wrong: Reply) -> re.Match[str]:
-    found = _PATH.match(argument)
-    if found is None:
-        raise PermanentFailure("no path", wrong)
-    return found
-
-
-def _address(found: re.Match[str], wrong: Reply) -> Address:
-    local, domain = found["local"], found["domain"]
-    if local.startswith('"'):
-        local = re.sub(r"\\(.)", r"\1", local[1:-1])
-    if not local or len(local.encode()) > LOCAL_MAXIMUM:
-        raise PermanentFailure("bad local part", wrong)
+def _path(argument: str, wrong: Reply) -> tuple[Address | None, str]:
     try:
-        if domain.startswith("["):
-            _literal(domain[1:-1])
-        normal_domain(domain)
-    except ValueError:
-        raise PermanentFailure("bad domain", wrong) from None
-    return Address(local, domain)
+        return paths.read(argument)
+    except paths.NotAPath as why:
+        raise PermanentFailure("no path", replace(wrong, text=f"{wrong.text}: {why}")) from None
 
 
-def _literal(text: str) -> None:
-    """Check an address literal (§4.1.3).  Raises ValueError."""
-    if text[:5].lower() == "ipv6:":
-        ipaddress.IPv6Address(text[5:])
-    else:
-        ipaddress.IPv4Address(text)
-
-
-def _parameters(rest: str | None, known: tuple[str, ...]) -> dict[str, str | None]:
+def _parameters(rest: str, known: tuple[str, ...]) -> dict[str, str | None]:
     """Judge the ESMTP parameters: what is not known is refused, not ignored (§4.1.1.11)."""
     given: dict[str, str | None] = {}
-    for word in (rest or "").split():
+    for word in rest.split():
         found = _PARAMETER.match(word)
-        if found is None or found["name"].upper() in given:
-            raise PermanentFailure("bad parameter", BAD_COMMAND)
+        if found is None:
+            raise _bad(f"{word[:40]} is no parameter")
         name = found["name"].upper()
+        if name in given:
+            raise _bad(f"{name[:40]} is given twice")
         if name not in known:
-            raise PermanentFailure("unknown parameter", UNKNOWN_PARAMETER)
+            raise _unknown(name)
         given[name] = found["value"]
     for name in ("SMTPUTF8", "REQUIRETLS"):
         if given.get(name) is not None:
-            raise PermanentFailure(f"{name} has no value", BAD_COMMAND)
+            raise _bad(f"{name} has no value")
     if "BODY" in given and (given["BODY"] or "").upper() not in ("7BIT", "8BITMIME"):
-        wrong = (given["BODY"] or "").upper() == "BINARYMIME"  # RFC 3030 §3; not offered
-        raise PermanentFailure("unknown BODY", UNKNOWN_PARAMETER if wrong else BAD_COMMAND)
+        if (given["BODY"] or "").upper() == "BINARYMIME":  # RFC 3030 §3; not offered
+            raise _unknown("BODY=BINARYMIME")
+        raise _bad("BODY is 7BIT or 8BITMIME")
     if "AUTH" in given and not _XTEXT.match(given["AUTH"] or ""):  # RFC 4954 §5
-        raise PermanentFailure("bad AUTH", BAD_COMMAND)
+        raise _bad("AUTH has an address in xtext, or <>")
     return given
+
+
+def no_argument(verb: str) -> Reply:
+    """The answer to something behind a command that stands alone."""
+    return replace(BAD_COMMAND, text=f"{verb} has no argument")
+
+
+def _bad(what: str) -> PermanentFailure:
+    return PermanentFailure(what, replace(BAD_COMMAND, text=f"{BAD_COMMAND.text}: {what}"))
+
+
+def _unknown(name: str) -> PermanentFailure:
+    text = f"Parameter {name[:40]} not recognized or not implemented"
+    return PermanentFailure("unknown parameter", replace(UNKNOWN_PARAMETER, text=text))
 
 
 def _declared_size(given: dict[str, str | None]) -> int:
@@ -159,7 +179,7 @@ def _declared_size(given: dict[str, str | None]) -> int:
         return 0
     value = given["SIZE"] or ""
     if not _SIZE.match(value):
-        raise PermanentFailure("bad SIZE", BAD_COMMAND)
+        raise _bad("SIZE has a number of octets")
     return int(value)
 
 
@@ -176,18 +196,23 @@ def xclient(argument: str) -> tuple[str | None, int]:
     The address is None where it is not known to it.  Raises PermanentFailure.
     """
     given: dict[str, str] = {}
-    for word in argument.split():
+    words = argument.split()
+    for word in words:
         name, equals, value = word.partition("=")
         name = name.upper()
-        if not equals or name not in XCLIENT or name in given or not _XTEXT.match(value):
-            raise PermanentFailure("bad attribute", BAD_COMMAND)
+        if not equals or not name:
+            raise _bad(f"{word[:40]} is no attribute")
+        if name not in XCLIENT:  # LOGIN, DESTADDR and whatever is next
+            continue
+        if name in given or not _XTEXT.match(value):
+            raise _bad(f"{name} is given twice, or has no value in xtext")
         given[name] = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), value)
-    if not given:
-        raise PermanentFailure("no attribute", BAD_COMMAND)
+    if not words:
+        raise _bad("XCLIENT has attributes")
     try:
         return _client(given.get("ADDR", UNKNOWN)), _port(given.get("PORT", UNKNOWN))
     except ValueError:
-        raise PermanentFailure("bad address or port", BAD_COMMAND) from None
+        raise _bad("XCLIENT has no such ADDR or PORT") from None
 
 
 def _client(text: str) -> str | None:

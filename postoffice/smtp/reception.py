@@ -73,6 +73,7 @@ class House:
         """The account that an address leads to, its quota whole, or why there is none."""
         if address is None:
             return await self._postmasters_account()
+        address = self.whole(address)
         try:
             domain = normal_domain(address.domain)
         except NotAnAddress:
@@ -84,6 +85,10 @@ class House:
             return await self._postmasters_account()
         account = await self.directory.find(name)
         return UNKNOWN_RECIPIENT if account is None else self._limited(account)
+
+    def whole(self, address: Address) -> Address:
+        """A bare name is one of the main domain, the postmaster's."""
+        return address if address.domain else replace(address, domain=self.postmaster.domain)
 
     async def _postmasters_account(self) -> Account:
         """Mail to him is never too much (RFC 5321 §4.5.1)."""
@@ -136,7 +141,7 @@ class Reception:
                 return RECIPIENT_OK
         if account.quota.limited:
             await self._house.destination.admit(account, envelope.size)
-        given = self._house.postmaster if address is None else address
+        given = self._house.postmaster if address is None else self._house.whole(address)
         recipient = Recipient(given, account)
         if self._house.policies.asks("recipient", envelope.service):
             objection = await self._house.policies.recipient(envelope, recipient)

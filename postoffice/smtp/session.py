@@ -53,8 +53,8 @@ class SMTPSession(Transaction):
     def _begin_anew(self) -> None:
         """As somebody who has said nothing yet."""
         self._forget()
-        self._hello = None
-        self._extended = self._login = False
+        self._hello = self._unnamed = None
+        self._extended = self._login = self._turned_away = False
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
         """TLS has begun: all that was said before is forgotten (RFC 3207 §4.2)."""
@@ -99,7 +99,7 @@ class SMTPSession(Transaction):
     def _obey(self, line: bytes) -> None:
         self.refusals.hear(line)
         text = grammar.decode(line)
-        verb, _, argument = text.partition(" ")
+        verb, _, argument = text.strip(" ").partition(" ")
         verb = verb.upper()
         command = self.COMMANDS.get(verb)
         if verb != "BDAT" or self._chunks is None:  # of a text only the octets count
@@ -117,6 +117,13 @@ class SMTPSession(Transaction):
         else:
             command(self, argument.strip(" "))
 
+    def _heed(self, command: Callable[[], None]) -> None:
+        """Obey a command that was held back."""
+        try:
+            command()
+        except PermanentFailure as failure:
+            self._refuse(failure.reply)
+
     # -- commands: hello -------------------------------------------------------------
 
     def _ehlo(self, argument: str) -> None:
@@ -132,27 +139,31 @@ class SMTPSession(Transaction):
 
     def _starttls(self, argument: str) -> None:
         if argument:
-            return self._refuse(grammar.BAD_COMMAND)
+            return self._refuse(grammar.no_argument("STARTTLS"))
         if self._look_behind():
             return self.dismiss(reply.INJECTED)
         return self._ask(Secure())
 
     def _xclient(self, argument: str) -> None:
         if self._mail is not None:
-            return self._refuse(reply.BAD_SEQUENCE)
+            return self._refuse(reply.IN_A_MESSAGE)
         return self._ask(Impersonate(*grammar.xclient(argument)))
 
     # -- commands: logging in (RFC 4954) -----------------------------------------------
 
     def _auth(self, argument: str) -> None:
         mechanism, _, initial = argument.partition(" ")
-        if not self._extended or self._login or self._mail is not None:
-            return self._refuse(reply.BAD_SEQUENCE)
+        if not self._extended:
+            return self._refuse(reply.SAY_EHLO_FIRST)
+        if self._login:
+            return self._refuse(reply.LOGGED_IN_ALREADY)
+        if self._mail is not None:
+            return self._refuse(reply.IN_A_MESSAGE)
         if not self.terms.passwords:
             return self._refuse(reply.ENCRYPTION_FIRST)
         offered = self.terms.offered
         if mechanism.upper() not in offered:
-            return self._refuse(reply.UNKNOWN_MECHANISM if mechanism else grammar.BAD_COMMAND)
+            return self._refuse(reply.UNKNOWN_MECHANISM if mechanism else NO_MECHANISM)
         exchange = self._exchange = Login(mechanism.upper(), self.terms)
         return self._go_on(partial(exchange.begin, initial.strip(" ").encode() or None))
 
@@ -194,7 +205,7 @@ class SMTPSession(Transaction):
 
     def _rset(self, argument: str) -> None:
         if argument:
-            return self._refuse(grammar.BAD_COMMAND)
+            return self._refuse(grammar.no_argument("RSET"))
         self._forget()
         return self._say(reply.OK)
 
@@ -206,7 +217,7 @@ class SMTPSession(Transaction):
         if argument:
             self._say(reply.CANNOT_VERIFY)
         else:
-            self._refuse(grammar.BAD_COMMAND)
+            self._refuse(NO_NAME)
 
     def _help(self, argument: str) -> None:
         known = " ".join(verb for verb in self.COMMANDS if self.terms.objection(verb) is None)
@@ -214,11 +225,9 @@ class SMTPSession(Transaction):
 
     def _quit(self, argument: str) -> None:
         if argument:
-            self._refuse(grammar.BAD_COMMAND)
+            self._refuse(grammar.no_argument("QUIT"))
         else:
             self.dismiss(reply.BYE)
-
-    # -- the text --------------------------------------------------------------
 
     # -- answers ---------------------------------------------------------------
 
@@ -230,9 +239,14 @@ class SMTPSession(Transaction):
             self.dismiss(answer)
 
     def _answered_hello(self, question: Hello, answer: Reply | None) -> None:
+        unnamed, self._unnamed = self._unnamed, None
+        self._turned_away = answer is not None
         if answer is not None:
             self._hello = None
             self._refuse(answer)
+        elif unnamed is not None:
+            self._hello = ""
+            self._heed(partial(self._mail_from, unnamed))
         elif self._extended:
             keywords = self.terms.keywords(self._limits)
             lines = (f"{self.terms.hostname} at your service", *keywords)
@@ -314,6 +328,8 @@ class SMTPSession(Transaction):
     }
 
 
+NO_MECHANISM = Reply(501, "5.5.4", "AUTH needs the name of a mechanism")
+NO_NAME = Reply(501, "5.5.4", "VRFY needs a name")
 #: Commands that bring no message on its way: there is a limit to them between two messages.
 IDLE = frozenset(("EHLO", "HELO", "LHLO", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "XCLIENT"))
 #: Commands of SMTP and its extensions that we know of and do not have (§4.2.4: 502).

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from postoffice.dialogue import Link
-from postoffice.reply import NOT_IMPLEMENTED, NOT_TRUSTED, UNKNOWN_COMMAND, Reply
+from postoffice.reply import (
+    LMTP_SAYS_LHLO,
+    NO_LOGINS_HERE,
+    NO_TLS_HERE,
+    NOT_TRUSTED,
+    SMTP_SAYS_EHLO,
+    TLS_IS_ON,
+    Reply,
+)
 
 #: LIMITS has room for six digits (RFC 9422 §4.2).
 RCPTMAX = 999_999
@@ -83,13 +91,15 @@ class Terms(Link):
     def objection(self, verb: str) -> Reply | None:
         """Why a command of ours is not to be had on these terms, if it is not."""
         if verb == "LHLO":
-            return None if self.lmtp else UNKNOWN_COMMAND
+            return None if self.lmtp else SMTP_SAYS_EHLO
         if verb in ("EHLO", "HELO"):
-            return UNKNOWN_COMMAND if self.lmtp else None
+            return LMTP_SAYS_LHLO if self.lmtp else None
         if verb == "AUTH":
-            return None if self.mechanisms else NOT_IMPLEMENTED
+            return None if self.mechanisms else NO_LOGINS_HERE
         if verb == "STARTTLS":
-            return None if self.starttls else NOT_IMPLEMENTED
+            if self.encrypted:
+                return TLS_IS_ON
+            return None if self.starttls else NO_TLS_HERE
         if verb == "XCLIENT":
             return None if self.xclient else NOT_TRUSTED
         return None

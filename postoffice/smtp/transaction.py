@@ -9,7 +9,7 @@ from postoffice import reply
 from postoffice.reply import Reply
 from postoffice.smtp import grammar
 from postoffice.smtp.dialogue import SMTPDialogue
-from postoffice.smtp.questions import Abort, Begin, End, Mail, Recipient, Text
+from postoffice.smtp.questions import Abort, Begin, End, Hello, Mail, Recipient, Text
 from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.wire import ChunkReader, Judged, TextReader
 
@@ -25,6 +25,8 @@ class Transaction(SMTPDialogue):
         self.terms = terms
         self.taken = 0
         self._hello: str | None = None
+        self._turned_away = False  # for the name it gave
+        self._unnamed: str | None = None  # what stands behind MAIL, where no EHLO came before it
         self._extended = False
         self._login = False
         self._idle_commands = 0
@@ -74,20 +76,29 @@ class Transaction(SMTPDialogue):
 
     def _mail_from(self, argument: str) -> None:
         if self._hello is None:
-            return self._refuse(reply.SAY_HELLO_FIRST)
+            return self._unnamed_mail(argument)
         if self.terms.submission and not self._login:
             return self._refuse(reply.LOGIN_FIRST if self.terms.passwords else reply.TLS_FIRST)
         if self._mail is not None:
-            return self._refuse(reply.BAD_SEQUENCE)
-        if argument[:5].upper() != "FROM:":
-            return self._refuse(grammar.BAD_SENDER)
-        command = grammar.mail(argument[5:], self._parameters())
+            return self._refuse(reply.IN_A_MESSAGE)
+        command = grammar.mail(grammar.behind("FROM", argument), self._parameters())
         if command.size > self._limits.message_size:
             return self._refuse(reply.TOO_LARGE)
         protocol = self.terms.protocol(
             extended=self._extended, utf8=command.utf8, login=self._login
         )
         return self._ask(Mail(command.sender, command.size, command.utf8, self._hello, protocol))
+
+    def _unnamed_mail(self, argument: str) -> None:
+        """A greeting is no reason to refuse mail, and none is missed: what would judge it, does."""
+        if self.terms.lmtp:  # RFC 2033 §4.1
+            return self._refuse(reply.SAY_LHLO_FIRST)
+        if self.terms.submission:  # who has to log in has to say it before
+            return self._refuse(reply.SAY_EHLO_FIRST)
+        if self._turned_away:
+            return self._refuse(reply.SAY_HELLO_FIRST)
+        self._unnamed = argument
+        return self._ask(Hello(""))
 
     def _parameters(self) -> tuple[str, ...]:
         """What MAIL may carry: what EHLO has offered, and nothing else (§4.1.1.11)."""
@@ -102,19 +113,17 @@ class Transaction(SMTPDialogue):
         if self._mail is None:
             return self._refuse(reply.NEED_MAIL)
         if self._chunks is not None:
-            return self._refuse(reply.BAD_SEQUENCE)
-        if argument[:3].upper() != "TO:":
-            return self._refuse(grammar.BAD_RECIPIENT)
-        address = grammar.rcpt(argument[3:], utf8=self._mail.utf8)
+            return self._refuse(reply.IN_CHUNKS)
+        address = grammar.rcpt(grammar.behind("TO", argument), utf8=self._mail.utf8)
         if self._recipients >= self._limits.recipients:
             return self._refuse(reply.TOO_MANY_RECIPIENTS)
         return self._ask(Recipient(address))
 
     def _data(self, argument: str) -> None:
         if argument:
-            self._refuse(grammar.BAD_COMMAND)
+            self._refuse(grammar.no_argument("DATA"))
         elif self._chunks is not None:
-            self._refuse(reply.BAD_SEQUENCE)  # RFC 3030 §2
+            self._refuse(reply.IN_CHUNKS)  # RFC 3030 §2
         elif refusal := self._not_ready():
             self._refuse(refusal)
         else:

@@ -84,3 +84,31 @@ def test_a_normal_form_is_its_own_normal_form(local, domain):
 
 def test_a_secret_stays_out_of_logs():
     assert "argon" not in repr(Account("joe@example.org", "joe@example.org", "$argon2id$x"))
+
+
+@pytest.mark.parametrize(
+    ("local", "domain", "written"),
+    [
+        ("a", "example.org", "a@example.org"),
+        ("happy..cat", "example.org", '"happy..cat"@example.org'),
+        (".cat.", "example.org", '".cat."@example.org'),
+        ("root", "", "root"),
+        ("a b", "", '"a b"'),
+        ("a@b", "example.org", '"a@b"@example.org'),
+        ("a", "[999.0.0.1]", "a@[999.0.0.1]"),
+        ("a", "b;c(d)", '"a@b;c(d)"'),
+        ("a", "[x;y]", '"a@[x;y]"'),
+        ('"', "a,b", r'"\"@a,b"'),
+        ("x" * 1000, "example.org", "x" * 1000 + "@example.org"),
+    ],
+)
+def test_the_addresses_of_others_are_written_as_one_word(local, domain, written):
+    assert str(Address(local, domain)) == written
+
+
+@pytest.mark.parametrize(
+    ("local", "domain", "normal"),
+    [("Root", "", "root"), ("A", "-X..org", "a@-x..org"), ("A", "x" * 300, "a@" + "x" * 300)],
+)
+def test_the_addresses_of_others_can_be_compared(local, domain, normal):
+    assert Address(local, domain).normal == normal

@@ -65,6 +65,22 @@ def ask(reception, envelope, text):
     return finish(reception.recipient(envelope, Address.parse(text) if text else None))
 
 
+@pytest.mark.parametrize(
+    ("local", "domain", "said"),
+    [
+        ("joe", "", reply.RECIPIENT_OK),
+        ("root", "", reply.UNKNOWN_RECIPIENT),
+        ("joe.", "example.net", reply.UNKNOWN_RECIPIENT),
+        ("x" * 1000, "example.net", reply.UNKNOWN_RECIPIENT),
+        ("joe", "-x..org", reply.NO_RELAY),
+    ],
+)
+def test_the_directory_is_strict(reception, envelope, local, domain, said):
+    assert finish(reception.recipient(envelope, Address(local, domain))) == said
+    known = [str(one.address) for one in envelope.recipients]
+    assert known == (["joe@example.net"] if said is reply.RECIPIENT_OK else [])
+
+
 def test_anyone_may_send(reception, envelope):
     assert finish(reception.sender(envelope)) == reply.SENDER_OK
 

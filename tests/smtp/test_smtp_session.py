@@ -132,7 +132,11 @@ def test_nothing_is_heard_behind_quit():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"MAIL FROM:<a@example.org>", b"503 5.5.1"),
+        (b"MAIL FROM:<a@example.org>", b"250 2.1.0"),
+        (b" mail\tFROM :\t< a@example.org > ", b"250 2.1.0"),
+        (b"MAIL FROM:<a@example.org> SIZE=1", b"555 5.5.4 Parameters are for those who say EHLO"),
+        (b"AUTH PLAIN", b"502 5.5.1 No logins on this port: use submission"),
+        (b"LHLO pc", b"500 5.5.1 This is SMTP: say EHLO"),
         (b"RCPT TO:<a@example.org>", b"503 5.5.1"),
         (b"DATA", b"503 5.5.1"),
         (b"RSET", b"250 2.0.0"),
@@ -147,7 +151,10 @@ def test_nothing_is_heard_behind_quit():
         (b"FROBNICATE", b"500 5.5.1"),
         (b"", b"500 5.5.1"),
         (b"EHLO", b"501 5.5.4"),
-        (b"HELO two words", b"501 5.5.4"),
+        (b"HELO", b"501 5.5.4"),
+        (b" HELO\ttwo words ", b"250 mail.example.net"),
+        (b"EHLO B\xfcro-PC", b"250-mail.example.net"),
+        (b"HELO a\x1b[31m", b"500 5.5.2"),
         (b"NOOP \x00", b"500 5.5.2"),
         (b"NOOP \x1b[31m", b"500 5.5.2"),
         (b"NOOP \xff", b"500 5.5.2"),
@@ -387,3 +394,29 @@ def test_every_command_has_one_answer(octets):
         elif was_text and not office.session.in_text:
             commands += 1  # the end of the text
     assert answers == commands
+
+
+def test_mail_without_a_greeting_is_judged_as_if_there_were_one_and_taken():
+    office = Office()
+    said = office.hear(b"HELO \r\nMAIL FROM:<ups@example.org>\r\nRCPT TO:<b@example.net>\r\n")
+    assert codes(said) == [501, 250, 250]
+    assert [each for each in office.asked if isinstance(each, Mail)] == [
+        Mail(Address("ups", "example.org"), 0, False, "", "SMTP")
+    ]
+
+
+def test_who_was_turned_away_for_its_name_does_not_come_in_without_one():
+    office = Office()
+    office.answers["Hello"] = reply.NOT_TRUSTED
+    assert codes(office.hear(b"EHLO evil\r\nMAIL FROM:<>\r\nEHLO evil\r\n")) == [550, 503, 550]
+    office = Office()
+    office.answers["Hello"] = reply.NOT_TRUSTED
+    assert codes(office.hear(b"MAIL FROM:<>\r\nMAIL FROM:<>\r\n")) == [550, 503]
+
+
+def test_what_is_wrong_with_mail_without_a_greeting_is_told():
+    assert codes(Office().hear(b"MAIL FROM:<a@>\r\nMAIL FROM:<a@b>\r\nMAIL FROM:<>\r\n")) == [
+        501,
+        250,
+        503,
+    ]

@@ -87,7 +87,7 @@ def test_what_nobody_has_looked_at_is_not_obeyed_behind_the_handshake(office):
 
 def test_hello_is_forgotten(secured):
     client = secured()
-    assert client.told(b"MAIL FROM:<a@example.org>\r\n") == ["503 5.5.1"]
+    assert client.told(b"MAIL FROM:<a@example.org> SIZE=1\r\n") == ["555 5.5.4"], "nor EHLO"
 
 
 def test_the_transaction_is_forgotten(secured):
