@@ -27,6 +27,8 @@ FIELDS = {
     "user": "the name that a client logged in with; nobody has proved it",
     "policy": "the policy, as the configuration names it",
     "sender": "the reverse-path (MAIL FROM), in angle brackets",
+    "author": "an address in the From field",
+    "outcome": "taken or refused",
     "recipient": "the address in RCPT TO",
     "recipients": "how many recipients the message has",
     "to": "their addresses; those that do not fit follow in further lines",
@@ -44,6 +46,7 @@ FIELDS = {
     "retrieved": "messages that were sent whole (RETR)",
     "deleted": "messages that were deleted",
     "refused": "commands that were refused",
+    "file": "a file in the maildrop",
     "why": "the reason",
 }
 
@@ -63,6 +66,16 @@ class Event:
 
     def line(self, values: Mapping[str, object]) -> str:
         """The event as one line."""
+        parts = [self.name]
+        for field in self.fields:
+            value = values.get(field)
+            if value is not None and value != "":
+                parts.append(f"{field}={value if type(value) is str else _text(value)}")
+        line = " ".join(parts)
+        if (  # as most are: one look for all values
+            len(line) <= LINE and line.count(" ") == len(parts) - 1 and _PLAIN_LINE.match(line)
+        ):
+            return line
         line = self._line(values, VALUE)
         if len(line) > LINE // 4 and len(line.encode()) > LINE:
             line = self._line(values, SHORT)
@@ -90,8 +103,9 @@ def _event(name: str, level: str, fields: str, meaning: str) -> Event:
 
 def tell(log: Any, event: Event, /, **fields: object) -> None:
     """Log an event with a ``twisted.logger.Logger``; observers get the fields, too."""
-    say = getattr(log, event.level)
-    say("{line}", line=event.line(fields), event=event.name, **fields)
+    line = event.line(fields)
+    fields["line"], fields["event"] = line, event.name
+    getattr(log, event.level)("{line}", **fields)
 
 
 def tell_failure(log: Any, event: Event, failure: Any = None, /, **fields: object) -> None:
@@ -103,6 +117,7 @@ def tell_failure(log: Any, event: Event, failure: Any = None, /, **fields: objec
 
 #: What needs no quotes: visible ASCII without quotes and backslashes.
 _PLAIN = re.compile(r"[!#-\[\]-~]+\Z")
+_PLAIN_LINE = re.compile(r"[ !#-\[\]-~]+\Z")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -172,6 +187,12 @@ LOGIN_REFUSED = _event(
     "Unknown user or wrong password.  Of a device that may not be used there, "
     "``device-refused`` says why.",
 )
+VOUCHER_FAILED = _event(
+    "voucher-failed",
+    "warn",
+    "user why",
+    "A checker of a plugin has vouched for somebody who has no account here; the login is refused.",
+)
 DEVICE_REFUSED = _event(
     "device-refused",
     "info",
@@ -203,6 +224,12 @@ MESSAGE_TAKEN_FOR = _event(
     "info",
     "id to uidl",
     "Further recipients of the message with this id.",
+)
+FOREIGN_FROM = _event(
+    "foreign-from",
+    "info",
+    "id account author outcome",
+    "A user sends as somebody else: an address in the From field does not lead to the account.",
 )
 MESSAGE_DELETED = _event(
     "message-deleted",
@@ -296,6 +323,19 @@ EXPIRY_FAILED = _event(
     "error",
     "account why",
     "Removing expired mail failed, of an account or of all; it is tried again in the next round.",
+)
+NOT_REMEMBERED = _event(
+    "collected-not-remembered",
+    "warn",
+    "account why",
+    "Noting what was collected failed; these messages stay longer than they would.",
+)
+ODD_FILES = _event(
+    "files-not-served",
+    "warn",
+    "maildrop messages file why",
+    "Files of a maildrop cannot be served: how many, and the first of them; ``postoffice maildrop "
+    "verify`` tells of all.",
 )
 QUOTA_PASSED = _event(
     "quota-passed",

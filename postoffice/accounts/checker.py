@@ -256,11 +256,8 @@ class Checker:
             account = await self._find(normal(avatar))
             if account is not None:
                 return account if await self._may_be(credentials, account) else None
-            self.log.warn(
-                "{checker} vouches for {avatar!r}, who has no account here",
-                checker=type(other).__name__,
-                avatar=avatar,
-            )
+            why = "the checker vouches for somebody who has no account here"
+            tell(log, log_events.VOUCHER_FAILED, user=_name(avatar), why=why)
         return None
 
     async def _may_be(self, credentials: Any, account: Account) -> bool:
@@ -309,6 +306,11 @@ def _shared_matches(credentials: Any, account: Account | None) -> bool:
     secret = None if account is None else account.shared
     shared = _NOBODYS_SECRET if not secret else secret.encode("utf-8", "surrogateescape")
     return bool(credentials.checkPassword(shared)) and bool(secret)
+
+
+def _name(avatar: object) -> str | bytes:
+    """Whom a checker has named, for the log."""
+    return avatar if isinstance(avatar, str | bytes) else ""
 
 
 def _octets(said: bytes | str) -> bytes:

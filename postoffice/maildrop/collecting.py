@@ -15,16 +15,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from postoffice import log_events
 from postoffice.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entries, Entry, Listing, Placed
-from postoffice.maildrop import contents, files, oddities, quota, removing
+from postoffice.log_events import tell
+from postoffice.maildrop import contents, files, names, oddities, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.oddities import Odd
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.text import pieces
 from postoffice.maildrop.waiting import outcome_of, running
+
+log = Logger("postoffice")
 
 #: Octets of a message that is read whole, and of all that is read ahead for a session.
 SMALL = 64 << 10
@@ -118,14 +122,9 @@ class Maildir:
     def _tell(self, snapshot: Snapshot, known: Sequence[Odd]) -> None:
         """What is new of that which is not served; one line, however much it is."""
         if new := [one for one in snapshot.odd if one not in known]:
-            self.log.warn(
-                "{folder}: {count} files are not served: {place}: {why}{more}",
-                folder=self._folder,
-                count=len(snapshot.odd),
-                place=new[0].place,
-                why=new[0].why,
-                more="; postoffice maildrop verify tells all" if len(snapshot.odd) > 1 else "",
-            )
+            facts = {"messages": len(snapshot.odd), "file": new[0].place, "why": new[0].why}
+            maildrop = names.maildrop_of(self._folder)
+            tell(log, log_events.ODD_FILES, maildrop=maildrop, **facts)
 
     async def fetch(self, entry: Entry) -> IText:
         place = self._place(entry)

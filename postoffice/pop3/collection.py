@@ -12,13 +12,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from postoffice import log_events
 from postoffice.address import Account, Quota
 from postoffice.envelope import Visit
 from postoffice.errors import NotAllRemoved, PostOfficeError, TemporaryFailure
 from postoffice.interfaces import ICollection, IMailStore, IRetention, IText
 from postoffice.listing import Entry, Listing
+from postoffice.log_events import tell
 from postoffice.pop3.leases import Claim, GiveWay, Gone, Leases
 from postoffice.serving import PLAIN, Announced, Serving, announced, together
+
+log = Logger("postoffice")
 
 #: A quota that limits nothing.
 UNLIMITED = Quota(0, 0, "reject")
@@ -94,8 +98,6 @@ class Shelves:
 class Collection:
     """One account's mail, in one session."""
 
-    log = Logger()
-
     def __init__(self, shelves: Shelves, visit: Visit, account: Account) -> None:
         self.account = account
         self.device = account.device
@@ -165,11 +167,8 @@ class Collection:
                 self.account.maildrop, entries, self.account.device, every
             )
         except TemporaryFailure as failure:  # what is deleted goes, and this stays longer
-            self.log.warn(
-                "{name}: what was collected is not remembered: {why}",
-                name=self.account.address,
-                why=str(failure),
-            )
+            account, why = self.account.address, str(failure)
+            tell(log, log_events.NOT_REMEMBERED, account=account, why=why)
             return ()
 
     def release(self) -> None:

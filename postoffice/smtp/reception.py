@@ -10,6 +10,7 @@ from email.utils import format_datetime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from postoffice import log_events
 from postoffice.address import Account, Address, NotAnAddress, Quota, normal_domain
 from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.errors import PostOfficeError, TemporaryFailure
@@ -20,6 +21,7 @@ from postoffice.interfaces import (
     IReception,
     IText,
 )
+from postoffice.log_events import tell
 from postoffice.policy.asking import Policies
 from postoffice.reply import (
     FOREIGN_FROM,
@@ -33,6 +35,8 @@ from postoffice.reply import (
 )
 from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion
+
+log = Logger("postoffice")
 
 #: A quota that limits nothing.
 UNLIMITED = Quota(0, 0, "reject")
@@ -179,8 +183,6 @@ class Reception:
 class Submission(Reception):
     """Takes mail from one of our own users (RFC 6409), who is ``account``."""
 
-    log = Logger()
-
     def __init__(self, house: House, visit: Visit, account: Account) -> None:
         super().__init__(house, visit)
         self._account = account
@@ -211,12 +213,13 @@ class Submission(Reception):
             foreign = await self._foreign(await delivery.authors())
             if foreign is not None:
                 refused = self._house.foreign_from == "refuse"
-                self.log.info(
-                    "{id}: {account} sends as {foreign!r} in From: {what}",
+                tell(
+                    log,
+                    log_events.FOREIGN_FROM,
                     id=envelope.id,
                     account=self._account.address,
-                    foreign=foreign,
-                    what="refused" if refused else "taken",
+                    author=foreign,
+                    outcome="refused" if refused else "taken",
                 )
                 if refused:
                     return FOREIGN_FROM

@@ -258,7 +258,7 @@ def test_whom_no_directory_knows_stays_out_and_the_log_says_why(directory, passw
     with capturedLogs() as logged:
         refused(checker, b"eve@example.net", b"x")
     (event,) = logged
-    assert "FilePasswordDB vouches for b'eve@example.net'" in eventAsText(event)
+    assert " voucher-failed user=eve@example.net why=" in eventAsText(event)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,9 @@ def joe(root):
 def said():
     events = []
     globalLogPublisher.addObserver(events.append)
-    yield lambda: [one["log_format"].format(**one) for one in events if "count" in one]
+    yield lambda: [
+        one["log_format"].format(**one) for one in events if one.get("event") == "files-not-served"
+    ]
     globalLogPublisher.removeObserver(events.append)
 
 
@@ -159,8 +161,9 @@ def test_what_is_compressed_is_told_and_left_alone(served, joe, said, how, name)
     put(joe, "new/200.b")
     assert list(listed(served)) == ["200.b"]
     [line] = said()
-    assert "1 files are not served" in line
-    assert f"cur/{name}: compressed ({how})" in line
+    assert line.startswith("files-not-served ")
+    assert " messages=1 " in line
+    assert f' file=cur/{name} why="compressed ({how})' in line
     listed(served)
     assert len(said()) == 1, "it is told once"
     for repair in (False, True):
@@ -189,7 +192,8 @@ def test_what_may_not_be_read_is_told_and_counted(served, joe, said, monkeypatch
     monkeypatch.setattr(os, "open", opened)
     assert list(listed(served)) == ["300.c"]
     [line] = said()
-    assert "2 files are not served" in line
+    assert line.startswith("files-not-served ")
+    assert " messages=2 " in line
     assert "it cannot be read: Permission denied" in line
     put(joe, "new/400.d")
     assert list(listed(served)) == ["300.c", "400.d"]

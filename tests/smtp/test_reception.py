@@ -16,6 +16,7 @@ from postoffice.address import Address, Quota
 from postoffice.envelope import Client, Envelope, Visit
 from postoffice.errors import MaildropFull, MaildropFullNow, NoSpace, TemporaryFailure
 from postoffice.interfaces import Fields, IDelivery, IReception
+from postoffice.log_events import shown
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.policy.asking import Asked, Policies
 from postoffice.policy.common import Quiet
@@ -400,7 +401,8 @@ def test_foreign_addresses_in_from_are_told_or_refused(
     said, logged = sent(replace(house, foreign_from=how), submission, envelope, pieces)
     assert said == (reply.FOREIGN_FROM if how == "refuse" else None)
     what = {"off": [], "log": ["taken"], "refuse": ["refused"]}[how]
-    assert logged == [f"id.1: joe@example.net sends as {which!r} in From: {word}" for word in what]
+    facts = f"foreign-from id=id.1 account=joe@example.net author={shown(which)}"
+    assert logged == [f"{facts} outcome={word}" for word in what]
 
 
 def test_many_addresses_in_from_are_not_all_looked_up(house, submission, envelope):
