@@ -95,7 +95,7 @@ def purge(
             going = _going(folder, snapshot.entries, which)
             sizes = [entry.size for entry in going]
             if not dry:
-                vault = vaults.path_of(folder, PURGE) if keep else ""
+                vault = vaults.ready(vaults.path_of(folder, PURGE)) if keep and going else ""
                 removing.take_out(journal, lock, folder, snapshot.whole(going), vault)
             return len(going), sum(sizes)
         finally:

@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 
 from postoffice.listing import Entry
 from postoffice.maildrop import names
-from postoffice.maildrop.drafts import write_all
+from postoffice.maildrop.drafts import create, write_all
 from postoffice.maildrop.files import open_own, open_plain, sync_folder
 from postoffice.serving import LAPSE
 
@@ -122,7 +122,7 @@ def rewrite(folder: str, record: Record, alive: Collection[str]) -> None:
     lines += [_line(BACK, when, uidl, OWN) for uidl, when in record.back.items() if uidl in alive]
     lines += [_line(SEEN, when, NO_UIDL, device) for device, when in record.seen.items()]
     part = f"{folder}/tmp/{names.new_name('collected')}.{secrets.token_hex(2)}"
-    fd = open_own(part, os.O_WRONLY | os.O_EXCL)
+    fd = create(part)  # locked: nobody takes it for a leftover
     try:
         write_all(fd, b"".join(lines))
         os.fsync(fd)

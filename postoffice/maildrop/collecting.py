@@ -189,6 +189,12 @@ class Maildir:
         run, journal = self._workers.run, self._means.journal
         folder, ticket = self._folder, None
         try:
+            if entries and vault and not (vault := await run(_vault, vault)):
+                self.log.warn(
+                    "{folder}: the disk is full: {count} files are removed for good",
+                    folder=folder,
+                    count=len(entries),
+                )
             if journal is None:
                 await run(contents.remove, folder, entries, vault)
             else:
@@ -274,6 +280,11 @@ class LargeText:
             close = _closing(self._fd)
             self._fd = -1
             self._reading.addBoth(close)  # not under a thread that reads
+
+
+def _vault(vault: str) -> str:
+    with files.failures(vault):
+        return vaults.ready(vault)
 
 
 def _closing(fd: int) -> Callable[[object], None]:

@@ -13,7 +13,7 @@ from postoffice.errors import MessageGone, NotAllRemoved
 from postoffice.listing import Entries, Entry
 from postoffice.maildrop import names, quota
 from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.files import failures, open_plain, sync_folder
+from postoffice.maildrop.files import FULL, failures, open_plain, sync_folder
 from postoffice.maildrop.names import Measured
 from postoffice.maildrop.noted import Noted
 from postoffice.maildrop.oddities import NotServed, Odd, see_to_compression
@@ -336,7 +336,11 @@ def _take(folder: str, place: str, vault: str) -> int:
     if size is None:
         size = os.stat(path, follow_symlinks=False).st_size
     if vault:
-        os.rename(path, f"{vault}/{name}")
-    else:
-        os.unlink(path)
+        try:
+            os.rename(path, f"{vault}/{name}")
+            return size
+        except OSError as error:
+            if error.errno not in FULL:
+                raise  # else there is no room for its name, and it goes for good
+    os.unlink(path)
     return size

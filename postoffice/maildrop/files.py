@@ -172,10 +172,13 @@ def lock(folder: str) -> int:
             try:
                 flock(fd, LOCK_EX | LOCK_NB)
                 if os.path.samestat(os.fstat(fd), os.stat(path)):
-                    os.fchmod(fd, 0o600)  # whatever the umask
+                    with suppress(OSError):  # on a disk that cannot be written to it stays
+                        os.fchmod(fd, 0o600)  # whatever the umask
                     return fd
             except FileNotFoundError:
-                pass  # the maildrop was set aside meanwhile: the lock is another one now
+                if _is_folder(fd):
+                    return fd
+                # else the maildrop was set aside meanwhile: the lock is another one now
             except BlockingIOError:
                 changing = is_changing(fd)
                 os.close(fd)
@@ -213,7 +216,7 @@ def set_changing(lock: int, changing: bool) -> None:
 
 def is_changing(lock: int) -> bool:
     """Whether it is marked."""
-    return os.fstat(lock).st_size > 0
+    return not _is_folder(lock) and os.fstat(lock).st_size > 0
 
 
 def see_to_delay(lock: int | str, delay: float) -> None:
@@ -238,7 +241,29 @@ def last_login(folder: str) -> float | None:
     return None
 
 
+def _is_folder(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
 def _open_lock(folder: str, path: str) -> int:
+    """
+    The file, made where it is missing.
+
+    On a disk that cannot be written to, mail can be collected all the same:
+    there it is open to be read, or it is a folder that is locked.
+    """
+    try:
+        return _open_lock_to_write(folder, path)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    with suppress(FileNotFoundError):
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # nobody else locks this folder: in the others deliveries, and counts, wait for one another
+    return os.open(f"{folder}/cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _open_lock_to_write(folder: str, path: str) -> int:
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(path, flags)

@@ -18,9 +18,19 @@ Your mailbox is ${percent} % full
 Your mailbox ${address} holds ${used}, which is ${percent} %
 of the ${limit} that it may hold.
 
-When it is full, new mail for you will be turned away. Please collect
-your mail, and remove what you no longer need.
+${when_full}
+Please collect your mail, and remove what you no longer need.
 """
+#: What will happen, by ``Quota.over``.
+WHEN_FULL = {
+    "reject": "When it is full, new mail for you will be turned away.",
+    "defer": """\
+When it is full, new mail for you has to wait with its senders, who try
+again for some days and then hear that it could not be delivered.""",
+    "make-room": """\
+When it is full, the oldest messages in it will be removed to make room
+for new ones, those first that were collected.""",
+}
 MADE_ROOM = """\
 Old messages were removed from your mailbox
 
@@ -49,6 +59,7 @@ def letter(
         used=_said(notice.held.octets, notice.held.messages),
         limit=_said(notice.quota.octets or 0, notice.quota.messages or 0),
         removed=notice.removed,
+        when_full=WHEN_FULL[notice.quota.over or "reject"],
     )
     subject, _, body = words.lstrip().partition("\n")
     message = EmailMessage(SMTP.clone(cte_type="7bit", utf8=not address.ascii))

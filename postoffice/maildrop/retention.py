@@ -43,7 +43,7 @@ def _take_out(folder: str, keep: Keep, journal: Journal | None, undelete: bool) 
     lock = removing.lock(journal, folder)
     try:
         going, snapshot = _due(folder, keep)  # meanwhile somebody may have been here
-        vault = vaults.path_of(folder, EXPIRE) if undelete else ""
+        vault = vaults.ready(vaults.path_of(folder, EXPIRE)) if undelete and going else ""
         removing.take_out(journal, lock, folder, snapshot.whole(going), vault)
         return going
     finally:

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from postoffice.interfaces import Kept
 from postoffice.maildrop import quota
-from postoffice.maildrop.files import make_folder, sync_folder
+from postoffice.maildrop.files import FULL, make_folder, sync_folder
 
 #: How many files go between two looks at whether there is something better to do.
 GENTLY = 500
@@ -111,6 +111,22 @@ def _names(folder: str) -> list[str]:
     with suppress(FileNotFoundError):  # somebody else empties it, or brings it back
         return os.listdir(folder)
     return []
+
+
+def ready(vault: str) -> str:
+    """
+    A session's vault, made; "" where the disk is full: what is removed goes for good then.
+
+    Keeping it would free nothing, and who removes mail from a full disk means to.  Raises OSError.
+    """
+    try:
+        if vault:
+            make(vault, sync=False)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return ""
+    return vault
 
 
 def make(vault: str, *, sync: bool) -> None:

@@ -80,7 +80,8 @@ class Warden:
         try:
             snapshot = contents.scan(folder, self.sizes)
             going = self._oldest(folder, snapshot.entries, quota, held, more)
-            vault = vaults.path_of(folder, MAKE_ROOM) if self.undelete else ""
+            keep = self.undelete and bool(going)
+            vault = vaults.ready(vaults.path_of(folder, MAKE_ROOM)) if keep else ""
             removing.take_out(self.journal, lock, folder, snapshot.whole(going), vault)
         finally:
             os.close(lock)

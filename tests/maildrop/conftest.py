@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -122,3 +123,32 @@ def served(root):
     yield served
     for one in all_served:
         one.stop()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Makes an ext4 of its own, 32 MiB; where that cannot be, the test is skipped."""
+    mounted = []
+
+    def disk(*options):
+        image, place = tmp_path / "disk", tmp_path / "mounted"
+        place.mkdir()
+        image.write_bytes(b"")
+        os.truncate(image, 32 << 20)
+        _do("mkfs.ext4", "-q", *options, str(image))
+        _do("mount", "-o", "loop", str(image), str(place))
+        mounted.append(place)
+        return place
+
+    yield disk
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def _do(*words: str) -> None:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        pytest.skip(f"no disk can be made here: {error}")
+    if done.returncode:
+        pytest.skip(f"no disk can be made here: {words[0]}: {done.stderr.strip()}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 
 import pytest
@@ -121,28 +120,8 @@ def test_what_was_listed_while_something_came_is_not_believed(monkeypatch):
 # -- for real ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_inodes(tmp_path):
-    """An ext4 whose inodes have no room for parts of seconds."""
-    disk, mounted = tmp_path / "disk", tmp_path / "mounted"
-    mounted.mkdir()
-    disk.write_bytes(b"")
-    os.truncate(disk, 32 << 20)
-    for words in (
-        ["mkfs.ext4", "-q", "-I", "128", str(disk)],
-        ["mount", "-o", "loop", str(disk), str(mounted)],
-    ):
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            pytest.skip(f"this machine has no ext4 with small inodes: {error}")
-        if done.returncode:
-            pytest.skip(f"this machine has no ext4 with small inodes: {done.stderr.strip()}")
-    yield mounted
-    subprocess.run(["umount", "-l", str(mounted)], check=True)
-
-
-def test_it_is_so_on_ext4_with_small_inodes(small_inodes, monkeypatch):
+def test_it_is_so_on_ext4_with_small_inodes(disk, monkeypatch):
+    small_inodes = disk("-I", "128")
     now = time.time_ns
     monkeypatch.setattr(contents.time, "time_ns", lambda: now() + SECOND // 20)  # nothing is fresh
     store = MaildirStore(
