@@ -82,9 +82,13 @@ def derive(password: bytes, salt: bytes | None = None, iterations: int = ITERATI
     return Keys(salt, iterations, sha256(client_key).digest(), server_key)
 
 
+#: Octets of a name or a password that is prepared: normalization takes quadratic time.
+PREPARED_MAXIMUM = 1024
+
+
 def prepared(octets: bytes) -> bytes:
     """The form in which passwords are compared (SASLprep, RFC 4013); what has none stays."""
-    if octets.isascii():
+    if octets.isascii() or len(octets) > PREPARED_MAXIMUM:
         return octets
     try:
         return saslprep(octets.decode("utf-8")).encode("utf-8")

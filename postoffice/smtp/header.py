@@ -28,7 +28,7 @@ class Completion:
 
     def __init__(self, date: bytes, message_id: bytes) -> None:
         self._missing = {b"date": date, b"message-id": message_id}
-        self._held = b""
+        self._held = bytearray()
         self._done = False
 
     def feed(self, data: bytes) -> bytes:
@@ -37,7 +37,7 @@ class Completion:
             return data
         # the beginning of the empty line may be at the end of what was held
         start = max(len(self._held) - 3, 0)
-        self._held += data
+        self._held.extend(data)
         if self._held.startswith(b"\r\n"):
             end = 0
         else:
@@ -54,8 +54,8 @@ class Completion:
 
     def _pass_on(self, end: int) -> bytes:
         self._done = True
-        header, rest = self._held[:end], self._held[end:]
-        self._held = b""
+        header, rest = bytes(self._held[:end]), bytes(self._held[end:])
+        self._held.clear()
         kept, body = self._look_through(header)
         if body or not rest:  # no empty line where the header ends
             rest = b"\r\n" + body + rest
