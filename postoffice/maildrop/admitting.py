@@ -1,12 +1,14 @@
-"""Whether there is room in a maildrop, before a message comes."""
+"""Whether there is room in a maildrop, and on its disk, before a message comes."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 
 from postoffice.address import Quota
+from postoffice.errors import NoSpace
 from postoffice.interfaces import Workers
 from postoffice.maildrop import quota
 from postoffice.maildrop.files import failures
@@ -15,6 +17,48 @@ from postoffice.maildrop.quota import Usage
 #: Seconds for which it is remembered how much a maildrop held, and of how many that is.
 LIFETIME = 5.0
 REMEMBERED = 10_000
+
+
+class Floor:
+    """
+    Takes in no more mail where fewer than ``least`` octets are free on the disk of ``path``.
+
+    What is collected and deleted then still finds room for its own writes.
+    The disk is asked once in ``SECOND``.
+    """
+
+    SECOND = 1.0
+
+    def __init__(
+        self, path: str, least: int, workers: Workers, seconds: Callable[[], float]
+    ) -> None:
+        self._path = path
+        self._least = least
+        self._workers = workers
+        self._seconds = seconds
+        self._until = 0.0
+        self._free = sys.maxsize
+
+    async def check(self) -> None:
+        """Raises NoSpace."""
+        if not self._least:
+            return
+        if self._seconds() >= self._until:
+            self._free = await self._workers.run(free, self._path)
+            self._until = self._seconds() + self.SECOND
+        if self._free < self._least:
+            raise NoSpace(
+                f"{self._path}: {self._free} octets are free, fewer than store.free_space: refused"
+            )
+
+
+def free(path: str) -> int:
+    """Octets that are free on a disk, for who is not root; very many where it does not say."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return sys.maxsize
+    return disk.f_bavail * disk.f_frsize if disk.f_blocks else sys.maxsize
 
 
 class Admitting:

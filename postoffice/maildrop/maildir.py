@@ -42,7 +42,7 @@ from postoffice.maildrop import (
     retention,
     vault,
 )
-from postoffice.maildrop.admitting import Admitting
+from postoffice.maildrop.admitting import Admitting, Floor
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
@@ -74,7 +74,8 @@ class MaildirStore:
     ``durability`` is journal, files, or "" for the best that the disk allows;
     ``undelete`` the seconds for which what was removed is kept in the vault.
     At each of ``levels``, in per cent of its quota, the owner of a maildrop
-    gets a letter; ``letter`` is its text, if not ours.  ``apart`` makes the
+    gets a letter; ``letter`` is its text, if not ours.  Where fewer octets than
+    ``free_space`` are free on the disk, no mail comes in.  ``apart`` makes the
     process that places where much mail comes, if there may be one.
     """
 
@@ -92,6 +93,7 @@ class MaildirStore:
         levels: Sequence[int] = (),
         letter: str = "",
         segment: int = SEGMENT,
+        free_space: int = 0,
         apart: MakeApart | None = None,
     ) -> None:
         self._apart = apart
@@ -107,6 +109,7 @@ class MaildirStore:
         self._journal = journal_of(path, self._report, segment)
         self._places = Places(workers)
         self._admitting = Admitting(workers, clock.seconds)
+        self._floor = Floor(path, free_space, workers, clock.seconds)
         self._sizes = Sizes()
         self._listings = Listings()
         self._undelete = undelete
@@ -187,6 +190,7 @@ class MaildirStore:
         await self._workers.run(self._journal.close)
 
     async def begin(self, envelope: Envelope) -> IDelivery:
+        await self._floor.check()
         folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
         unique = list(dict.fromkeys(folders))
         places = await self._places.find(unique)
@@ -205,6 +209,7 @@ class MaildirStore:
         )
 
     async def admit(self, account: Account, size: int) -> None:
+        await self._floor.check()
         quota = account.quota
         if quota.limited and not await self._admitting.admits(
             self._folder(account.maildrop), quota, size

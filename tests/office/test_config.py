@@ -98,6 +98,7 @@ def test_the_least_that_a_configuration_says():
         "path": "/var/lib/postoffice/maildrops",
         "durability": None,
         "undelete": 7 * 86400,
+        "free_space": 100 << 20,
     }
     assert settings.quota == Quota(1 << 30, 0, "reject")
     assert settings.serving == Serving(0, 0, False, "any", 0, "refuse", 30)

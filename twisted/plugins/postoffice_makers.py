@@ -28,6 +28,7 @@ from postoffice.settings import (
     POSITIVE,
     RATE,
     REQUIRED,
+    SIZE,
     TRUTH,
     Key,
     Kind,
@@ -59,6 +60,13 @@ class MaildirMaker:
             "How long what was deleted can be brought back (`postoffice maildrop undelete`); it "
             "does not count against quotas. 0: it is gone at once.",
         ),
+        Key(
+            "free_space",
+            SIZE,
+            "100 MiB",
+            "Where less than this is free on the disk, no mail is taken in (452 4.3.1), while it "
+            "can be collected and deleted. Give twice limits.message_size at least; 0: never mind.",
+        ),
     )
 
     def make(self, options: Mapping[str, Any], around: Surroundings) -> IMailStore:
@@ -71,6 +79,7 @@ class MaildirMaker:
             clock=around.reactor,
             durability=options["durability"] or "",
             undelete=options["undelete"],
+            free_space=options["free_space"],
             levels=around.warnings,
             letter=around.warning_text,
             apart=around.apart,
