@@ -1,7 +1,8 @@
 """
 The header of a message: its Message-ID is read, for the log.
 
-In one that our own user sends, what is missing is added (RFC 6409 §8).
+No text goes on with the fields before it.  In one that our own user sends, what is
+missing is added (RFC 6409 §8).
 """
 
 from __future__ import annotations
@@ -17,6 +18,75 @@ _BLIND = (b"bcc", b"resent-bcc")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
+_MBOX = re.compile(rb">?From ")
+_MBOX_DATED = re.compile(rb">?From [^\r\n]*[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] ")
+#: Octets of a line that is looked at; a longer one is as good as its beginning.
+_LINE_MAXIMUM = 1000
+#: Separators that are dropped; a text of nothing else costs no more.
+_SEPARATORS_MAXIMUM = 20
+
+
+class Opening:
+    """
+    Sees to it that a text does not go on with the fields that we put in front of it.
+
+    The separator line of an mbox (``From ``, ``>From ``) is dropped.  Where no field
+    follows then, an empty line stands before the text.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._done = False
+        self._left = _SEPARATORS_MAXIMUM
+
+    def feed(self, data: bytes) -> bytes:
+        """Read on: what can be passed on."""
+        if self._done:
+            return data
+        self._held += data
+        while not self._done:
+            line, end, rest = self._held.partition(b"\r\n")
+            if not _MBOX.match(line):
+                if not end and len(line) < _LINE_MAXIMUM:
+                    return b""
+                return self._pass_on()
+            after, more, _ = rest.partition(b"\r\n")
+            if not end and len(line) < _LINE_MAXIMUM:
+                return b""
+            if end and not more and len(after) < _LINE_MAXIMUM:
+                return b""
+            if not self._drops(line, after):
+                return self._pass_on()
+            self._held = rest
+        raise AssertionError("unreachable")
+
+    def end(self) -> bytes:
+        """The text is over: what is left of it."""
+        if self._done or not self._held:
+            return b""
+        line, _, rest = self._held.partition(b"\r\n")
+        while _MBOX.match(line) and self._drops(line, rest):
+            self._held = rest
+            line, _, rest = self._held.partition(b"\r\n")
+        return self._pass_on() if self._held else b""
+
+    def _drops(self, line: bytes, after: bytes) -> bool:
+        """Whether this is a separator, and not the first sentence of a letter."""
+        self._left -= 1
+        if self._left < 0:
+            return False
+        if _MBOX_DATED.match(line[:_LINE_MAXIMUM]):
+            return True
+        return bool(_FIELD.match(after[:_LINE_MAXIMUM]) or _MBOX.match(after))
+
+    def _pass_on(self) -> bytes:
+        self._done = True
+        held, self._held = self._held, b""
+        if held.startswith(b"\r\n") or _FIELD.match(held[:_LINE_MAXIMUM]):
+            return held
+        return b"\r\n" + held
+
+
 class Completion:
     """
     Completes the header of a text that is read piece by piece.
@@ -27,13 +97,17 @@ class Completion:
     """
 
     def __init__(self, date: bytes, message_id: bytes) -> None:
+        self._opening = Opening()
         self._missing = {b"date": date, b"message-id": message_id}
         self._held = bytearray()
         self._done = False
 
     def feed(self, data: bytes) -> bytes:
         """Read on: what can be passed on.  Raises PermanentFailure for a header without end."""
-        if self._done:
+        return self._complete(self._opening.feed(data))
+
+    def _complete(self, data: bytes) -> bytes:
+        if self._done or not data:
             return data
         # the beginning of the empty line may be at the end of what was held
         start = max(len(self._held) - 3, 0)
@@ -50,7 +124,8 @@ class Completion:
 
     def end(self) -> bytes:
         """The text is over: what is left of it."""
-        return b"" if self._done else self._pass_on(len(self._held))
+        octets = self._complete(self._opening.end())
+        return octets if self._done else octets + self._pass_on(len(self._held))
 
     def _pass_on(self, end: int) -> bytes:
         self._done = True

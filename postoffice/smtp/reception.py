@@ -34,7 +34,7 @@ from postoffice.reply import (
     Reply,
 )
 from postoffice.smtp.author import MOST, Authors
-from postoffice.smtp.header import Completion
+from postoffice.smtp.header import Completion, Opening
 
 log = Logger("postoffice")
 
@@ -156,7 +156,11 @@ class Reception:
         return RECIPIENT_OK
 
     async def begin(self, envelope: Envelope) -> IDelivery:
-        """DATA: the trace fields go first (RFC 5321 §4.4), then what policies add."""
+        """DATA: the trace fields go first, and the text does not go on with them."""
+        return Completed(await self._begun(envelope), Opening())
+
+    async def _begun(self, envelope: Envelope) -> IDelivery:
+        """The trace fields go first (RFC 5321 §4.4), then what policies add."""
         delivery = await self._house.destination.begin(envelope)
         trace = envelope.trace(self._house.hostname, self._house.now())
         await delivery.write(b"".join([trace, *envelope.fields]))
@@ -205,7 +209,7 @@ class Submission(Reception):
             f"Date: {format_datetime(now)}\r\n".encode(),
             f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
-        return Completed(await super().begin(envelope), completion)
+        return Completed(await self._begun(envelope), completion)
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
         """The text is whole: From is one of the user's own addresses, and what the policies say."""
@@ -242,9 +246,9 @@ class Submission(Reception):
 
 @implementer(IDelivery)
 class Completed:
-    """A delivery whose text has its header completed on the way."""
+    """A delivery whose text has its beginning mended, or its header completed, on the way."""
 
-    def __init__(self, delivery: IDelivery, completion: Completion) -> None:
+    def __init__(self, delivery: IDelivery, completion: Completion | Opening) -> None:
         self._delivery = delivery
         self._completion = completion
         self._authors = Authors()

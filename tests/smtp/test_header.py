@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postoffice.errors import PermanentFailure
 from postoffice.reply import HEADER_TOO_LARGE
-from postoffice.smtp.header import HEADER_MAXIMUM, Completion
+from postoffice.smtp.header import HEADER_MAXIMUM, Completion, Opening
 from postoffice.testing import cut
 
 DATE = b"Date: Mon, 23 Nov 2026 12:00:00 +0000\r\n"
@@ -146,3 +146,46 @@ def test_a_header_without_end_is_not_kept():
     with pytest.raises(PermanentFailure) as refused:
         completion.feed(b"X")
     assert refused.value.reply == HEADER_TOO_LARGE
+
+
+SEPARATOR = b"From a@example.org  Sun Nov 29 02:00:00 2026\r\n"
+OPENINGS = {
+    "a header": (b"Subject: x\r\n\r\nhi\r\n", b"Subject: x\r\n\r\nhi\r\n"),
+    "a body behind an empty line": (b"\r\nhi\r\n", b"\r\nhi\r\n"),
+    "no header": (b"The disk is full.\r\n", b"\r\nThe disk is full.\r\n"),
+    "a blank": (b"  * 81 C\r\n", b"\r\n  * 81 C\r\n"),
+    "a TAB, and a colon": (b"\tevil: by x\r\n", b"\r\n\tevil: by x\r\n"),
+    "octets": (b"\xfc: x\r\n", b"\r\n\xfc: x\r\n"),
+    "nothing": (b"", b""),
+    "a separator": (SEPARATOR + b"Subject: x\r\n\r\n", b"Subject: x\r\n\r\n"),
+    "one that is quoted": (b">" + SEPARATOR + b"A: x\r\n", b"A: x\r\n"),
+    "several": (SEPARATOR + b">From b\r\nFrom c\r\nA: x\r\n", b"A: x\r\n"),
+    "one that says nothing": (b"From x\r\nA: x\r\n", b"A: x\r\n"),
+    "one before a folded line": (SEPARATOR + b" by x\r\n", b"\r\n by x\r\n"),
+    "one before a body": (SEPARATOR + b"\r\nhi\r\n", b"\r\nhi\r\n"),
+    "nothing but one": (SEPARATOR, b""),
+    "a letter": (b"From here I see it.\r\nYou?\r\n", b"\r\nFrom here I see it.\r\nYou?\r\n"),
+    "a field": (b"From: a\r\n\r\n", b"From: a\r\n\r\n"),
+    "a long line": (b"x" * 5000 + b"\r\n", b"\r\n" + b"x" * 5000 + b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", OPENINGS)
+def test_a_text_does_not_go_on_with_our_fields(what):
+    text, opened = OPENINGS[what]
+    for pieces in ([text], [bytes([octet]) for octet in text]):
+        opening = Opening()
+        assert b"".join(map(opening.feed, pieces)) + opening.end() == opened
+
+
+@pytest.mark.parametrize("separator", [SEPARATOR, b">" + SEPARATOR, b"From u1\r\n", SEPARATOR * 3])
+def test_blind_copies_are_not_shown_behind_a_separator(separator):
+    text = separator + b"Bcc: a\r\n b\r\n" + BOTH + b"Resent-Bcc: c\r\n\r\nhi\r\n"
+    assert complete(text) == BOTH + b"\r\nhi\r\n"
+    assert complete(*(bytes([octet]) for octet in text)) == BOTH + b"\r\nhi\r\n"
+
+
+def test_no_more_separators_are_dropped_than_a_program_writes():
+    opening = Opening()
+    text = b"From a\r\n" * 8000 + b"A: x\r\n"
+    assert opening.feed(text) == b"\r\n" + text[20 * len(b"From a\r\n") :]
