@@ -149,6 +149,7 @@ class Conversation(TwistedProtocol):
         self._handshaking = False
         self._tls = ""  # version and cipher
         self._bindings: Mapping[str, bytes] = {}  # channel bindings of TLS
+        self._since = time.time()  # of the day, for people
         self._timer: Any = None
 
     # -- what a protocol is asked ------------------------------------------------
@@ -495,6 +496,33 @@ class Conversation(TwistedProtocol):
         elif self._at_rest():
             self._farewell(silent=False)
             self._hang_up()
+
+    def cut_off(self) -> None:
+        """It had its time to leave."""
+        if not self._lost:
+            self.abort()
+
+    def described(self) -> dict[str, Any]:
+        """Who it is and what it does, for those who look at the sessions."""
+        if self.session is None or self._handshaking:
+            doing = "handshake" if self._held is None else "waiting"
+        elif self._clogged is not None:
+            doing = "sending"
+        else:
+            doing = "idle" if self._talking is None else "working"
+        return {
+            "id": self.id,
+            "service": self.factory.entrance.service,
+            "account": self._account(),
+            "client": self.client.address,
+            "tls": self._tls,
+            "since": self._since,
+            "doing": doing,
+        }
+
+    def _account(self) -> str:
+        """Whom it has logged in as; "" for nobody."""
+        return ""
 
     def abort(self) -> None:
         """Cut the link."""

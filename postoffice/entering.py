@@ -71,6 +71,9 @@ class Entering(Conversation):
     starttls: ClassVar[str]  # the command that begins TLS
     _visit: Visit
 
+    def _account(self) -> str:
+        return self._visit.login if self.session is not None else ""
+
     def _secure(self, question: Secure) -> None:
         certificates = self.factory.entrance.certificates
         if certificates is None or not certificates.ready:

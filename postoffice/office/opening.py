@@ -24,8 +24,10 @@ from postoffice.errors import PostOfficeError, StartupError
 from postoffice.office import privileges
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings
+from postoffice.office.control import Control
 from postoffice.office.expiring import Expiring
 from postoffice.office.rooms import Rooms
+from postoffice.office.sessions import Sessions
 from postoffice.office.workers import ThreadWorkers
 from postoffice.pop3.leases import Leases
 
@@ -103,6 +105,8 @@ class PostOffice(Service):
         self._logins = logins
         self._reactor = reactor
         self._expiring = expiring
+        sessions = Sessions([listener.counter for listener in listeners], reactor)
+        self._control = Control(settings.state, reactor, sessions.commands)
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
         self._working = False
@@ -195,6 +199,7 @@ class PostOffice(Service):
         for listener in self._listeners:
             listener.counter.open()
         self._expiring.start()
+        self._control.start()
         where = ", ".join(
             f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
         )
@@ -247,6 +252,7 @@ class PostOffice(Service):
         """Let nobody in any more, let those inside finish, and put everything away."""
         for listener in self._listeners:
             await self._stop_listening(listener)
+        await self._control.stop()
         self._leases.close()
         counters = {listener.counter for listener in self._listeners}
         closing = [Deferred.fromCoroutine(counter.close(PATIENCE)) for counter in counters]

@@ -19,6 +19,7 @@ from postoffice.office.admin.failures import auth_failures
 from postoffice.office.admin.maildrops import maildrop
 from postoffice.office.admin.removing import remove
 from postoffice.office.admin.report import report
+from postoffice.office.admin.sessions import session
 
 
 class CommandLine(click.Group):
@@ -75,6 +76,7 @@ main.add_command(domain)
 main.add_command(account)
 main.add_command(maildrop)
 maildrop.add_command(expire)
+main.add_command(session)
 main.add_command(explain)
 main.add_command(auth_failures)
 main.add_command(report)

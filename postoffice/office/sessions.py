@@ -1,0 +1,42 @@
+"""The sessions that are going on: who is connected, and an end for those of one account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from postoffice.conversation import Conversation
+from postoffice.counter import Counter
+
+#: Seconds that a session which is told to end has for what is under way.
+PATIENCE = 5.0
+
+
+class Sessions:
+    """Answers the commands ``sessions`` and ``end``."""
+
+    def __init__(self, counters: Sequence[Counter], clock: Any) -> None:
+        self._counters = counters
+        self._clock = clock
+
+    @property
+    def commands(self) -> dict[str, Any]:
+        """What the control socket asks."""
+        return {"sessions": self.listed, "end": self.end}
+
+    def listed(self, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """All sessions; those that end meanwhile may be missing."""
+        for conversation in self._all():
+            yield conversation.described()
+
+    def end(self, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """End the sessions of ``account``; each that is ended."""
+        for conversation in self._all():
+            described = conversation.described()
+            if described["account"] and described["account"] == question.get("account"):
+                conversation.leave()
+                self._clock.callLater(PATIENCE, conversation.cut_off)
+                yield described
+
+    def _all(self) -> list[Conversation]:
+        return [one for counter in self._counters for one in counter.conversations]
