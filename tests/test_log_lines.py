@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from postoffice import log_events
+from postoffice.accounts.devices import AppPassword
 from postoffice.counter import Entrance
+from postoffice.device import Device
 from postoffice.log_events import EVENTS
 from postoffice.smtp.factory import Custom
 from postoffice.testing import finish
@@ -88,7 +90,7 @@ def test_each_of_many_recipients_is_told_in_short_lines(memory_office, logged, l
 
 
 REFUSED = [
-    (b"MAIL FROM:<a b@x>\r\n", 'command="MAIL FROM:<a b@x>" reply="501 5.1.7 '),
+    (b"MAIL TO:<a@x>\r\n", 'command="MAIL TO:<a@x>" reply="5'),
     (
         b"MAIL FROM:<a@example.org>\r\nRCPT TO:<nobody@example.net>\r\n",
         "sender=<a@example.org> recipient=<nobody@example.net> helo=pc.example.org "
@@ -173,6 +175,33 @@ def test_a_login_that_fails_says_how_and_no_secret(submission, logged, said, com
     line = of(logged, "refused")[0]
     assert f' command={command} reply="{reply}' in line
     assert not any(word in line for line in logged for word in ("hunter2", "aHVudG"))
+
+
+PHONE = AppPassword.read("k3hxqt-8acdfw-9pnrt4-yjhm7e")
+
+
+@pytest.fixture
+def phone(memory_office):
+    """Joe has a telephone; what it says for PLAIN."""
+    device = Device("Joe's phone", PHONE.id, PHONE.digest)
+    assert finish(memory_office.directory.add_device("joe@example.net", device))
+    return b64encode(b"\0joe@example.net\0" + PHONE.text.encode())
+
+
+def test_a_message_and_a_session_say_of_which_device(submission, phone, logged):
+    client = submission.client("smtp")
+    client.say(b"EHLO pc\r\nAUTH PLAIN " + phone + b"\r\n")
+    client.say(envelope(b"joe@example.net", sender=b"joe@example.net") + TEXT + b".\r\n")
+    client.leave()
+    collecting = submission.client("pop3")
+    collecting.say(b"AUTH PLAIN " + phone + b"\r\nDELE 1\r\nQUIT\r\n")
+    collecting.leave()
+    who = ' client=127.0.0.1 account=joe@example.net device="Joe\'s phone" '
+    for name in ("login", "message-taken", "message-deleted", "session-ended"):
+        assert of(logged, name)
+        assert all(who in line for line in of(logged, name))
+    assert len(of(logged, "login")) == len(of(logged, "session-ended")) == 2
+    assert PHONE.text not in "\n".join(logged)
 
 
 # -- POP3 ---------------------------------------------------------------------
