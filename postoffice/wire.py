@@ -7,11 +7,16 @@ readers keep between two calls is a few octets.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 CRLF = b"\r\n"
 #: What ends a text behind DATA (RFC 5321 §4.1.1.4), and nothing else does.
 END_OF_TEXT = b"\r\n.\r\n"
+#: How a request of HTTP begins, and a handshake of TLS (RFC 8446 §5.1).
+_FOREIGN = re.compile(
+    rb"[ \t]*(?:(?:GET|POST|PUT|HEAD|CONNECT|OPTIONS|DELETE|PATCH|TRACE|PRI)[ \t]|\x16\x03)", re.I
+)
 #: Octets that a session says before it asks for breath.
 MOUTHFUL = 64 << 10
 #: Commands that a session answers by itself before it asks for breath, however little it says.
@@ -58,6 +63,11 @@ class LineReader:
     def unread(self) -> int:
         """Octets that have arrived and were not taken yet."""
         return len(self._octets) - self._start
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the next line is of HTTP, or of TLS, as far as it has arrived."""
+        return not self._overlong and _FOREIGN.match(self._octets, self._start) is not None
 
     def receive(self, data: bytes) -> None:
         """Octets have arrived."""

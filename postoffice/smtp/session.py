@@ -75,6 +75,10 @@ class SMTPSession(Transaction):
         return super()._step()
 
     def _read_line(self) -> bool:
+        if self._exchange is None and self._lines.foreign:
+            self.refusals.hear(b"")
+            self.dismiss(reply.OTHER_PROTOCOL)  # nothing behind it is obeyed
+            return False
         try:
             line = self._lines.next()
             if line is None:
@@ -97,7 +101,7 @@ class SMTPSession(Transaction):
         return True
 
     def _obey(self, line: bytes) -> None:
-        self.refusals.hear(line)
+        self.refusals.hear(line.replace(b"\t", b" ").strip(b" "))  # as it is obeyed
         text = grammar.decode(line)
         verb, _, argument = text.strip(" ").partition(" ")
         verb = verb.upper()

@@ -420,3 +420,50 @@ def test_what_is_wrong_with_mail_without_a_greeting_is_told():
         250,
         503,
     ]
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"POST / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /?\nMAIL FROM:<a@b>\r\n",
+        b"connect mail.example.net:25 HTTP/1.0\r\n",
+        b"OPTIONS * HTTP/1.1\r\n",
+        b"  HEAD / HTTP/1.1\r\n",
+        b"PRI * HTTP/2.0\r\n",
+        b"\x16\x03\x01\0\x4d\x01\0\n",
+    ],
+)
+def test_other_protocols_are_shown_out_at_once(octets):
+    behind = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\n"
+    for pieces in ([octets + behind], [bytes([octet]) for octet in octets + behind]):
+        for greeting in (b"", b"EHLO x\r\n"):
+            office = Office()
+            office.hear(greeting)
+            said = b"".join(map(office.hear, pieces))
+            assert codes(said) == [554]
+            assert office.session.closed
+            assert office.asked == []
+
+
+def test_the_names_of_methods_are_no_secret_words_of_texts_and_names():
+    office = greeted()
+    assert codes(office.hear(b"NOOP GET / HTTP/1.1\r\nGETX\r\nMAIL FROM:<GET@x>\r\n")) == [
+        250,
+        500,
+        250,
+    ]
+    assert codes(office.hear(b"RCPT TO:<b@example.net>\r\nDATA\r\nGET / HTTP/1.1\r\n.\r\n")) == [
+        250,
+        354,
+        250,
+    ]
+
+
+@pytest.mark.parametrize("line", [b" AUTH PLAIN AHNlY3JldA==", b"\tauth\tPLAIN\tAHNlY3JldA== "])
+def test_no_odd_blank_shows_a_password(line):
+    office = Office()
+    assert codes(office.hear(line + b"\r\n")) == [502]
+    (refusal,) = office.session.refusals.take()
+    assert "AHN" not in repr(refusal)
+    assert "AUTH" in repr(refusal)
