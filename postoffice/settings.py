@@ -18,7 +18,8 @@ _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 
           "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z]*)\Z")
 _SECONDS = {"": 1, "s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600,
-            "d": 86400, "day": 86400, "week": 604800}  # fmt: skip
+            "d": 86400, "day": 86400, "week": 604800,
+            "month": 2592000, "year": 31536000}  # fmt: skip
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([A-Za-z]*)\Z")
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(\S.*)\Z")
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*:\S")
@@ -97,7 +98,9 @@ def read_duration(value: Any) -> float:
     found = _DURATION.match(value.strip()) if isinstance(value, str) else None
     unit = found[2].lower() if found is not None else "?"
     unit = unit if unit in _SECONDS else unit.removesuffix("s")
-    if found is None or unit not in _SECONDS:
+    if found is not None and unit not in _SECONDS:
+        raise ValueError("units are s, min, h, day, week, month (30 days) and year (365 days)")
+    if found is None:
         raise ValueError
     return read_duration(float(found[1]) * _SECONDS[unit])
 

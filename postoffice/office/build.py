@@ -25,7 +25,7 @@ from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.entering import Admission
 from postoffice.interfaces import MakeApart, Surroundings, Workers
-from postoffice.office import processes
+from postoffice.office import endpoints, processes
 from postoffice.office.certificates import Certificates
 from postoffice.office.checkers import make_checkers
 from postoffice.office.config import ListenerSettings, Settings
@@ -324,10 +324,13 @@ def try_endpoint(reactor: Any) -> TryEndpoint:
     def try_it(text: str) -> None:
         if text.startswith("systemd:") and "LISTEN_FDS" not in os.environ:
             return  # only under systemd can it be told
+        why = endpoints.mistake(text)
         try:
             serverFromString(reactor, text)  # type: ignore[no-untyped-call]
         except Exception as error:
-            raise ValueError(reason(error)) from error
+            raise ValueError(why or reason(error)) from error
+        if why and text.startswith("tcp"):
+            raise ValueError(why)
 
     return try_it
 

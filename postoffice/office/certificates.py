@@ -56,6 +56,11 @@ def load(files: CertificateFiles) -> Loaded:
     """Read a certificate with its chain, and its key.  It blocks.  Raises Unusable."""
     certificate, *chain = _certificates(files.certificate)
     key: Any = _key(files.key)  # Twisted passes all on as it is, whatever it says of the types
+    if key.public_key() != certificate.public_key():
+        raise Unusable(
+            f"the key {files.key} does not belong to the certificate {files.certificate}: "
+            "it is the key of another; name the two that were made together"
+        )
     try:
         options = CertificateOptions(
             privateKey=key,

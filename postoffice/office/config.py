@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 
 from postoffice.address import Address, Quota
+from postoffice.office.endpoints import twice
 from postoffice.office.keys import TABLE, WITH_CERTIFICATE
 from postoffice.office.reading import Chosen, FindMaker, Reader, TryEndpoint
 from postoffice.office.source import ConfigurationError, Source, compose
@@ -159,6 +160,7 @@ def read(
     values = Reader(source, find_maker, try_endpoint).read(node, TABLE, folder)
     if not source.problems:
         _see_to_the_secure(values, source)
+        _see_to_the_ports(values["listeners"], source)
         letter = _letter(values["quota"]["warning_text"], source)
     if source.problems:
         raise ConfigurationError(source.problems)
@@ -205,6 +207,19 @@ def _see_to_the_secure(values: dict[str, Any], source: Source) -> None:
                 "needs a certificate; add one under tls: certificates:",
                 source.lines.get(f"listeners.{service}", 0),
             )
+
+
+def _see_to_the_ports(listeners: Mapping[str, Any], source: Source) -> None:
+    """No two listen at one place."""
+    named = [
+        (f"listeners.{service}[{number}]", one["endpoint"])
+        for service, ones in listeners.items()
+        for number, one in enumerate(ones)
+    ]
+    known = dict(named)
+    for key, other in twice(named):
+        service = other.removeprefix("listeners.").partition("[")[0]
+        source.complain(key, f"{known[key]!r}: {service} listens there already ({known[other]!r})")
 
 
 def _letter(path: str | None, source: Source) -> str:

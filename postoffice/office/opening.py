@@ -21,7 +21,7 @@ from postoffice.accounts.sealing import key
 from postoffice.counter import Counter
 from postoffice.doors import Doorkeeper
 from postoffice.errors import PostOfficeError, StartupError
-from postoffice.office import privileges
+from postoffice.office import outlook, privileges
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings
 from postoffice.office.control import Control
@@ -143,6 +143,8 @@ class PostOffice(Service):
             self._fail_at_once(listening)
         privileges.become(self.settings.user, self.settings.state)
         privileges.warn(self.settings.user)
+        for why in outlook.of_the_keys(self.settings.certificates):
+            self.log.warn("{why}", why=why)
 
     def startService(self) -> None:
         if self._listening is None:
@@ -214,13 +216,9 @@ class PostOffice(Service):
             raise StartupError(str(error)) from error
 
     async def _look_for_the_postmaster(self) -> None:
-        postmaster = self.settings.postmaster
-        if await self.rooms.find(postmaster.normal) is None:
-            self.log.warn(
-                "there is no account {postmaster}: mail to the postmaster is told to come later; "
-                "postoffice account add {postmaster}",
-                postmaster=postmaster,
-            )
+        why = await outlook.of_the_postmaster(self.rooms, self.settings.postmaster)
+        if why:
+            self.log.warn("{why}", why=why)
 
     def _opened(self, outcome: Any) -> Any:
         self._outcome = outcome

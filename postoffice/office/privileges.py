@@ -13,6 +13,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from postoffice.errors import StartupError
+from postoffice.office import early
 
 log = Logger()
 
@@ -98,12 +99,26 @@ def become(user: str | None, state: str) -> None:
     try:
         who = identity(user, state)
         if who is not None:
+            early.load()
             os.setgroups(who.groups)
             os.setgid(who.gid)
             os.setuid(who.uid)
     except (KeyError, OSError) as error:
         name = who.name if isinstance(who, Identity) else who or f"the owner of {state}"
         raise StartupError(f"user: cannot become {name}: {error}") from error
+
+
+def is_root() -> bool:
+    """Whether the process may become somebody else."""
+    return os.geteuid() == 0
+
+
+def will_become(user: str | None, state: str) -> bool:
+    """Whether ``become`` makes this process another user's."""
+    try:
+        return os.geteuid() == 0 and identity(user, state) is not None
+    except (KeyError, OSError):
+        return False  # become says why not
 
 
 @contextmanager
@@ -116,6 +131,7 @@ def acting(who: Identity | None) -> Iterator[None]:
     if who is None or os.geteuid() != 0:
         yield
         return
+    early.load()
     groups, gid = os.getgroups(), os.getegid()
     os.setgroups(who.groups)
     os.setegid(who.gid)
@@ -129,7 +145,7 @@ def acting(who: Identity | None) -> Iterator[None]:
 
 
 def warn(user: str | None) -> None:
-    """Say in the log where the process is not the user that it should be."""
+    """Say in the log where the process is not the user that it should be, or lacks his Python."""
     wanted = None if user is None else pwd.getpwnam(user).pw_uid
     if os.geteuid() == 0 and wanted != 0:
         log.warn("the post office runs as root; set user: in its configuration")
@@ -137,6 +153,9 @@ def warn(user: str | None) -> None:
         log.warn("no user: is set, so it runs as the owner of the state folder, {me}", me=name())
     elif wanted is not None and wanted not in (0, os.geteuid()):
         log.warn("not started by root, so it does not become {user}", user=user)
+    why = early.complaint(name()) if os.getuid() != _STARTED else ""
+    if why:
+        log.warn("{why}", why=why)
 
 
 #: Who has started the process.

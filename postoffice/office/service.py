@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from postoffice import __version__
 from postoffice.errors import StartupError
-from postoffice.office import config
+from postoffice.office import config, pidfile, privileges
 from postoffice.office.build import build, find_maker, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal
 from postoffice.office.lines import quicken
@@ -35,6 +35,11 @@ class Options(usage.Options):
         "without any, it opens a post office for trying out, in ./postoffice-data."
     )
     optParameters = [["config", "c", None, "The configuration file."]]
+
+    def postOptions(self) -> None:
+        """A file of another program that has the number of ours by now stops no start."""
+        if self.parent is not None and self.parent.get("pidfile"):
+            pidfile.forget_another(self.parent["pidfile"])
 
     def opt_version(self) -> None:
         """Show the version of the post office and exit."""
@@ -87,13 +92,23 @@ class FrontDoor(Service):
         self._reactor = reactor
         self._pipe: int | None = None  # where a daemon tells its parent how it went
         self._stderr = _standard_error()
+        self._remover: Any = None
 
     def privilegedStartService(self) -> None:
         tune()
         steady(self._reactor)
         hear(self._reactor, globalLogPublisher)
         quicken(globalLogPublisher)
+        self._see_to_the_pidfile()
         self._plainly(self._office.privilegedStartService)
+
+    def _see_to_the_pidfile(self) -> None:
+        """Where root becomes another, who may not remove it at the end, somebody else does."""
+        settings = self._office.settings
+        path = self._twistd.get("pidfile")
+        if path and privileges.will_become(settings.user, settings.state):
+            self._remover = pidfile.remove_at_the_end(path)
+            self._twistd["pidfile"] = ""
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]

@@ -60,7 +60,7 @@ def test_durations_are_seconds_or_have_units(value, seconds):
     ],
 )
 def test_what_is_no_duration_is_refused(value):
-    with pytest.raises(ValueError, match=WITHOUT_A_WORD):
+    with pytest.raises(ValueError, match=WITHOUT_A_WORD + "|units are s, min, h"):
         DURATION.read(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -551,3 +552,116 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
         command = words[: 1 + (words[0] in groups) + (words[1:2] == ("device",))]
         help_text = re.sub(r"\s+", " ", run(*command, "--help").output)
         assert names <= set(re.findall(r"\w+", help_text.partition("With --json:")[2])), words
+
+
+# -- init for a user of its own -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_init_writes_for_its_owner_alone_whatever_the_umask(run, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        run("init", "new", "--hostname", "mail.example.net")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new" / "postoffice.yaml").stat().st_mode & 0o777 == 0o600
+
+
+def test_init_makes_the_state_where_it_is_told(run, ask, tmp_path):
+    run("init", "new", "--hostname", "mail.example.net", "--state", "var/lib/office")
+    there = "--config=new/postoffice.yaml"
+    assert f"state       {tmp_path}/var/lib/office\n" in run("check-config", there).output
+    assert (tmp_path / "var" / "lib" / "office" / "accounts.db").exists()
+    assert not (tmp_path / "new" / "state").exists()
+
+
+def test_init_by_force_writes_the_configuration_anew_and_nothing_else(run, ask, office):
+    run("init", ".", "--hostname", "mail.example.net", "--tls-self-signed", "--force")
+    old, key = (office / "postoffice.yaml.old").read_text(), (office / "tls/key.pem").read_bytes()
+    assert "tls/key.pem" not in old
+    assert "tls/key.pem" in (office / "postoffice.yaml").read_text()
+    run("account", "add", "ann@example.net", "--generate")
+    again = ("--domain", "example.net", "--domain", "example.com", "--tls-self-signed", "--force")
+    run("init", ".", "--hostname", "mail.example.net", *again)
+    assert (office / "tls/key.pem").read_bytes() == key
+    assert [one["domain"] for one in ask("domain", "list")["domains"]] == [
+        "example.com",
+        "example.net",
+        "mail.example.net",
+    ]
+    assert "ann@example.net" in run("account", "list").output
+    assert ask("check-config")["problems"] == []
+
+
+def test_init_says_how_to_write_it_anew(run, office):
+    assert "with --force" in run("init", ".", "--domain", "example.net", status=1).stderr
+
+
+def test_init_with_a_user_that_does_not_exist_makes_nothing(run, tmp_path):
+    said = run("init", "x", "--user", "nobody-of-this-name", status=2).output
+    assert "no user of that name" in re.sub(r"\s+", " ", said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_does_not_write_through_a_link_in_place_of_its_draft(run, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "new" / "postoffice.yaml.new").symlink_to(tmp_path / "victim")
+    run("init", "new", "--hostname", "mail.example.net")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (tmp_path / "new" / "postoffice.yaml").is_symlink()
+
+
+# -- check-config finds what the start finds ------------------------------------------------
+
+
+def changed(office, old, new):
+    text = (office / "postoffice.yaml").read_text()
+    assert old in text
+    (office / "postoffice.yaml").write_text(text.replace(old, new))
+
+
+def test_check_config_knows_a_postmaster_of_no_domain(ask, office):
+    changed(office, "postmaster@example.net", "chief@exmaple.net")
+    (warning,) = ask("check-config")["warnings"]
+    assert warning.startswith("there is no domain exmaple.net here")
+
+
+def test_check_config_knows_a_postmaster_without_an_account(ask, office):
+    changed(office, "postmaster@example.net", "chief@example.net")
+    (warning,) = ask("check-config")["warnings"]
+    assert "there is no account chief@example.net" in warning
+    assert "postoffice account add chief@example.net" in warning
+
+
+def test_check_config_knows_a_port_that_is_there_twice(ask, office):
+    changed(office, "tcp:2587:interface=127.0.0.1", "tcp6:2525")
+    (problem,) = ask("check-config", status=2)["problems"]
+    assert problem["key"] == "listeners.submission[0]"
+    assert "smtp listens there already" in problem["text"]
+
+
+@pytest.mark.parametrize("state", ["a-file", "a-file/below", "postoffice.yaml/a/b"])
+def test_check_config_knows_a_state_that_cannot_be_made(ask, office, state):
+    (office / "a-file").touch()
+    changed(office, "state: state", f"state: {state}")
+    (problem,) = ask("check-config", status=2)["problems"]
+    assert problem["key"] == "state"
+    assert re.search("is no folder|cannot be made", problem["text"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_check_config_looks_with_the_eyes_of_the_user(ask, run, office):
+    run("init", ".", "--hostname", "mail.example.net", "--tls-self-signed", "--force")
+    changed(office, "# user: ", "user: nobody  # ")
+    (problem,) = ask("check-config", status=2)["problems"]
+    assert problem["key"] == "state"
+    assert "nobody" in problem["text"]
+
+
+def test_check_config_knows_the_key_of_another_certificate(ask, run, office):
+    run("init", ".", "--hostname", "mail.example.net", "--tls-self-signed", "--force")
+    run("init", "other", "--hostname", "mail.example.net", "--tls-self-signed")
+    changed(office, "tls/key.pem", "other/tls/key.pem")
+    (problem,) = ask("check-config", status=2)["problems"]
+    assert re.search("the key .*key.pem does not belong to the certificate", problem["text"])

@@ -234,6 +234,9 @@ def test_a_directory_that_cannot_be_counted_is_no_problem(office, ask, monkeypat
         async def stop(self):
             pass
 
+        async def find(self, name):
+            return object()
+
     monkeypatch.setattr(SQLiteMaker, "make", lambda *args: ReadOnly())
     offer(office, "SCRAM-SHA-256")
     assert ask("check-config")["warnings"] == []

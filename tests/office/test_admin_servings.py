@@ -137,3 +137,16 @@ def test_nobody_and_nowhere_are_not_served(ask, office):
     assert said == {"error": "there is no account nobody@example.net here"}
     for words in (("set", "example.org", "--default-serving"), ("show", "example.org")):
         assert ask("domain", *words, status=1) == {"error": "there is no domain example.org here"}
+
+
+@pytest.mark.parametrize(
+    ("text", "days"), [("1year", 365), ("2 years", 730), ("1 month", 30), ("12months", 360)]
+)
+def test_mail_is_kept_for_months_and_years(run, ask, office, text, days):
+    run("domain", "set", "example.net", "--keep", text)
+    assert f"{days} days" in run("domain", "show", "example.net").output
+
+
+def test_what_is_no_unit_is_answered_with_those_that_there_are(run, office):
+    said = run("domain", "set", "example.net", "--keep", "1 fortnight", status=2).output
+    assert "units are s, min, h, day, week, month (30 days) and year" in " ".join(said.split())

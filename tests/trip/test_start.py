@@ -243,7 +243,7 @@ def test_root_stays_root_with_a_warning(start, written):
 
 def test_a_postmaster_without_an_account_is_a_warning(start, written):
     written()
-    assert "there is no account postmaster@example.net" in start().open().said
+    assert "no account postmaster@example.net" in start().open().said
 
 
 def test_too_few_open_files_lower_the_limit_of_connections(start, written):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,13 +14,13 @@ import click
 from postoffice.address import NotAnAddress, normal_domain
 from postoffice.errors import StartupError
 from postoffice.interfaces import IAccountRegister
-from postoffice.office import config
+from postoffice.office import config, early, fresh, outlook, privileges
 from postoffice.office.admin import self_signed
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted
 from postoffice.office.build import build_checkers, build_rooms, find_maker, try_endpoint
 from postoffice.office.certificates import EXPIRES_SOON, Unusable, load
 from postoffice.office.config import Settings
-from postoffice.office.keys import services
+from postoffice.office.keys import USER, services
 from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
 from postoffice.office.source import ConfigurationError
@@ -27,6 +28,18 @@ from postoffice.office.template import template
 from postoffice.sasl import NEEDS
 
 NAME = "postoffice.yaml"
+
+
+class UserType(click.ParamType):  # type: ignore[type-arg]
+    """A user of this machine."""
+
+    name = "user"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            return str(USER.read(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
 
 
 @command("init")
@@ -48,6 +61,24 @@ NAME = "postoffice.yaml"
     is_flag=True,
     help="Make a certificate for first tries, which only those trust who know it.",
 )
+@click.option(
+    "--user",
+    metavar="NAME",
+    type=UserType(),
+    help="The user of this machine that it runs as, when root starts it.",
+)
+@click.option(
+    "--state",
+    metavar="DIR",
+    default="state",
+    type=click.Path(file_okay=False),
+    help="Where accounts and mail are kept, instead of the folder state in DIR.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Write a new postoffice.yaml; the old one is kept as postoffice.yaml.old.",
+)  # fmt: skip
 def init(
     desk: Desk,
     folder: str,
@@ -55,12 +86,17 @@ def init(
     domains: tuple[str, ...],
     listen: tuple[str, ...],
     tls_self_signed: bool,
+    user: str | None,
+    state: str,
+    force: bool,
 ) -> Answer:
     """
     Make a post office in DIR: a commented postoffice.yaml, and the state beside it.
 
     It has the account postmaster@ its first domain, without a password yet.
-    Nothing that is there is overwritten.
+    Nothing that is there is overwritten, unless --force says so, and then the
+    configuration alone.  With --user, by root, the state and the certificate
+    belong to that user, and the configuration can be read by his group.
 
     With --json: configuration, hostname, domains, postmaster; with
     --tls-self-signed also certificate and key.
@@ -72,7 +108,8 @@ def init(
     values: dict[str, Any] = {
         "hostname": hostname,
         "postmaster": postmaster,
-        "state": "state",
+        "state": state if state == "state" else os.path.abspath(state),
+        **({"user": user} if user else {}),
         **_listeners(listen),
     }
     if tls_self_signed:
@@ -83,20 +120,23 @@ def init(
         settings = config.read(text, path, find_maker, try_endpoint(desk.reactor))
     except ConfigurationError as error:
         raise click.UsageError("\n".join(f"{p.key}: {p.text}" for p in error.problems)) from None
-    if os.path.lexists(path):
-        raise Refused(f"{path} is there already")
-    _make(folder)
+    if os.path.lexists(path) and not force:
+        raise Refused(f"{path} is there already; with --force a new one is written")
+    owner = privileges.Identity.named(user) if user and privileges.is_root() else None
+    _make(folder, settings.state, owner)
     files = {}
     if tls_self_signed:
-        files = self_signed.write(os.path.join(folder, "tls"), (hostname, *domains))
+        files = _certificate(os.path.join(folder, "tls"), (hostname, *domains), owner, force)
 
     async def work(rooms: Rooms) -> None:
         for domain in domains:
             await rooms.register.add_domain(domain)
-        await rooms.register.add(settings.postmaster.normal, None)
+        if await rooms.find(settings.postmaster.normal) is None:
+            await rooms.register.add(settings.postmaster.normal, None)
 
-    desk.ask(work, settings)
-    _write(path, text)
+    with privileges.acting(_who(settings)):
+        desk.ask(work, settings)
+    _write(path, text, owner, force)
     data = {
         "configuration": path,
         "hostname": hostname,
@@ -127,7 +167,7 @@ def check_config(desk: Desk) -> Answer:
     settings = desk.settings(try_endpoint=try_endpoint(desk.reactor))
     build_rooms(settings, desk.reactor, SoloWorkers(desk.reactor))
     build_checkers(settings)
-    warnings = [*_expiring(settings), *lacking(desk, settings)]
+    warnings = [*_expiring(settings), *_for_the_user(settings), *lacking(desk, settings)]
     return Answer(
         {"configuration": settings.source.file, "problems": [], "warnings": warnings},
         [
@@ -156,8 +196,21 @@ def _expiring(settings: Settings) -> list[str]:
     return soon
 
 
+def _for_the_user(settings: Settings) -> list[str]:
+    """What the user cannot read, by whom it will run.  Raises ConfigurationError for the state."""
+    who = _who(settings)
+    with privileges.acting(who):
+        why = outlook.of_the_state(settings.state)
+        found = [*outlook.of_the_keys(settings.certificates)]
+        if who is not None:
+            found.append(early.complaint(who.name))
+    if why:
+        raise ConfigurationError([settings.source.problem("state", why)])
+    return [*filter(None, found)]
+
+
 def lacking(desk: Desk, settings: Settings) -> list[str]:
-    """How many accounts lack what a mechanism needs that is offered somewhere."""
+    """The postmaster, and how many accounts lack what a mechanism needs that is offered."""
     offering = {
         mechanism: [
             service
@@ -166,13 +219,12 @@ def lacking(desk: Desk, settings: Settings) -> list[str]:
         ]
         for mechanism in LACKING
     }
-    if not any(offering.values()):
-        return []
     if not os.path.isdir(settings.state) or not os.listdir(settings.state):
         return []  # nothing is kept yet, and nothing shall be made
 
     async def count(rooms: Rooms) -> list[str]:
-        found = []
+        why = await outlook.of_the_postmaster(rooms, settings.postmaster)
+        found = [why] if why else []
         accounts = [
             one
             for directory in rooms.directories
@@ -240,21 +292,52 @@ def _listeners(listen: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-def _make(folder: str) -> None:
+def _who(settings: Settings) -> privileges.Identity | None:
+    """Whose the state will be, where root makes it."""
+    return privileges.identity(settings.user, settings.state) if privileges.is_root() else None
+
+
+def _make(folder: str, state: str, owner: privileges.Identity | None) -> None:
+    """The folder of the configuration, and, for its owner, that of the state."""
+    at = folder
     try:
-        os.makedirs(folder, exist_ok=True)
+        if owner is None:
+            os.makedirs(folder, exist_ok=True)
+            return
+        fresh.folder(folder, 0o750, owner, group_only=True)
+        at = state
+        if not fresh.folder(state, 0o700, owner):
+            fresh.give(state, owner)
     except OSError as error:
-        raise StartupError(f"{folder} cannot be made: {error.strerror}") from error
+        raise StartupError(f"{at} cannot be made: {error.strerror}") from error
 
 
-def _write(path: str, text: str) -> None:
-    """A new file, whole or not at all."""
+def _certificate(
+    folder: str, hosts: tuple[str, ...], owner: privileges.Identity | None, force: bool
+) -> dict[str, str]:
+    """Where the certificate and its key lie; with ``force`` those that are there will do."""
+    files = {name: os.path.join(folder, f"{name}.pem") for name in ("certificate", "key")}
+    if force and all(map(os.path.exists, files.values())):
+        return files
+    return self_signed.write(folder, hosts, owner)
+
+
+def _write(path: str, text: str, owner: privileges.Identity | None, force: bool) -> None:
+    """
+    A new file, whole or not at all; with ``force`` the old one gets another name.
+
+    It may hold secrets of plugins: its owner alone reads it, and the group of the user.
+    """
     draft = f"{path}.new"
     try:
-        with open(draft, "w", encoding="utf-8") as file:
-            file.write(text)
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        with fresh.file(draft, 0o640 if owner else 0o600, owner, group_only=True) as file:
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
+        if force and os.path.lexists(path):
+            os.replace(path, f"{path}.old")
         os.link(draft, path)  # fails where something is there by now
         os.unlink(draft)
     except FileExistsError:

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from postoffice.errors import StartupError
+from postoffice.office import fresh
+from postoffice.office.privileges import Identity
 
 #: How long it is good for: the longest that clients take.
 LIFETIME = timedelta(days=825)
@@ -46,11 +48,12 @@ def make(hosts: Sequence[str]) -> tuple[bytes, bytes]:
     )
 
 
-def write(folder: str, hosts: Sequence[str]) -> dict[str, str]:
+def write(folder: str, hosts: Sequence[str], owner: Identity | None = None) -> dict[str, str]:
     """
     Write both into a folder, or none; where they lie.
 
-    What is there stays.  Raises StartupError.
+    They, and the folder, if it is new, are the owner's alone.  What is there
+    stays.  Raises StartupError.
     """
     files = {
         "certificate": os.path.join(folder, "certificate.pem"),
@@ -58,11 +61,10 @@ def write(folder: str, hosts: Sequence[str]) -> dict[str, str]:
     }
     written = []
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        fresh.folder(folder, 0o700, owner)
         for path, octets in zip(files.values(), make(hosts), strict=True):
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            written.append(path)
-            with open(fd, "wb") as file:
+            with fresh.file(path, 0o600, owner) as file:
+                written.append(path)
                 file.write(octets)
     except OSError as error:
         for path in written:

@@ -1,0 +1,111 @@
+"""
+What is loaded before root becomes another user, who may not be able to read it any more.
+
+A Python that lies in a folder of root's (of pyenv or uv, say) works for the user as
+far as it is in memory by then: ``load`` brings in what is otherwise loaded when it is
+first needed, and ``unreadable`` tells what lies out of reach.
+
+Plain functions; they block.
+"""
+
+from __future__ import annotations
+
+import codecs
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+#: Packages whose modules are all loaded.
+_WHOLE = ("email", "postoffice")
+#: What of them is not: commands for people, and what belongs to Windows.
+_NOT = ("postoffice.office.admin", "email.mime", "email.__main__")
+#: Codecs by the names that mail has for them; their aliases are none of files.
+_CODECS = (
+    "ascii", "latin_1", "utf_7", "utf_8", "utf_8_sig", "utf_16", "utf_16_be", "utf_16_le", "idna",
+    "punycode", "unicode_escape", "raw_unicode_escape", "base64_codec", "quopri_codec", "big5",
+    "big5hkscs", "cp437", "cp866", "cp874", "cp932", "cp936" , "cp949", "cp950", "euc_jp", "euc_kr",
+    "gb2312", "gb18030", "gbk", "hz", "iso2022_jp", "iso2022_jp_2", "iso2022_kr", "koi8_r",
+    "koi8_u", "mac_roman", "shift_jis", "tis_620",
+    *(f"cp{number}" for number in range(1250, 1259)),
+    *(f"iso8859_{number}" for number in range(1, 17)),
+)  # fmt: skip
+#: Modules that the standard library and Twisted load when they are first needed.
+_MODULES = (
+    "concurrent.futures.thread",
+    "getpass",
+    "json",
+    "linecache",
+    "quopri",
+    "stringprep",
+    "subprocess",
+    "tempfile",
+    "traceback",
+    "twisted.internet.process",
+    "twisted.internet.threads",
+    "twisted.internet.unix",
+    "twisted.protocols.tls",
+    "twisted.python.threadpool",
+)
+
+
+def load() -> None:
+    """Load all of it; what this system does not have is left out."""
+    for codec in _CODECS:
+        with suppress(LookupError):
+            codecs.lookup(codec)
+    for name in (*_all(), *_MODULES):
+        if name not in sys.modules:
+            with suppress(ImportError):
+                importlib.import_module(name)
+
+
+def _all() -> Iterator[str]:
+    for package in _WHOLE:
+        yield package
+        found = importlib.import_module(package)
+        for one in pkgutil.walk_packages(found.__path__, f"{package}."):
+            if not one.name.startswith(_NOT):
+                yield one.name
+
+
+def unreadable() -> list[str]:
+    """
+    What of the interpreter and of the libraries the user of now cannot read.
+
+    Each time the topmost folder that is closed to him, or the file itself.
+    """
+    modules = list(sys.modules.values())
+    paths = [sys.executable]
+    paths += [file for module in modules if (file := getattr(module, "__file__", None))]
+    closed = dict.fromkeys(_closed(os.path.realpath(path)) for path in paths if path)
+    return [path for path in closed if path]
+
+
+def _closed(path: str) -> str:
+    """The path, or the topmost folder above it, that cannot be read; "" where all is open."""
+    needed = os.R_OK | os.X_OK if path == os.path.realpath(sys.executable) else os.R_OK
+    if _may(path, needed):
+        return ""
+    above = path
+    while (folder := os.path.dirname(above)) != above and not _may(folder, os.X_OK):
+        above = folder
+    return above if os.path.lexists(path) or above != path else ""
+
+
+def _may(path: str, what: int) -> bool:
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
+
+
+def complaint(user: str) -> str:
+    """What to tell of a Python that this user cannot read; "" where he can."""
+    found = unreadable()
+    if not found:
+        return ""
+    return (
+        f"this Python lies where user {user} cannot read it: {', '.join(found[:3])}"
+        f"{' and more' if found[3:] else ''}; what is loaded later may fail: "
+        "make the environment with a Python that every user can run, such as /usr/bin/python3"
+    )

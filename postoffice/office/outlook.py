@@ -1,0 +1,62 @@
+"""
+What the configuration leads to on this machine, for the start and for check-config.
+
+Plain functions, for the user that the post office will be; they block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from postoffice.address import Address
+from postoffice.office.config import CertificateFiles
+from postoffice.office.privileges import name
+from postoffice.office.rooms import Rooms
+
+
+def of_the_state(state: str) -> str:
+    """Why the state folder cannot be used, or made; "" where it can."""
+    me = name()
+    there = state
+    while not os.path.lexists(there) and os.path.dirname(there) != there:
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        return f"{there} is no folder"
+    if may(there, os.R_OK | os.W_OK | os.X_OK if there == state else os.W_OK | os.X_OK):
+        return ""
+    if there == state:
+        return f"{me} may not write to the folder {state}: chown -R {me} {state}"
+    return (
+        f"{state} cannot be made: {me} may not write to {there}; make it, and let it belong to {me}"
+    )
+
+
+def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
+    """Certificates and keys whose renewals the user of now will not be able to read."""
+    return [
+        f"{path} cannot be read by {name()}: a renewed one is only taken at a restart"
+        for files in certificates
+        for path in (files.certificate, files.key)
+        if os.geteuid() != 0 and not may(path, os.R_OK)
+    ]
+
+
+async def of_the_postmaster(rooms: Rooms, postmaster: Address) -> str:
+    """Why mail to the postmaster is told to come later; "" where it is not."""
+    if await rooms.find(postmaster.normal) is not None:
+        return ""
+    later = "mail to the postmaster is told to come later"
+    for directory in rooms.directories:
+        if await directory.serves(postmaster.domain):
+            add = f"postoffice account add {postmaster}"
+            return f"there is no account {postmaster}: {later}; {add}"
+    return (
+        f"there is no domain {postmaster.domain} here, so no account {postmaster}: {later}; "
+        "look at postmaster: in the configuration (postoffice domain list)"
+    )
+
+
+def may(path: str, what: int) -> bool:
+    """Whether the user of now may; by whom he acts for, not by who has started him."""
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
