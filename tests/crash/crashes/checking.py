@@ -189,7 +189,7 @@ def _due(root: str, store: Any, state: State, found: Found) -> None:
         folder = f"{root}/{names.folder_of(name)}"
         maildrop = store.maildrop(name)
         finish(maildrop.open())
-        for entry in retention._due(folder, COLLECTED):
+        for entry in retention._due(folder, COLLECTED)[0]:
             token = _token(read(maildrop, entry), state, found, name)
             found.due.setdefault(name, []).append(token)
         maildrop.release()
