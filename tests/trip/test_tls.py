@@ -229,7 +229,9 @@ def test_what_was_said_in_clear_does_not_count_behind_the_handshake(
         assert client.ask(b"STARTTLS").startswith(b"220 ")
         client.begin_tls(trusted)
         assert client.ask(b"RCPT TO:<postmaster>").startswith(b"503 ")
-        assert client.ask(b"MAIL FROM:<a@example.org>").startswith(b"503 5.5.1 Say EHLO")
+        again = client.ask(b"MAIL FROM:<a@example.org>")  # SMTP needs no greeting
+        told = {"smtp": b"250 ", "lmtp": b"503 5.5.1 Say LHLO"}
+        assert again.startswith(told.get(service, b"503 5.5.1 Say EHLO"))
         assert client.ask(b"STARTTLS").startswith(b"502 ")
 
 
