@@ -61,12 +61,12 @@ class Dialogue:
     #: Octets of replies that are said before it is somebody else's turn.
     _mouthful: ClassVar[int] = MOUTHFUL
 
-    def __init__(self, line_maximum: int) -> None:
+    def __init__(self, line_maximum: int, *, lf: bool = False) -> None:
         self.closed = False
         self.progress = 0
         self.upgrading = False
         self.injected = False
-        self._lines = LineReader(line_maximum)
+        self._lines = LineReader(line_maximum, lf=lf)
         self._output: list[bytes] = []
         self._unsent = 0
         self._asked: Any = None

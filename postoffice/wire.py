@@ -47,17 +47,21 @@ class LineReader:
     """
     Cuts octets into command lines; what follows a line may be something else (``take``).
 
-    A line ends with LF.  One whose LF has no CR before it, or that has a CR
-    inside, is one wrong command: answered, never obeyed.  ``maximum`` is the
-    octets of a line with its CRLF, and may be changed between two lines; a
-    longer one is thrown away as it arrives.
+    A line ends with CRLF.  One with a CR or LF elsewhere is one wrong command:
+    answered once, and nothing of it is obeyed, up to its CRLF.  With ``lf`` a
+    LF alone ends a line, too, which endangers nobody where no text follows.
+    ``maximum`` is the octets of a line with its CRLF, and may be changed
+    between two lines; a longer one is thrown away as it arrives.
     """
 
-    def __init__(self, maximum: int) -> None:
+    def __init__(self, maximum: int, *, lf: bool = False) -> None:
         self.maximum = maximum
+        self._lf = lf
         self._octets = b""
         self._start = 0
         self._overlong = False
+        self._returned = False  # the last octet of an overlong line that was thrown away is a CR
+        self._dropping = False  # the rest of a line that was answered already
 
     @property
     def unread(self) -> int:
@@ -67,7 +71,10 @@ class LineReader:
     @property
     def foreign(self) -> bool:
         """Whether the next line is of HTTP, or of TLS, as far as it has arrived."""
-        return not self._overlong and _FOREIGN.match(self._octets, self._start) is not None
+        return (
+            not (self._overlong or self._dropping)
+            and _FOREIGN.match(self._octets, self._start) is not None
+        )
 
     def receive(self, data: bytes) -> None:
         """Octets have arrived."""
@@ -89,20 +96,38 @@ class LineReader:
 
         Raises LineTooLong or BareLineEnd, once for each such line.
         """
+        if self._dropping and not self._drop():
+            return None
         end = self._octets.find(b"\n", self._start)
         if end < 0:
-            if self._overlong or self.unread > self.maximum:
-                self._overlong = True
-                self.take()
+            self._throw_away()
             return None
         line = self._octets[self._start : end + 1]
         self._start = end + 1
-        if self._overlong or len(line) > self.maximum:
-            self._overlong = False
+        whole = line.endswith(CRLF) or (line == b"\n" and self._returned)
+        self._dropping = not (whole or self._lf)
+        overlong, self._overlong, self._returned = self._overlong, False, False
+        if overlong or len(line) > self.maximum:
             raise LineTooLong
-        if not line.endswith(CRLF) or b"\r" in line[:-2]:
+        line = line[:-2] if whole else line[:-1]
+        if self._dropping or b"\r" in line:
             raise BareLineEnd
-        return line[:-2]
+        return line
+
+    def _throw_away(self) -> None:
+        """Keep no more of a line than it may have."""
+        if self.unread and (self._overlong or self.unread > self.maximum):
+            self._overlong = True
+            self._returned = self.take().endswith(b"\r")
+
+    def _drop(self) -> bool:
+        """Throw away what belongs to a wrong line; whether its end is there."""
+        end = self._octets.find(CRLF, self._start)
+        if end < 0:
+            self._octets, self._start = b"\r" if self._octets.endswith(b"\r") else b"", 0
+            return False
+        self._start, self._dropping = end + 2, False
+        return True
 
 
 class Judged:

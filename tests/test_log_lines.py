@@ -102,7 +102,7 @@ REFUSED = [
         'command="RCPT TO:<joe@example.org>" reply="550 5.7.1 ',
     ),
     (b"FROB x\r\n", 'helo=pc.example.org command=FROB reply="500 5.5.1 '),
-    (b"\x16\x03\x01\r\n", 'command="(3 octets)" reply="500 5.5.2 '),
+    (b"\x16\x03\x01\r\n", 'helo=pc.example.org reply="554 5.5.1 '),
     (b"NOOP\nQUIT\r\n", 'helo=pc.example.org reply="500 5.5.2 '),
     (b"RCPT TO:<joe@example.net>\r\n", "recipient=<joe@example.net> helo=pc.example.org command="),
     (b"x" * 20_000 + b"\r\n", 'helo=pc.example.org reply="500 5.5.2 Line too long"'),

@@ -232,24 +232,65 @@ def test_top_gives_the_header_and_that_many_lines(lines, count, cuts):
     assert got == expected
 
 
+def lines(parts, **how):
+    """What a reader of lines makes of octets that come in these parts."""
+    reader, found = LineReader(12, **how), []
+    for part in parts:
+        reader.receive(part)
+        while True:
+            try:
+                line = reader.next()
+            except (LineTooLong, BareLineEnd) as wrong:
+                line = type(wrong)
+            if line is None:
+                break
+            found.append(line)
+    return found
+
+
+def obvious_lines(octets):
+    """The same, for all that has arrived at once."""
+    found = []
+    while b"\n" in octets:
+        line, _, octets = octets.partition(b"\n")
+        if not line.endswith(b"\r"):
+            octets = octets.partition(b"\r\n")[2]
+        if len(line) + 1 > 12:
+            found.append(LineTooLong)
+        elif not line.endswith(b"\r") or b"\r" in line[:-1]:
+            found.append(BareLineEnd)
+        else:
+            found.append(line[:-1])
+    return found
+
+
 @given(SPIKY, CUTS)
 def test_lines_are_the_same_in_pieces_as_whole(octets, cuts):
-    def lines(parts):
-        reader, found = LineReader(12), []
-        for part in parts:
-            reader.receive(part)
-            while True:
-                try:
-                    line = reader.next()
-                except (LineTooLong, BareLineEnd) as wrong:
-                    line = type(wrong)
-                if line is None:
-                    break
-                found.append(line)
-        return found
+    assert lines(cut(octets, cuts)) == obvious_lines(octets)
 
-    assert lines(cut(octets, cuts)) == lines([octets])
-    assert len(lines([octets])) == octets.count(b"\n"), "one line, one answer"
+
+@given(SPIKY, CUTS)
+def test_where_lf_ends_a_line_each_has_one_answer(octets, cuts):
+    found = lines(cut(octets, cuts), lf=True)
+    assert found == lines([octets], lf=True)
+    assert len(found) == octets.count(b"\n"), "one line, one answer"
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"NOOP\nRSET\r\n",
+        b"\nRSET\r\n",
+        b"NOOP\n\n\r\r\nRSET\n\r\n"[:9],
+        b"NOOP\n" + b"RSET\n" * 5 + b"\r\n",
+        b"x" * 20 + b"\nRSET\r\n",
+    ],
+)
+def test_nothing_is_obeyed_behind_a_bare_lf_of_a_line(octets):
+    for at in range(len(octets)):
+        found = lines([octets[:at], octets[at:], b"QUIT\r\n"])
+        assert found[0] in (BareLineEnd, LineTooLong)
+        assert found[1:] == [b"QUIT"]
 
 
 def test_an_endless_line_is_not_kept():

@@ -56,7 +56,8 @@ class POP3Dialogue(Dialogue):
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]]
 
     def __init__(self, terms: Terms, limits: POP3Limits) -> None:
-        super().__init__(LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM)
+        # old clients end a line with LF alone
+        super().__init__(LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM, lf=True)
         self.refusals = Refusals([verb.decode() for verb in self.COMMANDS])
         self.terms = terms
         self.broken = False
@@ -79,6 +80,10 @@ class POP3Dialogue(Dialogue):
             self._close()
 
     def _step(self) -> bool:
+        if self._lines.foreign:
+            self.refusals.hear(b"")
+            self.dismiss(texts.OTHER_PROTOCOL)  # nothing behind it is obeyed
+            return False
         try:
             line = self._lines.next()
             if line is None:

@@ -129,11 +129,18 @@ LINE_TOO_LONG = Text(
     ja="行が長すぎます",
 )
 BARE_LINE_END = Text(
-    en="a line ends with CR LF, both, and has neither inside",
-    de="eine Zeile endet mit CR LF, beiden, und enthält sonst keins davon",
-    fr="une ligne se termine par CR LF, les deux, et n'en contient pas d'autre",
-    es="una línea termina en CR LF, ambos, y no contiene ningún otro",
-    ja="行は CR LF で終わり、途中に CR や LF を含みません",
+    en="a line has a CR only at its end, before LF",
+    de="eine Zeile hat ein CR nur an ihrem Ende, vor LF",
+    fr="une ligne n'a de CR qu'à sa fin, devant LF",
+    es="una línea solo tiene un CR al final, antes de LF",
+    ja="CR は行末の LF の前にのみ置けます",
+)
+OTHER_PROTOCOL = Text(
+    en="this is POP3, and nothing else; closing the connection",
+    de="dies ist POP3 und nichts anderes; die Verbindung wird geschlossen",
+    fr="ceci est POP3 et rien d'autre ; la connexion est fermée",
+    es="esto es POP3 y nada más; se cierra la conexión",
+    ja="これは POP3 のみです。接続を閉じます",
 )
 TOO_MANY_ERRORS = Text(
     en="too many errors",

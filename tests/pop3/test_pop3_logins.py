@@ -221,7 +221,7 @@ def test_a_token_that_nobody_can_judge_now_is_for_later():
         (line(b"\0joe\0wrong"), AUTH),
         (line(b"ann\0joe\0" + WORD), AUTH),
         (b"x" * LINE_MAXIMUM, b"-ERR line too long\r\n"),
-        (b"AA\r", b"-ERR a line ends with CR LF, both, and has neither inside\r\n"),
+        (b"AA\r", b"-ERR a line has a CR only at its end, before LF\r\n"),
     ],
 )
 def test_an_exchange_that_goes_wrong_is_over(said, why):

@@ -291,10 +291,17 @@ def test_wrong_commands_cost_one_reply(line):
     assert drop.hear(b"NOOP\r\n") == b"+OK\r\n"
 
 
-def test_a_line_that_ends_with_lf_alone_is_not_obeyed():
+def test_a_line_may_end_with_lf_alone():
     drop = logged_in()
-    assert drop.hear(b"DELE 1\n").startswith(b"-ERR a line ends with CR LF")
-    assert drop.hear(b"STAT\r\n") == b"+OK 4 134\r\n"
+    assert drop.hear(b"DELE 1\n") == b"+OK message 1 deleted\r\n"
+    assert drop.hear(b"STAT\nNOOP\r\n").startswith(b"+OK 3 ")
+
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nQUIT\r\n", b"\x16\x03\x01\x00\n", b"post /x"])
+def test_who_speaks_another_protocol_is_shown_out(said):
+    drop = Drop()
+    assert drop.hear(said) == b"-ERR this is POP3, and nothing else; closing the connection\r\n"
+    assert drop.session.closed
 
 
 def test_errors_end_the_session():
@@ -405,9 +412,10 @@ class Model:
         self.closed = False
 
     def say(self, line: bytes) -> bytes:
-        if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
+        line = line.removesuffix(b"\n").removesuffix(b"\r")
+        if b"\r" in line:
             return b"-ERR"
-        verb, _, rest = line[:-2].partition(b" ")
+        verb, _, rest = line.partition(b" ")
         if verb == b"CAPA":
             return b"+OK many"
         if verb == b"QUIT":

@@ -28,7 +28,7 @@ def test_the_error_after_the_last_is_the_end(office, errors):
     [
         b"X\r\n",
         b"DATA\r\n",
-        b"NOOP\n",
+        b"NOOP\nRSET\r\n",
         b"\xff\r\n",
         b"MAIL FROM:<>x\r\n",
         b"x" * 5000 + b"\r\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -384,13 +385,15 @@ def test_every_command_has_one_answer(octets):
     office = Office(ROOMY)
     answers = 0
     commands = 0
-    for line in octets.splitlines(keepends=True):  # CR alone ends no line of ours: joined below
+    wrong = False  # this is the rest of a line that had a bare LF
+    for line in re.split(rb"(?<=\n)", octets):
         was_text = office.session.in_text
         closed = office.session.closed
         output = office.hear(line)
         answers += len(codes(output))
         if not was_text and not closed and line.endswith(b"\n"):
-            commands += 1
+            commands += not wrong
+            wrong = not line.endswith(b"\r\n")
         elif was_text and not office.session.in_text:
             commands += 1  # the end of the text
     assert answers == commands
