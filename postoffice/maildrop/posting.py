@@ -39,22 +39,22 @@ class Places:
         A maildrop that was taken away, and may be there anew, is found anew: one
         look at a folder costs less than a trip to a worker, and waits for no disk.
         """
-        missing = [folder for folder in folders if not files.is_there(self._known.get(folder))]
-        wrong: dict[str, TemporaryFailure] = {}
+        outcomes: dict[str, Place | TemporaryFailure] = {}
+        for folder in folders:
+            known = self._known.get(folder)
+            if known is not None and files.is_there(known):
+                outcomes[folder] = known
+        missing = [folder for folder in folders if folder not in outcomes]
         if missing:
             found = await self._workers.run(files.find, missing)
-            for folder, outcome in zip(missing, found, strict=True):
-                if isinstance(outcome, Place):
-                    self._known[folder] = outcome
-                else:
-                    wrong[folder] = outcome
-        places = [wrong.get(folder) or self._known[folder] for folder in folders]
-        for folder in folders:
-            if folder not in wrong:
+            outcomes.update(zip(missing, found, strict=True))
+        for folder, outcome in outcomes.items():  # others may have forgotten them meanwhile
+            if isinstance(outcome, Place):
+                self._known[folder] = outcome
                 self._known.move_to_end(folder)
         while len(self._known) > self.LIMIT:
             self._known.popitem(last=False)
-        return places
+        return [outcomes[folder] for folder in folders]
 
     def forget(self, folder: str) -> None:
         """Look again next time."""

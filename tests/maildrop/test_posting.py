@@ -472,3 +472,17 @@ def test_many_deliveries_and_logins_at_once(root):
         assert mail(root, name) == []
     assert litter(root) == []
     assert threading.active_count() == threads - 6
+
+
+def test_a_place_that_is_forgotten_while_another_is_found_is_still_known(store, workers, root):
+    places = posting.Places(workers)
+    joe, ann, bob = (str(root / "example.net" / name) for name in ("joe", "ann", "bob"))
+    known = begun(places.find([joe, ann]), workers)
+    for folders in ([joe, bob], [bob, joe], [ann, bob, joe, ann]):
+        places.forget(bob)
+        finding = Deferred.fromCoroutine(places.find(folders))
+        for folder in (joe, ann, bob):
+            places.forget(folder)  # a delivery to it has failed meanwhile
+        workers.work_on()
+        assert [place.path for place in finding.result] == folders
+        assert set(begun(places.find([joe, ann]), workers)) == set(known)
