@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from postoffice.address import Quota
+from postoffice.errors import MaildropLocked, TemporaryFailure
 from postoffice.interfaces import Finding, Holding, Kept, Old
 from postoffice.listing import Entry
-from postoffice.maildrop import clearing, collected, contents, files, names, quota, removing
+from postoffice.maildrop import aside, clearing, collected, contents, files, names, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.oddities import NotServed, see_to_compression
@@ -32,7 +33,7 @@ JUST_MADE = 60
 
 def holdings(store: str) -> list[Holding]:
     """What lies in each maildrop, whether or not anybody has an account of its name."""
-    folders = clearing.maildrops(store)
+    folders = dict.fromkeys(clearing.maildrops(store) + aside.maildrops(store))
     return [_holding(folder) for folder in folders if names.is_maildrop(folder)]
 
 
@@ -44,7 +45,9 @@ def _holding(folder: str) -> Holding:
         messages += 1
         arrived = names.time_of(os.path.basename(entry), status.st_mtime)
         oldest = arrived if oldest is None else min(oldest, arrived)
-    kept = vaults.sessions(folder)
+    kept: list[Kept] = []
+    with suppress(OSError):  # verify tells of it
+        kept = vaults.sessions(folder)
     return Holding(
         names.maildrop_of(folder),
         messages,
@@ -154,9 +157,11 @@ def verify(folder: str, limit: Quota, *, repair: bool) -> list[Finding]:
     """
     Look at each file of a maildrop; what is not as it should be, and whether it was mended.
     """
+    found = _set_aside(folder, repair)
     if not os.path.isdir(folder):
-        return []
-    found: list[Finding] = []
+        if os.path.lexists(folder):
+            found.append(Finding(folder, "no folder can be found there; it gets no mail", False))
+        return found
     for look in (_folders, _messages, _leftovers):
         try:
             found += look(folder, repair)
@@ -167,6 +172,21 @@ def verify(folder: str, limit: Quota, *, repair: bool) -> list[Finding]:
     except OSError as error:
         found.append(_hidden(folder, error))
     return found
+
+
+def _set_aside(folder: str, repair: bool) -> list[Finding]:
+    """What the journal could not carry out; it is tried again, where nobody is at the maildrop."""
+    mended: list[Finding] = []
+    try:
+        before = aside.counts(folder)
+        if before and repair:
+            with suppress(MaildropLocked, TemporaryFailure):
+                os.close(removing.lock(None, folder))  # each login tries
+            for what in before.keys() - aside.counts(folder).keys():
+                mended.append(Finding(aside.home(folder), f"{before[what]} {what}", True))
+        return aside.findings(folder) + mended
+    except OSError as error:
+        return [_hidden(folder, error)]
 
 
 def _hidden(folder: str, error: OSError) -> Finding:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
+from postoffice.maildrop import aside as set_aside
 from postoffice.maildrop import collected, names, quota, vault
 from postoffice.maildrop.files import (
     FOLDERS,
@@ -44,6 +45,8 @@ def discard(
     """
     folder = f"{store}/{place}"
     if not os.path.isdir(folder):
+        if not keep:
+            shutil.rmtree(set_aside.home(folder), ignore_errors=True)
         return ""
     held = lock(folder)
     try:
@@ -51,6 +54,8 @@ def discard(
             aside = _move_aside(store, place)
             with suppress(FileNotFoundError):  # what was taken out of it is nobody else's either
                 os.rename(vault.path_of(folder), f"{aside}/vault")
+            with suppress(FileNotFoundError):
+                os.rename(set_aside.home(folder), f"{aside}/set-aside")
         return _keep_or_delete(aside, keep)
     finally:
         os.close(held)
@@ -121,7 +126,8 @@ def maildrops(store: str) -> list[str]:
     """The folders of all maildrops."""
     found = []
     for domain in domains(store):
-        found += maildrops_of(domain)
+        with suppress(OSError):  # one that cannot be looked at keeps nobody from the others
+            found += maildrops_of(domain)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -11,7 +12,7 @@ from contextlib import suppress
 from postoffice.downgrading.messages import size_of_text
 from postoffice.errors import MessageGone, NotAllRemoved
 from postoffice.listing import Entries, Entry
-from postoffice.maildrop import names, quota
+from postoffice.maildrop import aside, drafts, names, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import FULL, failures, open_plain, sync_folder
 from postoffice.maildrop.names import Measured
@@ -38,8 +39,9 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
     """
     known: dict[str, Entry] = {}
     with failures(folder):
-        stamp = _stamp(folder)
-        if remembered is not None:
+        hidden = aside.hidden(folder)
+        stamp = None if hidden else _stamp(folder)
+        if remembered is not None and not hidden:
             if stamp is not None and remembered.stamp == stamp:
                 return remembered
             if (caught_up := _catch_up(folder, remembered.entries, sizes)) is not None:
@@ -54,6 +56,8 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
                 entry = known.get(f"{box}/{item.name}") or _entry(box, item, sizes, noted, odd)
                 if entry is None:
                     continue
+                if entry.uidl in hidden:
+                    continue
                 twin = found.get(entry.uidl)
                 if twin is not None:
                     lesser = max(entry, twin[1], key=lambda one: one.name)
@@ -63,7 +67,7 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
         noted.keep(len(found))
         entries = Entries(entry for _, entry in sorted(found.values()))
-        stamp = stamp if stamp == _stamp(folder) else None
+        stamp = stamp if stamp and stamp == _stamp(folder) else None
         return Snapshot(entries, stamp, tuple(twins.values()), tuple(odd))
 
 
@@ -337,10 +341,24 @@ def _take(folder: str, place: str, vault: str) -> int:
         size = os.stat(path, follow_symlinks=False).st_size
     if vault:
         try:
-            os.rename(path, f"{vault}/{name}")
+            _move(path, f"{vault}/{name}")
             return size
         except OSError as error:
             if error.errno not in FULL:
                 raise  # else there is no room for its name, and it goes for good
     os.unlink(path)
     return size
+
+
+def _move(path: str, kept: str) -> None:
+    """Into a vault; one on another file system has a durable copy before the name goes."""
+    try:
+        os.rename(path, kept)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        vault = os.path.dirname(kept)
+        drafts.copy_over(path, kept, os.path.dirname(vault))
+        sync_folder(vault)
+        sync_folder(os.path.dirname(vault))
+        os.unlink(path)

@@ -15,6 +15,7 @@ from postoffice.address import Quota
 from postoffice.maildrop import names
 from postoffice.maildrop.files import Place, failures
 from postoffice.maildrop.text import growth
+from postoffice.maildrop.vault import PART
 
 #: Why a maildrop may not have the same file, and gets a copy: it is on another file system, or the
 #: file has too many names.
@@ -183,6 +184,25 @@ def copy_file(path: str, fd: int) -> None:
     """A file, into another."""
     with open(fd, "wb", closefd=False) as copy, open(path, "rb") as text:
         shutil.copyfileobj(text, copy, 256 << 10)
+
+
+def copy_over(path: str, target: str, tmp: str) -> None:
+    """A durable copy, under a name that may be there; on another file system, which has ``tmp``."""
+    part = f"{tmp}/{PART}{os.path.basename(target)}"
+    with suppress(FileNotFoundError):
+        os.unlink(part)
+    fd = create(part)
+    try:
+        copy_file(path, fd)
+        os.utime(fd, ns=(os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns))
+        os.fsync(fd)
+        os.rename(part, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+    finally:
+        os.close(fd)
 
 
 def drop(draft: Draft) -> None:

@@ -32,7 +32,9 @@ def choose(path: str, wanted: str) -> tuple[str, str]:
     """
     ``wanted`` or, where that is "", the best that can be had; and a warning, or "".
 
-    Raises StartupError where the journal is asked for and cannot be right.
+    Where the journal is asked for, a maildrop on another file system gets no
+    mail, and keeps nobody else from theirs.  Raises StartupError where the
+    journal is asked for and cannot be right for the store.
     """
     if wanted == FILES:
         return FILES, ""
@@ -46,7 +48,9 @@ def choose(path: str, wanted: str) -> tuple[str, str]:
         why = f"Linux {platform.release()} does not report what syncfs could not write"
     if not wanted:
         return FILES, f"{why}: durability: files is taken, which syncs each message by itself"
-    if kind in UNTESTED and _linux() >= LINUX and not elsewhere:
+    if elsewhere and kind in SAFE | UNTESTED and _linux() >= LINUX:
+        return JOURNAL, f"{why}: mail for it is refused; move it back, or take durability: files"
+    if kind in UNTESTED and _linux() >= LINUX:
         return JOURNAL, f"{why}, where the journal was not tested against power cuts"
     raise StartupError(
         f"{why}, where durability: journal cannot keep what it promises; take durability: files, "
@@ -69,16 +73,22 @@ def apart(path: str) -> str:
 
 
 def _device(path: str) -> int | None:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # a link to nowhere, or into a circle
         return os.stat(path).st_dev
     return None
 
 
 def _subfolders(path: str) -> list[str]:
     """Links to folders are some, too; what we may not look at (lost+found) holds no mail."""
-    with suppress(FileNotFoundError, PermissionError), os.scandir(path) as items:
-        return [item.path for item in items if not item.name.startswith(".") and item.is_dir()]
+    with suppress(OSError), os.scandir(path) as items:
+        return [item.path for item in items if not item.name.startswith(".") and _is_folder(item)]
     return []
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return item.is_dir()
+    return False
 
 
 def _linux() -> tuple[int, ...]:

@@ -31,7 +31,7 @@ LOCK = "postoffice.lock"
 FOLDERS = ("tmp", "new", "cur")
 #: What the disk says when it, or somebody's share of it, is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
-#: Beside the domains: the journal; and mail that it could not put in its place.
+#: Beside the domains: the journal; and where earlier releases put mail that it could not place.
 JOURNAL = ".journal"
 LATE = ".unplaced"
 
@@ -139,6 +139,15 @@ def is_there(place: Place | None) -> bool:
         return place is not None and identity(os.stat(place.path)) == place.identity
     except OSError:
         return False
+
+
+def is_on(folder: str, device: int) -> bool:
+    """Whether a maildrop, with what it holds, is on the file system of this number."""
+    for path in (folder, f"{folder}/new", f"{folder}/cur"):
+        with suppress(OSError):
+            if os.stat(path).st_dev != device:
+                return False
+    return True
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:

@@ -385,7 +385,7 @@ def _is_there(place: Place, status: os.stat_result) -> None:
 
 def _copy(draft: Draft, folder: int) -> None:
     """A file of its own for one maildrop."""
-    path = f"tmp/{draft.name}"
+    path = f"tmp/{draft.name}.copy"  # the draft itself may lie there, too
     fd = drafts.create(path, folder)
     try:
         drafts.copy_text(draft, fd)

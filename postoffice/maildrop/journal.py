@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 from postoffice.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.maildrop import segments
 from postoffice.maildrop.backlog import Backlog, MakeReplay
-from postoffice.maildrop.durable import JOURNAL
+from postoffice.maildrop.durable import FILES, JOURNAL
 from postoffice.maildrop.files import FULL, open_own
 from postoffice.maildrop.records import (
     BLOCK,
@@ -82,7 +82,7 @@ class Journal:
         self.large = f"{folder}/large"
         self._folder = folder
         self._replay = replay
-        self._report = report
+        self.report = report
         self._key_of = key_of  # of a message's name: what of it never changes; its large text's
         self._size = segment
         self._appending = FileLock(f"{folder}/append")
@@ -91,6 +91,7 @@ class Journal:
         self.device = 0  # which file system it syncs
         self._since = 0  # the first generation that began after our descriptor was opened
         self._left_to_others = 0
+        self.durability = ""  # which it is, once it is open
         self.active = False  # whether there is anything to append or to retire
         self._large: dict[str, int] = {}  # texts that a replay may need, with their generations
         self._failed = -1  # the generation in which a write or a sync of ours went wrong last
@@ -105,9 +106,11 @@ class Journal:
 
     # -- beginning and end -----------------------------------------------------
 
-    def open(self, durability: str) -> Found:
+    def open(self, durability: str, *, asked: bool = True) -> Found:
         """
         Join the others, or, alone, replay what they left; what that was.
+
+        Where nobody ``asked`` for this durability, it is the others'.
 
         Raises StartupError where others keep the store another way, and where
         the journal cannot be used; TemporaryFailure, OSError.
@@ -115,12 +118,12 @@ class Journal:
         segments.prepare(self._folder)
         self._open_fd = open_own(f"{self._folder}/open", os.O_RDONLY)
         try:
-            return self._join(durability)
+            return self._join(durability, asked)
         except BaseException:
             self._leave()
             raise
 
-    def _join(self, durability: str) -> Found:
+    def _join(self, durability: str, asked: bool) -> Found:
         while True:
             alone = self._try_alone()
             if not alone:
@@ -140,6 +143,9 @@ class Journal:
             # whoever was alone has died before it was ready; others came by the same way
             self._let_go()
             time.sleep(_TICK)
+        if not asked and state.durability in (JOURNAL, FILES):
+            durability = state.durability
+        self.durability = durability
         self.active = durability == JOURNAL or state.held
         if state.durability != durability or not self.active:
             self._let_go()
@@ -192,7 +198,7 @@ class Journal:
                 if not _is_for_want_of_space(error):
                     raise
                 state.held = True
-                self._report(
+                self.report(
                     "error",
                     f"no space to put {found.placements} messages in their places that were taken "
                     "in before the last stop: they wait in the journal, and no mail is taken in "
@@ -210,7 +216,7 @@ class Journal:
             self._state.set_all_placed(number, state.counts[number])
 
     def _backlog(self, state: State, numbers: Iterable[int]) -> Backlog:
-        return Backlog(numbers, self._segment, self._key, state.retired, self._report)
+        return Backlog(numbers, self._segment, self._key, state.retired, self.report)
 
     def _segment(self, number: int) -> str:
         return f"{self._folder}/seg.{number}"
@@ -385,7 +391,7 @@ class Journal:
         try:
             segments.sync_all(self._sync_fd)
         except OSError as error:
-            self._report("error", f"the file system could not sync ({error}); placing all anew")
+            self.report("error", f"the file system could not sync ({error}); placing all anew")
             with self._appending.held():
                 state = self._state.read()
                 self._replay_all(state, until, anew=True, synced=True)
@@ -420,7 +426,7 @@ class Journal:
         try:
             segments.sync_all(self._sync_fd)
         except OSError as error:
-            self._report("error", f"the file system could not sync ({error}); placing all anew")
+            self.report("error", f"the file system could not sync ({error}); placing all anew")
             self._place_again(backlog, until, anew=True, synced=True)
         self._set_retired(state, until)
 

@@ -33,6 +33,7 @@ from postoffice.interfaces import (
 )
 from postoffice.listing import Entry
 from postoffice.maildrop import (
+    aside,
     care,
     clearing,
     contents,
@@ -40,6 +41,7 @@ from postoffice.maildrop import (
     files,
     names,
     retention,
+    retry,
     vault,
 )
 from postoffice.maildrop.admitting import Admitting, Floor
@@ -158,14 +160,16 @@ class MaildirStore:
             self._report("warn", warning)
         with files.failures(self._path):
             began = time.monotonic()
-            found = self._journal.open(durability)
+            found = self._journal.open(durability, asked=bool(self._wanted))
+            aside.adopt(self._path)
+            retry.retry_all(self._path, self._report)
         if found.groups:
             self._report(
                 "info",
                 f"replayed {found.placements} messages and {found.removals} removals that the "
                 f"last stop had cut off, in {time.monotonic() - began:.2f} s",
             )
-        return durability
+        return self._journal.durability
 
     async def _retire(self) -> None:
         try:

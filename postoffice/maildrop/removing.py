@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from postoffice.errors import NotAllRemoved, TemporaryFailure
 from postoffice.listing import Entry
-from postoffice.maildrop import contents, files
+from postoffice.maildrop import aside, contents, files, retry
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, is_changing, set_changing
 from postoffice.maildrop.journal import Journal, Ticket
@@ -36,6 +36,9 @@ def lock(journal: Journal | None, folder: str) -> int:
                 if journal is not None:
                     journal.retire(now=True)
                 set_changing(held, False)
+        wrong = retry.retry(folder)
+        if wrong and journal is not None:
+            journal.report("error", f"{folder}: {wrong[0]}; what is set aside waits")
     except BaseException:
         os.close(held)
         raise
@@ -114,7 +117,10 @@ def keep(
     last = (len(entries) - 1) // TOGETHER * TOGETHER
     try:
         with failures(folder):
-            contents.remove(folder, entries[last:], vault, sync=False)
+            those = entries[last:]
+            apart = not files.is_on(folder, journal.device)  # the journal's sync does not reach it
+            contents.remove(folder, those, vault, sync=apart)
+            aside.forget(folder, (one.uidl for one in those))
             set_changing(lock, False)
     except BaseException:
         journal.leave(ticket)

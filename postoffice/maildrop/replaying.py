@@ -5,23 +5,22 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import Any
 
+from postoffice.errors import TemporaryFailure
 from postoffice.listing import Entry
-from postoffice.maildrop import contents, drafts, names, quota
+from postoffice.maildrop import aside, contents, drafts, files, names, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import (
     FOLDERS,
     FULL,
     JOURNAL,
-    LATE,
     make,
-    make_folder,
     sync_folder,
 )
 from postoffice.maildrop.journal import Journal
@@ -91,8 +90,9 @@ class MaildirReplay:
     """
     One replay over the Maildirs of ``store`` (``journal.MakeReplay`` says the rest).
 
-    What cannot be put into a maildrop, and not for want of space, is put aside
-    beside it: one broken maildrop keeps nobody else's mail waiting.
+    What cannot be put into a maildrop or taken out of it, and not for want of
+    space, is set aside (aside.py): one broken maildrop keeps nobody else's
+    mail waiting.
     """
 
     def __init__(
@@ -116,6 +116,10 @@ class MaildirReplay:
         threads = THREADS_THAT_SYNC if synced else THREADS
         self._lanes = [_Lane(self._place_all) for _ in range(threads)]
         self._lane_of: dict[str, _Lane] = {}  # by maildrop
+        # by folder, where each is synced: what was put there, of which vault ("": of none)
+        self._put_in: dict[str, list[tuple[str, str, str]]] = {}
+        self._removed: dict[str, list[tuple[Sequence[str], str]]] = {}  # what was taken out, too
+        self._apart: dict[str, bool] = {}  # which maildrops the journal's sync does not reach
 
     def __enter__(self) -> MaildirReplay:
         return self
@@ -144,27 +148,66 @@ class MaildirReplay:
         """One file, with as many names as maildrops and vaults."""
         first = ""
         if placement.text is None:
-            first = f"{self._large}/{names.uidl_of_file(placement.name)}"
-            if not os.path.lexists(first):
+            large = self._large_of(placement)
+            if not os.path.lexists(large):
                 whose = ", ".join([*maildrops, *(maildrop for maildrop, _ in kept)])
-                self._report("error", f"{first}, of a message for {whose}, is lost: not replayed")
+                self._report("error", f"{large}, of a message for {whose}, is lost: not replayed")
                 return
+            if not self._synced:  # else it may be what the disk has failed to keep
+                first = large
         for maildrop in maildrops:
+            folder = f"{self._store}/{maildrop}"
             try:
-                first = self._place(f"{self._store}/{maildrop}", placement, first)
+                first = self._place(folder, placement, first)
             except OSError as error:
-                if error.errno in (*FULL, *SPENT):
-                    raise
-                aside = f"{self._store}/{LATE}/{maildrop}"
-                self._make_late()
-                first = self._place(aside, placement, first)
-                self._report("error", f"{maildrop}: {error}; a message for it is in {aside}/new")
+                self._set_aside(folder, placement, error)
         for maildrop, vault in kept:
-            first = self._keep(f"{self._store}/{maildrop}", vault, placement, first)
+            folder = f"{self._store}/{maildrop}"
+            try:
+                first = self._keep(folder, vault, placement, first)
+            except OSError as error:
+                self._set_aside(folder, placement, error, vault)
 
-    def _make_late(self) -> None:
-        make_folder(f"{self._store}/{LATE}")
-        sync_folder(self._store)
+    def _large_of(self, placement: Placement) -> str:
+        return f"{self._large}/{names.uidl_of_file(placement.name)}"
+
+    def _set_aside(
+        self, folder: str, placement: Placement, error: OSError, session: str = ""
+    ) -> None:
+        """A message waits until it can be put where it belongs.  Raises OSError."""
+        self._raise_if_for_all(folder, error)
+        if placement.text is not None:
+            text: Iterable[bytes] = [placement.text]
+        else:
+            text = aside.pieces(self._large_of(placement))
+        aside.keep_text(folder, placement.name, text, str(error), session)
+        self._tell(
+            folder, f"putting a message into its {'vault' if session else 'maildrop'}", error
+        )
+
+    def _raise_if_for_all(self, folder: str, error: OSError) -> None:
+        """What other maildrops would hear, too, is raised."""
+        full = error.errno in FULL and not self._is_apart(folder)
+        if full or error.errno in SPENT:
+            raise error
+
+    def _tell(self, folder: str, what: str, error: Exception) -> None:
+        maildrop = folder[len(self._store) + 1 :]
+        self._report(
+            "error",
+            f"{maildrop}: {what} failed: {error}; it is set aside in {aside.home(folder)}, and "
+            "tried again at the next login, start or `postoffice maildrop verify --repair`",
+        )
+
+    def _is_apart(self, folder: str) -> bool:
+        apart = self._apart.get(folder)
+        if apart is None:
+            device = os.stat(self._large).st_dev
+            apart = self._apart[folder] = not files.is_on(folder, device)
+        return apart
+
+    def _syncs(self, folder: str) -> bool:
+        return self._synced or self._is_apart(folder)
 
     def _messages(self, folder: str) -> dict[str, str]:
         known = self._known.get(folder)
@@ -184,6 +227,8 @@ class MaildirReplay:
             return path
         self._put(folder, path, placement, first, there=at is not None)
         known[uidl] = path[len(folder) + 1 :]
+        if self._syncs(folder):
+            self._put_in.setdefault(folder, []).append((path, placement.name, ""))
         return path
 
     def _keep(self, folder: str, session: str, placement: Placement, first: str) -> str:
@@ -195,10 +240,14 @@ class MaildirReplay:
         path = f"{vault}/{name}"
         if not self._anew and (at is not None or uidl in kept):
             return first
-        self._put(folder, path, placement, first, there=uidl in kept)
+        self._put(folder, path, placement, first, there=uidl in kept, vault=True)
         kept[uidl] = name
+        if self._syncs(folder):
+            self._put_in.setdefault(folder, []).append((path, placement.name, session))
         if at is not None:
-            os.unlink(f"{folder}/{known.pop(uidl)}")
+            with suppress(OSError):  # ``remove`` tries again, and sets it aside
+                os.unlink(f"{folder}/{at}")
+                del known[uidl]
         return path
 
     def _vault(self, folder: str, session: str) -> tuple[str, dict[str, str]]:
@@ -206,13 +255,20 @@ class MaildirReplay:
         with self._looking:
             kept = self._vaults.get(vault)
             if kept is None:
-                vaults.make(vault, sync=self._synced)
+                vaults.make(vault, sync=self._syncs(folder))
                 kept = {names.uidl_of_file(name): name for name in os.listdir(vault)}
                 self._vaults[vault] = kept
         return vault, kept
 
     def _put(
-        self, folder: str, path: str, placement: Placement, first: str, *, there: bool
+        self,
+        folder: str,
+        path: str,
+        placement: Placement,
+        first: str,
+        *,
+        there: bool,
+        vault: bool = False,
     ) -> None:
         """
         A file that no power cut has seen, under this name, by way of a maildrop's tmp.
@@ -220,12 +276,13 @@ class MaildirReplay:
         ``there``: one is under that name.
         """
         part = f"{folder}/tmp/{names.unique_part(placement.name)}"
+        sync = self._syncs(folder)
         for tries_left in (2, 1, 0):
             try:
-                self._write(part, placement, first)
+                self._write(part, placement, first, sync=sync)
             except FileExistsError:  # of a replay that was cut, or of who was to place it
                 os.unlink(part)
-                self._write(part, placement, first)
+                self._write(part, placement, first, sync=sync)
             if there and self._alone and not path.startswith(f"{folder}/cur/"):
                 # ext4 writes a file out that takes another's name: ten times as long
                 with suppress(FileNotFoundError):
@@ -236,28 +293,35 @@ class MaildirReplay:
             except FileNotFoundError:  # somebody has just swept
                 if not tries_left:
                     raise
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                box = os.path.dirname(path)
+                drafts.copy_over(part, path, os.path.dirname(box) if vault else box)
+                sync_folder(box)
+                os.unlink(part)
+                break
         if first:  # where both are names of one file, a rename does nothing
             with suppress(FileNotFoundError):
                 os.unlink(part)
 
-    def _write(self, part: str, placement: Placement, first: str) -> None:
+    def _write(self, part: str, placement: Placement, first: str, *, sync: bool) -> None:
         if first:
             try:
                 os.link(first, part)
                 return
             except FileNotFoundError:
-                if placement.text is None:
-                    raise
+                pass  # somebody has just collected it
             except OSError as error:
-                if error.errno not in drafts.COPIED:
+                if error.errno not in (*drafts.COPIED, errno.EPERM):  # or it is immutable
                     raise
         fd = drafts.create(part, locked=not self._alone)
         try:
             if placement.text is not None:
                 drafts.write_all(fd, placement.text)
             else:
-                drafts.copy_file(first, fd)
-            if self._synced:
+                drafts.copy_file(self._large_of(placement), fd)
+            if sync:
                 os.fsync(fd)
         finally:
             os.close(fd)
@@ -267,22 +331,75 @@ class MaildirReplay:
         self._settle()
         for maildrop, uidls in removal.names:
             folder = f"{self._store}/{maildrop}"
-            if not os.path.isdir(folder):
+            if _is_missing(folder):
                 continue
-            known = self._messages(folder)
-            entries = [Entry(one, 0, known.pop(one)) for one in uidls if one in known]
-            vault = f"{vaults.path_of(folder)}/{removal.vault}" if removal.vault else ""
-            contents.remove(folder, entries, vault, sync=self._synced)
+            try:
+                aside.forget(folder, uidls)
+                self._remove(folder, uidls, removal.vault)
+            except TemporaryFailure as failure:
+                if not isinstance(failure.__cause__, OSError):
+                    raise
+                self._set_removal_aside(folder, uidls, removal.vault, failure.__cause__)
+            except OSError as error:
+                self._set_removal_aside(folder, uidls, removal.vault, error)
+
+    def _remove(self, folder: str, uidls: Sequence[str], session: str) -> None:
+        known = self._messages(folder)
+        entries = [Entry(one, 0, known.pop(one)) for one in uidls if one in known]
+        vault = f"{vaults.path_of(folder)}/{session}" if session else ""
+        contents.remove(folder, entries, vault, sync=self._syncs(folder))
+        if self._syncs(folder):
+            self._removed.setdefault(folder, []).append((uidls, session))
+
+    def _set_removal_aside(
+        self, folder: str, uidls: Sequence[str], session: str, error: OSError
+    ) -> None:
+        """A removal waits until its names can go; of those that are there, if we can tell."""
+        self._raise_if_for_all(folder, error)
+        left: Sequence[str] = ()
+        with suppress(OSError):
+            there = contents.places(folder)
+            left = [uidl for uidl in uidls if uidl in there]
+        aside.keep_removal(folder, left or uidls, session, str(error))
+        self._tell(folder, f"removing {len(left or uidls)} messages", error)
 
     def finish(self) -> None:
-        """What was derived from the maildrops is thrown away."""
+        """What was derived from the maildrops is thrown away; what is not synced by itself, is."""
         self._settle()
         for folder in self._known:
-            quota.forget(folder)
-            if self._synced:
-                for box in ("new", "cur"):
-                    with suppress(FileNotFoundError):
-                        sync_folder(f"{folder}/{box}")
-        if self._synced:
-            for vault in self._vaults:
-                sync_folder(vault)
+            try:
+                quota.forget(folder)
+            except OSError as error:
+                self._report("error", f"{folder}: forgetting what it counts failed: {error}")
+        for folder in [one for one in self._known if self._syncs(one)]:
+            self._sync_put(folder)
+
+    def _sync_put(self, folder: str) -> None:
+        """Sync a maildrop's names; where that fails, what was put there is set aside, too."""
+        put = self._put_in.get(folder, [])
+        boxes = [f"{folder}/new", f"{folder}/cur"]
+        boxes += {os.path.dirname(path) for path, _, session in put if session}
+        for box in boxes:
+            try:
+                with suppress(FileNotFoundError):
+                    sync_folder(box)
+            except OSError as error:
+                self._raise_if_for_all(folder, error)
+                for path, name, session in put:
+                    if os.path.dirname(path) == box:
+                        with suppress(FileNotFoundError):  # collected meanwhile
+                            aside.keep_text(folder, name, aside.pieces(path), str(error), session)
+                for uidls, session in self._removed.get(folder, []):  # they may be there again
+                    aside.keep_removal(folder, uidls, session, str(error))
+                self._tell(folder, f"syncing {box}", error)
+
+
+def _is_missing(folder: str) -> bool:
+    """Whether nothing is there, and not that nobody can say."""
+    try:
+        os.lstat(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -16,6 +16,8 @@ from postoffice.interfaces import Kept
 from postoffice.maildrop import quota
 from postoffice.maildrop.files import FULL, make_folder, sync_folder
 
+#: How the copy of a message begins that is not whole yet.
+PART = ".part."
 #: How many files go between two looks at whether there is something better to do.
 GENTLY = 500
 
@@ -91,6 +93,11 @@ def empty(domain: str, before: float) -> tuple[int, bool]:
     gone = 0
     for local in _names(f"{domain}/.vault"):
         vault = f"{domain}/.vault/{local}"
+        for name in _names(vault):
+            if name.startswith(PART):
+                with suppress(OSError):  # a copy that a crash has cut off
+                    if os.stat(f"{vault}/{name}").st_mtime < before:
+                        os.unlink(f"{vault}/{name}")
         for name, path in _folders(vault):
             if float(name.partition(".")[0]) >= before:
                 continue

@@ -199,7 +199,7 @@ def test_a_replay_that_may_open_no_more_files_puts_nothing_aside(root, child, mo
         with pytest.raises(TemporaryFailure, match="Too many open files"):
             Served(root)
     one = Served(root)
-    assert not (root / ".unplaced").exists()
+    assert not (root / ".journal/set-aside").exists()
     assert one.listed() == ["one"]
     one.stop()
 

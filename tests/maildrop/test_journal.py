@@ -228,10 +228,9 @@ def test_a_maildrop_that_cannot_be_written_to_keeps_nobody_waiting(
         (folder_of(root) / box).write_bytes(b"in the way")
     served()
     assert there(root, ANN) == sorted(["one", token, "three"])
-    assert [token_in(p.read_bytes()) for p in root.glob(".unplaced/example.net/joe/new/*")] == [
-        token
-    ]
-    assert any("example.net/joe" in line and ".unplaced" in line for line in logged)
+    waiting = root.glob(".journal/set-aside/example.net/joe/place/*")
+    assert [token_in(p.read_bytes()) for p in waiting] == [token]
+    assert any("example.net/joe" in line and "set-aside" in line for line in logged)
 
 
 # -- rule 1: the answer --------------------------------------------------------------------------

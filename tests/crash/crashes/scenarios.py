@@ -310,6 +310,31 @@ def failed_link(world, variant):
     store.post(JOE, ANN)
 
 
+@scenario(Kind(), KEPT, variants=2)
+def set_aside(world, variant):
+    """A name cannot go, or cannot come, for long: it is set aside, and tried again at a login."""
+    store = world.start()
+    store.post(JOE, ANN)
+    store.post(JOE)
+    world.rest()
+    if variant:
+        store.post(JOE, ANN, size=BUFFER + 1000)
+        store.post(JOE)
+        world.power_cut(names=False)
+        world.stay("joe/new", ".vault/joe")
+        store = world.start()
+    else:
+        world.stay("joe/new", ".vault/joe")
+    store.remove(JOE, 1)
+    store.retire()
+    store.post(JOE)
+    store.retire()
+    world.mend()
+    store.remove(JOE, 1)
+    store.retire()
+    store.post(ANN)
+
+
 @scenario(EACH)
 def failed_fsync(world, _):
     """A file, or a folder, cannot be synced."""

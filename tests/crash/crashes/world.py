@@ -209,6 +209,15 @@ class World:
 
         self.recorder.fault = fault
 
+    def stay(self, *parts: str) -> None:
+        """No name comes or goes in a folder whose path holds one of ``parts``."""
+
+        def fault(kind: str, path: str) -> None:
+            if kind in ("link", "rename", "unlink") and any(part in path for part in parts):
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+        self.recorder.fault = fault
+
     def fill(self) -> None:
         """No room on the disk, but where there is something already."""
 

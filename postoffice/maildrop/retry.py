@@ -1,0 +1,122 @@
+"""
+What was set aside is tried again, by whoever holds the maildrop's lock.  All functions block.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+from postoffice.errors import MaildropLocked, TemporaryFailure
+from postoffice.listing import Entry
+from postoffice.maildrop import aside, contents, drafts, files, quota
+from postoffice.maildrop import vault as vaults
+from postoffice.maildrop.files import sync_folder
+from postoffice.maildrop.names import uidl_of_file
+
+
+def retry(folder: str) -> list[str]:
+    """Carry out what can be by now; what still fails, in words.  Raises nothing."""
+    if not os.path.isdir(aside.home(folder)):
+        return []
+    wrong: list[str] = []
+    for step in (_remove, _place, _keep):
+        try:
+            wrong += step(folder)
+        except (OSError, TemporaryFailure) as error:
+            wrong.append(str(error))
+    with suppress(OSError):
+        aside.tidy(folder)
+    return wrong
+
+
+def retry_all(store: str, report: aside.Report) -> None:
+    """All that can be carried out by now is; the rest is told of, maildrop by maildrop."""
+    for folder in aside.maildrops(store):
+        try:
+            with suppress(MaildropLocked):  # the next login will do it
+                lock = files.lock(folder)
+                try:
+                    retry(folder)
+                finally:
+                    os.close(lock)
+        except TemporaryFailure as error:
+            report("error", f"{folder}: what is set aside for it waits: {error}")
+        with suppress(OSError):
+            for one in aside.findings(folder):
+                report("error", f"{folder}: {one.what}; see {one.path}")
+
+
+def _remove(folder: str) -> Iterable[str]:
+    for one in aside.removals(folder):
+        there = _places(folder)
+        entries = [Entry(uidl, 0, there[uidl]) for uidl in one.uidls if uidl in there]
+        vault = f"{vaults.path_of(folder)}/{one.vault}" if one.vault else ""
+        try:
+            contents.remove(folder, entries, vault)
+        except TemporaryFailure as error:
+            there = _places(folder)
+            left = [uidl for uidl in one.uidls if uidl in there]
+            if left and len(left) < len(one.uidls):
+                aside.change(one, left)
+            yield str(error)
+        else:
+            os.unlink(one.path)
+            sync_folder(os.path.dirname(one.path))
+
+
+def _places(folder: str) -> dict[str, str]:
+    """Where each message is; a maildrop that is gone has none, one that cannot be read raises."""
+    return contents.places(folder) if os.path.lexists(folder) else {}
+
+
+def _place(folder: str) -> Iterable[str]:
+    paths = aside.waiting(folder, "place")
+    if not paths:
+        return
+    files.make(folder)
+    there = _places(folder)
+    for path in paths:
+        name = os.path.basename(path)
+        target = f"{folder}/{there.get(uidl_of_file(name), f'new/{name}')}"
+        try:
+            _move(path, target, os.path.dirname(target))
+        except FileNotFoundError:
+            if os.path.lexists(path):
+                raise
+        except OSError as error:
+            yield f"{target}: {error}"
+    quota.forget(folder)
+    for box in (f"{folder}/new", f"{folder}/cur", os.path.dirname(paths[0])):
+        sync_folder(box)
+
+
+def _keep(folder: str) -> Iterable[str]:
+    for session in aside.sessions(folder):
+        vault = f"{vaults.path_of(folder)}/{session}"
+        vaults.make(vault, sync=True)
+        there = {uidl_of_file(name): name for name in os.listdir(vault)}
+        paths = aside.waiting(folder, f"keep/{session}")
+        for path in paths:
+            name = os.path.basename(path)
+            try:
+                _move(
+                    path, f"{vault}/{there.get(uidl_of_file(name), name)}", os.path.dirname(vault)
+                )
+            except OSError as error:
+                yield f"{vault}: {error}"
+        sync_folder(vault)
+
+
+def _move(path: str, target: str, tmp: str) -> None:
+    """A durable file gets there; also to another file system, by way of its ``tmp``."""
+    try:
+        os.rename(path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        drafts.copy_over(path, target, tmp)
+        sync_folder(os.path.dirname(target))
+        os.unlink(path)
