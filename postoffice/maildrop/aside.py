@@ -217,7 +217,7 @@ def tidy(folder: str) -> None:
 
 def _names(folder: str) -> list[str]:
     with suppress(FileNotFoundError):
-        return os.listdir(folder)
+        return os.listdir(folder) if os.path.isdir(folder) else []
     return []
 
 
