@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.pollreactor import PollReactor
 from twisted.internet.task import Clock
 from twisted.names import client, common, dns, error, server
 
@@ -49,7 +49,7 @@ class Records(common.ResolverBase):
 @pytest.fixture
 def loop():
     """A reactor of this test's own."""
-    reactor = SelectReactor()
+    reactor = PollReactor()
     yield reactor
     for reader in reactor.removeAll():
         reader.connectionLost(None)
