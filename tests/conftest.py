@@ -26,6 +26,7 @@ from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
 from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient, Visit
+from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.office.config import OTHER_PLACES
 from postoffice.pop3.collection import Shelves
@@ -77,6 +78,24 @@ def elsewhere(tmp_path_factory):
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
     yield
     os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def stores_left_open(monkeypatch):
+    """What a test leaves open of a journal is closed, as a kill does: thousands of tests follow."""
+    left: list[Journal] = []
+    begin = Journal.open
+
+    def opened(journal, *words, **named):
+        left[:] = [one for one in left if one._open_fd >= 0]
+        left.append(journal)
+        return begin(journal, *words, **named)
+
+    monkeypatch.setattr(Journal, "open", opened)
+    yield
+    for journal in left:
+        if journal._open_fd >= 0:
+            journal._leave()
 
 
 @pytest.fixture(autouse=True)
