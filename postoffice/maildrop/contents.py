@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
@@ -341,24 +340,10 @@ def _take(folder: str, place: str, vault: str) -> int:
         size = os.stat(path, follow_symlinks=False).st_size
     if vault:
         try:
-            _move(path, f"{vault}/{name}")
+            drafts.move(path, f"{vault}/{name}", os.path.dirname(vault))
             return size
         except OSError as error:
             if error.errno not in FULL:
                 raise  # else there is no room for its name, and it goes for good
     os.unlink(path)
     return size
-
-
-def _move(path: str, kept: str) -> None:
-    """Into a vault; one on another file system has a durable copy before the name goes."""
-    try:
-        os.rename(path, kept)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        vault = os.path.dirname(kept)
-        drafts.copy_over(path, kept, os.path.dirname(vault))
-        sync_folder(vault)
-        sync_folder(os.path.dirname(vault))
-        os.unlink(path)

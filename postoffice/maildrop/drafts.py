@@ -13,7 +13,7 @@ from threading import Lock
 
 from postoffice.address import Quota
 from postoffice.maildrop import names
-from postoffice.maildrop.files import Place, failures
+from postoffice.maildrop.files import Place, failures, sync_folder
 from postoffice.maildrop.text import growth
 from postoffice.maildrop.vault import PART
 
@@ -186,8 +186,26 @@ def copy_file(path: str, fd: int) -> None:
         shutil.copyfileobj(text, copy, 256 << 10)
 
 
-def copy_over(path: str, target: str, tmp: str) -> None:
-    """A durable copy, under a name that may be there; on another file system, which has ``tmp``."""
+def move(path: str, target: str, tmp: str) -> None:
+    """
+    Rename a file; to another file system, it gets there as a durable copy before the name goes.
+
+    ``tmp`` is a folder of the target's file system, for a copy that is not whole yet.
+    Raises OSError.
+    """
+    try:
+        os.rename(path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_over(path, target, tmp)
+        for folder in dict.fromkeys((os.path.dirname(target), tmp)):
+            sync_folder(folder)
+        os.unlink(path)
+
+
+def _copy_over(path: str, target: str, tmp: str) -> None:
+    """A durable copy, under a name that may be there."""
     part = f"{tmp}/{PART}{os.path.basename(target)}"
     with suppress(FileNotFoundError):
         os.unlink(part)

@@ -287,20 +287,13 @@ class MaildirReplay:
                 # ext4 writes a file out that takes another's name: ten times as long
                 with suppress(FileNotFoundError):
                     os.unlink(path)
+            box = os.path.dirname(path)
             try:
-                os.rename(part, path)
+                drafts.move(part, path, os.path.dirname(box) if vault else box)
                 break
             except FileNotFoundError:  # somebody has just swept
                 if not tries_left:
                     raise
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                box = os.path.dirname(path)
-                drafts.copy_over(part, path, os.path.dirname(box) if vault else box)
-                sync_folder(box)
-                os.unlink(part)
-                break
         if first:  # where both are names of one file, a rename does nothing
             with suppress(FileNotFoundError):
                 os.unlink(part)

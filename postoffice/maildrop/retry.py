@@ -4,7 +4,6 @@ What was set aside is tried again, by whoever holds the maildrop's lock.  All fu
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -82,7 +81,7 @@ def _place(folder: str) -> Iterable[str]:
         name = os.path.basename(path)
         target = f"{folder}/{there.get(uidl_of_file(name), f'new/{name}')}"
         try:
-            _move(path, target, os.path.dirname(target))
+            drafts.move(path, target, os.path.dirname(target))
         except FileNotFoundError:
             if os.path.lexists(path):
                 raise
@@ -102,21 +101,8 @@ def _keep(folder: str) -> Iterable[str]:
         for path in paths:
             name = os.path.basename(path)
             try:
-                _move(
-                    path, f"{vault}/{there.get(uidl_of_file(name), name)}", os.path.dirname(vault)
-                )
+                target = f"{vault}/{there.get(uidl_of_file(name), name)}"
+                drafts.move(path, target, os.path.dirname(vault))
             except OSError as error:
                 yield f"{vault}: {error}"
         sync_folder(vault)
-
-
-def _move(path: str, target: str, tmp: str) -> None:
-    """A durable file gets there; also to another file system, by way of its ``tmp``."""
-    try:
-        os.rename(path, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        drafts.copy_over(path, target, tmp)
-        sync_folder(os.path.dirname(target))
-        os.unlink(path)
