@@ -1,5 +1,5 @@
 """
-Who may read a file: set on what is there, and never on what a link there leads to.
+Who may read a file: whether one may, and modes that are never set through a link.
 
 Plain functions; they block.
 """
@@ -34,3 +34,8 @@ def set_mode(path: str, mode: int, *, where: int = 0o777) -> None:
 
 def _is_plain(status: os.stat_result) -> bool:
     return stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1)
+
+
+def may(path: str, what: int) -> bool:
+    """Whether the user that this process acts for may do ``what`` (os.R_OK and the like)."""
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)

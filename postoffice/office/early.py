@@ -18,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
+from postoffice.modes import may
+
 #: Packages whose modules are all loaded.
 _WHOLE = ("email", "postoffice")
 #: What of them is not: commands for people, and what belongs to Windows.
@@ -87,16 +89,12 @@ def unreadable() -> list[str]:
 def _closed(path: str) -> str:
     """The path, or the topmost folder above it, that cannot be read; "" where all is open."""
     needed = os.R_OK | os.X_OK if path == os.path.realpath(sys.executable) else os.R_OK
-    if _may(path, needed):
+    if may(path, needed):
         return ""
     above = path
-    while (folder := os.path.dirname(above)) != above and not _may(folder, os.X_OK):
+    while (folder := os.path.dirname(above)) != above and not may(folder, os.X_OK):
         above = folder
     return above if os.path.lexists(path) or above != path else ""
-
-
-def _may(path: str, what: int) -> bool:
-    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
 
 
 def complaint(user: str) -> str:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 
 from postoffice.address import Address
+from postoffice.modes import may
 from postoffice.office.config import CertificateFiles
 from postoffice.office.privileges import name
 from postoffice.office.rooms import Rooms
@@ -55,8 +56,3 @@ async def of_the_postmaster(rooms: Rooms, postmaster: Address) -> str:
         f"there is no domain {postmaster.domain} here, so no account {postmaster}: {later}; "
         "look at postmaster: in the configuration (postoffice domain list)"
     )
-
-
-def may(path: str, what: int) -> bool:
-    """Whether the user of now may; by whom he acts for, not by who has started him."""
-    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)

@@ -209,11 +209,12 @@ class Submission(Reception):
             f"Date: {format_datetime(now)}\r\n".encode(),
             f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
-        return Completed(await self._begun(envelope), completion)
+        authors = None if self._house.foreign_from == "off" else Authors()
+        return Completed(await self._begun(envelope), completion, authors)
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
         """The text is whole: From is one of the user's own addresses, and what the policies say."""
-        if self._house.foreign_from != "off" and isinstance(delivery, Completed):
+        if isinstance(delivery, Completed):
             foreign = await self._foreign(await delivery.authors())
             if foreign is not None:
                 refused = self._house.foreign_from == "refuse"
@@ -246,26 +247,33 @@ class Submission(Reception):
 
 @implementer(IDelivery)
 class Completed:
-    """A delivery whose text has its beginning mended, or its header completed, on the way."""
+    """
+    A delivery whose text has its beginning mended, or its header completed, on the way.
 
-    def __init__(self, delivery: IDelivery, completion: Completion | Opening) -> None:
+    ``authors`` reads the addresses in From meanwhile, where somebody asks for them.
+    """
+
+    def __init__(
+        self,
+        delivery: IDelivery,
+        completion: Completion | Opening,
+        authors: Authors | None = None,
+    ) -> None:
         self._delivery = delivery
         self._completion = completion
-        self._authors = Authors()
+        self._authors = authors
 
     async def authors(self) -> list[str]:
-        """The addresses in From, as the text has them when it is whole."""
+        """The addresses in From, as the text has them when it is whole; none if nobody reads it."""
         await self._end()
-        return self._authors.addresses()
+        return [] if self._authors is None else self._authors.addresses()
 
     @property
     def uidl(self) -> str:
         return getattr(self._delivery, "uidl", "")
 
     async def write(self, data: bytes) -> None:
-        if octets := self._completion.feed(data):
-            self._authors.feed(octets)
-            await self._delivery.write(octets)
+        await self._pass_on(self._completion.feed(data))
 
     async def commit(self) -> None:
         await self._end()
@@ -288,6 +296,10 @@ class Completed:
 
     async def _end(self) -> None:
         """The text is over: what was held back of it is passed on, once."""
-        if octets := self._completion.end():
-            self._authors.feed(octets)
+        await self._pass_on(self._completion.end())
+
+    async def _pass_on(self, octets: bytes) -> None:
+        if octets:
+            if self._authors is not None:
+                self._authors.feed(octets)
             await self._delivery.write(octets)
