@@ -92,6 +92,7 @@ class POP3Dialogue(Dialogue):
             self._count()
             self._hear(line)
         except TooManyCommands:
+            self.refusals.hear(b"")  # or the log would name the command before
             self.dismiss(texts.TOO_MANY_COMMANDS)
         except No as no:
             self._refuse(no.text, no.code)

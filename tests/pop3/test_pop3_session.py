@@ -297,6 +297,13 @@ def test_a_line_may_end_with_lf_alone():
     assert drop.hear(b"STAT\nNOOP\r\n").startswith(b"+OK 3 ")
 
 
+def test_the_log_does_not_blame_the_command_before_for_too_many():
+    drop = Drop()
+    drop.hear(b"CAPA\r\n" * 201)
+    (refusal,) = drop.session.refusals.take()
+    assert (refusal.command, refusal.reply) == ("", "-ERR too many commands without a login")
+
+
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nQUIT\r\n", b"\x16\x03\x01\x00\n", b"post /x"])
 def test_who_speaks_another_protocol_is_shown_out(said):
     drop = Drop()
