@@ -66,7 +66,7 @@ def _places_of(client_address: str) -> list[tuple[str, int]]:
         return []
     if ":" not in place:
         return [(place, 1)]
-    return [(place, 1), (_network(place.partition("/")[0], 48), WIDER)]
+    return [(place, 1), (prefix_of(place), WIDER)]
 
 
 def place_of(client_address: str) -> str:
@@ -74,9 +74,13 @@ def place_of(client_address: str) -> str:
     if ":" not in client_address:
         return client_address
     mapped = ipaddress.IPv6Address(client_address).ipv4_mapped
-    return _network(client_address, 64) if mapped is None else str(mapped)
+    return _around(client_address, 64) if mapped is None else str(mapped)
 
 
-def _network(address: str, bits: int) -> str:
-    number = int(ipaddress.IPv6Address(address))
-    return str(ipaddress.IPv6Network((number >> 128 - bits << 128 - bits, bits)))
+def prefix_of(place: str) -> str:
+    """The larger prefix around a place: an IPv4 /24 or an IPv6 /48; "" stays as it is."""
+    return _around(place.partition("/")[0], 48 if ":" in place else 24) if place else ""
+
+
+def _around(address: str, bits: int) -> str:
+    return str(ipaddress.ip_network((address, bits), strict=False))

@@ -50,7 +50,7 @@ class Checker:
     ``slowing`` slows wrong ones; without it nobody does.  ``now`` tells the
     time of day.
 
-    ``fake_salts`` is a key from which those get a salt who have none;
+    ``fake_salts`` is a key; salts for names without an account are made from it;
     it should outlive a restart.
     """
 
@@ -174,8 +174,8 @@ class Checker:
         """
         With which salt this user's SCRAM keys were made (RFC 5802 §5.1).
 
-        Who has none gets one all the same, which changes as seldom as a
-        password: nobody is told who has an account here.
+        A name without an account gets a salt too, which changes as rarely as a
+        password: the salt does not tell whether there is an account.
         """
         fake = steady_salt(self.fake_salts, normal(user) or _text(user), self._now())
         account = await self._find(normal(user))
@@ -309,7 +309,7 @@ def _shared_matches(credentials: Any, account: Account | None) -> bool:
 
 
 def _name(avatar: object) -> str | bytes:
-    """Whom a checker has named, for the log."""
+    """The name that a checker returned, for the log; "" where it is no text."""
     return avatar if isinstance(avatar, str | bytes) else ""
 
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from postoffice.accounts import passwords
-from postoffice.accounts.line import Bounds, Line, LineFull
+from postoffice.accounts.fair_queue import Bounds, FairQueue, QueueFull
 from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import Workers
 
@@ -76,30 +76,30 @@ class Verification:
         return bool(self.waiting) and passwords.verify(self._secret, self._password)
 
 
-class Turns:
+class VerificationQueue:
     """
-    Whose run is next: the known first, strangers behind them.
+    Which verification is next: those for known clients first, then those for strangers.
 
-    Each have a line of their own, so that no stranger takes a place of the
-    known; while the known wait, one turn of STRANGERS_TURN is a stranger's.
+    Each kind has a queue of its own, so that strangers take no place from
+    known clients.  While both wait, one of STRANGERS_TURN is a stranger's.
     """
 
     def __init__(self) -> None:
-        self._known: Line[Verification] = Line(KNOWN)
-        self._strangers: Line[Verification] = Line(STRANGERS)
+        self._known: FairQueue[Verification] = FairQueue(KNOWN)
+        self._strangers: FairQueue[Verification] = FairQueue(STRANGERS)
         self._in_a_row = 0  # turns of the known while strangers wait
 
     def join(self, one: Verification, known: bool) -> Verification | None:
-        """Wait for a turn; who gives way, or None.  Raises LineFull."""
+        """Add a verification; the one that gives way to it, or None.  Raises QueueFull."""
         return (self._known if known else self._strangers).join(one, one.network)
 
     def leave(self, one: Verification) -> None:
-        """It waits no longer."""
+        """Take a verification out, if it is there."""
         self._known.leave(one, one.network)
         self._strangers.leave(one, one.network)
 
     def next(self) -> Verification | None:
-        """Whose turn it is; None: nobody waits."""
+        """Take out the verification whose turn it is; None where none waits."""
         if self._known and self._strangers:
             self._in_a_row = (self._in_a_row + 1) % STRANGERS_TURN
         first, second = self._known, self._strangers
@@ -112,9 +112,9 @@ class Verifying:
     """
     Answers whether passwords are right.
 
-    ``hashing`` are workers of its own, of which ``at_once`` work at the same
-    time: each run takes MEMORY for some hundredths of a second, and whoever
-    waits for a disk should not wait here.
+    ``hashing`` are threads for this alone, of which ``at_once`` work at the same
+    time.  Each run takes MEMORY for some hundredths of a second, and disk work
+    should not wait for it.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Verifying:
     ) -> None:
         self._hashing = hashing
         self._verified = Verified(clock)
-        self._turns = Turns()
+        self._queue = VerificationQueue()
         self._idle = at_once
         self._under_way: dict[bytes, Verification] = {}
         self._key = secrets.token_bytes(32)
@@ -172,7 +172,7 @@ class Verifying:
                 verification.waiting.remove(deferred)
             if not verification.waiting:
                 self._forget(verification)
-                self._turns.leave(verification)
+                self._queue.leave(verification)
 
         waiting: Deferred[bool] = Deferred(leave)
         if asked in self._under_way:
@@ -181,8 +181,8 @@ class Verifying:
             return waiting
         verification = Verification(asked, secret, password, network)
         try:
-            instead = self._turns.join(verification, known)
-        except LineFull as full:
+            instead = self._queue.join(verification, known)
+        except QueueFull as full:
             raise TemporaryFailure(f"{_REFUSED}: {full}") from None
         self._under_way[asked] = verification
         verification.waiting.append(waiting)
@@ -204,7 +204,7 @@ class Verifying:
 
     def _go_on(self) -> None:
         """Give work to those workers that have none."""
-        while self._idle and (verification := self._turns.next()) is not None:
+        while self._idle and (verification := self._queue.next()) is not None:
             self._idle -= 1
             Deferred.fromCoroutine(self._run(verification))
 

@@ -288,14 +288,14 @@ def test_after_a_restart_owners_come_before_all_bots(held, runs):
 def test_an_owners_name_helps_nobody_who_comes_from_elsewhere(held, runs, address):
     storm(held)
     assert held.try_(password=b"guessed", address=address) != []
-    assert held.checker._verifying._turns._known.next() is None
+    assert held.checker._verifying._queue._known.next() is None
 
 
 def test_a_ledger_that_fails_makes_nobody_known(held, runs):
     held.ledger.close()
     storm(held)
     held.try_(password=RIGHT)
-    assert held.checker._verifying._turns._known.next() is None
+    assert held.checker._verifying._queue._known.next() is None
     held.ledger.open()
 
 

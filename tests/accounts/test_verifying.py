@@ -310,7 +310,7 @@ def test_nothing_is_left_of_those_who_went(workers, clock):
         one.addErrback(lambda failure: failure.trap(CancelledError))
         one.cancel()
     workers.work()
-    for line in (subject._turns._known, subject._turns._strangers):
+    for line in (subject._queue._known, subject._queue._strangers):
         assert (len(line), line._prefixes, line._networks) == (0, {}, {})
     assert subject._under_way == {}
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.accounts.line import Bounds, Line, LineFull, prefix_of
+from postoffice.accounts.fair_queue import Bounds, FairQueue, QueueFull
+from postoffice.doors import prefix_of
 
 BOUNDS = Bounds(total=10, per_network=2, per_prefix=4)
 
@@ -38,17 +39,17 @@ def test_the_prefix_of_a_network(network, prefix):
     ],
 )
 def test_who_is_one_too_many(networks, why):
-    line = Line(BOUNDS)
+    line = FairQueue(BOUNDS)
     for n, network in enumerate(networks[:-1]):
         assert line.join(n, network) is None
-    with pytest.raises(LineFull, match=f"^{why}$"):
+    with pytest.raises(QueueFull, match=f"^{why}$"):
         line.join("one more", networks[-1])
     line.leave(0, networks[0])
     line.join("one more", networks[-1])
 
 
 def test_prefixes_take_turns_and_in_each_the_first_is_first():
-    line = Line(BOUNDS)
+    line = FairQueue(BOUNDS)
     for name, network in [
         ("a1", "192.0.2.1"), ("a2", "192.0.2.1"), ("a3", "192.0.2.2"),
         ("b1", "192.0.3.1"), ("c1", "2001:db8::/64"), ("c2", "2001:db8:0:1::/64"),
@@ -59,7 +60,7 @@ def test_prefixes_take_turns_and_in_each_the_first_is_first():
 
 
 def test_whoever_leaves_twice_leaves_once():
-    line = Line(BOUNDS)
+    line = FairQueue(BOUNDS)
     line.join("a", "192.0.2.1")
     line.join("b", "192.0.2.1")
     for _ in range(2):
@@ -70,13 +71,13 @@ def test_whoever_leaves_twice_leaves_once():
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.booleans())))
 def test_it_is_never_longer_than_its_bounds(steps):
-    line, inside = Line(BOUNDS), {}
+    line, inside = FairQueue(BOUNDS), {}
     for n, (prefix, host, joins) in enumerate(steps):
         network = f"192.0.{prefix}.{host}" if prefix else ""
         if joins:
             try:
                 gone = line.join(n, network)
-            except LineFull:
+            except QueueFull:
                 continue
             inside[n] = network
             if gone is not None:

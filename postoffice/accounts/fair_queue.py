@@ -1,36 +1,37 @@
-"""A line of those who wait: bounded, fair to each network, and nobody can fill it alone."""
+"""A bounded queue that is fair to each network, and that no network can fill alone."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from postoffice.doors import prefix_of
+
 T = TypeVar("T")
 
 
-class LineFull(Exception):
-    """Nobody more may wait here; the text says of whom there are how many."""
+class QueueFull(Exception):
+    """The queue takes no more; the text says how many wait already, and from where."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How many may wait: in all, from one network, and from one larger prefix."""
+    """How many items may wait: in all, from one network, and from one larger prefix."""
 
     total: int
     per_network: int
     per_prefix: int
 
 
-class Line(Generic[T]):
+class FairQueue(Generic[T]):
     """
-    Prefixes take turns, and within each whoever came first is first.
+    Prefixes take turns; within a prefix the oldest item is next.
 
     A network is an IPv4 address or an IPv6 /64, a prefix the /24 or the /48
     around it.  This machine, the network "", is bounded by the total alone.
-    When the line is full, the last of the most crowded prefix gives way to
-    one from a prefix that has fewer in it.
+    When the queue is full, the newest item of the most crowded prefix gives
+    way to an item from a prefix that has fewer.
     """
 
     def __init__(self, bounds: Bounds) -> None:
@@ -43,18 +44,18 @@ class Line(Generic[T]):
         return self._length
 
     def join(self, item: T, network: str) -> T | None:
-        """Stand in line; who must leave it instead, or None.  Raises LineFull."""
+        """Add an item; the item that gives way to it, or None.  Raises QueueFull."""
         prefix = prefix_of(network)
         ours = len(self._prefixes.get(prefix, ()))
         if network and self._networks[network] >= self._bounds.per_network:
-            raise LineFull(f"{self._networks[network]} from {network}")
+            raise QueueFull(f"{self._networks[network]} from {network}")
         if network and ours >= self._bounds.per_prefix:
-            raise LineFull(f"{ours} from {prefix}")
+            raise QueueFull(f"{ours} from {prefix}")
         gone = None
         if self._length >= self._bounds.total:
             crowded = max(self._prefixes, key=lambda one: len(self._prefixes[one]))
             if len(self._prefixes[crowded]) <= ours + 1:
-                raise LineFull(f"{self._length}")
+                raise QueueFull(f"{self._length}")
             gone = next(reversed(self._prefixes[crowded]))
             self._drop(crowded, gone)
         self._prefixes.setdefault(prefix, OrderedDict())[item] = network
@@ -63,11 +64,11 @@ class Line(Generic[T]):
         return gone
 
     def leave(self, item: T, network: str) -> None:
-        """Whoever stands in it no longer does."""
+        """Take an item out, if it is there."""
         self._drop(prefix_of(network), item)
 
     def next(self) -> T | None:
-        """Whose turn it is: it stands in line no longer; None: nobody waits."""
+        """Take out the item whose turn it is; None where nothing waits."""
         if not self._length:
             return None
         prefix, items = next(iter(self._prefixes.items()))
@@ -87,12 +88,3 @@ class Line(Generic[T]):
         if not self._networks[network]:
             del self._networks[network]
         self._length -= 1
-
-
-def prefix_of(network: str) -> str:
-    """The IPv4 /24 or IPv6 /48 around a network (see ``doors.place_of``); "" stays as it is."""
-    if not network:
-        return ""
-    around = ipaddress.ip_network(network, strict=False)
-    length = 24 if around.version == 4 else 48
-    return str(ipaddress.ip_network((around.network_address, length), strict=False))
