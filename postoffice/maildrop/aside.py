@@ -1,9 +1,10 @@
 """
 What the journal could not carry out, until it can: ``STORE/.journal/set-aside/DOMAIN/LOCALPART/``.
 
-``place/`` has messages that could not be put into the maildrop, ``keep/SESSION/`` those that
-could not be put into its vault, ``remove/`` the removals whose names could not go: no listing
-shows these.  ``why`` says what went wrong last.  All but that is durable.  All functions block.
+``place/`` has messages that could not be put into the maildrop, ``keep/SESSION/`` messages that
+could not be put into its vault, ``remove/`` removals whose files could not be unlinked: listings
+leave out their messages.  ``why`` has the last error; it is the only file here that is not synced.
+All functions block.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _create(folder: str, name: str, text: Iterable[bytes]) -> None:
         try:
             create(path, octets)
             return
-        except FileNotFoundError:  # who has carried out the last one has taken the folder away
+        except FileNotFoundError:  # another process carried out the last one and removed the folder
             if not again or os.path.isdir(os.path.dirname(path)):
                 raise
 
@@ -103,7 +104,7 @@ def _say(folder: str, why: str) -> None:
 
 
 def adopt(store: str) -> None:
-    """What earlier releases put beside the store, in maildrops of its own, waits here from now."""
+    """Set aside here what earlier releases put into ``STORE/.unplaced``.  Raises OSError."""
     late = f"{store}/{LATE}"
     for domain in _names(late):
         for local in _names(f"{late}/{domain}"):
@@ -127,7 +128,7 @@ def adopt(store: str) -> None:
 
 
 def hidden(folder: str) -> frozenset[str]:
-    """The messages that are gone, and whose files are not.  Raises OSError."""
+    """The UIDLs of removed messages whose files are still there.  Raises OSError."""
     return frozenset(uidl for one in removals(folder) for uidl in one.uidls)
 
 
@@ -190,7 +191,7 @@ def change(one: Removing, left: Iterable[str]) -> None:
 
 
 def forget(folder: str, uidls: Iterable[str]) -> None:
-    """These are removed: no message that waits comes back.  Raises OSError."""
+    """Remove the waiting copies of removed messages: they must not come back.  Raises OSError."""
     place = f"{home(folder)}/place"
     names = _names(place)
     if names:
@@ -202,7 +203,7 @@ def forget(folder: str, uidls: Iterable[str]) -> None:
 
 
 def tidy(folder: str) -> None:
-    """The folders go that are empty."""
+    """Remove the folders that are empty."""
     place = home(folder)
     boxes = [f"keep/{one}" for one in _names(f"{place}/keep")]
     for box in (*boxes, "keep", "place", "remove"):
@@ -216,8 +217,9 @@ def tidy(folder: str) -> None:
 
 
 def _names(folder: str) -> list[str]:
-    with suppress(FileNotFoundError):
-        return os.listdir(folder) if os.path.isdir(folder) else []
+    if os.path.isdir(folder):  # for most maildrops it is not: a login looks once, and lists nothing
+        with suppress(FileNotFoundError):
+            return os.listdir(folder)
     return []
 
 

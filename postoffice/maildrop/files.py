@@ -258,8 +258,8 @@ def _open_lock(folder: str, path: str) -> int:
     """
     The file, made where it is missing.
 
-    On a disk that cannot be written to, mail can be collected all the same:
-    there it is open to be read, or it is a folder that is locked.
+    On a read-only disk mail can still be collected: there the lock file is
+    opened for reading or, where it is missing, the folder cur is the lock.
     """
     try:
         return _open_lock_to_write(folder, path)
@@ -268,7 +268,7 @@ def _open_lock(folder: str, path: str) -> int:
             raise
     with suppress(FileNotFoundError):
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    # nobody else locks this folder: in the others deliveries, and counts, wait for one another
+    # cur is locked for this alone; deliveries and recounts lock the maildrop's other folders
     return os.open(f"{folder}/cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 

@@ -153,7 +153,7 @@ class MaildirReplay:
                 whose = ", ".join([*maildrops, *(maildrop for maildrop, _ in kept)])
                 self._report("error", f"{large}, of a message for {whose}, is lost: not replayed")
                 return
-            if not self._synced:  # else it may be what the disk has failed to keep
+            if not self._synced:  # after a failed sync the disk may have lost that file's text
                 first = large
         for maildrop in maildrops:
             folder = f"{self._store}/{maildrop}"
@@ -186,7 +186,7 @@ class MaildirReplay:
         )
 
     def _raise_if_for_all(self, folder: str, error: OSError) -> None:
-        """What other maildrops would hear, too, is raised."""
+        """Raise an error that is not of this maildrop alone: no space, descriptors or memory."""
         full = error.errno in FULL and not self._is_apart(folder)
         if full or error.errno in SPENT:
             raise error
@@ -368,7 +368,7 @@ class MaildirReplay:
             self._sync_put(folder)
 
     def _sync_put(self, folder: str) -> None:
-        """Sync a maildrop's names; where that fails, what was put there is set aside, too."""
+        """Sync a maildrop's folders; where that fails, set aside all that was done in them."""
         put = self._put_in.get(folder, [])
         boxes = [f"{folder}/new", f"{folder}/cur"]
         boxes += {os.path.dirname(path) for path, _, session in put if session}

@@ -1,5 +1,5 @@
 """
-What was set aside is tried again, by whoever holds the maildrop's lock.  All functions block.
+Try again what was set aside.  The caller holds the maildrop's lock.  All functions block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from postoffice.maildrop.names import uidl_of_file
 
 
 def retry(folder: str) -> list[str]:
-    """Carry out what can be by now; what still fails, in words.  Raises nothing."""
+    """Carry out what is possible by now; returns what still fails, in words.  Raises nothing."""
     if not os.path.isdir(aside.home(folder)):
         return []
     wrong: list[str] = []
@@ -32,7 +32,7 @@ def retry(folder: str) -> list[str]:
 
 
 def retry_all(store: str, report: aside.Report) -> None:
-    """All that can be carried out by now is; the rest is told of, maildrop by maildrop."""
+    """Try all maildrops; report what still waits, maildrop by maildrop."""
     for folder in aside.maildrops(store):
         try:
             with suppress(MaildropLocked):  # the next login will do it
@@ -67,7 +67,7 @@ def _remove(folder: str) -> Iterable[str]:
 
 
 def _places(folder: str) -> dict[str, str]:
-    """Where each message is; a maildrop that is gone has none, one that cannot be read raises."""
+    """Where each message is; nothing where the maildrop is missing.  Raises OSError."""
     return contents.places(folder) if os.path.lexists(folder) else {}
 
 

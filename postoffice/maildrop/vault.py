@@ -122,9 +122,9 @@ def _names(folder: str) -> list[str]:
 
 def ready(vault: str) -> str:
     """
-    A session's vault, made; "" where the disk is full: what is removed goes for good then.
+    Make a session's vault; "" where the disk is full: then removed messages are deleted for good.
 
-    Keeping it would free nothing, and who removes mail from a full disk means to.  Raises OSError.
+    Keeping them would free no space, and space is what the owner needs then.  Raises OSError.
     """
     try:
         if vault:
