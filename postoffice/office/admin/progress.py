@@ -1,0 +1,74 @@
+"""How far a long command has come: a bar on standard error, for people who watch a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+#: Seconds that a command may take before a bar is shown.
+PATIENCE = 2.0
+#: Seconds from one drawing of the bar to the next.
+REDRAW = 0.2
+
+
+class Progress:
+    """
+    A context; each ``step`` in it says that so much more is done, of ``length`` if that is known.
+
+    The bar appears after PATIENCE, and only where standard error is a terminal:
+    in scripts, and in commands that are quick, nothing is written.
+    """
+
+    def __init__(
+        self, label: str, length: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._label = label
+        self.length = length
+        self._clock = clock
+        self._begun = self._drawn = clock()
+        self._done = 0
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        if self._bar is not None:
+            self._draw(self._clock())
+            self._bar.render_finish()
+
+    def step(self, more: int = 1) -> None:
+        """So much more is done."""
+        self.at(self._done + more, self.length)
+
+    def at(self, done: int, length: int | None) -> None:
+        """So much is done by now, of so much."""
+        self._done, self.length = done, length
+        now = self._clock()
+        if self._bar is None:
+            if now - self._begun > PATIENCE and sys.stderr.isatty():
+                self._show(now)
+        elif now - self._drawn >= REDRAW:
+            self._draw(now)
+
+    def _show(self, now: float) -> None:
+        self._bar = click.progressbar(
+            iter(()),
+            length=self.length,
+            label=self._label,
+            file=sys.stderr,
+            show_pos=self.length is None,
+            width=24,
+        )
+        self._bar.start -= now - self._begun  # what is left is estimated from the whole time
+        self._draw(now)
+
+    def _draw(self, now: float) -> None:
+        self._drawn = now
+        self._bar.length = self.length
+        self._bar.update(self._done - self._bar.pos)
+        self._bar.render_progress()
