@@ -160,6 +160,10 @@ class Quota:
         )
 
 
+#: What an account may be: disabled, nobody logs in to it, and mail for it is refused.
+ENABLED, DISABLED = STATES = ("enabled", "disabled")
+
+
 @dataclass(frozen=True)
 class Account:
     """
@@ -173,6 +177,7 @@ class Account:
     secret in clear, for CRAM-MD5 and APOP alone; ``quota`` what its maildrop may
     hold, ``serving`` how that is served.  ``device`` names the device whose
     own password somebody logged in with; it is empty for the account's.
+    ``state`` is one of STATES.
     """
 
     address: str
@@ -183,6 +188,12 @@ class Account:
     quota: Quota = Quota()
     serving: Serving = UNSAID
     device: str = ""
+    state: str = ENABLED
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it may log in, and gets mail."""
+        return self.state == ENABLED
 
     def __repr__(self) -> str:
         return f"<Account {self.address}>"  # the secret stays out of logs

@@ -16,7 +16,7 @@ from postoffice.conversation import Conversation
 from postoffice.counter import Counter, Doors, Entrance
 from postoffice.dialogue import Secure
 from postoffice.envelope import Client, Visit
-from postoffice.errors import LoginRefused, TemporaryFailure
+from postoffice.errors import AccountDisabled, LoginRefused, TemporaryFailure
 from postoffice.refusals import Refusal
 from postoffice.reply import NO_TLS_NOW
 from postoffice.sasl import Prove, SaltOf
@@ -93,6 +93,9 @@ class Entering(Conversation):
         except UnauthorizedLogin:
             self._log(log_events.LOGIN_REFUSED, mechanism=visit.mechanism, user=claim.user)
             raise LoginRefused from None
+        except AccountDisabled:
+            self._log(log_events.LOGIN_DISABLED, mechanism=visit.mechanism, user=claim.user)
+            raise
         visit.device = getattr(found, "device", "")
         return found, logout
 

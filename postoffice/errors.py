@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from postoffice.reply import (
+    ACCOUNT_DISABLED,
     LOGIN_REFUSED,
     MAILBOX_FULL,
     MAILBOX_FULL_NOW,
@@ -96,6 +97,12 @@ class LoginRefused(PostOfficeError):
     """Unknown user or wrong password; nobody is told which: 535, ``-ERR [AUTH]`` (RFC 3206)."""
 
     reply = LOGIN_REFUSED
+
+
+class AccountDisabled(PostOfficeError):
+    """The password is right, but the account is disabled: 525, ``-ERR [AUTH]``."""
+
+    reply = ACCOUNT_DISABLED
 
 
 class TooManyTries(TemporaryFailure):

@@ -519,6 +519,9 @@ class IAccountRegister(IAccountDirectory, IDevices):
     def domain_serving(domain: str) -> Awaitable[Serving | None]:
         """What was set for this domain; None if it is not there."""
 
+    def set_state(name: str, state: str) -> Awaitable[bool]:
+        """Set an account's state, one of ``address.STATES``; False if there is no such account."""
+
     def remove(name: str) -> Awaitable[bool]:
         """
         Remove an account and its devices; False if there is none.

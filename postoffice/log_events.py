@@ -187,6 +187,12 @@ LOGIN_REFUSED = _event(
     "Unknown user or wrong password.  Of a device that may not be used there, "
     "``device-refused`` says why.",
 )
+LOGIN_DISABLED = _event(
+    "login-disabled",
+    "info",
+    "id service client tls mechanism user",
+    "The password was right, but the account is disabled: the login was refused.",
+)
 VOUCHER_FAILED = _event(
     "voucher-failed",
     "warn",

@@ -260,6 +260,26 @@ def test_each_err_is_a_line_without_secrets(collected, logged, said, told):
     assert "hunter2" not in "\n".join(logged)
 
 
+@pytest.mark.parametrize("password", [b"secret word", b"wrong"])
+@pytest.mark.parametrize("service", ["smtp", "pop3"])
+def test_a_disabled_account_hears_it_only_with_its_password(submission, logged, service, password):
+    finish(submission.directory.set_state("joe@example.net", "disabled"))
+    client = submission.client(service)
+    client.say(b"EHLO pc\r\n" if service == "smtp" else b"CAPA\r\n")
+    said = client.say(
+        b"AUTH PLAIN " + b64encode(b"\0joe@example.net\0" + password) + b"\r\n"
+        if service == "smtp"
+        else b"USER joe@example.net\r\nPASS " + password + b"\r\n"
+    )
+    right = password != b"wrong"
+    told = b"525 5.7.13 " if service == "smtp" else b"-ERR [AUTH] this account is disabled"
+    assert (told in said) == right
+    assert [line.startswith(f"login-disabled id={client.conversation.id} ") for line in
+            of(logged, "login-disabled")] == [True] * right  # fmt: skip
+    assert len(of(logged, "login-refused")) == (not right)
+    assert not any("secret" in line for line in logged)
+
+
 # -- the manual -----------------------------------------------------------------
 
 

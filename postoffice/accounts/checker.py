@@ -26,6 +26,7 @@ from postoffice.accounts.verifying import Verifying
 from postoffice.address import Account, Address, NotAnAddress
 from postoffice.device import Device
 from postoffice.doors import place_of
+from postoffice.errors import AccountDisabled
 from postoffice.interfaces import IAccountDirectory, Workers
 from postoffice.log_events import tell
 
@@ -88,7 +89,8 @@ class Checker:
         The Account, read just now, and of which device; ANONYMOUS for IAnonymous.
 
         Raises UnauthorizedLogin, which tells nobody if it was the user or the
-        password, by words or by time; TemporaryFailure if it cannot be said.
+        password, by words or by time; AccountDisabled, which only those hear who
+        know both; TemporaryFailure if it cannot be said.
         """
         if IAnonymous.providedBy(credentials):
             return ANONYMOUS
@@ -97,6 +99,11 @@ class Checker:
         found = await self._slowed(credentials, name, account)
         if found is None:
             raise UnauthorizedLogin
+        now = await self._find(found.address)  # passwords wait a while to be verified
+        if now is None:
+            raise UnauthorizedLogin
+        if not now.enabled:
+            raise AccountDisabled
         return found
 
     async def _slowed(

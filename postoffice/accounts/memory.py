@@ -147,6 +147,9 @@ class MemoryDirectory:
         self._accounts[name] = change(self._accounts[name])
         return True
 
+    async def set_state(self, name: str, state: str) -> bool:
+        return self._change(name, lambda known: replace(known, state=state))
+
     async def remove(self, name: str) -> bool:
         self._devices.pop(name, None)
         return self._accounts.pop(name, None) is not None

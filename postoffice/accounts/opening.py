@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 import stat
 from contextlib import closing, suppress
+from errno import EDQUOT, EIO, ENOSPC
 from urllib.parse import quote
 
 from postoffice.errors import StartupError
@@ -18,7 +19,7 @@ from postoffice.modes import set_mode
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
-SCHEMA = 5
+SCHEMA = 6
 #: What an account, or a domain for its accounts, says of how mail is served.
 SERVING = (
     "keep REAL",
@@ -44,6 +45,8 @@ DEVICE = """
         PRIMARY KEY (account, name)
     ) WITHOUT ROWID
     """
+#: Whether an account may log in and gets mail: see ``address.STATES``.
+STATE = "state TEXT NOT NULL DEFAULT 'enabled'"
 _SERVING = ",\n        ".join(SERVING)
 TABLES = (
     f"""
@@ -66,7 +69,8 @@ TABLES = (
         quota_octets INTEGER,
         quota_messages INTEGER,
         quota_over TEXT,
-        {_SERVING}
+        {_SERVING},
+        {STATE}
     ) WITHOUT ROWID
     """,
     "CREATE INDEX account_domain ON account (domain)",
@@ -89,6 +93,7 @@ CHANGES = {
         for column in SERVING
     ),
     4: (DEVICE,),
+    5: (f"ALTER TABLE account ADD COLUMN {STATE}",),
 }
 
 
@@ -187,34 +192,89 @@ def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
     if version > SCHEMA:
         raise StartupError(
             f"the accounts database {path} was made by a newer postoffice (its version is "
-            f"{version}, this one knows {SCHEMA}): start that one"
+            f"{version}, this one knows {SCHEMA}): start that one{_way_back(path)}"
         )
     (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise sqlite3.DatabaseError(found.splitlines()[-1])
     _see_to_its_log(path, database)
     if application != APPLICATION or version < SCHEMA:
-        _renew(database)
+        _renew(path, database)
 
 
-def _renew(database: sqlite3.Connection) -> None:
-    """Bring the tables to today's version, whole or not at all; another process may do the same."""
+def _renew(path: str, database: sqlite3.Connection) -> None:
+    """
+    Bring the tables to today's version, whole or not at all; another process may do the same.
+
+    What it was before is kept beside it, as ``accounts.db.version-5``: who goes
+    back to the older program puts that in its place.
+    """
     database.execute("BEGIN IMMEDIATE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if not version:  # saved as SQL, which keeps no marks
         version = _version(database)
-    for number in range(version, SCHEMA):
-        for change in CHANGES[number]:
-            database.execute(change)
+    if version < SCHEMA:
+        _keep_a_copy(path, copy_of(path, version))
+        _change(path, database, version)
     _mark(database)
     database.execute("COMMIT")
 
 
+def _way_back(path: str) -> str:
+    """What else to do about a newer version: there may be what it was before."""
+    copy = copy_of(path, SCHEMA)
+    if not os.path.exists(copy):
+        return ""
+    return (
+        f", or put {copy} in its place, without {path}-wal and {path}-shm: what has changed "
+        "since then is lost"
+    )
+
+
+def copy_of(path: str, version: int) -> str:
+    """Where it is kept as it was, when it is brought to another version."""
+    return f"{path}.version-{version}"
+
+
+def _keep_a_copy(path: str, copy: str) -> None:
+    """What it is, while nobody else can change it; whole, or not at all."""
+    draft = f"{copy}.{secrets.token_hex(4)}.new"
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        with closing(connect(path, 0)) as source, closing(connect(draft, 0)) as kept:
+            source.backup(kept)
+            kept.execute("PRAGMA journal_mode = DELETE")  # one file is all of it
+        _sync(draft)
+        os.replace(draft, copy)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    _sync(os.path.dirname(path) or ".")
+
+
+def _change(path: str, database: sqlite3.Connection, version: int) -> None:
+    """Bring the tables of an older version to today's."""
+    try:
+        for number in range(version, SCHEMA):
+            for change in CHANGES[number]:
+                database.execute(change)
+    except sqlite3.Error as error:
+        if _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise
+        raise StartupError(
+            f"the accounts database {path} cannot be brought from version {version} to {SCHEMA}: "
+            f"that failed: {error}; it is as it was: start the postoffice that made it, or put a "
+            f"backup in its place, without {path}-wal and {path}-shm"
+        ) from error
+
+
 def _version(database: sqlite3.Connection) -> int:
     """By the tables that there are, and the columns of the accounts."""
+    columns = _columns(database, "account")
+    if "state" in columns.split(","):
+        return 6
     if _columns(database, "device").startswith("account,"):
         return 5
-    columns = _columns(database, "account")
     if "keep_collected" in columns:
         return 4
     if "quota_octets" in columns:
@@ -254,9 +314,11 @@ def _mark(database: sqlite3.Connection) -> None:
 
 def unusable(path: str, error: Exception) -> StartupError:
     """What to tell whoever starts us: what is wrong, where, and how to mend it."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         mend = "another program holds it; end that program"
+    elif getattr(error, "errno", 0) in (ENOSPC, EDQUOT, EIO):
+        mend = "look at the disk"
     elif isinstance(error, OSError) or code in (
         sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
     ):  # fmt: skip
@@ -270,3 +332,7 @@ def unusable(path: str, error: Exception) -> StartupError:
             "what can still be read: `sqlite3 DAMAGED .recover | sqlite3 NEW` (or `.dump`)"
         )
     return StartupError(f"the accounts database {path} cannot be used: {error}; {mend}")
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -157,6 +157,9 @@ class SQLiteDirectory:
     async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
         return await self._answer(self._sayings, "", sayings.all_of_accounts)
 
+    async def set_state(self, name: str, state: str) -> bool:
+        return await self._write(_set_state, name, state)
+
     async def remove(self, name: str) -> bool:
         return await self._write(_remove, name)
 
@@ -210,13 +213,15 @@ class SQLiteDirectory:
 
 #: An account with its quota and how it is served: where it says nothing, as its domain says.
 _ACCOUNT = (
-    f"SELECT address, maildrop, secret, scram, shared, {sayings.OF_ACCOUNT} {sayings.FROM_ACCOUNTS}"
+    "SELECT address, maildrop, secret, scram, shared, state, "
+    f"{sayings.OF_ACCOUNT} {sayings.FROM_ACCOUNTS}"
 )
 
 
 def _account(row: tuple[Any, ...]) -> Account:
-    address, maildrop, secret, scram, shared, *said = row
-    return Account(address, maildrop, secret, scram, shared, *sayings.both_of(said))
+    address, maildrop, secret, scram, shared, state, *said = row
+    both = sayings.both_of(said)
+    return Account(address, maildrop, secret, scram, shared, *both, state=state)
 
 
 def _find(database: sqlite3.Connection, name: str) -> Account | None:
@@ -290,6 +295,11 @@ def _keep_scram(database: sqlite3.Connection, name: str, secret: str, scram: str
 def _set_shared(database: sqlite3.Connection, name: str, sealed: str | None) -> bool:
     change = "UPDATE account SET shared = ? WHERE address = ?"
     return database.execute(change, (sealed, name)).rowcount > 0
+
+
+def _set_state(database: sqlite3.Connection, name: str, state: str) -> bool:
+    change = "UPDATE account SET state = ? WHERE address = ?"
+    return database.execute(change, (state, name)).rowcount > 0
 
 
 def _remove(database: sqlite3.Connection, name: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from postoffice.dialogue import Dialogue
 from postoffice.errors import (
+    AccountDisabled,
     LoginRefused,
     LoginTooSoon,
     MaildropLocked,
@@ -159,6 +160,7 @@ _FAILURES: tuple[tuple[type[PostOfficeError], str, Text], ...] = (
     (MaildropLocked, "IN-USE", texts.IN_USE),
     (LoginTooSoon, "LOGIN-DELAY", texts.TOO_SOON),
     (LoginRefused, "AUTH", texts.WRONG_LOGIN),
+    (AccountDisabled, "AUTH", texts.DISABLED),
     (TooManyTries, "SYS/TEMP", texts.TOO_MANY_TRIES),
 )
 

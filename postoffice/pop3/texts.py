@@ -188,6 +188,13 @@ WRONG_LOGIN = Text(
     es="nombre o contraseña incorrectos",
     ja="名前またはパスワードが違います",
 )
+DISABLED = Text(
+    en="this account is disabled; ask your postmaster",
+    de="dieses Konto ist gesperrt; bitte den Postmaster fragen",
+    fr="ce compte est désactivé ; adressez-vous au postmaster",
+    es="esta cuenta está desactivada; consulte al postmaster",
+    ja="このアカウントは無効になっています。管理者に問い合わせてください",
+)
 TOO_MANY_TRIES = Text(
     en="too many wrong passwords lately; please try again later",
     de="zu viele falsche Passwörter in letzter Zeit; bitte später noch einmal versuchen",

@@ -25,6 +25,7 @@ from postoffice.log_events import tell
 from postoffice.policy.asking import Policies
 from postoffice.reply import (
     FOREIGN_FROM,
+    MAILBOX_DISABLED,
     NO_RELAY,
     NO_WAY_OUT,
     NOT_YOUR_ADDRESS,
@@ -139,6 +140,8 @@ class Reception:
         account = await self._house.account(address)
         if isinstance(account, Reply):
             return self._unknown(account)
+        if not account.enabled and account.address != self._house.postmaster.normal:
+            return MAILBOX_DISABLED
         for place, known in enumerate(envelope.recipients):
             if known.account.maildrop == account.maildrop:
                 envelope.named.append(place)

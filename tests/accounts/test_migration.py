@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from postoffice.accounts import opening
+from postoffice.accounts.opening import SCHEMA
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.address import Account, Quota
 from postoffice.device import Device
@@ -78,6 +80,24 @@ VERSION_4 = f"""
     PRAGMA user_version = 4;
     COMMIT;
 """
+#: And the fifth.
+VERSION_5 = """
+    BEGIN IMMEDIATE;
+    CREATE TABLE device (
+        account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        id TEXT NOT NULL,
+        secret TEXT NOT NULL,
+        scram TEXT,
+        added REAL NOT NULL,
+        expires REAL,
+        protocol TEXT NOT NULL,
+        networks TEXT NOT NULL,
+        PRIMARY KEY (account, name)
+    ) WITHOUT ROWID;
+    PRAGMA user_version = 5;
+    COMMIT;
+"""
 ACCOUNTS = [
     Account("jörg@example.net", "jörg@example.net", "$argon2id$hash"),
     Account("moved@example.net", "old@example.com", "b hash"),
@@ -93,11 +113,11 @@ def script(path, statements):
         database.executescript(statements)
 
 
-@pytest.fixture(params=[1, 2, 3, 4], ids="version {}".format)
+@pytest.fixture(params=[1, 2, 3, 4, 5], ids="version {}".format)
 def path(request, tmp_path):
     """A database of an older version, closed."""
     path = str(tmp_path / "accounts.db")
-    script(path, "".join([VERSION_1, VERSION_2, VERSION_3, VERSION_4][: request.param]))
+    script(path, "".join([VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5][: request.param]))
     assert os.listdir(tmp_path) == ["accounts.db"]
     return path
 
@@ -159,6 +179,88 @@ def test_what_is_new_can_be_kept_in_it(path):
     finish(directory.stop())
 
 
+def test_a_copy_of_the_old_version_is_kept(path):
+    before = dumped(path)
+    finish(started(path).stop())
+    (name,) = [one for one in os.listdir(os.path.dirname(path)) if ".version-" in one]
+    copy = os.path.join(os.path.dirname(path), name)
+    assert name == f"accounts.db.version-{before[1]}"
+    assert stat.S_IMODE(os.stat(copy).st_mode) == 0o600
+    assert dumped(copy)[:2] == before[:2]
+    assert dumped(copy)[3:] == before[3:]
+    assert not [one for one in os.listdir(os.path.dirname(path)) if one.endswith(".new")]
+
+
+def test_who_has_gone_back_and_comes_again_has_a_copy_of_now(path):
+    version = dumped(path)[1]
+    copy = Path(f"{path}.version-{version}")
+    finish(started(path).stop())
+    Path(path).write_bytes(copy.read_bytes())
+    script(path, "DELETE FROM account WHERE address = 'moved@example.net'")
+    before = dumped(path)
+    finish(started(path).stop())
+    assert dumped(str(copy))[3:] == before[3:]
+
+
+def test_a_copy_alone_is_the_whole_database_and_can_be_started(path):
+    version = dumped(path)[1]
+    finish(started(path).stop())
+    os.rename(f"{path}.version-{version}", path)
+    assert not [one for one in os.listdir(os.path.dirname(path)) if one.endswith(("-wal", "-shm"))]
+    directory = started(path)
+    assert [one.address for one in finish(directory.accounts())] == sorted(
+        one.address for one in ACCOUNTS
+    )
+    finish(directory.stop())
+
+
+def test_a_change_that_fails_changes_nothing_and_says_what_to_do(path):
+    version = dumped(path)[1]
+    script(path, "ALTER TABLE account ADD COLUMN state TEXT")  # another program's
+    before = dumped(path)
+    for _ in range(3):
+        with pytest.raises(StartupError) as caught:
+            started(path)
+        assert f"cannot be brought from version {version} to {SCHEMA}" in str(caught.value)
+        assert "failed: duplicate column name: state; it is as it was" in str(caught.value)
+        assert dumped(path) == before
+    names = [one for one in os.listdir(os.path.dirname(path)) if ".version-" in one]
+    assert names == [f"accounts.db.version-{version}"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_one_of_a_newer_program_names_both_versions_and_the_way_back(tmp_path, kept):
+    path = str(tmp_path / "accounts.db")
+    finish(started(path).stop())
+    script(path, f"PRAGMA user_version = {SCHEMA + 3}")
+    if kept:
+        Path(f"{path}.version-{SCHEMA}").touch()
+    with pytest.raises(StartupError) as caught:
+        started(path)
+    said = str(caught.value)
+    assert f"its version is {SCHEMA + 3}, this one knows {SCHEMA}" in said
+    assert (f"put {path}.version-{SCHEMA} in its place" in said) == kept
+
+
+def test_where_no_copy_can_be_kept_nothing_is_changed(path, monkeypatch):
+    before = dumped(path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StartupError, match=r"No space left.*look at the disk"):
+        started(path)
+    assert dumped(path) == before
+    assert not [one for one in os.listdir(os.path.dirname(path)) if "version" in one]
+
+
+def test_a_new_one_has_no_copy(tmp_path):
+    finish(started(str(tmp_path / "accounts.db")).stop())
+    finish(started(str(tmp_path / "accounts.db")).stop())
+    assert not [one for one in os.listdir(tmp_path) if ".version-" in one]
+
+
 def test_a_second_start_changes_nothing(path):
     finish(started(path).stop())
     before = dumped(path)
@@ -181,11 +283,11 @@ def test_two_that_start_at_once_change_it_once(path, monkeypatch):
     """The slower one has read the version before the faster one began."""
     renew, faster = opening._renew, []
 
-    def renews_later(database):
+    def renews_later(path, database):
         monkeypatch.setattr(opening, "_renew", renew)
         faster.append(started(path))
         assert finish(faster[0].keep_scram("moved@example.net", "b hash", "keys"))
-        renew(database)
+        renew(path, database)
 
     monkeypatch.setattr(opening, "_renew", renews_later)
     slower = started(path)

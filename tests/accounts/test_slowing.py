@@ -18,7 +18,7 @@ from postoffice.accounts.slowing import BELIEVED, PATIENCE, REMEMBERED, SWEEPING
 from postoffice.accounts.tries import Allowance, Tries
 from postoffice.address import Account
 from postoffice.envelope import Client
-from postoffice.errors import TemporaryFailure, TooManyTries
+from postoffice.errors import AccountDisabled, TemporaryFailure, TooManyTries
 from postoffice.sasl import ScramClaim, SharedClaim
 from postoffice.scram import Salt
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
@@ -342,6 +342,14 @@ def test_a_known_network_is_written_down_again_after_a_while(office, clock):
     with office.ledger.turn() as database:
         ((last,),) = database.execute("SELECT last FROM known").fetchall()
     assert last == 1.8e9 + REMEMBERED
+
+
+def test_who_is_disabled_hears_it_only_with_the_right_password(office):
+    finish(office.directory.set_state(JOE, "disabled"))
+    assert wrong(office.try_(password=b"wrong"))
+    assert [type(one) for one in office.try_(password=RIGHT)] == [AccountDisabled]
+    finish(office.directory.set_state(JOE, "enabled"))
+    assert right(office.try_(password=RIGHT))
 
 
 # -- the same wrong password again ---------------------------------------------------------

@@ -305,6 +305,7 @@ def test_an_account_is_shown_with_its_mail(run, ask, office):
     assert (shown.pop("last_login"), shown.pop("devices")) == (None, [])
     assert shown == {
         "address": "ann@example.net",
+        "state": "enabled",
         "password": True,
         "mechanisms": ["SCRAM-SHA-256", "PLAIN", "LOGIN"],
         "messages": 2,
@@ -417,6 +418,9 @@ class Steps:
     async def account_serving(self, name):
         return Serving(keep=9)
 
+    async def set_state(self, name, state):
+        self.done.append(f"state {state}")
+
     async def devices(self, name):
         return [Device("phone", "acdefg", "digest")]
 
@@ -452,6 +456,7 @@ def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
         "share shared",
         "quota 7",
         "keep 9",
+        "state enabled",
         "device phone",
     ]
 
@@ -495,6 +500,7 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
         },
         ("account", "show", "ann@example.org"): {
             "address",
+            "state",
             "password",
             "mechanisms",
             "messages",
@@ -532,6 +538,8 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "generated_password",
         },
         ("account", "list"): {"accounts"},
+        ("account", "disable", "ann@example.org"): {"address", "state", "changed", "ended"},
+        ("account", "enable", "ann@example.org"): {"address", "state", "changed"},
         ("account", "remove", "ann@example.org"): {"address", "removed", "messages", "kept_in"},
         ("domain", "remove", "example.org"): {"domain", "removed"},
         ("explain", "rcpt", "x@example.net"): {"address", "size", "steps", "reply", "accepted"},

@@ -353,6 +353,21 @@ def test_users_write_to_each_other_only(house, submission, envelope, address, sa
     assert bool(envelope.recipients) == said.positive
 
 
+def test_mail_for_who_is_disabled_is_refused(house, reception, envelope, directory):
+    finish(directory.set_state("joe@example.net", "disabled"))
+    said = ask(reception, envelope, "joe@example.net")
+    assert said == reply.MAILBOX_DISABLED
+    assert said.wire.startswith(b"550 5.2.1 ")
+    assert envelope.recipients == []
+    finish(directory.set_state("joe@example.net", "enabled"))
+    assert ask(reception, envelope, "joe@example.net") == reply.RECIPIENT_OK
+
+
+def test_the_postmaster_gets_mail_whatever_his_state(house, reception, envelope, directory):
+    finish(directory.set_state(house.postmaster.normal, "disabled"))
+    assert ask(reception, envelope, house.postmaster.normal) == reply.RECIPIENT_OK
+
+
 def test_there_is_no_way_out_and_that_is_for_ever():
     assert reply.NO_WAY_OUT.wire.startswith(b"550 5.7.1 ")
 

@@ -20,6 +20,7 @@ from postoffice.office.admin.maildrops import maildrop
 from postoffice.office.admin.removing import remove
 from postoffice.office.admin.report import report
 from postoffice.office.admin.sessions import session
+from postoffice.office.admin.states import disable, enable
 
 
 class CommandLine(click.Group):
@@ -82,3 +83,5 @@ main.add_command(auth_failures)
 main.add_command(report)
 account.add_command(device)
 account.add_command(remove)
+account.add_command(disable)
+account.add_command(enable)

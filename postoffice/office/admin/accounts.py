@@ -155,7 +155,7 @@ def show(desk: Desk, address: Address) -> Answer:
     """
     What is known of the account ADDRESS, and what lies in its maildrop.
 
-    With --json: address, password (true or false), mechanisms (by which it can
+    With --json: address, state, password (true or false), mechanisms (by which it can
     log in), messages, octets, quota (octets, messages, over) and quota_from
     (who says each of them: account, domain, default, or postmaster), serving
     (keep, keep_collected, delete_on_collect, devices, login_delay, in_use,
@@ -181,6 +181,7 @@ def show(desk: Desk, address: Address) -> Answer:
     mechanisms = [name for name, field in NEEDS.items() if getattr(found, field) is not None]
     data = {
         "address": found.address,
+        "state": found.state,
         "password": has_password,
         "mechanisms": mechanisms,
         "messages": messages,
@@ -194,6 +195,7 @@ def show(desk: Desk, address: Address) -> Answer:
     login = ", ".join(cell for cell in login_cells(last.get("")) if cell)
     rows = [
         ("account", found.address),
+        *([] if found.enabled else [("state", f"{found.state}: no login, mail is refused")]),
         ("password", "yes" if has_password else f"no: {only}"),
         ("last login", login),
         ("logs in by", ", ".join(mechanisms) or "nothing"),

@@ -111,6 +111,9 @@ async def _steps(
         return
     place, directory, account = found
     yield "account", f"{account.address}, in {place}"
+    if not account.enabled and account.address != postmaster:
+        yield "state", f"{account.state}: no mail is taken"
+        return
     told = await told_of(directory, settings, name or postmaster, account)
     yield "quota", told.line
     messages, octets = await rooms.store.count(account.maildrop)

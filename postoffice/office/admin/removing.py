@@ -80,6 +80,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
                 await rooms.register.set_shared(found.address, found.shared)
             await rooms.register.set_quota(found.address, own or Quota())
             await rooms.register.set_serving(found.address, serving or UNSAID)
+            await rooms.register.set_state(found.address, found.state)
             for device in devices:
                 await rooms.register.add_device(found.address, device)
             raise Refused(f"mail has just come for {found.address}; nothing is removed")

@@ -23,6 +23,10 @@ from postoffice.office.admin.desk import (
 from postoffice.office.control import PATIENCE, place
 
 
+class NotRunning(Refused):
+    """There is no daemon to ask."""
+
+
 @click.group()
 def session() -> None:
     """Look at the sessions of the daemon that runs, and end them."""
@@ -70,6 +74,14 @@ def end(desk: Desk, address: Address) -> Answer:
     return Answer(data, [f"{counted(len(found), 'session')} of {address.normal} ended"])
 
 
+def end_all(desk: Desk, name: str) -> int:
+    """End the sessions of an account; how many there were.  Raises Refused."""
+    try:
+        return len(ask(desk, {"command": "end", "account": name}))
+    except NotRunning:
+        return 0
+
+
 def ask(desk: Desk, question: dict[str, Any]) -> list[dict[str, Any]]:
     """What the daemon answers.  Raises Refused."""
     path = place(desk.settings().state)
@@ -81,7 +93,7 @@ def ask(desk: Desk, question: dict[str, Any]) -> list[dict[str, Any]]:
             with daemon.makefile("rb") as lines:
                 answer = [json.loads(line) for line in lines]
     except (FileNotFoundError, ConnectionRefusedError):
-        raise Refused(f"the daemon is not running: nobody answers on {path}") from None
+        raise NotRunning(f"the daemon is not running: nobody answers on {path}") from None
     except (OSError, ValueError) as error:
         raise Refused(f"asking the daemon on {path} failed: {error}") from error
     last = answer.pop() if answer else {}
