@@ -450,13 +450,32 @@ class IAccountRegister(IAccountDirectory, IDevices):
     def remove_domain(domain: str) -> Awaitable[bool]:
         """Remove a domain; False if it is not there.  Raises NotEmpty while accounts remain."""
 
-    def add(name: str, secret: str | None, scram: str | None = None) -> Awaitable[bool]:
+    def add(
+        name: str, secret: str | None, scram: str | None = None, maildrop: str | None = None
+    ) -> Awaitable[bool]:
         """
         Add an account in a domain of ours; False if it is there already.
 
-        ``secret`` and ``scram`` are as in ``Account``.
+        ``secret`` and ``scram`` are as in ``Account``; ``maildrop`` too, for
+        one that comes back; else it is as ``maildrop_for`` says.
 
         Raises LookupError if the domain is not ours.
+        """
+
+    def maildrop_for(name: str) -> Awaitable[str]:
+        """
+        The name of the maildrop that a new account of this name gets.
+
+        It is the account's, but where another account has that, which was
+        renamed: nobody gets another's mail.
+        """
+
+    def rename(name: str, new: str) -> Awaitable[bool]:
+        """
+        Give an account another name; its maildrop and its devices, and all else, stay.
+
+        False if there is no such account, or one of the new name.  Raises
+        LookupError if the domain is not ours.
         """
 
     def set_secret(name: str, secret: str | None, scram: str | None = None) -> Awaitable[bool]:

@@ -1,5 +1,5 @@
 """
-The devices of accounts in the database: asked about, added and taken away.
+What belongs to accounts in the database: their devices, and the names of their maildrops.
 
 Blocking: each function runs in a transaction, on a worker's thread.
 """
@@ -7,7 +7,9 @@ Blocking: each function runs in a transaction, on a worker's thread.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import astuple, fields
+from itertools import count
 from typing import Any
 
 from postoffice.device import Device
@@ -40,3 +42,26 @@ def remove(database: sqlite3.Connection, account: str, name: str) -> bool:
     """False if there is none of that name."""
     change = "DELETE FROM device WHERE account = ? AND name = ?"
     return database.execute(change, (account, name)).rowcount > 0
+
+
+def maildrops(name: str) -> Iterator[str]:
+    """Names of maildrops for an account of this name, the best first; so many that one is free."""
+    local, _, domain = name.rpartition("@")
+    yield name
+    for number in count(2):
+        yield f"{local}-{number}@{domain}"
+
+
+def maildrop_for(database: sqlite3.Connection, name: str) -> str:
+    """The first of them that no account has."""
+    taken = "SELECT 1 FROM account WHERE maildrop = ?"
+    return next(one for one in maildrops(name) if not database.execute(taken, (one,)).fetchone())
+
+
+def rename(database: sqlite3.Connection, name: str, new: str) -> bool:
+    """Account and devices get the new name, the maildrop keeps its own; False if there is none."""
+    database.execute("PRAGMA defer_foreign_keys = ON")  # until COMMIT
+    change = "UPDATE account SET address = ?, domain = ? WHERE address = ?"
+    found = database.execute(change, (new, new.rpartition("@")[2], name)).rowcount > 0
+    database.execute("UPDATE device SET account = ? WHERE account = ?", (new, name))
+    return found

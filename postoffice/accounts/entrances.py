@@ -68,6 +68,15 @@ class Entrances:
             if device is None:
                 database.execute("DELETE FROM known WHERE account = ?", (account,))
 
+    def rename(self, account: str, new: str) -> None:
+        """An account has another name now; what was known of that name is forgotten.  As above."""
+        with self._ledger.turn() as database:
+            for table in ("login", "known"):
+                forget = f"DELETE FROM {table} WHERE account = ?"  # noqa: S608 (our own words)
+                database.execute(forget, (new,))
+                change = f"UPDATE {table} SET account = ? WHERE account = ?"  # noqa: S608
+                database.execute(change, (new, account))
+
     def sweep(self, now: float) -> bool:
         """Forget some that were not used for long; whether there may be more.  As above."""
         with self._ledger.turn() as database:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from zope.interface import implementer
 
+from postoffice.accounts.belongings import maildrops
 from postoffice.address import Account, Quota
 from postoffice.device import Device
 from postoffice.errors import NotEmpty
@@ -72,13 +73,35 @@ class MemoryDirectory:
         del self._domains[domain]
         return True
 
-    async def add(self, name: str, secret: str | None, scram: str | None = None) -> bool:
-        if _domain(name) not in self._domains:
-            raise LookupError(f"{_domain(name)} is not a domain of ours")
+    async def add(
+        self,
+        name: str,
+        secret: str | None,
+        scram: str | None = None,
+        maildrop: str | None = None,
+    ) -> bool:
+        self._see_to_the_domain(name)
         if name in self._accounts:
             return False
-        self._accounts[name] = Account(name, name, secret, scram)
+        maildrop = maildrop or await self.maildrop_for(name)
+        self._accounts[name] = Account(name, maildrop, secret, scram)
         return True
+
+    async def maildrop_for(self, name: str) -> str:
+        taken = {one.maildrop for one in self._accounts.values()}
+        return next(one for one in maildrops(name) if one not in taken)
+
+    async def rename(self, name: str, new: str) -> bool:
+        self._see_to_the_domain(new)
+        if name not in self._accounts or new in self._accounts:
+            return False
+        self._accounts[new] = replace(self._accounts.pop(name), address=new)
+        self._devices[new] = self._devices.pop(name, {})
+        return True
+
+    def _see_to_the_domain(self, name: str) -> None:
+        if _domain(name) not in self._domains:
+            raise LookupError(f"{_domain(name)} is not a domain of ours")
 
     async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
         return self._change(name, lambda known: replace(known, secret=secret, scram=scram))

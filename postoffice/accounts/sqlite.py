@@ -118,8 +118,20 @@ class SQLiteDirectory:
     async def remove_domain(self, domain: str) -> bool:
         return await self._write(_remove_domain, domain)
 
-    async def add(self, name: str, secret: str | None, scram: str | None = None) -> bool:
-        return await self._write(_add, name, secret, scram)
+    async def add(
+        self,
+        name: str,
+        secret: str | None,
+        scram: str | None = None,
+        maildrop: str | None = None,
+    ) -> bool:
+        return await self._write(_add, name, secret, scram, maildrop)
+
+    async def maildrop_for(self, name: str) -> str:
+        return await self._read(belongings.maildrop_for, name)
+
+    async def rename(self, name: str, new: str) -> bool:
+        return await self._write(_rename, name, new)
 
     async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
         return await self._write(_set_secret, name, secret, scram)
@@ -268,16 +280,34 @@ def _remove_domain(database: sqlite3.Connection, domain: str) -> bool:
     return database.execute("DELETE FROM domain WHERE name = ?", (domain,)).rowcount > 0
 
 
-def _add(database: sqlite3.Connection, name: str, secret: str | None, scram: str | None) -> bool:
-    domain = name.rpartition("@")[2]
-    if not _serves(database, domain):
-        raise LookupError(f"{domain} is not a domain of ours")
+def _add(
+    database: sqlite3.Connection,
+    name: str,
+    secret: str | None,
+    scram: str | None,
+    maildrop: str | None,
+) -> bool:
+    domain = _domain_of(database, name)
     if _find(database, name) is not None:
         return False
-    row = (name, domain, name, secret, scram)
+    maildrop = maildrop or belongings.maildrop_for(database, name)
+    row = (name, domain, maildrop, secret, scram)
     change = "INSERT INTO account (address, domain, maildrop, secret, scram) VALUES (?, ?, ?, ?, ?)"
     database.execute(change, row)
     return True
+
+
+def _rename(database: sqlite3.Connection, name: str, new: str) -> bool:
+    _domain_of(database, new)
+    return _find(database, new) is None and belongings.rename(database, name, new)
+
+
+def _domain_of(database: sqlite3.Connection, name: str) -> str:
+    """The domain of an account that there shall be.  Raises LookupError if it is not ours."""
+    domain = name.rpartition("@")[2]
+    if not _serves(database, domain):
+        raise LookupError(f"{domain} is not a domain of ours")
+    return domain
 
 
 def _set_secret(

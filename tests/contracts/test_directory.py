@@ -388,6 +388,79 @@ def test_an_account_that_is_added_again_is_a_new_one(peopled):
     assert finish(peopled.find("joe@example.net")) == Account("joe@example.net", "joe@example.net")
 
 
+JOE, JIM = "joe@example.net", "jim@example.com"
+
+
+def named(directory, name):
+    """The account of that name, its domain's part of it, and its devices."""
+    own = finish(directory.account_quota(name)), finish(directory.account_serving(name))
+    return finish(directory.find(name)), *own, list(finish(directory.devices(name)))
+
+
+def test_a_renamed_account_keeps_all_but_its_name(peopled):
+    finish(peopled.set_secret(JOE, "hash", "keys"))
+    finish(peopled.set_shared(JOE, "tanstaaf"))
+    finish(peopled.set_quota(JOE, Quota(1, 2, "defer")))
+    finish(peopled.set_serving(JOE, Serving(keep=86400)))
+    finish(peopled.set_state(JOE, "disabled"))
+    for device in (PHONE, PAD):
+        finish(peopled.add_device(JOE, device))
+    account, *rest = named(peopled, JOE)
+    assert finish(peopled.rename(JOE, JIM))
+    assert named(peopled, JIM) == (replace(account, address=JIM), *rest)
+    assert named(peopled, JOE) == (None, None, None, [])
+    assert JIM in [one.address for one in finish(peopled.accounts("example.com"))]
+    assert finish(peopled.rename(JIM, JOE))
+    assert named(peopled, JOE) == (account, *rest)
+
+
+def test_nobody_is_renamed_to_somebody_or_nowhere(peopled):
+    before = finish(peopled.accounts())
+    assert not finish(peopled.rename("eve@example.net", JIM))
+    assert not finish(peopled.rename(JOE, "ann@example.net"))
+    assert not finish(peopled.rename(JOE, JOE))
+    with pytest.raises(LookupError):
+        finish(peopled.rename(JOE, "joe@example.org"))
+    assert finish(peopled.accounts()) == before
+
+
+def test_whoever_gets_the_old_name_gets_another_maildrop(peopled):
+    """And so does whoever is named as that maildrop is."""
+    assert finish(peopled.maildrop_for("eve@example.net")) == "eve@example.net"
+    assert finish(peopled.rename(JOE, JIM))
+    assert finish(peopled.maildrop_for(JOE)) == "joe-2@example.net"
+    assert finish(peopled.add(JOE, "new"))
+    assert finish(peopled.add("joe-2@example.net", "newer"))
+    assert finish(peopled.rename(JOE, "eve@example.net"))
+    assert finish(peopled.add(JOE, "newest"))
+    names = [one.maildrop for one in finish(peopled.accounts())]
+    assert sorted(names) == sorted(
+        ["ann@example.net", "joe@example.com", JOE]
+        + [f"joe-{number}@example.net" for number in ("2", "2-2", "3")]
+    )
+    assert finish(peopled.find(JIM)).maildrop == JOE
+    finish(peopled.remove(JIM))
+    finish(peopled.remove(JOE))
+    assert finish(peopled.add(JOE, "last"))
+    assert finish(peopled.find(JOE)).maildrop == JOE
+
+
+def test_an_account_comes_back_to_its_own_maildrop(peopled):
+    finish(peopled.rename(JOE, JIM))
+    finish(peopled.remove(JIM))
+    assert finish(peopled.add(JIM, "back", None, JOE))
+    assert finish(peopled.find(JIM)).maildrop == JOE
+
+
+def test_the_devices_of_a_renamed_account_go_with_it(peopled):
+    finish(peopled.add_device(JOE, PHONE))
+    finish(peopled.rename(JOE, JIM))
+    finish(peopled.remove(JIM))
+    finish(peopled.add(JOE, None))
+    finish(peopled.add(JIM, None))
+    assert devices(peopled, JOE) == devices(peopled, JIM) == []
+
+
 def test_several_directories_are_asked_in_their_order(peopled):
     other = MemoryDirectory()
     finish(other.add_domain("example.net"))

@@ -305,6 +305,7 @@ def test_an_account_is_shown_with_its_mail(run, ask, office):
     assert (shown.pop("last_login"), shown.pop("devices")) == (None, [])
     assert shown == {
         "address": "ann@example.net",
+        "maildrop": "ann@example.net",
         "state": "enabled",
         "password": True,
         "mechanisms": ["SCRAM-SHA-256", "PLAIN", "LOGIN"],
@@ -403,8 +404,8 @@ class Steps:
     async def remove(self, name):
         self.done.append("remove")
 
-    async def add(self, name, secret, scram):
-        self.done.append(f"add {secret} {scram}")
+    async def add(self, name, secret, scram, maildrop):
+        self.done.append(f"add {secret} {scram} in {maildrop}")
 
     async def set_shared(self, name, shared):
         self.done.append(f"share {shared}")
@@ -431,7 +432,7 @@ class Steps:
         self.done.append(f"keep {serving.keep}")
 
 
-ANN = Account("ann@example.net", "ann@example.net", "hash", "keys", "shared")
+ANN = Account("ann@example.net", "anne@example.net", "hash", "keys", "shared")
 
 
 def test_mail_goes_before_the_account_so_that_a_crash_between_loses_nothing():
@@ -452,7 +453,7 @@ def test_mail_that_comes_while_it_is_removed_brings_the_account_back():
         finish(removing._remove(steps, ANN, False, False))
     assert steps.done == [
         "remove",
-        "add hash keys",
+        "add hash keys in anne@example.net",
         "share shared",
         "quota 7",
         "keep 9",
@@ -500,6 +501,7 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
         },
         ("account", "show", "ann@example.org"): {
             "address",
+            "maildrop",
             "state",
             "password",
             "mechanisms",
@@ -538,6 +540,16 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "generated_password",
         },
         ("account", "list"): {"accounts"},
+        ("account", "rename", "ann@example.org", "eve@example.org"): {
+            "address",
+            "new_address",
+            "ended",
+        },
+        ("account", "rename", "eve@example.org", "ann@example.org"): {
+            "address",
+            "new_address",
+            "ended",
+        },
         ("account", "disable", "ann@example.org"): {"address", "state", "changed", "ended"},
         ("account", "enable", "ann@example.org"): {"address", "state", "changed"},
         ("account", "remove", "ann@example.org"): {"address", "removed", "messages", "kept_in"},

@@ -18,6 +18,7 @@ from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
 from postoffice.office.admin.maildrops import maildrop
 from postoffice.office.admin.removing import remove
+from postoffice.office.admin.rename import rename
 from postoffice.office.admin.report import report
 from postoffice.office.admin.sessions import session
 from postoffice.office.admin.states import disable, enable
@@ -83,5 +84,6 @@ main.add_command(auth_failures)
 main.add_command(report)
 account.add_command(device)
 account.add_command(remove)
+account.add_command(rename)
 account.add_command(disable)
 account.add_command(enable)

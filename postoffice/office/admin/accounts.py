@@ -91,6 +91,7 @@ def add(
     password = ask_password(password_stdin, generate)
     hashed = password.hashed()
     name = address.normal
+    settings = desk.settings()
 
     async def work(rooms: Rooms) -> None:
         if await rooms.find(name) is not None:
@@ -98,7 +99,7 @@ def add(
         domain = name.rpartition("@")[2]
         if not await rooms.register.serves(domain):
             raise Refused(f"{domain} is not ours; postoffice domain add {domain}")
-        messages, _ = await rooms.store.count(name)
+        messages, _ = await rooms.store.count(await rooms.register.maildrop_for(name))
         if messages and not adopt_mail:
             raise Refused(
                 f"its maildrop holds {counted(messages, 'message')} of an earlier account of "
@@ -110,8 +111,10 @@ def add(
             await rooms.register.set_quota(name, quota)
         if serving != UNSAID:
             await rooms.register.set_serving(name, serving)
+        async with desk.logins(rooms, settings) as logins:  # of an earlier one of that name
+            await rooms.workers.run(logins.entrances.forget, name)
 
-    desk.ask(work)
+    desk.ask(work, settings)
     data = {"address": name, "added": True, **password.data}
     return Answer(data, [f"{name} is added", *password.lines])
 
@@ -155,9 +158,10 @@ def show(desk: Desk, address: Address) -> Answer:
     """
     What is known of the account ADDRESS, and what lies in its maildrop.
 
-    With --json: address, state, password (true or false), mechanisms (by which it can
-    log in), messages, octets, quota (octets, messages, over) and quota_from
-    (who says each of them: account, domain, default, or postmaster), serving
+    With --json: address, maildrop (its name), state, password (true or false),
+    mechanisms (by which it can log in), messages, octets, quota (octets,
+    messages, over) and quota_from (who says each of them: account, domain,
+    default, or postmaster), serving
     (keep, keep_collected, delete_on_collect, devices, login_delay, in_use,
     wait; durations in seconds) and serving_from; last_login (with its own
     password: time, service, mechanism, tls, network; or null) and devices (as
@@ -181,6 +185,7 @@ def show(desk: Desk, address: Address) -> Answer:
     mechanisms = [name for name, field in NEEDS.items() if getattr(found, field) is not None]
     data = {
         "address": found.address,
+        "maildrop": found.maildrop,
         "state": found.state,
         "password": has_password,
         "mechanisms": mechanisms,
@@ -195,6 +200,7 @@ def show(desk: Desk, address: Address) -> Answer:
     login = ", ".join(cell for cell in login_cells(last.get("")) if cell)
     rows = [
         ("account", found.address),
+        *([] if found.maildrop == found.address else [("maildrop", found.maildrop)]),
         *([] if found.enabled else [("state", f"{found.state}: no login, mail is refused")]),
         ("password", "yes" if has_password else f"no: {only}"),
         ("last login", login),

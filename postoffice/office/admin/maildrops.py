@@ -325,5 +325,5 @@ async def _named(rooms: Rooms, settings: Settings, address: Address) -> Drop:
     if account is not None:
         return await _drop(rooms, settings, account.maildrop, {account.maildrop: name})
     if any(one.name == name for one in await _care(rooms).holdings()):
-        return Drop(name)
+        return await _drop(rooms, settings, name, await _owners(rooms))
     raise Refused(f"there is neither an account {name} here nor a maildrop of that name")

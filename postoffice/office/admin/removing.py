@@ -75,7 +75,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
     late, _ = await rooms.store.count(found.maildrop)
     if late:
         if not (delete or keep):
-            await rooms.register.add(found.address, found.secret, found.scram)
+            await rooms.register.add(found.address, found.secret, found.scram, found.maildrop)
             if found.shared is not None:
                 await rooms.register.set_shared(found.address, found.shared)
             await rooms.register.set_quota(found.address, own or Quota())
