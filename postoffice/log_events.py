@@ -318,6 +318,13 @@ MAIL_REMOVED = _event(
     "The post office itself has removed messages from a maildrop: ``expired`` (retention) or "
     "``make-room`` (quota).  Where UIDLs go on in further lines, each line has the counts of all.",
 )
+VAULT_TRIMMED = _event(
+    "undelete-trimmed",
+    "info",
+    "maildrop messages octets",
+    "What was deleted and is kept for undelete was more than ``store.undelete_size`` allows: so "
+    "much of it, the oldest, was removed for good.",
+)
 MAIL_EXPIRED = _event(
     "mail-expired",
     "info",

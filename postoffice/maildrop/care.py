@@ -21,6 +21,7 @@ from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.oddities import NotServed, see_to_compression
 from postoffice.maildrop.remembered import Sizes
+from postoffice.maildrop.telling import trim
 from postoffice.maildrop.text import measure
 
 #: The session of what was purged, in the vault.
@@ -81,13 +82,19 @@ def _looks_like_one(folder: str) -> bool:
 
 
 def purge(
-    folder: str, which: Old, journal: Journal | None, *, keep: bool, dry: bool
+    folder: str,
+    which: Old,
+    journal: Journal | None,
+    *,
+    keep: bool,
+    dry: bool,
+    most: int | None = None,
 ) -> tuple[int, int]:
     """
     Let messages go; how many, and their octets.  With ``dry`` they would go.
 
-    ``keep``: into the vault.  Raises MaildropLocked while a session runs,
-    TemporaryFailure.
+    ``keep``: into the vault, which may hold ``most`` octets (``vault.trim``).  Raises
+    MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
         if not os.path.isdir(folder):
@@ -100,6 +107,8 @@ def purge(
             if not dry:
                 vault = vaults.ready(vaults.path_of(folder, PURGE)) if keep and going else ""
                 removing.take_out(journal, lock, folder, snapshot.whole(going), vault)
+                if vault:
+                    trim(folder, most)
             return len(going), sum(sizes)
         finally:
             os.close(lock)

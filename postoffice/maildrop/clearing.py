@@ -112,7 +112,7 @@ def _move_aside(store: str, place: str) -> str:
 def _is_empty(folder: str) -> bool:
     """Whether a maildrop holds nothing but what we made ourselves, and no mail."""
     there = set(os.listdir(folder))
-    if there - {*FOLDERS, LOCK, quota.FILE, TOLD, collected.FILE}:
+    if there - {*FOLDERS, LOCK, quota.FILE, TOLD, collected.FILE, vault.FILE}:
         return False
     return not any(os.listdir(f"{folder}/{box}") for box in there & {"new", "cur"})
 

@@ -22,9 +22,10 @@ from postoffice.listing import Entries, Entry, Listing, Placed
 from postoffice.log_events import tell
 from postoffice.maildrop import contents, files, names, oddities, quota, removing
 from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.journal import Journal
+from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.oddities import Odd
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
+from postoffice.maildrop.telling import trim
 from postoffice.maildrop.text import pieces
 from postoffice.maildrop.waiting import outcome_of, running
 
@@ -48,6 +49,7 @@ class Means:
     clock: Any  # IReactorTime
     journal: Journal | None = None
     undelete: float = 0.0
+    most: int | None = None  # octets in the vault of one maildrop (``vault.trim``)
     removals: set[Deferred[None]] = field(default_factory=set)  # whose names are just going
 
 
@@ -197,8 +199,9 @@ class Maildir:
                 )
             if journal is None:
                 await run(contents.remove, folder, entries, vault)
+                await run(self._trim, vault)
             else:
-                ticket = await run(removing.remove, journal, self._lock, folder, entries, vault)
+                ticket = await run(self._promise, journal, entries, vault)
         except BaseException:
             self._let_go()
             known.errback(Failure())  # type: ignore[no-untyped-call]
@@ -209,13 +212,27 @@ class Maildir:
             return
         known.callback(None)
         try:
-            await run(removing.keep, journal, ticket, self._lock, folder, entries, vault)
+            await run(self._keep, journal, ticket, entries, vault)
         except TemporaryFailure as error:
             self.log.error("{error}; the journal tries again", error=error)
         except Exception:
             self.log.failure("removing from {folder}; the journal tries again", folder=folder)
         finally:
             self._let_go()
+
+    def _promise(self, journal: Journal, entries: Sequence[Entry], vault: str) -> Ticket | None:
+        ticket = removing.remove(journal, self._lock, self._folder, entries, vault)
+        if entries and ticket is None:
+            self._trim(vault)
+        return ticket
+
+    def _keep(self, journal: Journal, ticket: Ticket, entries: Sequence[Entry], vault: str) -> None:
+        removing.keep(journal, ticket, self._lock, self._folder, entries, vault)
+        self._trim(vault)
+
+    def _trim(self, vault: str) -> None:
+        if vault:
+            trim(self._folder, self._means.most)
 
     def _let_go(self) -> None:
         """The lock is held until the names are gone, also when the client went before."""

@@ -293,6 +293,8 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
                     quota.add(fd, -sum(gone.values()), -len(gone))
                 except OSError:  # they are gone all the same
                     quota.forget(folder)
+                if vault:
+                    vaults.count(folder, gone.values())
         finally:
             os.close(fd)
         if sync and gone:

@@ -55,7 +55,7 @@ from postoffice.maildrop.quota import full
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.replaying import journal_of
 from postoffice.maildrop.segments import SEGMENT
-from postoffice.maildrop.telling import Telling, removed
+from postoffice.maildrop.telling import Telling, removed, trim
 from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import Warden
 from postoffice.serving import Keep
@@ -74,7 +74,8 @@ class MaildirStore:
     A folder of Maildirs; ``hostname`` stands in the names of messages.
 
     ``durability`` is journal, files, or "" for the best that the disk allows;
-    ``undelete`` the seconds for which what was removed is kept in the vault.
+    ``undelete`` the seconds for which what was removed is kept in the vault, and
+    ``undelete_size`` the octets of it that are kept of one maildrop (``vault.trim``).
     At each of ``levels``, in per cent of its quota, the owner of a maildrop
     gets a letter; ``letter`` is its text, if not ours.  Where fewer octets than
     ``free_space`` are free on the disk, no mail comes in.  ``apart`` makes the
@@ -92,6 +93,7 @@ class MaildirStore:
         clock: Any,
         durability: str = "",
         undelete: float = 0.0,
+        undelete_size: int | None = None,
         levels: Sequence[int] = (),
         letter: str = "",
         segment: int = SEGMENT,
@@ -115,6 +117,7 @@ class MaildirStore:
         self._sizes = Sizes()
         self._listings = Listings()
         self._undelete = undelete
+        self._most = undelete_size
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
         self._retiring = LoopingCall(self._retire)
@@ -126,19 +129,25 @@ class MaildirStore:
     async def start(self) -> None:
         durability = await self._workers.run(self._begin)
         journal = self._journal if durability == durable.JOURNAL else None
-        warden = Warden(journal, self._sizes, bool(self._undelete), self._levels)
+        warden = Warden(journal, self._sizes, bool(self._undelete), self._levels, most=self._most)
         self._telling = Telling(self._workers, warden, self.begin, self._hostname, self._letter)
         here: Hands = OnThreads(self._workers, journal, warden)
         small = here
         if self._apart is not None:
             keep = bool(self._undelete)
-            placer = (self._path, durability, keep, self._levels, self._segment)
+            placer = (self._path, durability, keep, self._levels, self._segment, self._most)
             self._placer = self._apart("placing", Placer, *placer)
             small = InAProcess(self._placer, here, warden.notices, self._report)
         self._placing = Placing(small, here, self._placed)
         self._large = self._journal.large if journal else ""
         self._means = Means(
-            self._workers, self._sizes, self._listings, self._clock, journal, self._undelete
+            self._workers,
+            self._sizes,
+            self._listings,
+            self._clock,
+            journal,
+            self._undelete,
+            self._most,
         )
         if self._journal.active:
             self._retiring.start(RETIRE, now=False).addErrback(self._failed, "retiring")
@@ -255,7 +264,7 @@ class MaildirStore:
 
     async def purge(self, name: str, which: Old, dry: bool) -> tuple[int, int]:
         return await self._workers.run(
-            partial(care.purge, keep=bool(self._undelete), dry=dry),
+            partial(care.purge, keep=bool(self._undelete), dry=dry, most=self._most),
             self._folder(name),
             which,
             self._means.journal,
@@ -281,7 +290,9 @@ class MaildirStore:
 
     def _expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
         journal, undelete = self._means.journal, bool(self._undelete)
-        gone = retention.expire(self._folder(name), keep, journal, undelete=undelete, dry=dry)
+        gone = retention.expire(
+            self._folder(name), keep, journal, undelete=undelete, dry=dry, most=self._most
+        )
         octets = sum(entry.size for entry in gone)
         if gone and not dry:
             removed(name, "expired", [entry.uidl for entry in gone], octets)
@@ -301,6 +312,7 @@ class MaildirStore:
         swept = 0
         for folder in await run(clearing.maildrops, self._path):
             swept += await run(clearing.sweep, folder, time.time())
+            await run(self._trim, folder)
         await run(clearing.sweep_removed, self._path, time.time())
         for domain in await run(clearing.domains, self._path):
             emptied = False
@@ -310,6 +322,11 @@ class MaildirStore:
                     await deferLater(self._clock, PAUSE)
         if swept:
             self.log.info("swept {swept} leftovers out of the store", swept=swept)
+
+    def _trim(self, folder: str) -> None:
+        """A vault is counted, and kept within its bound."""
+        if self._most != 0 and os.path.isdir(vault.path_of(folder)):
+            trim(folder, self._most, anew=True)
 
     def _sweep(self) -> Deferred[None]:
         self._sweep_now = Deferred.fromCoroutine(self.sweep())

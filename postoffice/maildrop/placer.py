@@ -64,13 +64,19 @@ class Placer:
     """Places in ``store``, with its own part in the journal; the rest is as MaildirStore has it."""
 
     def __init__(
-        self, store: str, durability: str, undelete: bool, levels: Sequence[int], segment: int
+        self,
+        store: str,
+        durability: str,
+        undelete: bool,
+        levels: Sequence[int],
+        segment: int,
+        most: int | None = None,
     ) -> None:
         self._reports: list[Report] = []
         self._journal = journal_of(store, self._report, segment)
         self._journal.open(durability)
         journal = self._journal if durability == JOURNAL else None
-        self._warden = Warden(journal, Sizes(), undelete, levels)
+        self._warden = Warden(journal, Sizes(), undelete, levels, most=most)
 
     def _report(self, level: str, text: str) -> None:
         self._reports.append((level, text))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ _TICK = 0.01
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_OCTETS = re.compile(rb"[0-9]{1,18}S")
 #: Errors of opening it that say that it is not there, or no file.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
@@ -211,6 +213,21 @@ def agrees(folder: str, messages: int, octets: int) -> bool:
         return held.octets == octets or held == _scan(fd)
     finally:
         os.close(fd)
+
+
+def octets_of(folder: str) -> int:
+    """The octets of the quota that a maildrop was last counted for; 0 where nothing says so."""
+    try:
+        fd = os.open(f"{folder}/{FILE}", _LOOK)
+    except OSError:
+        return 0
+    try:
+        words = _beginning(fd).partition(b"\n")[0].split(b",")
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
+    return next((int(word[:-1]) for word in words if _OCTETS.fullmatch(word)), 0)
 
 
 def _fits(quota: Quota, held: Usage, more: Usage) -> bool:

@@ -14,6 +14,7 @@ from postoffice.maildrop.collected import Record
 from postoffice.maildrop.files import failures
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Sizes, Snapshot
+from postoffice.maildrop.telling import trim
 from postoffice.serving import Keep
 
 #: The session of what went by itself, in the vault.
@@ -21,30 +22,40 @@ EXPIRE = "expire"
 
 
 def expire(
-    folder: str, keep: Keep, journal: Journal | None, *, undelete: bool, dry: bool
+    folder: str,
+    keep: Keep,
+    journal: Journal | None,
+    *,
+    undelete: bool,
+    dry: bool,
+    most: int | None = None,
 ) -> list[Entry]:
     """
     Let messages go; which.  With ``dry`` they would go.
 
-    ``undelete``: into the vault.  Looked at without the lock first: nobody is
-    kept from his mail where nothing goes.  Raises MaildropLocked while a
-    session holds it, TemporaryFailure.
+    ``undelete``: into the vault, which may hold ``most`` octets (``vault.trim``).
+    Looked at without the lock first: nobody is kept from his mail where
+    nothing goes.  Raises MaildropLocked while a session holds it, TemporaryFailure.
     """
     with failures(folder):
         if keep.forever or not os.path.isdir(folder):
             return []
         going, _ = _due(folder, keep)
         if going and not dry:
-            going = _take_out(folder, keep, journal, undelete)
+            going = _take_out(folder, keep, journal, undelete, most)
         return going
 
 
-def _take_out(folder: str, keep: Keep, journal: Journal | None, undelete: bool) -> list[Entry]:
+def _take_out(
+    folder: str, keep: Keep, journal: Journal | None, undelete: bool, most: int | None
+) -> list[Entry]:
     lock = removing.lock(journal, folder)
     try:
         going, snapshot = _due(folder, keep)  # meanwhile somebody may have been here
         vault = vaults.ready(vaults.path_of(folder, EXPIRE)) if undelete and going else ""
         removing.take_out(journal, lock, folder, snapshot.whole(going), vault)
+        if vault:
+            trim(folder, most)
         return going
     finally:
         os.close(lock)

@@ -15,7 +15,7 @@ from postoffice.address import Account, Address
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.interfaces import IDelivery, Workers
 from postoffice.log_events import tell
-from postoffice.maildrop import names
+from postoffice.maildrop import names, vault
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import MAKE_ROOM, Notice, Warden, is_due
@@ -49,6 +49,7 @@ class Telling:
             if notice.uidls:
                 name = names.maildrop_of(notice.folder)
                 removed(name, MAKE_ROOM, notice.uidls, notice.octets)
+                trimmed(name, notice.trimmed)
             telling = Deferred.fromCoroutine(self._tell(notice))
             self._under_way.add(telling)
             telling.addCallbacks(self._told, self._failed, (telling,), {}, (telling,))
@@ -87,3 +88,22 @@ def removed(maildrop: str, why: str, uidls: Sequence[str], octets: int) -> None:
     facts = {"maildrop": maildrop, "messages": len(uidls), "octets": octets, "why": why}
     for some in log_events.portions(uidls):
         tell(log, log_events.MAIL_REMOVED, uidls=some, **facts)
+
+
+def trimmed(maildrop: str, gone: vault.Trimmed) -> None:
+    """Log what its vault could not hold any more, if anything."""
+    if gone.messages:
+        facts = {"messages": gone.messages, "octets": gone.octets}
+        tell(log, log_events.VAULT_TRIMMED, maildrop=maildrop, **facts)
+
+
+def trim(folder: str, most: int | None, *, anew: bool = False) -> None:
+    """``vault.trim``, logged; so is what fails: the messages have gone into it all the same."""
+    try:
+        gone = vault.trim(folder, most, anew=anew)
+    except OSError as error:
+        log.error(
+            "{folder}: deleting the oldest of its vault failed: {error}", folder=folder, error=error
+        )
+    else:
+        trimmed(names.maildrop_of(folder), gone)

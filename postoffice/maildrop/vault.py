@@ -9,17 +9,39 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from fcntl import LOCK_EX, flock
+from typing import NamedTuple
 
 from postoffice.interfaces import Kept
-from postoffice.maildrop import quota
-from postoffice.maildrop.files import FULL, make_folder, sync_folder
+from postoffice.maildrop import names, quota
+from postoffice.maildrop.files import FULL, make_folder, open_own, sync_folder
 
 #: How the copy of a message begins that is not whole yet.
 PART = ".part."
 #: How many files go between two looks at whether there is something better to do.
 GENTLY = 500
+#: In a maildrop: what its vault holds, each line adds to it.  Never synced: who misses it counts.
+FILE = "postoffice.vault"
+#: Octets of that file, at most; then somebody counts.
+LONGEST = 4096
+#: What every message takes on the disk is a multiple of this.
+BLOCK = 4096
+#: A vault may hold as much as its maildrop's quota, but so much at the least; or where there is
+#: no quota.
+LEAST, OTHERWISE = 1 << 20, 1 << 30
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Trimmed(NamedTuple):
+    """What went out of a vault for good."""
+
+    messages: int = 0
+    octets: int = 0
+
+
+NOTHING = Trimmed()
 
 
 def path_of(folder: str, session: str = "") -> str:
@@ -81,6 +103,7 @@ def bring_back(folder: str, session: str, since: float) -> list[str]:
         with suppress(FileNotFoundError):  # nothing was left in it
             sync_folder(vault)
         quota.forget(folder)
+        _forget(folder)
     return back
 
 
@@ -112,6 +135,99 @@ def empty(domain: str, before: float) -> tuple[int, bool]:
         with suppress(OSError):  # something is in it
             os.rmdir(vault)
     return gone, True
+
+
+def count(folder: str, sizes: Iterable[int]) -> None:
+    """Messages have gone into a maildrop's vault.  What cannot be counted will be."""
+    try:
+        fd = os.open(f"{folder}/{FILE}", _APPEND)
+    except OSError:
+        return
+    try:
+        flock(fd, LOCK_EX)
+        os.write(fd, b"%d\n" % sum(map(_on_disk, sizes)))
+    except OSError:
+        _forget(folder)
+    finally:
+        os.close(fd)
+
+
+def trim(folder: str, most: int | None, *, anew: bool = False) -> Trimmed:
+    """
+    Delete for good what a maildrop's vault holds beyond ``most`` octets, oldest first.
+
+    0: it may hold any number; None: as many as the maildrop's quota.  What was
+    removed first is the oldest.  A tenth more goes than must, so that not
+    every removal looks at all that is there.  ``anew``: it is counted, whatever
+    was counted before.  Raises OSError.
+    """
+    limit = max(quota.octets_of(folder) or OTHERWISE, LEAST) if most is None else most
+    if not limit:
+        return NOTHING
+    fd = open_own(f"{folder}/{FILE}", os.O_RDWR | os.O_APPEND)
+    try:
+        flock(fd, LOCK_EX)
+        held = None if anew else _said(os.read(fd, LONGEST + 1))
+        if held is not None and held <= limit:
+            return NOTHING
+        return _trim(folder, limit, fd)
+    finally:
+        os.close(fd)
+
+
+def _trim(folder: str, limit: int, fd: int) -> Trimmed:
+    there = _oldest_first(path_of(folder))
+    held = sum(_on_disk(size) for _, size in there)
+    messages = octets = 0
+    try:
+        if held > limit:
+            for path, size in there:
+                if held <= limit - limit // 10:
+                    break
+                with suppress(FileNotFoundError):  # somebody else empties it, or brings it back
+                    os.unlink(path)
+                    messages, octets = messages + 1, octets + size
+                held -= _on_disk(size)
+    finally:
+        for session in {os.path.dirname(path) for path, _ in there[: messages + 1]}:
+            with suppress(OSError):  # something is in it
+                os.rmdir(session)
+        os.ftruncate(fd, 0)
+        os.write(fd, b"%d\n" % held)
+    return Trimmed(messages, octets)
+
+
+def _oldest_first(vault: str) -> list[tuple[str, int]]:
+    """The path of each message, and how many octets it has."""
+    found = []
+    for _, path in sorted(_folders(vault), key=lambda one: float(one[0].partition(".")[0])):
+        for name in sorted(_names(path), key=lambda name: names.order_of(name, 0.0)):
+            with suppress(FileNotFoundError):
+                size = names.sizes_of(name).file
+                if size is None:
+                    size = os.stat(f"{path}/{name}", follow_symlinks=False).st_size
+                found.append((f"{path}/{name}", size))
+    return found
+
+
+def _on_disk(size: int) -> int:
+    return max(-(-size // BLOCK), 1) * BLOCK
+
+
+def _said(text: bytes) -> int | None:
+    """What its lines come to; None where they cannot be believed."""
+    if not text.endswith(b"\n") or len(text) > LONGEST:
+        return None
+    try:
+        return sum(map(int, text.split()))
+    except ValueError:
+        return None
+
+
+def _forget(folder: str) -> None:
+    """Whoever asks next counts."""
+    with suppress(OSError):
+        os.unlink(f"{folder}/{FILE}")
 
 
 def _names(folder: str) -> list[str]:

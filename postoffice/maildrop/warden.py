@@ -37,7 +37,8 @@ class Notice:
     What the owner of a maildrop should know.
 
     ``level`` is the percentage of the quota that has been passed; 0: as many
-    messages as ``removed`` went to make room, with these ``uidls`` and ``octets``.
+    messages as ``removed`` went to make room, with these ``uidls`` and ``octets``, and what
+    was ``trimmed`` of the vault for them.
     """
 
     folder: str
@@ -47,6 +48,7 @@ class Notice:
     removed: int = 0
     uidls: tuple[str, ...] = ()
     octets: int = 0
+    trimmed: vaults.Trimmed = vaults.NOTHING
 
 
 @dataclass
@@ -55,7 +57,8 @@ class Warden:
     What placing a message asks about quotas, besides counting.
 
     ``levels`` are percentages, in ascending order; ``undelete`` says whether
-    what goes to make room is kept in the vault.
+    what goes to make room is kept in the vault, which may hold ``most`` octets
+    (``vault.trim``).
     """
 
     journal: Journal | None
@@ -63,6 +66,7 @@ class Warden:
     undelete: bool = False
     levels: Sequence[int] = ()
     notices: deque[Notice] = field(default_factory=deque)
+    most: int | None = None
 
     def make_room(self, folder: str, quota: Quota, held: Usage, more: Usage) -> None:
         """
@@ -83,12 +87,17 @@ class Warden:
             keep = self.undelete and bool(going)
             vault = vaults.ready(vaults.path_of(folder, MAKE_ROOM)) if keep else ""
             removing.take_out(self.journal, lock, folder, snapshot.whole(going), vault)
+            trimmed = vaults.NOTHING
+            if vault:
+                with suppress(OSError):  # the message has its room, and a sweep comes daily
+                    trimmed = vaults.trim(folder, self.most)
         finally:
             os.close(lock)
         if going:
             uidls = tuple(entry.uidl for entry in going)
             octets = sum(entry.size for entry in going)
-            self.notices.append(Notice(folder, quota, held, 0, len(going), uidls, octets))
+            notice = Notice(folder, quota, held, 0, len(going), uidls, octets, trimmed)
+            self.notices.append(notice)
 
     def _oldest(
         self, folder: str, entries: Sequence[Entry], quota: Quota, held: Usage, more: Usage

@@ -98,6 +98,7 @@ def test_the_least_that_a_configuration_says():
         "path": "/var/lib/postoffice/maildrops",
         "durability": None,
         "undelete": 7 * 86400,
+        "undelete_size": None,
         "free_space": 100 << 20,
     }
     assert settings.quota == Quota(1 << 30, 0, "reject")

@@ -61,6 +61,16 @@ class MaildirMaker:
             "does not count against quotas. 0: it is gone at once.",
         ),
         Key(
+            "undelete_size",
+            SIZE,
+            None,
+            "How much of what was deleted is kept of one maildrop; of more, what was deleted first "
+            "is gone at once. Each message counts as what it takes on the disk, a multiple of "
+            "4 KiB. If absent, as much as the maildrop's quota, 1 MiB at least, and 1 GiB where it "
+            "has none; 0: any number.",
+            "1 GiB",
+        ),
+        Key(
             "free_space",
             SIZE,
             "100 MiB",
@@ -79,6 +89,7 @@ class MaildirMaker:
             clock=around.reactor,
             durability=options["durability"] or "",
             undelete=options["undelete"],
+            undelete_size=options["undelete_size"],
             free_space=options["free_space"],
             levels=around.warnings,
             letter=around.warning_text,
