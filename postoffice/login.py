@@ -56,6 +56,7 @@ class Login:
         """The client has answered with this line."""
         if self._refused:
             raise sasl.Refused("now it knows why")
+        line = line.rstrip(b" \t")
         if line == b"*":
             raise Cancelled
         return self.go_on(_decoded(line))

@@ -51,7 +51,7 @@ class Authorization(POP3Dialogue):
     def _hear(self, line: bytes) -> None:
         if self._exchange is not None:
             return self._go_on(partial(self._exchange.respond, line))
-        self.refusals.hear(line)
+        self.refusals.hear(line.lstrip(b" \t"))
         if len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
             raise No(texts.LINE_TOO_LONG)
         return super()._hear(line)
@@ -79,6 +79,7 @@ class Authorization(POP3Dialogue):
 
     def _user_name(self, argument: bytes) -> None:
         self._takes_passwords()
+        argument = argument.strip(b" \t")
         if not argument:
             raise No(texts.NAME_NEEDED)
         check_utf8(argument)
@@ -98,7 +99,8 @@ class Authorization(POP3Dialogue):
         """A digest of the greeting's stamp and a secret (RFC 1939 §7)."""
         if not self.terms.stamp:
             raise No(texts.NO_APOP)
-        user, _, digest = argument.rpartition(b" ")
+        user, _, digest = argument.strip(b" \t").rpartition(b" ")
+        user = user.rstrip(b" \t")
         if not user or not _DIGEST.fullmatch(digest):
             raise No(texts.APOP_NEEDS)
         check_utf8(user)
@@ -107,7 +109,7 @@ class Authorization(POP3Dialogue):
 
     def _auth(self, argument: bytes) -> None:
         """RFC 5034."""
-        mechanism, _, initial = argument.strip(b" ").partition(b" ")
+        mechanism, _, initial = argument.strip(b" \t").partition(b" ")
         if not self.terms.passwords:
             raise self._private_only()
         if not mechanism:
@@ -116,7 +118,7 @@ class Authorization(POP3Dialogue):
         if name not in self.terms.offered:
             raise No(texts.ANOTHER_MECHANISM)
         exchange = self._exchange = Login(name, self.terms)
-        return self._go_on(partial(exchange.begin, initial or None))
+        return self._go_on(partial(exchange.begin, initial.strip(b" \t") or None))
 
     def _tell_mechanisms(self) -> None:
         """As old clients ask for them, from before there was CAPA."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -25,6 +26,9 @@ from postoffice.wire import BareLineEnd, LineTooLong
 
 #: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and room for long passwords.
 COMMAND_MAXIMUM = 1024
+
+#: The word of a command, and the one blank behind it; people and old programs say more, and TABs.
+_WORD = re.compile(rb"[ \t]*([^ \t]*)(?:[ \t]|\Z)")
 
 AUTHORIZATION = frozenset({"authorization"})
 TRANSACTION = frozenset({"transaction"})
@@ -114,7 +118,8 @@ class POP3Dialogue(Dialogue):
 
     def _hear(self, line: bytes) -> None:
         """Obey a command."""
-        verb, _, argument = line.partition(b" ")
+        word = _WORD.match(line)
+        verb, argument = (word[1], line[word.end() :]) if word else (line, b"")
         command = self.COMMANDS.get(verb.upper())
         if command is None:
             raise No(texts.UNKNOWN_COMMAND)

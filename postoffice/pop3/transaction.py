@@ -81,7 +81,7 @@ class Transaction(POP3Dialogue):
         self._say(b"+OK %d %d" % (len(self._listing), self._listing.octets))
 
     def _list(self, argument: bytes) -> None:
-        if argument:
+        if argument.strip():
             number, entry = self._message(argument)
             self._say(b"+OK %d %d" % (number, self._listing.size(entry)))
         else:
@@ -89,7 +89,7 @@ class Transaction(POP3Dialogue):
             self._listed = map(b"%d %d\r\n".__mod__, self._listing.sizes())
 
     def _uidl(self, argument: bytes) -> None:
-        if argument:
+        if argument.strip():
             number, entry = self._message(argument)
             self._say(b"+OK %d %s" % (number, entry.uidl.encode("ascii")))
         else:
@@ -102,7 +102,7 @@ class Transaction(POP3Dialogue):
         self._ask(Fetch(entry))
 
     def _top(self, argument: bytes) -> None:
-        message, _, lines = argument.partition(b" ")
+        message, _, lines = argument.strip(b" \t").replace(b"\t", b" ").partition(b" ")
         number, entry = self._message(message)
         top = TopReader(whole(lines))
         self._sending = _Sending(number, entry, self._listing.size(entry), top)
