@@ -12,6 +12,11 @@ from postoffice.address import Account, Address
 
 #: A name that a Received field may carry as it is (RFC 5321 §4.1.2 Domain, address-literal).
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]+(?<!-)(?:\.(?!-)[A-Za-z0-9-]+(?<!-))*\Z")
+#: Octets of a name that may be shown; what is left of a longer one ends with dots.
+_SHOWN = 240
+_NAME = 255
+#: In a comment, each of these octets is one of xtext (RFC 3461 §4), which any word may hold.
+_UNSAFE = re.compile(rb"[^!#$%&'*,./0-9:?@A-Z\[\]^_`a-z{|}~-]")
 _LITERAL = re.compile(r"\[(?:[0-9.]{7,15}|IPv6:[0-9A-Fa-f:.]{2,45})\]\Z")
 
 
@@ -121,12 +126,30 @@ class Envelope:
         return f"Return-Path: <{sender}>\r\n{received}".encode()
 
     def _from(self) -> str:
-        """``from``: what it calls itself where that is a name at all, and where it really is."""
+        """
+        ``from``: what it calls itself, and where it really is.
+
+        What is no name by the book stands in a comment, escaped.
+        """
         literal = self.client.literal
-        hello = self.hello if _DOMAIN.match(self.hello) or _LITERAL.match(self.hello) else literal
-        if not literal:
-            return f"from {hello or 'localhost'}"
-        return f"from {hello} ({literal})"
+        hello, odd = self.hello, ""
+        if not (_LITERAL.match(hello) or (len(hello) <= _NAME and _DOMAIN.match(hello))):
+            odd = f"\r\n\t(HELO {_escaped(hello)})" if hello else ""
+            hello = literal or "localhost"
+        return f"from {hello} ({literal}){odd}" if literal else f"from {hello}{odd}"
+
+
+def _escaped(name: str) -> str:
+    """As one word of a comment, of bounded length."""
+    parts: list[str] = []
+    room = _SHOWN
+    for letter in name[:_SHOWN]:
+        part = _UNSAFE.sub(lambda found: b"+%02X" % ord(found[0]), letter.encode()).decode()
+        room -= len(part)
+        if room < 0:
+            break
+        parts.append(part)
+    return "".join(parts) + ("" if len(parts) == len(name) else "...")
 
 
 @lru_cache(maxsize=2)
