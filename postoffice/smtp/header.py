@@ -14,7 +14,8 @@ from postoffice.reply import HEADER_TOO_LARGE
 
 #: Octets of a header that is looked through.
 HEADER_MAXIMUM = 256 << 10
-_BLIND = (b"bcc", b"resent-bcc")
+#: Some editors put a mark of UTF-8 in front of the first.
+_BLIND = re.compile(rb"(?:\xef\xbb\xbf)?(?:resent-)?bcc[ \t]*:", re.IGNORECASE)
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
@@ -31,10 +32,11 @@ class Opening:
     Sees to it that a text does not go on with the fields that we put in front of it.
 
     The separator line of an mbox (``From ``, ``>From ``) is dropped.  Where no field
-    follows then, an empty line stands before the text.
+    follows then, an empty line stands before the text, if it shall be ``closed`` here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, closed: bool = True) -> None:
+        self._closed = closed
         self._held = b""
         self._done = False
         self._left = _SEPARATORS_MAXIMUM
@@ -46,7 +48,7 @@ class Opening:
         self._held += data
         while not self._done:
             line, end, rest = self._held.partition(b"\r\n")
-            if not _MBOX.match(line):
+            if not _separates(line):
                 if not end and len(line) < _LINE_MAXIMUM:
                     return b""
                 return self._pass_on()
@@ -65,7 +67,7 @@ class Opening:
         if self._done or not self._held:
             return b""
         line, _, rest = self._held.partition(b"\r\n")
-        while _MBOX.match(line) and self._drops(line, rest):
+        while _separates(line) and self._drops(line, rest):
             self._held = rest
             line, _, rest = self._held.partition(b"\r\n")
         return self._pass_on() if self._held else b""
@@ -82,9 +84,15 @@ class Opening:
     def _pass_on(self) -> bytes:
         self._done = True
         held, self._held = self._held, b""
-        if held.startswith(b"\r\n") or _FIELD.match(held[:_LINE_MAXIMUM]):
+        closed = held.startswith(b"\r\n") or _FIELD.match(held[:_LINE_MAXIMUM])
+        if closed or not self._closed:
             return held
         return b"\r\n" + held
+
+
+def _separates(line: bytes) -> bool:
+    """Whether this may be the separator of an mbox; ``From : somebody`` is a field."""
+    return _MBOX.match(line) is not None and _FIELD.match(line[:_LINE_MAXIMUM]) is None
 
 
 class Completion:
@@ -94,10 +102,14 @@ class Completion:
     ``date`` and ``message_id`` are whole fields, with CRLF, that stand for
     missing ones.  Bcc and Resent-Bcc go: who had a blind copy is nobody's
     business (RFC 5322 §3.6.3, §3.6.6).  What is no header at all gets one.
+
+    A header that breaks off, at a line that is no field, is closed there, and the lines
+    behind it are body.  Bcc goes there, too, up to the first empty line; as it does
+    where the text begins with an empty line.
     """
 
     def __init__(self, date: bytes, message_id: bytes) -> None:
-        self._opening = Opening()
+        self._opening = Opening(closed=False)
         self._missing = {b"date": date, b"message-id": message_id}
         self._held = bytearray()
         self._done = False
@@ -112,15 +124,19 @@ class Completion:
         # the beginning of the empty line may be at the end of what was held
         start = max(len(self._held) - 3, 0)
         self._held.extend(data)
-        if self._held.startswith(b"\r\n"):
-            end = 0
-        else:
-            end = self._held.find(b"\r\n\r\n", start) + 2
-            if end < 2:
-                if len(self._held) > HEADER_MAXIMUM:
-                    raise PermanentFailure("a header without end", HEADER_TOO_LARGE)
-                return b""
+        end = self._held.find(b"\r\n\r\n", start) + 2
+        if end < 2:
+            return self._hold_on()
         return self._pass_on(end)
+
+    def _hold_on(self) -> bytes:
+        """The empty line is not there yet: a header may be so large, a body any size."""
+        if len(self._held) <= HEADER_MAXIMUM:
+            return b""
+        end = self._held.rfind(b"\r\n") + 2
+        if end > 2 and self._look_through(bytes(self._held[:end]))[1]:
+            return self._pass_on(end)
+        raise PermanentFailure("a header without end", HEADER_TOO_LARGE)
 
     def end(self) -> bytes:
         """The text is over: what is left of it."""
@@ -132,27 +148,25 @@ class Completion:
         header, rest = bytes(self._held[:end]), bytes(self._held[end:])
         self._held.clear()
         kept, body = self._look_through(header)
-        if body or not rest:  # no empty line where the header ends
-            rest = b"\r\n" + body + rest
-        return b"".join([*kept, *self._missing.values(), rest])
+        rest = body + rest
+        empty = b"" if rest.startswith(b"\r\n") else b"\r\n"  # where the header ends
+        return b"".join([*kept, *self._missing.values(), empty, rest])
 
     def _look_through(self, header: bytes) -> tuple[list[bytes], bytes]:
-        """Its lines that stay, and what follows the first line that is none of a header's."""
+        """Its lines that stay, and those behind the first line that is none of a header's."""
         kept: list[bytes] = []
-        drop = False
-        at = 0
-        for line in re.findall(rb".*?\r\n|.+\Z", header, re.DOTALL):
+        body: list[bytes] = []
+        drop = broken = False
+        for number, line in enumerate(re.findall(rb".*?\r\n|.+\Z", header, re.DOTALL)):
             field = _FIELD.match(line)
-            if field is not None:
-                name = field[1].lower()
-                drop = name in _BLIND
-                self._missing.pop(name, None)
-            elif not line.startswith((b" ", b"\t")) or not at:
-                return kept, header[at:]
-            at += len(line)
+            continued = line.startswith((b" ", b"\t")) and number > 0
+            broken = broken or (field is None and not continued)
+            drop = (drop and continued) or _BLIND.match(line) is not None
+            if field is not None and not broken:
+                self._missing.pop(field[1].lower(), None)
             if not drop:
-                kept.append(line)
-        return kept, b""
+                (body if broken else kept).append(line)
+        return kept, b"".join(body)
 
 
 #: Octets of a header in which its Message-ID is looked for.
