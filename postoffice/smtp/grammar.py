@@ -29,6 +29,10 @@ _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")  # RFC 3461 §4; "<>" i
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?\Z", re.IGNORECASE)
 _HELLO = re.compile(rb" *(?:EHLO|HELO|LHLO) ", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+#: What takes effect where it is shown: control characters, line ends, and signs that turn text.
+_ACTIVE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]"
+)
 
 #: What a trusted relay is asked to tell by XCLIENT; only its address and port are made use of.
 XCLIENT = frozenset(("NAME", "ADDR", "PORT", "PROTO", "HELO"))
@@ -63,7 +67,7 @@ def decode(line: bytes) -> str:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
         raise PermanentFailure("not UTF-8", BAD_CHARACTERS) from None
-    if not text.isprintable():
+    if _ACTIVE.search(text):
         raise PermanentFailure("control characters", BAD_CHARACTERS)
     return text
 
@@ -76,7 +80,7 @@ def hello(argument: str) -> str:
     """
     The name behind EHLO or HELO, whatever it is.  Raises PermanentFailure.
 
-    A Received field shows it only where it is a name by the book.
+    A Received field shows what is no name by the book in a comment.
     """
     if not argument:
         raise PermanentFailure("no name", BAD_HELLO)
@@ -116,8 +120,9 @@ def rcpt(argument: str, *, utf8: bool) -> Address | None:
     Raises PermanentFailure.
     """
     address, rest = _path(argument, _RECIPIENT)
-    if address is None:
-        refusal = replace(_RECIPIENT, text=f"{_RECIPIENT.text}: nothing stands between < and >")
+    if address is None or not address.local:
+        where = "between < and >" if address is None else "before the @"
+        refusal = replace(_RECIPIENT, text=f"{_RECIPIENT.text}: nothing stands {where}")
         raise PermanentFailure("no recipient", refusal)
     _parameters(rest, ())
     if not address.domain and address.local.lower() == "postmaster":

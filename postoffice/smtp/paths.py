@@ -28,7 +28,8 @@ def read(argument: str) -> tuple[Address | None, str]:
     The address at the start of ``argument``, and what stands behind it.
 
     None is the null path ``<>``; an address whose ``domain`` is empty is a
-    bare name, as in ``<root>``.  Raises NotAPath.
+    bare name, as in ``<root>``; one whose ``local`` is empty names a domain and
+    nobody there.  Raises NotAPath.
     """
     text = argument.strip(" ")
     start = _start_of_path(text)
@@ -36,13 +37,13 @@ def read(argument: str) -> tuple[Address | None, str]:
         word = _WORD.match(text)
         if word is None:
             raise NotAPath("there is none")
-        return _address(word[0]), text[word.end() :].strip(" ")
+        return _address(word[0].rstrip(">")), text[word.end() :].strip(" ")
     end = _end_of_path(text, start)
-    rest = text[end:]
+    rest = text[end:].lstrip(">,;")  # what stands too much there says nothing
     if rest and not rest.startswith(" "):
         raise NotAPath("a blank is missing behind the >")
-    inside = text[start + 1 : end - 1].strip(" ")
-    return (_address(_innermost(inside)) if inside else None), rest.strip(" ")
+    inside = _innermost(text[start + 1 : end - 1].strip(" "))
+    return (_address(inside) if inside else None), rest.strip(" ")
 
 
 def _start_of_path(text: str) -> int | None:
@@ -81,8 +82,8 @@ def _address(text: str) -> Address:
     if text.endswith(")") and text.rfind("(") > 0:  # a comment
         text = text[: text.rfind("(")].strip(" ")
     local, domain = _parts(text)
-    if not local:
-        raise NotAPath("nothing stands before the @" if "@" in text else "there is none")
+    if not local and not domain:
+        raise NotAPath("there is none")
     if domain is None:
         domain = ""
     elif not domain:
@@ -103,7 +104,9 @@ def _parts(text: str) -> tuple[str, str | None]:
         local, _, domain = text.rpartition("@")
     else:
         local, domain = text, None
-    return local.strip(" ") if quoted is None else local, _domain(domain)
+    if quoted is None:  # RFC 821 has such pairs outside of quotes, too
+        local = re.sub(r"\\(.)", r"\1", local.strip(" "))
+    return local, _domain(domain)
 
 
 def _domain(text: str | None) -> str | None:

@@ -67,6 +67,13 @@ def test_recipients_that_are_addresses(argument, address):
         ("<(a)@example.org>", "(a)", "example.org"),
         ("<" + "x" * 1000 + "@example.org>", "x" * 1000, "example.org"),
         ("<a@" + "x." * 130 + "org>", "a", "x." * 130 + "org"),
+        ("<a@example.org>>", "a", "example.org"),
+        ("<a@example.org>;", "a", "example.org"),
+        ("<a@example.org>, ", "a", "example.org"),
+        ("a@example.org>", "a", "example.org"),
+        (r"<\a@example.org>", "a", "example.org"),
+        (r"<a\@b@example.org>", "a@b", "example.org"),
+        (r"<a\ b@example.org>", "a b", "example.org"),
     ],
 )
 def test_addresses_as_the_field_sends_them(argument, local, domain):
@@ -79,14 +86,13 @@ def test_addresses_as_the_field_sends_them(argument, local, domain):
     ("argument", "what"),
     [
         ("", "there is none"),
-        ("<@example.org>", "nothing stands before the @"),
-        ('<""@example.org>', "nothing stands before the @"),
+        ("<@>", "there is none"),
+        (">", "there is none"),
         ("<a@>", "nothing stands behind the @"),
         ("<a@.>", "nothing stands behind the @"),
         ("<a@exa mple.org>", "behind the @ stands no domain"),
         ("<a@example.org", "the > behind it is missing"),
         ("<<a@example.org>", "the > behind it is missing"),
-        ("a@example.org>", "behind the @ stands no domain"),
         ("<@relay.example:>", "there is none"),
         ("<a@example.org>x", "a blank is missing behind the >"),
         ("<a@example.org>SIZE=1", "a blank is missing behind the >"),
@@ -98,6 +104,30 @@ def test_what_is_no_address_is_told_what_it_lacks(argument, what):
             read()
         assert refused.value.reply.code == 501
         assert refused.value.reply.text.endswith(f"address: {what}")
+
+
+@pytest.mark.parametrize("argument", ["<@example.org>", '<""@example.org>', "@example.org"])
+def test_a_sender_may_be_a_domain_and_a_recipient_may_not(argument):
+    sender = mail(argument, ()).sender
+    assert sender == Address("", "example.org")
+    assert str(sender) == '""@example.org'
+    with pytest.raises(PermanentFailure) as refused:
+        rcpt(argument, utf8=True)
+    assert refused.value.reply.wire == b"501 5.1.3 Bad recipient address: " + (
+        b"nothing stands before the @\r\n"
+    )
+
+
+@pytest.mark.parametrize("letter", "\u200c\u200d\u00ad\u00a0\u3000\U0001fae9\U0001f469")
+def test_letters_that_join_others_are_letters(letter):
+    line = f"MAIL FROM:<a{letter}b@example.org> SMTPUTF8".encode()
+    assert decode(line) == line.decode()
+
+
+@pytest.mark.parametrize("letter", "\0\x7f\x85\u2028\u202e\u2066\u200f\ufeff")
+def test_what_takes_effect_where_it_is_shown_is_no_letter(letter):
+    with pytest.raises(PermanentFailure, match="control"):
+        decode(f"MAIL FROM:<a{letter}b@example.org> SMTPUTF8".encode())
 
 
 def test_a_recipient_is_somebody():
