@@ -159,6 +159,11 @@ class Quota:
             not self.messages or messages <= self.messages
         )
 
+    def share(self, octets: int, messages: int) -> float | None:
+        """How much of it that is, 1.0 where it is full; None where it limits nothing."""
+        limits = ((octets, self.octets), (messages, self.messages))
+        return max((have / most for have, most in limits if most), default=None)
+
 
 #: What an account may be: disabled, nobody logs in to it, and mail for it is refused.
 ENABLED, DISABLED = STATES = ("enabled", "disabled")

@@ -279,6 +279,10 @@ class IMailStore(IDestination):
         """
 
 
+#: Is told, while a function works, how many steps are done, and of how many.
+Step = Callable[[int, int], object]
+
+
 @dataclass(frozen=True)
 class Holding:
     """
@@ -336,14 +340,20 @@ class IMaildropCare(Interface):
     a maildrop, what would change it raises MaildropLocked.
     """
 
-    def holdings() -> Awaitable[Sequence[Holding]]:
-        """All maildrops, also those of accounts that are gone."""
+    def holdings(step: Step | None = None) -> Awaitable[Sequence[Holding]]:
+        """All maildrops, also those of accounts that are gone; a step is one of them."""
 
     def strays() -> Awaitable[Sequence[Finding]]:
         """What lies where no account's maildrop can be."""
 
-    def purge(name: str, which: Old, dry: bool) -> Awaitable[tuple[int, int]]:
-        """Let messages go, or (``dry``) see which would; how many, and their octets."""
+    def purge(
+        name: str, which: Old, dry: bool, step: Step | None = None
+    ) -> Awaitable[tuple[int, int]]:
+        """
+        Let messages go, or (``dry``) see which would; how many, and their octets.
+
+        Steps are messages.
+        """
 
     def kept(name: str) -> Awaitable[Sequence[Kept]]:
         """What can be brought back, oldest first."""
@@ -355,8 +365,14 @@ class IMaildropCare(Interface):
         Dates and UIDLs are as they were.
         """
 
-    def verify(name: str, quota: Quota, repair: bool) -> Awaitable[Sequence[Finding]]:
-        """Look at all that belongs to a maildrop, and (``repair``) mend what is safe."""
+    def verify(
+        name: str, quota: Quota, repair: bool, step: Step | None = None
+    ) -> Awaitable[Sequence[Finding]]:
+        """
+        Look at all that belongs to a maildrop, and (``repair``) mend what is safe.
+
+        A step is a message.
+        """
 
 
 class IRetention(Interface):

@@ -11,10 +11,11 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from postoffice.address import Quota
 from postoffice.errors import MaildropLocked, TemporaryFailure
-from postoffice.interfaces import Finding, Holding, Kept, Old
+from postoffice.interfaces import Finding, Holding, Kept, Old, Step
 from postoffice.listing import Entry
 from postoffice.maildrop import aside, clearing, collected, contents, files, names, quota, removing
 from postoffice.maildrop import vault as vaults
@@ -32,10 +33,19 @@ ASTRAY = "nobody can collect from it; rename it to DOMAIN/LOCALPART"
 JUST_MADE = 60
 
 
-def holdings(store: str) -> list[Holding]:
+def unheard(done: int, of: int) -> None:
+    """Nobody wants to know how far it is."""
+
+
+def holdings(store: str, step: Step = unheard) -> list[Holding]:
     """What lies in each maildrop, whether or not anybody has an account of its name."""
     folders = dict.fromkeys(clearing.maildrops(store) + aside.maildrops(store))
-    return [_holding(folder) for folder in folders if names.is_maildrop(folder)]
+    found = []
+    for number, folder in enumerate(folders, 1):
+        if names.is_maildrop(folder):
+            found.append(_holding(folder))
+        step(number, len(folders))
+    return found
 
 
 def _holding(folder: str) -> Holding:
@@ -89,6 +99,7 @@ def purge(
     keep: bool,
     dry: bool,
     most: int | None = None,
+    step: Step = unheard,
 ) -> tuple[int, int]:
     """
     Let messages go; how many, and their octets.  With ``dry`` they would go.
@@ -106,7 +117,7 @@ def purge(
             sizes = [entry.size for entry in going]
             if not dry:
                 vault = vaults.ready(vaults.path_of(folder, PURGE)) if keep and going else ""
-                removing.take_out(journal, lock, folder, snapshot.whole(going), vault)
+                removing.take_out(journal, lock, folder, snapshot.whole(going), vault, step)
                 if vault:
                     trim(folder, most)
             return len(going), sum(sizes)
@@ -162,7 +173,7 @@ def bring_back(folder: str, session: str, since: float, journal: Journal) -> int
             os.close(lock)
 
 
-def verify(folder: str, limit: Quota, *, repair: bool) -> list[Finding]:
+def verify(folder: str, limit: Quota, *, repair: bool, step: Step = unheard) -> list[Finding]:
     """
     Look at each file of a maildrop; what is not as it should be, and whether it was mended.
     """
@@ -171,7 +182,7 @@ def verify(folder: str, limit: Quota, *, repair: bool) -> list[Finding]:
         if os.path.lexists(folder):
             found.append(Finding(folder, "no folder can be found there; it gets no mail", False))
         return found
-    for look in (_folders, _messages, _leftovers):
+    for look in (_folders, partial(_messages, step), _leftovers):
         try:
             found += look(folder, repair)
         except OSError as error:
@@ -216,13 +227,16 @@ def _is_new(folder: str) -> bool:
     return time.time() - os.stat(folder).st_mtime < JUST_MADE
 
 
-def _messages(folder: str, repair: bool) -> Iterator[Finding]:
+def _messages(step: Step, folder: str, repair: bool) -> Iterator[Finding]:
     seen: dict[str, str] = {}
+    places: list[str] = []
     for box in ("new", "cur"):
         with suppress(FileNotFoundError):
-            for name in sorted(os.listdir(f"{folder}/{box}")):
-                if not name.startswith("."):
-                    yield from _message(folder, f"{box}/{name}", seen, repair)
+            listed = sorted(os.listdir(f"{folder}/{box}"))
+            places += [f"{box}/{name}" for name in listed if not name.startswith(".")]
+    for number, place in enumerate(places, 1):
+        yield from _message(folder, place, seen, repair)
+        step(number, len(places))
 
 
 def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from postoffice.interfaces import (
     Kept,
     MakeApart,
     Old,
+    Step,
     Workers,
 )
 from postoffice.listing import Entry
@@ -256,19 +257,18 @@ class MaildirStore:
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
 
-    async def holdings(self) -> list[Holding]:
-        return await self._workers.run(care.holdings, self._path)
+    async def holdings(self, step: Step | None = None) -> list[Holding]:
+        return await self._workers.run(care.holdings, self._path, step or care.unheard)
 
     async def strays(self) -> list[Finding]:
         return await self._workers.run(care.strays, self._path)
 
-    async def purge(self, name: str, which: Old, dry: bool) -> tuple[int, int]:
-        return await self._workers.run(
-            partial(care.purge, keep=bool(self._undelete), dry=dry, most=self._most),
-            self._folder(name),
-            which,
-            self._means.journal,
-        )
+    async def purge(
+        self, name: str, which: Old, dry: bool, step: Step | None = None
+    ) -> tuple[int, int]:
+        keep, step = bool(self._undelete), step or care.unheard
+        purge = partial(care.purge, keep=keep, dry=dry, most=self._most, step=step)
+        return await self._workers.run(purge, self._folder(name), which, self._means.journal)
 
     async def kept(self, name: str) -> list[Kept]:
         return await self._workers.run(care.kept, self._folder(name))
@@ -298,10 +298,11 @@ class MaildirStore:
             removed(name, "expired", [entry.uidl for entry in gone], octets)
         return len(gone), octets
 
-    async def verify(self, name: str, quota: Quota, repair: bool) -> list[Finding]:
-        return await self._workers.run(
-            partial(care.verify, repair=repair), self._folder(name), quota
-        )
+    async def verify(
+        self, name: str, quota: Quota, repair: bool, step: Step | None = None
+    ) -> list[Finding]:
+        look = partial(care.verify, repair=repair, step=step or care.unheard)
+        return await self._workers.run(look, self._folder(name), quota)
 
     async def sweep(self) -> None:
         """

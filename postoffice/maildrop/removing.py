@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from postoffice.errors import NotAllRemoved, TemporaryFailure
+from postoffice.interfaces import Step
 from postoffice.listing import Entry
 from postoffice.maildrop import aside, contents, files, retry
 from postoffice.maildrop import vault as vaults
@@ -129,12 +130,17 @@ def keep(
 
 
 def take_out(
-    journal: Journal | None, lock: int, folder: str, entries: Sequence[Entry], vault: str
+    journal: Journal | None,
+    lock: int,
+    folder: str,
+    entries: Sequence[Entry],
+    vault: str,
+    step: Step | None = None,
 ) -> None:
     """
     Take messages out of a maildrop whose ``lock`` is held, into ``vault`` or for good ("").
 
-    Durable when it returns.  Raises TemporaryFailure.
+    Durable when it returns; ``step`` hears how many are gone.  Raises TemporaryFailure.
     """
     if journal is None:
         contents.remove(folder, entries, vault)
@@ -144,3 +150,5 @@ def take_out(
         ticket = remove(journal, lock, folder, those, vault)
         if ticket is not None:
             keep(journal, ticket, lock, folder, those, vault)
+        if step is not None:
+            step(first + len(those), len(entries))

@@ -41,34 +41,93 @@ def held(folder):
 def test_those_who_use_most_come_first_and_their_accounts_may_be_gone(run, ask, ann):
     put(ann, (DAY, 100), (HOUR, 50))
     put(ann.parent / "gone", (2 * DAY, 1000))
-    assert ask("maildrop", "list")["maildrops"] == [
-        {
-            "maildrop": GONE,
-            "account": None,
-            "messages": 1,
-            "octets": 1000,
-            "quota": None,
-            "oldest": moment(2 * DAY),
-            "last_login": None,
+    assert ask("maildrop", "list") == {
+        "maildrops": [
+            {
+                "maildrop": GONE,
+                "account": None,
+                "messages": 1,
+                "octets": 1000,
+                "quota": None,
+                "percent": None,
+                "oldest": moment(2 * DAY),
+                "last_login": None,
+                "vault_messages": 0,
+                "vault_octets": 0,
+            },
+            {
+                "maildrop": ANN,
+                "account": ANN,
+                "messages": 2,
+                "octets": 150,
+                "quota": {"octets": 1 << 30, "messages": 0, "over": "reject"},
+                "percent": 0.0,
+                "oldest": moment(DAY),
+                "last_login": None,
+                "vault_messages": 0,
+                "vault_octets": 0,
+            },
+        ],
+        "total": {
+            "maildrops": 2,
+            "messages": 3,
+            "octets": 1150,
             "vault_messages": 0,
             "vault_octets": 0,
         },
-        {
-            "maildrop": ANN,
-            "account": ANN,
-            "messages": 2,
-            "octets": 150,
-            "quota": {"octets": 1 << 30, "messages": 0, "over": "reject"},
-            "oldest": moment(DAY),
-            "last_login": None,
-            "vault_messages": 0,
-            "vault_octets": 0,
-        },
-    ]
-    head, gone, anns = run("maildrop", "list").output.splitlines()
+    }
+    head, gone, anns, empty, total = run("maildrop", "list").output.splitlines()
     assert head.split("  ")[0] == "MAILDROP"
-    assert re.fullmatch(r"gone@example.net +1 +1000 octets +\S+ \S+ +never", gone)
-    assert re.fullmatch(rf"{ANN} +{ANN} +2 +150 octets +1 GiB +\S+ \S+ +never", anns)
+    assert re.fullmatch(r"gone@example.net +none +1 +1000 octets +20\S+ +never", gone)
+    assert re.fullmatch(rf"{ANN} +2 +150 octets +0% +1 GiB +20\S+ +never", anns)
+    assert (empty, total) == ("", "2 maildrops: 3 messages, 1.1 KiB")
+
+
+@pytest.mark.parametrize(
+    ("quota", "percent", "told"),
+    [
+        (("--quota", "1000"), 25.0, "25%"),
+        (("--quota-messages", "3"), 66.7, "66%"),
+        (("--quota", "1000", "--quota-messages", "3"), 66.7, "66%"),
+        (("--quota", "250"), 100.0, "100%"),
+        (("--quota", "251"), 99.6, "99%"),
+        (("--quota", "100"), 250.0, "250%"),
+        (("--quota", "0"), None, None),
+    ],
+)
+def test_how_much_of_its_quota_is_used(run, ask, ann, quota, percent, told):
+    put(ann, (DAY, 200), (HOUR, 50))
+    run("account", "set", ANN, *quota)
+    (one,) = ask("maildrop", "list")["maildrops"]
+    assert one["percent"] == percent
+    head, anns, *_ = run("maildrop", "list").output.splitlines()
+    assert ("USED" in head) == (told is not None)
+    assert told is None or f"  {told} " in anns
+
+
+def test_where_each_has_its_account_nothing_is_said_of_it_and_a_line_fits(run, ann):
+    put(ann, (DAY, 200 << 10))
+    lines = run("maildrop", "list").output.splitlines()
+    assert "ACCOUNT" not in lines[0]
+    assert "VAULT" not in lines[0]
+    assert max(map(len, lines)) <= 80
+
+
+def test_accounts_are_asked_for_once_however_many_they_are(run, ann, monkeypatch):
+    """With 20,000 maildrops a question for each takes longer than all of the rest."""
+    from postoffice.accounts.database import Database
+
+    asked = []
+    read, observe = Database.read, Database.observe
+    monkeypatch.setattr(Database, "read", lambda *a: asked.append(a) or read(*a))
+    monkeypatch.setattr(Database, "observe", lambda *a: asked.append(a) or observe(*a))
+    counts = []
+    for number in range(4):
+        put(ann.parent / f"u{number}", (DAY, 100))
+        asked.clear()
+        run("maildrop", "list")
+        counts.append(len(asked))
+    assert len(set(counts)) == 1
 
 
 def moment(age):
@@ -94,10 +153,15 @@ def test_what_was_deleted_counts_as_used(run, ask, ann):
     put(ann.parent / "bob", (DAY, 100))
     ask("maildrop", "purge", BOB, "--larger-than", "0")
     put(ann.parent / "bob", (DAY, 50))
-    bob, _ = ask("maildrop", "list")["maildrops"]
+    answer = ask("maildrop", "list")
+    bob, _ = answer["maildrops"]
+    assert (answer["total"]["vault_messages"], answer["total"]["vault_octets"]) == (1, 100)
     assert (bob["maildrop"], bob["messages"], bob["octets"]) == (BOB, 1, 50)
     assert (bob["vault_messages"], bob["vault_octets"]) == (1, 100)
-    assert "100 octets" in run("maildrop", "list").output.splitlines()[1]
+    head, bob, *_, total = run("maildrop", "list").output.splitlines()
+    assert "VAULT" in head
+    assert "100 octets" in bob
+    assert total.endswith("in the vault: 1 message, 100 octets")
 
 
 def test_a_login_is_told(run, ask, ann):
@@ -394,3 +458,36 @@ def test_a_store_that_cannot_be_looked_after_says_so(ask, office):
     file = office / "postoffice.yaml"
     file.write_text(re.sub(r"(?ms)^store:.*?(?=^\S)", "store: {kind: memory}\n", file.read_text()))
     assert "of this kind" in ask("maildrop", "list", status=1)["error"]
+
+
+# -- how far it is -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "labels"),
+    [
+        (("list",), {"looking at maildrops": (4, 4)}),
+        (("verify",), {"looking at maildrops": (4, 4), "reading messages": (6, 6)}),
+        (("verify", ANN), {"reading messages": (3, 3)}),
+        (("purge", ANN, "--larger-than", "0"), {"removing messages": (3, 3)}),
+        (("expire",), {"looking at maildrops": (2, 2)}),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_what_may_take_long_says_how_far_it_is(run, ann, monkeypatch, words, labels):
+    from postoffice.office.admin.progress import Progress
+
+    run("domain", "set", "example.net", "--keep", "1day")
+    put(ann, *[(HOUR, 100)] * 3)
+    for number in range(3):
+        put(ann.parent / f"u{number}", (HOUR, 100))
+    seen = {}
+    at = Progress.at
+
+    def watched(self, done, length):
+        at(self, done, length)
+        seen[self._label] = (done, length)
+
+    monkeypatch.setattr(Progress, "at", watched)
+    run("maildrop", *words)
+    assert seen == labels

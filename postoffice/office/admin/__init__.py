@@ -16,6 +16,7 @@ from postoffice.office.admin.domains import domain
 from postoffice.office.admin.expiring import expire
 from postoffice.office.admin.explain import explain
 from postoffice.office.admin.failures import auth_failures
+from postoffice.office.admin.holdings import list_ as list_maildrops
 from postoffice.office.admin.maildrops import maildrop
 from postoffice.office.admin.removing import remove
 from postoffice.office.admin.rename import rename
@@ -78,6 +79,7 @@ main.add_command(domain)
 main.add_command(account)
 main.add_command(maildrop)
 maildrop.add_command(expire)
+maildrop.add_command(list_maildrops)
 main.add_command(session)
 main.add_command(explain)
 main.add_command(auth_failures)

@@ -19,6 +19,7 @@ from postoffice.office.admin.desk import (
     sized,
     table,
 )
+from postoffice.office.admin.progress import Progress
 from postoffice.office.build import build_retention
 from postoffice.office.expiring import Gone, Lot, Retention
 from postoffice.office.rooms import Rooms
@@ -44,8 +45,13 @@ def expire(desk: Desk, address: Address | None, dry_run: bool) -> Answer:
         retention = build_retention(settings, rooms)
         if not retention.possible:
             raise Refused("mail stays in this store until somebody deletes it")
-        lots = await _lots(rooms, retention, address)
-        return [await _expire(retention, lot, dry_run) for lot in lots]
+        found = []
+        with Progress("looking at maildrops") as progress:
+            lots = await _lots(rooms, retention, address)
+            for lot in lots:
+                found.append(await _expire(retention, lot, dry_run))
+                progress.at(len(found), len(lots))
+        return found
 
     found = desk.ask(work, settings)
     data = [

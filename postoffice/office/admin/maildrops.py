@@ -1,24 +1,17 @@
-"""``postoffice maildrop``: who keeps how much, what can go, what can come back, and is it whole."""
+"""``postoffice maildrop``: what can go, what can come back, and is it whole."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import click
 
 from postoffice.address import Address, Quota
 from postoffice.errors import MaildropLocked
-from postoffice.interfaces import (
-    Finding,
-    Holding,
-    IAccountRegister,
-    IMaildropCare,
-    Kept,
-    Old,
-)
+from postoffice.interfaces import Finding, Kept, Old, Step
 from postoffice.office.admin.desk import (
     ADDRESS,
     REFUSED,
@@ -32,7 +25,9 @@ from postoffice.office.admin.desk import (
     sized,
     table,
 )
-from postoffice.office.admin.quotas import SIZE_TYPE, Told, told_of
+from postoffice.office.admin.holdings import Drop, care_of, drops_of, named
+from postoffice.office.admin.progress import Progress
+from postoffice.office.admin.quotas import SIZE_TYPE
 from postoffice.office.admin.servings import DURATION_TYPE
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
@@ -63,78 +58,9 @@ class SinceType(click.ParamType):  # type: ignore[type-arg]
 SINCE = SinceType()
 
 
-@dataclass(frozen=True)
-class Drop:
-    """A maildrop, and whose it is: None for an account that is gone."""
-
-    name: str
-    account: str | None = None
-    told: Told | None = None
-
-
 @click.group()
 def maildrop() -> None:
     """The maildrops: what lies in them, also in those of accounts that are gone."""
-
-
-@command("list", maildrop)
-def list_(desk: Desk) -> Answer:
-    """
-    All maildrops, those that use most first: whose each is, and what is in it.
-
-    VAULT is what was deleted and can be brought back; it counts as used, but
-    not against the quota.  ACCOUNT is empty where there is none any more.
-
-    Folders that no account can have, for their names, are told behind them.
-
-    With --json: maildrops, each with maildrop, account (or null), messages,
-    octets, quota (or null), oldest and last_login (or null), vault_messages,
-    vault_octets; strays, where there are any, each with path and what.
-    """
-    settings = desk.settings()
-
-    async def work(rooms: Rooms) -> tuple[list[tuple[Holding, Drop]], list[Finding]]:
-        holdings = await _care(rooms).holdings()
-        owners = await _owners(rooms)
-        drops = [(one, await _drop(rooms, settings, one.name, owners)) for one in holdings]
-        return drops, list(await _care(rooms).strays())
-
-    found, strays = desk.ask(work, settings)
-    found.sort(key=lambda one: (-one[0].octets - one[0].vault_octets, one[0].name))
-    rows = [("MAILDROP", "ACCOUNT", "MESSAGES", "SIZE", "QUOTA", "OLDEST", "LAST LOGIN", "VAULT")]
-    rows += [
-        (
-            one.name,
-            drop.account or "",
-            str(one.messages),
-            sized(one.octets),
-            "" if drop.told is None else drop.told.cells[0],
-            "" if one.oldest is None else moment(one.oldest),
-            "never" if one.login is None else moment(one.login),
-            sized(one.vault_octets) if one.vault_messages else "",
-        )
-        for one, drop in found
-    ]
-    data = [
-        {
-            "maildrop": one.name,
-            "account": drop.account,
-            "messages": one.messages,
-            "octets": one.octets,
-            "quota": None if drop.told is None else asdict(drop.told.quota),
-            "oldest": iso(one.oldest),
-            "last_login": iso(one.login),
-            "vault_messages": one.vault_messages,
-            "vault_octets": one.vault_octets,
-        }
-        for one, drop in found
-    ]
-    lines = table(rows) if found else ["no maildrops"]
-    lines += [f"{one.path}: {one.what}" for one in strays]
-    told: dict[str, Any] = {"maildrops": data}
-    if strays:
-        told["strays"] = [{"path": one.path, "what": one.what} for one in strays]
-    return Answer(told, lines)
 
 
 @command("purge", maildrop)
@@ -167,9 +93,10 @@ def purge(
     settings = desk.settings()
 
     async def work(rooms: Rooms) -> tuple[str, int, int]:
-        drop = await _named(rooms, settings, address)
+        drop = await named(rooms, settings, address)
         which = Old(older_than, larger_than, _quota(drop) if over_quota else None)
-        return drop.name, *await _care(rooms).purge(drop.name, which, dry_run)
+        with Progress("removing messages") as progress:
+            return drop.name, *await care_of(rooms).purge(drop.name, which, dry_run, progress.at)
 
     name, messages, octets = _at_rest(desk, work, settings, address)
     data = {"maildrop": name, "messages": messages, "octets": octets, "dry_run": dry_run}
@@ -178,12 +105,12 @@ def purge(
 
 
 def _quota(drop: Drop) -> Quota:
-    if drop.told is None:
+    if drop.quota is None:
         raise Refused(
             f"there is no account {drop.name} here, and so no quota; give --older-than or "
             "--larger-than"
         )
-    return drop.told.quota
+    return drop.quota
 
 
 @command("undelete", maildrop)
@@ -208,8 +135,8 @@ def undelete(desk: Desk, address: Address, session: str | None, since: float | N
     settings = desk.settings()
 
     async def work(rooms: Rooms) -> tuple[str, int, list[Kept]]:
-        drop = await _named(rooms, settings, address)
-        care, back = _care(rooms), 0
+        drop = await named(rooms, settings, address)
+        care, back = care_of(rooms), 0
         kept = list(await care.kept(drop.name))
         if session is not None or since is not None:
             wanted = (session or "", since or 0.0)
@@ -257,17 +184,14 @@ def verify(desk: Desk, address: Address | None, repair: bool) -> Answer:
     settings = desk.settings()
 
     async def work(rooms: Rooms) -> tuple[list[Drop], list[Finding]]:
-        care, found = _care(rooms), list[Finding]()
-        if address is not None:
-            drops = [await _named(rooms, settings, address)]
-        else:
-            owners = await _owners(rooms)
-            names = [one.name for one in await care.holdings()]
-            drops = [await _drop(rooms, settings, name, owners) for name in names]
+        care, found = care_of(rooms), list[Finding]()
+        drops, messages = await _to_verify(rooms, settings, address)
+        if address is None:
             found += await care.strays()
-        for drop in drops:
-            quota = settings.quota if drop.told is None else drop.told.quota
-            found += await care.verify(drop.name, quota, repair)
+        with Progress("reading messages") as progress:
+            for drop in drops:
+                quota = drop.quota or settings.quota
+                found += await care.verify(drop.name, quota, repair, _each(progress, messages))
         return drops, found
 
     drops, found = desk.ask(work, settings)
@@ -281,6 +205,23 @@ def verify(desk: Desk, address: Address | None, repair: bool) -> Answer:
     return Answer(data, lines, REFUSED if left else 0)
 
 
+async def _to_verify(
+    rooms: Rooms, settings: Settings, address: Address | None
+) -> tuple[list[Drop], int]:
+    """Which maildrops, and about how many messages that is; 0 where verify will say."""
+    if address is not None:
+        return [await named(rooms, settings, address)], 0
+    with Progress("looking at maildrops") as progress:
+        holdings = await care_of(rooms).holdings(progress.at)
+    drops = await drops_of(rooms, settings, [one.name for one in holdings])
+    return drops, sum(one.messages for one in holdings)
+
+
+def _each(progress: Progress, messages: int) -> Step:
+    """A step of verify, in one maildrop of several."""
+    return lambda done, of: progress.at(progress.done + 1 if messages else done, messages or of)
+
+
 def _at_rest(desk: Desk, work: Any, settings: Settings, address: Address) -> Any:
     """What work brings, if nobody collects meanwhile."""
     try:
@@ -289,41 +230,3 @@ def _at_rest(desk: Desk, work: Any, settings: Settings, address: Address) -> Any
         raise Refused(
             f"somebody is collecting from {address.normal}; try again when that is over"
         ) from None
-
-
-def _care(rooms: Rooms) -> IMaildropCare:
-    if not IMaildropCare.providedBy(rooms.store):
-        raise Refused("the store of this kind cannot be looked after with this command")
-    return cast(IMaildropCare, rooms.store)
-
-
-async def _owners(rooms: Rooms) -> dict[str, str]:
-    """Whose each maildrop is, by directories that can tell of all their accounts."""
-    owners: dict[str, str] = {}
-    for directory in rooms.directories:
-        if IAccountRegister.providedBy(directory):
-            for one in await directory.accounts():
-                owners.setdefault(one.maildrop, one.address)
-    return owners
-
-
-async def _drop(rooms: Rooms, settings: Settings, name: str, owners: dict[str, str]) -> Drop:
-    """A maildrop of this name."""
-    address = owners.get(name, name)
-    for directory in rooms.directories:
-        account = await directory.find(address)
-        if account is not None and account.maildrop == name:
-            quota = await told_of(directory, settings, account.address, account)
-            return Drop(name, account.address, quota)
-    return Drop(name)
-
-
-async def _named(rooms: Rooms, settings: Settings, address: Address) -> Drop:
-    """The maildrop of an account, or of one that is gone.  Raises Refused."""
-    name = address.normal
-    account = await rooms.find(name)
-    if account is not None:
-        return await _drop(rooms, settings, account.maildrop, {account.maildrop: name})
-    if any(one.name == name for one in await _care(rooms).holdings()):
-        return await _drop(rooms, settings, name, await _owners(rooms))
-    raise Refused(f"there is neither an account {name} here nor a maildrop of that name")

@@ -30,7 +30,7 @@ class Progress:
         self.length = length
         self._clock = clock
         self._begun = self._drawn = clock()
-        self._done = 0
+        self.done = 0
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
@@ -43,11 +43,11 @@ class Progress:
 
     def step(self, more: int = 1) -> None:
         """So much more is done."""
-        self.at(self._done + more, self.length)
+        self.at(self.done + more, self.length)
 
     def at(self, done: int, length: int | None) -> None:
         """So much is done by now, of so much."""
-        self._done, self.length = done, length
+        self.done, self.length = done, length
         now = self._clock()
         if self._bar is None:
             if now - self._begun > PATIENCE and sys.stderr.isatty():
@@ -70,5 +70,5 @@ class Progress:
     def _draw(self, now: float) -> None:
         self._drawn = now
         self._bar.length = self.length
-        self._bar.update(self._done - self._bar.pos)
+        self._bar.update(self.done - self._bar.pos)
         self._bar.render_progress()

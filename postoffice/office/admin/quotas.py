@@ -94,9 +94,8 @@ class Told:
     @property
     def cells(self) -> tuple[str, str, str]:
         """For a table: how much, what becomes of more, and who says so."""
-        limits = [text for text in (_octets(self.quota), _messages(self.quota)) if text]
         sources = ", ".join(dict.fromkeys(self.sources.values()))
-        return ", ".join(limits) or "any", self.quota.over or "", sources
+        return limits(self.quota), self.quota.over or "", sources
 
     @property
     def line(self) -> str:
@@ -112,6 +111,11 @@ class Told:
 
 #: The heads of a table's columns for ``Told.cells``.
 HEADS = ("QUOTA", "OVER", "FROM")
+
+
+def limits(quota: Quota) -> str:
+    """How much, in a table's cell."""
+    return ", ".join(text for text in (_octets(quota), _messages(quota)) if text) or "any"
 
 
 def _octets(quota: Quota) -> str:
