@@ -167,6 +167,7 @@ def build_house(
         any_sender=settings.senders == "any",
         foreign_from=settings.foreign_from,
         quota=settings.quota,
+        postmaster_quota=settings.postmaster_quota,
     )
 
 
@@ -181,6 +182,7 @@ def build_shelves(settings: Settings, rooms: Rooms, leases: Leases) -> Shelves:
         settings.postmaster.normal,
         directories.sayings,
         directories.collectors,
+        settings.postmaster_quota,
     )
 
 

@@ -83,7 +83,7 @@ class Settings:
 
     ``listeners`` has the endpoints of each service; ``senders`` is ``own`` or
     ``any``.  ``quota`` and ``serving`` are those of all who have no other: none
-    of them is None.
+    of them is None; ``postmaster_quota`` is the postmaster's.
     Owners are told when their maildrop is so full as ``warnings`` say, in
     percent, smallest first, in the words of ``warning_text`` or, where
     that is empty, in ours.  ``first_light`` is whether there was no configuration at all.
@@ -109,6 +109,7 @@ class Settings:
     policies: tuple[Chosen, ...]
     limits: Limits
     first_light: bool = False
+    postmaster_quota: Quota = Quota(0, 0, "reject")  # noqa: RUF009
 
 
 def places() -> tuple[str, ...]:
@@ -189,6 +190,9 @@ def read(
         policies=values["policies"],
         limits=Limits(**values["limits"]),
         first_light=first_light,
+        postmaster_quota=Quota(
+            quota["postmaster"], 0, "make-room" if quota["postmaster"] else "reject"
+        ),
     )
 
 

@@ -330,11 +330,18 @@ TABLE: tuple[Entry, ...] = (
     Section(
         "quota",
         "What a maildrop may hold, where neither its account nor its domain says otherwise "
-        "(`postoffice account set`, `postoffice domain set`); see docs/quotas.rst. The "
-        "postmaster's has no limit.",
+        "(`postoffice account set`, `postoffice domain set`); see docs/quotas.rst.",
         (
             Key("bytes", SIZE, "1 GiB", "Octets of all its messages; 0: any number."),
             Key("messages", WHOLE, 0, "How many messages; 0: any number."),
+            Key(
+                "postmaster",
+                SIZE,
+                "1 GiB",
+                "Octets of the postmaster's maildrop, whatever his account and his domain say: "
+                "his mail is always taken (RFC 5321 §4.5.1), and of more the oldest is removed "
+                "(make-room); 0: any number.",
+            ),
             Key(
                 "over",
                 one_of(*OVER),

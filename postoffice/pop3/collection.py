@@ -44,7 +44,7 @@ class Shelves:
     What every collection of one post office knows.
 
     ``serving`` and ``quota`` are whole, and for all that an account's own says
-    nothing of; the ``postmaster`` (an address in normal form) has no quota.
+    nothing of; the ``postmaster`` (an address in normal form) has a ``postmaster_quota``.
     ``sayings`` are those of all accounts; ``devices`` names those of one.
     Without ``leases`` nobody waits for a maildrop, or takes one over.
     """
@@ -56,13 +56,19 @@ class Shelves:
     postmaster: str = ""
     sayings: Callable[[], Awaitable[Sayings]] = _nothing_said
     devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
+    postmaster_quota: Quota = UNLIMITED
 
     def collection(self, visit: Visit, account: Account) -> ICollection:
         """For one of our own, who collects."""
         return Collection(self, visit, account)
 
     async def announced(self) -> Announced:
-        """What a client is told before it is known who it is."""
+        """
+        What a client is told before it is known who it is.
+
+        That the postmaster's maildrop makes room is told to him alone: nobody
+        else's mail goes for that.
+        """
         try:
             said = await self.sayings() or ((self.quota, self.serving),)
         except TemporaryFailure:
@@ -70,13 +76,13 @@ class Shelves:
             return replace(least, of_each=frozenset(("EXPIRE", "LOGIN-DELAY")))
         ones = {self._told(quota, serving) for quota, serving in said}
         if any(self._makes_room(quota) for quota, _ in said):
-            ones |= {self._told(UNLIMITED, serving) for _, serving in said}  # the postmaster
+            ones |= {self._told(self.postmaster_quota, serving) for _, serving in said}
         return together(ones)
 
     def announced_to(self, account: Account) -> Announced:
         """What its owner is told."""
-        unlimited = account.address == self.postmaster
-        return self._told(UNLIMITED if unlimited else account.quota, account.serving)
+        is_his = account.address == self.postmaster
+        return self._told(self.postmaster_quota if is_his else account.quota, account.serving)
 
     def whole(self, serving: Serving) -> Serving:
         """What is said, and what is said by default; as far as this store can do it."""

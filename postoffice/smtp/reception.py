@@ -53,7 +53,7 @@ class House:
     for postmaster@ every domain of ours (RFC 5321 §4.5.1).  ``any_sender``:
     our users may send as anybody; ``foreign_from`` says what becomes of a
     From field with other addresses (off, log, refuse).  ``quota`` is whole, and for all accounts
-    that have no other.
+    that have no other; ``postmaster_quota`` is the postmaster's, whatever his account says.
     """
 
     directory: IAccountDirectory
@@ -65,6 +65,7 @@ class House:
     any_sender: bool = False
     foreign_from: str = "log"
     quota: Quota = UNLIMITED
+    postmaster_quota: Quota = UNLIMITED
 
     def reception(self, visit: Visit) -> IReception:
         """For a stranger."""
@@ -96,11 +97,11 @@ class House:
         return address if address.domain else replace(address, domain=self.postmaster.domain)
 
     async def _postmasters_account(self) -> Account:
-        """Mail to him is never too much (RFC 5321 §4.5.1)."""
+        """Mail to him is taken (RFC 5321 §4.5.1); so that it fills no disk, the oldest goes."""
         account = await self.directory.find(self.postmaster.normal)
         if account is None:
             raise TemporaryFailure(f"the postmaster's account {self.postmaster} does not exist")
-        return replace(account, quota=UNLIMITED)
+        return replace(account, quota=self.postmaster_quota)
 
     def _limited(self, account: Account) -> Account:
         """With a quota that says all."""

@@ -290,9 +290,9 @@ def test_accounts_are_listed(run, ask, office):
     assert len(ask("account", "list")["accounts"]) == 2
     run("account", "list", "nowhere.example", status=1)
     assert run("account", "list").output.splitlines() == [
-        "ACCOUNT                 PASSWORD  QUOTA  OVER    FROM",
-        "ann@example.org         yes       1 GiB  reject  default",
-        "postmaster@example.net  no        any    reject  postmaster",
+        "ACCOUNT                 PASSWORD  QUOTA  OVER       FROM",
+        "ann@example.org         yes       1 GiB  reject     default",
+        "postmaster@example.net  no        1 GiB  make-room  postmaster",
     ]
 
 

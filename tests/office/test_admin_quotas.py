@@ -37,9 +37,22 @@ def test_account_domain_and_configuration_say_each_what_they_say(run, ask, ann):
     assert quota_of(ask("account", "show", ann)) == whole
     listed = {one["address"]: quota_of(one) for one in ask("account", "list")["accounts"]}
     assert listed[ann] == whole
-    assert listed["postmaster@example.net"] == ((0, 0, "reject"), ["postmaster"] * 3)
+    assert listed["postmaster@example.net"] == ((1 << 30, 0, "make-room"), ["postmaster"] * 3)
     (domain,) = ask("domain", "list")["domains"]
     assert quota_of(domain) == ((2 << 30, 100, "reject"), ["domain", "domain", "default"])
+
+
+@pytest.mark.parametrize(
+    ("said", "quota"),
+    [("5 MiB", (5 << 20, 0, "make-room")), ("0", (0, 0, "reject"))],
+)
+def test_the_postmasters_is_as_the_configuration_says(run, ask, office, said, quota):
+    file = office / "postoffice.yaml"
+    file.write_text(file.read_text().replace("postmaster: 1 GiB", f"postmaster: {said}"))
+    name = "postmaster@example.net"
+    run("account", "set", name, "--quota", "7MiB", "--over", "reject")
+    run("domain", "set", "example.net", "--quota", "8MiB", "--over", "defer")
+    assert quota_of(ask("account", "show", name)) == (quota, ["postmaster"] * 3)
 
 
 def test_an_account_that_says_the_same_as_its_domain_still_says_it(run, ask, ann):
@@ -75,9 +88,9 @@ def test_people_read_sizes_with_units(run, ann):
     run("domain", "set", "example.net", "--quota", "1610612736", "--quota-messages", "1")
     run("account", "set", ann, "--quota", "0", "--over", "defer")
     assert run("account", "list").output.splitlines() == [
-        "ACCOUNT                 PASSWORD  QUOTA      OVER    FROM",
-        "ann@example.net         yes       1 message  defer   account, domain",
-        "postmaster@example.net  no        any        reject  postmaster",
+        "ACCOUNT                 PASSWORD  QUOTA      OVER       FROM",
+        "ann@example.net         yes       1 message  defer      account, domain",
+        "postmaster@example.net  no        1 GiB      make-room  postmaster",
     ]
     assert run("domain", "list").output.splitlines() == [
         "DOMAIN       ACCOUNTS  QUOTA               OVER    FROM",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
@@ -173,9 +175,18 @@ def test_who_has_logged_in_is_told_what_holds_for_him(store):
     assert told(shelves, quota=Quota(0, 0, "make-room")) == ("30", "60"), "there is always room"
 
 
-def test_the_postmasters_mail_never_makes_room(store):
+def test_a_postmasters_mail_without_a_quota_never_makes_room(store):
     assert told(Shelves(store, quota=MAKES_ROOM)) == ("0", "")
     assert told(Shelves(store, quota=MAKES_ROOM, postmaster=JOE)) == ("NEVER", "")
+
+
+def test_the_postmaster_is_told_that_his_maildrop_makes_room_and_nobody_else_is(store):
+    shelves = Shelves(store, postmaster=JOE, postmaster_quota=MAKES_ROOM)
+    assert told(shelves) == ("0", "")
+    assert told(replace(shelves, postmaster="ann@example.net")) == ("NEVER", "")
+    assert before(shelves) == ("NEVER", "")
+    everywhere = replace(shelves, quota=MAKES_ROOM)
+    assert before(everywhere) == ("0", ""), "of all the same"
 
 
 @implementer(IMailStore)

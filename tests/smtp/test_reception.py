@@ -231,6 +231,17 @@ def test_the_postmaster_always_has_room(crowded, directory, envelope, asked, add
     assert asked == []
 
 
+@pytest.mark.parametrize("address", [None, "postmaster@example.com", "postmaster@example.net"])
+def test_the_postmasters_quota_is_one_of_its_own(crowded, directory, envelope, asked, address):
+    finish(directory.set_quota("postmaster@example.net", Quota(1, 1, "reject")))
+    quota = Quota(9000, 0, "make-room")
+    house = replace(crowded, postmaster_quota=quota)
+    reception = house.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    assert ask(reception, envelope, address) == reply.RECIPIENT_OK
+    assert envelope.recipients[0].account.quota == quota
+    assert [account.quota for account, _ in asked] == [quota]
+
+
 def test_whoever_the_postmaster_is_has_room_under_his_own_name_too(crowded, envelope, asked):
     envelope.size = 5000
     reception = replace(crowded, postmaster=Address.parse(JOE)).reception(

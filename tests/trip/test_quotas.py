@@ -179,6 +179,22 @@ def test_mail_to_the_postmaster_is_never_too_much(office, smtp):
         assert short(smtp.data(LARGE)) == TAKEN
 
 
+def test_strangers_cannot_fill_the_disk_through_the_postmaster(start, written):
+    written("quota: {postmaster: 20 KiB, warnings: []}\n")
+    office = start().open()
+    account = office.account("postmaster@example.net", office.PASSWORD)
+    with smtplib.SMTP("127.0.0.1", office.smtp, timeout=30) as client:
+        client.ehlo("pc")
+        for number in range(40):
+            assert client.mail("a@example.org")[0] == 250
+            assert short(client.docmd("RCPT TO:<Postmaster>")) == WELCOME
+            assert short(client.data(b"Subject: %d\r\n\r\n" % number + b"x" * 900)) == TAKEN
+    kept = [text for text in office.collect(account) if b"auto-generated" not in text]
+    assert sum(map(len, kept)) <= 20 << 10
+    assert b"Subject: 39\r\n" in kept[-1]
+    assert 10 < len(kept) < 25
+
+
 def test_an_owner_is_told_in_the_words_of_the_house(start, written, tmp_path):
     written("quota: {messages: 5, warning_text: words.txt}\n")
     (tmp_path / "words.txt").write_text("Fast voll: $percent %\n\nGuten Tag, ${address}!\n")

@@ -126,7 +126,7 @@ def list_(desk: Desk, domain: str | None) -> Answer:
     All accounts, or those of DOMAIN: whether each has a password, and its quota.
 
     FROM is who says so: the account, its domain, or the configuration
-    (default); the postmaster's has no limit.
+    (default); the postmaster's is one of its own (quota.postmaster).
 
     With --json: accounts, each with address, password (true or false), quota
     (octets, messages, over) and quota_from (who says each of them).

@@ -15,7 +15,6 @@ from postoffice.office.admin.desk import counted, sized
 from postoffice.office.config import Settings
 from postoffice.office.keys import OVER
 from postoffice.settings import SIZE, read_size
-from postoffice.smtp.reception import UNLIMITED
 
 #: The largest number that a register can keep.
 MOST = (1 << 63) - 1
@@ -143,7 +142,7 @@ async def told_of_domain(register: IAccountRegister, settings: Settings, domain:
 async def told_of_account(register: IAccountRegister, settings: Settings, name: str) -> Told:
     """What this account may hold."""
     if name == settings.postmaster.normal:
-        return tell(postmaster=UNLIMITED)
+        return tell(postmaster=settings.postmaster_quota)
     return tell(
         account=await register.account_quota(name) or Quota(),
         domain=await register.domain_quota(name.rpartition("@")[2]) or Quota(),
@@ -158,5 +157,5 @@ async def told_of(
     if IAccountRegister.providedBy(directory):
         return await told_of_account(directory, settings, name)
     if name == settings.postmaster.normal:
-        return tell(postmaster=UNLIMITED)
+        return tell(postmaster=settings.postmaster_quota)
     return tell(account=account.quota, default=settings.quota)
