@@ -123,10 +123,11 @@ def add(
 @click.argument("domain", type=DOMAIN, required=False)
 def list_(desk: Desk, domain: str | None) -> Answer:
     """
-    All accounts, or those of DOMAIN: whether each has a password, and its quota.
+    All accounts, or those of DOMAIN.
 
-    FROM is who says so: the account, its domain, or the configuration
-    (default); the postmaster's is one of its own (quota.postmaster).
+    It tells whether each has a password, and its quota.  FROM is who says so:
+    the account, its domain, or the configuration (default); the postmaster's is
+    one of its own (quota.postmaster).
 
     With --json: accounts, each with address, password (true or false), quota
     (octets, messages, over) and quota_from (who says each of them).
@@ -156,7 +157,7 @@ def list_(desk: Desk, domain: str | None) -> Answer:
 @click.argument("address", type=ADDRESS)
 def show(desk: Desk, address: Address) -> Answer:
     """
-    What is known of the account ADDRESS, and what lies in its maildrop.
+    What is known of the account ADDRESS, and of its maildrop.
 
     With --json: address, maildrop (its name), state, password (true or false),
     mechanisms (by which it can log in), messages, octets, quota (octets,
@@ -220,9 +221,10 @@ def show(desk: Desk, address: Address) -> Answer:
 @password_options
 def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -> Answer:
     """
-    Set a new password for the account ADDRESS; the old one fails at once.
+    Set a new password for the account ADDRESS.
 
-    It is asked for on the terminal, twice, if no option says otherwise.
+    The old one fails at once.  The new one is asked for on the terminal, twice,
+    if no option says otherwise.
 
     With --json: address, changed, and generated_password where it was made up.
     """
@@ -261,10 +263,11 @@ def set_(
     no_shared_secret: bool,
 ) -> Answer:
     """
-    Change what is known of the account ADDRESS; what is not given stays as it is.
+    Change what is known of the account ADDRESS.
 
-    A shared secret is for CRAM-MD5 and APOP, which need it in clear: it is kept
-    encrypted, and should not be the password.
+    What is not given stays as it is.  A shared secret is for CRAM-MD5 and APOP,
+    which need it in clear: it is kept encrypted, and should not be the
+    password.
 
     With --json: address, changed; quota and quota_from, serving and
     serving_from (as show has them) where one of those was changed,

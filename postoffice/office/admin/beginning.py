@@ -91,12 +91,13 @@ def init(
     force: bool,
 ) -> Answer:
     """
-    Make a post office in DIR: a commented postoffice.yaml, and the state beside it.
+    Make a post office in DIR.
 
-    It has the account postmaster@ its first domain, without a password yet.
-    Nothing that is there is overwritten, unless --force says so, and then the
-    configuration alone.  With --user, by root, the state and the certificate
-    belong to that user, and the configuration can be read by his group.
+    That is a commented postoffice.yaml, and the state beside it.  It has the
+    account postmaster@ its first domain, without a password yet.  Nothing that
+    is there is overwritten, unless --force says so, and then the configuration
+    alone.  With --user, by root, the state and the certificate belong to that
+    user, and the configuration can be read by his group.
 
     With --json: configuration, hostname, domains, postmaster; with
     --tls-self-signed also certificate and key.
@@ -156,10 +157,10 @@ def init(
 @command("check-config")
 def check_config(desk: Desk) -> Answer:
     """
-    Say all that is wrong with the configuration; nothing is opened or made.
+    Say all that is wrong with the configuration.
 
-    Certificates are read, and accounts counted that cannot log in by what is
-    offered.
+    Nothing is opened or made.  Certificates are read, and accounts counted that
+    cannot log in by what is offered.
 
     With --json: configuration, problems (none), warnings; or as any wrong
     configuration.

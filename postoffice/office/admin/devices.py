@@ -110,11 +110,12 @@ def add(
     network: tuple[str, ...],
 ) -> Answer:
     """
-    Give the account ADDRESS a device called NAME: its password is made up, and shown this once.
+    Give the account ADDRESS a device called NAME.
 
-    It is used with the account's address as the user name, by whatever
-    mechanism but CRAM-MD5 and APOP.  Without options it may be used from
-    everywhere, for collecting and for sending (smtp), and does not expire.
+    Its password is made up, and shown this once.  It is used with the account's
+    address as the user name, by whatever mechanism but CRAM-MD5 and APOP.
+    Without options it may be used from everywhere, for collecting and for
+    sending (smtp), and does not expire.
 
     With --json: address, device, added, generated_password.
     """
@@ -153,7 +154,7 @@ def add(
 @click.argument("address", type=ADDRESS)
 def list_(desk: Desk, address: Address) -> Answer:
     """
-    The devices of the account ADDRESS, and how each has logged in last.
+    The devices of the account ADDRESS, and their last logins.
 
     With --json: address, devices, each with name, protocol, networks, added,
     expires, expired, last_login (time, service, mechanism, tls, network; or
@@ -179,7 +180,9 @@ def list_(desk: Desk, address: Address) -> Answer:
 @click.argument("name", type=NAME_TYPE)
 def remove(desk: Desk, address: Address, name: str) -> Answer:
     """
-    Take the device NAME away from the account ADDRESS; its password fails at once.
+    Take the device NAME away from the account ADDRESS.
+
+    Its password fails at once.
 
     With --json: address, device, removed.
     """

@@ -63,9 +63,10 @@ def add(desk: Desk, domain: str, quota: Quota, serving: Serving) -> Answer:
 @command("list", domain)
 def list_(desk: Desk) -> Answer:
     """
-    All domains, how many accounts each has, and what each of those may hold.
+    All domains, and how many accounts each has.
 
-    FROM is who says so: the domain, or the configuration (default).
+    It tells what each of those may hold, too.  FROM is who says so: the domain,
+    or the configuration (default).
 
     With --json: domains, each with domain, accounts, quota (octets, messages,
     over) and quota_from (who says each of them).
@@ -90,7 +91,7 @@ def list_(desk: Desk) -> Answer:
 @click.argument("domain", type=DOMAIN)
 def show(desk: Desk, domain: str) -> Answer:
     """
-    DOMAIN: how many accounts it has, and what holds for those that say nothing themselves.
+    What holds for the accounts of DOMAIN, and how many it has.
 
     With --json: domain, accounts, quota and quota_from (as list has them),
     serving (keep, keep_collected, delete_on_collect, devices, login_delay,
@@ -128,9 +129,10 @@ def set_(
     default_serving: bool,
 ) -> Answer:
     """
-    Change what holds for each account of DOMAIN that says nothing itself.
+    Change what holds for the accounts of DOMAIN.
 
-    What is not given stays as it is.
+    That is for those that say nothing themselves.  What is not given stays as it
+    is.
 
     With --json: domain, changed, quota and quota_from, serving and serving_from
     (as show has them).

@@ -45,7 +45,7 @@ def explain() -> None:
 )
 def rcpt(desk: Desk, address: Address | None, size: int) -> Answer:
     """
-    What a client hears that has mail for ADDRESS, and why, step by step.
+    What a client with mail for ADDRESS hears, and why.
 
     ADDRESS may be postmaster, without a domain.  Policies are named, but not
     asked: what they say depends on the client.

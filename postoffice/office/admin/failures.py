@@ -43,11 +43,11 @@ class WhoType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--clear-all", is_flag=True, help="Forget all of them.")
 def auth_failures(desk: Desk, clear: tuple[str, ...], clear_all: bool) -> Answer:
     """
-    Wrong passwords of the last day, by account and by network, the latest first.
+    Wrong passwords of the last day, the latest first.
 
-    A network is an IPv4 address or an IPv6 /64; BLOCKED UNTIL is when the next
-    password from there, or for that account, is looked at.  One that was wrong
-    before is not counted again.
+    They are counted by account and by network.  A network is an IPv4 address or
+    an IPv6 /64; BLOCKED UNTIL is when the next password from there, or for that
+    account, is looked at.  One that was wrong before is not counted again.
 
     With --json: failures, each with kind (account or network), name, count,
     last and until (or null); with --clear and --clear-all: cleared, how many.

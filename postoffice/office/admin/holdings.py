@@ -14,7 +14,6 @@ from postoffice.office.admin.progress import Progress
 from postoffice.office.admin.quotas import limits
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
-from postoffice.smtp.reception import UNLIMITED
 
 HEADS = (
     "MAILDROP", "ACCOUNT", "MESSAGES", "SIZE", "USED", "QUOTA", "OLDEST", "LAST LOGIN", "VAULT",
@@ -33,7 +32,7 @@ class Drop:
 @command("list")
 def list_(desk: Desk) -> Answer:
     """
-    All maildrops, those that use most first: whose each is, and what is in it.
+    All maildrops, those that use most first.
 
     USED is how much of its quota that is.  VAULT is what was deleted and can be
     brought back; it does not count against the quota.  ACCOUNT is told where it
@@ -166,7 +165,7 @@ def _drop(settings: Settings, name: str, account: Account | None) -> Drop:
     if account is None:
         return Drop(name)
     if account.address == settings.postmaster.normal:
-        return Drop(name, account.address, UNLIMITED)
+        return Drop(name, account.address, settings.postmaster_quota)
     return Drop(name, account.address, account.quota.or_else(settings.quota))
 
 

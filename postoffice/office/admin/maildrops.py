@@ -60,7 +60,7 @@ SINCE = SinceType()
 
 @click.group()
 def maildrop() -> None:
-    """The maildrops: what lies in them, also in those of accounts that are gone."""
+    """The maildrops, also those of accounts that are gone."""
 
 
 @command("purge", maildrop)
@@ -80,11 +80,11 @@ def purge(
     dry_run: bool,
 ) -> Answer:
     """
-    Remove messages from the maildrop of ADDRESS, whether or not it has an account.
+    Remove messages from the maildrop of ADDRESS.
 
-    With several options goes what any of them names.  It is refused while
-    somebody collects.  What goes can be brought back (maildrop undelete), as
-    long as store.undelete says.
+    It need not have an account.  With several options goes what any of them
+    names.  It is refused while somebody collects.  What goes can be brought
+    back (maildrop undelete), as long as store.undelete says.
 
     With --json: maildrop, messages and octets (what went, or would go), dry_run.
     """
@@ -119,7 +119,7 @@ def _quota(drop: Drop) -> Quota:
 @click.option("--since", type=SINCE, help="All that was taken out since this time, or so long ago.")
 def undelete(desk: Desk, address: Address, session: str | None, since: float | None) -> Answer:
     """
-    Bring back what was deleted from the maildrop of ADDRESS; or tell what can be.
+    Bring back what was deleted from ADDRESS, or tell what can be.
 
     Without an option it tells which sessions took something out that is still
     kept.  Their ids stand in the log, too; purge, make-room and expire are the
@@ -168,13 +168,14 @@ def _kept(name: str, kept: list[Kept]) -> Answer:
 @click.option("--repair", is_flag=True, help="Mend what is safe to mend.")
 def verify(desk: Desk, address: Address | None, repair: bool) -> Answer:
     """
-    Read all messages, of ADDRESS or of all maildrops, and tell what is not as it should be.
+    Read all messages, and tell what is not as it should be.
 
-    Sizes that names claim, files that cannot be read or are none, leftovers of
-    deliveries that failed, and what is counted for the quota.  It takes as long
-    as reading all of it does.  --repair corrects names and counts, makes
-    missing folders and removes leftovers; no message goes.  The exit code is 1
-    when something was found and not mended.
+    It looks at the maildrop of ADDRESS, or at all of them.  Sizes that names
+    claim, files that cannot be read or are none, leftovers of deliveries that
+    failed, and what is counted for the quota.  It takes as long as reading all
+    of it does.  --repair corrects names and counts, makes missing folders and
+    removes leftovers; no message goes.  The exit code is 1 when something was
+    found and not mended.
 
     Maildrops that no account has are named too, and are no fault.
 

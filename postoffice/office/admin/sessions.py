@@ -35,7 +35,7 @@ def session() -> None:
 @command("list", session)
 def list_sessions(desk: Desk) -> Answer:
     """
-    List the sessions: service, account, client, TLS, since when, what they do.
+    List the sessions: who, from where, since when, what they do.
 
     With --json: sessions: each with id, service, account, client, tls, since,
     doing (handshake, waiting, working, sending or idle).

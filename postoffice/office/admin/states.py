@@ -41,7 +41,7 @@ def disable(desk: Desk, address: Address) -> Answer:
 @click.argument("address", type=ADDRESS)
 def enable(desk: Desk, address: Address) -> Answer:
     """
-    Let the owner of the account ADDRESS log in again, and take mail for it.
+    Let the account ADDRESS log in again, and take mail for it.
 
     With --json: address, state, changed (false: it was so before).
     """
