@@ -14,8 +14,9 @@ from postoffice.reply import HEADER_TOO_LARGE
 
 #: Octets of a header that is looked through.
 HEADER_MAXIMUM = 256 << 10
-#: Some editors put a mark of UTF-8 in front of the first.
-_BLIND = re.compile(rb"(?:\xef\xbb\xbf)?(?:resent-)?bcc[ \t]*:", re.IGNORECASE)
+_BLIND = re.compile(rb"(?:resent-)?bcc[ \t]*:", re.IGNORECASE)
+#: Some editors put it in front of a text in UTF-8.
+_MARK = b"\xef\xbb\xbf"
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
@@ -157,6 +158,8 @@ class Completion:
         kept: list[bytes] = []
         body: list[bytes] = []
         drop = broken = False
+        if _FIELD.match(header.removeprefix(_MARK)):
+            header = header.removeprefix(_MARK)
         for number, line in enumerate(re.findall(rb".*?\r\n|.+\Z", header, re.DOTALL)):
             field = _FIELD.match(line)
             continued = line.startswith((b" ", b"\t")) and number > 0

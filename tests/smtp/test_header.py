@@ -87,7 +87,7 @@ TEXTS = {
     ),
     "blind copies behind a mark of UTF-8": (
         b"\xef\xbb\xbfBcc: a\r\nTo: b\r\n\r\nhi\r\n",
-        DATE + ID + b"\r\nTo: b\r\n\r\nhi\r\n",
+        b"To: b\r\n" + DATE + ID + b"\r\nhi\r\n",
     ),
     "From with a blank": (b"From : a\r\n" + BOTH + b"\r\n", b"From : a\r\n" + BOTH + b"\r\n"),
     "a text that begins with a space": (b" Date: x\r\n", DATE + ID + b"\r\n Date: x\r\n"),
@@ -141,8 +141,8 @@ def test_afterwards_there_is_one_header_with_all_that_it_needs(text):
     assert b"date" in names
     assert b"message-id" in names
     assert b"bcc" not in names
-    shown = text.replace(b"Bcc: a\r\n", b"").replace(b"Bcc: a", b"")
-    assert shown.replace(b"\r\n", b"").endswith(body.replace(b"Bcc: a", b"").replace(b"\r\n", b""))
+    lines = iter([b"", *text.split(b"\r\n")])
+    assert all(line in lines for line in body.split(b"\r\n")), "lines of it, in their order"
 
 
 def test_the_body_goes_on_as_it_comes():
