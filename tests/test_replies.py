@@ -1,0 +1,100 @@
+"""The manual has an entry for each reply that refuses something, in the words of the code."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import postoffice
+from postoffice.pop3 import texts
+from postoffice.pop3.languages import Text
+from postoffice.pop3.protocol import POP3Factory
+
+PACKAGE = Path(postoffice.__file__).parent
+PAGE = Path(__file__).parent.parent / "docs" / "replies.rst"
+
+
+def calls(*names: str) -> Iterator[ast.Call]:
+    """Where one of these is called, anywhere in the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                if called in names:
+                    yield node
+
+
+def text_of(node: ast.expr) -> str:
+    """A literal, with dots for what differs."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(one) for one in node.values)
+    return str(node.value) if isinstance(node, ast.Constant) else "..."
+
+
+def smtp_replies() -> set[tuple[str, str]]:
+    """Each reply of 4yz and 5yz: its codes and its text."""
+    found = set()
+    for call in calls("Reply"):
+        code, status, text = call.args
+        if isinstance(code, ast.Constant) and int(str(code.value)) >= 400:
+            found.add((f"{code.value} {text_of(status)}", text_of(text)))
+    return found
+
+
+def pop3_replies() -> set[str]:
+    """Each reply that is ``-ERR``, in English."""
+    well = {text.attr for call in calls("_ok") if isinstance(text := call.args[0], ast.Attribute)}
+    well.add("LANGUAGE")  # it says so in the language that was asked for
+    named = {name: text.en for name, text in vars(texts).items() if isinstance(text, Text)}
+    said = {re.sub(r"\{\w+\}", "...", text) for name, text in named.items() if name not in well}
+    for octets in (POP3Factory.full, POP3Factory.not_yet):
+        said.add(octets.decode().strip().partition("] ")[2])
+    return said
+
+
+def rows() -> list[list[str]]:
+    lines = [line[3:] for line in PAGE.read_text().splitlines() if line.count(" | ") == 2]
+    cells = csv.reader(lines, delimiter="|")
+    found = [[cell.strip() for cell in row] for row in cells]
+    return [row for row in found if row[0] != "Code"]
+
+
+ROWS = rows()
+
+
+def test_each_reply_of_smtp_has_its_entry_and_no_other_has():
+    entries = [(row[0], row[1]) for row in ROWS if row[0][0].isdigit()]
+    assert len(entries) == len(set(entries))
+    assert set(entries) == smtp_replies()
+
+
+def test_each_reply_of_pop3_has_its_entry_and_no_other_has():
+    entries = [row[1] for row in ROWS if not row[0][0].isdigit()]
+    assert len(entries) == len(set(entries))
+    assert set(entries) == pop3_replies()
+
+
+def test_each_entry_says_what_to_do():
+    assert [row for row in ROWS if len(row) != 3 or len(row[2]) < 10] == []
+
+
+@pytest.mark.parametrize("called", ["_bad", "NotAPath"])
+def test_what_stands_behind_a_reply_has_its_place(called):
+    page = " ".join(PAGE.read_text().split())
+    found = [
+        text_of(one)
+        for call in calls(called)
+        for arg in call.args
+        for one in ([arg.body, arg.orelse] if isinstance(arg, ast.IfExp) else [arg])
+    ]
+    assert len(found) > 5
+    assert [text for text in found if text not in page] == []
+
+
+def test_first_steps_leads_there():
+    assert ":doc:`replies`" in (PAGE.parent / "first-steps.rst").read_text()
