@@ -532,6 +532,9 @@ class IAccountRegister(IAccountDirectory, IDevices):
     def account_quota(name: str) -> Awaitable[Quota | None]:
         """What was set for this account alone; None if there is no such account."""
 
+    def account_quotas(domain: str | None = None) -> Awaitable[Mapping[str, Quota]]:
+        """What was set for single accounts, of all or of one domain; others are left out."""
+
     def set_domain_quota(domain: str, quota: Quota) -> Awaitable[bool]:
         """The same for all accounts of a domain that have none; False if it is not there."""
 

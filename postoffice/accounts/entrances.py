@@ -58,6 +58,16 @@ class Entrances:
             ).fetchall()
         return [(Entrance(*row[:6]), row[6]) for row in rows]
 
+    def latest(self) -> dict[str, tuple[Entrance, float]]:
+        """The last way in of each account, by its own password or a device's.  As above."""
+        with self._ledger.turn() as database:
+            # SQLite takes the other columns from the row that has the maximum.
+            rows = database.execute(
+                "SELECT account, device, service, mechanism, tls, network, max(last)"
+                " FROM login GROUP BY account"
+            ).fetchall()
+        return {row[0]: (Entrance(*row[:6]), row[6]) for row in rows}
+
     def forget(self, account: str, device: str | None = None) -> None:
         """An account is gone, with all that is known of it; or a device of it.  As above."""
         with self._ledger.turn() as database:

@@ -60,6 +60,15 @@ def quota(database: sqlite3.Connection, table: str, name: str) -> Quota | None:
     return None if row is None else Quota(*row)
 
 
+def quotas(database: sqlite3.Connection, domain: str | None) -> dict[str, Quota]:
+    """What was said by each account, of all or of one domain, that says anything."""
+    ask = (
+        f"SELECT address, {', '.join(QUOTA)} FROM account"  # noqa: S608 (our own words)
+        f" WHERE coalesce({', '.join(QUOTA)}) IS NOT NULL AND (domain = ?1 OR ?1 IS NULL)"
+    )
+    return {address: Quota(*said) for address, *said in database.execute(ask, (domain,))}
+
+
 def set_serving(database: sqlite3.Connection, table: str, name: str, serving: Serving) -> bool:
     """As ``set_quota``."""
     return _set(database, table, name, SERVING, astuple(serving))

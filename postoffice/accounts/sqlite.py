@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -147,6 +147,9 @@ class SQLiteDirectory:
 
     async def account_quota(self, name: str) -> Quota | None:
         return await self._read(sayings.quota, "account", name)
+
+    async def account_quotas(self, domain: str | None = None) -> Mapping[str, Quota]:
+        return await self._read(sayings.quotas, domain)
 
     async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
         return await self._write(sayings.set_quota, "domain", domain, quota)

@@ -285,14 +285,28 @@ def test_accounts_are_listed(run, ask, office):
     run("domain", "add", "example.org")
     run("account", "add", "ann@example.org", "--generate")
     assert ask("account", "list", "example.org") == {
-        "accounts": [{"address": "ann@example.org", "password": True, **DEFAULT}]
+        "accounts": [
+            {
+                "address": "ann@example.org",
+                "state": "enabled",
+                "password": True,
+                "last_login": None,
+                "messages": 0,
+                "octets": 0,
+                "percent": 0,
+                **DEFAULT,
+            }
+        ]
     }
     assert len(ask("account", "list")["accounts"]) == 2
     run("account", "list", "nowhere.example", status=1)
     assert run("account", "list").output.splitlines() == [
-        "ACCOUNT                 PASSWORD  QUOTA  OVER       FROM",
-        "ann@example.org         yes       1 GiB  reject     default",
-        "postmaster@example.net  no        1 GiB  make-room  postmaster",
+        "ACCOUNT                 STATE    PASSWORD  LAST LOGIN  SERVICE  USED          QUOTA  "
+        "OVER       FROM",
+        "ann@example.org         enabled  yes       never                0 octets, 0%  1 GiB  "
+        "reject     default",
+        "postmaster@example.net  enabled  no        never                0 octets, 0%  1 GiB  "
+        "make-room  postmaster",
     ]
 
 

@@ -8,6 +8,7 @@ import click
 from twisted.logger import globalLogBeginner
 
 from postoffice import __version__
+from postoffice.office.admin.account_list import list_accounts
 from postoffice.office.admin.accounts import account
 from postoffice.office.admin.beginning import check_config, init
 from postoffice.office.admin.desk import WRONG, say_object, shared_options
@@ -86,6 +87,7 @@ main.add_command(auth_failures)
 main.add_command(report)
 account.add_command(device)
 account.add_command(remove)
+account.add_command(list_accounts)
 account.add_command(rename)
 account.add_command(disable)
 account.add_command(enable)

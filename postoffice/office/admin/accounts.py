@@ -11,7 +11,6 @@ from postoffice.address import Account, Address, Quota
 from postoffice.device import Device
 from postoffice.office.admin.desk import (
     ADDRESS,
-    DOMAIN,
     Answer,
     Desk,
     Refused,
@@ -29,7 +28,6 @@ from postoffice.office.admin.devices import (
     login_data,
 )
 from postoffice.office.admin.quotas import (
-    HEADS,
     Told,
     asks_for_change,
     changed,
@@ -117,40 +115,6 @@ def add(
     desk.ask(work, settings)
     data = {"address": name, "added": True, **password.data}
     return Answer(data, [f"{name} is added", *password.lines])
-
-
-@command("list", account)
-@click.argument("domain", type=DOMAIN, required=False)
-def list_(desk: Desk, domain: str | None) -> Answer:
-    """
-    All accounts, or those of DOMAIN.
-
-    It tells whether each has a password, and its quota.  FROM is who says so:
-    the account, its domain, or the configuration (default); the postmaster's is
-    one of its own (quota.postmaster).
-
-    With --json: accounts, each with address, password (true or false), quota
-    (octets, messages, over) and quota_from (who says each of them).
-    """
-    settings = desk.settings()
-
-    async def work(rooms: Rooms) -> list[tuple[str, bool, Told]]:
-        if domain is not None and domain not in await rooms.register.domains():
-            raise Refused(f"there is no domain {domain} here")
-        return [
-            (
-                one.address,
-                one.secret is not None,
-                await told_of_account(rooms.register, settings, one.address),
-            )
-            for one in await rooms.register.accounts(domain)
-        ]
-
-    found = desk.ask(work, settings)
-    data = [{"address": name, "password": has, **told.data} for name, has, told in found]
-    rows = [("ACCOUNT", "PASSWORD", *HEADS)]
-    rows += [(name, "yes" if has else "no", *told.cells) for name, has, told in found]
-    return Answer({"accounts": data}, table(rows))
 
 
 @command("show", account)

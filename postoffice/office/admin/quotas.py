@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -88,7 +88,8 @@ class Told:
     @property
     def data(self) -> dict[str, Any]:
         """As an object: what it is, and of each value who says it."""
-        return {"quota": asdict(self.quota), "quota_from": self.sources}
+        quota = {value: getattr(self.quota, value) for value in VALUES}
+        return {"quota": quota, "quota_from": self.sources}
 
     @property
     def cells(self) -> tuple[str, str, str]:
@@ -148,6 +149,27 @@ async def told_of_account(register: IAccountRegister, settings: Settings, name: 
         domain=await register.domain_quota(name.rpartition("@")[2]) or Quota(),
         default=settings.quota,
     )
+
+
+async def told_of_accounts(
+    register: IAccountRegister, settings: Settings, accounts: Iterable[Account], domain: str | None
+) -> dict[str, Told]:
+    """What each of these accounts, of a domain or of all, may hold."""
+    own = await register.account_quotas(domain)
+    domains = await register.domains() if domain is None else [domain]
+    theirs = {name: await register.domain_quota(name) or Quota() for name in domains}
+    told = {}
+    for one in accounts:
+        name = one.address
+        if name == settings.postmaster.normal:
+            told[name] = tell(postmaster=settings.postmaster_quota)
+        else:
+            told[name] = tell(
+                account=own.get(name, Quota()),
+                domain=theirs.get(name.rpartition("@")[2], Quota()),
+                default=settings.quota,
+            )
+    return told
 
 
 async def told_of(
