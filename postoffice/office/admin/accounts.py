@@ -9,6 +9,7 @@ import click
 from postoffice.accounts.devices import salt as salt_of
 from postoffice.address import Account, Address, Quota
 from postoffice.device import Device
+from postoffice.office.admin.completion import nothing
 from postoffice.office.admin.desk import (
     ADDRESS,
     Answer,
@@ -61,7 +62,7 @@ def account() -> None:
 
 
 @command("add", account)
-@click.argument("address", type=ADDRESS)
+@click.argument("address", type=ADDRESS, shell_complete=nothing)
 @password_options
 @quota_options
 @serving_options

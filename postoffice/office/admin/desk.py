@@ -17,7 +17,9 @@ import click
 from postoffice.accounts.logins import LoginRecords
 from postoffice.address import Address, NotAnAddress, normal_domain
 from postoffice.errors import PostOfficeError, StartupError
+from postoffice.interfaces import IAccountRegister
 from postoffice.office import config, privileges
+from postoffice.office.admin.completion import Ask, known
 from postoffice.office.build import build_logins, build_rooms, find_maker
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
@@ -106,6 +108,9 @@ class AddressType(click.ParamType):  # type: ignore[type-arg]
         except NotAnAddress as error:
             self.fail(str(error), param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: Any, incomplete: str) -> list[Any]:
+        return _known(ctx, _addresses, incomplete)
+
 
 class DomainType(click.ParamType):  # type: ignore[type-arg]
     """A domain, in normal form."""
@@ -120,6 +125,23 @@ class DomainType(click.ParamType):  # type: ignore[type-arg]
         if domain.startswith("["):
             self.fail(f"{value!r} is an address literal, not a domain", param, ctx)
         return domain
+
+    def shell_complete(self, ctx: click.Context, param: Any, incomplete: str) -> list[Any]:
+        return _known(ctx, _domains, incomplete)
+
+
+def _known(ctx: click.Context, ask: Ask, incomplete: str) -> list[Any]:
+    """Names for the shell, by the configuration that the command line names so far."""
+    config = ctx.params.get("config") or ctx.find_root().params.get("config")
+    return known(Desk(config, None).settings, ask, incomplete)
+
+
+async def _addresses(register: IAccountRegister) -> list[str]:
+    return [one.address for one in await register.accounts()]
+
+
+async def _domains(register: IAccountRegister) -> list[str]:
+    return await register.domains()
 
 
 ADDRESS = AddressType()

@@ -6,6 +6,7 @@ import click
 
 from postoffice.address import Quota
 from postoffice.errors import NotEmpty
+from postoffice.office.admin.completion import nothing
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted, table
 from postoffice.office.admin.quotas import (
     HEADS,
@@ -35,7 +36,7 @@ def domain() -> None:
 
 
 @command("add", domain)
-@click.argument("domain", type=DOMAIN)
+@click.argument("domain", type=DOMAIN, shell_complete=nothing)
 @quota_options
 @serving_options
 def add(desk: Desk, domain: str, quota: Quota, serving: Serving) -> Answer:

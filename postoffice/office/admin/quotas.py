@@ -35,6 +35,15 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]
         return octets
 
 
+class NumberType(click.ParamType):  # type: ignore[type-arg]
+    """A number of messages."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return click.IntRange(0, MOST).convert(value, param, ctx)
+
+
 SIZE_TYPE = SizeType()
 
 
@@ -49,7 +58,7 @@ def quota_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     for name, place, kind, text in (
         ("--over", "over", click.Choice(OVER), "What becomes of a message that does not fit."),
-        ("--quota-messages", "messages", click.IntRange(0, MOST), "How many messages; 0: any."),
+        ("--quota-messages", "messages", NumberType(), "How many messages; 0: any."),
         ("--quota", "octets", SIZE_TYPE, "How much its maildrop holds, such as 1GiB; 0: any."),
     ):
         run = click.option(name, place, type=kind, help=text)(run)
