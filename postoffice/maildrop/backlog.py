@@ -17,7 +17,13 @@ from postoffice.maildrop.segments import SEGMENTS
 
 
 class Replay(Protocol):
-    """Puts in its place what may not be there; each of its steps may be taken again."""
+    """
+    Puts in its place what may not be there; each of its steps may be taken again.
+
+    ``well``: the disk has not failed at any of them.
+    """
+
+    well: bool
 
     def __enter__(self) -> Replay:
         """It begins."""

@@ -161,6 +161,7 @@ def prepend(draft: Draft, octets: bytes) -> None:
         fd = create(path)
         try:
             copy_text(draft, fd, octets)
+            os.fsync(draft.fd)  # what the disk could not take, only this file's syncs tell
             os.rename(path, draft.path)
         except BaseException:
             os.close(fd)

@@ -283,6 +283,8 @@ class _Promised(_Group):
                 sync_folder(self._journal.large)
             except OSError as error:
                 self._wrong.update((draft, failure(draft.path, error)) for draft in large)
+            if any(draft in self._wrong for draft in large):
+                self._journal.doubt()
         why: Exception
         try:
             self._ticket = self._journal.append(self._records)

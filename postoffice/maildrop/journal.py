@@ -25,7 +25,7 @@ from postoffice.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.maildrop import segments
 from postoffice.maildrop.backlog import Backlog, MakeReplay
 from postoffice.maildrop.durable import FILES, JOURNAL
-from postoffice.maildrop.files import FULL, open_own
+from postoffice.maildrop.files import FULL, open_own, sync_folder
 from postoffice.maildrop.records import (
     BLOCK,
     Placement,
@@ -94,6 +94,7 @@ class Journal:
         self.durability = ""  # which it is, once it is open
         self.active = False  # whether there is anything to append or to retire
         self._large: dict[str, int] = {}  # texts that a replay may need, with their generations
+        self._named: set[int] = set()  # the segments whose names are on the disk
         self._failed = -1  # the generation in which a write or a sync of ours went wrong last
         self._files = ExitStack()
         self._key = b""
@@ -181,6 +182,7 @@ class Journal:
         self._files.callback(self._state.close)
 
     def _begin_alone(self, durability: str) -> Found:
+        self._mark.affirm()  # else segments are used again that a power cut would bring back
         state = State(durability=durability, retired=self._mark.read())
         self._state.write(state)  # nobody is to believe what is there until we are ready
         backlog = self._backlog(state, range(SEGMENTS))
@@ -284,14 +286,21 @@ class Journal:
         free = [n for n in range(SEGMENTS) if state.generations[n] <= state.retired]
         if not free:
             return False
-        if not os.path.exists(self._segment(free[0])):
-            segments.make_segment(self._segment(free[0]), self._size)
+        self._see_to_segment(free[0])
         state.generation += 1
         state.current, state.tail = free[0], 0
         state.generations[free[0]], state.counts[free[0]] = state.generation, 0
         self._state.begin(free[0])
         self._state.write(state)
         return True
+
+    def _see_to_segment(self, number: int) -> None:
+        """It is there, and so is its name, whenever the power goes."""
+        if number not in self._named:
+            if not os.path.exists(self._segment(number)):
+                segments.make_segment(self._segment(number), self._size)
+            sync_folder(self._folder)  # also where who made it did not come to that, or failed to
+            self._named.add(number)
 
     def _append(self, state: State, records: Sequence[Record]) -> Ticket:
         at = state.tail
@@ -311,7 +320,7 @@ class Journal:
             with suppress(OSError):  # nor is it replayed, unless a crash brings it back
                 segments.write_all(fd, bytes(BLOCK), at)
             os.close(fd)
-            self._close_generation(self._state.read())
+            self._doubt(self._state.read())
             raise
         for record in records:
             if isinstance(record, Placement) and record.text is None:
@@ -321,6 +330,23 @@ class Journal:
     def _close_generation(self, state: State) -> None:
         state.current = -1
         self._state.write(state)
+
+    def _doubt(self, state: State) -> None:
+        """
+        A sync has failed: what was placed until now may be gone, and no later sync says so.
+
+        A device that could not flush its cache has dropped it, or a file's
+        octets are forgotten that could not be written: that is told once.
+        """
+        state.doubted = state.generation
+        self._close_generation(state)
+
+    def doubt(self) -> None:
+        """A sync of something else has failed."""
+        with suppress(OSError):
+            self._failed = self._state.read().generation  # whoever retires now knows it at once
+            with self._appending.held():
+                self._doubt(self._state.read())
 
     def placed(self, ticket: Ticket) -> None:
         """All of a group is in its place, or undone."""
@@ -353,7 +379,8 @@ class Journal:
             pending = state.pending()
             if not pending:
                 return
-            ours = state.generations[pending[0]] >= self._since
+            oldest = state.generations[pending[0]]
+            ours = oldest >= self._since
             theirs = not (now or ours or state.held)
             if theirs and (not stand_in or self._left_to_others < _OTHERS):
                 self._left_to_others += stand_in  # they can tell whether all has reached the disk
@@ -362,13 +389,17 @@ class Journal:
             self._close_generation(state)
         until, counts = state.generation, state.counts
         whole = self._all_placed(pending, counts)
-        believed = ours and not state.held and not state.syncing
+        doubted = self._is_doubted(state, oldest)
+        if doubted:
+            self.report("warn", "a sync has failed; placing all anew that may not be on the disk")
+        believed = ours and not (state.held or state.syncing or doubted)
         if believed and whole:
-            self._sync(until)
+            self._sync(oldest, until)
         else:
             with self._appending.held():
                 state = self._state.read()
-                self._replay_all(state, until, anew=not believed, synced=not believed)
+                anew = not believed or self._is_doubted(state, oldest)
+                self._replay_all(state, until, anew=anew, synced=anew)
                 self._state.write(state)
 
     def _all_placed(self, pending: Sequence[int], counts: Sequence[int]) -> bool:
@@ -385,22 +416,28 @@ class Journal:
                 os.close(fd)
         return all(self._state.all_placed(number, counts[number]) for number in pending)
 
-    def _sync(self, until: int) -> None:
+    def _sync(self, oldest: int, until: int) -> None:
         """What is placed reaches the disk, and the mark says so; or all is placed once more."""
         self._change(syncing=True)
+        failed: OSError | None = None
         try:
             segments.sync_all(self._sync_fd)
         except OSError as error:
-            self.report("error", f"the file system could not sync ({error}); placing all anew")
-            with self._appending.held():
-                state = self._state.read()
-                self._replay_all(state, until, anew=True, synced=True)
-                self._state.write(state)
-            return
+            failed = error
         with self._appending.held():
             state = self._state.read()
-            self._set_retired(state, until)
+            if failed is not None:
+                self.report("error", f"the file system could not sync ({failed}); placing all anew")
+                self._doubt(state)  # also what came meanwhile, for later generations
+            if self._is_doubted(state, oldest):  # also where another sync has failed meanwhile
+                self._replay_all(state, until, anew=True, synced=True)
+            else:
+                self._set_retired(state, until)
             self._state.write(state)
+
+    def _is_doubted(self, state: State, generation: int) -> bool:
+        """Whether a sync has failed since it began."""
+        return generation <= max(state.doubted, self._failed)
 
     def _change(self, *, syncing: bool) -> None:
         with self._appending.held():
@@ -411,15 +448,18 @@ class Journal:
     def _replay_all(self, state: State, until: int, *, anew: bool, synced: bool) -> None:
         """Replay what is not retired of the generations ``until`` this, and retire it."""
         backlog = self._backlog(state, state.pending())
-        self._place_again(backlog, until, anew=anew, synced=synced)
+        if not self._place_again(backlog, until, anew=anew, synced=synced):
+            self._doubt(state)
         if synced:
             self._set_retired(state, until)
         else:
             self._sync_again(state, backlog, until)
 
-    def _place_again(self, backlog: Backlog, until: int, *, anew: bool, synced: bool) -> None:
+    def _place_again(self, backlog: Backlog, until: int, *, anew: bool, synced: bool) -> bool:
+        """Whether nothing went wrong with it."""
         work = self._replay(self.large, anew=anew, synced=synced)
         self._large |= backlog.replay(work, until, self._key_of)
+        return work.well
 
     def _sync_again(self, state: State, backlog: Backlog, until: int) -> None:
         """What was placed again is retired; placed once more, where it did not reach the disk."""
@@ -427,6 +467,7 @@ class Journal:
             segments.sync_all(self._sync_fd)
         except OSError as error:
             self.report("error", f"the file system could not sync ({error}); placing all anew")
+            self._doubt(state)
             self._place_again(backlog, until, anew=True, synced=True)
         self._set_retired(state, until)
 

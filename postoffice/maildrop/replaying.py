@@ -109,6 +109,7 @@ class MaildirReplay:
         self._large = large
         self._anew = anew
         self._synced = synced
+        self.well = True
         self._alone = anew and not synced  # nobody can miss what is away for a moment
         self._known: dict[str, dict[str, str]] = {}  # by folder: where each message is
         self._vaults: dict[str, dict[str, str]] = {}  # by folder: what is in it already
@@ -192,6 +193,8 @@ class MaildirReplay:
             raise error
 
     def _tell(self, folder: str, what: str, error: Exception) -> None:
+        if isinstance(error, OSError) and error.errno in (errno.EIO, *FULL):
+            self.well = False
         maildrop = folder[len(self._store) + 1 :]
         self._report(
             "error",

@@ -120,7 +120,7 @@ class Mark:
     """
     The last generation that is retired, on the disk: two slots, written in turn.
 
-    One of them is whole whenever the power goes.
+    One of them is whole whenever the power goes.  A third is for ``affirm``.
     """
 
     _SLOT = struct.Struct("<8sQ")
@@ -129,11 +129,11 @@ class Mark:
     def __init__(self, path: str, key: bytes) -> None:
         self._key = key
         if not os.path.exists(path):
-            create(path, [self._slot(0).ljust(2 * BLOCK, b"\0")])
+            create(path, [self._slot(0).ljust(3 * BLOCK, b"\0")])
         self._fd = os.open(path, _FLAGS)
 
     def read(self) -> int:
-        """Whichever slot is later; 0 for none, and all that is there is replayed."""
+        """Whichever slot is the latest; 0 for none, and all that is there is replayed."""
         return max(self._slots())
 
     def write(self, retired: int, last: int) -> None:
@@ -141,6 +141,16 @@ class Mark:
         slots = self._slots()
         free = 1 if slots[0] == last else 0
         write_all(self._fd, self._slot(retired), free * BLOCK)
+        os.fdatasync(self._fd)
+
+    def affirm(self) -> None:
+        """
+        Write what it says once more, durably, where nothing else is lost by that.
+
+        Whoever wrote it last may have heard that the disk did not take it; the
+        system's memory says so all the same.
+        """
+        write_all(self._fd, self._slot(self.read()), 2 * BLOCK)
         os.fdatasync(self._fd)
 
     def close(self) -> None:
@@ -152,7 +162,7 @@ class Mark:
         return said + blake2b(said, key=self._key, digest_size=32).digest()
 
     def _slots(self) -> list[int]:
-        return [self._read(os.pread(self._fd, BLOCK, number * BLOCK)) for number in range(2)]
+        return [self._read(os.pread(self._fd, BLOCK, number * BLOCK)) for number in range(3)]
 
     def _read(self, octets: bytes) -> int:
         said = octets[: self._SLOT.size]
@@ -163,8 +173,8 @@ class Mark:
         return retired if compare_digest(octets[: len(slot)], slot) else 0
 
 
-_STATE = struct.Struct(f"<8s36s8sQQqQBB{SEGMENTS}Q{SEGMENTS}I")
-_STATE_MAGIC = b"PostSta1"
+_STATE = struct.Struct(f"<8s36s8sQQqQBBQ{SEGMENTS}Q{SEGMENTS}I")
+_STATE_MAGIC = b"PostSta2"
 
 
 @dataclass
@@ -178,6 +188,8 @@ class State:
     of how many groups.  ``syncing``: somebody
     has asked the file system to sync, and has not heard that it did.
     ``held``: mail waits to be replayed, and nothing may be appended.
+    ``doubted``: what was placed of the generations up to this one may have been
+    lost by a sync that failed, and no later sync tells.
     """
 
     boot: bytes = b""
@@ -188,6 +200,7 @@ class State:
     tail: int = 0
     syncing: bool = False
     held: bool = False
+    doubted: int = 0
     generations: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
     counts: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
 
@@ -208,7 +221,7 @@ class StateFile:
         octets = os.pread(self._fd, _STATE.size, 0)
         if len(octets) < _STATE.size or not octets.startswith(_STATE_MAGIC):
             return State()
-        _, run, durability, retired, generation, current, tail, syncing, held, *more = (
+        _, run, durability, retired, generation, current, tail, syncing, held, doubted, *more = (
             _STATE.unpack(octets)
         )
         return State(
@@ -220,6 +233,7 @@ class StateFile:
             tail,
             bool(syncing),
             bool(held),
+            doubted,
             more[:SEGMENTS],
             more[SEGMENTS:],
         )
@@ -236,6 +250,7 @@ class StateFile:
             state.tail,
             state.syncing,
             state.held,
+            state.doubted,
             *state.generations,
             *state.counts,
         )

@@ -68,7 +68,7 @@ def _link_first(wanted: Any, journal: Any = None, *more: Any) -> Any:
 _place = groups.place
 
 
-def _mark_first(self: Journal, until: int) -> None:
+def _mark_first(self: Journal, oldest: int, until: int) -> None:
     with self._appending.held():
         state = self._state.read()
         self._set_retired(state, until)
@@ -76,7 +76,7 @@ def _mark_first(self: Journal, until: int) -> None:
     segments.sync_all(self._sync_fd)
 
 
-def _sync_again(self: Journal, until: int) -> None:
+def _sync_again(self: Journal, oldest: int, until: int) -> None:
     try:
         segments.sync_all(self._sync_fd)
     except OSError:

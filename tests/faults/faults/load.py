@@ -19,11 +19,21 @@ class Load:
     """
     Some clients, each on a thread and a connection of its own.
 
-    ``problems`` has what one of them got that nobody should.
+    ``problems`` has what one of them got that nobody should; where the disk ``fails``, a client of
+    POP3 may hear of it.
     """
 
-    def __init__(self, ledger: Ledger, names: Sequence[str], random: Random, mark: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        names: Sequence[str],
+        random: Random,
+        mark: str,
+        *,
+        fails: bool = False,
+    ) -> None:
         self.problems: list[str] = []
+        self._may_hear = ("[IN-USE]", "[SYS/TEMP]") if fails else ("[IN-USE]",)
         self._ledger = ledger
         self._names = names
         self._seeds = random
@@ -96,12 +106,11 @@ class Load:
             client = daemon.pop3()
             try:
                 client.login(name)
+                self._remove_some(client, name, random)
             except Refused as why:
-                if "[IN-USE]" not in str(why):
+                if not any(one in str(why) for one in self._may_hear):
                     self.problems.append(f"a collector heard {why}")
                 client.close()
-                continue
-            self._remove_some(client, name, random)
 
     def _remove_some(self, client: Collector, name: str, random: Random) -> None:
         uidls = client.uidls()
