@@ -26,7 +26,7 @@ from postoffice.accounts.verifying import Verifying
 from postoffice.address import Account, Address, NotAnAddress
 from postoffice.device import Device
 from postoffice.doors import place_of
-from postoffice.errors import AccountDisabled
+from postoffice.errors import AccountDisabled, TemporaryFailure
 from postoffice.interfaces import IAccountDirectory, Workers
 from postoffice.log_events import tell
 
@@ -241,6 +241,12 @@ class Checker:
                     how = () if salt is None else (salt.salt, salt.iterations)
                     keys = await self._hashing.run(scram.derive, password, *how)
                     await register.keep_scram(name, secret, str(keys))
+            except TemporaryFailure as error:
+                self.log.warn(
+                    "keeping the SCRAM keys of {name} failed: {why}; retrying at the next login",
+                    name=name,
+                    why=error,
+                )
             except Exception:
                 self.log.failure("the SCRAM keys of {name} are not kept", name=name)
             del self._deriving[name]
