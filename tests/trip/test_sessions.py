@@ -105,3 +105,58 @@ def test_strange_questions_are_answered_and_harm_nothing(running, command, tmp_p
                 continue
     assert data(command("session", "list", "--json")) == {"sessions": []}
     assert "Traceback" not in running.said
+
+
+def logged_in(running, account, address=""):
+    client = poplib.POP3("127.0.0.1", running.pop3)
+    client.user(address or account.address)
+    client.pass_(account.password)
+    return client
+
+
+def recipient(running, address):
+    with smtplib.SMTP("127.0.0.1", running.smtp) as stranger:
+        stranger.ehlo()
+        stranger.mail("ann@example.org")
+        return stranger.rcpt(address)
+
+
+def test_who_is_disabled_is_out_at_once_until_enabled(running, command):
+    joe = running.account("joe@example.net", "pw one")
+    client = logged_in(running, joe)
+    done = data(command("account", "disable", joe.address, "--json"))
+    assert (done["changed"], done["ended"]) == (True, 1)
+    assert client.file.readline().startswith(b"-ERR [SYS/TEMP]")
+    client.close()
+    with pytest.raises(poplib.error_proto, match=r"-ERR \[AUTH\] this account is disabled"):
+        logged_in(running, joe)
+    running.wait_for(r"login-disabled .*service=pop3 client=127.0.0.1 .*user=joe@example.net")
+    assert recipient(running, joe.address) == (550, b"5.2.1 This mailbox is disabled")
+    data(command("account", "enable", joe.address, "--json"))
+    assert recipient(running, joe.address)[0] == 250
+    logged_in(running, joe).quit()
+
+
+def test_who_is_renamed_finds_the_same_mail_by_the_new_name(running, command):
+    joe = running.account("joe@example.net", "pw one")
+    for _ in range(3):
+        with smtplib.SMTP("127.0.0.1", running.smtp) as stranger:
+            stranger.sendmail("ann@example.org", joe.address, "Subject: x\r\n\r\nx\r\n")
+    client = logged_in(running, joe)
+    before = client.uidl()[1]
+    assert len(before) == 3
+    done = data(command("account", "rename", joe.address, "jim@example.net", "--json"))
+    assert done["ended"] == 1
+    client.close()
+    with pytest.raises(poplib.error_proto, match=r"-ERR \[AUTH\]"):
+        logged_in(running, joe)
+    assert recipient(running, joe.address)[0] == 550
+    stranger = running.account(joe.address, "pw two")
+    assert recipient(running, joe.address)[0] == 250
+    newcomers, renamed = (
+        logged_in(running, stranger),
+        logged_in(running, joe, "jim@example.net"),
+    )
+    assert (newcomers.uidl()[1], renamed.uidl()[1]) == ([], before)
+    for one in (newcomers, renamed):
+        one.quit()
