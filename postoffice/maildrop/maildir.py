@@ -49,6 +49,7 @@ from postoffice.maildrop.admitting import Admitting, Floor
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
+from postoffice.maildrop.incoming import Incoming
 from postoffice.maildrop.placer import Placer
 from postoffice.maildrop.placing import Hands, InAProcess, OnThreads, Placing
 from postoffice.maildrop.posting import MaildirDelivery, Places
@@ -79,7 +80,8 @@ class MaildirStore:
     ``undelete_size`` the octets of it that are kept of one maildrop (``vault.trim``).
     At each of ``levels``, in per cent of its quota, the owner of a maildrop
     gets a letter; ``letter`` is its text, if not ours.  Where fewer octets than
-    ``free_space`` are free on the disk, no mail comes in.  ``apart`` makes the
+    ``free_space`` are free on the disk, no mail comes in, nor of more than
+    ``incoming`` octets at the same time.  ``apart`` makes the
     process that places where much mail comes, if there may be one.
     """
 
@@ -99,6 +101,7 @@ class MaildirStore:
         letter: str = "",
         segment: int = SEGMENT,
         free_space: int = 0,
+        incoming: int = 0,
         apart: MakeApart | None = None,
     ) -> None:
         self._apart = apart
@@ -115,6 +118,7 @@ class MaildirStore:
         self._places = Places(workers)
         self._admitting = Admitting(workers, clock.seconds)
         self._floor = Floor(path, free_space, workers, clock.seconds)
+        self._incoming = Incoming(incoming)
         self._sizes = Sizes()
         self._listings = Listings()
         self._undelete = undelete
@@ -219,7 +223,13 @@ class MaildirStore:
         }
         draft = Draft(there, names.new_name(self._hostname), self._large, quotas)
         return MaildirDelivery(
-            self._workers, self._places, self._placing, draft, [found[one] for one in folders]
+            self._workers,
+            self._places,
+            self._placing,
+            draft,
+            [found[one] for one in folders],
+            self._incoming.text(envelope.client),
+            self._floor,
         )
 
     async def admit(self, account: Account, size: int) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from postoffice.errors import MaildropFullNow, PostOfficeError, TemporaryFailure
+from postoffice.errors import MaildropFullNow, NoSpace, PostOfficeError, TemporaryFailure
 from postoffice.interfaces import IDelivery, IText, Workers
 from postoffice.maildrop import drafts, files, names
+from postoffice.maildrop.admitting import Floor
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
+from postoffice.maildrop.incoming import Load
 from postoffice.maildrop.placing import Placing
 from postoffice.maildrop.waiting import outcome_of, running
 
@@ -63,7 +65,12 @@ class Places:
 
 @implementer(IDelivery)
 class MaildirDelivery:
-    """One message on its way in."""
+    """
+    One message on its way in.
+
+    Its text counts for ``load`` until it is placed or given up, and goes to
+    disk while ``floor`` lets it.
+    """
 
     def __init__(
         self,
@@ -72,7 +79,11 @@ class MaildirDelivery:
         placing: Placing,
         draft: Draft,
         wanted: Sequence[Place | TemporaryFailure],
+        load: Load,
+        floor: Floor,
     ) -> None:
+        self._load = load
+        self._floor = floor
         self._wanted = wanted  # by each recipient
         self._workers = workers
         self._places = places
@@ -87,6 +98,14 @@ class MaildirDelivery:
         return names.uidl_of_file(self._draft.name)
 
     async def write(self, data: bytes) -> None:
+        try:
+            self._load.add(len(data))
+            await self._write(data)
+        except NoSpace:  # what is there of it goes at once: others have the room
+            self.abort()
+            raise
+
+    async def _write(self, data: bytes) -> None:
         parts = self._draft.parts
         if parts and len(parts[-1]) + len(data) <= SMALL:
             parts[-1] += data
@@ -94,6 +113,7 @@ class MaildirDelivery:
             parts.append(data)
         self._buffered += len(data)
         if self._buffered >= BUFFER:
+            await self._floor.check()
             await self._written()
             parts, self._draft.parts = self._draft.parts, []
             self._buffered = 0
@@ -116,6 +136,8 @@ class MaildirDelivery:
             for place in self._draft.places:  # they may have been taken away: look again next time
                 self._places.forget(place.path)
             raise
+        finally:
+            self._load.drop()
 
     async def commit_each(self) -> list[PostOfficeError | None]:
         self._draft.apart = True
@@ -148,6 +170,7 @@ class MaildirDelivery:
         if self._over:
             return
         self._over = True
+        self._load.drop()
         self._draft.dropped = True
         if self._writing is not None:
             self._writing.addErrback(lambda _: None)

@@ -100,6 +100,7 @@ def test_the_least_that_a_configuration_says():
         "undelete": 7 * 86400,
         "undelete_size": None,
         "free_space": 100 << 20,
+        "incoming": 1 << 30,
     }
     assert settings.quota == Quota(1 << 30, 0, "reject")
     assert settings.serving == Serving(0, 0, False, "any", 0, "refuse", 30)

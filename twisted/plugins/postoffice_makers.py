@@ -77,6 +77,15 @@ class MaildirMaker:
             "Where less than this is free on the disk, no mail is taken in (452 4.3.1), while it "
             "can be collected and deleted. Give twice limits.message_size at least; 0: never mind.",
         ),
+        Key(
+            "incoming",
+            SIZE,
+            "1 GiB",
+            "Octets of all messages together that are just coming in; what would be more is told "
+            "to come later (452 4.3.1), while others go on. A client (an IPv4 address or an IPv6 "
+            "/64) may have a quarter of it, those of this machine all. Give ten times "
+            "limits.message_size at least; 0: any number.",
+        ),
     )
 
     def make(self, options: Mapping[str, Any], around: Surroundings) -> IMailStore:
@@ -91,6 +100,7 @@ class MaildirMaker:
             undelete=options["undelete"],
             undelete_size=options["undelete_size"],
             free_space=options["free_space"],
+            incoming=options["incoming"],
             levels=around.warnings,
             letter=around.warning_text,
             apart=around.apart,
