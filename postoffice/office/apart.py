@@ -9,15 +9,16 @@ Twisted, so that it is small, and soon there.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
 import struct
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Event, Lock, Thread, current_thread
 from typing import Any, BinaryIO, NamedTuple
 
 from postoffice.errors import TemporaryFailure
@@ -28,10 +29,15 @@ PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from postoffice.office.apart 
 SIZE = struct.Struct("<Q")
 #: The number of the first result, which says that all is ready.
 READY = 0
+#: Seconds that a call may take before another thread reads those behind it.
+PATIENCE = 0.02
+#: Objects that are made before the youngest are searched for rings of garbage, and how often
+#: older ones are searched: what a message needs is freed without, and each search costs time.
+GARBAGE = (50_000, 20, 50)
 
 
 class Begin(NamedTuple):
-    """``make(*args)``, which has a ``close()``, is there for ``threads`` threads."""
+    """``make(*args)``, which has a ``close()``, is there for up to ``threads`` threads."""
 
     name: str  # of the process, for who looks at what runs
     make: Callable[..., Any]
@@ -71,12 +77,26 @@ def main() -> None:
 
 
 class _Apart:
+    """
+    One thread reads a call, does it and tells its result; no other is in its way.
+
+    Threads that share the work take the interpreter from one another at every
+    system call, which cost a third of all that was done.  But no call holds up
+    those behind it for long: where one takes more than ``PATIENCE``, the next
+    thread reads on, and the one that does it goes when it has done so.
+    """
+
     def __init__(self, calls: BinaryIO, results: Any) -> None:
         self._calls = calls
         self._results = results
         self._telling = Lock()
         self._parent = os.getppid()
-        self._waiting: SimpleQueue[Call | None] = SimpleQueue()
+        self._changing = Lock()  # who reads:
+        self._reader: Thread | None = None
+        self._doing = False  # a call, and its number:
+        self._number = 0
+        self._stirring = Event()  # somebody should look how long that takes
+        self._ended = False  # nobody asks any more
 
     def work(self) -> None:
         name, make, args, threads = self._next()
@@ -86,17 +106,49 @@ class _Apart:
         except Exception as error:
             self._tell(Result(READY, None, error))
             return
+        collect_garbage_seldom()
         with closing(made):
             self._tell(Result(READY, None))
-            hands = [Thread(target=self._do_all, args=(made,)) for _ in range(threads)]
-            for hand in hands:
-                hand.start()
-            while (call := self._next()) is not None:
-                self._waiting.put(Call(*call))
-            for _ in hands:
-                self._waiting.put(None)
-            for hand in hands:
-                hand.join()
+            self._do_all(made, threads)
+
+    def _do_all(self, made: Any, threads: int) -> None:
+        """Until nobody asks any more, and all that was asked is done."""
+        hands = [self._next_reader(made)]
+        while not self._ended:
+            self._stirring.clear()
+            if not self._doing and not self._ended:
+                self._stirring.wait()
+            number = self._number
+            time.sleep(PATIENCE)
+            hands = [hand for hand in hands if hand.is_alive()]
+            with self._changing:
+                if self._doing and self._number == number and len(hands) < threads:
+                    hands.append(self._next_reader(made))
+        for hand in hands:
+            hand.join()
+
+    def _next_reader(self, made: Any) -> Thread:
+        self._doing = False
+        self._reader = reader = Thread(target=self._read, args=(made,))
+        reader.start()
+        return reader
+
+    def _read(self, made: Any) -> None:
+        """Do one call after the other, until another thread has taken over."""
+        me = current_thread()
+        while (call := self._next()) is not None:
+            self._number += 1
+            self._doing = True
+            if not self._stirring.is_set():
+                self._stirring.set()
+            if os.getppid() == self._parent:  # or who asked has died, and nobody waits for it
+                self._tell(_outcome(made, Call(*call)))
+            with self._changing:
+                if self._reader is not me:
+                    return
+                self._doing = False
+        self._ended = True
+        self._stirring.set()
 
     def _next(self) -> Any:
         """What comes next; None at the end, also where the parent has died in the middle of it."""
@@ -109,16 +161,18 @@ class _Apart:
             return None
         return pickle.loads(octets)  # noqa: S301 - our own parent's
 
-    def _do_all(self, made: Any) -> None:
-        while (call := self._waiting.get()) is not None:
-            if os.getppid() == self._parent:  # or who asked has died, and nobody waits for it
-                self._tell(_outcome(made, call))
-
     def _tell(self, result: Result) -> None:
         octets = memoryview(_octets(result))
         with self._telling, suppress(BrokenPipeError):
             while octets:
                 octets = octets[self._results.write(octets) :]
+
+
+def collect_garbage_seldom() -> None:
+    """Leave alone what is there at a start: it stays.  Search the rest for garbage seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 def _call_ourselves(name: str) -> None:

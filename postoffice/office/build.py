@@ -50,8 +50,8 @@ from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 from postoffice.turns import Turns
 
-#: Threads that wait for the disk.
-THREADS = 8
+#: Threads that wait for the disk: as many as are there always, and at most.
+USUALLY, THREADS = 2, 8
 #: Where the processes of one post office have their sockets, in the state folder.
 NEIGHBOURS = "neighbours"
 #: Services where TLS comes before everything (RFC 8314).
@@ -74,7 +74,7 @@ def build(
     ConfigurationError.
     """
     clock = clock or reactor
-    threads = ThreadWorkers(reactor, THREADS, "disk")
+    threads = ThreadWorkers(reactor, THREADS, "disk", usually=USUALLY)
     hashing = ThreadWorkers(reactor, AT_ONCE, "hashing")
     rooms = build_rooms(settings, reactor, threads, processes.maker(reactor))
     logins = build_logins(settings, threads, clock)

@@ -20,8 +20,8 @@ from postoffice.office.apart import PROGRAM, READY, SIZE, Begin, Call, Result, f
 T = TypeVar("T")
 #: Seconds from one start of a process to the next, where it does not last.
 AGAIN = 10.0
-#: How many of its threads work: one computes while another waits for the disk.
-THREADS = 2
+#: How many of its threads work at most: one, as long as no call takes long.
+THREADS = 4
 
 
 def maker(reactor: Any) -> MakeApart | None:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread, current_thread
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
-_Job = tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]
+_Job = tuple[int, Deferred[Any], Callable[..., Any], tuple[Any, ...]]
+#: Seconds that a job waits before another thread comes for it.
+PATIENCE = 0.02
+#: Seconds after which a thread that came for a while goes, when there is nothing to do.
+IDLE = 10.0
 
 
 class ThreadWorkers:
     """
     A few threads that do what blocks, and bring the results to the reactor.
+
+    Threads take the interpreter from one another and from the reactor at each
+    of their system calls, so ``usually`` only that many are there.  Others
+    come, up to ``threads``, while something has waited for ``PATIENCE``, and
+    go when they have found nothing to do.
 
     Results that are ready at the same time come back in one turn of the
     reactor: waking it costs more than most of what is done here.  Cancelling
@@ -26,16 +34,22 @@ class ThreadWorkers:
     """
 
     def __init__(
-        self, reactor: IReactorFromThreads, threads: int = 8, name: str = "worker"
+        self, reactor: Any, threads: int = 8, name: str = "worker", *, usually: int = 0
     ) -> None:
-        self._reactor = reactor
+        self._reactor = reactor  # IReactorFromThreads; IReactorTime where others may come
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._results: deque[tuple[Deferred[Any], Any]] = deque()
         self._waking = False
         self._stopped = False
         self._asked = 0
         self._names = [f"{name} {n}" for n in range(threads)]
+        self._usually = usually or threads
+        self._changing = Lock()  # which threads there are:
         self._threads: list[Thread] = []
+        self._put = 0  # the number of the job that came last
+        self._taken = 0  # of the last that a thread has begun
+        self._waits = 0  # of one that had to wait when we last looked
+        self._timer: Any = None  # we look again
 
     @property
     def busy(self) -> bool:
@@ -46,20 +60,34 @@ class ThreadWorkers:
         """Begin to work; what was asked before is done now."""
         # Made here, not before: a daemon forks in between, and a thread made before that
         # cannot be started behind it (Python 3.13).
-        self._threads = [Thread(target=self._work, name=name) for name in self._names]
-        for thread in self._threads:
-            thread.start()
+        for _ in range(self._usually):
+            self._add()
+
+    def _add(self) -> None:
+        """One thread more, under a name that is free."""
+        with self._changing:
+            taken = {thread.name for thread in self._threads}
+            name = next(name for name in self._names if name not in taken)
+            for_now = len(taken) >= self._usually
+            thread = Thread(target=self._work, args=(IDLE if for_now else None,), name=name)
+            self._threads.append(thread)
+        thread.start()
 
     async def stop(self) -> None:
         """Do what was asked so far, and end the threads; called while the reactor runs."""
-        self._stopped = True
-        ends: list[Deferred[None]] = [Deferred() for _ in self._threads]
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        with self._changing:
+            self._stopped = True
+            threads = list(self._threads)
+        ends: list[Deferred[None]] = [Deferred() for _ in threads]
         self._asked += len(ends)
         for end in ends:
-            self._jobs.put((end, _go_home, ()))
+            self._jobs.put((0, end, _go_home, ()))
         for end in ends:
             await end
-        for thread in self._threads:
+        for thread in threads:
             thread.join()
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
@@ -68,13 +96,35 @@ class ThreadWorkers:
             return fail(RuntimeError(f"the workers have gone home before {function}"))
         result: Deferred[T] = Deferred()
         self._asked += 1
-        self._jobs.put((result, function, args))
+        self._put += 1
+        self._jobs.put((self._put, result, function, args))
+        if self._timer is None and self._threads and len(self._threads) < len(self._names):
+            self._look_again(self._put)
         return result
 
-    def _work(self) -> None:
+    def _look_again(self, number: int) -> None:
+        self._waits = number
+        self._timer = self._reactor.callLater(PATIENCE, self._look)
+
+    def _look(self) -> None:
+        """Something may have waited for too long."""
+        self._timer = None
+        waits = self._taken < self._waits
+        if waits:
+            self._add()
+        if len(self._threads) < len(self._names) and self._taken < self._put:
+            self._look_again(self._waits if waits else self._put)
+
+    def _work(self, idle: float | None) -> None:
         function: Callable[..., Any] | None = None
         while function is not _go_home:  # each thread takes one of these
-            result, function, args = self._jobs.get()
+            try:
+                number, result, function, args = self._jobs.get(timeout=idle)
+            except Empty:
+                if self._goes():
+                    return
+                continue
+            self._taken = max(self._taken, number)
             try:
                 outcome = function(*args)
             except BaseException:
@@ -84,6 +134,13 @@ class ThreadWorkers:
             if not self._waking:
                 self._waking = True
                 self._reactor.callFromThread(self._bring)
+
+    def _goes(self) -> bool:
+        """There is nothing to do: this thread is needed no more, if nobody counts on it."""
+        with self._changing:
+            if not self._stopped:
+                self._threads.remove(current_thread())
+            return not self._stopped
 
     def _bring(self) -> None:
         """On the reactor's thread: what comes after the flag went down wakes us once more."""

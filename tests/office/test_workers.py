@@ -7,24 +7,27 @@ from queue import SimpleQueue
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 
+from postoffice.office import workers as module
 from postoffice.office.workers import ThreadWorkers
 
 
-class Reactor:
-    """The one thing that workers ask of a reactor; its thread is the test's."""
+class Reactor(Clock):
+    """What workers ask of a reactor; its thread is the test's."""
 
     def __init__(self):
-        self.calls = SimpleQueue()
+        super().__init__()
+        self.from_threads = SimpleQueue()
         self.woken = 0
 
     def callFromThread(self, function):
-        self.calls.put(function)
+        self.from_threads.put(function)
 
     def turn_until(self, deferred):
         while not deferred.called:
             self.woken += 1
-            self.calls.get(timeout=30)()
+            self.from_threads.get(timeout=30)()
 
 
 @pytest.fixture
@@ -116,3 +119,70 @@ def test_who_asks_after_the_end_hears_so(reactor):
     workers.start()
     reactor.turn_until(Deferred.fromCoroutine(workers.stop()))
     assert isinstance(result(reactor, workers.run(int)).value, RuntimeError)
+
+
+class Busy:
+    """Jobs that end when they are told to; how many are being done."""
+
+    def __init__(self):
+        self.begun = threading.Semaphore(0)
+        self.gate = threading.Event()
+
+    def job(self):
+        self.begun.release()
+        self.gate.wait(30)
+
+    def are(self, number):
+        return all(self.begun.acquire(timeout=30) for _ in range(number))
+
+
+@pytest.fixture
+def busy(reactor, monkeypatch):
+    """Workers of which one is there usually, and up to three; and jobs for them."""
+    monkeypatch.setattr(module, "IDLE", 0.01)
+    workers, jobs = ThreadWorkers(reactor, 3, usually=1), Busy()
+    workers.start()
+    yield workers, jobs
+    jobs.gate.set()
+    reactor.turn_until(Deferred.fromCoroutine(workers.stop()))
+    assert not reactor.getDelayedCalls()
+
+
+def test_another_thread_comes_for_what_waits_too_long_up_to_a_bound(reactor, busy):
+    workers, jobs = busy
+    for _ in range(5):
+        workers.run(jobs.job)
+    assert jobs.are(1)
+    reactor.advance(module.PATIENCE)  # the first did not wait: now those behind it are looked at
+    assert len(workers._threads) == 1
+    for there in (2, 3):
+        reactor.advance(module.PATIENCE)
+        assert jobs.are(1)
+        assert len(workers._threads) == there
+    reactor.advance(10 * module.PATIENCE)
+    assert len(workers._threads) == 3
+    assert not reactor.getDelayedCalls()
+
+
+def test_one_that_has_nothing_to_do_goes_again(reactor, busy):
+    workers, jobs = busy
+    waiting = [workers.run(jobs.job) for _ in range(2)]
+    for _ in range(2):
+        reactor.advance(module.PATIENCE)
+    assert jobs.are(2)
+    guest = workers._threads[1]
+    jobs.gate.set()
+    for one in waiting:
+        reactor.turn_until(one)
+    guest.join(30)
+    assert len(workers._threads) == 1
+    assert result(reactor, workers.run(divmod, 7, 2)) == (3, 1)
+
+
+def test_nobody_comes_where_nothing_waits(reactor, busy):
+    workers, _ = busy
+    for _ in range(3):
+        assert result(reactor, workers.run(divmod, 7, 2)) == (3, 1)
+        reactor.advance(module.PATIENCE)
+    assert len(workers._threads) == 1
+    assert not reactor.getDelayedCalls()
