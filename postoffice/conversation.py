@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from copy import copy
 from dataclasses import replace
 from fcntl import ioctl
 from inspect import isawaitable
 from itertools import count
 from termios import TIOCOUTQ
+from types import coroutine
 from typing import Any, ClassVar, Protocol
 
 from OpenSSL import SSL
@@ -67,6 +68,31 @@ class Session(Protocol):
     def next_question(self) -> Any: ...
     def answer(self, answer: Any) -> None: ...
     def take_output(self) -> bytes: ...
+
+
+class _AtOnce:
+    """Stands for talking that has not had to wait: nobody can come in between to cancel it."""
+
+    def cancel(self) -> None:
+        """It is over before anybody else has a turn."""
+
+
+AT_ONCE = _AtOnce()
+
+
+@coroutine
+def _go_on(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """The rest of a coroutine that was begun by hand, and waits for this now."""
+    try:
+        while True:
+            try:
+                result = yield waits_for
+            except BaseException as error:
+                waits_for = begun.throw(error)
+            else:
+                waits_for = begun.send(result)
+    except StopIteration:
+        return
 
 
 #: Clients are numbered on from the time of the start: an id in the log is seen once.
@@ -131,7 +157,7 @@ class Conversation(TwistedProtocol):
         self.counted_as: str | None = None  # the address under which the doors count it
         self.id = f"{next(_numbers):x}"
         self._clock = factory.clock
-        self._talking: Deferred[None] | None = None
+        self._talking: Deferred[None] | _AtOnce | None = None
         self._clogged: Deferred[None] | None = None  # the client does not take what we say
         self._paused = False  # we do not take what it says
         self._finished = False  # the client will say no more
@@ -382,8 +408,26 @@ class Conversation(TwistedProtocol):
         return self.transport
 
     def _talk(self) -> None:
-        talking = self._talking = Deferred.fromCoroutine(self._converse())
-        talking.addBoth(self._fall_silent)  # at once, where nothing had to wait
+        """
+        Answer all that has arrived.
+
+        Most answers are there at once.  A Deferred, which costs as much as they
+        do, is only made where one has to be waited for.
+        """
+        self._talking = AT_ONCE
+        talking = self._converse()
+        outcome = None
+        try:
+            waits_for = talking.send(None)
+        except StopIteration:
+            pass
+        except Exception:
+            outcome = Failure()  # type: ignore[no-untyped-call]
+        else:
+            waiting = self._talking = Deferred.fromCoroutine(_go_on(talking, waits_for))
+            waiting.addBoth(self._fall_silent)
+            return
+        self._fall_silent(outcome)
 
     async def _converse(self) -> None:
         """Answer all that has arrived: one coroutine a burst, however many questions."""
@@ -455,7 +499,8 @@ class Conversation(TwistedProtocol):
         output = self.session.take_output()
         if output:
             sent = 0 if self.client.encrypted else _sent_at_once(self._transport, output)
-            self._transport.write(output[sent:])
+            if sent < len(output):
+                self._transport.write(output[sent:])
 
     def _fall_silent(self, outcome: Failure | None) -> None:
         self._talking = None
