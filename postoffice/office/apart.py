@@ -9,7 +9,6 @@ Twisted, so that it is small, and soon there.
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import signal
@@ -22,6 +21,7 @@ from threading import Event, Lock, Thread, current_thread
 from typing import Any, BinaryIO, NamedTuple
 
 from postoffice.errors import TemporaryFailure
+from postoffice.office.tuning import collect_garbage_seldom
 
 #: The Python that it is, behind ``-c``; behind that, the path that its parent imports from.
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from postoffice.office.apart import main; main()"
@@ -31,9 +31,6 @@ SIZE = struct.Struct("<Q")
 READY = 0
 #: Seconds that a call may take before another thread reads those behind it.
 PATIENCE = 0.02
-#: Objects that are made before the youngest are searched for rings of garbage, and how often
-#: older ones are searched: what a message needs is freed without, and each search costs time.
-GARBAGE = (50_000, 20, 50)
 
 
 class Begin(NamedTuple):
@@ -166,13 +163,6 @@ class _Apart:
         with self._telling, suppress(BrokenPipeError):
             while octets:
                 octets = octets[self._results.write(octets) :]
-
-
-def collect_garbage_seldom() -> None:
-    """Leave alone what is there at a start: it stays.  Search the rest for garbage seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE)
 
 
 def _call_ourselves(name: str) -> None:
