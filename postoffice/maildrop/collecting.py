@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -24,12 +24,14 @@ from postoffice.maildrop import contents, files, names, oddities, quota, removin
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.oddities import Odd
+from postoffice.maildrop.pace import Limit, Pace, TakesLong
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.telling import trim
 from postoffice.maildrop.text import pieces
 from postoffice.maildrop.waiting import outcome_of, running
 
 log = Logger("postoffice")
+T = TypeVar("T")
 
 #: Octets of a message that is read whole, and of all that is read ahead for a session.
 SMALL = 64 << 10
@@ -47,6 +49,7 @@ class Means:
     sizes: Sizes
     listings: Listings
     clock: Any  # IReactorTime
+    pace: Pace
     journal: Journal | None = None
     undelete: float = 0.0
     most: int | None = None  # octets in the vault of one maildrop (``vault.trim``)
@@ -80,9 +83,8 @@ class Maildir:
         remembered = self._listings.get(self._folder)
         while True:
             since = self._listings.moment
-            opening = running(self._workers.run(self._open, login_delay))
             try:
-                self._lock, snapshot = await outcome_of(opening, _close_first)
+                self._lock, snapshot = await self._open_quickly(login_delay)
                 break
             except MaildropChanging:
                 if clock.seconds() > until:
@@ -94,16 +96,31 @@ class Maildir:
         self._entries, self._snapshot = snapshot.entries, snapshot
         return Listing(snapshot.entries)
 
-    def _open(self, login_delay: float) -> tuple[int, Snapshot]:
+    async def _open_quickly(self, login_delay: float) -> tuple[int, Snapshot]:
+        """Here, where that takes no time to speak of; else on another thread."""
+        pace = self._means.pace
+        if pace.quick and pace.is_near(self._folder):
+            with suppress(TakesLong), pace.short() as limit:
+                return self._open(login_delay, limit)
+        opening = running(self._workers.run(self._get_to_know_and_open, login_delay))
+        return await outcome_of(opening, _close_first)
+
+    def _get_to_know_and_open(self, login_delay: float) -> tuple[int, Snapshot]:
+        self._means.pace.get_to_know(self._folder)
+        return self._open(login_delay)
+
+    def _open(self, login_delay: float, limit: Limit | None = None) -> tuple[int, Snapshot]:
         try:
-            lock = removing.lock(self._means.journal, self._folder)
+            lock = removing.lock(self._means.journal, self._folder, limit)
         except MaildropLocked:  # who comes too soon shall neither wait nor take over
             files.see_to_delay(f"{self._folder}/{files.LOCK}", login_delay)
             raise
         try:
             files.see_to_delay(lock, login_delay)
             remembered = self._listings.get(self._folder)
-            snapshot = contents.scan(self._folder, self._sizes, remembered)
+            snapshot = contents.scan(self._folder, self._sizes, remembered, limit)
+            if limit is not None and snapshot.twins and snapshot is not remembered:
+                raise TakesLong
             if snapshot.twins and snapshot is not remembered and self._part(snapshot):
                 snapshot = contents.scan(self._folder, self._sizes, snapshot)
             with suppress(OSError):  # whoever counts next finds it out
@@ -170,8 +187,18 @@ class Maildir:
         return list(self._entries[place + 1 : place + 1 + behind])
 
     async def _read(self, wanted: list[Entry]) -> None:
-        texts = await self._workers.run(contents.read_small, self._folder, wanted, self._sizes)
-        self._ahead = dict(zip(wanted, texts, strict=True))
+        texts = self._read_quickly(wanted)
+        if not texts:
+            texts = await self._workers.run(contents.read_small, self._folder, wanted, self._sizes)
+        self._ahead = dict(zip(wanted, texts, strict=False))  # as many as were read
+
+    def _read_quickly(self, wanted: list[Entry]) -> list[bytes | MessageGone]:
+        """As many as can be read in no time to speak of."""
+        pace = self._means.pace
+        if pace.quick and pace.is_near(self._folder):
+            with suppress(TakesLong), pace.short() as limit:
+                return contents.read_small(self._folder, wanted, self._sizes, limit)
+        return []
 
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         self._removing = True
@@ -188,10 +215,11 @@ class Maildir:
 
     async def _remove(self, entries: Sequence[Entry], vault: str, known: Deferred[None]) -> None:
         """``known`` fires, or fails, as soon as it is known what becomes of them."""
-        run, journal = self._workers.run, self._means.journal
+        run, journal, pace = self._workers.run, self._means.journal, self._means.pace
         folder, ticket = self._folder, None
+        here = pace.quick and pace.is_near(folder)
         try:
-            if entries and vault and not (vault := await run(_vault, vault)):
+            if entries and vault and not (vault := await self._do(here, _vault, vault)):
                 self.log.warn(
                     "{folder}: the disk is full: {count} files are removed for good",
                     folder=folder,
@@ -200,6 +228,8 @@ class Maildir:
             if journal is None:
                 await run(contents.remove, folder, entries, vault)
                 await run(self._trim, vault)
+            elif here and removing.are_few(entries):
+                await self._remove_few(journal, entries, vault)
             else:
                 ticket = await run(self._promise, journal, entries, vault)
         except BaseException:
@@ -233,6 +263,27 @@ class Maildir:
     def _trim(self, vault: str) -> None:
         if vault:
             trim(self._folder, self._means.most)
+
+    async def _remove_few(self, journal: Journal, entries: Sequence[Entry], vault: str) -> None:
+        """As ``removing.remove``, but only the journal's sync is done on another thread."""
+        run, pace = self._workers.run, self._means.pace
+        lock, folder = self._lock, self._folder
+        with pace.short():
+            removal = removing.begin(journal, lock, folder, entries, vault)
+        ticket = await run(removing.append, journal, lock, folder, removal)
+        if ticket is not None:
+            here = pace.quick and not quota.is_counted(folder)
+            with suppress(TemporaryFailure):  # it is promised: the journal tries again
+                await self._do(here, removing.keep, journal, ticket, lock, folder, entries, vault)
+            if vault and not (here and vaults.is_within(folder, self._means.most)):
+                await run(self._trim, vault)
+
+    async def _do(self, here: bool, function: Callable[..., T], *args: Any) -> T:
+        """Work that is short where the disk is quick: here then, else on another thread."""
+        if here:
+            with self._means.pace.short():
+                return function(*args)
+        return await self._workers.run(function, *args)
 
     def _let_go(self) -> None:
         """The lock is held until the names are gone, also when the client went before."""

@@ -17,6 +17,7 @@ from postoffice.maildrop.files import FULL, failures, open_plain, sync_folder
 from postoffice.maildrop.names import Measured
 from postoffice.maildrop.noted import Noted
 from postoffice.maildrop.oddities import NotServed, Odd, see_to_compression
+from postoffice.maildrop.pace import Limit, TakesLong
 from postoffice.maildrop.remembered import Sizes, Snapshot
 from postoffice.maildrop.text import measure, normal
 
@@ -29,21 +30,25 @@ COARSE = 1_000_000_000
 FEW = 1000
 
 
-def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snapshot:
+def scan(
+    folder: str, sizes: Sizes, remembered: Snapshot | None = None, limit: Limit | None = None
+) -> Snapshot:
     """
     List a maildrop, or find that what is remembered still holds.  Raises TemporaryFailure.
 
     A file that was listed under the same name is not looked at again: whoever
-    reads it will see.
+    reads it will see.  Raises TakesLong where that is not done within ``limit``.
     """
     known: dict[str, Entry] = {}
     with failures(folder):
         hidden = aside.hidden(folder)
         stamp = None if hidden else _stamp(folder)
+        if remembered is not None and stamp is not None and remembered.stamp == stamp:
+            return remembered
+        if limit is not None:
+            limit.look_at(f"{folder}/new", f"{folder}/cur")
         if remembered is not None and not hidden:
-            if stamp is not None and remembered.stamp == stamp:
-                return remembered
-            if (caught_up := _catch_up(folder, remembered.entries, sizes)) is not None:
+            if (caught_up := _catch_up(folder, remembered.entries, sizes, limit)) is not None:
                 return Snapshot(caught_up, stamp if stamp == _stamp(folder) else None)
             known = {entry.name: entry for entry in remembered.entries}
         found: dict[str, tuple[tuple[int, int, str], Entry]] = {}
@@ -52,7 +57,8 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
         noted = Noted(folder)
         for box in ("new", "cur"):  # what moves on meanwhile is seen twice, and not missed
             for item in _messages(f"{folder}/{box}"):
-                entry = known.get(f"{box}/{item.name}") or _entry(box, item, sizes, noted, odd)
+                entry = known.get(f"{box}/{item.name}")
+                entry = entry or _entry(box, item, sizes, noted, odd, limit)
                 if entry is None:
                     continue
                 if entry.uidl in hidden:
@@ -70,7 +76,7 @@ def scan(folder: str, sizes: Sizes, remembered: Snapshot | None = None) -> Snaps
         return Snapshot(entries, stamp, tuple(twins.values()), tuple(odd))
 
 
-def _catch_up(folder: str, before: Entries, sizes: Sizes) -> Entries | None:
+def _catch_up(folder: str, before: Entries, sizes: Sizes, limit: Limit | None) -> Entries | None:
     """
     What is there now, where only few have come since, all behind the others, and any have gone.
 
@@ -92,7 +98,7 @@ def _catch_up(folder: str, before: Entries, sizes: Sizes) -> Entries | None:
             # What is later than all has no twin among them.  A name that tells no time is not.
             if len(fresh) == FEW or order[:2] <= last[:2]:
                 return None
-            entry = _entry(box, item, sizes, noted, odd)
+            entry = _entry(box, item, sizes, noted, odd, limit)
             if odd:
                 return None
             if entry is not None:
@@ -134,16 +140,27 @@ def _mtime(item: os.DirEntry[str]) -> float:
 
 
 def _entry(
-    box: str, item: os.DirEntry[str], sizes: Sizes, noted: Noted, odd: list[Odd]
+    box: str,
+    item: os.DirEntry[str],
+    sizes: Sizes,
+    noted: Noted,
+    odd: list[Odd],
+    limit: Limit | None,
 ) -> Entry | None:
     """The entry of a file, its sizes known, read off its name, or measured; None: see ``odd``."""
     place = f"{box}/{item.name}"
+    if limit is not None:
+        limit.look()
     try:
         status = item.stat(follow_symlinks=False)
         measured = sizes.get(status)
         if measured is None and names.is_ours(item.name):
             measured = _believable(names.sizes_of(item.name), status.st_size)
-        measured = measured or noted.get(status) or _measure(item.path, noted)
+        measured = measured or noted.get(status)
+        if measured is None:
+            if limit is not None:
+                raise TakesLong
+            measured = _measure(item.path, noted)
     except FileNotFoundError:
         return None  # it moves just now, and is found there
     except OSError as error:
@@ -243,12 +260,25 @@ def places(folder: str) -> dict[str, str]:
     }
 
 
-def read_small(folder: str, entries: Sequence[Entry], sizes: Sizes) -> list[bytes | MessageGone]:
-    """Small messages, whole, as they are sent; for each, what went wrong."""
+def read_small(
+    folder: str, entries: Sequence[Entry], sizes: Sizes, limit: Limit | None = None
+) -> list[bytes | MessageGone]:
+    """
+    Small messages, whole, as they are sent; for each, what went wrong.
+
+    Of those that are not read within ``limit``, the last are left out.  Raises
+    TakesLong where the first has to be measured.
+    """
     texts: list[bytes | MessageGone] = []
     for entry in entries:
+        if limit is not None and limit.passed:
+            break
         try:
-            texts.append(_read_small(folder, entry, sizes))
+            texts.append(_read_small(folder, entry, sizes, limit))
+        except TakesLong:
+            if not texts:
+                raise
+            break
         except MessageGone as gone:
             texts.append(gone)
         except OSError as error:
@@ -256,7 +286,9 @@ def read_small(folder: str, entries: Sequence[Entry], sizes: Sizes) -> list[byte
     return texts
 
 
-def _read_small(folder: str, entry: Entry, sizes: Sizes) -> bytes:
+def _read_small(folder: str, entry: Entry, sizes: Sizes, limit: Limit | None) -> bytes:
+    if limit is not None and entry.downgraded is not None:
+        raise TakesLong
     fd, status = _find(folder, entry)
     try:
         octets = os.read(fd, entry.size + 1)  # one more would be one too many
@@ -265,6 +297,8 @@ def _read_small(folder: str, entry: Entry, sizes: Sizes) -> bytes:
             right = entry.downgraded
             if right is None or size_of_text(text) == right:
                 return text
+        if limit is not None:
+            raise TakesLong
         os.lseek(fd, 0, os.SEEK_SET)
         sizes.set(status, measure(fd))
     finally:

@@ -50,6 +50,7 @@ from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.incoming import Incoming
+from postoffice.maildrop.pace import Pace
 from postoffice.maildrop.placer import Placer
 from postoffice.maildrop.placing import Hands, InAProcess, OnThreads, Placing
 from postoffice.maildrop.posting import MaildirDelivery, Places
@@ -145,11 +146,13 @@ class MaildirStore:
             small = InAProcess(self._placer, here, warden.notices, self._report)
         self._placing = Placing(small, here, self._placed)
         self._large = self._journal.large if journal else ""
+        pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
         self._means = Means(
             self._workers,
             self._sizes,
             self._listings,
             self._clock,
+            pace,
             journal,
             self._undelete,
             self._most,

@@ -113,6 +113,19 @@ def removing(folder: int) -> Iterator[None]:
         yield
 
 
+def is_counted(folder: str) -> bool:
+    """Whether somebody counts just now what is there: ``removing`` would wait for that."""
+    with suppress(OSError):
+        fd = os.open(f"{folder}/new", _FOLDER)
+        try:
+            flock(fd, LOCK_SH | LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+    return False
+
+
 @contextmanager
 def _opened(folder: int, name: str) -> Iterator[int]:
     fd = os.open(name, _FOLDER, dir_fd=folder)

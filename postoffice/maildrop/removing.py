@@ -14,6 +14,7 @@ from postoffice.maildrop import aside, contents, files, retry
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, is_changing, set_changing
 from postoffice.maildrop.journal import Journal, Ticket
+from postoffice.maildrop.pace import Limit, TakesLong
 from postoffice.maildrop.records import Removal
 
 #: How many names go before the client hears that they have; of more, it is only promised.
@@ -24,14 +25,17 @@ TOGETHER = 100_000
 AT_A_TIME = 10_000
 
 
-def lock(journal: Journal | None, folder: str) -> int:
+def lock(journal: Journal | None, folder: str, limit: Limit | None = None) -> int:
     """
     Take a maildrop's lock (``files.lock``), and let go what its last holder has promised.
 
-    Raises MaildropLocked, MaildropChanging, TemporaryFailure.
+    Raises MaildropLocked, MaildropChanging, TemporaryFailure; TakesLong where
+    there is something to be done first that takes longer than ``limit``.
     """
     held = files.lock(folder)
     try:
+        if limit is not None and (is_changing(held) or os.path.isdir(aside.home(folder))):
+            raise TakesLong
         with failures(folder):
             if is_changing(held):  # whoever was at it has died
                 if journal is not None:
@@ -44,6 +48,11 @@ def lock(journal: Journal | None, folder: str) -> int:
         os.close(held)
         raise
     return held
+
+
+def are_few(entries: Sequence[Entry]) -> bool:
+    """Whether their names go at once, behind one promise."""
+    return 0 < len(entries) <= min(AT_ONCE, TOGETHER)
 
 
 def remove(
@@ -84,11 +93,28 @@ def remove(
 def _promise(
     journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> Ticket | None:
+    removal = begin(journal, lock, folder, entries, vault)
+    return append(journal, lock, folder, removal)
+
+
+def begin(
+    journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
+) -> Removal:
+    """
+    What is to be appended, now that what can fail before that has not.
+
+    The lock is marked.  Raises TemporaryFailure.
+    """
     uidls = tuple(entry.uidl for entry in entries)
-    removal = Removal(((journal.maildrop(folder), uidls),), os.path.basename(vault))
     with failures(folder):
         _look_ahead(folder, entries, vault)
         set_changing(lock, True)
+    return Removal(((journal.maildrop(folder), uidls),), os.path.basename(vault))
+
+
+def append(journal: Journal, lock: int, folder: str, removal: Removal) -> Ticket | None:
+    """Promise it; raises TemporaryFailure, and nothing is removed."""
+    with failures(folder):
         try:
             return journal.append(lambda: [removal])
         except BaseException:

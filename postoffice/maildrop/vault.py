@@ -161,7 +161,7 @@ def trim(folder: str, most: int | None, *, anew: bool = False) -> Trimmed:
     every removal looks at all that is there.  ``anew``: it is counted, whatever
     was counted before.  Raises OSError.
     """
-    limit = max(quota.octets_of(folder) or OTHERWISE, LEAST) if most is None else most
+    limit = _limit(folder, most)
     if not limit:
         return NOTHING
     fd = open_own(f"{folder}/{FILE}", os.O_RDWR | os.O_APPEND)
@@ -173,6 +173,23 @@ def trim(folder: str, most: int | None, *, anew: bool = False) -> Trimmed:
         return _trim(folder, limit, fd)
     finally:
         os.close(fd)
+
+
+def _limit(folder: str, most: int | None) -> int:
+    return max(quota.octets_of(folder) or OTHERWISE, LEAST) if most is None else most
+
+
+def is_within(folder: str, most: int | None) -> bool:
+    """Whether ``trim`` would find, without counting, that there is nothing to do."""
+    limit = _limit(folder, most)
+    with suppress(OSError):
+        fd = os.open(f"{folder}/{FILE}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            held = _said(os.read(fd, LONGEST + 1))
+        finally:
+            os.close(fd)
+        return not limit or (held is not None and held <= limit)
+    return not limit
 
 
 def _trim(folder: str, limit: int, fd: int) -> Trimmed:

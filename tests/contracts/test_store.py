@@ -17,6 +17,7 @@ from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, 
 from postoffice.maildrop import durable
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.maildrop.pace import Pace
 from postoffice.serving import Keep
 from postoffice.testing import InlineWorkers, finish
 
@@ -27,7 +28,7 @@ TEXTS = [b"Subject: 1\r\n\r\none\r\n", b"\r\n", b"x" * 1000 + b"\r\n", b"." * 20
 SHELF = Path(__file__).parents[2] / "docs" / "examples" / "shelf" / "postoffice_shelf.py"
 
 
-@pytest.fixture(params=["memory", "maildir files", "maildir journal", "shelf"])
+@pytest.fixture(params=["memory", "maildir files", "maildir journal", "maildir slow", "shelf"])
 def store(request, tmp_path, monkeypatch):
     if request.param == "memory":
         store = MemoryStore()
@@ -37,12 +38,16 @@ def store(request, tmp_path, monkeypatch):
         store = shelf_store(str(tmp_path / "store" / "shelf.db"), InlineWorkers())
     else:
         monkeypatch.setattr(durable, "file_system", lambda path: "ext4")  # no power fails here
+        durability = request.param.removeprefix("maildir ")
+        if durability == "slow":  # nothing of it is done on the reactor's thread
+            monkeypatch.setattr(Pace, "quick", False)
+            durability = "journal"
         store = MaildirStore(
             str(tmp_path / "store"),
             InlineWorkers(),
             hostname="mail.example.net",
             clock=Clock(),
-            durability=request.param.removeprefix("maildir "),
+            durability=durability,
             segment=1 << 20,
         )
     finish(store.start())

@@ -51,6 +51,7 @@ from postoffice.errors import (
     TemporaryFailure,
 )
 from postoffice.maildrop import clearing, collecting, files, placing, posting, removing
+from postoffice.maildrop.pace import Pace
 from postoffice.maildrop.records import BLOCK
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
 
@@ -460,6 +461,7 @@ def test_rule_1_a_mark_without_a_removal_is_taken_off(root, child, served):
 
 def test_rule_1_a_login_waits_while_names_go(root, served, monkeypatch):
     monkeypatch.setattr(removing, "AT_ONCE", 0)
+    monkeypatch.setattr(Pace, "quick", False)
     served().post("one")
     workers = PatientWorkers()
     one = served(workers=workers)
