@@ -19,16 +19,19 @@ from postoffice.maildrop.drafts import Draft, drop
 from postoffice.maildrop.files import Place, failure, identity, sync_folder
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.names import uidl_of_file
+from postoffice.maildrop.open_folders import OpenFolders, Shelf, was_taken_away
 from postoffice.maildrop.records import Placement, Removal
 from postoffice.maildrop.warden import Warden
 
 #: Where maildrops stand apart, the first of them may be gone, with the file that is in it.
 _GONE = (errno.ESTALE, errno.ENOENT)
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def place(
-    wanted: Sequence[Draft], journal: Journal | None = None, warden: Warden | None = None
+    wanted: Sequence[Draft],
+    journal: Journal | None = None,
+    warden: Warden | None = None,
+    shelf: Shelf | None = None,
 ) -> list[Exception | None]:
     """
     Put messages into all their maildrops, durable when it returns; for each, what went wrong.
@@ -43,27 +46,31 @@ def place(
     Links go to the folders that were opened, wherever they are by now; one
     that was moved away meanwhile is found out after the sync, and undone.  So
     a message is in a maildrop before that is discarded, or not at all.
+    Folders that a ``shelf`` keeps open need not be opened.
     """
-    with _Group(wanted) if journal is None else _Promised(wanted, journal) as group:
-        group.each(drafts.finish)
-        group.reserve(warden)
-        group.make_durable()
-        group.each(group.link)
-        group.settle()
-    return group.outcomes()
+    with (shelf or Shelf(keep=0)).lent() as folders:
+        group = _Group(wanted, folders) if journal is None else _Promised(wanted, folders, journal)
+        with group:
+            group.each(drafts.finish)
+            group.reserve(warden)
+            group.make_durable()
+            group.each(group.link)
+            group.settle()
+        return group.outcomes()
 
 
 class _Group:
     """Drafts that are placed together, and the maildrops they go to, opened."""
 
-    def __init__(self, wanted: Sequence[Draft]) -> None:
+    def __init__(self, wanted: Sequence[Draft], folders: OpenFolders) -> None:
         self._drafts = wanted
         self._wrong: dict[Draft, Exception] = {}
-        self._folders: dict[Place, int] = {}
+        self._folders = folders
         self._linked: list[tuple[Draft, Place]] = []
         self._reserved: list[tuple[Draft, Place]] = []
         self._placing = ExitStack()  # at these:
         self._counted: set[Place] = set()
+        self._doubtful: set[Place] = set()  # they do not stay open: they may have been taken away
 
     def outcomes(self) -> list[Exception | None]:
         """What went wrong with each, if anything."""
@@ -77,12 +84,12 @@ class _Group:
         for draft, place in self._reserved:
             if draft in self._wrong or place in draft.missed:
                 with suppress(OSError):
-                    quota.add(self._folders[place], -draft.size, -1)
+                    quota.add(self._open(place), -draft.size, -1)
         self._placing.close()
         for draft in self._drafts:
             drop(draft)
-        for fd in self._folders.values():
-            os.close(fd)
+        for place in self._doubtful:
+            self._folders.forget(place)
 
     def _undo(self) -> bool:
         """Take away what is in a maildrop, and shall not be; whether all of it has gone."""
@@ -94,7 +101,7 @@ class _Group:
         gone = True
         for draft, place in wrong:
             try:
-                os.unlink(f"new/{draft.final_name}", dir_fd=self._folders[place])
+                os.unlink(f"new/{draft.final_name}", dir_fd=self._open(place))
             except FileNotFoundError:
                 pass
             except OSError:
@@ -112,6 +119,7 @@ class _Group:
                 step(draft)
             except OSError as error:
                 self._wrong[draft] = failure(draft.path, error)
+                self._doubtful.update(draft.places)
             except Exception as error:  # a bug costs one message, not the group
                 self._wrong[draft] = error
 
@@ -134,6 +142,8 @@ class _Group:
                     self._miss(draft, place, why)
 
     def _reserve(self, place: Place, those: Sequence[Draft], warden: Warden | None) -> None:
+        if self._reserve_quickly(place, those, warden):
+            return
         fd, limit = self._open(place), those[0].quotas[place]
         sizes = [draft.size for draft in those]
         more = _together(limit, sizes)
@@ -158,6 +168,24 @@ class _Group:
             came = [size for size, fit in zip(sizes, fits, strict=True) if fit]
             with suppress(OSError):  # he is not told, and has his mail
                 warden.filled(place.path, limit, held.less(quota.Usage(sum(came), len(came))), held)
+
+    def _reserve_quickly(self, place: Place, those: Sequence[Draft], warden: Warden | None) -> bool:
+        """Where all of it fits, and all is as it was; False: nothing was reserved."""
+        limit, count = those[0].quotas[place], self._folders.count(place)
+        more = quota.Usage(sum(draft.size for draft in those), len(those))
+        with ExitStack() as placing:
+            count.begin()
+            placing.callback(count.end)
+            held = count.reserve(limit, more)
+            if held is None:
+                return False
+            self._placing.enter_context(placing.pop_all())
+        self._counted.add(place)
+        self._reserved += [(draft, place) for draft in those]
+        if warden is not None:
+            with suppress(OSError):  # he is not told, and has his mail
+                warden.filled(place.path, limit, held.less(more), held)
+        return True
 
     def _take(
         self, place: Place, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
@@ -221,15 +249,16 @@ class _Group:
         for place in {place for _, place in self._linked}:
             try:
                 self._sync_names(place)
-                _is_there(place, os.stat(place.path))
+                _is_there(place)
             except OSError as error:
+                self._doubtful.add(place)
                 gone[place] = failure(place.path, error)
         for draft, place in self._linked:
             if place in gone:
                 self._miss(draft, place, gone[place])
 
     def _sync_names(self, place: Place) -> None:
-        sync_folder("new", dir_fd=self._folders[place])
+        sync_folder("new", dir_fd=self._open(place))
 
     def _miss(self, draft: Draft, place: Place, why: Exception) -> None:
         if draft.apart:
@@ -238,16 +267,7 @@ class _Group:
             self._wrong.setdefault(draft, why)
 
     def _open(self, place: Place) -> int:
-        fd = self._folders.get(place)
-        if fd is None:
-            fd = os.open(place.path, _FOLDER)
-            try:
-                _is_there(place, os.fstat(fd))
-            except BaseException:
-                os.close(fd)
-                raise
-            self._folders[place] = fd
-        return fd
+        return self._folders.open(place)
 
 
 class _Promised(_Group):
@@ -258,8 +278,8 @@ class _Promised(_Group):
     Where that fails all the same, the journal is told that it is gone.
     """
 
-    def __init__(self, wanted: Sequence[Draft], journal: Journal) -> None:
-        super().__init__(wanted)
+    def __init__(self, wanted: Sequence[Draft], folders: OpenFolders, journal: Journal) -> None:
+        super().__init__(wanted, folders)
         self._journal = journal
         self._ticket: Ticket | None = None
         self._promised: list[tuple[Draft, list[Place]]] = []
@@ -302,10 +322,11 @@ class _Promised(_Group):
         places = {place for draft in self.well() for place in draft.places}
         for place in places:
             try:
-                _is_there(place, os.stat(place.path))
+                _is_there(place)
                 if place.identity[0] != self._journal.device:
                     raise OSError(errno.EXDEV, "not on the journal's file system", place.path)
             except OSError as error:
+                self._doubtful.add(place)
                 why = failure(place.path, error)
                 for draft in list(self.well()):
                     if place in draft.places:
@@ -380,9 +401,9 @@ def _sync(draft: Draft) -> None:
     os.fsync(draft.fd)
 
 
-def _is_there(place: Place, status: os.stat_result) -> None:
-    if identity(status) != place.identity:
-        raise OSError(errno.ESTALE, "the maildrop was taken away", place.path)
+def _is_there(place: Place) -> None:
+    if identity(os.stat(place.path)) != place.identity:
+        raise was_taken_away(place)
 
 
 def _copy(draft: Draft, folder: int) -> None:

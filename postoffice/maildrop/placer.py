@@ -12,6 +12,7 @@ from postoffice.maildrop import groups
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.durable import JOURNAL
 from postoffice.maildrop.files import Place
+from postoffice.maildrop.open_folders import Shelf
 from postoffice.maildrop.remembered import Sizes
 from postoffice.maildrop.replaying import journal_of
 from postoffice.maildrop.warden import Notice, Warden
@@ -73,6 +74,7 @@ class Placer:
         most: int | None = None,
     ) -> None:
         self._reports: list[Report] = []
+        self._shelf = Shelf()
         self._journal = journal_of(store, self._report, segment)
         self._journal.open(durability)
         journal = self._journal if durability == JOURNAL else None
@@ -84,7 +86,7 @@ class Placer:
     def place(self, parcels: Sequence[Parcel]) -> Placed:
         """As ``groups.place`` does it."""
         drafts = [parcel.draft() for parcel in parcels]
-        outcomes = groups.place(drafts, self._warden.journal, self._warden)
+        outcomes = groups.place(drafts, self._warden.journal, self._warden, self._shelf)
         for outcome in outcomes:
             if outcome is not None and not isinstance(outcome, (OSError, PostOfficeError)):
                 bug = "".join(traceback.format_exception(outcome))  # no pipe takes that along
@@ -94,4 +96,5 @@ class Placer:
 
     def close(self) -> None:
         """Nothing is placed any more."""
+        self._shelf.close()
         self._journal.close()

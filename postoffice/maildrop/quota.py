@@ -160,6 +160,88 @@ def reserve(
         return fits, held
 
 
+class OpenCount:
+    """
+    A maildrop's count that stays open, for who places there again and again.
+
+    As ``placing`` and ``reserve``, where all fits, and where nobody is in the
+    way or has made the file anew: what it said is remembered as long as it is
+    the same file, and as long.
+    """
+
+    def __init__(self, folder: int) -> None:
+        """``folder`` is open, and stays so.  Raises OSError."""
+        self._folder = folder
+        self._file = -1
+        self._look = (0, 0)  # which file it was, and how long
+        self._held = Usage(0, 0)
+        self._quota: Quota | None = None
+        self._gate = os.open("tmp", _FOLDER, dir_fd=folder)
+        try:
+            self._new = os.open("new", _FOLDER, dir_fd=folder)
+        except BaseException:
+            os.close(self._gate)
+            raise
+
+    def begin(self) -> None:
+        """Messages that are reserved from now on are placed before ``end``, or given back."""
+        flock(self._gate, LOCK_SH)
+        try:
+            flock(self._new, LOCK_SH)
+        finally:
+            flock(self._gate, LOCK_UN)
+
+    def end(self) -> None:
+        """All is placed."""
+        flock(self._new, LOCK_UN)
+
+    def reserve(self, quota: Quota, more: Usage) -> Usage | None:
+        """Take room; what is held then.  None: it is not to be had in this way."""
+        with _alone(self._folder):
+            try:
+                status = os.stat(FILE, dir_fd=self._folder, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+            look = status.st_ino, status.st_size
+            if (look != self._look or quota != self._quota) and not self._read(quota, look):
+                return None
+            held = Usage(self._held.octets + more.octets, self._held.messages + more.messages)
+            line = b"%d %d\n" % more
+            if not quota.holds(*held) or look[1] + len(line) > LONGEST:
+                return None
+            self._quota = None  # a line that is not written whole is no count
+            if os.write(self._file, line) < len(line):
+                return None
+            self._quota, self._look, self._held = quota, (look[0], look[1] + len(line)), held
+            return held
+
+    def _read(self, quota: Quota, look: tuple[int, int]) -> bool:
+        """Whether what it says can be believed; then it is known, and open."""
+        self._close_file()
+        with _file(self._folder) as fd:
+            held = _said(_beginning(fd), quota)
+            if fd is None or held is None:
+                return False
+            status = os.fstat(fd)
+            if (status.st_ino, status.st_size) != look:
+                return False
+            self._file = os.dup(fd)
+        self._look, self._held, self._quota = look, held, quota
+        return True
+
+    def _close_file(self) -> None:
+        self._quota = None
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def close(self) -> None:
+        """It is needed no more."""
+        self._close_file()
+        os.close(self._gate)
+        os.close(self._new)
+
+
 def is_kept(folder: int) -> bool:
     """Whether anybody counts."""
     try:

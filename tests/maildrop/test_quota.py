@@ -98,11 +98,11 @@ def test_several_maildrops_are_taken_in_one_order(tmp_path, monkeypatch):
     """Or two groups would wait for each other."""
     taken = []
 
-    def reserve(fd, limit, sizes, **how):
-        taken.append(os.readlink(f"/proc/self/fd/{fd}"))
-        return [True] * len(sizes), quota.Usage(0, 0)
+    def reserve(count, limit, more):
+        taken.append(os.readlink(f"/proc/self/fd/{count._folder}"))
+        return more
 
-    monkeypatch.setattr(quota, "reserve", reserve)
+    monkeypatch.setattr(quota.OpenCount, "reserve", reserve)
     places = files.find([f"{tmp_path}/example.net/{one}" for one in ("joe", "ann", "bob")])
     wanted = [
         Draft(list(chosen), names.new_name("h"), "", dict.fromkeys(chosen, LIMIT))
@@ -128,6 +128,7 @@ def test_whose_count_is_never_right_is_told_to_try_again(tmp_path, monkeypatch):
     """As where two processes have different limits for him; his sender is not turned away."""
     [place] = files.find([f"{tmp_path}/example.net/joe"])
     monkeypatch.setattr(quota, "reserve", lambda *_, **how: None)
+    monkeypatch.setattr(quota.OpenCount, "reserve", lambda *_: None)
     draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
     draft.parts.append(b"x\r\n")
     [why] = groups.place([draft])
