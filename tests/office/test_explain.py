@@ -61,7 +61,7 @@ def test_the_postmaster(explained, run, address):
     steps, reply = explained(address, "--size", "40 MiB")
     assert ("domain" in steps) == ("@" in address)
     assert steps["postmaster"] == "yes: his account is postmaster@example.net"
-    assert steps["quota"].startswith("any size (postmaster)")
+    assert steps["quota"].startswith("1 GiB (postmaster)")
     assert reply.startswith("250 ")
 
 
@@ -131,7 +131,7 @@ def test_a_directory_that_only_tells(explained, monkeypatch):
     steps, _ = explained(ANN)
     assert steps["quota"] == "1 GiB (default), 7 messages (account), over: reject (default)"
     steps, _ = explained("postmaster")
-    assert steps["quota"].startswith("any size (postmaster)")
+    assert steps["quota"].startswith("1 GiB (postmaster)")
 
 
 def test_people_read_it_in_columns(run, ann):
