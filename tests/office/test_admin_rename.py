@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from postoffice.accounts.entrances import Entrance, Entrances
@@ -127,3 +129,20 @@ def test_what_cannot_be_is_refused_and_changes_nothing(joe, run, ask, words, sai
 def test_the_sessions_of_the_old_name_end(joe, run, monkeypatch):
     monkeypatch.setattr(sessions, "ask", lambda desk, question: [question])
     assert f"1 session of {JOE} ended" in run("account", "rename", JOE, JIM).stdout
+
+
+def test_where_what_is_known_of_logins_cannot_be_opened_nothing_is_half_done(joe, office, run, ask):
+    logins = office / "state" / "logins.db"
+    logins.unlink()
+    logins.mkdir()
+    why = "the ledger of logins .* cannot be used: .*"
+    for words in (("rename", JOE, JIM), ("add", JIM, "--generate")):
+        assert re.search(why, run("account", *words, status=1).stderr)
+        logins.rmdir()
+        assert [one["address"] for one in ask("account", "list")["accounts"]] == [
+            JOE,
+            "postmaster@example.net",
+        ]
+        for file in office.glob("state/logins.db*"):
+            file.unlink()
+        logins.mkdir()

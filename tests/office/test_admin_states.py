@@ -68,7 +68,10 @@ def test_where_sessions_cannot_be_ended_it_is_said(joe, run, ask, monkeypatch):
         raise Refused("asking the daemon failed")
 
     monkeypatch.setattr(sessions, "ask", daemon)
-    assert "asking the daemon failed" in run("account", "disable", JOE, status=1).stderr
+    assert (
+        f"{JOE} is disabled, but ending its sessions failed: asking the daemon failed; "
+        f"postoffice session end {JOE}"
+    ) in run("account", "disable", JOE, status=1).stderr
     assert ask("account", "show", JOE)["state"] == "disabled"
 
 

@@ -104,14 +104,14 @@ def add(
                 f"its maildrop holds {counted(messages, 'message')} of an earlier account of "
                 "that name; --adopt-mail gives the new one what is there"
             )
-        if not await rooms.register.add(name, *hashed):
-            raise Refused(f"{name} is here already")
+        async with desk.logins(rooms, settings) as logins:
+            if not await rooms.register.add(name, *hashed):
+                raise Refused(f"{name} is here already")
+            await rooms.workers.run(logins.entrances.forget, name)  # an earlier one's
         if quota != Quota():
             await rooms.register.set_quota(name, quota)
         if serving != UNSAID:
             await rooms.register.set_serving(name, serving)
-        async with desk.logins(rooms, settings) as logins:  # of an earlier one of that name
-            await rooms.workers.run(logins.entrances.forget, name)
 
     desk.ask(work, settings)
     data = {"address": name, "added": True, **password.data}

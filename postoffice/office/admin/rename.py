@@ -41,13 +41,15 @@ def rename(desk: Desk, address: Address, new: Address) -> Answer:
         domain = other.rpartition("@")[2]
         if not await rooms.register.serves(domain):
             raise Refused(f"{domain} is not ours; postoffice domain add {domain}")
-        if not await rooms.register.rename(name, other):
-            raise Refused(f"{name} was removed just now, or {other} was added; nothing is renamed")
         async with desk.logins(rooms, settings) as logins:
+            if not await rooms.register.rename(name, other):
+                raise Refused(
+                    f"{name} was removed just now, or {other} was added; nothing is renamed"
+                )
             await rooms.workers.run(logins.entrances.rename, name, other)
 
     desk.ask(work, settings)
-    ended = end_all(desk, name)
+    ended = end_all(desk, name, f"{name} is {other} now")
     lines = [f"{name} is {other} now; mail for {name} is refused"]
     if ended:
         lines.append(f"{counted(ended, 'session')} of {name} ended")

@@ -74,12 +74,16 @@ def end(desk: Desk, address: Address) -> Answer:
     return Answer(data, [f"{counted(len(found), 'session')} of {address.normal} ended"])
 
 
-def end_all(desk: Desk, name: str) -> int:
-    """End the sessions of an account; how many there were.  Raises Refused."""
+def end_all(desk: Desk, name: str, done: str) -> int:
+    """End the sessions of an account behind what was ``done``; how many.  Raises Refused."""
     try:
         return len(ask(desk, {"command": "end", "account": name}))
     except NotRunning:
         return 0
+    except Refused as failure:
+        raise Refused(
+            f"{done}, but ending its sessions failed: {failure}; postoffice session end {name}"
+        ) from failure
 
 
 def ask(desk: Desk, question: dict[str, Any]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def disable(desk: Desk, address: Address) -> Answer:
             "in the configuration first"
         )
     answer = _set(desk, name, DISABLED)
-    ended = end_all(desk, name)
+    ended = end_all(desk, name, f"{name} is disabled")
     answer.data["ended"] = ended
     if ended:
         answer.lines.append(f"{counted(ended, 'session')} of {name} ended")
