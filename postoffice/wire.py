@@ -17,6 +17,11 @@ END_OF_TEXT = b"\r\n.\r\n"
 _FOREIGN = re.compile(
     rb"[ \t]*(?:(?:GET|POST|PUT|HEAD|CONNECT|OPTIONS|DELETE|PATCH|TRACE|PRI)[ \t]|\x16\x03)", re.I
 )
+#: Whatever its method; and what stands behind it, where that was too long or ended with LF.
+_REQUEST = re.compile(
+    rb"[^ \t]+[ \t].*[ \t](?:HTTP|RTSP|SIP)/[0-9](?:\.[0-9])?[ \t]*\Z|Host:[ \t]*[^ \t]+\Z",
+    re.I | re.S,
+)
 #: Octets that a session says before it asks for breath.
 MOUTHFUL = 64 << 10
 #: Commands that a session answers by itself before it asks for breath, however little it says.
@@ -33,6 +38,11 @@ class Breath:
     """
 
     steps: int = 0
+
+
+def is_request(line: bytes) -> bool:
+    """Whether a line that is no command of ours is of a request of HTTP, or what is like it."""
+    return _REQUEST.match(line) is not None
 
 
 class LineTooLong(ValueError):

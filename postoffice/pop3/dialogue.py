@@ -22,7 +22,7 @@ from postoffice.pop3 import texts
 from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.refusals import Refusals
-from postoffice.wire import BareLineEnd, LineTooLong
+from postoffice.wire import BareLineEnd, LineTooLong, is_request
 
 #: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and room for long passwords.
 COMMAND_MAXIMUM = 1024
@@ -121,12 +121,14 @@ class POP3Dialogue(Dialogue):
         word = _WORD.match(line)
         verb, argument = (word[1], line[word.end() :]) if word else (line, b"")
         command = self.COMMANDS.get(verb.upper())
+        if command is None and is_request(line):
+            return self.dismiss(texts.OTHER_PROTOCOL)
         if command is None:
             raise No(texts.UNKNOWN_COMMAND)
         states, obey = command
         if self.state not in states:
             raise No(texts.NOT_IN_THIS_STATE)
-        obey(self, argument)
+        return obey(self, argument)
 
     def _say(self, line: bytes) -> None:
         self._send(line + b"\r\n")

@@ -34,7 +34,7 @@ from postoffice.smtp.questions import (
 )
 from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.smtp.transaction import Transaction
-from postoffice.wire import BareLineEnd, Breath, LineTooLong
+from postoffice.wire import BareLineEnd, Breath, LineTooLong, is_request
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and room for the extensions.
 COMMAND_MAXIMUM = 2048
@@ -102,6 +102,8 @@ class SMTPSession(Transaction):
 
     def _obey(self, line: bytes) -> None:
         self.refusals.hear(line.replace(b"\t", b" ").strip(b" "))  # as it is obeyed
+        if is_request(line) and line.split()[0].decode("latin-1").upper() not in self.COMMANDS:
+            return self.dismiss(reply.OTHER_PROTOCOL)
         text = grammar.decode(line)
         verb, _, argument = text.strip(" ").partition(" ")
         verb = verb.upper()
@@ -120,6 +122,7 @@ class SMTPSession(Transaction):
             self.dismiss(reply.TOO_MANY_COMMANDS)
         else:
             command(self, argument.strip(" "))
+        return None
 
     def _heed(self, command: Callable[[], None]) -> None:
         """Obey a command that was held back."""

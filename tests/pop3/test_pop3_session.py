@@ -304,7 +304,16 @@ def test_the_log_does_not_blame_the_command_before_for_too_many():
     assert (refusal.command, refusal.reply) == ("", "-ERR too many commands without a login")
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nQUIT\r\n", b"\x16\x03\x01\x00\n", b"post /x"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nQUIT\r\n",
+        b"\x16\x03\x01\x00\n",
+        b"post /x",
+        b"REPORT / HTTP/1.1\r\nQUIT\r\n",
+        b"host: x\nQUIT\r\n",
+    ],
+)
 def test_who_speaks_another_protocol_is_shown_out(said):
     drop = Drop()
     assert drop.hear(said) == b"-ERR this is POP3, and nothing else; closing the connection\r\n"

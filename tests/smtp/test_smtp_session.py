@@ -434,6 +434,11 @@ def test_what_is_wrong_with_mail_without_a_greeting_is_told():
         b"OPTIONS * HTTP/1.1\r\n",
         b"  HEAD / HTTP/1.1\r\n",
         b"PRI * HTTP/2.0\r\n",
+        b"PROPFIND / HTTP/1.1\r\n",
+        b"x /\xff\xfe\t HTTP/1.1\r\n",
+        b"DESCRIBE rtsp://x/ RTSP/1.0\r\n",
+        b"INVITE sip:a@b SIP/2.0\r\n",
+        b"Host: mail.example.net:25\r\n",
         b"\x16\x03\x01\0\x4d\x01\0\n",
     ],
 )
