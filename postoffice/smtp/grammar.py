@@ -27,15 +27,15 @@ _PARAMETER = re.compile(
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")  # RFC 3461 §4; "<>" is one, too
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?\Z", re.IGNORECASE)
-_HELLO = re.compile(rb" *(?:EHLO|HELO|LHLO) ", re.IGNORECASE)
+_HELLO = re.compile(rb" *(?:EHLO|HELO|LHLO|XCLIENT) ", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 #: What takes effect where it is shown: control characters, line ends, and signs that turn text.
 _ACTIVE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 
-#: What a trusted relay is asked to tell by XCLIENT; only its address and port are made use of.
-XCLIENT = frozenset(("NAME", "ADDR", "PORT", "PROTO", "HELO"))
+#: What a trusted relay tells by XCLIENT and is made use of; all else is left alone.
+_USED = ("ADDR", "PORT")
 UNKNOWN = "[UNAVAILABLE]"
 
 
@@ -207,7 +207,7 @@ def xclient(argument: str) -> tuple[str | None, int]:
         name = name.upper()
         if not equals or not name:
             raise _bad(f"{word[:40]} is no attribute")
-        if name not in XCLIENT:  # LOGIN, DESTADDR and whatever is next
+        if name not in _USED:  # LOGIN, HELO as the client said it, and whatever is next
             continue
         if name in given or not _XTEXT.match(value):
             raise _bad(f"{name} is given twice, or has no value in xtext")

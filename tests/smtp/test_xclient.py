@@ -70,9 +70,7 @@ def test_what_it_tells(relay, attributes, address, port):
         b"PORT=-1",
         b"PORT=\xd9\xa5",
         b"PORT=000025",
-        b"NAME=a+zzb",
-        b"NAME=a+",
-        b"NAME=\xc3\xa4",
+        b"ADDR=+zz",
         b"=x",
     ],
 )
@@ -80,6 +78,12 @@ def test_what_it_does_not_understand_changes_nothing(relay, attributes):
     assert relay.told(b"XCLIENT " + attributes + b"\r\n") == ["501 5.5.4"]
     assert relay.asked == []
     assert relay.told(MAIL) == ["250 2.1.0"]
+
+
+@pytest.mark.parametrize("name", [b"a+zzb", b"a+", b"", b"\xc3\xa4", b"B\xfcro", b"a=b"])
+def test_a_name_of_the_client_is_handed_on_as_it_is(relay, name):
+    line = b"XCLIENT NAME=" + name + b" HELO=" + name + b" ADDR=192.0.2.7\r\n"
+    assert relay.told(line) == ["220"]
 
 
 def test_the_session_begins_anew(relay):
