@@ -8,9 +8,9 @@ of the implementation, logged with its traceback, and "later" to the client.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from zope.interface import Attribute, Interface
 
@@ -372,6 +372,53 @@ class IMaildropCare(Interface):
         Look at all that belongs to a maildrop, and (``repair``) mend what is safe.
 
         A step is a message.
+        """
+
+
+class Piece(NamedTuple):
+    """
+    A file of a store: its name there, ``DOMAIN/LOCALPART/…``, and where it lies just now.
+
+    ``uidl`` is that of a message, which never changes; ``empty``: only its time matters.
+    """
+
+    name: str
+    path: str
+    uidl: str = ""
+    empty: bool = False
+
+
+class IStoreBackup(Interface):
+    """What a store of files may offer so that ``postoffice backup`` and ``restore`` work."""
+
+    path = Attribute("str: the folder of all maildrops")
+
+    def settle() -> Awaitable[None]:
+        """See that all mail that was taken in can be seen.  Raises TemporaryFailure."""
+
+    def folder_of(name: str) -> str:
+        """``DOMAIN/LOCALPART`` of a maildrop."""
+
+    def folders() -> Awaitable[Sequence[tuple[str, int]]]:
+        """Of all maildrops, with about how many files each has."""
+
+    def pieces(folder: str) -> Awaitable[Sequence[Piece]]:
+        """All files of a maildrop.  Raises TemporaryFailure."""
+
+    def find_again(piece: Piece) -> Piece | None:
+        """Where a message is now that is not there any more; None where it is gone."""
+
+    def removed() -> Iterator[Piece]:
+        """The mail of accounts that are gone, where it was set aside."""
+
+    def staging(folder: str) -> Awaitable[str]:
+        """A new folder where messages are laid that shall come into a maildrop."""
+
+    def put_back(folder: str, staging: str) -> Awaitable[tuple[int, int]]:
+        """
+        Let these come into it, but not those that are there; how many of each.
+
+        Raises MaildropLocked while a session runs.
         """
 
 

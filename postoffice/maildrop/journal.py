@@ -249,6 +249,15 @@ class Journal:
     def _let_go(self) -> None:
         self._files.close()
 
+    def see_to_what_waits(self) -> None:
+        """
+        Put in its place what waits for room: all mail that was taken in is to be seen.
+
+        Raises TemporaryFailure, OSError where there is no room still.
+        """
+        if self.active and self._state.read().held:
+            self.retire(now=True)
+
     # -- appending -------------------------------------------------------------
 
     def append(self, make: Callable[[], Sequence[Record]]) -> Ticket | None:

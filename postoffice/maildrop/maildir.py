@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,9 +26,11 @@ from postoffice.interfaces import (
     IMaildropCare,
     IMailStore,
     IRetention,
+    IStoreBackup,
     Kept,
     MakeApart,
     Old,
+    Piece,
     Step,
     Workers,
 )
@@ -40,9 +42,11 @@ from postoffice.maildrop import (
     contents,
     durable,
     files,
+    merge,
     names,
     retention,
     retry,
+    snapshot,
     vault,
 )
 from postoffice.maildrop.admitting import Admitting, Floor
@@ -71,7 +75,7 @@ SWEEP = 86400.0
 PAUSE = 0.5
 
 
-@implementer(IMailStore, IMaildropCare, IRetention)
+@implementer(IMailStore, IMaildropCare, IRetention, IStoreBackup)
 class MaildirStore:
     """
     A folder of Maildirs; ``hostname`` stands in the names of messages.
@@ -316,6 +320,35 @@ class MaildirStore:
     ) -> list[Finding]:
         look = partial(care.verify, repair=repair, step=step or care.unheard)
         return await self._workers.run(look, self._folder(name), quota)
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    async def settle(self) -> None:
+        await self._workers.run(self._journal.see_to_what_waits)
+
+    def folder_of(self, name: str) -> str:
+        return names.folder_of(name)
+
+    async def folders(self) -> list[tuple[str, int]]:
+        return await self._workers.run(snapshot.folders, self._path)
+
+    async def pieces(self, folder: str) -> list[Piece]:
+        return await self._workers.run(snapshot.pieces, self._path, folder)
+
+    def find_again(self, piece: Piece) -> Piece | None:
+        return snapshot.find_again(self._path, piece)
+
+    def removed(self) -> Iterator[Piece]:
+        return snapshot.removed(self._path)
+
+    async def staging(self, folder: str) -> str:
+        return await self._workers.run(merge.staging, f"{self._path}/{folder}")
+
+    async def put_back(self, folder: str, staging: str) -> tuple[int, int]:
+        path = f"{self._path}/{folder}"
+        return await self._workers.run(merge.put_back, path, staging, self._journal)
 
     async def sweep(self) -> None:
         """

@@ -144,6 +144,24 @@ def acting(who: Identity | None) -> Iterator[None]:
         os.setgroups(groups)
 
 
+@contextmanager
+def as_root() -> Iterator[None]:
+    """Be root again for a moment, inside of ``acting``; elsewhere this changes nothing."""
+    if os.getuid() != 0 or os.geteuid() == 0:
+        yield
+        return
+    uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
+    os.seteuid(0)
+    os.setegid(0)
+    os.setgroups([])
+    try:
+        yield
+    finally:
+        os.setgroups(groups)
+        os.setegid(gid)
+        os.seteuid(uid)
+
+
 def warn(user: str | None) -> None:
     """Say in the log where the process is not the user that it should be, or lacks his Python."""
     wanted = None if user is None else pwd.getpwnam(user).pw_uid

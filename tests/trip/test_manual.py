@@ -36,6 +36,7 @@ PASSWORD = "a-password-of-the-manual"
 
 #: Blocks that nobody types into a shell, by page and a part of them: what they are.
 OTHERS = {
+    ("backup.rst", "MAILTO"): "a table of cron",
     ("behind.rst", "virtual_mailbox_domains"): "Postfix's configuration",
     ("log.rst", "message-taken id="): "lines of the log",
     ("log.rst", "failregex"): "fail2ban's configuration",
@@ -62,10 +63,6 @@ NOT_RUN = {
     "cd / && twistd": "tests/trip/test_run_it.py starts what init has made",
     "twistd -n": "the test starts it, with ports that are free",
     "cd first": "the test starts it there",
-    "umask 077": "rsync and sqlite3 need not be there",
-    "sqlite3": "it need not be there",
-    "rsync": "it need not be there",
-    "cp -p /etc/postoffice/postoffice.yaml /var/lib": "the end of the backup by rsync",
     "journalctl": "it asks systemd",
     "RENEWED_LINEAGE": "a hook of certbot's, run by hand",
     "install -o": "a hook of certbot's",
@@ -212,12 +209,13 @@ def test_the_commands_of_a_block_are_ours(block):
 @pytest.fixture
 def office(tmp_path, monkeypatch):
     """A post office with mail, and the ``postoffice`` command in this process."""
+    (tmp_path / "backup").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(OTHER_PLACES, str(tmp_path / "etc/postoffice/postoffice.yaml"))
 
     def run(line: str) -> str:
         line = line.replace(" --user postoffice", "")  # this process stays who it is
-        line = re.sub(r"(/etc|/var/lib)/", rf"{tmp_path}\1/", line)
+        line = re.sub(r"(?<!\S)(/etc|/var/lib|/backup|/srv)/", rf"{tmp_path}\1/", line)
         if re.search(r" account (?:add|passwd) (?!.*--generate)", line):
             line += " --password-stdin"  # there is no terminal to ask on
         words = shlex.split(line)[1:]
@@ -258,7 +256,7 @@ def furnish(office, root: Path) -> None:
 
 CHAPTERS = sorted({block.page for block in SHELL if any(map(is_ours, lines(block)))})
 #: Run elsewhere here, with a daemon or with stand-ins.
-APART = {"tls.rst", "upgrading.rst", "plugins.rst"}
+APART = {"backup.rst", "tls.rst", "upgrading.rst", "plugins.rst"}
 
 
 @pytest.mark.parametrize("page", [page for page in CHAPTERS if page not in APART])
@@ -273,6 +271,20 @@ def test_the_commands_of_a_chapter_do_what_it_says(page, office, tmp_path):
         assert {" ".join(head.split()) for head in shown} <= {
             " ".join(head.split()) for head in heads
         }, block.at
+
+
+def test_a_backup_is_made_and_put_back(office, tmp_path):
+    furnish(office, tmp_path)
+    typed = [line for block in SHELL if block.page == "backup.rst" for line in lines(block)]
+    for line in filter(is_ours, typed):
+        if line == "postoffice restore /backup/postoffice":  # on another machine
+            for folder in ("etc/postoffice", "var/lib/postoffice"):
+                (tmp_path / folder).rename(tmp_path / folder.replace("/", "-"))
+        office(line)
+    assert (tmp_path / "srv/po/state/accounts.db").exists()
+    new = tmp_path / "var/lib/postoffice/maildrops/example.net/ann/new"
+    assert len(os.listdir(new)) == 1
+    office("postoffice check-config")
 
 
 #: Run by the tests below, whole.

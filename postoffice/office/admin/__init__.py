@@ -10,6 +10,7 @@ from twisted.logger import globalLogBeginner
 from postoffice import __version__
 from postoffice.office.admin.account_list import list_accounts
 from postoffice.office.admin.accounts import account
+from postoffice.office.admin.backup import backup
 from postoffice.office.admin.beginning import check_config, init
 from postoffice.office.admin.desk import WRONG, say_object, shared_options
 from postoffice.office.admin.devices import device
@@ -22,6 +23,7 @@ from postoffice.office.admin.maildrops import maildrop
 from postoffice.office.admin.removing import remove
 from postoffice.office.admin.rename import rename
 from postoffice.office.admin.report import report
+from postoffice.office.admin.restore import restore
 from postoffice.office.admin.sessions import session
 from postoffice.office.admin.states import disable, enable
 
@@ -85,6 +87,8 @@ main.add_command(session)
 main.add_command(explain)
 main.add_command(auth_failures)
 main.add_command(report)
+main.add_command(backup)
+main.add_command(restore)
 account.add_command(device)
 account.add_command(remove)
 account.add_command(list_accounts)

@@ -1,0 +1,154 @@
+"""A backup is read once before anything of it is believed: its names, digests and manifest."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import IO, Any, Protocol
+
+from postoffice.office.backup.entries import (
+    MANIFEST,
+    PIECE,
+    BackupError,
+    Entry,
+    Index,
+    Told,
+    make_above,
+    place,
+    read_manifest,
+)
+from postoffice.office.backup.folder import FolderSource
+from postoffice.office.backup.tar import TarSource, readable
+
+
+class Source(Protocol):
+    """A backup that is read."""
+
+    size: int
+
+    def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
+        """Names, sizes and octets of its files; the manifest comes last."""
+
+    def read_so_far(self) -> int:
+        """Of ``size``."""
+
+    def close(self) -> None:
+        """No more."""
+
+
+#: Says for a file's root and path where it goes; None for nowhere.
+Goes = Callable[[str, str], str | None]
+
+
+def source_of(path: str) -> Source:
+    """A tar or a folder.  Raises BackupError, OSError."""
+    return FolderSource(path) if os.path.isdir(path) else TarSource(path)
+
+
+@readable()
+def check(source: Source, step: Callable[[int], None]) -> tuple[Told, Index]:
+    """
+    What its manifest tells, and an index that knows all entries.
+
+    Raises BackupError where a name is none of ours, where anything is missing,
+    there twice, or changed.
+    """
+    index = Index()
+    told: Told | None = None
+    try:
+        with tempfile.SpooledTemporaryFile(1 << 24) as seen:
+            for name, size, octets in source.members():
+                if told is not None:
+                    raise BackupError("something lies behind its manifest")
+                if name == MANIFEST:
+                    seen.seek(0)
+                    told = _compare(octets, seen, index)
+                    continue
+                place(name)
+                seen.write(Entry(name, size, 0, _digest(octets, step, source)).line())
+                _once(index, name, "file")
+        if told is None:
+            raise BackupError("it has no manifest: it is no backup of ours, or was cut off")
+    except BaseException:
+        index.close()
+        raise
+    return told, index
+
+
+def _digest(octets: IO[bytes], step: Callable[[int], None], source: Source) -> str:
+    digest = sha256()
+    while piece := octets.read(PIECE):
+        digest.update(piece)
+    step(source.read_so_far())
+    return digest.hexdigest()
+
+
+def _once(index: Index, name: str, what: str) -> None:
+    if index.get(name) is not None:
+        raise BackupError(f"{name!r} is in it twice")
+    index.set(name, what)
+
+
+def _compare(manifest: IO[bytes], seen: Any, index: Index) -> Told:
+    told = Told({}, {})
+    for entry in read_manifest(manifest, told):
+        if entry.same:
+            if index.get(entry.same) != "file":
+                raise BackupError(f"{entry.same!r} is missing in it")
+            _once(index, entry.path, "link")
+        else:
+            line = Entry(entry.path, entry.size, 0, entry.sha256).line()
+            if seen.readline() != line:
+                raise BackupError(f"{entry.path!r} in it is damaged or missing")
+        index.add_goal(entry.same or entry.path, entry.path, entry.mtime)
+    if seen.readline():
+        raise BackupError("it has files that its manifest does not tell of")
+    return told
+
+
+@readable()
+def extract(source: Source, index: Index, goes: Goes, step: Callable[[int], None]) -> int:
+    """
+    Write what goes somewhere; how many files.  The folders must be new ones, of our own.
+
+    What is the same in the backup is one file again, where it can be.  Raises OSError.
+    """
+    number = 0
+    for name, _, octets in source.members():
+        if name == MANIFEST:
+            break
+        first = ""
+        for path, mtime in index.goals(name):
+            if (goal := goes(*place(path))) is None:
+                continue
+            make_above(goal)
+            if first:
+                _link(first, goal)
+            else:
+                _write(goal, octets, mtime)
+                first = goal
+            number += 1
+        step(source.read_so_far())
+    return number
+
+
+def _write(path: str, octets: IO[bytes], mtime: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o600), "wb") as file:
+        while piece := octets.read(PIECE):
+            file.write(piece)
+        file.flush()
+        os.fchmod(file.fileno(), 0o600)  # whatever the umask
+        os.utime(file.fileno(), ns=(mtime, mtime))
+
+
+def _link(first: str, path: str) -> None:
+    try:
+        os.link(first, path)
+    except FileExistsError:
+        raise
+    except OSError:  # another file system, or one without links
+        with open(first, "rb") as octets:
+            _write(path, octets, os.fstat(octets.fileno()).st_mtime_ns)

@@ -1,0 +1,261 @@
+"""
+What goes into a backup, in this order: the configuration, the mail, the databases and keys.
+
+The accounts come last: whoever had an account when the backup began, and has
+it still, is in it with all mail that was taken in by then.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import yaml
+
+from postoffice import __version__
+from postoffice.accounts.extract import keep_only
+from postoffice.accounts.sealing import Seal
+from postoffice.errors import TemporaryFailure
+from postoffice.interfaces import IAccountRegister, IStoreBackup, Piece
+from postoffice.office.backup.entries import BackupError
+from postoffice.office.backup.written import Written
+from postoffice.office.config import Settings
+from postoffice.office.privileges import as_root
+from postoffice.office.rooms import Rooms
+
+#: A file that the configuration names, at most.
+NAMED_MAXIMUM = 16 << 20
+_SIDE = ("-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True)
+class Which:
+    """The maildrops of these addresses and domains alone; with neither it is all."""
+
+    addresses: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        return not (self.addresses or self.domains)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Folders in the store with about how many files, the accounts, and their domains."""
+
+    folders: Sequence[tuple[str, int]]
+    addresses: Sequence[str] = ()
+    domains: Sequence[str] = ()
+
+
+def header(settings: Settings, which: Which, stamp: str, now: str) -> dict[str, Any]:
+    """What the manifest says first."""
+    file = "" if settings.first_light else os.path.abspath(settings.source.file)
+    told: dict[str, Any] = {
+        "postoffice": __version__,
+        "hostname": settings.hostname,
+        "begun": now,
+        "files": f"files/{stamp}",
+        "whole": which.whole,
+        "config": file,
+        "state": settings.state,
+        "accounts": _accounts(settings, which),
+    }
+    if not which.whole:
+        told["maildrops"], told["domains"] = list(which.addresses), list(which.domains)
+    return told
+
+
+def _accounts(settings: Settings, which: Which) -> dict[str, str]:
+    """Under which names the database of accounts is in a backup, and its key."""
+    if (options := _options(settings)) is None:
+        return {}
+    if not which.whole:
+        return {"database": "state/accounts.db", "key": "state/accounts.key"}
+    return {
+        "database": _name(settings, options["path"]),
+        "key": _name(settings, options["key_file"]),
+    }
+
+
+def _options(settings: Settings) -> Any:
+    return next((one.options for one in settings.accounts if one.maker.kind == "sqlite"), None)
+
+
+def _name(settings: Settings, path: str) -> str:
+    """A file's name: in the state folder, beside the configuration, or elsewhere."""
+    roots = [("state", settings.state)]
+    if not settings.first_light:
+        roots.append(("config", os.path.dirname(os.path.abspath(settings.source.file))))
+    for root, folder in roots:
+        if path.startswith(f"{folder}/"):
+            return f"{root}/{path[len(folder) + 1 :]}"
+    return f"machine/{path.lstrip('/')}"
+
+
+class Contents:
+    """Writes all that was asked for; ``files`` is where lies what may change."""
+
+    def __init__(self, rooms: Rooms, settings: Settings, written: Written, files: str) -> None:
+        if not IStoreBackup.providedBy(rooms.store):
+            raise BackupError("the store of this kind has no files that could be copied")
+        self._rooms = rooms
+        self._store = cast(IStoreBackup, rooms.store)
+        self._settings = settings
+        self._written = written
+        self._files = files
+
+    async def choose(self, which: Which) -> Chosen:
+        """Raises BackupError for what is not there."""
+        await self._store.settle()
+        folders = await self._store.folders()
+        if which.whole:
+            return Chosen(folders)
+        wanted: set[str] = set()
+        addresses, domains = set[str](), set(which.domains)
+        there = {folder for folder, _ in folders}
+        for address in which.addresses:
+            account = await self._rooms.find(address)
+            folder = self._store.folder_of(account.maildrop if account else address)
+            if account is None and folder not in there:
+                raise BackupError(f"there is neither an account {address} nor its maildrop")
+            wanted.add(folder)
+            if account is not None:
+                addresses.add(account.address)
+                domains.add(account.address.rpartition("@")[2])
+        for domain in which.domains:
+            here = os.path.dirname(self._store.folder_of(f"x@{domain}"))
+            found = {one for one in there if os.path.dirname(one) == here}
+            for directory in self._rooms.directories:
+                if IAccountRegister.providedBy(directory):
+                    for one in await directory.accounts(domain):
+                        addresses.add(one.address)
+                        found.add(self._store.folder_of(one.maildrop))
+                if await directory.serves(domain):
+                    found.add("")
+            if not found:
+                raise BackupError(f"there is no domain {domain}, nor mail of it")
+            wanted |= found
+        chosen = [one for one in folders if one[0] in wanted]
+        return Chosen(chosen, sorted(addresses), sorted(domains))
+
+    async def write(self, chosen: Chosen, which: Which) -> None:
+        """All of it."""
+        if which.whole:
+            self._write_configuration()
+        for folder, _ in chosen.folders:
+            try:
+                pieces = await self._store.pieces(folder)
+            except TemporaryFailure as error:
+                self._written.complaints.append(str(error))
+                continue
+            for piece in pieces:
+                self._write_piece(piece)
+        if which.whole:
+            for piece in self._store.removed():
+                self._written.message(f"mail/{piece.name}", piece.path)
+            for path in _of_the_state(self._settings.state, self._store.path):
+                self._other(_name(self._settings, path), path)
+        else:
+            self._write_accounts(chosen)
+
+    def _write_piece(self, piece: Piece) -> None:
+        if piece.empty:
+            with suppress(OSError):
+                mtime = os.stat(piece.path).st_mtime_ns
+                self._written.octets_of(f"{self._files}/mail/{piece.name}", b"", mtime)
+        elif not piece.uidl:
+            self._written.other(f"{self._files}/mail/{piece.name}", piece.path)
+        elif not self._written.message(f"mail/{piece.name}", piece.path):
+            again = self._store.find_again(piece)  # renamed, or gone: both are no fault
+            if again is not None:
+                self._written.message(f"mail/{again.name}", again.path)
+
+    def _other(self, name: str, path: str) -> None:
+        self._written.other(f"{self._files}/{name}", path)
+
+    def _write_configuration(self) -> None:
+        if self._settings.first_light:
+            return
+        file = os.path.abspath(self._settings.source.file)
+        inside = (f"{os.path.realpath(self._settings.state)}/", f"{self._store.path}/")
+        with as_root():
+            named = [file, *_named(file, self._settings.state)]
+        for path in dict.fromkeys(named):
+            if not os.path.realpath(path).startswith(inside):
+                self._write_named(path)
+
+    def _write_named(self, path: str) -> None:
+        """Read by whoever runs the command: the user of the post office may not."""
+        try:
+            with as_root(), open(path, "rb") as file:
+                octets, status = file.read(NAMED_MAXIMUM), os.fstat(file.fileno())
+        except OSError as error:
+            self._written.complaints.append(f"{path}: {error.strerror}")
+            return
+        name = _name(self._settings, path)
+        if octets.startswith(b"SQLite format 3\0"):
+            self._other(name, path)
+        else:
+            self._written.octets_of(f"{self._files}/{name}", octets, status.st_mtime_ns)
+
+    def _write_accounts(self, chosen: Chosen) -> None:
+        """The rows of these accounts, and a key of their own for what is sealed in them."""
+        if (options := _options(self._settings)) is None:
+            return
+        with tempfile.TemporaryDirectory(prefix="postoffice-") as folder:
+            key = f"{folder}/accounts.key"
+            old, new = Seal(options["key_file"]), Seal(key)
+
+            def change(database: Any) -> None:
+                for address in keep_only(database, chosen.addresses, chosen.domains, old, new):
+                    self._written.complaints.append(f"{address}: its shared secret is unreadable")
+
+            name = f"{self._files}/state/accounts"
+            self._written.database(f"{name}.db", options["path"], change)
+            if os.path.exists(key):
+                self._other("state/accounts.key", key)
+
+
+def _named(file: str, state: str) -> Iterator[str]:
+    """The files that a configuration names, wherever in it."""
+    with open(file, "rb") as text:
+        tree = yaml.safe_load(text)
+    for word in _words(tree):
+        for base in (os.path.dirname(file), state):
+            path = os.path.normpath(os.path.join(base, word.removeprefix("file:")))
+            with suppress(OSError, ValueError):
+                status = os.stat(path)
+                if stat.S_ISREG(status.st_mode) and status.st_size <= NAMED_MAXIMUM:
+                    yield path
+                    break
+
+
+def _words(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for value in node.values():
+            yield from _words(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _words(value)
+
+
+def _of_the_state(state: str, store: str) -> Iterator[str]:
+    """The plain files of the state folder, but no mail, and nothing of a process that runs."""
+    for where, below, files in os.walk(state):
+        below[:] = sorted(one for one in below if f"{where}/{one}" != store)
+        for file in sorted(files):
+            path = f"{where}/{file}"
+            if file.endswith((*_SIDE, ".new", ".pid")):
+                continue
+            with suppress(OSError):
+                if stat.S_ISREG(os.lstat(path).st_mode):
+                    yield path

@@ -1,0 +1,213 @@
+"""A backup as a folder of plain files; a second one into it writes only what is new."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
+from typing import IO
+
+from postoffice.maildrop.files import open_plain, sync_folder
+from postoffice.maildrop.segments import sync_all
+from postoffice.office.backup.entries import (
+    MANIFEST,
+    PIECE,
+    BackupError,
+    Index,
+    Octets,
+    Told,
+    make_above,
+    place,
+    read_manifest,
+)
+from postoffice.office.backup.tar import WRITERS
+from postoffice.office.privileges import as_root
+
+#: By this a folder of ours is known, also when its first backup was cut off.
+MARK = "postoffice-backup"
+_NEW = ".new"
+_LIKE_A_FILE = re.compile(r"\.(tar\.\w+|zip|gz|bz2|xz|zst|7z)\Z")
+
+
+class FolderTarget:
+    """
+    Writes into ``path``, which is made, empty, or an older backup.
+
+    What changes lies in a folder of its time: until the new manifest is in its
+    place, the old backup is whole.  Raises BackupError, OSError.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)
+        self._old = Index()  # what the backup before this one has
+        self._here = Index()  # what this one has
+        if not os.path.lexists(self._path):
+            if _LIKE_A_FILE.search(self._path):
+                raise BackupError("a file is written as " + ", ".join(WRITERS))
+            os.mkdir(self._path, 0o700)
+        elif not os.path.isdir(self._path):
+            raise BackupError("it is no folder; a file is written as " + ", ".join(WRITERS))
+        self._lock = self._marked()
+        os.chmod(self._path, 0o700)
+        self._sync = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(FileNotFoundError, BackupError), open(f"{self._path}/{MANIFEST}", "rb") as it:
+            for entry in read_manifest(it, Told({}, {})):
+                if not entry.same:
+                    said = json.dumps([entry.size, entry.mtime, entry.sha256])
+                    self._old.set(entry.path, said)
+
+    def _marked(self) -> int:
+        """The mark, locked.  Raises BackupError where there is something of others."""
+        mark = f"{self._path}/{MARK}"
+        if not os.path.lexists(mark) and os.listdir(self._path):
+            raise BackupError("it holds something that is no backup: name an empty folder")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(mark, flags, 0o600)
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise BackupError("another backup into it runs") from None
+        return fd
+
+    def known(self, name: str, size: int, mtime: int) -> str | None:
+        said = self._old.get(name)
+        if said is None:
+            return None
+        was, when, digest = json.loads(said)
+        if (was, when) != (size, mtime):
+            return None
+        with as_root():
+            try:
+                status = os.lstat(self._where(name))
+            except OSError:
+                return None
+        if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != (was, when):
+            return None
+        self._here.set(name, "")
+        return str(digest)
+
+    def add(self, name: str, size: int, mtime: int, octets: Octets) -> None:
+        part = self._where(_NEW)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with as_root():
+            with suppress(FileNotFoundError):
+                os.unlink(part)
+            fd = os.open(part, flags, 0o600)
+        with open(fd, "wb") as file:
+            while piece := octets.read(PIECE):
+                file.write(piece)
+            file.flush()
+            with as_root():
+                os.utime(fd, ns=(mtime, mtime))
+        with as_root():
+            make_above(self._where(name))
+            os.rename(part, self._where(name))
+        self._here.set(name, "")
+
+    def link(self, name: str, first: str) -> None:
+        here, there = self._where(name), self._where(first)
+        with as_root():
+            make_above(self._where(name))
+            if not (os.path.lexists(here) and os.path.samefile(here, there)):
+                part = self._where(_NEW)
+                with suppress(FileNotFoundError):
+                    os.unlink(part)
+                try:
+                    os.link(there, part)
+                except OSError:  # a file system without them, or too many
+                    shutil.copy2(there, part)
+                os.rename(part, here)
+        self._here.set(name, "")
+
+    def commit(self, manifest: IO[bytes]) -> None:
+        self.add(MANIFEST + _NEW, 0, time.time_ns(), manifest)
+        with as_root():
+            sync_all(self._sync)
+            os.rename(self._where(MANIFEST + _NEW), self._where(MANIFEST))
+            sync_folder(self._path)
+            self._remove_old()
+        self._close()
+
+    def abandon(self) -> None:
+        with suppress(OSError), as_root():
+            for name in (_NEW, MANIFEST + _NEW):
+                with suppress(FileNotFoundError):
+                    os.unlink(self._where(name))
+        self._close()
+
+    def _close(self) -> None:
+        os.close(self._lock)
+        os.close(self._sync)
+        self._old.close()
+        self._here.close()
+
+    def _remove_old(self) -> None:
+        """What this backup has no more, and what one has left that was cut off."""
+        for root in ("mail", "files"):
+            for folder, _, files in os.walk(self._where(root), topdown=False):
+                for file in files:
+                    path = f"{folder}/{file}"
+                    if self._here.get(path[len(self._path) + 1 :]) is None:
+                        os.unlink(path)
+                with suppress(OSError):  # something is in it
+                    os.rmdir(folder)
+
+    def _where(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+
+class FolderSource:
+    """Reads the files that the manifest of a folder tells of; links in it are not followed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.realpath(path)
+        self._read = 0
+        self.size = 0
+        if not os.path.isfile(f"{self._path}/{MANIFEST}"):
+            raise BackupError(f"it has no {MANIFEST}: it is no backup, or its first was cut off")
+        with open(f"{self._path}/{MANIFEST}", "rb") as manifest:
+            self.size = sum(entry.size for entry in read_manifest(manifest, Told({}, {})))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def read_so_far(self) -> int:
+        """Octets of all files, for a bar."""
+        return self._read
+
+    def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
+        """As of a tar."""
+        self._read = 0
+        with as_root():
+            manifest = open(f"{self._path}/{MANIFEST}", "rb")  # noqa: SIM115
+        with manifest:
+            for entry in read_manifest(manifest, Told({}, {})):
+                if entry.same:
+                    continue
+                place(entry.path)
+                fd = self._open(entry.path)
+                with open(fd, "rb") as file:
+                    yield entry.path, os.fstat(fd).st_size, file
+                self._read += entry.size
+            manifest.seek(0)
+            yield MANIFEST, os.fstat(manifest.fileno()).st_size, manifest
+
+    def _open(self, name: str) -> int:
+        path = f"{self._path}/{name}"
+        with as_root():
+            return self._open_plain(name, path)
+
+    def _open_plain(self, name: str, path: str) -> int:
+        if os.path.realpath(os.path.dirname(path)) != os.path.dirname(path):
+            raise BackupError(f"{name!r} in it lies behind a link")
+        try:
+            return open_plain(path)[0]
+        except OSError as error:
+            raise BackupError(f"{name!r} is missing in it: {error.strerror}") from error

@@ -1,0 +1,168 @@
+"""Some maildrops of a backup come back into an office that may be running, with their accounts."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.address import Account, Quota
+from postoffice.interfaces import IStoreBackup
+from postoffice.office.backup.checked import Source, extract
+from postoffice.office.backup.contents import Which
+from postoffice.office.backup.entries import BackupError, Index, Told
+from postoffice.office.rooms import Rooms
+from postoffice.serving import UNSAID
+
+
+@dataclass
+class PutBack:
+    """What became of one maildrop."""
+
+    maildrop: str
+    messages: int  # that came back
+    there: int  # that were there
+    account: str  # "added", "there", or "" where the backup knows none
+
+
+async def put_back(
+    rooms: Rooms,
+    source: Source,
+    index: Index,
+    told: Told,
+    which: Which,
+    step: Callable[[int], None],
+) -> list[PutBack]:
+    """
+    Messages that are not there, and accounts that are not there.
+
+    Raises BackupError where the backup knows nothing of one, MaildropLocked.
+    """
+    if not IStoreBackup.providedBy(rooms.store):
+        raise BackupError("the store of this kind has no files that could be put back")
+    store = cast(IStoreBackup, rooms.store)
+    with tempfile.TemporaryDirectory(prefix="postoffice-") as scratch:
+        accounts = await _accounts(rooms, source, index, told, scratch)
+        try:
+            return await _put_back(rooms, store, source, index, accounts, which, step)
+        finally:
+            if accounts is not None:
+                await accounts.stop()
+
+
+async def _accounts(
+    rooms: Rooms, source: Source, index: Index, told: Told, scratch: str
+) -> SQLiteDirectory | None:
+    """The accounts in the backup, to be asked."""
+    said = told.header.get("accounts") or {}
+    places = {said[one]: f"{scratch}/accounts.{one}" for one in said}
+
+    def goes(root: str, path: str) -> str | None:
+        return places.get(f"{root}/{path}")
+
+    if not extract(source, index, goes, lambda _: None):
+        return None
+    database, key = f"{scratch}/accounts.database", f"{scratch}/accounts.key"
+    directory = SQLiteDirectory(database, rooms.workers, key)
+    await directory.start()
+    return directory
+
+
+@dataclass
+class _Goal:
+    """Of one maildrop in the backup: whose it is, in which folder here, and where it is laid."""
+
+    address: str
+    saved: Account | None
+    account: str = ""
+    folder: str = ""
+    staged: str = ""
+
+
+async def _put_back(
+    rooms: Rooms,
+    store: IStoreBackup,
+    source: Source,
+    index: Index,
+    accounts: SQLiteDirectory | None,
+    which: Which,
+    step: Callable[[int], None],
+) -> list[PutBack]:
+    goals = await _goals(store, index, accounts, which)
+    done = []
+    try:
+        for goal in goals.values():
+            goal.account = await _see_to_account(rooms, accounts, goal)
+            account = await rooms.find(goal.address)
+            goal.folder = store.folder_of(account.maildrop if account else goal.address)
+            goal.staged = await store.staging(goal.folder)
+
+        def goes(root: str, path: str) -> str | None:
+            above, _, name = path.rpartition("/")
+            folder, _, box = above.rpartition("/")
+            if root != "mail" or box not in ("new", "cur") or folder not in goals:
+                return None
+            return f"{goals[folder].staged}/{box}/{name}"
+
+        extract(source, index, goes, step)
+        for goal in goals.values():
+            back, there = await store.put_back(goal.folder, goal.staged)
+            done.append(PutBack(goal.address, back, there, goal.account))
+    finally:
+        for goal in goals.values():
+            if goal.staged:
+                shutil.rmtree(goal.staged, ignore_errors=True)
+    return done
+
+
+async def _goals(
+    store: IStoreBackup, index: Index, accounts: SQLiteDirectory | None, which: Which
+) -> dict[str, _Goal]:
+    """By the folder in the backup.  Raises BackupError where there is nothing of somebody."""
+    known = {store.folder_of(name): name for name in index.maildrops()}
+    names = list(which.addresses)
+    for domain in which.domains:
+        if accounts is not None:
+            names += [one.address for one in await accounts.accounts(domain)]
+        names += [name for name in known.values() if name.endswith(f"@{domain}")]
+    goals: dict[str, _Goal] = {}
+    for name in dict.fromkeys(names):
+        saved = await accounts.find(name) if accounts is not None else None
+        folder = store.folder_of(saved.maildrop if saved else name)
+        if saved is None and folder not in known:
+            raise BackupError(f"it has neither an account {name} nor its maildrop")
+        goals.setdefault(folder, _Goal(name, saved))
+    if not goals:
+        raise BackupError(f"it has nothing of {', '.join(which.domains)}")
+    return goals
+
+
+async def _see_to_account(rooms: Rooms, accounts: SQLiteDirectory | None, goal: _Goal) -> str:
+    """Make it as it was in the backup, where there is none of that name; what became of it."""
+    if await rooms.find(goal.address) is not None:
+        return "there"
+    if goal.saved is None or accounts is None:
+        return ""
+    await _add(rooms, accounts, goal.saved)
+    return "added"
+
+
+async def _add(rooms: Rooms, accounts: SQLiteDirectory, saved: Account) -> None:
+    register, name = rooms.register, saved.address
+    domain = name.rpartition("@")[2]
+    if await register.add_domain(domain):
+        await register.set_domain_quota(domain, await accounts.domain_quota(domain) or Quota())
+        await register.set_domain_serving(domain, await accounts.domain_serving(domain) or UNSAID)
+    taken = {one.maildrop for one in await register.accounts()}
+    maildrop = None if saved.maildrop in taken else saved.maildrop
+    await register.add(name, saved.secret, saved.scram, maildrop)
+    if saved.shared is not None:
+        await register.set_shared(name, saved.shared)
+    await register.set_state(name, saved.state)
+    await register.set_quota(name, await accounts.account_quota(name) or Quota())
+    await register.set_serving(name, await accounts.account_serving(name) or UNSAID)
+    for device in await accounts.devices(name):
+        await register.add_device(name, device)

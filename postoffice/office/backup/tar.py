@@ -1,0 +1,178 @@
+"""A backup as one tar, compressed as its name says; it is written and read as a stream."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import sys
+import tarfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
+from typing import IO, Any, cast
+
+from postoffice.maildrop.files import sync_folder
+from postoffice.office.backup.entries import MANIFEST, PIECE, BackupError, Octets
+from postoffice.office.backup.written import Hashed
+from postoffice.office.privileges import as_root
+
+#: How names end, and what writes and reads what is in such a file.
+WRITERS: dict[str, Callable[[IO[bytes]], Any]] = {
+    ".tar": lambda file: file,
+    ".tar.gz": lambda file: gzip.GzipFile("", "wb", 6, file, 0),
+    ".tgz": lambda file: gzip.GzipFile("", "wb", 6, file, 0),
+    ".tar.bz2": lambda file: bz2.BZ2File(file, "wb"),
+    ".tar.xz": lambda file: lzma.LZMAFile(file, "wb", preset=1),  # noqa: SIM115
+}
+_READERS: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
+    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file, mode="rb")),
+    (b"BZh", lambda file: bz2.BZ2File(file, "rb")),
+    (b"\xfd7zXZ\0", lambda file: lzma.LZMAFile(file, "rb")),  # noqa: SIM115
+)
+PART = ".part"
+
+
+def is_tar(path: str) -> bool:
+    """Whether a target of this name is a tar, and not a folder."""
+    return path == "-" or any(path.endswith(suffix) for suffix in WRITERS)
+
+
+class TarTarget:
+    """
+    Writes ``path``, beside it until it is whole; ``-`` is the standard output.
+
+    It belongs to whoever runs the command, and nobody else may read it.
+    Raises BackupError, OSError.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._part = ""
+        self._files = ExitStack()
+        file: IO[bytes] = sys.stdout.buffer
+        if path != "-":
+            self._part = path + PART
+            file = self._files.enter_context(_begin(self._part))
+        self._file = file
+        suffix = max((one for one in WRITERS if path.endswith(one)), key=len, default=".tar")
+        self._packed = WRITERS[suffix](file)
+        self._tar = tarfile.open(  # noqa: SIM115
+            fileobj=self._packed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=PIECE
+        )
+
+    def known(self, name: str, size: int, mtime: int) -> str | None:
+        return None
+
+    def add(self, name: str, size: int, mtime: int, octets: Octets) -> None:
+        if size <= PIECE:
+            octets = io.BytesIO(_all(octets, size))
+        elif isinstance(octets, Hashed):
+            octets.fills = True  # a part of it is written by then
+        info = tarfile.TarInfo(name)
+        info.size, info.mtime, info.mode = size, mtime // 10**9, 0o600
+        self._tar.addfile(info, cast(IO[bytes], octets))
+        cast(Any, self._tar).members = []  # it remembers each
+
+    def link(self, name: str, first: str) -> None:
+        """The manifest says so, and that is enough."""
+
+    def commit(self, manifest: IO[bytes]) -> None:
+        size = os.fstat(manifest.fileno()).st_size
+        self.add(MANIFEST, size, time.time_ns(), manifest)
+        self._tar.close()
+        if self._packed is not self._file:
+            self._packed.close()
+        self._file.flush()
+        if self._part:
+            os.fsync(self._file.fileno())
+            with as_root():
+                os.rename(self._part, self._path)
+                sync_folder(os.path.dirname(self._path) or ".")
+            self._files.close()
+
+    def abandon(self) -> None:
+        if self._part:
+            with suppress(OSError), as_root():
+                os.unlink(self._part)
+        with suppress(OSError):  # what it holds back has no room either
+            self._files.close()
+
+
+def _all(octets: Octets, size: int) -> bytes:
+    """All of it, before a word of it is written."""
+    found = bytearray()
+    while len(found) < size and (piece := octets.read(size - len(found))):
+        found += piece
+    return bytes(found)
+
+
+def _begin(part: str) -> IO[bytes]:
+    """What is not whole yet; what a backup that was killed has left there is overwritten."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(part, flags, 0o600)
+    try:
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            raise BackupError("another backup to it runs") from None
+        os.fchmod(fd, 0o600)
+        os.ftruncate(fd, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return open(fd, "wb")
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """What is no tar, or is damaged, or cut off, raises BackupError, wherever it is read."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
+        raise BackupError(f"it is no tar, or is damaged: {error}") from error
+    except OSError as error:
+        if error.errno is None:  # gzip and bz2 say so
+            raise BackupError(f"it is damaged: {error}") from error
+        raise
+
+
+class TarSource:
+    """Reads a tar from its beginning, as often as somebody asks.  Raises BackupError, OSError."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read_so_far(self) -> int:
+        """Octets of the file, for a bar."""
+        return self._file.tell()
+
+    def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
+        """Each file's name, size and octets; the manifest is the last."""
+        self._file.seek(0)
+        start = self._file.read(8)
+        self._file.seek(0)
+        packed = next((read for magic, read in _READERS if start.startswith(magic)), None)
+        file = packed(self._file) if packed else self._file
+        with tarfile.open(fileobj=file, mode="r|", bufsize=PIECE) as tar:
+            yield from _members(tar)
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]]:
+    while (member := tar.next()) is not None:
+        cast(Any, tar).members = []
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+            raise BackupError(
+                f"it is no backup of ours, or was changed: {member.name!r} in it is no plain file"
+            )
+        octets = tar.extractfile(member)
+        assert octets is not None
+        yield member.name, member.size, octets

@@ -1,0 +1,236 @@
+"""A whole office is put back where nothing is yet: state and mail, then the configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from postoffice.maildrop import clearing
+from postoffice.maildrop.files import FOLDERS, make_folder
+from postoffice.maildrop.segments import sync_all
+from postoffice.office import config, control, fresh, privileges
+from postoffice.office.backup.checked import Source, extract
+from postoffice.office.backup.entries import BackupError, Index
+from postoffice.office.reading import FindMaker
+
+#: What is not whole yet, in the folder that it will lie in.
+STAGING = ".restoring"
+_STATE_LINE = re.compile(r"^state:[^\n]*$", re.MULTILINE)
+
+
+@dataclass
+class Plan:
+    """Where all goes."""
+
+    config: str  # "" where there was none
+    text: bytes
+    state: str
+    store: str
+    user: str | None
+    aside: list[str] = field(default_factory=list)  # what was in the way, and is there now
+
+    @property
+    def inside(self) -> bool:
+        """Whether the mail lies in the state folder."""
+        return self.store.startswith(f"{self.state}/")
+
+
+def plan(
+    scratch: str, header: dict[str, Any], to: str | None, state: str | None, find_maker: FindMaker
+) -> Plan:
+    """
+    Where it goes, by its own configuration, of which a copy lies in ``scratch``.
+
+    ``to`` is another place for the configuration, ``state`` one for the state.
+    Raises BackupError, ConfigurationError.
+    """
+    if not header["config"]:
+        if to:
+            raise BackupError("there is no configuration in it: give --state alone")
+        home = os.path.abspath(state or header["state"])
+        return Plan("", b"", home, f"{home}/maildrops", None)
+    file = os.path.abspath(to or header["config"])
+    copy = f"{scratch}/config/{os.path.basename(header['config'])}"
+    with open(copy, "rb") as it:
+        text = it.read()
+    if state:
+        text = _with_state(text, os.path.abspath(state))
+        with open(copy, "wb") as changed:
+            changed.write(text)
+    settings = config.load(copy, find_maker)
+    os.rename(copy, f"{scratch}/config/{os.path.basename(file)}")
+    here, there = f"{scratch}/config", os.path.dirname(file)
+
+    def moved(path: str) -> str:
+        return there + path[len(here) :] if path.startswith(f"{here}/") else path
+
+    home = moved(settings.state)
+    if state and home != os.path.abspath(state):
+        raise BackupError("its configuration says `state` in a way that --state cannot change")
+    store = settings.store.options.get("path")
+    if not store:
+        raise BackupError("the store in its configuration has no files")
+    return Plan(file, text, home, moved(store), settings.user)
+
+
+def _with_state(text: bytes, state: str) -> bytes:
+    line = "state: " + yaml.safe_dump(state, default_style='"').strip()
+    found, number = _STATE_LINE.subn(lambda _: line, text.decode("utf-8-sig"), count=1)
+    return (found if number else f"{line}\n{found}").encode()
+
+
+def see_to_the_place(plan: Plan, force: bool) -> None:
+    """Nothing may be there; with ``force`` it gets another name.  Raises BackupError."""
+    places = [plan.state] if plan.inside else [plan.state, plan.store]
+    busy = [path for path in places if os.path.isdir(path) and os.listdir(path)]
+    busy += [path for path in places if os.path.lexists(path) and not os.path.isdir(path)]
+    if plan.config and os.path.lexists(plan.config):
+        busy.append(plan.config)
+    if not busy:
+        return
+    if not force:
+        raise BackupError(
+            f"{', '.join(busy)}: something is there already; with --force it gets another name "
+            "and stays, with --config and --state the backup goes elsewhere"
+        )
+    if _is_open(plan.state):
+        raise BackupError(f"a post office runs on {plan.state}: stop it first")
+    for path in busy:
+        plan.aside.append(f"{path}.before-restore-{time.time_ns() // 10**9}")
+        os.rename(path, plan.aside[-1])
+
+
+def _is_open(state: str) -> bool:
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as other:
+        other.connect(control.place(state))
+        return True
+    return False
+
+
+def put_in_place(source: Source, index: Index, plan: Plan, step: Callable[[int], None]) -> int:
+    """State and mail, as the user of the post office; how many files.  Raises OSError."""
+    who = None
+    if privileges.is_root():
+        who = privileges.identity(plan.user, plan.state)
+        fresh.folder(plan.state, 0o700, who)
+        if who is not None:
+            fresh.give(plan.state, who)
+        if not plan.inside:
+            fresh.folder(plan.store, 0o700, who)
+            if who is not None:
+                fresh.give(plan.store, who)
+    with privileges.acting(who):
+        bases = [plan.state] if plan.inside else [plan.state, plan.store]
+        for base in bases:
+            os.makedirs(base, mode=0o700, exist_ok=True)
+            shutil.rmtree(f"{base}/{STAGING}", ignore_errors=True)
+            os.mkdir(f"{base}/{STAGING}", 0o700)
+        try:
+            number = _extract(source, index, plan, step)
+            for base in bases:
+                _arrive(base)
+        finally:
+            for base in bases:
+                shutil.rmtree(f"{base}/{STAGING}", ignore_errors=True)
+    return number
+
+
+def _extract(source: Source, index: Index, plan: Plan, step: Callable[[int], None]) -> int:
+    state = f"{plan.state}/{STAGING}"
+    mail = state + plan.store[len(plan.state) :] if plan.inside else f"{plan.store}/{STAGING}"
+    roots = {"mail": mail, "state": state}
+
+    def goes(root: str, path: str) -> str | None:
+        return f"{roots[root]}/{path}" if root in roots else None
+
+    number = extract(source, index, goes, step)
+    for folder in clearing.maildrops(mail):
+        if any(os.path.isdir(f"{folder}/{box}") for box in FOLDERS):
+            for box in FOLDERS:
+                make_folder(f"{folder}/{box}")
+    return number
+
+
+def _arrive(base: str) -> None:
+    """All is written: durable, and then by its own name."""
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_all(fd)
+        for name in os.listdir(f"{base}/{STAGING}"):
+            os.rename(f"{base}/{STAGING}/{name}", f"{base}/{name}")
+        os.rmdir(f"{base}/{STAGING}")
+        sync_all(fd)
+    finally:
+        os.close(fd)
+
+
+def write_configuration(plan: Plan, scratch: str) -> tuple[list[str], list[str]]:
+    """
+    The configuration, and what it names: what lies beside it, and elsewhere on the machine.
+
+    What is there already stays.  The files that were written, and complaints.
+    """
+    written: list[str] = []
+    complaints: list[str] = []
+    if not plan.config:
+        return written, complaints
+    who = privileges.identity(plan.user, plan.state) if privileges.is_root() else None
+    roots = {"config": os.path.dirname(plan.config), "machine": "/"}
+    pairs = []
+    for root, there in roots.items():
+        for folder, _, files in os.walk(f"{scratch}/{root}"):
+            path = os.path.join(there, folder[len(f"{scratch}/{root}") :].lstrip("/"))
+            pairs += [(f"{folder}/{file}", os.path.join(path, file)) for file in files]
+    # the configuration comes last: without it no daemon starts
+    pairs.sort(key=lambda pair: (pair[1] == plan.config, pair[1]))
+    for copy, path in pairs:
+        try:
+            if _write(copy, path, who):
+                written.append(path)
+            else:
+                complaints.append(f"{path} is there already, and is another: it stays as it is")
+        except OSError as error:
+            complaints.append(f"{path} cannot be written: {error.strerror}")
+    return written, complaints
+
+
+def _write(copy: str, path: str, who: privileges.Identity | None) -> bool:
+    with open(copy, "rb") as it:
+        octets = it.read()
+    if os.path.lexists(path):
+        with open(path, "rb") as it:
+            return it.read() == octets
+    fresh.folder(os.path.dirname(path), 0o750 if who else 0o700, who, group_only=True)
+    with fresh.file(path, 0o640 if who else 0o600, who, group_only=True) as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def scratch_of(
+    source: Source, index: Index, files: Sequence[str]
+) -> tempfile.TemporaryDirectory[str]:
+    """A private folder with a copy of what lies under these roots in the backup."""
+    scratch = tempfile.TemporaryDirectory(prefix="postoffice-")
+    try:
+        extract(
+            source,
+            index,
+            lambda root, path: f"{scratch.name}/{root}/{path}" if root in files else None,
+            lambda _: None,
+        )
+    except BaseException:
+        scratch.cleanup()
+        raise
+    return scratch
