@@ -64,12 +64,37 @@ class LoginCounter(Counter):
         self.salts = salts
 
 
+#: Seconds from the greeting in which a client logs in where it has to.
+LOGIN_TIME = 600.0
+
+
 class Entering(Conversation):
     """A client that may log in; ``_visit`` is the mind of its logins."""
 
     factory: LoginCounter
     starttls: ClassVar[str]  # the command that begins TLS
     _visit: Visit
+    _met_at = 0.0
+
+    def _meet(self) -> None:
+        self._met_at = self._clock.seconds()
+        super()._meet()
+
+    def _has_to_log_in(self) -> bool:
+        """Whether nothing but a login is open to it."""
+        return False
+
+    def _silent_for(self) -> float:
+        """Who has to log in, and says other things for ``LOGIN_TIME``, counts as silent."""
+        silent = super()._silent_for()
+        if self._has_to_log_in() and (self._talking is None or self._clogged is not None):
+            late = self._clock.seconds() - self._met_at - LOGIN_TIME
+            silent = max(silent, min(late + self.timeout, self.timeout))
+        return silent
+
+    def _farewell(self, *, silent: bool) -> None:
+        if silent and self._has_to_log_in():
+            self._log(log_events.LOGIN_TIMED_OUT)
 
     def _account(self) -> str:
         return self._visit.login if self.session is not None else ""

@@ -193,6 +193,13 @@ LOGIN_DISABLED = _event(
     "id service client tls mechanism user",
     "The password was right, but the account is disabled: the login was refused.",
 )
+LOGIN_TIMED_OUT = _event(
+    "login-timed-out",
+    "info",
+    "id service client tls",
+    "A client that has to log in had not done so ten minutes after the greeting, or was silent for "
+    "too long; the session was ended.",
+)
 VOUCHER_FAILED = _event(
     "voucher-failed",
     "warn",

@@ -62,6 +62,9 @@ class POP3Conversation(Entering):
         terms = self.factory.terms(self.client, self._bindings)
         return POP3Session(terms, self.factory.limits)
 
+    def _has_to_log_in(self) -> bool:
+        return self.session is not None and self.session.state == "authorization"
+
     def _renewed(self) -> None:
         """TLS has begun: whoever was shown before it was shown in clear."""
         self._release()
@@ -189,6 +192,7 @@ class POP3Conversation(Entering):
 
         The maildrop is free at once, however long the link takes to close.
         """
+        super()._farewell(silent=silent)
         assert self.session is not None
         self.session.refusals.hear(b"")
         self.session.dismiss(None if silent else texts.CLOSING, "SYS/TEMP")

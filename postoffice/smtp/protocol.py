@@ -314,7 +314,11 @@ class SMTPConversation(Entering):
         assert self.session is not None
         return {"helo": self._visit.hello, "taken": self.session.taken}
 
+    def _has_to_log_in(self) -> bool:
+        return self.factory.custom.submission and not self._visit.login
+
     def _farewell(self, *, silent: bool) -> None:
+        super()._farewell(silent=silent)
         assert self.session is not None
         self.session.refusals.hear(b"")
         self.session.dismiss(TIMED_OUT if silent else SHUTTING_DOWN)
