@@ -261,8 +261,8 @@ def test_a_password_that_is_none(text, run, office):
 
 def test_a_password_is_asked_for_twice_on_a_terminal(run, office, monkeypatch):
     monkeypatch.setattr("postoffice.office.admin.secret.on_a_terminal", lambda: True)
-    run("account", "passwd", "postmaster@example.net", text="one\nother\nsame\nsame\n")
-    assert verify(secret_of(office, "postmaster@example.net"), b"same")
+    run("account", "passwd", "postmaster@example.net", text="one\nother\nthe same\nthe same\n")
+    assert verify(secret_of(office, "postmaster@example.net"), b"the same")
 
 
 def test_no_terminal_and_no_option(run, office):

@@ -87,7 +87,7 @@ def add(
 
     With --json: address, added, and generated_password where it was made up.
     """
-    password = ask_password(password_stdin, generate)
+    password = ask_password(password_stdin, generate, address.normal)
     hashed = password.hashed()
     name = address.normal
     settings = desk.settings()
@@ -193,7 +193,7 @@ def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -
 
     With --json: address, changed, and generated_password where it was made up.
     """
-    password = ask_password(password_stdin, generate)
+    password = ask_password(password_stdin, generate, address.normal)
     name = address.normal
 
     async def work(rooms: Rooms) -> None:
@@ -251,7 +251,7 @@ def set_(
         return _set_terms(desk, address.normal, change)
     secret: Password | None = None
     if not no_shared_secret:
-        secret = ask_password(shared_secret_stdin, generate_shared_secret)
+        secret = ask_password(shared_secret_stdin, generate_shared_secret, address.normal)
     return _set_shared(desk, address.normal, secret)
 
 

@@ -17,6 +17,7 @@ from postoffice.interfaces import IAccountRegister
 from postoffice.office import config, early, fresh, outlook, privileges
 from postoffice.office.admin import self_signed
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted
+from postoffice.office.admin.doubts import smallness
 from postoffice.office.build import build_checkers, build_rooms, find_maker, try_endpoint
 from postoffice.office.certificates import EXPIRES_SOON, Unusable, load
 from postoffice.office.config import Settings
@@ -168,7 +169,8 @@ def check_config(desk: Desk) -> Answer:
     settings = desk.settings(try_endpoint=try_endpoint(desk.reactor))
     build_rooms(settings, desk.reactor, SoloWorkers(desk.reactor))
     build_checkers(settings)
-    warnings = [*_expiring(settings), *_for_the_user(settings), *lacking(desk, settings)]
+    warnings = [*_expiring(settings), *_for_the_user(settings), *_small(settings)]
+    warnings += lacking(desk, settings)
     return Answer(
         {"configuration": settings.source.file, "problems": [], "warnings": warnings},
         [
@@ -195,6 +197,16 @@ def _expiring(settings: Settings) -> list[str]:
     if problems:
         raise ConfigurationError(problems)
     return soon
+
+
+def _small(settings: Settings) -> list[str]:
+    """Quotas that are most likely a mistake."""
+    quotas = {
+        "quota.bytes": settings.quota.octets,
+        "quota.postmaster": settings.postmaster_quota.octets,
+    }
+    told = {key: smallness(octets) for key, octets in quotas.items()}
+    return [str(settings.source.problem(key, why)) for key, why in told.items() if why]
 
 
 def _for_the_user(settings: Settings) -> list[str]:

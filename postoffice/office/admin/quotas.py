@@ -12,6 +12,7 @@ import click
 from postoffice.address import Account, Quota
 from postoffice.interfaces import IAccountDirectory, IAccountRegister
 from postoffice.office.admin.desk import counted, sized
+from postoffice.office.admin.doubts import doubt, smallness
 from postoffice.office.config import Settings
 from postoffice.office.keys import OVER
 from postoffice.settings import SIZE, read_size
@@ -54,6 +55,8 @@ def quota_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(
         *args: Any, octets: int | None, messages: int | None, over: str | None, **rest: Any
     ) -> Any:
+        if why := smallness(octets):
+            doubt(why)
         return function(*args, quota=Quota(octets, messages, over), **rest)
 
     for name, place, kind, text in (

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from postoffice.accounts.passwords import generate_password, hash_password
+from postoffice.office.admin.doubts import on_a_terminal, weakness
 from postoffice.scram import Salt, derive
 
 #: Octets of a password: a PASS command has room for this many, and more.
@@ -62,24 +63,30 @@ def shared_secret_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def ask_password(password_stdin: bool, generate: bool) -> Password:
-    """The password by the options; asked for twice on a terminal.  Raises UsageError."""
+def ask_password(password_stdin: bool, generate: bool, address: str) -> Password:
+    """
+    The password of that account, by the options; asked for twice on a terminal.
+
+    A weak one is asked about there, else warned of.  Raises UsageError.
+    """
     if password_stdin and generate:
         raise click.UsageError("--password-stdin and --generate exclude one another")
     if generate:
         return Password(generate_password().encode(), True)
     if password_stdin:
         octets = sys.stdin.buffer.read(64 << 10)
-        return _checked(octets.removesuffix(b"\n").removesuffix(b"\r"))
+        password = _checked(octets.removesuffix(b"\n").removesuffix(b"\r"))
+        if why := weakness(password.octets, address):
+            click.echo(f"warning: the password {why}: it is easily guessed", err=True)
+        return password
     if not on_a_terminal():
         raise click.UsageError("no terminal to ask on: give --password-stdin or --generate")
-    text = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    return _checked(text.encode("utf-8", "surrogateescape"))
-
-
-def on_a_terminal() -> bool:
-    """Whether there is somebody to ask."""
-    return sys.stdin.isatty()
+    while True:
+        text = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        password = _checked(text.encode("utf-8", "surrogateescape"))
+        why = weakness(password.octets, address)
+        if not why or click.confirm(f"It {why}: it is easily guessed. Use it?", err=True):
+            return password
 
 
 def _checked(octets: bytes) -> Password:
