@@ -326,7 +326,8 @@ class MaildirStore:
         return self._path
 
     async def settle(self) -> None:
-        await self._workers.run(self._journal.see_to_what_waits)
+        with files.failures(self._path):
+            await self._workers.run(self._journal.see_to_what_waits)
 
     def folder_of(self, name: str) -> str:
         return names.folder_of(name)

@@ -324,6 +324,20 @@ def test_a_second_backup_that_fails_leaves_the_first_whole(run, here, monkeypatc
     assert "new@example.net" in "\n".join(rows(restored(run, "b", "later") / "accounts.db"))
 
 
+@pytest.mark.parametrize("form", ["b.tar.part", "b"])
+def test_what_belongs_to_another_user_is_refused(run, here, monkeypatch, form):
+    """Who made it could read what is written there, or put links into it."""
+    if form == "b":
+        Path(form).mkdir()
+    else:
+        Path(form).touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 54321)
+        said = run("backup", form.removesuffix(".part"), status=1).stderr
+    assert "belongs to another user" in said
+    run("backup", form.removesuffix(".part"))
+
+
 def test_a_folder_of_others_is_refused(run, here):
     Path("home").mkdir()
     Path("home/letter").write_text("dear")

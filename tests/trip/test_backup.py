@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import poplib
+import pwd
 import signal
 import smtplib
 import sys
+import tempfile
 import threading
+from pathlib import Path
+
+import pytest
 
 COMMAND = "from postoffice.office.admin import main; main(prog_name='postoffice')"
 #: Seconds after which something will never happen.
 NEVER = 60
 
+JOE = "joe@example.net"
 TEXT = "Subject: {0}\r\n\r\nThis is {0}\r\n"
 
 
@@ -133,3 +139,50 @@ def test_a_backup_that_is_ended_leaves_nothing(start, written, command, launch, 
         os.kill(backup.pid, signal.SIGTERM)
         assert backup.end() == 1
     assert [name for name in os.listdir(tmp_path) if name.startswith("b.")] == []
+
+
+@pytest.fixture
+def passable():
+    """A folder that every user can pass, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+@pytest.mark.parametrize("form", ["b.tar.gz", "b"])
+def test_root_keeps_the_backup_and_the_user_the_state(command, passable, form):
+    """The state is read and written as its user; keys that root alone can read are in it."""
+
+    def run(*words: str) -> str:
+        done = command(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    user = pwd.getpwnam("nobody").pw_uid
+    etc, state = passable / "etc", passable / "state"
+    words = ("--hostname", "mail.example.net", "--tls-self-signed", "--user", "nobody")
+    run("init", str(etc), "--state", str(state), *words)
+    config = ("--config", str(etc / "postoffice.yaml"))
+    run("domain", "add", "example.net", *config)
+    run("account", "add", JOE, "--generate", *config)
+    os.chown(etc / "tls" / "key.pem", 0, 0)
+    os.chmod(etc / "tls" / "key.pem", 0o600)
+    backups = passable / "backups"
+    backups.mkdir(mode=0o700)
+    for _ in range(2):
+        run("backup", str(backups / form), *config)
+    (backups / form).rename(backups / f"old-{form}")
+    for path in (backups, *backups.rglob("*")):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o077) == (0, 0), path
+    assert {path.stat().st_uid for path in state.rglob("*")} == {user}
+    there = ("--config", str(passable / "there" / "postoffice.yaml"))
+    run("restore", str(backups / f"old-{form}"), *there, "--state", str(passable / "new"))
+    for path in (passable / "new", *(passable / "new").rglob("*")):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o077) == (user, 0), path
+    key = passable / "there" / "tls" / "key.pem"
+    assert key.read_bytes() == (etc / "tls" / "key.pem").read_bytes()
+    assert key.stat().st_mode & 0o027 == 0
+    assert JOE in run("account", "list", *there)
+    run("restore", str(backups / f"old-{form}"), "--maildrop", JOE, *there)
+    assert {path.stat().st_uid for path in (passable / "new").rglob("*")} == {user}

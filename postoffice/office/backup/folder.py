@@ -27,6 +27,7 @@ from postoffice.office.backup.entries import (
     read_manifest,
 )
 from postoffice.office.backup.tar import WRITERS
+from postoffice.office.backup.written import see_to_owner
 from postoffice.office.privileges import as_root
 
 #: By this a folder of ours is known, also when its first backup was cut off.
@@ -53,9 +54,10 @@ class FolderTarget:
             os.mkdir(self._path, 0o700)
         elif not os.path.isdir(self._path):
             raise BackupError("it is no folder; a file is written as " + ", ".join(WRITERS))
-        self._lock = self._marked()
-        os.chmod(self._path, 0o700)
         self._sync = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        see_to_owner(self._sync)
+        self._lock = self._marked()
+        os.fchmod(self._sync, 0o700)
         with suppress(FileNotFoundError, BackupError), open(f"{self._path}/{MANIFEST}", "rb") as it:
             for entry in read_manifest(it, Told({}, {})):
                 if not entry.same:

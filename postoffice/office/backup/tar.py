@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 
 from postoffice.maildrop.files import sync_folder
 from postoffice.office.backup.entries import MANIFEST, PIECE, BackupError, Octets
-from postoffice.office.backup.written import Hashed
+from postoffice.office.backup.written import Hashed, see_to_owner
 from postoffice.office.privileges import as_root
 
 #: How names end, and what writes and reads what is in such a file.
@@ -116,6 +116,7 @@ def _begin(part: str) -> IO[bytes]:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(part, flags, 0o600)
     try:
+        see_to_owner(fd)
         try:
             flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -13,7 +14,7 @@ from typing import IO, Any, Protocol
 
 from postoffice.accounts.opening import connect
 from postoffice.maildrop.files import open_plain
-from postoffice.office.backup.entries import PIECE, Entry, Index, Manifest, Octets
+from postoffice.office.backup.entries import PIECE, BackupError, Entry, Index, Manifest, Octets
 
 #: How a database begins.
 SQLITE = b"SQLite format 3\0"
@@ -42,6 +43,13 @@ class Target(Protocol):
 
     def abandon(self) -> None:
         """Leave nothing behind that looks like a backup."""
+
+
+def see_to_owner(fd: int) -> None:
+    """What others have made there, they could read or put links into.  Raises BackupError."""
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid() or (stat.S_ISREG(status.st_mode) and status.st_nlink != 1):
+        raise BackupError("what is there belongs to another user: chown or remove it")
 
 
 class Hashed:
