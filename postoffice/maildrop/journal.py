@@ -234,7 +234,9 @@ class Journal:
                     self._sweep_large(self._state.read().retired)
                 else:
                     self._unlink_large()
-            with self._retiring.held():  # whoever is at it ends
+            with ExitStack() as others:
+                with suppress(OSError):  # or the disk has failed
+                    others.enter_context(self._retiring.held())  # whoever is at it ends
                 self.active = False
                 self._let_go()
         self._leave()

@@ -297,6 +297,10 @@ class MaildirReplay:
             except FileNotFoundError:  # somebody has just swept
                 if not tries_left:
                     raise
+            except OSError:  # it is set aside, and nobody would sweep this before the next start
+                with suppress(OSError):
+                    os.unlink(part)
+                raise
         if first:  # where both are names of one file, a rename does nothing
             with suppress(FileNotFoundError):
                 os.unlink(part)

@@ -96,7 +96,10 @@ class _Apart:
         self._ended = False  # nobody asks any more
 
     def work(self) -> None:
-        name, make, args, threads = self._next()
+        begin = self._next()
+        if begin is None:  # the parent was killed before it could say what to do
+            return
+        name, make, args, threads = begin
         _call_ourselves(name)
         try:
             made = make(*args)

@@ -45,11 +45,16 @@ NAMES = ("ann", "bob", "joe", "sue")
 
 
 class Kind(NamedTuple):
-    """What is wrong with a disk, how often, and where ``only``, as Device has it."""
+    """
+    What is wrong with a disk, how often, and where ``only``, as Device has it.
+
+    Unless it is ``promised`` that nothing is lost then, that is only counted.
+    """
 
     what: str
     share: float = 1.0
     only: str = ""
+    promised: bool = True
 
 
 KINDS = {
@@ -60,10 +65,10 @@ KINDS = {
     "no room for texts": Kind(FULL, 0.5, TEXTS),
     "what is placed fails": Kind(FAILS, 0.5, PLACED),
     "what is placed is torn": Kind(TEARS, 0.5, PLACED),
-    "flushes lose the cache": Kind(LOSES_CACHE, 0.3),
+    "flushes lose the cache": Kind(LOSES_CACHE, 0.3, promised=False),
     "all writes fail": Kind(FAILS),
-    "some writes are torn": Kind(TEARS, 0.2),
-    "it lies": Kind(LIES, 0.3),
+    "some writes are torn": Kind(TEARS, 0.2, promised=False),
+    "it lies": Kind(LIES, 0.3, promised=False),
 }
 
 
@@ -80,8 +85,8 @@ class Outcome:
 
     @property
     def wrong(self) -> int:
-        """Of a disk that lies nobody can ask for anything."""
-        return 0 if KINDS[self.kind].what == LIES else len(self.problems)
+        """How much of that is against what is promised."""
+        return len(self.problems) if KINDS[self.kind].promised else 0
 
 
 class Campaign:

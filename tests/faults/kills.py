@@ -25,6 +25,7 @@ from faults.daemon import Daemon, furnish  # noqa: E402
 from faults.finding import aside, beside, empty, found  # noqa: E402
 from faults.ledger import Ledger, summary  # noqa: E402
 from faults.load import Load  # noqa: E402
+from faults.refusing import ELSEWHERE, FOLDER, MESSAGES, Refusing, cannot  # noqa: E402
 from faults.table import seconds, table  # noqa: E402
 
 NAMES = ("ann", "bob", "joe", "sue")
@@ -40,6 +41,7 @@ class Outcome:
     placers: int = 0
     while_starting: int = 0
     replayed: int = 0
+    refusing: int = 0
     ready: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -54,6 +56,8 @@ class Campaign:
         self._random = Random(f"{seed} {durability}")
         self._seed = seed
         self._folder = folder
+        self._refusing = Refusing(folder / "state" / "maildrops", NAMES)
+        self._ways = () if cannot(folder) else (MESSAGES, FOLDER, ELSEWHERE)
         self._daemon = Daemon(folder)
 
     def run(self, rounds: int) -> Outcome:
@@ -70,13 +74,20 @@ class Campaign:
             self._daemon.stop()
         finally:
             self._daemon.kill()
+            self._refusing.end()
+            self._refusing.come_back()
+            self.outcome.refusing = self._refusing.times
         self.outcome.problems += self._daemon.complaints()
         return self.outcome
 
     def _kill(self, number: int) -> list[str]:
         """In the middle of the load, and now and then at the start behind it; what was wrong."""
         random, outcome = self._random, self.outcome
-        load = Load(self._ledger, NAMES, random, f"{outcome.durability[0]}{number}")
+        how = random.choice(self._ways) if self._ways and random.random() < 0.4 else ""
+        if how == MESSAGES:
+            self._refusing.begin(random, how)
+        mark = f"{outcome.durability[0]}{number}"
+        load = Load(self._ledger, NAMES, random, mark, fails=bool(self._ways))
         load.begin([self._daemon])
         # mostly soon; sometimes when the journal has retired what it held
         seconds = random.uniform(0, 3.0 if random.random() < 0.2 else 0.8)
@@ -89,6 +100,9 @@ class Campaign:
         load.end()
         outcome.kills += 1
         wrong = load.problems + self._daemon.complaints()
+        self._refusing.come_back()
+        if how in (FOLDER, ELSEWHERE):
+            self._refusing.begin(random, how)
         while random.random() < 0.2:
             self._daemon = Daemon(self._folder)
             time.sleep(random.uniform(0.3, 1.2))  # Python is imported, and it begins to start
@@ -104,9 +118,11 @@ class Campaign:
         outcome.ready.append(daemon.ready)
         if replay := daemon.said(r"replayed (\d+) messages"):
             outcome.replayed += int(replay[1])
+        self._refusing.end()  # and each login carries out what was set aside
         held = found(daemon, NAMES)
         store = self._folder / "state" / "maildrops"
         wrong = self._ledger.check(held) + beside(store, NAMES) + aside(store)
+        wrong += self._refusing.left()
         part = self._random.choice((0.0, 0.5, 1.0))
         empty(daemon, self._ledger, held, self._random, part)
         return wrong
@@ -144,6 +160,8 @@ def main() -> int:
     outcomes = []
     for durability in [options.durability] if options.durability else ["journal", "files"]:
         with _folder(options.folder) as folder:
+            if why := cannot(folder):
+                print(f"no maildrop refuses: {why}")
             outcomes.append(Campaign(durability, options.seed, folder).run(options.rounds))
     print(_figures(outcomes))
     if options.replay:
@@ -166,6 +184,7 @@ def _figures(outcomes: list[Outcome]) -> str:
         ("copies acknowledged (250)", lambda one: one.ledger.taken),
         ("copies removed (+OK to QUIT)", lambda one: one.ledger.gone),
         ("replayed by starts", lambda one: one.replayed),
+        ("maildrops that refused meanwhile", lambda one: one.refusing),
         ("ready after the kill, median / worst, s", lambda one: seconds(one.ready)),
         ("lost, doubled, maimed, back again", lambda one: len(one.problems)),
     ]

@@ -506,3 +506,18 @@ def test_a_folder_without_permission_blocks_nobody(tmp_path, root, child, mode, 
     status = process.wait()
     (folder_of(root) / where).chmod(0o700)
     assert status == 0
+
+
+@pytest.mark.parametrize("token", ["one", "large"])
+def test_what_is_set_aside_leaves_no_litter_in_the_maildrop(root, served, monkeypatch, token):
+    """Nobody sweeps there before the next start."""
+    one = served()
+    one.post(token)
+    one.post(token, JOE, ANN)
+    with joes_mail_stays(errno.EPERM), monkeypatch.context() as patch:
+        calling_first(patch, segments, "sync_all", raising(errno.EIO))
+        one.retire()
+        assert set_aside(root, "place")
+        assert list(folder_of(root).glob("tmp/*")) == []
+        assert list(folder_of(root, ANN).glob("tmp/*")) == []
+    assert one.listed() == [token, token]

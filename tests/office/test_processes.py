@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 
 from postoffice.errors import MaildropFull, TemporaryFailure
 from postoffice.office import processes
+from postoffice.office.apart import PROGRAM
 from postoffice.reply import MAILBOX_FULL
 from tests.conftest import turn_until
 from tests.office.desk import Desk
@@ -149,6 +150,7 @@ sys.path[:0] = sys.argv[1:]
 from tests.office.desk import Desk
 
 from postoffice.office import processes
+from postoffice.office.apart import PROGRAM
 from twisted.internet import reactor
 workers = processes.maker(reactor)("desk", Desk, ".")
 workers.start()
@@ -176,6 +178,12 @@ def test_nobody_is_left_behind_a_parent_that_was_killed(tmp_path):
     assert poll.poll(60_000), "it is still there"
     os.close(end)
     assert (tmp_path / "closed").exists()
+
+
+def test_a_parent_that_is_killed_before_it_says_anything_is_no_bug():
+    begun = [sys.executable, "-c", PROGRAM, *sys.path]
+    done = subprocess.run(begun, input=b"", capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 def test_a_process_apart_knows_nothing_of_twisted():

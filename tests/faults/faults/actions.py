@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from crashes.world import UNLIMITED, Kind
 
+from faults.counters import DOMAIN
 from faults.ledger import Held
+from faults.refusing import make_immutable, messages
 from faults.scene import LARGE, Scene
 from postoffice.address import Quota
 from postoffice.errors import PostOfficeError, StartupError
@@ -86,6 +89,58 @@ def _killed(scene: Scene) -> None:
     scene.abandon()
 
 
+def _refuse(scene: Scene) -> list[Path]:
+    """No message of Joe's can go any more: these are immutable."""
+    refusing = messages(Path(scene.root) / DOMAIN / "joe")
+    for path in refusing:
+        make_immutable(path)
+    return refusing
+
+
+def _give_in(refusing: list[Path]) -> None:
+    for path in refusing:
+        make_immutable(path, immutable=False)
+
+
+def _refused(scene: Scene) -> None:
+    """A removal and, behind a kill, a message are set aside."""
+    refusing = _refuse(scene)
+    remove(scene)
+    scene.retire()
+    _give_in(refusing)
+    _put_aside_a_message(scene)
+
+
+def _put_aside_a_message(scene: Scene) -> None:
+    scene.post("joe")
+    scene.abandon()
+    new = Path(scene.root) / DOMAIN / "joe" / "new"
+    make_immutable(new)
+    try:
+        scene.start()
+        scene.retire()
+    finally:
+        make_immutable(new, immutable=False)
+
+
+def _set_aside(scene: Scene) -> None:
+    """What a QUIT has removed cannot go: that is written down, whatever fails meanwhile."""
+    try:
+        scene.retire()
+    finally:
+        _give_in(scene.refusing)
+
+
+def _removed_and_refused(scene: Scene) -> None:
+    scene.refusing = _refuse(scene)
+    remove(scene)
+
+
+def _refused_and_killed(scene: Scene) -> None:
+    _refused(scene)
+    scene.abandon()
+
+
 def _stopped(scene: Scene) -> None:
     finish(scene.office.store.stop())
 
@@ -120,6 +175,9 @@ ACTIONS = {
     "retiring": Action(
         Scene.retire, before=lambda scene: scene.post("joe", "ann"), durabilities=(JOURNAL,)
     ),
+    "setting aside": Action(_set_aside, before=_removed_and_refused, durabilities=(JOURNAL,)),
+    "a login behind a refusal": Action(login, before=_refused, durabilities=(JOURNAL,)),
+    "a start behind a refusal": Action(start, before=_refused_and_killed, durabilities=(JOURNAL,)),
     "a start": Action(start, before=_stopped),
     "a start behind a kill": Action(start, before=_killed),
 }

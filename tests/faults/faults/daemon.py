@@ -132,8 +132,16 @@ class Daemon:
         self._reader.join(NEVER)
 
     def complaints(self) -> list[str]:
-        """What it said that it must not."""
-        return [line.strip() for line in self.lines if _BAD.search(line)]
+        """What it said that it must not; with a traceback, what was raised."""
+        return [
+            line.strip() + (self._raised(number) if "Traceback" in line else "")
+            for number, line in enumerate(self.lines)
+            if _BAD.search(line)
+        ]
+
+    def _raised(self, number: int) -> str:
+        left = (line.removeprefix("\t") for line in self.lines[number + 1 :])
+        return " " + next((line.strip() for line in left if not line.startswith(" ")), "")
 
     def said(self, pattern: str) -> re.Match[str] | None:
         """What it said of this."""

@@ -51,6 +51,7 @@ class Scene:
         self._count = 0
         self._settled = self.ledger
         self.listed: dict[str, list[tuple[str, str]]] = {}  # UIDL and token of what lies there
+        self.refusing: list[Path] = []  # messages that are immutable
         self.refused_to_start = self._lasted = False
         self._refused: list[tuple[str, tuple[str, ...]]] = []
         os.mkdir(folder)
