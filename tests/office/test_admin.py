@@ -87,6 +87,9 @@ def test_init_makes_a_post_office_that_is_right_as_it_is(run, ask, tmp_path):
 def test_init_prints_what_to_do_next(run):
     said = run("init", "x", "--hostname", "m.example.net", "--domain", "example.net").output
     assert "cd x\npostoffice account passwd postmaster@example.net\n" in said
+    here = run("init", ".", "--hostname", "mail.example.net", "--domain", "example.net").output
+    assert "cd " not in here
+    assert "postoffice account passwd postmaster@example.net\n" in here
 
 
 def test_init_takes_domains_and_endpoints(ask, run):

@@ -51,7 +51,8 @@ def test_sessions_are_listed_and_ended(running, command, tmp_path):
     ]
     assert {one["doing"] for one in found} == {"idle"}
     lines = command("session", "list").stdout.splitlines()
-    assert len(lines) == 4
+    assert lines[0].split() == ["SERVICE", "ACCOUNT", "CLIENT", "TLS", "SINCE", "DOING"]
+    assert len(lines) == 6
     assert lines[-1] == "3 sessions"
     done = command("session", "end", "JOE@example.net", "--json")
     assert data(done) == {"account": "joe@example.net", "ended": 1}

@@ -146,8 +146,9 @@ def init(
         "postmaster": postmaster,
         **files,
     }
+    here = os.path.realpath(folder) == os.getcwd()
     steps = [
-        f"cd {shlex.quote(folder)}",
+        *([] if here else [f"cd {shlex.quote(folder)}"]),
         f"postoffice account passwd {postmaster}",
         f"postoffice account add you@{domains[0]}",
         "twistd -n postoffice",

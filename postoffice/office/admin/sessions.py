@@ -41,12 +41,13 @@ def list_sessions(desk: Desk) -> Answer:
     doing (handshake, waiting, working, sending or idle).
     """
     found = sorted(ask(desk, {"command": "sessions"}), key=lambda one: str(one["since"]))
-    rows = [
+    rows = [("SERVICE", "ACCOUNT", "CLIENT", "TLS", "SINCE", "DOING")]
+    rows += [
         (
             one["service"],
-            one["account"] or "-",
+            one["account"] or "",
             one["client"] or "local",
-            one["tls"] or "no TLS",
+            one["tls"] or "none",
             moment(one["since"]),
             one["doing"],
         )
@@ -55,7 +56,7 @@ def list_sessions(desk: Desk) -> Answer:
     for one in found:
         one["since"] = iso(one["since"])
     total = counted(len(found), "session")
-    return Answer({"sessions": found}, [*(table(rows) if rows else []), total])
+    return Answer({"sessions": found}, [*table(rows), "", total] if found else ["no sessions"])
 
 
 @command("end", session)
