@@ -27,10 +27,11 @@ version = release = postoffice.__version__
 exclude_patterns = ["_build"]
 nitpicky = True
 smartquotes = False
+highlight_language = "none"  # shells, configurations, lines of the log: Python says so itself
 html_theme = "alabaster"  # comes with Sphinx
 html_theme_options = {
     "description": "Receives mail over SMTP, keeps it in maildrops, serves it over POP3",
-    "page_width": "62em",
+    "page_width": "min(62em, 96vw)",
 }
 html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
 html_show_sourcelink = False
