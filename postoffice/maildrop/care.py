@@ -294,6 +294,16 @@ def _leftovers(folder: str, repair: bool) -> Iterator[Finding]:
 
 
 def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
+    path = f"{folder}/{quota.FILE}"
+    if os.path.isdir(path) and not os.path.islink(path):
+        if repair:
+            quota.forget(folder)
+        yield Finding(path, "a folder, where a file counts what is in the maildrop", repair)
+        return
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(quota.FILE + quota.ODD):
+            what = "was in the place of maildirsize; nobody needs it"
+            yield Finding(f"{folder}/{name}", what, False)
     if not limit.limited:
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

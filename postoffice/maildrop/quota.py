@@ -33,6 +33,8 @@ from postoffice.maildrop import drafts, names
 
 #: The file in a maildrop that counts what is in it.
 FILE = "maildirsize"
+#: Behind that name: a directory that was in its place.
+ODD = ".odd."
 #: Octets of it that are read; Maildir++ has it counted anew when it is longer.
 LONGEST = 5120
 #: Seconds for which a count of nothing but itself is believed before mail is turned away.
@@ -44,8 +46,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _OCTETS = re.compile(rb"[0-9]{1,18}S")
-#: Errors of opening it that say that it is not there, or no file.
-_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+#: Errors of opening it that say that it is not there, or no file of ours.
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES)
 
 
 class Usage(NamedTuple):
@@ -287,8 +289,17 @@ def _at_rest(folder: int) -> Iterator[None]:
 
 def forget(folder: str) -> None:
     """Whoever asks next counts."""
-    with suppress(FileNotFoundError):
+    try:
         os.unlink(f"{folder}/{FILE}")
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        _put_away(None, f"{folder}/{FILE}")
+
+
+def _put_away(folder: int | None, path: str) -> None:
+    """A directory is in the place of the file: it gets another name, and verify tells of it."""
+    os.rename(path, f"{path}{ODD}{time.time_ns()}", src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def agrees(folder: str, messages: int, octets: int) -> bool:
@@ -376,7 +387,7 @@ def _beginning(fd: int | None) -> bytes:
         return b""
     try:
         return os.read(fd, LONGEST + 1)
-    except BlockingIOError:
+    except (BlockingIOError, IsADirectoryError):
         return b""
 
 
@@ -450,7 +461,11 @@ def _write(folder: int, quota: Quota, held: Usage) -> os.stat_result:
     fd = drafts.create(part, folder)  # locked: nobody takes it for a leftover
     try:
         os.write(fd, b"%s\n%d %d\n" % (_first_line(quota), *held))
-        os.rename(part, FILE, src_dir_fd=folder, dst_dir_fd=folder)
+        try:
+            os.rename(part, FILE, src_dir_fd=folder, dst_dir_fd=folder)
+        except IsADirectoryError:
+            _put_away(folder, FILE)
+            os.rename(part, FILE, src_dir_fd=folder, dst_dir_fd=folder)
         return os.fstat(fd)
     except BaseException:
         with suppress(OSError):
