@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
+from twisted.logger import Logger
+
 from postoffice.errors import NotAllRemoved, TemporaryFailure
 from postoffice.interfaces import Step
 from postoffice.listing import Entry
@@ -16,6 +18,8 @@ from postoffice.maildrop.files import failures, is_changing, set_changing
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.pace import Limit, TakesLong
 from postoffice.maildrop.records import Removal
+
+log = Logger("postoffice")
 
 #: How many names go before the client hears that they have; of more, it is only promised.
 AT_ONCE = 100
@@ -42,8 +46,8 @@ def lock(journal: Journal | None, folder: str, limit: Limit | None = None) -> in
                     journal.retire(now=True)
                 set_changing(held, False)
         wrong = retry.retry(folder)
-        if wrong and journal is not None:
-            journal.report("error", f"{folder}: {wrong[0]}; what is set aside waits")
+        if wrong:
+            _tell(journal, f"{folder}: {wrong[0]}; what is set aside waits")
     except BaseException:
         os.close(held)
         raise
@@ -53,6 +57,14 @@ def lock(journal: Journal | None, folder: str, limit: Limit | None = None) -> in
 def are_few(entries: Sequence[Entry]) -> bool:
     """Whether their names go at once, behind one promise."""
     return 0 < len(entries) <= min(AT_ONCE, TOGETHER)
+
+
+def _tell(journal: Journal | None, text: str) -> None:
+    """An error, for the log; a journal may be one of a process that has no log."""
+    if journal is None:
+        log.error("{text}", text=text)
+    else:
+        journal.report("error", text)
 
 
 def remove(
