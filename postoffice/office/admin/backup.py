@@ -64,12 +64,12 @@ def backup(
     quiet: bool,
 ) -> Answer:
     """
-    Copy accounts, keys, configuration and mail to FILE or DIR, also while the daemon runs.
+    Copy accounts, keys, configuration and mail to FILE or DIR.
 
-    FILE ends in .tar, .tar.gz, .tar.bz2 or .tar.xz, and is written whole or not at
-    all; - is a tar on the standard output.  Anything else is a folder: it is
-    made, and a second backup into it copies what is new and removes what went.
-    Nobody else may read either.
+    The daemon may run meanwhile.  FILE ends in .tar, .tar.gz, .tar.bz2 or .tar.xz,
+    and is written whole or not at all; - is a tar on the standard output.
+    Anything else is a folder: it is made, and a second backup into it copies
+    what is new and removes what went.  Nobody else may read either.
 
     What cannot be read is told, and all else is copied; then the exit code is 1.
 

@@ -67,11 +67,12 @@ def restore(
     only_check: bool,
 ) -> Answer:
     """
-    Put back what ``postoffice backup`` has written to FROM, a file or a folder.
+    Put back what a backup holds.
 
-    All of FROM is read and checked before anything is written.  Whole, it goes
-    where it was, or where --config FILE and --state DIR say; nothing may be
-    there, and no daemon may run.
+    FROM is the file or folder that `postoffice backup` has written.  All of it
+    is read and checked before anything is written.  Whole, it goes where it
+    was, or where --config FILE and --state DIR say; nothing may be there, and
+    no daemon may run.
 
     With --maildrop or --domain messages come into the office that is here, also
     while it runs: those that are not there, with their dates and UIDLs.  An
