@@ -113,7 +113,8 @@ class _Apart:
 
     def _do_all(self, made: Any, threads: int) -> None:
         """Until nobody asks any more, and all that was asked is done."""
-        hands = [self._next_reader(made)]
+        hands: list[Thread] = []
+        self._next_reader(made, hands)
         while not self._ended:
             self._stirring.clear()
             if not self._doing and not self._ended:
@@ -123,15 +124,30 @@ class _Apart:
             hands = [hand for hand in hands if hand.is_alive()]
             with self._changing:
                 if self._doing and self._number == number and len(hands) < threads:
-                    hands.append(self._next_reader(made))
+                    with suppress(RuntimeError):  # no thread is to be had now: we ask again
+                        self._next_reader(made, hands)
         for hand in hands:
             hand.join()
 
-    def _next_reader(self, made: Any) -> Thread:
-        self._doing = False
-        self._reader = reader = Thread(target=self._read, args=(made,))
-        reader.start()
-        return reader
+    def _next_reader(self, made: Any, hands: list[Thread]) -> None:
+        """Another thread takes over.  Raises RuntimeError where there is none."""
+        reader, before, doing = Thread(target=self._serve, args=(made,)), self._reader, self._doing
+        self._reader, self._doing = reader, False
+        try:
+            reader.start()
+        except RuntimeError:
+            self._reader, self._doing = before, doing
+            raise
+        hands.append(reader)
+
+    def _serve(self, made: Any) -> None:
+        """As ``_read``; where it fails all ends, for nobody would read what comes."""
+        try:
+            self._read(made)
+        except BaseException:
+            self._ended = True
+            self._stirring.set()
+            raise
 
     def _read(self, made: Any) -> None:
         """Do one call after the other, until another thread has taken over."""

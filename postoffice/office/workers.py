@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
 from typing import Any, TypeVar
@@ -70,8 +71,8 @@ class ThreadWorkers:
             name = next(name for name in self._names if name not in taken)
             for_now = len(taken) >= self._usually
             thread = Thread(target=self._work, args=(IDLE if for_now else None,), name=name)
+            thread.start()
             self._threads.append(thread)
-        thread.start()
 
     async def stop(self) -> None:
         """Do what was asked so far, and end the threads; called while the reactor runs."""
@@ -111,7 +112,8 @@ class ThreadWorkers:
         self._timer = None
         waits = self._taken < self._waits
         if waits:
-            self._add()
+            with suppress(RuntimeError):  # the system has no thread for us now: we ask again
+                self._add()
         if len(self._threads) < len(self._names) and self._taken < self._put:
             self._look_again(self._waits if waits else self._put)
 
@@ -138,9 +140,10 @@ class ThreadWorkers:
     def _goes(self) -> bool:
         """There is nothing to do: this thread is needed no more, if nobody counts on it."""
         with self._changing:
-            if not self._stopped:
+            goes = not self._stopped and self._jobs.empty()
+            if goes:
                 self._threads.remove(current_thread())
-            return not self._stopped
+            return goes
 
     def _bring(self) -> None:
         """On the reactor's thread: what comes after the flag went down wakes us once more."""

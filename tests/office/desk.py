@@ -45,3 +45,25 @@ class Desk:
     def print(self):
         print("a word that is nobody's")
         return "printed"
+
+    def no_more_threads(self):
+        """None is to be had from now on."""
+
+        def refuse(thread):
+            Path(self.folder, "refused").touch()
+            raise RuntimeError("can't start new thread")
+
+        self.start, threading.Thread.start = threading.Thread.start, refuse
+
+    def threads_again(self):
+        """They are to be had once the first has been refused, which is waited for."""
+        self.meet("mine", "refused")
+        threading.Thread.start = self.start
+        return self.meet("one", "two")
+
+
+class Unreadable:
+    """What nobody can read."""
+
+    def __reduce__(self):
+        return int, ("no number",)

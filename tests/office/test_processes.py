@@ -19,7 +19,7 @@ from postoffice.office import processes
 from postoffice.office.apart import PROGRAM
 from postoffice.reply import MAILBOX_FULL
 from tests.conftest import turn_until
-from tests.office.desk import Desk
+from tests.office.desk import Desk, Unreadable
 
 
 @pytest.fixture
@@ -67,6 +67,21 @@ def test_two_are_at_work(apart):
     workers = apart()
     both = [workers.run(Desk.meet, "one", "two"), workers.run(Desk.meet, "two", "one")]
     assert list(map(result, both)) == ["one", "two"]
+
+
+def test_where_no_thread_is_to_be_had_it_is_asked_for_again(apart):
+    workers = apart()
+    result(workers.run(Desk.no_more_threads))
+    both = [workers.run(Desk.threads_again), workers.run(Desk.meet, "two", "one")]
+    assert list(map(result, both)) == ["one", "two"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_where_a_call_cannot_be_read_the_process_ends_and_nobody_waits_for_it(apart):
+    workers = apart()
+    waiting = workers.run(Desk.see, Unreadable())
+    with pytest.raises(TemporaryFailure, match="desk ended in the middle"):
+        result(waiting)
 
 
 def test_what_no_pipe_takes_is_a_failure_and_no_end(apart):
@@ -147,7 +162,7 @@ def test_where_there_is_no_room_for_a_process_there_is_none(apart, monkeypatch, 
 PARENT = """
 import os, sys, time
 sys.path[:0] = sys.argv[1:]
-from tests.office.desk import Desk
+from tests.office.desk import Desk, Unreadable
 
 from postoffice.office import processes
 from postoffice.office.apart import PROGRAM

@@ -186,3 +186,23 @@ def test_nobody_comes_where_nothing_waits(reactor, busy):
         reactor.advance(module.PATIENCE)
     assert len(workers._threads) == 1
     assert not reactor.getDelayedCalls()
+
+
+def test_where_no_thread_is_to_be_had_it_is_asked_for_again_and_a_stop_ends(
+    reactor, busy, monkeypatch
+):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    workers, jobs = busy
+    for _ in range(2):
+        workers.run(jobs.job)
+    assert jobs.are(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(5):
+            reactor.advance(module.PATIENCE)
+        assert len(workers._threads) == 1
+    reactor.advance(module.PATIENCE)
+    assert jobs.are(1)
+    assert len(workers._threads) == 2
