@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from postoffice.maildrop import vault
 from postoffice.maildrop.files import is_on
 
 #: Seconds that such work may take; what is not done by then is done on another thread.
@@ -32,7 +33,8 @@ class Pace:
     back from the reactor.  But a slow disk must not hold all clients up: where
     work took longer than ``LIMIT``, other threads do it for a while.  And a
     maildrop is only looked at here once it is known to be ``near``: on the
-    store's own file system, and not on one that may hang while that works.
+    store's own file system, and not on one that may hang while that works, or
+    to which its vault would have to be copied.
     """
 
     def __init__(self, seconds: Callable[[], float], device: int) -> None:
@@ -53,7 +55,8 @@ class Pace:
 
     def get_to_know(self, folder: str) -> None:
         """Look whether a maildrop is near; not on the reactor's thread."""
-        if is_on(folder, self._device):
+        kept = vault.path_of(folder)
+        if all(is_on(one, self._device) for one in (folder, os.path.dirname(kept), kept)):
             if len(self._near) >= NEAR:
                 self._near.clear()
             self._near.add(folder)

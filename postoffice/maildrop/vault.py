@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
 
 from postoffice.interfaces import Kept
@@ -138,13 +138,17 @@ def empty(domain: str, before: float) -> tuple[int, bool]:
 
 
 def count(folder: str, sizes: Iterable[int]) -> None:
-    """Messages have gone into a maildrop's vault.  What cannot be counted will be."""
+    """
+    Messages have gone into a maildrop's vault.  What cannot be counted will be.
+
+    Nor is it counted here while somebody trims, whom it does not wait for.
+    """
     try:
         fd = os.open(f"{folder}/{FILE}", _APPEND)
     except OSError:
         return
     try:
-        flock(fd, LOCK_EX)
+        flock(fd, LOCK_EX | LOCK_NB)
         os.write(fd, b"%d\n" % sum(map(_on_disk, sizes)))
     except OSError:
         _forget(folder)

@@ -176,6 +176,23 @@ def test_a_maildrop_on_another_file_system_never_waits_here(box, root, elsewhere
         maildrop.release()
 
 
+@pytest.mark.parametrize("where", [".vault", ".vault/joe"])
+def test_nor_does_one_whose_vault_is_on_another_to_which_texts_are_copied(
+    box, root, elsewhere, where
+):
+    one, workers = box
+    path = folder_of(root).parent / where
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(elsewhere)
+    one.store._means.pace._near.clear()
+    for _ in range(2):
+        maildrop, opening = login(one)
+        assert not opening.called
+        workers.work()
+        assert opening.called
+        maildrop.release()
+
+
 @pytest.mark.parametrize("what", ["a large folder", "a file to be measured", "a removal to end"])
 def test_what_may_take_long_is_not_begun_here(box, root, what):
     one, workers = box

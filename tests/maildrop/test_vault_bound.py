@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 
@@ -248,3 +249,17 @@ def test_nothing_is_lost_where_a_kill_comes_in_between(root):
         if not status:
             break
     assert step > 5
+
+
+def test_who_removes_does_not_wait_for_who_trims(root, served):
+    one = served()
+    send_and_delete(one, 1)
+    path = folder_of(root) / vault.FILE
+    with open(path, "rb") as trimming:
+        fcntl.flock(trimming, fcntl.LOCK_EX)
+        one.post("002")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vault, "trim", lambda *_, **named: vault.NOTHING)
+            one.remove("002")
+    send_and_delete(one, *range(3, 30))
+    assert len(kept(root)) <= MOST // vault.BLOCK, "it was counted anew"
