@@ -242,23 +242,20 @@ class Maildir:
             return
         known.callback(None)
         try:
-            await run(self._keep, journal, ticket, entries, vault)
+            await run(removing.keep, journal, ticket, self._lock, folder, entries, vault)
         except TemporaryFailure as error:
             self.log.error("{error}; the journal tries again", error=error)
         except Exception:
             self.log.failure("removing from {folder}; the journal tries again", folder=folder)
         finally:
             self._let_go()
+        await run(self._trim, vault)  # the lock is free: a login need not wait for that
 
     def _promise(self, journal: Journal, entries: Sequence[Entry], vault: str) -> Ticket | None:
         ticket = removing.remove(journal, self._lock, self._folder, entries, vault)
         if entries and ticket is None:
             self._trim(vault)
         return ticket
-
-    def _keep(self, journal: Journal, ticket: Ticket, entries: Sequence[Entry], vault: str) -> None:
-        removing.keep(journal, ticket, self._lock, self._folder, entries, vault)
-        self._trim(vault)
 
     def _trim(self, vault: str) -> None:
         if vault:

@@ -12,7 +12,7 @@ from journaled import JOE, Served, dying_before, folder_of
 from postoffice.address import Account, Address, Quota
 from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.interfaces import Old
-from postoffice.maildrop import names, removing, vault
+from postoffice.maildrop import collecting, names, removing, vault
 from postoffice.maildrop.maildir import SWEEP
 from postoffice.maildrop.placer import Parcel, Placer
 from postoffice.serving import Keep
@@ -90,6 +90,26 @@ def test_a_large_quit_is_held_to_it_too(root, served, monkeypatch):
     one.remove(*tokens)
     assert kept(root) == tokens[-9:]
     assert one.listed() == []
+
+
+def test_nobody_waits_for_what_a_large_quit_makes_go(root, machine, monkeypatch):
+    monkeypatch.setattr(removing, "AT_ONCE", 5)
+    one = Served(root, undelete=7 * DAY, undelete_size=MOST)
+    tokens = [f"{number:03}" for number in range(25)]
+    for token in tokens:
+        one.post(token)
+    steps = []
+    let_go = collecting.Maildir._let_go
+
+    def spy(maildrop):
+        steps.append("the lock is let go")
+        let_go(maildrop)
+
+    monkeypatch.setattr(collecting.Maildir, "_let_go", spy)
+    monkeypatch.setattr(collecting, "trim", lambda *_: steps.append("the vault is trimmed"))
+    one.remove(*tokens)
+    assert steps == ["the lock is let go", "the vault is trimmed"]
+    one.stop()
 
 
 def test_a_message_that_is_larger_than_it_is_gone_at_once(root, served):
