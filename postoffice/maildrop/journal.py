@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+from itertools import count
 from typing import NamedTuple, TypeVar
 
 from postoffice.errors import NoSpace, StartupError, TemporaryFailure
@@ -39,6 +40,8 @@ from postoffice.maildrop.segments import SEGMENT, SEGMENTS, FileLock, Mark, Stat
 #: Seconds that whoever must wait for others does, before it gives up or helps itself.
 PATIENCE = 5.0
 _TICK = 0.01
+#: How often a state of another version is read before it is said to be one.
+_LOOKS = 100
 _R = TypeVar("_R", Placement, Removal)
 #: Rounds of retiring that are left to processes which were here before us.
 _OTHERS = 3
@@ -125,7 +128,7 @@ class Journal:
             raise
 
     def _join(self, durability: str, asked: bool) -> Found:
-        while True:
+        for look in count():
             alone = self._try_alone()
             if not alone:
                 flock(self._open_fd, LOCK_SH)  # while one of them replays, we wait here
@@ -141,6 +144,11 @@ class Journal:
                     self._since = 0 if alone else state.generation + 1
                     self._close_generation(state)
                     break
+            if look >= _LOOKS and self._state.is_of_another_version():
+                raise StartupError(
+                    "a process of another version serves this store, and its journal cannot be "
+                    "shared with it; restart the post office first"
+                )
             # whoever was alone has died before it was ready; others came by the same way
             self._let_go()
             time.sleep(_TICK)

@@ -175,6 +175,7 @@ class Mark:
 
 _STATE = struct.Struct(f"<8s36s8sQQqQBBQ{SEGMENTS}Q{SEGMENTS}I")
 _STATE_MAGIC = b"PostSta2"
+_ANY_MAGIC = b"PostSta"  # of any version
 
 
 @dataclass
@@ -215,6 +216,11 @@ class StateFile:
 
     def __init__(self, path: str) -> None:
         self._fd = open_own(path)
+
+    def is_of_another_version(self) -> bool:
+        """Whether it was written in another form than ours, and not by one of ours since."""
+        magic = os.pread(self._fd, len(_STATE_MAGIC), 0)
+        return magic.startswith(_ANY_MAGIC) and magic != _STATE_MAGIC
 
     def read(self) -> State:
         """As it is; asked and set by whoever holds the lock for appending."""

@@ -879,3 +879,16 @@ def test_deliveries_that_wait_for_the_store_to_stop_are_in_their_places(root, se
     one.stop()
     assert all(outcome.called for outcome in outcomes)
     assert there(root) == ["one", "two"]
+
+
+def test_beside_a_process_of_another_version_a_start_fails_and_says_so(root, served, monkeypatch):
+    one = served()
+    state = root / ".journal" / "state"
+    ours = state.read_bytes()
+    state.write_bytes(b"PostSta1" + ours[8:])
+    monkeypatch.setattr(journal.time, "sleep", lambda _: None)
+    with pytest.raises(StartupError, match="another version serves this store"):
+        served()
+    state.write_bytes(ours)
+    one.post("t0")
+    assert len(there(root)) == 1
