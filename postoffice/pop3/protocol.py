@@ -57,6 +57,11 @@ class POP3Conversation(Entering):
         self._text: IText | None = None
         self._deleted = 0
 
+    def _account(self) -> str:
+        """Also of whom it is known, and who waits for the maildrop still."""
+        waiting = self._collection
+        return super()._account() or ("" if waiting is None else waiting.account.address)
+
     def _open(self) -> POP3Session:
         self._visit_anew()
         terms = self.factory.terms(self.client, self._bindings)

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from postoffice.errors import MaildropLocked, TemporaryFailure
 from postoffice.maildrop.memory import MemoryMaildrop
+from postoffice.office.sessions import PATIENCE, Sessions
 from postoffice.pop3.leases import ASK_AGAIN, TAKING_OVER
 from postoffice.pop3.protocol import GIVES_WAY
 from postoffice.testing import finish
@@ -273,6 +274,29 @@ def test_who_goes_while_it_waits_leaves_nothing_behind(office, policy):
     assert first.say(b"NOOP\r\n") == b"+OK\r\n"
     first.leave()
     assert b"+OK 3 messages" in office.client("pop3").say(LOGIN)
+    assert not office.shelves.leases._waiting
+
+
+@pytest.mark.parametrize("policy", ["refuse", "wait", "take-over"])
+@pytest.mark.parametrize("seconds", [0, 1, PATIENCE])
+def test_who_waits_for_a_maildrop_is_ended_with_the_sessions_of_its_account(
+    office, monkeypatch, policy, seconds
+):
+    """Its account may have been disabled behind its login."""
+    office.serve(**POLICIES[policy])
+    first = First(office, monkeypatch)
+    first.hold("open")
+    first.client.say(LOGIN)
+    second = office.client("pop3")
+    second.say(LOGIN)
+    sessions = Sessions([office.pop3], office.clock)
+    assert list(sessions.end({"account": "joe@example.net"}))
+    pass_time(office, seconds)
+    first.held.callback(None)
+    pass_time(office, 1)
+    for client in (first.client, second):
+        assert b"\r\n1 179\r\n" not in client.say(b"LIST\r\n")
+    pass_time(office, PATIENCE)
     assert not office.shelves.leases._waiting
 
 
