@@ -45,6 +45,9 @@ class OpenFolders:
     def count(self, place: Place) -> OpenCount:
         """What counts in it.  Raises OSError."""
         count = self._counts.get(place)
+        if count is not None and not count.is_in_place():
+            self._counts.pop(place).close()
+            count = None
         if count is None:
             count = self._counts[place] = OpenCount(self.open(place))
         return count

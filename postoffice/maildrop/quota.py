@@ -185,6 +185,13 @@ class OpenCount:
             os.close(self._gate)
             raise
 
+    def is_in_place(self) -> bool:
+        """Whether who counts would still lock the same folders; nobody has made them anew."""
+        return all(
+            os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=self._folder))
+            for name, fd in (("tmp", self._gate), ("new", self._new))
+        )
+
     def begin(self) -> None:
         """Messages that are reserved from now on are placed before ``end``, or given back."""
         flock(self._gate, LOCK_SH)

@@ -135,6 +135,35 @@ def test_a_maildrop_that_was_taken_away_gets_nothing_and_is_closed(place, shelf)
     assert len(os.listdir(f"{place.path}/new")) == 1
 
 
+@pytest.mark.parametrize("box", ["new", "tmp"])
+@pytest.mark.parametrize("how", ["removed", "moved"])
+def test_a_folder_in_it_that_was_made_anew_is_the_one_that_who_counts_waits_for(
+    place, shelf, box, how, monkeypatch
+):
+    for _ in range(2):
+        assert post(place, shelf) is None
+    before = descriptors()
+    if how == "removed":
+        shutil.rmtree(f"{place.path}/{box}")
+    else:
+        os.rename(f"{place.path}/{box}", f"{place.path}.{box}")
+    os.mkdir(f"{place.path}/{box}")
+    free, real = [], os.link
+
+    def link(*args, **named):
+        fd = os.open(f"{place.path}/new", os.O_RDONLY)
+        free.append(quota._try(fd))
+        os.close(fd)
+        return real(*args, **named)
+
+    monkeypatch.setattr(os, "link", link)
+    assert post(place, shelf) is None
+    assert free == [False]
+    [count] = [one._counts[place] for one in shelf._free]
+    assert count.is_in_place()
+    assert descriptors() == before
+
+
 def test_no_more_stay_open_than_are_kept(tmp_path):
     before = descriptors()
     shelf = Shelf(3)
