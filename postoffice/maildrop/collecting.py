@@ -20,7 +20,7 @@ from postoffice.errors import MaildropChanging, MaildropLocked, MessageGone, Tem
 from postoffice.interfaces import IMaildrop, IText, Workers
 from postoffice.listing import Entries, Entry, Listing, Placed
 from postoffice.log_events import tell
-from postoffice.maildrop import contents, files, names, oddities, quota, removing
+from postoffice.maildrop import aside, contents, files, names, oddities, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.oddities import Odd
@@ -50,6 +50,7 @@ class Means:
     listings: Listings
     clock: Any  # IReactorTime
     pace: Pace
+    report: aside.Report
     journal: Journal | None = None
     undelete: float = 0.0
     most: int | None = None  # octets in the vault of one maildrop (``vault.trim``)
@@ -111,7 +112,7 @@ class Maildir:
 
     def _open(self, login_delay: float, limit: Limit | None = None) -> tuple[int, Snapshot]:
         try:
-            lock = removing.lock(self._means.journal, self._folder, limit)
+            lock = removing.lock(self._means.journal, self._folder, limit, self._means.report)
         except MaildropLocked:  # who comes too soon shall neither wait nor take over
             files.see_to_delay(f"{self._folder}/{files.LOCK}", login_delay)
             raise

@@ -157,6 +157,7 @@ class MaildirStore:
             self._listings,
             self._clock,
             pace,
+            self._report,
             journal,
             self._undelete,
             self._most,

@@ -7,8 +7,6 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from twisted.logger import Logger
-
 from postoffice.errors import NotAllRemoved, TemporaryFailure
 from postoffice.interfaces import Step
 from postoffice.listing import Entry
@@ -19,8 +17,6 @@ from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.pace import Limit, TakesLong
 from postoffice.maildrop.records import Removal
 
-log = Logger("postoffice")
-
 #: How many names go before the client hears that they have; of more, it is only promised.
 AT_ONCE = 100
 #: How many are promised together, so that all of them go or none: they fit into a segment.
@@ -29,11 +25,17 @@ TOGETHER = 100_000
 AT_A_TIME = 10_000
 
 
-def lock(journal: Journal | None, folder: str, limit: Limit | None = None) -> int:
+def lock(
+    journal: Journal | None,
+    folder: str,
+    limit: Limit | None = None,
+    report: aside.Report | None = None,
+) -> int:
     """
     Take a maildrop's lock (``files.lock``), and let go what its last holder has promised.
 
-    Raises MaildropLocked, MaildropChanging, TemporaryFailure; TakesLong where
+    What is set aside and has to wait still is told by ``report``, or as the
+    journal reports.  Raises MaildropLocked, MaildropChanging, TemporaryFailure; TakesLong where
     there is something to be done first that takes longer than ``limit``.
     """
     held = files.lock(folder)
@@ -46,8 +48,9 @@ def lock(journal: Journal | None, folder: str, limit: Limit | None = None) -> in
                     journal.retire(now=True)
                 set_changing(held, False)
         wrong = retry.retry(folder)
-        if wrong:
-            _tell(journal, f"{folder}: {wrong[0]}; what is set aside waits")
+        report = report or (journal.report if journal is not None else None)
+        if wrong and report is not None:
+            report("error", f"{folder}: {wrong[0]}; what is set aside waits")
     except BaseException:
         os.close(held)
         raise
@@ -57,14 +60,6 @@ def lock(journal: Journal | None, folder: str, limit: Limit | None = None) -> in
 def are_few(entries: Sequence[Entry]) -> bool:
     """Whether their names go at once, behind one promise."""
     return 0 < len(entries) <= min(AT_ONCE, TOGETHER)
-
-
-def _tell(journal: Journal | None, text: str) -> None:
-    """An error, for the log; a journal may be one of a process that has no log."""
-    if journal is None:
-        log.error("{text}", text=text)
-    else:
-        journal.report("error", text)
 
 
 def remove(

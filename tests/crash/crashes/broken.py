@@ -96,12 +96,12 @@ def _use_again(self: Journal, state: Any, octets: int) -> bool:
     return _has_room(self, state, octets)
 
 
-_promise = removing._promise
+_begin = removing.begin
 
 
 def _remove_first(journal: Any, lock: int, folder: str, entries: Any, vault: str) -> Any:
     contents.remove(folder, entries, vault, sync=False)
-    return _promise(journal, lock, folder, entries, vault)
+    return _begin(journal, lock, folder, entries, vault)
 
 
 _make_durable = _Promised.make_durable
@@ -154,7 +154,7 @@ BROKEN = {
         "one", lambda: patch.object(groups, "place", _link_first)
     ),
     "names go before the journal is synced": Broken(
-        "removal", lambda: patch.object(removing, "_promise", _remove_first)
+        "removal", lambda: patch.object(removing, "begin", _remove_first)
     ),
     "a large text goes before it is retired": Broken(
         "large", lambda: patch.object(_Promised, "make_durable", _large_not_kept)
