@@ -80,19 +80,6 @@ def test_tests_that_the_manual_names_are_there():
     assert [name for name in NAMED_TESTS if name not in functions | dialogues] == []
 
 
-def test_the_map_of_the_house_has_every_module():
-    house = (DOCS / "house.rst").read_text()
-    package = ROOT / "postoffice"
-    modules = {
-        str(path.relative_to(package))
-        for path in package.rglob("*.py")
-        if path.name != "__init__.py"
-    }
-    heads = re.findall(r"^``[\w/]+\.py``(?:, ``[\w/]+\.py``)*$", house, re.MULTILINE)
-    named = {name for head in heads for name in LITERAL.findall(head)}
-    assert named == modules
-
-
 @pytest.mark.parametrize("page", ["house.rst", "trip.rst", "plugins.rst", "embedding.rst"])
 def test_what_a_page_tells_of_is_there(page):
     """Names of several parts whose first is a module or folder of the house."""
