@@ -13,7 +13,7 @@ sys.path.insert(0, str(HERE.parent))
 import click  # noqa: E402
 
 import postoffice  # noqa: E402
-from postoffice.log_events import EVENTS, FIELDS  # noqa: E402
+from postoffice.model.log_events import EVENTS, FIELDS  # noqa: E402
 from postoffice.office.admin import main  # noqa: E402
 from postoffice.office.keys import TABLE, Room  # noqa: E402
 from postoffice.office.template import reference  # noqa: E402

@@ -27,11 +27,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice import log_events, tls
+from postoffice import tls
 from postoffice.counter import Counter, client_address, within
-from postoffice.envelope import Client
-from postoffice.errors import PostOfficeError, TemporaryFailure
-from postoffice.log_events import tell, tell_failure
+from postoffice.model import log_events
+from postoffice.model.envelope import Client
+from postoffice.model.errors import PostOfficeError, TemporaryFailure
+from postoffice.model.log_events import tell, tell_failure
 from postoffice.proxy import NotProxied, ProxyReader
 from postoffice.turns import Share
 from postoffice.wire import MOUTHFUL, Breath

@@ -15,9 +15,9 @@ from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
 
-from postoffice import log_events
 from postoffice.budget import Budget
-from postoffice.log_events import tell
+from postoffice.model import log_events
+from postoffice.model.log_events import tell
 from postoffice.turns import Turns
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice import log_events
 from postoffice.accounts.credentials import credentials_of
 from postoffice.conversation import Conversation
 from postoffice.counter import Counter, Doors, Entrance
 from postoffice.dialogue import Secure
-from postoffice.envelope import Client, Visit
-from postoffice.errors import AccountDisabled, LoginRefused, TemporaryFailure
+from postoffice.model import log_events
+from postoffice.model.envelope import Client, SessionInfo
+from postoffice.model.errors import AccountDisabled, LoginRefused, TemporaryFailure
+from postoffice.model.reply import NO_TLS_NOW
 from postoffice.refusals import Refusal
-from postoffice.reply import NO_TLS_NOW
 from postoffice.sasl import Prove, SaltOf
 from postoffice.scram import Salt
 
@@ -73,7 +73,7 @@ class Entering(Conversation):
 
     factory: LoginCounter
     starttls: ClassVar[str]  # the command that begins TLS
-    _visit: Visit
+    _visit: SessionInfo
     _met_at = 0.0
 
     def _meet(self) -> None:

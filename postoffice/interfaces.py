@@ -14,19 +14,19 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from zope.interface import Attribute, Interface
 
-from postoffice.address import Account, Address, Quota
-from postoffice.device import Device
-from postoffice.envelope import Envelope, Recipient, Visit
-from postoffice.errors import PostOfficeError
-from postoffice.listing import Entry, Listing
-from postoffice.reply import Reply
-from postoffice.serving import Keep, Serving
-from postoffice.settings import Key
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.config_values import Key
+from postoffice.model.envelope import Envelope, Recipient, SessionInfo
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.listing import Entry, Listing
+from postoffice.model.mail_policy import KeepTimes, MailPolicy
+from postoffice.model.reply import Reply
 
 T = TypeVar("T")
 
 
-class Workers(Protocol):
+class Executor(Protocol):
     """Where blocking functions run: never on the reactor's thread."""
 
     def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
@@ -38,7 +38,7 @@ class Workers(Protocol):
         """
 
 
-class Apart(Workers, Protocol):
+class ChildProcess(Executor, Protocol):
     """
     Workers in a process of their own, for what computes while others should.
 
@@ -58,10 +58,10 @@ class Apart(Workers, Protocol):
         """Do what was asked, close what was made, and end."""
 
 
-class MakeApart(Protocol):
+class MakeChildProcess(Protocol):
     """Makes such workers; they start when they are asked to."""
 
-    def __call__(self, name: str, make: Callable[..., Any], *args: Any) -> Apart:
+    def __call__(self, name: str, make: Callable[..., Any], *args: Any) -> ChildProcess:
         """``make(*args)`` is called there, and has a ``close()``; all of it can be pickled."""
 
 
@@ -196,11 +196,11 @@ class IMaildrop(Interface):
         """Give the lock back; allowed at any time, also twice, also without ``open()``."""
 
 
-class ICollection(IMaildrop):
+class IMailbox(IMaildrop):
     """
     The avatar that serves mail: an account's maildrop, on the account's terms.
 
-    The ``mind`` of its login is the session's ``Visit``.  ``open()`` keeps to
+    The ``mind`` of its login is the session's ``SessionInfo``.  ``open()`` keeps to
     what ``serving`` says of other sessions and of the time between logins;
     it raises LoginTooSoon besides what it raises already.
     """
@@ -284,7 +284,7 @@ Step = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
-class Holding:
+class MaildropUsage:
     """
     What lies in a maildrop, and in the vault beside it.
 
@@ -302,7 +302,7 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Old:
+class PurgeCriteria:
     """
     Which messages may go: older than so many seconds, larger than so many octets;
     and the oldest of the rest, until it is within ``quota``.
@@ -314,7 +314,7 @@ class Old:
 
 
 @dataclass(frozen=True)
-class Kept:
+class VaultSession:
     """What one session took out of a maildrop, and can be brought back."""
 
     session: str
@@ -332,7 +332,7 @@ class Finding:
     mended: bool
 
 
-class IMaildropCare(Interface):
+class IMaildropMaintenance(Interface):
     """
     What a store may offer to whoever looks after it; the command asks for it.
 
@@ -340,14 +340,14 @@ class IMaildropCare(Interface):
     a maildrop, what would change it raises MaildropLocked.
     """
 
-    def holdings(step: Step | None = None) -> Awaitable[Sequence[Holding]]:
+    def holdings(step: Step | None = None) -> Awaitable[Sequence[MaildropUsage]]:
         """All maildrops, also those of accounts that are gone; a step is one of them."""
 
     def strays() -> Awaitable[Sequence[Finding]]:
         """What lies where no account's maildrop can be."""
 
     def purge(
-        name: str, which: Old, dry: bool, step: Step | None = None
+        name: str, which: PurgeCriteria, dry: bool, step: Step | None = None
     ) -> Awaitable[tuple[int, int]]:
         """
         Let messages go, or (``dry``) see which would; how many, and their octets.
@@ -355,7 +355,7 @@ class IMaildropCare(Interface):
         Steps are messages.
         """
 
-    def kept(name: str) -> Awaitable[Sequence[Kept]]:
+    def kept(name: str) -> Awaitable[Sequence[VaultSession]]:
         """What can be brought back, oldest first."""
 
     def undelete(name: str, session: str, since: float) -> Awaitable[int]:
@@ -436,12 +436,12 @@ class IRetention(Interface):
         """
         Remember that a device has collected these; which of them count as collected now.
 
-        ``device`` is as in ``Account.device``, ``devices`` as in ``Keep``.  A
+        ``device`` is as in ``Account.device``, ``devices`` as in ``KeepTimes``.  A
         session of that maildrop asks, which holds its lock.  What is
         remembered may get lost: then mail stays longer, and never goes early.
         """
 
-    def expire(name: str, keep: Keep, dry: bool) -> Awaitable[tuple[int, int]]:
+    def expire(name: str, keep: KeepTimes, dry: bool) -> Awaitable[tuple[int, int]]:
         """
         Let messages go, or (``dry``) see which would; how many, and their octets.
 
@@ -475,7 +475,7 @@ class IAccountDirectory(Interface):
         """Whether the domain is one of ours, as of now.  Raises as ``find``."""
 
 
-class IAccountSayings(Interface):
+class IAccountSettings(Interface):
     """
     What a directory may offer whose accounts are served each in their own way.
 
@@ -483,14 +483,14 @@ class IAccountSayings(Interface):
     configuration says.
     """
 
-    def sayings() -> Awaitable[Collection[tuple[Quota, Serving]]]:
+    def sayings() -> Awaitable[Collection[tuple[Quota, MailPolicy]]]:
         """``quota`` and ``serving`` of all accounts, as ``find`` tells them; each pair once."""
 
 
-class IDevices(Interface):
+class IAppPasswords(Interface):
     """What a directory may offer besides: accounts have devices, with passwords of their own."""
 
-    def devices(name: str) -> Awaitable[Sequence[Device]]:
+    def devices(name: str) -> Awaitable[Sequence[AppPassword]]:
         """
         All devices of an account, as they are now, sorted by their names; expired ones, too.
 
@@ -498,7 +498,7 @@ class IDevices(Interface):
         """
 
 
-class IAccountRegister(IAccountDirectory, IDevices):
+class IAccountRegister(IAccountDirectory, IAppPasswords):
     """A directory that the ``postoffice`` command can write to."""
 
     def domains() -> Awaitable[list[str]]:
@@ -558,7 +558,7 @@ class IAccountRegister(IAccountDirectory, IDevices):
         It is what CRAM-MD5 needs in clear: it is encrypted where it lies.
         """
 
-    def add_device(name: str, device: Device) -> Awaitable[bool]:
+    def add_device(name: str, device: AppPassword) -> Awaitable[bool]:
         """
         Give an account a device; False if it has one of that name already.
 
@@ -588,24 +588,26 @@ class IAccountRegister(IAccountDirectory, IDevices):
     def domain_quota(domain: str) -> Awaitable[Quota | None]:
         """What was set for this domain; None if it is not there."""
 
-    def set_serving(name: str, serving: Serving) -> Awaitable[bool]:
+    def set_serving(name: str, serving: MailPolicy) -> Awaitable[bool]:
         """
         Set how an account's mail is served; False if there is no such account.
 
         It is the whole of what the account itself says, as with ``set_quota``.
         """
 
-    def account_serving(name: str) -> Awaitable[Serving | None]:
+    def account_serving(name: str) -> Awaitable[MailPolicy | None]:
         """What was set for this account alone; None if there is no such account."""
 
-    def set_domain_serving(domain: str, serving: Serving) -> Awaitable[bool]:
+    def set_domain_serving(domain: str, serving: MailPolicy) -> Awaitable[bool]:
         """The same for all accounts of a domain that say nothing; False if it is not there."""
 
-    def domain_serving(domain: str) -> Awaitable[Serving | None]:
+    def domain_serving(domain: str) -> Awaitable[MailPolicy | None]:
         """What was set for this domain; None if it is not there."""
 
     def set_state(name: str, state: str) -> Awaitable[bool]:
-        """Set an account's state, one of ``address.STATES``; False if there is no such account."""
+        """
+        Set an account's state, one of ``model.address.STATES``; False if there is no such account.
+        """
 
     def remove(name: str) -> Awaitable[bool]:
         """
@@ -622,7 +624,7 @@ class IReception(Interface):
     """
     The avatar that takes in mail: what one client may do here, for one session.
 
-    The ``mind`` of its login is the session's ``Visit``.  Answers are
+    The ``mind`` of its login is the session's ``SessionInfo``.  Answers are
     replies; a positive one to ``recipient`` means that it has been added to
     ``envelope.recipients`` and ``envelope.named``.
     """
@@ -681,10 +683,10 @@ class IPolicy(Interface):
     def stop() -> Awaitable[None]:
         """No more questions will come."""
 
-    def connect(visit: Visit) -> Awaitable[Opinion]:
+    def connect(visit: SessionInfo) -> Awaitable[Opinion]:
         """A client has come, and was not greeted yet; a refusal ends the session."""
 
-    def hello(visit: Visit) -> Awaitable[Opinion]:
+    def hello(visit: SessionInfo) -> Awaitable[Opinion]:
         """EHLO or HELO: what it calls itself is ``visit.hello``."""
 
     def sender(envelope: Envelope) -> Awaitable[Opinion]:
@@ -701,7 +703,7 @@ class IPolicy(Interface):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PluginContext:
     """
     What a maker may use: all that is outside of a room.
 
@@ -713,12 +715,12 @@ class Surroundings:
     """
 
     reactor: Any  # IReactorTime, IReactorThreads, …
-    workers: Workers
+    workers: Executor
     state: str  # absolute path of the state folder
     hostname: str
     warnings: Sequence[int] = ()
     warning_text: str = ""
-    apart: MakeApart | None = None
+    apart: MakeChildProcess | None = None
 
 
 class IMaker(Interface):
@@ -735,7 +737,7 @@ class IMaker(Interface):
 class IStoreMaker(IMaker):
     """Makes an IMailStore, for ``store:``."""
 
-    def make(options: Mapping[str, Any], around: Surroundings) -> IMailStore:
+    def make(options: Mapping[str, Any], around: PluginContext) -> IMailStore:
         """
         Make the store; no file is touched before its ``start()``.
 
@@ -746,7 +748,7 @@ class IStoreMaker(IMaker):
 class IDirectoryMaker(IMaker):
     """Makes an IAccountDirectory, for ``accounts:``."""
 
-    def make(options: Mapping[str, Any], around: Surroundings) -> IAccountDirectory:
+    def make(options: Mapping[str, Any], around: PluginContext) -> IAccountDirectory:
         """As ``IStoreMaker.make``."""
 
 
@@ -759,5 +761,5 @@ class IPolicyMaker(IMaker):
     it another default.
     """
 
-    def make(options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+    def make(options: Mapping[str, Any], around: PluginContext) -> IPolicy:
         """As ``IStoreMaker.make``."""

@@ -24,15 +24,15 @@ from postoffice.accounts.checker import Checker
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient, Visit
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
+from postoffice.model.mail_policy import DEFAULT_POLICY
 from postoffice.office.config import OTHER_PLACES
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.leases import Leases
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.serving import PLAIN
 from postoffice.smtp.factory import SMTPFactory
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
@@ -244,8 +244,8 @@ class MemoryOffice:
         self.pop3 = POP3Factory(portal, clock=self.clock)
 
     def serve(self, **serving) -> None:
-        """Mail is served on these terms (``Serving``) from now on."""
-        shelves = replace(self.shelves, serving=replace(PLAIN, **serving))
+        """Mail is served on these terms (``MailPolicy``) from now on."""
+        shelves = replace(self.shelves, serving=replace(DEFAULT_POLICY, **serving))
         self.pop3.portal.realm = Realm(shelves, self.house)
 
     def client(self, service: str, address="127.0.0.1") -> MemoryClient:
@@ -255,7 +255,7 @@ class MemoryOffice:
     def post(self, text: bytes, name="joe@example.net") -> None:
         """A message from a@example.org, as if it had come over SMTP."""
         recipient = Recipient(Address.parse(name), Account(name, name))
-        visit = Visit("x", "smtp", Client("192.0.2.1"), "pc")
+        visit = SessionInfo("x", "smtp", Client("192.0.2.1"), "pc")
         envelope = Envelope("x.1", Client("192.0.2.1"), "pc", "ESMTP")
         envelope.sender = Address("a", "example.org")
         envelope.recipients = [recipient]

@@ -28,7 +28,7 @@ from postoffice.conversation import (
 )
 from postoffice.counter import Counter, Entrance, client_address
 from postoffice.doors import Doorkeeper
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 from postoffice.office.admin import self_signed
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import CertificateFiles

@@ -21,8 +21,8 @@ from postoffice.downgrading.messages import (
     growth_of,
     with_header_converted,
 )
-from postoffice.errors import PermanentFailure
 from postoffice.maildrop.text import Normalizer
+from postoffice.model.errors import PermanentFailure
 from postoffice.proxy import NotProxied, ProxyReader
 from postoffice.scram import PREPARED_MAXIMUM, prepared
 from postoffice.smtp import grammar

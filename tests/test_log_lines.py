@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from postoffice import log_events
-from postoffice.accounts.devices import AppPassword
+from postoffice.accounts.devices import AppPasswordToken
 from postoffice.counter import Entrance
-from postoffice.device import Device
-from postoffice.log_events import EVENTS
+from postoffice.model import log_events
+from postoffice.model.app_password import AppPassword
+from postoffice.model.log_events import EVENTS
 from postoffice.smtp.factory import Custom
 from postoffice.testing import finish
 
@@ -177,13 +177,13 @@ def test_a_login_that_fails_says_how_and_no_secret(submission, logged, said, com
     assert not any(word in line for line in logged for word in ("hunter2", "aHVudG"))
 
 
-PHONE = AppPassword.read("k3hxqt-8acdfw-9pnrt4-yjhm7e")
+PHONE = AppPasswordToken.read("k3hxqt-8acdfw-9pnrt4-yjhm7e")
 
 
 @pytest.fixture
 def phone(memory_office):
     """Joe has a telephone; what it says for PLAIN."""
-    device = Device("Joe's phone", PHONE.id, PHONE.digest)
+    device = AppPassword("Joe's phone", PHONE.id, PHONE.digest)
     assert finish(memory_office.directory.add_device("joe@example.net", device))
     return b64encode(b"\0joe@example.net\0" + PHONE.text.encode())
 

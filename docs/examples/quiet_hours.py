@@ -8,9 +8,9 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from postoffice.interfaces import IPolicy, IPolicyMaker
+from postoffice.model.config_values import WHOLE, Key
+from postoffice.model.reply import Reply
 from postoffice.policy.common import Quiet
-from postoffice.reply import Reply
-from postoffice.settings import WHOLE, Key
 
 
 @implementer(IPolicy)

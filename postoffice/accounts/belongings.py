@@ -12,23 +12,23 @@ from dataclasses import astuple, fields
 from itertools import count
 from typing import Any
 
-from postoffice.device import Device
+from postoffice.model.app_password import AppPassword
 
 #: The columns of a device behind its account's name, in the order of its fields.
-COLUMNS = tuple(field.name for field in fields(Device))
+COLUMNS = tuple(field.name for field in fields(AppPassword))
 
 
-def devices(database: sqlite3.Connection, account: str) -> tuple[Device, ...]:
+def devices(database: sqlite3.Connection, account: str) -> tuple[AppPassword, ...]:
     """Those of one account, by their names."""
     rows = database.execute("SELECT * FROM device WHERE account = ? ORDER BY name", (account,))
     return tuple(_device(dict(zip(COLUMNS, row[1:], strict=True))) for row in rows)
 
 
-def _device(said: dict[str, Any]) -> Device:
-    return Device(**{**said, "networks": tuple(said["networks"].split())})
+def _device(said: dict[str, Any]) -> AppPassword:
+    return AppPassword(**{**said, "networks": tuple(said["networks"].split())})
 
 
-def add(database: sqlite3.Connection, account: str, device: Device) -> bool:
+def add(database: sqlite3.Connection, account: str, device: AppPassword) -> bool:
     """False if there is one of that name.  Raises LookupError if there is no such account."""
     if not database.execute("SELECT 1 FROM account WHERE address = ?", (account,)).fetchone():
         raise LookupError(f"there is no account {account}")

@@ -17,18 +17,19 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice import log_events, scram
+from postoffice import scram
 from postoffice.accounts import devices
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.verifying import Verifying
-from postoffice.address import Account, Address, NotAnAddress
-from postoffice.device import Device
 from postoffice.doors import place_of
-from postoffice.errors import AccountDisabled, TemporaryFailure
-from postoffice.interfaces import IAccountDirectory, Workers
-from postoffice.log_events import tell
+from postoffice.interfaces import Executor, IAccountDirectory
+from postoffice.model import log_events
+from postoffice.model.address import Account, Address, NotAnAddress
+from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import AccountDisabled, TemporaryFailure
+from postoffice.model.log_events import tell
 
 log = Logger("postoffice")
 
@@ -67,7 +68,7 @@ class Checker:
     def __init__(
         self,
         directories: Sequence[IAccountDirectory],
-        hashing: Workers,
+        hashing: Executor,
         *,
         clock: Callable[[], float],
         others: Sequence[ICredentialsChecker] = (),
@@ -150,7 +151,7 @@ class Checker:
             right = _shared_matches(credentials, account)
         return account if right else await self._vouched_for(credentials)
 
-    async def _device(self, credentials: Any, account: Account | None) -> Device | None:
+    async def _device(self, credentials: Any, account: Account | None) -> AppPassword | None:
         """
         The device whose own password it is, where that is taken from there.
 

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
 from zope.interface import Attribute, implementer
 
-from postoffice.envelope import Client
+from postoffice.model.envelope import Client
 from postoffice.sasl import BearerClaim, Claim, PasswordClaim, ScramClaim, SharedClaim
 from postoffice.scram import Keys
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from postoffice.accounts import opening
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 
 T = TypeVar("T")
 #: Inode, size and time of the database file and of its write-ahead log.

@@ -14,8 +14,8 @@ from twisted.cred.credentials import IUsernamePassword
 
 from postoffice.accounts.credentials import IScramLogin
 from postoffice.accounts.passwords import GROUP, GROUPS, LETTERS
-from postoffice.address import Account
-from postoffice.device import Device
+from postoffice.model.address import Account
+from postoffice.model.app_password import AppPassword
 from postoffice.scram import Keys, Salt
 
 #: One group names the password, the others are the secret: 83 bits, as in an account's.
@@ -23,7 +23,7 @@ _FORM = re.compile(rf"[{LETTERS}]{{{GROUP * (1 + GROUPS)}}}")
 
 
 @dataclass(frozen=True)
-class AppPassword:
+class AppPasswordToken:
     """
     A password of the form that only devices have.
 
@@ -58,7 +58,7 @@ class AppPassword:
     def digest(self) -> str:
         return sha256(b"a device's password: " + self.text.encode()).hexdigest()
 
-    def of(self, devices: Iterable[Device]) -> Device | None:
+    def of(self, devices: Iterable[AppPassword]) -> AppPassword | None:
         """Whose it is, of these."""
         for device in devices:
             if device.id == self.id and hmac.compare_digest(device.secret, self.digest):
@@ -71,7 +71,7 @@ def may_be_one(credentials: Any) -> bool:
     return IScramLogin.providedBy(credentials) or _read(credentials) is not None
 
 
-def recognized(credentials: Any, devices: Iterable[Device]) -> Device | None:
+def recognized(credentials: Any, devices: Iterable[AppPassword]) -> AppPassword | None:
     """Whose credentials they are, of these."""
     password = _read(credentials)
     if password is not None:
@@ -84,7 +84,7 @@ def recognized(credentials: Any, devices: Iterable[Device]) -> Device | None:
     return None
 
 
-def salt(account: Account, devices: Iterable[Device] = ()) -> Salt | None:
+def salt(account: Account, devices: Iterable[AppPassword] = ()) -> Salt | None:
     """
     The one salt of all SCRAM keys of an account and its devices, if there are any yet.
 
@@ -98,7 +98,7 @@ def salt(account: Account, devices: Iterable[Device] = ()) -> Salt | None:
     return None
 
 
-def _read(credentials: Any) -> AppPassword | None:
+def _read(credentials: Any) -> AppPasswordToken | None:
     if not IUsernamePassword.providedBy(credentials):
         return None
-    return AppPassword.read(credentials.password)
+    return AppPasswordToken.read(credentials.password)

@@ -8,18 +8,18 @@ from typing import cast
 
 from zope.interface import implementer
 
-from postoffice.address import Account, Quota
-from postoffice.device import Device
 from postoffice.interfaces import (
     IAccountDirectory,
     IAccountRegister,
-    IAccountSayings,
-    IDevices,
+    IAccountSettings,
+    IAppPasswords,
 )
-from postoffice.serving import UNSAID, Serving
+from postoffice.model.address import Account, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 
-@implementer(IAccountDirectory, IDevices)
+@implementer(IAccountDirectory, IAppPasswords)
 class Directories:
     """
     Directories asked in order: the first that knows an account wins.
@@ -55,11 +55,11 @@ class Directories:
                 return account
         return None
 
-    async def devices(self, name: str) -> Sequence[Device]:
+    async def devices(self, name: str) -> Sequence[AppPassword]:
         """The devices of an account, in the directory that knows it."""
         for directory in self._directories:
             if await directory.find(name) is not None:
-                return await directory.devices(name) if IDevices.providedBy(directory) else ()
+                return await directory.devices(name) if IAppPasswords.providedBy(directory) else ()
         return ()
 
     async def serves(self, domain: str) -> bool:
@@ -77,14 +77,14 @@ class Directories:
             if one.protocol in ("any", "pop3") and not one.expired(now)
         )
 
-    async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
+    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         """What all accounts say of quotas and of how they are served, each once."""
-        said: set[tuple[Quota, Serving]] = set()
+        said: set[tuple[Quota, MailPolicy]] = set()
         for directory in self._directories:
-            if IAccountSayings.providedBy(directory):
-                said.update(await cast(IAccountSayings, directory).sayings())
+            if IAccountSettings.providedBy(directory):
+                said.update(await cast(IAccountSettings, directory).sayings())
             else:
-                said.add((Quota(), UNSAID))
+                said.add((Quota(), UNSPECIFIED))
         return frozenset(said)
 
     async def register_of(self, name: str) -> IAccountRegister | None:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection
 
 from postoffice.accounts.sealing import Seal
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 
 
 def keep_only(

@@ -10,7 +10,7 @@ from postoffice.accounts.ledger import Ledger
 from postoffice.accounts.recording import Recording
 from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.tries import Allowance, Tries
-from postoffice.interfaces import Workers
+from postoffice.interfaces import Executor
 
 #: The ledger's file, in the state folder.
 LEDGER = "logins.db"
@@ -25,7 +25,7 @@ class LoginRecords:
     """
 
     def __init__(
-        self, state: str, workers: Workers, clock: Any, account: Allowance, network: Allowance
+        self, state: str, workers: Executor, clock: Any, account: Allowance, network: Allowance
     ) -> None:
         self._workers = workers
         self._ledger = Ledger(os.path.join(state, LEDGER))

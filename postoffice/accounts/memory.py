@@ -8,21 +8,21 @@ from dataclasses import replace
 from zope.interface import implementer
 
 from postoffice.accounts.belongings import maildrops
-from postoffice.address import Account, Quota
-from postoffice.device import Device
-from postoffice.errors import NotEmpty
-from postoffice.interfaces import IAccountRegister, IAccountSayings
-from postoffice.serving import UNSAID, Serving
+from postoffice.interfaces import IAccountRegister, IAccountSettings
+from postoffice.model.address import Account, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import NotEmpty
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 
-@implementer(IAccountRegister, IAccountSayings)
+@implementer(IAccountRegister, IAccountSettings)
 class MemoryDirectory:
     """Domains and accounts in dictionaries; they can be filled before ``start()``."""
 
     def __init__(self) -> None:
-        self._domains: dict[str, tuple[Quota, Serving]] = {}
+        self._domains: dict[str, tuple[Quota, MailPolicy]] = {}
         self._accounts: dict[str, Account] = {}
-        self._devices: dict[str, dict[str, Device]] = {}
+        self._devices: dict[str, dict[str, AppPassword]] = {}
 
     async def start(self) -> None:
         pass
@@ -37,10 +37,10 @@ class MemoryDirectory:
     async def serves(self, domain: str) -> bool:
         return domain in self._domains
 
-    async def devices(self, name: str) -> Sequence[Device]:
+    async def devices(self, name: str) -> Sequence[AppPassword]:
         return [device for _, device in sorted(self._devices.get(name, {}).items())]
 
-    async def add_device(self, name: str, device: Device) -> bool:
+    async def add_device(self, name: str, device: AppPassword) -> bool:
         if name not in self._accounts:
             raise LookupError(f"there is no account {name}")
         return self._devices.setdefault(name, {}).setdefault(device.name, device) is device
@@ -61,7 +61,7 @@ class MemoryDirectory:
     async def add_domain(self, domain: str) -> bool:
         if domain in self._domains:
             return False
-        self._domains[domain] = (Quota(), UNSAID)
+        self._domains[domain] = (Quota(), UNSPECIFIED)
         return True
 
     async def remove_domain(self, domain: str) -> bool:
@@ -141,24 +141,24 @@ class MemoryDirectory:
         known = self._domains.get(domain)
         return None if known is None else known[0]
 
-    async def set_serving(self, name: str, serving: Serving) -> bool:
+    async def set_serving(self, name: str, serving: MailPolicy) -> bool:
         return self._change(name, lambda known: replace(known, serving=serving))
 
-    async def account_serving(self, name: str) -> Serving | None:
+    async def account_serving(self, name: str) -> MailPolicy | None:
         known = self._accounts.get(name)
         return None if known is None else known.serving
 
-    async def set_domain_serving(self, domain: str, serving: Serving) -> bool:
+    async def set_domain_serving(self, domain: str, serving: MailPolicy) -> bool:
         known = self._domains.get(domain)
         if known is not None:
             self._domains[domain] = (known[0], serving)
         return known is not None
 
-    async def domain_serving(self, domain: str) -> Serving | None:
+    async def domain_serving(self, domain: str) -> MailPolicy | None:
         known = self._domains.get(domain)
         return None if known is None else known[1]
 
-    async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
+    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         told = map(self._told, self._accounts.values())
         return frozenset((one.quota, one.serving) for one in told)
 

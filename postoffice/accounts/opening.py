@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from errno import EDQUOT, EIO, ENOSPC
 from urllib.parse import quote
 
-from postoffice.errors import StartupError
+from postoffice.model.errors import StartupError
 from postoffice.modes import set_mode
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
@@ -45,7 +45,7 @@ DEVICE = """
         PRIMARY KEY (account, name)
     ) WITHOUT ROWID
     """
-#: Whether an account may log in and gets mail: see ``address.STATES``.
+#: Whether an account may log in and gets mail: see ``model.address.STATES``.
 STATE = "state TEXT NOT NULL DEFAULT 'enabled'"
 _SERVING = ",\n        ".join(SERVING)
 TABLES = (

@@ -8,7 +8,7 @@ import secrets
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 from postoffice.scram import prepared
 
 # What OWASP's Password Storage Cheat Sheet names as the least for argon2id, of

@@ -10,22 +10,22 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
 from zope.interface import implementer
 
-from postoffice.address import Account
-from postoffice.envelope import Visit
-from postoffice.interfaces import ICollection, IMaildrop, IReception
+from postoffice.interfaces import IMailbox, IMaildrop, IReception
+from postoffice.model.address import Account
+from postoffice.model.envelope import SessionInfo
 
 
 class Receptions(Protocol):
     """Who takes in mail: from strangers, and from our own users."""
 
-    def reception(self, visit: Visit) -> IReception: ...
-    def submission(self, visit: Visit, account: Account) -> IReception: ...
+    def reception(self, visit: SessionInfo) -> IReception: ...
+    def submission(self, visit: SessionInfo, account: Account) -> IReception: ...
 
 
 class Collections(Protocol):
     """Who hands out mail, to its owners."""
 
-    def collection(self, visit: Visit, account: Account) -> ICollection: ...
+    def collection(self, visit: SessionInfo, account: Account) -> IMailbox: ...
 
 
 @implementer(IRealm)
@@ -33,14 +33,14 @@ class Realm:
     """
     Hands out a maildrop to its owner, a submission to a user, and a reception to strangers.
 
-    The ``mind`` is the ``Visit``; ``note`` is told who has logged in, and how.
+    The ``mind`` is the ``SessionInfo``; ``note`` is told who has logged in, and how.
     """
 
     def __init__(
         self,
         collections: Collections,
         receptions: Receptions,
-        note: Callable[[Account, Visit], None] | None = None,
+        note: Callable[[Account, SessionInfo], None] | None = None,
     ) -> None:
         self._collections = collections
         self._receptions = receptions

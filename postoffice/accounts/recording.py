@@ -11,11 +11,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.entrances import Entrance, Entrances
-from postoffice.address import Account
 from postoffice.doors import place_of
-from postoffice.envelope import Visit
-from postoffice.errors import TemporaryFailure
-from postoffice.interfaces import Workers
+from postoffice.interfaces import Executor
+from postoffice.model.address import Account
+from postoffice.model.envelope import SessionInfo
+from postoffice.model.errors import TemporaryFailure
 
 #: Seconds between a login and its record.
 BATCH = 5.0
@@ -37,7 +37,7 @@ class Recording:
     def __init__(
         self,
         entrances: Entrances,
-        workers: Workers,
+        workers: Executor,
         clock: Any,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -66,7 +66,7 @@ class Recording:
                 timer.cancel()
         await self._write()
 
-    def note(self, account: Account, visit: Visit) -> None:
+    def note(self, account: Account, visit: SessionInfo) -> None:
         """Somebody has logged in just now."""
         client = visit.client
         entrance = Entrance(

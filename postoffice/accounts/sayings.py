@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from typing import Any
 
-from postoffice.address import Quota
-from postoffice.serving import Serving
+from postoffice.model.address import Quota
+from postoffice.model.mail_policy import MailPolicy
 
 #: The tables that hold sayings, and the column that names a row.
 NAMES = {"account": "address", "domain": "name"}
 #: The columns of a quota, and of a serving, in the order of their values.
 QUOTA = ("quota_octets", "quota_messages", "quota_over")
-SERVING = tuple(field.name for field in fields(Serving))
+SERVING = tuple(field.name for field in fields(MailPolicy))
 
 
 def merged(columns: tuple[str, ...]) -> str:
@@ -31,22 +31,22 @@ OF_ACCOUNT = f"{merged(QUOTA)}, {merged(SERVING)}"
 FROM_ACCOUNTS = "FROM account LEFT JOIN domain ON domain.name = account.domain"
 
 
-def both_of(row: Sequence[Any]) -> tuple[Quota, Serving]:
+def both_of(row: Sequence[Any]) -> tuple[Quota, MailPolicy]:
     """From the values of ``OF_ACCOUNT``."""
     return Quota(*row[: len(QUOTA)]), serving_of(row[len(QUOTA) :])
 
 
-def all_of_accounts(database: sqlite3.Connection, _: str) -> frozenset[tuple[Quota, Serving]]:
+def all_of_accounts(database: sqlite3.Connection, _: str) -> frozenset[tuple[Quota, MailPolicy]]:
     """What all accounts say, each once."""
     ask = f"SELECT DISTINCT {OF_ACCOUNT} {FROM_ACCOUNTS}"
     return frozenset(map(both_of, database.execute(ask)))
 
 
-def serving_of(row: Sequence[Any]) -> Serving:
+def serving_of(row: Sequence[Any]) -> MailPolicy:
     """From the values of its columns; SQLite knows no truth values."""
     said = dict(zip(SERVING, row, strict=True))
     deletes = said["delete_on_collect"]
-    return Serving(**{**said, "delete_on_collect": None if deletes is None else bool(deletes)})
+    return MailPolicy(**{**said, "delete_on_collect": None if deletes is None else bool(deletes)})
 
 
 def set_quota(database: sqlite3.Connection, table: str, name: str, quota: Quota) -> bool:
@@ -69,12 +69,12 @@ def quotas(database: sqlite3.Connection, domain: str | None) -> dict[str, Quota]
     return {address: Quota(*said) for address, *said in database.execute(ask, (domain,))}
 
 
-def set_serving(database: sqlite3.Connection, table: str, name: str, serving: Serving) -> bool:
+def set_serving(database: sqlite3.Connection, table: str, name: str, serving: MailPolicy) -> bool:
     """As ``set_quota``."""
     return _set(database, table, name, SERVING, astuple(serving))
 
 
-def serving(database: sqlite3.Connection, table: str, name: str) -> Serving | None:
+def serving(database: sqlite3.Connection, table: str, name: str) -> MailPolicy | None:
     """As ``quota``."""
     row = _said(database, table, name, SERVING)
     return None if row is None else serving_of(row)

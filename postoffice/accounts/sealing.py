@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 
 
 class Seal:

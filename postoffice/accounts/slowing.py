@@ -13,12 +13,12 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice import log_events
 from postoffice.accounts.tries import ACCOUNT, NETWORK, Allowance, Taken, Tries
 from postoffice.budget import Budget
-from postoffice.errors import TemporaryFailure, TooManyTries
-from postoffice.interfaces import Workers
-from postoffice.log_events import tell
+from postoffice.interfaces import Executor
+from postoffice.model import log_events
+from postoffice.model.errors import TemporaryFailure, TooManyTries
+from postoffice.model.log_events import tell
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -72,7 +72,7 @@ class Slowing:
     def __init__(
         self,
         tries: Tries,
-        workers: Workers,
+        workers: Executor,
         clock: Any,
         own: Allowance,
         now: Callable[[], float] = time.time,

@@ -14,11 +14,11 @@ from zope.interface import implementer
 from postoffice.accounts import belongings, sayings
 from postoffice.accounts.database import Database, Look
 from postoffice.accounts.sealing import Seal
-from postoffice.address import Account, Quota
-from postoffice.device import Device
-from postoffice.errors import NotEmpty, TemporaryFailure
-from postoffice.interfaces import IAccountRegister, IAccountSayings, Workers
-from postoffice.serving import Serving
+from postoffice.interfaces import Executor, IAccountRegister, IAccountSettings
+from postoffice.model.address import Account, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import NotEmpty, TemporaryFailure
+from postoffice.model.mail_policy import MailPolicy
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Answers(Generic[T]):
             answers.popitem(last=False)
 
 
-@implementer(IAccountRegister, IAccountSayings)
+@implementer(IAccountRegister, IAccountSettings)
 class SQLiteDirectory:
     """
     A database of domains and accounts; ``path`` is its file, ``key_file`` has
@@ -75,15 +75,15 @@ class SQLiteDirectory:
 
     log = Logger()
 
-    def __init__(self, path: str, workers: Workers, key_file: str | None = None) -> None:
+    def __init__(self, path: str, workers: Executor, key_file: str | None = None) -> None:
         self._database = Database(path)
         self._seal = Seal(key_file or f"{path}.key")
         self._workers = workers
         self._complaints: set[str] = set()
         self._accounts: Answers[Account | None] = Answers()
         self._domains: Answers[bool] = Answers()
-        self._sayings: Answers[frozenset[tuple[Quota, Serving]]] = Answers()
-        self._devices: Answers[tuple[Device, ...]] = Answers()
+        self._sayings: Answers[frozenset[tuple[Quota, MailPolicy]]] = Answers()
+        self._devices: Answers[tuple[AppPassword, ...]] = Answers()
 
     async def start(self) -> None:
         await self._workers.run(self._database.open)
@@ -97,10 +97,10 @@ class SQLiteDirectory:
     async def serves(self, domain: str) -> bool:
         return await self._answer(self._domains, domain, _serves)
 
-    async def devices(self, name: str) -> Sequence[Device]:
+    async def devices(self, name: str) -> Sequence[AppPassword]:
         return await self._answer(self._devices, name, belongings.devices)
 
-    async def add_device(self, name: str, device: Device) -> bool:
+    async def add_device(self, name: str, device: AppPassword) -> bool:
         return await self._write(belongings.add, name, device)
 
     async def remove_device(self, name: str, device: str) -> bool:
@@ -157,19 +157,19 @@ class SQLiteDirectory:
     async def domain_quota(self, domain: str) -> Quota | None:
         return await self._read(sayings.quota, "domain", domain)
 
-    async def set_serving(self, name: str, serving: Serving) -> bool:
+    async def set_serving(self, name: str, serving: MailPolicy) -> bool:
         return await self._write(sayings.set_serving, "account", name, serving)
 
-    async def account_serving(self, name: str) -> Serving | None:
+    async def account_serving(self, name: str) -> MailPolicy | None:
         return await self._read(sayings.serving, "account", name)
 
-    async def set_domain_serving(self, domain: str, serving: Serving) -> bool:
+    async def set_domain_serving(self, domain: str, serving: MailPolicy) -> bool:
         return await self._write(sayings.set_serving, "domain", domain, serving)
 
-    async def domain_serving(self, domain: str) -> Serving | None:
+    async def domain_serving(self, domain: str) -> MailPolicy | None:
         return await self._read(sayings.serving, "domain", domain)
 
-    async def sayings(self) -> frozenset[tuple[Quota, Serving]]:
+    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         return await self._answer(self._sayings, "", sayings.all_of_accounts)
 
     async def set_state(self, name: str, state: str) -> bool:

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 
 from postoffice.accounts import passwords
 from postoffice.accounts.fair_queue import Bounds, FairQueue, QueueFull
-from postoffice.errors import TemporaryFailure
-from postoffice.interfaces import Workers
+from postoffice.interfaces import Executor
+from postoffice.model.errors import TemporaryFailure
 
 #: Seconds that a verified password is remembered.
 LIFETIME = 300.0
@@ -118,7 +118,7 @@ class Verifying:
     """
 
     def __init__(
-        self, hashing: Workers, clock: Callable[[], float], at_once: int = AT_ONCE
+        self, hashing: Executor, clock: Callable[[], float], at_once: int = AT_ONCE
     ) -> None:
         self._hashing = hashing
         self._verified = Verified(clock)

@@ -7,12 +7,12 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 
-from postoffice.address import Quota
-from postoffice.errors import NoSpace
-from postoffice.interfaces import Workers
+from postoffice.interfaces import Executor
 from postoffice.maildrop import quota
 from postoffice.maildrop.files import failures
 from postoffice.maildrop.quota import Usage
+from postoffice.model.address import Quota
+from postoffice.model.errors import NoSpace
 
 #: Seconds for which it is remembered how much a maildrop held, and of how many that is.
 LIFETIME = 5.0
@@ -30,7 +30,7 @@ class Floor:
     SECOND = 1.0
 
     def __init__(
-        self, path: str, least: int, workers: Workers, seconds: Callable[[], float]
+        self, path: str, least: int, workers: Executor, seconds: Callable[[], float]
     ) -> None:
         self._path = path
         self._least = least
@@ -69,7 +69,7 @@ class Admitting:
     commits is told exactly.  ``seconds`` is a clock.
     """
 
-    def __init__(self, workers: Workers, seconds: Callable[[], float]) -> None:
+    def __init__(self, workers: Executor, seconds: Callable[[], float]) -> None:
         self._workers = workers
         self._seconds = seconds
         self._known: OrderedDict[str, tuple[float, Usage]] = OrderedDict()

@@ -13,10 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from postoffice.address import Quota
-from postoffice.errors import MaildropLocked, TemporaryFailure
-from postoffice.interfaces import Finding, Holding, Kept, Old, Step
-from postoffice.listing import Entry
+from postoffice.interfaces import Finding, MaildropUsage, PurgeCriteria, Step, VaultSession
 from postoffice.maildrop import aside, clearing, collected, contents, files, names, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal
@@ -24,6 +21,9 @@ from postoffice.maildrop.oddities import NotServed, see_to_compression
 from postoffice.maildrop.remembered import Sizes
 from postoffice.maildrop.telling import trim
 from postoffice.maildrop.text import measure
+from postoffice.model.address import Quota
+from postoffice.model.errors import MaildropLocked, TemporaryFailure
+from postoffice.model.listing import Entry
 
 #: The session of what was purged, in the vault.
 PURGE = "purge"
@@ -37,7 +37,7 @@ def unheard(done: int, of: int) -> None:
     """Nobody wants to know how far it is."""
 
 
-def holdings(store: str, step: Step = unheard) -> list[Holding]:
+def holdings(store: str, step: Step = unheard) -> list[MaildropUsage]:
     """What lies in each maildrop, whether or not anybody has an account of its name."""
     folders = dict.fromkeys(clearing.maildrops(store) + aside.maildrops(store))
     found = []
@@ -48,7 +48,7 @@ def holdings(store: str, step: Step = unheard) -> list[Holding]:
     return found
 
 
-def _holding(folder: str) -> Holding:
+def _holding(folder: str) -> MaildropUsage:
     octets = messages = 0
     oldest: float | None = None
     for entry, status in contents.files_of(folder):
@@ -56,10 +56,10 @@ def _holding(folder: str) -> Holding:
         messages += 1
         arrived = names.time_of(os.path.basename(entry), status.st_mtime)
         oldest = arrived if oldest is None else min(oldest, arrived)
-    kept: list[Kept] = []
+    kept: list[VaultSession] = []
     with suppress(OSError):  # verify tells of it
         kept = vaults.sessions(folder)
-    return Holding(
+    return MaildropUsage(
         names.maildrop_of(folder),
         messages,
         octets,
@@ -93,7 +93,7 @@ def _looks_like_one(folder: str) -> bool:
 
 def purge(
     folder: str,
-    which: Old,
+    which: PurgeCriteria,
     journal: Journal | None,
     *,
     keep: bool,
@@ -125,7 +125,7 @@ def purge(
             os.close(lock)
 
 
-def _going(folder: str, entries: Sequence[Entry], which: Old) -> list[Entry]:
+def _going(folder: str, entries: Sequence[Entry], which: PurgeCriteria) -> list[Entry]:
     """Those that are too old or too large, and the oldest until the rest is within the quota."""
     going: list[tuple[Entry, int]] = []
     staying: list[tuple[Entry, int]] = []
@@ -150,7 +150,7 @@ def _going(folder: str, entries: Sequence[Entry], which: Old) -> list[Entry]:
     return [entry for entry, _ in going]
 
 
-def kept(folder: str) -> list[Kept]:
+def kept(folder: str) -> list[VaultSession]:
     """What can be brought back, oldest first.  Raises TemporaryFailure."""
     with files.failures(folder):
         return vaults.sessions(folder)

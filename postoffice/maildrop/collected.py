@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from urllib.parse import quote, unquote
 
-from postoffice.listing import Entry
 from postoffice.maildrop import names
 from postoffice.maildrop.drafts import create, write_all
 from postoffice.maildrop.files import open_own, open_plain, sync_folder
-from postoffice.serving import LAPSE
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import LAPSE
 
 FILE = "postoffice.collected"
 #: Octets of a file that is believed.
@@ -49,7 +49,7 @@ class Record:
     seen: dict[str, float] = field(default_factory=dict)
 
     def every(self, devices: frozenset[str] | None, now: float) -> frozenset[str] | None:
-        """Who must have a message for it to count as collected (``Keep``); None: anybody."""
+        """Who must have a message for it to count as collected (``KeepTimes``); None: anybody."""
         if devices is None or (devices and now - self.seen.get(OWN, -LAPSE) > LAPSE):
             return devices
         return devices | {OWN}

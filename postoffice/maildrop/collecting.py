@@ -15,11 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice import log_events
-from postoffice.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
-from postoffice.interfaces import IMaildrop, IText, Workers
-from postoffice.listing import Entries, Entry, Listing, Placed
-from postoffice.log_events import tell
+from postoffice.interfaces import Executor, IMaildrop, IText
 from postoffice.maildrop import aside, contents, files, names, oddities, quota, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.journal import Journal, Ticket
@@ -29,6 +25,10 @@ from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.telling import trim
 from postoffice.maildrop.text import pieces
 from postoffice.maildrop.waiting import outcome_of, running
+from postoffice.model import log_events
+from postoffice.model.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
+from postoffice.model.listing import Entries, Entry, Indexed, Listing
+from postoffice.model.log_events import tell
 
 log = Logger("postoffice")
 T = TypeVar("T")
@@ -45,7 +45,7 @@ TICK = 0.05
 class Means:
     """What all sessions of a store share: ``undelete`` is how long the vault keeps, in seconds."""
 
-    workers: Workers
+    workers: Executor
     sizes: Sizes
     listings: Listings
     clock: Any  # IReactorTime
@@ -174,7 +174,7 @@ class Maildir:
 
     def _place(self, entry: Entry) -> int:
         """Where an entry stands in the listing; -2 where it is not from there."""
-        return entry.place if isinstance(entry, Placed) else -2
+        return entry.place if isinstance(entry, Indexed) else -2
 
     def _behind(self, entry: Entry, place: int) -> list[Entry]:
         """The small ones behind an entry, as many as may be read ahead."""
@@ -316,7 +316,7 @@ class SmallText:
 class LargeText:
     """A text that is read piece by piece, one piece ahead of the client."""
 
-    def __init__(self, workers: Workers, fd: int, size: int, as_it_is: bool) -> None:
+    def __init__(self, workers: Executor, fd: int, size: int, as_it_is: bool) -> None:
         self._workers = workers
         self._fd = fd
         self._left = size

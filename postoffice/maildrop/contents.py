@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from postoffice.downgrading.messages import size_of_text
-from postoffice.errors import MessageGone, NotAllRemoved
-from postoffice.listing import Entries, Entry
 from postoffice.maildrop import aside, drafts, names, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import FULL, failures, open_plain, sync_folder
@@ -20,6 +18,8 @@ from postoffice.maildrop.oddities import NotServed, Odd, see_to_compression
 from postoffice.maildrop.pace import Limit, TakesLong
 from postoffice.maildrop.remembered import Sizes, Snapshot
 from postoffice.maildrop.text import measure, normal
+from postoffice.model.errors import MessageGone, NotAllRemoved
+from postoffice.model.listing import Entries, Entry
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 from threading import Lock
 
-from postoffice.address import Quota
 from postoffice.maildrop import names
 from postoffice.maildrop.files import Place, failures, sync_folder
 from postoffice.maildrop.text import growth
 from postoffice.maildrop.vault import PART
+from postoffice.model.address import Quota
 
 #: Why a maildrop may not have the same file, and gets a copy: it is on another file system, or the
 #: file has too many names.

@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 from typing import NamedTuple
 
-from postoffice.errors import StartupError
+from postoffice.model.errors import StartupError
 
 JOURNAL = "journal"
 FILES = "files"

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
 
-from postoffice.errors import (
+from postoffice.model.errors import (
     LoginTooSoon,
     MaildropChanging,
     MaildropLocked,

@@ -12,8 +12,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
-from postoffice.address import Quota
-from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.maildrop import drafts, quota
 from postoffice.maildrop.drafts import Draft, drop
 from postoffice.maildrop.files import Place, failure, identity, sync_folder
@@ -22,6 +20,8 @@ from postoffice.maildrop.names import uidl_of_file
 from postoffice.maildrop.open_folders import OpenFolders, Shelf, was_taken_away
 from postoffice.maildrop.records import Placement, Removal
 from postoffice.maildrop.warden import Warden
+from postoffice.model.address import Quota
+from postoffice.model.errors import PostOfficeError, TemporaryFailure
 
 #: Where maildrops stand apart, the first of them may be gone, with the file that is in it.
 _GONE = (errno.ESTALE, errno.ENOENT)

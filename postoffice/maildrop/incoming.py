@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from postoffice.doors import place_of
-from postoffice.envelope import Client
-from postoffice.errors import NoSpace
+from postoffice.model.envelope import Client
+from postoffice.model.errors import NoSpace
 
 #: One client, by its network, may have one in so many parts of it.
 SHARES = 4

@@ -22,7 +22,6 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from itertools import count
 from typing import NamedTuple, TypeVar
 
-from postoffice.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.maildrop import segments
 from postoffice.maildrop.backlog import Backlog, MakeReplay
 from postoffice.maildrop.durable import FILES, JOURNAL
@@ -36,6 +35,7 @@ from postoffice.maildrop.records import (
     room_for,
 )
 from postoffice.maildrop.segments import SEGMENT, SEGMENTS, FileLock, Mark, State, StateFile
+from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
 
 #: Seconds that whoever must wait for others does, before it gives up or helps itself.
 PATIENCE = 5.0

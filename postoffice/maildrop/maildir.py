@@ -14,27 +14,23 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.address import Account, Quota
-from postoffice.envelope import Envelope
-from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import (
-    Apart,
+    ChildProcess,
+    Executor,
     Finding,
-    Holding,
     IDelivery,
     IMaildrop,
-    IMaildropCare,
+    IMaildropMaintenance,
     IMailStore,
     IRetention,
     IStoreBackup,
-    Kept,
-    MakeApart,
-    Old,
+    MaildropUsage,
+    MakeChildProcess,
     Piece,
+    PurgeCriteria,
     Step,
-    Workers,
+    VaultSession,
 )
-from postoffice.listing import Entry
 from postoffice.maildrop import (
     aside,
     care,
@@ -65,7 +61,11 @@ from postoffice.maildrop.segments import SEGMENT
 from postoffice.maildrop.telling import Telling, removed, trim
 from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import Warden
-from postoffice.serving import Keep
+from postoffice.model.address import Account, Quota
+from postoffice.model.envelope import Envelope
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import KeepTimes
 
 #: Seconds between two rounds of retiring the journal.
 RETIRE = 2.0
@@ -75,7 +75,7 @@ SWEEP = 86400.0
 PAUSE = 0.5
 
 
-@implementer(IMailStore, IMaildropCare, IRetention, IStoreBackup)
+@implementer(IMailStore, IMaildropMaintenance, IRetention, IStoreBackup)
 class MaildirStore:
     """
     A folder of Maildirs; ``hostname`` stands in the names of messages.
@@ -95,7 +95,7 @@ class MaildirStore:
     def __init__(
         self,
         path: str,
-        workers: Workers,
+        workers: Executor,
         *,
         hostname: str,
         clock: Any,
@@ -107,10 +107,10 @@ class MaildirStore:
         segment: int = SEGMENT,
         free_space: int = 0,
         incoming: int = 0,
-        apart: MakeApart | None = None,
+        apart: MakeChildProcess | None = None,
     ) -> None:
         self._apart = apart
-        self._placer: Apart | None = None
+        self._placer: ChildProcess | None = None
         self._segment = segment
         self._levels = sorted(levels)
         self._letter = letter
@@ -275,20 +275,20 @@ class MaildirStore:
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
 
-    async def holdings(self, step: Step | None = None) -> list[Holding]:
+    async def holdings(self, step: Step | None = None) -> list[MaildropUsage]:
         return await self._workers.run(care.holdings, self._path, step or care.unheard)
 
     async def strays(self) -> list[Finding]:
         return await self._workers.run(care.strays, self._path)
 
     async def purge(
-        self, name: str, which: Old, dry: bool, step: Step | None = None
+        self, name: str, which: PurgeCriteria, dry: bool, step: Step | None = None
     ) -> tuple[int, int]:
         keep, step = bool(self._undelete), step or care.unheard
         purge = partial(care.purge, keep=keep, dry=dry, most=self._most, step=step)
         return await self._workers.run(purge, self._folder(name), which, self._means.journal)
 
-    async def kept(self, name: str) -> list[Kept]:
+    async def kept(self, name: str) -> list[VaultSession]:
         return await self._workers.run(care.kept, self._folder(name))
 
     async def undelete(self, name: str, session: str, since: float) -> int:
@@ -303,10 +303,10 @@ class MaildirStore:
             retention.collect, self._folder(name), entries, device, devices
         )
 
-    async def expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
+    async def expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
         return await self._workers.run(self._expire, name, keep, dry)
 
-    def _expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
+    def _expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
         journal, undelete = self._means.journal, bool(self._undelete)
         gone = retention.expire(
             self._folder(name), keep, journal, undelete=undelete, dry=dry, most=self._most

@@ -8,15 +8,15 @@ from itertools import count
 
 from zope.interface import implementer
 
-from postoffice.address import Account, Quota
 from postoffice.downgrading.messages import size_of_text
-from postoffice.envelope import Envelope
-from postoffice.errors import LoginTooSoon, MaildropLocked, MessageGone, PostOfficeError
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
-from postoffice.listing import Entry, Listing
 from postoffice.maildrop.quota import full
 from postoffice.maildrop.text import Normalizer
-from postoffice.serving import Keep
+from postoffice.model.address import Account, Quota
+from postoffice.model.envelope import Envelope
+from postoffice.model.errors import LoginTooSoon, MaildropLocked, MessageGone, PostOfficeError
+from postoffice.model.listing import Entry, Listing
+from postoffice.model.mail_policy import KeepTimes
 
 
 class _Drop:
@@ -32,14 +32,14 @@ class _Drop:
         self.login = 0.0
 
     def time_collected(self, uidl: str, devices: frozenset[str] | None) -> float | None:
-        """When a message was collected, by all of whom ``Keep`` speaks."""
+        """When a message was collected, by all of whom ``KeepTimes`` speaks."""
         had = self.collected.get(uidl, {})
         if devices is None:
             return min(had.values(), default=None)
         every = devices | {""} if "" in self.seen or not devices else devices
         return max(had[one] for one in every) if had.keys() >= every else None
 
-    def is_due(self, uidl: str, keep: Keep, now: float) -> bool:
+    def is_due(self, uidl: str, keep: KeepTimes, now: float) -> bool:
         """Whether a message's time has come."""
         if keep.arrived is not None and now - self.came[uidl] >= keep.arrived:
             return True
@@ -113,7 +113,7 @@ class MemoryStore:
             drop.collected.setdefault(entry.uidl, {}).setdefault(device, self.now())
         return [one for one in entries if drop.time_collected(one.uidl, devices) is not None]
 
-    async def expire(self, name: str, keep: Keep, dry: bool) -> tuple[int, int]:
+    async def expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
         drop = self.drop(name)
         going = [uidl for uidl in drop.texts if drop.is_due(uidl, keep, self.now())]
         octets = sum(len(drop.texts[uidl]) for uidl in going)

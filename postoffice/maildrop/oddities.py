@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from postoffice.listing import Entry
 from postoffice.maildrop.files import open_plain
+from postoffice.model.listing import Entry
 
 #: How compressed files begin (Dovecot's zlib plugin writes them).
 _COMPRESSED = {

@@ -6,8 +6,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from postoffice.address import Quota
-from postoffice.errors import PostOfficeError
 from postoffice.maildrop import groups
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.durable import JOURNAL
@@ -16,6 +14,8 @@ from postoffice.maildrop.open_folders import Shelf
 from postoffice.maildrop.remembered import Sizes
 from postoffice.maildrop.replaying import journal_of
 from postoffice.maildrop.warden import Notice, Warden
+from postoffice.model.address import Quota
+from postoffice.model.errors import PostOfficeError
 
 Report = tuple[str, str]
 

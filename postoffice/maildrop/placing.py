@@ -8,7 +8,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
-from postoffice.interfaces import Apart, Workers
+from postoffice.interfaces import ChildProcess, Executor
 from postoffice.maildrop import groups
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.journal import Journal
@@ -39,7 +39,7 @@ class Hands(Protocol):
 class OnThreads:
     """Placed here, by workers."""
 
-    def __init__(self, workers: Workers, journal: Journal | None, warden: Warden) -> None:
+    def __init__(self, workers: Executor, journal: Journal | None, warden: Warden) -> None:
         self._workers = workers
         self._journal = journal
         self._warden = warden
@@ -56,7 +56,11 @@ class InAProcess:
     """
 
     def __init__(
-        self, apart: Apart, here: Hands, notices: deque[Notice], report: Callable[[str, str], None]
+        self,
+        apart: ChildProcess,
+        here: Hands,
+        notices: deque[Notice],
+        report: Callable[[str, str], None],
     ) -> None:
         self._apart = apart
         self._here = here

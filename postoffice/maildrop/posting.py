@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from postoffice.errors import MaildropFullNow, NoSpace, PostOfficeError, TemporaryFailure
-from postoffice.interfaces import IDelivery, IText, Workers
+from postoffice.interfaces import Executor, IDelivery, IText
 from postoffice.maildrop import drafts, files, names
 from postoffice.maildrop.admitting import Floor
 from postoffice.maildrop.drafts import Draft
@@ -17,6 +16,7 @@ from postoffice.maildrop.files import Place
 from postoffice.maildrop.incoming import Load
 from postoffice.maildrop.placing import Placing
 from postoffice.maildrop.waiting import outcome_of, running
+from postoffice.model.errors import MaildropFullNow, NoSpace, PostOfficeError, TemporaryFailure
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
 BUFFER = 256 << 10
@@ -30,7 +30,7 @@ class Places:
     #: How many are remembered.
     LIMIT = 20_000
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Executor) -> None:
         self._workers = workers
         self._known: OrderedDict[str, Place] = OrderedDict()
 
@@ -74,7 +74,7 @@ class MaildirDelivery:
 
     def __init__(
         self,
-        workers: Workers,
+        workers: Executor,
         places: Places,
         placing: Placing,
         draft: Draft,
@@ -190,7 +190,7 @@ def _failure(error: Exception) -> PostOfficeError:
 class DraftText:
     """What was written so far: first what is on disk, then what is in memory."""
 
-    def __init__(self, workers: Workers, draft: Draft) -> None:
+    def __init__(self, workers: Executor, draft: Draft) -> None:
         self._workers = workers
         self._draft = draft
         self._offset = 0

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from postoffice.listing import Entries, Entry
 from postoffice.maildrop.names import Measured
 from postoffice.maildrop.oddities import Odd, with_twins
+from postoffice.model.listing import Entries, Entry
 
 
 class Sizes:

@@ -7,15 +7,15 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from postoffice.errors import NotAllRemoved, TemporaryFailure
 from postoffice.interfaces import Step
-from postoffice.listing import Entry
 from postoffice.maildrop import aside, contents, files, retry
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, is_changing, set_changing
 from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.pace import Limit, TakesLong
 from postoffice.maildrop.records import Removal
+from postoffice.model.errors import NotAllRemoved, TemporaryFailure
+from postoffice.model.listing import Entry
 
 #: How many names go before the client hears that they have; of more, it is only promised.
 AT_ONCE = 100

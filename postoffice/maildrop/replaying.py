@@ -12,8 +12,6 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from postoffice.errors import TemporaryFailure
-from postoffice.listing import Entry
 from postoffice.maildrop import aside, contents, drafts, files, names, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import (
@@ -26,6 +24,8 @@ from postoffice.maildrop.files import (
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.records import Placement, Removal
 from postoffice.maildrop.segments import SEGMENT
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.listing import Entry
 
 #: How many place at the same time: as many as are waited for where each file is synced, else as
 #: many as the interpreter lets work side by side.

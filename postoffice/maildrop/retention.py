@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from postoffice.listing import Entry
 from postoffice.maildrop import collected, contents, names, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.collected import Record
@@ -15,7 +14,8 @@ from postoffice.maildrop.files import failures
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.remembered import Sizes, Snapshot
 from postoffice.maildrop.telling import trim
-from postoffice.serving import Keep
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import KeepTimes
 
 #: The session of what went by itself, in the vault.
 EXPIRE = "expire"
@@ -23,7 +23,7 @@ EXPIRE = "expire"
 
 def expire(
     folder: str,
-    keep: Keep,
+    keep: KeepTimes,
     journal: Journal | None,
     *,
     undelete: bool,
@@ -47,7 +47,7 @@ def expire(
 
 
 def _take_out(
-    folder: str, keep: Keep, journal: Journal | None, undelete: bool, most: int | None
+    folder: str, keep: KeepTimes, journal: Journal | None, undelete: bool, most: int | None
 ) -> list[Entry]:
     lock = removing.lock(journal, folder)
     try:
@@ -61,7 +61,7 @@ def _take_out(
         os.close(lock)
 
 
-def _due(folder: str, keep: Keep) -> tuple[list[Entry], Snapshot]:
+def _due(folder: str, keep: KeepTimes) -> tuple[list[Entry], Snapshot]:
     record, now = collected.read(folder), time.time()
     keep = replace(keep, devices=record.every(keep.devices, now))
     snapshot = contents.scan(folder, Sizes())
@@ -69,7 +69,7 @@ def _due(folder: str, keep: Keep) -> tuple[list[Entry], Snapshot]:
     return due, snapshot
 
 
-def _is_due(folder: str, entry: Entry, record: Record, keep: Keep, now: float) -> bool:
+def _is_due(folder: str, entry: Entry, record: Record, keep: KeepTimes, now: float) -> bool:
     if keep.collected is not None:
         when = record.collected(entry.uidl, keep.devices)
         if when is not None and now - when >= keep.collected:

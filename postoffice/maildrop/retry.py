@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from postoffice.errors import MaildropLocked, TemporaryFailure
-from postoffice.listing import Entry
 from postoffice.maildrop import aside, contents, drafts, files, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import sync_folder
 from postoffice.maildrop.names import uidl_of_file
+from postoffice.model.errors import MaildropLocked, TemporaryFailure
+from postoffice.model.listing import Entry
 
 
 def retry(folder: str) -> list[str]:

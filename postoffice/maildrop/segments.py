@@ -20,9 +20,9 @@ from hashlib import blake2b
 from hmac import compare_digest
 from itertools import repeat
 
-from postoffice.errors import StartupError
 from postoffice.maildrop.files import make_folder, open_own, sync_folder
 from postoffice.maildrop.records import BLOCK
+from postoffice.model.errors import StartupError
 
 #: How many segments there may be, and octets of each.
 SEGMENTS = 16

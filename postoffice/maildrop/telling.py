@@ -10,15 +10,15 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice import log_events
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.interfaces import IDelivery, Workers
-from postoffice.log_events import tell
+from postoffice.interfaces import Executor, IDelivery
 from postoffice.maildrop import names, vault
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import MAKE_ROOM, Notice, Warden, is_due
+from postoffice.model import log_events
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.log_events import tell
 
 log = Logger("postoffice")
 
@@ -30,7 +30,7 @@ class Telling:
 
     def __init__(
         self,
-        workers: Workers,
+        workers: Executor,
         warden: Warden,
         begin: Callable[[Envelope], Awaitable[IDelivery]],
         hostname: str,

@@ -14,7 +14,7 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
 
-from postoffice.interfaces import Kept
+from postoffice.interfaces import VaultSession
 from postoffice.maildrop import names, quota
 from postoffice.maildrop.files import FULL, make_folder, open_own, sync_folder
 
@@ -51,19 +51,19 @@ def path_of(folder: str, session: str = "") -> str:
     return f"{vault}/{time.time():.0f}.{session}" if session else vault
 
 
-def sessions(folder: str) -> list[Kept]:
+def sessions(folder: str) -> list[VaultSession]:
     """What the vault of a maildrop holds, oldest first.  Raises OSError."""
     return sorted(_sessions(path_of(folder)), key=lambda kept: kept.time)
 
 
-def _sessions(vault: str) -> Iterator[Kept]:
+def _sessions(vault: str) -> Iterator[VaultSession]:
     for name, path in _folders(vault):
         when, _, session = name.partition(".")
         sizes = []
         for message in _names(path):
             with suppress(FileNotFoundError):
                 sizes.append(os.stat(f"{path}/{message}", follow_symlinks=False).st_size)
-        yield Kept(session, float(when), len(sizes), sum(sizes))
+        yield VaultSession(session, float(when), len(sizes), sum(sizes))
 
 
 def _folders(vault: str) -> list[tuple[str, str]]:

@@ -13,15 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 
-from postoffice.address import Quota
-from postoffice.errors import MaildropLocked
-from postoffice.listing import Entry
 from postoffice.maildrop import collected, contents, files, names, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.collected import Record
 from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.remembered import Sizes
+from postoffice.model.address import Quota
+from postoffice.model.errors import MaildropLocked
+from postoffice.model.listing import Entry
 
 #: The session of what went to make room, in the vault.
 MAKE_ROOM = "make-room"

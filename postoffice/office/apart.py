@@ -20,7 +20,7 @@ from contextlib import closing, suppress
 from threading import Event, Lock, Thread, current_thread
 from typing import Any, BinaryIO, NamedTuple
 
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 from postoffice.office.tuning import collect_garbage_seldom
 
 #: The Python that it is, behind ``-c``; behind that, the path that its parent imports from.

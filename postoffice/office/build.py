@@ -24,7 +24,7 @@ from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.entering import Admission
-from postoffice.interfaces import MakeApart, Surroundings, Workers
+from postoffice.interfaces import Executor, MakeChildProcess, PluginContext
 from postoffice.office import endpoints, processes
 from postoffice.office.certificates import Certificates
 from postoffice.office.checkers import make_checkers
@@ -110,10 +110,10 @@ def build(
 
 
 def build_rooms(
-    settings: Settings, reactor: Any, workers: Workers, apart: MakeApart | None = None
+    settings: Settings, reactor: Any, workers: Executor, apart: MakeChildProcess | None = None
 ) -> Rooms:
     """The directories, the store and the policies, by their makers.  Raises ConfigurationError."""
-    around = Surroundings(
+    around = PluginContext(
         reactor,
         workers,
         settings.state,
@@ -141,7 +141,7 @@ def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
     return make_checkers(settings, broken)
 
 
-def build_logins(settings: Settings, workers: Workers, clock: Any) -> LoginRecords:
+def build_logins(settings: Settings, workers: Executor, clock: Any) -> LoginRecords:
     """What is remembered of logins."""
     limits = settings.limits
     return LoginRecords(

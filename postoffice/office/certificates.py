@@ -18,8 +18,8 @@ from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.errors import StartupError
-from postoffice.interfaces import Workers
+from postoffice.interfaces import Executor
+from postoffice.model.errors import StartupError
 from postoffice.office.config import CertificateFiles
 
 #: Seconds between two looks at the files.
@@ -151,7 +151,7 @@ class Certificates:
 
     log = Logger()
 
-    def __init__(self, pairs: Sequence[CertificateFiles], workers: Workers, clock: Any) -> None:
+    def __init__(self, pairs: Sequence[CertificateFiles], workers: Executor, clock: Any) -> None:
         self._places = [_Place(files) for files in pairs]
         self._workers = workers
         self._clock = clock

@@ -9,12 +9,12 @@ from ipaddress import IPv4Network, IPv6Network
 from string import Template
 from typing import Any
 
-from postoffice.address import Address, Quota
+from postoffice.model.address import Address, Quota
+from postoffice.model.mail_policy import MailPolicy
 from postoffice.office.endpoints import twice
 from postoffice.office.keys import TABLE, WITH_CERTIFICATE
 from postoffice.office.reading import Chosen, FindMaker, Reader, TryEndpoint
 from postoffice.office.source import ConfigurationError, Source, compose
-from postoffice.serving import Serving
 
 Network = IPv4Network | IPv6Network
 
@@ -105,7 +105,7 @@ class Settings:
     quota: Quota
     warnings: tuple[int, ...]
     warning_text: str
-    serving: Serving
+    serving: MailPolicy
     policies: tuple[Chosen, ...]
     limits: Limits
     first_light: bool = False
@@ -186,7 +186,7 @@ def read(
         quota=Quota(quota["bytes"], quota["messages"], quota["over"]),
         warnings=tuple(sorted(set(quota["warnings"]))),
         warning_text=letter,
-        serving=Serving(**values["retention"], **values["pop3"]),
+        serving=MailPolicy(**values["retention"], **values["pop3"]),
         policies=values["policies"],
         limits=Limits(**values["limits"]),
         first_light=first_light,

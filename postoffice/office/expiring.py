@@ -11,13 +11,13 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice import log_events
-from postoffice.address import Account
-from postoffice.errors import MaildropLocked, PostOfficeError
-from postoffice.interfaces import IAccountRegister, IMaildropCare, IRetention
-from postoffice.log_events import tell, tell_failure
+from postoffice.interfaces import IAccountRegister, IMaildropMaintenance, IRetention
+from postoffice.model import log_events
+from postoffice.model.address import Account
+from postoffice.model.errors import MaildropLocked, PostOfficeError
+from postoffice.model.log_events import tell, tell_failure
+from postoffice.model.mail_policy import KeepTimes, MailPolicy
 from postoffice.office.rooms import Rooms
-from postoffice.serving import Keep, Serving
 
 log = Logger("postoffice")
 
@@ -37,7 +37,7 @@ class Lot:
 
     account: str
     maildrop: str
-    keep: Keep
+    keep: KeepTimes
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Retention:
     def __init__(
         self,
         rooms: Rooms,
-        serving: Serving,
+        serving: MailPolicy,
         devices: Callable[[Account], Awaitable[Collection[str]]],
     ) -> None:
         self._rooms = rooms
@@ -83,8 +83,8 @@ class Retention:
         for directory in self._rooms.directories:
             if IAccountRegister.providedBy(directory):
                 names.update(dict.fromkeys(one.address for one in await directory.accounts()))
-            elif IMaildropCare.providedBy(self._rooms.store):
-                holdings = await cast(IMaildropCare, self._rooms.store).holdings()
+            elif IMaildropMaintenance.providedBy(self._rooms.store):
+                holdings = await cast(IMaildropMaintenance, self._rooms.store).holdings()
                 names.update(dict.fromkeys(one.name for one in holdings))
         accounts = [await self._rooms.find(name) for name in names]
         lots = [await self.lot(account) for account in accounts if account is not None]

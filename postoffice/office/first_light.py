@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from twisted.logger import Logger
 
 from postoffice.accounts.passwords import generate_password, hash_password
-from postoffice.address import Address
-from postoffice.errors import StartupError
+from postoffice.model.address import Address
+from postoffice.model.errors import StartupError
 from postoffice.office.rooms import Rooms
 from postoffice.scram import derive
 

@@ -10,10 +10,7 @@ from typing import Any
 from zope.interface.interface import InterfaceClass
 
 from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
-from postoffice.policy.common import COMMON
-from postoffice.sasl import MECHANISMS
-from postoffice.serving import DEVICES, IN_USE
-from postoffice.settings import (
+from postoffice.model.config_values import (
     ADDRESS,
     DAYS,
     DURATION,
@@ -35,6 +32,9 @@ from postoffice.settings import (
     list_of,
     one_of,
 )
+from postoffice.model.mail_policy import DEVICES, IN_USE
+from postoffice.policy.common import COMMON
+from postoffice.sasl import MECHANISMS
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from postoffice.accounts.logins import LoginRecords
 from postoffice.accounts.sealing import key
 from postoffice.counter import Counter
 from postoffice.doors import Doorkeeper
-from postoffice.errors import PostOfficeError, StartupError
+from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.office import outlook, privileges
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings

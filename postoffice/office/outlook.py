@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from postoffice.address import Address
+from postoffice.model.address import Address
 from postoffice.modes import may
 from postoffice.office.config import CertificateFiles
 from postoffice.office.privileges import name

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from postoffice.errors import StartupError
+from postoffice.model.errors import StartupError
 from postoffice.office import early
 
 log = Logger()

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
-from postoffice.errors import TemporaryFailure
-from postoffice.interfaces import MakeApart
+from postoffice.interfaces import MakeChildProcess
+from postoffice.model.errors import TemporaryFailure
 from postoffice.office.apart import PROGRAM, READY, SIZE, Begin, Call, Result, frame
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ AGAIN = 10.0
 THREADS = 4
 
 
-def maker(reactor: Any) -> MakeApart | None:
+def maker(reactor: Any) -> MakeChildProcess | None:
     """Who makes processes under this reactor, if anybody can."""
     if not (sys.executable and IReactorProcess.providedBy(reactor)):
         return None
@@ -36,7 +36,7 @@ def maker(reactor: Any) -> MakeApart | None:
 
 
 class ProcessWorkers:
-    """Workers in a process of their own; ``interfaces.Apart`` says the rest."""
+    """Workers in a process of their own; ``interfaces.ChildProcess`` says the rest."""
 
     log = Logger()
 

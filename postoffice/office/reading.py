@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from postoffice.errors import SettingError
-from postoffice.interfaces import Surroundings
+from postoffice.interfaces import PluginContext
+from postoffice.model.config_values import ENDPOINT, PATH, REQUIRED, Key, Kind
+from postoffice.model.errors import SettingError
 from postoffice.office.keys import KIND, Entry, Items, Room, Section
 from postoffice.office.source import (
     ConfigurationError,
@@ -22,7 +23,6 @@ from postoffice.office.source import (
     line_of,
     plain,
 )
-from postoffice.settings import ENDPOINT, PATH, REQUIRED, Key, Kind
 
 #: Finds the maker of an interface and a kind; raises LookupError, whose text says why not.
 FindMaker = Callable[[Any, str], Any]
@@ -39,7 +39,7 @@ class Chosen:
     source: Source = field(compare=False)
     key: str = field(compare=False)
 
-    def make(self, around: Surroundings) -> Any:
+    def make(self, around: PluginContext) -> Any:
         """Make the room.  Raises ConfigurationError, whatever its maker raised."""
         try:
             return self.maker.make(self.options, around)

@@ -9,15 +9,9 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from postoffice.address import Account
-from postoffice.errors import PostOfficeError, StartupError
-from postoffice.interfaces import (
-    IAccountDirectory,
-    IAccountRegister,
-    IMailStore,
-    IPolicy,
-    Workers,
-)
+from postoffice.interfaces import Executor, IAccountDirectory, IAccountRegister, IMailStore, IPolicy
+from postoffice.model.address import Account
+from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.office import privileges
 from postoffice.office.reading import Chosen, reason
 
@@ -36,7 +30,7 @@ class Rooms:
     store: IMailStore
     policies: Sequence[IPolicy]
     chosen: Sequence[Chosen]
-    workers: Workers
+    workers: Executor
 
     log = Logger()
 

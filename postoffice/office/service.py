@@ -15,7 +15,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from postoffice import __version__
-from postoffice.errors import StartupError
+from postoffice.model.errors import StartupError
 from postoffice.office import config, pidfile, privileges
 from postoffice.office.build import build, find_maker, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal

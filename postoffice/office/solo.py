@@ -25,7 +25,7 @@ class SoloWorkers:
         self._jobs: deque[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Call ``function(*args)`` when it is its turn; see ``interfaces.Workers``."""
+        """Call ``function(*args)`` when it is its turn; see ``interfaces.Executor``."""
         result: Deferred[T] = Deferred()
         self._jobs.append((result, function, args))
         if self._turning:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from postoffice.errors import StartupError
+from postoffice.model.errors import StartupError
 
 #: Mappings and lists inside one another.
 DEPTH_MAXIMUM = 20

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from postoffice.interfaces import IMaker
+from postoffice.model.config_values import REQUIRED, Key
 from postoffice.office.keys import TABLE, Entry, Items, Room, Section
 from postoffice.office.reading import FindMaker
-from postoffice.settings import REQUIRED, Key
 
 _HEAD = """\
 # The configuration of a post office.  Every key that there is stands here, with its default

@@ -92,7 +92,7 @@ class ThreadWorkers:
             thread.join()
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Call ``function(*args)`` on a thread; see ``interfaces.Workers``."""
+        """Call ``function(*args)`` on a thread; see ``interfaces.Executor``."""
         if self._stopped:
             return fail(RuntimeError(f"the workers have gone home before {function}"))
         result: Deferred[T] = Deferred()

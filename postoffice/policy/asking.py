@@ -13,12 +13,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice import log_events
-from postoffice.envelope import Envelope, Recipient, Visit
-from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.interfaces import Fields, IPolicy, IText, Opinion
-from postoffice.log_events import tell, tell_failure
-from postoffice.reply import POLICY_LATER, Reply
+from postoffice.model import log_events
+from postoffice.model.envelope import Envelope, Recipient, SessionInfo
+from postoffice.model.errors import PostOfficeError, TemporaryFailure
+from postoffice.model.log_events import tell, tell_failure
+from postoffice.model.reply import POLICY_LATER, Reply
 
 log = Logger("postoffice")
 
@@ -61,11 +61,11 @@ class Policies:
         """Whether any policy is asked at this stage; nothing need be asked otherwise."""
         return any(one.at(stage, service) for one in self._asked)
 
-    async def connect(self, visit: Visit) -> Reply | None:
+    async def connect(self, visit: SessionInfo) -> Reply | None:
         """None, or why the client shall go; fields go to ``visit.fields``."""
         return await self._ask("connect", visit, visit.fields, lambda policy: policy.connect(visit))
 
-    async def hello(self, visit: Visit) -> Reply | None:
+    async def hello(self, visit: SessionInfo) -> Reply | None:
         """None, or a refusal; fields go to ``visit.fields``."""
         return await self._ask("hello", visit, visit.fields, lambda policy: policy.hello(visit))
 
@@ -103,7 +103,7 @@ class Policies:
     async def _ask(
         self,
         stage: str,
-        who: Visit | Envelope,
+        who: SessionInfo | Envelope,
         fields: list[bytes],
         ask: Callable[[IPolicy], Awaitable[Opinion]],
     ) -> Reply | None:
@@ -119,7 +119,7 @@ class Policies:
         return None
 
     async def _opinion(
-        self, one: Asked, who: Visit | Envelope, ask: Callable[[IPolicy], Awaitable[Opinion]]
+        self, one: Asked, who: SessionInfo | Envelope, ask: Callable[[IPolicy], Awaitable[Opinion]]
     ) -> Opinion:
         """What a policy says; where it fails, what was settled for that."""
         try:
@@ -166,7 +166,7 @@ class Policies:
         return opinion
 
 
-def _facts(one: Asked, who: Visit | Envelope) -> dict[str, object]:
+def _facts(one: Asked, who: SessionInfo | Envelope) -> dict[str, object]:
     """What every event of a policy says."""
     client = who.client.address or "local"
     return {"id": who.id, "service": who.service, "client": client, "policy": one.name}

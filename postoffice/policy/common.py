@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from postoffice.envelope import Envelope, Recipient, Visit
 from postoffice.interfaces import IText, Opinion
-from postoffice.settings import DURATION, Key, list_of, one_of
+from postoffice.model.config_values import DURATION, Key, list_of, one_of
+from postoffice.model.envelope import Envelope, Recipient, SessionInfo
 
 #: Where policies can be asked.
 SERVICES = ("smtp", "submission", "submissions", "lmtp")
@@ -45,10 +45,10 @@ class Quiet:
     async def stop(self) -> None:
         """Nothing is held."""
 
-    async def connect(self, visit: Visit) -> Opinion:
+    async def connect(self, visit: SessionInfo) -> Opinion:
         return None
 
-    async def hello(self, visit: Visit) -> Opinion:
+    async def hello(self, visit: SessionInfo) -> Opinion:
         return None
 
     async def sender(self, envelope: Envelope) -> Opinion:

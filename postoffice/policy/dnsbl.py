@@ -13,11 +13,11 @@ from twisted.names import dns
 from twisted.names.error import AuthoritativeDomainError, DNSNameError
 from zope.interface import implementer
 
-from postoffice.envelope import Envelope, Recipient, Visit
-from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import Fields, IPolicy, Opinion
+from postoffice.model.envelope import Envelope, Recipient, SessionInfo
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.reply import Reply
 from postoffice.policy.common import Quiet, is_for_the_postmaster
-from postoffice.reply import Reply
 
 #: Seconds that an answer is remembered, whatever its own time to live, and that there was none;
 #: and how many are.
@@ -180,7 +180,7 @@ class DNSBLPolicy(Quiet):
     async def stop(self) -> None:
         self._lists = None
 
-    async def connect(self, visit: Visit) -> Opinion:
+    async def connect(self, visit: SessionInfo) -> Opinion:
         if self._lists is not None and self._concerns(visit.client.address):
             self._lists.begin(visit.client.address)
         return None

@@ -11,11 +11,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.envelope import Envelope, Recipient
-from postoffice.interfaces import IPolicy, Opinion, Workers
+from postoffice.interfaces import Executor, IPolicy, Opinion
+from postoffice.model.envelope import Envelope, Recipient
+from postoffice.model.reply import Reply
 from postoffice.policy.common import Quiet, is_for_the_postmaster
 from postoffice.policy.triplets import Triplets
-from postoffice.reply import Reply
 
 #: Seconds between two clearings of what is too old.
 CLEARING = 86400.0
@@ -34,7 +34,7 @@ class GreylistPolicy(Quiet):
     log = Logger()
     stages = ("recipient",)
 
-    def __init__(self, triplets: Triplets, workers: Workers, clock: Any, now: Any = None) -> None:
+    def __init__(self, triplets: Triplets, workers: Executor, clock: Any, now: Any = None) -> None:
         self._triplets = triplets
         self._workers = workers
         self._clock = clock

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from zope.interface import implementer
 
-from postoffice.envelope import Envelope, Recipient
 from postoffice.interfaces import IPolicy, Opinion
+from postoffice.model.envelope import Envelope, Recipient
+from postoffice.model.reply import Reply
 from postoffice.policy.common import Quiet, is_for_the_postmaster
-from postoffice.reply import Reply
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?\Z")
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from zope.interface import implementer
 
-from postoffice.address import Address
 from postoffice.budget import Budget
 from postoffice.doors import place_of
-from postoffice.envelope import Envelope, Recipient
 from postoffice.interfaces import IPolicy, Opinion
+from postoffice.model.address import Address
+from postoffice.model.envelope import Envelope, Recipient
+from postoffice.model.reply import Reply
 from postoffice.policy.common import Quiet
-from postoffice.reply import Reply
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
-from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.model.errors import StartupError, TemporaryFailure
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS triplet (

@@ -9,8 +9,8 @@ from functools import partial
 
 from postoffice import login, sasl
 from postoffice.dialogue import Secure
-from postoffice.errors import LoginRefused, PostOfficeError
 from postoffice.login import Login
+from postoffice.model.errors import LoginRefused, PostOfficeError
 from postoffice.pop3 import texts
 from postoffice.pop3.dialogue import COMMAND_MAXIMUM, No, POP3Dialogue, nothing
 from postoffice.pop3.languages import DEFAULT, Text

@@ -12,22 +12,28 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice import log_events
-from postoffice.address import Account, Quota
-from postoffice.envelope import Visit
-from postoffice.errors import NotAllRemoved, PostOfficeError, TemporaryFailure
-from postoffice.interfaces import ICollection, IMailStore, IRetention, IText
-from postoffice.listing import Entry, Listing
-from postoffice.log_events import tell
+from postoffice.interfaces import IMailbox, IMailStore, IRetention, IText
+from postoffice.model import log_events
+from postoffice.model.address import Account, Quota
+from postoffice.model.envelope import SessionInfo
+from postoffice.model.errors import NotAllRemoved, PostOfficeError, TemporaryFailure
+from postoffice.model.listing import Entry, Listing
+from postoffice.model.log_events import tell
+from postoffice.model.mail_policy import (
+    DEFAULT_POLICY,
+    AnnouncedPolicy,
+    MailPolicy,
+    announced,
+    together,
+)
 from postoffice.pop3.leases import Claim, GiveWay, Gone, Leases
-from postoffice.serving import PLAIN, Announced, Serving, announced, together
 
 log = Logger("postoffice")
 
 #: A quota that limits nothing.
 UNLIMITED = Quota(0, 0, "reject")
 
-Sayings = AnyOf[tuple[Quota, Serving]]
+Sayings = AnyOf[tuple[Quota, MailPolicy]]
 
 
 async def _nothing_said() -> Sayings:
@@ -50,7 +56,7 @@ class Shelves:
     """
 
     store: IMailStore
-    serving: Serving = PLAIN
+    serving: MailPolicy = DEFAULT_POLICY
     leases: Leases | None = None
     quota: Quota = UNLIMITED
     postmaster: str = ""
@@ -58,11 +64,11 @@ class Shelves:
     devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
     postmaster_quota: Quota = UNLIMITED
 
-    def collection(self, visit: Visit, account: Account) -> ICollection:
+    def collection(self, visit: SessionInfo, account: Account) -> IMailbox:
         """For one of our own, who collects."""
         return Collection(self, visit, account)
 
-    async def announced(self) -> Announced:
+    async def announced(self) -> AnnouncedPolicy:
         """
         What a client is told before it is known who it is.
 
@@ -79,12 +85,12 @@ class Shelves:
             ones |= {self._told(self.postmaster_quota, serving) for _, serving in said}
         return together(ones)
 
-    def announced_to(self, account: Account) -> Announced:
+    def announced_to(self, account: Account) -> AnnouncedPolicy:
         """What its owner is told."""
         is_his = account.address == self.postmaster
         return self._told(self.postmaster_quota if is_his else account.quota, account.serving)
 
-    def whole(self, serving: Serving) -> Serving:
+    def whole(self, serving: MailPolicy) -> MailPolicy:
         """What is said, and what is said by default; as far as this store can do it."""
         whole = serving.or_else(self.serving)
         if IRetention.providedBy(self.store):
@@ -92,7 +98,7 @@ class Shelves:
         at_once = whole.delete_on_collect and whole.devices == "any"
         return replace(whole, keep=0, keep_collected=0, delete_on_collect=at_once)
 
-    def _told(self, quota: Quota, serving: Serving) -> Announced:
+    def _told(self, quota: Quota, serving: MailPolicy) -> AnnouncedPolicy:
         return announced(self.whole(serving), makes_room=self._makes_room(quota))
 
     def _makes_room(self, quota: Quota) -> bool:
@@ -100,11 +106,11 @@ class Shelves:
         return whole.limited and whole.over == "make-room"
 
 
-@implementer(ICollection)
+@implementer(IMailbox)
 class Collection:
     """One account's mail, in one session."""
 
-    def __init__(self, shelves: Shelves, visit: Visit, account: Account) -> None:
+    def __init__(self, shelves: Shelves, visit: SessionInfo, account: Account) -> None:
         self.account = account
         self.device = account.device
         self.serving = shelves.whole(account.serving)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from postoffice.dialogue import Dialogue
-from postoffice.errors import (
+from postoffice.login import LINE_MAXIMUM
+from postoffice.model.errors import (
     AccountDisabled,
     LoginRefused,
     LoginTooSoon,
@@ -16,8 +17,7 @@ from postoffice.errors import (
     PostOfficeError,
     TooManyTries,
 )
-from postoffice.listing import Listing
-from postoffice.login import LINE_MAXIMUM
+from postoffice.model.listing import Listing
 from postoffice.pop3 import texts
 from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.terms import POP3Limits, Terms

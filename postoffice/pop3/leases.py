@@ -9,10 +9,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice.errors import MaildropLocked
-from postoffice.listing import Listing
+from postoffice.model.errors import MaildropLocked
+from postoffice.model.listing import Listing
+from postoffice.model.mail_policy import MailPolicy
 from postoffice.pop3.neighbours import FREE, TAKE, WAIT, Neighbours
-from postoffice.serving import Serving
 
 #: Asks a session to end for another login: whether it has, and let go of its maildrop.
 GiveWay = Callable[[], bool]
@@ -31,7 +31,7 @@ class Claim:
     """One login's wish to have a maildrop, on the terms of its account."""
 
     maildrop: str
-    serving: Serving
+    serving: MailPolicy
     give_way: GiveWay
     gone: Gone
 

@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice import log_events
 from postoffice.counter import Doors, Entrance
 from postoffice.dialogue import Secure
 from postoffice.entering import Admission, Entering, LoginCounter, Salts
-from postoffice.envelope import Client, Visit
-from postoffice.interfaces import ICollection, IMaildrop, IText
-from postoffice.listing import Entry
+from postoffice.interfaces import IMailbox, IMaildrop, IText
+from postoffice.model import log_events
+from postoffice.model.envelope import Client, SessionInfo
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import AnnouncedPolicy
 from postoffice.pop3 import texts
 from postoffice.pop3.questions import (
     Announce,
@@ -32,7 +33,6 @@ from postoffice.pop3.questions import (
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.sasl import Prove, SaltOf
-from postoffice.serving import Announced
 
 #: Seconds of silence after which a session ends for another login, where that may take over.
 GIVES_WAY = 10.0
@@ -52,7 +52,7 @@ class POP3Conversation(Entering):
 
     def __init__(self, factory: POP3Factory) -> None:
         super().__init__(factory)
-        self._collection: ICollection | None = None
+        self._collection: IMailbox | None = None
         self._logout: Callable[[], Any] | None = None
         self._text: IText | None = None
         self._deleted = 0
@@ -76,7 +76,9 @@ class POP3Conversation(Entering):
         self._visit_anew()
 
     def _visit_anew(self) -> None:
-        self._visit = Visit(self.id, self.factory.entrance.service, self.client, tls=self._tls)
+        self._visit = SessionInfo(
+            self.id, self.factory.entrance.service, self.client, tls=self._tls
+        )
 
     def _ask(self, question: Question) -> Any:
         assert self.session is not None
@@ -225,7 +227,7 @@ class POP3Conversation(Entering):
     }
 
 
-def _saying(terms: Terms, announced: Announced) -> Terms:
+def _saying(terms: Terms, announced: AnnouncedPolicy) -> Terms:
     return replace(terms, expire=announced.expire, login_delay=announced.login_delay)
 
 
@@ -252,7 +254,7 @@ class POP3Factory(LoginCounter):
         doors: Doors | None = None,
         entrance: Entrance | None = None,
         salts: Salts | None = None,
-        announced: Callable[[], Awaitable[Announced]] | None = None,
+        announced: Callable[[], Awaitable[AnnouncedPolicy]] | None = None,
     ) -> None:
         super().__init__(portal, clock, doors, entrance or Entrance("pop3"), salts)
         self.hostname = hostname

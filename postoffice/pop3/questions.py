@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from postoffice.dialogue import Secure
-from postoffice.errors import PostOfficeError
-from postoffice.listing import Entry, Listing
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.listing import Entry, Listing
 from postoffice.pop3.terms import Terms
 from postoffice.sasl import Prove, SaltOf
 from postoffice.scram import Salt

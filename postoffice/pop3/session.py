@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from postoffice.dialogue import Secure
-from postoffice.errors import NotAllRemoved, PostOfficeError
+from postoffice.model.errors import NotAllRemoved, PostOfficeError
 from postoffice.pop3 import texts
 from postoffice.pop3.authorization import Authorization
 from postoffice.pop3.dialogue import (

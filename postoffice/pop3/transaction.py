@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from postoffice.downgrading.messages import Downgrader
-from postoffice.errors import PostOfficeError
-from postoffice.listing import Entry, Listing
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.listing import Entry, Listing
 from postoffice.pop3 import texts
 from postoffice.pop3.dialogue import No, POP3Dialogue, nothing, whole
 from postoffice.pop3.questions import Enough, Fetch, More

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from postoffice import reply
 from postoffice.dialogue import Dialogue
-from postoffice.errors import PostOfficeError
+from postoffice.model import reply
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.reply import Reply
 from postoffice.refusals import Refusals
-from postoffice.reply import Reply
 from postoffice.smtp.questions import Answer, Pause
 from postoffice.smtp.terms import SMTPLimits
 

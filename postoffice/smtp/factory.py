@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from postoffice.budget import Budget
 from postoffice.counter import Doors, Entrance, within
 from postoffice.entering import Admission, LoginCounter, Salts
-from postoffice.envelope import Client
-from postoffice.reply import STARTING, TOO_MANY_CONNECTIONS
+from postoffice.model.envelope import Client
+from postoffice.model.reply import STARTING, TOO_MANY_CONNECTIONS
 from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.terms import SMTPLimits, Terms
 

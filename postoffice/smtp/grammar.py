@@ -6,9 +6,9 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
-from postoffice.address import Address
-from postoffice.errors import PermanentFailure
-from postoffice.reply import NEED_SMTPUTF8, PARAMETERS_NEED_EHLO, UNKNOWN_PARAMETER, Reply
+from postoffice.model.address import Address
+from postoffice.model.errors import PermanentFailure
+from postoffice.model.reply import NEED_SMTPUTF8, PARAMETERS_NEED_EHLO, UNKNOWN_PARAMETER, Reply
 from postoffice.smtp import paths
 
 BAD_COMMAND = Reply(501, "5.5.4", "Syntax error in the argument")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from postoffice.errors import PermanentFailure
-from postoffice.reply import HEADER_TOO_LARGE
+from postoffice.model.errors import PermanentFailure
+from postoffice.model.reply import HEADER_TOO_LARGE
 
 #: Octets of a header that is looked through.
 HEADER_MAXIMUM = 256 << 10

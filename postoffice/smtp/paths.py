@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from postoffice.address import Address
+from postoffice.model.address import Address
 
 #: What hides a bracket, a blank or an @: a pair with a backslash, and a string in quotes.
 _HIDDEN = r'\\.|"(?:[^"\\]|\\.)*"'

@@ -10,17 +10,16 @@ from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from postoffice import log_events
-from postoffice.address import Address
 from postoffice.dialogue import Secure
 from postoffice.doors import place_of
 from postoffice.entering import Entering
-from postoffice.envelope import Client, Envelope, Visit
-from postoffice.envelope import Recipient as Recipient_
 from postoffice.interfaces import IDelivery, IReception
-from postoffice.log_events import portions
-from postoffice.refusals import Refusal
-from postoffice.reply import (
+from postoffice.model import log_events
+from postoffice.model.address import Address
+from postoffice.model.envelope import Client, Envelope, SessionInfo
+from postoffice.model.envelope import Recipient as Recipient_
+from postoffice.model.log_events import portions
+from postoffice.model.reply import (
     SHUTTING_DOWN,
     SPOKE_TOO_EARLY,
     TIMED_OUT,
@@ -28,6 +27,7 @@ from postoffice.reply import (
     UNKNOWN_RECIPIENT,
     Reply,
 )
+from postoffice.refusals import Refusal
 from postoffice.sasl import Prove, SaltOf
 from postoffice.smtp.header import MessageIDReader
 from postoffice.smtp.questions import (
@@ -75,7 +75,7 @@ class SMTPConversation(Entering):
         self._messages = 0
 
     def _open(self) -> SMTPSession:
-        self._visit = Visit(self.id, self.factory.entrance.service, self.client)
+        self._visit = SessionInfo(self.id, self.factory.entrance.service, self.client)
         return SMTPSession(self._terms(), self.factory.limits)
 
     def _terms(self) -> Terms:
@@ -89,7 +89,9 @@ class SMTPConversation(Entering):
         self._visit_anew()
 
     def _visit_anew(self) -> None:
-        self._visit = Visit(self.id, self._visit.service, self.client, fields=list(self._connected))
+        self._visit = SessionInfo(
+            self.id, self._visit.service, self.client, fields=list(self._connected)
+        )
         self._reception = self._claimed = None
 
     def dataReceived(self, data: bytes) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postoffice.address import Address
 from postoffice.dialogue import Secure
-from postoffice.errors import PostOfficeError
-from postoffice.reply import Reply
+from postoffice.model.address import Address
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.reply import Reply
 from postoffice.sasl import Prove, SaltOf
 from postoffice.scram import Salt
 from postoffice.smtp.terms import Terms

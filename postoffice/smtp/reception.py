@@ -10,10 +10,6 @@ from email.utils import format_datetime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice import log_events
-from postoffice.address import Account, Address, NotAnAddress, Quota, normal_domain
-from postoffice.envelope import Envelope, Recipient, Visit
-from postoffice.errors import PostOfficeError, TemporaryFailure
 from postoffice.interfaces import (
     IAccountDirectory,
     IDelivery,
@@ -21,9 +17,12 @@ from postoffice.interfaces import (
     IReception,
     IText,
 )
-from postoffice.log_events import tell
-from postoffice.policy.asking import Policies
-from postoffice.reply import (
+from postoffice.model import log_events
+from postoffice.model.address import Account, Address, NotAnAddress, Quota, normal_domain
+from postoffice.model.envelope import Envelope, Recipient, SessionInfo
+from postoffice.model.errors import PostOfficeError, TemporaryFailure
+from postoffice.model.log_events import tell
+from postoffice.model.reply import (
     FOREIGN_FROM,
     MAILBOX_DISABLED,
     NO_RELAY,
@@ -34,6 +33,7 @@ from postoffice.reply import (
     UNKNOWN_RECIPIENT,
     Reply,
 )
+from postoffice.policy.asking import Policies
 from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion, Opening
 
@@ -67,11 +67,11 @@ class House:
     quota: Quota = UNLIMITED
     postmaster_quota: Quota = UNLIMITED
 
-    def reception(self, visit: Visit) -> IReception:
+    def reception(self, visit: SessionInfo) -> IReception:
         """For a stranger."""
         return Reception(self, visit)
 
-    def submission(self, visit: Visit, account: Account) -> IReception:
+    def submission(self, visit: SessionInfo, account: Account) -> IReception:
         """For one of our own."""
         return Submission(self, visit, account)
 
@@ -115,7 +115,7 @@ class Reception:
 
     login = ""
 
-    def __init__(self, house: House, visit: Visit) -> None:
+    def __init__(self, house: House, visit: SessionInfo) -> None:
         self._house = house
         self._visit = visit
 
@@ -191,7 +191,7 @@ class Reception:
 class Submission(Reception):
     """Takes mail from one of our own users (RFC 6409), who is ``account``."""
 
-    def __init__(self, house: House, visit: Visit, account: Account) -> None:
+    def __init__(self, house: House, visit: SessionInfo, account: Account) -> None:
         super().__init__(house, visit)
         self._account = account
         self.login = account.address

@@ -12,11 +12,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from postoffice import login, reply, sasl
+from postoffice import login, sasl
 from postoffice.dialogue import Secure
-from postoffice.errors import PermanentFailure
 from postoffice.login import Login
-from postoffice.reply import Reply
+from postoffice.model import reply
+from postoffice.model.errors import PermanentFailure
+from postoffice.model.reply import Reply
 from postoffice.sasl import Prove
 from postoffice.smtp import grammar
 from postoffice.smtp.questions import (

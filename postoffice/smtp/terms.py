@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from postoffice.dialogue import Link
-from postoffice.reply import (
+from postoffice.model.reply import (
     LMTP_SAYS_LHLO,
     NO_LOGINS_HERE,
     NO_TLS_HERE,

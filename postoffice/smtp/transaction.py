@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from postoffice import reply
-from postoffice.reply import Reply
+from postoffice.model import reply
+from postoffice.model.reply import Reply
 from postoffice.smtp import grammar
 from postoffice.smtp.dialogue import SMTPDialogue
 from postoffice.smtp.questions import Abort, Begin, End, Hello, Mail, Recipient, Text

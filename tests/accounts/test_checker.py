@@ -21,11 +21,11 @@ from postoffice.accounts.credentials import PlainLogin
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import NOBODYS, hash_password
 from postoffice.accounts.realm import Realm
-from postoffice.address import Account
-from postoffice.envelope import Client
-from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import IMaildrop, IReception
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.model.address import Account
+from postoffice.model.envelope import Client
+from postoffice.model.errors import TemporaryFailure
 from postoffice.pop3.collection import Shelves
 from postoffice.testing import InlineWorkers, finish
 

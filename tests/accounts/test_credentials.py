@@ -7,7 +7,7 @@ from twisted.cred.credentials import IUsernamePassword
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.credentials import PlainLogin
-from postoffice.envelope import Client
+from postoffice.model.envelope import Client
 
 
 @pytest.fixture

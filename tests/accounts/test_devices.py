@@ -14,35 +14,35 @@ from postoffice.accounts import devices as module
 from postoffice.accounts import passwords
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import PlainLogin, ScramLogin
-from postoffice.accounts.devices import AppPassword
+from postoffice.accounts.devices import AppPasswordToken
 from postoffice.accounts.ledger import Ledger
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import LETTERS
 from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.tries import Allowance, Tries
-from postoffice.address import Account
-from postoffice.device import Device
-from postoffice.envelope import Client
+from postoffice.model.address import Account
+from postoffice.model.app_password import AppPassword
+from postoffice.model.envelope import Client
 from postoffice.sasl import exchange
 from postoffice.scram import Salt, derive
 from postoffice.testing import InlineWorkers, ScramClient, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 RIGHT, NOW = b"secret word", 1_800_000_000.0
-PHONE = AppPassword.read("k3hxqt-8acdfw-9pnrt4-yjhm7e")
-PAD = AppPassword.read("d4wqac-39xyj7-tkrfh8-amnpe3")
+PHONE = AppPasswordToken.read("k3hxqt-8acdfw-9pnrt4-yjhm7e")
+PAD = AppPasswordToken.read("d4wqac-39xyj7-tkrfh8-amnpe3")
 SALT = Salt(b"salt of joe's", 4096)
 
 
 def device(name, password, **how):
-    return Device(name, password.id, password.digest, **how)
+    return AppPassword(name, password.id, password.digest, **how)
 
 
 # -- the password ------------------------------------------------------------------------
 
 
 def test_each_is_another_of_four_groups():
-    made = [AppPassword.generate() for _ in range(200)]
+    made = [AppPasswordToken.generate() for _ in range(200)]
     assert len({one.text for one in made}) == 200
     for one in made:
         assert [len(group) for group in one.text.split("-")] == [6, 6, 6, 6]
@@ -54,12 +54,12 @@ def test_each_is_another_of_four_groups():
 def test_it_is_read_as_people_type_it(between, capitals):
     typed = PHONE.text.replace("-", between)
     letters = [one.upper() if capitals >> n & 1 else one for n, one in enumerate(typed)]
-    assert AppPassword.read("".join(letters).encode()) == PHONE
+    assert AppPasswordToken.read("".join(letters).encode()) == PHONE
 
 
 @given(st.binary(max_size=40) | st.text(max_size=40))
 def test_nothing_else_is_read_as_one(password):
-    found = AppPassword.read(password)
+    found = AppPasswordToken.read(password)
     assert found is None or len(found.text) == 27
 
 
@@ -67,14 +67,14 @@ def test_nothing_else_is_read_as_one(password):
     "password", [PHONE.text[:-1], PHONE.text + "a", "gagkqp-4n9yrq-zgns9d", ""]
 )
 def test_a_part_or_more_is_none(password):
-    assert AppPassword.read(password) is None
+    assert AppPasswordToken.read(password) is None
 
 
 def test_it_is_that_of_the_device_with_all_of_it():
     phone, pad = device("phone", PHONE), device("pad", PAD)
     assert PAD.of([phone, pad]) == pad
-    assert AppPassword.generate().of([phone, pad]) is None
-    same_id = AppPassword(PHONE.id, f"{PHONE.id}-{PAD.text[7:]}")
+    assert AppPasswordToken.generate().of([phone, pad]) is None
+    same_id = AppPasswordToken(PHONE.id, f"{PHONE.id}-{PAD.text[7:]}")
     assert same_id.of([phone, pad]) is None
     assert same_id.of([phone, device("twin", same_id)]).name == "twin"
     assert PHONE.of([]) is None
@@ -121,7 +121,7 @@ def checker_of(directory, now=NOW, slowing=None):
 
 
 def login(checker, password, user=JOE, service="pop3", address="192.0.2.1"):
-    octets = password.text.encode() if isinstance(password, AppPassword) else password
+    octets = password.text.encode() if isinstance(password, AppPasswordToken) else password
     credentials = PlainLogin(user.encode(), octets, Client(address), service)
     try:
         return finish(checker.requestAvatarId(credentials))
@@ -150,7 +150,7 @@ def test_an_account_without_a_password_of_its_own_can_have_devices(directory):
 def test_a_device_is_its_accounts_alone_and_a_wrong_password_costs_what_others_do(directory, runs):
     add(directory, device("phone", PHONE), ANN)
     checker = checker_of(directory)
-    near = AppPassword.read(PHONE.text[:-6] + PAD.text[-6:])
+    near = AppPasswordToken.read(PHONE.text[:-6] + PAD.text[-6:])
     tries = [(PHONE, JOE), (PHONE, "eve@example.net"), (near, ANN), (PAD, ANN)]
     for count, (password, user) in enumerate(tries, 1):
         assert login(checker, password, user) is None

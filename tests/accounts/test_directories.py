@@ -6,9 +6,9 @@ import pytest
 
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.address import Account
-from postoffice.device import Device
-from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.model.address import Account
+from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import finish
 
 
@@ -104,10 +104,10 @@ def test_devices_that_may_collect_are_those_for_pop3_that_have_not_expired():
     finish(directory.add_domain("example.net"))
     finish(directory.add("joe@example.net", None))
     for device in (
-        Device("phone", "1", "", protocol="pop3"),
-        Device("pad", "2", "", expires=100.0),
-        Device("old", "3", "", expires=50.0),
-        Device("out", "4", "", protocol="smtp"),
+        AppPassword("phone", "1", "", protocol="pop3"),
+        AppPassword("pad", "2", "", expires=100.0),
+        AppPassword("old", "3", "", expires=50.0),
+        AppPassword("out", "4", "", protocol="smtp"),
     ):
         assert finish(directory.add_device("joe@example.net", device))
     subject = Directories([directory], lambda: 60.0)

@@ -10,7 +10,7 @@ import pytest
 
 from postoffice.accounts import opening
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
 

@@ -13,9 +13,9 @@ import pytest
 from postoffice.accounts import opening
 from postoffice.accounts.opening import SCHEMA
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account, Quota
-from postoffice.device import Device
-from postoffice.errors import StartupError
+from postoffice.model.address import Account, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import StartupError
 from postoffice.testing import InlineWorkers, finish
 
 #: A database as the first version made it, and filled.
@@ -105,7 +105,7 @@ ACCOUNTS = [
 ]
 
 
-PHONE = Device("phone", "acdefg", "digest", "keys", 1.5, 2.5, "pop3", ("192.0.2.0/24", "::1"))
+PHONE = AppPassword("phone", "acdefg", "digest", "keys", 1.5, 2.5, "pop3", ("192.0.2.0/24", "::1"))
 
 
 def script(path, statements):

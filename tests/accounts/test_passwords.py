@@ -11,7 +11,7 @@ from argon2.exceptions import VerificationError
 
 from postoffice.accounts import passwords
 from postoffice.accounts.passwords import NOBODYS, generate_password, hash_password, verify
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from postoffice.accounts.checker import Checker, steady_salt
 from postoffice.accounts.credentials import IBearerLogin, PlainLogin, credentials_of
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
-from postoffice.address import Account
-from postoffice.envelope import Client
-from postoffice.errors import TemporaryFailure
+from postoffice.model.address import Account
+from postoffice.model.envelope import Client
+from postoffice.model.errors import TemporaryFailure
 from postoffice.sasl import APOPClaim, BearerClaim, Challenge, exchange
 from postoffice.scram import Keys, Salt, derive
 from postoffice.testing import InlineWorkers, PatientWorkers, ScramClient, finish

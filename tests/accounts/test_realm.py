@@ -10,10 +10,10 @@ from zope.interface import Interface
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.realm import Realm
-from postoffice.address import Account
-from postoffice.errors import MaildropLocked
 from postoffice.interfaces import IMaildrop, IReception
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.model.address import Account
+from postoffice.model.errors import MaildropLocked
 from postoffice.pop3.collection import Shelves
 from postoffice.testing import finish
 

@@ -14,10 +14,10 @@ from postoffice.accounts.entrances import REMEMBERED, Entrance, Entrances
 from postoffice.accounts.ledger import Ledger
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.recording import BATCH, SWEEPING, Recording
-from postoffice.address import Account
-from postoffice.envelope import Client, Visit
-from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import IMaildrop, IReception
+from postoffice.model.address import Account
+from postoffice.model.envelope import Client, SessionInfo
+from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import InlineWorkers, PatientWorkers
 
 JOE, ANN = (Account(f"{name}@example.net", f"{name}@example.net") for name in ("joe", "ann"))
@@ -51,7 +51,7 @@ def recording(entrances, clock):
 
 
 def visit(address="192.0.2.1", service="pop3s", mechanism="USER", tls=TLS):
-    return Visit("x", service, Client(address), mechanism=mechanism, tls=tls)
+    return SessionInfo("x", service, Client(address), mechanism=mechanism, tls=tls)
 
 
 def test_a_login_is_written_with_all_that_is_known_of_it(recording, entrances, clock):

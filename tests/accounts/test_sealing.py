@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from postoffice.accounts import sealing
 from postoffice.accounts.sealing import Seal, key, make_key
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 
 
 @pytest.fixture

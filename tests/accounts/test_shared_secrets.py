@@ -12,8 +12,8 @@ import pytest
 from twisted.logger import capturedLogs, eventAsText
 
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account
-from postoffice.errors import TemporaryFailure
+from postoffice.model.address import Account
+from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
 JOE = Account("joe@example.net", "joe@example.net", "a hash", "keys", "tanstaaf")

@@ -16,9 +16,9 @@ from postoffice.accounts.ledger import Ledger
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.slowing import BELIEVED, PATIENCE, REMEMBERED, SWEEPING, Slowing
 from postoffice.accounts.tries import Allowance, Tries
-from postoffice.address import Account
-from postoffice.envelope import Client
-from postoffice.errors import AccountDisabled, TemporaryFailure, TooManyTries
+from postoffice.model.address import Account
+from postoffice.model.envelope import Client
+from postoffice.model.errors import AccountDisabled, TemporaryFailure, TooManyTries
 from postoffice.sasl import ScramClaim, SharedClaim
 from postoffice.scram import Salt
 from postoffice.testing import InlineWorkers, PatientWorkers, finish

@@ -22,7 +22,7 @@ from postoffice.accounts import database as database_module
 from postoffice.accounts import sqlite as sqlite_module
 from postoffice.accounts.database import Database, settled
 from postoffice.accounts.sqlite import Answers, SQLiteDirectory
-from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
 LONG_AGO = itertools.count(1_600_000_000_123_456_789, 1000)

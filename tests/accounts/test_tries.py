@@ -21,7 +21,7 @@ from postoffice.accounts.tries import (
     Taken,
     Tries,
 )
-from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.model.errors import StartupError, TemporaryFailure
 
 JOE, HERE, THERE = "joe@example.net", "192.0.2.1", "2001:db8::/64"
 NOW = 1_800_000_000.0

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from postoffice.accounts import passwords, verifying
 from postoffice.accounts.verifying import LIFETIME, STRANGERS, Verified, Verifying
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
 

@@ -13,11 +13,11 @@ from zope.interface.verify import verifyObject
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account, Quota
-from postoffice.device import Device
-from postoffice.errors import NotEmpty
-from postoffice.interfaces import IAccountDirectory, IAccountRegister, IDevices
-from postoffice.serving import UNSAID, Serving
+from postoffice.interfaces import IAccountDirectory, IAccountRegister, IAppPasswords
+from postoffice.model.address import Account, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import NotEmpty
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 from postoffice.testing import InlineWorkers, finish
 
 
@@ -44,7 +44,7 @@ def peopled(directory):
 def test_it_provides_what_it_says(directory):
     assert verifyObject(IAccountRegister, directory)
     assert verifyObject(IAccountDirectory, Directories([directory]))
-    assert verifyObject(IDevices, Directories([directory]))
+    assert verifyObject(IAppPasswords, Directories([directory]))
 
 
 def test_an_empty_directory_knows_nobody(directory):
@@ -147,8 +147,8 @@ def test_password_scram_keys_and_shared_secret_do_not_touch_each_other(peopled):
     assert finish(peopled.find(name)) == Account(name, name, "new", None, "tanstaaf")
 
 
-PHONE = Device("phone", "acdefg", "digest", "keys", 1.5, 2.5, "pop3", ("192.0.2.0/24", "::1"))
-PAD = Device("pad", "hjkmnp", "another digest")
+PHONE = AppPassword("phone", "acdefg", "digest", "keys", 1.5, 2.5, "pop3", ("192.0.2.0/24", "::1"))
+PAD = AppPassword("pad", "hjkmnp", "another digest")
 
 
 def devices(directory, name="joe@example.net"):
@@ -291,12 +291,12 @@ def test_a_domain_that_is_added_again_has_no_quota(peopled):
 
 
 SERVINGS = [
-    Serving(90 * 86400, 0, True, "all", 300, "wait", 0.5),
-    Serving(0, 86400.5, False, "any", 0, "take-over", 0),
-    Serving(delete_on_collect=False),
-    Serving(keep=1e9),
-    Serving(in_use="refuse"),
-    UNSAID,
+    MailPolicy(90 * 86400, 0, True, "all", 300, "wait", 0.5),
+    MailPolicy(0, 86400.5, False, "any", 0, "take-over", 0),
+    MailPolicy(delete_on_collect=False),
+    MailPolicy(keep=1e9),
+    MailPolicy(in_use="refuse"),
+    UNSPECIFIED,
 ]
 
 
@@ -304,40 +304,40 @@ SERVINGS = [
 def test_how_mail_is_served_can_be_set_and_taken_away(peopled, serving):
     name = "joe@example.net"
     joe = finish(peopled.find(name))
-    assert joe.serving == finish(peopled.account_serving(name)) == UNSAID
-    for said in (serving, Serving(keep=7, delete_on_collect=True), serving):
+    assert joe.serving == finish(peopled.account_serving(name)) == UNSPECIFIED
+    for said in (serving, MailPolicy(keep=7, delete_on_collect=True), serving):
         assert finish(peopled.set_serving(name, said))
         assert finish(peopled.account_serving(name)) == said
         assert finish(peopled.find(name)) == replace(joe, serving=said)
         assert finish(peopled.find(name)) in finish(peopled.accounts("example.net"))
     assert finish(peopled.find(name)).serving.delete_on_collect is serving.delete_on_collect
-    assert finish(peopled.find("ann@example.net")).serving == UNSAID
-    assert finish(peopled.domain_serving("example.net")) == UNSAID
+    assert finish(peopled.find("ann@example.net")).serving == UNSPECIFIED
+    assert finish(peopled.domain_serving("example.net")) == UNSPECIFIED
 
 
 @pytest.mark.parametrize("serving", SERVINGS, ids=repr)
 def test_how_a_domains_mail_is_served_is_for_all_that_say_nothing(peopled, serving):
-    own = Serving(keep=0, delete_on_collect=False, in_use="refuse")
+    own = MailPolicy(keep=0, delete_on_collect=False, in_use="refuse")
     finish(peopled.set_serving("ann@example.net", own))
     finish(peopled.set_domain_quota("example.net", Quota(1, 1, "reject")))
     assert finish(peopled.set_domain_serving("example.net", serving))
     assert finish(peopled.domain_serving("example.net")) == serving
     assert finish(peopled.domain_quota("example.net")) == Quota(1, 1, "reject")
-    assert finish(peopled.account_serving("joe@example.net")) == UNSAID
+    assert finish(peopled.account_serving("joe@example.net")) == UNSPECIFIED
     assert finish(peopled.account_serving("ann@example.net")) == own
     expected = {
         "ann@example.net": own.or_else(serving),
-        "joe@example.com": UNSAID,
+        "joe@example.com": UNSPECIFIED,
         "joe@example.net": serving,
     }
     assert {one.address: one.serving for one in finish(peopled.accounts())} == expected
     assert {name: finish(peopled.find(name)).serving for name in expected} == expected
-    assert finish(peopled.set_domain_serving("example.net", UNSAID))
-    assert finish(peopled.find("joe@example.net")).serving == UNSAID
+    assert finish(peopled.set_domain_serving("example.net", UNSPECIFIED))
+    assert finish(peopled.find("joe@example.net")).serving == UNSPECIFIED
 
 
 def test_nobody_and_nowhere_are_not_served(peopled):
-    serving = Serving(keep=0)
+    serving = MailPolicy(keep=0)
     assert not finish(peopled.set_serving("jim@example.net", serving))
     assert not finish(peopled.set_domain_serving("example.org", serving))
     assert finish(peopled.account_serving("jim@example.net")) is None
@@ -395,7 +395,7 @@ def test_an_account_that_is_added_again_is_a_new_one(peopled):
     finish(peopled.set_secret("joe@example.net", "old", "old keys"))
     finish(peopled.set_shared("joe@example.net", "tanstaaf"))
     finish(peopled.set_quota("joe@example.net", Quota(1, 1, "reject")))
-    finish(peopled.set_serving("joe@example.net", Serving(keep=86400)))
+    finish(peopled.set_serving("joe@example.net", MailPolicy(keep=86400)))
     finish(peopled.remove("joe@example.net"))
     assert finish(peopled.add("joe@example.net", None))
     assert finish(peopled.find("joe@example.net")) == Account("joe@example.net", "joe@example.net")
@@ -414,7 +414,7 @@ def test_a_renamed_account_keeps_all_but_its_name(peopled):
     finish(peopled.set_secret(JOE, "hash", "keys"))
     finish(peopled.set_shared(JOE, "tanstaaf"))
     finish(peopled.set_quota(JOE, Quota(1, 2, "defer")))
-    finish(peopled.set_serving(JOE, Serving(keep=86400)))
+    finish(peopled.set_serving(JOE, MailPolicy(keep=86400)))
     finish(peopled.set_state(JOE, "disabled"))
     for device in (PHONE, PAD):
         finish(peopled.add_device(JOE, device))

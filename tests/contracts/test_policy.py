@@ -6,14 +6,14 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient, Visit
-from postoffice.interfaces import Fields, IPolicy, IPolicyMaker, Surroundings
+from postoffice.interfaces import Fields, IPolicy, IPolicyMaker, PluginContext
+from postoffice.model.address import Account, Address
+from postoffice.model.config_values import REQUIRED
+from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
+from postoffice.model.reply import Reply
 from postoffice.office.build import makers
 from postoffice.policy.asking import STAGES
 from postoffice.policy.common import COMMON
-from postoffice.reply import Reply
-from postoffice.settings import REQUIRED
 from postoffice.testing import InlineWorkers, finish
 
 OPTIONS = {"rate": {"client": (1, 60.0)}, "dnsbl": {"zones": (("bad.example", frozenset()),)}}
@@ -36,7 +36,7 @@ def options(maker, folder):
 
 @pytest.fixture(params=makers(IPolicyMaker), ids=lambda maker: maker.kind)
 def policy(request, tmp_path):
-    around = Surroundings(Clock(), InlineWorkers(), str(tmp_path), "mail.example.net")
+    around = PluginContext(Clock(), InlineWorkers(), str(tmp_path), "mail.example.net")
     policy = request.param.make(options(request.param, tmp_path), around)
     finish(policy.start())
     yield policy
@@ -53,7 +53,7 @@ def test_it_provides_what_it_says(policy):
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("sender", SENDERS, ids=str)
 def test_it_has_an_opinion_on_everybody(policy, client, sender):
-    visit = Visit("id", "smtp", Client(client), "[IPv6:::1]")
+    visit = SessionInfo("id", "smtp", Client(client), "[IPv6:::1]")
     envelope = Envelope("id.1", Client(client), "ö", "ESMTP", sender, utf8=True)
     recipient = Recipient(
         Address("jürgen", "example.net"), Account("jürgen@example.net", "jürgen@example.net")

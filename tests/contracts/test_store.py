@@ -10,15 +10,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import LoginTooSoon, MaildropLocked, MessageGone
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
 from postoffice.maildrop import durable
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.maildrop.pace import Pace
-from postoffice.serving import Keep
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import LoginTooSoon, MaildropLocked, MessageGone
+from postoffice.model.mail_policy import KeepTimes
 from postoffice.testing import InlineWorkers, finish
 
 TEXTS = [b"Subject: 1\r\n\r\none\r\n", b"\r\n", b"x" * 1000 + b"\r\n", b"." * 200_000 + b"\r\n"]
@@ -347,28 +347,28 @@ def collect(store, device: str, count: int, devices=None) -> list[str]:
 
 
 def test_mail_goes_when_it_has_been_there_for_long_enough(keeping):
-    assert finish(keeping.expire(JOE, Keep(arrived=3600), False)) == (0, 0)
-    assert finish(keeping.expire(JOE, Keep(arrived=0), True)) == (3, 17)
+    assert finish(keeping.expire(JOE, KeepTimes(arrived=3600), False)) == (0, 0)
+    assert finish(keeping.expire(JOE, KeepTimes(arrived=0), True)) == (3, 17)
     assert finish(keeping.count(JOE)) == (3, 17)
-    assert finish(keeping.expire(JOE, Keep(arrived=0), False)) == (3, 17)
+    assert finish(keeping.expire(JOE, KeepTimes(arrived=0), False)) == (3, 17)
     assert contents(keeping, JOE) == []
 
 
 def test_mail_that_is_kept_for_ever_stays(keeping):
     collect(keeping, "", 3)
-    assert finish(keeping.expire(JOE, Keep(), False)) == (0, 0)
+    assert finish(keeping.expire(JOE, KeepTimes(), False)) == (0, 0)
     assert len(contents(keeping, JOE)) == 3
 
 
 def test_what_was_collected_goes_when_that_was_long_enough_ago(keeping):
     collect(keeping, "", 2)
-    assert finish(keeping.expire(JOE, Keep(collected=3600), False)) == (0, 0)
-    assert finish(keeping.expire(JOE, Keep(collected=0), False)) == (2, 10)
+    assert finish(keeping.expire(JOE, KeepTimes(collected=3600), False)) == (0, 0)
+    assert finish(keeping.expire(JOE, KeepTimes(collected=0), False)) == (2, 10)
     assert contents(keeping, JOE) == [b"three\r\n"]
 
 
 def test_what_only_some_devices_have_stays_where_all_shall_have_it(keeping):
-    every = Keep(collected=0, devices=BOTH)
+    every = KeepTimes(collected=0, devices=BOTH)
     assert len(collect(keeping, "phone", 3, BOTH)) == 0
     assert finish(keeping.expire(JOE, every, False)) == (0, 0)
     assert len(collect(keeping, "laptop", 1, BOTH)) == 1
@@ -378,7 +378,7 @@ def test_what_only_some_devices_have_stays_where_all_shall_have_it(keeping):
 
 
 def test_the_own_password_is_the_only_device_where_there_are_no_others(keeping):
-    alone = Keep(collected=0, devices=frozenset())
+    alone = KeepTimes(collected=0, devices=frozenset())
     collect(keeping, "old phone", 3)
     assert finish(keeping.expire(JOE, alone, False)) == (0, 0)
     assert len(collect(keeping, "", 1, frozenset())) == 1
@@ -388,7 +388,7 @@ def test_the_own_password_is_the_only_device_where_there_are_no_others(keeping):
 def test_whoever_collects_by_the_own_password_is_waited_for(keeping):
     collect(keeping, "", 1)
     assert len(collect(keeping, "phone", 2, frozenset(("phone",)))) == 1
-    only = Keep(collected=0, devices=frozenset(("phone",)))
+    only = KeepTimes(collected=0, devices=frozenset(("phone",)))
     assert finish(keeping.expire(JOE, only, False)) == (1, 5)
 
 
@@ -396,15 +396,15 @@ def test_nothing_expires_under_a_session(keeping):
     maildrop = keeping.maildrop(JOE)
     listing = finish(maildrop.open())
     with pytest.raises(MaildropLocked):
-        finish(keeping.expire(JOE, Keep(arrived=0), False))
-    assert finish(keeping.expire(JOE, Keep(arrived=3600), False)) == (0, 0)
+        finish(keeping.expire(JOE, KeepTimes(arrived=0), False))
+    assert finish(keeping.expire(JOE, KeepTimes(arrived=3600), False)) == (0, 0)
     assert read(maildrop, listing.entries[0]) == b"one\r\n"
     maildrop.release()
-    assert finish(keeping.expire(JOE, Keep(arrived=0), False)) == (3, 17)
+    assert finish(keeping.expire(JOE, KeepTimes(arrived=0), False)) == (3, 17)
 
 
 def test_nobody_has_nothing_that_expires(keeping):
-    assert finish(keeping.expire("nobody@example.net", Keep(arrived=0), False)) == (0, 0)
+    assert finish(keeping.expire("nobody@example.net", KeepTimes(arrived=0), False)) == (0, 0)
 
 
 # -- the time between two logins -------------------------------------------------------
@@ -426,7 +426,7 @@ def test_a_login_that_comes_too_soon_is_refused_and_does_not_count(store):
 def test_mail_that_comes_or_goes_is_no_login(store):
     post(store, b"one\r\n", JOE)
     if IRetention.providedBy(store):
-        finish(store.expire(JOE, Keep(arrived=0), False))
+        finish(store.expire(JOE, KeepTimes(arrived=0), False))
     maildrop = store.maildrop(JOE)
     finish(maildrop.open(60))
     maildrop.release()

@@ -23,7 +23,7 @@ from faults.finding import beside, found  # noqa: E402
 from faults.ledger import Ledger, summary  # noqa: E402
 from faults.table import seconds, table  # noqa: E402
 
-from postoffice.address import Quota  # noqa: E402
+from postoffice.model.address import Quota  # noqa: E402
 
 NAMES = ("ann", "bob", "joe", "sue")
 TIGHT = "tom"

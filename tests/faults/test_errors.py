@@ -11,9 +11,9 @@ import pytest
 from faults.actions import ACTIONS
 from faults.exploring import explore
 
-from postoffice.errors import TemporaryFailure
 from postoffice.maildrop import collecting, contents, drafts, files, groups, removing
 from postoffice.maildrop.journal import Journal
+from postoffice.model.errors import TemporaryFailure
 
 
 @pytest.mark.parametrize("durability", ["journal", "files"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from email import message_from_bytes
 
-from postoffice import reply, sasl
+from postoffice import sasl
 from postoffice.downgrading.messages import Downgrader, size_of
-from postoffice.errors import LoginRefused, TemporaryFailure
-from postoffice.listing import Entry, Listing
+from postoffice.model import reply
+from postoffice.model.errors import LoginRefused, TemporaryFailure
+from postoffice.model.listing import Entry, Listing
 from postoffice.pop3 import terms as pop3_terms
 from postoffice.pop3.questions import Entered
 from postoffice.pop3.session import POP3Session

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice.address import Account
+from postoffice.model.address import Account
 from postoffice.sasl import (
     BEARER,
     MECHANISMS,

@@ -18,14 +18,14 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import TemporaryFailure
 from postoffice.maildrop import names
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.maildrop.records import BLOCK
 from postoffice.maildrop.segments import Mark, StateFile
 from postoffice.maildrop.waiting import outcome_of
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import TemporaryFailure
 from postoffice.maildrop.maildir import MaildirStore
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
 NAMES = ("bad@example.net", "good@example.net")

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from postoffice.address import Quota
-from postoffice.interfaces import Old
+from postoffice.interfaces import PurgeCriteria
 from postoffice.maildrop import care, drafts, files, names, quota
+from postoffice.model.address import Quota
 
 UNLIMITED = Quota(0, 0)
 LIMIT = Quota(1000, 0)
@@ -94,7 +94,9 @@ def test_a_file_that_cannot_be_read_is_told(joe, monkeypatch):
 
 def test_where_there_is_no_maildrop_nothing_is_wrong(tmp_path):
     assert care.verify(f"{tmp_path}/example.net/nobody", LIMIT, repair=True) == []
-    assert care.purge(f"{tmp_path}/x/y", Old(older_than=0), None, keep=True, dry=False) == (0, 0)
+    assert care.purge(
+        f"{tmp_path}/x/y", PurgeCriteria(older_than=0), None, keep=True, dry=False
+    ) == (0, 0)
     assert os.listdir(tmp_path) == []
 
 
@@ -103,7 +105,10 @@ def test_what_goes_is_taken_off_the_count(joe):
         (joe / "new" / f"{1000 + number},S=10").write_bytes(b"x" * 8 + b"\r\n")
     fd = os.open(joe, os.O_RDONLY)
     quota.recount(fd, LIMIT)
-    assert care.purge(str(joe), Old(quota=Quota(0, 2)), None, keep=False, dry=False) == (1, 10)
+    assert care.purge(str(joe), PurgeCriteria(quota=Quota(0, 2)), None, keep=False, dry=False) == (
+        1,
+        10,
+    )
     assert quota.usage(fd, LIMIT) == (20, 2)
     os.close(fd)
     assert sorted(path.name for path in (joe / "new").iterdir()) == ["1001,S=10", "1002,S=10"]

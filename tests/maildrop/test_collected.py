@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postoffice.listing import Entry
 from postoffice.maildrop import collected
 from postoffice.maildrop.collected import OWN, Record
-from postoffice.serving import LAPSE
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import LAPSE
 
 A, B, C = (Entry(uidl, 1, f"new/{uidl}") for uidl in "abc")
 NOW = 1_800_000_000.0

@@ -25,10 +25,10 @@ from journaled import (
     there,
 )
 
-from postoffice.errors import TemporaryFailure
 from postoffice.maildrop import drafts, segments
 from postoffice.maildrop.records import BLOCK
 from postoffice.maildrop.segments import Mark
+from postoffice.model.errors import TemporaryFailure
 
 pytestmark = pytest.mark.usefixtures("machine")
 

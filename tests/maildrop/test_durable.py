@@ -9,8 +9,8 @@ import platform
 
 import pytest
 
-from postoffice.errors import StartupError
 from postoffice.maildrop import durable
+from postoffice.model.errors import StartupError
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import tracemalloc
 
 from twisted.internet.task import Clock
 
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
 from postoffice.maildrop.maildir import MaildirStore
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.testing import InlineWorkers, finish
 
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from journaled import JOE, Served, envelope
 
-from postoffice.address import Account, Quota
-from postoffice.errors import NoSpace
 from postoffice.maildrop import admitting
 from postoffice.maildrop.admitting import Floor
+from postoffice.model.address import Account, Quota
+from postoffice.model.errors import NoSpace
 from postoffice.testing import finish
 
 LEAST = 1 << 20

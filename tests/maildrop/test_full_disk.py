@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 from journaled import JOE, Served, folder_of, messages
 
-from postoffice.errors import MaildropLocked, NoSpace, TemporaryFailure
 from postoffice.maildrop import vault
+from postoffice.model.errors import MaildropLocked, NoSpace, TemporaryFailure
 from postoffice.testing import finish
 
 

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 from journaled import JOE, Served, folder_of, litter, messages
 
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import MaildropFull, NoSpace, TemporaryFailure
 from postoffice.maildrop.admitting import Floor
 from postoffice.maildrop.incoming import Incoming
 from postoffice.maildrop.posting import BUFFER
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import MaildropFull, NoSpace, TemporaryFailure
 from postoffice.testing import finish
 
 MOST = 4 * BUFFER

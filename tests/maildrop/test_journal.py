@@ -41,18 +41,18 @@ from journaled import (
 )
 from twisted.internet.defer import CancelledError, Deferred
 
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import (
+from postoffice.maildrop import clearing, collecting, files, placing, posting, removing
+from postoffice.maildrop.pace import Pace
+from postoffice.maildrop.records import BLOCK
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import (
     MaildropChanging,
     MaildropFullNow,
     NoSpace,
     NotAllRemoved,
     TemporaryFailure,
 )
-from postoffice.maildrop import clearing, collecting, files, placing, posting, removing
-from postoffice.maildrop.pace import Pace
-from postoffice.maildrop.records import BLOCK
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
 
 pytestmark = pytest.mark.usefixtures("machine")

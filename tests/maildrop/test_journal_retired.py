@@ -41,12 +41,12 @@ from journaled import (
 )
 from twisted.internet.defer import Deferred
 
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import NoSpace, StartupError, TemporaryFailure
-from postoffice.interfaces import Old
+from postoffice.interfaces import PurgeCriteria
 from postoffice.maildrop import clearing, contents, files, journal, names, removing, segments
 from postoffice.maildrop.maildir import RETIRE
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.testing import finish
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -360,7 +360,7 @@ def quit_session(one):
 
 
 def purge(one):
-    assert finish(one.store.purge(JOE, Old(larger_than=0), False))[0] == 2
+    assert finish(one.store.purge(JOE, PurgeCriteria(larger_than=0), False))[0] == 2
 
 
 def make_room(one):
@@ -384,7 +384,7 @@ def test_a_pile_that_fits_into_no_segment_is_purged_all_the_same(root, served, m
     monkeypatch.setattr(removing, "AT_A_TIME", 3)
     appended = []
     calling_first(monkeypatch, one.journal, "append", lambda make: appended.append(make()))
-    assert finish(one.store.purge(JOE, Old(larger_than=0), False))[0] == 7
+    assert finish(one.store.purge(JOE, PurgeCriteria(larger_than=0), False))[0] == 7
     assert [len(removal.names[0][1]) for [removal] in appended] == [3, 3, 1]
     assert there(root) == []
 

@@ -7,10 +7,10 @@ from email import message_from_bytes
 
 import pytest
 
-from postoffice.address import Address, Quota
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.warden import Notice
+from postoffice.model.address import Address, Quota
 
 
 @pytest.mark.parametrize(

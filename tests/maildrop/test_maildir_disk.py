@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 import postoffice
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import (
+from postoffice.maildrop import contents, files, remembered
+from postoffice.maildrop.maildir import MaildirStore
+from postoffice.maildrop.text import Normalizer
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import (
     MaildropLocked,
     MessageGone,
     NoSpace,
     StartupError,
     TemporaryFailure,
 )
-from postoffice.maildrop import contents, files, remembered
-from postoffice.maildrop.maildir import MaildirStore
-from postoffice.maildrop.text import Normalizer
 from postoffice.testing import InlineWorkers, cut, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"

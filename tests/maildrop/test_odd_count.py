@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from postoffice.address import Quota
 from postoffice.maildrop import care, contents, files, groups, names, quota, vault
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.remembered import Sizes
+from postoffice.model.address import Quota
 
 LIMIT = Quota(1000, 2, "reject")
 

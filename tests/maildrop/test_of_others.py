@@ -11,8 +11,9 @@ import pytest
 from journaled import JOE, Served, folder_of
 from twisted.logger import globalLogPublisher
 
-from postoffice.address import Quota
+from postoffice import interfaces
 from postoffice.maildrop import care, files, names, quota
+from postoffice.model.address import Quota
 from postoffice.testing import finish
 
 TEXT = b"Subject: x\r\n\r\ny\r\n"
@@ -138,7 +139,7 @@ def test_twins_of_a_message_go_with_it(root, joe, durability, places):
 def test_twins_go_with_what_is_purged_too(joe):
     for place in ("new/100.a", "cur/100.a:2,S", "new/9999999999.b"):
         put(joe, place)
-    old = care.Old(older_than=60)
+    old = interfaces.PurgeCriteria(older_than=60)
     assert care.purge(str(joe), old, None, keep=False, dry=False)[0] == 1
     assert lying(joe) == ["new/9999999999.b"]
 

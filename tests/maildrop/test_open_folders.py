@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postoffice.address import Quota
-from postoffice.errors import TemporaryFailure
 from postoffice.maildrop import files, groups, names, quota
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.open_folders import OpenFolders, Shelf
+from postoffice.model.address import Quota
+from postoffice.model.errors import TemporaryFailure
 
 LIMIT = Quota(1000, 0, "reject")
 

@@ -12,12 +12,12 @@ from journaled import ANN, JOE, envelope, text_of, there
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import MaildropFull
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.placing import GROUPS, MANY
 from postoffice.maildrop.segments import StateFile
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import MaildropFull
 from postoffice.office import processes
 from postoffice.office.workers import ThreadWorkers
 from tests.conftest import turn_until

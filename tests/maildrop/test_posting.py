@@ -10,11 +10,11 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import MaildropLocked, TemporaryFailure
 from postoffice.maildrop import clearing, drafts, files, groups, placing, posting
 from postoffice.maildrop.maildir import MaildirStore
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.office.workers import ThreadWorkers
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
 

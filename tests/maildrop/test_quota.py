@@ -11,13 +11,13 @@ from fcntl import LOCK_NB, LOCK_SH, flock
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.address import Quota
-from postoffice.errors import MaildropFullNow, TemporaryFailure
 from postoffice.maildrop import clearing, contents, files, groups, names, quota
 from postoffice.maildrop.admitting import LIFETIME, Admitting, usage
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.remembered import Sizes
 from postoffice.maildrop.warden import Warden
+from postoffice.model.address import Quota
+from postoffice.model.errors import MaildropFullNow, TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
 LIMIT = Quota(1000, 2, "reject")

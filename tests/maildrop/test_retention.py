@@ -8,18 +8,18 @@ import time
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.address import Quota
-from postoffice.errors import LoginTooSoon, MaildropLocked, NotAllRemoved, TemporaryFailure
 from postoffice.maildrop import collected, contents, files, names, retention, vault
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.remembered import Sizes
 from postoffice.maildrop.warden import Warden
-from postoffice.serving import A_DAY, Keep
+from postoffice.model.address import Quota
+from postoffice.model.errors import LoginTooSoon, MaildropLocked, NotAllRemoved, TemporaryFailure
+from postoffice.model.mail_policy import A_DAY, KeepTimes
 from postoffice.testing import InlineWorkers, finish
 
 JOE = "joe@example.net"
-FOR_30_DAYS = Keep(arrived=30 * A_DAY)
+FOR_30_DAYS = KeepTimes(arrived=30 * A_DAY)
 
 
 @pytest.fixture(params=["files", "journal"])
@@ -91,7 +91,7 @@ def test_names_and_clocks_that_make_no_sense_keep_their_mail(store, joe):
     (joe / "new" / f"{'9' * 18}.x").write_bytes(b"x\r\n")
     assert expire(store, FOR_30_DAYS) == 0
     remember(joe, -1, *there(joe))
-    assert expire(store, Keep(collected=0)) == 0
+    assert expire(store, KeepTimes(collected=0)) == 0
 
 
 def test_flags_and_moves_of_other_programs_change_nothing(store, joe):
@@ -99,13 +99,13 @@ def test_flags_and_moves_of_other_programs_change_nothing(store, joe):
     remember(joe, 8, uidl)
     (name,) = os.listdir(joe / "new")
     os.rename(joe / "new" / name, joe / "cur" / f"{name}:2,FS")
-    assert expire(store, Keep(collected=7 * A_DAY)) == 1
+    assert expire(store, KeepTimes(collected=7 * A_DAY)) == 1
 
 
 def test_what_expires_lies_in_the_vault_and_comes_back_to_stay(store, joe):
     uidl = put(joe, "one", 100)
     remember(joe, 50, uidl)
-    keep = Keep(arrived=30 * A_DAY, collected=7 * A_DAY)
+    keep = KeepTimes(arrived=30 * A_DAY, collected=7 * A_DAY)
     assert expire(store, keep) == 1
     (kept,) = finish(store.kept(JOE))
     assert (kept.session, kept.messages) == ("expire", 1)

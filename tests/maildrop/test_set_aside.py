@@ -27,9 +27,9 @@ from journaled import (
     token_in,
 )
 
-from postoffice.address import Quota
-from postoffice.errors import MaildropLocked, TemporaryFailure
 from postoffice.maildrop import aside, segments
+from postoffice.model.address import Quota
+from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.testing import finish
 
 pytestmark = pytest.mark.usefixtures("machine")

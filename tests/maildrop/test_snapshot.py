@@ -8,9 +8,9 @@ import os
 import pytest
 from journaled import Served
 
-from postoffice.errors import MaildropLocked, NoSpace
 from postoffice.interfaces import IStoreBackup
 from postoffice.maildrop import aside, files, merge, snapshot
+from postoffice.model.errors import MaildropLocked, NoSpace
 from postoffice.testing import finish
 
 WHERE = "example.net/joe"

@@ -9,13 +9,13 @@ import time
 import pytest
 from journaled import JOE, Served, dying_before, folder_of
 
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.interfaces import Old
+from postoffice.interfaces import PurgeCriteria
 from postoffice.maildrop import collecting, names, removing, vault
 from postoffice.maildrop.maildir import SWEEP
 from postoffice.maildrop.placer import Parcel, Placer
-from postoffice.serving import Keep
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.mail_policy import KeepTimes
 from postoffice.testing import finish
 
 DAY = 86400.0
@@ -167,9 +167,9 @@ def test_what_is_purged_or_expires_is_held_to_it(root, served, how):
         path.rename(later)
         os.utime(later, (1000, 1000))
     if how == "purge":
-        assert finish(one.store.purge(JOE, Old(older_than=DAY), False))[0] == 12
+        assert finish(one.store.purge(JOE, PurgeCriteria(older_than=DAY), False))[0] == 12
     else:
-        assert finish(one.store.expire(JOE, Keep(arrived=DAY), False))[0] == 12
+        assert finish(one.store.expire(JOE, KeepTimes(arrived=DAY), False))[0] == 12
     assert len(kept(root)) == 9
     assert not {"900", "901"} & set(kept(root))
 
@@ -180,7 +180,7 @@ def test_where_nothing_is_said_it_is_as_large_as_the_quota(root, served, monkeyp
     one = served(undelete_size=None)
     for number in range(4):
         post_within(one, Quota(20 * vault.BLOCK, 0, "reject"), number)
-    finish(one.store.purge(JOE, Old(larger_than=1), False))
+    finish(one.store.purge(JOE, PurgeCriteria(larger_than=1), False))
     send_and_delete(one, *range(100, 130))
     assert 18 <= len(kept(root)) <= 20
 

@@ -15,14 +15,14 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import MaildropFull, MaildropFullNow, TemporaryFailure
 from postoffice.maildrop import durable, files, names, telling
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.warden import A_DAY, TOLD, Notice, is_due
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import MaildropFull, MaildropFullNow, TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"

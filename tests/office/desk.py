@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from postoffice.errors import MaildropFull, StartupError
+from postoffice.model.errors import MaildropFull, StartupError
 
 
 class Desk:

@@ -13,14 +13,14 @@ from zope.interface import implementer
 from postoffice import __version__
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account, Address, Quota
-from postoffice.device import Device
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import MaildropLocked
 from postoffice.interfaces import IAccountDirectory
 from postoffice.maildrop.maildir import MaildirStore
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import MaildropLocked
+from postoffice.model.mail_policy import MailPolicy
 from postoffice.office.admin import removing
-from postoffice.serving import Serving
 from postoffice.testing import InlineWorkers, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 
@@ -434,13 +434,13 @@ class Steps:
         self.done.append(f"quota {quota.octets}")
 
     async def account_serving(self, name):
-        return Serving(keep=9)
+        return MailPolicy(keep=9)
 
     async def set_state(self, name, state):
         self.done.append(f"state {state}")
 
     async def devices(self, name):
-        return [Device("phone", "acdefg", "digest")]
+        return [AppPassword("phone", "acdefg", "digest")]
 
     async def add_device(self, name, device):
         self.done.append(f"device {device.name}")

@@ -8,9 +8,9 @@ import pytest
 
 from postoffice.accounts.entrances import Entrance, Entrances
 from postoffice.accounts.ledger import Ledger
-from postoffice.address import Quota
-from postoffice.errors import TemporaryFailure
 from postoffice.maildrop.maildir import MaildirStore
+from postoffice.model.address import Quota
+from postoffice.model.errors import TemporaryFailure
 from postoffice.office.admin import account_list
 from postoffice.office.admin.account_list import Use
 from tests.office.test_admin import post

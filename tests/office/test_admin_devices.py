@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from postoffice.accounts.devices import AppPassword
+from postoffice.accounts.devices import AppPasswordToken
 from postoffice.accounts.entrances import Entrance, Entrances
 from postoffice.accounts.ledger import Ledger
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 from postoffice.scram import Keys, derive
 from postoffice.testing import InlineWorkers, finish
 
@@ -71,7 +71,7 @@ def test_a_device_gets_a_password_that_is_shown_once(joe, run, directory, office
     said = run("account", "device", "add", JOE, "my phone").stdout
     text = re.fullmatch(f"{JOE} has a device 'my phone'\npassword: (.*)\n", said)[1]
     (device,) = finish(directory.devices(JOE))
-    password = AppPassword.read(text)
+    password = AppPasswordToken.read(text)
     assert password.of([device]) == device
     assert (device.name, device.protocol, device.networks, device.expires) == (
         "my phone", "any", (), None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.address import Quota
+from postoffice.model.address import Quota
 from postoffice.office.admin.desk import sized
 from postoffice.office.admin.quotas import tell
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from postoffice.model.mail_policy import DEFAULT_POLICY, MailPolicy
 from postoffice.office.admin.desk import lasting
 from postoffice.office.admin.servings import serve
-from postoffice.serving import PLAIN, Serving
 
 ANN = "ann@example.net"
 A_DAY = 86400
@@ -108,7 +108,7 @@ def test_durations_for_people(seconds, text):
 
 
 def test_of_each_value_the_first_counts_that_says_it():
-    served = serve(a=Serving(keep=0), b=Serving(keep=5, devices="all"), c=PLAIN)
+    served = serve(a=MailPolicy(keep=0), b=MailPolicy(keep=5, devices="all"), c=DEFAULT_POLICY)
     assert (served.serving.keep, served.serving.devices, served.serving.wait) == (0, "all", 0)
     assert {served.sources[name] for name in ("keep", "devices", "wait")} == {"a", "b", "c"}
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 from twisted.internet.task import Clock
 
-from postoffice.errors import StartupError
+from postoffice.model.errors import StartupError
 from postoffice.office.certificates import LOOKS, REMINDERS, Certificates, Unusable, load
 from postoffice.office.config import CertificateFiles
 from postoffice.testing import InlineWorkers, PatientWorkers, finish

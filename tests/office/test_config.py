@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 
-from postoffice.address import Address, Quota
+from postoffice.model.address import Address, Quota
+from postoffice.model.mail_policy import MailPolicy
 from postoffice.office import config
 from postoffice.office.build import find_maker, try_endpoint
 from postoffice.office.source import ConfigurationError
-from postoffice.serving import Serving
 
 BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 LEAST = "hostname: Mail.Example.net\npostmaster: Postmaster@example.net\n"
@@ -103,7 +103,7 @@ def test_the_least_that_a_configuration_says():
         "incoming": 1 << 30,
     }
     assert settings.quota == Quota(1 << 30, 0, "reject")
-    assert settings.serving == Serving(0, 0, False, "any", 0, "refuse", 30)
+    assert settings.serving == MailPolicy(0, 0, False, "any", 0, "refuse", 30)
     assert settings.warnings == (80, 95)
     assert settings.warning_text == ""
     assert not settings.first_light
@@ -137,7 +137,7 @@ def test_a_quota_is_whole_whatever_is_said():
 
 def test_retention_and_pop3_are_how_mail_is_served():
     said = "retention: {keep: 90 days, keep_collected: 1 week, delete_on_collect: true}\n"
-    assert read(f"{LEAST}{said}pop3: {{in_use: wait, login_delay: 5 min}}\n").serving == Serving(
+    assert read(f"{LEAST}{said}pop3: {{in_use: wait, login_delay: 5 min}}\n").serving == MailPolicy(
         90 * 86400, 7 * 86400, True, "any", 300, "wait", 30
     )
 

@@ -10,13 +10,13 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import TemporaryFailure
-from postoffice.interfaces import Holding, IAccountDirectory, IMaildropCare
+from postoffice.interfaces import IAccountDirectory, IMaildropMaintenance, MaildropUsage
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.mail_policy import A_DAY, DEFAULT_POLICY, MailPolicy
 from postoffice.office.expiring import FIRST, PAUSE, ROUND, Expiring, Retention
-from postoffice.serving import A_DAY, PLAIN, Serving
 from postoffice.testing import finish
 
 NAMES = ("ann@example.net", "bob@example.net", "joe@example.net")
@@ -37,7 +37,7 @@ class Office:
             directories=[self.directory], store=self.store, find=self.directory.find
         )
         self.devices: dict[str, tuple[str, ...]] = {}
-        self.retention = Retention(self.rooms, PLAIN, self.devices_of)
+        self.retention = Retention(self.rooms, DEFAULT_POLICY, self.devices_of)
         self.expiring = Expiring(self.retention, self.clock)
 
     async def devices_of(self, account):
@@ -50,7 +50,7 @@ class Office:
         finish(delivery.commit())
 
     def says(self, name, **said):
-        finish(self.directory.set_serving(name, Serving(**said)))
+        finish(self.directory.set_serving(name, MailPolicy(**said)))
 
     def holds(self, name) -> int:
         return finish(self.store.count(name))[0]
@@ -66,7 +66,7 @@ def office():
 
 def test_only_those_are_looked_at_whose_mail_is_not_kept_for_ever(office):
     assert finish(office.retention.lots()) == []
-    finish(office.directory.set_domain_serving("example.net", Serving(keep=30 * A_DAY)))
+    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=30 * A_DAY)))
     office.says(NAMES[0], keep=0)
     office.says(NAMES[1], devices="all", keep_collected=A_DAY)
     office.devices[NAMES[1]] = ("phone",)
@@ -88,14 +88,16 @@ class Elsewhere:
 
 
 def test_accounts_of_a_directory_that_cannot_list_them_are_found_by_their_maildrops(office):
-    @implementer(IMaildropCare)
+    @implementer(IMaildropMaintenance)
     class Care(MemoryStore):
         async def holdings(self):
-            return [Holding("eve@example.net", 1, 3), Holding("gone@example.net", 1, 3)]
+            return [MaildropUsage("eve@example.net", 1, 3), MaildropUsage("gone@example.net", 1, 3)]
 
     elsewhere = Elsewhere("eve@example.net")
     office.rooms.directories, office.rooms.find = [elsewhere], elsewhere.find
-    retention = Retention(office.rooms, Serving(keep=A_DAY).or_else(PLAIN), office.devices_of)
+    retention = Retention(
+        office.rooms, MailPolicy(keep=A_DAY).or_else(DEFAULT_POLICY), office.devices_of
+    )
     assert finish(retention.lots()) == [], "this store does not tell of its maildrops"
     office.rooms.store = Care()
     assert [lot.account for lot in finish(retention.lots())] == ["eve@example.net"]
@@ -118,7 +120,7 @@ def test_a_round_a_day_and_the_first_a_while_after_the_start(office):
 
 
 def test_one_maildrop_after_the_other_with_a_rest_between(office):
-    finish(office.directory.set_domain_serving("example.net", Serving(keep=A_DAY)))
+    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     round_ = Deferred.fromCoroutine(office.expiring.round())
     assert office.held() == [0, 1, 1]
@@ -130,7 +132,7 @@ def test_one_maildrop_after_the_other_with_a_rest_between(office):
 
 
 def test_what_is_said_while_a_round_goes_on_holds_at_once(office):
-    finish(office.directory.set_domain_serving("example.net", Serving(keep=A_DAY)))
+    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     round_ = Deferred.fromCoroutine(office.expiring.round())
     office.says(NAMES[1], keep=0)
@@ -141,7 +143,7 @@ def test_what_is_said_while_a_round_goes_on_holds_at_once(office):
 
 
 def test_who_collects_just_now_is_looked_at_again_later(office):
-    finish(office.directory.set_domain_serving("example.net", Serving(keep=A_DAY)))
+    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     maildrop = office.store.maildrop(NAMES[0])
     finish(maildrop.open())
@@ -166,7 +168,7 @@ def test_who_collects_all_the_time_keeps_his_mail_until_tomorrow(office):
 
 
 def test_one_that_fails_keeps_nobody_elses_mail(office, monkeypatch):
-    finish(office.directory.set_domain_serving("example.net", Serving(keep=A_DAY)))
+    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     expire = office.store.expire
 
@@ -197,7 +199,7 @@ def test_a_directory_that_cannot_say_puts_it_off_until_tomorrow(office, monkeypa
 
 
 def test_stopping_waits_for_what_goes_just_now(office, monkeypatch):
-    finish(office.directory.set_domain_serving("example.net", Serving(keep=A_DAY)))
+    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
     office.expiring.start()
     going, ends = [], Deferred()
 
@@ -218,7 +220,7 @@ def test_stopping_waits_for_what_goes_just_now(office, monkeypatch):
 
 
 def test_stopping_ends_a_rest_at_once(office):
-    finish(office.directory.set_domain_serving("example.net", Serving(keep=A_DAY)))
+    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
     office.expiring.start()
     office.clock.advance(FIRST)
     stopped = Deferred.fromCoroutine(office.expiring.stop())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from zope.interface import implementer
 
-from postoffice.address import Account, Quota
 from postoffice.interfaces import IAccountDirectory
+from postoffice.model.address import Account, Quota
 from twisted.plugins.postoffice_makers import SQLiteMaker
 
 ANN = "ann@example.net"

@@ -18,8 +18,8 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from postoffice.accounts.passwords import hash_password
-from postoffice.address import Address
-from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.model.address import Address
+from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.office import config, privileges
 from postoffice.office.build import build, find_maker, makers, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal

@@ -14,10 +14,10 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from postoffice.errors import MaildropFull, TemporaryFailure
+from postoffice.model.errors import MaildropFull, TemporaryFailure
+from postoffice.model.reply import MAILBOX_FULL
 from postoffice.office import processes
 from postoffice.office.apart import PROGRAM
-from postoffice.reply import MAILBOX_FULL
 from tests.conftest import turn_until
 from tests.office.desk import Desk, Unreadable
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import yaml
 
 from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
+from postoffice.model.config_values import REQUIRED
 from postoffice.office import config
 from postoffice.office.build import find_maker, makers
 from postoffice.office.keys import TABLE, Key, Section
 from postoffice.office.template import reference, template
-from postoffice.settings import REQUIRED
 
 EXAMPLE = {"hostname": "mail.example.net", "postmaster": "postmaster@example.net"}
 SHIPPED = Path(__file__).parent.parent.parent / "etc" / "postoffice.yaml"

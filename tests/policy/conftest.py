@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient, Visit
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def visit():
     """Makes visits."""
 
     def make(client="8.8.4.4", service="smtp"):
-        return Visit("id", service, Client(client), "pc.example.org")
+        return SessionInfo("id", service, Client(client), "pc.example.org")
 
     return make
 

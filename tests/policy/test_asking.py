@@ -6,11 +6,11 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import Fields
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.reply import POLICY_LATER, Reply
 from postoffice.policy.asking import Asked, Policies
 from postoffice.policy.common import Quiet
-from postoffice.reply import POLICY_LATER, Reply
 from postoffice.testing import finish
 
 NO = Reply(550, "5.7.1", "No")

@@ -8,8 +8,8 @@ from twisted.internet.pollreactor import PollReactor
 from twisted.internet.task import Clock
 from twisted.names import client, common, dns, error, server
 
-from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import Fields
+from postoffice.model.errors import TemporaryFailure
 from postoffice.policy import dnsbl
 from postoffice.policy.dnsbl import DNSBLPolicy, Lists, Zone, reverse
 from postoffice.testing import finish

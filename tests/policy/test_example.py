@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from postoffice.interfaces import IPolicy, IPolicyMaker, Surroundings
+from postoffice.interfaces import IPolicy, IPolicyMaker, PluginContext
 from postoffice.office import config
 from postoffice.office.build import find_maker
 from postoffice.testing import InlineWorkers, finish
@@ -41,7 +41,7 @@ def test_its_maker_is_asked_for_as_the_manual_says():
         return maker if interface is IPolicyMaker else find_maker(interface, kind)
 
     (chosen,) = config.read(OFFICE, "postoffice.yaml", find).policies
-    policy = chosen.make(Surroundings(Clock(), InlineWorkers(), "/nowhere", "mail.example.net"))
+    policy = chosen.make(PluginContext(Clock(), InlineWorkers(), "/nowhere", "mail.example.net"))
     assert verifyObject(IPolicy, policy)
     assert (policy.begin, policy.end) == (9, 18)
     assert chosen.options["services"] == ("smtp",)

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError  # noqa: A004
 from twisted.internet.task import Clock
 
-from postoffice.errors import TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 from postoffice.policy.dnsbl import FAILED, Lists, Zone
 from postoffice.policy.greylist import GreylistPolicy
 from postoffice.policy.triplets import Terms, Triplets

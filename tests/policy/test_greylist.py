@@ -7,7 +7,7 @@ import stat
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.errors import StartupError, TemporaryFailure
+from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.policy import triplets as module
 from postoffice.policy.greylist import CLEARING, GreylistPolicy, network_of
 from postoffice.policy.triplets import SWEPT, Terms, Triplets

@@ -12,13 +12,13 @@ from zope.interface.verify import verifyObject
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient, Visit
-from postoffice.errors import LoginTooSoon, NotAllRemoved, TemporaryFailure
-from postoffice.interfaces import ICollection, IMailStore
+from postoffice.interfaces import IMailbox, IMailStore
 from postoffice.maildrop.memory import MemoryMaildrop, MemoryStore
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
+from postoffice.model.errors import LoginTooSoon, NotAllRemoved, TemporaryFailure
+from postoffice.model.mail_policy import A_DAY, DEFAULT_POLICY, UNSPECIFIED, KeepTimes, MailPolicy
 from postoffice.pop3.collection import Shelves
-from postoffice.serving import A_DAY, PLAIN, UNSAID, Keep, Serving
 from postoffice.testing import InlineWorkers, finish
 
 JOE = "joe@example.net"
@@ -40,9 +40,9 @@ def recipient() -> Recipient:
     return Recipient(Address.parse(JOE), Account(JOE, JOE))
 
 
-def collection(shelves, *, serving=UNSAID, device="", quota=Quota()):  # noqa: B008 (a value)
+def collection(shelves, *, serving=UNSPECIFIED, device="", quota=Quota()):  # noqa: B008 (a value)
     account = Account(JOE, JOE, quota=quota, serving=serving, device=device)
-    return shelves.collection(Visit("id", "pop3", Client()), account)
+    return shelves.collection(SessionInfo("id", "pop3", Client()), account)
 
 
 def left(store) -> int:
@@ -61,7 +61,7 @@ def quit_with(one, *, removed=(), collected=()) -> int:
 
 
 def test_it_provides_what_it_says(store):
-    assert verifyObject(ICollection, collection(Shelves(store)))
+    assert verifyObject(IMailbox, collection(Shelves(store)))
 
 
 def test_what_is_marked_goes_and_what_was_only_collected_stays(store):
@@ -70,15 +70,15 @@ def test_what_is_marked_goes_and_what_was_only_collected_stays(store):
 
 
 def test_the_accounts_own_terms_go_before_those_of_all(store):
-    shelves = Shelves(store, Serving(delete_on_collect=True).or_else(PLAIN))
-    assert quit_with(collection(shelves, serving=Serving(delete_on_collect=False))) == 0
+    shelves = Shelves(store, MailPolicy(delete_on_collect=True).or_else(DEFAULT_POLICY))
+    assert quit_with(collection(shelves, serving=MailPolicy(delete_on_collect=False))) == 0
     assert quit_with(collection(shelves), removed=[2], collected=[0, 1]) == 3
     assert left(store) == 0
 
 
 def test_what_was_collected_is_remembered_whatever_the_terms(store):
     quit_with(collection(Shelves(store)), collected=[0, 1])
-    assert finish(store.expire(JOE, Keep(collected=0), True))[0] == 2
+    assert finish(store.expire(JOE, KeepTimes(collected=0), True))[0] == 2
 
 
 def test_all_devices_of_an_account_are_waited_for(store):
@@ -87,7 +87,7 @@ def test_all_devices_of_an_account_are_waited_for(store):
         return ["phone", "laptop"]
 
     shelves = Shelves(store, devices=devices)
-    terms = Serving(delete_on_collect=True, devices="all")
+    terms = MailPolicy(delete_on_collect=True, devices="all")
     phone = collection(shelves, serving=terms, device="phone")
     laptop = collection(shelves, serving=terms, device="laptop")
     assert quit_with(phone, collected=[0, 1, 2]) == 0
@@ -101,7 +101,7 @@ def test_a_note_that_cannot_be_made_keeps_no_mail_from_going(store, monkeypatch)
 
     monkeypatch.setattr(store, "collect", fail)
     assert quit_with(collection(Shelves(store)), removed=[0], collected=[1]) == 1
-    terms = Serving(delete_on_collect=True, devices="all")
+    terms = MailPolicy(delete_on_collect=True, devices="all")
     assert quit_with(collection(Shelves(store), serving=terms), collected=[0, 1]) == 0
     assert left(store) == 2
 
@@ -126,7 +126,7 @@ def test_a_removal_that_fails_behind_another_says_how_many_went(store, monkeypat
         await remove(self, entries, session)
 
     monkeypatch.setattr(MemoryMaildrop, "remove", fail)
-    terms = Serving(delete_on_collect=True, devices="all")
+    terms = MailPolicy(delete_on_collect=True, devices="all")
     with pytest.raises(NotAllRemoved) as raised:
         quit_with(collection(Shelves(store), serving=terms), removed=[0], collected=[1, 2])
     assert raised.value.removed == 2
@@ -147,15 +147,15 @@ def test_a_client_that_goes_behind_its_quit_has_collected_and_deleted(store, mon
     updating.cancel()
     one.release()
     assert left(store) == 2
-    assert finish(store.expire(JOE, Keep(collected=0), True))[0] == 2
+    assert finish(store.expire(JOE, KeepTimes(collected=0), True))[0] == 2
 
 
 def test_a_login_may_not_follow_the_last_one_too_soon(store):
-    shelves = Shelves(store, Serving(login_delay=60).or_else(PLAIN))
+    shelves = Shelves(store, MailPolicy(login_delay=60).or_else(DEFAULT_POLICY))
     quit_with(collection(shelves))
     with pytest.raises(LoginTooSoon):
         quit_with(collection(shelves))
-    quit_with(collection(shelves, serving=Serving(login_delay=0)))
+    quit_with(collection(shelves, serving=MailPolicy(login_delay=0)))
 
 
 # -- what clients are told -----------------------------------------------------------------
@@ -167,10 +167,10 @@ def told(shelves, **named) -> tuple[str, str]:
 
 
 def test_who_has_logged_in_is_told_what_holds_for_him(store):
-    shelves = Shelves(store, Serving(keep=30 * A_DAY, login_delay=60).or_else(PLAIN))
+    shelves = Shelves(store, MailPolicy(keep=30 * A_DAY, login_delay=60).or_else(DEFAULT_POLICY))
     assert told(shelves) == ("30", "60")
-    assert told(shelves, serving=Serving(keep=0, login_delay=0)) == ("NEVER", "")
-    assert told(shelves, serving=Serving(delete_on_collect=True)) == ("0", "60")
+    assert told(shelves, serving=MailPolicy(keep=0, login_delay=0)) == ("NEVER", "")
+    assert told(shelves, serving=MailPolicy(delete_on_collect=True)) == ("0", "60")
     assert told(shelves, quota=MAKES_ROOM) == ("0", "60")
     assert told(shelves, quota=Quota(0, 0, "make-room")) == ("30", "60"), "there is always room"
 
@@ -198,10 +198,12 @@ class Plain:
 
 
 def test_nobody_is_told_of_what_the_store_cannot_do():
-    serving = Serving(keep=A_DAY, keep_collected=A_DAY, delete_on_collect=True).or_else(PLAIN)
+    serving = MailPolicy(keep=A_DAY, keep_collected=A_DAY, delete_on_collect=True).or_else(
+        DEFAULT_POLICY
+    )
     assert told(Shelves(Plain(), serving)) == ("0", "")
-    assert told(Shelves(Plain(), serving), serving=Serving(devices="all")) == ("NEVER", "")
-    assert told(Shelves(Plain(), serving), serving=Serving(delete_on_collect=False)) == (
+    assert told(Shelves(Plain(), serving), serving=MailPolicy(devices="all")) == ("NEVER", "")
+    assert told(Shelves(Plain(), serving), serving=MailPolicy(delete_on_collect=False)) == (
         "NEVER",
         "",
     )
@@ -228,13 +230,13 @@ def before(shelves) -> tuple[str, str]:
 def test_before_a_login_clients_are_told_of_all_accounts(store, directory):
     shelves = Shelves(store, sayings=Directories([directory]).sayings)
     assert before(shelves) == ("NEVER", "")
-    finish(directory.set_serving(JOE, Serving(keep=30 * A_DAY)))
+    finish(directory.set_serving(JOE, MailPolicy(keep=30 * A_DAY)))
     assert before(shelves) == ("30 USER", "")
-    finish(directory.set_serving("ann@example.net", Serving(keep=30 * A_DAY)))
+    finish(directory.set_serving("ann@example.net", MailPolicy(keep=30 * A_DAY)))
     assert before(shelves) == ("30", "")
-    finish(directory.set_domain_serving("example.net", Serving(login_delay=300)))
+    finish(directory.set_domain_serving("example.net", MailPolicy(login_delay=300)))
     assert before(shelves) == ("30", "300")
-    finish(directory.set_serving(JOE, Serving(delete_on_collect=True, login_delay=10)))
+    finish(directory.set_serving(JOE, MailPolicy(delete_on_collect=True, login_delay=10)))
     assert before(shelves) == ("0 USER", "300 USER")
     finish(directory.remove(JOE))
     assert before(shelves) == ("30", "300")
@@ -248,7 +250,7 @@ def test_accounts_of_a_directory_that_does_not_say_count_as_all_others(store):
 
     shelves = Shelves(
         store,
-        Serving(keep=9 * A_DAY).or_else(PLAIN),
+        MailPolicy(keep=9 * A_DAY).or_else(DEFAULT_POLICY),
         sayings=Directories([Quiet()]).sayings,
     )
     assert before(shelves) == ("9", "")
@@ -258,5 +260,5 @@ def test_where_nobody_can_say_clients_are_told_the_least(store):
     async def fail():
         raise TemporaryFailure("no answer")
 
-    serving = Serving(keep=9 * A_DAY, login_delay=5).or_else(PLAIN)
+    serving = MailPolicy(keep=9 * A_DAY, login_delay=5).or_else(DEFAULT_POLICY)
     assert before(Shelves(store, serving, sayings=fail)) == ("0 USER", "5 USER")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from postoffice import sasl
 from postoffice.dialogue import Secure
-from postoffice.errors import (
+from postoffice.login import LINE_MAXIMUM
+from postoffice.model.errors import (
     LoginRefused,
     LoginTooSoon,
     MaildropLocked,
@@ -23,12 +24,11 @@ from postoffice.errors import (
     TemporaryFailure,
     TooManyTries,
 )
-from postoffice.listing import Entry, Listing
-from postoffice.login import LINE_MAXIMUM
+from postoffice.model.listing import Entry, Listing
+from postoffice.model.reply import NO_TLS_NOW, Reply
 from postoffice.pop3.questions import Enter, Entered, Update
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import POP3Limits, Terms
-from postoffice.reply import NO_TLS_NOW, Reply
 from postoffice.sasl import (
     APOPClaim,
     BearerClaim,

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 
 from postoffice.counter import Entrance
 from postoffice.entering import Admission
-from postoffice.envelope import Client, Visit
-from postoffice.errors import MessageGone, TemporaryFailure
+from postoffice.model.envelope import Client, SessionInfo
+from postoffice.model.errors import MessageGone, TemporaryFailure
 from postoffice.testing import finish
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
@@ -250,7 +250,7 @@ def test_a_login_tells_how_it_came(office, visits, logged, mechanism):
     assert b"+OK 3 messages" in said
     (visit,) = visits
     conversation = client.conversation
-    assert visit == Visit(
+    assert visit == SessionInfo(
         conversation.id, "pop3s", Client("127.0.0.1", port=4000), mechanism=mechanism
     )
     client.leave()

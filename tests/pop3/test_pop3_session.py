@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postoffice import __version__
-from postoffice.errors import (
+from postoffice.model.errors import (
     LoginRefused,
     LoginTooSoon,
     MaildropLocked,
@@ -17,7 +17,7 @@ from postoffice.errors import (
     NotAllRemoved,
     TemporaryFailure,
 )
-from postoffice.listing import Entry, Listing
+from postoffice.model.listing import Entry, Listing
 from postoffice.pop3.dialogue import ANYWHERE, AUTHORIZATION, TRANSACTION
 from postoffice.pop3.questions import Announce, Enough, Enter, Entered, Fetch, More, Update
 from postoffice.pop3.session import POP3Session, commands_of

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.downgrading.messages import size_of_text
-from postoffice.errors import LoginRefused, MaildropLocked, PermanentFailure, TemporaryFailure
-from postoffice.listing import Entry, Listing
 from postoffice.maildrop.text import normal
+from postoffice.model.errors import LoginRefused, MaildropLocked, PermanentFailure, TemporaryFailure
+from postoffice.model.listing import Entry, Listing
+from postoffice.model.reply import Reply
 from postoffice.pop3.languages import LANGUAGES
 from postoffice.pop3.questions import Enough, Enter, Entered, Fetch, More, Update
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import Terms
-from postoffice.reply import Reply
 from postoffice.sasl import APOPClaim, PasswordClaim, Prove
 
 CLEAR = Terms(passwords=True, mechanisms=("PLAIN", "LOGIN"))

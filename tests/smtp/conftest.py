@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from postoffice import reply
-from postoffice.errors import LoginRefused
+from postoffice.model import reply
+from postoffice.model.errors import LoginRefused
 from postoffice.sasl import PasswordClaim, SharedClaim
 from postoffice.scram import Salt, derive
 from postoffice.smtp.questions import Connect, Hello, Prove, Text

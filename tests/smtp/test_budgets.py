@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice import reply
-from postoffice.reply import Reply
+from postoffice.model import reply
+from postoffice.model.reply import Reply
 from postoffice.smtp.questions import Abort, Pause
 
 ENVELOPE = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\n"

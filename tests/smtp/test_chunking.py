@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice import reply
-from postoffice.errors import NoSpace
+from postoffice.model import reply
+from postoffice.model.errors import NoSpace
 from postoffice.smtp.questions import Abort, Begin, End, Mail, Recipient
 from postoffice.testing import cut
 

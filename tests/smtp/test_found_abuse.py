@@ -12,11 +12,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
 from postoffice.counter import Entrance
-from postoffice.errors import PermanentFailure
 from postoffice.interfaces import Fields
+from postoffice.model.errors import PermanentFailure
+from postoffice.model.reply import Reply
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.policy.common import Quiet
-from postoffice.reply import Reply
 from postoffice.smtp import grammar
 from postoffice.smtp.factory import Custom
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.address import Address
-from postoffice.errors import PermanentFailure
-from postoffice.reply import UNKNOWN_PARAMETER
+from postoffice.model.address import Address
+from postoffice.model.errors import PermanentFailure
+from postoffice.model.reply import UNKNOWN_PARAMETER
 from postoffice.smtp import grammar
 from postoffice.smtp.grammar import MailCommand, behind, chunk, decode, hello, mail, rcpt, xclient
 

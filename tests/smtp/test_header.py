@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postoffice.errors import PermanentFailure
-from postoffice.reply import HEADER_TOO_LARGE
+from postoffice.model.errors import PermanentFailure
+from postoffice.model.reply import HEADER_TOO_LARGE
 from postoffice.smtp.header import HEADER_MAXIMUM, Completion, Opening
 from postoffice.testing import cut
 

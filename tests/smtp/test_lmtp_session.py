@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice import reply
-from postoffice.errors import NoSpace, TemporaryFailure
-from postoffice.reply import Reply
+from postoffice.model import reply
+from postoffice.model.errors import NoSpace, TemporaryFailure
+from postoffice.model.reply import Reply
 from postoffice.smtp.questions import Abort, Begin, End, Pause
 
 TAKEN = Reply(250, "2.0.0", "Taken")

@@ -10,14 +10,14 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 from zope.interface.verify import verifyObject
 
-from postoffice import reply
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.address import Address, Quota
-from postoffice.envelope import Client, Envelope, Visit
-from postoffice.errors import MaildropFull, MaildropFullNow, NoSpace, TemporaryFailure
 from postoffice.interfaces import Fields, IDelivery, IReception
-from postoffice.log_events import shown
 from postoffice.maildrop.memory import MemoryStore
+from postoffice.model import reply
+from postoffice.model.address import Address, Quota
+from postoffice.model.envelope import Client, Envelope, SessionInfo
+from postoffice.model.errors import MaildropFull, MaildropFullNow, NoSpace, TemporaryFailure
+from postoffice.model.log_events import shown
 from postoffice.policy.asking import Asked, Policies
 from postoffice.policy.common import Quiet
 from postoffice.smtp.reception import House
@@ -54,7 +54,7 @@ def house(directory, store):
 
 @pytest.fixture
 def reception(house):
-    return house.reception(Visit("id", "smtp", Client("192.0.2.1"), "pc"))
+    return house.reception(SessionInfo("id", "smtp", Client("192.0.2.1"), "pc"))
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_an_account_comes_with_a_whole_quota(crowded, directory, envelope, own, 
 
 
 def test_the_size_that_was_declared_is_what_room_is_asked_for(crowded, envelope, asked):
-    reception = crowded.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    reception = crowded.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
     envelope.size = 1000
     assert ask(reception, envelope, "Joe@example.net") == reply.RECIPIENT_OK
     ((account, size),) = asked
@@ -212,7 +212,7 @@ def test_who_has_no_room_is_refused_and_nobody_else(
     crowded, directory, envelope, over, failure, code
 ):
     finish(directory.set_quota(JOE, Quota(octets=999, over=over)))
-    reception = crowded.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    reception = crowded.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
     envelope.size = 1000
     with pytest.raises(failure) as raised:
         ask(reception, envelope, JOE)
@@ -225,7 +225,7 @@ def test_who_has_no_room_is_refused_and_nobody_else(
 def test_the_postmaster_always_has_room(crowded, directory, envelope, asked, address):
     finish(directory.set_quota("postmaster@example.net", Quota(1, 1, "reject")))
     envelope.size = 5000
-    reception = crowded.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    reception = crowded.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
     assert ask(reception, envelope, address) == reply.RECIPIENT_OK
     assert not envelope.recipients[0].account.quota.limited
     assert asked == []
@@ -236,7 +236,7 @@ def test_the_postmasters_quota_is_one_of_its_own(crowded, directory, envelope, a
     finish(directory.set_quota("postmaster@example.net", Quota(1, 1, "reject")))
     quota = Quota(9000, 0, "make-room")
     house = replace(crowded, postmaster_quota=quota)
-    reception = house.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    reception = house.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
     assert ask(reception, envelope, address) == reply.RECIPIENT_OK
     assert envelope.recipients[0].account.quota == quota
     assert [account.quota for account, _ in asked] == [quota]
@@ -245,7 +245,7 @@ def test_the_postmasters_quota_is_one_of_its_own(crowded, directory, envelope, a
 def test_whoever_the_postmaster_is_has_room_under_his_own_name_too(crowded, envelope, asked):
     envelope.size = 5000
     reception = replace(crowded, postmaster=Address.parse(JOE)).reception(
-        Visit("id", "smtp", Client("192.0.2.1"))
+        SessionInfo("id", "smtp", Client("192.0.2.1"))
     )
     assert ask(reception, envelope, '"JOE"@example.net') == reply.RECIPIENT_OK
     assert asked == []
@@ -271,7 +271,7 @@ def test_policies_are_not_asked_of_who_has_no_room(crowded, envelope):
     counts = Counts()
     policies = Policies([Asked(counts, "counts", frozenset({"smtp"}))], Clock())
     house = replace(crowded, policies=policies)
-    reception = house.reception(Visit("id", "smtp", Client("192.0.2.1")))
+    reception = house.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
     envelope.size = 1001
     with pytest.raises(MaildropFull):
         ask(reception, envelope, JOE)
@@ -295,7 +295,7 @@ def submission(directory):
     """The avatar of an account of ours, in a house."""
 
     def submission(house, name="joe@example.net"):
-        visit = Visit("id", "submission", Client("192.0.2.1"), "pc")
+        visit = SessionInfo("id", "submission", Client("192.0.2.1"), "pc")
         return house.submission(visit, finish(directory.find(name)))
 
     return submission

@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 
 import pytest
 
-from postoffice.errors import LoginRefused, TemporaryFailure
+from postoffice.model.errors import LoginRefused, TemporaryFailure
 from postoffice.sasl import PasswordClaim
 from postoffice.smtp.questions import Enter, Mail, Prove
 from postoffice.testing import ScramClient

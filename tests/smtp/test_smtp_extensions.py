@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice import reply
-from postoffice.reply import Reply
+from postoffice.model import reply
+from postoffice.model.reply import Reply
 from postoffice.smtp.questions import Abort, Begin, End, Mail, Recipient
 from postoffice.smtp.session import SMTPSession
 from postoffice.smtp.terms import Terms

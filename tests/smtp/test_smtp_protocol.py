@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from postoffice.budget import Budget
 from postoffice.counter import Entrance
 from postoffice.doors import Doorkeeper
-from postoffice.errors import NoSpace, TemporaryFailure
 from postoffice.interfaces import Fields
+from postoffice.model.errors import NoSpace, TemporaryFailure
+from postoffice.model.reply import Reply
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.policy.common import Quiet
-from postoffice.reply import Reply
 from postoffice.scram import derive
 from postoffice.smtp.factory import Custom
 from postoffice.testing import finish

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice import reply
-from postoffice.address import Address
-from postoffice.errors import NoSpace, TemporaryFailure
+from postoffice.model import reply
+from postoffice.model.address import Address
+from postoffice.model.errors import NoSpace, TemporaryFailure
 from postoffice.smtp.questions import Abort, Begin, End, Hello, Mail, Recipient, Text
 from postoffice.smtp.session import SMTPSession
 from postoffice.smtp.terms import SMTPLimits, Terms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice import reply
+from postoffice.model import reply
 from postoffice.smtp.questions import Abort, Mail, Recipient, Secure
 
 LOGIN = {"mechanisms": ("PLAIN",), "passwords": True}

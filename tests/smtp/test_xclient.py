@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice import reply
-from postoffice.reply import Reply
+from postoffice.model import reply
+from postoffice.model.reply import Reply
 from postoffice.smtp.questions import Abort, Impersonate, Mail
 from postoffice.smtp.terms import Terms
 

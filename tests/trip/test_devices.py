@@ -11,8 +11,8 @@ import subprocess
 
 import pytest
 
-from postoffice.accounts.devices import AppPassword
-from postoffice.device import Device
+from postoffice.accounts.devices import AppPasswordToken
+from postoffice.model.app_password import AppPassword
 from postoffice.testing import finish
 
 JOE, PASSWORD = "joe@example.net", "his own word"
@@ -89,9 +89,9 @@ def by_scram(office, folder, password: str) -> int:
 
 def add(office, name: str, **how) -> str:
     """A device, made as the command makes it, but without keys: its password."""
-    password = AppPassword.generate()
+    password = AppPasswordToken.generate()
     with office.directory() as directory:
-        device = Device(name, password.id, password.digest, **how)
+        device = AppPassword(name, password.id, password.digest, **how)
         assert finish(directory.add_device(JOE, device))
     return password.text
 

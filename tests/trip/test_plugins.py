@@ -22,9 +22,9 @@ MAKER = """\
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from postoffice.errors import SettingError, TemporaryFailure
+from postoffice.model.errors import SettingError, TemporaryFailure
 from postoffice.interfaces import IStoreMaker
-from postoffice.settings import WHOLE, Key
+from postoffice.model.config_values import WHOLE, Key
 
 
 @implementer(IPlugin, IStoreMaker)

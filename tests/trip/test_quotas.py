@@ -7,7 +7,7 @@ import smtplib
 
 import pytest
 
-from postoffice.address import Quota
+from postoffice.model.address import Quota
 from postoffice.testing import finish
 
 CONFIGURATION = """\

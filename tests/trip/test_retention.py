@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from postoffice.accounts.devices import AppPassword
-from postoffice.device import Device
-from postoffice.serving import A_DAY, Serving
+from postoffice.accounts.devices import AppPasswordToken
+from postoffice.model.app_password import AppPassword
+from postoffice.model.mail_policy import A_DAY, MailPolicy
 from postoffice.testing import finish
 
 CONFIGURATION = """\
@@ -44,7 +44,7 @@ def account(office):
     def account(**said):
         made = office.new_account()
         with office.directory() as directory:
-            finish(directory.set_serving(made.address, Serving(**said)))
+            finish(directory.set_serving(made.address, MailPolicy(**said)))
         with smtplib.SMTP("127.0.0.1", office.smtp, timeout=30) as client:
             for _ in range(2):
                 client.sendmail("a@example.org", [made.address], TEXT)
@@ -106,10 +106,10 @@ def test_what_is_collected_goes_at_quit_where_that_is_asked_for(office, account)
 
 def test_what_one_device_has_waits_for_the_others(office, account):
     account = account(delete_on_collect=True, devices="all")
-    passwords = {name: AppPassword.generate() for name in ("phone", "laptop")}
+    passwords = {name: AppPasswordToken.generate() for name in ("phone", "laptop")}
     with office.directory() as directory:
         for name, password in passwords.items():
-            device = Device(name, password.id, password.digest)
+            device = AppPassword(name, password.id, password.digest)
             assert finish(directory.add_device(account.address, device))
 
     def collects(name, *numbers):

@@ -284,7 +284,8 @@ from twisted.application.service import Application
 from twisted.internet import reactor
 
 from postoffice.office import config
-from postoffice.office.build import build, find_maker
+from postoffice.office.build import build
+from postoffice.office.plugins import find_maker
 
 application = Application("mail and more")
 settings = config.load("postoffice.yaml", find_maker)

@@ -9,7 +9,6 @@ from typing import Any
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from postoffice.errors import SettingError
 from postoffice.interfaces import (
     IAccountDirectory,
     IDirectoryMaker,
@@ -17,10 +16,9 @@ from postoffice.interfaces import (
     IPolicy,
     IPolicyMaker,
     IStoreMaker,
-    Surroundings,
+    PluginContext,
 )
-from postoffice.policy.common import services
-from postoffice.settings import (
+from postoffice.model.config_values import (
     DURATION,
     HOSTNAME,
     NETWORK,
@@ -35,6 +33,8 @@ from postoffice.settings import (
     list_of,
     one_of,
 )
+from postoffice.model.errors import SettingError
+from postoffice.policy.common import services
 
 
 @implementer(IPlugin, IStoreMaker)
@@ -88,7 +88,7 @@ class MaildirMaker:
         ),
     )
 
-    def make(self, options: Mapping[str, Any], around: Surroundings) -> IMailStore:
+    def make(self, options: Mapping[str, Any], around: PluginContext) -> IMailStore:
         from postoffice.maildrop.maildir import MaildirStore
 
         return MaildirStore(
@@ -114,7 +114,7 @@ class MemoryMaker:
     kind = "memory"
     keys = ()
 
-    def make(self, options: Mapping[str, Any], around: Surroundings) -> IMailStore:
+    def make(self, options: Mapping[str, Any], around: PluginContext) -> IMailStore:
         from postoffice.maildrop.memory import MemoryStore
 
         return MemoryStore()
@@ -136,7 +136,7 @@ class SQLiteMaker:
         ),
     )
 
-    def make(self, options: Mapping[str, Any], around: Surroundings) -> IAccountDirectory:
+    def make(self, options: Mapping[str, Any], around: PluginContext) -> IAccountDirectory:
         from postoffice.accounts.sqlite import SQLiteDirectory
 
         return SQLiteDirectory(options["path"], around.workers, options["key_file"])
@@ -193,7 +193,7 @@ class DNSBLMaker:
         ),
     )
 
-    def make(self, options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+    def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
         from twisted.names.client import Resolver
 
         from postoffice.policy.dnsbl import DNSBLPolicy, Zone
@@ -235,7 +235,7 @@ class GreylistMaker:
         ),
     )
 
-    def make(self, options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+    def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
         from postoffice.policy.greylist import GreylistPolicy
         from postoffice.policy.triplets import Terms, Triplets
 
@@ -259,7 +259,7 @@ class HeloMaker:
         Key("no_dot", TRUTH, False, "Refuse a host name without a domain."),
     )
 
-    def make(self, options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+    def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
         from postoffice.policy.helo import CHECKS, HeloPolicy
 
         return HeloPolicy(around.hostname, [name for name in CHECKS if options[name]])
@@ -281,7 +281,7 @@ class RateMaker:
         Key("account_recipients", RATE, None, "Recipients of one account.", "1000/day"),
     )
 
-    def make(self, options: Mapping[str, Any], around: Surroundings) -> IPolicy:
+    def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
         from postoffice.policy.rate import KEYS, Rate, RatePolicy
 
         rates = {key: Rate(*options[key]) for key in KEYS if options[key] is not None}

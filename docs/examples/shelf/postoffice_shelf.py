@@ -15,15 +15,15 @@ from hashlib import sha256
 from zope.interface import implementer
 
 from postoffice.downgrading.messages import size_of
-from postoffice.errors import (
+from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
+from postoffice.model.errors import (
     LoginTooSoon,
     MaildropFullNow,
     MaildropLocked,
     MessageGone,
     TemporaryFailure,
 )
-from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
-from postoffice.listing import Entry, Listing
+from postoffice.model.listing import Entry, Listing
 
 PIECE = 256 << 10
 TABLES = """

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from postoffice.accounts.entrances import Entrance
-from postoffice.address import Account, Quota
-from postoffice.errors import PostOfficeError
+from postoffice.model.address import Account, Quota
+from postoffice.model.errors import PostOfficeError
 from postoffice.office.admin.desk import (
     DOMAIN,
     Answer,

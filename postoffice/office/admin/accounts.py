@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import click
 
 from postoffice.accounts.devices import salt as salt_of
-from postoffice.address import Account, Address, Quota
-from postoffice.device import Device
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 from postoffice.office.admin.completion import nothing
 from postoffice.office.admin.desk import (
     ADDRESS,
@@ -53,7 +54,6 @@ from postoffice.office.admin.servings import (
 )
 from postoffice.office.rooms import Rooms
 from postoffice.sasl import NEEDS
-from postoffice.serving import UNSAID, Serving
 
 
 @click.group()
@@ -75,7 +75,7 @@ def add(
     password_stdin: bool,
     generate: bool,
     quota: Quota,
-    serving: Serving,
+    serving: MailPolicy,
     adopt_mail: bool,
 ) -> Answer:
     """
@@ -110,7 +110,7 @@ def add(
             await rooms.workers.run(logins.entrances.forget, name)  # an earlier one's
         if quota != Quota():
             await rooms.register.set_quota(name, quota)
-        if serving != UNSAID:
+        if serving != UNSPECIFIED:
             await rooms.register.set_serving(name, serving)
 
     desk.ask(work, settings)
@@ -134,7 +134,7 @@ def show(desk: Desk, address: Address) -> Answer:
     `account device list` has them).
     """
     settings = desk.settings()
-    devices: list[Device] = []
+    devices: list[AppPassword] = []
     last: Last = {}
 
     async def work(rooms: Rooms) -> tuple[Account, Told, Served, int, int]:
@@ -221,7 +221,7 @@ def set_(
     address: Address,
     quota: Quota,
     default_quota: bool,
-    serving: Serving,
+    serving: MailPolicy,
     default_serving: bool,
     shared_secret_stdin: bool,
     generate_shared_secret: bool,
@@ -260,7 +260,7 @@ class _Change:
     """What an account shall say; None stays as it is, and what says nothing takes all away."""
 
     quota: Quota | None = None
-    serving: Serving | None = None
+    serving: MailPolicy | None = None
 
 
 def _set_terms(desk: Desk, name: str, change: _Change) -> Answer:

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from postoffice.address import Address
 from postoffice.maildrop.files import FULL
+from postoffice.model.address import Address
 from postoffice.office import privileges
 from postoffice.office.admin.desk import (
     ADDRESS,

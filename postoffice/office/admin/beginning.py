@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from postoffice.address import NotAnAddress, normal_domain
-from postoffice.errors import StartupError
 from postoffice.interfaces import IAccountRegister
+from postoffice.model.address import NotAnAddress, normal_domain
+from postoffice.model.errors import StartupError
 from postoffice.office import config, early, fresh, outlook, privileges
 from postoffice.office.admin import self_signed
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted

@@ -15,9 +15,9 @@ from unicodedata import combining, east_asian_width
 import click
 
 from postoffice.accounts.logins import LoginRecords
-from postoffice.address import Address, NotAnAddress, normal_domain
-from postoffice.errors import PostOfficeError, StartupError
 from postoffice.interfaces import IAccountRegister
+from postoffice.model.address import Address, NotAnAddress, normal_domain
+from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.office import config, privileges
 from postoffice.office.admin.completion import Ask, known
 from postoffice.office.build import build_logins, build_rooms, find_maker

@@ -12,11 +12,12 @@ import click
 
 from postoffice import scram
 from postoffice.accounts import devices as passwords
-from postoffice.accounts.devices import AppPassword
+from postoffice.accounts.devices import AppPasswordToken
 from postoffice.accounts.entrances import Entrance
 from postoffice.accounts.logins import LoginRecords
-from postoffice.address import Address
-from postoffice.device import PROTOCOLS, Device
+from postoffice.model.address import Address
+from postoffice.model.app_password import PROTOCOLS, AppPassword
+from postoffice.model.config_values import DURATION, NETWORK, read_duration
 from postoffice.office.admin.desk import (
     ADDRESS,
     Answer,
@@ -28,7 +29,6 @@ from postoffice.office.admin.desk import (
     table,
 )
 from postoffice.office.rooms import Rooms
-from postoffice.settings import DURATION, NETWORK, read_duration
 
 #: Letters of a device's name.
 NAME = 64
@@ -119,7 +119,7 @@ def add(
 
     With --json: address, device, added, generated_password.
     """
-    password = AppPassword.generate()
+    password = AppPasswordToken.generate()
 
     async def work(rooms: Rooms) -> None:
         found = await rooms.register.find(address.normal)
@@ -127,7 +127,7 @@ def add(
             raise Refused(f"there is no account {address.normal} here")
         salt = passwords.salt(found, await rooms.register.devices(found.address))
         how = () if salt is None else (salt.salt, salt.iterations)
-        made = Device(
+        made = AppPassword(
             name,
             password.id,
             password.digest,
@@ -162,7 +162,7 @@ def list_(desk: Desk, address: Address) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[Sequence[Device], Last]:
+    async def work(rooms: Rooms) -> tuple[Sequence[AppPassword], Last]:
         found = await rooms.register.find(address.normal)
         if found is None:
             raise Refused(f"there is no account {address.normal} here")
@@ -240,7 +240,7 @@ def login_cells(last: tuple[Entrance, float] | None) -> tuple[str, str, str, str
 LOGIN_HEADS = ("LAST LOGIN", "SERVICE", "MECHANISM", "TLS", "FROM")
 
 
-def device_data(devices: Iterable[Device], last: Last) -> list[dict[str, Any]]:
+def device_data(devices: Iterable[AppPassword], last: Last) -> list[dict[str, Any]]:
     """Devices, as objects."""
     return [
         {
@@ -256,7 +256,7 @@ def device_data(devices: Iterable[Device], last: Last) -> list[dict[str, Any]]:
     ]
 
 
-def device_table(devices: Iterable[Device], last: Last) -> list[str]:
+def device_table(devices: Iterable[AppPassword], last: Last) -> list[str]:
     """Devices, in a table."""
     rows = [("DEVICE", "MAY BE USED", "EXPIRES", *LOGIN_HEADS)]
     for one in devices:

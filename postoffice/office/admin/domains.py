@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from postoffice.address import Quota
-from postoffice.errors import NotEmpty
+from postoffice.model.address import Quota
+from postoffice.model.errors import NotEmpty
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 from postoffice.office.admin.completion import nothing
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted, table
 from postoffice.office.admin.quotas import (
@@ -27,7 +28,6 @@ from postoffice.office.admin.servings import (
     serving_options,
 )
 from postoffice.office.rooms import Rooms
-from postoffice.serving import UNSAID, Serving
 
 
 @click.group()
@@ -39,7 +39,7 @@ def domain() -> None:
 @click.argument("domain", type=DOMAIN, shell_complete=nothing)
 @quota_options
 @serving_options
-def add(desk: Desk, domain: str, quota: Quota, serving: Serving) -> Answer:
+def add(desk: Desk, domain: str, quota: Quota, serving: MailPolicy) -> Answer:
     """
     Take in mail for the accounts of DOMAIN from now on.
 
@@ -54,7 +54,7 @@ def add(desk: Desk, domain: str, quota: Quota, serving: Serving) -> Answer:
             raise Refused(f"{domain} is here already")
         if quota != Quota():
             await rooms.register.set_domain_quota(domain, quota)
-        if serving != UNSAID:
+        if serving != UNSPECIFIED:
             await rooms.register.set_domain_serving(domain, serving)
 
     desk.ask(work)
@@ -126,7 +126,7 @@ def set_(
     domain: str,
     quota: Quota,
     default_quota: bool,
-    serving: Serving,
+    serving: MailPolicy,
     default_serving: bool,
 ) -> Answer:
     """

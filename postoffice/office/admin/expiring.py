@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from postoffice.address import Address
-from postoffice.errors import MaildropLocked, PostOfficeError
+from postoffice.model.address import Address
+from postoffice.model.errors import MaildropLocked, PostOfficeError
 from postoffice.office.admin.desk import (
     ADDRESS,
     Answer,

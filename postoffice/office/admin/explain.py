@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from postoffice.address import Account, Address, normal_domain
-from postoffice.envelope import Client, Envelope, Visit
-from postoffice.errors import PostOfficeError
 from postoffice.interfaces import IAccountDirectory
+from postoffice.model.address import Account, Address, normal_domain
+from postoffice.model.envelope import Client, Envelope, SessionInfo
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.reply import TOO_LARGE, Reply
 from postoffice.office.admin.desk import AddressType, Answer, Desk, command, counted, sized, table
 from postoffice.office.admin.quotas import SIZE_TYPE, told_of
 from postoffice.office.build import build_house
@@ -20,7 +21,6 @@ from postoffice.office.config import Settings
 from postoffice.office.reading import Chosen
 from postoffice.office.rooms import Rooms
 from postoffice.policy.asking import STAGES, Policies
-from postoffice.reply import TOO_LARGE, Reply
 
 #: What is decided, and what was found.
 Step = tuple[str, str]
@@ -78,7 +78,7 @@ async def _reply(rooms: Rooms, settings: Settings, address: Address | None, size
     house = build_house(settings, rooms, Policies(), lambda: datetime.now(UTC))
     envelope = Envelope("explained", Client(), size=size)
     try:
-        return await house.reception(Visit("explained", "smtp", Client())).recipient(
+        return await house.reception(SessionInfo("explained", "smtp", Client())).recipient(
             envelope, address
         )
     except PostOfficeError as failure:

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from postoffice.accounts.tries import Failures
-from postoffice.address import Address, NotAnAddress
 from postoffice.doors import place_of
+from postoffice.model.address import Address, NotAnAddress
+from postoffice.model.config_values import NETWORK
 from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, iso, moment, table
 from postoffice.office.rooms import Rooms
-from postoffice.settings import NETWORK
 
 
 class WhoType(click.ParamType):  # type: ignore[type-arg]

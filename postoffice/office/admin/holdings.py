@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from postoffice.address import Account, Address, Quota
-from postoffice.interfaces import Finding, Holding, IAccountRegister, IMaildropCare
+from postoffice.interfaces import Finding, IAccountRegister, IMaildropMaintenance, MaildropUsage
+from postoffice.model.address import Account, Address, Quota
 from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, iso, sized, table
 from postoffice.office.admin.progress import Progress
 from postoffice.office.admin.quotas import limits
@@ -48,7 +48,7 @@ def list_(desk: Desk) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[list[tuple[Holding, Drop]], list[Finding]]:
+    async def work(rooms: Rooms) -> tuple[list[tuple[MaildropUsage, Drop]], list[Finding]]:
         with Progress("looking at maildrops") as progress:
             holdings = await care_of(rooms).holdings(progress.at)
         drops = await drops_of(rooms, settings, [one.name for one in holdings])
@@ -66,7 +66,7 @@ def list_(desk: Desk) -> Answer:
     return Answer(told, lines)
 
 
-def _table(found: Sequence[tuple[Holding, Drop]]) -> list[str]:
+def _table(found: Sequence[tuple[MaildropUsage, Drop]]) -> list[str]:
     """One line for each; columns in which nothing would stand are left out."""
     rows = [
         (
@@ -86,7 +86,7 @@ def _table(found: Sequence[tuple[Holding, Drop]]) -> list[str]:
     return table(list(zip(*shown, strict=True)))
 
 
-def _data(one: Holding, drop: Drop) -> dict[str, Any]:
+def _data(one: MaildropUsage, drop: Drop) -> dict[str, Any]:
     share = _share(one, drop)
     return {
         "maildrop": one.name,
@@ -102,7 +102,7 @@ def _data(one: Holding, drop: Drop) -> dict[str, Any]:
     }
 
 
-def _total(holdings: Sequence[Holding]) -> dict[str, int]:
+def _total(holdings: Sequence[MaildropUsage]) -> dict[str, int]:
     values = ("messages", "octets", "vault_messages", "vault_octets")
     sums = {value: sum(getattr(one, value) for one in holdings) for value in values}
     return {"maildrops": len(holdings), **sums}
@@ -119,11 +119,11 @@ def _line(total: dict[str, int]) -> str:
     return f"{line}; in the vault: {kept}, {sized(total['vault_octets'])}"
 
 
-def _share(one: Holding, drop: Drop) -> float | None:
+def _share(one: MaildropUsage, drop: Drop) -> float | None:
     return None if drop.quota is None else drop.quota.share(one.octets, one.messages)
 
 
-def _percent(one: Holding, drop: Drop) -> str:
+def _percent(one: MaildropUsage, drop: Drop) -> str:
     """100% is full: what is nearly so is not yet."""
     share = _share(one, drop)
     return "" if share is None else f"{int(100 * share)}%"
@@ -136,11 +136,11 @@ def _day(seconds: float | None) -> str:
 # -- whose a maildrop is ------------------------------------------------------------------
 
 
-def care_of(rooms: Rooms) -> IMaildropCare:
+def care_of(rooms: Rooms) -> IMaildropMaintenance:
     """The store, if it can be looked after.  Raises Refused."""
-    if not IMaildropCare.providedBy(rooms.store):
+    if not IMaildropMaintenance.providedBy(rooms.store):
         raise Refused("the store of this kind cannot be looked after with this command")
-    return cast(IMaildropCare, rooms.store)
+    return cast(IMaildropMaintenance, rooms.store)
 
 
 async def drops_of(rooms: Rooms, settings: Settings, names: Sequence[str]) -> list[Drop]:

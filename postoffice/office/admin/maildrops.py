@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from postoffice.address import Address, Quota
-from postoffice.errors import MaildropLocked
-from postoffice.interfaces import Finding, Kept, Old, Step
+from postoffice.interfaces import Finding, PurgeCriteria, Step, VaultSession
+from postoffice.model.address import Address, Quota
+from postoffice.model.config_values import read_duration
+from postoffice.model.errors import MaildropLocked
 from postoffice.office.admin.desk import (
     ADDRESS,
     REFUSED,
@@ -31,7 +32,6 @@ from postoffice.office.admin.quotas import SIZE_TYPE
 from postoffice.office.admin.servings import DURATION_TYPE
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
-from postoffice.settings import read_duration
 
 
 class SinceType(click.ParamType):  # type: ignore[type-arg]
@@ -94,7 +94,7 @@ def purge(
 
     async def work(rooms: Rooms) -> tuple[str, int, int]:
         drop = await named(rooms, settings, address)
-        which = Old(older_than, larger_than, _quota(drop) if over_quota else None)
+        which = PurgeCriteria(older_than, larger_than, _quota(drop) if over_quota else None)
         with Progress("removing messages") as progress:
             return drop.name, *await care_of(rooms).purge(drop.name, which, dry_run, progress.at)
 
@@ -134,7 +134,7 @@ def undelete(desk: Desk, address: Address, session: str | None, since: float | N
         raise click.UsageError("--session and --since exclude one another")
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[str, int, list[Kept]]:
+    async def work(rooms: Rooms) -> tuple[str, int, list[VaultSession]]:
         drop = await named(rooms, settings, address)
         care, back = care_of(rooms), 0
         kept = list(await care.kept(drop.name))
@@ -155,7 +155,7 @@ def undelete(desk: Desk, address: Address, session: str | None, since: float | N
     )
 
 
-def _kept(name: str, kept: list[Kept]) -> Answer:
+def _kept(name: str, kept: list[VaultSession]) -> Answer:
     rows = [("TIME", "SESSION", "MESSAGES", "SIZE")]
     rows += [(moment(one.time), one.session, str(one.messages), sized(one.octets)) for one in kept]
     sessions = [{**asdict(one), "time": iso(one.time)} for one in kept]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from postoffice.address import Account, Address, Quota
-from postoffice.errors import MaildropLocked
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.errors import MaildropLocked
+from postoffice.model.mail_policy import UNSPECIFIED
 from postoffice.office.admin.accounts import registered
 from postoffice.office.admin.desk import ADDRESS, Answer, Desk, Refused, command, counted
 from postoffice.office.rooms import Rooms
-from postoffice.serving import UNSAID
 
 
 @command("remove")
@@ -79,7 +79,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
             if found.shared is not None:
                 await rooms.register.set_shared(found.address, found.shared)
             await rooms.register.set_quota(found.address, own or Quota())
-            await rooms.register.set_serving(found.address, serving or UNSAID)
+            await rooms.register.set_serving(found.address, serving or UNSPECIFIED)
             await rooms.register.set_state(found.address, found.state)
             for device in devices:
                 await rooms.register.add_device(found.address, device)

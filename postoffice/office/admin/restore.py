@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from postoffice.address import Address
-from postoffice.errors import MaildropLocked
+from postoffice.model.address import Address
+from postoffice.model.errors import MaildropLocked
 from postoffice.office import privileges
 from postoffice.office.admin.backup import ended_by_signals, failures
 from postoffice.office.admin.desk import (

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from postoffice.errors import StartupError
+from postoffice.model.errors import StartupError
 from postoffice.office import fresh
 from postoffice.office.privileges import Identity
 

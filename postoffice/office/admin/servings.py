@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from postoffice.interfaces import IAccountRegister
+from postoffice.model.config_values import DAYS, DURATION, Kind
+from postoffice.model.mail_policy import DEVICES, IN_USE, UNSPECIFIED, MailPolicy
 from postoffice.office.admin.desk import lasting
 from postoffice.office.config import Settings
-from postoffice.serving import DEVICES, IN_USE, UNSAID, Serving
-from postoffice.settings import DAYS, DURATION, Kind
 
 
 class DurationType(click.ParamType):  # type: ignore[type-arg]
@@ -55,11 +55,13 @@ NAMES = ", ".join(name.partition("/")[0] for name, _, _ in OPTIONS)
 
 def serving_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Those of OPTIONS: ``serving``, where None is what was not given."""
-    names = tuple(asdict(UNSAID))
+    names = tuple(asdict(UNSPECIFIED))
 
     @functools.wraps(function)
     def run(*args: Any, **rest: Any) -> Any:
-        return function(*args, serving=Serving(**{name: rest.pop(name) for name in names}), **rest)
+        return function(
+            *args, serving=MailPolicy(**{name: rest.pop(name) for name in names}), **rest
+        )
 
     for name, kind, text in reversed(OPTIONS):
         run = click.option(name, type=kind, default=None, help=text)(run)
@@ -71,23 +73,23 @@ def default_serving_option(text: str) -> Callable[..., Any]:
     return click.option("--default-serving", is_flag=True, help=text)
 
 
-def asks_for_serving(serving: Serving, default: bool) -> bool:
+def asks_for_serving(serving: MailPolicy, default: bool) -> bool:
     """Whether a change was asked for.  Raises UsageError where it was two at once."""
-    if default and serving != UNSAID:
+    if default and serving != UNSPECIFIED:
         raise click.UsageError(f"--default-serving takes away what {NAMES} set; give either")
-    return default or serving != UNSAID
+    return default or serving != UNSPECIFIED
 
 
-def changed_serving(known: Serving, serving: Serving) -> Serving:
+def changed_serving(known: MailPolicy, serving: MailPolicy) -> MailPolicy:
     """What was known, with what was given instead; all of it is taken away where nothing was."""
-    return serving if serving == UNSAID else serving.or_else(known)
+    return serving if serving == UNSPECIFIED else serving.or_else(known)
 
 
 @dataclass(frozen=True)
 class Served:
     """A whole serving, and for each of its values who says it."""
 
-    serving: Serving
+    serving: MailPolicy
     sources: Mapping[str, str]
 
     @property
@@ -120,24 +122,26 @@ def _kept(seconds: float | None) -> str:
     return lasting(seconds) if seconds else "for ever"
 
 
-def serve(**sayings: Serving) -> Served:
+def serve(**sayings: MailPolicy) -> Served:
     """Of each value, the first counts that says it; the last says all."""
     sources = {
         value: next(who for who, one in sayings.items() if getattr(one, value) is not None)
-        for value in asdict(UNSAID)
+        for value in asdict(UNSPECIFIED)
     }
-    return Served(functools.reduce(Serving.or_else, sayings.values()), sources)
+    return Served(functools.reduce(MailPolicy.or_else, sayings.values()), sources)
 
 
 async def served_in_domain(register: IAccountRegister, settings: Settings, domain: str) -> Served:
     """For those of its accounts that say nothing."""
-    return serve(domain=await register.domain_serving(domain) or UNSAID, default=settings.serving)
+    return serve(
+        domain=await register.domain_serving(domain) or UNSPECIFIED, default=settings.serving
+    )
 
 
 async def served_to_account(register: IAccountRegister, settings: Settings, name: str) -> Served:
     """For this account."""
     return serve(
-        account=await register.account_serving(name) or UNSAID,
-        domain=await register.domain_serving(name.rpartition("@")[2]) or UNSAID,
+        account=await register.account_serving(name) or UNSPECIFIED,
+        domain=await register.domain_serving(name.rpartition("@")[2]) or UNSPECIFIED,
         default=settings.serving,
     )

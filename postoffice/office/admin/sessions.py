@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from postoffice.address import Address
+from postoffice.model.address import Address
 from postoffice.office.admin.desk import (
     ADDRESS,
     Answer,

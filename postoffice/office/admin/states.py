@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from postoffice.address import DISABLED, ENABLED, Address
+from postoffice.model.address import DISABLED, ENABLED, Address
 from postoffice.office.admin.accounts import registered
 from postoffice.office.admin.desk import ADDRESS, Answer, Desk, Refused, command, counted
 from postoffice.office.admin.sessions import end_all

@@ -20,8 +20,8 @@ import yaml
 from postoffice import __version__
 from postoffice.accounts.extract import keep_only
 from postoffice.accounts.sealing import Seal
-from postoffice.errors import TemporaryFailure
 from postoffice.interfaces import IAccountRegister, IStoreBackup, Piece
+from postoffice.model.errors import TemporaryFailure
 from postoffice.office.backup.entries import BackupError
 from postoffice.office.backup.written import Written
 from postoffice.office.config import Settings

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Account, Quota
 from postoffice.interfaces import IStoreBackup
+from postoffice.model.address import Account, Quota
+from postoffice.model.mail_policy import UNSPECIFIED
 from postoffice.office.backup.checked import Source, extract
 from postoffice.office.backup.contents import Which
 from postoffice.office.backup.entries import BackupError, Index, Told
 from postoffice.office.rooms import Rooms
-from postoffice.serving import UNSAID
 
 
 @dataclass
@@ -155,7 +155,9 @@ async def _add(rooms: Rooms, accounts: SQLiteDirectory, saved: Account) -> None:
     domain = name.rpartition("@")[2]
     if await register.add_domain(domain):
         await register.set_domain_quota(domain, await accounts.domain_quota(domain) or Quota())
-        await register.set_domain_serving(domain, await accounts.domain_serving(domain) or UNSAID)
+        await register.set_domain_serving(
+            domain, await accounts.domain_serving(domain) or UNSPECIFIED
+        )
     taken = {one.maildrop for one in await register.accounts()}
     maildrop = None if saved.maildrop in taken else saved.maildrop
     await register.add(name, saved.secret, saved.scram, maildrop)
@@ -163,6 +165,6 @@ async def _add(rooms: Rooms, accounts: SQLiteDirectory, saved: Account) -> None:
         await register.set_shared(name, saved.shared)
     await register.set_state(name, saved.state)
     await register.set_quota(name, await accounts.account_quota(name) or Quota())
-    await register.set_serving(name, await accounts.account_serving(name) or UNSAID)
+    await register.set_serving(name, await accounts.account_serving(name) or UNSPECIFIED)
     for device in await accounts.devices(name):
         await register.add_device(name, device)

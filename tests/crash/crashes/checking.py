@@ -20,11 +20,11 @@ from crashes.operations import Note
 from crashes.promises import Found, Promises
 from crashes.recorder import Recorder
 from crashes.world import COLLECTED, JOE, Kind, machine, read, recipients, text_of
-from postoffice.envelope import Client, Envelope
 from postoffice.maildrop import contents, names, retention, segments, vault
 from postoffice.maildrop.files import JOURNAL, LATE
 from postoffice.maildrop.maildir import RETIRE
 from postoffice.maildrop.quota import FILE as QUOTA
+from postoffice.model.envelope import Client, Envelope
 from postoffice.testing import InlineWorkers, finish
 
 

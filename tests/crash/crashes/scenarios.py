@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import count
 
 from crashes.world import ANN, BOB, JOE, Era, Kind, World
-from postoffice.address import Quota
 from postoffice.maildrop.durable import FILES, JOURNAL
 from postoffice.maildrop.posting import BUFFER
 from postoffice.maildrop.records import BLOCK, Placement, Record, Removal, encode
+from postoffice.model.address import Quota
 
 KEPT = Kind(undelete=86400.0)
 TINY = Kind(segment=2 * BLOCK)

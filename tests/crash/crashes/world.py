@@ -17,15 +17,15 @@ from crashes.disk import Disk, Model
 from crashes.operations import Note, Operation
 from crashes.promises import Promises
 from crashes.recorder import Recorder
-from postoffice.address import Account, Address, Quota
-from postoffice.envelope import Client, Envelope, Recipient
-from postoffice.errors import PostOfficeError
-from postoffice.interfaces import Old
-from postoffice.listing import Entry
+from postoffice.interfaces import PurgeCriteria
 from postoffice.maildrop import durable, segments
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.maildrop.warden import TOLD
-from postoffice.serving import Keep
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import KeepTimes
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN, BOB = "joe@example.net", "ann@example.net", "bob@other.example"
@@ -33,7 +33,7 @@ JOE, ANN, BOB = "joe@example.net", "ann@example.net", "bob@other.example"
 SEGMENT = 32 << 10
 UNLIMITED = Quota()
 #: What was collected goes at once.
-COLLECTED = Keep(collected=0.0)
+COLLECTED = KeepTimes(collected=0.0)
 
 
 @dataclass(frozen=True)
@@ -307,7 +307,7 @@ class Running:
     def purge(self, name: str) -> None:
         """All go that are there."""
         with self._said("removing", "removed", name, self._tokens(name)):
-            finish(self.store.purge(name, Old(larger_than=0), dry=False))
+            finish(self.store.purge(name, PurgeCriteria(larger_than=0), dry=False))
 
     def collect(self, name: str, *numbers: int) -> None:
         """Log in, RETR those (from 1), QUIT."""

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from faults.ledger import Held, Ledger, text_of
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.realm import Realm
-from postoffice.address import Address, Quota
+from postoffice.model.address import Address, Quota
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.smtp.factory import Custom, SMTPFactory

@@ -18,7 +18,7 @@ import postoffice
 from faults.ledger import Held, Ledger
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.address import Quota
+from postoffice.model.address import Quota
 from postoffice.testing import InlineWorkers, finish
 
 ROOT = Path(postoffice.__file__).parent.parent

@@ -6,7 +6,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from postoffice.interfaces import IStoreMaker
-from postoffice.settings import PATH, Key
+from postoffice.model.config_values import PATH, Key
 
 
 @implementer(IPlugin, IStoreMaker)

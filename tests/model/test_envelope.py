@@ -7,8 +7,8 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from postoffice.address import Account, Address
-from postoffice.envelope import Client, Envelope, Recipient
+from postoffice.model.address import Account, Address
+from postoffice.model.envelope import Client, Envelope, Recipient
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.device import Device
+from postoffice.model.app_password import AppPassword
 
 NOW = 1_800_000_000.0
 
 
 def device(**how):
-    return Device("phone", "acdefg", "digest", **how)
+    return AppPassword("phone", "acdefg", "digest", **how)
 
 
 @pytest.mark.parametrize("service", ["pop3", "pop3s", "submission", "submissions", "smtp"])
@@ -61,6 +61,6 @@ def test_it_ends_when_it_expires():
 
 
 def test_its_secrets_are_not_shown():
-    shown = repr(Device("phone", "acdefg", "the digest", "the keys"))
+    shown = repr(AppPassword("phone", "acdefg", "the digest", "the keys"))
     assert "the digest" not in shown
     assert "the keys" not in shown

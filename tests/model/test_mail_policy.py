@@ -8,38 +8,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.serving import (
+from postoffice.model.mail_policy import (
     A_DAY,
-    PLAIN,
-    Announced,
-    Keep,
-    Serving,
+    DEFAULT_POLICY,
+    AnnouncedPolicy,
+    KeepTimes,
+    MailPolicy,
     announced,
     together,
 )
 
 
 def test_what_one_does_not_say_another_does():
-    mine = Serving(keep=0, delete_on_collect=False)
-    theirs = Serving(keep=9, keep_collected=5, delete_on_collect=True, in_use="wait")
-    assert mine.or_else(theirs) == Serving(
+    mine = MailPolicy(keep=0, delete_on_collect=False)
+    theirs = MailPolicy(keep=9, keep_collected=5, delete_on_collect=True, in_use="wait")
+    assert mine.or_else(theirs) == MailPolicy(
         keep=0, keep_collected=5, delete_on_collect=False, in_use="wait"
     )
-    assert Serving().or_else(theirs) is theirs
+    assert MailPolicy().or_else(theirs) is theirs
 
 
 def test_what_stands_behind_all_says_everything():
-    assert None not in [getattr(PLAIN, field.name) for field in fields(PLAIN)]
+    assert None not in [getattr(DEFAULT_POLICY, field.name) for field in fields(DEFAULT_POLICY)]
 
 
-def plain(**said) -> Serving:
-    return replace(PLAIN, **said)
+def plain(**said) -> MailPolicy:
+    return replace(DEFAULT_POLICY, **said)
 
 
 @pytest.mark.parametrize(
     ("serving", "days"),
     [
-        (PLAIN, None),
+        (DEFAULT_POLICY, None),
         (plain(keep=30 * A_DAY), 30),
         (plain(keep=30.9 * A_DAY), 30),
         (plain(keep=30 * A_DAY, keep_collected=7 * A_DAY), 7),
@@ -72,30 +72,30 @@ def test_nothing_goes_before_what_clients_were_told(keep, keep_collected, at_onc
 
 
 def test_when_mail_goes_is_what_is_said():
-    assert plain().kept(["phone"]) == Keep()
-    assert plain(keep=A_DAY).kept(()) == Keep(arrived=A_DAY)
-    assert plain(keep_collected=A_DAY, devices="all").kept(["phone"]) == Keep(
+    assert plain().kept(["phone"]) == KeepTimes()
+    assert plain(keep=A_DAY).kept(()) == KeepTimes(arrived=A_DAY)
+    assert plain(keep_collected=A_DAY, devices="all").kept(["phone"]) == KeepTimes(
         collected=A_DAY, devices=frozenset(["phone"])
     )
-    assert plain(delete_on_collect=True, keep_collected=A_DAY).kept(()) == Keep(collected=0)
+    assert plain(delete_on_collect=True, keep_collected=A_DAY).kept(()) == KeepTimes(collected=0)
 
 
 def test_what_one_account_is_told_names_no_others():
     told = announced(plain(keep=30 * A_DAY, login_delay=1.5), makes_room=False)
     assert (told.expire, told.login_delay) == ("30", "2")
-    told = announced(PLAIN, makes_room=False)
+    told = announced(DEFAULT_POLICY, makes_room=False)
     assert (told.expire, told.login_delay) == ("NEVER", "")
-    assert announced(PLAIN, makes_room=True).expire == "0"
+    assert announced(DEFAULT_POLICY, makes_room=True).expire == "0"
 
 
 @pytest.mark.parametrize(
     ("ones", "expire", "login_delay"),
     [
-        ([Announced()], "NEVER", ""),
-        ([Announced(7, 60), Announced(7, 60)], "7", "60"),
-        ([Announced(7), Announced()], "7 USER", ""),
-        ([Announced(0, 0), Announced(30, 300)], "0 USER", "300 USER"),
-        ([Announced(30, 0), Announced(30, 300)], "30", "300 USER"),
+        ([AnnouncedPolicy()], "NEVER", ""),
+        ([AnnouncedPolicy(7, 60), AnnouncedPolicy(7, 60)], "7", "60"),
+        ([AnnouncedPolicy(7), AnnouncedPolicy()], "7 USER", ""),
+        ([AnnouncedPolicy(0, 0), AnnouncedPolicy(30, 300)], "0 USER", "300 USER"),
+        ([AnnouncedPolicy(30, 0), AnnouncedPolicy(30, 300)], "30", "300 USER"),
     ],
 )
 def test_before_a_login_the_least_and_the_most_of_all_are_told(ones, expire, login_delay):

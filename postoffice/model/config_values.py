@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from postoffice.address import Address, NotAnAddress, normal_domain
+from postoffice.model.address import Address, NotAnAddress, normal_domain
 
 #: What stands for "this key must be given".
 REQUIRED = object()

@@ -10,7 +10,7 @@ PROTOCOLS = ("any", "pop3", "smtp")
 
 
 @dataclass(frozen=True)
-class Device:
+class AppPassword:
     """
     One device, as a directory tells of it.
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice.settings import DURATION, NETWORK, RATE, list_of
+from postoffice.model.config_values import DURATION, NETWORK, RATE, list_of
 
 WITHOUT_A_WORD = r"\A\Z"  # Python's own words are not for people
 #: What none of them is.

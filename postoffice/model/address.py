@@ -10,7 +10,7 @@ from typing import Self
 
 import idna
 
-from postoffice.serving import UNSAID, Serving
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 #: Octets a local part, and a domain, may have (RFC 5321 §4.5.3.1.1, §4.5.3.1.2).
 LOCAL_MAXIMUM = 64
@@ -191,7 +191,7 @@ class Account:
     scram: str | None = None
     shared: str | None = None
     quota: Quota = Quota()
-    serving: Serving = UNSAID
+    serving: MailPolicy = UNSPECIFIED
     device: str = ""
     state: str = ENABLED
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 
-#: What may become of a login while another session holds the maildrop (``Serving.in_use``).
+#: What may become of a login while another session holds the maildrop (``MailPolicy.in_use``).
 IN_USE = ("refuse", "wait", "take-over")
-#: Who must have collected a message before it counts as collected (``Serving.devices``).
+#: Who must have collected a message before it counts as collected (``MailPolicy.devices``).
 DEVICES = ("any", "all")
 A_DAY = 86400
 #: Seconds for which mail waits for somebody who no longer collects by the account's own password.
@@ -16,7 +16,7 @@ LAPSE = 90 * A_DAY
 
 
 @dataclass(frozen=True)
-class Keep:
+class KeepTimes:
     """
     For how many seconds mail stays: after its arrival, after it was collected; None: for ever.
 
@@ -36,7 +36,7 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class Serving:
+class MailPolicy:
     """
     How mail is served to one account; durations are seconds, None is: as somebody else says.
 
@@ -59,12 +59,12 @@ class Serving:
     in_use: str | None = None
     wait: float | None = None
 
-    def or_else(self, other: Serving) -> Serving:
+    def or_else(self, other: MailPolicy) -> MailPolicy:
         """This one, and what ``other`` says where this one says nothing."""
-        if self == UNSAID:
+        if self == UNSPECIFIED:
             return other
         mine = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return Serving(
+        return MailPolicy(
             **{name: getattr(other, name) if value is None else value for name, value in mine}
         )
 
@@ -81,17 +81,17 @@ class Serving:
         limits = [limit for limit in (self.keep, self.keep_collected) if limit]
         return int(min(limits) // A_DAY) if limits else None
 
-    def kept(self, devices: Collection[str]) -> Keep:
+    def kept(self, devices: Collection[str]) -> KeepTimes:
         """When mail goes, of an account that has these devices."""
         collected = 0.0 if self.delete_on_collect else self.keep_collected or None
         every = frozenset(devices) if self.devices == "all" else None
-        return Keep(self.keep or None, collected, every)
+        return KeepTimes(self.keep or None, collected, every)
 
 
 #: Says nothing.
-UNSAID = Serving()
+UNSPECIFIED = MailPolicy()
 #: Mail stays for ever, anybody logs in at once, and a second session is refused.
-PLAIN = Serving(
+DEFAULT_POLICY = MailPolicy(
     keep=0,
     keep_collected=0,
     delete_on_collect=False,
@@ -103,7 +103,7 @@ PLAIN = Serving(
 
 
 @dataclass(frozen=True)
-class Announced:
+class AnnouncedPolicy:
     """
     What clients are told: for how many days mail stays at the least (None: for ever), and how
     many seconds lie between two logins.
@@ -130,17 +130,17 @@ class Announced:
         return f"{text} USER" if capability in self.of_each else text
 
 
-def announced(serving: Serving, *, makes_room: bool) -> Announced:
+def announced(serving: MailPolicy, *, makes_room: bool) -> AnnouncedPolicy:
     """What the clients of one account are told, whose ``serving`` is whole."""
-    return Announced(serving.days(makes_room=makes_room), math.ceil(serving.login_delay or 0))
+    return AnnouncedPolicy(serving.days(makes_room=makes_room), math.ceil(serving.login_delay or 0))
 
 
-def together(ones: Collection[Announced]) -> Announced:
+def together(ones: Collection[AnnouncedPolicy]) -> AnnouncedPolicy:
     """What is told of several accounts, one at least."""
     days = {one.days for one in ones}
     delays = {one.seconds for one in ones}
     differing = {"EXPIRE": len(days) > 1, "LOGIN-DELAY": len(delays) > 1}
-    return Announced(
+    return AnnouncedPolicy(
         min((one for one in days if one is not None), default=None),
         max(delays),
         frozenset(name for name, differs in differing.items() if differs),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.address import Account, Address, NotAnAddress, normal_domain
+from postoffice.model.address import Account, Address, NotAnAddress, normal_domain
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 
-from postoffice import errors
-from postoffice.reply import Reply
+from postoffice.model import errors
+from postoffice.model.reply import Reply
 
 KINDS = [
     kind

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.listing import Entries, Entry, Listing
+from postoffice.model.listing import Entries, Entry, Listing
 
 ENTRIES = tuple(Entry(f"u{n}", n * 10) for n in (1, 2, 3))
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice import reply
-from postoffice.reply import Reply
+from postoffice.model import reply
+from postoffice.model.reply import Reply
 
 ALL = [value for value in vars(reply).values() if isinstance(value, Reply)]
 

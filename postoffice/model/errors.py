@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from postoffice.reply import (
+from postoffice.model.reply import (
     ACCOUNT_DISABLED,
     LOGIN_REFUSED,
     MAILBOX_FULL,

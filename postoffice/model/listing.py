@@ -28,7 +28,7 @@ class Entry(NamedTuple):
     downgraded: int | None = None
 
 
-class Placed(Entry):
+class Indexed(Entry):
     """An entry that knows where among its ``Entries`` it stands, from 0."""
 
     place: int
@@ -109,7 +109,7 @@ class Entries(Sequence[Entry]):
     def _entry(self, place: int) -> Entry:
         text = self._text
         entry = tuple.__new__(
-            Placed,
+            Indexed,
             (
                 text[self._uidl_starts[place] : self._uidl_stops[place]].decode("ascii"),
                 self.sizes[place],

@@ -8,7 +8,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
-from postoffice.address import Account, Address
+from postoffice.model.address import Account, Address
 
 #: A name that a Received field may carry as it is (RFC 5321 §4.1.2 Domain, address-literal).
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]+(?<!-)(?:\.(?!-)[A-Za-z0-9-]+(?<!-))*\Z")
@@ -46,7 +46,7 @@ class Client:
 
 
 @dataclass
-class Visit:
+class SessionInfo:
     """
     One client's session with a counter, as those who judge it see it.
 
@@ -88,7 +88,7 @@ class Envelope:
     the log, in its Received field and in the reply that takes it.  ``size``
     is what the client declared (RFC 1870), 0 for nothing; ``utf8`` whether
     it asked for SMTPUTF8.  ``service`` and ``login`` are those of its
-    ``Visit``; ``fields`` are header fields that policies add to this message.
+    ``SessionInfo``; ``fields`` are header fields that policies add to this message.
 
     ``named`` has, for each recipient that was accepted, in the order of the
     commands, its place in ``recipients``: who is named twice is there once.

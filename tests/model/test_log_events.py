@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from twisted.logger import Logger, LogPublisher, jsonFileLogObserver
 
 import postoffice
-from postoffice import log_events
-from postoffice.log_events import EVENTS, FIELDS, LINE, LIST, Event, portions, shown, tell
+from postoffice.model import log_events
+from postoffice.model.log_events import EVENTS, FIELDS, LINE, LIST, Event, portions, shown, tell
 
 ALL = sorted(EVENTS.values(), key=lambda event: event.name)
 NAMES = {name: one for name, one in vars(log_events).items() if isinstance(one, Event)}

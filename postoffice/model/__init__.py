@@ -1,0 +1,1 @@
+"""The values that everyone shares: addresses, envelopes, replies, listings, mail policies."""
