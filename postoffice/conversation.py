@@ -28,13 +28,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice import tls
-from postoffice.counter import Counter, client_address, within
+from postoffice.counter import Counter
 from postoffice.model import log_events
 from postoffice.model.envelope import Client
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.model.log_events import tell, tell_failure
 from postoffice.proxy import NotProxied, ProxyReader
 from postoffice.turns import Share
+from postoffice.util.networks import client_address, within
 from postoffice.wire import MOUTHFUL, Breath
 
 log = Logger("postoffice")

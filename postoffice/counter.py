@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from twisted.cred.portal import Portal
@@ -15,10 +14,11 @@ from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
 
-from postoffice.budget import Budget
 from postoffice.model import log_events
 from postoffice.model.log_events import tell
 from postoffice.turns import Turns
+from postoffice.util.networks import client_address, within
+from postoffice.util.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from postoffice.conversation import Conversation
@@ -56,30 +56,6 @@ class Entrance:
     proxies: Sequence[Network] = ()
     relays: Sequence[Network] = ()
     handshake: float = 30.0
-
-
-def within(address: str, networks: Sequence[Network]) -> bool:
-    """Whether an IP address (plain form; "" is none) is in one of these networks."""
-    if not address or not networks:
-        return False
-    found = ipaddress.ip_address(address)
-    return any(found.version == network.version and found in network for network in networks)
-
-
-def client_address(peer: Any) -> str:
-    """The IP address of a peer in its plain form; "" for a UNIX socket."""
-    return plain_address(getattr(peer, "host", "") or "")
-
-
-@lru_cache(maxsize=4096)
-def plain_address(host: str) -> str:
-    """An IPv4 address that is mapped into IPv6 is IPv4; what is no address is ""."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return ""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
 
 
 class ClosedDoor(TwistedProtocol):
@@ -128,7 +104,7 @@ class Counter(Factory):
         self.conversations: set[Conversation] = set()
         self.turns = Turns(clock)
         self.starting = False
-        self._told = Budget(*REFUSALS_TOLD, clock.seconds)
+        self._told = TokenBucket(*REFUSALS_TOLD, clock.seconds)
         self._doors = doors
         self._empty: Deferred[None] | None = None
 

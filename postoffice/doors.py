@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from collections.abc import Iterable
+
+from postoffice.util.networks import network_of, prefix_of
 
 #: So many times what one IPv6 /64 may have, all the /64s of one /48 may have together.
 WIDER = 4
@@ -61,26 +62,9 @@ class Doorkeeper:
 
 def _places_of(client_address: str) -> list[tuple[str, int]]:
     """Where a client is counted, and how many times ``per_client`` may be there."""
-    place = place_of(client_address)
+    place = network_of(client_address)
     if not place:
         return []
     if ":" not in place:
         return [(place, 1)]
     return [(place, 1), (prefix_of(place), WIDER)]
-
-
-def place_of(client_address: str) -> str:
-    """What clients at one place have in common: the IPv4 address, or the IPv6 /64."""
-    if ":" not in client_address:
-        return client_address
-    mapped = ipaddress.IPv6Address(client_address).ipv4_mapped
-    return _around(client_address, 64) if mapped is None else str(mapped)
-
-
-def prefix_of(place: str) -> str:
-    """The larger prefix around a place: an IPv4 /24 or an IPv6 /48; "" stays as it is."""
-    return _around(place.partition("/")[0], 48 if ":" in place else 24) if place else ""
-
-
-def _around(address: str, bits: int) -> str:
-    return str(ipaddress.ip_network((address, bits), strict=False))

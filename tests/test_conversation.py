@@ -26,13 +26,14 @@ from postoffice.conversation import (
     READ_AHEAD,
     Conversation,
 )
-from postoffice.counter import Counter, Entrance, client_address
+from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.model.errors import TemporaryFailure
 from postoffice.office.admin import self_signed
 from postoffice.office.certificates import Certificates
 from postoffice.office.config import CertificateFiles
 from postoffice.testing import InlineWorkers, finish
+from postoffice.util.networks import client_address
 
 #: A balancer's address, and what it says first for a client.
 BALANCER = "203.0.113.1"

@@ -23,13 +23,13 @@ from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.slowing import Slowing
 from postoffice.accounts.verifying import Verifying
-from postoffice.doors import place_of
 from postoffice.interfaces import Executor, IAccountDirectory
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address, NotAnAddress
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import AccountDisabled, TemporaryFailure
 from postoffice.model.log_events import tell
+from postoffice.util.networks import network_of
 
 log = Logger("postoffice")
 
@@ -345,7 +345,7 @@ def _from(credentials: Any) -> tuple[str, str]:
 def _network(credentials: Any) -> str:
     """Where they come from, as far as they tell; "" is this machine."""
     client = getattr(credentials, "client", None)
-    return "" if client is None or client.local else place_of(client.address)
+    return "" if client is None or client.local else network_of(client.address)
 
 
 def normal(user: object) -> str | None:

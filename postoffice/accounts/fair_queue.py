@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from postoffice.doors import prefix_of
+from postoffice.util.networks import prefix_of
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from errno import EDQUOT, EIO, ENOSPC
 from urllib.parse import quote
 
 from postoffice.model.errors import StartupError
-from postoffice.modes import set_mode
+from postoffice.util.file_modes import set_mode
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66

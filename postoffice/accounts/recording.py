@@ -11,11 +11,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.entrances import Entrance, Entrances
-from postoffice.doors import place_of
 from postoffice.interfaces import Executor
 from postoffice.model.address import Account
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import TemporaryFailure
+from postoffice.util.networks import network_of
 
 #: Seconds between a login and its record.
 BATCH = 5.0
@@ -75,7 +75,7 @@ class Recording:
             visit.service,
             visit.mechanism,
             visit.tls.partition(" ")[0],
-            "" if client.local else place_of(client.address),
+            "" if client.local else network_of(client.address),
         )
         if entrance in self._used or len(self._used) < WAITING:
             self._used[entrance] = self._now()

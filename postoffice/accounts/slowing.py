@@ -14,11 +14,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.tries import ACCOUNT, NETWORK, Allowance, Taken, Tries
-from postoffice.budget import Budget
 from postoffice.interfaces import Executor
 from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure, TooManyTries
 from postoffice.model.log_events import tell
+from postoffice.util.token_bucket import TokenBucket
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -81,7 +81,7 @@ class Slowing:
         self._workers = workers
         self._clock = clock
         self._now = now
-        self._own = Budget(own.burst, own.burst / own.rate, clock.seconds)
+        self._own = TokenBucket(own.burst, own.burst / own.rate, clock.seconds)
         self._known: OrderedDict[Pair, Acquaintance] = OrderedDict()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
         self._key = secrets.token_bytes(32)

@@ -24,11 +24,11 @@ from postoffice.maildrop.pace import Limit, Pace, TakesLong
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.telling import trim
 from postoffice.maildrop.text import pieces
-from postoffice.maildrop.waiting import outcome_of, running
 from postoffice.model import log_events
 from postoffice.model.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.model.listing import Entries, Entry, Indexed, Listing
 from postoffice.model.log_events import tell
+from postoffice.util.shield import shield, start_work
 
 log = Logger("postoffice")
 T = TypeVar("T")
@@ -103,8 +103,8 @@ class Maildir:
         if pace.quick and pace.is_near(self._folder):
             with suppress(TakesLong), pace.short() as limit:
                 return self._open(login_delay, limit)
-        opening = running(self._workers.run(self._get_to_know_and_open, login_delay))
-        return await outcome_of(opening, _close_first)
+        opening = start_work(self._workers.run(self._get_to_know_and_open, login_delay))
+        return await shield(opening, _close_first)
 
     def _get_to_know_and_open(self, login_delay: float) -> tuple[int, Snapshot]:
         self._means.pace.get_to_know(self._folder)
@@ -160,9 +160,11 @@ class Maildir:
         return SmallText(text)
 
     async def _fetch_large(self, entry: Entry) -> IText:
-        opening = running(self._workers.run(contents.open_text, self._folder, entry, self._sizes))
+        opening = start_work(
+            self._workers.run(contents.open_text, self._folder, entry, self._sizes)
+        )
         try:
-            fd, as_it_is = await outcome_of(opening, _close_first)
+            fd, as_it_is = await shield(opening, _close_first)
         except MessageGone as gone:
             raise self._found_out(gone) from gone
         return LargeText(self._workers, fd, entry.size, as_it_is)
@@ -212,7 +214,7 @@ class Maildir:
         under_way = Deferred.fromCoroutine(self._remove(whole, vault, known))
         self._means.removals.add(under_way)
         under_way.addBoth(lambda _: self._means.removals.discard(under_way))
-        await outcome_of(known)
+        await shield(known)
 
     async def _remove(self, entries: Sequence[Entry], vault: str, known: Deferred[None]) -> None:
         """``known`` fires, or fails, as soon as it is known what becomes of them."""
@@ -324,7 +326,7 @@ class LargeText:
         self._reading = self._read()
 
     def _read(self) -> Deferred[bytes]:
-        return running(self._workers.run(self._next_piece))
+        return start_work(self._workers.run(self._next_piece))
 
     def _next_piece(self) -> bytes:
         try:
@@ -333,7 +335,7 @@ class LargeText:
             raise MessageGone(f"reading on: {error}") from error
 
     async def read(self) -> bytes:
-        piece = await outcome_of(self._reading)
+        piece = await shield(self._reading)
         self._left -= len(piece)
         if self._left < 0 or (self._left and not piece):
             raise MessageGone("a message changed while it was read")

@@ -25,7 +25,7 @@ from postoffice.model.errors import (
     StartupError,
     TemporaryFailure,
 )
-from postoffice.modes import set_mode
+from postoffice.util.file_modes import set_mode
 
 LOCK = "postoffice.lock"
 FOLDERS = ("tmp", "new", "cur")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from postoffice.doors import place_of
 from postoffice.model.envelope import Client
 from postoffice.model.errors import NoSpace
+from postoffice.util.networks import network_of
 
 #: One client, by its network, may have one in so many parts of it.
 SHARES = 4
@@ -29,7 +29,7 @@ class Incoming:
 
     def text(self, client: Client) -> Load:
         """One text that begins to come."""
-        return Load(self, "" if client.local else place_of(client.address))
+        return Load(self, "" if client.local else network_of(client.address))
 
     def add(self, place: str, own: int, size: int) -> None:
         """So much more comes of a text that has ``own`` octets so far.  Raises NoSpace."""

@@ -59,13 +59,13 @@ from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
 from postoffice.maildrop.replaying import journal_of
 from postoffice.maildrop.segments import SEGMENT
 from postoffice.maildrop.telling import Telling, removed, trim
-from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import Warden
 from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
+from postoffice.util.shield import shield
 
 #: Seconds between two rounds of retiring the journal.
 RETIRE = 2.0
@@ -208,7 +208,7 @@ class MaildirStore:
             await self._placing.finished()
             await self._telling.finished()
             for removal in list(self._means.removals):
-                await outcome_of(removal)
+                await shield(removal)
         if self._retiring.running:
             self._retiring.stop()
         if self._placer is not None:

@@ -15,8 +15,8 @@ from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.incoming import Load
 from postoffice.maildrop.placing import Placing
-from postoffice.maildrop.waiting import outcome_of, running
 from postoffice.model.errors import MaildropFullNow, NoSpace, PostOfficeError, TemporaryFailure
+from postoffice.util.shield import shield, start_work
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
 BUFFER = 256 << 10
@@ -117,7 +117,7 @@ class MaildirDelivery:
             await self._written()
             parts, self._draft.parts = self._draft.parts, []
             self._buffered = 0
-            self._writing = running(self._workers.run(drafts.append, self._draft, parts))
+            self._writing = start_work(self._workers.run(drafts.append, self._draft, parts))
 
     async def commit(self) -> None:
         for place in self._wanted:
@@ -174,12 +174,12 @@ class MaildirDelivery:
         self._draft.dropped = True
         if self._writing is not None:
             self._writing.addErrback(lambda _: None)
-            running(self._workers.run(drafts.drop, self._draft))
+            start_work(self._workers.run(drafts.drop, self._draft))
 
     async def _written(self) -> None:
         """Wait for the octets before; what went wrong with them is raised."""
         if self._writing is not None:
-            await outcome_of(self._writing)
+            await shield(self._writing)
 
 
 def _failure(error: Exception) -> PostOfficeError:

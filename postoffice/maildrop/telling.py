@@ -13,12 +13,12 @@ from twisted.python.failure import Failure
 from postoffice.interfaces import Executor, IDelivery
 from postoffice.maildrop import names, vault
 from postoffice.maildrop.letters import letter
-from postoffice.maildrop.waiting import outcome_of
 from postoffice.maildrop.warden import MAKE_ROOM, Notice, Warden, is_due
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.log_events import tell
+from postoffice.util.shield import shield
 
 log = Logger("postoffice")
 
@@ -57,7 +57,7 @@ class Telling:
     async def finished(self) -> None:
         """All letters are delivered."""
         for telling in list(self._under_way):
-            await outcome_of(telling)
+            await shield(telling)
 
     def _told(self, _: None, telling: Deferred[None]) -> None:
         self._under_way.discard(telling)

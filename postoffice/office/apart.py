@@ -21,7 +21,7 @@ from threading import Event, Lock, Thread, current_thread
 from typing import Any, BinaryIO, NamedTuple
 
 from postoffice.model.errors import TemporaryFailure
-from postoffice.office.tuning import collect_garbage_seldom
+from postoffice.util.twisted_internals import collect_garbage_seldom
 
 #: The Python that it is, behind ``-c``; behind that, the path that its parent imports from.
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from postoffice.office.apart import main; main()"

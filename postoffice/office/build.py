@@ -20,7 +20,6 @@ from postoffice.accounts.logins import LoginRecords
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.tries import Allowance
 from postoffice.accounts.verifying import AT_ONCE
-from postoffice.budget import Budget
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.entering import Admission
@@ -49,6 +48,7 @@ from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
 from postoffice.smtp.terms import SMTPLimits
 from postoffice.turns import Turns
+from postoffice.util.token_bucket import TokenBucket
 
 #: Threads that wait for the disk: as many as are there always, and at most.
 USUALLY, THREADS = 2, 8
@@ -231,7 +231,7 @@ class _Counters:
         self._certificates = certificates
         self._clock = clock
         self._turns = Turns(clock)
-        self._unknown = Budget(limits.unknown_recipients, 3600, clock.seconds)
+        self._unknown = TokenBucket(limits.unknown_recipients, 3600, clock.seconds)
         self._limits = SMTPLimits(
             message_size=limits.message_size,
             recipients=limits.recipients,

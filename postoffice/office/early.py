@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
-from postoffice.modes import may
+from postoffice.util.file_modes import may
 
 #: Packages whose modules are all loaded.
 _WHOLE = ("email", "postoffice")

@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterable
 
 from postoffice.model.address import Address
-from postoffice.modes import may
 from postoffice.office.config import CertificateFiles
 from postoffice.office.privileges import name
 from postoffice.office.rooms import Rooms
+from postoffice.util.file_modes import may
 
 
 def of_the_state(state: str) -> str:

@@ -22,7 +22,7 @@ from postoffice.office.first_light import FirstLight, Terminal
 from postoffice.office.lines import quicken
 from postoffice.office.opening import PostOffice
 from postoffice.office.signals import hear
-from postoffice.office.tuning import steady, tune
+from postoffice.util.twisted_internals import steady, tune
 
 
 class Options(usage.Options):

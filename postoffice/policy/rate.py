@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from zope.interface import implementer
 
-from postoffice.budget import Budget
-from postoffice.doors import place_of
 from postoffice.interfaces import IPolicy, Opinion
 from postoffice.model.address import Address
 from postoffice.model.envelope import Envelope, Recipient
 from postoffice.model.reply import Reply
 from postoffice.policy.common import Quiet
+from postoffice.util.networks import network_of
+from postoffice.util.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RatePolicy(Quiet):
 
     def __init__(self, rates: Mapping[str, Rate], clock: Callable[[], float]) -> None:
         self._budgets = {
-            key: Budget(rate.count, rate.seconds, clock) for key, rate in rates.items()
+            key: TokenBucket(rate.count, rate.seconds, clock) for key, rate in rates.items()
         }
 
     async def sender(self, envelope: Envelope) -> Opinion:
@@ -51,7 +51,7 @@ class RatePolicy(Quiet):
         return self._spend("recipients", _of_a_recipient(envelope))
 
     def _spend(self, what: str, whose: Iterator[tuple[str, str]]) -> Reply | None:
-        spent: list[tuple[Budget, str]] = []
+        spent: list[tuple[TokenBucket, str]] = []
         for key, who in whose:
             budget = self._budgets.get(key)
             if budget is None or not who:
@@ -66,13 +66,13 @@ class RatePolicy(Quiet):
 
 
 def _of_a_message(envelope: Envelope) -> Iterator[tuple[str, str]]:
-    yield "client", place_of(envelope.client.address)
+    yield "client", network_of(envelope.client.address)
     yield "sender", _name(envelope.sender)
     yield "account", envelope.login
 
 
 def _of_a_recipient(envelope: Envelope) -> Iterator[tuple[str, str]]:
-    yield "client_recipients", place_of(envelope.client.address)
+    yield "client_recipients", network_of(envelope.client.address)
     yield "account_recipients", envelope.login
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice.budget import Budget
-from postoffice.counter import Doors, Entrance, within
+from postoffice.counter import Doors, Entrance
 from postoffice.entering import Admission, LoginCounter, Salts
 from postoffice.model.envelope import Client
 from postoffice.model.reply import STARTING, TOO_MANY_CONNECTIONS
 from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.terms import SMTPLimits, Terms
+from postoffice.util.networks import within
+from postoffice.util.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SMTPFactory(LoginCounter):
         entrance: Entrance | None = None,
         custom: Custom | None = None,
         salts: Salts | None = None,
-        unknown: Budget | None = None,
+        unknown: TokenBucket | None = None,
     ) -> None:
         super().__init__(portal, clock, doors, entrance or Entrance("smtp"), salts)
         self.hostname = hostname

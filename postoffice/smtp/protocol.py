@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from postoffice.dialogue import Secure
-from postoffice.doors import place_of
 from postoffice.entering import Entering
 from postoffice.interfaces import IDelivery, IReception
 from postoffice.model import log_events
@@ -46,6 +45,7 @@ from postoffice.smtp.questions import (
 )
 from postoffice.smtp.session import SMTPSession
 from postoffice.smtp.terms import Terms
+from postoffice.util.networks import network_of
 
 if TYPE_CHECKING:
     from postoffice.smtp.factory import SMTPFactory
@@ -206,7 +206,7 @@ class SMTPConversation(Entering):
         said = await self._reception.recipient(self._envelope, question.address)
         if said is UNKNOWN_RECIPIENT and not self.client.local:
             unknown = self.factory.unknown
-            if unknown is not None and not unknown.spend(place_of(self.client.address)):
+            if unknown is not None and not unknown.spend(network_of(self.client.address)):
                 return TOO_MANY_UNKNOWN
         return said
 

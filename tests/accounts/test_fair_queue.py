@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.accounts.fair_queue import Bounds, FairQueue, QueueFull
-from postoffice.doors import prefix_of
+from postoffice.util.networks import prefix_of
 
 BOUNDS = Bounds(total=10, per_network=2, per_prefix=4)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice.doors import Doorkeeper, place_of
+from postoffice.doors import Doorkeeper
+from postoffice.util.networks import network_of
 
 
 def test_who_leaves_makes_room():
@@ -29,7 +30,7 @@ def test_an_ipv6_network_is_one_place():
     assert doors.admit("2001:db8:0:1::1")
     assert not doors.admit("2001:db8:0:1:ffff::2")
     assert doors.admit("2001:db8:0:2::1")
-    assert place_of("::ffff:192.0.2.1") == "192.0.2.1"
+    assert network_of("::ffff:192.0.2.1") == "192.0.2.1"
 
 
 def test_clients_on_unix_sockets_count_only_in_the_total():

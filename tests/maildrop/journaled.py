@@ -22,11 +22,11 @@ from postoffice.maildrop import names
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.maildrop.records import BLOCK
 from postoffice.maildrop.segments import Mark, StateFile
-from postoffice.maildrop.waiting import outcome_of
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
+from postoffice.util.shield import shield
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 SEGMENT = 16 * BLOCK
@@ -52,7 +52,7 @@ class Served:
         starting = Deferred.fromCoroutine(self.store.start())
         if workers is not None:
             workers.work_on()
-        finish(outcome_of(starting))
+        finish(shield(starting))
         self.journal = self.store._journal
 
     def begun(self, token, *people):

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 from twisted.internet.defer import Deferred
 
-from postoffice.budget import Budget
 from postoffice.counter import Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.interfaces import Fields
@@ -20,6 +19,7 @@ from postoffice.policy.common import Quiet
 from postoffice.scram import derive
 from postoffice.smtp.factory import Custom
 from postoffice.testing import finish
+from postoffice.util.token_bucket import TokenBucket
 
 HEAD = b"EHLO pc.example.org\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.net>\r\nDATA\r\n"
 TEXT = b"Subject: x\r\n\r\nhello\r\n.\r\n"
@@ -428,7 +428,7 @@ def test_a_fault_of_all_is_told_to_each(lmtp, failures):
 @pytest.fixture
 def harvested(memory_office):
     """The counter hears of three unknown recipients of each client in an hour."""
-    memory_office.smtp.unknown = Budget(3, 3600, memory_office.clock.seconds)
+    memory_office.smtp.unknown = TokenBucket(3, 3600, memory_office.clock.seconds)
     return memory_office
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from postoffice.accounts.tries import Failures
-from postoffice.doors import place_of
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.config_values import NETWORK
 from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, iso, moment, table
 from postoffice.office.rooms import Rooms
+from postoffice.util.networks import network_of
 
 
 class WhoType(click.ParamType):  # type: ignore[type-arg]
@@ -28,7 +28,7 @@ class WhoType(click.ParamType):  # type: ignore[type-arg]
         else:
             if network.prefixlen < (32 if network.version == 4 else 64):
                 self.fail("clients are an IPv4 address or an IPv6 /64 each", param, ctx)
-            return place_of(str(network.network_address))
+            return network_of(str(network.network_address))
         try:
             return Address.parse(value).normal
         except NotAnAddress:

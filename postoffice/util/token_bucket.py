@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 
-class Budget:
+class TokenBucket:
     """
     A bucket of tokens for each key.
 

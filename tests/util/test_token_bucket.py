@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice.budget import Budget
+from postoffice.util.token_bucket import TokenBucket
 
 
 class Time:
@@ -26,7 +26,7 @@ def time():
 @pytest.fixture
 def budget(time):
     """Three a minute, for two at most who are remembered."""
-    return Budget(3, 60, time, size=2)
+    return TokenBucket(3, 60, time, size=2)
 
 
 def spent(budget, key, tries=10):
@@ -120,7 +120,7 @@ STEPS = st.one_of(
 @given(st.lists(STEPS), st.integers(1, 3))
 def test_whatever_happens_a_bucket_is_between_empty_and_full(steps, size):
     time = Time()
-    budget = Budget(4, 60, time, size)
+    budget = TokenBucket(4, 60, time, size)
     for what, key, amount in steps:
         if what == "pass":
             time.now += amount
@@ -140,7 +140,7 @@ def test_whatever_happens_a_bucket_is_between_empty_and_full(steps, size):
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 4)), max_size=30))
 def test_in_no_while_more_is_spent_than_one_bucket_and_what_flows_in(steps):
     time = Time()
-    budget, had = Budget(4, 60, time), 0
+    budget, had = TokenBucket(4, 60, time), 0
     for seconds, amount in steps:
         time.now += seconds
         had += amount * budget.spend("joe", amount)

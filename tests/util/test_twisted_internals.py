@@ -8,8 +8,8 @@ import pytest
 from twisted.internet.base import ReactorBase
 from twisted.internet.task import LoopingCall
 
-from postoffice.budget import Budget
-from postoffice.office.tuning import steady
+from postoffice.util.token_bucket import TokenBucket
+from postoffice.util.twisted_internals import steady
 
 DAY = 86400
 
@@ -85,7 +85,7 @@ def test_what_is_done_again_and_again_goes_on(reactor, times, jump):
 @pytest.mark.parametrize("jump", [-DAY, DAY])
 def test_budgets_fill_as_time_passes(reactor, times, jump):
     steady(reactor, lambda: times.up)
-    budget = Budget(10, 100, reactor.seconds)
+    budget = TokenBucket(10, 100, reactor.seconds)
     assert budget.spend("x", 10)
     times.of_day += jump
     times.pass_by(50)

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
-def running(awaitable: Awaitable[T]) -> Deferred[T]:
+def start_work(awaitable: Awaitable[T]) -> Deferred[T]:
     """What workers gave us, as a Deferred that several may wait for."""
     if isinstance(awaitable, Deferred):
         return awaitable
@@ -22,7 +22,7 @@ def running(awaitable: Awaitable[T]) -> Deferred[T]:
     return Deferred.fromCoroutine(wait())
 
 
-async def outcome_of(work: Deferred[T], give_back: Callable[[T], object] | None = None) -> T:
+async def shield(work: Deferred[T], give_back: Callable[[T], object] | None = None) -> T:
     """
     Wait for work without ending it: whoever is cancelled only stops waiting.
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from postoffice import modes
-from postoffice.modes import set_mode
+from postoffice.util import file_modes
+from postoffice.util.file_modes import set_mode
 
 
 @pytest.fixture(params=["descriptors", "no descriptors"])
@@ -19,8 +19,8 @@ def way(request, monkeypatch):
             def chmod(path, mode, **_):
                 followed(path, mode)
 
-            monkeypatch.setattr(modes.os, "chmod", chmod)
-        monkeypatch.setattr(modes, "_NAMES", 0)
+            monkeypatch.setattr(file_modes.os, "chmod", chmod)
+        monkeypatch.setattr(file_modes, "_NAMES", 0)
 
 
 def mode(path) -> int:

@@ -1,0 +1,1 @@
+"""Small mechanisms, each written once."""

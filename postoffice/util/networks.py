@@ -1,0 +1,51 @@
+"""Addresses of clients: their plain form, the network they are in, and networks that hold them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network_of(client_address: str) -> str:
+    """What clients at one place have in common: the IPv4 address, or the IPv6 /64."""
+    if ":" not in client_address:
+        return client_address
+    mapped = ipaddress.IPv6Address(client_address).ipv4_mapped
+    return _around(client_address, 64) if mapped is None else str(mapped)
+
+
+def prefix_of(place: str) -> str:
+    """The larger prefix around a place: an IPv4 /24 or an IPv6 /48; "" stays as it is."""
+    return _around(place.partition("/")[0], 48 if ":" in place else 24) if place else ""
+
+
+def _around(address: str, bits: int) -> str:
+    return str(ipaddress.ip_network((address, bits), strict=False))
+
+
+def within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an IP address (plain form; "" is none) is in one of these networks."""
+    if not address or not networks:
+        return False
+    found = ipaddress.ip_address(address)
+    return any(found.version == network.version and found in network for network in networks)
+
+
+def client_address(peer: Any) -> str:
+    """The IP address of a peer in its plain form; "" for a UNIX socket."""
+    return plain_address(getattr(peer, "host", "") or "")
+
+
+@lru_cache(maxsize=4096)
+def plain_address(host: str) -> str:
+    """An IPv4 address that is mapped into IPv6 is IPv4; what is no address is ""."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
