@@ -139,7 +139,7 @@ limits: {{connections: 5000, connections_per_client: 5000}}
 import sys
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.scram import derive
+from postoffice.protocol.scram import derive
 from postoffice.testing import InlineWorkers, finish
 path, domain, password, users = sys.argv[1:]
 directory = SQLiteDirectory(path, InlineWorkers())

@@ -33,10 +33,10 @@ from postoffice.model import log_events
 from postoffice.model.envelope import Client
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.model.log_events import tell, tell_failure
-from postoffice.proxy import NotProxied, ProxyReader
+from postoffice.protocol.proxy import NotProxied, ProxyReader
+from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
 from postoffice.turns import Share
 from postoffice.util.networks import client_address, within
-from postoffice.wire import MOUTHFUL, Breath
 
 log = Logger("postoffice")
 
@@ -439,7 +439,7 @@ class Conversation(TwistedProtocol):
             await self._breathe(share, new=True)
         while (question := session.next_question()) is not None:
             try:
-                if isinstance(question, Breath):
+                if isinstance(question, Yield):
                     answer: Any = self._take_breath(question, share)
                 else:
                     answer = self._ask(question)
@@ -456,7 +456,7 @@ class Conversation(TwistedProtocol):
             if self._lost:  # and nobody waits for the answer
                 return
             session.answer(answer)
-            if session.unsent > MOUTHFUL:
+            if session.unsent > OUTPUT_QUANTUM:
                 self._flush()
             if self._clogged is not None:
                 await self._taken(share)
@@ -465,7 +465,7 @@ class Conversation(TwistedProtocol):
         self._flush()  # the replies of a pipelined group, in one write
         share.stop()
 
-    def _take_breath(self, question: Breath, share: Share) -> Awaitable[None] | None:
+    def _take_breath(self, question: Yield, share: Share) -> Awaitable[None] | None:
         """The session has answered much by itself: is it the others' turn?"""
         if question.steps and not share.had(question.steps):
             return None

@@ -13,14 +13,14 @@ from twisted.internet.interfaces import IReactorTime
 from postoffice.accounts.credentials import credentials_of
 from postoffice.conversation import Conversation
 from postoffice.counter import Counter, Doors, Entrance
-from postoffice.dialogue import Secure
 from postoffice.model import log_events
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import AccountDisabled, LoginRefused, TemporaryFailure
 from postoffice.model.reply import NO_TLS_NOW
-from postoffice.refusals import Refusal
-from postoffice.sasl import Prove, SaltOf
-from postoffice.scram import Salt
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.refusals import Refusal
+from postoffice.protocol.sasl import Prove, SaltOf
+from postoffice.protocol.scram import Salt
 
 Salts = Callable[[bytes], Awaitable[Salt]]
 

@@ -12,23 +12,19 @@ from typing import Any
 
 import pytest
 
-from postoffice import sasl
-from postoffice.downgrading import fields, messages
-from postoffice.downgrading.messages import (
+from postoffice.maildrop.text import Normalizer
+from postoffice.model.errors import PermanentFailure
+from postoffice.protocol import downgrade, encoded_fields, sasl
+from postoffice.protocol.downgrade import (
     HEADER_MAXIMUM,
     INTERNATIONAL_MAXIMUM,
     Downgrader,
     growth_of,
     with_header_converted,
 )
-from postoffice.maildrop.text import Normalizer
-from postoffice.model.errors import PermanentFailure
-from postoffice.proxy import NotProxied, ProxyReader
-from postoffice.scram import PREPARED_MAXIMUM, prepared
-from postoffice.smtp import grammar
-from postoffice.smtp.header import Completion, MessageIDReader
-from postoffice.testing import cut
-from postoffice.wire import (
+from postoffice.protocol.proxy import NotProxied, ProxyReader
+from postoffice.protocol.scram import PREPARED_MAXIMUM, prepared
+from postoffice.protocol.wire import (
     BareLineEnd,
     ChunkReader,
     DotWriter,
@@ -38,6 +34,9 @@ from postoffice.wire import (
     TextReader,
     TopReader,
 )
+from postoffice.smtp import grammar
+from postoffice.smtp.header import Completion, MessageIDReader
+from postoffice.testing import cut
 
 
 class Counted(bytes):
@@ -246,7 +245,7 @@ FIELDS = [
 def test_the_conversion_of_a_field_is_linear(begin):
     def steps(unit, octets):
         field = begin.encode() + much(unit.encode(), octets) + b"\r\n"
-        return steps_of(lambda: fields.converted(field))
+        return steps_of(lambda: encoded_fields.converted(field))
 
     for unit in FIELDS:
         assert steps(unit, 7800) <= 12 * steps(unit, 780) + 500, unit
@@ -266,7 +265,7 @@ def test_no_message_takes_more_work_than_the_worst_header(unit):
 
 def test_the_pattern_of_a_field_never_goes_back():
     """Every repetition keeps what it took."""
-    parsed = _parser.parse(messages._FIELD.pattern)
+    parsed = _parser.parse(downgrade._FIELD.pattern)
     assert set(repetitions(parsed)) == {codes.POSSESSIVE_REPEAT}
 
 

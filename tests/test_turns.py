@@ -6,8 +6,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from postoffice.pop3.terms import POP3Limits
+from postoffice.protocol.wire import STEPS
 from postoffice.turns import COMMANDS, SHARE, TURN, Share, Turns
-from postoffice.wire import STEPS
 
 #: What is answered at once, by POP3 before and behind a login, and by SMTP.
 QUICK = [

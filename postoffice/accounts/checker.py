@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice import scram
 from postoffice.accounts import devices
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
@@ -29,6 +28,7 @@ from postoffice.model.address import Account, Address, NotAnAddress
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import AccountDisabled, TemporaryFailure
 from postoffice.model.log_events import tell
+from postoffice.protocol import scram
 from postoffice.util.networks import network_of
 
 log = Logger("postoffice")

@@ -10,8 +10,8 @@ from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUse
 from zope.interface import Attribute, implementer
 
 from postoffice.model.envelope import Client
-from postoffice.sasl import BearerClaim, Claim, PasswordClaim, ScramClaim, SharedClaim
-from postoffice.scram import Keys
+from postoffice.protocol.sasl import BearerClaim, Claim, PasswordClaim, ScramClaim, SharedClaim
+from postoffice.protocol.scram import Keys
 
 
 @implementer(IUsernamePassword)

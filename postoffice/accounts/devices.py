@@ -16,7 +16,7 @@ from postoffice.accounts.credentials import IScramLogin
 from postoffice.accounts.passwords import GROUP, GROUPS, LETTERS
 from postoffice.model.address import Account
 from postoffice.model.app_password import AppPassword
-from postoffice.scram import Keys, Salt
+from postoffice.protocol.scram import Keys, Salt
 
 #: One group names the password, the others are the secret: 83 bits, as in an account's.
 _FORM = re.compile(rf"[{LETTERS}]{{{GROUP * (1 + GROUPS)}}}")

@@ -9,7 +9,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from postoffice.model.errors import TemporaryFailure
-from postoffice.scram import prepared
+from postoffice.protocol.scram import prepared
 
 # What OWASP's Password Storage Cheat Sheet names as the least for argon2id, of
 # several that are equally hard to attack the one that takes least processor

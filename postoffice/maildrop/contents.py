@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from postoffice.downgrading.messages import size_of_text
 from postoffice.maildrop import aside, drafts, names, quota
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import FULL, failures, open_plain, sync_folder
@@ -20,6 +19,7 @@ from postoffice.maildrop.remembered import Sizes, Snapshot
 from postoffice.maildrop.text import measure, normal
 from postoffice.model.errors import MessageGone, NotAllRemoved
 from postoffice.model.listing import Entries, Entry
+from postoffice.protocol.downgrade import size_of_text
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000

@@ -8,7 +8,6 @@ from itertools import count
 
 from zope.interface import implementer
 
-from postoffice.downgrading.messages import size_of_text
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
 from postoffice.maildrop.quota import full
 from postoffice.maildrop.text import Normalizer
@@ -17,6 +16,7 @@ from postoffice.model.envelope import Envelope
 from postoffice.model.errors import LoginTooSoon, MaildropLocked, MessageGone, PostOfficeError
 from postoffice.model.listing import Entry, Listing
 from postoffice.model.mail_policy import KeepTimes
+from postoffice.protocol.downgrade import size_of_text
 
 
 class _Drop:

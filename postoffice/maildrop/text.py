@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from postoffice.downgrading.messages import HEADER_MAXIMUM, growth_of
 from postoffice.maildrop.names import Measured
+from postoffice.protocol.downgrade import HEADER_MAXIMUM, growth_of
 
 #: Octets that are read at once.
 PIECE = 256 << 10

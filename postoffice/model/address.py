@@ -178,7 +178,7 @@ class Account:
     in the store, in the same form (a table's word, never the wire's);
     ``secret`` is its password hash in PHC string form, or None where nobody
     can log in with a password; ``scram`` the SCRAM-SHA-256 keys of the same
-    password (``scram.Keys``), or None where there are none; ``shared`` a
+    password (``protocol.scram.Keys``), or None where there are none; ``shared`` a
     secret in clear, for CRAM-MD5 and APOP alone; ``quota`` what its maildrop may
     hold, ``serving`` how that is served.  ``device`` names the device whose
     own password somebody logged in with; it is empty for the account's.

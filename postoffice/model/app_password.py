@@ -16,7 +16,7 @@ class AppPassword:
 
     ``name`` is its own in its account.  ``id`` is the part of its password
     by which that is found, ``secret`` the digest of the whole, and ``scram``
-    its SCRAM-SHA-256 keys (``scram.Keys``), or None.  ``added`` and
+    its SCRAM-SHA-256 keys (``protocol.scram.Keys``), or None.  ``added`` and
     ``expires`` are seconds since 1970; None: never.  It may be used with one
     of PROTOCOLS, and from ``networks`` (addresses and networks, in words; none:
     from everywhere).

@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     0x7E and is never used again (RFC 1939 §7).  ``name`` is the store's.
 
     ``downgraded`` is the size for clients without UTF-8 (RFC 6856 §2.1), as
-    ``downgrading.messages`` tells it: None, or 0, where they get the same octets.
+    ``protocol.downgrade`` tells it: None, or 0, where they get the same octets.
     """
 
     uidl: str

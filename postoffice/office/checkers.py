@@ -14,7 +14,7 @@ from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.office.config import Settings
 from postoffice.office.reading import reason
 from postoffice.office.source import ConfigurationError, Problem
-from postoffice.sasl import BEARER
+from postoffice.protocol.sasl import BEARER
 
 #: What is shown here by those who log in.
 SHOWN = (IUsernamePassword, IUsernameHashedPassword, IScramLogin, IBearerLogin)

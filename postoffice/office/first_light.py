@@ -13,7 +13,7 @@ from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.model.address import Address
 from postoffice.model.errors import StartupError
 from postoffice.office.rooms import Rooms
-from postoffice.scram import derive
+from postoffice.protocol.scram import derive
 
 _FIRST = """\
 

@@ -34,7 +34,7 @@ from postoffice.model.config_values import (
 )
 from postoffice.model.mail_policy import DEVICES, IN_USE
 from postoffice.policy.common import COMMON
-from postoffice.sasl import MECHANISMS
+from postoffice.protocol.sasl import MECHANISMS
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from postoffice import login, sasl
-from postoffice.dialogue import Secure
-from postoffice.login import Login
 from postoffice.model.errors import LoginRefused, PostOfficeError
 from postoffice.pop3 import texts
 from postoffice.pop3.dialogue import COMMAND_MAXIMUM, No, POP3Dialogue, nothing
@@ -17,8 +14,11 @@ from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.questions import Enter, Entered
 from postoffice.pop3.speech import check_utf8
 from postoffice.pop3.terms import POP3Limits, Terms
-from postoffice.sasl import APOPClaim, PasswordClaim, Prove, SaltOf
-from postoffice.scram import Salt
+from postoffice.protocol import auth_exchange, sasl
+from postoffice.protocol.auth_exchange import AuthExchange
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.sasl import APOPClaim, PasswordClaim, Prove, SaltOf
+from postoffice.protocol.scram import Salt
 
 _DIGEST = re.compile(rb"[0-9a-fA-F]{32}")
 
@@ -30,7 +30,7 @@ class Authorization(POP3Dialogue):
         super().__init__(terms, limits)
         self._failed_logins = 0
         self._user: bytes | None = None
-        self._exchange: Login | None = None
+        self._exchange: AuthExchange | None = None
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
         """TLS has begun: all that was said before is forgotten (RFC 2595 §4)."""
@@ -117,7 +117,7 @@ class Authorization(POP3Dialogue):
         name = mechanism.decode("latin-1").upper()
         if name not in self.terms.offered:
             raise No(texts.ANOTHER_MECHANISM)
-        exchange = self._exchange = Login(name, self.terms)
+        exchange = self._exchange = AuthExchange(name, self.terms)
         return self._go_on(partial(exchange.begin, initial.strip(b" \t") or None))
 
     def _tell_mechanisms(self) -> None:
@@ -137,13 +137,13 @@ class Authorization(POP3Dialogue):
 
     # -- an exchange ---------------------------------------------------------------
 
-    def _go_on(self, step: Callable[[], login.Step]) -> None:
+    def _go_on(self, step: Callable[[], auth_exchange.Step]) -> None:
         """Take the exchange one step further."""
         try:
             told = step()
-        except login.Cancelled:
+        except auth_exchange.Cancelled:
             self._refuse(texts.CANCELLED)
-        except login.NoBase64:
+        except auth_exchange.NoBase64:
             self._refuse(texts.NO_BASE64)
         except sasl.Malformed:
             self._refuse(texts.MALFORMED)

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from postoffice.dialogue import Dialogue
-from postoffice.login import LINE_MAXIMUM
 from postoffice.model.errors import (
     AccountDisabled,
     LoginRefused,
@@ -21,8 +19,10 @@ from postoffice.model.listing import Listing
 from postoffice.pop3 import texts
 from postoffice.pop3.languages import DEFAULT, Text
 from postoffice.pop3.terms import POP3Limits, Terms
-from postoffice.refusals import Refusals
-from postoffice.wire import BareLineEnd, LineTooLong, is_request
+from postoffice.protocol.auth_exchange import LINE_MAXIMUM
+from postoffice.protocol.line_session import LineSession
+from postoffice.protocol.refusals import Refusals
+from postoffice.protocol.wire import BareLineEnd, LineTooLong, is_request
 
 #: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and room for long passwords.
 COMMAND_MAXIMUM = 1024
@@ -48,7 +48,7 @@ class TooManyCommands(Exception):
     """The client goes on and on, and does not log in."""
 
 
-class POP3Dialogue(Dialogue):
+class POP3Dialogue(LineSession):
     """
     A dialogue in one of three states, whose answers are ``+OK`` and ``-ERR``.
 

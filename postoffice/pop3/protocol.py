@@ -12,7 +12,6 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.counter import Doors, Entrance
-from postoffice.dialogue import Secure
 from postoffice.entering import Admission, Entering, LoginCounter, Salts
 from postoffice.interfaces import IMailbox, IMaildrop, IText
 from postoffice.model import log_events
@@ -32,7 +31,8 @@ from postoffice.pop3.questions import (
 )
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import POP3Limits, Terms
-from postoffice.sasl import Prove, SaltOf
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.sasl import Prove, SaltOf
 
 #: Seconds of silence after which a session ends for another login, where that may take over.
 GIVES_WAY = 10.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from postoffice.dialogue import Secure
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry, Listing
 from postoffice.pop3.terms import Terms
-from postoffice.sasl import Prove, SaltOf
-from postoffice.scram import Salt
-from postoffice.wire import Breath
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.sasl import Prove, SaltOf
+from postoffice.protocol.scram import Salt
+from postoffice.protocol.wire import Yield
 
 
 class Entered(NamedTuple):
@@ -64,5 +64,5 @@ class Update:
     collected: tuple[Entry, ...] = ()
 
 
-Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update | Breath
+Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update | Yield
 Answer = Terms | Salt | Entered | bytes | int | PostOfficeError | None

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from postoffice.dialogue import Secure
 from postoffice.model.errors import NotAllRemoved, PostOfficeError
 from postoffice.pop3 import texts
 from postoffice.pop3.authorization import Authorization
@@ -25,12 +24,13 @@ from postoffice.pop3.questions import Announce, Enough, Enter, Fetch, More, Upda
 from postoffice.pop3.speech import Speech
 from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.pop3.transaction import Transaction
-from postoffice.sasl import Prove, SaltOf
-from postoffice.wire import Breath
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.sasl import Prove, SaltOf
+from postoffice.protocol.wire import Yield
 
 
 class POP3Session(Authorization, Transaction, Speech):
-    """One dialogue with a client that collects; used as any ``Dialogue``."""
+    """One dialogue with a client that collects; used as any ``LineSession``."""
 
     def __init__(self, terms: Terms, limits: POP3Limits | None = None) -> None:
         super().__init__(terms, limits or POP3Limits())
@@ -88,7 +88,7 @@ class POP3Session(Authorization, Transaction, Speech):
         More: Transaction._answered_more,
         Enough: POP3Dialogue._answered_nothing,
         Update: _answered_update,
-        Breath: POP3Dialogue._answered_nothing,
+        Yield: POP3Dialogue._answered_nothing,
     }
 
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from postoffice.pop3 import texts
 from postoffice.pop3.dialogue import No, POP3Dialogue, nothing
 from postoffice.pop3.languages import LANGUAGES, chosen
-from postoffice.scram import saslprep
+from postoffice.protocol.scram import saslprep
 
 
 class Speech(POP3Dialogue):

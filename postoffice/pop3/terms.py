@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from postoffice import __version__
-from postoffice.dialogue import Link
-from postoffice.sasl import PLAINTEXT
+from postoffice.protocol.line_session import Link
+from postoffice.protocol.sasl import PLAINTEXT
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from postoffice.downgrading.messages import Downgrader
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry, Listing
 from postoffice.pop3 import texts
 from postoffice.pop3.dialogue import No, POP3Dialogue, nothing, whole
 from postoffice.pop3.questions import Enough, Fetch, More
 from postoffice.pop3.terms import POP3Limits, Terms
-from postoffice.wire import DotWriter, TopReader
+from postoffice.protocol.downgrade import Downgrader
+from postoffice.protocol.wire import DotWriter, TopReader
 
 #: Lines of LIST or UIDL that are made at once.
 SLICE = 1000

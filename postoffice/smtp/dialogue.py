@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from postoffice.dialogue import Dialogue
 from postoffice.model import reply
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import Reply
-from postoffice.refusals import Refusals
+from postoffice.protocol.line_session import LineSession
+from postoffice.protocol.refusals import Refusals
 from postoffice.smtp.questions import Answer, Pause
 from postoffice.smtp.terms import SMTPLimits
 
 
-class SMTPDialogue(Dialogue):
+class SMTPDialogue(LineSession):
     """
     A dialogue whose answers are replies.
 

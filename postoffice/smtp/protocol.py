@@ -10,7 +10,6 @@ from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from postoffice.dialogue import Secure
 from postoffice.entering import Entering
 from postoffice.interfaces import IDelivery, IReception
 from postoffice.model import log_events
@@ -26,8 +25,9 @@ from postoffice.model.reply import (
     UNKNOWN_RECIPIENT,
     Reply,
 )
-from postoffice.refusals import Refusal
-from postoffice.sasl import Prove, SaltOf
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.refusals import Refusal
+from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.smtp.header import MessageIDReader
 from postoffice.smtp.questions import (
     Abort,

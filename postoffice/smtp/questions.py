@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postoffice.dialogue import Secure
 from postoffice.model.address import Address
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import Reply
-from postoffice.sasl import Prove, SaltOf
-from postoffice.scram import Salt
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.sasl import Prove, SaltOf
+from postoffice.protocol.scram import Salt
+from postoffice.protocol.wire import Yield
 from postoffice.smtp.terms import Terms
-from postoffice.wire import Breath
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,6 @@ Question = (
     | Text
     | End
     | Abort
-    | Breath
+    | Yield
 )
 Answer = Reply | PostOfficeError | Sequence[Reply] | Salt | Terms | None

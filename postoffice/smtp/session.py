@@ -12,13 +12,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from postoffice import login, sasl
-from postoffice.dialogue import Secure
-from postoffice.login import Login
 from postoffice.model import reply
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import Reply
-from postoffice.sasl import Prove
+from postoffice.protocol import auth_exchange, sasl
+from postoffice.protocol.auth_exchange import AuthExchange
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.sasl import Prove
+from postoffice.protocol.wire import BareLineEnd, LineTooLong, Yield, is_request
 from postoffice.smtp import grammar
 from postoffice.smtp.questions import (
     Abort,
@@ -35,20 +36,19 @@ from postoffice.smtp.questions import (
 )
 from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.smtp.transaction import Transaction
-from postoffice.wire import BareLineEnd, Breath, LineTooLong, is_request
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and room for the extensions.
 COMMAND_MAXIMUM = 2048
 
 
 class SMTPSession(Transaction):
-    """One dialogue with a client that wants to post, used as any ``Dialogue``."""
+    """One dialogue with a client that wants to post, used as any ``LineSession``."""
 
     def __init__(self, terms: Terms, limits: SMTPLimits) -> None:
-        line_maximum = login.LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM
+        line_maximum = auth_exchange.LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM
         super().__init__(terms, limits, line_maximum)
         self._failed_logins = 0
-        self._exchange: Login | None = None
+        self._exchange: AuthExchange | None = None
         self._ask(Connect())
 
     def _begin_anew(self) -> None:
@@ -172,16 +172,16 @@ class SMTPSession(Transaction):
         offered = self.terms.offered
         if mechanism.upper() not in offered:
             return self._refuse(reply.UNKNOWN_MECHANISM if mechanism else NO_MECHANISM)
-        exchange = self._exchange = Login(mechanism.upper(), self.terms)
+        exchange = self._exchange = AuthExchange(mechanism.upper(), self.terms)
         return self._go_on(partial(exchange.begin, initial.strip(" ").encode() or None))
 
-    def _go_on(self, step: Callable[[], login.Step]) -> None:
+    def _go_on(self, step: Callable[[], auth_exchange.Step]) -> None:
         """Take the exchange one step further."""
         try:
             told = step()
-        except login.Cancelled:
+        except auth_exchange.Cancelled:
             self._end_exchange(reply.LOGIN_CANCELLED)
-        except login.NoBase64:
+        except auth_exchange.NoBase64:
             self._end_exchange(reply.BAD_BASE64)
         except sasl.Malformed:
             self._end_exchange(reply.BAD_LOGIN)
@@ -312,7 +312,7 @@ class SMTPSession(Transaction):
         Text: Transaction._answered_text,
         End: Transaction._answered_end,
         Abort: Transaction._answered_nothing,
-        Breath: Transaction._answered_nothing,
+        Yield: Transaction._answered_nothing,
         Pause: Transaction._answered_nothing,
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from postoffice.dialogue import Link
 from postoffice.model.reply import (
     LMTP_SAYS_LHLO,
     NO_LOGINS_HERE,
@@ -15,6 +14,7 @@ from postoffice.model.reply import (
     TLS_IS_ON,
     Reply,
 )
+from postoffice.protocol.line_session import Link
 
 #: LIMITS has room for six digits (RFC 9422 §4.2).
 RCPTMAX = 999_999

@@ -7,11 +7,11 @@ from functools import partial
 
 from postoffice.model import reply
 from postoffice.model.reply import Reply
+from postoffice.protocol.wire import ChunkReader, Judged, TextReader
 from postoffice.smtp import grammar
 from postoffice.smtp.dialogue import SMTPDialogue
 from postoffice.smtp.questions import Abort, Begin, End, Hello, Mail, Recipient, Text
 from postoffice.smtp.terms import SMTPLimits, Terms
-from postoffice.wire import ChunkReader, Judged, TextReader
 
 #: A message with this many Received fields is in a loop (§6.3).
 HOPS_MAXIMUM = 100

@@ -23,8 +23,8 @@ from postoffice.accounts.tries import Allowance, Tries
 from postoffice.model.address import Account
 from postoffice.model.app_password import AppPassword
 from postoffice.model.envelope import Client
-from postoffice.sasl import exchange
-from postoffice.scram import Salt, derive
+from postoffice.protocol.sasl import exchange
+from postoffice.protocol.scram import Salt, derive
 from postoffice.testing import InlineWorkers, ScramClient, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"

@@ -22,8 +22,8 @@ from postoffice.accounts.passwords import hash_password
 from postoffice.model.address import Account
 from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
-from postoffice.sasl import APOPClaim, BearerClaim, Challenge, exchange
-from postoffice.scram import Keys, Salt, derive
+from postoffice.protocol.sasl import APOPClaim, BearerClaim, Challenge, exchange
+from postoffice.protocol.scram import Keys, Salt, derive
 from postoffice.testing import InlineWorkers, PatientWorkers, ScramClient, finish
 
 RIGHT, OTHER, SHARED = b"secret word", b"other word", "tanstaaftanstaaf"

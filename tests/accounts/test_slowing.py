@@ -19,8 +19,8 @@ from postoffice.accounts.tries import Allowance, Tries
 from postoffice.model.address import Account
 from postoffice.model.envelope import Client
 from postoffice.model.errors import AccountDisabled, TemporaryFailure, TooManyTries
-from postoffice.sasl import ScramClaim, SharedClaim
-from postoffice.scram import Salt
+from postoffice.protocol.sasl import ScramClaim, SharedClaim
+from postoffice.protocol.scram import Salt
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
 
 JOE, ANN, EVE = (f"{name}@example.net" for name in ("joe", "ann", "eve"))

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from email import message_from_bytes
 
-from postoffice import sasl
-from postoffice.downgrading.messages import Downgrader, size_of
 from postoffice.model import reply
 from postoffice.model.errors import LoginRefused, TemporaryFailure
 from postoffice.model.listing import Entry, Listing
 from postoffice.pop3 import terms as pop3_terms
 from postoffice.pop3.questions import Entered
 from postoffice.pop3.session import POP3Session
-from postoffice.proxy import NotProxied, ProxyReader
-from postoffice.scram import Salt
+from postoffice.protocol import sasl
+from postoffice.protocol.downgrade import Downgrader, size_of
+from postoffice.protocol.proxy import NotProxied, ProxyReader
+from postoffice.protocol.scram import Salt
+from postoffice.protocol.wire import Yield
 from postoffice.smtp.questions import Abort, Impersonate, Pause, Text
 from postoffice.smtp.session import SMTPSession
 from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.testing import cut
-from postoffice.wire import Breath
 
 LIMITS = SMTPLimits(message_size=500, recipients=3, text_line=60, errors=12, tarpit=1, commands=30)
 SMTP = Terms("mail.example.net", starttls=True, xclient=True)
@@ -180,7 +180,7 @@ class PlayPOP3:
     def hear(self, octets: bytes) -> None:
         self.session.receive(octets)
         while (question := self.session.next_question()) is not None:
-            if not isinstance(question, Breath):
+            if not isinstance(question, Yield):
                 self.asked.append(question)
             self.session.answer(self._answer(question))
             assert self.session.unsent < 200_000

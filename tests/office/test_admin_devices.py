@@ -13,7 +13,7 @@ from postoffice.accounts.entrances import Entrance, Entrances
 from postoffice.accounts.ledger import Ledger
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
-from postoffice.scram import Keys, derive
+from postoffice.protocol.scram import Keys, derive
 from postoffice.testing import InlineWorkers, finish
 
 JOE = "joe@example.net"

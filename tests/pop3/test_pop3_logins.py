@@ -13,9 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice import sasl
-from postoffice.dialogue import Secure
-from postoffice.login import LINE_MAXIMUM
 from postoffice.model.errors import (
     LoginRefused,
     LoginTooSoon,
@@ -29,7 +26,10 @@ from postoffice.model.reply import NO_TLS_NOW, Reply
 from postoffice.pop3.questions import Enter, Entered, Update
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import POP3Limits, Terms
-from postoffice.sasl import (
+from postoffice.protocol import sasl
+from postoffice.protocol.auth_exchange import LINE_MAXIMUM
+from postoffice.protocol.line_session import Secure
+from postoffice.protocol.sasl import (
     APOPClaim,
     BearerClaim,
     PasswordClaim,
@@ -38,7 +38,7 @@ from postoffice.sasl import (
     ScramClaim,
     SharedClaim,
 )
-from postoffice.scram import Salt, derive
+from postoffice.protocol.scram import Salt, derive
 from postoffice.testing import ScramClient, cut
 
 WORD, SHARED, TOKEN = b"secret word", b"a secret of its own", b"a.token"

@@ -22,9 +22,9 @@ from postoffice.pop3.dialogue import ANYWHERE, AUTHORIZATION, TRANSACTION
 from postoffice.pop3.questions import Announce, Enough, Enter, Entered, Fetch, More, Update
 from postoffice.pop3.session import POP3Session, commands_of
 from postoffice.pop3.terms import POP3Limits, Terms
-from postoffice.sasl import PasswordClaim, Prove
+from postoffice.protocol.sasl import PasswordClaim, Prove
+from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
 from postoffice.testing import cut
-from postoffice.wire import MOUTHFUL, Breath
 
 TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\nthree\r\n", b"A: 2\r\n\r\n", b"\r\n" * 50, b""]
 
@@ -363,7 +363,7 @@ def test_a_long_listing_takes_breath():
         lines = drop.hear(command + b"\r\n").splitlines()
         assert len(lines) == 25_002
         assert len(drop.asked) >= 2
-        assert {type(asked) for asked in drop.asked} == {Breath}
+        assert {type(asked) for asked in drop.asked} == {Yield}
 
 
 def test_many_replies_take_breath():
@@ -371,7 +371,7 @@ def test_many_replies_take_breath():
     session.receive(b"CAPA\r\n" * 10_000)
     said = 0
     while session.next_question() is not None:
-        assert session.unsent < 2 * MOUTHFUL
+        assert session.unsent < 2 * OUTPUT_QUANTUM
         said += len(session.take_output())
         session.answer(None)
     assert said + session.unsent > 1_000_000
@@ -412,8 +412,8 @@ def test_any_octets_cut_anywhere_get_the_same_answers(octets, cuts, piece):
     one, two = Drop(), Drop(piece=piece)
     assert one.hear(octets) == b"".join(map(two.hear, parts))
     assert one.texts == two.texts
-    assert [q for q in one.asked if not isinstance(q, (More, Enough, Breath))] == [
-        q for q in two.asked if not isinstance(q, (More, Enough, Breath))
+    assert [q for q in one.asked if not isinstance(q, (More, Enough, Yield))] == [
+        q for q in two.asked if not isinstance(q, (More, Enough, Yield))
     ]
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.downgrading.messages import size_of_text
 from postoffice.maildrop.text import normal
 from postoffice.model.errors import LoginRefused, MaildropLocked, PermanentFailure, TemporaryFailure
 from postoffice.model.listing import Entry, Listing
@@ -17,7 +16,8 @@ from postoffice.pop3.languages import LANGUAGES
 from postoffice.pop3.questions import Enough, Enter, Entered, Fetch, More, Update
 from postoffice.pop3.session import POP3Session
 from postoffice.pop3.terms import Terms
-from postoffice.sasl import APOPClaim, PasswordClaim, Prove
+from postoffice.protocol.downgrade import size_of_text
+from postoffice.protocol.sasl import APOPClaim, PasswordClaim, Prove
 
 CLEAR = Terms(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 PLAIN = b"Subject: plain\r\n\r\nbody\r\n"

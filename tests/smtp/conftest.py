@@ -11,8 +11,8 @@ import pytest
 
 from postoffice.model import reply
 from postoffice.model.errors import LoginRefused
-from postoffice.sasl import PasswordClaim, SharedClaim
-from postoffice.scram import Salt, derive
+from postoffice.protocol.sasl import PasswordClaim, SharedClaim
+from postoffice.protocol.scram import Salt, derive
 from postoffice.smtp.questions import Connect, Hello, Prove, Text
 from postoffice.smtp.session import SMTPSession
 from postoffice.smtp.terms import SMTPLimits, Terms

@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 import pytest
 
 from postoffice.model.errors import LoginRefused, TemporaryFailure
-from postoffice.sasl import PasswordClaim
+from postoffice.protocol.sasl import PasswordClaim
 from postoffice.smtp.questions import Enter, Mail, Prove
 from postoffice.testing import ScramClient
 

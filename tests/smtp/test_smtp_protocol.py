@@ -16,7 +16,7 @@ from postoffice.model.errors import NoSpace, TemporaryFailure
 from postoffice.model.reply import Reply
 from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.policy.common import Quiet
-from postoffice.scram import derive
+from postoffice.protocol.scram import derive
 from postoffice.smtp.factory import Custom
 from postoffice.testing import finish
 from postoffice.util.token_bucket import TokenBucket

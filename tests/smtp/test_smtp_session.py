@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from postoffice.model import reply
 from postoffice.model.address import Address
 from postoffice.model.errors import NoSpace, TemporaryFailure
+from postoffice.protocol.wire import OUTPUT_QUANTUM
 from postoffice.smtp.questions import Abort, Begin, End, Hello, Mail, Recipient, Text
 from postoffice.smtp.session import SMTPSession
 from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.testing import cut
-from postoffice.wire import MOUTHFUL
 
 LIMITS = SMTPLimits(message_size=10_000, recipients=3, text_line=1000, errors=5)
 TERMS = Terms("mail.example.net")
@@ -313,7 +313,7 @@ def test_many_replies_take_breath():
     session.receive(b"HELP\r\n" * 10_000)
     said = 0
     while session.next_question() is not None:
-        assert session.unsent < 2 * MOUTHFUL
+        assert session.unsent < 2 * OUTPUT_QUANTUM
         said += len(session.take_output())
         session.answer(None)
     assert said + session.unsent > 500_000

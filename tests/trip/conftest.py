@@ -26,7 +26,7 @@ import postoffice
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.office.admin import self_signed
-from postoffice.scram import derive
+from postoffice.protocol.scram import derive
 from postoffice.testing import InlineWorkers, finish
 
 ROOT = Path(postoffice.__file__).parent.parent

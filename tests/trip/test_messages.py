@@ -14,7 +14,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 
-from postoffice.downgrading.messages import Downgrader
+from postoffice.protocol.downgrade import Downgrader
 
 poplib._MAXLINE = 1 << 20  # real mail has longer lines than poplib believes
 

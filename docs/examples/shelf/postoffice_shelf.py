@@ -14,7 +14,6 @@ from hashlib import sha256
 
 from zope.interface import implementer
 
-from postoffice.downgrading.messages import size_of
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IText
 from postoffice.model.errors import (
     LoginTooSoon,
@@ -24,6 +23,7 @@ from postoffice.model.errors import (
     TemporaryFailure,
 )
 from postoffice.model.listing import Entry, Listing
+from postoffice.protocol.downgrade import size_of
 
 PIECE = 256 << 10
 TABLES = """

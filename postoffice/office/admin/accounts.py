@@ -53,7 +53,7 @@ from postoffice.office.admin.servings import (
     serving_options,
 )
 from postoffice.office.rooms import Rooms
-from postoffice.sasl import NEEDS
+from postoffice.protocol.sasl import NEEDS
 
 
 @click.group()

@@ -26,7 +26,7 @@ from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
 from postoffice.office.source import ConfigurationError
 from postoffice.office.template import template
-from postoffice.sasl import NEEDS
+from postoffice.protocol.sasl import NEEDS
 
 NAME = "postoffice.yaml"
 

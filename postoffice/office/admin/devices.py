@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from postoffice import scram
 from postoffice.accounts import devices as passwords
 from postoffice.accounts.devices import AppPasswordToken
 from postoffice.accounts.entrances import Entrance
@@ -29,6 +28,7 @@ from postoffice.office.admin.desk import (
     table,
 )
 from postoffice.office.rooms import Rooms
+from postoffice.protocol import scram
 
 #: Letters of a device's name.
 NAME = 64

@@ -11,7 +11,7 @@ import click
 
 from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.office.admin.doubts import on_a_terminal, weakness
-from postoffice.scram import Salt, derive
+from postoffice.protocol.scram import Salt, derive
 
 #: Octets of a password: a PASS command has room for this many, and more.
 MAXIMUM = 200

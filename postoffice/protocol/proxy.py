@@ -20,7 +20,7 @@ class NotProxied(ValueError):
 
 
 @dataclass(frozen=True)
-class Source:
+class ProxiedClient:
     """
     The real client: its IP address ("" on a UNIX socket) and port.
 
@@ -43,7 +43,7 @@ class ProxyReader:
         """How many octets of a header have come."""
         return len(self._octets)
 
-    def feed(self, data: bytes) -> Source | None:
+    def feed(self, data: bytes) -> ProxiedClient | None:
         """Read on: who it is, or None if the header is not whole yet.  Raises NotProxied."""
         octets = self._octets = self._octets + data
         if octets.startswith(_V2):
@@ -54,7 +54,7 @@ class ProxyReader:
             raise NotProxied("it begins with something else")
         return None
 
-    def _version_1(self, octets: bytes) -> Source | None:
+    def _version_1(self, octets: bytes) -> ProxiedClient | None:
         end = octets.find(b"\r\n", 0, V1_MAXIMUM)
         if end < 0:
             if len(octets) >= V1_MAXIMUM:
@@ -67,7 +67,7 @@ class ProxyReader:
         except (UnicodeDecodeError, ValueError) as error:
             raise NotProxied(f"a wrong line: {error}") from None
 
-    def _version_2(self, octets: bytes) -> Source | None:
+    def _version_2(self, octets: bytes) -> ProxiedClient | None:
         if len(octets) < _V2_FIXED:
             return None
         version, family = octets[12], octets[13]
@@ -81,24 +81,24 @@ class ProxyReader:
             return None
         self.rest = octets[end:]
         if version & 15 == 0:  # LOCAL; the rest is not looked at
-            return Source()
+            return ProxiedClient()
         if family >> 4 > 3 or family & 15 > 2:
             raise NotProxied(f"family {family:#04x}")
         if family not in _LENGTHS:  # UNSPEC; datagrams
-            return Source()
+            return ProxiedClient()
         if length < _LENGTHS[family]:
             raise NotProxied(f"only {length} octets for family {family:#04x}")
         return _addressed(family, octets[_V2_FIXED:end])
 
 
-def _source(words: list[str]) -> Source:
+def _source(words: list[str]) -> ProxiedClient:
     """The words of a line of version 1.  Raises ValueError."""
     if words[1] == "UNKNOWN":
-        return Source()
+        return ProxiedClient()
     _, family, source, destination, source_port, destination_port = words
     _address(family, destination)
     _port(destination_port)
-    return Source(_plain(_address(family, source)), _port(source_port))
+    return ProxiedClient(_plain(_address(family, source)), _port(source_port))
 
 
 def _address(family: str, text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -117,13 +117,15 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _addressed(family: int, octets: bytes) -> Source:
+def _addressed(family: int, octets: bytes) -> ProxiedClient:
     if family == _TCP4:
-        return Source(str(ipaddress.IPv4Address(octets[:4])), int.from_bytes(octets[8:10], "big"))
+        return ProxiedClient(
+            str(ipaddress.IPv4Address(octets[:4])), int.from_bytes(octets[8:10], "big")
+        )
     if family == _TCP6:
         address = ipaddress.IPv6Address(octets[:16])
-        return Source(_plain(address), int.from_bytes(octets[32:34], "big"))
-    return Source("")
+        return ProxiedClient(_plain(address), int.from_bytes(octets[32:34], "big"))
+    return ProxiedClient("")
 
 
 def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from postoffice.downgrading.messages import (
+from postoffice.protocol.downgrade import (
     HEADER_MAXIMUM,
     INTERNATIONAL_MAXIMUM,
     Downgrader,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postoffice.model.address import Account
-from postoffice.sasl import (
+from postoffice.protocol.sasl import (
     BEARER,
     MECHANISMS,
     MESSAGE_MAXIMUM,
@@ -27,7 +27,7 @@ from postoffice.sasl import (
     SharedClaim,
     exchange,
 )
-from postoffice.scram import Salt, derive
+from postoffice.protocol.scram import Salt, derive
 from postoffice.testing import ScramClient
 
 #: RFC 2195 §2.

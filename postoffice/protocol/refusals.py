@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from typing import NamedTuple
 
-from postoffice.sasl import MECHANISMS
+from postoffice.protocol.sasl import MECHANISMS
 
 #: Refusals of one session that are logged one by one; of more only the count is.
 MOST = 200

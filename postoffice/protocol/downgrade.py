@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from postoffice.downgrading.fields import converted, is_international
+from postoffice.protocol.encoded_fields import converted, is_international
 
 #: Octets of a header that is looked at, and of those fields in it that can be converted.  They
 #: are counted before the work is done: it takes the reactor's thread a few milliseconds.

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from hashlib import md5, sha256
 from typing import Any
 
-from postoffice.scram import Keys, Salt, prepared
+from postoffice.protocol.scram import Keys, Salt, prepared
 
 #: Octets of a client's message, base64 undone (RFC 4954 §4: 12288 with it).
 MESSAGE_MAXIMUM = 9216
@@ -55,7 +55,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class SaltOf:
-    """Which salt and iterations has this user (RFC 5802 §5.1)?  Sent a ``scram.Salt``."""
+    """Which salt and iterations has this user (RFC 5802 §5.1)?  Sent a ``protocol.scram.Salt``."""
 
     user: bytes
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice.sasl import Challenge, Malformed, Refused, SaltOf, ScramClaim, exchange
-from postoffice.scram import ITERATIONS, SALT, Keys, Salt, derive, prepared, saslprep
+from postoffice.protocol.sasl import Challenge, Malformed, Refused, SaltOf, ScramClaim, exchange
+from postoffice.protocol.scram import ITERATIONS, SALT, Keys, Salt, derive, prepared, saslprep
 from postoffice.testing import ScramClient
 
 #: RFC 7677 §3.

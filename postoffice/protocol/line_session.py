@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from postoffice.wire import MOUTHFUL, STEPS, Breath, LineReader
+from postoffice.protocol.wire import OUTPUT_QUANTUM, STEPS, LineReader, Yield
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Link:
         return self.mechanisms
 
 
-class Dialogue:
+class LineSession:
     """
     Lines in, replies and questions out.
 
@@ -59,7 +59,7 @@ class Dialogue:
     #: What is done with the answer to each kind of question.
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]]
     #: Octets of replies that are said before it is somebody else's turn.
-    _mouthful: ClassVar[int] = MOUTHFUL
+    _mouthful: ClassVar[int] = OUTPUT_QUANTUM
 
     def __init__(self, line_maximum: int, *, lf: bool = False) -> None:
         self.closed = False
@@ -108,9 +108,9 @@ class Dialogue:
                 return None
             self._steps += 1
             if self._unsent > self._mouthful:
-                self._ask(Breath())
+                self._ask(Yield())
             elif self._steps >= STEPS and not self._waiting:
-                self._ask(Breath(self._steps))
+                self._ask(Yield(self._steps))
 
     def answer(self, answer: Any) -> None:
         """Answer the question that was asked last."""

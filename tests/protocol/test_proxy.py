@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice.proxy import V1_MAXIMUM, V2_MAXIMUM, NotProxied, ProxyReader, Source
+from postoffice.protocol.proxy import V1_MAXIMUM, V2_MAXIMUM, NotProxied, ProxiedClient, ProxyReader
 from postoffice.testing import cut
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -34,33 +34,33 @@ SIX = pair("2001:db8::1", "2001:db8::9")
 TLVS = b"\x02\x00\x10mail.example.net\x04\x00\x03\x00\x00\x00"
 
 HEADERS = [
-    (b"PROXY TCP4 192.0.2.1 198.51.100.9 51234 25\r\n", Source("192.0.2.1", 51234)),
+    (b"PROXY TCP4 192.0.2.1 198.51.100.9 51234 25\r\n", ProxiedClient("192.0.2.1", 51234)),
     (b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",
-     Source("255.255.255.255", 65535)),
-    (b"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", Source("0.0.0.0", 0)),
-    (b"PROXY TCP6 2001:db8::1 2001:db8::9 51234 25\r\n", Source("2001:db8::1", 51234)),
-    (b"PROXY TCP6 2001:DB8:0:0::0:1 ::9 1 25\r\n", Source("2001:db8::1", 1)),
-    (b"PROXY TCP6 ::ffff:192.0.2.1 ::9 1 25\r\n", Source("192.0.2.1", 1)),
+     ProxiedClient("255.255.255.255", 65535)),
+    (b"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", ProxiedClient("0.0.0.0", 0)),
+    (b"PROXY TCP6 2001:db8::1 2001:db8::9 51234 25\r\n", ProxiedClient("2001:db8::1", 51234)),
+    (b"PROXY TCP6 2001:DB8:0:0::0:1 ::9 1 25\r\n", ProxiedClient("2001:db8::1", 1)),
+    (b"PROXY TCP6 ::ffff:192.0.2.1 ::9 1 25\r\n", ProxiedClient("192.0.2.1", 1)),
     (b"PROXY TCP6 " + b" ".join([b"ffff:" * 7 + b"ffff"] * 2) + b" 65535 65535\r\n",
-     Source("ffff:" * 7 + "ffff", 65535)),
-    (b"PROXY UNKNOWN\r\n", Source()),
-    (b"PROXY UNKNOWN whatever 1 2 3 ?\r\n", Source()),
+     ProxiedClient("ffff:" * 7 + "ffff", 65535)),
+    (b"PROXY UNKNOWN\r\n", ProxiedClient()),
+    (b"PROXY UNKNOWN whatever 1 2 3 ?\r\n", ProxiedClient()),
     (b"PROXY UNKNOWN " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535 65535\r\n",
-     Source()),  # the longest, 107 octets
-    (v2(PROXY, TCP4, FOUR), Source("192.0.2.1", 51234)),
-    (v2(PROXY, TCP4, FOUR + TLVS), Source("192.0.2.1", 51234)),
-    (v2(PROXY, TCP4, FOUR.ljust(V2_MAXIMUM, b"\0")), Source("192.0.2.1", 51234)),
-    (v2(PROXY, TCP6, SIX), Source("2001:db8::1", 51234)),
-    (v2(PROXY, TCP6, SIX + TLVS), Source("2001:db8::1", 51234)),
-    (v2(PROXY, TCP6, pair("::ffff:192.0.2.1", "::9")), Source("192.0.2.1", 51234)),
-    (v2(PROXY, UNIX, b"/run/balancer".ljust(216, b"\0")), Source("", 0)),
-    (v2(PROXY, UNIX, bytes(216) + TLVS), Source("", 0)),
-    (v2(PROXY, UNSPEC, b""), Source()),
-    (v2(PROXY, UNSPEC, TLVS), Source()),
-    *((v2(PROXY, family, FOUR), Source()) for family in (UDP4, UDP6, DATAGRAMS)),
-    (v2(LOCAL, UNSPEC, b""), Source()),
-    (v2(LOCAL, TCP4, FOUR), Source()),  # a health check of the balancer's own
-    (v2(LOCAL, 0xFF, b"any"), Source()),
+     ProxiedClient()),  # the longest, 107 octets
+    (v2(PROXY, TCP4, FOUR), ProxiedClient("192.0.2.1", 51234)),
+    (v2(PROXY, TCP4, FOUR + TLVS), ProxiedClient("192.0.2.1", 51234)),
+    (v2(PROXY, TCP4, FOUR.ljust(V2_MAXIMUM, b"\0")), ProxiedClient("192.0.2.1", 51234)),
+    (v2(PROXY, TCP6, SIX), ProxiedClient("2001:db8::1", 51234)),
+    (v2(PROXY, TCP6, SIX + TLVS), ProxiedClient("2001:db8::1", 51234)),
+    (v2(PROXY, TCP6, pair("::ffff:192.0.2.1", "::9")), ProxiedClient("192.0.2.1", 51234)),
+    (v2(PROXY, UNIX, b"/run/balancer".ljust(216, b"\0")), ProxiedClient("", 0)),
+    (v2(PROXY, UNIX, bytes(216) + TLVS), ProxiedClient("", 0)),
+    (v2(PROXY, UNSPEC, b""), ProxiedClient()),
+    (v2(PROXY, UNSPEC, TLVS), ProxiedClient()),
+    *((v2(PROXY, family, FOUR), ProxiedClient()) for family in (UDP4, UDP6, DATAGRAMS)),
+    (v2(LOCAL, UNSPEC, b""), ProxiedClient()),
+    (v2(LOCAL, TCP4, FOUR), ProxiedClient()),  # a health check of the balancer's own
+    (v2(LOCAL, 0xFF, b"any"), ProxiedClient()),
 ]  # fmt: skip
 
 GARBAGE = [
@@ -186,7 +186,7 @@ def test_both_versions_say_the_same_of_any_client(addresses, port):
     line = f"PROXY TCP{version} {source} {destination} {port} 25\r\n".encode()
     octets = v2(PROXY, TCP4 if version == 4 else TCP6, pair(source, destination, (port, 25)))
     mapped = getattr(addresses[0], "ipv4_mapped", None)
-    expected = Source(str(mapped or source), port), b""
+    expected = ProxiedClient(str(mapped or source), port), b""
     assert heard([line]) == heard([octets]) == expected
 
 

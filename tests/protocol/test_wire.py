@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postoffice.testing import cut
-from postoffice.wire import (
+from postoffice.protocol.wire import (
     BareLineEnd,
     ChunkReader,
     DotWriter,
@@ -19,6 +18,7 @@ from postoffice.wire import (
     TextReader,
     TopReader,
 )
+from postoffice.testing import cut
 
 #: Octets that are mostly the ones that matter.
 SPIKY = st.lists(

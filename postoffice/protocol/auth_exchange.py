@@ -6,9 +6,9 @@ from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
 from typing import Any
 
-from postoffice import sasl
-from postoffice.dialogue import Link
-from postoffice.sasl import Claim, Prove, SaltOf
+from postoffice.protocol import sasl
+from postoffice.protocol.line_session import Link
+from postoffice.protocol.sasl import Claim, Prove, SaltOf
 
 #: Octets of a line of a login, its CRLF included.
 LINE_MAXIMUM = 12288
@@ -25,7 +25,7 @@ class NoBase64(Exception):
     """The client's line is none of a login."""
 
 
-class Login:
+class AuthExchange:
     """
     One exchange, over a link that offers its mechanism.
 

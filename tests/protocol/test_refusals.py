@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.refusals import MOST, Refusals
+from postoffice.protocol.refusals import MOST, Refusals
 
 KNOWN = ("MAIL", "RCPT", "AUTH", "USER", "PASS", "APOP", "RETR", "NOOP")
 

@@ -23,13 +23,13 @@ _REQUEST = re.compile(
     re.I | re.S,
 )
 #: Octets that a session says before it asks for breath.
-MOUTHFUL = 64 << 10
+OUTPUT_QUANTUM = 64 << 10
 #: Commands that a session answers by itself before it asks for breath, however little it says.
 STEPS = 16
 
 
 @dataclass(frozen=True)
-class Breath:
+class Yield:
     """
     A session's question: may I say more?  None, when the client has taken enough of it.
 

@@ -1,0 +1,1 @@
+"""What SMTP and POP3 have in common, without I/O."""
