@@ -34,8 +34,8 @@ from postoffice.pop3.collection import Shelves
 from postoffice.pop3.leases import Leases
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.smtp.factory import SMTPFactory
+from postoffice.smtp.options import SMTPLimits
 from postoffice.smtp.reception import House
-from postoffice.smtp.terms import SMTPLimits
 from postoffice.testing import InlineWorkers, finish
 
 #: On a busy machine any example may take long: that is no failure.  In CI the examples are the

@@ -44,9 +44,9 @@ from postoffice.pop3.neighbours import Neighbours
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.pop3.terms import POP3Limits
 from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.smtp.options import SMTPLimits
 from postoffice.smtp.protocol import SMTPConversation
 from postoffice.smtp.reception import House
-from postoffice.smtp.terms import SMTPLimits
 from postoffice.turns import Turns
 from postoffice.util.token_bucket import TokenBucket
 

@@ -1,1 +1,1 @@
-"""The receiving counter."""
+"""The rules of SMTP, submission and LMTP, without I/O."""

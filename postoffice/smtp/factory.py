@@ -12,8 +12,8 @@ from postoffice.counter import Doors, Entrance
 from postoffice.entering import Admission, LoginCounter, Salts
 from postoffice.model.envelope import Client
 from postoffice.model.reply import STARTING, TOO_MANY_CONNECTIONS
+from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.protocol import SMTPConversation
-from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.util.networks import within
 from postoffice.util.token_bucket import TokenBucket
 
@@ -66,10 +66,10 @@ class SMTPFactory(LoginCounter):
     def _conversation(self) -> SMTPConversation:
         return SMTPConversation(self)
 
-    def terms(self, client: Client, bindings: Any) -> Terms:
+    def terms(self, client: Client, bindings: Any) -> SessionOptions:
         """On which terms a client is here, over the link that it has."""
         custom = self.custom
-        return Terms(
+        return SessionOptions(
             hostname=self.hostname,
             lmtp=custom.lmtp,
             submission=custom.submission,

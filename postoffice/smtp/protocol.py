@@ -29,6 +29,7 @@ from postoffice.protocol.line_session import Secure
 from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.smtp.header import MessageIDReader
+from postoffice.smtp.options import SessionOptions
 from postoffice.smtp.questions import (
     Abort,
     Begin,
@@ -44,7 +45,6 @@ from postoffice.smtp.questions import (
     Text,
 )
 from postoffice.smtp.session import SMTPSession
-from postoffice.smtp.terms import Terms
 from postoffice.util.networks import network_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class SMTPConversation(Entering):
         self._visit = SessionInfo(self.id, self.factory.entrance.service, self.client)
         return SMTPSession(self._terms(), self.factory.limits)
 
-    def _terms(self) -> Terms:
+    def _terms(self) -> SessionOptions:
         return self.factory.terms(self.client, self._bindings)
 
     def _renewed(self) -> None:
@@ -156,7 +156,7 @@ class SMTPConversation(Entering):
         self._visit.fields[:] = self._connected
         return await (await self._avatar()).hello()
 
-    def _impersonate(self, question: Impersonate) -> Terms | Reply:
+    def _impersonate(self, question: Impersonate) -> SessionOptions | Reply:
         """A relay that is trusted says for whom it speaks; the doors have counted the relay."""
         self._relay = self._relay or (self.client, self._connected)
         address = self.client.address if question.address is None else question.address

@@ -12,7 +12,7 @@ from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
 from postoffice.protocol.wire import Yield
-from postoffice.smtp.terms import Terms
+from postoffice.smtp.options import SessionOptions
 
 
 @dataclass(frozen=True)
@@ -104,4 +104,4 @@ Question = (
     | Abort
     | Yield
 )
-Answer = Reply | PostOfficeError | Sequence[Reply] | Salt | Terms | None
+Answer = Reply | PostOfficeError | Sequence[Reply] | Salt | SessionOptions | None

@@ -21,6 +21,7 @@ from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import Prove
 from postoffice.protocol.wire import BareLineEnd, LineTooLong, Yield, is_request
 from postoffice.smtp import grammar
+from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.questions import (
     Abort,
     Begin,
@@ -34,7 +35,6 @@ from postoffice.smtp.questions import (
     Recipient,
     Text,
 )
-from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.smtp.transaction import Transaction
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and room for the extensions.
@@ -44,7 +44,7 @@ COMMAND_MAXIMUM = 2048
 class SMTPSession(Transaction):
     """One dialogue with a client that wants to post, used as any ``LineSession``."""
 
-    def __init__(self, terms: Terms, limits: SMTPLimits) -> None:
+    def __init__(self, terms: SessionOptions, limits: SMTPLimits) -> None:
         line_maximum = auth_exchange.LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM
         super().__init__(terms, limits, line_maximum)
         self._failed_logins = 0
@@ -269,7 +269,7 @@ class SMTPSession(Transaction):
         else:
             self._refuse(answer)
 
-    def _answered_impersonate(self, question: Impersonate, answer: Reply | Terms) -> None:
+    def _answered_impersonate(self, question: Impersonate, answer: Reply | SessionOptions) -> None:
         if isinstance(answer, Reply):
             return self._refuse(answer)
         self.terms = answer

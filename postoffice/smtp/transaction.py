@@ -9,18 +9,18 @@ from postoffice.model import reply
 from postoffice.model.reply import Reply
 from postoffice.protocol.wire import ChunkReader, Judged, TextReader
 from postoffice.smtp import grammar
-from postoffice.smtp.dialogue import SMTPDialogue
+from postoffice.smtp.line_session import SMTPLineSession
+from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.questions import Abort, Begin, End, Hello, Mail, Recipient, Text
-from postoffice.smtp.terms import SMTPLimits, Terms
 
 #: A message with this many Received fields is in a loop (§6.3).
 HOPS_MAXIMUM = 100
 
 
-class Transaction(SMTPDialogue):
+class Transaction(SMTPLineSession):
     """How a client that has said who it is posts a message."""
 
-    def __init__(self, terms: Terms, limits: SMTPLimits, line_maximum: int) -> None:
+    def __init__(self, terms: SessionOptions, limits: SMTPLimits, line_maximum: int) -> None:
         super().__init__(limits, line_maximum)
         self.terms = terms
         self.taken = 0

@@ -16,17 +16,17 @@ from postoffice.protocol.downgrade import Downgrader, size_of
 from postoffice.protocol.proxy import NotProxied, ProxyReader
 from postoffice.protocol.scram import Salt
 from postoffice.protocol.wire import Yield
+from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.questions import Abort, Impersonate, Pause, Text
 from postoffice.smtp.session import SMTPSession
-from postoffice.smtp.terms import SMTPLimits, Terms
 from postoffice.testing import cut
 
 LIMITS = SMTPLimits(message_size=500, recipients=3, text_line=60, errors=12, tarpit=1, commands=30)
-SMTP = Terms("mail.example.net", starttls=True, xclient=True)
+SMTP = SessionOptions("mail.example.net", starttls=True, xclient=True)
 MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
 SUBMISSION = replace(SMTP, submission=True, mechanisms=MECHANISMS, passwords=True)
 SECURE = replace(SUBMISSION, encrypted=True, starttls=False, bindings={"tls-exporter": b"x" * 32})
-LMTP = Terms("mail.example.net", lmtp=True)
+LMTP = SessionOptions("mail.example.net", lmtp=True)
 TERMS = (SMTP, SUBMISSION, SECURE, LMTP)
 OPEN = pop3_terms.Terms(passwords=True, mechanisms=sasl.MECHANISMS)
 POP3 = (
@@ -43,7 +43,7 @@ TAKEN = reply.Reply(250, "2.0.0", "Taken")
 class Play:
     """One session, its questions answered in a fixed way, which depends on the question only."""
 
-    def __init__(self, terms: Terms):
+    def __init__(self, terms: SessionOptions):
         self.terms = terms
         self.session = SMTPSession(terms, LIMITS)
         self.said = b""

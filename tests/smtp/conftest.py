@@ -13,9 +13,9 @@ from postoffice.model import reply
 from postoffice.model.errors import LoginRefused
 from postoffice.protocol.sasl import PasswordClaim, SharedClaim
 from postoffice.protocol.scram import Salt, derive
+from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.questions import Connect, Hello, Prove, Text
 from postoffice.smtp.session import SMTPSession
-from postoffice.smtp.terms import SMTPLimits, Terms
 
 LIMITS = SMTPLimits(message_size=10_000, recipients=3, text_line=1000, errors=10, logins=3)
 KEYS = derive(b"secret word", b"salt", 2)
@@ -47,7 +47,7 @@ class Office:
     """
 
     def __init__(self, *, limits=None, answers=None, **terms):
-        terms = Terms("mail.example.net", **terms)
+        terms = SessionOptions("mail.example.net", **terms)
         self.session = SMTPSession(terms, replace(LIMITS, **(limits or {})))
         self.answers = {
             "Mail": reply.SENDER_OK,

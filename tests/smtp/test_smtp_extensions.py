@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from postoffice.model import reply
 from postoffice.model.reply import Reply
+from postoffice.smtp.options import SessionOptions
 from postoffice.smtp.questions import Abort, Begin, End, Mail, Recipient
 from postoffice.smtp.session import SMTPSession
-from postoffice.smtp.terms import Terms
 from postoffice.testing import cut
 
 MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
@@ -230,7 +230,7 @@ def played(office, kind, parts):
     terms = PLAYED[kind]
     client = office(limits=LIMITS, **terms)
     client.answers["Recipient"] = recipient
-    client.answers["Impersonate"] = Terms("mail.example.net", **terms)
+    client.answers["Impersonate"] = SessionOptions("mail.example.net", **terms)
     client.answers["End"] = lambda asked: reply.OK if len(client.asked) % 3 else reply.TRY_LATER
     said = b"".join(map(client.hear, parts))
     return client, re.sub(rb"(?m)^334 .+$", b"334 \r", said)  # challenges are drawn by lot

@@ -22,8 +22,8 @@ from postoffice.model.address import Address, Quota
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.protocol import POP3Factory
 from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.smtp.options import SMTPLimits
 from postoffice.smtp.reception import House
-from postoffice.smtp.terms import SMTPLimits
 from postoffice.testing import finish
 
 DOMAIN = "example.net"

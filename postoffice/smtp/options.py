@@ -52,7 +52,7 @@ class SMTPLimits:
 
 
 @dataclass(frozen=True)
-class Terms(Link):
+class SessionOptions(Link):
     """
     On which terms a client is here, over its link.
 

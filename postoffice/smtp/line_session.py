@@ -11,11 +11,11 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import Reply
 from postoffice.protocol.line_session import LineSession
 from postoffice.protocol.refusals import Refusals
+from postoffice.smtp.options import SMTPLimits
 from postoffice.smtp.questions import Answer, Pause
-from postoffice.smtp.terms import SMTPLimits
 
 
-class SMTPDialogue(LineSession):
+class SMTPLineSession(LineSession):
     """
     A dialogue whose answers are replies.
 
