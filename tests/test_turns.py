@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.pop3.terms import POP3Limits
+from postoffice.pop3.options import POP3Limits
 from postoffice.protocol.wire import STEPS
 from postoffice.turns import COMMANDS, SHARE, TURN, Share, Turns
 

@@ -41,8 +41,8 @@ from postoffice.policy.asking import STAGES, Asked, Policies
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.leases import Leases
 from postoffice.pop3.neighbours import Neighbours
+from postoffice.pop3.options import POP3Limits
 from postoffice.pop3.protocol import POP3Factory
-from postoffice.pop3.terms import POP3Limits
 from postoffice.smtp.factory import Custom, SMTPFactory
 from postoffice.smtp.options import SMTPLimits
 from postoffice.smtp.protocol import SMTPConversation

@@ -1,1 +1,1 @@
-"""The serving counter."""
+"""The rules of POP3, without I/O."""

@@ -9,11 +9,16 @@ from functools import partial
 
 from postoffice.model.errors import LoginRefused, PostOfficeError
 from postoffice.pop3 import texts
-from postoffice.pop3.dialogue import COMMAND_MAXIMUM, No, POP3Dialogue, nothing
 from postoffice.pop3.languages import DEFAULT, Text
+from postoffice.pop3.line_session import (
+    COMMAND_MAXIMUM,
+    CommandFailed,
+    POP3LineSession,
+    no_argument,
+)
+from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Enter, Entered
-from postoffice.pop3.speech import check_utf8
-from postoffice.pop3.terms import POP3Limits, Terms
+from postoffice.pop3.utf8 import check_utf8
 from postoffice.protocol import auth_exchange, sasl
 from postoffice.protocol.auth_exchange import AuthExchange
 from postoffice.protocol.line_session import Secure
@@ -23,10 +28,10 @@ from postoffice.protocol.scram import Salt
 _DIGEST = re.compile(rb"[0-9a-fA-F]{32}")
 
 
-class Authorization(POP3Dialogue):
+class Authorization(POP3LineSession):
     """How a client gets in."""
 
-    def __init__(self, terms: Terms, limits: POP3Limits) -> None:
+    def __init__(self, terms: SessionOptions, limits: POP3Limits) -> None:
         super().__init__(terms, limits)
         self._failed_logins = 0
         self._user: bytes | None = None
@@ -53,7 +58,7 @@ class Authorization(POP3Dialogue):
             return self._go_on(partial(self._exchange.respond, line))
         self.refusals.hear(line.lstrip(b" \t"))
         if len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
-            raise No(texts.LINE_TOO_LONG)
+            raise CommandFailed(texts.LINE_TOO_LONG)
         return super()._hear(line)
 
     def _refuse(self, why: Text, code: str = "") -> None:
@@ -63,11 +68,11 @@ class Authorization(POP3Dialogue):
     # -- commands ------------------------------------------------------------------
 
     def _stls(self, argument: bytes) -> None:
-        nothing(argument)
+        no_argument(argument)
         if not self.terms.starttls:
-            raise No(texts.TLS_ALREADY if self.terms.encrypted else texts.NO_TLS)
+            raise CommandFailed(texts.TLS_ALREADY if self.terms.encrypted else texts.NO_TLS)
         if self.utf8:
-            raise No(texts.STLS_BEFORE_UTF8)  # RFC 6856 §2.1
+            raise CommandFailed(texts.STLS_BEFORE_UTF8)  # RFC 6856 §2.1
         if not self._look_behind_stls():
             self._ask(Secure())
 
@@ -81,7 +86,7 @@ class Authorization(POP3Dialogue):
         self._takes_passwords()
         argument = argument.strip(b" \t")
         if not argument:
-            raise No(texts.NAME_NEEDED)
+            raise CommandFailed(texts.NAME_NEEDED)
         check_utf8(argument)
         self._user = argument
         self._say(b"+OK")  # whoever it is (RFC 1939 §13)
@@ -90,7 +95,7 @@ class Authorization(POP3Dialogue):
         """The rest of the line is the password, spaces and all (RFC 1939 §7)."""
         self._takes_passwords()
         if self._user is None:
-            raise No(texts.USER_FIRST)
+            raise CommandFailed(texts.USER_FIRST)
         check_utf8(argument)
         self._ask(Prove(PasswordClaim(self._user, argument), "USER"))
         self._user = None
@@ -98,11 +103,11 @@ class Authorization(POP3Dialogue):
     def _apop(self, argument: bytes) -> None:
         """A digest of the greeting's stamp and a secret (RFC 1939 §7)."""
         if not self.terms.stamp:
-            raise No(texts.NO_APOP)
+            raise CommandFailed(texts.NO_APOP)
         user, _, digest = argument.strip(b" \t").rpartition(b" ")
         user = user.rstrip(b" \t")
         if not user or not _DIGEST.fullmatch(digest):
-            raise No(texts.APOP_NEEDS)
+            raise CommandFailed(texts.APOP_NEEDS)
         check_utf8(user)
         stamp = self.terms.stamp.encode("ascii")
         self._ask(Prove(APOPClaim(user, stamp, digest.lower()), "APOP"))
@@ -116,7 +121,7 @@ class Authorization(POP3Dialogue):
             return self._tell_mechanisms()
         name = mechanism.decode("latin-1").upper()
         if name not in self.terms.offered:
-            raise No(texts.ANOTHER_MECHANISM)
+            raise CommandFailed(texts.ANOTHER_MECHANISM)
         exchange = self._exchange = AuthExchange(name, self.terms)
         return self._go_on(partial(exchange.begin, initial.strip(b" \t") or None))
 
@@ -129,11 +134,13 @@ class Authorization(POP3Dialogue):
         if not self.terms.passwords:
             raise self._private_only()
         if not self.terms.user:
-            raise No(texts.USE_AUTH if self.terms.offered else texts.USE_APOP, "SYS/PERM")
+            raise CommandFailed(
+                texts.USE_AUTH if self.terms.offered else texts.USE_APOP, "SYS/PERM"
+            )
 
-    def _private_only(self) -> No:
+    def _private_only(self) -> CommandFailed:
         text = texts.STLS_FIRST if self.terms.starttls else texts.PRIVATE_LINK_ONLY
-        return No(text, "SYS/PERM")
+        return CommandFailed(text, "SYS/PERM")
 
     # -- an exchange ---------------------------------------------------------------
 

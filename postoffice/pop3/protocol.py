@@ -19,6 +19,7 @@ from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import AnnouncedPolicy
 from postoffice.pop3 import texts
+from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import (
     Announce,
     Enough,
@@ -30,7 +31,6 @@ from postoffice.pop3.questions import (
     Update,
 )
 from postoffice.pop3.session import POP3Session
-from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 
@@ -104,7 +104,7 @@ class POP3Conversation(Entering):
         self._entered(collection.account.address)
         return Entered(listing, _saying(session.terms, collection.announced))
 
-    async def _announce(self, question: Announce) -> Terms:
+    async def _announce(self, question: Announce) -> SessionOptions:
         assert self.session is not None
         assert self.factory.announced is not None
         return _saying(self.session.terms, await self.factory.announced())
@@ -227,7 +227,7 @@ class POP3Conversation(Entering):
     }
 
 
-def _saying(terms: Terms, announced: AnnouncedPolicy) -> Terms:
+def _saying(terms: SessionOptions, announced: AnnouncedPolicy) -> SessionOptions:
     return replace(terms, expire=announced.expire, login_delay=announced.login_delay)
 
 
@@ -265,10 +265,10 @@ class POP3Factory(LoginCounter):
     def _conversation(self) -> POP3Conversation:
         return POP3Conversation(self)
 
-    def terms(self, client: Client, bindings: Mapping[str, bytes]) -> Terms:
+    def terms(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
         """On which terms a client is here, over the link that it has."""
         mechanisms = self.admission.mechanisms
-        return Terms(
+        return SessionOptions(
             hostname=self.hostname,
             mechanisms=tuple(name for name in mechanisms if name != "APOP"),
             passwords=self.admission.takes_passwords(client),

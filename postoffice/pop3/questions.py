@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry, Listing
-from postoffice.pop3.terms import Terms
+from postoffice.pop3.options import SessionOptions
 from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
@@ -18,7 +18,7 @@ class Entered(NamedTuple):
     """The maildrop is open, and locked; on these terms its owner is here."""
 
     listing: Listing
-    terms: Terms
+    terms: SessionOptions
 
 
 @dataclass(frozen=True)
@@ -65,4 +65,4 @@ class Update:
 
 
 Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update | Yield
-Answer = Terms | Salt | Entered | bytes | int | PostOfficeError | None
+Answer = SessionOptions | Salt | Entered | bytes | int | PostOfficeError | None

@@ -13,42 +13,44 @@ from typing import Any, ClassVar
 from postoffice.model.errors import NotAllRemoved, PostOfficeError
 from postoffice.pop3 import texts
 from postoffice.pop3.authorization import Authorization
-from postoffice.pop3.dialogue import (
+from postoffice.pop3.line_session import (
     ANYWHERE,
     AUTHORIZATION,
     TRANSACTION,
-    POP3Dialogue,
-    nothing,
+    POP3LineSession,
+    no_argument,
 )
+from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Announce, Enough, Enter, Fetch, More, Update
-from postoffice.pop3.speech import Speech
-from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.pop3.transaction import Transaction
+from postoffice.pop3.utf8 import UTF8Commands
 from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.wire import Yield
 
 
-class POP3Session(Authorization, Transaction, Speech):
+class POP3Session(Authorization, Transaction, UTF8Commands):
     """One dialogue with a client that collects; used as any ``LineSession``."""
 
-    def __init__(self, terms: Terms, limits: POP3Limits | None = None) -> None:
+    def __init__(self, terms: SessionOptions, limits: POP3Limits | None = None) -> None:
         super().__init__(terms, limits or POP3Limits())
         stamp = f" {terms.stamp}" if terms.stamp else ""
         self._say(f"+OK postoffice ready{stamp}".encode("ascii"))
 
     def _noop(self, argument: bytes) -> None:
-        nothing(argument)
+        no_argument(argument)
         self._say(b"+OK")
 
     def _capa(self, argument: bytes) -> None:
-        nothing(argument)
+        no_argument(argument)
         if self.state == "authorization" and not self.terms.known:
             self._ask(Announce())
         else:
             self._tell_capabilities()
 
-    def _answered_announce(self, question: Announce, answer: Terms | PostOfficeError) -> None:
+    def _answered_announce(
+        self, question: Announce, answer: SessionOptions | PostOfficeError
+    ) -> None:
         if isinstance(answer, PostOfficeError):
             self._fail(answer)
         else:
@@ -61,7 +63,7 @@ class POP3Session(Authorization, Transaction, Speech):
         self._say(b"\r\n".join((*(one.encode() for one in capabilities), b".")))
 
     def _quit(self, argument: bytes) -> None:
-        nothing(argument)
+        no_argument(argument)
         if self.state == "authorization":
             self._ok(texts.GOODBYE)
             self._close()
@@ -86,9 +88,9 @@ class POP3Session(Authorization, Transaction, Speech):
         Enter: Authorization._answered_enter,
         Fetch: Transaction._answered_fetch,
         More: Transaction._answered_more,
-        Enough: POP3Dialogue._answered_nothing,
+        Enough: POP3LineSession._answered_nothing,
         Update: _answered_update,
-        Yield: POP3Dialogue._answered_nothing,
+        Yield: POP3LineSession._answered_nothing,
     }
 
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]] = {
@@ -105,8 +107,8 @@ class POP3Session(Authorization, Transaction, Speech):
         b"TOP": (TRANSACTION, Transaction._top),
         b"UIDL": (TRANSACTION, Transaction._uidl),
         b"NOOP": (TRANSACTION, _noop),
-        b"UTF8": (AUTHORIZATION, Speech._utf8),
-        b"LANG": (ANYWHERE, Speech._lang),
+        b"UTF8": (AUTHORIZATION, UTF8Commands._utf8),
+        b"LANG": (ANYWHERE, UTF8Commands._lang),
         b"CAPA": (ANYWHERE, _capa),
         b"QUIT": (ANYWHERE, _quit),
     }

@@ -8,9 +8,9 @@ from itertools import islice
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry, Listing
 from postoffice.pop3 import texts
-from postoffice.pop3.dialogue import No, POP3Dialogue, nothing, whole
+from postoffice.pop3.line_session import CommandFailed, POP3LineSession, no_argument, whole_number
+from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Enough, Fetch, More
-from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.protocol.downgrade import Downgrader
 from postoffice.protocol.wire import DotWriter, TopReader
 
@@ -50,10 +50,10 @@ class _Sending:
         return data if self.downgrader.size == self.size else None
 
 
-class Transaction(POP3Dialogue):
+class Transaction(POP3LineSession):
     """What a client does with its mail."""
 
-    def __init__(self, terms: Terms, limits: POP3Limits) -> None:
+    def __init__(self, terms: SessionOptions, limits: POP3Limits) -> None:
         super().__init__(terms, limits)
         self.retrieved = 0
         self._listing = Listing(())
@@ -77,7 +77,7 @@ class Transaction(POP3Dialogue):
         self._listed = None
 
     def _stat(self, argument: bytes) -> None:
-        nothing(argument)
+        no_argument(argument)
         self._say(b"+OK %d %d" % (len(self._listing), self._listing.octets))
 
     def _list(self, argument: bytes) -> None:
@@ -104,7 +104,7 @@ class Transaction(POP3Dialogue):
     def _top(self, argument: bytes) -> None:
         message, _, lines = argument.strip(b" \t").replace(b"\t", b" ").partition(b" ")
         number, entry = self._message(message)
-        top = TopReader(whole(lines))
+        top = TopReader(whole_number(lines))
         self._sending = _Sending(number, entry, self._listing.size(entry), top)
         self._ask(Fetch(entry))
 
@@ -115,15 +115,15 @@ class Transaction(POP3Dialogue):
         self._ok(texts.DELETED, number=number)
 
     def _rset(self, argument: bytes) -> None:
-        nothing(argument)
+        no_argument(argument)
         self._listing.reset()
         self._ok_messages()
 
     def _message(self, argument: bytes) -> tuple[int, Entry]:
-        number = whole(argument)
+        number = whole_number(argument)
         entry = self._listing.get(number)
         if entry is None:
-            raise No(texts.NO_SUCH_MESSAGE)
+            raise CommandFailed(texts.NO_SUCH_MESSAGE)
         return number, entry
 
     # -- long replies ----------------------------------------------------------

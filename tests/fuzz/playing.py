@@ -8,7 +8,7 @@ from email import message_from_bytes
 from postoffice.model import reply
 from postoffice.model.errors import LoginRefused, TemporaryFailure
 from postoffice.model.listing import Entry, Listing
-from postoffice.pop3 import terms as pop3_terms
+from postoffice.pop3 import options as pop3_terms
 from postoffice.pop3.questions import Entered
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol import sasl
@@ -28,7 +28,7 @@ SUBMISSION = replace(SMTP, submission=True, mechanisms=MECHANISMS, passwords=Tru
 SECURE = replace(SUBMISSION, encrypted=True, starttls=False, bindings={"tls-exporter": b"x" * 32})
 LMTP = SessionOptions("mail.example.net", lmtp=True)
 TERMS = (SMTP, SUBMISSION, SECURE, LMTP)
-OPEN = pop3_terms.Terms(passwords=True, mechanisms=sasl.MECHANISMS)
+OPEN = pop3_terms.SessionOptions(passwords=True, mechanisms=sasl.MECHANISMS)
 POP3 = (
     OPEN,
     replace(OPEN, stamp="<stamp@mail.example.net>"),
@@ -172,7 +172,7 @@ def exchanges(octets: bytes) -> None:
 class PlayPOP3:
     """One POP3 session, its questions answered in a fixed way, which depends on the question."""
 
-    def __init__(self, terms: pop3_terms.Terms):
+    def __init__(self, terms: pop3_terms.SessionOptions):
         self.session = POP3Session(terms)
         self.said = b""
         self.asked = []

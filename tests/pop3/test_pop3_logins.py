@@ -23,9 +23,9 @@ from postoffice.model.errors import (
 )
 from postoffice.model.listing import Entry, Listing
 from postoffice.model.reply import NO_TLS_NOW, Reply
+from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Enter, Entered, Update
 from postoffice.pop3.session import POP3Session
-from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.protocol import sasl
 from postoffice.protocol.auth_exchange import LINE_MAXIMUM
 from postoffice.protocol.line_session import Secure
@@ -45,7 +45,7 @@ WORD, SHARED, TOKEN = b"secret word", b"a secret of its own", b"a.token"
 KEYS = derive(WORD, b"salt", 4096)
 STAMP = "<1896.697170952@mail.example.net>"
 BINDINGS = {"tls-exporter": b"e" * 32}
-OPEN = Terms("mail.example.net", mechanisms=sasl.MECHANISMS, passwords=True)
+OPEN = SessionOptions("mail.example.net", mechanisms=sasl.MECHANISMS, passwords=True)
 BOUND = replace(OPEN, encrypted=True, bindings=BINDINGS)
 PUBLIC = replace(OPEN, passwords=False, starttls=True)
 STAMPED = replace(OPEN, stamp=STAMP)

@@ -18,10 +18,10 @@ from postoffice.model.errors import (
     TemporaryFailure,
 )
 from postoffice.model.listing import Entry, Listing
-from postoffice.pop3.dialogue import ANYWHERE, AUTHORIZATION, TRANSACTION
+from postoffice.pop3.line_session import ANYWHERE, AUTHORIZATION, TRANSACTION
+from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Announce, Enough, Enter, Entered, Fetch, More, Update
 from postoffice.pop3.session import POP3Session, commands_of
-from postoffice.pop3.terms import POP3Limits, Terms
 from postoffice.protocol.sasl import PasswordClaim, Prove
 from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
 from postoffice.testing import cut
@@ -30,7 +30,7 @@ TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\nthree\r\n", b"A: 2\r\n\r\n", b"\r\n" * 50,
 
 
 #: A local link, and a password as it is.
-CLEAR = Terms(passwords=True, mechanisms=("PLAIN", "LOGIN"))
+CLEAR = SessionOptions(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 
 
 class Drop:
@@ -134,7 +134,7 @@ def test_what_is_not_known_of_a_stranger_is_asked_each_time_it_must_be_told():
 
 
 def test_passwords_are_not_taken_on_a_link_that_others_hear():
-    drop = Drop(terms=Terms())
+    drop = Drop(terms=SessionOptions())
     assert b"USER" not in drop.hear(b"CAPA\r\n").splitlines()
     assert drop.hear(b"USER joe\r\n").startswith(b"-ERR [SYS/PERM]")
     assert drop.hear(b"PASS secret word\r\n").startswith(b"-ERR [SYS/PERM]")

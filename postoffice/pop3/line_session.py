@@ -18,7 +18,7 @@ from postoffice.model.errors import (
 from postoffice.model.listing import Listing
 from postoffice.pop3 import texts
 from postoffice.pop3.languages import DEFAULT, Text
-from postoffice.pop3.terms import POP3Limits, Terms
+from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.protocol.auth_exchange import LINE_MAXIMUM
 from postoffice.protocol.line_session import LineSession
 from postoffice.protocol.refusals import Refusals
@@ -35,7 +35,7 @@ TRANSACTION = frozenset({"transaction"})
 ANYWHERE = AUTHORIZATION | TRANSACTION
 
 
-class No(Exception):
+class CommandFailed(Exception):
     """What goes wrong with a command, with its response code; one place says ``-ERR``."""
 
     def __init__(self, text: Text, code: str = "") -> None:
@@ -48,7 +48,7 @@ class TooManyCommands(Exception):
     """The client goes on and on, and does not log in."""
 
 
-class POP3Dialogue(LineSession):
+class POP3LineSession(LineSession):
     """
     A dialogue in one of three states, whose answers are ``+OK`` and ``-ERR``.
 
@@ -60,7 +60,7 @@ class POP3Dialogue(LineSession):
     #: Every command, where it may be given, and who answers it.
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]]
 
-    def __init__(self, terms: Terms, limits: POP3Limits) -> None:
+    def __init__(self, terms: SessionOptions, limits: POP3Limits) -> None:
         # old clients end a line with LF alone
         super().__init__(LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM, lf=True)
         self.refusals = Refusals([verb.decode() for verb in self.COMMANDS])
@@ -99,7 +99,7 @@ class POP3Dialogue(LineSession):
         except TooManyCommands:
             self.refusals.hear(b"")  # or the log would name the command before
             self.dismiss(texts.TOO_MANY_COMMANDS)
-        except No as no:
+        except CommandFailed as no:
             self._refuse(no.text, no.code)
         except LineTooLong:
             self.refusals.hear(b"")
@@ -124,10 +124,10 @@ class POP3Dialogue(LineSession):
         if command is None and is_request(line):
             return self.dismiss(texts.OTHER_PROTOCOL)
         if command is None:
-            raise No(texts.UNKNOWN_COMMAND)
+            raise CommandFailed(texts.UNKNOWN_COMMAND)
         states, obey = command
         if self.state not in states:
-            raise No(texts.NOT_IN_THIS_STATE)
+            raise CommandFailed(texts.NOT_IN_THIS_STATE)
         return obey(self, argument)
 
     def _say(self, line: bytes) -> None:
@@ -176,15 +176,15 @@ def _err(code: str, said: str) -> str:
     return f"-ERR {f'[{code}] ' if code else ''}{said}"
 
 
-def nothing(argument: bytes) -> None:
+def no_argument(argument: bytes) -> None:
     """Raises No where a command has an argument that takes none."""
     if argument.strip():
-        raise No(texts.NO_ARGUMENT)
+        raise CommandFailed(texts.NO_ARGUMENT)
 
 
-def whole(argument: bytes) -> int:
+def whole_number(argument: bytes) -> int:
     """A number.  Raises No."""
     argument = argument.strip()
     if not argument.isdigit() or len(argument) > 10:
-        raise No(texts.NUMBER_NEEDED)
+        raise CommandFailed(texts.NUMBER_NEEDED)
     return int(argument)

@@ -20,7 +20,7 @@ class POP3Limits:
 
 
 @dataclass(frozen=True)
-class Terms(Link):
+class SessionOptions(Link):
     """
     On which terms a client is here, over its link.
 

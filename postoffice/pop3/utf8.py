@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from postoffice.pop3 import texts
-from postoffice.pop3.dialogue import No, POP3Dialogue, nothing
 from postoffice.pop3.languages import LANGUAGES, chosen
+from postoffice.pop3.line_session import CommandFailed, POP3LineSession, no_argument
 from postoffice.protocol.scram import saslprep
 
 
-class Speech(POP3Dialogue):
+class UTF8Commands(POP3LineSession):
     """What a client may ask for, beside its mail."""
 
     def _utf8(self, argument: bytes) -> None:
         """Messages as they are, header fields in UTF-8 and all (RFC 6856 §2.1)."""
-        nothing(argument)
+        no_argument(argument)
         self.utf8 = True
         self._ok(texts.UTF8_ENABLED)
 
@@ -24,7 +24,7 @@ class Speech(POP3Dialogue):
             return self._tell_languages()
         tag = chosen(wanted)
         if tag is None:
-            raise No(texts.NO_SUCH_LANGUAGE)
+            raise CommandFailed(texts.NO_SUCH_LANGUAGE)
         self.language = tag
         return self._say(f"+OK {tag} {texts.LANGUAGE.said(tag)}".encode())
 
@@ -47,4 +47,4 @@ def check_utf8(octets: bytes) -> None:
     try:
         saslprep(octets.decode("utf-8"), query=True)
     except ValueError:
-        raise No(texts.NOT_UTF8, "AUTH") from None
+        raise CommandFailed(texts.NOT_UTF8, "AUTH") from None
