@@ -206,7 +206,7 @@ class Unsynced(Ours):
         """
 import os
 os.fsync = os.fdatasync = lambda fd: None
-from postoffice.maildrop import segments
+from postoffice.store.journal import segments
 segments.sync_all = lambda fd: None
 """
         + Ours.run

@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "faults")]
 
 from disk import disk  # noqa: E402
 from faults.backlog import lay_down  # noqa: E402
-from postoffice.maildrop.replaying import journal_of  # noqa: E402
+from postoffice.store.journal.redo import journal_of  # noqa: E402
 
 
 def report(level: str, text: str) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from postoffice.interfaces import Finding
 from postoffice.maildrop.files import JOURNAL, LATE, make_folder, sync_folder
 from postoffice.maildrop.names import uidl_of_file
-from postoffice.maildrop.segments import create
+from postoffice.store.journal.segments import create
 
 _PIECE = 1 << 20
 _PART = ".new"  # what ``create`` has not finished

@@ -16,7 +16,6 @@ from functools import partial
 from postoffice.interfaces import Finding, MaildropUsage, PurgeCriteria, Step, VaultSession
 from postoffice.maildrop import aside, clearing, collected, contents, files, names, quota, removing
 from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.oddities import NotServed, see_to_compression
 from postoffice.maildrop.remembered import Sizes
 from postoffice.maildrop.telling import trim
@@ -24,6 +23,7 @@ from postoffice.maildrop.text import measure
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.model.listing import Entry
+from postoffice.store.journal.journal import Journal
 
 #: The session of what was purged, in the vault.
 PURGE = "purge"

@@ -18,7 +18,6 @@ from zope.interface import implementer
 from postoffice.interfaces import Executor, IMaildrop, IText
 from postoffice.maildrop import aside, contents, files, names, oddities, quota, removing
 from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.oddities import Odd
 from postoffice.maildrop.pace import Limit, Pace, TakesLong
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
@@ -28,6 +27,7 @@ from postoffice.model import log_events
 from postoffice.model.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.model.listing import Entries, Entry, Indexed, Listing
 from postoffice.model.log_events import tell
+from postoffice.store.journal.journal import Journal, Ticket
 from postoffice.util.shield import shield, start_work
 
 log = Logger("postoffice")

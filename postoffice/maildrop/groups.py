@@ -15,13 +15,13 @@ from contextlib import ExitStack, suppress
 from postoffice.maildrop import drafts, quota
 from postoffice.maildrop.drafts import Draft, drop
 from postoffice.maildrop.files import Place, failure, identity, sync_folder
-from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.names import uidl_of_file
 from postoffice.maildrop.open_folders import OpenFolders, Shelf, was_taken_away
-from postoffice.maildrop.records import Placement, Removal
 from postoffice.maildrop.warden import Warden
 from postoffice.model.address import Quota
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
+from postoffice.store.journal.journal import Journal, Ticket
+from postoffice.store.journal.records import PutRecord, RemoveRecord
 
 #: Where maildrops stand apart, the first of them may be gone, with the file that is in it.
 _GONE = (errno.ESTALE, errno.ENOENT)
@@ -317,7 +317,7 @@ class _Promised(_Group):
             why = error
         self._wrong.update((draft, why) for draft in list(self.well()))
 
-    def _records(self) -> list[Placement]:
+    def _records(self) -> list[PutRecord]:
         """What is promised: to maildrops that are where they were found."""
         places = {place for draft in self.well() for place in draft.places}
         for place in places:
@@ -334,7 +334,7 @@ class _Promised(_Group):
         those = [(one, [p for p in one.places if p not in one.missed]) for one in self.well()]
         self._promised = [(draft, places) for draft, places in those if places]
         return [
-            Placement(draft.final_name, tuple(map(self._maildrop, places)), draft.text, draft.size)
+            PutRecord(draft.final_name, tuple(map(self._maildrop, places)), draft.text, draft.size)
             for draft, places in self._promised
         ]
 
@@ -374,7 +374,7 @@ class _Promised(_Group):
         """Names go that shall not be; False if neither they do, nor the journal can be told."""
         gone = self._undo()
         try:
-            undone = self._journal.append(lambda: [Removal(tuple(broken))])
+            undone = self._journal.append(lambda: [RemoveRecord(tuple(broken))])
         except (OSError, PostOfficeError):
             return gone  # a crash may bring it, as whoever was told to try again is used to
         if undone is not None:

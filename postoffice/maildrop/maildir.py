@@ -36,7 +36,6 @@ from postoffice.maildrop import (
     care,
     clearing,
     contents,
-    durable,
     files,
     merge,
     names,
@@ -56,8 +55,6 @@ from postoffice.maildrop.placing import Hands, InAProcess, OnThreads, Placing
 from postoffice.maildrop.posting import MaildirDelivery, Places
 from postoffice.maildrop.quota import full
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
-from postoffice.maildrop.replaying import journal_of
-from postoffice.maildrop.segments import SEGMENT
 from postoffice.maildrop.telling import Telling, removed, trim
 from postoffice.maildrop.warden import Warden
 from postoffice.model.address import Account, Quota
@@ -65,6 +62,9 @@ from postoffice.model.envelope import Envelope
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
+from postoffice.store.journal import filesystem
+from postoffice.store.journal.redo import journal_of
+from postoffice.store.journal.segments import SEGMENT
 from postoffice.util.shield import shield
 
 #: Seconds between two rounds of retiring the journal.
@@ -138,7 +138,7 @@ class MaildirStore:
 
     async def start(self) -> None:
         durability = await self._workers.run(self._begin)
-        journal = self._journal if durability == durable.JOURNAL else None
+        journal = self._journal if durability == filesystem.JOURNAL else None
         warden = Warden(journal, self._sizes, bool(self._undelete), self._levels, most=self._most)
         self._telling = Telling(self._workers, warden, self.begin, self._hostname, self._letter)
         here: Hands = OnThreads(self._workers, journal, warden)
@@ -177,7 +177,7 @@ class MaildirStore:
         """Which durability it is; what was left in the journal is in its place."""
         files.prepare(self._path)
         with files.failures(self._path):
-            durability, warning = durable.choose(self._path, self._wanted)
+            durability, warning = filesystem.choose(self._path, self._wanted)
         if warning:
             self._report("warn", warning)
         with files.failures(self._path):

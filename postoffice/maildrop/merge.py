@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from postoffice.maildrop import collected, contents, files, quota, removing
 from postoffice.maildrop.files import make_folder, sync_folder
-from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.names import uidl_of_file
-from postoffice.maildrop.segments import sync_all
+from postoffice.store.journal.journal import Journal
+from postoffice.store.journal.segments import sync_all
 
 #: How the folders begin, in tmp, that such messages are laid in first.
 STAGING = ".restore."

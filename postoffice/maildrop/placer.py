@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from postoffice.maildrop import groups
 from postoffice.maildrop.drafts import Draft
-from postoffice.maildrop.durable import JOURNAL
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.open_folders import Shelf
 from postoffice.maildrop.remembered import Sizes
-from postoffice.maildrop.replaying import journal_of
 from postoffice.maildrop.warden import Notice, Warden
 from postoffice.model.address import Quota
 from postoffice.model.errors import PostOfficeError
+from postoffice.store.journal.filesystem import JOURNAL
+from postoffice.store.journal.redo import journal_of
 
 Report = tuple[str, str]
 

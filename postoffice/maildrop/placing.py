@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred, succeed
 from postoffice.interfaces import ChildProcess, Executor
 from postoffice.maildrop import groups
 from postoffice.maildrop.drafts import Draft
-from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.placer import Parcel, Placer
 from postoffice.maildrop.warden import Notice, Warden
+from postoffice.store.journal.journal import Journal
 
 #: How many small messages are placed by one call of a worker, and how many calls run at once:
 #: more of them place no more messages, and cost more CPU each.

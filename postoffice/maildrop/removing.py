@@ -11,11 +11,11 @@ from postoffice.interfaces import Step
 from postoffice.maildrop import aside, contents, files, retry
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import failures, is_changing, set_changing
-from postoffice.maildrop.journal import Journal, Ticket
 from postoffice.maildrop.pace import Limit, TakesLong
-from postoffice.maildrop.records import Removal
 from postoffice.model.errors import NotAllRemoved, TemporaryFailure
 from postoffice.model.listing import Entry
+from postoffice.store.journal.journal import Journal, Ticket
+from postoffice.store.journal.records import RemoveRecord
 
 #: How many names go before the client hears that they have; of more, it is only promised.
 AT_ONCE = 100
@@ -106,7 +106,7 @@ def _promise(
 
 def begin(
     journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
-) -> Removal:
+) -> RemoveRecord:
     """
     What is to be appended, now that what can fail before that has not.
 
@@ -116,10 +116,10 @@ def begin(
     with failures(folder):
         _look_ahead(folder, entries, vault)
         set_changing(lock, True)
-    return Removal(((journal.maildrop(folder), uidls),), os.path.basename(vault))
+    return RemoveRecord(((journal.maildrop(folder), uidls),), os.path.basename(vault))
 
 
-def append(journal: Journal, lock: int, folder: str, removal: Removal) -> Ticket | None:
+def append(journal: Journal, lock: int, folder: str, removal: RemoveRecord) -> Ticket | None:
     """Promise it; raises TemporaryFailure, and nothing is removed."""
     with failures(folder):
         try:

@@ -16,12 +16,12 @@ from fcntl import LOCK_EX, flock
 from postoffice.maildrop import collected, contents, files, names, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.collected import Record
-from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.remembered import Sizes
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.listing import Entry
+from postoffice.store.journal.journal import Journal
 
 #: The session of what went to make room, in the vault.
 MAKE_ROOM = "make-room"

@@ -11,7 +11,6 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
-from postoffice.maildrop import durable
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.memory import MemoryStore
 from postoffice.maildrop.pace import Pace
@@ -19,6 +18,7 @@ from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import LoginTooSoon, MaildropLocked, MessageGone
 from postoffice.model.mail_policy import KeepTimes
+from postoffice.store.journal import filesystem
 from postoffice.testing import InlineWorkers, finish
 
 TEXTS = [b"Subject: 1\r\n\r\none\r\n", b"\r\n", b"x" * 1000 + b"\r\n", b"." * 200_000 + b"\r\n"]
@@ -37,7 +37,7 @@ def store(request, tmp_path, monkeypatch):
         shelf_store = runpy.run_path(str(SHELF))["ShelfStore"]
         store = shelf_store(str(tmp_path / "store" / "shelf.db"), InlineWorkers())
     else:
-        monkeypatch.setattr(durable, "file_system", lambda path: "ext4")  # no power fails here
+        monkeypatch.setattr(filesystem, "file_system", lambda path: "ext4")  # no power fails here
         durability = request.param.removeprefix("maildir ")
         if durability == "slow":  # nothing of it is done on the reactor's thread
             monkeypatch.setattr(Pace, "quick", False)

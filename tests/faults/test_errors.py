@@ -12,8 +12,8 @@ from faults.actions import ACTIONS
 from faults.exploring import explore
 
 from postoffice.maildrop import collecting, contents, drafts, files, groups, removing
-from postoffice.maildrop.journal import Journal
 from postoffice.model.errors import TemporaryFailure
+from postoffice.store.journal.journal import Journal
 
 
 @pytest.mark.parametrize("durability", ["journal", "files"])

@@ -25,10 +25,11 @@ from journaled import (
     there,
 )
 
-from postoffice.maildrop import drafts, segments
-from postoffice.maildrop.records import BLOCK
-from postoffice.maildrop.segments import Mark
+from postoffice.maildrop import drafts
 from postoffice.model.errors import TemporaryFailure
+from postoffice.store.journal import segments
+from postoffice.store.journal.records import BLOCK
+from postoffice.store.journal.segments import CheckpointFile
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -215,7 +216,7 @@ def test_a_start_believes_no_mark_that_may_be_in_memory_only(root, monkeypatch):
 @pytest.mark.parametrize("lost", ["no slot", "the last one", "what is affirmed"])
 def test_a_mark_that_is_affirmed_is_on_the_disk(root, last, lost):
     os.makedirs(root / "folder")
-    mark = Mark(f"{root}/folder/mark", b"key")
+    mark = CheckpointFile(f"{root}/folder/mark", b"key")
     for retired in range(1, last + 1):
         mark.write(retired, retired - 1)
     before = (root / "folder" / "mark").read_bytes()

@@ -22,11 +22,11 @@ from journaled import (
 )
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import segments
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.names import Measured
 from postoffice.maildrop.noted import Noted
 from postoffice.model.errors import TemporaryFailure
+from postoffice.store.journal import segments
 from postoffice.testing import InlineWorkers, finish
 
 pytestmark = pytest.mark.usefixtures("machine")

@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from postoffice.maildrop import contents, files
-from postoffice.maildrop.journal import Journal
 from postoffice.maildrop.pace import LIMIT, PAUSE, PAUSE_MAXIMUM, SMALL_FOLDER, Pace, TakesLong
 from postoffice.model.errors import MaildropLocked
+from postoffice.store.journal.journal import Journal
 from postoffice.testing import InlineWorkers, PatientWorkers
-from tests.maildrop.journaled import JOE, folder_of, there
+from tests.store.journaled import JOE, folder_of, there
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.placing import GROUPS, MANY
-from postoffice.maildrop.segments import StateFile
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull
 from postoffice.office import processes
 from postoffice.office.workers import ThreadWorkers
+from postoffice.store.journal.segments import StateFile
 from tests.conftest import turn_until
 
 

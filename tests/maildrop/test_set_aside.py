@@ -27,9 +27,10 @@ from journaled import (
     token_in,
 )
 
-from postoffice.maildrop import aside, segments
+from postoffice.maildrop import aside
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
+from postoffice.store.journal import segments
 from postoffice.testing import finish
 
 pytestmark = pytest.mark.usefixtures("machine")

@@ -15,7 +15,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import durable, files, names, telling
+from postoffice.maildrop import files, names, telling
 from postoffice.maildrop.letters import letter
 from postoffice.maildrop.maildir import MaildirStore
 from postoffice.maildrop.quota import Usage
@@ -23,6 +23,7 @@ from postoffice.maildrop.warden import A_DAY, TOLD, Notice, is_due
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull, MaildropFullNow, TemporaryFailure
+from postoffice.store.journal import filesystem
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
@@ -32,8 +33,8 @@ DAY = 86400.0
 @pytest.fixture(params=["journal", "files"])
 def kept(request, tmp_path, monkeypatch):
     """Makes a store, kept one way or the other."""
-    monkeypatch.setattr(durable, "file_system", lambda path: "ext4")
-    monkeypatch.setattr(durable, "LINUX", (0, 0))
+    monkeypatch.setattr(filesystem, "file_system", lambda path: "ext4")
+    monkeypatch.setattr(filesystem, "LINUX", (0, 0))
     monkeypatch.setattr(os, "fsync", os.fstat)
     stores = []
 

@@ -17,11 +17,11 @@ import yaml
 
 from postoffice.maildrop import clearing
 from postoffice.maildrop.files import FOLDERS, make_folder
-from postoffice.maildrop.segments import sync_all
 from postoffice.office import config, control, fresh, privileges
 from postoffice.office.backup.checked import Source, extract
 from postoffice.office.backup.entries import BackupError, Index
 from postoffice.office.reading import FindMaker
+from postoffice.store.journal.segments import sync_all
 
 #: What is not whole yet, in the folder that it will lie in.
 STAGING = ".restoring"

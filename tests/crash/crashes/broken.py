@@ -10,11 +10,12 @@ from typing import Any
 from unittest.mock import patch
 
 from crashes.recorder import EVERYTHING, Recorder
-from postoffice.maildrop import clearing, contents, groups, records, removing, segments
-from postoffice.maildrop.backlog import Backlog
+from postoffice.maildrop import clearing, contents, groups, removing
 from postoffice.maildrop.groups import _Promised
-from postoffice.maildrop.journal import Journal
-from postoffice.maildrop.replaying import MaildirReplay
+from postoffice.store.journal import records, segments
+from postoffice.store.journal.journal import Journal
+from postoffice.store.journal.recovery import Backlog
+from postoffice.store.journal.redo import MaildirRedo
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,10 @@ def _large_not_kept(self: _Promised) -> None:
         draft.moved = False
 
 
-_init = MaildirReplay.__init__
+_init = MaildirRedo.__init__
 
 
-def _believing(self: MaildirReplay, *args: Any, anew: bool, synced: bool) -> None:
+def _believing(self: MaildirRedo, *args: Any, anew: bool, synced: bool) -> None:
     _init(self, *args, anew=False, synced=synced)
 
 
@@ -160,7 +161,7 @@ BROKEN = {
         "large", lambda: patch.object(_Promised, "make_durable", _large_not_kept)
     ),
     "a replay believes what it finds": Broken(
-        "one", lambda: patch.object(MaildirReplay, "__init__", _believing)
+        "one", lambda: patch.object(MaildirRedo, "__init__", _believing)
     ),
     "a replay forgets what was removed": Broken(
         "removal", lambda: patch.object(Backlog, "replay", _without_removals)

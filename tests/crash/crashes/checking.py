@@ -20,11 +20,12 @@ from crashes.operations import Note
 from crashes.promises import Found, Promises
 from crashes.recorder import Recorder
 from crashes.world import COLLECTED, JOE, Kind, machine, read, recipients, text_of
-from postoffice.maildrop import contents, names, retention, segments, vault
+from postoffice.maildrop import contents, names, retention, vault
 from postoffice.maildrop.files import JOURNAL, LATE
 from postoffice.maildrop.maildir import RETIRE
 from postoffice.maildrop.quota import FILE as QUOTA
 from postoffice.model.envelope import Client, Envelope
+from postoffice.store.journal import segments
 from postoffice.testing import InlineWorkers, finish
 
 

@@ -29,7 +29,7 @@ from crashes.operations import (
     Unlink,
     Write,
 )
-from postoffice.maildrop import replaying, segments
+from postoffice.store.journal import redo, segments
 
 #: What is asked before each operation: its kind and path.  It may raise an OSError: a fault.
 Fault = Callable[[str, str], None]
@@ -69,7 +69,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._wrap(builtins, "open")
         self._patches.enter_context(patch.object(segments, "sync_all", self._sync_all))
         # in one order, so that a seed gives the same states again
-        self._patches.enter_context(patch.object(replaying, "THREADS", 1))
+        self._patches.enter_context(patch.object(redo, "THREADS", 1))
         return self
 
     def __exit__(self, *why: object) -> None:

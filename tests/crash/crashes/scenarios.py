@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import count
 
 from crashes.world import ANN, BOB, JOE, Era, Kind, World
-from postoffice.maildrop.durable import FILES, JOURNAL
 from postoffice.maildrop.posting import BUFFER
-from postoffice.maildrop.records import BLOCK, Placement, Record, Removal, encode
 from postoffice.model.address import Quota
+from postoffice.store.journal.filesystem import FILES, JOURNAL
+from postoffice.store.journal.records import BLOCK, PutRecord, Record, RemoveRecord, encode
 
 KEPT = Kind(undelete=86400.0)
 TINY = Kind(segment=2 * BLOCK)
@@ -548,11 +548,11 @@ def _forged(name: str, turn: int, victims: tuple[str, ...]) -> bytes:
     """
     size = 3 * BLOCK - 500
     final = f"{name},S={size},W={size}"
-    records = [Placement(final, ("example.net/joe",), b"", size)]
+    records = [PutRecord(final, ("example.net/joe",), b"", size)]
     before = len(encode(bytes(32), 1, 0, records).rstrip(b"\0"))
     lies = (
-        Placement("1.M1.forged", ("example.net/joe",), b"forged\r\n", 8),
-        Removal((("example.net/joe", victims),)),
+        PutRecord("1.M1.forged", ("example.net/joe",), b"forged\r\n", 8),
+        RemoveRecord((("example.net/joe", victims),)),
     )
     places = [(4 * turn + 1 + at) * BLOCK for at in range(len(lies))]
     blocks = b"".join(_signed(place, lie) for place, lie in zip(places, lies, strict=True))

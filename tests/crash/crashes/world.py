@@ -18,7 +18,6 @@ from crashes.operations import Note, Operation
 from crashes.promises import Promises
 from crashes.recorder import Recorder
 from postoffice.interfaces import PurgeCriteria
-from postoffice.maildrop import durable, segments
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.maildrop.warden import TOLD
 from postoffice.model.address import Account, Address, Quota
@@ -26,6 +25,7 @@ from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
+from postoffice.store.journal import filesystem, segments
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN, BOB = "joe@example.net", "ann@example.net", "bob@other.example"
@@ -40,7 +40,7 @@ COLLECTED = KeepTimes(collected=0.0)
 class Kind:
     """How a store is kept."""
 
-    durability: str = durable.JOURNAL
+    durability: str = filesystem.JOURNAL
     segment: int = SEGMENT
     undelete: float = 0.0
     quota: Quota = UNLIMITED
@@ -63,7 +63,7 @@ def machine(boot: str) -> Iterator[None]:
     """A run of a machine whose disk is fit for a journal, whatever this one's is."""
     with (
         patch.object(segments, "boot", boot.encode),
-        patch.object(durable, "choose", lambda path, wanted: (wanted, "")),
+        patch.object(filesystem, "choose", lambda path, wanted: (wanted, "")),
     ):
         yield
 
@@ -123,7 +123,7 @@ class World:
         self.kind = kind
         self.eras: list[Era] = []
         self.texts: dict[str, bytes] = {}
-        self._promises = Promises(kind.durability == durable.JOURNAL, bool(kind.undelete))
+        self._promises = Promises(kind.durability == filesystem.JOURNAL, bool(kind.undelete))
         self._stores: list[Running] = []
         os.mkdir(folder)
         self._begin(Disk(0, folders={0: {}}))

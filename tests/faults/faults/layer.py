@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from crashes.recorder import Recorder
 
-from postoffice.maildrop import segments
+from postoffice.store.journal import segments
 
 #: Not an error: half of what shall be written is.
 SHORT = "short"

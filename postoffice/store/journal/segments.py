@@ -21,8 +21,8 @@ from hmac import compare_digest
 from itertools import repeat
 
 from postoffice.maildrop.files import make_folder, open_own, sync_folder
-from postoffice.maildrop.records import BLOCK
 from postoffice.model.errors import StartupError
+from postoffice.store.journal.records import BLOCK
 
 #: How many segments there may be, and octets of each.
 SEGMENTS = 16
@@ -116,7 +116,7 @@ class FileLock:
             self._fd = -1
 
 
-class Mark:
+class CheckpointFile:
     """
     The last generation that is retired, on the disk: two slots, written in turn.
 

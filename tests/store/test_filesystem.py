@@ -9,8 +9,8 @@ import platform
 
 import pytest
 
-from postoffice.maildrop import durable
 from postoffice.model.errors import StartupError
+from postoffice.store.journal import filesystem
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def on(monkeypatch):
     """Chooses, on this kind of file system and this system."""
 
     def on(kind, wanted="", release="6.1.0-13-amd64", system="Linux"):
-        monkeypatch.setattr(durable, "file_system", lambda path: kind)
+        monkeypatch.setattr(filesystem, "file_system", lambda path: kind)
         monkeypatch.setattr(platform, "release", lambda: release)
         monkeypatch.setattr(platform, "system", lambda: system)
-        return durable.choose("/srv/mail", wanted)
+        return filesystem.choose("/srv/mail", wanted)
 
     return on
 
@@ -97,7 +97,7 @@ def mounted(monkeypatch):
             patch.setattr(builtins, "open", fake)
             patch.setattr(os, "stat", lambda path: os.stat_result([0, 0, device, *[0] * 7]))
             patch.setattr(os.path, "realpath", str)
-            return durable.file_system(path)
+            return filesystem.file_system(path)
 
     return mounted
 
@@ -163,6 +163,6 @@ def test_where_nothing_is_known_it_is_said_so(mounted, lines):
 
 
 def test_a_real_folder_is_on_something(tmp_path):
-    kind = durable.file_system(str(tmp_path))
+    kind = filesystem.file_system(str(tmp_path))
     assert kind
     assert " " not in kind

@@ -21,11 +21,11 @@ from postoffice.maildrop.files import (
     make,
     sync_folder,
 )
-from postoffice.maildrop.journal import Journal
-from postoffice.maildrop.records import Placement, Removal
-from postoffice.maildrop.segments import SEGMENT
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.listing import Entry
+from postoffice.store.journal.journal import Journal
+from postoffice.store.journal.records import PutRecord, RemoveRecord
+from postoffice.store.journal.segments import SEGMENT
 
 #: How many place at the same time: as many as are waited for where each file is synced, else as
 #: many as the interpreter lets work side by side.
@@ -42,7 +42,7 @@ def journal_of(store: str, report: Callable[[str, str], None], segment: int = SE
     """This process's part in the journal of the store of Maildirs at ``store``."""
     return Journal(
         f"{store}/{JOURNAL}",
-        partial(MaildirReplay, store, report),
+        partial(MaildirRedo, store, report),
         report,
         key_of=names.uidl_of_file,
         segment=segment,
@@ -86,9 +86,9 @@ class _Lane:
             self._place(*message)
 
 
-class MaildirReplay:
+class MaildirRedo:
     """
-    One replay over the Maildirs of ``store`` (``journal.MakeReplay`` says the rest).
+    One replay over the Maildirs of ``store`` (``recovery.MakeRedo`` says the rest).
 
     What cannot be put into a maildrop or taken out of it, and not for want of
     space, is set aside (aside.py): one broken maildrop keeps nobody else's
@@ -122,7 +122,7 @@ class MaildirReplay:
         self._removed: dict[str, list[tuple[Sequence[str], str]]] = {}  # what was taken out, too
         self._apart: dict[str, bool] = {}  # which maildrops the journal's sync does not reach
 
-    def __enter__(self) -> MaildirReplay:
+    def __enter__(self) -> MaildirRedo:
         return self
 
     def __exit__(self, *why: object) -> None:
@@ -130,7 +130,7 @@ class MaildirReplay:
             lane.end()
 
     def place(
-        self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+        self, placement: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """A message, for these of its maildrops and vaults; a thread sees to it."""
         first = maildrops[0] if maildrops else kept[0][0]
@@ -144,7 +144,7 @@ class MaildirReplay:
             lane.settle()
 
     def _place_all(
-        self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+        self, placement: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """One file, with as many names as maildrops and vaults."""
         first = ""
@@ -169,11 +169,11 @@ class MaildirReplay:
             except OSError as error:
                 self._set_aside(folder, placement, error, vault)
 
-    def _large_of(self, placement: Placement) -> str:
+    def _large_of(self, placement: PutRecord) -> str:
         return f"{self._large}/{names.uidl_of_file(placement.name)}"
 
     def _set_aside(
-        self, folder: str, placement: Placement, error: OSError, session: str = ""
+        self, folder: str, placement: PutRecord, error: OSError, session: str = ""
     ) -> None:
         """A message waits until it can be put where it belongs.  Raises OSError."""
         self._raise_if_for_all(folder, error)
@@ -221,7 +221,7 @@ class MaildirReplay:
                 known = self._known.setdefault(folder, contents.places(folder))
         return known
 
-    def _place(self, folder: str, placement: Placement, first: str) -> str:
+    def _place(self, folder: str, placement: PutRecord, first: str) -> str:
         known = self._messages(folder)
         uidl = names.uidl_of_file(placement.name)
         at = known.get(uidl)
@@ -234,7 +234,7 @@ class MaildirReplay:
             self._put_in.setdefault(folder, []).append((path, placement.name, ""))
         return path
 
-    def _keep(self, folder: str, session: str, placement: Placement, first: str) -> str:
+    def _keep(self, folder: str, session: str, placement: PutRecord, first: str) -> str:
         """What was removed before it had reached the disk is whole in the vault, too."""
         known, uidl = self._messages(folder), names.uidl_of_file(placement.name)
         vault, kept = self._vault(folder, session)
@@ -267,7 +267,7 @@ class MaildirReplay:
         self,
         folder: str,
         path: str,
-        placement: Placement,
+        placement: PutRecord,
         first: str,
         *,
         there: bool,
@@ -305,7 +305,7 @@ class MaildirReplay:
             with suppress(FileNotFoundError):
                 os.unlink(part)
 
-    def _write(self, part: str, placement: Placement, first: str, *, sync: bool) -> None:
+    def _write(self, part: str, placement: PutRecord, first: str, *, sync: bool) -> None:
         if first:
             try:
                 os.link(first, part)
@@ -326,7 +326,7 @@ class MaildirReplay:
         finally:
             os.close(fd)
 
-    def remove(self, removal: Removal) -> None:
+    def remove(self, removal: RemoveRecord) -> None:
         """What was removed, into the vault or for good."""
         self._settle()
         for maildrop, uidls in removal.names:

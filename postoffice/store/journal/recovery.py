@@ -12,11 +12,11 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
-from postoffice.maildrop.records import Placement, Removal, decode, groups
-from postoffice.maildrop.segments import SEGMENTS
+from postoffice.store.journal.records import PutRecord, RemoveRecord, batches, decode
+from postoffice.store.journal.segments import SEGMENTS
 
 
-class Replay(Protocol):
+class Redo(Protocol):
     """
     Puts in its place what may not be there; each of its steps may be taken again.
 
@@ -25,14 +25,14 @@ class Replay(Protocol):
 
     well: bool
 
-    def __enter__(self) -> Replay:
+    def __enter__(self) -> Redo:
         """It begins."""
 
     def __exit__(self, *why: object) -> None:
         """It ends, or was cut off."""
 
     def place(
-        self, placement: Placement, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+        self, placement: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """
         A message, for these of its maildrops; and for the vaults of those that it left.
@@ -40,17 +40,17 @@ class Replay(Protocol):
         ``kept`` has such a maildrop, and which of its vaults.  Raises OSError.
         """
 
-    def remove(self, removal: Removal) -> None:
+    def remove(self, removal: RemoveRecord) -> None:
         """What was removed.  Raises OSError."""
 
     def finish(self) -> None:
         """All is placed and removed.  Raises OSError."""
 
 
-class MakeReplay(Protocol):
+class MakeRedo(Protocol):
     """Begins a replay."""
 
-    def __call__(self, large: str, *, anew: bool, synced: bool) -> Replay:
+    def __call__(self, large: str, *, anew: bool, synced: bool) -> Redo:
         """
         ``large``: the folder of large texts.
 
@@ -59,7 +59,7 @@ class MakeReplay(Protocol):
         """
 
 
-class _Lying(NamedTuple):
+class _BatchLocation(NamedTuple):
     """Where a group lies that was found whole."""
 
     segment: int
@@ -87,11 +87,11 @@ class Backlog:
     ) -> None:
         self.generations = [0] * SEGMENTS  # by segment, as in State
         self.counts = [0] * SEGMENTS
-        self.removals: list[Removal] = []
+        self.removals: list[RemoveRecord] = []
         self.placements = 0
         self._path_of = path_of
         self._report = report
-        self._lying: list[_Lying] = []
+        self._lying: list[_BatchLocation] = []
         for number in segments:
             self._look(number, key, retired)
 
@@ -108,7 +108,7 @@ class Backlog:
         except FileNotFoundError:
             return
         end = 0
-        for group in groups(key, octets, retired):
+        for group in batches(key, octets, retired):
             if group.offset != end:
                 self._report(
                     "error",
@@ -121,10 +121,12 @@ class Backlog:
             self.placements += group.count - len(gone)
             self.counts[number] += 1
             self.generations[number] = max(self.generations[number], group.generation)
-            lying = _Lying(number, group.generation, group.start, len(group.body), group.count)
+            lying = _BatchLocation(
+                number, group.generation, group.start, len(group.body), group.count
+            )
             self._lying.append(lying)
 
-    def placed(self, until: int) -> Iterator[tuple[int, Placement]]:
+    def placed(self, until: int) -> Iterator[tuple[int, PutRecord]]:
         """What is to be placed of the generations up to and with this; and of which each is."""
         wanted = (one for one in self._lying if one.generation <= until)
         for number, those in groupby(wanted, attrgetter("segment")):
@@ -132,10 +134,10 @@ class Backlog:
                 for lying in those:
                     file.seek(lying.start)
                     for record in decode(file.read(lying.size), lying.records):
-                        if isinstance(record, Placement):
+                        if isinstance(record, PutRecord):
                             yield lying.generation, record
 
-    def replay(self, work: Replay, until: int, key_of: Callable[[str], str]) -> dict[str, int]:
+    def replay(self, work: Redo, until: int, key_of: Callable[[str], str]) -> dict[str, int]:
         """
         Place what is of the generations up to and with this, and remove all that was removed.
 

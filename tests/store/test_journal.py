@@ -43,7 +43,6 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from postoffice.maildrop import clearing, collecting, files, placing, posting, removing
 from postoffice.maildrop.pace import Pace
-from postoffice.maildrop.records import BLOCK
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import (
@@ -53,6 +52,7 @@ from postoffice.model.errors import (
     NotAllRemoved,
     TemporaryFailure,
 )
+from postoffice.store.journal.records import BLOCK
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
 
 pytestmark = pytest.mark.usefixtures("machine")

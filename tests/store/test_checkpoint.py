@@ -42,11 +42,12 @@ from journaled import (
 from twisted.internet.defer import Deferred
 
 from postoffice.interfaces import PurgeCriteria
-from postoffice.maildrop import clearing, contents, files, journal, names, removing, segments
+from postoffice.maildrop import clearing, contents, files, names, removing
 from postoffice.maildrop.maildir import RETIRE
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
+from postoffice.store.journal import journal, segments
 from postoffice.testing import finish
 
 pytestmark = pytest.mark.usefixtures("machine")

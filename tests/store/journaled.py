@@ -20,11 +20,11 @@ from twisted.internet.task import Clock
 
 from postoffice.maildrop import names
 from postoffice.maildrop.maildir import RETIRE, MaildirStore
-from postoffice.maildrop.records import BLOCK
-from postoffice.maildrop.segments import Mark, StateFile
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import TemporaryFailure
+from postoffice.store.journal.records import BLOCK
+from postoffice.store.journal.segments import CheckpointFile, StateFile
 from postoffice.testing import InlineWorkers, finish
 from postoffice.util.shield import shield
 
@@ -136,7 +136,7 @@ def litter(root) -> list[Path]:
 
 
 def mark_of(root) -> int:
-    mark = Mark(f"{root}/.journal/mark", (root / ".journal" / "key").read_bytes())
+    mark = CheckpointFile(f"{root}/.journal/mark", (root / ".journal" / "key").read_bytes())
     try:
         return mark.read()
     finally:

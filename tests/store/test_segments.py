@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.maildrop import segments
-from postoffice.maildrop.records import BLOCK
-from postoffice.maildrop.segments import SEGMENTS, FileLock, Mark, State, StateFile
+from postoffice.store.journal import segments
+from postoffice.store.journal.records import BLOCK
+from postoffice.store.journal.segments import SEGMENTS, CheckpointFile, FileLock, State, StateFile
 
 KEY = bytes(range(32))
 
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def mark(folder):
-    mark = Mark(f"{folder}/mark", KEY)
+    mark = CheckpointFile(f"{folder}/mark", KEY)
     yield mark
     mark.close()
 
@@ -62,7 +62,7 @@ def test_nobody_else_may_look(folder):
     try:
         segments.read_key(str(folder))
         segments.make_segment(f"{folder}/seg.0", BLOCK)
-        Mark(f"{folder}/mark", KEY).close()
+        CheckpointFile(f"{folder}/mark", KEY).close()
         StateFile(f"{folder}/state").close()
         with FileLock(f"{folder}/append").held():
             pass
@@ -94,7 +94,7 @@ def test_a_new_mark_says_that_nothing_is_retired(mark):
 def test_the_mark_says_what_was_written_last(folder, mark):
     for last, retired in ((0, 1), (1, 2), (2, 7), (7, 8)):
         mark.write(retired, last)
-        assert mark.read() == Mark(f"{folder}/mark", KEY).read() == retired
+        assert mark.read() == CheckpointFile(f"{folder}/mark", KEY).read() == retired
 
 
 @pytest.mark.parametrize("last", [0, 1, 2, 3])
@@ -143,14 +143,14 @@ def test_writing_that_fails_never_touches_what_is_on_the_disk(
 def test_any_octets_in_its_place_say_nothing_and_raise_nothing(tmp_path_factory, octets):
     path = tmp_path_factory.mktemp("mark") / "mark"
     path.write_bytes(octets)
-    mark = Mark(str(path), KEY)
+    mark = CheckpointFile(str(path), KEY)
     assert mark.read() == 0
     mark.close()
 
 
 def test_the_mark_of_another_journal_says_nothing(folder, mark):
     mark.write(5, 0)
-    assert Mark(f"{folder}/mark", KEY[::-1]).read() == 0
+    assert CheckpointFile(f"{folder}/mark", KEY[::-1]).read() == 0
 
 
 # -- segments -----------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from postoffice.maildrop import durable, posting, segments
+from postoffice.maildrop import posting
+from postoffice.store.journal import filesystem, segments
 
 sys.path.insert(0, str(Path(__file__).parent))  # what tests share lies beside them
 
@@ -96,8 +97,8 @@ def machine(monkeypatch):
     Nothing is synced: that the power fails is only played, and who else works
     on this disk would make us wait.
     """
-    monkeypatch.setattr(durable, "file_system", lambda path: "ext4")
-    monkeypatch.setattr(durable, "LINUX", (0, 0))
+    monkeypatch.setattr(filesystem, "file_system", lambda path: "ext4")
+    monkeypatch.setattr(filesystem, "LINUX", (0, 0))
     monkeypatch.setattr(posting, "BUFFER", 2000)
     monkeypatch.setattr(os, "fsync", os.fstat)
     monkeypatch.setattr(os, "fdatasync", os.fstat)

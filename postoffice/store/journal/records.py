@@ -28,7 +28,7 @@ _RECORD = struct.Struct("<cxxxIQ")
 
 
 @dataclass(frozen=True)
-class Placement:
+class PutRecord:
     """
     One message for some maildrops, all under one name.
 
@@ -43,7 +43,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Removal:
+class RemoveRecord:
     """
     Messages that go out of their maildrops: ``names`` are the unique parts of theirs.
 
@@ -54,11 +54,11 @@ class Removal:
     vault: str = ""
 
 
-Record = Placement | Removal
+Record = PutRecord | RemoveRecord
 
 
 @dataclass(frozen=True)
-class Group:
+class Batch:
     """A group that was found; its octets end at ``end``, and its ``count`` records are ``body``."""
 
     generation: int
@@ -78,7 +78,7 @@ class Group:
         return decode(self.body, self.count)
 
     @property
-    def removals(self) -> Iterator[Removal]:
+    def removals(self) -> Iterator[RemoveRecord]:
         """What it removes; the rest is not looked at."""
         return removals(self.body, self.count)
 
@@ -92,7 +92,7 @@ def encode(key: bytes, generation: int, offset: int, records: Sequence[Record]) 
     return b"".join((fields, digest, _sign(key, fields + digest), body, padding))
 
 
-def groups(key: bytes, octets: bytes, above: int) -> Iterator[Group]:
+def batches(key: bytes, octets: bytes, above: int) -> Iterator[Batch]:
     """All groups of later generations than ``above`` in a segment, by their places."""
     view = memoryview(octets)
     offset = 0
@@ -115,7 +115,7 @@ def _sign(key: bytes, octets: bytes | memoryview) -> bytes:
     return blake2b(octets, key=key, digest_size=_DIGEST).digest()
 
 
-def _decode(key: bytes, view: memoryview, offset: int, above: int) -> Group | None:
+def _decode(key: bytes, view: memoryview, offset: int, above: int) -> Batch | None:
     head = view[offset : offset + _HEADER]
     fields = head[: _FIELDS.size]
     magic, version, count, length, generation, place = _FIELDS.unpack(fields)
@@ -132,12 +132,12 @@ def _decode(key: bytes, view: memoryview, offset: int, above: int) -> Group | No
     if not compare_digest(_sign(key, body), signed[_FIELDS.size :]):
         return None
     end = -(-(start + length) // BLOCK) * BLOCK
-    return Group(generation, offset, end, count, body)
+    return Batch(generation, offset, end, count, body)
 
 
 def _encode(record: Record) -> bytes:
     head = _head(record)
-    if isinstance(record, Removal):
+    if isinstance(record, RemoveRecord):
         return _RECORD.pack(b"R", len(head), 0) + head
     if record.text is None:
         return _RECORD.pack(b"L", len(head), record.size) + head
@@ -145,12 +145,12 @@ def _encode(record: Record) -> bytes:
 
 
 def _text_size(record: Record) -> int:
-    return len(record.text) if isinstance(record, Placement) and record.text is not None else 0
+    return len(record.text) if isinstance(record, PutRecord) and record.text is not None else 0
 
 
 def _head(record: Record) -> bytes:
     """Names, with what no name holds between them: NUL, and two where a list ends."""
-    if isinstance(record, Placement):
+    if isinstance(record, PutRecord):
         words = [record.name, *record.maildrops]
     else:
         words = [record.vault]
@@ -175,10 +175,10 @@ def decode(body: memoryview | bytes, count: int) -> Iterator[Record]:
         if kind == b"P":
             text = bytes(body[at : at + size])
             at += size
-        yield Placement(name, tuple(maildrops), text, size)
+        yield PutRecord(name, tuple(maildrops), text, size)
 
 
-def removals(body: memoryview | bytes, count: int) -> Iterator[Removal]:
+def removals(body: memoryview | bytes, count: int) -> Iterator[RemoveRecord]:
     """What a group removes; no text is touched."""
     at = 0
     for _ in range(count):
@@ -193,9 +193,9 @@ def _words(head: memoryview | bytes) -> list[str]:
     return os.fsdecode(bytes(head)).split("\0")
 
 
-def _removal(head: memoryview | bytes) -> Removal:
+def _removal(head: memoryview | bytes) -> RemoveRecord:
     vault, *words = _words(head)
-    return Removal(_lists(words), vault)
+    return RemoveRecord(_lists(words), vault)
 
 
 def _lists(words: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

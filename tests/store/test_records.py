@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.maildrop.records import BLOCK, Placement, Removal, encode, groups, room_for
+from postoffice.store.journal.records import (
+    BLOCK,
+    PutRecord,
+    RemoveRecord,
+    batches,
+    encode,
+    room_for,
+)
 
 KEY = bytes(range(32))
 
@@ -17,33 +24,33 @@ TEXTS = st.one_of(
     st.binary(), st.builds(bytes.__mul__, st.binary(min_size=1, max_size=3), st.integers(0, 5000))
 )
 SMALL = st.builds(
-    lambda name, maildrops, text: Placement(name, tuple(maildrops), text, len(text)),
+    lambda name, maildrops, text: PutRecord(name, tuple(maildrops), text, len(text)),
     NAMES,
     st.lists(NAMES, min_size=1),
     TEXTS,
 )
 LARGE = st.builds(
-    lambda name, maildrops, size: Placement(name, tuple(maildrops), None, size),
+    lambda name, maildrops, size: PutRecord(name, tuple(maildrops), None, size),
     NAMES,
     st.lists(NAMES, min_size=1),
     st.integers(0, 2**63),
 )
 REMOVALS = st.builds(
-    Removal,
+    RemoveRecord,
     st.lists(st.tuples(NAMES, st.lists(NAMES).map(tuple))).map(tuple),
     st.one_of(st.just(""), NAMES),
 )
 RECORDS = st.lists(st.one_of(SMALL, LARGE, REMOVALS), min_size=1, max_size=5)
 
 SOME = [
-    Placement("1.x,S=4,W=4", ("example.net/joe", "example.net/ann"), b"hi\r\n", 4),
-    Placement("2.x,S=9,W=9", ("example.net/joe",), None, 9),
-    Removal((("example.net/joe", ("1.x", "2.x")), ("example.net/ann", ("3.x",))), "77.abc"),
+    PutRecord("1.x,S=4,W=4", ("example.net/joe", "example.net/ann"), b"hi\r\n", 4),
+    PutRecord("2.x,S=9,W=9", ("example.net/joe",), None, 9),
+    RemoveRecord((("example.net/joe", ("1.x", "2.x")), ("example.net/ann", ("3.x",))), "77.abc"),
 ]
 
 
 def found(octets: bytes, *, above: int = 0, key: bytes = KEY):
-    return list(groups(key, octets, above))
+    return list(batches(key, octets, above))
 
 
 def records_in(octets: bytes, **named):
@@ -70,7 +77,7 @@ def test_groups_are_found_one_behind_the_other(wanted):
 
 
 def test_what_the_file_system_calls_a_maildrop_may_be_no_text():
-    odd = Placement("1", ("example.net/j\udcf6e",), b"", 0)
+    odd = PutRecord("1", ("example.net/j\udcf6e",), b"", 0)
     assert records_in(encode(KEY, 1, 0, [odd])) == [[odd]]
 
 
@@ -97,7 +104,7 @@ def test_a_group_that_was_cut_is_none(end):
 
 
 def test_a_segment_that_ends_in_the_middle_of_a_group_is_no_error():
-    long = encode(KEY, 1, 0, [Placement("1", ("a/b",), b"x" * 3 * BLOCK, 3 * BLOCK)])
+    long = encode(KEY, 1, 0, [PutRecord("1", ("a/b",), b"x" * 3 * BLOCK, 3 * BLOCK)])
     assert [records_in(long[:end]) for end in (0, 1, 100, BLOCK, BLOCK + 1, 3 * BLOCK)] == [[]] * 6
 
 
@@ -127,7 +134,7 @@ def test_a_group_of_a_generation_that_is_retired_is_not_found(above, there):
 
 def forgery(place: int, *, key: bytes = b"the sender does not know the key") -> bytes:
     """A group as a sender would write it into a message."""
-    return encode(key, 2**40, place, [Removal((("example.net/ann", ("1.x",)),))])
+    return encode(key, 2**40, place, [RemoveRecord((("example.net/ann", ("1.x",)),))])
 
 
 def text_with(groups_at: range) -> bytes:
@@ -141,7 +148,7 @@ def room_head() -> int:
     return encode(KEY, 1, 0, [LETTER]).index(LETTER.text)
 
 
-LETTER = Placement("1", ("example.net/joe",), b"a text that is found again", 26)
+LETTER = PutRecord("1", ("example.net/joe",), b"a text that is found again", 26)
 
 
 def test_groups_in_the_text_of_a_sender_are_never_taken():

@@ -22,27 +22,34 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from itertools import count
 from typing import NamedTuple, TypeVar
 
-from postoffice.maildrop import segments
-from postoffice.maildrop.backlog import Backlog, MakeReplay
-from postoffice.maildrop.durable import FILES, JOURNAL
 from postoffice.maildrop.files import FULL, open_own, sync_folder
-from postoffice.maildrop.records import (
+from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
+from postoffice.store.journal import segments
+from postoffice.store.journal.filesystem import FILES, JOURNAL
+from postoffice.store.journal.records import (
     BLOCK,
-    Placement,
+    PutRecord,
     Record,
-    Removal,
+    RemoveRecord,
     encode,
     room_for,
 )
-from postoffice.maildrop.segments import SEGMENT, SEGMENTS, FileLock, Mark, State, StateFile
-from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
+from postoffice.store.journal.recovery import Backlog, MakeRedo
+from postoffice.store.journal.segments import (
+    SEGMENT,
+    SEGMENTS,
+    CheckpointFile,
+    FileLock,
+    State,
+    StateFile,
+)
 
 #: Seconds that whoever must wait for others does, before it gives up or helps itself.
 PATIENCE = 5.0
 _TICK = 0.01
 #: How often a state of another version is read before it is said to be one.
 _LOOKS = 100
-_R = TypeVar("_R", Placement, Removal)
+_R = TypeVar("_R", PutRecord, RemoveRecord)
 #: Rounds of retiring that are left to processes which were here before us.
 _OTHERS = 3
 
@@ -57,7 +64,7 @@ class Ticket(NamedTuple):
 
 
 @dataclass
-class Found:
+class Recovered:
     """What a replay had to do."""
 
     groups: int = 0
@@ -75,7 +82,7 @@ class Journal:
     def __init__(
         self,
         folder: str,
-        replay: MakeReplay,
+        replay: MakeRedo,
         report: Callable[[str, str], None],
         *,
         key_of: Callable[[str], str],
@@ -101,7 +108,7 @@ class Journal:
         self._failed = -1  # the generation in which a write or a sync of ours went wrong last
         self._files = ExitStack()
         self._key = b""
-        self._mark: Mark
+        self._mark: CheckpointFile
         self._state: StateFile
 
     def maildrop(self, path: str) -> str:
@@ -110,7 +117,7 @@ class Journal:
 
     # -- beginning and end -----------------------------------------------------
 
-    def open(self, durability: str, *, asked: bool = True) -> Found:
+    def open(self, durability: str, *, asked: bool = True) -> Recovered:
         """
         Join the others, or, alone, replay what they left; what that was.
 
@@ -127,13 +134,13 @@ class Journal:
             self._leave()
             raise
 
-    def _join(self, durability: str, asked: bool) -> Found:
+    def _join(self, durability: str, asked: bool) -> Recovered:
         for look in count():
             alone = self._try_alone()
             if not alone:
                 flock(self._open_fd, LOCK_SH)  # while one of them replays, we wait here
             self._read_key()
-            found = Found()
+            found = Recovered()
             if alone:
                 found = self._begin_alone(durability)
                 flock(self._open_fd, LOCK_SH)
@@ -175,7 +182,7 @@ class Journal:
     def _read_key(self) -> None:
         try:
             self._key = segments.read_key(self._folder)
-            self._mark = Mark(f"{self._folder}/mark", self._key)
+            self._mark = CheckpointFile(f"{self._folder}/mark", self._key)
             self._files.callback(self._mark.close)
         except FileNotFoundError:
             raise StartupError(
@@ -189,14 +196,14 @@ class Journal:
         self._state = StateFile(f"{self._folder}/state")
         self._files.callback(self._state.close)
 
-    def _begin_alone(self, durability: str) -> Found:
+    def _begin_alone(self, durability: str) -> Recovered:
         self._mark.affirm()  # else segments are used again that a power cut would bring back
         state = State(durability=durability, retired=self._mark.read())
         self._state.write(state)  # nobody is to believe what is there until we are ready
         backlog = self._backlog(state, range(SEGMENTS))
         state.generations, state.counts = backlog.generations, backlog.counts
         state.generation = max(state.retired, *state.generations)
-        found = Found(backlog.groups, backlog.placements, len(backlog.removals))
+        found = Recovered(backlog.groups, backlog.placements, len(backlog.removals))
         if found.groups:
             try:
                 self._place_again(backlog, state.generation, anew=True, synced=False)
@@ -342,7 +349,7 @@ class Journal:
             self._doubt(self._state.read())
             raise
         for record in records:
-            if isinstance(record, Placement) and record.text is None:
+            if isinstance(record, PutRecord) and record.text is None:
                 self._large[self._key_of(record.name)] = state.generation
         return ticket
 
