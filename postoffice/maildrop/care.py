@@ -14,16 +14,17 @@ from contextlib import suppress
 from functools import partial
 
 from postoffice.interfaces import Finding, MaildropUsage, PurgeCriteria, Step, VaultSession
-from postoffice.maildrop import aside, clearing, collected, contents, files, names, quota, removing
+from postoffice.maildrop import aside, clearing, collected, contents, files, names, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.oddities import NotServed, see_to_compression
 from postoffice.maildrop.remembered import Sizes
-from postoffice.maildrop.telling import trim
 from postoffice.maildrop.text import measure
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.model.listing import Entry
 from postoffice.store.journal.journal import Journal
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.notices import trim
 
 #: The session of what was purged, in the vault.
 PURGE = "purge"
@@ -294,29 +295,31 @@ def _leftovers(folder: str, repair: bool) -> Iterator[Finding]:
 
 
 def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
-    path = f"{folder}/{quota.FILE}"
+    path = f"{folder}/{maildirsize.FILE}"
     if os.path.isdir(path) and not os.path.islink(path):
         if repair:
-            quota.forget(folder)
+            maildirsize.forget(folder)
         yield Finding(path, "a folder, where a file counts what is in the maildrop", repair)
         return
     for name in sorted(os.listdir(folder)):
-        if name.startswith(quota.FILE + quota.ODD):
+        if name.startswith(maildirsize.FILE + maildirsize.ODD):
             what = "was in the place of maildirsize; nobody needs it"
             yield Finding(f"{folder}/{name}", what, False)
     if not limit.limited:
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if (audit := quota.audit(fd, limit)) is None:
+        if (audit := maildirsize.audit(fd, limit)) is None:
             return
         said, held = audit
         if said != held:
             if repair:
-                quota.recount(fd, limit)
+                maildirsize.recount(fd, limit)
             what = f"{said.octets} octets in {said.messages} messages"
             there = f"{held.octets} in {held.messages}"
-            yield Finding(f"{folder}/{quota.FILE}", f"it counts {what}; there are {there}", repair)
+            yield Finding(
+                f"{folder}/{maildirsize.FILE}", f"it counts {what}; there are {there}", repair
+            )
     except FileNotFoundError:
         pass  # a folder is missing, which was told
     finally:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from postoffice.maildrop import aside as set_aside
-from postoffice.maildrop import collected, names, quota, vault
+from postoffice.maildrop import collected, names, vault
 from postoffice.maildrop.files import (
     FOLDERS,
     LOCK,
@@ -21,7 +21,8 @@ from postoffice.maildrop.files import (
     open_plain,
     sync_folder,
 )
-from postoffice.maildrop.warden import TOLD
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.enforcement import TOLD
 
 #: Seconds after which what another program left in tmp is litter (the Maildir convention).
 LITTER_AGE = 36 * 3600
@@ -112,7 +113,7 @@ def _move_aside(store: str, place: str) -> str:
 def _is_empty(folder: str) -> bool:
     """Whether a maildrop holds nothing but what we made ourselves, and no mail."""
     there = set(os.listdir(folder))
-    if there - {*FOLDERS, LOCK, quota.FILE, TOLD, collected.FILE, vault.FILE}:
+    if there - {*FOLDERS, LOCK, maildirsize.FILE, TOLD, collected.FILE, vault.FILE}:
         return False
     return not any(os.listdir(f"{folder}/{box}") for box in there & {"new", "cur"})
 

@@ -16,18 +16,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.interfaces import Executor, IMaildrop, IText
-from postoffice.maildrop import aside, contents, files, names, oddities, quota, removing
+from postoffice.maildrop import aside, contents, files, names, oddities, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.oddities import Odd
 from postoffice.maildrop.pace import Limit, Pace, TakesLong
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
-from postoffice.maildrop.telling import trim
 from postoffice.maildrop.text import pieces
 from postoffice.model import log_events
 from postoffice.model.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
 from postoffice.model.listing import Entries, Entry, Indexed, Listing
 from postoffice.model.log_events import tell
 from postoffice.store.journal.journal import Journal, Ticket
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.notices import trim
 from postoffice.util.shield import shield, start_work
 
 log = Logger("postoffice")
@@ -125,10 +126,10 @@ class Maildir:
             if snapshot.twins and snapshot is not remembered and self._part(snapshot):
                 snapshot = contents.scan(self._folder, self._sizes, snapshot)
             with suppress(OSError):  # whoever counts next finds it out
-                if snapshot is not remembered and not quota.agrees(
+                if snapshot is not remembered and not maildirsize.agrees(
                     self._folder, snapshot.files, snapshot.entries.octets
                 ):
-                    quota.forget(self._folder)
+                    maildirsize.forget(self._folder)
             with suppress(OSError):
                 files.log_in(lock)
             return lock, snapshot
@@ -272,7 +273,7 @@ class Maildir:
             removal = removing.begin(journal, lock, folder, entries, vault)
         ticket = await run(removing.append, journal, lock, folder, removal)
         if ticket is not None:
-            here = pace.quick and not quota.is_counted(folder)
+            here = pace.quick and not maildirsize.is_counted(folder)
             with suppress(TemporaryFailure):  # it is promised: the journal tries again
                 await self._do(here, removing.keep, journal, ticket, lock, folder, entries, vault)
             if vault and not (here and vaults.is_within(folder, self._means.most)):

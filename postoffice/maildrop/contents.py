@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from postoffice.maildrop import aside, drafts, names, quota
+from postoffice.maildrop import aside, drafts, names
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import FULL, failures, open_plain, sync_folder
 from postoffice.maildrop.names import Measured
@@ -20,6 +20,7 @@ from postoffice.maildrop.text import measure, normal
 from postoffice.model.errors import MessageGone, NotAllRemoved
 from postoffice.model.listing import Entries, Entry
 from postoffice.protocol.downgrade import size_of_text
+from postoffice.store.quota import maildirsize
 
 #: A directory's time must be this old to tell changes apart, in nanoseconds.
 SETTLED = 20_000_000
@@ -321,12 +322,12 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
             vaults.make(vault, sync=sync)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with quota.removing(fd):
+            with maildirsize.removing(fd):
                 gone, wrong, left = _take_all(folder, entries, vault)
                 try:
-                    quota.add(fd, -sum(gone.values()), -len(gone))
+                    maildirsize.add(fd, -sum(gone.values()), -len(gone))
                 except OSError:  # they are gone all the same
-                    quota.forget(folder)
+                    maildirsize.forget(folder)
                 if vault:
                     vaults.count(folder, gone.values())
         finally:

@@ -12,16 +12,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
-from postoffice.maildrop import drafts, quota
+from postoffice.maildrop import drafts
 from postoffice.maildrop.drafts import Draft, drop
 from postoffice.maildrop.files import Place, failure, identity, sync_folder
 from postoffice.maildrop.names import uidl_of_file
 from postoffice.maildrop.open_folders import OpenFolders, Shelf, was_taken_away
-from postoffice.maildrop.warden import Warden
 from postoffice.model.address import Quota
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.store.journal.journal import Journal, Ticket
 from postoffice.store.journal.records import PutRecord, RemoveRecord
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.enforcement import QuotaEnforcement
 
 #: Where maildrops stand apart, the first of them may be gone, with the file that is in it.
 _GONE = (errno.ESTALE, errno.ENOENT)
@@ -30,7 +31,7 @@ _GONE = (errno.ESTALE, errno.ENOENT)
 def place(
     wanted: Sequence[Draft],
     journal: Journal | None = None,
-    warden: Warden | None = None,
+    warden: QuotaEnforcement | None = None,
     shelf: Shelf | None = None,
 ) -> list[Exception | None]:
     """
@@ -84,7 +85,7 @@ class _Group:
         for draft, place in self._reserved:
             if draft in self._wrong or place in draft.missed:
                 with suppress(OSError):
-                    quota.add(self._open(place), -draft.size, -1)
+                    maildirsize.add(self._open(place), -draft.size, -1)
         self._placing.close()
         for draft in self._drafts:
             drop(draft)
@@ -123,7 +124,7 @@ class _Group:
             except Exception as error:  # a bug costs one message, not the group
                 self._wrong[draft] = error
 
-    def reserve(self, warden: Warden | None) -> None:
+    def reserve(self, warden: QuotaEnforcement | None) -> None:
         """Take the room that they need, where there is a quota; who finds none is turned away."""
         wanted: dict[Place, list[Draft]] = {}
         for draft in self.well():
@@ -141,7 +142,9 @@ class _Group:
                 for draft in those:
                     self._miss(draft, place, why)
 
-    def _reserve(self, place: Place, those: Sequence[Draft], warden: Warden | None) -> None:
+    def _reserve(
+        self, place: Place, those: Sequence[Draft], warden: QuotaEnforcement | None
+    ) -> None:
         if self._reserve_quickly(place, those, warden):
             return
         fd, limit = self._open(place), those[0].quotas[place]
@@ -151,7 +154,7 @@ class _Group:
         for _ in range(3):
             if taken is not None:
                 break
-            room, held = quota.has_room(fd, limit, more)
+            room, held = maildirsize.has_room(fd, limit, more)
             if not room and limit.over == "make-room" and warden is not None:
                 warden.make_room(place.path, limit, held, more)
             taken = self._take(place, limit, sizes)
@@ -163,16 +166,22 @@ class _Group:
                 self._reserved.append((draft, place))
             else:
                 alone = draft.apart or len(draft.places) == 1
-                self._miss(draft, place, quota.full(place.path, limit, draft.size, alone=alone))
+                self._miss(
+                    draft, place, maildirsize.full(place.path, limit, draft.size, alone=alone)
+                )
         if warden is not None:
             came = [size for size, fit in zip(sizes, fits, strict=True) if fit]
             with suppress(OSError):  # he is not told, and has his mail
-                warden.filled(place.path, limit, held.less(quota.Usage(sum(came), len(came))), held)
+                warden.filled(
+                    place.path, limit, held.less(maildirsize.Usage(sum(came), len(came))), held
+                )
 
-    def _reserve_quickly(self, place: Place, those: Sequence[Draft], warden: Warden | None) -> bool:
+    def _reserve_quickly(
+        self, place: Place, those: Sequence[Draft], warden: QuotaEnforcement | None
+    ) -> bool:
         """Where all of it fits, and all is as it was; False: nothing was reserved."""
         limit, count = those[0].quotas[place], self._folders.count(place)
-        more = quota.Usage(sum(draft.size for draft in those), len(those))
+        more = maildirsize.Usage(sum(draft.size for draft in those), len(those))
         with ExitStack() as placing:
             count.begin()
             placing.callback(count.end)
@@ -189,12 +198,12 @@ class _Group:
 
     def _take(
         self, place: Place, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
-    ) -> tuple[list[bool], quota.Usage] | None:
+    ) -> tuple[list[bool], maildirsize.Usage] | None:
         """Reserve, and hold on to it until all is placed."""
         fd = self._open(place)
         with ExitStack() as placing:
-            placing.enter_context(quota.placing(fd))
-            taken = quota.reserve(fd, limit, sizes, all_of_them=all_of_them)
+            placing.enter_context(maildirsize.placing(fd))
+            taken = maildirsize.reserve(fd, limit, sizes, all_of_them=all_of_them)
             if taken is not None:
                 self._placing.enter_context(placing.pop_all())
                 self._counted.add(place)
@@ -203,10 +212,10 @@ class _Group:
     def _count(self, place: Place, those: Sequence[Draft]) -> None:
         """Where somebody counts, those count too that fit always."""
         fd = self._open(place)
-        if quota.is_kept(fd):
+        if maildirsize.is_kept(fd):
             if place not in self._counted:
-                self._placing.enter_context(quota.placing(fd))
-            quota.add(fd, sum(draft.size for draft in those), len(those))
+                self._placing.enter_context(maildirsize.placing(fd))
+            maildirsize.add(fd, sum(draft.size for draft in those), len(those))
             self._reserved += [(draft, place) for draft in those]
 
     def make_durable(self) -> None:
@@ -382,13 +391,13 @@ class _Promised(_Group):
         return True
 
 
-def _together(limit: Quota, sizes: Sequence[int]) -> quota.Usage:
+def _together(limit: Quota, sizes: Sequence[int]) -> maildirsize.Usage:
     """How much of this could be in an empty maildrop."""
     octets = messages = 0
     for size in sizes:
         if limit.holds(octets + size, messages + 1):
             octets, messages = octets + size, messages + 1
-    return quota.Usage(octets, messages)
+    return maildirsize.Usage(octets, messages)
 
 
 def _start_writing(fd: int) -> None:

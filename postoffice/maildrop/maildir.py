@@ -44,7 +44,6 @@ from postoffice.maildrop import (
     snapshot,
     vault,
 )
-from postoffice.maildrop.admitting import Admitting, Floor
 from postoffice.maildrop.collecting import Maildir, Means
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
@@ -53,10 +52,7 @@ from postoffice.maildrop.pace import Pace
 from postoffice.maildrop.placer import Placer
 from postoffice.maildrop.placing import Hands, InAProcess, OnThreads, Placing
 from postoffice.maildrop.posting import MaildirDelivery, Places
-from postoffice.maildrop.quota import full
 from postoffice.maildrop.remembered import Listings, Sizes, Snapshot
-from postoffice.maildrop.telling import Telling, removed, trim
-from postoffice.maildrop.warden import Warden
 from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import TemporaryFailure
@@ -65,6 +61,10 @@ from postoffice.model.mail_policy import KeepTimes
 from postoffice.store.journal import filesystem
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.journal.segments import SEGMENT
+from postoffice.store.quota.admission import Admission, FreeSpace
+from postoffice.store.quota.enforcement import QuotaEnforcement
+from postoffice.store.quota.maildirsize import full
+from postoffice.store.quota.notices import QuotaNotices, removed, trim
 from postoffice.util.shield import shield
 
 #: Seconds between two rounds of retiring the journal.
@@ -121,8 +121,8 @@ class MaildirStore:
         self._wanted = durability
         self._journal = journal_of(path, self._report, segment)
         self._places = Places(workers)
-        self._admitting = Admitting(workers, clock.seconds)
-        self._floor = Floor(path, free_space, workers, clock.seconds)
+        self._admitting = Admission(workers, clock.seconds)
+        self._floor = FreeSpace(path, free_space, workers, clock.seconds)
         self._incoming = Incoming(incoming)
         self._sizes = Sizes()
         self._listings = Listings()
@@ -139,8 +139,12 @@ class MaildirStore:
     async def start(self) -> None:
         durability = await self._workers.run(self._begin)
         journal = self._journal if durability == filesystem.JOURNAL else None
-        warden = Warden(journal, self._sizes, bool(self._undelete), self._levels, most=self._most)
-        self._telling = Telling(self._workers, warden, self.begin, self._hostname, self._letter)
+        warden = QuotaEnforcement(
+            journal, self._sizes, bool(self._undelete), self._levels, most=self._most
+        )
+        self._telling = QuotaNotices(
+            self._workers, warden, self.begin, self._hostname, self._letter
+        )
         here: Hands = OnThreads(self._workers, journal, warden)
         small = here
         if self._apart is not None:

@@ -9,7 +9,6 @@ from itertools import count
 from zope.interface import implementer
 
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
-from postoffice.maildrop.quota import full
 from postoffice.maildrop.text import Normalizer
 from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import Envelope
@@ -17,6 +16,7 @@ from postoffice.model.errors import LoginTooSoon, MaildropLocked, MessageGone, P
 from postoffice.model.listing import Entry, Listing
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.protocol.downgrade import size_of_text
+from postoffice.store.quota.maildirsize import full
 
 
 class _Drop:

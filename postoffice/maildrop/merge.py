@@ -8,11 +8,12 @@ import shutil
 import time
 from contextlib import suppress
 
-from postoffice.maildrop import collected, contents, files, quota, removing
+from postoffice.maildrop import collected, contents, files, removing
 from postoffice.maildrop.files import make_folder, sync_folder
 from postoffice.maildrop.names import uidl_of_file
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.segments import sync_all
+from postoffice.store.quota import maildirsize
 
 #: How the folders begin, in tmp, that such messages are laid in first.
 STAGING = ".restore."
@@ -49,7 +50,7 @@ def put_back(folder: str, staged: str, journal: Journal) -> tuple[int, int]:
             with journal.quiet():
                 back, there = _rename(folder, staged)
             collected.came_back(folder, map(uidl_of_file, back), time.time())
-            quota.forget(folder)
+            maildirsize.forget(folder)
         finally:
             os.close(lock)
         shutil.rmtree(staged, ignore_errors=True)

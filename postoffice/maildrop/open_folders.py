@@ -11,7 +11,7 @@ from resource import RLIMIT_NOFILE, getrlimit
 from threading import Lock
 
 from postoffice.maildrop.files import Place, identity
-from postoffice.maildrop.quota import OpenCount
+from postoffice.store.quota.maildirsize import OpenCount
 
 #: Maildrops that stay open; each is four descriptors at most.
 LIMIT = 200

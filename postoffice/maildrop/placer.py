@@ -11,11 +11,11 @@ from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.open_folders import Shelf
 from postoffice.maildrop.remembered import Sizes
-from postoffice.maildrop.warden import Notice, Warden
 from postoffice.model.address import Quota
 from postoffice.model.errors import PostOfficeError
 from postoffice.store.journal.filesystem import JOURNAL
 from postoffice.store.journal.redo import journal_of
+from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 
 Report = tuple[str, str]
 
@@ -78,7 +78,7 @@ class Placer:
         self._journal = journal_of(store, self._report, segment)
         self._journal.open(durability)
         journal = self._journal if durability == JOURNAL else None
-        self._warden = Warden(journal, Sizes(), undelete, levels, most=most)
+        self._warden = QuotaEnforcement(journal, Sizes(), undelete, levels, most=most)
 
     def _report(self, level: str, text: str) -> None:
         self._reports.append((level, text))

@@ -12,8 +12,8 @@ from postoffice.interfaces import ChildProcess, Executor
 from postoffice.maildrop import groups
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.placer import Parcel, Placer
-from postoffice.maildrop.warden import Notice, Warden
 from postoffice.store.journal.journal import Journal
+from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 
 #: How many small messages are placed by one call of a worker, and how many calls run at once:
 #: more of them place no more messages, and cost more CPU each.
@@ -39,7 +39,9 @@ class Hands(Protocol):
 class OnThreads:
     """Placed here, by workers."""
 
-    def __init__(self, workers: Executor, journal: Journal | None, warden: Warden) -> None:
+    def __init__(
+        self, workers: Executor, journal: Journal | None, warden: QuotaEnforcement
+    ) -> None:
         self._workers = workers
         self._journal = journal
         self._warden = warden

@@ -10,12 +10,12 @@ from zope.interface import implementer
 
 from postoffice.interfaces import Executor, IDelivery, IText
 from postoffice.maildrop import drafts, files, names
-from postoffice.maildrop.admitting import Floor
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.files import Place
 from postoffice.maildrop.incoming import Load
 from postoffice.maildrop.placing import Placing
 from postoffice.model.errors import MaildropFullNow, NoSpace, PostOfficeError, TemporaryFailure
+from postoffice.store.quota.admission import FreeSpace
 from postoffice.util.shield import shield, start_work
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
@@ -80,7 +80,7 @@ class MaildirDelivery:
         draft: Draft,
         wanted: Sequence[Place | TemporaryFailure],
         load: Load,
-        floor: Floor,
+        floor: FreeSpace,
     ) -> None:
         self._load = load
         self._floor = floor

@@ -12,10 +12,10 @@ from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.collected import Record
 from postoffice.maildrop.files import failures
 from postoffice.maildrop.remembered import Sizes, Snapshot
-from postoffice.maildrop.telling import trim
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.store.journal.journal import Journal
+from postoffice.store.quota.notices import trim
 
 #: The session of what went by itself, in the vault.
 EXPIRE = "expire"

@@ -8,12 +8,13 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from postoffice.maildrop import aside, contents, drafts, files, quota
+from postoffice.maildrop import aside, contents, drafts, files
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import sync_folder
 from postoffice.maildrop.names import uidl_of_file
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.model.listing import Entry
+from postoffice.store.quota import maildirsize
 
 
 def retry(folder: str) -> list[str]:
@@ -87,7 +88,7 @@ def _place(folder: str) -> Iterable[str]:
                 raise
         except OSError as error:
             yield f"{target}: {error}"
-    quota.forget(folder)
+    maildirsize.forget(folder)
     for box in (f"{folder}/new", f"{folder}/cur", os.path.dirname(paths[0])):
         sync_folder(box)
 

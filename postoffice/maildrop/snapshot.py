@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from postoffice.interfaces import Piece
-from postoffice.maildrop import aside, clearing, contents, noted, quota, vault
+from postoffice.maildrop import aside, clearing, contents, noted, vault
 from postoffice.maildrop.files import LOCK, failures
 from postoffice.maildrop.names import uidl_of_file
+from postoffice.store.quota import maildirsize
 
 #: How often a folder is listed where it changes all the time.
 LOOKS = 10
 #: What is made anew from the rest, or holds nothing that is whole.
-_DERIVED = frozenset(("tmp", quota.FILE, noted.FILE))
+_DERIVED = frozenset(("tmp", maildirsize.FILE, noted.FILE))
 
 
 def folders(store: str) -> list[tuple[str, int]]:

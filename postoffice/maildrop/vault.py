@@ -15,8 +15,9 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
 
 from postoffice.interfaces import VaultSession
-from postoffice.maildrop import names, quota
+from postoffice.maildrop import names
 from postoffice.maildrop.files import FULL, make_folder, open_own, sync_folder
+from postoffice.store.quota import maildirsize
 
 #: How the copy of a message begins that is not whole yet.
 PART = ".part."
@@ -102,7 +103,7 @@ def bring_back(folder: str, session: str, since: float) -> list[str]:
             sync_folder(place)
         with suppress(FileNotFoundError):  # nothing was left in it
             sync_folder(vault)
-        quota.forget(folder)
+        maildirsize.forget(folder)
         _forget(folder)
     return back
 
@@ -180,7 +181,7 @@ def trim(folder: str, most: int | None, *, anew: bool = False) -> Trimmed:
 
 
 def _limit(folder: str, most: int | None) -> int:
-    return max(quota.octets_of(folder) or OTHERWISE, LEAST) if most is None else most
+    return max(maildirsize.octets_of(folder) or OTHERWISE, LEAST) if most is None else most
 
 
 def is_within(folder: str, most: int | None) -> bool:

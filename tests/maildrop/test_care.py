@@ -8,8 +8,9 @@ import time
 import pytest
 
 from postoffice.interfaces import PurgeCriteria
-from postoffice.maildrop import care, drafts, files, names, quota
+from postoffice.maildrop import care, drafts, files, names
 from postoffice.model.address import Quota
+from postoffice.store.quota import maildirsize
 
 UNLIMITED = Quota(0, 0)
 LIMIT = Quota(1000, 0)
@@ -49,16 +50,16 @@ def test_a_maildrop_that_is_just_being_made_lacks_nothing(joe):
 def test_what_is_reserved_and_not_placed_yet_is_not_missed(joe, monkeypatch):
     """Whoever verifies waits for those who deliver."""
     fd = os.open(joe, os.O_RDONLY)
-    quota.recount(fd, LIMIT)
-    placing = quota.placing(fd)
+    maildirsize.recount(fd, LIMIT)
+    placing = maildirsize.placing(fd)
     placing.__enter__()
-    quota.reserve(fd, LIMIT, [3])
+    maildirsize.reserve(fd, LIMIT, [3])
 
     def place(_):
         (joe / "new" / "1,S=3,W=3").write_bytes(b"x\r\n")
         placing.__exit__(None, None, None)
 
-    monkeypatch.setattr(quota.time, "sleep", place)
+    monkeypatch.setattr(maildirsize.time, "sleep", place)
     assert found(joe, LIMIT) == []
     os.close(fd)
 
@@ -104,12 +105,12 @@ def test_what_goes_is_taken_off_the_count(joe):
     for number in range(3):
         (joe / "new" / f"{1000 + number},S=10").write_bytes(b"x" * 8 + b"\r\n")
     fd = os.open(joe, os.O_RDONLY)
-    quota.recount(fd, LIMIT)
+    maildirsize.recount(fd, LIMIT)
     assert care.purge(str(joe), PurgeCriteria(quota=Quota(0, 2)), None, keep=False, dry=False) == (
         1,
         10,
     )
-    assert quota.usage(fd, LIMIT) == (20, 2)
+    assert maildirsize.usage(fd, LIMIT) == (20, 2)
     os.close(fd)
     assert sorted(path.name for path in (joe / "new").iterdir()) == ["1001,S=10", "1002,S=10"]
 

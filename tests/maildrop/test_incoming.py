@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 from journaled import JOE, Served, folder_of, litter, messages
 
-from postoffice.maildrop.admitting import Floor
 from postoffice.maildrop.incoming import Incoming
 from postoffice.maildrop.posting import BUFFER
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull, NoSpace, TemporaryFailure
+from postoffice.store.quota.admission import FreeSpace
 from postoffice.testing import finish
 
 MOST = 4 * BUFFER
@@ -143,7 +143,7 @@ def test_the_floor_of_free_space_holds_for_what_is_coming_in(root, monkeypatch):
     delivery = begun(served)
     write(delivery, 2 * BUFFER)
     disk.f_bavail = 0
-    served.clock.advance(Floor.SECOND)
+    served.clock.advance(FreeSpace.SECOND)
     with pytest.raises(NoSpace, match="free_space"):
         write(delivery, 2 * BUFFER)
     assert list((folder_of(root) / "tmp").iterdir()) == [], "its room is free at once"

@@ -6,10 +6,11 @@ import os
 
 import pytest
 
-from postoffice.maildrop import care, contents, files, groups, names, quota, vault
+from postoffice.maildrop import care, contents, files, groups, names, vault
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.remembered import Sizes
 from postoffice.model.address import Quota
+from postoffice.store.quota import maildirsize
 
 LIMIT = Quota(1000, 2, "reject")
 
@@ -57,7 +58,7 @@ def test_mail_comes_and_is_counted(joe, kind):
     assert placed(joe) != [None], "two are as many as there may be"
     assert (joe / "maildirsize").is_file()
     fd = os.open(joe, os.O_RDONLY)
-    assert quota.usage(fd, LIMIT) == (6, 2)
+    assert maildirsize.usage(fd, LIMIT) == (6, 2)
     os.close(fd)
 
 

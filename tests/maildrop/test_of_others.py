@@ -12,8 +12,9 @@ from journaled import JOE, Served, folder_of
 from twisted.logger import globalLogPublisher
 
 from postoffice import interfaces
-from postoffice.maildrop import care, files, names, quota
+from postoffice.maildrop import care, files, names
 from postoffice.model.address import Quota
+from postoffice.store.quota import maildirsize
 from postoffice.testing import finish
 
 TEXT = b"Subject: x\r\n\r\ny\r\n"
@@ -227,5 +228,5 @@ def test_another_program_s_count_never_refuses_mail(joe, lines):
     limit = Quota(1000, 10)
     for _ in range(3):  # it says so again and again, just now each time
         (joe / "maildirsize").write_text(f"1000S,10C\n{lines}\n")
-        assert quota.has_room(fd, limit, quota.Usage(100, 1)) == (True, (len(TEXT), 1))
+        assert maildirsize.has_room(fd, limit, maildirsize.Usage(100, 1)) == (True, (len(TEXT), 1))
     os.close(fd)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postoffice.maildrop import files, groups, names, quota
+from postoffice.maildrop import files, groups, names
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.open_folders import OpenFolders, Shelf
 from postoffice.model.address import Quota
 from postoffice.model.errors import TemporaryFailure
+from postoffice.store.quota import maildirsize
 
 LIMIT = Quota(1000, 0, "reject")
 
@@ -42,7 +43,7 @@ def post(place, shelf, octets=b"x\r\n", limit=LIMIT):
 def counted(place, limit=LIMIT):
     fd = os.open(place.path, os.O_RDONLY)
     try:
-        said, there = quota.audit(fd, limit)
+        said, there = maildirsize.audit(fd, limit)
         assert said == there
         return said
     finally:
@@ -65,7 +66,7 @@ def test_what_is_open_is_not_opened_again(place, shelf, monkeypatch):
 
     monkeypatch.setattr(os, "open", spy)
     assert post(place, shelf) is None
-    assert [name for name in opened if name in ("joe", "tmp", quota.FILE)] == []
+    assert [name for name in opened if name in ("joe", "tmp", maildirsize.FILE)] == []
     monkeypatch.undo()
     assert counted(place) == (9, 3)
 
@@ -89,25 +90,25 @@ def test_whatever_others_do_meanwhile_the_count_is_right(steps, tmp_path_factory
                 case "much":
                     post(place, shelf, b"x" * 700, limit)
                 case "others":
-                    with quota.placing(folder):
-                        taken = quota.reserve(folder, limit, [5])
+                    with maildirsize.placing(folder):
+                        taken = maildirsize.reserve(folder, limit, [5])
                         if taken is not None and taken[0] == [True]:
                             name = names.new_name("other") + ",S=5"
                             Path(place.path, "new", name).write_bytes(b"x" * 5)
                 case "remove":
                     for name in sorted(os.listdir(f"{place.path}/new"))[:1]:
                         size = os.stat(f"{place.path}/new/{name}").st_size
-                        with quota.removing(folder):
+                        with maildirsize.removing(folder):
                             os.unlink(f"{place.path}/new/{name}")
-                            quota.add(folder, -size, -1)
+                            maildirsize.add(folder, -size, -1)
                 case "recount":
-                    quota.recount(folder, limit)
+                    maildirsize.recount(folder, limit)
                 case "forget":
-                    quota.forget(place.path)
+                    maildirsize.forget(place.path)
                 case "quota":
                     limit = Quota(2000 if limit.octets == 1000 else 1000, 0, "reject")
             there = [path.stat().st_size for path in Path(place.path, "new").iterdir()]
-            if (audit := quota.audit(folder, limit)) is not None:
+            if (audit := maildirsize.audit(folder, limit)) is not None:
                 assert audit[0] == audit[1] == (sum(there), len(there))
     finally:
         os.close(folder)
@@ -152,7 +153,7 @@ def test_a_folder_in_it_that_was_made_anew_is_the_one_that_who_counts_waits_for(
 
     def link(*args, **named):
         fd = os.open(f"{place.path}/new", os.O_RDONLY)
-        free.append(quota._try(fd))
+        free.append(maildirsize._try(fd))
         os.close(fd)
         return real(*args, **named)
 

@@ -10,12 +10,12 @@ from twisted.internet.task import Clock
 
 from postoffice.maildrop import collected, contents, files, names, retention, vault
 from postoffice.maildrop.maildir import MaildirStore
-from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.remembered import Sizes
-from postoffice.maildrop.warden import Warden
 from postoffice.model.address import Quota
 from postoffice.model.errors import LoginTooSoon, MaildropLocked, NotAllRemoved, TemporaryFailure
 from postoffice.model.mail_policy import A_DAY, KeepTimes
+from postoffice.store.quota.enforcement import QuotaEnforcement
+from postoffice.store.quota.maildirsize import Usage
 from postoffice.testing import InlineWorkers, finish
 
 JOE = "joe@example.net"
@@ -166,7 +166,7 @@ def test_room_is_made_first_where_mail_was_collected(joe):
     put(joe, "2:2,S", 8, box="cur")
     had, last = put(joe, "3", 7), put(joe, "4", 6)
     remember(joe, 1, had)
-    warden = Warden(None, Sizes())
+    warden = QuotaEnforcement(None, Sizes())
     warden.make_room(str(joe), Quota(0, 4, "make-room"), Usage(12, 4), Usage(3, 2))
     assert there(joe) == {oldest, last}
     warden.make_room(str(joe), Quota(0, 2, "make-room"), Usage(6, 2), Usage(3, 1))

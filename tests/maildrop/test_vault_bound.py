@@ -192,10 +192,10 @@ def test_a_quota_is_read_and_a_small_one_leaves_some_room(root, served, monkeypa
     size = folder_of(root) / "maildirsize"
     for text, octets in ((b"", 0), (b"5C\n1 1\n", 0), (b"900S,5C\n", 900), (b"-5S\n", 0)):
         size.write_bytes(text)
-        assert vault.quota.octets_of(folder) == octets
+        assert vault.maildirsize.octets_of(folder) == octets
     size.unlink()
     size.mkdir()
-    assert vault.quota.octets_of(folder) == 0
+    assert vault.maildirsize.octets_of(folder) == 0
     assert vault.LEAST == 1 << 20
     assert vault.OTHERWISE == 1 << 30
 

@@ -30,7 +30,7 @@ for codec in ("ascii", "idna", "punycode", "koi8-r", "shift_jis", "gb2312", "cp1
 from email import generator, parser, policy
 import concurrent.futures
 concurrent.futures.ThreadPoolExecutor
-import postoffice.maildrop.letters, postoffice.office.opening
+import postoffice.store.quota.notice_texts, postoffice.office.opening
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 

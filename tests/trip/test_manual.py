@@ -48,7 +48,7 @@ OTHERS = {
     (
         "quotas.rst",
         "Your mailbox is ${percent}",
-    ): "a letter; tests/maildrop/test_letters.py has one",
+    ): "a letter; tests/store/test_notice_texts.py has one",
     ("tls.rst", "does not begin: wrong version"): "a line of the log",
 }
 #: How lines begin that are not run, and why; their syntax is looked at all the same.

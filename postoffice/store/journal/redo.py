@@ -12,7 +12,7 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from postoffice.maildrop import aside, contents, drafts, files, names, quota
+from postoffice.maildrop import aside, contents, drafts, files, names
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.files import (
     FOLDERS,
@@ -26,6 +26,7 @@ from postoffice.model.listing import Entry
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.records import PutRecord, RemoveRecord
 from postoffice.store.journal.segments import SEGMENT
+from postoffice.store.quota import maildirsize
 
 #: How many place at the same time: as many as are waited for where each file is synced, else as
 #: many as the interpreter lets work side by side.
@@ -368,7 +369,7 @@ class MaildirRedo:
         self._settle()
         for folder in self._known:
             try:
-                quota.forget(folder)
+                maildirsize.forget(folder)
             except OSError as error:
                 self._report("error", f"{folder}: forgetting what it counts failed: {error}")
         for folder in [one for one in self._known if self._syncs(one)]:

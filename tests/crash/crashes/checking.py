@@ -23,9 +23,9 @@ from crashes.world import COLLECTED, JOE, Kind, machine, read, recipients, text_
 from postoffice.maildrop import contents, names, retention, vault
 from postoffice.maildrop.files import JOURNAL, LATE
 from postoffice.maildrop.maildir import RETIRE
-from postoffice.maildrop.quota import FILE as QUOTA
 from postoffice.model.envelope import Client, Envelope
 from postoffice.store.journal import segments
+from postoffice.store.quota.maildirsize import FILE as QUOTA
 from postoffice.testing import InlineWorkers, finish
 
 

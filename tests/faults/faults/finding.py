@@ -12,7 +12,7 @@ from faults.daemon import DOMAIN, NEVER, Collector, Daemon, Refused
 from faults.ledger import Held, Ledger
 from postoffice.maildrop import contents
 from postoffice.maildrop.files import LATE
-from postoffice.maildrop.quota import FILE
+from postoffice.store.quota.maildirsize import FILE
 
 
 def found(daemon: Daemon, names: Iterable[str]) -> dict[str, list[Held]]:

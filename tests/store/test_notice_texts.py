@@ -7,10 +7,10 @@ from email import message_from_bytes
 
 import pytest
 
-from postoffice.maildrop.letters import letter
-from postoffice.maildrop.quota import Usage
-from postoffice.maildrop.warden import Notice
 from postoffice.model.address import Address, Quota
+from postoffice.store.quota.enforcement import Notice
+from postoffice.store.quota.maildirsize import Usage
+from postoffice.store.quota.notice_texts import letter
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,18 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from postoffice.interfaces import Executor
-from postoffice.maildrop import quota
 from postoffice.maildrop.files import failures
-from postoffice.maildrop.quota import Usage
 from postoffice.model.address import Quota
 from postoffice.model.errors import NoSpace
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.maildirsize import Usage
 
 #: Seconds for which it is remembered how much a maildrop held, and of how many that is.
 LIFETIME = 5.0
 REMEMBERED = 10_000
 
 
-class Floor:
+class FreeSpace:
     """
     Takes in no more mail where fewer than ``least`` octets are free on the disk of ``path``.
 
@@ -61,7 +61,7 @@ def free(path: str) -> int:
     return disk.f_bavail * disk.f_frsize if disk.f_blocks else sys.maxsize
 
 
-class Admitting:
+class Admission:
     """
     Says at RCPT whether a message would fit, as far as it is known.
 
@@ -106,7 +106,7 @@ def usage(folder: str, limit: Quota, size: int) -> Usage:
         try:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                return quota.has_room(fd, limit, Usage(size, 1))[1]
+                return maildirsize.has_room(fd, limit, Usage(size, 1))[1]
             finally:
                 os.close(fd)
         except FileNotFoundError:  # it was never used, or somebody is just making it

@@ -1,7 +1,7 @@
 """
 Who sees to it that maildrops keep within their quotas: makes room, and tells the owners.
 
-All functions block, but ``Warden.told``.
+All functions block, but ``QuotaEnforcement.told``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from fcntl import LOCK_EX, flock
 from postoffice.maildrop import collected, contents, files, names, removing
 from postoffice.maildrop import vault as vaults
 from postoffice.maildrop.collected import Record
-from postoffice.maildrop.quota import Usage
 from postoffice.maildrop.remembered import Sizes
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.listing import Entry
 from postoffice.store.journal.journal import Journal
+from postoffice.store.quota.maildirsize import Usage
 
 #: The session of what went to make room, in the vault.
 MAKE_ROOM = "make-room"
@@ -52,7 +52,7 @@ class Notice:
 
 
 @dataclass
-class Warden:
+class QuotaEnforcement:
     """
     What placing a message asks about quotas, besides counting.
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from journaled import JOE, Served, envelope
 
-from postoffice.maildrop import admitting
-from postoffice.maildrop.admitting import Floor
 from postoffice.model.address import Account, Quota
 from postoffice.model.errors import NoSpace
+from postoffice.store.quota import admission
+from postoffice.store.quota.admission import FreeSpace
 from postoffice.testing import finish
 
 LEAST = 1 << 20
@@ -31,7 +31,7 @@ def test_below_it_no_mail_comes_in_and_what_is_there_can_go(root, disk, durabili
     for token in ("one", "two"):
         served.post(token)
     disk.f_bavail = LEAST // 4096 - 1
-    served.clock.advance(Floor.SECOND)
+    served.clock.advance(FreeSpace.SECOND)
     with pytest.raises(NoSpace, match=r"fewer than store\.free_space"):
         finish(served.store.begin(envelope(JOE)))
     for quota in (Quota(), Quota(1000, 0, "make-room")):
@@ -40,7 +40,7 @@ def test_below_it_no_mail_comes_in_and_what_is_there_can_go(root, disk, durabili
     served.remove("one")
     assert served.listed() == ["two"]
     disk.f_bavail = LEAST // 4096
-    served.clock.advance(Floor.SECOND)
+    served.clock.advance(FreeSpace.SECOND)
     served.post("three")
     assert served.listed() == ["three", "two"]
     served.stop()
@@ -71,7 +71,7 @@ def test_a_disk_that_does_not_say_is_used(root, disk, monkeypatch, blocks):
     disk.f_bavail = disk.f_blocks = 0
     if blocks:
         monkeypatch.setattr(os, "statvfs", fail)
-    assert admitting.free(str(root)) > 1 << 60
+    assert admission.free(str(root)) > 1 << 60
     served = Served(root, durability="files", free_space=LEAST)
     served.post("one")
     served.stop()

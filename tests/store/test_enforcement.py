@@ -15,15 +15,16 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import files, names, telling
-from postoffice.maildrop.letters import letter
+from postoffice.maildrop import files, names
 from postoffice.maildrop.maildir import MaildirStore
-from postoffice.maildrop.quota import Usage
-from postoffice.maildrop.warden import A_DAY, TOLD, Notice, is_due
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull, MaildropFullNow, TemporaryFailure
 from postoffice.store.journal import filesystem
+from postoffice.store.quota import notices
+from postoffice.store.quota.enforcement import A_DAY, TOLD, Notice, is_due
+from postoffice.store.quota.maildirsize import Usage
+from postoffice.store.quota.notice_texts import letter
 from postoffice.testing import InlineWorkers, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
@@ -206,7 +207,7 @@ TWENTY = Quota(0, 20, "reject")
 def now(monkeypatch):
     """The time of day, which tests move on."""
     now = [time.time()]
-    monkeypatch.setattr(telling.time, "time", lambda: now[0])
+    monkeypatch.setattr(notices.time, "time", lambda: now[0])
     return now
 
 

@@ -8,8 +8,8 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from string import Template
 
-from postoffice.maildrop.warden import Notice
 from postoffice.model.address import Address
+from postoffice.store.quota.enforcement import Notice
 
 #: What a letter says: the subject in the first line, an empty line, the text.
 FILLING = """\

@@ -11,13 +11,14 @@ from fcntl import LOCK_NB, LOCK_SH, flock
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import clearing, contents, files, groups, names, quota
-from postoffice.maildrop.admitting import LIFETIME, Admitting, usage
+from postoffice.maildrop import clearing, contents, files, groups, names
 from postoffice.maildrop.drafts import Draft
 from postoffice.maildrop.remembered import Sizes
-from postoffice.maildrop.warden import Warden
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropFullNow, TemporaryFailure
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.admission import LIFETIME, Admission, usage
+from postoffice.store.quota.enforcement import QuotaEnforcement
 from postoffice.testing import InlineWorkers, finish
 
 LIMIT = Quota(1000, 2, "reject")
@@ -54,20 +55,20 @@ def is_free(folder, name):
 
 
 def test_whoever_counts_waits_for_those_who_place_and_nobody_comes_between(folder, monkeypatch):
-    quota.recount(folder, LIMIT)
+    maildirsize.recount(folder, LIMIT)
     placing = ExitStack()
-    placing.enter_context(quota.placing(folder))
-    assert quota.reserve(folder, LIMIT, [600]) == ([True], (600, 1))
+    placing.enter_context(maildirsize.placing(folder))
+    assert maildirsize.reserve(folder, LIMIT, [600]) == ([True], (600, 1))
     waited = []
 
     def sleep(_):
         assert not is_free(folder, "tmp"), "who comes now to place waits"
-        waited.append(quota.usage(folder, LIMIT))
+        waited.append(maildirsize.usage(folder, LIMIT))
         os.close(os.open("new/1,S=600", os.O_CREAT, dir_fd=folder))
         placing.close()
 
-    monkeypatch.setattr(quota.time, "sleep", sleep)
-    assert quota.recount(folder, LIMIT) == ((600, 1), True)
+    monkeypatch.setattr(maildirsize.time, "sleep", sleep)
+    assert maildirsize.recount(folder, LIMIT) == ((600, 1), True)
     assert waited == [(600, 1)]
     assert is_free(folder, "tmp")
     assert is_free(folder, "new")
@@ -75,11 +76,11 @@ def test_whoever_counts_waits_for_those_who_place_and_nobody_comes_between(folde
 
 def test_whoever_counts_does_not_wait_for_ever(folder, monkeypatch):
     now = iter(range(100))
-    monkeypatch.setattr(quota.time, "monotonic", lambda: float(next(now)))
-    monkeypatch.setattr(quota.time, "sleep", lambda _: None)
-    with quota.placing(folder):
-        assert quota.recount(folder, LIMIT) == ((0, 0), True)
-    assert quota.PATIENCE < next(now) < 20
+    monkeypatch.setattr(maildirsize.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(maildirsize.time, "sleep", lambda _: None)
+    with maildirsize.placing(folder):
+        assert maildirsize.recount(folder, LIMIT) == ((0, 0), True)
+    assert maildirsize.PATIENCE < next(now) < 20
 
 
 def test_a_count_that_is_just_written_is_no_leftover(tmp_path, folder, monkeypatch):
@@ -90,8 +91,8 @@ def test_a_count_that_is_just_written_is_no_leftover(tmp_path, folder, monkeypat
         rename(*args, **named)
 
     monkeypatch.setattr(os, "rename", sweep_first)
-    quota.recount(folder, LIMIT)
-    assert quota.is_kept(folder)
+    maildirsize.recount(folder, LIMIT)
+    assert maildirsize.is_kept(folder)
 
 
 def test_several_maildrops_are_taken_in_one_order(tmp_path, monkeypatch):
@@ -102,7 +103,7 @@ def test_several_maildrops_are_taken_in_one_order(tmp_path, monkeypatch):
         taken.append(os.readlink(f"/proc/self/fd/{count._folder}"))
         return more
 
-    monkeypatch.setattr(quota.OpenCount, "reserve", reserve)
+    monkeypatch.setattr(maildirsize.OpenCount, "reserve", reserve)
     places = files.find([f"{tmp_path}/example.net/{one}" for one in ("joe", "ann", "bob")])
     wanted = [
         Draft(list(chosen), names.new_name("h"), "", dict.fromkeys(chosen, LIMIT))
@@ -120,15 +121,15 @@ def test_limited_or_not_all_count_in_the_same_maildrop(tmp_path, folder):
     for draft in wanted:
         draft.parts.append(b"x\r\n")
     assert groups.place(wanted) == [None, None]
-    assert quota.usage(folder, LIMIT) == (6, 2)
+    assert maildirsize.usage(folder, LIMIT) == (6, 2)
     assert is_free(folder, "new")
 
 
 def test_whose_count_is_never_right_is_told_to_try_again(tmp_path, monkeypatch):
     """As where two processes have different limits for him; his sender is not turned away."""
     [place] = files.find([f"{tmp_path}/example.net/joe"])
-    monkeypatch.setattr(quota, "reserve", lambda *_, **how: None)
-    monkeypatch.setattr(quota.OpenCount, "reserve", lambda *_: None)
+    monkeypatch.setattr(maildirsize, "reserve", lambda *_, **how: None)
+    monkeypatch.setattr(maildirsize.OpenCount, "reserve", lambda *_: None)
     draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
     draft.parts.append(b"x\r\n")
     [why] = groups.place([draft])
@@ -140,15 +141,15 @@ def test_mail_comes_where_nobody_can_tell_what_its_owner_was_told(tmp_path, fold
     os.mkdir("postoffice.told", dir_fd=folder)
     draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
     draft.parts.append(b"x" * 900)
-    assert groups.place([draft], None, Warden(None, Sizes(), levels=[80])) == [None]
-    assert quota.usage(folder, LIMIT) == (900, 1)
+    assert groups.place([draft], None, QuotaEnforcement(None, Sizes(), levels=[80])) == [None]
+    assert maildirsize.usage(folder, LIMIT) == (900, 1)
 
 
 def test_what_has_gone_is_counted_so_or_counted_anew(tmp_path, folder, monkeypatch):
     path = f"{tmp_path}/example.net/joe"
     with open(f"{path}/new/1", "wb") as file:
         file.write(b"x" * 600)
-    assert quota.recount(folder, LIMIT).usage == (600, 1)
+    assert maildirsize.recount(folder, LIMIT).usage == (600, 1)
 
     def full(fd, octets):
         raise OSError(errno.ENOSPC, "no space")
@@ -157,14 +158,14 @@ def test_what_has_gone_is_counted_so_or_counted_anew(tmp_path, folder, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         contents.remove(path, entries)
-    assert quota.usage(folder, LIMIT) == (0, 0)
+    assert maildirsize.usage(folder, LIMIT) == (0, 0)
 
 
 def test_nothing_is_taken_where_not_all_of_it_fits(folder):
-    quota.recount(folder, LIMIT)
-    assert quota.reserve(folder, LIMIT, [600, 600], all_of_them=True) is None
-    assert quota.usage(folder, LIMIT) == (0, 0)
-    assert quota.reserve(folder, LIMIT, [600, 600]) == ([True, False], (600, 1))
+    maildirsize.recount(folder, LIMIT)
+    assert maildirsize.reserve(folder, LIMIT, [600, 600], all_of_them=True) is None
+    assert maildirsize.usage(folder, LIMIT) == (0, 0)
+    assert maildirsize.reserve(folder, LIMIT, [600, 600]) == ([True, False], (600, 1))
 
 
 def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_path, folder):
@@ -175,7 +176,7 @@ def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_pat
             asked.append(args)
             return super().run(function, *args)
 
-    admitting = Admitting(Workers(), clock.seconds)
+    admitting = Admission(Workers(), clock.seconds)
     path = f"{tmp_path}/example.net/joe"
 
     def admits(size):
@@ -185,7 +186,7 @@ def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_pat
     assert admits(1000)
     assert len(asked) == 1
     os.close(os.open("new/1,S=600", os.O_CREAT, dir_fd=folder))
-    quota.add(folder, 600, 1)
+    maildirsize.add(folder, 600, 1)
     assert admits(600), "for a moment; whoever commits is told"
     clock.advance(LIFETIME)
     assert not admits(600)
@@ -195,7 +196,7 @@ def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_pat
     assert admits(400), "of what came it is only known that it did"
     assert len(asked) == 3
     os.unlink("new/1,S=600", dir_fd=folder)
-    quota.forget(path)
+    maildirsize.forget(path)
     assert admits(600), "before somebody is turned away, the disk is asked"
 
 
@@ -210,8 +211,8 @@ def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_pat
 )
 def test_the_lines_of_other_programs_are_added_up(folder, said, held):
     write(folder, said)
-    assert quota.usage(folder, LIMIT) == held
-    assert quota.reserve(folder, LIMIT, [10]) is not None
+    assert maildirsize.usage(folder, LIMIT) == held
+    assert maildirsize.reserve(folder, LIMIT, [10]) is not None
 
 
 def write(folder, said):
@@ -237,23 +238,23 @@ def test_what_cannot_be_believed_is_counted_anew(folder, said):
     os.close(os.open("new/1,S=600", os.O_CREAT, dir_fd=folder))
     os.close(os.open("cur/2,S=50:2,S", os.O_CREAT, dir_fd=folder))
     write(folder, said)
-    assert quota.reserve(folder, LIMIT, [1]) is None, "who delivers counts first"
-    assert quota.usage(folder, LIMIT) == (650, 2)
+    assert maildirsize.reserve(folder, LIMIT, [1]) is None, "who delivers counts first"
+    assert maildirsize.usage(folder, LIMIT) == (650, 2)
     with open("maildirsize", opener=lambda name, flags: os.open(name, flags, dir_fd=folder)) as at:
         assert at.read() == "1000S,2C\n650 2\n"
 
 
 def test_what_another_program_has_put_there_or_taken_is_found_before_mail_is_refused(folder):
     write(folder, "1000S,2C\n900 1\n90 1\n")
-    assert quota.has_room(folder, LIMIT, quota.Usage(100, 1)) == (True, (0, 0))
+    assert maildirsize.has_room(folder, LIMIT, maildirsize.Usage(100, 1)) == (True, (0, 0))
 
 
 def test_mail_is_not_counted_for_each_that_is_refused(folder, monkeypatch):
     for number in range(2):
         os.close(os.open(f"new/{number},S=10", os.O_CREAT, dir_fd=folder))
-    assert quota.has_room(folder, LIMIT, quota.Usage(1, 1)) == (False, (20, 2))
-    monkeypatch.setattr(quota, "_scan", None)
-    assert quota.has_room(folder, LIMIT, quota.Usage(1, 1)) == (False, (20, 2))
+    assert maildirsize.has_room(folder, LIMIT, maildirsize.Usage(1, 1)) == (False, (20, 2))
+    monkeypatch.setattr(maildirsize, "_scan", None)
+    assert maildirsize.has_room(folder, LIMIT, maildirsize.Usage(1, 1)) == (False, (20, 2))
 
 
 @pytest.mark.parametrize("durability", ["journal", "files"])

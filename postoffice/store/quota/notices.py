@@ -12,18 +12,18 @@ from twisted.python.failure import Failure
 
 from postoffice.interfaces import Executor, IDelivery
 from postoffice.maildrop import names, vault
-from postoffice.maildrop.letters import letter
-from postoffice.maildrop.warden import MAKE_ROOM, Notice, Warden, is_due
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.log_events import tell
+from postoffice.store.quota.enforcement import MAKE_ROOM, Notice, QuotaEnforcement, is_due
+from postoffice.store.quota.notice_texts import letter
 from postoffice.util.shield import shield
 
 log = Logger("postoffice")
 
 
-class Telling:
+class QuotaNotices:
     """Letters, delivered by ``begin`` like other mail; ``text`` is theirs, if not ours."""
 
     log = Logger()
@@ -31,7 +31,7 @@ class Telling:
     def __init__(
         self,
         workers: Executor,
-        warden: Warden,
+        warden: QuotaEnforcement,
         begin: Callable[[Envelope], Awaitable[IDelivery]],
         hostname: str,
         text: str,

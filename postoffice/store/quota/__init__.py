@@ -1,0 +1,1 @@
+"""Quotas of maildrops: counted, checked, enforced; and notices to their owners."""
