@@ -24,7 +24,6 @@ from postoffice.accounts.checker import Checker
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
-from postoffice.maildrop.memory import MemoryStore
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 from postoffice.model.mail_policy import DEFAULT_POLICY
@@ -36,6 +35,7 @@ from postoffice.smtp.factory import SMTPFactory
 from postoffice.smtp.options import SMTPLimits
 from postoffice.smtp.reception import House
 from postoffice.store.journal.journal import Journal
+from postoffice.store.memory import MemoryStore
 from postoffice.testing import InlineWorkers, finish
 
 #: On a busy machine any example may take long: that is no failure.  In CI the examples are the

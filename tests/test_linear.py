@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from postoffice.maildrop.text import Normalizer
 from postoffice.model.errors import PermanentFailure
 from postoffice.protocol import downgrade, encoded_fields, sasl
 from postoffice.protocol.downgrade import (
@@ -36,6 +35,7 @@ from postoffice.protocol.wire import (
 )
 from postoffice.smtp import grammar
 from postoffice.smtp.header import Completion, MessageIDReader
+from postoffice.store.text import Normalizer
 from postoffice.testing import cut
 
 

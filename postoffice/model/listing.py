@@ -40,7 +40,7 @@ class Entries(Sequence[Entry]):
 
     They take a quarter of the room of as many objects: their names lie behind
     each other in one text, and a UIDL is a part of its name, if it can be.
-    An Entry is made when it is asked for, and is a ``Placed``.
+    An Entry is made when it is asked for, and is a ``CommitResult``.
     """
 
     __slots__ = (

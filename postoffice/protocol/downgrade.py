@@ -4,7 +4,7 @@ Whole messages, piece by piece, in the form for clients without UTF-8 (RFC 6856 
 Only the top of a message changes: fields of its own header that are UTF-8 and can be read
 without doubt.  Everything else goes out as it came.  No message fails.
 
-Names of files hold the sizes of what comes out here (``maildrop.names``): whoever changes what
+Names of files hold the sizes of what comes out here (``store.names``): whoever changes what
 comes out gives the size in those names another letter.
 """
 

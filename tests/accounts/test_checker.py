@@ -22,11 +22,11 @@ from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import NOBODYS, hash_password
 from postoffice.accounts.realm import Realm
 from postoffice.interfaces import IMaildrop, IReception
-from postoffice.maildrop.memory import MemoryStore
 from postoffice.model.address import Account
 from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
 from postoffice.pop3.collection import Shelves
+from postoffice.store.memory import MemoryStore
 from postoffice.testing import InlineWorkers, finish
 
 RIGHT, OTHER = b"secret word", b"other word"

@@ -18,10 +18,10 @@ from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IMaildrop
-from postoffice.maildrop.memory import MemoryStore
 from postoffice.model.envelope import Client
 from postoffice.office.workers import ThreadWorkers
 from postoffice.pop3.collection import Shelves
+from postoffice.store.memory import MemoryStore
 
 JOE = "joe@example.net"
 

@@ -11,10 +11,10 @@ from zope.interface.verify import verifyObject
 
 from postoffice.accounts.realm import Realm
 from postoffice.interfaces import IMaildrop, IReception
-from postoffice.maildrop.memory import MemoryStore
 from postoffice.model.address import Account
 from postoffice.model.errors import MaildropLocked
 from postoffice.pop3.collection import Shelves
+from postoffice.store.memory import MemoryStore
 from postoffice.testing import finish
 
 JOE = Account("joe@example.net", "joe@example.net", "a hash")

@@ -11,14 +11,14 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
-from postoffice.maildrop.maildir import MaildirStore
-from postoffice.maildrop.memory import MemoryStore
-from postoffice.maildrop.pace import Pace
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import LoginTooSoon, MaildropLocked, MessageGone
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.store.journal import filesystem
+from postoffice.store.maildir_store import MaildirStore
+from postoffice.store.memory import MemoryStore
+from postoffice.store.pace import Pace
 from postoffice.testing import InlineWorkers, finish
 
 TEXTS = [b"Subject: 1\r\n\r\none\r\n", b"\r\n", b"x" * 1000 + b"\r\n", b"." * 200_000 + b"\r\n"]

@@ -11,8 +11,8 @@ import pytest
 from faults.actions import ACTIONS
 from faults.exploring import explore
 
-from postoffice.maildrop import collecting, contents, drafts, files, groups, removing
 from postoffice.model.errors import TemporaryFailure
+from postoffice.store import commit, drafts, expunge, files, mailbox, maildir
 from postoffice.store.journal.journal import Journal
 
 
@@ -69,13 +69,13 @@ def _keep_open(draft):
 
 
 def _never_unlocked(self, *_):
-    lock = removing.lock(None, self._folder)
-    return lock, contents.scan(self._folder, self._sizes)
+    lock = expunge.lock(None, self._folder)
+    return lock, maildir.scan(self._folder, self._sizes)
 
 
 BROKEN = {
     "a sync that failed is tried again": Broken(
-        groups, "_sync", _sync_again, "files", "one", "fsync"
+        commit, "_sync", _sync_again, "files", "one", "fsync"
     ),
     "a data sync that failed is tried again": Broken(
         Journal, "_append", _data_sync_again, "journal", "one", "fdatasync"
@@ -84,14 +84,14 @@ BROKEN = {
         drafts, "write_all", _write_once, "files", "large", "write"
     ),
     "no space is told like any error": Broken(
-        groups, "failure", lambda what, error: TemporaryFailure(f"{error}"), "files", "one", "write"
+        commit, "failure", lambda what, error: TemporaryFailure(f"{error}"), "files", "one", "write"
     ),
     "an error is a bug": Broken(
         files, "failure", lambda what, error: ValueError(what), "files", "login", "open"
     ),
-    "a file is left open": Broken(groups, "drop", _keep_open, "files", "several", "link"),
+    "a file is left open": Broken(commit, "drop", _keep_open, "files", "several", "link"),
     "a lock is left behind": Broken(
-        collecting.Maildir, "_open", _never_unlocked, "files", "login", "scandir"
+        mailbox.OpenMaildir, "_open", _never_unlocked, "files", "login", "scandir"
     ),
 }  # fmt: skip
 

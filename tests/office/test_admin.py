@@ -14,13 +14,13 @@ from postoffice import __version__
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory
-from postoffice.maildrop.maildir import MaildirStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.office.admin import removing
+from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import InlineWorkers, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 

@@ -8,11 +8,11 @@ import pytest
 
 from postoffice.accounts.entrances import Entrance, Entrances
 from postoffice.accounts.ledger import Ledger
-from postoffice.maildrop.maildir import MaildirStore
 from postoffice.model.address import Quota
 from postoffice.model.errors import TemporaryFailure
 from postoffice.office.admin import account_list
 from postoffice.office.admin.account_list import Use
+from postoffice.store.maildir_store import MaildirStore
 from tests.office.test_admin import post
 
 ANN, BOB = "ann@example.net", "bob@example.org"

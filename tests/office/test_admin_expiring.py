@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from postoffice.maildrop import collected, files
-from postoffice.maildrop.contents import Entry
 from postoffice.office.expiring import Retention
+from postoffice.store import fetch_log, files
+from postoffice.store.maildir import Entry
 
 ANN, BOB = "ann@example.net", "bob@example.net"
 A_DAY = 86400
@@ -72,7 +72,7 @@ def test_what_was_collected_goes_by_that(run, drops):
     assert run("maildrop", "expire").output == "nothing is due\n"
     (message,) = (drops[ANN] / "new").iterdir()
     eight_days_ago = time.time() - 8 * A_DAY
-    collected.add(str(drops[ANN]), [Entry(message.name, 3)], "", eight_days_ago, list)
+    fetch_log.add(str(drops[ANN]), [Entry(message.name, 3)], "", eight_days_ago, list)
     assert run("maildrop", "expire").output.endswith("1 message went\n")
     assert left(drops) == [0, 1]
 

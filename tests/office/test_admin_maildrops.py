@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from postoffice.maildrop import files, vault
+from postoffice.store import files, vault
 
 ANN, BOB, GONE = "ann@example.net", "bob@example.net", "gone@example.net"
 HOUR, DAY = 3600, 86400

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.maildrop import files, snapshot, vault
 from postoffice.office.admin import main
 from postoffice.office.backup import folder as folders
 from postoffice.office.backup import written
 from postoffice.office.backup.checked import check, source_of
 from postoffice.office.backup.entries import BackupError, Entry, Manifest, place
+from postoffice.store import files, snapshot, vault
 from postoffice.testing import InlineWorkers, finish
 
 ANN, BOB, EVE = "ann@example.net", "bob@example.net", "eve@example.org"

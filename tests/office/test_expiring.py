@@ -11,12 +11,12 @@ from zope.interface import implementer
 
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.interfaces import IAccountDirectory, IMaildropMaintenance, MaildropUsage
-from postoffice.maildrop.memory import MemoryStore
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.mail_policy import A_DAY, DEFAULT_POLICY, MailPolicy
 from postoffice.office.expiring import FIRST, PAUSE, ROUND, Expiring, Retention
+from postoffice.store.memory import MemoryStore
 from postoffice.testing import finish
 
 NAMES = ("ann@example.net", "bob@example.net", "joe@example.net")

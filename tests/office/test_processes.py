@@ -203,7 +203,7 @@ def test_a_parent_that_is_killed_before_it_says_anything_is_no_bug():
 
 def test_a_process_apart_knows_nothing_of_twisted():
     asked = (
-        "import sys, postoffice.office.apart, postoffice.maildrop.placer;"
+        "import sys, postoffice.office.apart, postoffice.store.store_process;"
         "sys.exit('twisted' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0

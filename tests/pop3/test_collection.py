@@ -13,12 +13,12 @@ from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IMailbox, IMailStore
-from postoffice.maildrop.memory import MemoryMaildrop, MemoryStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 from postoffice.model.errors import LoginTooSoon, NotAllRemoved, TemporaryFailure
 from postoffice.model.mail_policy import A_DAY, DEFAULT_POLICY, UNSPECIFIED, KeepTimes, MailPolicy
 from postoffice.pop3.collection import Shelves
+from postoffice.store.memory import MemoryMaildrop, MemoryStore
 from postoffice.testing import InlineWorkers, finish
 
 JOE = "joe@example.net"
@@ -110,7 +110,7 @@ def test_a_removal_that_fails_in_the_middle_is_told(store, monkeypatch):
     async def fail(self, entries, session):
         raise NotAllRemoved("disk on fire", 1)
 
-    monkeypatch.setattr("postoffice.maildrop.memory.MemoryMaildrop.remove", fail)
+    monkeypatch.setattr("postoffice.store.memory.MemoryMaildrop.remove", fail)
     with pytest.raises(NotAllRemoved):
         quit_with(collection(Shelves(store)), removed=[0, 1])
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import names
-from postoffice.maildrop.maildir import MaildirStore
-from postoffice.maildrop.memory import MemoryMaildrop
 from postoffice.model.listing import Entries, Entry, Listing
+from postoffice.store import names
+from postoffice.store.maildir_store import MaildirStore
+from postoffice.store.memory import MemoryMaildrop
 from postoffice.testing import InlineWorkers, finish
 from tests.conftest import MemoryOffice
 

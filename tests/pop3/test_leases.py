@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 from twisted.internet.defer import Deferred
 
-from postoffice.maildrop.memory import MemoryMaildrop
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.office.sessions import PATIENCE, Sessions
 from postoffice.pop3.leases import ASK_AGAIN, TAKING_OVER
 from postoffice.pop3.protocol import GIVES_WAY
+from postoffice.store.memory import MemoryMaildrop
 from postoffice.testing import finish
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import names
-from postoffice.maildrop.maildir import MaildirStore
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.store import names
+from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import InlineWorkers, cut, finish
 from tests.conftest import MemoryOffice
 

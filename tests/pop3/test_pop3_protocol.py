@@ -123,7 +123,7 @@ def test_a_removal_that_fails_says_so_and_frees_the_maildrop(office, client, mon
     async def fail(self, entries, session):
         raise TemporaryFailure("disk on fire")
 
-    monkeypatch.setattr("postoffice.maildrop.memory.MemoryMaildrop.remove", fail)
+    monkeypatch.setattr("postoffice.store.memory.MemoryMaildrop.remove", fail)
     assert client.say(b"DELE 1\r\nQUIT\r\n").splitlines()[1].startswith(b"-ERR [SYS/TEMP]")
     assert b"+OK 3 messages" in office.client("pop3").say(LOGIN)
 
@@ -146,7 +146,7 @@ def test_a_text_that_breaks_off_breaks_the_link(office, client, monkeypatch):
     async def fetch(self, entry):
         return text
 
-    monkeypatch.setattr("postoffice.maildrop.memory.MemoryMaildrop.fetch", fetch)
+    monkeypatch.setattr("postoffice.store.memory.MemoryMaildrop.fetch", fetch)
     said = client.say(b"RETR 1\r\nNOOP\r\n")
     assert not said.endswith(b"\r\n")
     assert client.transport.aborted

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.maildrop.text import normal
 from postoffice.model.errors import LoginRefused, MaildropLocked, PermanentFailure, TemporaryFailure
 from postoffice.model.listing import Entry, Listing
 from postoffice.model.reply import Reply
@@ -18,6 +17,7 @@ from postoffice.pop3.questions import Enough, Enter, Entered, Fetch, More, Updat
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol.downgrade import size_of_text
 from postoffice.protocol.sasl import APOPClaim, PasswordClaim, Prove
+from postoffice.store.text import normal
 
 CLEAR = SessionOptions(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 PLAIN = b"Subject: plain\r\n\r\nbody\r\n"

@@ -12,7 +12,6 @@ from zope.interface.verify import verifyObject
 
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.interfaces import Fields, IDelivery, IReception
-from postoffice.maildrop.memory import MemoryStore
 from postoffice.model import reply
 from postoffice.model.address import Address, Quota
 from postoffice.model.envelope import Client, Envelope, SessionInfo
@@ -21,6 +20,7 @@ from postoffice.model.log_events import shown
 from postoffice.policy.asking import Asked, Policies
 from postoffice.policy.common import Quiet
 from postoffice.smtp.reception import House
+from postoffice.store.memory import MemoryStore
 from postoffice.testing import cut, finish
 
 POSTMASTER = Address("postmaster", "example.net")

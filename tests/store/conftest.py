@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from postoffice.maildrop import posting
+from postoffice.store import delivery
 from postoffice.store.journal import filesystem, segments
 
 sys.path.insert(0, str(Path(__file__).parent))  # what tests share lies beside them
@@ -99,7 +99,7 @@ def machine(monkeypatch):
     """
     monkeypatch.setattr(filesystem, "file_system", lambda path: "ext4")
     monkeypatch.setattr(filesystem, "LINUX", (0, 0))
-    monkeypatch.setattr(posting, "BUFFER", 2000)
+    monkeypatch.setattr(delivery, "BUFFER", 2000)
     monkeypatch.setattr(os, "fsync", os.fstat)
     monkeypatch.setattr(os, "fdatasync", os.fstat)
     monkeypatch.setattr(segments, "sync_all", os.fstat)

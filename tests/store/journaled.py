@@ -18,13 +18,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import names
-from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import TemporaryFailure
+from postoffice.store import names
 from postoffice.store.journal.records import BLOCK
 from postoffice.store.journal.segments import CheckpointFile, StateFile
+from postoffice.store.maildir_store import RETIRE, MaildirStore
 from postoffice.testing import InlineWorkers, finish
 from postoffice.util.shield import shield
 

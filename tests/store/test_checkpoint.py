@@ -42,12 +42,12 @@ from journaled import (
 from twisted.internet.defer import Deferred
 
 from postoffice.interfaces import PurgeCriteria
-from postoffice.maildrop import clearing, contents, files, names, removing
-from postoffice.maildrop.maildir import RETIRE
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
+from postoffice.store import cleanup, expunge, files, maildir, names
 from postoffice.store.journal import journal, segments
+from postoffice.store.maildir_store import RETIRE
 from postoffice.testing import finish
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -382,7 +382,7 @@ def test_a_pile_that_fits_into_no_segment_is_purged_all_the_same(root, served, m
     one = served()
     for number in range(7):
         one.post(f"{number}")
-    monkeypatch.setattr(removing, "AT_A_TIME", 3)
+    monkeypatch.setattr(expunge, "AT_A_TIME", 3)
     appended = []
     calling_first(monkeypatch, one.journal, "append", lambda make: appended.append(make()))
     assert finish(one.store.purge(JOE, PurgeCriteria(larger_than=0), False))[0] == 7
@@ -455,7 +455,7 @@ def test_rule_10_deliveries_to_others_do_not_wait_until_its_files_are_gone(
     seen = []
     calling_first(
         monkeypatch,
-        clearing,
+        cleanup,
         "_empty",
         lambda _: seen.append((folder_of(root).exists(), is_free(root / ".journal" / "append"))),
     )
@@ -662,11 +662,11 @@ def test_rule_14_a_listing_is_remembered_when_its_folders_have_settled(root, ser
     one.post("one")
     folder, sizes = str(folder_of(root)), one.store._sizes
     changed = max((folder_of(root) / box).stat().st_mtime_ns for box in ("new", "cur"))
-    assert contents.SETTLED == 20_000_000
-    monkeypatch.setattr(contents.time, "time_ns", lambda: changed + contents.SETTLED - 1)
-    assert contents.scan(folder, sizes).stamp is None
-    monkeypatch.setattr(contents.time, "time_ns", lambda: changed + contents.SETTLED)
-    assert contents.scan(folder, sizes).stamp is not None
+    assert maildir.SETTLED == 20_000_000
+    monkeypatch.setattr(maildir.time, "time_ns", lambda: changed + maildir.SETTLED - 1)
+    assert maildir.scan(folder, sizes).stamp is None
+    monkeypatch.setattr(maildir.time, "time_ns", lambda: changed + maildir.SETTLED)
+    assert maildir.scan(folder, sizes).stamp is not None
 
 
 def test_rule_14_what_was_listed_before_a_replay_is_not_believed(root, child, served):

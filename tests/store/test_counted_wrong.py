@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.maildrop.maildir import MaildirStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
+from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import InlineWorkers, finish
 
 JOE = "joe@example.net"

@@ -15,12 +15,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import files, names
-from postoffice.maildrop.maildir import MaildirStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull, MaildropFullNow, TemporaryFailure
+from postoffice.store import files, names
 from postoffice.store.journal import filesystem
+from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.quota import notices
 from postoffice.store.quota.enforcement import A_DAY, TOLD, Notice, is_due
 from postoffice.store.quota.maildirsize import Usage

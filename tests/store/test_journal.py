@@ -41,8 +41,6 @@ from journaled import (
 )
 from twisted.internet.defer import CancelledError, Deferred
 
-from postoffice.maildrop import clearing, collecting, files, placing, posting, removing
-from postoffice.maildrop.pace import Pace
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import (
@@ -52,7 +50,10 @@ from postoffice.model.errors import (
     NotAllRemoved,
     TemporaryFailure,
 )
+from postoffice.store import batcher, cleanup, expunge, files, mailbox
+from postoffice.store import delivery as delivery_module
 from postoffice.store.journal.records import BLOCK
+from postoffice.store.pace import Pace
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -200,7 +201,7 @@ def test_a_message_that_is_just_replayed_is_no_leftover(root, child, served, mon
 
     def sweep_first(source, *more, **named):
         if len(swept) < 2:
-            swept.append(clearing.sweep(source.rpartition("/tmp/")[0], 0.0))
+            swept.append(cleanup.sweep(source.rpartition("/tmp/")[0], 0.0))
         rename(source, *more, **named)
 
     monkeypatch.setattr(os, "rename", sweep_first)
@@ -335,7 +336,7 @@ def test_rule_1_what_was_removed_does_not_come_back_where_its_name_does(
 @pytest.fixture
 def small_portions(monkeypatch):
     """More than a few do not fit into one promise."""
-    monkeypatch.setattr(removing, "TOGETHER", 3)
+    monkeypatch.setattr(expunge, "TOGETHER", 3)
 
 
 @pytest.mark.parametrize("at_once", [0, 100])
@@ -343,7 +344,7 @@ def small_portions(monkeypatch):
 def test_more_than_fit_together_go_in_portions(
     root, served, small_portions, monkeypatch, at_once, undelete
 ):
-    monkeypatch.setattr(removing, "AT_ONCE", at_once)
+    monkeypatch.setattr(expunge, "AT_ONCE", at_once)
     one = served(undelete=undelete)
     tokens = [f"t{number}" for number in range(8)]
     for token in (*tokens, "stays"):
@@ -460,7 +461,7 @@ def test_rule_1_a_mark_without_a_removal_is_taken_off(root, child, served):
 
 
 def test_rule_1_a_login_waits_while_names_go(root, served, monkeypatch):
-    monkeypatch.setattr(removing, "AT_ONCE", 0)
+    monkeypatch.setattr(expunge, "AT_ONCE", 0)
     monkeypatch.setattr(Pace, "quick", False)
     served().post("one")
     workers = PatientWorkers()
@@ -477,12 +478,12 @@ def test_rule_1_a_login_waits_while_names_go(root, served, monkeypatch):
     workers.waiting = [opening]
     workers.work()
     for _ in range(3):
-        one.clock.advance(collecting.TICK)
+        one.clock.advance(mailbox.TICK)
         workers.work()
         assert not login.called
     workers.waiting = [keeping]
     workers.work()
-    one.clock.advance(collecting.TICK)
+    one.clock.advance(mailbox.TICK)
     workers.work_on()
     assert list(login.result.entries) == there(root) == []
     second.release()
@@ -499,7 +500,7 @@ def test_rule_1_a_login_does_not_wait_for_ever(root, served):
     while not login.called:
         one.clock.advance(1.0)
     assert isinstance(login.result, MaildropChanging)
-    assert collecting.PATIENCE < one.clock.seconds() < collecting.PATIENCE + 3
+    assert mailbox.PATIENCE < one.clock.seconds() < mailbox.PATIENCE + 3
     os.close(lock)
 
 
@@ -680,7 +681,7 @@ def test_rule_3_what_one_left_half_written_is_written_over(root, child, served, 
         die()
 
     def post_half(parent):
-        posting.BUFFER = 1 << 20
+        delivery_module.BUFFER = 1 << 20
         real = os.pwrite
 
         def write_half(fd, octets, offset):
@@ -773,7 +774,7 @@ def test_rule_5_after_an_error_nothing_is_appended_to_that_generation(
 
 
 def test_rule_5_all_who_wait_for_the_same_sync_hear_of_its_error(root, served, monkeypatch):
-    monkeypatch.setattr(placing, "GROUPS", 1)
+    monkeypatch.setattr(batcher, "BATCHES", 1)
     workers = PatientWorkers()
     one = served()
     two = served(workers=workers)

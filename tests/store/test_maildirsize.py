@@ -11,11 +11,11 @@ from fcntl import LOCK_NB, LOCK_SH, flock
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.maildrop import clearing, contents, files, groups, names
-from postoffice.maildrop.drafts import Draft
-from postoffice.maildrop.remembered import Sizes
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropFullNow, TemporaryFailure
+from postoffice.store import cleanup, commit, files, maildir, names
+from postoffice.store.drafts import Draft
+from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.admission import LIFETIME, Admission, usage
 from postoffice.store.quota.enforcement import QuotaEnforcement
@@ -87,7 +87,7 @@ def test_a_count_that_is_just_written_is_no_leftover(tmp_path, folder, monkeypat
     rename = os.rename
 
     def sweep_first(*args, **named):
-        assert clearing.sweep(f"{tmp_path}/example.net/joe", 0.0) == 0
+        assert cleanup.sweep(f"{tmp_path}/example.net/joe", 0.0) == 0
         rename(*args, **named)
 
     monkeypatch.setattr(os, "rename", sweep_first)
@@ -111,7 +111,7 @@ def test_several_maildrops_are_taken_in_one_order(tmp_path, monkeypatch):
     ]
     for draft in wanted:
         draft.parts.append(b"x\r\n")
-    assert groups.place(wanted) == [None] * 3
+    assert commit.commit_batch(wanted) == [None] * 3
     assert [path.rpartition("/")[2] for path in taken] == ["ann", "bob", "joe"]
 
 
@@ -120,7 +120,7 @@ def test_limited_or_not_all_count_in_the_same_maildrop(tmp_path, folder):
     wanted = [Draft([place], names.new_name("h"), "", quotas) for quotas in ({place: LIMIT}, {})]
     for draft in wanted:
         draft.parts.append(b"x\r\n")
-    assert groups.place(wanted) == [None, None]
+    assert commit.commit_batch(wanted) == [None, None]
     assert maildirsize.usage(folder, LIMIT) == (6, 2)
     assert is_free(folder, "new")
 
@@ -132,7 +132,7 @@ def test_whose_count_is_never_right_is_told_to_try_again(tmp_path, monkeypatch):
     monkeypatch.setattr(maildirsize.OpenCount, "reserve", lambda *_: None)
     draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
     draft.parts.append(b"x\r\n")
-    [why] = groups.place([draft])
+    [why] = commit.commit_batch([draft])
     assert type(why) is TemporaryFailure
 
 
@@ -141,7 +141,9 @@ def test_mail_comes_where_nobody_can_tell_what_its_owner_was_told(tmp_path, fold
     os.mkdir("postoffice.told", dir_fd=folder)
     draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
     draft.parts.append(b"x" * 900)
-    assert groups.place([draft], None, QuotaEnforcement(None, Sizes(), levels=[80])) == [None]
+    assert commit.commit_batch(
+        [draft], None, QuotaEnforcement(None, MeasuredSizes(), levels=[80])
+    ) == [None]
     assert maildirsize.usage(folder, LIMIT) == (900, 1)
 
 
@@ -154,10 +156,10 @@ def test_what_has_gone_is_counted_so_or_counted_anew(tmp_path, folder, monkeypat
     def full(fd, octets):
         raise OSError(errno.ENOSPC, "no space")
 
-    entries = contents.scan(path, Sizes()).entries
+    entries = maildir.scan(path, MeasuredSizes()).entries
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        contents.remove(path, entries)
+        maildir.remove(path, entries)
     assert maildirsize.usage(folder, LIMIT) == (0, 0)
 
 

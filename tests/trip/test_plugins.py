@@ -208,7 +208,7 @@ def test_a_room_that_does_not_start(failure, start, written, plugin):
 
 NEEDS_THE_REACTOR = """\
 from twisted.internet.threads import deferToThreadPool
-        from postoffice.maildrop.memory import MemoryStore
+        from postoffice.store.memory import MemoryStore
 
         class Store(MemoryStore):
             async def start(self):

@@ -89,7 +89,7 @@ class MaildirMaker:
     )
 
     def make(self, options: Mapping[str, Any], around: PluginContext) -> IMailStore:
-        from postoffice.maildrop.maildir import MaildirStore
+        from postoffice.store.maildir_store import MaildirStore
 
         return MaildirStore(
             options["path"],
@@ -115,7 +115,7 @@ class MemoryMaker:
     keys = ()
 
     def make(self, options: Mapping[str, Any], around: PluginContext) -> IMailStore:
-        from postoffice.maildrop.memory import MemoryStore
+        from postoffice.store.memory import MemoryStore
 
         return MemoryStore()
 

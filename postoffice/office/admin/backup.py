@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from postoffice.maildrop.files import FULL
 from postoffice.model.address import Address
 from postoffice.office import privileges
 from postoffice.office.admin.desk import (
@@ -36,6 +35,7 @@ from postoffice.office.backup.tar import TarTarget, is_tar
 from postoffice.office.backup.written import Target, Written
 from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
+from postoffice.store.files import FULL
 
 
 @command("backup")

@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import IO, Any, Protocol
 
-from postoffice.maildrop.files import JOURNAL, make_folder
-from postoffice.maildrop.names import is_maildrop, maildrop_of
+from postoffice.store.files import JOURNAL, make_folder
+from postoffice.store.names import is_maildrop, maildrop_of
 
 #: The version of this layout.
 FORMAT = 1

@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import IO, Any, cast
 
-from postoffice.maildrop.files import sync_folder
 from postoffice.office.backup.entries import MANIFEST, PIECE, BackupError, Octets
 from postoffice.office.backup.written import Hashed, see_to_owner
 from postoffice.office.privileges import as_root
+from postoffice.store.files import sync_folder
 
 #: How names end, and what writes and reads what is in such a file.
 WRITERS: dict[str, Callable[[IO[bytes]], Any]] = {

@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from postoffice.maildrop import clearing
-from postoffice.maildrop.files import FOLDERS, make_folder
 from postoffice.office import config, control, fresh, privileges
 from postoffice.office.backup.checked import Source, extract
 from postoffice.office.backup.entries import BackupError, Index
 from postoffice.office.reading import FindMaker
+from postoffice.store import cleanup
+from postoffice.store.files import FOLDERS, make_folder
 from postoffice.store.journal.segments import sync_all
 
 #: What is not whole yet, in the folder that it will lie in.
@@ -154,7 +154,7 @@ def _extract(source: Source, index: Index, plan: Plan, step: Callable[[int], Non
         return f"{roots[root]}/{path}" if root in roots else None
 
     number = extract(source, index, goes, step)
-    for folder in clearing.maildrops(mail):
+    for folder in cleanup.maildrops(mail):
         if any(os.path.isdir(f"{folder}/{box}") for box in FOLDERS):
             for box in FOLDERS:
                 make_folder(f"{folder}/{box}")

@@ -13,8 +13,8 @@ from hashlib import sha256
 from typing import IO, Any, Protocol
 
 from postoffice.accounts.opening import connect
-from postoffice.maildrop.files import open_plain
 from postoffice.office.backup.entries import PIECE, BackupError, Entry, Index, Manifest, Octets
+from postoffice.store.files import open_plain
 
 #: How a database begins.
 SQLITE = b"SQLite format 3\0"

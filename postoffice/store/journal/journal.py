@@ -22,8 +22,8 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from itertools import count
 from typing import NamedTuple, TypeVar
 
-from postoffice.maildrop.files import FULL, open_own, sync_folder
 from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
+from postoffice.store.files import FULL, open_own, sync_folder
 from postoffice.store.journal import segments
 from postoffice.store.journal.filesystem import FILES, JOURNAL
 from postoffice.store.journal.records import (

@@ -12,17 +12,11 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from postoffice.maildrop import aside, contents, drafts, files, names
-from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.files import (
-    FOLDERS,
-    FULL,
-    JOURNAL,
-    make,
-    sync_folder,
-)
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.listing import Entry
+from postoffice.store import drafts, files, maildir, names, set_aside
+from postoffice.store import vault as vaults
+from postoffice.store.files import FOLDERS, FULL, JOURNAL, make, sync_folder
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.records import PutRecord, RemoveRecord
 from postoffice.store.journal.segments import SEGMENT
@@ -181,8 +175,8 @@ class MaildirRedo:
         if placement.text is not None:
             text: Iterable[bytes] = [placement.text]
         else:
-            text = aside.pieces(self._large_of(placement))
-        aside.keep_text(folder, placement.name, text, str(error), session)
+            text = set_aside.pieces(self._large_of(placement))
+        set_aside.keep_text(folder, placement.name, text, str(error), session)
         self._tell(
             folder, f"putting a message into its {'vault' if session else 'maildrop'}", error
         )
@@ -199,7 +193,7 @@ class MaildirRedo:
         maildrop = folder[len(self._store) + 1 :]
         self._report(
             "error",
-            f"{maildrop}: {what} failed: {error}; it is set aside in {aside.home(folder)}, and "
+            f"{maildrop}: {what} failed: {error}; it is set aside in {set_aside.home(folder)}, and "
             "tried again at the next login, start or `postoffice maildrop verify --repair`",
         )
 
@@ -219,7 +213,7 @@ class MaildirRedo:
             with self._looking:
                 if not all(os.path.isdir(f"{folder}/{box}") for box in FOLDERS):
                     make(folder)
-                known = self._known.setdefault(folder, contents.places(folder))
+                known = self._known.setdefault(folder, maildir.places(folder))
         return known
 
     def _place(self, folder: str, placement: PutRecord, first: str) -> str:
@@ -335,7 +329,7 @@ class MaildirRedo:
             if _is_missing(folder):
                 continue
             try:
-                aside.forget(folder, uidls)
+                set_aside.forget(folder, uidls)
                 self._remove(folder, uidls, removal.vault)
             except TemporaryFailure as failure:
                 if not isinstance(failure.__cause__, OSError):
@@ -348,7 +342,7 @@ class MaildirRedo:
         known = self._messages(folder)
         entries = [Entry(one, 0, known.pop(one)) for one in uidls if one in known]
         vault = f"{vaults.path_of(folder)}/{session}" if session else ""
-        contents.remove(folder, entries, vault, sync=self._syncs(folder))
+        maildir.remove(folder, entries, vault, sync=self._syncs(folder))
         if self._syncs(folder):
             self._removed.setdefault(folder, []).append((uidls, session))
 
@@ -359,9 +353,9 @@ class MaildirRedo:
         self._raise_if_for_all(folder, error)
         left: Sequence[str] = ()
         with suppress(OSError):
-            there = contents.places(folder)
+            there = maildir.places(folder)
             left = [uidl for uidl in uidls if uidl in there]
-        aside.keep_removal(folder, left or uidls, session, str(error))
+        set_aside.keep_removal(folder, left or uidls, session, str(error))
         self._tell(folder, f"removing {len(left or uidls)} messages", error)
 
     def finish(self) -> None:
@@ -389,9 +383,11 @@ class MaildirRedo:
                 for path, name, session in put:
                     if os.path.dirname(path) == box:
                         with suppress(FileNotFoundError):  # collected meanwhile
-                            aside.keep_text(folder, name, aside.pieces(path), str(error), session)
+                            set_aside.keep_text(
+                                folder, name, set_aside.pieces(path), str(error), session
+                            )
                 for uidls, session in self._removed.get(folder, []):  # they may be there again
-                    aside.keep_removal(folder, uidls, session, str(error))
+                    set_aside.keep_removal(folder, uidls, session, str(error))
                 self._tell(folder, f"syncing {box}", error)
 
 

@@ -20,8 +20,8 @@ from hashlib import blake2b
 from hmac import compare_digest
 from itertools import repeat
 
-from postoffice.maildrop.files import make_folder, open_own, sync_folder
 from postoffice.model.errors import StartupError
+from postoffice.store.files import make_folder, open_own, sync_folder
 from postoffice.store.journal.records import BLOCK
 
 #: How many segments there may be, and octets of each.

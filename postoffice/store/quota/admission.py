@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from postoffice.interfaces import Executor
-from postoffice.maildrop.files import failures
 from postoffice.model.address import Quota
 from postoffice.model.errors import NoSpace
+from postoffice.store.files import failures
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.maildirsize import Usage
 

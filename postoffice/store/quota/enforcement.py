@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 
-from postoffice.maildrop import collected, contents, files, names, removing
-from postoffice.maildrop import vault as vaults
-from postoffice.maildrop.collected import Record
-from postoffice.maildrop.remembered import Sizes
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.listing import Entry
+from postoffice.store import expunge, fetch_log, files, maildir, names
+from postoffice.store import vault as vaults
+from postoffice.store.fetch_log import FetchRecord
 from postoffice.store.journal.journal import Journal
+from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.quota.maildirsize import Usage
 
 #: The session of what went to make room, in the vault.
@@ -62,7 +62,7 @@ class QuotaEnforcement:
     """
 
     journal: Journal | None
-    sizes: Sizes
+    sizes: MeasuredSizes
     undelete: bool = False
     levels: Sequence[int] = ()
     notices: deque[Notice] = field(default_factory=deque)
@@ -78,15 +78,15 @@ class QuotaEnforcement:
         if not more.messages:
             return  # it would not fit into an empty one
         try:
-            lock = removing.lock(self.journal, folder)
+            lock = expunge.lock(self.journal, folder)
         except MaildropLocked:
             return
         try:
-            snapshot = contents.scan(folder, self.sizes)
+            snapshot = maildir.scan(folder, self.sizes)
             going = self._oldest(folder, snapshot.entries, quota, held, more)
             keep = self.undelete and bool(going)
             vault = vaults.ready(vaults.path_of(folder, MAKE_ROOM)) if keep else ""
-            removing.take_out(self.journal, lock, folder, snapshot.whole(going), vault)
+            expunge.take_out(self.journal, lock, folder, snapshot.whole(going), vault)
             trimmed = vaults.NOTHING
             if vault:
                 with suppress(OSError):  # the message has its room, and a sweep comes daily
@@ -102,7 +102,7 @@ class QuotaEnforcement:
     def _oldest(
         self, folder: str, entries: Sequence[Entry], quota: Quota, held: Usage, more: Usage
     ) -> list[Entry]:
-        record = collected.read(folder)
+        record = fetch_log.read(folder)
         going: list[Entry] = []
         octets, messages = held.octets + more.octets, held.messages + more.messages
         for entry in sorted(entries, key=lambda entry: not _was_read(entry, record)):
@@ -134,7 +134,7 @@ class QuotaEnforcement:
         return notices
 
 
-def _was_read(entry: Entry, record: Record) -> bool:
+def _was_read(entry: Entry, record: FetchRecord) -> bool:
     """Whether somebody has it: by what he collected, or by a flag."""
     return record.collected(entry.uidl) is not None or names.is_seen(entry.name)
 

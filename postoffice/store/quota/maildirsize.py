@@ -27,9 +27,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from typing import NamedTuple
 
-from postoffice.maildrop import drafts, names
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropFull, MaildropFullNow, PostOfficeError
+from postoffice.store import drafts, names
 
 #: The file in a maildrop that counts what is in it.
 FILE = "maildirsize"

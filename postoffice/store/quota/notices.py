@@ -11,11 +11,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.interfaces import Executor, IDelivery
-from postoffice.maildrop import names, vault
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.log_events import tell
+from postoffice.store import names, vault
 from postoffice.store.quota.enforcement import MAKE_ROOM, Notice, QuotaEnforcement, is_due
 from postoffice.store.quota.notice_texts import letter
 from postoffice.util.shield import shield

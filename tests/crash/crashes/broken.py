@@ -10,8 +10,8 @@ from typing import Any
 from unittest.mock import patch
 
 from crashes.recorder import EVERYTHING, Recorder
-from postoffice.maildrop import clearing, contents, groups, removing
-from postoffice.maildrop.groups import _Promised
+from postoffice.store import cleanup, commit, expunge, maildir
+from postoffice.store.commit import _JournalCommit
 from postoffice.store.journal import records, segments
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.recovery import Backlog
@@ -47,7 +47,7 @@ def holds(this: str) -> Callable[[], AbstractContextManager[Any]]:
 
 
 def _link_first(wanted: Any, journal: Any = None, *more: Any) -> Any:
-    group = groups._Group if journal is None else groups._Promised
+    group = commit._Commit if journal is None else commit._JournalCommit
     make_durable, link, linked = group.make_durable, group.link, set()
 
     def link_once(self: Any, draft: Any) -> None:
@@ -66,7 +66,7 @@ def _link_first(wanted: Any, journal: Any = None, *more: Any) -> Any:
         return _place(wanted, journal, *more)
 
 
-_place = groups.place
+_place = commit.commit_batch
 
 
 def _mark_first(self: Journal, oldest: int, until: int) -> None:
@@ -97,18 +97,18 @@ def _use_again(self: Journal, state: Any, octets: int) -> bool:
     return _has_room(self, state, octets)
 
 
-_begin = removing.begin
+_begin = expunge.begin
 
 
 def _remove_first(journal: Any, lock: int, folder: str, entries: Any, vault: str) -> Any:
-    contents.remove(folder, entries, vault, sync=False)
+    maildir.remove(folder, entries, vault, sync=False)
     return _begin(journal, lock, folder, entries, vault)
 
 
-_make_durable = _Promised.make_durable
+_make_durable = _JournalCommit.make_durable
 
 
-def _large_not_kept(self: _Promised) -> None:
+def _large_not_kept(self: _JournalCommit) -> None:
     _make_durable(self)
     for draft, _ in self._promised:
         draft.moved = False
@@ -152,13 +152,13 @@ BROKEN = {
         "failed-syncfs", lambda: patch.object(Journal, "_sync", _sync_again)
     ),
     "names are given before the journal is synced": Broken(
-        "one", lambda: patch.object(groups, "place", _link_first)
+        "one", lambda: patch.object(commit, "commit_batch", _link_first)
     ),
     "names go before the journal is synced": Broken(
-        "removal", lambda: patch.object(removing, "begin", _remove_first)
+        "removal", lambda: patch.object(expunge, "begin", _remove_first)
     ),
     "a large text goes before it is retired": Broken(
-        "large", lambda: patch.object(_Promised, "make_durable", _large_not_kept)
+        "large", lambda: patch.object(_JournalCommit, "make_durable", _large_not_kept)
     ),
     "a replay believes what it finds": Broken(
         "one", lambda: patch.object(MaildirRedo, "__init__", _believing)
@@ -173,12 +173,12 @@ BROKEN = {
         "forged", lambda: patch.object(records, "compare_digest", lambda *_: True)
     ),
     "what is removed is not synced": Broken(
-        "removal", lambda: patch.object(contents, "sync_folder", lambda path: None)
+        "removal", lambda: patch.object(maildir, "sync_folder", lambda path: None)
     ),
     "files are not synced": Broken("one", holds("/tmp/")),
     "new is not synced": Broken("one", ends("/new")),
     "a new maildrop is not synced": Broken("first-start", ends("/joe", "/example.net")),
     "what is set aside is not synced": Broken(
-        "discard", lambda: patch.object(clearing, "sync_folder", lambda path: None)
+        "discard", lambda: patch.object(cleanup, "sync_folder", lambda path: None)
     ),
 }

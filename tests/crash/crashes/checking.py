@@ -20,11 +20,11 @@ from crashes.operations import Note
 from crashes.promises import Found, Promises
 from crashes.recorder import Recorder
 from crashes.world import COLLECTED, JOE, Kind, machine, read, recipients, text_of
-from postoffice.maildrop import contents, names, retention, vault
-from postoffice.maildrop.files import JOURNAL, LATE
-from postoffice.maildrop.maildir import RETIRE
 from postoffice.model.envelope import Client, Envelope
+from postoffice.store import maildir, names, retention, vault
+from postoffice.store.files import JOURNAL, LATE
 from postoffice.store.journal import segments
+from postoffice.store.maildir_store import RETIRE
 from postoffice.store.quota.maildirsize import FILE as QUOTA
 from postoffice.testing import InlineWorkers, finish
 
@@ -130,7 +130,7 @@ def _maildrops(root: str, state: State) -> dict[str, bytes]:
     found = {}
     for name in state.promises.names():
         folder = f"{root}/{names.folder_of(name)}"
-        for place in contents.places(folder).values():
+        for place in maildir.places(folder).values():
             with open(f"{folder}/{place}", "rb") as file:
                 found[f"{name}/{place}"] = file.read()
     return found
@@ -204,7 +204,7 @@ def _count(folder: str, found: Found) -> None:
         found.problems.append(f"{folder}/{QUOTA} cannot be read")
         return
     said = tuple(sum(int(line[part]) for line in lines if line) for part in (1, 2))
-    files = [f"{folder}/{place}" for place in contents.places(folder).values()]
+    files = [f"{folder}/{place}" for place in maildir.places(folder).values()]
     is_so = (sum(map(os.path.getsize, files)), len(files))
     if said != is_so:
         found.problems.append(f"{folder}/{QUOTA} says {said}, it is {is_so}")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from crashes.world import ANN, BOB, JOE, Era, Kind, World
-from postoffice.maildrop.posting import BUFFER
 from postoffice.model.address import Quota
+from postoffice.store.delivery import BUFFER
 from postoffice.store.journal.filesystem import FILES, JOURNAL
 from postoffice.store.journal.records import BLOCK, PutRecord, Record, RemoveRecord, encode
 

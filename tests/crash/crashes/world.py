@@ -18,13 +18,13 @@ from crashes.operations import Note, Operation
 from crashes.promises import Promises
 from crashes.recorder import Recorder
 from postoffice.interfaces import PurgeCriteria
-from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.store.journal import filesystem, segments
+from postoffice.store.maildir_store import RETIRE, MaildirStore
 from postoffice.store.quota.enforcement import TOLD
 from postoffice.testing import InlineWorkers, finish
 

@@ -12,9 +12,9 @@ from faults.counters import DOMAIN
 from faults.ledger import Held
 from faults.refusing import make_immutable, messages
 from faults.scene import LARGE, Scene
-from postoffice.maildrop.removing import AT_ONCE
 from postoffice.model.address import Quota
 from postoffice.model.errors import PostOfficeError, StartupError
+from postoffice.store.expunge import AT_ONCE
 from postoffice.store.journal.filesystem import FILES, JOURNAL
 from postoffice.testing import finish
 

@@ -10,9 +10,9 @@ from twisted.internet.task import Clock
 
 from faults.daemon import DOMAIN
 from faults.ledger import text_of
-from postoffice.maildrop import files, groups, names
-from postoffice.maildrop.drafts import Draft
-from postoffice.maildrop.maildir import MaildirStore
+from postoffice.store import commit, files, names
+from postoffice.store.drafts import Draft
+from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import InlineWorkers, finish
 
 GROUP = 32
@@ -42,5 +42,5 @@ def _take_in(store: str, whose: Sequence[str], messages: int) -> None:
             draft = Draft([places[number % len(places)]], names.new_name("h"))
             draft.parts.append(text_of(f"backlog.{number}.2000"))
             drafts.append(draft)
-        assert not any(groups.place(drafts, running._journal))
+        assert not any(commit.commit_batch(drafts, running._journal))
     os.kill(os.getpid(), signal.SIGKILL)

@@ -10,8 +10,8 @@ from random import Random
 
 from faults.daemon import DOMAIN, NEVER, Collector, Daemon, Refused
 from faults.ledger import Held, Ledger
-from postoffice.maildrop import contents
-from postoffice.maildrop.files import LATE
+from postoffice.store import maildir
+from postoffice.store.files import LATE
 from postoffice.store.quota.maildirsize import FILE
 
 
@@ -63,7 +63,7 @@ def beside(store: Path, names: Iterable[str]) -> list[str]:
         folder = store / DOMAIN / name
         if not folder.exists():
             continue
-        places = [folder / place for place in contents.places(str(folder)).values()]
+        places = [folder / place for place in maildir.places(str(folder)).values()]
         there = (sum(place.stat().st_size for place in places), len(places))
         said = counted(folder)
         if said is not None and said != there:

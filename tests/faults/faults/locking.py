@@ -18,10 +18,10 @@ from twisted.internet.task import Clock
 
 from faults.daemon import DOMAIN
 from faults.ledger import text_of
-from postoffice.maildrop.maildir import RETIRE, MaildirStore
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropLocked
+from postoffice.store.maildir_store import RETIRE, MaildirStore
 from postoffice.testing import InlineWorkers, finish
 
 #: For each process: which maildrop it holds (0: none), whether it is to be killed, how often it

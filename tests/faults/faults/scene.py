@@ -20,10 +20,10 @@ from faults.counters import DOMAIN, NAMES, Counters, Silent
 from faults.finding import beside
 from faults.layer import Call, Fault, Layer
 from faults.ledger import Held, Ledger, text_of
-from postoffice.maildrop.files import LATE
-from postoffice.maildrop.maildir import RETIRE
-from postoffice.maildrop.names import uidl_of_file
+from postoffice.store.files import LATE
 from postoffice.store.journal.filesystem import JOURNAL
+from postoffice.store.maildir_store import RETIRE
+from postoffice.store.names import uidl_of_file
 from postoffice.testing import InlineWorkers, finish
 
 #: Those whose maildrops are there from the beginning.

@@ -1,0 +1,435 @@
+"""
+Deliveries that are placed together: promised to all, or to none, by one sync or a few.
+
+A message is linked into ``new`` only when it is durable: its file was synced,
+or the journal has it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+
+from postoffice.model.address import Quota
+from postoffice.model.errors import PostOfficeError, TemporaryFailure
+from postoffice.store import drafts
+from postoffice.store.drafts import Draft, drop
+from postoffice.store.files import MaildropRef, failure, identity, sync_folder
+from postoffice.store.journal.journal import Journal, Ticket
+from postoffice.store.journal.records import PutRecord, RemoveRecord
+from postoffice.store.names import uidl_of_file
+from postoffice.store.open_folders import OpenFolders, Shelf, was_taken_away
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.enforcement import QuotaEnforcement
+
+#: Where maildrops stand apart, the first of them may be gone, with the file that is in it.
+_GONE = (errno.ESTALE, errno.ENOENT)
+
+
+def commit_batch(
+    wanted: Sequence[Draft],
+    journal: Journal | None = None,
+    warden: QuotaEnforcement | None = None,
+    shelf: Shelf | None = None,
+) -> list[Exception | None]:
+    """
+    Put messages into all their maildrops, durable when it returns; for each, what went wrong.
+
+    One call for many messages: the journal is synced once for all of them;
+    without one, each folder is.  A message that went wrong is in none of its
+    maildrops, unless they stand ``apart``: then it is in all but those that
+    it ``missed``.
+
+    Nothing is made here: a maildrop that is not the one that was found when
+    the delivery began has been discarded since, and its sender tries again.
+    Links go to the folders that were opened, wherever they are by now; one
+    that was moved away meanwhile is found out after the sync, and undone.  So
+    a message is in a maildrop before that is discarded, or not at all.
+    Folders that a ``shelf`` keeps open need not be opened.
+    """
+    with (shelf or Shelf(keep=0)).lent() as folders:
+        group = (
+            _Commit(wanted, folders)
+            if journal is None
+            else _JournalCommit(wanted, folders, journal)
+        )
+        with group:
+            group.each(drafts.finish)
+            group.reserve(warden)
+            group.make_durable()
+            group.each(group.link)
+            group.settle()
+        return group.outcomes()
+
+
+class _Commit:
+    """Drafts that are placed together, and the maildrops they go to, opened."""
+
+    def __init__(self, wanted: Sequence[Draft], folders: OpenFolders) -> None:
+        self._drafts = wanted
+        self._wrong: dict[Draft, Exception] = {}
+        self._folders = folders
+        self._linked: list[tuple[Draft, MaildropRef]] = []
+        self._reserved: list[tuple[Draft, MaildropRef]] = []
+        self._placing = ExitStack()  # at these:
+        self._counted: set[MaildropRef] = set()
+        self._doubtful: set[MaildropRef] = (
+            set()
+        )  # they do not stay open: they may have been taken away
+
+    def outcomes(self) -> list[Exception | None]:
+        """What went wrong with each, if anything."""
+        return [self._wrong.get(draft) for draft in self._drafts]
+
+    def __enter__(self) -> _Commit:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._undo()
+        for draft, place in self._reserved:
+            if draft in self._wrong or place in draft.missed:
+                with suppress(OSError):
+                    maildirsize.add(self._open(place), -draft.size, -1)
+        self._placing.close()
+        for draft in self._drafts:
+            drop(draft)
+        for place in self._doubtful:
+            self._folders.forget(place)
+
+    def _undo(self) -> bool:
+        """Take away what is in a maildrop, and shall not be; whether all of it has gone."""
+        wrong = [
+            (draft, place)
+            for draft, place in self._linked
+            if draft in self._wrong or place in draft.missed
+        ]
+        gone = True
+        for draft, place in wrong:
+            try:
+                os.unlink(f"new/{draft.final_name}", dir_fd=self._open(place))
+            except FileNotFoundError:
+                pass
+            except OSError:
+                gone = False
+        return gone
+
+    def well(self) -> Iterator[Draft]:
+        """Those that nothing is wrong with, so far."""
+        return (draft for draft in self._drafts if draft not in self._wrong)
+
+    def each(self, step: Callable[[Draft], None]) -> None:
+        """Take one step with each that is still well; what goes wrong costs that one only."""
+        for draft in list(self.well()):
+            try:
+                step(draft)
+            except OSError as error:
+                self._wrong[draft] = failure(draft.path, error)
+                self._doubtful.update(draft.places)
+            except Exception as error:  # a bug costs one message, not the group
+                self._wrong[draft] = error
+
+    def reserve(self, warden: QuotaEnforcement | None) -> None:
+        """Take the room that they need, where there is a quota; who finds none is turned away."""
+        wanted: dict[MaildropRef, list[Draft]] = {}
+        for draft in self.well():
+            for place in draft.places:
+                wanted.setdefault(place, []).append(draft)
+        for place, those in sorted(wanted.items()):  # in one order: others wait for us, too
+            try:
+                limited = [draft for draft in those if place in draft.quotas]
+                if limited:
+                    self._reserve(place, limited, warden)
+                if len(limited) < len(those):
+                    self._count(place, [one for one in those if place not in one.quotas])
+            except (OSError, PostOfficeError) as error:
+                why = failure(place.path, error) if isinstance(error, OSError) else error
+                for draft in those:
+                    self._miss(draft, place, why)
+
+    def _reserve(
+        self, place: MaildropRef, those: Sequence[Draft], warden: QuotaEnforcement | None
+    ) -> None:
+        if self._reserve_quickly(place, those, warden):
+            return
+        fd, limit = self._open(place), those[0].quotas[place]
+        sizes = [draft.size for draft in those]
+        more = _together(limit, sizes)
+        taken = self._take(place, limit, sizes, all_of_them=True)
+        for _ in range(3):
+            if taken is not None:
+                break
+            room, held = maildirsize.has_room(fd, limit, more)
+            if not room and limit.over == "make-room" and warden is not None:
+                warden.make_room(place.path, limit, held, more)
+            taken = self._take(place, limit, sizes)
+        if taken is None:
+            raise TemporaryFailure(f"{place.path}: counted anew again and again, for other quotas")
+        fits, held = taken
+        for draft, fit in zip(those, fits, strict=True):
+            if fit:
+                self._reserved.append((draft, place))
+            else:
+                alone = draft.apart or len(draft.places) == 1
+                self._miss(
+                    draft, place, maildirsize.full(place.path, limit, draft.size, alone=alone)
+                )
+        if warden is not None:
+            came = [size for size, fit in zip(sizes, fits, strict=True) if fit]
+            with suppress(OSError):  # he is not told, and has his mail
+                warden.filled(
+                    place.path, limit, held.less(maildirsize.Usage(sum(came), len(came))), held
+                )
+
+    def _reserve_quickly(
+        self, place: MaildropRef, those: Sequence[Draft], warden: QuotaEnforcement | None
+    ) -> bool:
+        """Where all of it fits, and all is as it was; False: nothing was reserved."""
+        limit, count = those[0].quotas[place], self._folders.count(place)
+        more = maildirsize.Usage(sum(draft.size for draft in those), len(those))
+        with ExitStack() as placing:
+            count.begin()
+            placing.callback(count.end)
+            held = count.reserve(limit, more)
+            if held is None:
+                return False
+            self._placing.enter_context(placing.pop_all())
+        self._counted.add(place)
+        self._reserved += [(draft, place) for draft in those]
+        if warden is not None:
+            with suppress(OSError):  # he is not told, and has his mail
+                warden.filled(place.path, limit, held.less(more), held)
+        return True
+
+    def _take(
+        self, place: MaildropRef, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
+    ) -> tuple[list[bool], maildirsize.Usage] | None:
+        """Reserve, and hold on to it until all is placed."""
+        fd = self._open(place)
+        with ExitStack() as placing:
+            placing.enter_context(maildirsize.placing(fd))
+            taken = maildirsize.reserve(fd, limit, sizes, all_of_them=all_of_them)
+            if taken is not None:
+                self._placing.enter_context(placing.pop_all())
+                self._counted.add(place)
+            return taken
+
+    def _count(self, place: MaildropRef, those: Sequence[Draft]) -> None:
+        """Where somebody counts, those count too that fit always."""
+        fd = self._open(place)
+        if maildirsize.is_kept(fd):
+            if place not in self._counted:
+                self._placing.enter_context(maildirsize.placing(fd))
+            maildirsize.add(fd, sum(draft.size for draft in those), len(those))
+            self._reserved += [(draft, place) for draft in those]
+
+    def make_durable(self) -> None:
+        """Sync each file."""
+        for draft in self.well():
+            _start_writing(draft.fd)
+        self.each(_sync)
+
+    def link(self, draft: Draft) -> None:
+        """One file, as many names as maildrops."""
+        drafts.check(draft)  # nobody waits for it any more: its sender will try again
+        for place in draft.places:
+            if place in draft.missed:
+                continue
+            try:
+                self._link(draft, place)
+            except OSError as error:
+                if not draft.apart:
+                    raise
+                draft.missed[place] = failure(place.path, error)
+            else:
+                self._linked.append((draft, place))
+
+    def _link(self, draft: Draft, place: MaildropRef) -> None:
+        fd = self._open(place)
+        source, target = draft.path, f"new/{draft.final_name}"
+        first = None
+        try:
+            if not draft.folder:
+                source, first = f"tmp/{draft.name}", self._open(draft.places[0])
+            os.link(source, target, src_dir_fd=first, dst_dir_fd=fd)
+        except OSError as error:
+            if error.errno not in drafts.COPIED and not (draft.apart and error.errno in _GONE):
+                raise
+            _copy(draft, fd)
+
+    def settle(self) -> None:
+        """Make the new names durable, and see that the maildrops are still in their places."""
+        gone: dict[MaildropRef, Exception] = {}
+        for place in {place for _, place in self._linked}:
+            try:
+                self._sync_names(place)
+                _is_there(place)
+            except OSError as error:
+                self._doubtful.add(place)
+                gone[place] = failure(place.path, error)
+        for draft, place in self._linked:
+            if place in gone:
+                self._miss(draft, place, gone[place])
+
+    def _sync_names(self, place: MaildropRef) -> None:
+        sync_folder("new", dir_fd=self._open(place))
+
+    def _miss(self, draft: Draft, place: MaildropRef, why: Exception) -> None:
+        if draft.apart:
+            draft.missed[place] = why
+        else:
+            self._wrong.setdefault(draft, why)
+
+    def _open(self, place: MaildropRef) -> int:
+        return self._folders.open(place)
+
+
+class _JournalCommit(_Commit):
+    """
+    Drafts that the journal makes durable; nothing else is synced, but what went to disk before.
+
+    What may fail comes first, for what is appended must be put in its place.
+    Where that fails all the same, the journal is told that it is gone.
+    """
+
+    def __init__(self, wanted: Sequence[Draft], folders: OpenFolders, journal: Journal) -> None:
+        super().__init__(wanted, folders)
+        self._journal = journal
+        self._ticket: Ticket | None = None
+        self._promised: list[tuple[Draft, list[MaildropRef]]] = []
+
+    def __exit__(self, *why: object) -> None:
+        ticket, self._ticket = self._ticket, None
+        try:
+            if ticket is not None:
+                self._keep_promise(ticket, failed=why[0] is not None)
+        finally:
+            super().__exit__(*why)
+
+    def make_durable(self) -> None:
+        """One sync for all."""
+        large = [draft for draft in self.well() if draft.streamed]
+        if large:
+            for draft in large:
+                _start_writing(draft.fd)
+            self.each(lambda draft: _sync(draft) if draft.streamed else None)
+            try:
+                sync_folder(self._journal.large)
+            except OSError as error:
+                self._wrong.update((draft, failure(draft.path, error)) for draft in large)
+            if any(draft in self._wrong for draft in large):
+                self._journal.doubt()
+        why: Exception
+        try:
+            self._ticket = self._journal.append(self._records)
+            for draft, _ in self._promised:
+                draft.moved = draft.streamed  # it is the journal's now, until it is retired
+            return
+        except OSError as error:
+            why = failure("the journal", error)
+        except PostOfficeError as error:
+            why = error
+        self._wrong.update((draft, why) for draft in list(self.well()))
+
+    def _records(self) -> list[PutRecord]:
+        """What is promised: to maildrops that are where they were found."""
+        places = {place for draft in self.well() for place in draft.places}
+        for place in places:
+            try:
+                _is_there(place)
+                if place.identity[0] != self._journal.device:
+                    raise OSError(errno.EXDEV, "not on the journal's file system", place.path)
+            except OSError as error:
+                self._doubtful.add(place)
+                why = failure(place.path, error)
+                for draft in list(self.well()):
+                    if place in draft.places:
+                        self._miss(draft, place, why)
+        those = [(one, [p for p in one.places if p not in one.missed]) for one in self.well()]
+        self._promised = [(draft, places) for draft, places in those if places]
+        return [
+            PutRecord(draft.final_name, tuple(map(self._maildrop, places)), draft.text, draft.size)
+            for draft, places in self._promised
+        ]
+
+    def _maildrop(self, place: MaildropRef) -> str:
+        return self._journal.maildrop(place.path)
+
+    def _link(self, draft: Draft, place: MaildropRef) -> None:
+        with suppress(FileExistsError):  # replayed by who found that somebody had died
+            if not draft.streamed and len(draft.places) == 1:
+                fd = self._open(place)
+                target = f"new/{draft.final_name}"
+                os.rename(f"tmp/{draft.name}", target, src_dir_fd=fd, dst_dir_fd=fd)
+                draft.moved = True
+            else:
+                super()._link(draft, place)
+
+    def _sync_names(self, place: MaildropRef) -> None:
+        pass
+
+    def _keep_promise(self, ticket: Ticket, *, failed: bool) -> None:
+        """All is in its place, or the journal knows that it shall not be."""
+        if failed:
+            self._journal.leave(ticket)
+            return
+        broken = [
+            (self._maildrop(place), (uidl_of_file(draft.final_name),))
+            for draft, places in self._promised
+            for place in places
+            if draft in self._wrong or place in draft.missed
+        ]
+        if broken and not self._take_back(broken):
+            self._journal.leave(ticket)  # it comes everywhere rather than to some
+            return
+        self._journal.placed(ticket)
+
+    def _take_back(self, broken: Sequence[tuple[str, tuple[str, ...]]]) -> bool:
+        """Names go that shall not be; False if neither they do, nor the journal can be told."""
+        gone = self._undo()
+        try:
+            undone = self._journal.append(lambda: [RemoveRecord(tuple(broken))])
+        except (OSError, PostOfficeError):
+            return gone  # a crash may bring it, as whoever was told to try again is used to
+        if undone is not None:
+            (self._journal.placed if gone else self._journal.leave)(undone)
+        return True
+
+
+def _together(limit: Quota, sizes: Sequence[int]) -> maildirsize.Usage:
+    """How much of this could be in an empty maildrop."""
+    octets = messages = 0
+    for size in sizes:
+        if limit.holds(octets + size, messages + 1):
+            octets, messages = octets + size, messages + 1
+    return maildirsize.Usage(octets, messages)
+
+
+def _start_writing(fd: int) -> None:
+    """Let the disk begin with this file while the next ones are written: groups gain a third."""
+    if hasattr(os, "posix_fadvise"):  # Linux does so for what shall leave its memory
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _sync(draft: Draft) -> None:
+    os.fsync(draft.fd)
+
+
+def _is_there(place: MaildropRef) -> None:
+    if identity(os.stat(place.path)) != place.identity:
+        raise was_taken_away(place)
+
+
+def _copy(draft: Draft, folder: int) -> None:
+    """A file of its own for one maildrop."""
+    path = f"tmp/{draft.name}.copy"  # the draft itself may lie there, too
+    fd = drafts.create(path, folder)
+    try:
+        drafts.copy_text(draft, fd)
+        os.fsync(fd)
+        os.link(path, f"new/{draft.final_name}", src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        with suppress(OSError):
+            os.unlink(path, dir_fd=folder)
+        os.close(fd)

@@ -1,0 +1,213 @@
+"""Deliveries into Maildirs: large texts go to disk as they arrive, small ones in the end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from postoffice.interfaces import Executor, IDelivery, IText
+from postoffice.model.errors import MaildropFullNow, NoSpace, PostOfficeError, TemporaryFailure
+from postoffice.store import drafts, files, names
+from postoffice.store.batcher import Batcher
+from postoffice.store.drafts import Draft
+from postoffice.store.files import MaildropRef
+from postoffice.store.incoming import Load
+from postoffice.store.quota.admission import FreeSpace
+from postoffice.util.shield import shield, start_work
+
+#: Octets of a text that are kept before they go to disk; there may be twice as many.
+BUFFER = 256 << 10
+#: Pieces of it up to so many octets are joined: each has an object of its own.
+SMALL = 4096
+
+
+class MaildropCache:
+    """Where maildrops are that had mail lately: found once, not for every delivery."""
+
+    #: How many are remembered.
+    LIMIT = 20_000
+
+    def __init__(self, workers: Executor) -> None:
+        self._workers = workers
+        self._known: OrderedDict[str, MaildropRef] = OrderedDict()
+
+    async def find(self, folders: Sequence[str]) -> list[MaildropRef | TemporaryFailure]:
+        """
+        Where they are, or what is in the way; what is missing is made.
+
+        A maildrop that was taken away, and may be there anew, is found anew: one
+        look at a folder costs less than a trip to a worker, and waits for no disk.
+        """
+        outcomes: dict[str, MaildropRef | TemporaryFailure] = {}
+        for folder in folders:
+            known = self._known.get(folder)
+            if known is not None and files.is_there(known):
+                outcomes[folder] = known
+        missing = [folder for folder in folders if folder not in outcomes]
+        if missing:
+            found = await self._workers.run(files.find, missing)
+            outcomes.update(zip(missing, found, strict=True))
+        for folder, outcome in outcomes.items():  # others may have forgotten them meanwhile
+            if isinstance(outcome, MaildropRef):
+                self._known[folder] = outcome
+                self._known.move_to_end(folder)
+        while len(self._known) > self.LIMIT:
+            self._known.popitem(last=False)
+        return [outcomes[folder] for folder in folders]
+
+    def forget(self, folder: str) -> None:
+        """Look again next time."""
+        self._known.pop(folder, None)
+
+
+@implementer(IDelivery)
+class MaildirDelivery:
+    """
+    One message on its way in.
+
+    Its text counts for ``load`` until it is placed or given up, and goes to
+    disk while ``floor`` lets it.
+    """
+
+    def __init__(
+        self,
+        workers: Executor,
+        places: MaildropCache,
+        placing: Batcher,
+        draft: Draft,
+        wanted: Sequence[MaildropRef | TemporaryFailure],
+        load: Load,
+        floor: FreeSpace,
+    ) -> None:
+        self._load = load
+        self._floor = floor
+        self._wanted = wanted  # by each recipient
+        self._workers = workers
+        self._places = places
+        self._placing = placing
+        self._draft = draft
+        self._buffered = 0
+        self._writing: Deferred[None] | None = None  # the octets before, on their way to disk
+        self._over = False
+
+    @property
+    def uidl(self) -> str:
+        return names.uidl_of_file(self._draft.name)
+
+    async def write(self, data: bytes) -> None:
+        try:
+            self._load.add(len(data))
+            await self._write(data)
+        except NoSpace:  # what is there of it goes at once: others have the room
+            self.abort()
+            raise
+
+    async def _write(self, data: bytes) -> None:
+        parts = self._draft.parts
+        if parts and len(parts[-1]) + len(data) <= SMALL:
+            parts[-1] += data
+        else:
+            parts.append(data)
+        self._buffered += len(data)
+        if self._buffered >= BUFFER:
+            await self._floor.check()
+            await self._written()
+            parts, self._draft.parts = self._draft.parts, []
+            self._buffered = 0
+            self._writing = start_work(self._workers.run(drafts.append, self._draft, parts))
+
+    async def commit(self) -> None:
+        for place in self._wanted:
+            if isinstance(place, TemporaryFailure):
+                raise place
+        await self._commit()
+
+    async def _commit(self) -> None:
+        try:
+            await self._written()
+            self._over = True
+            await self._placing.place(self._draft)
+        except MaildropFullNow:
+            raise
+        except TemporaryFailure:
+            for place in self._draft.places:  # they may have been taken away: look again next time
+                self._places.forget(place.path)
+            raise
+        finally:
+            self._load.drop()
+
+    async def commit_each(self) -> list[PostOfficeError | None]:
+        self._draft.apart = True
+        await self._commit()
+        missed = self._draft.missed
+        for place in missed:
+            self._places.forget(place.path)
+        return [
+            place
+            if isinstance(place, TemporaryFailure)
+            else _failure(missed[place])
+            if place in missed
+            else None
+            for place in self._wanted
+        ]
+
+    async def text(self) -> IText:
+        await self._written()
+        return DraftText(self._workers, self._draft)
+
+    async def prepend(self, fields: bytes) -> None:
+        await self._written()
+        if self._draft.fd < 0:
+            self._draft.parts.insert(0, fields)
+            self._buffered += len(fields)
+        else:
+            await self._workers.run(drafts.prepend, self._draft, fields)
+
+    def abort(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._load.drop()
+        self._draft.dropped = True
+        if self._writing is not None:
+            self._writing.addErrback(lambda _: None)
+            start_work(self._workers.run(drafts.drop, self._draft))
+
+    async def _written(self) -> None:
+        """Wait for the octets before; what went wrong with them is raised."""
+        if self._writing is not None:
+            await shield(self._writing)
+
+
+def _failure(error: Exception) -> PostOfficeError:
+    return error if isinstance(error, PostOfficeError) else TemporaryFailure(str(error))
+
+
+@implementer(IText)
+class DraftText:
+    """What was written so far: first what is on disk, then what is in memory."""
+
+    def __init__(self, workers: Executor, draft: Draft) -> None:
+        self._workers = workers
+        self._draft = draft
+        self._offset = 0
+        self._part = 0
+
+    async def read(self) -> bytes:
+        if self._offset < self._draft.size:
+            octets = await self._workers.run(drafts.read, self._draft, self._offset, BUFFER)
+            self._offset += len(octets)
+            if octets:
+                return octets
+        while self._part < len(self._draft.parts):
+            self._part += 1
+            if octets := self._draft.parts[self._part - 1]:
+                return octets
+        return b""
+
+    def close(self) -> None:
+        self._part = len(self._draft.parts)
+        self._offset = self._draft.size

@@ -1,0 +1,362 @@
+"""One Maildir in one session: its lock, its listing, and texts that are read ahead."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from postoffice.interfaces import Executor, IMaildrop, IText
+from postoffice.model import log_events
+from postoffice.model.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
+from postoffice.model.listing import Entries, Entry, Indexed, Listing
+from postoffice.model.log_events import tell
+from postoffice.store import expunge, files, maildir, names, oddities, set_aside
+from postoffice.store import vault as vaults
+from postoffice.store.journal.journal import Journal, Ticket
+from postoffice.store.listing_cache import ListingCache, MeasuredSizes, Snapshot
+from postoffice.store.oddities import OddFile
+from postoffice.store.pace import Limit, Pace, TakesLong
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.notices import trim
+from postoffice.store.text import pieces
+from postoffice.util.shield import shield, start_work
+
+log = Logger("postoffice")
+T = TypeVar("T")
+
+#: Octets of a message that is read whole, and of all that is read ahead for a session.
+SMALL = 64 << 10
+AHEAD = 128 << 10
+#: Seconds that a login waits for a maildrop whose deleted mail is just going, and looks again.
+PATIENCE = 5.0
+TICK = 0.05
+
+
+@dataclass(frozen=True)
+class StoreContext:
+    """What all sessions of a store share: ``undelete`` is how long the vault keeps, in seconds."""
+
+    workers: Executor
+    sizes: MeasuredSizes
+    listings: ListingCache
+    clock: Any  # IReactorTime
+    pace: Pace
+    report: set_aside.Report
+    journal: Journal | None = None
+    undelete: float = 0.0
+    most: int | None = None  # octets in the vault of one maildrop (``vault.trim``)
+    removals: set[Deferred[None]] = field(default_factory=set)  # whose names are just going
+
+
+@implementer(IMaildrop)
+class OpenMaildir:
+    """The mail of one account, for one session."""
+
+    log = Logger()
+
+    def __init__(self, folder: str, means: StoreContext) -> None:
+        self._folder = folder
+        self._means = means
+        self._workers = means.workers
+        self._sizes = means.sizes
+        self._listings = means.listings
+        self._lock = -1
+        self._released = False
+        self._removing = False
+        self._entries = Entries()
+        self._snapshot = Snapshot(self._entries, None)
+        self._next = 0  # the place of the entry that comes next, for who collects in order
+        self._ahead: dict[Entry, bytes | MessageGone] = {}
+
+    async def open(self, login_delay: float = 0) -> Listing:
+        self._released = False
+        clock = self._means.clock
+        until = clock.seconds() + PATIENCE
+        remembered = self._listings.get(self._folder)
+        while True:
+            since = self._listings.moment
+            try:
+                self._lock, snapshot = await self._open_quickly(login_delay)
+                break
+            except MaildropChanging:
+                if clock.seconds() > until:
+                    raise
+                await deferLater(clock, TICK)
+        self._listings.remember(self._folder, snapshot, since)
+        if remembered is not snapshot:
+            self._tell(snapshot, () if remembered is None else remembered.odd)
+        self._entries, self._snapshot = snapshot.entries, snapshot
+        return Listing(snapshot.entries)
+
+    async def _open_quickly(self, login_delay: float) -> tuple[int, Snapshot]:
+        """Here, where that takes no time to speak of; else on another thread."""
+        pace = self._means.pace
+        if pace.quick and pace.is_near(self._folder):
+            with suppress(TakesLong), pace.short() as limit:
+                return self._open(login_delay, limit)
+        opening = start_work(self._workers.run(self._get_to_know_and_open, login_delay))
+        return await shield(opening, _close_first)
+
+    def _get_to_know_and_open(self, login_delay: float) -> tuple[int, Snapshot]:
+        self._means.pace.get_to_know(self._folder)
+        return self._open(login_delay)
+
+    def _open(self, login_delay: float, limit: Limit | None = None) -> tuple[int, Snapshot]:
+        try:
+            lock = expunge.lock(self._means.journal, self._folder, limit, self._means.report)
+        except MaildropLocked:  # who comes too soon shall neither wait nor take over
+            files.see_to_delay(f"{self._folder}/{files.LOCK}", login_delay)
+            raise
+        try:
+            files.see_to_delay(lock, login_delay)
+            remembered = self._listings.get(self._folder)
+            snapshot = maildir.scan(self._folder, self._sizes, remembered, limit)
+            if limit is not None and snapshot.twins and snapshot is not remembered:
+                raise TakesLong
+            if snapshot.twins and snapshot is not remembered and self._part(snapshot):
+                snapshot = maildir.scan(self._folder, self._sizes, snapshot)
+            with suppress(OSError):  # whoever counts next finds it out
+                if snapshot is not remembered and not maildirsize.agrees(
+                    self._folder, snapshot.files, snapshot.entries.octets
+                ):
+                    maildirsize.forget(self._folder)
+            with suppress(OSError):
+                files.log_in(lock)
+            return lock, snapshot
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def _part(self, snapshot: Snapshot) -> int:
+        return oddities.part(self._folder, snapshot.entries, snapshot.twins)
+
+    def _tell(self, snapshot: Snapshot, known: Sequence[OddFile]) -> None:
+        """What is new of that which is not served; one line, however much it is."""
+        if new := [one for one in snapshot.odd if one not in known]:
+            facts = {"messages": len(snapshot.odd), "file": new[0].place, "why": new[0].why}
+            maildrop = names.maildrop_of(self._folder)
+            tell(log, log_events.ODD_FILES, maildrop=maildrop, **facts)
+
+    async def fetch(self, entry: Entry) -> IText:
+        place = self._place(entry)
+        in_order = place == self._next
+        self._next = place + 1
+        if entry.size > SMALL:
+            return await self._fetch_large(entry)
+        if entry not in self._ahead:
+            await self._read([entry, *self._behind(entry, place)] if in_order else [entry])
+        text = self._ahead.pop(entry)
+        if isinstance(text, MessageGone):
+            raise self._found_out(text)
+        return SmallText(text)
+
+    async def _fetch_large(self, entry: Entry) -> IText:
+        opening = start_work(self._workers.run(maildir.open_text, self._folder, entry, self._sizes))
+        try:
+            fd, as_it_is = await shield(opening, _close_first)
+        except MessageGone as gone:
+            raise self._found_out(gone) from gone
+        return LargeText(self._workers, fd, entry.size, as_it_is)
+
+    def _found_out(self, gone: MessageGone) -> MessageGone:
+        """The next login looks at the maildrop anew, however unchanged its folders are."""
+        self._listings.forget(self._folder)
+        return gone
+
+    def _place(self, entry: Entry) -> int:
+        """Where an entry stands in the listing; -2 where it is not from there."""
+        return entry.place if isinstance(entry, Indexed) else -2
+
+    def _behind(self, entry: Entry, place: int) -> list[Entry]:
+        """The small ones behind an entry, as many as may be read ahead."""
+        sizes, room = self._entries.sizes[place + 1 : place + 100], AHEAD - entry.size
+        behind = 0
+        for size in sizes:
+            room -= size
+            if size > SMALL or room < 0:
+                break
+            behind += 1
+        return list(self._entries[place + 1 : place + 1 + behind])
+
+    async def _read(self, wanted: list[Entry]) -> None:
+        texts = self._read_quickly(wanted)
+        if not texts:
+            texts = await self._workers.run(maildir.read_small, self._folder, wanted, self._sizes)
+        self._ahead = dict(zip(wanted, texts, strict=False))  # as many as were read
+
+    def _read_quickly(self, wanted: list[Entry]) -> list[bytes | MessageGone]:
+        """As many as can be read in no time to speak of."""
+        pace = self._means.pace
+        if pace.quick and pace.is_near(self._folder):
+            with suppress(TakesLong), pace.short() as limit:
+                return maildir.read_small(self._folder, wanted, self._sizes, limit)
+        return []
+
+    async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
+        self._removing = True
+        self._listings.changed(self._folder)
+        vault = ""
+        if self._means.undelete:
+            vault = vaults.path_of(self._folder, session or secrets.token_hex(4))
+        known: Deferred[None] = Deferred()
+        whole = self._snapshot.whole(entries)
+        under_way = Deferred.fromCoroutine(self._remove(whole, vault, known))
+        self._means.removals.add(under_way)
+        under_way.addBoth(lambda _: self._means.removals.discard(under_way))
+        await shield(known)
+
+    async def _remove(self, entries: Sequence[Entry], vault: str, known: Deferred[None]) -> None:
+        """``known`` fires, or fails, as soon as it is known what becomes of them."""
+        run, journal, pace = self._workers.run, self._means.journal, self._means.pace
+        folder, ticket = self._folder, None
+        here = pace.quick and pace.is_near(folder)
+        try:
+            if entries and vault and not (vault := await self._do(here, _vault, vault)):
+                self.log.warn(
+                    "{folder}: the disk is full: {count} files are removed for good",
+                    folder=folder,
+                    count=len(entries),
+                )
+            if journal is None:
+                await run(maildir.remove, folder, entries, vault)
+                await run(self._trim, vault)
+            elif here and expunge.are_few(entries):
+                await self._remove_few(journal, entries, vault)
+            else:
+                ticket = await run(self._promise, journal, entries, vault)
+        except BaseException:
+            self._let_go()
+            known.errback(Failure())  # type: ignore[no-untyped-call]
+            return
+        if journal is None or ticket is None:
+            self._let_go()
+            known.callback(None)
+            return
+        known.callback(None)
+        try:
+            await run(expunge.keep, journal, ticket, self._lock, folder, entries, vault)
+        except TemporaryFailure as error:
+            self.log.error("{error}; the journal tries again", error=error)
+        except Exception:
+            self.log.failure("removing from {folder}; the journal tries again", folder=folder)
+        finally:
+            self._let_go()
+        await run(self._trim, vault)  # the lock is free: a login need not wait for that
+
+    def _promise(self, journal: Journal, entries: Sequence[Entry], vault: str) -> Ticket | None:
+        ticket = expunge.remove(journal, self._lock, self._folder, entries, vault)
+        if entries and ticket is None:
+            self._trim(vault)
+        return ticket
+
+    def _trim(self, vault: str) -> None:
+        if vault:
+            trim(self._folder, self._means.most)
+
+    async def _remove_few(self, journal: Journal, entries: Sequence[Entry], vault: str) -> None:
+        """As ``expunge.remove``, but only the journal's sync is done on another thread."""
+        run, pace = self._workers.run, self._means.pace
+        lock, folder = self._lock, self._folder
+        with pace.short():
+            removal = expunge.begin(journal, lock, folder, entries, vault)
+        ticket = await run(expunge.append, journal, lock, folder, removal)
+        if ticket is not None:
+            here = pace.quick and not maildirsize.is_counted(folder)
+            with suppress(TemporaryFailure):  # it is promised: the journal tries again
+                await self._do(here, expunge.keep, journal, ticket, lock, folder, entries, vault)
+            if vault and not (here and vaults.is_within(folder, self._means.most)):
+                await run(self._trim, vault)
+
+    async def _do(self, here: bool, function: Callable[..., T], *args: Any) -> T:
+        """Work that is short where the disk is quick: here then, else on another thread."""
+        if here:
+            with self._means.pace.short():
+                return function(*args)
+        return await self._workers.run(function, *args)
+
+    def _let_go(self) -> None:
+        """The lock is held until the names are gone, also when the client went before."""
+        self._removing = False
+        if self._released:
+            self.release()
+
+    def release(self) -> None:
+        self._released = True
+        self._ahead.clear()
+        if self._lock >= 0 and not self._removing:
+            os.close(self._lock)
+            self._lock = -1
+
+
+@implementer(IText)
+class SmallText:
+    """A text that has been read."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+
+    async def read(self) -> bytes:
+        octets, self._octets = self._octets, b""
+        return octets
+
+    def close(self) -> None:
+        self._octets = b""
+
+
+@implementer(IText)
+class LargeText:
+    """A text that is read piece by piece, one piece ahead of the client."""
+
+    def __init__(self, workers: Executor, fd: int, size: int, as_it_is: bool) -> None:
+        self._workers = workers
+        self._fd = fd
+        self._left = size
+        self._pieces = pieces(fd, as_it_is=as_it_is)
+        self._reading = self._read()
+
+    def _read(self) -> Deferred[bytes]:
+        return start_work(self._workers.run(self._next_piece))
+
+    def _next_piece(self) -> bytes:
+        try:
+            return next(self._pieces, b"")
+        except OSError as error:
+            raise MessageGone(f"reading on: {error}") from error
+
+    async def read(self) -> bytes:
+        piece = await shield(self._reading)
+        self._left -= len(piece)
+        if self._left < 0 or (self._left and not piece):
+            raise MessageGone("a message changed while it was read")
+        if piece:
+            self._reading = self._read()
+        return piece
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            close = _closing(self._fd)
+            self._fd = -1
+            self._reading.addBoth(close)  # not under a thread that reads
+
+
+def _vault(vault: str) -> str:
+    with files.failures(vault):
+        return vaults.ready(vault)
+
+
+def _closing(fd: int) -> Callable[[object], None]:
+    return lambda _: os.close(fd)
+
+
+def _close_first(opened: tuple[int, object]) -> None:
+    os.close(opened[0])

@@ -1,0 +1,394 @@
+"""The store of Maildirs: ``path/DOMAIN/LOCALPART``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from postoffice.interfaces import (
+    ChildProcess,
+    Executor,
+    Finding,
+    IDelivery,
+    IMaildrop,
+    IMaildropMaintenance,
+    IMailStore,
+    IRetention,
+    IStoreBackup,
+    MaildropUsage,
+    MakeChildProcess,
+    Piece,
+    PurgeCriteria,
+    Step,
+    VaultSession,
+)
+from postoffice.model.address import Account, Quota
+from postoffice.model.envelope import Envelope
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import KeepTimes
+from postoffice.store import (
+    cleanup,
+    files,
+    maildir,
+    maintenance,
+    merge,
+    names,
+    retention,
+    retry,
+    set_aside,
+    snapshot,
+    vault,
+)
+from postoffice.store.batcher import Batcher, Committer, ProcessCommitter, ThreadCommitter
+from postoffice.store.delivery import MaildirDelivery, MaildropCache
+from postoffice.store.drafts import Draft
+from postoffice.store.files import MaildropRef
+from postoffice.store.incoming import Incoming
+from postoffice.store.journal import filesystem
+from postoffice.store.journal.redo import journal_of
+from postoffice.store.journal.segments import SEGMENT
+from postoffice.store.listing_cache import ListingCache, MeasuredSizes, Snapshot
+from postoffice.store.mailbox import OpenMaildir, StoreContext
+from postoffice.store.pace import Pace
+from postoffice.store.quota.admission import Admission, FreeSpace
+from postoffice.store.quota.enforcement import QuotaEnforcement
+from postoffice.store.quota.maildirsize import full
+from postoffice.store.quota.notices import QuotaNotices, removed, trim
+from postoffice.store.store_process import StoreProcess
+from postoffice.util.shield import shield
+
+#: Seconds between two rounds of retiring the journal.
+RETIRE = 2.0
+#: Seconds from one cleaning to the next.
+SWEEP = 86400.0
+#: Seconds between two loads of what the vault lets go.
+PAUSE = 0.5
+
+
+@implementer(IMailStore, IMaildropMaintenance, IRetention, IStoreBackup)
+class MaildirStore:
+    """
+    A folder of Maildirs; ``hostname`` stands in the names of messages.
+
+    ``durability`` is journal, files, or "" for the best that the disk allows;
+    ``undelete`` the seconds for which what was removed is kept in the vault, and
+    ``undelete_size`` the octets of it that are kept of one maildrop (``vault.trim``).
+    At each of ``levels``, in per cent of its quota, the owner of a maildrop
+    gets a letter; ``letter`` is its text, if not ours.  Where fewer octets than
+    ``free_space`` are free on the disk, no mail comes in, nor of more than
+    ``incoming`` octets at the same time.  ``apart`` makes the
+    process that places where much mail comes, if there may be one.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        path: str,
+        workers: Executor,
+        *,
+        hostname: str,
+        clock: Any,
+        durability: str = "",
+        undelete: float = 0.0,
+        undelete_size: int | None = None,
+        levels: Sequence[int] = (),
+        letter: str = "",
+        segment: int = SEGMENT,
+        free_space: int = 0,
+        incoming: int = 0,
+        apart: MakeChildProcess | None = None,
+    ) -> None:
+        self._apart = apart
+        self._placer: ChildProcess | None = None
+        self._segment = segment
+        self._levels = sorted(levels)
+        self._letter = letter
+        self._path = path
+        self._workers = workers
+        self._hostname = hostname
+        self._clock = clock
+        self._wanted = durability
+        self._journal = journal_of(path, self._report, segment)
+        self._places = MaildropCache(workers)
+        self._admitting = Admission(workers, clock.seconds)
+        self._floor = FreeSpace(path, free_space, workers, clock.seconds)
+        self._incoming = Incoming(incoming)
+        self._sizes = MeasuredSizes()
+        self._listings = ListingCache()
+        self._undelete = undelete
+        self._most = undelete_size
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = clock
+        self._retiring = LoopingCall(self._retire)
+        self._retiring.clock = clock
+
+    def _report(self, level: str, text: str) -> None:
+        self.log.emit(LogLevel.lookupByName(level), "{text}", text=text)
+
+    async def start(self) -> None:
+        durability = await self._workers.run(self._begin)
+        journal = self._journal if durability == filesystem.JOURNAL else None
+        warden = QuotaEnforcement(
+            journal, self._sizes, bool(self._undelete), self._levels, most=self._most
+        )
+        self._telling = QuotaNotices(
+            self._workers, warden, self.begin, self._hostname, self._letter
+        )
+        here: Committer = ThreadCommitter(self._workers, journal, warden)
+        small = here
+        if self._apart is not None:
+            keep = bool(self._undelete)
+            placer = (self._path, durability, keep, self._levels, self._segment, self._most)
+            self._placer = self._apart("placing", StoreProcess, *placer)
+            small = ProcessCommitter(self._placer, here, warden.notices, self._report)
+        self._placing = Batcher(small, here, self._placed)
+        self._large = self._journal.large if journal else ""
+        pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
+        self._means = StoreContext(
+            self._workers,
+            self._sizes,
+            self._listings,
+            self._clock,
+            pace,
+            self._report,
+            journal,
+            self._undelete,
+            self._most,
+        )
+        if self._journal.active:
+            self._retiring.start(RETIRE, now=False).addErrback(self._failed, "retiring")
+        self._sweeping.start(SWEEP).addErrback(self._failed, "sweeping")
+
+    def _placed(self, drafts: Sequence[Draft]) -> None:
+        self._telling.tell()
+        for draft in drafts:
+            for place in draft.places:
+                self._admitting.came(place.path, draft.size)
+                self._listings.changed(place.path)
+
+    def _begin(self) -> str:
+        """Which durability it is; what was left in the journal is in its place."""
+        files.prepare(self._path)
+        with files.failures(self._path):
+            durability, warning = filesystem.choose(self._path, self._wanted)
+        if warning:
+            self._report("warn", warning)
+        with files.failures(self._path):
+            began = time.monotonic()
+            found = self._journal.open(durability, asked=bool(self._wanted))
+            set_aside.adopt(self._path)
+            retry.retry_all(self._path, self._report)
+        if found.groups:
+            self._report(
+                "info",
+                f"replayed {found.placements} messages and {found.removals} removals that the "
+                f"last stop had cut off, in {time.monotonic() - began:.2f} s",
+            )
+        return self._journal.durability
+
+    async def _retire(self) -> None:
+        try:
+            await self._workers.run(self._journal.retire)
+        except (TemporaryFailure, OSError) as error:
+            self.log.error("the journal waits with what it holds: {error}", error=error)
+        except Exception:
+            self.log.failure("retiring the journal")
+
+    async def stop(self) -> None:
+        if self._sweeping.running:
+            self._sweeping.stop()
+            self._sweep_now.cancel()
+            await self._placing.finished()
+            await self._telling.finished()
+            for removal in list(self._means.removals):
+                await shield(removal)
+        if self._retiring.running:
+            self._retiring.stop()
+        if self._placer is not None:
+            await self._placer.stop()
+        await self._workers.run(self._journal.close)
+
+    async def begin(self, envelope: Envelope) -> IDelivery:
+        await self._floor.check()
+        folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
+        unique = list(dict.fromkeys(folders))
+        places = await self._places.find(unique)
+        there = [place for place in places if isinstance(place, MaildropRef)]
+        if not there:  # where only some are not, who commits is told
+            raise next(place for place in places if isinstance(place, TemporaryFailure))
+        found = dict(zip(unique, places, strict=True))
+        quotas = {
+            place: one.account.quota
+            for folder, one in zip(folders, envelope.recipients, strict=True)
+            if one.account.quota.limited and isinstance(place := found[folder], MaildropRef)
+        }
+        draft = Draft(there, names.new_name(self._hostname), self._large, quotas)
+        return MaildirDelivery(
+            self._workers,
+            self._places,
+            self._placing,
+            draft,
+            [found[one] for one in folders],
+            self._incoming.text(envelope.client),
+            self._floor,
+        )
+
+    async def admit(self, account: Account, size: int) -> None:
+        await self._floor.check()
+        quota = account.quota
+        if quota.limited and not await self._admitting.admits(
+            self._folder(account.maildrop), quota, size
+        ):
+            raise full(account.maildrop, quota, size)
+
+    def maildrop(self, name: str) -> IMaildrop:
+        return OpenMaildir(self._folder(name), self._means)
+
+    async def count(self, name: str) -> tuple[int, int]:
+        return await self._workers.run(self._count, self._folder(name))
+
+    def _count(self, folder: str) -> tuple[int, int]:
+        if not os.path.isdir(folder):
+            return 0, 0
+        snapshot: Snapshot = maildir.scan(folder, self._sizes, self._listings.get(folder))
+        return len(snapshot.entries), snapshot.entries.octets
+
+    async def discard(self, name: str, keep: bool) -> str:
+        place = names.folder_of(name)
+        try:
+            return await self._workers.run(self._discard, place, keep)
+        finally:
+            self._listings.forget(self._folder(name))
+            self._places.forget(self._folder(name))
+
+    def _discard(self, place: str, keep: bool) -> str:
+        with files.failures(self._path):
+            return cleanup.discard(self._path, place, keep, self._journal.quiet)
+
+    def _folder(self, name: str) -> str:
+        return f"{self._path}/{names.folder_of(name)}"
+
+    async def holdings(self, step: Step | None = None) -> list[MaildropUsage]:
+        return await self._workers.run(
+            maintenance.holdings, self._path, step or maintenance.unheard
+        )
+
+    async def strays(self) -> list[Finding]:
+        return await self._workers.run(maintenance.strays, self._path)
+
+    async def purge(
+        self, name: str, which: PurgeCriteria, dry: bool, step: Step | None = None
+    ) -> tuple[int, int]:
+        keep, step = bool(self._undelete), step or maintenance.unheard
+        purge = partial(maintenance.purge, keep=keep, dry=dry, most=self._most, step=step)
+        return await self._workers.run(purge, self._folder(name), which, self._means.journal)
+
+    async def kept(self, name: str) -> list[VaultSession]:
+        return await self._workers.run(maintenance.kept, self._folder(name))
+
+    async def undelete(self, name: str, session: str, since: float) -> int:
+        return await self._workers.run(
+            maintenance.bring_back, self._folder(name), session, since, self._journal
+        )
+
+    async def collect(
+        self, name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
+    ) -> list[Entry]:
+        return await self._workers.run(
+            retention.collect, self._folder(name), entries, device, devices
+        )
+
+    async def expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
+        return await self._workers.run(self._expire, name, keep, dry)
+
+    def _expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
+        journal, undelete = self._means.journal, bool(self._undelete)
+        gone = retention.expire(
+            self._folder(name), keep, journal, undelete=undelete, dry=dry, most=self._most
+        )
+        octets = sum(entry.size for entry in gone)
+        if gone and not dry:
+            removed(name, "expired", [entry.uidl for entry in gone], octets)
+        return len(gone), octets
+
+    async def verify(
+        self, name: str, quota: Quota, repair: bool, step: Step | None = None
+    ) -> list[Finding]:
+        look = partial(maintenance.verify, repair=repair, step=step or maintenance.unheard)
+        return await self._workers.run(look, self._folder(name), quota)
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    async def settle(self) -> None:
+        with files.failures(self._path):
+            await self._workers.run(self._journal.see_to_what_waits)
+
+    def folder_of(self, name: str) -> str:
+        return names.folder_of(name)
+
+    async def folders(self) -> list[tuple[str, int]]:
+        return await self._workers.run(snapshot.folders, self._path)
+
+    async def pieces(self, folder: str) -> list[Piece]:
+        return await self._workers.run(snapshot.pieces, self._path, folder)
+
+    def find_again(self, piece: Piece) -> Piece | None:
+        return snapshot.find_again(self._path, piece)
+
+    def removed(self) -> Iterator[Piece]:
+        return snapshot.removed(self._path)
+
+    async def staging(self, folder: str) -> str:
+        return await self._workers.run(merge.staging, f"{self._path}/{folder}")
+
+    async def put_back(self, folder: str, staging: str) -> tuple[int, int]:
+        path = f"{self._path}/{folder}"
+        return await self._workers.run(merge.put_back, path, staging, self._journal)
+
+    async def sweep(self) -> None:
+        """
+        Clean up, gently, one maildrop at a time: behind a crash, ours or another
+        program's; and in the vault, where it has kept things for long enough.
+        """
+        run = self._workers.run
+        swept = 0
+        for folder in await run(cleanup.maildrops, self._path):
+            swept += await run(cleanup.sweep, folder, time.time())
+            await run(self._trim, folder)
+        await run(cleanup.sweep_removed, self._path, time.time())
+        for domain in await run(cleanup.domains, self._path):
+            emptied = False
+            while not emptied:
+                _, emptied = await run(vault.empty, domain, time.time() - self._undelete)
+                if not emptied:
+                    await deferLater(self._clock, PAUSE)
+        if swept:
+            self.log.info("swept {swept} leftovers out of the store", swept=swept)
+
+    def _trim(self, folder: str) -> None:
+        """A vault is counted, and kept within its bound."""
+        if self._most != 0 and os.path.isdir(vault.path_of(folder)):
+            trim(folder, self._most, anew=True)
+
+    def _sweep(self) -> Deferred[None]:
+        self._sweep_now = Deferred.fromCoroutine(self.sweep())
+        return self._sweep_now.addErrback(self._failed, "sweeping the store")
+
+    def _failed(self, why: Failure, what: str) -> None:
+        if isinstance(why.value, (OSError, TemporaryFailure)):
+            self.log.error("{what}: {error}", what=what, error=why.value)
+        elif not isinstance(why.value, CancelledError):
+            self.log.failure("{what}", what=what, failure=why)

@@ -1,0 +1,326 @@
+"""
+Looking after maildrops: who holds how much, what is wrong, what can go and what can come back.
+
+All functions block, for the ``postoffice`` command.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+
+from postoffice.interfaces import Finding, MaildropUsage, PurgeCriteria, Step, VaultSession
+from postoffice.model.address import Quota
+from postoffice.model.errors import MaildropLocked, TemporaryFailure
+from postoffice.model.listing import Entry
+from postoffice.store import cleanup, expunge, fetch_log, files, maildir, names, set_aside
+from postoffice.store import vault as vaults
+from postoffice.store.journal.journal import Journal
+from postoffice.store.listing_cache import MeasuredSizes
+from postoffice.store.oddities import NotServed, see_to_compression
+from postoffice.store.quota import maildirsize
+from postoffice.store.quota.notices import trim
+from postoffice.store.text import measure
+
+#: The session of what was purged, in the vault.
+PURGE = "purge"
+#: What is said of a folder that nobody can reach.
+ASTRAY = "nobody can collect from it; rename it to DOMAIN/LOCALPART"
+#: Seconds after which a maildrop that lacks a folder is not just being made.
+JUST_MADE = 60
+
+
+def unheard(done: int, of: int) -> None:
+    """Nobody wants to know how far it is."""
+
+
+def holdings(store: str, step: Step = unheard) -> list[MaildropUsage]:
+    """What lies in each maildrop, whether or not anybody has an account of its name."""
+    folders = dict.fromkeys(cleanup.maildrops(store) + set_aside.maildrops(store))
+    found = []
+    for number, folder in enumerate(folders, 1):
+        if names.is_maildrop(folder):
+            found.append(_holding(folder))
+        step(number, len(folders))
+    return found
+
+
+def _holding(folder: str) -> MaildropUsage:
+    octets = messages = 0
+    oldest: float | None = None
+    for entry, status in maildir.files_of(folder):
+        octets += status.st_size
+        messages += 1
+        arrived = names.time_of(os.path.basename(entry), status.st_mtime)
+        oldest = arrived if oldest is None else min(oldest, arrived)
+    kept: list[VaultSession] = []
+    with suppress(OSError):  # verify tells of it
+        kept = vaults.sessions(folder)
+    return MaildropUsage(
+        names.maildrop_of(folder),
+        messages,
+        octets,
+        oldest,
+        files.last_login(folder),
+        sum(one.messages for one in kept),
+        sum(one.octets for one in kept),
+    )
+
+
+def strays(store: str) -> list[Finding]:
+    """Folders that hold mail, or look so, and that no account can have, for their names."""
+    found = []
+    for domain in cleanup.domains(store):
+        if _looks_like_one(domain):
+            found.append(
+                Finding(domain, "a maildrop that lies in no domain's folder; " + ASTRAY, False)
+            )
+            continue
+        for folder in cleanup.maildrops_of(domain):
+            if not names.is_maildrop(folder):
+                found.append(
+                    Finding(folder, "no account can have a folder of this name; " + ASTRAY, False)
+                )
+    return found
+
+
+def _looks_like_one(folder: str) -> bool:
+    return any(os.path.isdir(f"{folder}/{box}") for box in ("new", "cur"))
+
+
+def purge(
+    folder: str,
+    which: PurgeCriteria,
+    journal: Journal | None,
+    *,
+    keep: bool,
+    dry: bool,
+    most: int | None = None,
+    step: Step = unheard,
+) -> tuple[int, int]:
+    """
+    Let messages go; how many, and their octets.  With ``dry`` they would go.
+
+    ``keep``: into the vault, which may hold ``most`` octets (``vault.trim``).  Raises
+    MaildropLocked while a session runs, TemporaryFailure.
+    """
+    with files.failures(folder):
+        if not os.path.isdir(folder):
+            return 0, 0
+        lock = expunge.lock(journal, folder)
+        try:
+            snapshot = maildir.scan(folder, MeasuredSizes())
+            going = _going(folder, snapshot.entries, which)
+            sizes = [entry.size for entry in going]
+            if not dry:
+                vault = vaults.ready(vaults.path_of(folder, PURGE)) if keep and going else ""
+                expunge.take_out(journal, lock, folder, snapshot.whole(going), vault, step)
+                if vault:
+                    trim(folder, most)
+            return len(going), sum(sizes)
+        finally:
+            os.close(lock)
+
+
+def _going(folder: str, entries: Sequence[Entry], which: PurgeCriteria) -> list[Entry]:
+    """Those that are too old or too large, and the oldest until the rest is within the quota."""
+    going: list[tuple[Entry, int]] = []
+    staying: list[tuple[Entry, int]] = []
+    now = time.time()
+    for entry in entries:
+        path = f"{folder}/{entry.name}"
+        try:
+            status = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        arrived = names.time_of(os.path.basename(path), status.st_mtime)
+        old = which.older_than is not None and now - arrived > which.older_than
+        large = which.larger_than is not None and status.st_size > which.larger_than
+        (going if old or large else staying).append((entry, status.st_size))
+    if which.quota is not None:
+        octets, messages = sum(size for _, size in staying), len(staying)
+        for entry, size in staying:
+            if which.quota.holds(octets, messages):
+                break
+            going.append((entry, size))
+            octets, messages = octets - size, messages - 1
+    return [entry for entry, _ in going]
+
+
+def kept(folder: str) -> list[VaultSession]:
+    """What can be brought back, oldest first.  Raises TemporaryFailure."""
+    with files.failures(folder):
+        return vaults.sessions(folder)
+
+
+def bring_back(folder: str, session: str, since: float, journal: Journal) -> int:
+    """
+    Put back what a session took out, or all since a time; how many messages.
+
+    Raises MaildropLocked while a session runs, TemporaryFailure.
+    """
+    with files.failures(folder):
+        lock = expunge.lock(journal, folder)
+        try:
+            with journal.quiet():
+                back = vaults.bring_back(folder, session, since)
+            fetch_log.came_back(folder, map(names.uidl_of_file, back), time.time())
+            return len(back)
+        finally:
+            os.close(lock)
+
+
+def verify(folder: str, limit: Quota, *, repair: bool, step: Step = unheard) -> list[Finding]:
+    """
+    Look at each file of a maildrop; what is not as it should be, and whether it was mended.
+    """
+    found = _set_aside(folder, repair)
+    if not os.path.isdir(folder):
+        if os.path.lexists(folder):
+            found.append(Finding(folder, "no folder can be found there; it gets no mail", False))
+        return found
+    for look in (_folders, partial(_messages, step), _leftovers):
+        try:
+            found += look(folder, repair)
+        except OSError as error:
+            found.append(_hidden(folder, error))
+    try:
+        found += _quota(folder, limit, repair)
+    except OSError as error:
+        found.append(_hidden(folder, error))
+    return found
+
+
+def _set_aside(folder: str, repair: bool) -> list[Finding]:
+    """What the journal could not carry out; it is tried again, where nobody is at the maildrop."""
+    mended: list[Finding] = []
+    try:
+        before = set_aside.counts(folder)
+        if before and repair:
+            with suppress(MaildropLocked, TemporaryFailure):
+                os.close(expunge.lock(None, folder))  # each login tries
+            for what in before.keys() - set_aside.counts(folder).keys():
+                mended.append(Finding(set_aside.home(folder), f"{before[what]} {what}", True))
+        return set_aside.findings(folder) + mended
+    except OSError as error:
+        return [_hidden(folder, error)]
+
+
+def _hidden(folder: str, error: OSError) -> Finding:
+    return Finding(error.filename or folder, f"it cannot be looked at: {error.strerror}", False)
+
+
+def _folders(folder: str, repair: bool) -> Iterator[Finding]:
+    for box in files.FOLDERS:
+        path = f"{folder}/{box}"
+        if not os.path.isdir(path) and (repair or not _is_new(folder)):
+            if repair:
+                files.make(folder)
+            yield Finding(path, "the folder is missing", repair)
+
+
+def _is_new(folder: str) -> bool:
+    """Whether somebody may be just making it."""
+    return time.time() - os.stat(folder).st_mtime < JUST_MADE
+
+
+def _messages(step: Step, folder: str, repair: bool) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    places: list[str] = []
+    for box in ("new", "cur"):
+        with suppress(FileNotFoundError):
+            listed = sorted(os.listdir(f"{folder}/{box}"))
+            places += [f"{box}/{name}" for name in listed if not name.startswith(".")]
+    for number, place in enumerate(places, 1):
+        yield from _message(folder, place, seen, repair)
+        step(number, len(places))
+
+
+def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Iterator[Finding]:
+    path = f"{folder}/{place}"
+    try:
+        status = os.stat(path, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            yield Finding(path, "no regular file; it is not served", False)
+            return
+        fd, status = files.open_plain(path)
+    except FileNotFoundError:
+        return  # collected meanwhile
+    except OSError as error:
+        yield Finding(path, f"it cannot be read: {error.strerror}; it is not served", False)
+        return
+    try:
+        see_to_compression(fd)
+        measured = measure(fd)
+    except NotServed as why:
+        yield Finding(path, str(why), False)
+        return
+    except OSError as error:
+        yield Finding(path, f"it cannot be read: {error.strerror}", False)
+        return
+    finally:
+        os.close(fd)
+    uidl = names.uidl_of_file(os.path.basename(place))
+    if uidl in seen:
+        yield Finding(path, f"the same name as {seen[uidl]}; one of them is served", False)
+        return
+    seen[uidl] = place
+    said = names.sizes_of(os.path.basename(place))
+    wrong = [
+        f"{letter}={told}, but {is_}"
+        for letter, told, is_ in (("S", said.file, status.st_size), ("W", said.wire, measured.wire))
+        if told is not None and told != is_
+    ]
+    believed = names.is_ours(os.path.basename(place)) and not said.outdated
+    if believed and said.downgraded != measured.downgraded:
+        wrong.append(f"{_downgraded(said.downgraded)}, but {_downgraded(measured.downgraded)}")
+    if wrong:
+        if repair:
+            os.rename(path, f"{folder}/{names.with_right_sizes(place, measured, status.st_size)}")
+        yield Finding(path, f"its name says {'; '.join(wrong)}", repair)
+
+
+def _downgraded(size: int | None) -> str:
+    return f"no {names.DOWNGRADED}=" if size is None else f"{names.DOWNGRADED}={size}"
+
+
+def _leftovers(folder: str, repair: bool) -> Iterator[Finding]:
+    look = cleanup.sweep if repair else cleanup.litter
+    if found := look(folder, time.time()):
+        yield Finding(f"{folder}/tmp", f"{found} leftovers of deliveries that failed", repair)
+
+
+def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
+    path = f"{folder}/{maildirsize.FILE}"
+    if os.path.isdir(path) and not os.path.islink(path):
+        if repair:
+            maildirsize.forget(folder)
+        yield Finding(path, "a folder, where a file counts what is in the maildrop", repair)
+        return
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(maildirsize.FILE + maildirsize.ODD):
+            what = "was in the place of maildirsize; nobody needs it"
+            yield Finding(f"{folder}/{name}", what, False)
+    if not limit.limited:
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if (audit := maildirsize.audit(fd, limit)) is None:
+            return
+        said, held = audit
+        if said != held:
+            if repair:
+                maildirsize.recount(fd, limit)
+            what = f"{said.octets} octets in {said.messages} messages"
+            there = f"{held.octets} in {held.messages}"
+            yield Finding(
+                f"{folder}/{maildirsize.FILE}", f"it counts {what}; there are {there}", repair
+            )
+    except FileNotFoundError:
+        pass  # a folder is missing, which was told
+    finally:
+        os.close(fd)

@@ -1,0 +1,76 @@
+"""Messages of a backup come into a maildrop that is in use.  All functions block."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from contextlib import suppress
+
+from postoffice.store import expunge, fetch_log, files, maildir
+from postoffice.store.files import make_folder, sync_folder
+from postoffice.store.journal.journal import Journal
+from postoffice.store.journal.segments import sync_all
+from postoffice.store.names import uidl_of_file
+from postoffice.store.quota import maildirsize
+
+#: How the folders begin, in tmp, that such messages are laid in first.
+STAGING = ".restore."
+
+
+def staging(folder: str) -> str:
+    """A folder for them; what was left there long ago goes.  Raises TemporaryFailure."""
+    with files.failures(folder):
+        files.make(folder)
+        for name in os.listdir(f"{folder}/tmp"):
+            path = f"{folder}/tmp/{name}"
+            if name.startswith(STAGING) and time.time() - os.stat(path).st_mtime > 86400:
+                shutil.rmtree(path, ignore_errors=True)
+        path = f"{folder}/tmp/{STAGING}{secrets.token_hex(8)}"
+        make_folder(path)
+        return path
+
+
+def put_back(folder: str, staged: str, journal: Journal) -> tuple[int, int]:
+    """
+    Rename into the maildrop what was laid in ``staged``; how many, and how many were there.
+
+    A message that is there, by its UIDL, stays as it is.  Raises
+    MaildropLocked while a session runs, TemporaryFailure.
+    """
+    with files.failures(folder):
+        fd = os.open(staged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sync_all(fd)  # the texts, before anybody sees their names
+        finally:
+            os.close(fd)
+        lock = expunge.lock(journal, folder)
+        try:
+            with journal.quiet():
+                back, there = _rename(folder, staged)
+            fetch_log.came_back(folder, map(uidl_of_file, back), time.time())
+            maildirsize.forget(folder)
+        finally:
+            os.close(lock)
+        shutil.rmtree(staged, ignore_errors=True)
+        return len(back), there
+
+
+def _rename(folder: str, staged: str) -> tuple[list[str], int]:
+    known = set(maildir.places(folder))
+    back, there = [], 0
+    for box in ("new", "cur"):
+        names: list[str] = []
+        with suppress(FileNotFoundError):
+            names = os.listdir(f"{staged}/{box}")
+        for name in names:
+            if uidl_of_file(name) in known:
+                there += 1
+                continue
+            os.rename(f"{staged}/{box}/{name}", f"{folder}/{box}/{name}")
+            known.add(uidl_of_file(name))
+            back.append(name)
+    for box in ("new", "cur"):
+        sync_folder(f"{folder}/{box}")
+    return back, there

@@ -1,0 +1,104 @@
+"""Blocking: files in a Maildir that cannot be served, and names that two files share."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from postoffice.model.listing import Entry
+from postoffice.store.files import open_plain
+
+#: How compressed files begin (Dovecot's zlib plugin writes them).
+_COMPRESSED = {
+    "gzip": re.compile(rb"\x1f\x8b\x08"),
+    "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+    "xz": re.compile(rb"\xfd7zXZ\0"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+    "lz4": re.compile(rb"\x04\x22\x4d\x18|Dovecot-LZ4\r\x2a\x9b\xc5"),
+}
+#: Octets of two files that are compared at a time.
+_PIECE = 64 << 10
+
+
+@dataclass(frozen=True)
+class OddFile:
+    """A file in a Maildir that is not served, and why."""
+
+    place: str
+    why: str
+
+
+class NotServed(Exception):
+    """A file that is no message as it is; the text says why."""
+
+
+def see_to_compression(fd: int) -> None:
+    """Raises NotServed for a file that is compressed; a client could do nothing with it."""
+    beginning = os.pread(fd, 16, 0)
+    for name, magic in _COMPRESSED.items():
+        if magic.match(beginning):
+            raise NotServed(f"compressed ({name}); it is not served until it is decompressed")
+
+
+def with_twins(entries: Sequence[Entry], twins: Sequence[Entry]) -> Sequence[Entry]:
+    """These, and all other files of the same messages: what is removed must not come back."""
+    if not twins:
+        return entries
+    going = {entry.uidl for entry in entries}
+    return [*entries, *(twin for twin in twins if twin.uidl in going)]
+
+
+def part(folder: str, entries: Sequence[Entry], twins: Sequence[Entry]) -> int:
+    """
+    Give a name of its own to each twin that holds another message; how many.
+
+    These are twins whose names say other sizes, and do not lie.  Where not even
+    that differs it is one message, which some program moved.  Whoever calls
+    holds the maildrop's lock.
+    """
+    served = {twin.uidl: "" for twin in twins}
+    for entry in entries:
+        if entry.uidl in served:
+            served[entry.uidl] = entry.name
+    parted = 0
+    for twin in twins:
+        if _base(served[twin.uidl]) == _base(twin.name):
+            continue
+        with suppress(OSError):  # it moves just now, or nobody may read or rename it
+            if not _is_same(f"{folder}/{served[twin.uidl]}", f"{folder}/{twin.name}"):
+                os.rename(f"{folder}/{twin.name}", f"{folder}/{_parted(twin.name)}")
+                parted += 1
+    return parted
+
+
+def _base(place: str) -> str:
+    return place.rpartition("/")[2].partition(":")[0]
+
+
+def _parted(place: str) -> str:
+    """What stands behind a comma tells messages apart; the time before it stays."""
+    name, colon, flags = place.partition(":")
+    return f"{name},R={secrets.token_hex(4)}{colon}{flags}"
+
+
+def _is_same(one: str, other: str) -> bool:
+    first, first_status = open_plain(one)
+    try:
+        second, second_status = open_plain(other)
+        try:
+            if os.path.samestat(first_status, second_status):
+                return True
+            if first_status.st_size != second_status.st_size:
+                return False
+            while piece := os.read(first, _PIECE):
+                if piece != os.read(second, len(piece)):
+                    return False
+            return True
+        finally:
+            os.close(second)
+    finally:
+        os.close(first)

@@ -1,0 +1,107 @@
+"""Mail goes by itself when its time has come.  All functions block."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import KeepTimes
+from postoffice.store import expunge, fetch_log, maildir, names
+from postoffice.store import vault as vaults
+from postoffice.store.fetch_log import FetchRecord
+from postoffice.store.files import failures
+from postoffice.store.journal.journal import Journal
+from postoffice.store.listing_cache import MeasuredSizes, Snapshot
+from postoffice.store.quota.notices import trim
+
+#: The session of what went by itself, in the vault.
+EXPIRE = "expire"
+
+
+def expire(
+    folder: str,
+    keep: KeepTimes,
+    journal: Journal | None,
+    *,
+    undelete: bool,
+    dry: bool,
+    most: int | None = None,
+) -> list[Entry]:
+    """
+    Let messages go; which.  With ``dry`` they would go.
+
+    ``undelete``: into the vault, which may hold ``most`` octets (``vault.trim``).
+    Looked at without the lock first: nobody is kept from his mail where
+    nothing goes.  Raises MaildropLocked while a session holds it, TemporaryFailure.
+    """
+    with failures(folder):
+        if keep.forever or not os.path.isdir(folder):
+            return []
+        going, _ = _due(folder, keep)
+        if going and not dry:
+            going = _take_out(folder, keep, journal, undelete, most)
+        return going
+
+
+def _take_out(
+    folder: str, keep: KeepTimes, journal: Journal | None, undelete: bool, most: int | None
+) -> list[Entry]:
+    lock = expunge.lock(journal, folder)
+    try:
+        going, snapshot = _due(folder, keep)  # meanwhile somebody may have been here
+        vault = vaults.ready(vaults.path_of(folder, EXPIRE)) if undelete and going else ""
+        expunge.take_out(journal, lock, folder, snapshot.whole(going), vault)
+        if vault:
+            trim(folder, most)
+        return going
+    finally:
+        os.close(lock)
+
+
+def _due(folder: str, keep: KeepTimes) -> tuple[list[Entry], Snapshot]:
+    record, now = fetch_log.read(folder), time.time()
+    keep = replace(keep, devices=record.every(keep.devices, now))
+    snapshot = maildir.scan(folder, MeasuredSizes())
+    due = [one for one in snapshot.entries if _is_due(folder, one, record, keep, now)]
+    return due, snapshot
+
+
+def _is_due(folder: str, entry: Entry, record: FetchRecord, keep: KeepTimes, now: float) -> bool:
+    if keep.collected is not None:
+        when = record.collected(entry.uidl, keep.devices)
+        if when is not None and now - when >= keep.collected:
+            return True
+    if keep.arrived is None or now - _named(entry) < keep.arrived:
+        return False
+    return now - _arrived(folder, entry, record) >= keep.arrived
+
+
+def _named(entry: Entry) -> float:
+    return names.time_of(os.path.basename(entry.name), 0.0)
+
+
+def _arrived(folder: str, entry: Entry, record: FetchRecord) -> float:
+    """When a message came: the latest of all that says so, lest it go too early."""
+    try:
+        written = os.stat(f"{folder}/{entry.name}", follow_symlinks=False).st_mtime
+    except FileNotFoundError:  # it moves just now: another time
+        return float("inf")
+    return max(_named(entry), written, record.back.get(entry.uidl, 0.0))
+
+
+def collect(
+    folder: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
+) -> list[Entry]:
+    """A device has collected these; which of them count as collected.  TemporaryFailure."""
+
+    def living() -> Sequence[Entry]:
+        return maildir.scan(folder, MeasuredSizes()).entries
+
+    with failures(folder):
+        now = time.time()
+        record = fetch_log.add(folder, entries, device, now, living)
+        every = record.every(devices, now)
+        return [one for one in entries if record.collected(one.uidl, every) is not None]

@@ -1,0 +1,163 @@
+"""
+What a backup holds of a store: the files of each maildrop, while others deliver and collect.
+
+A message moves from what is set aside to new, to cur, and into the vault, and
+is looked for in this order: what moves on meanwhile is seen twice, and not
+missed.  All functions block.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+from postoffice.interfaces import Piece
+from postoffice.store import cleanup, maildir, set_aside, size_cache, vault
+from postoffice.store.files import LOCK, failures
+from postoffice.store.names import uidl_of_file
+from postoffice.store.quota import maildirsize
+
+#: How often a folder is listed where it changes all the time.
+LOOKS = 10
+#: What is made anew from the rest, or holds nothing that is whole.
+_DERIVED = frozenset(("tmp", maildirsize.FILE, size_cache.FILE))
+
+
+def folders(store: str) -> list[tuple[str, int]]:
+    """
+    ``DOMAIN/LOCALPART`` of all maildrops, with about how many messages each has.
+
+    Also of those that have only a vault left.
+    """
+    found = set(cleanup.maildrops(store)) | set(set_aside.maildrops(store))
+    for domain in cleanup.domains(store):
+        found |= {f"{domain}/{local}" for local in _names(f"{domain}/.vault")}
+    return [
+        (folder[len(store) + 1 :], sum(len(_names(f"{folder}/{box}")) for box in ("new", "cur")))
+        for folder in sorted(found)
+    ]
+
+
+def pieces(store: str, name: str) -> list[Piece]:
+    """All that belongs to a maildrop, by where it lies in the store.  Raises TemporaryFailure."""
+    folder = f"{store}/{name}"
+    with failures(folder):
+        return _pieces(store, folder, name)
+
+
+def _pieces(store: str, folder: str, name: str) -> list[Piece]:
+    live = _messages(store, name)
+    uidls = {piece.uidl for piece in live}
+    others = list(_others(folder, name)) if os.path.isdir(folder) else []
+    kept = [piece for piece in _kept(store, name) if piece.uidl not in uidls]
+    return sorted(live) + sorted(others) + sorted(kept)
+
+
+def _messages(store: str, name: str) -> list[Piece]:
+    folder = f"{store}/{name}"
+    found: dict[str, list[Piece]] = {}
+    hidden = set_aside.hidden(folder)
+    for path in set_aside.waiting(folder, "place"):
+        file = os.path.basename(path)
+        uidl = uidl_of_file(file)
+        found[uidl] = [Piece(f"{name}/new/{file}", path, uidl)]
+    for _ in range(LOOKS):
+        before = _stamps(folder)
+        for box in ("new", "cur"):
+            for file in _names(f"{folder}/{box}"):
+                if not file.startswith("."):
+                    uidl = uidl_of_file(file)
+                    piece = Piece(f"{name}/{box}/{file}", f"{folder}/{box}/{file}", uidl)
+                    others = found.setdefault(uidl, [])
+                    if piece not in others:
+                        others.append(piece)
+        if before == _stamps(folder):
+            break
+    hidden |= set_aside.hidden(folder)
+    return [piece for uidl, twins in found.items() if uidl not in hidden for piece in _alive(twins)]
+
+
+def _alive(twins: list[Piece]) -> list[Piece]:
+    """Of the places where a message was seen the last one; all where they are different files."""
+    if len(twins) == 1:
+        return twins
+    files: dict[tuple[int, int], Piece] = {}
+    for piece in twins:
+        with suppress(OSError):
+            status = os.lstat(piece.path)
+            files[status.st_dev, status.st_ino] = piece
+    return list(files.values()) or twins[-1:]
+
+
+def find_again(store: str, piece: Piece) -> Piece | None:
+    """Where a message is now that is no longer where it was; None where it is gone."""
+    name = os.path.dirname(os.path.dirname(piece.name))
+    with suppress(OSError):
+        place = maildir.places(f"{store}/{name}").get(piece.uidl)
+        if place is not None:
+            return Piece(f"{name}/{place}", f"{store}/{name}/{place}", piece.uidl)
+    return None
+
+
+def _others(folder: str, name: str) -> Iterator[Piece]:
+    """What else lies there: ours, and of other programs, with the folders of those."""
+    for where, below, files in os.walk(folder):
+        if where == folder:
+            below[:] = [one for one in below if one not in ("new", "cur", "tmp")]
+            files = [one for one in files if one not in _DERIVED]
+        below[:] = [one for one in below if one != "tmp"]
+        for file in files:
+            path = f"{where}/{file}"
+            with suppress(FileNotFoundError):
+                if not stat.S_ISREG(os.lstat(path).st_mode):
+                    continue
+                yield Piece(
+                    name + path[len(folder) :], path, empty=file == LOCK and where == folder
+                )
+
+
+def _kept(store: str, name: str) -> Iterator[Piece]:
+    """The vault, and what is on its way there."""
+    folder = f"{store}/{name}"
+    domain, local = os.path.split(name)
+    there = vault.path_of(folder)
+    seen = set()
+    for session in set_aside.sessions(folder):
+        for path in set_aside.waiting(folder, f"keep/{session}"):
+            file = os.path.basename(path)
+            seen.add((session, file))
+            yield Piece(f"{domain}/.vault/{local}/{session}/{file}", path, uidl_of_file(file))
+    for session in _names(there):
+        for file in _names(f"{there}/{session}"):
+            if (session, file) not in seen and not file.startswith(vault.PART):
+                path = f"{there}/{session}/{file}"
+                yield Piece(f"{domain}/.vault/{local}/{session}/{file}", path, uidl_of_file(file))
+
+
+def removed(store: str) -> Iterator[Piece]:
+    """The mail of accounts that are gone, which was set aside."""
+    for root in (store, *cleanup.domains(store)):
+        for where, below, files in os.walk(f"{root}/.removed"):
+            below[:] = sorted(one for one in below if one != "tmp")
+            for file in sorted(files):
+                path = f"{where}/{file}"
+                yield Piece(path[len(store) + 1 :], path)
+
+
+def _stamps(folder: str) -> list[int]:
+    return [_stamp(f"{folder}/{box}") for box in ("new", "cur")]
+
+
+def _stamp(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _names(folder: str) -> list[str]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(os.listdir(folder))
+    return []

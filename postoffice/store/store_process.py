@@ -1,0 +1,101 @@
+"""Who places small messages in a process of its own, and what goes there and comes back."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from postoffice.model.address import Quota
+from postoffice.model.errors import PostOfficeError
+from postoffice.store import commit
+from postoffice.store.drafts import Draft
+from postoffice.store.files import MaildropRef
+from postoffice.store.journal.filesystem import JOURNAL
+from postoffice.store.journal.redo import journal_of
+from postoffice.store.listing_cache import MeasuredSizes
+from postoffice.store.open_folders import Shelf
+from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
+
+Report = tuple[str, str]
+
+
+class DraftMessage(NamedTuple):
+    """A draft that is in memory as a whole, as it goes to who places it."""
+
+    places: list[MaildropRef]
+    name: str
+    quotas: Mapping[MaildropRef, Quota]
+    text: bytes
+    apart: bool
+    dropped: bool
+
+    @classmethod
+    def of(cls, draft: Draft) -> DraftMessage:
+        """Of this one."""
+        text = b"".join(draft.parts)
+        return cls(draft.places, draft.name, draft.quotas, text, draft.apart, draft.dropped)
+
+    def draft(self) -> Draft:
+        """It is one again."""
+        return Draft(
+            self.places,
+            self.name,
+            quotas=self.quotas,
+            parts=[self.text],
+            apart=self.apart,
+            dropped=self.dropped,
+        )
+
+
+class CommitResult(NamedTuple):
+    """
+    What came of some parcels: ``outcomes`` as ``commit.commit_batch`` has them, and what each
+    missed.
+
+    ``notices`` are for the owners of maildrops, ``reports`` for the log.
+    """
+
+    outcomes: list[Exception | None]
+    missed: list[dict[MaildropRef, Exception]]
+    notices: list[Notice]
+    reports: list[Report]
+
+
+class StoreProcess:
+    """Places in ``store``, with its own part in the journal; the rest is as MaildirStore has it."""
+
+    def __init__(
+        self,
+        store: str,
+        durability: str,
+        undelete: bool,
+        levels: Sequence[int],
+        segment: int,
+        most: int | None = None,
+    ) -> None:
+        self._reports: list[Report] = []
+        self._shelf = Shelf()
+        self._journal = journal_of(store, self._report, segment)
+        self._journal.open(durability)
+        journal = self._journal if durability == JOURNAL else None
+        self._warden = QuotaEnforcement(journal, MeasuredSizes(), undelete, levels, most=most)
+
+    def _report(self, level: str, text: str) -> None:
+        self._reports.append((level, text))
+
+    def place(self, parcels: Sequence[DraftMessage]) -> CommitResult:
+        """As ``commit.commit_batch`` does it."""
+        drafts = [parcel.draft() for parcel in parcels]
+        outcomes = commit.commit_batch(drafts, self._warden.journal, self._warden, self._shelf)
+        for outcome in outcomes:
+            if outcome is not None and not isinstance(outcome, (OSError, PostOfficeError)):
+                bug = "".join(traceback.format_exception(outcome))  # no pipe takes that along
+                self._report("error", f"a bug, in the process that places:\n{bug}")
+        reports, self._reports = self._reports, []
+        return CommitResult(outcomes, [one.missed for one in drafts], self._warden.told(), reports)
+
+    def close(self) -> None:
+        """Nothing is placed any more."""
+        self._shelf.close()
+        self._journal.close()
