@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from postoffice.accounts.devices import AppPasswordToken
+from postoffice.accounts.app_passwords import AppPasswordToken
 from postoffice.counter import Entrance
 from postoffice.model import log_events
 from postoffice.model.app_password import AppPassword

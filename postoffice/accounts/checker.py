@@ -17,11 +17,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import devices
+from postoffice.accounts import app_passwords
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
-from postoffice.accounts.slowing import Slowing
-from postoffice.accounts.verifying import Verifying
+from postoffice.accounts.password_verifier import PasswordVerifier
+from postoffice.accounts.throttle import Throttle
 from postoffice.interfaces import Executor, IAccountDirectory
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address, NotAnAddress
@@ -72,12 +72,12 @@ class Checker:
         *,
         clock: Callable[[], float],
         others: Sequence[ICredentialsChecker] = (),
-        slowing: Slowing | None = None,
+        slowing: Throttle | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._directory = Directories(directories)
         self._hashing = hashing
-        self._verifying = Verifying(hashing, clock)
+        self._verifying = PasswordVerifier(hashing, clock)
         self._others = tuple(others)
         self._slowing = slowing
         self._now = now
@@ -123,7 +123,7 @@ class Checker:
         if IUsernamePassword.providedBy(credentials):
             secret = "" if account is None else account.secret or ""
             # Where a device's password is taken is a matter of more than the network.
-            place = _from(credentials) if devices.may_be_one(credentials) else (network,)
+            place = _from(credentials) if app_passwords.may_be_one(credentials) else (network,)
             words = (who, secret, *place, credentials.password)
             digest = self._slowing.digest(*map(_octets, words))
             if self._slowing.was_wrong(digest):
@@ -158,9 +158,11 @@ class Checker:
         It costs nothing beside the hash that follows if it is nobody's: an
         account with devices cannot be told from others.
         """
-        if account is None or not devices.may_be_one(credentials):
+        if account is None or not app_passwords.may_be_one(credentials):
             return None
-        found = devices.recognized(credentials, await self._directory.devices(account.address))
+        found = app_passwords.recognized(
+            credentials, await self._directory.devices(account.address)
+        )
         if found is None:
             return None
         service, address = _from(credentials)
@@ -188,9 +190,9 @@ class Checker:
         fake = steady_salt(self.fake_salts, normal(user) or _text(user), self._now())
         account = await self._find(normal(user))
         if account is not None:
-            salt = devices.salt(account)
+            salt = app_passwords.salt(account)
             if salt is None:
-                salt = devices.salt(account, await self._directory.devices(account.address))
+                salt = app_passwords.salt(account, await self._directory.devices(account.address))
             if salt is not None:
                 return salt
         return fake
@@ -238,7 +240,7 @@ class Checker:
                 register = await self._directory.register_of(name)
                 account = await self._find(name)
                 if register is not None and account is not None:
-                    salt = devices.salt(account, await register.devices(name))
+                    salt = app_passwords.salt(account, await register.devices(name))
                     how = () if salt is None else (salt.salt, salt.iterations)
                     keys = await self._hashing.run(scram.derive, password, *how)
                     await register.keep_scram(name, secret, str(keys))

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from postoffice.accounts import opening
+from postoffice.accounts import schema
 from postoffice.model.errors import TemporaryFailure
 
 T = TypeVar("T")
 #: Inode, size and time of the database file and of its write-ahead log.
-Look = tuple[int, int, int, int, int, int]
+Stamp = tuple[int, int, int, int, int, int]
 
 #: Seconds that a change waits for another, and that a question waits: a change
 #: is somebody's at a terminal, a question is a client's, who holds up others.
@@ -41,14 +41,14 @@ class Database:
         """Make the file if there is none; see that it is whole and ours.  Raises StartupError."""
         try:
             if not os.path.lexists(self._path):
-                opening.make(self._path)
-            opening.see_to_its_mode(self._path)
+                schema.make(self._path)
+            schema.see_to_its_mode(self._path)
             self._file = self._which()
             with self._connected(WRITER_WAITS) as database:
-                opening.see_that_it_is_ours(self._path, database)
+                schema.see_that_it_is_ours(self._path, database)
         except (OSError, sqlite3.Error) as error:
             self.close()
-            raise opening.unusable(self._path, error) from error
+            raise schema.unusable(self._path, error) from error
         except BaseException:
             self.close()
             raise
@@ -61,7 +61,7 @@ class Database:
         for database in idle:
             database.close()
 
-    def look(self) -> Look | None:
+    def look(self) -> Stamp | None:
         """How the files look; None where there are none.  Two system calls: nothing is opened."""
         try:
             file = os.stat(self._path)
@@ -78,7 +78,7 @@ class Database:
 
     def observe(
         self, ask: Callable[[sqlite3.Connection, str], T], name: str
-    ) -> tuple[T, Look | None]:
+    ) -> tuple[T, Stamp | None]:
         """
         An answer, and the look of the files for as long as which it is true.
 
@@ -120,7 +120,7 @@ class Database:
     @contextmanager
     def _connected(self, waits: float) -> Iterator[sqlite3.Connection]:
         """A connection of one's own for a while; whatever goes wrong ends it."""
-        database = self._take() or opening.connect(self._path, waits)
+        database = self._take() or schema.connect(self._path, waits)
         try:
             database.execute(f"PRAGMA busy_timeout = {int(waits * 1000)}")
             yield database
@@ -155,7 +155,7 @@ class Database:
         return status.st_dev, status.st_ino
 
 
-def settled(look: Look) -> bool:
+def settled(look: Stamp) -> bool:
     """Whether any change from now on will look different."""
     newest = max(look[2], look[5])
     coarse = newest % 1_000_000_000 == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
-from postoffice.accounts.sealing import Seal
+from postoffice.accounts.sealed_secrets import Seal
 from postoffice.model.errors import TemporaryFailure
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from zope.interface import implementer
 
-from postoffice.accounts.belongings import maildrops
+from postoffice.accounts.app_password_table import maildrops
 from postoffice.interfaces import IAccountRegister, IAccountSettings
 from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword

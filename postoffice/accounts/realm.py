@@ -22,7 +22,7 @@ class Receptions(Protocol):
     def submission(self, visit: SessionInfo, account: Account) -> IReception: ...
 
 
-class Collections(Protocol):
+class Mailboxes(Protocol):
     """Who hands out mail, to its owners."""
 
     def collection(self, visit: SessionInfo, account: Account) -> IMailbox: ...
@@ -38,7 +38,7 @@ class Realm:
 
     def __init__(
         self,
-        collections: Collections,
+        collections: Mailboxes,
         receptions: Receptions,
         note: Callable[[Account, SessionInfo], None] | None = None,
     ) -> None:

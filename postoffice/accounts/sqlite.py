@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import belongings, sayings
-from postoffice.accounts.database import Database, Look
-from postoffice.accounts.sealing import Seal
+from postoffice.accounts import account_settings, app_password_table
+from postoffice.accounts.database import Database, Stamp
+from postoffice.accounts.sealed_secrets import Seal
 from postoffice.interfaces import Executor, IAccountRegister, IAccountSettings
 from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
@@ -27,7 +27,7 @@ KNOWN = 20_000
 UNKNOWN = 10_000
 
 
-class Answers(Generic[T]):
+class AnswerCache(Generic[T]):
     """
     What was answered, good as long as the database looks as it did; the least used go.
 
@@ -36,11 +36,11 @@ class Answers(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._look: Look | None = None
+        self._look: Stamp | None = None
         self._known: OrderedDict[str, T] = OrderedDict()
         self._unknown: OrderedDict[str, T] = OrderedDict()
 
-    def holder(self, look: Look | None, name: str) -> OrderedDict[str, T] | None:
+    def holder(self, look: Stamp | None, name: str) -> OrderedDict[str, T] | None:
         """Where the answer is, if it still holds."""
         if look is None or look != self._look:
             return None
@@ -50,7 +50,7 @@ class Answers(Generic[T]):
                 return answers
         return None
 
-    def remember(self, look: Look, name: str, answer: T) -> None:
+    def remember(self, look: Stamp, name: str, answer: T) -> None:
         """Keep an answer that holds for this look; answers for another one are forgotten."""
         if look != self._look:
             self._look = look
@@ -80,10 +80,10 @@ class SQLiteDirectory:
         self._seal = Seal(key_file or f"{path}.key")
         self._workers = workers
         self._complaints: set[str] = set()
-        self._accounts: Answers[Account | None] = Answers()
-        self._domains: Answers[bool] = Answers()
-        self._sayings: Answers[frozenset[tuple[Quota, MailPolicy]]] = Answers()
-        self._devices: Answers[tuple[AppPassword, ...]] = Answers()
+        self._accounts: AnswerCache[Account | None] = AnswerCache()
+        self._domains: AnswerCache[bool] = AnswerCache()
+        self._sayings: AnswerCache[frozenset[tuple[Quota, MailPolicy]]] = AnswerCache()
+        self._devices: AnswerCache[tuple[AppPassword, ...]] = AnswerCache()
 
     async def start(self) -> None:
         await self._workers.run(self._database.open)
@@ -98,13 +98,13 @@ class SQLiteDirectory:
         return await self._answer(self._domains, domain, _serves)
 
     async def devices(self, name: str) -> Sequence[AppPassword]:
-        return await self._answer(self._devices, name, belongings.devices)
+        return await self._answer(self._devices, name, app_password_table.devices)
 
     async def add_device(self, name: str, device: AppPassword) -> bool:
-        return await self._write(belongings.add, name, device)
+        return await self._write(app_password_table.add, name, device)
 
     async def remove_device(self, name: str, device: str) -> bool:
-        return await self._write(belongings.remove, name, device)
+        return await self._write(app_password_table.remove, name, device)
 
     async def domains(self) -> list[str]:
         return await self._read(_domains)
@@ -128,7 +128,7 @@ class SQLiteDirectory:
         return await self._write(_add, name, secret, scram, maildrop)
 
     async def maildrop_for(self, name: str) -> str:
-        return await self._read(belongings.maildrop_for, name)
+        return await self._read(app_password_table.maildrop_for, name)
 
     async def rename(self, name: str, new: str) -> bool:
         return await self._write(_rename, name, new)
@@ -143,34 +143,34 @@ class SQLiteDirectory:
         return await self._workers.run(self._set_shared, name, shared)
 
     async def set_quota(self, name: str, quota: Quota) -> bool:
-        return await self._write(sayings.set_quota, "account", name, quota)
+        return await self._write(account_settings.set_quota, "account", name, quota)
 
     async def account_quota(self, name: str) -> Quota | None:
-        return await self._read(sayings.quota, "account", name)
+        return await self._read(account_settings.quota, "account", name)
 
     async def account_quotas(self, domain: str | None = None) -> Mapping[str, Quota]:
-        return await self._read(sayings.quotas, domain)
+        return await self._read(account_settings.quotas, domain)
 
     async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
-        return await self._write(sayings.set_quota, "domain", domain, quota)
+        return await self._write(account_settings.set_quota, "domain", domain, quota)
 
     async def domain_quota(self, domain: str) -> Quota | None:
-        return await self._read(sayings.quota, "domain", domain)
+        return await self._read(account_settings.quota, "domain", domain)
 
     async def set_serving(self, name: str, serving: MailPolicy) -> bool:
-        return await self._write(sayings.set_serving, "account", name, serving)
+        return await self._write(account_settings.set_serving, "account", name, serving)
 
     async def account_serving(self, name: str) -> MailPolicy | None:
-        return await self._read(sayings.serving, "account", name)
+        return await self._read(account_settings.serving, "account", name)
 
     async def set_domain_serving(self, domain: str, serving: MailPolicy) -> bool:
-        return await self._write(sayings.set_serving, "domain", domain, serving)
+        return await self._write(account_settings.set_serving, "domain", domain, serving)
 
     async def domain_serving(self, domain: str) -> MailPolicy | None:
-        return await self._read(sayings.serving, "domain", domain)
+        return await self._read(account_settings.serving, "domain", domain)
 
     async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
-        return await self._answer(self._sayings, "", sayings.all_of_accounts)
+        return await self._answer(self._sayings, "", account_settings.all_of_accounts)
 
     async def set_state(self, name: str, state: str) -> bool:
         return await self._write(_set_state, name, state)
@@ -212,7 +212,7 @@ class SQLiteDirectory:
             self.log.warn("{why}", why=why)
 
     async def _answer(
-        self, answers: Answers[T], name: str, ask: Callable[[sqlite3.Connection, str], T]
+        self, answers: AnswerCache[T], name: str, ask: Callable[[sqlite3.Connection, str], T]
     ) -> T:
         holder = answers.holder(self._database.look(), name)
         if holder is not None:
@@ -229,13 +229,13 @@ class SQLiteDirectory:
 #: An account with its quota and how it is served: where it says nothing, as its domain says.
 _ACCOUNT = (
     "SELECT address, maildrop, secret, scram, shared, state, "
-    f"{sayings.OF_ACCOUNT} {sayings.FROM_ACCOUNTS}"
+    f"{account_settings.OF_ACCOUNT} {account_settings.FROM_ACCOUNTS}"
 )
 
 
 def _account(row: tuple[Any, ...]) -> Account:
     address, maildrop, secret, scram, shared, state, *said = row
-    both = sayings.both_of(said)
+    both = account_settings.both_of(said)
     return Account(address, maildrop, secret, scram, shared, *both, state=state)
 
 
@@ -293,7 +293,7 @@ def _add(
     domain = _domain_of(database, name)
     if _find(database, name) is not None:
         return False
-    maildrop = maildrop or belongings.maildrop_for(database, name)
+    maildrop = maildrop or app_password_table.maildrop_for(database, name)
     row = (name, domain, maildrop, secret, scram)
     change = "INSERT INTO account (address, domain, maildrop, secret, scram) VALUES (?, ?, ?, ?, ?)"
     database.execute(change, row)
@@ -302,7 +302,7 @@ def _add(
 
 def _rename(database: sqlite3.Connection, name: str, new: str) -> bool:
     _domain_of(database, new)
-    return _find(database, new) is None and belongings.rename(database, name, new)
+    return _find(database, new) is None and app_password_table.rename(database, name, new)
 
 
 def _domain_of(database: sqlite3.Connection, name: str) -> str:

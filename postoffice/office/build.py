@@ -14,12 +14,12 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.internet.endpoints import serverFromString
 
+from postoffice.accounts.attempts import Allowance
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
-from postoffice.accounts.logins import LoginRecords
+from postoffice.accounts.login_records import LoginRecords
+from postoffice.accounts.password_verifier import AT_ONCE
 from postoffice.accounts.realm import Realm
-from postoffice.accounts.tries import Allowance
-from postoffice.accounts.verifying import AT_ONCE
 from postoffice.counter import Counter, Entrance
 from postoffice.doors import Doorkeeper
 from postoffice.entering import Admission

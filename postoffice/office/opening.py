@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.checker import Checker
-from postoffice.accounts.logins import LoginRecords
-from postoffice.accounts.sealing import key
+from postoffice.accounts.login_records import LoginRecords
+from postoffice.accounts.sealed_secrets import key
 from postoffice.counter import Counter
 from postoffice.doors import Doorkeeper
 from postoffice.model.errors import PostOfficeError, StartupError

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from postoffice.accounts import opening
+from postoffice.accounts import schema
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
@@ -52,8 +52,8 @@ def test_what_was_saved_as_sql_is_ours_again(path):
         assert finish(directory.find("joe@example.net")).secret == "his"
         assert not finish(directory.add_domain("example.net"))
         finish(directory.stop())
-    assert pragma(path, "application_id") == opening.APPLICATION
-    assert pragma(path, "user_version") == opening.SCHEMA
+    assert pragma(path, "application_id") == schema.APPLICATION
+    assert pragma(path, "user_version") == schema.SCHEMA
     assert pragma(path, "journal_mode") == "wal"
     assert os.stat(path).st_mode & 0o777 == 0o600
 
@@ -105,15 +105,15 @@ def test_a_damaged_page_is_told_in_one_line_with_how_to_mend_it(path):
 
 def test_two_that_make_the_database_at_once_have_one(tmp_path, monkeypatch):
     path = str(tmp_path / "accounts.db")
-    make, faster = opening.make, []
+    make, faster = schema.make, []
 
     def makes_later(path):
-        monkeypatch.setattr(opening, "make", make)
+        monkeypatch.setattr(schema, "make", make)
         faster.append(started(path))  # has it open: its log lies there already
         assert finish(faster[0].add_domain("example.net"))
         make(path)
 
-    monkeypatch.setattr(opening, "make", makes_later)
+    monkeypatch.setattr(schema, "make", makes_later)
     slower = started(path)
     assert finish(slower.domains()) == ["example.net"]
     assert finish(slower.add_domain("example.com"))

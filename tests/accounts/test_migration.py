@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from postoffice.accounts import opening
-from postoffice.accounts.opening import SCHEMA
+from postoffice.accounts import schema
+from postoffice.accounts.schema import SCHEMA
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
@@ -156,7 +156,7 @@ def test_all_accounts_of_an_older_version_are_there(path):
 def test_it_is_of_todays_version_then_with_the_same_tables_as_a_new_one(path, tmp_path):
     finish(started(path).stop())
     finish(started(str(tmp_path / "new.db")).stop())
-    assert dumped(path)[:3] == [opening.APPLICATION, opening.SCHEMA, "wal"]
+    assert dumped(path)[:3] == [schema.APPLICATION, schema.SCHEMA, "wal"]
     assert columns(path) == columns(tmp_path / "new.db")
 
 
@@ -276,37 +276,37 @@ def test_an_older_one_that_was_saved_as_sql_is_brought_to_today_as_well(path):
     directory = started(path)
     assert finish(directory.accounts()) == ACCOUNTS
     finish(directory.stop())
-    assert dumped(path)[:2] == [opening.APPLICATION, opening.SCHEMA]
+    assert dumped(path)[:2] == [schema.APPLICATION, schema.SCHEMA]
 
 
 def test_two_that_start_at_once_change_it_once(path, monkeypatch):
     """The slower one has read the version before the faster one began."""
-    renew, faster = opening._renew, []
+    renew, faster = schema._renew, []
 
     def renews_later(path, database):
-        monkeypatch.setattr(opening, "_renew", renew)
+        monkeypatch.setattr(schema, "_renew", renew)
         faster.append(started(path))
         assert finish(faster[0].keep_scram("moved@example.net", "b hash", "keys"))
         renew(path, database)
 
-    monkeypatch.setattr(opening, "_renew", renews_later)
+    monkeypatch.setattr(schema, "_renew", renews_later)
     slower = started(path)
     assert finish(slower.find("moved@example.net")).scram == "keys"
     assert finish(faster[0].accounts()) == finish(slower.accounts())
     for directory in (slower, *faster):
         finish(directory.stop())
-    assert dumped(path)[1] == opening.SCHEMA
+    assert dumped(path)[1] == schema.SCHEMA
 
 
 def test_a_change_that_fails_in_the_middle_leaves_the_old_version(path, monkeypatch):
     before = dumped(path)
-    last = opening.SCHEMA - 1
-    change = opening.CHANGES[last]
-    monkeypatch.setitem(opening.CHANGES, last, (*change, "ALTER TABLE gone ADD COLUMN x"))
+    last = schema.SCHEMA - 1
+    change = schema.CHANGES[last]
+    monkeypatch.setitem(schema.CHANGES, last, (*change, "ALTER TABLE gone ADD COLUMN x"))
     with pytest.raises(StartupError, match="no such table"):
         started(path)
     assert dumped(path) == before
-    monkeypatch.setitem(opening.CHANGES, last, change)
+    monkeypatch.setitem(schema.CHANGES, last, change)
     directory = started(path)
     assert finish(directory.accounts()) == ACCOUNTS
     finish(directory.stop())
@@ -324,10 +324,10 @@ def test_another_that_writes_keeps_the_office_closed_and_the_old_version(path, m
 
 
 def test_there_is_a_way_from_every_version_to_today():
-    assert list(opening.CHANGES) == list(range(1, opening.SCHEMA))
+    assert list(schema.CHANGES) == list(range(1, schema.SCHEMA))
 
 
-@pytest.mark.parametrize("version", [opening.SCHEMA + 1, 1000])
+@pytest.mark.parametrize("version", [schema.SCHEMA + 1, 1000])
 def test_a_newer_version_is_refused_with_what_to_do_and_left_alone(path, version):
     finish(started(path).stop())
     script(path, f"ALTER TABLE account ADD COLUMN quota INTEGER; PRAGMA user_version = {version}")
@@ -336,6 +336,6 @@ def test_a_newer_version_is_refused_with_what_to_do_and_left_alone(path, version
         started(path)
     assert str(raised.value) == (
         f"the accounts database {path} was made by a newer postoffice (its version is {version}, "
-        f"this one knows {opening.SCHEMA}): start that one"
+        f"this one knows {schema.SCHEMA}): start that one"
     )
     assert Path(path).read_bytes() == before

@@ -21,7 +21,7 @@ import postoffice
 from postoffice.accounts import database as database_module
 from postoffice.accounts import sqlite as sqlite_module
 from postoffice.accounts.database import Database, settled
-from postoffice.accounts.sqlite import Answers, SQLiteDirectory
+from postoffice.accounts.sqlite import AnswerCache, SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
@@ -164,7 +164,7 @@ def test_nothing_is_remembered_while_somebody_writes(directory, workers, path):
 
 
 def test_an_answer_does_not_outlive_the_look_of_the_files():
-    answers = Answers()
+    answers = AnswerCache()
     one, two = (1, 1, 1, 1, 1, 1), (1, 1, 1, 1, 1, 2)
     answers.remember(one, "joe", "x")
     assert answers.holder(one, "joe")["joe"] == "x"
@@ -178,7 +178,7 @@ def test_an_answer_does_not_outlive_the_look_of_the_files():
 def test_random_names_do_not_push_out_those_who_are_here(monkeypatch):
     monkeypatch.setattr(sqlite_module, "KNOWN", 3)
     monkeypatch.setattr(sqlite_module, "UNKNOWN", 2)
-    answers, look = Answers(), (1, 1, 1, 1, 1, 1)
+    answers, look = AnswerCache(), (1, 1, 1, 1, 1, 1)
     for name in ("a", "b", "c"):
         answers.remember(look, name, name)
     for number in range(100):

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from postoffice.accounts.entrances import Entrance, Entrances
-from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.login_db import LoginDB
+from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.model.address import Quota
 from postoffice.model.errors import TemporaryFailure
 from postoffice.office.admin import account_list
@@ -28,12 +28,12 @@ def people(office, run):
 
 @pytest.fixture
 def log_in(office):
-    ledger = Ledger(str(office / "state" / "logins.db"))
+    ledger = LoginDB(str(office / "state" / "logins.db"))
     ledger.open()
 
     def log_in(account, ago, service="pop3s", device=""):
-        entrance = Entrance(account, device, service, "PLAIN", "TLSv1.3", "192.0.2.1")
-        Entrances(ledger).write({entrance: time.time() - ago})
+        entrance = LoginMethod(account, device, service, "PLAIN", "TLSv1.3", "192.0.2.1")
+        LoginHistory(ledger).write({entrance: time.time() - ago})
 
     yield log_in
     ledger.close()

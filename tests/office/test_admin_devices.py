@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from postoffice.accounts.devices import AppPasswordToken
-from postoffice.accounts.entrances import Entrance, Entrances
-from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.app_passwords import AppPasswordToken
+from postoffice.accounts.login_db import LoginDB
+from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import Keys, derive
@@ -39,10 +39,10 @@ def used(office):
 
     def used(account, device, days=0.0, **how):
         words = {"service": "pop3", "mechanism": "USER", "tls": "TLSv1.3", "network": "192.0.2.1"}
-        ledger = Ledger(str(office / "state" / "logins.db"))
+        ledger = LoginDB(str(office / "state" / "logins.db"))
         ledger.open()
-        entrance = Entrance(account, device, **{**words, **how})
-        Entrances(ledger).write({entrance: time.time() - days * 86400})
+        entrance = LoginMethod(account, device, **{**words, **how})
+        LoginHistory(ledger).write({entrance: time.time() - days * 86400})
         ledger.close()
 
     return used
@@ -262,5 +262,5 @@ def test_a_ledger_that_another_holds_is_no_traceback(joe, run, monkeypatch):
     def locked(self, since, account=None):
         raise TemporaryFailure("the ledger of logins: database is locked")
 
-    monkeypatch.setattr(Entrances, "used", locked)
+    monkeypatch.setattr(LoginHistory, "used", locked)
     assert "is locked" in run("account", "show", JOE, status=1).stderr

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from postoffice.accounts.ledger import Ledger
-from postoffice.accounts.tries import Allowance, Tries
+from postoffice.accounts.attempts import Allowance, Attempts
+from postoffice.accounts.login_db import LoginDB
 
 JOE, HERE = "joe@example.net", "192.0.2.7"
 
@@ -16,9 +16,9 @@ JOE, HERE = "joe@example.net", "192.0.2.7"
 @pytest.fixture
 def tries(office):
     """What a daemon writes in, with the default limits."""
-    ledger = Ledger(str(office / "state" / "logins.db"))
+    ledger = LoginDB(str(office / "state" / "logins.db"))
     ledger.open()
-    yield Tries(ledger, Allowance(100, 3600), Allowance(10, 60))
+    yield Attempts(ledger, Allowance(100, 3600), Allowance(10, 60))
     ledger.close()
 
 

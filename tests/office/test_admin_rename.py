@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from postoffice.accounts.entrances import Entrance, Entrances
-from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.login_db import LoginDB
+from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.office.admin import sessions
 from postoffice.testing import InlineWorkers, finish
@@ -28,15 +28,15 @@ def joe(office, run):
 
 @pytest.fixture
 def ledger(office):
-    ledger = Ledger(str(office / "state" / "logins.db"))
+    ledger = LoginDB(str(office / "state" / "logins.db"))
     ledger.open()
     yield ledger
     ledger.close()
 
 
 def logged_in(ledger, account, when):
-    entrance = Entrance(account, "", "pop3s", "PLAIN", "TLSv1.3", "192.0.2.1")
-    Entrances(ledger).write({entrance: when})
+    entrance = LoginMethod(account, "", "pop3s", "PLAIN", "TLSv1.3", "192.0.2.1")
+    LoginHistory(ledger).write({entrance: when})
     with ledger.turn() as database:
         database.execute("INSERT OR REPLACE INTO known VALUES (?, '192.0.2.1', ?)", (account, when))
 
@@ -58,7 +58,7 @@ def test_a_renamed_account_keeps_all_that_it_has(joe, run, ask, ledger):
     with ledger.turn() as database:
         known = database.execute("SELECT account, last FROM known").fetchall()
     assert known == [(JIM, 1.8e9)]
-    assert Entrances(ledger).used(0.0, JOE) == []
+    assert LoginHistory(ledger).used(0.0, JOE) == []
 
 
 def test_a_newcomer_of_the_old_name_gets_nothing_of_the_renamed(joe, office, run, ask, ledger):

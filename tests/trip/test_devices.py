@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from postoffice.accounts.devices import AppPasswordToken
+from postoffice.accounts.app_passwords import AppPasswordToken
 from postoffice.model.app_password import AppPassword
 from postoffice.testing import finish
 

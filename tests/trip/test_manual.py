@@ -23,8 +23,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from postoffice.accounts.ledger import Ledger
-from postoffice.accounts.tries import Allowance, Tries
+from postoffice.accounts.attempts import Allowance, Attempts
+from postoffice.accounts.login_db import LoginDB
 from postoffice.office.admin import main
 from postoffice.office.config import OTHER_PLACES, load
 from postoffice.office.keys import TABLE
@@ -248,9 +248,9 @@ def furnish(office, root: Path) -> None:
             (domain / folder).with_name(other).mkdir()
         name = f"1769791000.M{number:06d}P1Q1R00000000.mail,S={len(text)},W={len(text)}"
         (domain / folder / name).write_bytes(text)
-    ledger = Ledger(str(root / "var/lib/postoffice/logins.db"))
+    ledger = LoginDB(str(root / "var/lib/postoffice/logins.db"))
     ledger.open()
-    tries = Tries(ledger, Allowance(100, 3600), Allowance(10, 60))
+    tries = Attempts(ledger, Allowance(100, 3600), Allowance(10, 60))
     tries.take("joe@example.net", "192.0.2.7", time.time())
     tries.wrong("joe@example.net", "192.0.2.7", time.time())
     ledger.close()

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from postoffice.accounts.devices import AppPasswordToken
+from postoffice.accounts.app_passwords import AppPasswordToken
 from postoffice.model.app_password import AppPassword
 from postoffice.model.mail_policy import A_DAY, MailPolicy
 from postoffice.testing import finish

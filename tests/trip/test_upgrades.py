@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from postoffice.accounts.opening import SCHEMA
+from postoffice.accounts.schema import SCHEMA
 
 UPGRADES = Path(__file__).parent.parent / "upgrades"
 ANN, BOB, PASSWORD = "ann@example.net", "bob@example.net", "a password of before"

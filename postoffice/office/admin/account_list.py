@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from postoffice.accounts.entrances import Entrance
+from postoffice.accounts.login_history import LoginMethod
 from postoffice.model.address import Account, Quota
 from postoffice.model.errors import PostOfficeError
 from postoffice.office.admin.desk import (
@@ -67,7 +67,7 @@ class Line:
 
     account: Account
     told: Told
-    last: tuple[Entrance, float] | None
+    last: tuple[LoginMethod, float] | None
     use: Use | None
 
     def cells(self, now: float) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import click
 
-from postoffice.accounts.devices import salt as salt_of
+from postoffice.accounts.app_passwords import salt as salt_of
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy

@@ -14,7 +14,7 @@ from unicodedata import combining, east_asian_width
 
 import click
 
-from postoffice.accounts.logins import LoginRecords
+from postoffice.accounts.login_records import LoginRecords
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import Address, NotAnAddress, normal_domain
 from postoffice.model.errors import PostOfficeError, StartupError

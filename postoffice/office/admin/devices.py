@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from postoffice.accounts import devices as passwords
-from postoffice.accounts.devices import AppPasswordToken
-from postoffice.accounts.entrances import Entrance
-from postoffice.accounts.logins import LoginRecords
+from postoffice.accounts import app_passwords as passwords
+from postoffice.accounts.app_passwords import AppPasswordToken
+from postoffice.accounts.login_history import LoginMethod
+from postoffice.accounts.login_records import LoginRecords
 from postoffice.model.address import Address
 from postoffice.model.app_password import PROTOCOLS, AppPassword
 from postoffice.model.config_values import DURATION, NETWORK, read_duration
@@ -33,7 +33,7 @@ from postoffice.protocol import scram
 #: Letters of a device's name.
 NAME = 64
 #: When each device, by its name, has logged in last, and how.
-Last = dict[str, tuple[Entrance, float]]
+Last = dict[str, tuple[LoginMethod, float]]
 
 
 class NameType(click.ParamType):  # type: ignore[type-arg]
@@ -208,7 +208,7 @@ async def last_logins(rooms: Rooms, logins: LoginRecords, account: str) -> Last:
     return {entrance.device: (entrance, last) for entrance, last in reversed(used)}
 
 
-def login_data(last: tuple[Entrance, float] | None) -> dict[str, Any] | None:
+def login_data(last: tuple[LoginMethod, float] | None) -> dict[str, Any] | None:
     """A login, as an object."""
     if last is None:
         return None
@@ -222,7 +222,7 @@ def login_data(last: tuple[Entrance, float] | None) -> dict[str, Any] | None:
     }
 
 
-def login_cells(last: tuple[Entrance, float] | None) -> tuple[str, str, str, str, str]:
+def login_cells(last: tuple[LoginMethod, float] | None) -> tuple[str, str, str, str, str]:
     """A login, for a table."""
     if last is None:
         return "never", "", "", "", ""

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import click
 
-from postoffice.accounts.entrances import Entrance
+from postoffice.accounts.login_history import LoginMethod
 from postoffice.office.admin.desk import Answer, Desk, command, counted, table
 from postoffice.office.admin.devices import LOGIN_HEADS, login_cells, login_data
 from postoffice.office.rooms import Rooms
 
 DAY = 86400.0
 #: What could be closed, its name in an object, and who uses it.
-OLD: tuple[tuple[str, str, Callable[[Entrance], bool]], ...] = (
+OLD: tuple[tuple[str, str, Callable[[LoginMethod], bool]], ...] = (
     ("plaintext", "plaintext", lambda entrance: not entrance.tls),
     ("TLS 1.2", "tls_1_2", lambda entrance: entrance.tls == "TLSv1.2"),
     ("APOP", "apop", lambda entrance: entrance.mechanism == "APOP"),
@@ -45,7 +45,7 @@ def logins(desk: Desk, days: int) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[tuple[Entrance, float]]:
+    async def work(rooms: Rooms) -> list[tuple[LoginMethod, float]]:
         async with desk.logins(rooms, settings) as logins:
             since = time.time() - days * DAY
             return await rooms.workers.run(logins.entrances.used, since)

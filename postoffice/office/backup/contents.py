@@ -19,7 +19,7 @@ import yaml
 
 from postoffice import __version__
 from postoffice.accounts.extract import keep_only
-from postoffice.accounts.sealing import Seal
+from postoffice.accounts.sealed_secrets import Seal
 from postoffice.interfaces import IAccountRegister, IStoreBackup, Piece
 from postoffice.model.errors import TemporaryFailure
 from postoffice.office.backup.entries import BackupError

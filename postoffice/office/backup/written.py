@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from hashlib import sha256
 from typing import IO, Any, Protocol
 
-from postoffice.accounts.opening import connect
+from postoffice.accounts.schema import connect
 from postoffice.office.backup.entries import PIECE, BackupError, Entry, Index, Manifest, Octets
 from postoffice.store.files import open_plain
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.login_db import LoginDB
 
 #: Seconds that tries are told of, and counted together.
 DAY = 86400.0
@@ -45,7 +45,7 @@ class Allowance:
 
 
 @dataclass(frozen=True)
-class Taken:
+class AttemptResult:
     """
     Whether the account's owner has lately come from this network: then nothing was taken.
 
@@ -59,7 +59,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Failures:
+class FailureCount:
     """
     Wrong tries at one account, or of one network (``kind``), within a day.
 
@@ -74,7 +74,7 @@ class Failures:
     until: float | None
 
 
-class Tries:
+class Attempts:
     """
     Takes from the allowances of an account and of a network before a password is looked at.
 
@@ -82,15 +82,15 @@ class Tries:
     "", which has no allowance, and neither has the account "": nobody was named.
     """
 
-    def __init__(self, ledger: Ledger, account: Allowance, network: Allowance) -> None:
+    def __init__(self, ledger: LoginDB, account: Allowance, network: Allowance) -> None:
         self._ledger = ledger
         self._allowances = {ACCOUNT: account, NETWORK: network}
 
-    def take(self, account: str, network: str, now: float) -> Taken:
+    def take(self, account: str, network: str, now: float) -> AttemptResult:
         """Take a try, if it can be had.  Raises TemporaryFailure."""
         with self._ledger.turn() as database:
             if _knows(database, account, network, now):
-                return Taken(known=True)
+                return AttemptResult(known=True)
             waits = {ACCOUNT: 0.0, NETWORK: 0.0}
             levels = []
             for kind, name in _of(account, network):
@@ -100,7 +100,7 @@ class Tries:
             if not any(waits.values()):
                 for kind, name, level in levels:
                     _set(database, kind, name, level - 1, now)
-            return Taken(False, waits[ACCOUNT], waits[NETWORK])
+            return AttemptResult(False, waits[ACCOUNT], waits[NETWORK])
 
     def give_back(self, account: str, network: str, now: float, right: bool) -> None:
         """
@@ -132,7 +132,7 @@ class Tries:
         with self._ledger.turn() as database:
             _meet(database, account, network, now)
 
-    def failures(self, now: float) -> list[Failures]:
+    def failures(self, now: float) -> list[FailureCount]:
         """All wrong tries of the last day, the latest first.  Raises TemporaryFailure."""
         with self._ledger.turn() as database:
             rows = database.execute(
@@ -143,7 +143,9 @@ class Tries:
             found = []
             for kind, name, count, last in rows:
                 wait = (1 - self._level(database, kind, name, now)) / self._allowances[kind].rate
-                found.append(Failures(kind, name, count, last, now + wait if wait > 0 else None))
+                found.append(
+                    FailureCount(kind, name, count, last, now + wait if wait > 0 else None)
+                )
             return found
 
     def clear(self, names: list[str] | None) -> int:

@@ -10,16 +10,16 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
-from postoffice.accounts import devices as module
+from postoffice.accounts import app_passwords as module
 from postoffice.accounts import passwords
+from postoffice.accounts.app_passwords import AppPasswordToken
+from postoffice.accounts.attempts import Allowance, Attempts
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import PlainLogin, ScramLogin
-from postoffice.accounts.devices import AppPasswordToken
-from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.login_db import LoginDB
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import LETTERS
-from postoffice.accounts.slowing import Slowing
-from postoffice.accounts.tries import Allowance, Tries
+from postoffice.accounts.throttle import Throttle
 from postoffice.model.address import Account
 from postoffice.model.app_password import AppPassword
 from postoffice.model.envelope import Client
@@ -200,10 +200,10 @@ def test_twisteds_own_credentials_say_nothing_of_where_they_come_from(directory)
 
 def test_one_that_was_wrong_at_one_service_is_looked_at_again_at_another(directory, tmp_path, runs):
     """It is not the same again: what is wrong with it may be the service, or the address."""
-    ledger = Ledger(str(tmp_path / "logins.db"))
+    ledger = LoginDB(str(tmp_path / "logins.db"))
     ledger.open()
-    tries = Tries(ledger, Allowance(100, 60), Allowance(100, 60))
-    slowing = Slowing(tries, InlineWorkers(), Clock(), Allowance(100, 60))
+    tries = Attempts(ledger, Allowance(100, 60), Allowance(100, 60))
+    slowing = Throttle(tries, InlineWorkers(), Clock(), Allowance(100, 60))
     add(directory, device("phone", PHONE, protocol="pop3", networks=("2001:db8::2",)))
     checker = checker_of(directory, slowing=slowing)
     for _ in range(3):

@@ -49,7 +49,7 @@ CREATE INDEX IF NOT EXISTS login_last ON login (last);
 WAITS = 5.0
 
 
-class Ledger:
+class LoginDB:
     """The file, and its one connection; each turn is a transaction, on any thread."""
 
     def __init__(self, path: str) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice.accounts.tries import ACCOUNT, NETWORK, Allowance, Taken, Tries
+from postoffice.accounts.attempts import ACCOUNT, NETWORK, Allowance, AttemptResult, Attempts
 from postoffice.interfaces import Executor
 from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure, TooManyTries
@@ -46,14 +46,14 @@ SWEEPING = 3600.0
 Pair = tuple[str, str]
 
 
-class Acquaintance(NamedTuple):
+class KnownNetwork(NamedTuple):
     """A known network: until when that is believed, and whether the ledger knows that it came."""
 
     until: float
     written: bool
 
 
-class Slowing:
+class Throttle:
     """
     Lets tries be judged, so many in a while; the rest waits, and is then told to come later.
 
@@ -71,7 +71,7 @@ class Slowing:
 
     def __init__(
         self,
-        tries: Tries,
+        tries: Attempts,
         workers: Executor,
         clock: Any,
         own: Allowance,
@@ -82,7 +82,7 @@ class Slowing:
         self._clock = clock
         self._now = now
         self._own = TokenBucket(own.burst, own.burst / own.rate, clock.seconds)
-        self._known: OrderedDict[Pair, Acquaintance] = OrderedDict()
+        self._known: OrderedDict[Pair, KnownNetwork] = OrderedDict()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
         self._key = secrets.token_bytes(32)
         self._turn = DeferredLock()  # a ledger that is locked holds one thread, not all
@@ -174,7 +174,7 @@ class Slowing:
                 taken = await self._in_turn(self._tries.take, *pair, self._now())
             except TemporaryFailure as failure:
                 self._complain(failure)  # and be content with its own allowance, in memory
-                taken = Taken(known=True)
+                taken = AttemptResult(known=True)
             else:
                 self._complained = False
                 if taken.known:
@@ -189,9 +189,9 @@ class Slowing:
 
     def _meet(self, pair: Pair, *, written: bool) -> None:
         until = self._clock.seconds() + REMEMBERED
-        _remember(self._known, pair, Acquaintance(until, written), MOST_KNOWN)
+        _remember(self._known, pair, KnownNetwork(until, written), MOST_KNOWN)
 
-    def _believe(self, pair: Pair, taken: Taken) -> float:
+    def _believe(self, pair: Pair, taken: AttemptResult) -> float:
         """For a while nothing can be had where there was nothing; how long, at least."""
         waits = taken.account_wait, taken.network_wait
         for key, wait in zip(_keys(pair), waits, strict=True):

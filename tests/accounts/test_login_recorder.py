@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
-from postoffice.accounts import entrances as module
-from postoffice.accounts import recording as recording_module
-from postoffice.accounts.entrances import REMEMBERED, Entrance, Entrances
-from postoffice.accounts.ledger import Ledger
+from postoffice.accounts import login_history as module
+from postoffice.accounts import login_recorder as recording_module
+from postoffice.accounts.login_db import LoginDB
+from postoffice.accounts.login_history import REMEMBERED, LoginHistory, LoginMethod
+from postoffice.accounts.login_recorder import BATCH, SWEEPING, LoginRecorder
 from postoffice.accounts.realm import Realm
-from postoffice.accounts.recording import BATCH, SWEEPING, Recording
 from postoffice.interfaces import IMaildrop, IReception
 from postoffice.model.address import Account
 from postoffice.model.envelope import Client, SessionInfo
@@ -32,7 +32,7 @@ def clock():
 
 @pytest.fixture
 def ledger(tmp_path):
-    ledger = Ledger(str(tmp_path / "logins.db"))
+    ledger = LoginDB(str(tmp_path / "logins.db"))
     ledger.open()
     yield ledger
     ledger.close()
@@ -40,12 +40,12 @@ def ledger(tmp_path):
 
 @pytest.fixture
 def entrances(ledger):
-    return Entrances(ledger)
+    return LoginHistory(ledger)
 
 
 @pytest.fixture
 def recording(entrances, clock):
-    recording = Recording(entrances, InlineWorkers(), clock, lambda: NOW + clock.seconds())
+    recording = LoginRecorder(entrances, InlineWorkers(), clock, lambda: NOW + clock.seconds())
     recording.start()
     return recording
 
@@ -58,7 +58,7 @@ def test_a_login_is_written_with_all_that_is_known_of_it(recording, entrances, c
     recording.note(JOE, visit())
     assert entrances.used(0) == []
     clock.advance(BATCH)
-    entrance = Entrance("joe@example.net", "", "pop3s", "USER", "TLSv1.3", "192.0.2.1")
+    entrance = LoginMethod("joe@example.net", "", "pop3s", "USER", "TLSv1.3", "192.0.2.1")
     assert entrances.used(0) == [(entrance, NOW)]
 
 
@@ -92,7 +92,7 @@ def test_many_logins_are_one_change_and_each_way_in_is_one_line(recording, entra
 
 
 def test_the_last_login_stays_the_last(entrances):
-    entrance = Entrance("joe@example.net", "", "pop3", "USER", "", "")
+    entrance = LoginMethod("joe@example.net", "", "pop3", "USER", "", "")
     for moment in (NOW, NOW + 2, NOW + 1):
         entrances.write({entrance: moment})
     assert entrances.used(0) == [(entrance, NOW + 2)]
@@ -135,7 +135,7 @@ def known(ledger):
 def test_what_was_not_used_for_long_is_swept(recording, entrances, clock, monkeypatch):
     monkeypatch.setattr(module, "SWEPT", 2)
     entrances.write(
-        {Entrance("joe@example.net", "", "pop3", f"X{n}", "", ""): NOW for n in range(5)}
+        {LoginMethod("joe@example.net", "", "pop3", f"X{n}", "", ""): NOW for n in range(5)}
     )
     clock.advance(SWEEPING)
     assert len(entrances.used(0)) == 5
@@ -145,7 +145,7 @@ def test_what_was_not_used_for_long_is_swept(recording, entrances, clock, monkey
 
 def test_the_rest_is_written_when_the_office_closes(entrances, clock):
     workers = PatientWorkers()
-    recording = Recording(entrances, workers, clock)
+    recording = LoginRecorder(entrances, workers, clock)
     recording.start()
     recording.note(JOE, visit())
     clock.advance(BATCH)

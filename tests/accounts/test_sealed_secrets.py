@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postoffice.accounts import sealing
-from postoffice.accounts.sealing import Seal, key, make_key
+from postoffice.accounts import sealed_secrets
+from postoffice.accounts.sealed_secrets import Seal, key, make_key
 from postoffice.model.errors import TemporaryFailure
 
 
@@ -159,7 +159,7 @@ def test_two_that_make_the_key_at_once_have_one(path, monkeypatch):
     """The slower one has looked already, and seen that there is none."""
     token = Seal(path).seal("tanstaaf")
     first = contents(path)
-    monkeypatch.setattr(sealing.os.path, "lexists", lambda path: False)
+    monkeypatch.setattr(sealed_secrets.os.path, "lexists", lambda path: False)
     slower = Seal(path)
     slower.seal("x")
     assert contents(path) == first
@@ -173,7 +173,7 @@ def test_no_draft_is_left_whatever_happens(path, tmp_path, monkeypatch):
     def full(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sealing.os, "fsync", full)
+    monkeypatch.setattr(sealed_secrets.os, "fsync", full)
     with pytest.raises(TemporaryFailure, match="No space left"):
         make_key(str(tmp_path / "other.key"))
     assert os.listdir(tmp_path) == ["accounts.key"]

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice.accounts.entrances import Entrance, Entrances
+from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.interfaces import Executor
 from postoffice.model.address import Account
 from postoffice.model.envelope import SessionInfo
@@ -25,7 +25,7 @@ WAITING = 20_000
 SWEEPING = 86400.0
 
 
-class Recording:
+class LoginRecorder:
     """
     Remembers who has logged in, and how, and writes it down now and then.
 
@@ -36,7 +36,7 @@ class Recording:
 
     def __init__(
         self,
-        entrances: Entrances,
+        entrances: LoginHistory,
         workers: Executor,
         clock: Any,
         now: Callable[[], float] = time.time,
@@ -45,7 +45,7 @@ class Recording:
         self._workers = workers
         self._clock = clock
         self._now = now
-        self._used: dict[Entrance, float] = {}
+        self._used: dict[LoginMethod, float] = {}
         self._turn = DeferredLock()
         self._timer: Any = None
         self._sweeper: Any = None
@@ -69,7 +69,7 @@ class Recording:
     def note(self, account: Account, visit: SessionInfo) -> None:
         """Somebody has logged in just now."""
         client = visit.client
-        entrance = Entrance(
+        entrance = LoginMethod(
             account.address,
             account.device,
             visit.service,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
-from postoffice.accounts.ledger import Ledger
-from postoffice.accounts.tries import DAY
+from postoffice.accounts.attempts import DAY
+from postoffice.accounts.login_db import LoginDB
 
 #: Seconds that a way in is remembered that was used no more.
 REMEMBERED = 400 * DAY
@@ -15,7 +15,7 @@ SWEPT = 1000
 
 
 @dataclass(frozen=True)
-class Entrance:
+class LoginMethod:
     """
     One way in: who, to what, by which mechanism, with which TLS, from where.
 
@@ -33,13 +33,13 @@ class Entrance:
     network: str
 
 
-class Entrances:
+class LoginHistory:
     """The ways in that were used, each with when that was last: seconds since 1970."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: LoginDB) -> None:
         self._ledger = ledger
 
-    def write(self, used: Mapping[Entrance, float]) -> None:
+    def write(self, used: Mapping[LoginMethod, float]) -> None:
         """These were used.  Raises TemporaryFailure."""
         with self._ledger.turn() as database:
             database.executemany(
@@ -48,7 +48,7 @@ class Entrances:
                 [(*astuple(entrance), last) for entrance, last in used.items()],
             )
 
-    def used(self, since: float, account: str | None = None) -> list[tuple[Entrance, float]]:
+    def used(self, since: float, account: str | None = None) -> list[tuple[LoginMethod, float]]:
         """Those that were used since, of one account or of all, the latest first.  As above."""
         with self._ledger.turn() as database:
             rows = database.execute(
@@ -56,9 +56,9 @@ class Entrances:
                 " ORDER BY last DESC, account, device",
                 (since, account),
             ).fetchall()
-        return [(Entrance(*row[:6]), row[6]) for row in rows]
+        return [(LoginMethod(*row[:6]), row[6]) for row in rows]
 
-    def latest(self) -> dict[str, tuple[Entrance, float]]:
+    def latest(self) -> dict[str, tuple[LoginMethod, float]]:
         """The last way in of each account, by its own password or a device's.  As above."""
         with self._ledger.turn() as database:
             # SQLite takes the other columns from the row that has the maximum.
@@ -66,7 +66,7 @@ class Entrances:
                 "SELECT account, device, service, mechanism, tls, network, max(last)"
                 " FROM login GROUP BY account"
             ).fetchall()
-        return {row[0]: (Entrance(*row[:6]), row[6]) for row in rows}
+        return {row[0]: (LoginMethod(*row[:6]), row[6]) for row in rows}
 
     def forget(self, account: str, device: str | None = None) -> None:
         """An account is gone, with all that is known of it; or a device of it.  As above."""

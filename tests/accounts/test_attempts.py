@@ -9,18 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postoffice.accounts import tries as module
-from postoffice.accounts.ledger import Ledger
-from postoffice.accounts.tries import (
+from postoffice.accounts import attempts as module
+from postoffice.accounts.attempts import (
     ACCOUNT,
     DAY,
     KNOWN,
     NETWORK,
     Allowance,
-    Failures,
-    Taken,
-    Tries,
+    AttemptResult,
+    Attempts,
+    FailureCount,
 )
+from postoffice.accounts.login_db import LoginDB
 from postoffice.model.errors import StartupError, TemporaryFailure
 
 JOE, HERE, THERE = "joe@example.net", "192.0.2.1", "2001:db8::/64"
@@ -35,37 +35,37 @@ def path(tmp_path):
 @pytest.fixture
 def tries(path):
     """Five at once and five a minute from a network; three and three a minute at an account."""
-    ledger = Ledger(path)
+    ledger = LoginDB(path)
     ledger.open()
-    yield Tries(ledger, Allowance(6, 60), Allowance(10, 60))
+    yield Attempts(ledger, Allowance(6, 60), Allowance(10, 60))
     ledger.close()
 
 
 def guess(tries, account=JOE, network=HERE, now=NOW):
     taken = tries.take(account, network, now)
-    if taken == Taken():
+    if taken == AttemptResult():
         tries.wrong(account, network, now)
     return taken
 
 
 def test_half_of_an_accounts_allowance_comes_at_once(tries):
-    assert [guess(tries, network=f"192.0.2.{n}") for n in range(3)] == [Taken()] * 3
-    assert guess(tries, network="192.0.2.9") == Taken(False, 20, 0)
-    assert guess(tries, account="ann@example.net") == Taken()
+    assert [guess(tries, network=f"192.0.2.{n}") for n in range(3)] == [AttemptResult()] * 3
+    assert guess(tries, network="192.0.2.9") == AttemptResult(False, 20, 0)
+    assert guess(tries, account="ann@example.net") == AttemptResult()
 
 
 def test_half_of_a_networks_allowance_comes_at_once(tries):
-    assert [guess(tries, account=f"a{n}@example.net") for n in range(5)] == [Taken()] * 5
-    assert guess(tries, account="b@example.net") == Taken(False, 0, 12)
-    assert guess(tries, network=THERE) == Taken()
+    assert [guess(tries, account=f"a{n}@example.net") for n in range(5)] == [AttemptResult()] * 5
+    assert guess(tries, account="b@example.net") == AttemptResult(False, 0, 12)
+    assert guess(tries, network=THERE) == AttemptResult()
 
 
 def test_the_rest_comes_back_evenly(tries):
     for _ in range(3):
         guess(tries)
-    assert guess(tries, now=NOW + 15) == Taken(False, 5, 0)
-    assert guess(tries, now=NOW + 20) == Taken()
-    assert guess(tries, now=NOW + 20) == Taken(False, 20, 0)
+    assert guess(tries, now=NOW + 15) == AttemptResult(False, 5, 0)
+    assert guess(tries, now=NOW + 20) == AttemptResult()
+    assert guess(tries, now=NOW + 20) == AttemptResult(False, 20, 0)
 
 
 def test_where_one_has_none_left_nothing_is_taken_from_the_other(tries):
@@ -74,64 +74,68 @@ def test_where_one_has_none_left_nothing_is_taken_from_the_other(tries):
     for _ in range(9):
         guess(tries, network=THERE)
     for n in range(5):
-        assert guess(tries, account=f"a{n}@example.net", network=THERE) == Taken()
+        assert guess(tries, account=f"a{n}@example.net", network=THERE) == AttemptResult()
 
 
 def test_this_machine_has_no_allowance_as_a_network(tries):
-    assert all(guess(tries, account=f"a{n}@example.net", network="") == Taken() for n in range(99))
+    assert all(
+        guess(tries, account=f"a{n}@example.net", network="") == AttemptResult() for n in range(99)
+    )
 
 
 def test_where_nobody_is_named_only_the_network_counts(tries):
     """A token may say by itself whose it is."""
-    assert all(guess(tries, account="", network=f"192.0.2.{n}") == Taken() for n in range(20))
+    assert all(
+        guess(tries, account="", network=f"192.0.2.{n}") == AttemptResult() for n in range(20)
+    )
     for _ in range(4):
         guess(tries, account="")
-    assert guess(tries, account="") == Taken(False, 0, 12)
+    assert guess(tries, account="") == AttemptResult(False, 0, 12)
 
 
 def test_what_was_no_wrong_try_is_given_back_and_no_more_than_there_was(tries):
     for _ in range(5):
-        assert tries.take(JOE, HERE, NOW) == Taken()
+        assert tries.take(JOE, HERE, NOW) == AttemptResult()
         tries.give_back(JOE, HERE, NOW, False)
     tries.give_back(JOE, HERE, NOW, False)
-    assert [guess(tries) for _ in range(4)] == [Taken()] * 3 + [Taken(False, 20, 0)]
+    assert [guess(tries) for _ in range(4)] == [AttemptResult()] * 3 + [AttemptResult(False, 20, 0)]
 
 
 def test_who_was_right_is_known_from_there_for_a_month(tries):
     tries.take(JOE, HERE, NOW)
     tries.give_back(JOE, HERE, NOW, True)
-    assert guess(tries, now=NOW + KNOWN - 1) == Taken(known=True)
-    assert guess(tries, network=THERE) == Taken()
-    assert guess(tries, account="ann@example.net") == Taken()
-    assert guess(tries, now=NOW + KNOWN) == Taken()
+    assert guess(tries, now=NOW + KNOWN - 1) == AttemptResult(known=True)
+    assert guess(tries, network=THERE) == AttemptResult()
+    assert guess(tries, account="ann@example.net") == AttemptResult()
+    assert guess(tries, now=NOW + KNOWN) == AttemptResult()
     tries.meet(JOE, HERE, NOW + KNOWN)
-    assert guess(tries, now=NOW + KNOWN + 1) == Taken(known=True)
+    assert guess(tries, now=NOW + KNOWN + 1) == AttemptResult(known=True)
 
 
 def test_a_restart_forgets_nothing_and_several_processes_share(tries, path):
-    other = Ledger(path)
+    other = LoginDB(path)
     other.open()
-    theirs = Tries(other, Allowance(6, 60), Allowance(10, 60))
+    theirs = Attempts(other, Allowance(6, 60), Allowance(10, 60))
     for one in (tries, theirs, tries):
-        assert guess(one) == Taken()
-    assert guess(theirs) == Taken(False, 20, 0)
+        assert guess(one) == AttemptResult()
+    assert guess(theirs) == AttemptResult(False, 20, 0)
     theirs.meet(JOE, THERE, NOW)
     other.close()
-    assert guess(tries, network=THERE) == Taken(known=True)
+    assert guess(tries, network=THERE) == AttemptResult(known=True)
 
 
 def test_a_clock_that_is_put_back_makes_nobody_wait_for_it(tries):
     for _ in range(3):
         guess(tries, now=NOW + DAY)
-    assert guess(tries) == Taken(False, 20, 0)
-    assert guess(tries, now=NOW + 20) == Taken()
+    assert guess(tries) == AttemptResult(False, 20, 0)
+    assert guess(tries, now=NOW + 20) == AttemptResult()
 
 
 def test_smaller_limits_count_at_once(tries, path):
-    stricter = Tries(tries._ledger, Allowance(2, 60), Allowance(2, 60))
+    stricter = Attempts(tries._ledger, Allowance(2, 60), Allowance(2, 60))
     guess(tries)
     tries.give_back(JOE, HERE, NOW, False)
-    assert [guess(stricter) for _ in range(2)] == [Taken(), Taken(False, 60, 60)]
+    assert [guess(stricter) for _ in range(2)] == [AttemptResult(), AttemptResult(False, 60, 60)]
 
 
 # -- shown and cleared ---------------------------------------------------------------
@@ -142,9 +146,9 @@ def test_wrong_ones_are_shown_the_latest_first_with_until_when_they_are_blocked(
         guess(tries)
     guess(tries, account="ann@example.net", now=NOW + 2)
     assert tries.failures(NOW + 2) == [
-        Failures(ACCOUNT, "ann@example.net", 1, NOW + 2, None),
-        Failures(NETWORK, HERE, 4, NOW + 2, None),
-        Failures(ACCOUNT, JOE, 3, NOW, NOW + 20),
+        FailureCount(ACCOUNT, "ann@example.net", 1, NOW + 2, None),
+        FailureCount(NETWORK, HERE, 4, NOW + 2, None),
+        FailureCount(ACCOUNT, JOE, 3, NOW, NOW + 20),
     ]
 
 
@@ -169,7 +173,7 @@ def test_what_is_cleared_may_try_again_and_nobody_else(tries):
     assert tries.clear(["jim@example.net"]) == 0
     assert tries.clear([JOE, "192.0.2.0"]) == 2
     assert [(one.name, one.count) for one in tries.failures(NOW)] == [("192.0.2.1", 1)]
-    assert guess(tries) == Taken()
+    assert guess(tries) == AttemptResult()
     assert tries.clear(None) == 2
     assert tries.failures(NOW) == []
 
@@ -215,11 +219,11 @@ def rows(tries, table):
 @given(st.integers(1, 12), st.lists(st.floats(0, 40), max_size=40))
 def test_no_minute_has_more_than_the_allowance(tries, count, pauses):
     tries.clear(None)
-    of_count = Tries(tries._ledger, Allowance(1000, 1), Allowance(count, 60))
+    of_count = Attempts(tries._ledger, Allowance(1000, 1), Allowance(count, 60))
     now, through = NOW, []
     for pause in pauses:
         now += pause
-        if guess(of_count, now=now) == Taken():
+        if guess(of_count, now=now) == AttemptResult():
             through.append(now)
     for start in through:
         assert sum(start <= moment < start + 60 for moment in through) <= max(count, 2)
@@ -242,7 +246,7 @@ def test_a_file_that_is_damaged_says_that_it_can_go(path):
     with open(path, "w") as file:
         file.write("no database, " * 100)
     with pytest.raises(StartupError, match=r"logins\.db cannot be used: .*can be removed"):
-        Ledger(path).open()
+        LoginDB(path).open()
 
 
 def test_a_closed_ledger_is_trouble_and_no_fault(tries):
@@ -260,4 +264,4 @@ def test_what_goes_wrong_in_a_turn_is_not_done(tries):
     with pytest.raises(TemporaryFailure):
         halfway()
     assert rows(tries, "known") == []
-    assert guess(tries) == Taken()
+    assert guess(tries) == AttemptResult()

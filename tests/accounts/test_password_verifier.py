@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from postoffice.accounts import passwords, verifying
-from postoffice.accounts.verifying import LIFETIME, STRANGERS, Verified, Verifying
+from postoffice.accounts import password_verifier, passwords
+from postoffice.accounts.password_verifier import (
+    LIFETIME,
+    STRANGERS,
+    PasswordVerifier,
+    VerifiedCache,
+)
 from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import InlineWorkers, finish
 
@@ -68,7 +73,7 @@ def workers():
 @pytest.fixture
 def asked(workers, clock):
     """Ask whether a password is right: the answer, in a list as soon as it is there."""
-    subject = Verifying(workers, clock.seconds, at_once=2)
+    subject = PasswordVerifier(workers, clock.seconds, at_once=2)
 
     def ask(user, secret, password, **where):
         answer = []
@@ -156,7 +161,7 @@ def test_what_nobody_waits_for_is_not_done(asked, workers, runs):
 
 
 def test_one_that_is_told_may_end_another(workers, runs, clock):
-    subject = Verifying(workers, clock.seconds)
+    subject = PasswordVerifier(workers, clock.seconds)
     first, second, third = (
         Deferred.fromCoroutine(subject.matches(b"u", "a:", b"a")) for _ in range(3)
     )
@@ -299,7 +304,7 @@ def test_who_gives_way_hears_it(asked, workers, runs):
 
 
 def test_nothing_is_left_of_those_who_went(workers, clock):
-    subject = Verifying(workers, clock.seconds, at_once=1)
+    subject = PasswordVerifier(workers, clock.seconds, at_once=1)
     waiting = [
         Deferred.fromCoroutine(
             subject.matches(b"u%d" % n, None, b"a", network=f"192.0.{n}.1", known=bool(n % 2))
@@ -316,8 +321,8 @@ def test_nothing_is_left_of_those_who_went(workers, clock):
 
 
 def test_what_is_remembered_is_bounded_and_the_least_used_goes(monkeypatch, clock):
-    monkeypatch.setattr(verifying, "REMEMBERED", 3)
-    verified = Verified(clock.seconds)
+    monkeypatch.setattr(password_verifier, "REMEMBERED", 3)
+    verified = VerifiedCache(clock.seconds)
     for digest in (b"1", b"2", b"3"):
         verified.add(digest)
     assert b"1" in verified
@@ -328,7 +333,7 @@ def test_what_is_remembered_is_bounded_and_the_least_used_goes(monkeypatch, cloc
 def test_only_a_digest_is_remembered(clock):
     """And with a key of this process: it cannot be guessed at from a memory dump alone."""
     secret = passwords.hash_password(b"secret word")
-    first, second = (Verifying(InlineWorkers(), clock.seconds) for _ in range(2))
+    first, second = (PasswordVerifier(InlineWorkers(), clock.seconds) for _ in range(2))
     for one in (first, second):
         assert finish(one.matches(b"u", secret, b"secret word"))
         assert "secret word" not in repr(vars(one)) + repr(vars(one._verified))
@@ -338,7 +343,7 @@ def test_only_a_digest_is_remembered(clock):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=6), min_size=3, max_size=3), st.lists(st.integers(0, 18)))
 def test_no_two_questions_have_the_same_digest(parts, cuts):
-    subject = Verifying(InlineWorkers(), Clock().seconds)
+    subject = PasswordVerifier(InlineWorkers(), Clock().seconds)
     whole = b"".join(parts)
     for one, two in zip(sorted(cuts), sorted(cuts)[1:], strict=False):
         other = [whole[:one], whole[one:two], whole[two:]]

@@ -8,14 +8,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
-from postoffice.accounts import passwords, tries, verifying
-from postoffice.accounts import slowing as module
+from postoffice.accounts import attempts, password_verifier, passwords
+from postoffice.accounts import throttle as module
+from postoffice.accounts.attempts import Allowance, Attempts
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import PlainLogin, ScramLogin, SharedLogin
-from postoffice.accounts.ledger import Ledger
+from postoffice.accounts.login_db import LoginDB
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.accounts.slowing import BELIEVED, PATIENCE, REMEMBERED, SWEEPING, Slowing
-from postoffice.accounts.tries import Allowance, Tries
+from postoffice.accounts.throttle import BELIEVED, PATIENCE, REMEMBERED, SWEEPING, Throttle
 from postoffice.model.address import Account
 from postoffice.model.envelope import Client
 from postoffice.model.errors import AccountDisabled, TemporaryFailure, TooManyTries
@@ -57,10 +57,10 @@ class Office:
 
     def __init__(self, path, clock, workers=None, hashing=None):
         self.clock, self.workers = clock, workers or InlineWorkers()
-        self.ledger = Ledger(path)
+        self.ledger = LoginDB(path)
         self.ledger.open()
-        self.tries = Tries(self.ledger, Allowance(10, 60), Allowance(4, 60))
-        self.slowing = Slowing(
+        self.tries = Attempts(self.ledger, Allowance(10, 60), Allowance(4, 60))
+        self.slowing = Throttle(
             self.tries, self.workers, clock, Allowance(4, 60), lambda: 1.8e9 + clock.seconds()
         )
         self.directory = MemoryDirectory()
@@ -275,10 +275,10 @@ def test_after_a_restart_owners_come_before_all_bots(held, runs):
     for _ in range(2):  # those under way, and then the owner
         held.hashing.work()
     assert right(owner)
-    assert len(runs) <= 2 * verifying.AT_ONCE + 1
+    assert len(runs) <= 2 * password_verifier.AT_ONCE + 1
     held.hashing.work_on()
     refused = [one for one in bots if not wrong(one)]
-    assert len(refused) == 330 - verifying.STRANGERS.total - verifying.AT_ONCE
+    assert len(refused) == 330 - password_verifier.STRANGERS.total - password_verifier.AT_ONCE
     assert {str(one) for (one,) in refused} == {
         "a login is refused, for too many passwords wait to be verified: 200"
     }
@@ -300,7 +300,7 @@ def test_a_ledger_that_fails_makes_nobody_known(held, runs):
 
 
 def test_so_many_networks_of_an_account_are_known_and_the_latest_stay(office, clock, monkeypatch):
-    monkeypatch.setattr(tries, "NETWORKS", 3)
+    monkeypatch.setattr(attempts, "NETWORKS", 3)
     for n in range(6):
         office.tries.meet(JOE, f"192.0.2.{n}", float(n))
         office.tries.meet(ANN, "192.0.2.0", float(n))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from postoffice.accounts.entrances import Entrances
-from postoffice.accounts.ledger import Ledger
-from postoffice.accounts.recording import Recording
-from postoffice.accounts.slowing import Slowing
-from postoffice.accounts.tries import Allowance, Tries
+from postoffice.accounts.attempts import Allowance, Attempts
+from postoffice.accounts.login_db import LoginDB
+from postoffice.accounts.login_history import LoginHistory
+from postoffice.accounts.login_recorder import LoginRecorder
+from postoffice.accounts.throttle import Throttle
 from postoffice.interfaces import Executor
 
 #: The ledger's file, in the state folder.
@@ -28,11 +28,11 @@ class LoginRecords:
         self, state: str, workers: Executor, clock: Any, account: Allowance, network: Allowance
     ) -> None:
         self._workers = workers
-        self._ledger = Ledger(os.path.join(state, LEDGER))
-        self.tries = Tries(self._ledger, account, network)
-        self.slowing = Slowing(self.tries, workers, clock, network)
-        self.entrances = Entrances(self._ledger)
-        self.recording = Recording(self.entrances, workers, clock)
+        self._ledger = LoginDB(os.path.join(state, LEDGER))
+        self.tries = Attempts(self._ledger, account, network)
+        self.slowing = Throttle(self.tries, workers, clock, network)
+        self.entrances = LoginHistory(self._ledger)
+        self.recording = LoginRecorder(self.entrances, workers, clock)
         self._open = False
 
     async def start(self) -> None:

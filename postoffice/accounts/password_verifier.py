@@ -31,7 +31,7 @@ STRANGERS_TURN = 8
 _REFUSED = "a login is refused, for too many passwords wait to be verified"
 
 
-class Verified:
+class VerifiedCache:
     """
     Passwords that were right, by a digest that only this process can make.
 
@@ -108,7 +108,7 @@ class VerificationQueue:
         return first.next() or second.next()
 
 
-class Verifying:
+class PasswordVerifier:
     """
     Answers whether passwords are right.
 
@@ -121,7 +121,7 @@ class Verifying:
         self, hashing: Executor, clock: Callable[[], float], at_once: int = AT_ONCE
     ) -> None:
         self._hashing = hashing
-        self._verified = Verified(clock)
+        self._verified = VerifiedCache(clock)
         self._queue = VerificationQueue()
         self._idle = at_once
         self._under_way: dict[bytes, Verification] = {}
