@@ -37,7 +37,7 @@ from postoffice.office.reading import TryEndpoint, reason
 from postoffice.office.rooms import Rooms
 from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
-from postoffice.policy.asking import STAGES, Asked, Policies
+from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
 from postoffice.pop3.collection import Shelves
 from postoffice.pop3.leases import Leases
 from postoffice.pop3.neighbours import Neighbours
@@ -154,7 +154,7 @@ def build_logins(settings: Settings, workers: Executor, clock: Any) -> LoginReco
 
 
 def build_house(
-    settings: Settings, rooms: Rooms, policies: Policies, now: Callable[[], datetime]
+    settings: Settings, rooms: Rooms, policies: PolicyChain, now: Callable[[], datetime]
 ) -> House:
     """What every reception knows."""
     return House(
@@ -191,10 +191,10 @@ def build_retention(settings: Settings, rooms: Rooms) -> Retention:
     return Retention(rooms, settings.serving, Directories(rooms.directories).collectors)
 
 
-def _policies(settings: Settings, rooms: Rooms, clock: Any) -> Policies:
+def _policies(settings: Settings, rooms: Rooms, clock: Any) -> PolicyChain:
     """The policies in the order of the configuration."""
     asked = [
-        Asked(
+        ChainedPolicy(
             policy,
             f"{chosen.key} ({chosen.maker.kind})",
             frozenset(chosen.options["services"]),
@@ -203,7 +203,7 @@ def _policies(settings: Settings, rooms: Rooms, clock: Any) -> Policies:
         )
         for chosen, policy in zip(settings.policies, rooms.policies, strict=True)
     ]
-    return Policies(asked, clock)
+    return PolicyChain(asked, clock)
 
 
 class _Counters:

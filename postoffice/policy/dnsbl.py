@@ -48,7 +48,7 @@ class Zone:
         return ipaddress.ip_address(answer) in _LISTED
 
 
-class Lists:
+class ZoneLookup:
     """Asks the zones, each client once: answers are remembered, and shared while on the way."""
 
     def __init__(self, zones: Sequence[Zone], resolver: Any, clock: Callable[[], float]) -> None:
@@ -172,10 +172,10 @@ class DNSBLPolicy(Quiet):
         self._clock = clock
         self._tag = tag
         self._exempt = tuple(exempt)
-        self._lists: Lists | None = None
+        self._lists: ZoneLookup | None = None
 
     async def start(self) -> None:
-        self._lists = Lists(self._zones, self._make_resolver(), self._clock)
+        self._lists = ZoneLookup(self._zones, self._make_resolver(), self._clock)
 
     async def stop(self) -> None:
         self._lists = None

@@ -18,7 +18,7 @@ _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}
 
 
 @dataclass(frozen=True)
-class Said:
+class Introduction:
     """What a client at this address calls itself, and what we are called."""
 
     hello: str
@@ -47,18 +47,18 @@ class HeloPolicy(Quiet):
     async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:
         if envelope.client.local or is_for_the_postmaster(recipient):
             return None
-        said = Said(envelope.hello, envelope.client.address, self._hostname)
+        said = Introduction(envelope.hello, envelope.client.address, self._hostname)
         for name in self._checks:
             if objection := CHECKS[name](said):
                 return Reply(550, "5.7.1", f"Your HELO: {objection}")
         return None
 
 
-def _own_name(said: Said) -> str:
+def _own_name(said: Introduction) -> str:
     return "that is my name" if said.hello.lower().rstrip(".") == said.hostname else ""
 
 
-def _bare_address(said: Said) -> str:
+def _bare_address(said: Introduction) -> str:
     try:
         ipaddress.ip_address(said.hello)
     except ValueError:
@@ -66,7 +66,7 @@ def _bare_address(said: Said) -> str:
     return "an address stands in brackets: [192.0.2.1]"
 
 
-def _no_name(said: Said) -> str:
+def _no_name(said: Introduction) -> str:
     if (
         said.hello.startswith("[")
         or _NAME.match(said.hello)
@@ -77,13 +77,13 @@ def _no_name(said: Said) -> str:
     return "that is no host name"
 
 
-def _no_dot(said: Said) -> str:
+def _no_dot(said: Introduction) -> str:
     if said.hello.startswith("[") or ":" in said.hello or "." in said.hello.rstrip("."):
         return ""
     return "a host name has a domain"
 
 
-def _literal(said: Said) -> str:
+def _literal(said: Introduction) -> str:
     if not said.hello.startswith("["):
         return ""
     text = said.hello[1:].removesuffix("]")
@@ -97,7 +97,7 @@ def _literal(said: Said) -> str:
 
 
 #: What can be looked at, and what says what is wrong.
-CHECKS: dict[str, Callable[[Said], str]] = {
+CHECKS: dict[str, Callable[[Introduction], str]] = {
     "own_name": _own_name,
     "bare_address": _bare_address,
     "no_name": _no_name,

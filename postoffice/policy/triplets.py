@@ -47,7 +47,7 @@ KEPT = 500_000
 
 
 @dataclass(frozen=True)
-class Terms:
+class GreylistTimes:
     """
     Seconds: how long a stranger waits, until when it must come back, how long it is remembered.
 
@@ -63,7 +63,7 @@ class Terms:
 class Triplets:
     """The database; several processes may share it."""
 
-    def __init__(self, path: str, terms: Terms) -> None:
+    def __init__(self, path: str, terms: GreylistTimes) -> None:
         self._path = path
         self._terms = terms
         self._turn = threading.Lock()

@@ -23,7 +23,7 @@ class Custom(Admission):
     """
     What is the custom at one counter.
 
-    ``lmtp`` and ``submission`` are as in ``Terms``.  ``greeting_delay``:
+    ``lmtp`` and ``submission`` are as in ``GreylistTimes``.  ``greeting_delay``:
     seconds that clients from elsewhere wait for the greeting.  ``judged``: the
     stages at which policies are asked.
     """

@@ -33,7 +33,7 @@ from postoffice.model.reply import (
     UNKNOWN_RECIPIENT,
     Reply,
 )
-from postoffice.policy.asking import Policies
+from postoffice.policy.chain import PolicyChain
 from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion, Opening
 
@@ -61,7 +61,7 @@ class House:
     hostname: str
     postmaster: Address
     now: Callable[[], datetime]
-    policies: Policies = field(default_factory=Policies)
+    policies: PolicyChain = field(default_factory=PolicyChain)
     any_sender: bool = False
     foreign_from: str = "log"
     quota: Quota = UNLIMITED

@@ -12,7 +12,7 @@ from postoffice.model.config_values import REQUIRED
 from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 from postoffice.model.reply import Reply
 from postoffice.office.build import makers
-from postoffice.policy.asking import STAGES
+from postoffice.policy.chain import STAGES
 from postoffice.policy.common import COMMON
 from postoffice.testing import InlineWorkers, finish
 

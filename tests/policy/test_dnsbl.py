@@ -11,7 +11,7 @@ from twisted.names import client, common, dns, error, server
 from postoffice.interfaces import Fields
 from postoffice.model.errors import TemporaryFailure
 from postoffice.policy import dnsbl
-from postoffice.policy.dnsbl import DNSBLPolicy, Lists, Zone, reverse
+from postoffice.policy.dnsbl import DNSBLPolicy, Zone, ZoneLookup, reverse
 from postoffice.testing import finish
 
 LISTED = {
@@ -81,7 +81,7 @@ def wait(loop, coroutine):
 
 
 def lists(resolver, *zones, clock=None):
-    return Lists([Zone(*zone) for zone in zones], resolver, (clock or Clock()).seconds)
+    return ZoneLookup([Zone(*zone) for zone in zones], resolver, (clock or Clock()).seconds)
 
 
 BAD = ("bad.example",)

@@ -10,10 +10,10 @@ from twisted.internet.task import Clock
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.policy import triplets as module
 from postoffice.policy.greylist import CLEARING, GreylistPolicy, network_of
-from postoffice.policy.triplets import SWEPT, Terms, Triplets
+from postoffice.policy.triplets import SWEPT, GreylistTimes, Triplets
 from postoffice.testing import InlineWorkers, finish
 
-TERMS = Terms(delay=300, window=7200, lifetime=86400, known_after=2)
+TERMS = GreylistTimes(delay=300, window=7200, lifetime=86400, known_after=2)
 
 
 class Day:

@@ -15,7 +15,7 @@ from postoffice.counter import Entrance
 from postoffice.interfaces import Fields
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import Reply
-from postoffice.policy.asking import STAGES, Asked, Policies
+from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
 from postoffice.policy.common import Quiet
 from postoffice.smtp import grammar
 from postoffice.smtp.factory import Custom
@@ -44,8 +44,8 @@ def judged(memory_office):
 
     def judged(policy, **how):
         office = memory_office
-        asked = Asked(policy, "policy", frozenset({"smtp"}), **how)
-        office.house = replace(office.house, policies=Policies([asked], office.clock))
+        asked = ChainedPolicy(policy, "policy", frozenset({"smtp"}), **how)
+        office.house = replace(office.house, policies=PolicyChain([asked], office.clock))
         office.smtp.portal.realm._receptions = office.house
         office.smtp.custom = Custom(judged=frozenset(STAGES))
         client = office.client("smtp")

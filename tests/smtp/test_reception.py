@@ -17,7 +17,7 @@ from postoffice.model.address import Address, Quota
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.model.errors import MaildropFull, MaildropFullNow, NoSpace, TemporaryFailure
 from postoffice.model.log_events import shown
-from postoffice.policy.asking import Asked, Policies
+from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.policy.common import Quiet
 from postoffice.smtp.reception import House
 from postoffice.store.memory import MemoryStore
@@ -269,7 +269,7 @@ def test_policies_are_not_asked_of_who_has_no_room(crowded, envelope):
             self.seen += 1
 
     counts = Counts()
-    policies = Policies([Asked(counts, "counts", frozenset({"smtp"}))], Clock())
+    policies = PolicyChain([ChainedPolicy(counts, "counts", frozenset({"smtp"}))], Clock())
     house = replace(crowded, policies=policies)
     reception = house.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
     envelope.size = 1001
@@ -529,9 +529,9 @@ def test_policies_see_a_users_message_as_it_will_lie_there(house, kept):
             return Fields(b"X-Seen: yes\r\n")
 
     looks = Looks()
-    asked = Asked(looks, "looks", frozenset({"submission"}))
+    asked = ChainedPolicy(looks, "looks", frozenset({"submission"}))
 
-    house = replace(house, policies=Policies([asked], Clock()))
+    house = replace(house, policies=PolicyChain([asked], Clock()))
     whole = b"Subject: x\r\n" + DATE + MESSAGE_ID + b"\r\nhi\r\n"
     sent = b"Subject: x\r\n\r\nhi\r\n"
     assert kept(sent, house=house, trace_begins=b"X-Seen: yes\r\n") == whole

@@ -14,7 +14,7 @@ from postoffice.doors import Doorkeeper
 from postoffice.interfaces import Fields
 from postoffice.model.errors import NoSpace, TemporaryFailure
 from postoffice.model.reply import Reply
-from postoffice.policy.asking import STAGES, Asked, Policies
+from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
 from postoffice.policy.common import Quiet
 from postoffice.protocol.scram import derive
 from postoffice.smtp.factory import Custom
@@ -484,8 +484,10 @@ def judged(memory_office):
 
     def judged(*policies):
         office = memory_office
-        asked = [Asked(policy, str(n), frozenset({"smtp"})) for n, policy in enumerate(policies)]
-        office.house = replace(office.house, policies=Policies(asked, office.clock))
+        asked = [
+            ChainedPolicy(policy, str(n), frozenset({"smtp"})) for n, policy in enumerate(policies)
+        ]
+        office.house = replace(office.house, policies=PolicyChain(asked, office.clock))
         office.smtp.portal.realm._receptions = office.house
         office.smtp.custom = Custom(judged=frozenset(STAGES))
         return office

@@ -237,10 +237,10 @@ class GreylistMaker:
 
     def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
         from postoffice.policy.greylist import GreylistPolicy
-        from postoffice.policy.triplets import Terms, Triplets
+        from postoffice.policy.triplets import GreylistTimes, Triplets
 
         names = ("delay", "window", "lifetime", "known_after")
-        terms = Terms(**{name: options[name] for name in names})
+        terms = GreylistTimes(**{name: options[name] for name in names})
         if not terms.delay < terms.window:
             raise SettingError("window", "it must be longer than delay")
         return GreylistPolicy(Triplets(options["path"], terms), around.workers, around.reactor)

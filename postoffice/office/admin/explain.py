@@ -20,7 +20,7 @@ from postoffice.office.build import build_house
 from postoffice.office.config import Settings
 from postoffice.office.reading import Chosen
 from postoffice.office.rooms import Rooms
-from postoffice.policy.asking import STAGES, Policies
+from postoffice.policy.chain import STAGES, PolicyChain
 
 #: What is decided, and what was found.
 Step = tuple[str, str]
@@ -75,7 +75,7 @@ async def _reply(rooms: Rooms, settings: Settings, address: Address | None, size
     """What the reception says."""
     if size > settings.limits.message_size:
         return TOO_LARGE  # at MAIL
-    house = build_house(settings, rooms, Policies(), lambda: datetime.now(UTC))
+    house = build_house(settings, rooms, PolicyChain(), lambda: datetime.now(UTC))
     envelope = Envelope("explained", Client(), size=size)
     try:
         return await house.reception(SessionInfo("explained", "smtp", Client())).recipient(

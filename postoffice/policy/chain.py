@@ -30,7 +30,7 @@ _FIELDS = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*\Z")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChainedPolicy:
     """
     A policy, and how it is asked.
 
@@ -50,10 +50,12 @@ class Asked:
         return service in self.services and stage in self.policy.stages
 
 
-class Policies:
+class PolicyChain:
     """All policies, asked as one: the first refusal ends the question."""
 
-    def __init__(self, asked: Sequence[Asked] = (), clock: IReactorTime | None = None) -> None:
+    def __init__(
+        self, asked: Sequence[ChainedPolicy] = (), clock: IReactorTime | None = None
+    ) -> None:
         self._asked = tuple(asked)
         self._clock = clock
 
@@ -119,7 +121,10 @@ class Policies:
         return None
 
     async def _opinion(
-        self, one: Asked, who: SessionInfo | Envelope, ask: Callable[[IPolicy], Awaitable[Opinion]]
+        self,
+        one: ChainedPolicy,
+        who: SessionInfo | Envelope,
+        ask: Callable[[IPolicy], Awaitable[Opinion]],
     ) -> Opinion:
         """What a policy says; where it fails, what was settled for that."""
         try:
@@ -166,7 +171,7 @@ class Policies:
         return opinion
 
 
-def _facts(one: Asked, who: SessionInfo | Envelope) -> dict[str, object]:
+def _facts(one: ChainedPolicy, who: SessionInfo | Envelope) -> dict[str, object]:
     """What every event of a policy says."""
     client = who.client.address or "local"
     return {"id": who.id, "service": who.service, "client": client, "policy": one.name}

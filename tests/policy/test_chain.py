@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from postoffice.interfaces import Fields
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.reply import POLICY_LATER, Reply
-from postoffice.policy.asking import Asked, Policies
+from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.policy.common import Quiet
 from postoffice.testing import finish
 
@@ -55,8 +55,10 @@ class Text:
 
 
 def policies(*says, clock=None, **how):
-    asked = [Asked(one, f"policy {n}", frozenset({"smtp"}), **how) for n, one in enumerate(says)]
-    return Policies(asked, clock or Clock())
+    asked = [
+        ChainedPolicy(one, f"policy {n}", frozenset({"smtp"}), **how) for n, one in enumerate(says)
+    ]
+    return PolicyChain(asked, clock or Clock())
 
 
 def test_nobody_objects(visit, envelope, recipient):
@@ -81,7 +83,7 @@ def test_only_where_and_when_it_wants_to_be_asked(visit, envelope):
     assert found.asks("sender", "smtp")
     assert not found.asks("sender", "lmtp")
     assert not found.asks("connect", "smtp")
-    assert not Policies().asks("sender", "smtp")
+    assert not PolicyChain().asks("sender", "smtp")
 
 
 def test_fields_are_for_the_session_or_for_the_message(visit, envelope):

@@ -10,9 +10,9 @@ from twisted.internet.error import TimeoutError  # noqa: A004
 from twisted.internet.task import Clock
 
 from postoffice.model.errors import TemporaryFailure
-from postoffice.policy.dnsbl import FAILED, Lists, Zone
+from postoffice.policy.dnsbl import FAILED, Zone, ZoneLookup
 from postoffice.policy.greylist import GreylistPolicy
-from postoffice.policy.triplets import Terms, Triplets
+from postoffice.policy.triplets import GreylistTimes, Triplets
 from postoffice.testing import PatientWorkers, finish
 
 
@@ -44,7 +44,7 @@ def resolver():
 
 @pytest.fixture
 def lists(resolver, clock):
-    return Lists([Zone("list.example")], resolver, clock.seconds)
+    return ZoneLookup([Zone("list.example")], resolver, clock.seconds)
 
 
 def test_no_answer_about_a_client_that_has_gone_is_no_fault_of_ours(lists, resolver):
@@ -82,7 +82,7 @@ def test_who_goes_while_a_list_is_silent_is_no_failure_of_the_list(lists):
 
 def test_a_locked_greylist_holds_one_thread_and_not_all(tmp_path, envelope, recipient):
     workers = PatientWorkers()
-    triplets = Triplets(str(tmp_path / "greylist.db"), Terms(300, 7200, 86400, 2))
+    triplets = Triplets(str(tmp_path / "greylist.db"), GreylistTimes(300, 7200, 86400, 2))
     policy = GreylistPolicy(triplets, workers, Clock(), lambda: 1_000_000.0)
     starting = Deferred.fromCoroutine(policy.start())
     workers.work_on()
