@@ -28,12 +28,12 @@ from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 from postoffice.model.mail_policy import DEFAULT_POLICY
 from postoffice.office.config import OTHER_PLACES
-from postoffice.pop3.collection import Shelves
-from postoffice.pop3.leases import Leases
-from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.factory import SMTPFactory
+from postoffice.server.leases import Leases
+from postoffice.server.mailbox import MailboxContext
+from postoffice.server.pop3 import POP3Factory
+from postoffice.server.reception import ReceptionContext
+from postoffice.server.smtp_factory import SMTPFactory
 from postoffice.smtp.options import SMTPLimits
-from postoffice.smtp.reception import House
 from postoffice.store.journal.journal import Journal
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import InlineWorkers, finish
@@ -227,7 +227,7 @@ class MemoryOffice:
             finish(self.directory.add_domain(domain))
         for name, password in (("joe", b"secret word"), ("ann", b"other"), ("postmaster", None)):
             finish(self.directory.add(f"{name}@example.net", secrets.get(password)))
-        self.house = House(
+        self.house = ReceptionContext(
             self.directory,
             self.store,
             hostname="mail.example.net",
@@ -235,7 +235,7 @@ class MemoryOffice:
             now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
         )
         checker = Checker([self.directory], InlineWorkers(), clock=self.clock.seconds)
-        self.shelves = Shelves(self.store, leases=Leases(self.clock, neighbours))
+        self.shelves = MailboxContext(self.store, leases=Leases(self.clock, neighbours))
         portal = Portal(Realm(self.shelves, self.house), [checker])
         limits = SMTPLimits()
         self.smtp = SMTPFactory(

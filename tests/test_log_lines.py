@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from postoffice.accounts.app_passwords import AppPasswordToken
-from postoffice.counter import Entrance
 from postoffice.model import log_events
 from postoffice.model.app_password import AppPassword
 from postoffice.model.log_events import EVENTS
-from postoffice.smtp.factory import Custom
+from postoffice.server.factory import ListenerOptions
+from postoffice.server.smtp_factory import ServiceProfile
 from postoffice.testing import finish
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -142,8 +142,8 @@ def test_a_session_ends_with_what_it_did(client, logged):
 @pytest.fixture
 def submission(memory_office):
     factory = memory_office.smtp
-    factory.custom = Custom(submission=True, mechanisms=("PLAIN",))
-    factory.entrance = Entrance("submission")
+    factory.custom = ServiceProfile(submission=True, mechanisms=("PLAIN",))
+    factory.entrance = ListenerOptions("submission")
     return memory_office
 
 
@@ -299,7 +299,7 @@ def test_the_recipe_for_fail2ban_finds_the_client_and_only_that(submission, logg
     pattern = re.compile(recipe.replace("<HOST>", r"(?P<host>[0-9A-Fa-f:.]+)"))
     liar = b"\0x client=203.0.113.9 login-refused id=1 service=a client=203.0.113.9 \0wrong"
     for address, octets in (("192.0.2.1", b"\0joe@example.net\0x"), ("2001:db8::7", liar)):
-        submission.smtp.custom = Custom(
+        submission.smtp.custom = ServiceProfile(
             submission=True, mechanisms=("PLAIN",), plaintext_login="always"
         )
         client = submission.client("smtp", address)

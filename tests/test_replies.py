@@ -13,7 +13,7 @@ import pytest
 import postoffice
 from postoffice.pop3 import texts
 from postoffice.pop3.languages import Text
-from postoffice.pop3.protocol import POP3Factory
+from postoffice.server.pop3 import POP3Factory
 
 PACKAGE = Path(postoffice.__file__).parent
 PAGE = Path(__file__).parent.parent / "docs" / "replies.rst"

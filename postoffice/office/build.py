@@ -20,12 +20,8 @@ from postoffice.accounts.directories import Directories
 from postoffice.accounts.login_records import LoginRecords
 from postoffice.accounts.password_verifier import AT_ONCE
 from postoffice.accounts.realm import Realm
-from postoffice.counter import Counter, Entrance
-from postoffice.doors import Doorkeeper
-from postoffice.entering import Admission
 from postoffice.interfaces import Executor, MakeChildProcess, PluginContext
 from postoffice.office import endpoints, processes
-from postoffice.office.certificates import Certificates
 from postoffice.office.checkers import make_checkers
 from postoffice.office.config import ListenerSettings, Settings
 from postoffice.office.expiring import Expiring, Retention
@@ -38,16 +34,20 @@ from postoffice.office.rooms import Rooms
 from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
-from postoffice.pop3.collection import Shelves
-from postoffice.pop3.leases import Leases
-from postoffice.pop3.neighbours import Neighbours
 from postoffice.pop3.options import POP3Limits
-from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.server.certificates import Certificates
+from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.factory import ListenerOptions, ServerFactory
+from postoffice.server.fair_share import ReactorShares
+from postoffice.server.leases import Leases
+from postoffice.server.login import LoginOptions
+from postoffice.server.mailbox import MailboxContext
+from postoffice.server.neighbours import Neighbours
+from postoffice.server.pop3 import POP3Factory
+from postoffice.server.reception import ReceptionContext
+from postoffice.server.smtp import SMTPConnection
+from postoffice.server.smtp_factory import ServiceProfile, SMTPFactory
 from postoffice.smtp.options import SMTPLimits
-from postoffice.smtp.protocol import SMTPConversation
-from postoffice.smtp.reception import House
-from postoffice.turns import Turns
 from postoffice.util.token_bucket import TokenBucket
 
 #: Threads that wait for the disk: as many as are there always, and at most.
@@ -155,9 +155,9 @@ def build_logins(settings: Settings, workers: Executor, clock: Any) -> LoginReco
 
 def build_house(
     settings: Settings, rooms: Rooms, policies: PolicyChain, now: Callable[[], datetime]
-) -> House:
+) -> ReceptionContext:
     """What every reception knows."""
-    return House(
+    return ReceptionContext(
         Directories(rooms.directories),
         rooms.store,
         hostname=settings.hostname,
@@ -171,10 +171,10 @@ def build_house(
     )
 
 
-def build_shelves(settings: Settings, rooms: Rooms, leases: Leases) -> Shelves:
+def build_shelves(settings: Settings, rooms: Rooms, leases: Leases) -> MailboxContext:
     """What every collection knows."""
     directories = Directories(rooms.directories)
-    return Shelves(
+    return MailboxContext(
         rooms.store,
         settings.serving,
         leases,
@@ -212,15 +212,15 @@ class _Counters:
     def __init__(
         self,
         settings: Settings,
-        house: House,
-        shelves: Shelves,
+        house: ReceptionContext,
+        shelves: MailboxContext,
         checker: Checker,
         logins: LoginRecords,
         certificates: Certificates | None,
         clock: Any,
     ) -> None:
         limits = settings.limits
-        self.doors = Doorkeeper(
+        self.doors = ConnectionLimits(
             limits.connections, limits.connections_per_client, settings.listeners
         )
         self._settings = settings
@@ -230,7 +230,7 @@ class _Counters:
         self._portal = Portal(Realm(shelves, house, logins.recording.note), [checker])
         self._certificates = certificates
         self._clock = clock
-        self._turns = Turns(clock)
+        self._turns = ReactorShares(clock)
         self._unknown = TokenBucket(limits.unknown_recipients, 3600, clock.seconds)
         self._limits = SMTPLimits(
             message_size=limits.message_size,
@@ -240,18 +240,18 @@ class _Counters:
             tarpit=limits.tarpit,
             logins=limits.logins,
             commands=limits.commands,
-            pace=int(limits.text_pace * SMTPConversation.timeout),
+            pace=int(limits.text_pace * SMTPConnection.timeout),
         )
 
-    def make(self, service: str, listener: ListenerSettings) -> Counter:
+    def make(self, service: str, listener: ListenerSettings) -> ServerFactory:
         """The counter behind one listener."""
         counter = self._make(service, listener)
         counter.turns = self._turns
         return counter
 
-    def _make(self, service: str, listener: ListenerSettings) -> Counter:
+    def _make(self, service: str, listener: ListenerSettings) -> ServerFactory:
         limits = self._settings.limits
-        entrance = Entrance(
+        entrance = ListenerOptions(
             service=service,
             certificates=self._certificates,
             implicit=service in IMPLICIT_TLS,
@@ -264,7 +264,7 @@ class _Counters:
                 self._portal,
                 clock=self._clock,
                 hostname=self._settings.hostname,
-                admission=Admission(listener.mechanisms, self._settings.plaintext_login),
+                admission=LoginOptions(listener.mechanisms, self._settings.plaintext_login),
                 limits=POP3Limits(limits.errors, limits.logins, limits.commands),
                 doors=self.doors,
                 entrance=entrance,
@@ -284,8 +284,8 @@ class _Counters:
             unknown=self._unknown if service == "smtp" else None,
         )
 
-    def _custom(self, service: str, listener: ListenerSettings) -> Custom:
-        return Custom(
+    def _custom(self, service: str, listener: ListenerSettings) -> ServiceProfile:
+        return ServiceProfile(
             lmtp=service == "lmtp",
             submission=service in ("submission", "submissions"),
             mechanisms=listener.mechanisms,

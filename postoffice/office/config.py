@@ -15,6 +15,7 @@ from postoffice.office.endpoints import twice
 from postoffice.office.keys import TABLE, WITH_CERTIFICATE
 from postoffice.office.reading import Chosen, FindMaker, Reader, TryEndpoint
 from postoffice.office.source import ConfigurationError, Source, compose
+from postoffice.server.certificates import CertificateFiles
 
 Network = IPv4Network | IPv6Network
 
@@ -66,14 +67,6 @@ class ListenerSettings:
     mechanisms: tuple[str, ...] = ()
     proxy_from: tuple[Network, ...] = ()
     xclient_from: tuple[Network, ...] = ()
-
-
-@dataclass(frozen=True)
-class CertificateFiles:
-    """Where a certificate with its chain lies, and its key."""
-
-    certificate: str
-    key: str
 
 
 @dataclass(frozen=True)

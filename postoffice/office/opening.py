@@ -18,18 +18,18 @@ from twisted.python.failure import Failure
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.login_records import LoginRecords
 from postoffice.accounts.sealed_secrets import key
-from postoffice.counter import Counter
-from postoffice.doors import Doorkeeper
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.office import outlook, privileges
-from postoffice.office.certificates import Certificates
 from postoffice.office.config import Settings
 from postoffice.office.control import Control
 from postoffice.office.expiring import Expiring
 from postoffice.office.rooms import Rooms
 from postoffice.office.sessions import Sessions
 from postoffice.office.workers import ThreadWorkers
-from postoffice.pop3.leases import Leases
+from postoffice.server.certificates import Certificates
+from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.factory import ServerFactory
+from postoffice.server.leases import Leases
 
 #: Seconds that conversations have to come to an end when the office closes.
 PATIENCE = 30.0
@@ -44,7 +44,7 @@ class Listener:
     service: str
     text: str
     endpoint: IStreamServerEndpoint
-    counter: Counter
+    counter: ServerFactory
     port: IListeningPort | None = None
 
     @property
@@ -82,7 +82,7 @@ class PostOffice(Service):
         settings: Settings,
         rooms: Rooms,
         listeners: Sequence[Listener],
-        doors: Doorkeeper,
+        doors: ConnectionLimits,
         threads: Sequence[ThreadWorkers],
         certificates: Certificates | None,
         checker: Checker,

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable
 
 from postoffice.model.address import Address
-from postoffice.office.config import CertificateFiles
 from postoffice.office.privileges import name
 from postoffice.office.rooms import Rooms
+from postoffice.server.certificates import CertificateFiles
 from postoffice.util.file_modes import may
 
 

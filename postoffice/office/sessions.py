@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from postoffice.conversation import Conversation
-from postoffice.counter import Counter
+from postoffice.server.connection import Connection
+from postoffice.server.factory import ServerFactory
 
 #: Seconds that a session which is told to end has for what is under way.
 PATIENCE = 5.0
@@ -15,7 +15,7 @@ PATIENCE = 5.0
 class Sessions:
     """Answers the commands ``sessions`` and ``end``."""
 
-    def __init__(self, counters: Sequence[Counter], clock: Any) -> None:
+    def __init__(self, counters: Sequence[ServerFactory], clock: Any) -> None:
         self._counters = counters
         self._clock = clock
 
@@ -38,5 +38,5 @@ class Sessions:
                 self._clock.callLater(PATIENCE, conversation.cut_off)
                 yield described
 
-    def _all(self) -> list[Conversation]:
+    def _all(self) -> list[Connection]:
         return [one for counter in self._counters for one in counter.conversations]

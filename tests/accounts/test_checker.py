@@ -25,7 +25,7 @@ from postoffice.interfaces import IMaildrop, IReception
 from postoffice.model.address import Account
 from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
-from postoffice.pop3.collection import Shelves
+from postoffice.server.mailbox import MailboxContext
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import InlineWorkers, finish
 
@@ -304,7 +304,7 @@ def test_others_are_not_asked_about_what_they_do_not_know(directory):
 
 
 def test_through_the_portal_an_owner_gets_his_maildrop_and_a_stranger_the_reception(directory):
-    portal = Portal(Realm(Shelves(MemoryStore()), House()), [checker_of(directory)])
+    portal = Portal(Realm(MailboxContext(MemoryStore()), House()), [checker_of(directory)])
 
     async def enter(credentials, wanted):
         return await portal.login(credentials, None, wanted)

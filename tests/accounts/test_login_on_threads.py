@@ -20,7 +20,7 @@ from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IMaildrop
 from postoffice.model.envelope import Client
 from postoffice.office.workers import ThreadWorkers
-from postoffice.pop3.collection import Shelves
+from postoffice.server.mailbox import MailboxContext
 from postoffice.store.memory import MemoryStore
 
 JOE = "joe@example.net"
@@ -36,7 +36,7 @@ class Office:
         self.directory = SQLiteDirectory(path, self.disk)
         self.found = []  # the accounts that the checker was told of
         self.checker = Checker([self], self.hashing, clock=Clock().seconds)
-        self.portal = Portal(Realm(Shelves(MemoryStore()), object()), [self.checker])
+        self.portal = Portal(Realm(MailboxContext(MemoryStore()), object()), [self.checker])
 
     async def find(self, name):
         """What the checker asks: the directory's own answer, noted."""

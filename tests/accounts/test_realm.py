@@ -13,7 +13,7 @@ from postoffice.accounts.realm import Realm
 from postoffice.interfaces import IMaildrop, IReception
 from postoffice.model.address import Account
 from postoffice.model.errors import MaildropLocked
-from postoffice.pop3.collection import Shelves
+from postoffice.server.mailbox import MailboxContext
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import finish
 
@@ -32,7 +32,7 @@ class House:
 
 @pytest.fixture
 def realm():
-    return Realm(Shelves(MemoryStore()), House())
+    return Realm(MailboxContext(MemoryStore()), House())
 
 
 def test_it_is_a_realm(realm):
@@ -66,7 +66,7 @@ def test_an_account_gets_its_maildrop_and_gives_it_back(realm):
 
 def test_the_table_says_which_maildrop_and_not_the_address():
     store = MemoryStore()
-    realm = Realm(Shelves(store), House())
+    realm = Realm(MailboxContext(store), House())
     moved = Account("joe@example.net", "old@example.net")
     _, avatar, _ = realm.requestAvatar(moved, None, IMaildrop)
     finish(avatar.open())

@@ -18,8 +18,7 @@ from zope.interface import implementer
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory
-from postoffice.office.certificates import load
-from postoffice.office.config import CertificateFiles
+from postoffice.server.certificates import CertificateFiles, load
 from postoffice.testing import InlineWorkers, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 

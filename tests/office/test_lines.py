@@ -42,7 +42,7 @@ EVENTS = st.fixed_dictionaries(
         | st.none(),
         "log_time": st.floats(0, 4e9) | st.none(),
         "log_namespace": st.sampled_from(
-            ["postoffice.smtp.protocol", "twisted.internet.base", "postoffice", "-", "a.b"]
+            ["postoffice.server.smtp", "twisted.internet.base", "postoffice", "-", "a.b"]
         ),
         "log_level": st.sampled_from(list(LogLevel.iterconstants())) | st.none(),
         "log_system": st.none() | st.just("some"),
@@ -69,7 +69,10 @@ def test_each_is_as_twisted_would_write_it(events):
     [
         ("SMTPFactory starting on 25", False),
         ("SMTPFactory starting on 'lmtp.sock'", False),
-        ("<class 'postoffice.pop3.neighbours.Neighbours'> starting on '/proc/self/fd/20/1'", False),
+        (
+            "<class 'postoffice.server.neighbours.Neighbours'> starting on '/proc/self/fd/20/1'",
+            False,
+        ),
         ("(TCP Port 25 Closed)", False),
         ("(UNIX Port lmtp.sock Closed)", False),
         ("(Port '/proc/self/fd/20/1' Closed)", False),

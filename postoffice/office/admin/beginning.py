@@ -19,7 +19,6 @@ from postoffice.office.admin import self_signed
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted
 from postoffice.office.admin.doubts import smallness
 from postoffice.office.build import build_checkers, build_rooms, find_maker, try_endpoint
-from postoffice.office.certificates import EXPIRES_SOON, Unusable, load
 from postoffice.office.config import Settings
 from postoffice.office.keys import USER, services
 from postoffice.office.rooms import Rooms
@@ -27,6 +26,7 @@ from postoffice.office.solo import SoloWorkers
 from postoffice.office.source import ConfigurationError
 from postoffice.office.template import template
 from postoffice.protocol.sasl import NEEDS
+from postoffice.server.certificates import EXPIRES_SOON, Unusable, load
 
 NAME = "postoffice.yaml"
 

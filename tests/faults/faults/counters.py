@@ -19,11 +19,11 @@ from faults.ledger import Held, Ledger, text_of
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.realm import Realm
 from postoffice.model.address import Address, Quota
-from postoffice.pop3.collection import Shelves
-from postoffice.pop3.protocol import POP3Factory
-from postoffice.smtp.factory import Custom, SMTPFactory
+from postoffice.server.mailbox import MailboxContext
+from postoffice.server.pop3 import POP3Factory
+from postoffice.server.reception import ReceptionContext
+from postoffice.server.smtp_factory import ServiceProfile, SMTPFactory
 from postoffice.smtp.options import SMTPLimits
-from postoffice.smtp.reception import House
 from postoffice.testing import finish
 
 DOMAIN = "example.net"
@@ -82,7 +82,7 @@ class Counters:
         finish(directory.add_domain(DOMAIN))
         for name in ("postmaster", *NAMES):
             finish(directory.add(f"{name}@{DOMAIN}", None))
-        house = House(
+        house = ReceptionContext(
             directory,
             self.store,
             hostname="mail.example.net",
@@ -90,14 +90,14 @@ class Counters:
             now=lambda: datetime(2026, 11, 25, 12, tzinfo=UTC),
             quota=kind.quota.or_else(Quota(0, 0, "reject")),
         )
-        portal = Portal(Realm(Shelves(self.store), house), [Trusting(directory)])
+        portal = Portal(Realm(MailboxContext(self.store), house), [Trusting(directory)])
         self._smtp, self._lmtp = (
             SMTPFactory(
                 portal,
                 hostname="mail.example.net",
                 limits=SMTPLimits(errors=1000),
                 clock=self.clock,
-                custom=Custom(lmtp=lmtp),
+                custom=ServiceProfile(lmtp=lmtp),
             )
             for lmtp in (False, True)
         )

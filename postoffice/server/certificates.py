@@ -20,7 +20,6 @@ from zope.interface import implementer
 
 from postoffice.interfaces import Executor
 from postoffice.model.errors import StartupError
-from postoffice.office.config import CertificateFiles
 
 #: Seconds between two looks at the files.
 LOOKS = 10.0
@@ -31,7 +30,15 @@ EXPIRES_SOON = timedelta(days=14)
 REMINDERS = 86400.0
 
 #: Inode, size and time of a certificate's file and of its key's.
-Look = tuple[tuple[int, int, int] | None, ...]
+Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """Where a certificate with its chain lies, and its key."""
+
+    certificate: str
+    key: str
 
 
 class Unusable(Exception):
@@ -118,7 +125,7 @@ def _words(error: Exception) -> str:
     return "; ".join(str(one[-1]) for one in told) if told else str(error)
 
 
-def _look(files: CertificateFiles) -> Look:
+def _look(files: CertificateFiles) -> Stamp:
     """How the files look; through links, as certbot has them.  It blocks."""
     found: list[tuple[int, int, int] | None] = []
     for path in (files.certificate, files.key):
@@ -136,7 +143,7 @@ class _Place:
 
     files: CertificateFiles
     loaded: Loaded | None = None
-    look: Look = ()
+    look: Stamp = ()
 
 
 @implementer(IOpenSSLServerConnectionCreator)

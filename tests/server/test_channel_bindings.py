@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from postoffice import tls
+from postoffice.server import tls
 
 
 def certificate_and_key(key, algorithm):

@@ -19,7 +19,7 @@ from postoffice.model.errors import MaildropFull, MaildropFullNow, NoSpace, Temp
 from postoffice.model.log_events import shown
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.policy.common import Quiet
-from postoffice.smtp.reception import House
+from postoffice.server.reception import ReceptionContext
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import cut, finish
 
@@ -43,7 +43,7 @@ def store():
 
 @pytest.fixture
 def house(directory, store):
-    return House(
+    return ReceptionContext(
         directory,
         store,
         hostname="mail.example.net",

@@ -10,7 +10,6 @@ from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from postoffice.entering import Entering
 from postoffice.interfaces import IDelivery, IReception
 from postoffice.model import log_events
 from postoffice.model.address import Address
@@ -28,6 +27,7 @@ from postoffice.model.reply import (
 from postoffice.protocol.line_session import Secure
 from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
+from postoffice.server.login import LoginConnection
 from postoffice.smtp.header import MessageIDReader
 from postoffice.smtp.options import SessionOptions
 from postoffice.smtp.questions import (
@@ -48,13 +48,13 @@ from postoffice.smtp.session import SMTPSession
 from postoffice.util.networks import network_of
 
 if TYPE_CHECKING:
-    from postoffice.smtp.factory import SMTPFactory
+    from postoffice.server.smtp_factory import SMTPFactory
 
 #: Octets of a line of the log for what may be long of a message: recipients, Message-ID, names.
 ROOM = 600
 
 
-class SMTPConversation(Entering):
+class SMTPConnection(LoginConnection):
     """One client that posts."""
 
     session: SMTPSession | None = None
@@ -332,9 +332,9 @@ class SMTPConversation(Entering):
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
         Connect: _connect,
         Hello: _hello,
-        Secure: Entering._secure,
+        Secure: LoginConnection._secure,
         Impersonate: _impersonate,
-        SaltOf: Entering._salt,
+        SaltOf: LoginConnection._salt,
         Prove: _prove,
         Enter: _enter,
         Pause: _pause,

@@ -10,10 +10,10 @@ from hmac import new as hmac
 import pytest
 from twisted.internet.defer import Deferred
 
-from postoffice.counter import Entrance
-from postoffice.entering import Admission
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import MessageGone, TemporaryFailure
+from postoffice.server.factory import ListenerOptions
+from postoffice.server.login import LoginOptions
 from postoffice.testing import finish
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
@@ -176,7 +176,7 @@ def test_a_client_that_does_not_read_its_mail_is_not_sent_more(office, client):
     ],
 )
 def test_where_passwords_are_taken_in_clear(office, setting, address, taken):
-    office.pop3.admission = Admission(("PLAIN", "LOGIN"), setting)
+    office.pop3.admission = LoginOptions(("PLAIN", "LOGIN"), setting)
     client = office.client("pop3", address)
     assert (b"\r\nUSER\r\n" in client.say(b"CAPA\r\n")) is taken
     said = client.say(LOGIN)
@@ -218,8 +218,8 @@ def visits(office, monkeypatch):
 
     monkeypatch.setattr(realm, "requestAvatar", watch)
     finish(office.directory.set_shared("joe@example.net", "shared"))
-    office.pop3.admission = Admission(("PLAIN", "CRAM-MD5", "APOP"))
-    office.pop3.entrance = Entrance("pop3s", certificates=Ready())
+    office.pop3.admission = LoginOptions(("PLAIN", "CRAM-MD5", "APOP"))
+    office.pop3.entrance = ListenerOptions("pop3s", certificates=Ready())
     return seen
 
 
@@ -265,8 +265,8 @@ def test_a_login_behind_stls_says_that_it_is_encrypted(office, visits, monkeypat
     assert client.say(b"STLS\r\n") == b"+OK begin TLS\r\n"
     assert begun == [office.pop3.entrance.certificates]
     monkeypatch.setattr(client.transport, "getHandle", lambda: None, raising=False)
-    monkeypatch.setattr("postoffice.tls.describe", lambda connection: "TLSv1.3 X")
-    monkeypatch.setattr("postoffice.tls.bindings", lambda connection: {"tls-exporter": b"x"})
+    monkeypatch.setattr("postoffice.server.tls.describe", lambda connection: "TLSv1.3 X")
+    monkeypatch.setattr("postoffice.server.tls.bindings", lambda connection: {"tls-exporter": b"x"})
     client.conversation.handshakeCompleted()
     assert b"+OK 3 messages" in client.say(b"AUTH PLAIN " + PLAIN + b"\r\n")
     (visit,) = visits

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postoffice.doors import Doorkeeper
+from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.util.networks import network_of
 
 
 def test_who_leaves_makes_room():
-    doors = Doorkeeper(2, 100)
+    doors = ConnectionLimits(2, 100)
     assert [doors.admit(f"192.0.2.{n}") for n in range(3)] == [True, True, False]
     doors.leave("192.0.2.0")
     assert [doors.admit("192.0.2.9"), doors.admit("192.0.2.9")] == [True, False]
 
 
 def test_one_place_has_its_share_and_no_more():
-    doors = Doorkeeper(100, 2)
+    doors = ConnectionLimits(100, 2)
     assert [doors.admit("192.0.2.1") for _ in range(3)] == [True, True, False]
     assert doors.admit("192.0.2.2")
     doors.leave("192.0.2.1")
@@ -26,7 +26,7 @@ def test_one_place_has_its_share_and_no_more():
 
 
 def test_an_ipv6_network_is_one_place():
-    doors = Doorkeeper(100, 1)
+    doors = ConnectionLimits(100, 1)
     assert doors.admit("2001:db8:0:1::1")
     assert not doors.admit("2001:db8:0:1:ffff::2")
     assert doors.admit("2001:db8:0:2::1")
@@ -34,14 +34,14 @@ def test_an_ipv6_network_is_one_place():
 
 
 def test_clients_on_unix_sockets_count_only_in_the_total():
-    doors = Doorkeeper(3, 1)
+    doors = ConnectionLimits(3, 1)
     assert [doors.admit("") for _ in range(4)] == [True, True, True, False]
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["", "192.0.2.1", "2001:db8::1"]))))
 def test_whoever_comes_and_goes_the_counts_are_kept(steps):
-    doors = Doorkeeper(4, 2)
+    doors = ConnectionLimits(4, 2)
     inside: list[str] = []
     for comes, who in steps:
         if comes:
@@ -54,7 +54,7 @@ def test_whoever_comes_and_goes_the_counts_are_kept(steps):
 
 
 def test_an_ipv6_48_has_four_times_what_a_64_has():
-    doors = Doorkeeper(100, 3)
+    doors = ConnectionLimits(100, 3)
     admitted = [doors.admit(f"2001:db8:1:{n % 8:x}::{n + 1:x}") for n in range(24)]
     assert admitted == [True] * 12 + [False] * 12
     assert doors.admit("2001:db8:2::1")
@@ -67,7 +67,7 @@ def test_an_ipv6_48_has_four_times_what_a_64_has():
 @pytest.mark.parametrize("greedy", ["smtp", "pop3", "lmtp"])
 def test_no_service_takes_what_is_kept_for_the_others(greedy):
     services = ["smtp", "pop3", "lmtp"]
-    doors = Doorkeeper(60, 1000, services)
+    doors = ConnectionLimits(60, 1000, services)
     taken = sum(doors.admit(f"192.0.2.{n}", greedy) for n in range(100))
     assert taken == 60 - 2 * 10
     for other in set(services) - {greedy}:
@@ -78,7 +78,7 @@ def test_no_service_takes_what_is_kept_for_the_others(greedy):
 
 
 def test_what_is_not_kept_goes_to_whoever_comes_first():
-    doors = Doorkeeper(20, 1000, ["smtp", "pop3"])
+    doors = ConnectionLimits(20, 1000, ["smtp", "pop3"])
     assert sum(doors.admit("", "smtp") for _ in range(20)) == 15
     assert sum(doors.admit("", "pop3") for _ in range(20)) == 5
     for _ in range(10):
@@ -89,7 +89,7 @@ def test_what_is_not_kept_goes_to_whoever_comes_first():
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["smtp", "pop3", "lmtp"]))))
 def test_each_service_can_have_its_part_whatever_came_before(steps):
-    doors = Doorkeeper(12, 1000, ["smtp", "pop3", "lmtp"])
+    doors = ConnectionLimits(12, 1000, ["smtp", "pop3", "lmtp"])
     inside = []
     for comes, service in steps:
         if comes and doors.admit("", service):

@@ -8,18 +8,18 @@ from typing import Any
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice.counter import Doors, Entrance
-from postoffice.entering import Admission, LoginCounter, Salts
 from postoffice.model.envelope import Client
 from postoffice.model.reply import STARTING, TOO_MANY_CONNECTIONS
+from postoffice.server.factory import Doors, ListenerOptions
+from postoffice.server.login import LoginFactory, LoginOptions, Salts
+from postoffice.server.smtp import SMTPConnection
 from postoffice.smtp.options import SessionOptions, SMTPLimits
-from postoffice.smtp.protocol import SMTPConversation
 from postoffice.util.networks import within
 from postoffice.util.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True)
-class Custom(Admission):
+class ServiceProfile(LoginOptions):
     """
     What is the custom at one counter.
 
@@ -34,7 +34,7 @@ class Custom(Admission):
     judged: frozenset[str] = field(default_factory=frozenset)
 
 
-class SMTPFactory(LoginCounter):
+class SMTPFactory(LoginFactory):
     """
     The receiving counter: SMTP, submission or LMTP, as its ``custom`` says.
 
@@ -52,19 +52,19 @@ class SMTPFactory(LoginCounter):
         limits: SMTPLimits,
         clock: IReactorTime,
         doors: Doors | None = None,
-        entrance: Entrance | None = None,
-        custom: Custom | None = None,
+        entrance: ListenerOptions | None = None,
+        custom: ServiceProfile | None = None,
         salts: Salts | None = None,
         unknown: TokenBucket | None = None,
     ) -> None:
-        super().__init__(portal, clock, doors, entrance or Entrance("smtp"), salts)
+        super().__init__(portal, clock, doors, entrance or ListenerOptions("smtp"), salts)
         self.hostname = hostname
         self.limits = limits
-        self.custom = custom or Custom()
+        self.custom = custom or ServiceProfile()
         self.unknown = unknown
 
-    def _conversation(self) -> SMTPConversation:
-        return SMTPConversation(self)
+    def _conversation(self) -> SMTPConnection:
+        return SMTPConnection(self)
 
     def terms(self, client: Client, bindings: Any) -> SessionOptions:
         """On which terms a client is here, over the link that it has."""

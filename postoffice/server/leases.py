@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.listing import Listing
 from postoffice.model.mail_policy import MailPolicy
-from postoffice.pop3.neighbours import FREE, TAKE, WAIT, Neighbours
+from postoffice.server.neighbours import FREE, TAKE, WAIT, Neighbours
 
 #: Asks a session to end for another login: whether it has, and let go of its maildrop.
 GiveWay = Callable[[], bool]
@@ -27,7 +27,7 @@ ASK_AGAIN = 1.0
 
 
 @dataclass(eq=False)
-class Claim:
+class LeaseRequest:
     """One login's wish to have a maildrop, on the terms of its account."""
 
     maildrop: str
@@ -60,7 +60,7 @@ class Leases:
     def __init__(self, clock: IReactorTime, neighbours: Neighbours | None = None) -> None:
         self._clock: Any = clock
         self._neighbours = neighbours
-        self._held: dict[str, Claim] = {}
+        self._held: dict[str, LeaseRequest] = {}
         self._waiting: dict[str, list[Deferred[None]]] = {}
         self._wanted: dict[str, set[str]] = {}  # by which neighbours
         self._closing = False
@@ -81,7 +81,7 @@ class Leases:
         if self._neighbours is not None:
             self._neighbours.stop()
 
-    async def take(self, claim: Claim, open_it: Callable[[], Awaitable[Listing]]) -> Listing:
+    async def take(self, claim: LeaseRequest, open_it: Callable[[], Awaitable[Listing]]) -> Listing:
         """
         Open a maildrop, as soon as the terms of the account let it be had.
 
@@ -96,7 +96,7 @@ class Leases:
         self._held[claim.maildrop] = claim
         return listing
 
-    def give_back(self, claim: Claim) -> None:
+    def give_back(self, claim: LeaseRequest) -> None:
         """The maildrop is no longer held; allowed at any time, also twice, also without take()."""
         if self._held.get(claim.maildrop) is not claim:
             return
@@ -105,7 +105,9 @@ class Leases:
             self._tell(FREE, claim.maildrop, neighbour)
         self._wake(claim.maildrop)
 
-    async def _wait_for(self, claim: Claim, open_it: Callable[[], Awaitable[Listing]]) -> Listing:
+    async def _wait_for(
+        self, claim: LeaseRequest, open_it: Callable[[], Awaitable[Listing]]
+    ) -> Listing:
         until = self._clock.seconds() + claim.patience
         while True:
             free = self._stand_in_line(claim.maildrop)  # before we look: or it is free unnoticed
@@ -125,7 +127,7 @@ class Leases:
                     timer.cancel()
                 self._step_out(claim.maildrop, free)
 
-    def _ask_for(self, claim: Claim) -> None:
+    def _ask_for(self, claim: LeaseRequest) -> None:
         """Ask whoever holds it; where it is nobody here, the neighbours."""
         held = self._held.get(claim.maildrop)
         if held is None:

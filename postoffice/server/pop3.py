@@ -11,8 +11,6 @@ from typing import Any, ClassVar
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice.counter import Doors, Entrance
-from postoffice.entering import Admission, Entering, LoginCounter, Salts
 from postoffice.interfaces import IMailbox, IMaildrop, IText
 from postoffice.model import log_events
 from postoffice.model.envelope import Client, SessionInfo
@@ -33,16 +31,18 @@ from postoffice.pop3.questions import (
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
+from postoffice.server.factory import Doors, ListenerOptions
+from postoffice.server.login import LoginConnection, LoginFactory, LoginOptions, Salts
 
 #: Seconds of silence after which a session ends for another login, where that may take over.
 GIVES_WAY = 10.0
 #: Lines of the log that are written at once.
 SLICE = 200
 #: Where nobody says how clients log in: by their passwords, which everybody has.
-BY_PASSWORD = Admission(("PLAIN", "LOGIN"))
+BY_PASSWORD = LoginOptions(("PLAIN", "LOGIN"))
 
 
-class POP3Conversation(Entering):
+class POP3Connection(LoginConnection):
     """One client that collects."""
 
     session: POP3Session | None = None
@@ -215,8 +215,8 @@ class POP3Conversation(Entering):
             super()._hang_up()
 
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
-        Secure: Entering._secure,
-        SaltOf: Entering._salt,
+        Secure: LoginConnection._secure,
+        SaltOf: LoginConnection._salt,
         Prove: _prove,
         Announce: _announce,
         Enter: _enter,
@@ -231,7 +231,7 @@ def _saying(terms: SessionOptions, announced: AnnouncedPolicy) -> SessionOptions
     return replace(terms, expire=announced.expire, login_delay=announced.login_delay)
 
 
-class POP3Factory(LoginCounter):
+class POP3Factory(LoginFactory):
     """
     The serving counter: one POP3 service.
 
@@ -249,21 +249,21 @@ class POP3Factory(LoginCounter):
         *,
         clock: IReactorTime,
         hostname: str = "localhost",
-        admission: Admission = BY_PASSWORD,
+        admission: LoginOptions = BY_PASSWORD,
         limits: POP3Limits | None = None,
         doors: Doors | None = None,
-        entrance: Entrance | None = None,
+        entrance: ListenerOptions | None = None,
         salts: Salts | None = None,
         announced: Callable[[], Awaitable[AnnouncedPolicy]] | None = None,
     ) -> None:
-        super().__init__(portal, clock, doors, entrance or Entrance("pop3"), salts)
+        super().__init__(portal, clock, doors, entrance or ListenerOptions("pop3"), salts)
         self.hostname = hostname
         self.admission = admission
         self.limits = limits or POP3Limits()
         self.announced = announced
 
-    def _conversation(self) -> POP3Conversation:
-        return POP3Conversation(self)
+    def _conversation(self) -> POP3Connection:
+        return POP3Connection(self)
 
     def terms(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
         """On which terms a client is here, over the link that it has."""

@@ -17,7 +17,7 @@ from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 from postoffice.model.errors import LoginTooSoon, NotAllRemoved, TemporaryFailure
 from postoffice.model.mail_policy import A_DAY, DEFAULT_POLICY, UNSPECIFIED, KeepTimes, MailPolicy
-from postoffice.pop3.collection import Shelves
+from postoffice.server.mailbox import MailboxContext
 from postoffice.store.memory import MemoryMaildrop, MemoryStore
 from postoffice.testing import InlineWorkers, finish
 
@@ -61,23 +61,23 @@ def quit_with(one, *, removed=(), collected=()) -> int:
 
 
 def test_it_provides_what_it_says(store):
-    assert verifyObject(IMailbox, collection(Shelves(store)))
+    assert verifyObject(IMailbox, collection(MailboxContext(store)))
 
 
 def test_what_is_marked_goes_and_what_was_only_collected_stays(store):
-    assert quit_with(collection(Shelves(store)), removed=[0], collected=[1]) == 1
+    assert quit_with(collection(MailboxContext(store)), removed=[0], collected=[1]) == 1
     assert left(store) == 2
 
 
 def test_the_accounts_own_terms_go_before_those_of_all(store):
-    shelves = Shelves(store, MailPolicy(delete_on_collect=True).or_else(DEFAULT_POLICY))
+    shelves = MailboxContext(store, MailPolicy(delete_on_collect=True).or_else(DEFAULT_POLICY))
     assert quit_with(collection(shelves, serving=MailPolicy(delete_on_collect=False))) == 0
     assert quit_with(collection(shelves), removed=[2], collected=[0, 1]) == 3
     assert left(store) == 0
 
 
 def test_what_was_collected_is_remembered_whatever_the_terms(store):
-    quit_with(collection(Shelves(store)), collected=[0, 1])
+    quit_with(collection(MailboxContext(store)), collected=[0, 1])
     assert finish(store.expire(JOE, KeepTimes(collected=0), True))[0] == 2
 
 
@@ -86,7 +86,7 @@ def test_all_devices_of_an_account_are_waited_for(store):
         assert account.address == JOE
         return ["phone", "laptop"]
 
-    shelves = Shelves(store, devices=devices)
+    shelves = MailboxContext(store, devices=devices)
     terms = MailPolicy(delete_on_collect=True, devices="all")
     phone = collection(shelves, serving=terms, device="phone")
     laptop = collection(shelves, serving=terms, device="laptop")
@@ -100,9 +100,9 @@ def test_a_note_that_cannot_be_made_keeps_no_mail_from_going(store, monkeypatch)
         raise TemporaryFailure("no space")
 
     monkeypatch.setattr(store, "collect", fail)
-    assert quit_with(collection(Shelves(store)), removed=[0], collected=[1]) == 1
+    assert quit_with(collection(MailboxContext(store)), removed=[0], collected=[1]) == 1
     terms = MailPolicy(delete_on_collect=True, devices="all")
-    assert quit_with(collection(Shelves(store), serving=terms), collected=[0, 1]) == 0
+    assert quit_with(collection(MailboxContext(store), serving=terms), collected=[0, 1]) == 0
     assert left(store) == 2
 
 
@@ -112,7 +112,7 @@ def test_a_removal_that_fails_in_the_middle_is_told(store, monkeypatch):
 
     monkeypatch.setattr("postoffice.store.memory.MemoryMaildrop.remove", fail)
     with pytest.raises(NotAllRemoved):
-        quit_with(collection(Shelves(store)), removed=[0, 1])
+        quit_with(collection(MailboxContext(store)), removed=[0, 1])
 
 
 def test_a_removal_that_fails_behind_another_says_how_many_went(store, monkeypatch):
@@ -128,7 +128,7 @@ def test_a_removal_that_fails_behind_another_says_how_many_went(store, monkeypat
     monkeypatch.setattr(MemoryMaildrop, "remove", fail)
     terms = MailPolicy(delete_on_collect=True, devices="all")
     with pytest.raises(NotAllRemoved) as raised:
-        quit_with(collection(Shelves(store), serving=terms), removed=[0], collected=[1, 2])
+        quit_with(collection(MailboxContext(store), serving=terms), removed=[0], collected=[1, 2])
     assert raised.value.removed == 2
 
 
@@ -140,7 +140,7 @@ def test_a_client_that_goes_behind_its_quit_has_collected_and_deleted(store, mon
         await going
 
     monkeypatch.setattr(MemoryMaildrop, "remove", slow)
-    one = collection(Shelves(store))
+    one = collection(MailboxContext(store))
     entries = finish(one.open()).entries
     updating = Deferred.fromCoroutine(one.update(entries[:1], entries[1:], "session"))
     updating.addErrback(lambda why: why.trap(CancelledError))
@@ -151,7 +151,7 @@ def test_a_client_that_goes_behind_its_quit_has_collected_and_deleted(store, mon
 
 
 def test_a_login_may_not_follow_the_last_one_too_soon(store):
-    shelves = Shelves(store, MailPolicy(login_delay=60).or_else(DEFAULT_POLICY))
+    shelves = MailboxContext(store, MailPolicy(login_delay=60).or_else(DEFAULT_POLICY))
     quit_with(collection(shelves))
     with pytest.raises(LoginTooSoon):
         quit_with(collection(shelves))
@@ -167,7 +167,9 @@ def told(shelves, **named) -> tuple[str, str]:
 
 
 def test_who_has_logged_in_is_told_what_holds_for_him(store):
-    shelves = Shelves(store, MailPolicy(keep=30 * A_DAY, login_delay=60).or_else(DEFAULT_POLICY))
+    shelves = MailboxContext(
+        store, MailPolicy(keep=30 * A_DAY, login_delay=60).or_else(DEFAULT_POLICY)
+    )
     assert told(shelves) == ("30", "60")
     assert told(shelves, serving=MailPolicy(keep=0, login_delay=0)) == ("NEVER", "")
     assert told(shelves, serving=MailPolicy(delete_on_collect=True)) == ("0", "60")
@@ -176,12 +178,12 @@ def test_who_has_logged_in_is_told_what_holds_for_him(store):
 
 
 def test_a_postmasters_mail_without_a_quota_never_makes_room(store):
-    assert told(Shelves(store, quota=MAKES_ROOM)) == ("0", "")
-    assert told(Shelves(store, quota=MAKES_ROOM, postmaster=JOE)) == ("NEVER", "")
+    assert told(MailboxContext(store, quota=MAKES_ROOM)) == ("0", "")
+    assert told(MailboxContext(store, quota=MAKES_ROOM, postmaster=JOE)) == ("NEVER", "")
 
 
 def test_the_postmaster_is_told_that_his_maildrop_makes_room_and_nobody_else_is(store):
-    shelves = Shelves(store, postmaster=JOE, postmaster_quota=MAKES_ROOM)
+    shelves = MailboxContext(store, postmaster=JOE, postmaster_quota=MAKES_ROOM)
     assert told(shelves) == ("0", "")
     assert told(replace(shelves, postmaster="ann@example.net")) == ("NEVER", "")
     assert before(shelves) == ("NEVER", "")
@@ -201,9 +203,12 @@ def test_nobody_is_told_of_what_the_store_cannot_do():
     serving = MailPolicy(keep=A_DAY, keep_collected=A_DAY, delete_on_collect=True).or_else(
         DEFAULT_POLICY
     )
-    assert told(Shelves(Plain(), serving)) == ("0", "")
-    assert told(Shelves(Plain(), serving), serving=MailPolicy(devices="all")) == ("NEVER", "")
-    assert told(Shelves(Plain(), serving), serving=MailPolicy(delete_on_collect=False)) == (
+    assert told(MailboxContext(Plain(), serving)) == ("0", "")
+    assert told(MailboxContext(Plain(), serving), serving=MailPolicy(devices="all")) == (
+        "NEVER",
+        "",
+    )
+    assert told(MailboxContext(Plain(), serving), serving=MailPolicy(delete_on_collect=False)) == (
         "NEVER",
         "",
     )
@@ -228,7 +233,7 @@ def before(shelves) -> tuple[str, str]:
 
 
 def test_before_a_login_clients_are_told_of_all_accounts(store, directory):
-    shelves = Shelves(store, sayings=Directories([directory]).sayings)
+    shelves = MailboxContext(store, sayings=Directories([directory]).sayings)
     assert before(shelves) == ("NEVER", "")
     finish(directory.set_serving(JOE, MailPolicy(keep=30 * A_DAY)))
     assert before(shelves) == ("30 USER", "")
@@ -248,7 +253,7 @@ def test_accounts_of_a_directory_that_does_not_say_count_as_all_others(store):
     class Quiet:
         """It only knows who has an account."""
 
-    shelves = Shelves(
+    shelves = MailboxContext(
         store,
         MailPolicy(keep=9 * A_DAY).or_else(DEFAULT_POLICY),
         sayings=Directories([Quiet()]).sayings,
@@ -261,4 +266,4 @@ def test_where_nobody_can_say_clients_are_told_the_least(store):
         raise TemporaryFailure("no answer")
 
     serving = MailPolicy(keep=9 * A_DAY, login_delay=5).or_else(DEFAULT_POLICY)
-    assert before(Shelves(store, serving, sayings=fail)) == ("0 USER", "5 USER")
+    assert before(MailboxContext(store, serving, sayings=fail)) == ("0 USER", "5 USER")

@@ -14,8 +14,14 @@ from OpenSSL import SSL
 from twisted.internet.task import Clock
 
 from postoffice.model.errors import StartupError
-from postoffice.office.certificates import LOOKS, REMINDERS, Certificates, Unusable, load
-from postoffice.office.config import CertificateFiles
+from postoffice.server.certificates import (
+    LOOKS,
+    REMINDERS,
+    CertificateFiles,
+    Certificates,
+    Unusable,
+    load,
+)
 from postoffice.testing import InlineWorkers, PatientWorkers, finish
 
 PEM = serialization.Encoding.PEM

@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 from twisted.internet.defer import Deferred
 
-from postoffice.counter import Entrance
-from postoffice.doors import Doorkeeper
 from postoffice.interfaces import Fields
 from postoffice.model.errors import NoSpace, TemporaryFailure
 from postoffice.model.reply import Reply
 from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
 from postoffice.policy.common import Quiet
 from postoffice.protocol.scram import derive
-from postoffice.smtp.factory import Custom
+from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.factory import ListenerOptions
+from postoffice.server.smtp_factory import ServiceProfile
 from postoffice.testing import finish
 from postoffice.util.token_bucket import TokenBucket
 
@@ -211,7 +211,7 @@ def test_a_text_that_keeps_its_pace_may_take_hours(client, memory_office):
 @pytest.fixture
 def slow(memory_office):
     """The counter lets clients from elsewhere wait for its greeting."""
-    memory_office.smtp.custom = Custom(greeting_delay=5)
+    memory_office.smtp.custom = ServiceProfile(greeting_delay=5)
     return memory_office
 
 
@@ -253,7 +253,7 @@ def test_who_goes_before_the_greeting_costs_nothing(slow, failures):
 
 
 def test_behind_a_balancer_it_is_the_client_that_waits(slow):
-    slow.smtp.entrance = Entrance("smtp", proxies=[ipaddress.ip_network("203.0.113.1")])
+    slow.smtp.entrance = ListenerOptions("smtp", proxies=[ipaddress.ip_network("203.0.113.1")])
     header = b"PROXY TCP4 192.0.2.1 203.0.113.9 4000 25\r\n"
     early, patient = (slow.client("smtp", "203.0.113.1") for _ in range(2))
     assert early.say(header + b"EHLO pc\r\n").startswith(b"554 5.5.1 ")
@@ -274,8 +274,8 @@ HELLO = b"EHLO pc.example.org\r\n"
 def submission(memory_office):
     """The counter takes mail from our own users only."""
     factory = memory_office.smtp
-    factory.custom = Custom(submission=True, mechanisms=("SCRAM-SHA-256", "PLAIN"))
-    factory.entrance = Entrance("submission")
+    factory.custom = ServiceProfile(submission=True, mechanisms=("SCRAM-SHA-256", "PLAIN"))
+    factory.entrance = ListenerOptions("submission")
     [checker] = set(factory.portal.checkers.values())
     factory.salts = checker.salt
     return memory_office
@@ -355,8 +355,8 @@ class EachDelivery(Delivery):
 @pytest.fixture
 def lmtp(memory_office, monkeypatch):
     """A client of LMTP whose message is delivered with these outcomes."""
-    memory_office.smtp.custom = Custom(lmtp=True)
-    memory_office.smtp.entrance = Entrance("lmtp")
+    memory_office.smtp.custom = ServiceProfile(lmtp=True)
+    memory_office.smtp.entrance = ListenerOptions("lmtp")
 
     def lmtp(*outcomes):
         delivery = EachDelivery(*outcomes)
@@ -489,7 +489,7 @@ def judged(memory_office):
         ]
         office.house = replace(office.house, policies=PolicyChain(asked, office.clock))
         office.smtp.portal.realm._receptions = office.house
-        office.smtp.custom = Custom(judged=frozenset(STAGES))
+        office.smtp.custom = ServiceProfile(judged=frozenset(STAGES))
         return office
 
     return judged
@@ -581,8 +581,10 @@ def test_a_refusal_is_heard_where_it_is_said_and_nothing_is_taken(judged, stage,
 
 def test_a_relay_is_counted_as_itself_for_whomever_it_speaks(memory_office):
     """Its clients have been counted where they came in; all its sessions leave as they came."""
-    doors = memory_office.smtp._doors = Doorkeeper(2, 1)
-    memory_office.smtp.entrance = Entrance("smtp", relays=[ipaddress.ip_network("203.0.113.1")])
+    doors = memory_office.smtp._doors = ConnectionLimits(2, 1)
+    memory_office.smtp.entrance = ListenerOptions(
+        "smtp", relays=[ipaddress.ip_network("203.0.113.1")]
+    )
     client = memory_office.client("smtp", "203.0.113.1")
     client.say(b"EHLO relay\r\n")
     said = client.say(b"XCLIENT ADDR=192.0.2.1 PORT=5\r\n")

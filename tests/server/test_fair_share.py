@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from postoffice.pop3.options import POP3Limits
 from postoffice.protocol.wire import STEPS
-from postoffice.turns import COMMANDS, SHARE, TURN, Share, Turns
+from postoffice.server.fair_share import COMMANDS, SHARE, TURN, ClientShare, ReactorShares
 
 #: What is answered at once, by POP3 before and behind a login, and by SMTP.
 QUICK = [
@@ -103,10 +103,10 @@ def test_commands_behind_a_login_are_not_counted(memory_office):
 
 def test_a_share_is_used_up_by_count_or_by_time():
     clock = Clock()
-    share = Share(Turns(clock))
+    share = ClientShare(ReactorShares(clock))
     assert not share.had(COMMANDS - 1)
     assert share.had(1)
-    share = Share(Turns(clock))
+    share = ClientShare(ReactorShares(clock))
     clock.advance(SHARE / 2)
     assert not share.had(1)
     share.stop()
@@ -119,7 +119,7 @@ def test_a_share_is_used_up_by_count_or_by_time():
 
 def test_whoever_waits_goes_on_in_the_next_turn_as_long_as_that_has_time():
     clock = Clock()
-    turns = Turns(clock)
+    turns = ReactorShares(clock)
     went = []
     for name in range(5):
         turns.wait().addCallback(lambda _, name=name: (went.append(name), turns.use(TURN / 2)))
@@ -131,7 +131,7 @@ def test_whoever_waits_goes_on_in_the_next_turn_as_long_as_that_has_time():
 
 def test_a_client_that_begins_goes_before_those_that_had_a_share():
     clock = Clock()
-    turns = Turns(clock)
+    turns = ReactorShares(clock)
     went = []
     turns.use(TURN)
     assert turns.used_up
@@ -144,7 +144,7 @@ def test_a_client_that_begins_goes_before_those_that_had_a_share():
 
 def test_a_client_that_waits_and_leaves_is_forgotten():
     clock = Clock()
-    turns = Turns(clock)
+    turns = ReactorShares(clock)
     went = []
     gone = turns.wait()
     turns.wait().addCallback(went.append)
@@ -157,7 +157,7 @@ def test_a_client_that_waits_and_leaves_is_forgotten():
 
 def test_little_work_needs_no_look_at_the_turns():
     clock = Clock()
-    turns = Turns(clock)
+    turns = ReactorShares(clock)
     turns.use(0.0001)
     assert not clock.getDelayedCalls()
 

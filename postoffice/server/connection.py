@@ -27,15 +27,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice import tls
-from postoffice.counter import Counter
 from postoffice.model import log_events
 from postoffice.model.envelope import Client
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.model.log_events import tell, tell_failure
 from postoffice.protocol.proxy import NotProxied, ProxyReader
 from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
-from postoffice.turns import Share
+from postoffice.server import tls
+from postoffice.server.factory import ServerFactory
+from postoffice.server.fair_share import ClientShare
 from postoffice.util.networks import client_address, within
 
 log = Logger("postoffice")
@@ -139,7 +139,7 @@ def not_taken(transport: Any) -> int:
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
-class Conversation(TwistedProtocol):
+class Connection(TwistedProtocol):
     """
     A client, and the session that holds the rules.
 
@@ -150,10 +150,10 @@ class Conversation(TwistedProtocol):
     """
 
     session: Any = None  # a Session, once the client is met
-    factory: Counter
+    factory: ServerFactory
     timeout: ClassVar[float] = 300
 
-    def __init__(self, factory: Counter) -> None:
+    def __init__(self, factory: ServerFactory) -> None:
         self.factory = factory
         self.client = Client()
         self.counted_as: str | None = None  # the address under which the doors count it
@@ -433,7 +433,7 @@ class Conversation(TwistedProtocol):
 
     async def _converse(self) -> None:
         """Answer all that has arrived: one coroutine a burst, however many questions."""
-        session, share = self.session, Share(self.factory.turns)
+        session, share = self.session, ClientShare(self.factory.turns)
         await self._taken(share)
         if self.factory.turns.used_up:
             await self._breathe(share, new=True)
@@ -465,18 +465,18 @@ class Conversation(TwistedProtocol):
         self._flush()  # the replies of a pipelined group, in one write
         share.stop()
 
-    def _take_breath(self, question: Yield, share: Share) -> Awaitable[None] | None:
+    def _take_breath(self, question: Yield, share: ClientShare) -> Awaitable[None] | None:
         """The session has answered much by itself: is it the others' turn?"""
         if question.steps and not share.had(question.steps):
             return None
         return self._breathe(share)
 
-    async def _breathe(self, share: Share, *, new: bool = False) -> None:
+    async def _breathe(self, share: ClientShare, *, new: bool = False) -> None:
         """This client has had its share: the others' turn."""
         self._flush()
         await share.wait(new=new)
 
-    async def _taken(self, share: Share) -> None:
+    async def _taken(self, share: ClientShare) -> None:
         """Wait until the client takes what we say."""
         if self._clogged is not None:
             share.stop()

@@ -16,12 +16,12 @@ from twisted.logger import Logger
 
 from postoffice.model import log_events
 from postoffice.model.log_events import tell
-from postoffice.turns import Turns
+from postoffice.server.fair_share import ReactorShares
 from postoffice.util.networks import client_address, within
 from postoffice.util.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
-    from postoffice.conversation import Conversation
+    from postoffice.server.connection import Connection
 
 log = Logger("postoffice")
 
@@ -39,7 +39,7 @@ class Certificates(Protocol):
 
 
 @dataclass(frozen=True)
-class Entrance:
+class ListenerOptions:
     """
     How clients come in by one listener.
 
@@ -77,7 +77,7 @@ class Doors(Protocol):
     def leave(self, client_address: str, service: str) -> None: ...
 
 
-class Counter(Factory):
+class ServerFactory(Factory):
     """
     Makes the conversations of one service, and knows those that are going on.
 
@@ -96,13 +96,13 @@ class Counter(Factory):
         portal: Portal,
         clock: IReactorTime,
         doors: Doors | None = None,
-        entrance: Entrance | None = None,
+        entrance: ListenerOptions | None = None,
     ) -> None:
         self.portal = portal
         self.clock = clock
-        self.entrance = entrance or Entrance()
-        self.conversations: set[Conversation] = set()
-        self.turns = Turns(clock)
+        self.entrance = entrance or ListenerOptions()
+        self.conversations: set[Connection] = set()
+        self.turns = ReactorShares(clock)
         self.starting = False
         self._told = TokenBucket(*REFUSALS_TOLD, clock.seconds)
         self._doors = doors
@@ -119,7 +119,7 @@ class Counter(Factory):
         conversation.counted_as = address
         return conversation
 
-    def recount(self, conversation: Conversation, address: str) -> bool:
+    def recount(self, conversation: Connection, address: str) -> bool:
         """A client is somebody else than it seemed; whether that one may come in."""
         if self._doors is not None:
             self._doors.leave(conversation.counted_as or "", self.entrance.service)
@@ -143,11 +143,11 @@ class Counter(Factory):
         for conversation in list(self.conversations):
             conversation.greet()
 
-    def _conversation(self) -> Conversation:
+    def _conversation(self) -> Connection:
         """A new conversation of this service."""
         raise AssertionError("a counter has conversations")
 
-    def left(self, conversation: Conversation) -> None:
+    def left(self, conversation: Connection) -> None:
         """A client has gone."""
         if self._doors is not None and conversation.counted_as is not None:
             self._doors.leave(conversation.counted_as, self.entrance.service)

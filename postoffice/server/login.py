@@ -11,8 +11,6 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts.credentials import credentials_of
-from postoffice.conversation import Conversation
-from postoffice.counter import Counter, Doors, Entrance
 from postoffice.model import log_events
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import AccountDisabled, LoginRefused, TemporaryFailure
@@ -21,12 +19,14 @@ from postoffice.protocol.line_session import Secure
 from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
+from postoffice.server.connection import Connection
+from postoffice.server.factory import Doors, ListenerOptions, ServerFactory
 
 Salts = Callable[[bytes], Awaitable[Salt]]
 
 
 @dataclass(frozen=True)
-class Admission:
+class LoginOptions:
     """
     How clients are let in at one counter.
 
@@ -45,7 +45,7 @@ class Admission:
         return self.plaintext_login == "loopback" and client.local
 
 
-class LoginCounter(Counter):
+class LoginFactory(ServerFactory):
     """
     A counter where clients can log in.
 
@@ -57,7 +57,7 @@ class LoginCounter(Counter):
         portal: Portal,
         clock: IReactorTime,
         doors: Doors | None,
-        entrance: Entrance,
+        entrance: ListenerOptions,
         salts: Salts | None,
     ) -> None:
         super().__init__(portal, clock, doors, entrance)
@@ -68,10 +68,10 @@ class LoginCounter(Counter):
 LOGIN_TIME = 600.0
 
 
-class Entering(Conversation):
+class LoginConnection(Connection):
     """A client that may log in; ``_visit`` is the mind of its logins."""
 
-    factory: LoginCounter
+    factory: LoginFactory
     starttls: ClassVar[str]  # the command that begins TLS
     _visit: SessionInfo
     _met_at = 0.0

@@ -9,9 +9,9 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from postoffice.pop3.leases import ASK_AGAIN
-from postoffice.pop3.neighbours import Neighbours
-from postoffice.pop3.protocol import GIVES_WAY
+from postoffice.server.leases import ASK_AGAIN
+from postoffice.server.neighbours import Neighbours
+from postoffice.server.pop3 import GIVES_WAY
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import InlineWorkers, finish
 from tests.conftest import MemoryOffice, turn_until

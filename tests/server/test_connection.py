@@ -18,20 +18,19 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from postoffice.conversation import (
+from postoffice.model.errors import TemporaryFailure
+from postoffice.office.admin import self_signed
+from postoffice.server.certificates import CertificateFiles, Certificates
+from postoffice.server.connection import (
     DREGS_MAXIMUM,
     EARLY,
     LINGER,
     LINGER_TLS,
     READ_AHEAD,
-    Conversation,
+    Connection,
 )
-from postoffice.counter import Counter, Entrance
-from postoffice.doors import Doorkeeper
-from postoffice.model.errors import TemporaryFailure
-from postoffice.office.admin import self_signed
-from postoffice.office.certificates import Certificates
-from postoffice.office.config import CertificateFiles
+from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.factory import ListenerOptions, ServerFactory
 from postoffice.testing import InlineWorkers, finish
 from postoffice.util.networks import client_address
 
@@ -84,7 +83,7 @@ class Echo:
         return output
 
 
-class EchoConversation(Conversation):
+class EchoConversation(Connection):
     timeout = 100
 
     def __init__(self, factory):
@@ -166,7 +165,7 @@ def clock():
     return Clock()
 
 
-class Echoes(Counter):
+class Echoes(ServerFactory):
     full = b"full\r\n"
     not_yet = b"not yet\r\n"
 
@@ -492,7 +491,7 @@ def test_what_comes_behind_the_end_has_a_bound(client, octets):
 @pytest.fixture
 def proxied(counter):
     """A new client of a counter that believes a balancer; what it says first, or nothing yet."""
-    counter.entrance = Entrance(
+    counter.entrance = ListenerOptions(
         proxies=[ipaddress.ip_network(BALANCER)], handshake=30, implicit=counter.entrance.implicit
     )
 
@@ -584,7 +583,7 @@ def test_a_closing_counter_does_not_wait_for_a_header(proxied, counter):
 @pytest.fixture
 def doors(counter):
     """Three may come in, and one from each place."""
-    counter._doors = Doorkeeper(3, 1)
+    counter._doors = ConnectionLimits(3, 1)
     return counter._doors
 
 
@@ -717,7 +716,7 @@ def test_a_start_that_fails_tells_those_who_wait(counter, clock):
 
 
 def test_who_waits_for_tls_early_hears_nothing_in_clear(counter, clock):
-    counter.entrance = Entrance(implicit=True)
+    counter.entrance = ListenerOptions(implicit=True)
     counter.starting = True
     early = connected(counter)
     clock.advance(EARLY)
@@ -725,7 +724,7 @@ def test_who_waits_for_tls_early_hears_nothing_in_clear(counter, clock):
     assert early.transport.disconnecting
     patient = connected(counter)
     assert patient.transport.secured_by is None
-    counter.entrance = Entrance(implicit=True, certificates="certificates")
+    counter.entrance = ListenerOptions(implicit=True, certificates="certificates")
     counter.open()
     assert patient.transport.secured_by == "certificates"
     clock.advance(0)
@@ -736,7 +735,7 @@ def test_who_waits_for_tls_early_hears_nothing_in_clear(counter, clock):
 
 
 def test_who_is_kept_out_before_tls_hears_nothing_in_clear(proxied, counter, doors):
-    counter.entrance = Entrance(proxies=counter.entrance.proxies, implicit=True)
+    counter.entrance = ListenerOptions(proxies=counter.entrance.proxies, implicit=True)
     for number in range(3):
         doors.admit(f"192.0.2.{number}")
     kept_out = [proxied(peer="203.0.113.2")]
@@ -785,7 +784,7 @@ def live(counter, files):
     ports = []
 
     def live(**entrance):
-        counter.entrance = Entrance(certificates=certificates, handshake=30, **entrance)
+        counter.entrance = ListenerOptions(certificates=certificates, handshake=30, **entrance)
         ports.append(reactor.listenTCP(0, counter, interface="127.0.0.1"))
         address = ("127.0.0.1", ports[-1].getHost().port)
         return lambda: socket.create_connection(address, timeout=NEVER)

@@ -26,7 +26,7 @@ from postoffice.model.mail_policy import (
     announced,
     together,
 )
-from postoffice.pop3.leases import Claim, GiveWay, Gone, Leases
+from postoffice.server.leases import GiveWay, Gone, LeaseRequest, Leases
 
 log = Logger("postoffice")
 
@@ -45,7 +45,7 @@ async def _none(_: Account) -> AnyOf[str]:
 
 
 @dataclass(frozen=True)
-class Shelves:
+class MailboxContext:
     """
     What every collection of one post office knows.
 
@@ -66,7 +66,7 @@ class Shelves:
 
     def collection(self, visit: SessionInfo, account: Account) -> IMailbox:
         """For one of our own, who collects."""
-        return Collection(self, visit, account)
+        return Mailbox(self, visit, account)
 
     async def announced(self) -> AnnouncedPolicy:
         """
@@ -107,10 +107,10 @@ class Shelves:
 
 
 @implementer(IMailbox)
-class Collection:
+class Mailbox:
     """One account's mail, in one session."""
 
-    def __init__(self, shelves: Shelves, visit: SessionInfo, account: Account) -> None:
+    def __init__(self, shelves: MailboxContext, visit: SessionInfo, account: Account) -> None:
         self.account = account
         self.device = account.device
         self.serving = shelves.whole(account.serving)
@@ -119,7 +119,7 @@ class Collection:
         self._visit = visit
         self._maildrop = shelves.store.maildrop(account.maildrop)
         self._leases = shelves.leases
-        self._claim: Claim | None = None
+        self._claim: LeaseRequest | None = None
         self.deleted: list[Entry] = []  # what this session has removed, for the log
 
     async def open(
@@ -128,7 +128,9 @@ class Collection:
         delay = max(login_delay, self.serving.login_delay or 0)
         if self._leases is None:
             return await self._maildrop.open(delay)
-        self._claim = Claim(self.account.maildrop, self.serving, give_way or _no, gone or _no)
+        self._claim = LeaseRequest(
+            self.account.maildrop, self.serving, give_way or _no, gone or _no
+        )
         return await self._leases.take(self._claim, partial(self._maildrop.open, delay))
 
     def fetch(self, entry: Entry) -> Awaitable[IText]:

@@ -44,7 +44,7 @@ UNLIMITED = Quota(0, 0, "reject")
 
 
 @dataclass(frozen=True)
-class House:
+class ReceptionContext:
     """
     What every reception of one post office knows.
 
@@ -115,7 +115,7 @@ class Reception:
 
     login = ""
 
-    def __init__(self, house: House, visit: SessionInfo) -> None:
+    def __init__(self, house: ReceptionContext, visit: SessionInfo) -> None:
         self._house = house
         self._visit = visit
 
@@ -161,7 +161,7 @@ class Reception:
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: the trace fields go first, and the text does not go on with them."""
-        return Completed(await self._begun(envelope), Opening())
+        return CompletedDelivery(await self._begun(envelope), Opening())
 
     async def _begun(self, envelope: Envelope) -> IDelivery:
         """The trace fields go first (RFC 5321 §4.4), then what policies add."""
@@ -191,7 +191,7 @@ class Reception:
 class Submission(Reception):
     """Takes mail from one of our own users (RFC 6409), who is ``account``."""
 
-    def __init__(self, house: House, visit: SessionInfo, account: Account) -> None:
+    def __init__(self, house: ReceptionContext, visit: SessionInfo, account: Account) -> None:
         super().__init__(house, visit)
         self._account = account
         self.login = account.address
@@ -214,11 +214,11 @@ class Submission(Reception):
             f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
         authors = None if self._house.foreign_from == "off" else Authors()
-        return Completed(await self._begun(envelope), completion, authors)
+        return CompletedDelivery(await self._begun(envelope), completion, authors)
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
         """The text is whole: From is one of the user's own addresses, and what the policies say."""
-        if isinstance(delivery, Completed):
+        if isinstance(delivery, CompletedDelivery):
             foreign = await self._foreign(await delivery.authors())
             if foreign is not None:
                 refused = self._house.foreign_from == "refuse"
@@ -250,7 +250,7 @@ class Submission(Reception):
 
 
 @implementer(IDelivery)
-class Completed:
+class CompletedDelivery:
     """
     A delivery whose text has its beginning mended, or its header completed, on the way.
 

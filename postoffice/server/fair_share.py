@@ -17,7 +17,7 @@ COMMANDS = 96
 _SOME = 0.001
 
 
-class Turns:
+class ReactorShares:
     """
     Shares the reactor among the clients.
 
@@ -71,12 +71,12 @@ class Turns:
             self._look_for_the_next()
 
 
-class Share:
+class ClientShare:
     """What one client has had since it last waited: commands, and seconds."""
 
     __slots__ = ("_began", "_commands", "_seconds", "_turns")
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: ReactorShares) -> None:
         self._turns = turns
         self._commands = 0
         self._seconds = 0.0

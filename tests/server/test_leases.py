@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.office.sessions import PATIENCE, Sessions
-from postoffice.pop3.leases import ASK_AGAIN, TAKING_OVER
-from postoffice.pop3.protocol import GIVES_WAY
+from postoffice.server.leases import ASK_AGAIN, TAKING_OVER
+from postoffice.server.pop3 import GIVES_WAY
 from postoffice.store.memory import MemoryMaildrop
 from postoffice.testing import finish
 
@@ -234,7 +234,7 @@ def test_whoever_goes_on_taking_what_it_is_sent_is_not_taken_over(office, monkey
     first = office.client("pop3")
     first.say(LOGIN + b"RETR 1\r\n")
     left = 10_000_000
-    monkeypatch.setattr("postoffice.conversation.not_taken", lambda transport: left)
+    monkeypatch.setattr("postoffice.server.connection.not_taken", lambda transport: left)
     office.clock.advance(100)
     second = second_login(office)
     for _ in range(2 * int(TAKING_OVER)):

@@ -11,7 +11,7 @@ from postoffice.util.networks import network_of, prefix_of
 WIDER = 4
 
 
-class Doorkeeper:
+class ConnectionLimits:
     """
     Counts the clients of all services together.
 
@@ -32,7 +32,7 @@ class Doorkeeper:
 
     def admit(self, client_address: str, service: str = "") -> bool:
         """Whether one more client may come in; it is then counted until it leaves."""
-        places = _places_of(client_address)
+        places = _networks_of(client_address)
         if self.total - self._inside <= self._kept_for_others(service):
             return False
         if any(self._places[place] >= self.per_client * times for place, times in places):
@@ -47,7 +47,7 @@ class Doorkeeper:
         """A client that was admitted has gone."""
         self._inside -= 1
         self._served[service] -= 1
-        for place, _ in _places_of(client_address):
+        for place, _ in _networks_of(client_address):
             self._places[place] -= 1
             if not self._places[place]:
                 del self._places[place]
@@ -60,7 +60,7 @@ class Doorkeeper:
         return sum(max(part - self._served[one], 0) for one in self._services if one != service)
 
 
-def _places_of(client_address: str) -> list[tuple[str, int]]:
+def _networks_of(client_address: str) -> list[tuple[str, int]]:
     """Where a client is counted, and how many times ``per_client`` may be there."""
     place = network_of(client_address)
     if not place:
