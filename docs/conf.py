@@ -13,10 +13,10 @@ sys.path.insert(0, str(HERE.parent))
 import click  # noqa: E402
 
 import postoffice  # noqa: E402
+from postoffice.config.schema import TABLE, PluginSection  # noqa: E402
+from postoffice.config.template import reference  # noqa: E402
 from postoffice.model.log_events import EVENTS, FIELDS  # noqa: E402
 from postoffice.office.admin import main  # noqa: E402
-from postoffice.office.keys import TABLE, Room  # noqa: E402
-from postoffice.office.template import reference  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
 
 project = "postoffice"
@@ -41,7 +41,7 @@ html_show_copyright = False
 def configuration() -> str:
     """The reference of all keys, with those of our own makers."""
     ours = vars(postoffice_makers).values()
-    rooms = [entry for entry in TABLE if isinstance(entry, Room)]
+    rooms = [entry for entry in TABLE if isinstance(entry, PluginSection)]
     return reference({r.name: [m for m in ours if r.maker.providedBy(m)] for r in rooms})
 
 

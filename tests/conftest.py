@@ -24,10 +24,10 @@ from postoffice.accounts.checker import Checker
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
+from postoffice.config.loader import OTHER_PLACES
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 from postoffice.model.mail_policy import DEFAULT_POLICY
-from postoffice.office.config import OTHER_PLACES
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.pop3 import POP3Factory

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from postoffice.office import config
-from postoffice.office.config import OTHER_PLACES
+from postoffice.config import loader
+from postoffice.config.loader import OTHER_PLACES
 
 TESTS = Path(__file__).parent
 #: Those that look for a configuration, here and in processes of their own.
@@ -44,15 +44,15 @@ def test_the_suite_leaves_a_living_post_office_alone(tmp_path, place):
 
 
 def test_no_place_of_the_machine_is_looked_at():
-    assert config.places() == ("postoffice.yaml",)
-    assert config.find(None) is None
+    assert loader.places() == ("postoffice.yaml",)
+    assert loader.find(None) is None
 
 
 def test_the_environment_names_the_places(monkeypatch, tmp_path):
     monkeypatch.setenv(OTHER_PLACES, f"nowhere.yaml::{tmp_path / 'here.yaml'}")
-    assert config.find(None) is None
+    assert loader.find(None) is None
     (tmp_path / "here.yaml").touch()
-    assert config.find(None) == str(tmp_path / "here.yaml")
+    assert loader.find(None) == str(tmp_path / "here.yaml")
     for nothing in ("", ":"):
         monkeypatch.setenv(OTHER_PLACES, nothing)
-        assert config.places() == config.PLACES
+        assert loader.places() == loader.PLACES

@@ -3,10 +3,10 @@
 from twisted.application.service import Application
 from twisted.internet import reactor
 
-from postoffice.office import config
+from postoffice.config import loader
 from postoffice.office.build import build, find_maker
 
-settings = config.load("postoffice.yaml", find_maker)
+settings = loader.load("postoffice.yaml", find_maker)
 
 application = Application("postoffice")
 build(settings, reactor).setServiceParent(application)

@@ -8,7 +8,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from postoffice.accounts.passwords import hash_password
-from postoffice.office import config
+from postoffice.config import loader
 from postoffice.office.build import build, find_maker
 
 OFFICE = """
@@ -26,7 +26,7 @@ store: {kind: memory}
 
 class WithAPostOffice(TestCase):
     async def setUp(self):
-        settings = config.read(OFFICE, f"{self.mktemp()}/postoffice.yaml", find_maker)
+        settings = loader.read(OFFICE, f"{self.mktemp()}/postoffice.yaml", find_maker)
         self.office = build(settings, reactor)
         self.addCleanup(self.office.stopService)
         self.office.startService()

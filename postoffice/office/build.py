@@ -20,18 +20,19 @@ from postoffice.accounts.directories import Directories
 from postoffice.accounts.login_records import LoginRecords
 from postoffice.accounts.password_verifier import AT_ONCE
 from postoffice.accounts.realm import Realm
+from postoffice.config import endpoints
+from postoffice.config.loader import ListenerSettings, Settings
+from postoffice.config.reader import TryEndpoint, reason
+from postoffice.config.source import ConfigurationError, Problem
 from postoffice.interfaces import Executor, MakeChildProcess, PluginContext
-from postoffice.office import endpoints, processes
+from postoffice.office import processes
 from postoffice.office.checkers import make_checkers
-from postoffice.office.config import ListenerSettings, Settings
 from postoffice.office.expiring import Expiring, Retention
 from postoffice.office.opening import Listener, PostOffice
 from postoffice.office.plugins import broken
 from postoffice.office.plugins import find_maker as find_maker
 from postoffice.office.plugins import makers as makers
-from postoffice.office.reading import TryEndpoint, reason
 from postoffice.office.rooms import Rooms
-from postoffice.office.source import ConfigurationError, Problem
 from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
 from postoffice.pop3.options import POP3Limits

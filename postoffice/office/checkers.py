@@ -11,9 +11,9 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from zope.interface import Interface
 
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
-from postoffice.office.config import Settings
-from postoffice.office.reading import reason
-from postoffice.office.source import ConfigurationError, Problem
+from postoffice.config.loader import Settings
+from postoffice.config.reader import reason
+from postoffice.config.source import ConfigurationError, Problem
 from postoffice.protocol.sasl import BEARER
 
 #: What is shown here by those who log in.

@@ -18,9 +18,9 @@ from twisted.python.failure import Failure
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.login_records import LoginRecords
 from postoffice.accounts.sealed_secrets import key
+from postoffice.config.loader import Settings
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.office import outlook, privileges
-from postoffice.office.config import Settings
 from postoffice.office.control import Control
 from postoffice.office.expiring import Expiring
 from postoffice.office.rooms import Rooms

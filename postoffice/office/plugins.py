@@ -8,8 +8,8 @@ from typing import Any
 from twisted.plugin import getPlugins
 from twisted.python.modules import getModule
 
+from postoffice.config.reader import reason
 from postoffice.interfaces import IDirectoryMaker, IMaker, IPolicyMaker, IStoreMaker
-from postoffice.office.reading import reason
 
 #: What each kind of maker makes, in words.
 WHAT = {IStoreMaker: "store", IDirectoryMaker: "directory of accounts", IPolicyMaker: "policy"}

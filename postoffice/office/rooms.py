@@ -9,11 +9,11 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from postoffice.config.reader import ChosenPlugin, reason
 from postoffice.interfaces import Executor, IAccountDirectory, IAccountRegister, IMailStore, IPolicy
 from postoffice.model.address import Account
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.office import privileges
-from postoffice.office.reading import Chosen, reason
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Rooms:
     directories: Sequence[IAccountDirectory]
     store: IMailStore
     policies: Sequence[IPolicy]
-    chosen: Sequence[Chosen]
+    chosen: Sequence[ChosenPlugin]
     workers: Executor
 
     log = Logger()
@@ -69,7 +69,9 @@ class Rooms:
             await self.stop()
             raise
 
-    async def _start(self, chosen: Chosen, room: IAccountDirectory | IMailStore | IPolicy) -> None:
+    async def _start(
+        self, chosen: ChosenPlugin, room: IAccountDirectory | IMailStore | IPolicy
+    ) -> None:
         self._started.append(room)
         try:
             await room.start()

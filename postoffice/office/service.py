@@ -15,8 +15,9 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from postoffice import __version__
+from postoffice.config import loader
 from postoffice.model.errors import StartupError
-from postoffice.office import config, pidfile, privileges
+from postoffice.office import pidfile, privileges
 from postoffice.office.build import build, find_maker, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal
 from postoffice.office.lines import quicken
@@ -61,10 +62,10 @@ def makeService(options: Options) -> IService:
 
 
 def _office(given: str | None, reactor: Any) -> PostOffice:
-    path = config.find(given)
+    path = loader.find(given)
     if path is not None:
-        return build(config.load(path, find_maker, try_endpoint(reactor)), reactor)
-    settings = config.first_light(find_maker)
+        return build(loader.load(path, find_maker, try_endpoint(reactor)), reactor)
+    settings = loader.first_run(find_maker)
     office = build(settings, reactor)
     office.welcome = FirstLight(settings.postmaster, settings.state, Terminal())
     return office

@@ -1,4 +1,4 @@
-"""How durations, rates and networks are read; the rest is seen in tests/office/test_config.py."""
+"""How durations, rates and networks are read; the rest is seen in tests/config/test_loader.py."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from twisted.cred.credentials import IAnonymous
 from zope.interface import implementer
 
 from postoffice.accounts.credentials import IBearerLogin
-from postoffice.office import config
+from postoffice.config import loader
+from postoffice.config.source import ConfigurationError
 from postoffice.office.build import find_maker
 from postoffice.office.checkers import make_checkers
-from postoffice.office.source import ConfigurationError
 
 LEAST = "hostname: mail.example.net\npostmaster: postmaster@example.net\n"
 TOKENS = 'listeners: {pop3: [{endpoint: "tcp:110", mechanisms: [PLAIN, XOAUTH2]}]}\n'
@@ -43,7 +43,7 @@ def make(monkeypatch):
     monkeypatch.setattr(strcred, "findCheckerFactories", lambda: ours)
 
     def make(text):
-        settings = config.read(LEAST + text, "FILE", find_maker)
+        settings = loader.read(LEAST + text, "FILE", find_maker)
         return make_checkers(settings, lambda: "; the plugin x is broken: y")
 
     return make

@@ -18,14 +18,15 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from postoffice.accounts.passwords import hash_password
+from postoffice.config import loader
+from postoffice.config.source import ConfigurationError
 from postoffice.model.address import Address
 from postoffice.model.errors import StartupError, TemporaryFailure
-from postoffice.office import config, privileges
+from postoffice.office import privileges
 from postoffice.office.build import build, find_maker, makers, try_endpoint
 from postoffice.office.first_light import FirstLight, Terminal
 from postoffice.office.opening import PostOffice
 from postoffice.office.service import FrontDoor, Options, makeService
-from postoffice.office.source import ConfigurationError
 
 OFFICE = """\
 hostname: mail.example.net
@@ -40,8 +41,8 @@ store: {kind: memory}
 """
 
 
-def settings_of(folder, text: str = OFFICE) -> config.Settings:
-    return config.read(text, f"{folder}/postoffice.yaml", find_maker)
+def settings_of(folder, text: str = OFFICE) -> loader.Settings:
+    return loader.read(text, f"{folder}/postoffice.yaml", find_maker)
 
 
 def turn_until(deferred: Deferred) -> None:

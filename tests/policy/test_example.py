@@ -10,8 +10,8 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
+from postoffice.config import loader
 from postoffice.interfaces import IPolicy, IPolicyMaker, PluginContext
-from postoffice.office import config
 from postoffice.office.build import find_maker
 from postoffice.testing import InlineWorkers, finish
 
@@ -40,7 +40,7 @@ def test_its_maker_is_asked_for_as_the_manual_says():
     def find(interface, kind):
         return maker if interface is IPolicyMaker else find_maker(interface, kind)
 
-    (chosen,) = config.read(OFFICE, "postoffice.yaml", find).policies
+    (chosen,) = loader.read(OFFICE, "postoffice.yaml", find).policies
     policy = chosen.make(PluginContext(Clock(), InlineWorkers(), "/nowhere", "mail.example.net"))
     assert verifyObject(IPolicy, policy)
     assert (policy.begin, policy.end) == (9, 18)

@@ -25,9 +25,9 @@ from click.testing import CliRunner
 
 from postoffice.accounts.attempts import Allowance, Attempts
 from postoffice.accounts.login_db import LoginDB
+from postoffice.config.loader import OTHER_PLACES, load
+from postoffice.config.schema import TABLE
 from postoffice.office.admin import main
-from postoffice.office.config import OTHER_PLACES, load
-from postoffice.office.keys import TABLE
 from postoffice.office.plugins import find_maker
 
 ROOT = Path(__file__).parents[2]

@@ -283,7 +283,7 @@ TAC = """\
 from twisted.application.service import Application
 from twisted.internet import reactor
 
-from postoffice.office import config
+from postoffice.config import loader as config
 from postoffice.office.build import build
 from postoffice.office.plugins import find_maker
 

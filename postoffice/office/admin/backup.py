@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from postoffice.config.loader import Settings
 from postoffice.model.address import Address
 from postoffice.office import privileges
 from postoffice.office.admin.desk import (
@@ -33,7 +34,6 @@ from postoffice.office.backup.entries import BackupError, Manifest
 from postoffice.office.backup.folder import FolderTarget
 from postoffice.office.backup.tar import TarTarget, is_tar
 from postoffice.office.backup.written import Target, Written
-from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
 from postoffice.store.files import FULL
 

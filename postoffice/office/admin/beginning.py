@@ -11,20 +11,21 @@ from typing import Any
 
 import click
 
+from postoffice.config import loader
+from postoffice.config.loader import Settings
+from postoffice.config.schema import USER, services
+from postoffice.config.source import ConfigurationError
+from postoffice.config.template import template
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.model.errors import StartupError
-from postoffice.office import config, early, fresh, outlook, privileges
+from postoffice.office import early, fresh, outlook, privileges
 from postoffice.office.admin import self_signed
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted
 from postoffice.office.admin.doubts import smallness
 from postoffice.office.build import build_checkers, build_rooms, find_maker, try_endpoint
-from postoffice.office.config import Settings
-from postoffice.office.keys import USER, services
 from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
-from postoffice.office.source import ConfigurationError
-from postoffice.office.template import template
 from postoffice.protocol.sasl import NEEDS
 from postoffice.server.certificates import EXPIRES_SOON, Unusable, load
 
@@ -119,7 +120,7 @@ def init(
         values["tls.certificates"] = [pair]
     text = template(values, find_maker)
     try:
-        settings = config.read(text, path, find_maker, try_endpoint(desk.reactor))
+        settings = loader.read(text, path, find_maker, try_endpoint(desk.reactor))
     except ConfigurationError as error:
         raise click.UsageError("\n".join(f"{p.key}: {p.text}" for p in error.problems)) from None
     if os.path.lexists(path) and not force:

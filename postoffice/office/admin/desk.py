@@ -15,16 +15,17 @@ from unicodedata import combining, east_asian_width
 import click
 
 from postoffice.accounts.login_records import LoginRecords
+from postoffice.config import loader
+from postoffice.config.loader import Settings
+from postoffice.config.source import ConfigurationError, Problem
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import Address, NotAnAddress, normal_domain
 from postoffice.model.errors import PostOfficeError, StartupError
-from postoffice.office import config, privileges
+from postoffice.office import privileges
 from postoffice.office.admin.completion import Ask, known
 from postoffice.office.build import build_logins, build_rooms, find_maker
-from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
-from postoffice.office.source import ConfigurationError, Problem
 
 T = TypeVar("T")
 
@@ -59,12 +60,12 @@ class Desk:
 
     def settings(self, **checks: Any) -> Settings:
         """What the configuration says; of the first light, where that is all there is."""
-        path = config.find(self.config)
+        path = loader.find(self.config)
         if path is not None:
-            return config.load(path, find_maker, **checks)
-        if os.path.isdir(config.FIRST_LIGHT_STATE):
-            return config.first_light(find_maker)
-        places = ", ".join(config.places())
+            return loader.load(path, find_maker, **checks)
+        if os.path.isdir(loader.FIRST_RUN_STATE):
+            return loader.first_run(find_maker)
+        places = ", ".join(loader.places())
         why = f"there is no configuration: not {places}; make one: postoffice init DIR"
         raise ConfigurationError([Problem("postoffice", 0, "", why)])
 

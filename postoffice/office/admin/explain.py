@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from postoffice.config.loader import Settings
+from postoffice.config.reader import ChosenPlugin
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account, Address, normal_domain
 from postoffice.model.envelope import Client, Envelope, SessionInfo
@@ -17,8 +19,6 @@ from postoffice.model.reply import TOO_LARGE, Reply
 from postoffice.office.admin.desk import AddressType, Answer, Desk, command, counted, sized, table
 from postoffice.office.admin.quotas import SIZE_TYPE, told_of
 from postoffice.office.build import build_house
-from postoffice.office.config import Settings
-from postoffice.office.reading import Chosen
 from postoffice.office.rooms import Rooms
 from postoffice.policy.chain import STAGES, PolicyChain
 
@@ -131,7 +131,7 @@ async def _steps(
         yield "policy", f"{_place(chosen)}, asked at {stages}, of clients of {services}"
 
 
-def _place(chosen: Chosen) -> str:
+def _place(chosen: ChosenPlugin) -> str:
     return f"{chosen.key} ({chosen.maker.kind})"
 
 

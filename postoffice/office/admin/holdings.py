@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, cast
 
+from postoffice.config.loader import Settings
 from postoffice.interfaces import Finding, IAccountRegister, IMaildropMaintenance, MaildropUsage
 from postoffice.model.address import Account, Address, Quota
 from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, iso, sized, table
 from postoffice.office.admin.progress import Progress
 from postoffice.office.admin.quotas import limits
-from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
 
 HEADS = (

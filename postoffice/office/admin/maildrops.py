@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from postoffice.config.loader import Settings
 from postoffice.interfaces import Finding, PurgeCriteria, Step, VaultSession
 from postoffice.model.address import Address, Quota
 from postoffice.model.config_values import read_duration
@@ -30,7 +31,6 @@ from postoffice.office.admin.holdings import Drop, care_of, drops_of, named
 from postoffice.office.admin.progress import Progress
 from postoffice.office.admin.quotas import SIZE_TYPE
 from postoffice.office.admin.servings import DURATION_TYPE
-from postoffice.office.config import Settings
 from postoffice.office.rooms import Rooms
 
 

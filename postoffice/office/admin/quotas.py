@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
+from postoffice.config.loader import Settings
+from postoffice.config.schema import OVER
 from postoffice.interfaces import IAccountDirectory, IAccountRegister
 from postoffice.model.address import Account, Quota
 from postoffice.model.config_values import SIZE, read_size
 from postoffice.office.admin.desk import counted, sized
 from postoffice.office.admin.doubts import doubt, smallness
-from postoffice.office.config import Settings
-from postoffice.office.keys import OVER
 
 #: The largest number that a register can keep.
 MOST = (1 << 63) - 1

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
+from postoffice.config.loader import Settings
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.config_values import DAYS, DURATION, Kind
 from postoffice.model.mail_policy import DEVICES, IN_USE, UNSPECIFIED, MailPolicy
 from postoffice.office.admin.desk import lasting
-from postoffice.office.config import Settings
 
 
 class DurationType(click.ParamType):  # type: ignore[type-arg]

@@ -20,11 +20,11 @@ import yaml
 from postoffice import __version__
 from postoffice.accounts.extract import keep_only
 from postoffice.accounts.sealed_secrets import Seal
+from postoffice.config.loader import Settings
 from postoffice.interfaces import IAccountRegister, IStoreBackup, Piece
 from postoffice.model.errors import TemporaryFailure
 from postoffice.office.backup.entries import BackupError
 from postoffice.office.backup.written import Written
-from postoffice.office.config import Settings
 from postoffice.office.privileges import as_root
 from postoffice.office.rooms import Rooms
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import yaml
 
-from postoffice.office import config, control, fresh, privileges
+from postoffice.config import loader
+from postoffice.config.reader import FindMaker
+from postoffice.office import control, fresh, privileges
 from postoffice.office.backup.checked import Source, extract
 from postoffice.office.backup.entries import BackupError, Index
-from postoffice.office.reading import FindMaker
 from postoffice.store import cleanup
 from postoffice.store.files import FOLDERS, make_folder
 from postoffice.store.journal.segments import sync_all
@@ -67,7 +68,7 @@ def plan(
         text = _with_state(text, os.path.abspath(state))
         with open(copy, "wb") as changed:
             changed.write(text)
-    settings = config.load(copy, find_maker)
+    settings = loader.load(copy, find_maker)
     os.rename(copy, f"{scratch}/config/{os.path.basename(file)}")
     here, there = f"{scratch}/config", os.path.dirname(file)
 

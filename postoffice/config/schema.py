@@ -47,7 +47,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Room:
+class PluginSection:
     """
     What a plugin makes: a mapping with ``kind`` and the keys of that kind's maker.
 
@@ -90,7 +90,7 @@ class Items:
     example: str = "[]"
 
 
-Entry = Key | Section | Room | Items
+Entry = Key | Section | PluginSection | Items
 
 #: The first key of each room.
 KIND = Key("kind", TEXT, REQUIRED, "The word by which the plugin is found.")
@@ -310,7 +310,7 @@ TABLE: tuple[Entry, ...] = (
             ),
         ),
     ),
-    Room(
+    PluginSection(
         "accounts",
         "Who has an account: directories, asked in this order. The `postoffice` command edits "
         "the first one that it can write to.",
@@ -326,7 +326,7 @@ TABLE: tuple[Entry, ...] = (
         "checkers of twisted.cred, as twistd's --auth names them (file:/etc/mail.passwd). Whom "
         "they vouch for must have an account here; see docs/collecting.rst.",
     ),
-    Room("store", "Where mail is kept.", IStoreMaker, "maildir"),
+    PluginSection("store", "Where mail is kept.", IStoreMaker, "maildir"),
     Section(
         "quota",
         "What a maildrop may hold, where neither its account nor its domain says otherwise "
@@ -424,7 +424,7 @@ TABLE: tuple[Entry, ...] = (
             Key("wait", DURATION, 30, "For how long it waits (`in_use: wait`)."),
         ),
     ),
-    Room(
+    PluginSection(
         "policies",
         "Who else is asked whether mail may come in, in this order; see docs/policies.rst.",
         IPolicyMaker,

@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
 
+from postoffice.config import loader
+from postoffice.config.source import ConfigurationError
 from postoffice.model.address import Address, Quota
 from postoffice.model.mail_policy import MailPolicy
-from postoffice.office import config
 from postoffice.office.build import find_maker, try_endpoint
-from postoffice.office.source import ConfigurationError
 
 BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 LEAST = "hostname: Mail.Example.net\npostmaster: Postmaster@example.net\n"
 
 
-def read(text: str, file: str = "/etc/postoffice/postoffice.yaml") -> config.Settings:
-    return config.read(text, file, find_maker, try_endpoint(reactor))
+def read(text: str, file: str = "/etc/postoffice/postoffice.yaml") -> loader.Settings:
+    return loader.read(text, file, find_maker, try_endpoint(reactor))
 
 
 def complaints(text: str) -> list[str]:
@@ -36,7 +36,7 @@ def complaints(text: str) -> list[str]:
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
 def test_a_broken_configuration_dies_with_its_words(path):
     with pytest.raises(ConfigurationError) as caught:
-        config.load(str(path), find_maker, try_endpoint(reactor))
+        loader.load(str(path), find_maker, try_endpoint(reactor))
     said = str(caught.value).split("\n")
     expected = path.with_suffix(".txt").read_text().replace("FILE", str(path)).splitlines()
     assert len(said) == len(expected)
@@ -71,7 +71,7 @@ def test_the_least_that_a_configuration_says():
     assert settings.certificates == settings.policies == settings.checkers == ()
     assert settings.senders == "own"
     assert settings.plaintext_login == "loopback"
-    assert settings.limits == config.Limits(
+    assert settings.limits == loader.Limits(
         message_size=50 << 20,
         recipients=1000,
         text_line=64 << 10,
@@ -152,7 +152,7 @@ def test_warnings_come_in_their_order_each_once(said, warnings):
 LETTER = "Full: ${percent} %\n\nHello $address, $used of $limit.\n"
 
 
-def with_letter(tmp_path, octets: bytes) -> config.Settings:
+def with_letter(tmp_path, octets: bytes) -> loader.Settings:
     (tmp_path / "warning.txt").write_bytes(octets)
     return read(LEAST + "quota:\n  warning_text: warning.txt\n", str(tmp_path / "postoffice.yaml"))
 
@@ -171,7 +171,7 @@ def test_the_text_of_warnings_lies_beside_the_file(tmp_path):
             "has ${usage}, which is none of ${address}, ${limit}, ${percent}, ${used}",
         ),
         (b"\xff\n\nx\n", "not UTF-8: the octet 0xFF; save the file as UTF-8"),
-        (b"x\n\n" + b"x" * config.SIZE_MAXIMUM, "over 1 MiB; that is no text"),
+        (b"x\n\n" + b"x" * loader.SIZE_MAXIMUM, "over 1 MiB; that is no text"),
     ],
     ids=["empty", "subject", "word", "octets", "long"],
 )
@@ -204,53 +204,53 @@ def test_a_key_that_is_not_built_yet_is_an_error():
 def test_a_file_that_is_not_there_or_not_to_be_read(tmp_path):
     for path, why in ((tmp_path / "no.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigurationError, match=why):
-            config.load(str(path), find_maker)
+            loader.load(str(path), find_maker)
 
 
 def test_a_file_that_is_too_large(tmp_path):
     path = tmp_path / "large.yaml"
-    path.write_bytes(LEAST.encode() + b"#" * config.SIZE_MAXIMUM)
+    path.write_bytes(LEAST.encode() + b"#" * loader.SIZE_MAXIMUM)
     with pytest.raises(ConfigurationError, match="over 1 MiB"):
-        config.load(str(path), find_maker)
+        loader.load(str(path), find_maker)
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path):
     path = tmp_path / "bom.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + LEAST.encode())
-    assert config.load(str(path), find_maker).hostname == "mail.example.net"
+    assert loader.load(str(path), find_maker).hostname == "mail.example.net"
 
 
 def test_where_a_configuration_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     system = tmp_path / "etc" / "postoffice.yaml"
-    monkeypatch.delenv(config.OTHER_PLACES)
-    monkeypatch.setattr(config, "PLACES", ("postoffice.yaml", str(system)))
-    assert config.find(None) is None
+    monkeypatch.delenv(loader.OTHER_PLACES)
+    monkeypatch.setattr(loader, "PLACES", ("postoffice.yaml", str(system)))
+    assert loader.find(None) is None
     system.parent.mkdir()
     system.write_text(LEAST)
-    assert config.find(None) == str(system)
+    assert loader.find(None) == str(system)
     (tmp_path / "postoffice.yaml").write_text(LEAST)
-    assert config.find(None) == "postoffice.yaml"
-    assert config.find("given.yaml") == "given.yaml"
+    assert loader.find(None) == "postoffice.yaml"
+    assert loader.find("given.yaml") == "given.yaml"
 
 
 def test_the_places_are_those_of_the_manual():
-    assert config.PLACES == ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
+    assert loader.PLACES == ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
 
 
 def test_a_configuration_that_cannot_be_reached_is_not_overlooked(tmp_path, monkeypatch):
     def stat(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(config.os, "stat", stat)
-    assert config.find(None) == "postoffice.yaml"
+    monkeypatch.setattr(loader.os, "stat", stat)
+    assert loader.find(None) == "postoffice.yaml"
 
 
 def test_first_light_is_a_configuration_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = config.first_light(find_maker)
+    found = loader.first_run(find_maker)
     assert found.first_light
-    assert found.state == os.path.join(tmp_path, config.FIRST_LIGHT_STATE)
+    assert found.state == os.path.join(tmp_path, loader.FIRST_RUN_STATE)
     assert found.listeners == read(LEAST).listeners
     assert str(found.postmaster) == "demo@localhost"
 
@@ -288,11 +288,11 @@ keys = st.sampled_from(
 def test_whatever_stands_there_is_read_or_complained_of(tree):
     text = yaml.safe_dump(tree, allow_unicode=True)
     with suppress(ConfigurationError):
-        assert config.read(text, "FILE", find_maker).hostname
+        assert loader.read(text, "FILE", find_maker).hostname
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet=":-[]{}&*!|>'\"%@` \n#,?abc\t\x85\u2028", max_size=40))
 def test_whatever_the_text_is_it_is_read_or_complained_of(text):
     with pytest.raises(ConfigurationError):
-        config.read(text, "FILE", find_maker)
+        loader.read(text, "FILE", find_maker)

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
+from postoffice.config.reader import FindMaker
+from postoffice.config.schema import TABLE, Entry, Items, PluginSection, Section
 from postoffice.interfaces import IMaker
 from postoffice.model.config_values import REQUIRED, Key
-from postoffice.office.keys import TABLE, Entry, Items, Room, Section
-from postoffice.office.reading import FindMaker
 
 _HEAD = """\
 # The configuration of a post office.  Every key that there is stands here, with its default
@@ -38,7 +38,7 @@ def _entry(entry: Entry, values: Mapping[str, Any], find_maker: FindMaker) -> It
         yield from _key(entry, values, "", "")
         return
     yield from _comment(entry.text, "")
-    if isinstance(entry, Room) and not entry.default:
+    if isinstance(entry, PluginSection) and not entry.default:
         yield f"{entry.name}: []"
         return
     yield f"{entry.name}:"
@@ -46,7 +46,7 @@ def _entry(entry: Entry, values: Mapping[str, Any], find_maker: FindMaker) -> It
         for key in entry.keys:
             lines = _items if isinstance(key, Items) else _key
             yield from lines(key, values, entry.name, "  ")  # type: ignore[arg-type]
-    elif isinstance(entry, Room):
+    elif isinstance(entry, PluginSection):
         yield f"  {'- ' if entry.several else ''}kind: {entry.default}"
         indent = "    " if entry.several else "  "
         for key in find_maker(entry.maker, entry.default).keys:
@@ -114,12 +114,12 @@ def reference(makers: Mapping[str, Sequence[IMaker]]) -> str:
             for key in entry.keys:
                 lines += _heading(f"{entry.name}.{key.name}", "~")
                 lines += _item_facts(key) if isinstance(key, Items) else _facts(key)
-        elif isinstance(entry, Room):
+        elif isinstance(entry, PluginSection):
             lines += _kinds(entry, makers[entry.name])
     return "\n".join(lines) + "\n"
 
 
-def _kinds(room: Room, makers: Sequence[IMaker]) -> Iterator[str]:
+def _kinds(room: PluginSection, makers: Sequence[IMaker]) -> Iterator[str]:
     shape = "A list of mappings, each" if room.several else "A mapping"
     default = f"{{kind: {room.default}}}" if room.default else ""
     default = f"[{default}]" if room.several else default

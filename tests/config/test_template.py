@@ -6,12 +6,12 @@ from pathlib import Path
 
 import yaml
 
+from postoffice.config import loader
+from postoffice.config.schema import TABLE, Key, Section
+from postoffice.config.template import reference, template
 from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
 from postoffice.model.config_values import REQUIRED
-from postoffice.office import config
 from postoffice.office.build import find_maker, makers
-from postoffice.office.keys import TABLE, Key, Section
-from postoffice.office.template import reference, template
 
 EXAMPLE = {"hostname": "mail.example.net", "postmaster": "postmaster@example.net"}
 SHIPPED = Path(__file__).parent.parent.parent / "etc" / "postoffice.yaml"
@@ -22,9 +22,9 @@ def test_the_shipped_configuration_is_what_init_writes():
 
 
 def test_what_is_written_says_what_is_the_default():
-    written = config.read(template(EXAMPLE, find_maker), "FILE", find_maker)
+    written = loader.read(template(EXAMPLE, find_maker), "FILE", find_maker)
     least = "\n".join(f"{key}: {value}" for key, value in EXAMPLE.items())
-    default = config.read(least, "FILE", find_maker)
+    default = loader.read(least, "FILE", find_maker)
     assert written == default
 
 

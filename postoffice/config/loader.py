@@ -9,12 +9,12 @@ from ipaddress import IPv4Network, IPv6Network
 from string import Template
 from typing import Any
 
+from postoffice.config.endpoints import twice
+from postoffice.config.reader import ChosenPlugin, FindMaker, Reader, TryEndpoint
+from postoffice.config.schema import TABLE, WITH_CERTIFICATE
+from postoffice.config.source import ConfigurationError, Source, compose
 from postoffice.model.address import Address, Quota
 from postoffice.model.mail_policy import MailPolicy
-from postoffice.office.endpoints import twice
-from postoffice.office.keys import TABLE, WITH_CERTIFICATE
-from postoffice.office.reading import Chosen, FindMaker, Reader, TryEndpoint
-from postoffice.office.source import ConfigurationError, Source, compose
 from postoffice.server.certificates import CertificateFiles
 
 Network = IPv4Network | IPv6Network
@@ -24,9 +24,9 @@ PLACES = ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
 #: Names other places, with ``:`` between, in the environment: for tests, and for several offices.
 OTHER_PLACES = "POSTOFFICE_PLACES"
 #: The state folder of a post office without a configuration.
-FIRST_LIGHT_STATE = "postoffice-data"
+FIRST_RUN_STATE = "postoffice-data"
 #: What it would say; all else is as it comes.
-FIRST_LIGHT = """\
+FIRST_RUN = """\
 hostname: localhost
 postmaster: demo@localhost
 state: postoffice-data
@@ -92,14 +92,14 @@ class Settings:
     plaintext_login: str
     senders: str
     foreign_from: str
-    accounts: tuple[Chosen, ...]
+    accounts: tuple[ChosenPlugin, ...]
     checkers: tuple[str, ...]
-    store: Chosen
+    store: ChosenPlugin
     quota: Quota
     warnings: tuple[int, ...]
     warning_text: str
     serving: MailPolicy
-    policies: tuple[Chosen, ...]
+    policies: tuple[ChosenPlugin, ...]
     limits: Limits
     first_light: bool = False
     postmaster_quota: Quota = Quota(0, 0, "reject")  # noqa: RUF009
@@ -131,9 +131,9 @@ def load(path: str, find_maker: FindMaker, try_endpoint: TryEndpoint | None = No
     return read(_text(path), path, find_maker, try_endpoint)
 
 
-def first_light(find_maker: FindMaker) -> Settings:
+def first_run(find_maker: FindMaker) -> Settings:
     """The settings where there is no configuration anywhere: all in ./postoffice-data."""
-    return read(FIRST_LIGHT, "first light", find_maker, first_light=True)
+    return read(FIRST_RUN, "first light", find_maker, first_light=True)
 
 
 def read(

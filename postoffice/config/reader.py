@@ -11,18 +11,11 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from postoffice.config.schema import KIND, Entry, Items, PluginSection, Section
+from postoffice.config.source import ConfigurationError, Source, found, is_nothing, line_of, plain
 from postoffice.interfaces import PluginContext
 from postoffice.model.config_values import ENDPOINT, PATH, REQUIRED, Key, Kind
 from postoffice.model.errors import SettingError
-from postoffice.office.keys import KIND, Entry, Items, Room, Section
-from postoffice.office.source import (
-    ConfigurationError,
-    Source,
-    found,
-    is_nothing,
-    line_of,
-    plain,
-)
 
 #: Finds the maker of an interface and a kind; raises LookupError, whose text says why not.
 FindMaker = Callable[[Any, str], Any]
@@ -31,7 +24,7 @@ TryEndpoint = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenPlugin:
     """A room that the configuration asks for: its maker, the options, and where they stand."""
 
     maker: Any  # IStoreMaker or IDirectoryMaker
@@ -120,7 +113,7 @@ class Reader:
             return self._section(node, entry, key, base)
         if isinstance(entry, Items):
             return self._items(node, entry, key, base)
-        if isinstance(entry, Room):
+        if isinstance(entry, PluginSection):
             return self._rooms(node, entry, key) if entry.several else self._room(node, entry, key)
         if node is None:
             return self._default(entry, key, base)
@@ -169,7 +162,9 @@ class Reader:
             name: self._default(one, _dotted(key, name), base) for name, one in values.items()
         }
 
-    def _rooms(self, node: Node | None, room: Room, key: str) -> tuple[Chosen | None, ...]:
+    def _rooms(
+        self, node: Node | None, room: PluginSection, key: str
+    ) -> tuple[ChosenPlugin | None, ...]:
         if node is None:
             return (self._room(None, room, key),) if room.default else ()
         if not isinstance(node, SequenceNode) or (room.default and not node.value):
@@ -177,7 +172,7 @@ class Reader:
             return ()
         return tuple(self._room(item, room, f"{key}[{n}]") for n, item in enumerate(node.value))
 
-    def _room(self, node: Node | None, room: Room, key: str) -> Chosen | None:
+    def _room(self, node: Node | None, room: PluginSection, key: str) -> ChosenPlugin | None:
         if node is None:
             node = _kind_only(room.default)
         if not isinstance(node, MappingNode):
@@ -204,7 +199,7 @@ class Reader:
             self._source.complain(key, _failed(kind, error))
             return None
         del options[KIND.name]
-        return Chosen(maker, options, self._source, key)
+        return ChosenPlugin(maker, options, self._source, key)
 
     def _default(self, entry: Key, key: str, base: str) -> Any:
         if entry.default is REQUIRED:

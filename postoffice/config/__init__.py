@@ -1,0 +1,1 @@
+"""The configuration: from postoffice.yaml to frozen settings, or errors with file, line and key."""
