@@ -4,7 +4,7 @@ from twisted.application.service import Application
 from twisted.internet import reactor
 
 from postoffice.config import loader
-from postoffice.office.build import build, find_maker
+from postoffice.daemon.build import (build, find_maker)
 
 settings = loader.load("postoffice.yaml", find_maker)
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from postoffice.accounts.passwords import hash_password
 from postoffice.config import loader
-from postoffice.office.build import build, find_maker
+from postoffice.daemon.build import build, find_maker
 
 OFFICE = """
 hostname: mail.example.net

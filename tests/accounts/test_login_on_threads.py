@@ -17,9 +17,9 @@ from postoffice.accounts.credentials import PlainLogin
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.daemon.executor import ThreadExecutor
 from postoffice.interfaces import IMaildrop
 from postoffice.model.envelope import Client
-from postoffice.office.workers import ThreadWorkers
 from postoffice.server.mailbox import MailboxContext
 from postoffice.store.memory import MemoryStore
 
@@ -31,8 +31,8 @@ class Office:
 
     def __init__(self, path):
         self.calls = SimpleQueue()
-        self.disk = ThreadWorkers(self, 2, "disk")
-        self.hashing = ThreadWorkers(self, 2, "hashing")
+        self.disk = ThreadExecutor(self, 2, "disk")
+        self.hashing = ThreadExecutor(self, 2, "hashing")
         self.directory = SQLiteDirectory(path, self.disk)
         self.found = []  # the accounts that the checker was told of
         self.checker = Checker([self], self.hashing, clock=Clock().seconds)

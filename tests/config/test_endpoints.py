@@ -8,7 +8,7 @@ import pytest
 from twisted.internet import reactor
 
 from postoffice.config.endpoints import twice
-from postoffice.office.build import try_endpoint
+from postoffice.daemon.build import try_endpoint
 
 MISTAKES = {
     "25": "did you mean tcp6:25?",

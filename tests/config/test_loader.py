@@ -15,9 +15,9 @@ from twisted.internet import reactor
 
 from postoffice.config import loader
 from postoffice.config.source import ConfigurationError
+from postoffice.daemon.build import find_maker, try_endpoint
 from postoffice.model.address import Address, Quota
 from postoffice.model.mail_policy import MailPolicy
-from postoffice.office.build import find_maker, try_endpoint
 
 BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 LEAST = "hostname: Mail.Example.net\npostmaster: Postmaster@example.net\n"

@@ -9,9 +9,9 @@ import yaml
 from postoffice.config import loader
 from postoffice.config.schema import TABLE, Key, Section
 from postoffice.config.template import reference, template
+from postoffice.daemon.build import find_maker, makers
 from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
 from postoffice.model.config_values import REQUIRED
-from postoffice.office.build import find_maker, makers
 
 EXAMPLE = {"hostname": "mail.example.net", "postmaster": "postmaster@example.net"}
 SHIPPED = Path(__file__).parent.parent.parent / "etc" / "postoffice.yaml"

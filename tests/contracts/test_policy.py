@@ -6,12 +6,12 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
+from postoffice.daemon.build import makers
 from postoffice.interfaces import Fields, IPolicy, IPolicyMaker, PluginContext
 from postoffice.model.address import Account, Address
 from postoffice.model.config_values import REQUIRED
 from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 from postoffice.model.reply import Reply
-from postoffice.office.build import makers
 from postoffice.policy.chain import STAGES
 from postoffice.policy.common import COMMON
 from postoffice.testing import InlineWorkers, finish

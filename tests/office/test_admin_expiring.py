@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from postoffice.office.expiring import Retention
+from postoffice.daemon.expiry_job import Retention
 from postoffice.store import fetch_log, files
 from postoffice.store.maildir import Entry
 

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from postoffice.config import loader
+from postoffice.daemon.build import find_maker
 from postoffice.interfaces import IPolicy, IPolicyMaker, PluginContext
-from postoffice.office.build import find_maker
 from postoffice.testing import InlineWorkers, finish
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "quiet_hours.py"

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 from twisted.internet.defer import Deferred
 
+from postoffice.daemon.live_sessions import PATIENCE, Sessions
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
-from postoffice.office.sessions import PATIENCE, Sessions
 from postoffice.server.leases import ASK_AGAIN, TAKING_OVER
 from postoffice.server.pop3 import GIVES_WAY
 from postoffice.store.memory import MemoryMaildrop

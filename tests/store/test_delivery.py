@@ -10,10 +10,10 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 
+from postoffice.daemon.executor import ThreadExecutor
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
-from postoffice.office.workers import ThreadWorkers
 from postoffice.store import batcher, cleanup, drafts, files
 from postoffice.store import commit as commit_module
 from postoffice.store import delivery as delivery_module
@@ -425,7 +425,7 @@ class Reactor:
 
 def test_many_deliveries_and_logins_at_once(root):
     reactor = Reactor()
-    workers = ThreadWorkers(reactor, 6)
+    workers = ThreadExecutor(reactor, 6)
     workers.start()
     threads = threading.active_count()
     store = MaildirStore(

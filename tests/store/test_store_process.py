@@ -12,11 +12,11 @@ from journaled import ANN, JOE, envelope, text_of, there
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 
+from postoffice.daemon import processes
+from postoffice.daemon.executor import ThreadExecutor
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull
-from postoffice.office import processes
-from postoffice.office.workers import ThreadWorkers
 from postoffice.store.batcher import BATCHES, MANY
 from postoffice.store.journal.segments import StateFile
 from postoffice.store.maildir_store import MaildirStore
@@ -27,7 +27,7 @@ class Busy:
     """A store with threads and a process, in the reactor that is there."""
 
     def __init__(self, root, **named):
-        self.workers = ThreadWorkers(reactor, 3, "disk")
+        self.workers = ThreadExecutor(reactor, 3, "disk")
         self.workers.start()
         self.store = MaildirStore(
             str(root),

@@ -27,8 +27,8 @@ from postoffice.accounts.attempts import Allowance, Attempts
 from postoffice.accounts.login_db import LoginDB
 from postoffice.config.loader import OTHER_PLACES, load
 from postoffice.config.schema import TABLE
+from postoffice.daemon.plugin_makers import find_maker
 from postoffice.office.admin import main
-from postoffice.office.plugins import find_maker
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page for page in (ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst")))}

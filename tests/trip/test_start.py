@@ -284,8 +284,8 @@ from twisted.application.service import Application
 from twisted.internet import reactor
 
 from postoffice.config import loader as config
-from postoffice.office.build import build
-from postoffice.office.plugins import find_maker
+from postoffice.daemon.build import build
+from postoffice.daemon.plugin_makers import find_maker
 
 application = Application("mail and more")
 settings = config.load("postoffice.yaml", find_maker)

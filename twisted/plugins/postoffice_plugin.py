@@ -6,7 +6,7 @@ from twisted.application.service import ServiceMaker
 
 postoffice = ServiceMaker(  # type: ignore[no-untyped-call]
     "postoffice",
-    "postoffice.office.service",
+    "postoffice.daemon.service",
     "A mail post office: receives over SMTP, keeps in maildrops, serves over POP3.",
     "postoffice",
 )

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from postoffice.accounts.login_history import LoginMethod
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Quota
 from postoffice.model.errors import PostOfficeError
 from postoffice.office.admin.desk import (
@@ -25,7 +26,6 @@ from postoffice.office.admin.desk import (
 from postoffice.office.admin.devices import login_data
 from postoffice.office.admin.progress import Progress
 from postoffice.office.admin.quotas import HEADS, Told, told_of_accounts
-from postoffice.office.rooms import Rooms
 
 #: So many accounts at the most have their maildrops looked at where nobody says whether to.
 LOOKED_AT = 500
@@ -119,7 +119,7 @@ def list_accounts(desk: Desk, domain: str | None, looks: bool | None) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[Line]:
+    async def work(rooms: Plugins) -> list[Line]:
         if domain is not None and domain not in await rooms.register.domains():
             raise Refused(f"there is no domain {domain} here")
         accounts = await rooms.register.accounts(domain)
@@ -139,7 +139,7 @@ def list_accounts(desk: Desk, domain: str | None, looks: bool | None) -> Answer:
 
 
 async def _uses(
-    rooms: Rooms, accounts: Sequence[Account], told: Mapping[str, Told]
+    rooms: Plugins, accounts: Sequence[Account], told: Mapping[str, Told]
 ) -> dict[str, Use]:
     """What the maildrops hold; those that cannot be looked at are left out."""
     uses = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import click
 
 from postoffice.accounts.app_passwords import salt as salt_of
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
@@ -52,7 +53,6 @@ from postoffice.office.admin.servings import (
     served_to_account,
     serving_options,
 )
-from postoffice.office.rooms import Rooms
 from postoffice.protocol.sasl import NEEDS
 
 
@@ -92,7 +92,7 @@ def add(
     name = address.normal
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         if await rooms.find(name) is not None:
             raise Refused(f"{name} is here already")
         domain = name.rpartition("@")[2]
@@ -137,7 +137,7 @@ def show(desk: Desk, address: Address) -> Answer:
     devices: list[AppPassword] = []
     last: Last = {}
 
-    async def work(rooms: Rooms) -> tuple[Account, Told, Served, int, int]:
+    async def work(rooms: Plugins) -> tuple[Account, Told, Served, int, int]:
         found = await registered(rooms, address.normal)
         devices.extend(await rooms.register.devices(found.address))
         async with desk.logins(rooms, settings) as logins:
@@ -196,7 +196,7 @@ def passwd(desk: Desk, address: Address, password_stdin: bool, generate: bool) -
     password = ask_password(password_stdin, generate, address.normal)
     name = address.normal
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         found = await registered(rooms, name)
         salt = None
         if devices := await rooms.register.devices(name):
@@ -266,7 +266,7 @@ class _Change:
 def _set_terms(desk: Desk, name: str, change: _Change) -> Answer:
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[Told, Served]:
+    async def work(rooms: Plugins) -> tuple[Told, Served]:
         register = rooms.register
         known, served = await register.account_quota(name), await register.account_serving(name)
         if known is None or served is None:
@@ -291,7 +291,7 @@ def _set_terms(desk: Desk, name: str, change: _Change) -> Answer:
 def _set_shared(desk: Desk, name: str, secret: Password | None) -> Answer:
     shared = None if secret is None else secret.octets.decode("utf-8", "surrogateescape")
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         if not await rooms.register.set_shared(name, shared):
             raise Refused(f"there is no account {name} here")
 
@@ -304,7 +304,7 @@ def _set_shared(desk: Desk, name: str, secret: Password | None) -> Answer:
     return Answer(data, lines)
 
 
-async def registered(rooms: Rooms, name: str) -> Account:
+async def registered(rooms: Plugins, name: str) -> Account:
     """The account in the register that the command writes to.  Raises Refused."""
     found = await rooms.register.find(name)
     if found is None:

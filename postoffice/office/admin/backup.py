@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from postoffice.config.loader import Settings
+from postoffice.daemon import privileges
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
-from postoffice.office import privileges
 from postoffice.office.admin.desk import (
     ADDRESS,
     DOMAIN,
@@ -34,7 +35,6 @@ from postoffice.office.backup.entries import BackupError, Manifest
 from postoffice.office.backup.folder import FolderTarget
 from postoffice.office.backup.tar import TarTarget, is_tar
 from postoffice.office.backup.written import Target, Written
-from postoffice.office.rooms import Rooms
 from postoffice.store.files import FULL
 
 
@@ -138,7 +138,7 @@ def write(
 ) -> None:
     """Read the office as its user."""
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         contents = Contents(rooms, settings, written, files)
         chosen = await contents.choose(which)
         progress.length = sum(number for _, number in chosen.folders)

@@ -16,15 +16,15 @@ from postoffice.config.loader import Settings
 from postoffice.config.schema import USER, services
 from postoffice.config.source import ConfigurationError
 from postoffice.config.template import template
+from postoffice.daemon import new_files, preflight, preload, privileges
+from postoffice.daemon.build import build_checkers, build_rooms, find_maker, try_endpoint
+from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.model.errors import StartupError
-from postoffice.office import early, fresh, outlook, privileges
 from postoffice.office.admin import self_signed
 from postoffice.office.admin.desk import DOMAIN, Answer, Desk, Refused, command, counted
 from postoffice.office.admin.doubts import smallness
-from postoffice.office.build import build_checkers, build_rooms, find_maker, try_endpoint
-from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
 from postoffice.protocol.sasl import NEEDS
 from postoffice.server.certificates import EXPIRES_SOON, Unusable, load
@@ -131,7 +131,7 @@ def init(
     if tls_self_signed:
         files = _certificate(os.path.join(folder, "tls"), (hostname, *domains), owner, force)
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         for domain in domains:
             await rooms.register.add_domain(domain)
         if await rooms.find(settings.postmaster.normal) is None:
@@ -215,10 +215,10 @@ def _for_the_user(settings: Settings) -> list[str]:
     """What the user cannot read, by whom it will run.  Raises ConfigurationError for the state."""
     who = _who(settings)
     with privileges.acting(who):
-        why = outlook.of_the_state(settings.state)
-        found = [*outlook.of_the_keys(settings.certificates)]
+        why = preflight.of_the_state(settings.state)
+        found = [*preflight.of_the_keys(settings.certificates)]
         if who is not None:
-            found.append(early.complaint(who.name))
+            found.append(preload.complaint(who.name))
     if why:
         raise ConfigurationError([settings.source.problem("state", why)])
     return [*filter(None, found)]
@@ -237,8 +237,8 @@ def lacking(desk: Desk, settings: Settings) -> list[str]:
     if not os.path.isdir(settings.state) or not os.listdir(settings.state):
         return []  # nothing is kept yet, and nothing shall be made
 
-    async def count(rooms: Rooms) -> list[str]:
-        why = await outlook.of_the_postmaster(rooms, settings.postmaster)
+    async def count(rooms: Plugins) -> list[str]:
+        why = await preflight.of_the_postmaster(rooms, settings.postmaster)
         found = [why] if why else []
         accounts = [
             one
@@ -319,10 +319,10 @@ def _make(folder: str, state: str, owner: privileges.Identity | None) -> None:
         if owner is None:
             os.makedirs(folder, exist_ok=True)
             return
-        fresh.folder(folder, 0o750, owner, group_only=True)
+        new_files.folder(folder, 0o750, owner, group_only=True)
         at = state
-        if not fresh.folder(state, 0o700, owner):
-            fresh.give(state, owner)
+        if not new_files.folder(state, 0o700, owner):
+            new_files.give(state, owner)
     except OSError as error:
         raise StartupError(f"{at} cannot be made: {error.strerror}") from error
 
@@ -347,7 +347,7 @@ def _write(path: str, text: str, owner: privileges.Identity | None, force: bool)
     try:
         with suppress(FileNotFoundError):
             os.unlink(draft)
-        with fresh.file(draft, 0o640 if owner else 0o600, owner, group_only=True) as file:
+        with new_files.file(draft, 0o640 if owner else 0o600, owner, group_only=True) as file:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())

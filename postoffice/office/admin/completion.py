@@ -10,9 +10,9 @@ from click.shell_completion import CompletionItem
 from twisted.internet.task import Clock
 
 from postoffice.config.loader import Settings
+from postoffice.daemon import privileges
+from postoffice.daemon.build import build_rooms
 from postoffice.interfaces import IAccountRegister
-from postoffice.office import privileges
-from postoffice.office.build import build_rooms
 from postoffice.office.solo import SoloWorkers
 
 #: How many are offered.

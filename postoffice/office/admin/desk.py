@@ -18,13 +18,13 @@ from postoffice.accounts.login_records import LoginRecords
 from postoffice.config import loader
 from postoffice.config.loader import Settings
 from postoffice.config.source import ConfigurationError, Problem
+from postoffice.daemon import privileges
+from postoffice.daemon.build import build_logins, build_rooms, find_maker
+from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import Address, NotAnAddress, normal_domain
 from postoffice.model.errors import PostOfficeError, StartupError
-from postoffice.office import privileges
 from postoffice.office.admin.completion import Ask, known
-from postoffice.office.build import build_logins, build_rooms, find_maker
-from postoffice.office.rooms import Rooms
 from postoffice.office.solo import SoloWorkers
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Desk:
         raise ConfigurationError([Problem("postoffice", 0, "", why)])
 
     def ask(
-        self, work: Callable[[Rooms], Coroutine[Any, Any, T]], settings: Settings | None = None
+        self, work: Callable[[Plugins], Coroutine[Any, Any, T]], settings: Settings | None = None
     ) -> T:
         """Do work in the rooms, as the user that the post office runs as."""
         settings = settings or self.settings()
@@ -88,7 +88,7 @@ class Desk:
         return workers.finish(whole())
 
     @asynccontextmanager
-    async def logins(self, rooms: Rooms, settings: Settings) -> AsyncIterator[LoginRecords]:
+    async def logins(self, rooms: Plugins, settings: Settings) -> AsyncIterator[LoginRecords]:
         """What is remembered of logins, for work in the rooms."""
         logins = build_logins(settings, rooms.workers, self.reactor)
         await logins.start()

@@ -14,6 +14,7 @@ from postoffice.accounts import app_passwords as passwords
 from postoffice.accounts.app_passwords import AppPasswordToken
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.accounts.login_records import LoginRecords
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.app_password import PROTOCOLS, AppPassword
 from postoffice.model.config_values import DURATION, NETWORK, read_duration
@@ -27,7 +28,6 @@ from postoffice.office.admin.desk import (
     moment,
     table,
 )
-from postoffice.office.rooms import Rooms
 from postoffice.protocol import scram
 
 #: Letters of a device's name.
@@ -121,7 +121,7 @@ def add(
     """
     password = AppPasswordToken.generate()
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         found = await rooms.register.find(address.normal)
         if found is None:
             raise Refused(f"there is no account {address.normal} here")
@@ -162,7 +162,7 @@ def list_(desk: Desk, address: Address) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[Sequence[AppPassword], Last]:
+    async def work(rooms: Plugins) -> tuple[Sequence[AppPassword], Last]:
         found = await rooms.register.find(address.normal)
         if found is None:
             raise Refused(f"there is no account {address.normal} here")
@@ -188,7 +188,7 @@ def remove(desk: Desk, address: Address, name: str) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         if not await rooms.register.remove_device(address.normal, name):
             raise Refused(f"{address.normal} has no device {name!r}")
         async with desk.logins(rooms, settings) as logins:
@@ -202,7 +202,7 @@ def remove(desk: Desk, address: Address, name: str) -> Answer:
 # -- how they are told -----------------------------------------------------------------
 
 
-async def last_logins(rooms: Rooms, logins: LoginRecords, account: str) -> Last:
+async def last_logins(rooms: Plugins, logins: LoginRecords, account: str) -> Last:
     """The last login of each device of an account; "" is the account's own password."""
     used = await rooms.workers.run(logins.entrances.used, 0.0, account)
     return {entrance.device: (entrance, last) for entrance, last in reversed(used)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Quota
 from postoffice.model.errors import NotEmpty
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
@@ -27,7 +28,6 @@ from postoffice.office.admin.servings import (
     served_in_domain,
     serving_options,
 )
-from postoffice.office.rooms import Rooms
 
 
 @click.group()
@@ -49,7 +49,7 @@ def add(desk: Desk, domain: str, quota: Quota, serving: MailPolicy) -> Answer:
     With --json: domain, added.
     """
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         if not await rooms.register.add_domain(domain):
             raise Refused(f"{domain} is here already")
         if quota != Quota():
@@ -74,7 +74,7 @@ def list_(desk: Desk) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[tuple[str, int, Told]]:
+    async def work(rooms: Plugins) -> list[tuple[str, int, Told]]:
         found = []
         for name in await rooms.register.domains():
             accounts = len(await rooms.register.accounts(name))
@@ -100,7 +100,7 @@ def show(desk: Desk, domain: str) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[int, Told, Served]:
+    async def work(rooms: Plugins) -> tuple[int, Told, Served]:
         if domain not in await rooms.register.domains():
             raise Refused(f"there is no domain {domain} here")
         return (
@@ -147,7 +147,7 @@ def set_(
         )
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[Told, Served]:
+    async def work(rooms: Plugins) -> tuple[Told, Served]:
         register = rooms.register
         known, served = await register.domain_quota(domain), await register.domain_serving(domain)
         if known is None or served is None:
@@ -178,7 +178,7 @@ def remove(desk: Desk, domain: str) -> Answer:
     With --json: domain, removed.
     """
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         accounts = len(await rooms.register.accounts(domain))
         try:
             removed = not accounts and await rooms.register.remove_domain(domain)

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from postoffice.daemon.build import build_retention
+from postoffice.daemon.expiry_job import ExpiryResult, ExpiryTarget, Retention
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 from postoffice.office.admin.desk import (
@@ -20,9 +23,6 @@ from postoffice.office.admin.desk import (
     table,
 )
 from postoffice.office.admin.progress import Progress
-from postoffice.office.build import build_retention
-from postoffice.office.expiring import Gone, Lot, Retention
-from postoffice.office.rooms import Rooms
 
 
 @command("expire")
@@ -41,7 +41,7 @@ def expire(desk: Desk, address: Address | None, dry_run: bool) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[Gone]:
+    async def work(rooms: Plugins) -> list[ExpiryResult]:
         retention = build_retention(settings, rooms)
         if not retention.possible:
             raise Refused("mail stays in this store until somebody deletes it")
@@ -66,7 +66,9 @@ def expire(desk: Desk, address: Address | None, dry_run: bool) -> Answer:
     return Answer({"dry_run": dry_run, "maildrops": data}, _lines(found, dry_run))
 
 
-async def _lots(rooms: Rooms, retention: Retention, address: Address | None) -> Sequence[Lot]:
+async def _lots(
+    rooms: Plugins, retention: Retention, address: Address | None
+) -> Sequence[ExpiryTarget]:
     if address is None:
         return await retention.lots()
     account = await rooms.find(address.normal)
@@ -76,16 +78,16 @@ async def _lots(rooms: Rooms, retention: Retention, address: Address | None) -> 
     return () if lot.keep.forever else (lot,)
 
 
-async def _expire(retention: Retention, lot: Lot, dry: bool) -> Gone:
+async def _expire(retention: Retention, lot: ExpiryTarget, dry: bool) -> ExpiryResult:
     try:
         return await retention.expire(lot, dry=dry)
     except MaildropLocked:
-        return Gone(lot, why="somebody collects from it just now")
+        return ExpiryResult(lot, why="somebody collects from it just now")
     except PostOfficeError as error:
-        return Gone(lot, why=str(error))
+        return ExpiryResult(lot, why=str(error))
 
 
-def _lines(found: Sequence[Gone], dry: bool) -> list[str]:
+def _lines(found: Sequence[ExpiryResult], dry: bool) -> list[str]:
     if not found:
         return ["all mail is kept for ever"]
     verb = "would go" if dry else "went"

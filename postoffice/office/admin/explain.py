@@ -11,6 +11,8 @@ import click
 
 from postoffice.config.loader import Settings
 from postoffice.config.reader import ChosenPlugin
+from postoffice.daemon.build import build_house
+from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account, Address, normal_domain
 from postoffice.model.envelope import Client, Envelope, SessionInfo
@@ -18,8 +20,6 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import TOO_LARGE, Reply
 from postoffice.office.admin.desk import AddressType, Answer, Desk, command, counted, sized, table
 from postoffice.office.admin.quotas import SIZE_TYPE, told_of
-from postoffice.office.build import build_house
-from postoffice.office.rooms import Rooms
 from postoffice.policy.chain import STAGES, PolicyChain
 
 #: What is decided, and what was found.
@@ -55,7 +55,7 @@ def rcpt(desk: Desk, address: Address | None, size: int) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[list[Step], Reply]:
+    async def work(rooms: Plugins) -> tuple[list[Step], Reply]:
         steps = [step async for step in _steps(rooms, settings, address, size)]
         return steps, await _reply(rooms, settings, address, size)
 
@@ -71,7 +71,7 @@ def rcpt(desk: Desk, address: Address | None, size: int) -> Answer:
     return Answer(data, table([*steps, ("reply", said)]))
 
 
-async def _reply(rooms: Rooms, settings: Settings, address: Address | None, size: int) -> Reply:
+async def _reply(rooms: Plugins, settings: Settings, address: Address | None, size: int) -> Reply:
     """What the reception says."""
     if size > settings.limits.message_size:
         return TOO_LARGE  # at MAIL
@@ -86,7 +86,7 @@ async def _reply(rooms: Rooms, settings: Settings, address: Address | None, size
 
 
 async def _steps(
-    rooms: Rooms, settings: Settings, address: Address | None, size: int
+    rooms: Plugins, settings: Settings, address: Address | None, size: int
 ) -> AsyncIterator[Step]:
     """What the reception looks at, in its order, as far as it comes."""
     most = settings.limits.message_size
@@ -135,12 +135,12 @@ def _place(chosen: ChosenPlugin) -> str:
     return f"{chosen.key} ({chosen.maker.kind})"
 
 
-def _directories(rooms: Rooms) -> Iterator[tuple[str, IAccountDirectory]]:
+def _directories(rooms: Plugins) -> Iterator[tuple[str, IAccountDirectory]]:
     """In the order in which they are asked, each with its place in the configuration."""
     return zip(map(_place, rooms.chosen), rooms.directories, strict=False)
 
 
-async def _whose(rooms: Rooms, domain: str) -> str:
+async def _whose(rooms: Plugins, domain: str) -> str:
     """Which directory serves a domain, if any."""
     for place, directory in _directories(rooms):
         if await directory.serves(domain):
@@ -148,7 +148,7 @@ async def _whose(rooms: Rooms, domain: str) -> str:
     return ""
 
 
-async def _find(rooms: Rooms, name: str) -> tuple[str, IAccountDirectory, Account] | None:
+async def _find(rooms: Plugins, name: str) -> tuple[str, IAccountDirectory, Account] | None:
     for place, directory in _directories(rooms):
         account = await directory.find(name)
         if account is not None:

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from postoffice.accounts.attempts import FailureCount
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.config_values import NETWORK
 from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, iso, moment, table
-from postoffice.office.rooms import Rooms
 from postoffice.util.networks import network_of
 
 
@@ -56,7 +56,7 @@ def auth_failures(desk: Desk, clear: tuple[str, ...], clear_all: bool) -> Answer
         raise click.UsageError("--clear and --clear-all exclude one another")
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[int, list[FailureCount]]:
+    async def work(rooms: Plugins) -> tuple[int, list[FailureCount]]:
         async with desk.logins(rooms, settings) as logins:
             if clear or clear_all:
                 names = None if clear_all else list(clear)

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, cast
 
 from postoffice.config.loader import Settings
+from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import Finding, IAccountRegister, IMaildropMaintenance, MaildropUsage
 from postoffice.model.address import Account, Address, Quota
 from postoffice.office.admin.desk import Answer, Desk, Refused, command, counted, iso, sized, table
 from postoffice.office.admin.progress import Progress
 from postoffice.office.admin.quotas import limits
-from postoffice.office.rooms import Rooms
 
 HEADS = (
     "MAILDROP", "ACCOUNT", "MESSAGES", "SIZE", "USED", "QUOTA", "OLDEST", "LAST LOGIN", "VAULT",
@@ -48,7 +48,7 @@ def list_(desk: Desk) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[list[tuple[MaildropUsage, Drop]], list[Finding]]:
+    async def work(rooms: Plugins) -> tuple[list[tuple[MaildropUsage, Drop]], list[Finding]]:
         with Progress("looking at maildrops") as progress:
             holdings = await care_of(rooms).holdings(progress.at)
         drops = await drops_of(rooms, settings, [one.name for one in holdings])
@@ -136,14 +136,14 @@ def _day(seconds: float | None) -> str:
 # -- whose a maildrop is ------------------------------------------------------------------
 
 
-def care_of(rooms: Rooms) -> IMaildropMaintenance:
+def care_of(rooms: Plugins) -> IMaildropMaintenance:
     """The store, if it can be looked after.  Raises Refused."""
     if not IMaildropMaintenance.providedBy(rooms.store):
         raise Refused("the store of this kind cannot be looked after with this command")
     return cast(IMaildropMaintenance, rooms.store)
 
 
-async def drops_of(rooms: Rooms, settings: Settings, names: Sequence[str]) -> list[Drop]:
+async def drops_of(rooms: Plugins, settings: Settings, names: Sequence[str]) -> list[Drop]:
     """The maildrops of these names; directories that can tell of all accounts are asked once."""
     owners: dict[str, Account] = {}
     others = []
@@ -169,7 +169,7 @@ def _drop(settings: Settings, name: str, account: Account | None) -> Drop:
     return Drop(name, account.address, account.quota.or_else(settings.quota))
 
 
-async def named(rooms: Rooms, settings: Settings, address: Address) -> Drop:
+async def named(rooms: Plugins, settings: Settings, address: Address) -> Drop:
     """The maildrop of an account, or of one that is gone.  Raises Refused."""
     name = address.normal
     account = await rooms.find(name)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from postoffice.config.loader import Settings
+from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import Finding, PurgeCriteria, Step, VaultSession
 from postoffice.model.address import Address, Quota
 from postoffice.model.config_values import read_duration
@@ -31,7 +32,6 @@ from postoffice.office.admin.holdings import Drop, care_of, drops_of, named
 from postoffice.office.admin.progress import Progress
 from postoffice.office.admin.quotas import SIZE_TYPE
 from postoffice.office.admin.servings import DURATION_TYPE
-from postoffice.office.rooms import Rooms
 
 
 class SinceType(click.ParamType):  # type: ignore[type-arg]
@@ -92,7 +92,7 @@ def purge(
         raise click.UsageError("say what shall go: --over-quota, --older-than, --larger-than")
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[str, int, int]:
+    async def work(rooms: Plugins) -> tuple[str, int, int]:
         drop = await named(rooms, settings, address)
         which = PurgeCriteria(older_than, larger_than, _quota(drop) if over_quota else None)
         with Progress("removing messages") as progress:
@@ -134,7 +134,7 @@ def undelete(desk: Desk, address: Address, session: str | None, since: float | N
         raise click.UsageError("--session and --since exclude one another")
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[str, int, list[VaultSession]]:
+    async def work(rooms: Plugins) -> tuple[str, int, list[VaultSession]]:
         drop = await named(rooms, settings, address)
         care, back = care_of(rooms), 0
         kept = list(await care.kept(drop.name))
@@ -184,7 +184,7 @@ def verify(desk: Desk, address: Address | None, repair: bool) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> tuple[list[Drop], list[Finding]]:
+    async def work(rooms: Plugins) -> tuple[list[Drop], list[Finding]]:
         care, found = care_of(rooms), list[Finding]()
         drops, messages = await _to_verify(rooms, settings, address)
         if address is None:
@@ -207,7 +207,7 @@ def verify(desk: Desk, address: Address | None, repair: bool) -> Answer:
 
 
 async def _to_verify(
-    rooms: Rooms, settings: Settings, address: Address | None
+    rooms: Plugins, settings: Settings, address: Address | None
 ) -> tuple[list[Drop], int]:
     """Which maildrops, and about how many messages that is; 0 where verify will say."""
     if address is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.mail_policy import UNSPECIFIED
 from postoffice.office.admin.accounts import registered
 from postoffice.office.admin.desk import ADDRESS, Answer, Desk, Refused, command, counted
-from postoffice.office.rooms import Rooms
 
 
 @command("remove")
@@ -36,7 +36,7 @@ def remove(desk: Desk, address: Address, delete_mail: bool, keep_mail: bool) -> 
             "configuration first"
         )
 
-    async def work(rooms: Rooms) -> tuple[int, list[str]]:
+    async def work(rooms: Plugins) -> tuple[int, list[str]]:
         found = await registered(rooms, name)
         removed = await _remove(rooms, found, delete_mail, keep_mail)
         async with desk.logins(rooms, settings) as logins:
@@ -52,7 +52,9 @@ def remove(desk: Desk, address: Address, delete_mail: bool, keep_mail: bool) -> 
     return Answer(data, lines)
 
 
-async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tuple[int, list[str]]:
+async def _remove(
+    rooms: Plugins, found: Account, delete: bool, keep: bool
+) -> tuple[int, list[str]]:
     """
     Mail first, then the account: cut off in between, the command is given again.
 
@@ -88,7 +90,7 @@ async def _remove(rooms: Rooms, found: Account, delete: bool, keep: bool) -> tup
     return messages + late, [place for place in places if place]
 
 
-async def _discard(rooms: Rooms, found: Account, keep: bool) -> str:
+async def _discard(rooms: Plugins, found: Account, keep: bool) -> str:
     try:
         return await rooms.store.discard(found.maildrop, keep)
     except MaildropLocked:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.office.admin.accounts import registered
 from postoffice.office.admin.desk import ADDRESS, Answer, Desk, Refused, command, counted
 from postoffice.office.admin.sessions import end_all
-from postoffice.office.rooms import Rooms
 
 
 @command("rename")
@@ -34,7 +34,7 @@ def rename(desk: Desk, address: Address, new: Address) -> Answer:
             "in the configuration first"
         )
 
-    async def work(rooms: Rooms) -> None:
+    async def work(rooms: Plugins) -> None:
         await registered(rooms, name)
         if await rooms.find(other) is not None:
             raise Refused(f"{other} is here already")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import click
 
 from postoffice.accounts.login_history import LoginMethod
+from postoffice.daemon.plugins import Plugins
 from postoffice.office.admin.desk import Answer, Desk, command, counted, table
 from postoffice.office.admin.devices import LOGIN_HEADS, login_cells, login_data
-from postoffice.office.rooms import Rooms
 
 DAY = 86400.0
 #: What could be closed, its name in an object, and who uses it.
@@ -45,7 +45,7 @@ def logins(desk: Desk, days: int) -> Answer:
     """
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[tuple[LoginMethod, float]]:
+    async def work(rooms: Plugins) -> list[tuple[LoginMethod, float]]:
         async with desk.logins(rooms, settings) as logins:
             since = time.time() - days * DAY
             return await rooms.workers.run(logins.entrances.used, since)

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from postoffice.daemon import privileges
+from postoffice.daemon.build import find_maker
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked
-from postoffice.office import privileges
 from postoffice.office.admin.backup import ended_by_signals, failures
 from postoffice.office.admin.desk import (
     ADDRESS,
@@ -28,8 +30,6 @@ from postoffice.office.backup import part, whole
 from postoffice.office.backup.checked import Source, check, source_of
 from postoffice.office.backup.contents import Which
 from postoffice.office.backup.entries import BackupError, Index, Told
-from postoffice.office.build import find_maker
-from postoffice.office.rooms import Rooms
 
 
 @command("restore")
@@ -162,7 +162,7 @@ def _part(
 ) -> Answer:
     settings = desk.settings()
 
-    async def work(rooms: Rooms) -> list[part.PutBack]:
+    async def work(rooms: Plugins) -> list[part.PutBack]:
         with Progress("restore", source.size) as progress:
             step = partial(progress.at, length=source.size)
             return await part.put_back(rooms, source, index, told, which, step)

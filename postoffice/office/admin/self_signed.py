@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from postoffice.daemon import new_files
+from postoffice.daemon.privileges import Identity
 from postoffice.model.errors import StartupError
-from postoffice.office import fresh
-from postoffice.office.privileges import Identity
 
 #: How long it is good for: the longest that clients take.
 LIFETIME = timedelta(days=825)
@@ -61,9 +61,9 @@ def write(folder: str, hosts: Sequence[str], owner: Identity | None = None) -> d
     }
     written = []
     try:
-        fresh.folder(folder, 0o700, owner)
+        new_files.folder(folder, 0o700, owner)
         for path, octets in zip(files.values(), make(hosts), strict=True):
-            with fresh.file(path, 0o600, owner) as file:
+            with new_files.file(path, 0o600, owner) as file:
                 written.append(path)
                 file.write(octets)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from postoffice.daemon.control import PATIENCE, place
 from postoffice.model.address import Address
 from postoffice.office.admin.desk import (
     ADDRESS,
@@ -20,7 +21,6 @@ from postoffice.office.admin.desk import (
     moment,
     table,
 )
-from postoffice.office.control import PATIENCE, place
 
 
 class NotRunning(Refused):

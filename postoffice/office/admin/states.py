@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import DISABLED, ENABLED, Address
 from postoffice.office.admin.accounts import registered
 from postoffice.office.admin.desk import ADDRESS, Answer, Desk, Refused, command, counted
 from postoffice.office.admin.sessions import end_all
-from postoffice.office.rooms import Rooms
 
 
 @command("disable")
@@ -49,7 +49,7 @@ def enable(desk: Desk, address: Address) -> Answer:
 
 
 def _set(desk: Desk, name: str, state: str) -> Answer:
-    async def work(rooms: Rooms) -> bool:
+    async def work(rooms: Plugins) -> bool:
         found = await registered(rooms, name)
         await rooms.register.set_state(name, state)
         return found.state != state

@@ -21,12 +21,12 @@ from postoffice import __version__
 from postoffice.accounts.extract import keep_only
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.config.loader import Settings
+from postoffice.daemon.plugins import Plugins
+from postoffice.daemon.privileges import as_root
 from postoffice.interfaces import IAccountRegister, IStoreBackup, Piece
 from postoffice.model.errors import TemporaryFailure
 from postoffice.office.backup.entries import BackupError
 from postoffice.office.backup.written import Written
-from postoffice.office.privileges import as_root
-from postoffice.office.rooms import Rooms
 
 #: A file that the configuration names, at most.
 NAMED_MAXIMUM = 16 << 20
@@ -102,7 +102,7 @@ def _name(settings: Settings, path: str) -> str:
 class Contents:
     """Writes all that was asked for; ``files`` is where lies what may change."""
 
-    def __init__(self, rooms: Rooms, settings: Settings, written: Written, files: str) -> None:
+    def __init__(self, rooms: Plugins, settings: Settings, written: Written, files: str) -> None:
         if not IStoreBackup.providedBy(rooms.store):
             raise BackupError("the store of this kind has no files that could be copied")
         self._rooms = rooms

@@ -13,6 +13,7 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import IO
 
+from postoffice.daemon.privileges import as_root
 from postoffice.office.backup.entries import (
     MANIFEST,
     PIECE,
@@ -26,7 +27,6 @@ from postoffice.office.backup.entries import (
 )
 from postoffice.office.backup.tar import WRITERS
 from postoffice.office.backup.written import see_to_owner
-from postoffice.office.privileges import as_root
 from postoffice.store.files import open_plain, sync_folder
 from postoffice.store.journal.segments import sync_all
 

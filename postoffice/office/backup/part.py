@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IStoreBackup
 from postoffice.model.address import Account, Quota
 from postoffice.model.mail_policy import UNSPECIFIED
 from postoffice.office.backup.checked import Source, extract
 from postoffice.office.backup.contents import Which
 from postoffice.office.backup.entries import BackupError, Index, Told
-from postoffice.office.rooms import Rooms
 
 
 @dataclass
@@ -29,7 +29,7 @@ class PutBack:
 
 
 async def put_back(
-    rooms: Rooms,
+    rooms: Plugins,
     source: Source,
     index: Index,
     told: Told,
@@ -54,7 +54,7 @@ async def put_back(
 
 
 async def _accounts(
-    rooms: Rooms, source: Source, index: Index, told: Told, scratch: str
+    rooms: Plugins, source: Source, index: Index, told: Told, scratch: str
 ) -> SQLiteDirectory | None:
     """The accounts in the backup, to be asked."""
     said = told.header.get("accounts") or {}
@@ -83,7 +83,7 @@ class _Goal:
 
 
 async def _put_back(
-    rooms: Rooms,
+    rooms: Plugins,
     store: IStoreBackup,
     source: Source,
     index: Index,
@@ -140,7 +140,7 @@ async def _goals(
     return goals
 
 
-async def _see_to_account(rooms: Rooms, accounts: SQLiteDirectory | None, goal: _Goal) -> str:
+async def _see_to_account(rooms: Plugins, accounts: SQLiteDirectory | None, goal: _Goal) -> str:
     """Make it as it was in the backup, where there is none of that name; what became of it."""
     if await rooms.find(goal.address) is not None:
         return "there"
@@ -150,7 +150,7 @@ async def _see_to_account(rooms: Rooms, accounts: SQLiteDirectory | None, goal: 
     return "added"
 
 
-async def _add(rooms: Rooms, accounts: SQLiteDirectory, saved: Account) -> None:
+async def _add(rooms: Plugins, accounts: SQLiteDirectory, saved: Account) -> None:
     register, name = rooms.register, saved.address
     domain = name.rpartition("@")[2]
     if await register.add_domain(domain):

@@ -17,7 +17,7 @@ import yaml
 
 from postoffice.config import loader
 from postoffice.config.reader import FindMaker
-from postoffice.office import control, fresh, privileges
+from postoffice.daemon import control, new_files, privileges
 from postoffice.office.backup.checked import Source, extract
 from postoffice.office.backup.entries import BackupError, Index
 from postoffice.store import cleanup
@@ -123,13 +123,13 @@ def put_in_place(source: Source, index: Index, plan: Plan, step: Callable[[int],
     who = None
     if privileges.is_root():
         who = privileges.identity(plan.user, plan.state)
-        fresh.folder(plan.state, 0o700, who)
+        new_files.folder(plan.state, 0o700, who)
         if who is not None:
-            fresh.give(plan.state, who)
+            new_files.give(plan.state, who)
         if not plan.inside:
-            fresh.folder(plan.store, 0o700, who)
+            new_files.folder(plan.store, 0o700, who)
             if who is not None:
-                fresh.give(plan.store, who)
+                new_files.give(plan.store, who)
     with privileges.acting(who):
         bases = [plan.state] if plan.inside else [plan.state, plan.store]
         for base in bases:
@@ -211,8 +211,8 @@ def _write(copy: str, path: str, who: privileges.Identity | None) -> bool:
     if os.path.lexists(path):
         with open(path, "rb") as it:
             return it.read() == octets
-    fresh.folder(os.path.dirname(path), 0o750 if who else 0o700, who, group_only=True)
-    with fresh.file(path, 0o640 if who else 0o600, who, group_only=True) as file:
+    new_files.folder(os.path.dirname(path), 0o750 if who else 0o700, who, group_only=True)
+    with new_files.file(path, 0o640 if who else 0o600, who, group_only=True) as file:
         file.write(octets)
         file.flush()
         os.fsync(file.fileno())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from io import BufferedWriter
 
-from postoffice.office.privileges import Identity
+from postoffice.daemon.privileges import Identity
 
 
 def folder(

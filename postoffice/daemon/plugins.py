@@ -10,14 +10,14 @@ from typing import Any
 from twisted.logger import Logger
 
 from postoffice.config.reader import ChosenPlugin, reason
+from postoffice.daemon import privileges
 from postoffice.interfaces import Executor, IAccountDirectory, IAccountRegister, IMailStore, IPolicy
 from postoffice.model.address import Account
 from postoffice.model.errors import PostOfficeError, StartupError
-from postoffice.office import privileges
 
 
 @dataclass
-class Rooms:
+class Plugins:
     """
     Directories, store and policies, as ``settings`` name them (``chosen``, in this order).
 

@@ -20,13 +20,13 @@ from twisted.python.failure import Failure
 from postoffice.accounts.passwords import hash_password
 from postoffice.config import loader
 from postoffice.config.source import ConfigurationError
+from postoffice.daemon import privileges
+from postoffice.daemon.build import build, find_maker, makers, try_endpoint
+from postoffice.daemon.first_run import FirstRun, Terminal
+from postoffice.daemon.lifecycle import PostOffice
+from postoffice.daemon.service import FrontDoor, Options, makeService
 from postoffice.model.address import Address
 from postoffice.model.errors import StartupError, TemporaryFailure
-from postoffice.office import privileges
-from postoffice.office.build import build, find_maker, makers, try_endpoint
-from postoffice.office.first_light import FirstLight, Terminal
-from postoffice.office.opening import PostOffice
-from postoffice.office.service import FrontDoor, Options, makeService
 
 OFFICE = """\
 hostname: mail.example.net
@@ -259,7 +259,7 @@ listeners:
 def first_light(tmp_path, terminal: str) -> PostOffice:
     office = build(settings_of(tmp_path, FIRST), reactor)
     state = f"{tmp_path}/state"
-    office.welcome = FirstLight(Address("demo", "localhost"), state, Terminal(terminal))
+    office.welcome = FirstRun(Address("demo", "localhost"), state, Terminal(terminal))
     return office
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from postoffice.daemon.plugins import Plugins
+from postoffice.daemon.privileges import name
 from postoffice.model.address import Address
-from postoffice.office.privileges import name
-from postoffice.office.rooms import Rooms
 from postoffice.server.certificates import CertificateFiles
 from postoffice.util.file_modes import may
 
@@ -43,7 +43,7 @@ def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
     ]
 
 
-async def of_the_postmaster(rooms: Rooms, postmaster: Address) -> str:
+async def of_the_postmaster(rooms: Plugins, postmaster: Address) -> str:
     """Why mail to the postmaster is told to come later; "" where it is not."""
     if await rooms.find(postmaster.normal) is not None:
         return ""

@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
+from postoffice.daemon.child import PROGRAM, READY, SIZE, Begin, Call, Result, frame
 from postoffice.interfaces import MakeChildProcess
 from postoffice.model.errors import TemporaryFailure
-from postoffice.office.apart import PROGRAM, READY, SIZE, Begin, Call, Result, frame
 
 T = TypeVar("T")
 #: Seconds from one start of a process to the next, where it does not last.
@@ -29,13 +29,13 @@ def maker(reactor: Any) -> MakeChildProcess | None:
     if not (sys.executable and IReactorProcess.providedBy(reactor)):
         return None
 
-    def make_apart(name: str, make: Callable[..., Any], *args: Any) -> ProcessWorkers:
-        return ProcessWorkers(reactor, Begin(name, make, args, THREADS))
+    def make_apart(name: str, make: Callable[..., Any], *args: Any) -> ProcessExecutor:
+        return ProcessExecutor(reactor, Begin(name, make, args, THREADS))
 
     return make_apart
 
 
-class ProcessWorkers:
+class ProcessExecutor:
     """Workers in a process of their own; ``interfaces.ChildProcess`` says the rest."""
 
     log = Logger()

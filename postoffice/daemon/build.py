@@ -24,16 +24,16 @@ from postoffice.config import endpoints
 from postoffice.config.loader import ListenerSettings, Settings
 from postoffice.config.reader import TryEndpoint, reason
 from postoffice.config.source import ConfigurationError, Problem
+from postoffice.daemon import processes
+from postoffice.daemon.checkers import make_checkers
+from postoffice.daemon.executor import ThreadExecutor
+from postoffice.daemon.expiry_job import ExpiryJob, Retention
+from postoffice.daemon.lifecycle import Listener, PostOffice
+from postoffice.daemon.plugin_makers import broken
+from postoffice.daemon.plugin_makers import find_maker as find_maker
+from postoffice.daemon.plugin_makers import makers as makers
+from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import Executor, MakeChildProcess, PluginContext
-from postoffice.office import processes
-from postoffice.office.checkers import make_checkers
-from postoffice.office.expiring import Expiring, Retention
-from postoffice.office.opening import Listener, PostOffice
-from postoffice.office.plugins import broken
-from postoffice.office.plugins import find_maker as find_maker
-from postoffice.office.plugins import makers as makers
-from postoffice.office.rooms import Rooms
-from postoffice.office.workers import ThreadWorkers
 from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
 from postoffice.pop3.options import POP3Limits
 from postoffice.server.certificates import Certificates
@@ -75,8 +75,8 @@ def build(
     ConfigurationError.
     """
     clock = clock or reactor
-    threads = ThreadWorkers(reactor, THREADS, "disk", usually=USUALLY)
-    hashing = ThreadWorkers(reactor, AT_ONCE, "hashing")
+    threads = ThreadExecutor(reactor, THREADS, "disk", usually=USUALLY)
+    hashing = ThreadExecutor(reactor, AT_ONCE, "hashing")
     rooms = build_rooms(settings, reactor, threads, processes.maker(reactor))
     logins = build_logins(settings, threads, clock)
     checker = Checker(
@@ -106,13 +106,13 @@ def build(
         leases,
         logins,
         reactor,
-        Expiring(build_retention(settings, rooms), clock),
+        ExpiryJob(build_retention(settings, rooms), clock),
     )
 
 
 def build_rooms(
     settings: Settings, reactor: Any, workers: Executor, apart: MakeChildProcess | None = None
-) -> Rooms:
+) -> Plugins:
     """The directories, the store and the policies, by their makers.  Raises ConfigurationError."""
     around = PluginContext(
         reactor,
@@ -134,7 +134,7 @@ def build_rooms(
     if problems:
         raise ConfigurationError(problems)
     known = len(settings.accounts)
-    return Rooms(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
+    return Plugins(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
 
 
 def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
@@ -155,7 +155,7 @@ def build_logins(settings: Settings, workers: Executor, clock: Any) -> LoginReco
 
 
 def build_house(
-    settings: Settings, rooms: Rooms, policies: PolicyChain, now: Callable[[], datetime]
+    settings: Settings, rooms: Plugins, policies: PolicyChain, now: Callable[[], datetime]
 ) -> ReceptionContext:
     """What every reception knows."""
     return ReceptionContext(
@@ -172,7 +172,7 @@ def build_house(
     )
 
 
-def build_shelves(settings: Settings, rooms: Rooms, leases: Leases) -> MailboxContext:
+def build_shelves(settings: Settings, rooms: Plugins, leases: Leases) -> MailboxContext:
     """What every collection knows."""
     directories = Directories(rooms.directories)
     return MailboxContext(
@@ -187,12 +187,12 @@ def build_shelves(settings: Settings, rooms: Rooms, leases: Leases) -> MailboxCo
     )
 
 
-def build_retention(settings: Settings, rooms: Rooms) -> Retention:
+def build_retention(settings: Settings, rooms: Plugins) -> Retention:
     """Which mail goes when its time has come."""
     return Retention(rooms, settings.serving, Directories(rooms.directories).collectors)
 
 
-def _policies(settings: Settings, rooms: Rooms, clock: Any) -> PolicyChain:
+def _policies(settings: Settings, rooms: Plugins, clock: Any) -> PolicyChain:
     """The policies in the order of the configuration."""
     asked = [
         ChainedPolicy(

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from twisted.logger import Logger
 
 from postoffice.accounts.passwords import generate_password, hash_password
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.errors import StartupError
-from postoffice.office.rooms import Rooms
 from postoffice.protocol.scram import derive
 
 _FIRST = """\
@@ -76,7 +76,7 @@ class Terminal:
         return True
 
 
-class FirstLight:
+class FirstRun:
     """Makes the account on the first start, and says how to begin: never in the log."""
 
     log = Logger()
@@ -92,7 +92,7 @@ class FirstLight:
         """Where it is said if there is no terminal."""
         return os.path.join(self._state, "first-light.txt")
 
-    async def prepare(self, rooms: Rooms) -> None:
+    async def prepare(self, rooms: Plugins) -> None:
         """Make the domain and the account with a password, where they are missing."""
         register = rooms.register
         name = self._account.normal

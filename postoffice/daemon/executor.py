@@ -20,7 +20,7 @@ PATIENCE = 0.02
 IDLE = 10.0
 
 
-class ThreadWorkers:
+class ThreadExecutor:
     """
     A few threads that do what blocks, and bring the results to the reactor.
 

@@ -11,13 +11,13 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister, IMaildropMaintenance, IRetention
 from postoffice.model import log_events
 from postoffice.model.address import Account
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 from postoffice.model.log_events import tell, tell_failure
 from postoffice.model.mail_policy import KeepTimes, MailPolicy
-from postoffice.office.rooms import Rooms
 
 log = Logger("postoffice")
 
@@ -32,7 +32,7 @@ TRIES = 3
 
 
 @dataclass(frozen=True)
-class Lot:
+class ExpiryTarget:
     """A maildrop, and how long its mail is kept."""
 
     account: str
@@ -41,10 +41,10 @@ class Lot:
 
 
 @dataclass(frozen=True)
-class Gone:
+class ExpiryResult:
     """What went out of a maildrop, or would go; or why it was left alone."""
 
-    lot: Lot
+    lot: ExpiryTarget
     messages: int = 0
     octets: int = 0
     why: str = ""
@@ -59,7 +59,7 @@ class Retention:
 
     def __init__(
         self,
-        rooms: Rooms,
+        rooms: Plugins,
         serving: MailPolicy,
         devices: Callable[[Account], Awaitable[Collection[str]]],
     ) -> None:
@@ -72,7 +72,7 @@ class Retention:
         """Whether the store can do it."""
         return IRetention.providedBy(self._rooms.store)
 
-    async def lots(self) -> list[Lot]:
+    async def lots(self) -> list[ExpiryTarget]:
         """
         The maildrops of all accounts whose mail is not kept for ever.
 
@@ -90,13 +90,13 @@ class Retention:
         lots = [await self.lot(account) for account in accounts if account is not None]
         return [lot for lot in dict.fromkeys(lots) if not lot.keep.forever]
 
-    async def lot(self, account: Account) -> Lot:
+    async def lot(self, account: Account) -> ExpiryTarget:
         """One account's maildrop."""
         serving = account.serving.or_else(self._serving)
         devices = await self._devices(account) if serving.devices == "all" else ()
-        return Lot(account.address, account.maildrop, serving.kept(devices))
+        return ExpiryTarget(account.address, account.maildrop, serving.kept(devices))
 
-    async def expire(self, lot: Lot, *, dry: bool = False) -> Gone:
+    async def expire(self, lot: ExpiryTarget, *, dry: bool = False) -> ExpiryResult:
         """
         Let go what shall, or (``dry``) see what would.  Raises PostOfficeError.
 
@@ -105,13 +105,13 @@ class Retention:
         """
         account = await self._rooms.find(lot.account)
         if account is None:
-            return Gone(lot)
+            return ExpiryResult(lot)
         lot = await self.lot(account)
         store = cast(IRetention, self._rooms.store)
-        return Gone(lot, *await store.expire(lot.maildrop, lot.keep, dry))
+        return ExpiryResult(lot, *await store.expire(lot.maildrop, lot.keep, dry))
 
 
-class Expiring:
+class ExpiryJob:
     """The daily round, gently: one maildrop after the other, and none that somebody is at."""
 
     def __init__(self, retention: Retention, clock: Any) -> None:
@@ -147,7 +147,7 @@ class Expiring:
 
     async def round(self) -> None:
         """Look at all maildrops once; at those that somebody is at, once more later."""
-        lots: Sequence[Lot] = await self._retention.lots()
+        lots: Sequence[ExpiryTarget] = await self._retention.lots()
         pause = min(PAUSE, SPREAD / max(len(lots), 1))
         messages = octets = 0
         for _ in range(TRIES):
@@ -174,7 +174,7 @@ class Expiring:
         self._pause = deferLater(self._clock, seconds)
         await self._pause
 
-    def _tell(self, gone: Gone) -> None:
+    def _tell(self, gone: ExpiryResult) -> None:
         if gone.messages:
             facts = {"messages": gone.messages, "octets": gone.octets}
             tell(log, log_events.MAIL_EXPIRED, account=gone.lot.account, **facts)

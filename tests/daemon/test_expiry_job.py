@@ -10,12 +10,12 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from postoffice.accounts.memory import MemoryDirectory
+from postoffice.daemon.expiry_job import FIRST, PAUSE, ROUND, ExpiryJob, Retention
 from postoffice.interfaces import IAccountDirectory, IMaildropMaintenance, MaildropUsage
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.mail_policy import A_DAY, DEFAULT_POLICY, MailPolicy
-from postoffice.office.expiring import FIRST, PAUSE, ROUND, Expiring, Retention
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import finish
 
@@ -38,7 +38,7 @@ class Office:
         )
         self.devices: dict[str, tuple[str, ...]] = {}
         self.retention = Retention(self.rooms, DEFAULT_POLICY, self.devices_of)
-        self.expiring = Expiring(self.retention, self.clock)
+        self.expiring = ExpiryJob(self.retention, self.clock)
 
     async def devices_of(self, account):
         return self.devices.get(account.address, ())

@@ -18,7 +18,7 @@ from twisted.logger import (
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
-from postoffice.office.lines import line_of, quicken
+from postoffice.daemon.log_format import line_of, quicken
 
 THEIRS = textFileLogObserver(io.StringIO()).formatEvent
 VALUES = st.none() | st.integers() | st.text(max_size=5) | st.binary(max_size=5)

@@ -1,5 +1,5 @@
 """
-A process that does what blocks, for ``ProcessWorkers``: until nobody asks any more.
+A process that does what blocks, for ``ProcessExecutor``: until nobody asks any more.
 
 Frames come in on its standard input, each a size and a pickle: first what is
 made here, then what is to be called with it; results go out on its standard
@@ -24,7 +24,7 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.util.twisted_internals import collect_garbage_seldom
 
 #: The Python that it is, behind ``-c``; behind that, the path that its parent imports from.
-PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from postoffice.office.apart import main; main()"
+PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from postoffice.daemon.child import main; main()"
 #: Before each pickle: how many octets it has.
 SIZE = struct.Struct("<Q")
 #: The number of the first result, which says that all is ready.
@@ -70,10 +70,10 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # they are the parent's, who has things to end
     with os.fdopen(os.dup(1), "wb", buffering=0) as results:
         os.dup2(2, 1)  # what somebody prints is no result
-        _Apart(sys.stdin.buffer, results).work()
+        _Child(sys.stdin.buffer, results).work()
 
 
-class _Apart:
+class _Child:
     """
     One thread reads a call, does it and tells its result; no other is in its way.
 

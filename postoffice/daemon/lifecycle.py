@@ -19,13 +19,13 @@ from postoffice.accounts.checker import Checker
 from postoffice.accounts.login_records import LoginRecords
 from postoffice.accounts.sealed_secrets import key
 from postoffice.config.loader import Settings
+from postoffice.daemon import preflight, privileges
+from postoffice.daemon.control import Control
+from postoffice.daemon.executor import ThreadExecutor
+from postoffice.daemon.expiry_job import ExpiryJob
+from postoffice.daemon.live_sessions import Sessions
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.errors import PostOfficeError, StartupError
-from postoffice.office import outlook, privileges
-from postoffice.office.control import Control
-from postoffice.office.expiring import Expiring
-from postoffice.office.rooms import Rooms
-from postoffice.office.sessions import Sessions
-from postoffice.office.workers import ThreadWorkers
 from postoffice.server.certificates import Certificates
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ServerFactory
@@ -61,7 +61,7 @@ class Listener:
 class Welcome(Protocol):
     """What is done for those who have no configuration yet."""
 
-    async def prepare(self, rooms: Rooms) -> None: ...
+    async def prepare(self, rooms: Plugins) -> None: ...
     def greet(self, addresses: Mapping[str, Sequence[str]]) -> None: ...
 
 
@@ -80,16 +80,16 @@ class PostOffice(Service):
     def __init__(
         self,
         settings: Settings,
-        rooms: Rooms,
+        rooms: Plugins,
         listeners: Sequence[Listener],
         doors: ConnectionLimits,
-        threads: Sequence[ThreadWorkers],
+        threads: Sequence[ThreadExecutor],
         certificates: Certificates | None,
         checker: Checker,
         leases: Leases,
         logins: LoginRecords,
         reactor: Any,
-        expiring: Expiring,
+        expiring: ExpiryJob,
     ) -> None:
         self.settings = settings
         self.rooms = rooms
@@ -143,7 +143,7 @@ class PostOffice(Service):
             self._fail_at_once(listening)
         privileges.become(self.settings.user, self.settings.state)
         privileges.warn(self.settings.user)
-        for why in outlook.of_the_keys(self.settings.certificates):
+        for why in preflight.of_the_keys(self.settings.certificates):
             self.log.warn("{why}", why=why)
 
     def startService(self) -> None:
@@ -216,7 +216,7 @@ class PostOffice(Service):
             raise StartupError(str(error)) from error
 
     async def _look_for_the_postmaster(self) -> None:
-        why = await outlook.of_the_postmaster(self.rooms, self.settings.postmaster)
+        why = await preflight.of_the_postmaster(self.rooms, self.settings.postmaster)
         if why:
             self.log.warn("{why}", why=why)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from postoffice.daemon import preload
 from postoffice.model.errors import StartupError
-from postoffice.office import early
 
 log = Logger()
 
@@ -99,7 +99,7 @@ def become(user: str | None, state: str) -> None:
     try:
         who = identity(user, state)
         if who is not None:
-            early.load()
+            preload.load()
             os.setgroups(who.groups)
             os.setgid(who.gid)
             os.setuid(who.uid)
@@ -131,7 +131,7 @@ def acting(who: Identity | None) -> Iterator[None]:
     if who is None or os.geteuid() != 0:
         yield
         return
-    early.load()
+    preload.load()
     groups, gid = os.getgroups(), os.getegid()
     os.setgroups(who.groups)
     os.setegid(who.gid)
@@ -171,7 +171,7 @@ def warn(user: str | None) -> None:
         log.warn("no user: is set, so it runs as the owner of the state folder, {me}", me=name())
     elif wanted is not None and wanted not in (0, os.geteuid()):
         log.warn("not started by root, so it does not become {user}", user=user)
-    why = early.complaint(name()) if os.getuid() != _STARTED else ""
+    why = preload.complaint(name()) if os.getuid() != _STARTED else ""
     if why:
         log.warn("{why}", why=why)
 

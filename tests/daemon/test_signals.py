@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger, LogPublisher, globalLogPublisher, textFileLogObserver
 from twisted.python.logfile import LogFile
 
-from postoffice.office import signals
+from postoffice.daemon import signals
 
 
 class Reactor(Clock):

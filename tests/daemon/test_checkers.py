@@ -11,8 +11,8 @@ from zope.interface import implementer
 from postoffice.accounts.credentials import IBearerLogin
 from postoffice.config import loader
 from postoffice.config.source import ConfigurationError
-from postoffice.office.build import find_maker
-from postoffice.office.checkers import make_checkers
+from postoffice.daemon.build import find_maker
+from postoffice.daemon.checkers import make_checkers
 
 LEAST = "hostname: mail.example.net\npostmaster: postmaster@example.net\n"
 TOKENS = 'listeners: {pop3: [{endpoint: "tcp:110", mechanisms: [PLAIN, XOAUTH2]}]}\n'

@@ -14,12 +14,12 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from postoffice.daemon import processes
+from postoffice.daemon.child import PROGRAM
 from postoffice.model.errors import MaildropFull, TemporaryFailure
 from postoffice.model.reply import MAILBOX_FULL
-from postoffice.office import processes
-from postoffice.office.apart import PROGRAM
 from tests.conftest import turn_until
-from tests.office.desk import Desk, Unreadable
+from tests.daemon.desk import Desk, Unreadable
 
 
 @pytest.fixture
@@ -162,10 +162,10 @@ def test_where_there_is_no_room_for_a_process_there_is_none(apart, monkeypatch, 
 PARENT = """
 import os, sys, time
 sys.path[:0] = sys.argv[1:]
-from tests.office.desk import Desk, Unreadable
+from tests.daemon.desk import Desk, Unreadable
 
-from postoffice.office import processes
-from postoffice.office.apart import PROGRAM
+from postoffice.daemon import processes
+from postoffice.daemon.child import PROGRAM
 from twisted.internet import reactor
 workers = processes.maker(reactor)("desk", Desk, ".")
 workers.start()
@@ -203,7 +203,7 @@ def test_a_parent_that_is_killed_before_it_says_anything_is_no_bug():
 
 def test_a_process_apart_knows_nothing_of_twisted():
     asked = (
-        "import sys, postoffice.office.apart, postoffice.store.store_process;"
+        "import sys, postoffice.daemon.child, postoffice.store.store_process;"
         "sys.exit('twisted' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0

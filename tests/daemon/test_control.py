@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from postoffice.office.control import _PEER, CLIENTS, PATIENCE, SLICE, Control
+from postoffice.daemon.control import _PEER, CLIENTS, PATIENCE, SLICE, Control
 
 
 class Reactor(Clock):

@@ -12,16 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from postoffice.office import early, privileges
+from postoffice.daemon import preload, privileges
 
-ROOT = Path(early.__file__).parent.parent.parent
+ROOT = Path(preload.__file__).parent.parent.parent
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def test_codecs_and_modules_are_there_without_a_look_at_a_file():
     program = """
 import builtins, sys
-from postoffice.office import early
+from postoffice.daemon import preload as early
 early.load()
 sys.path[:], sys.path_importer_cache = [], {}
 sys.meta_path[:] = []
@@ -30,7 +30,7 @@ for codec in ("ascii", "idna", "punycode", "koi8-r", "shift_jis", "gb2312", "cp1
 from email import generator, parser, policy
 import concurrent.futures
 concurrent.futures.ThreadPoolExecutor
-import postoffice.store.quota.notice_texts, postoffice.office.opening
+import postoffice.store.quota.notice_texts, postoffice.daemon.lifecycle
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
@@ -47,9 +47,9 @@ def test_what_the_user_cannot_read_is_told(monkeypatch, where):
         module.touch()
         loaded = {"module": SimpleNamespace(__file__=str(module))}
         system = SimpleNamespace(modules=loaded, executable="/bin/sh")
-        monkeypatch.setattr(early, "sys", system)
+        monkeypatch.setattr(preload, "sys", system)
         with privileges.acting(nobody):
-            assert early.complaint("nobody") == ""
+            assert preload.complaint("nobody") == ""
         if where == "a folder":
             (Path(name) / "closed").chmod(0o700)
             closed = f"{name}/closed"
@@ -62,5 +62,5 @@ def test_what_the_user_cannot_read_is_told(monkeypatch, where):
             system.executable = str(python)
             closed = str(python)
         with privileges.acting(nobody):
-            said = early.complaint("nobody")
+            said = preload.complaint("nobody")
         assert re.search(rf"where user nobody cannot read it: {closed};", said)

@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from postoffice.office import workers as module
-from postoffice.office.workers import ThreadWorkers
+from postoffice.daemon import executor as module
+from postoffice.daemon.executor import ThreadExecutor
 
 
 class Reactor(Clock):
@@ -37,7 +37,7 @@ def reactor():
 
 @pytest.fixture
 def workers(reactor):
-    workers = ThreadWorkers(reactor, 3)
+    workers = ThreadExecutor(reactor, 3)
     workers.start()
     yield workers
     reactor.turn_until(Deferred.fromCoroutine(workers.stop()))
@@ -103,7 +103,7 @@ def test_who_is_cancelled_stops_waiting_and_the_work_goes_on(reactor, workers):
 
 
 def test_stopping_waits_for_what_was_asked(reactor):
-    workers = ThreadWorkers(reactor, 2)
+    workers = ThreadExecutor(reactor, 2)
     workers.start()
     gate = threading.Event()
     waiting = [workers.run(gate.wait, 30) for _ in range(5)]
@@ -115,7 +115,7 @@ def test_stopping_waits_for_what_was_asked(reactor):
 
 
 def test_who_asks_after_the_end_hears_so(reactor):
-    workers = ThreadWorkers(reactor, 1)
+    workers = ThreadExecutor(reactor, 1)
     workers.start()
     reactor.turn_until(Deferred.fromCoroutine(workers.stop()))
     assert isinstance(result(reactor, workers.run(int)).value, RuntimeError)
@@ -140,7 +140,7 @@ class Busy:
 def busy(reactor, monkeypatch):
     """Workers of which one is there usually, and up to three; and jobs for them."""
     monkeypatch.setattr(module, "IDLE", 0.01)
-    workers, jobs = ThreadWorkers(reactor, 3, usually=1), Busy()
+    workers, jobs = ThreadExecutor(reactor, 3, usually=1), Busy()
     workers.start()
     yield workers, jobs
     jobs.gate.set()

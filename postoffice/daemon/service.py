@@ -16,13 +16,13 @@ from twisted.python.failure import Failure
 
 from postoffice import __version__
 from postoffice.config import loader
+from postoffice.daemon import pidfile, privileges
+from postoffice.daemon.build import build, find_maker, try_endpoint
+from postoffice.daemon.first_run import FirstRun, Terminal
+from postoffice.daemon.lifecycle import PostOffice
+from postoffice.daemon.log_format import quicken
+from postoffice.daemon.signals import hear
 from postoffice.model.errors import StartupError
-from postoffice.office import pidfile, privileges
-from postoffice.office.build import build, find_maker, try_endpoint
-from postoffice.office.first_light import FirstLight, Terminal
-from postoffice.office.lines import quicken
-from postoffice.office.opening import PostOffice
-from postoffice.office.signals import hear
 from postoffice.util.twisted_internals import steady, tune
 
 
@@ -67,7 +67,7 @@ def _office(given: str | None, reactor: Any) -> PostOffice:
         return build(loader.load(path, find_maker, try_endpoint(reactor)), reactor)
     settings = loader.first_run(find_maker)
     office = build(settings, reactor)
-    office.welcome = FirstLight(settings.postmaster, settings.state, Terminal())
+    office.welcome = FirstRun(settings.postmaster, settings.state, Terminal())
     return office
 
 

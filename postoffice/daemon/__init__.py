@@ -1,0 +1,1 @@
+"""The daemon: it is built, opened, run and closed here."""
