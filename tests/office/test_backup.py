@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.backup import folder as folders
+from postoffice.backup import written
+from postoffice.backup.checked import check, source_of
+from postoffice.backup.entries import BackupError, Entry, Manifest, place
 from postoffice.office.admin import main
-from postoffice.office.backup import folder as folders
-from postoffice.office.backup import written
-from postoffice.office.backup.checked import check, source_of
-from postoffice.office.backup.entries import BackupError, Entry, Manifest, place
 from postoffice.store import files, snapshot, vault
 from postoffice.testing import InlineWorkers, finish
 
@@ -697,7 +697,7 @@ def test_a_tar_that_is_not_ours_is_refused(run, tmp_path):
 
 
 def test_a_newer_layout_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("postoffice.office.backup.entries.FORMAT", 99)
+    monkeypatch.setattr("postoffice.backup.entries.FORMAT", 99)
     tar_of(tmp_path / "b.tar", [])
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,11 @@ from typing import Any
 
 import click
 
+from postoffice.backup.contents import Contents, Which, header
+from postoffice.backup.entries import BackupError, Manifest
+from postoffice.backup.folder import FolderTarget
+from postoffice.backup.tar import TarTarget, is_tar
+from postoffice.backup.written import Target, Written
 from postoffice.config.loader import Settings
 from postoffice.daemon import privileges
 from postoffice.daemon.plugins import Plugins
@@ -30,11 +35,6 @@ from postoffice.office.admin.desk import (
     sized,
 )
 from postoffice.office.admin.progress import Progress
-from postoffice.office.backup.contents import Contents, Which, header
-from postoffice.office.backup.entries import BackupError, Manifest
-from postoffice.office.backup.folder import FolderTarget
-from postoffice.office.backup.tar import TarTarget, is_tar
-from postoffice.office.backup.written import Target, Written
 from postoffice.store.files import FULL
 
 

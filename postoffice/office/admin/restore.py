@@ -8,6 +8,10 @@ from typing import Any
 
 import click
 
+from postoffice.backup import part, whole
+from postoffice.backup.checked import Source, check, source_of
+from postoffice.backup.contents import Which
+from postoffice.backup.entries import BackupError, Index, Told
 from postoffice.daemon import privileges
 from postoffice.daemon.build import find_maker
 from postoffice.daemon.plugins import Plugins
@@ -26,10 +30,6 @@ from postoffice.office.admin.desk import (
     sized,
 )
 from postoffice.office.admin.progress import Progress
-from postoffice.office.backup import part, whole
-from postoffice.office.backup.checked import Source, check, source_of
-from postoffice.office.backup.contents import Which
-from postoffice.office.backup.entries import BackupError, Index, Told
 
 
 @command("restore")

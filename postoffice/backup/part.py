@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.backup.checked import Source, extract
+from postoffice.backup.contents import Which
+from postoffice.backup.entries import BackupError, Index, Told
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IStoreBackup
 from postoffice.model.address import Account, Quota
 from postoffice.model.mail_policy import UNSPECIFIED
-from postoffice.office.backup.checked import Source, extract
-from postoffice.office.backup.contents import Which
-from postoffice.office.backup.entries import BackupError, Index, Told
 
 
 @dataclass

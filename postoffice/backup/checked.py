@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import IO, Any, Protocol
 
-from postoffice.office.backup.entries import (
+from postoffice.backup.entries import (
     MANIFEST,
     PIECE,
     BackupError,
@@ -19,8 +19,8 @@ from postoffice.office.backup.entries import (
     place,
     read_manifest,
 )
-from postoffice.office.backup.folder import FolderSource
-from postoffice.office.backup.tar import TarSource, readable
+from postoffice.backup.folder import FolderSource
+from postoffice.backup.tar import TarSource, readable
 
 
 class Source(Protocol):

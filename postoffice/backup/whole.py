@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
+from postoffice.backup.checked import Source, extract
+from postoffice.backup.entries import BackupError, Index
 from postoffice.config import loader
 from postoffice.config.reader import FindMaker
 from postoffice.daemon import control, new_files, privileges
-from postoffice.office.backup.checked import Source, extract
-from postoffice.office.backup.entries import BackupError, Index
 from postoffice.store import cleanup
 from postoffice.store.files import FOLDERS, make_folder
 from postoffice.store.journal.segments import sync_all

@@ -13,8 +13,7 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import IO
 
-from postoffice.daemon.privileges import as_root
-from postoffice.office.backup.entries import (
+from postoffice.backup.entries import (
     MANIFEST,
     PIECE,
     BackupError,
@@ -25,8 +24,9 @@ from postoffice.office.backup.entries import (
     place,
     read_manifest,
 )
-from postoffice.office.backup.tar import WRITERS
-from postoffice.office.backup.written import see_to_owner
+from postoffice.backup.tar import WRITERS
+from postoffice.backup.written import see_to_owner
+from postoffice.daemon.privileges import as_root
 from postoffice.store.files import open_plain, sync_folder
 from postoffice.store.journal.segments import sync_all
 

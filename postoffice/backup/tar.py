@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import IO, Any, cast
 
+from postoffice.backup.entries import MANIFEST, PIECE, BackupError, Octets
+from postoffice.backup.written import Hashed, see_to_owner
 from postoffice.daemon.privileges import as_root
-from postoffice.office.backup.entries import MANIFEST, PIECE, BackupError, Octets
-from postoffice.office.backup.written import Hashed, see_to_owner
 from postoffice.store.files import sync_folder
 
 #: How names end, and what writes and reads what is in such a file.

@@ -20,13 +20,13 @@ import yaml
 from postoffice import __version__
 from postoffice.accounts.extract import keep_only
 from postoffice.accounts.sealed_secrets import Seal
+from postoffice.backup.entries import BackupError
+from postoffice.backup.written import Written
 from postoffice.config.loader import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.privileges import as_root
 from postoffice.interfaces import IAccountRegister, IStoreBackup, Piece
 from postoffice.model.errors import TemporaryFailure
-from postoffice.office.backup.entries import BackupError
-from postoffice.office.backup.written import Written
 
 #: A file that the configuration names, at most.
 NAMED_MAXIMUM = 16 << 20

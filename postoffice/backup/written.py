@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import IO, Any, Protocol
 
 from postoffice.accounts.schema import connect
-from postoffice.office.backup.entries import PIECE, BackupError, Entry, Index, Manifest, Octets
+from postoffice.backup.entries import PIECE, BackupError, Entry, Index, Manifest, Octets
 from postoffice.store.files import open_plain
 
 #: How a database begins.
