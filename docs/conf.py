@@ -13,10 +13,10 @@ sys.path.insert(0, str(HERE.parent))
 import click  # noqa: E402
 
 import postoffice  # noqa: E402
+from postoffice.cli import main  # noqa: E402
 from postoffice.config.schema import TABLE, PluginSection  # noqa: E402
 from postoffice.config.template import reference  # noqa: E402
 from postoffice.model.log_events import EVENTS, FIELDS  # noqa: E402
-from postoffice.office.admin import main  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
 
 project = "postoffice"

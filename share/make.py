@@ -18,11 +18,11 @@ sys.path.insert(0, str(HERE.parent))
 import click  # noqa: E402
 from click.shell_completion import get_completion_class  # noqa: E402
 
+from postoffice.cli import main  # noqa: E402
 from postoffice.config.schema import TABLE, PluginSection  # noqa: E402
 from postoffice.config.template import reference  # noqa: E402
 from postoffice.daemon.service import Options  # noqa: E402
 from postoffice.interfaces import IMaker  # noqa: E402
-from postoffice.office.admin import main  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
 
 COMPLETIONS = {

@@ -23,7 +23,7 @@ from postoffice.util.file_modes import may
 #: Packages whose modules are all loaded.
 _WHOLE = ("email", "postoffice")
 #: What of them is not: commands for people, and what belongs to Windows.
-_NOT = ("postoffice.office.admin", "email.mime", "email.__main__")
+_NOT = ("postoffice.cli", "email.mime", "email.__main__")
 #: Codecs by the names that mail has for them; their aliases are none of files.
 _CODECS = (
     "ascii", "latin_1", "utf_7", "utf_8", "utf_8_sig", "utf_16", "utf_16_be", "utf_16_le", "idna",

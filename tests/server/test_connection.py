@@ -18,8 +18,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from postoffice.cli import self_signed
 from postoffice.model.errors import TemporaryFailure
-from postoffice.office.admin import self_signed
 from postoffice.server.certificates import CertificateFiles, Certificates
 from postoffice.server.connection import (
     DREGS_MAXIMUM,

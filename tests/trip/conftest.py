@@ -25,12 +25,12 @@ import pytest
 import postoffice
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.office.admin import self_signed
+from postoffice.cli import self_signed
 from postoffice.protocol.scram import derive
 from postoffice.testing import InlineWorkers, finish
 
 ROOT = Path(postoffice.__file__).parent.parent
-COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.office.admin import main; main()"
+COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.cli import main; main()"
 OPEN = re.compile(r"the post office is open: (.*)")
 TWISTD = (str(Path(sys.executable).with_name("twistd")),)
 #: Seconds after which something will never happen.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = "from postoffice.office.admin import main; main(prog_name='postoffice')"
+COMMAND = "from postoffice.cli import main; main(prog_name='postoffice')"
 #: Seconds after which something will never happen.
 NEVER = 60
 

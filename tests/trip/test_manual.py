@@ -25,10 +25,10 @@ from click.testing import CliRunner
 
 from postoffice.accounts.attempts import Allowance, Attempts
 from postoffice.accounts.login_db import LoginDB
+from postoffice.cli import main
 from postoffice.config.loader import OTHER_PLACES, load
 from postoffice.config.schema import TABLE
 from postoffice.daemon.plugin_makers import find_maker
-from postoffice.office.admin import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page for page in (ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst")))}

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from postoffice.office.admin import self_signed
+from postoffice.cli import self_signed
 
 TEXT = b"Subject: x\r\n\r\nin private\r\n"
 #: Services where TLS begins in the middle, and what a client says first there.

@@ -20,7 +20,7 @@ from faults.ledger import Ledger, text_of
 from faults.load import Load
 from postoffice.store import maildir
 
-COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.office.admin import main; main()"
+COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.cli import main; main()"
 #: Messages that fit into a maildrop with a quota.
 ROOM = 40
 

@@ -1,0 +1,97 @@
+"""The ``postoffice`` command: it makes a post office and edits its accounts, while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from twisted.logger import globalLogBeginner
+
+from postoffice import __version__
+from postoffice.cli.account_list import list_accounts
+from postoffice.cli.account_removal import remove
+from postoffice.cli.accounts import account
+from postoffice.cli.app_passwords import device
+from postoffice.cli.auth_failures import auth_failures
+from postoffice.cli.backup import backup
+from postoffice.cli.common import WRONG, say_object, shared_options
+from postoffice.cli.domains import domain
+from postoffice.cli.expiry import expire
+from postoffice.cli.explain import explain
+from postoffice.cli.holdings import list_ as list_maildrops
+from postoffice.cli.init import check_config, init
+from postoffice.cli.maildrops import maildrop
+from postoffice.cli.rename import rename
+from postoffice.cli.report import report
+from postoffice.cli.restore import restore
+from postoffice.cli.sessions import session
+from postoffice.cli.states import disable, enable
+
+
+class CommandLine(click.Group):
+    """
+    The command itself; run by a person, it keeps to itself what goes to the daemon's log.
+
+    A wrong command line is answered with an object too, if it has --json anywhere.
+    """
+
+    def main(self, args: Any = None, *rest: Any, **more: Any) -> Any:
+        if args is None:
+            globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+        return super().main(args, *rest, **more)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["--json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if not ctx.meta["--json"]:
+                raise
+            say_object({"error": error.format_message()})
+            ctx.exit(WRONG)
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@shared_options
+@click.version_option(__version__, prog_name="postoffice")
+@click.pass_context
+def main(context: click.Context, /, **_: Any) -> None:
+    """
+    Make a post office, and edit its domains and accounts, also while it runs.
+
+    The configuration is FILE, or ./postoffice.yaml, or
+    /etc/postoffice/postoffice.yaml.  The exit code is 0 when it is done, 1
+    when it was refused or something was not found, 2 when the command line or
+    the configuration is wrong.
+
+    With --json every answer is one object on the standard output, whose names
+    stay as they are told with each command.  What is refused has error; a
+    wrong configuration has problems too, each with file, line, key, text.
+    """
+    from twisted.internet import reactor
+
+    context.obj = reactor
+
+
+main.add_command(init)
+main.add_command(check_config)
+main.add_command(domain)
+main.add_command(account)
+main.add_command(maildrop)
+maildrop.add_command(expire)
+maildrop.add_command(list_maildrops)
+main.add_command(session)
+main.add_command(explain)
+main.add_command(auth_failures)
+main.add_command(report)
+main.add_command(backup)
+main.add_command(restore)
+account.add_command(device)
+account.add_command(remove)
+account.add_command(list_accounts)
+account.add_command(rename)
+account.add_command(disable)
+account.add_command(enable)

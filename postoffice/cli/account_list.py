@@ -1,0 +1,162 @@
+"""``postoffice account list``: all accounts, when each has logged in last, and what it uses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from postoffice.accounts.login_history import LoginMethod
+from postoffice.cli.app_passwords import login_data
+from postoffice.cli.common import (
+    DOMAIN,
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    lasting,
+    sized,
+    table,
+)
+from postoffice.cli.progress import Progress
+from postoffice.cli.quotas import HEADS, Told, told_of_accounts
+from postoffice.daemon.plugins import Plugins
+from postoffice.model.address import Account, Quota
+from postoffice.model.errors import PostOfficeError
+
+#: So many accounts at the most have their maildrops looked at where nobody says whether to.
+LOOKED_AT = 500
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a maildrop holds, and how much that is of what it may hold."""
+
+    messages: int
+    octets: int
+    quota: Quota
+
+    @property
+    def percent(self) -> float | None:
+        """Of the octets or of the messages, whichever is nearer to its end; None: of any."""
+        share = self.quota.share(self.octets, self.messages)
+        return None if share is None else round(100 * share, 1)
+
+    @property
+    def cell(self) -> str:
+        """For a table."""
+        share = self.quota.share(self.octets, self.messages)
+        return sized(self.octets) + ("" if share is None else f", {int(100 * share)}%")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As an object."""
+        return {"messages": self.messages, "octets": self.octets, "percent": self.percent}
+
+
+#: What is said of a maildrop that was not looked at, or cannot be.
+NO_USE = {"messages": None, "octets": None, "percent": None}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is told of one account."""
+
+    account: Account
+    told: Told
+    last: tuple[LoginMethod, float] | None
+    use: Use | None
+
+    def cells(self, now: float) -> tuple[str, ...]:
+        """For a table."""
+        one, login = self.account, ("never", "")
+        if self.last is not None:
+            entrance, when = self.last
+            login = (f"{lasting(max(1.0, now - when))} ago", entrance.service)
+        has = "yes" if one.secret is not None else "no"
+        use = "?" if self.use is None else self.use.cell
+        return (one.address, one.state, has, *login, use, *self.told.cells)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As an object."""
+        login = login_data(self.last)
+        if login is not None and self.last is not None:
+            login["device"] = self.last[0].device
+        return {
+            "address": self.account.address,
+            "state": self.account.state,
+            "password": self.account.secret is not None,
+            "last_login": login,
+            **(NO_USE if self.use is None else self.use.data),
+            **self.told.data,
+        }
+
+
+@command("list")
+@click.argument("domain", type=DOMAIN, required=False)
+@click.option(
+    "--use/--no-use", "looks", default=None,
+    help=f"Look into each maildrop, or into none; not said: of up to {LOOKED_AT} accounts.",
+)  # fmt: skip
+def list_accounts(desk: CommandContext, domain: str | None, looks: bool | None) -> Answer:
+    """
+    All accounts, or those of DOMAIN.
+
+    It tells when each has logged in last, its use, and its quota.  The last
+    login is that of the account's own password or of a device.  USED is what
+    lies in the maildrop, and how much of the quota that is.  FROM is who says
+    what the quota is: the account, its domain, or the configuration (default);
+    the postmaster's is one of its own (quota.postmaster).
+
+    With --json: accounts, each with address, state, password (true or false),
+    last_login (time, service, mechanism, tls, network, device; or null),
+    messages, octets, percent (of the quota; each null where it was not looked
+    at), quota (octets, messages, over) and quota_from (who says each of them).
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> list[Line]:
+        if domain is not None and domain not in await rooms.register.domains():
+            raise Refused(f"there is no domain {domain} here")
+        accounts = await rooms.register.accounts(domain)
+        told = await told_of_accounts(rooms.register, settings, accounts, domain)
+        async with desk.logins(rooms, settings) as logins:
+            last = await rooms.workers.run(logins.entrances.latest)
+        look = len(accounts) <= LOOKED_AT if looks is None else looks
+        uses = await _uses(rooms, accounts, told) if look else {}
+        return [
+            Line(one, told[one.address], last.get(one.address), uses.get(one.address))
+            for one in accounts
+        ]
+
+    found = desk.ask(work, settings)
+    looked = any(line.use for line in found) or not found
+    return Answer({"accounts": [line.data for line in found]}, _lines(found, looked))
+
+
+async def _uses(
+    rooms: Plugins, accounts: Sequence[Account], told: Mapping[str, Told]
+) -> dict[str, Use]:
+    """What the maildrops hold; those that cannot be looked at are left out."""
+    uses = {}
+    with Progress("looking into the maildrops", len(accounts)) as progress:
+        for one in accounts:
+            try:
+                held = await rooms.store.count(one.maildrop)
+            except PostOfficeError:
+                pass  # maildrop verify tells of it
+            else:
+                uses[one.address] = Use(*held, told[one.address].quota)
+            progress.step()
+    return uses
+
+
+def _lines(found: Iterable[Line], looked: bool) -> list[str]:
+    now = time.time()
+    heads = ("ACCOUNT", "STATE", "PASSWORD", "LAST LOGIN", "SERVICE", "USED", *HEADS)
+    lines = table([heads, *(line.cells(now) for line in found)])
+    return lines if looked else [*lines, "the maildrops were not looked at; --use looks at them"]

@@ -1,0 +1,312 @@
+"""``postoffice account``: who has a maildrop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+
+from postoffice.accounts.app_passwords import salt as salt_of
+from postoffice.cli.app_passwords import (
+    Last,
+    device_data,
+    device_table,
+    last_logins,
+    login_cells,
+    login_data,
+)
+from postoffice.cli.common import (
+    ADDRESS,
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    sized,
+    table,
+)
+from postoffice.cli.completion import nothing
+from postoffice.cli.mail_policies import (
+    NAMES,
+    Served,
+    asks_for_serving,
+    changed_serving,
+    default_serving_option,
+    served_to_account,
+    serving_options,
+)
+from postoffice.cli.new_password import (
+    Password,
+    ask_password,
+    password_options,
+    shared_secret_options,
+)
+from postoffice.cli.quotas import (
+    Told,
+    asks_for_change,
+    changed,
+    default_option,
+    quota_options,
+    told_of_account,
+)
+from postoffice.daemon.plugins import Plugins
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
+from postoffice.protocol.sasl import NEEDS
+
+
+@click.group()
+def account() -> None:
+    """The accounts: who gets mail here, and collects it."""
+
+
+@command("add", account)
+@click.argument("address", type=ADDRESS, shell_complete=nothing)
+@password_options
+@quota_options
+@serving_options
+@click.option(
+    "--adopt-mail", is_flag=True, help="Give it the mail that an earlier account has left."
+)
+def add(
+    desk: CommandContext,
+    address: Address,
+    password_stdin: bool,
+    generate: bool,
+    quota: Quota,
+    serving: MailPolicy,
+    adopt_mail: bool,
+) -> Answer:
+    """
+    Make the account ADDRESS, in a domain of ours.
+
+    Its password is asked for on the terminal, twice, if no option says otherwise.
+    What is not said of its quota, and of how its mail is kept and served, is as
+    its domain, or else the configuration, says.
+
+    With --json: address, added, and generated_password where it was made up.
+    """
+    password = ask_password(password_stdin, generate, address.normal)
+    hashed = password.hashed()
+    name = address.normal
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> None:
+        if await rooms.find(name) is not None:
+            raise Refused(f"{name} is here already")
+        domain = name.rpartition("@")[2]
+        if not await rooms.register.serves(domain):
+            raise Refused(f"{domain} is not ours; postoffice domain add {domain}")
+        messages, _ = await rooms.store.count(await rooms.register.maildrop_for(name))
+        if messages and not adopt_mail:
+            raise Refused(
+                f"its maildrop holds {counted(messages, 'message')} of an earlier account of "
+                "that name; --adopt-mail gives the new one what is there"
+            )
+        async with desk.logins(rooms, settings) as logins:
+            if not await rooms.register.add(name, *hashed):
+                raise Refused(f"{name} is here already")
+            await rooms.workers.run(logins.entrances.forget, name)  # an earlier one's
+        if quota != Quota():
+            await rooms.register.set_quota(name, quota)
+        if serving != UNSPECIFIED:
+            await rooms.register.set_serving(name, serving)
+
+    desk.ask(work, settings)
+    data = {"address": name, "added": True, **password.data}
+    return Answer(data, [f"{name} is added", *password.lines])
+
+
+@command("show", account)
+@click.argument("address", type=ADDRESS)
+def show(desk: CommandContext, address: Address) -> Answer:
+    """
+    What is known of the account ADDRESS, and of its maildrop.
+
+    With --json: address, maildrop (its name), state, password (true or false),
+    mechanisms (by which it can log in), messages, octets, quota (octets,
+    messages, over) and quota_from (who says each of them: account, domain,
+    default, or postmaster), serving
+    (keep, keep_collected, delete_on_collect, devices, login_delay, in_use,
+    wait; durations in seconds) and serving_from; last_login (with its own
+    password: time, service, mechanism, tls, network; or null) and devices (as
+    `account device list` has them).
+    """
+    settings = desk.settings()
+    devices: list[AppPassword] = []
+    last: Last = {}
+
+    async def work(rooms: Plugins) -> tuple[Account, Told, Served, int, int]:
+        found = await registered(rooms, address.normal)
+        devices.extend(await rooms.register.devices(found.address))
+        async with desk.logins(rooms, settings) as logins:
+            last.update(await last_logins(rooms, logins, found.address))
+        told = await told_of_account(rooms.register, settings, found.address)
+        served = await served_to_account(rooms.register, settings, found.address)
+        return found, told, served, *await rooms.store.count(found.maildrop)
+
+    found, told, served, messages, octets = desk.ask(work, settings)
+    has_password = found.secret is not None
+    mechanisms = [name for name, field in NEEDS.items() if getattr(found, field) is not None]
+    data = {
+        "address": found.address,
+        "maildrop": found.maildrop,
+        "state": found.state,
+        "password": has_password,
+        "mechanisms": mechanisms,
+        "messages": messages,
+        "octets": octets,
+        **told.data,
+        **served.data,
+        "last_login": login_data(last.get("")),
+        "devices": device_data(devices, last),
+    }
+    only = "only its devices can log in" if devices else "nobody can log in"
+    login = ", ".join(cell for cell in login_cells(last.get("")) if cell)
+    rows = [
+        ("account", found.address),
+        *([] if found.maildrop == found.address else [("maildrop", found.maildrop)]),
+        *([] if found.enabled else [("state", f"{found.state}: no login, mail is refused")]),
+        ("password", "yes" if has_password else f"no: {only}"),
+        ("last login", login),
+        ("logs in by", ", ".join(mechanisms) or "nothing"),
+        ("maildrop", f"{counted(messages, 'message')}, {sized(octets)}"),
+        ("quota", told.line),
+        *served.rows,
+    ]
+    lines = table(rows)
+    if devices:
+        lines += ["", *device_table(devices, last)]
+    return Answer(data, lines)
+
+
+@command("passwd", account)
+@click.argument("address", type=ADDRESS)
+@password_options
+def passwd(desk: CommandContext, address: Address, password_stdin: bool, generate: bool) -> Answer:
+    """
+    Set a new password for the account ADDRESS.
+
+    The old one fails at once.  The new one is asked for on the terminal, twice,
+    if no option says otherwise.
+
+    With --json: address, changed, and generated_password where it was made up.
+    """
+    password = ask_password(password_stdin, generate, address.normal)
+    name = address.normal
+
+    async def work(rooms: Plugins) -> None:
+        found = await registered(rooms, name)
+        salt = None
+        if devices := await rooms.register.devices(name):
+            salt = salt_of(found, devices)  # theirs were made with it
+        if not await rooms.register.set_secret(name, *password.hashed(salt)):
+            raise Refused(f"there is no account {name} here")
+
+    desk.ask(work)
+    data = {"address": name, "changed": True, **password.data}
+    return Answer(data, [f"{name} has a new password", *password.lines])
+
+
+@command("set", account)
+@click.argument("address", type=ADDRESS)
+@quota_options
+@default_option("As its domain says, or else the configuration.")
+@serving_options
+@default_serving_option("Mail is kept and served as its domain says, or else the configuration.")
+@shared_secret_options
+def set_(
+    desk: CommandContext,
+    address: Address,
+    quota: Quota,
+    default_quota: bool,
+    serving: MailPolicy,
+    default_serving: bool,
+    shared_secret_stdin: bool,
+    generate_shared_secret: bool,
+    no_shared_secret: bool,
+) -> Answer:
+    """
+    Change what is known of the account ADDRESS.
+
+    What is not given stays as it is.  A shared secret is for CRAM-MD5 and APOP,
+    which need it in clear: it is kept encrypted, and should not be the
+    password.
+
+    With --json: address, changed; quota and quota_from, serving and
+    serving_from (as show has them) where one of those was changed,
+    generated_shared_secret where it was made up.
+    """
+    change = _Change(
+        quota if asks_for_change(quota, default_quota) else None,
+        serving if asks_for_serving(serving, default_serving) else None,
+    )
+    if shared_secret_stdin + generate_shared_secret + no_shared_secret != (change == _Change()):
+        raise click.UsageError(
+            "give one of --shared-secret-stdin, --generate-shared-secret, --no-shared-secret, or "
+            f"what the quota shall be, or one of {NAMES}, --default-serving"
+        )
+    if change != _Change():
+        return _set_terms(desk, address.normal, change)
+    secret: Password | None = None
+    if not no_shared_secret:
+        secret = ask_password(shared_secret_stdin, generate_shared_secret, address.normal)
+    return _set_shared(desk, address.normal, secret)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What an account shall say; None stays as it is, and what says nothing takes all away."""
+
+    quota: Quota | None = None
+    serving: MailPolicy | None = None
+
+
+def _set_terms(desk: CommandContext, name: str, change: _Change) -> Answer:
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[Told, Served]:
+        register = rooms.register
+        known, served = await register.account_quota(name), await register.account_serving(name)
+        if known is None or served is None:
+            raise Refused(f"there is no account {name} here")
+        if change.quota is not None:
+            await register.set_quota(name, changed(known, change.quota))
+        if change.serving is not None:
+            await register.set_serving(name, changed_serving(served, change.serving))
+        return (
+            await told_of_account(register, settings, name),
+            await served_to_account(register, settings, name),
+        )
+
+    told, served = desk.ask(work, settings)
+    data = {"address": name, "changed": True, **told.data, **served.data}
+    lines = [] if change.quota is None else [f"{name} has a quota: {told.line}"]
+    if change.serving is not None:
+        lines += [f"{name} has {what}: {line}" for what, line in served.rows]
+    return Answer(data, lines)
+
+
+def _set_shared(desk: CommandContext, name: str, secret: Password | None) -> Answer:
+    shared = None if secret is None else secret.octets.decode("utf-8", "surrogateescape")
+
+    async def work(rooms: Plugins) -> None:
+        if not await rooms.register.set_shared(name, shared):
+            raise Refused(f"there is no account {name} here")
+
+    desk.ask(work)
+    data: dict[str, object] = {"address": name, "changed": True}
+    lines = [f"{name} has {'no' if shared is None else 'a new'} shared secret"]
+    if secret is not None and secret.generated:
+        data["generated_shared_secret"] = shared
+        lines.append(f"shared secret: {shared}")
+    return Answer(data, lines)
+
+
+async def registered(rooms: Plugins, name: str) -> Account:
+    """The account in the register that the command writes to.  Raises Refused."""
+    found = await rooms.register.find(name)
+    if found is None:
+        raise Refused(f"there is no account {name} here")
+    return found

@@ -1,0 +1,86 @@
+"""``postoffice auth-failures``: who tries wrong passwords, and must wait for it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from postoffice.accounts.attempts import FailureCount
+from postoffice.cli.common import (
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    iso,
+    moment,
+    table,
+)
+from postoffice.daemon.plugins import Plugins
+from postoffice.model.address import Address, NotAnAddress
+from postoffice.model.config_values import NETWORK
+from postoffice.util.networks import network_of
+
+
+class WhoType(click.ParamType):  # type: ignore[type-arg]
+    """An account's address, or a client: as the ledger names it."""
+
+    name = "who"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            network = NETWORK.read(value)
+        except ValueError:
+            pass
+        else:
+            if network.prefixlen < (32 if network.version == 4 else 64):
+                self.fail("clients are an IPv4 address or an IPv6 /64 each", param, ctx)
+            return network_of(str(network.network_address))
+        try:
+            return Address.parse(value).normal
+        except NotAnAddress:
+            self.fail(f"{value!r} is neither an account's address nor an IP address", param, ctx)
+
+
+@command("auth-failures")
+@click.option(
+    "--clear", metavar="WHO", type=WhoType(), multiple=True,
+    help="Forget those of an account, or of a network; may be given several times.",
+)  # fmt: skip
+@click.option("--clear-all", is_flag=True, help="Forget all of them.")
+def auth_failures(desk: CommandContext, clear: tuple[str, ...], clear_all: bool) -> Answer:
+    """
+    Wrong passwords of the last day, the latest first.
+
+    They are counted by account and by network.  A network is an IPv4 address or
+    an IPv6 /64; BLOCKED UNTIL is when the next password from there, or for that
+    account, is looked at.  One that was wrong before is not counted again.
+
+    With --json: failures, each with kind (account or network), name, count,
+    last and until (or null); with --clear and --clear-all: cleared, how many.
+    """
+    if clear and clear_all:
+        raise click.UsageError("--clear and --clear-all exclude one another")
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[int, list[FailureCount]]:
+        async with desk.logins(rooms, settings) as logins:
+            if clear or clear_all:
+                names = None if clear_all else list(clear)
+                return await rooms.workers.run(logins.tries.clear, names), []
+            return 0, await rooms.workers.run(logins.tries.failures, time.time())
+
+    cleared, failures = desk.ask(work, settings)
+    if clear and not cleared:
+        raise Refused(f"there are no wrong passwords of {', '.join(clear)}")
+    if clear or clear_all:
+        return Answer({"cleared": cleared}, [f"{counted(cleared, 'count')} cleared"])
+    rows = [("WHO", "WRONG", "LAST", "BLOCKED UNTIL")]
+    rows += [
+        (one.name, str(one.count), moment(one.last), "" if one.until is None else moment(one.until))
+        for one in failures
+    ]
+    data = [{**vars(one), "last": iso(one.last), "until": iso(one.until)} for one in failures]
+    return Answer({"failures": data}, table(rows) if failures else ["no wrong passwords"])

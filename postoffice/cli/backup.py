@@ -1,0 +1,191 @@
+"""``postoffice backup``: accounts, keys, configuration and mail in one whole, while it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from postoffice.backup.contents import Contents, Which, header
+from postoffice.backup.entries import BackupError, Manifest
+from postoffice.backup.folder import FolderTarget
+from postoffice.backup.tar import TarTarget, is_tar
+from postoffice.backup.written import Target, Written
+from postoffice.cli.common import (
+    ADDRESS,
+    DOMAIN,
+    REFUSED,
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    iso,
+    sized,
+)
+from postoffice.cli.progress import Progress
+from postoffice.config.loader import Settings
+from postoffice.daemon import privileges
+from postoffice.daemon.plugins import Plugins
+from postoffice.model.address import Address
+from postoffice.store.files import FULL
+
+
+@command("backup")
+@click.argument("target", metavar="FILE|DIR")
+@click.option(
+    "--maildrop",
+    "maildrops",
+    metavar="ADDRESS",
+    type=ADDRESS,
+    multiple=True,
+    help="This account and its mail alone; may stand several times.",
+)
+@click.option(
+    "--domain",
+    "domains",
+    type=DOMAIN,
+    multiple=True,
+    help="The accounts of this domain, and their mail, alone; may stand several times.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing where nothing is wrong.")
+def backup(
+    desk: CommandContext,
+    target: str,
+    maildrops: tuple[Address, ...],
+    domains: tuple[str, ...],
+    quiet: bool,
+) -> Answer:
+    """
+    Copy accounts, keys, configuration and mail to FILE or DIR.
+
+    The daemon may run meanwhile.  FILE ends in .tar, .tar.gz, .tar.bz2 or .tar.xz,
+    and is written whole or not at all; - is a tar on the standard output.
+    Anything else is a folder: it is made, and a second backup into it copies
+    what is new and removes what went.  Nobody else may read either.
+
+    What cannot be read is told, and all else is copied; then the exit code is 1.
+
+    With --json: backup, begun, messages, files, octets (how much is in it),
+    copied (files that were written), complaints.
+    """
+    which = Which(tuple(one.normal for one in maildrops), domains)
+    settings = desk.settings()
+    begun = datetime.now(UTC)
+    if target == "-" and sys.stdout.isatty():
+        raise click.UsageError("a backup is not for a terminal: send it to a file or a program")
+    with failures("backup", target), ended_by_signals(), Progress("backup") as progress:
+        written = _back_up(desk, settings, target, which, begun, progress)
+    for complaint in written.complaints:
+        click.echo(f"not in the backup: {complaint}", err=True)
+    counts = written.counts()
+    data = {
+        "backup": target,
+        "begun": iso(begun.timestamp()),
+        **counts,
+        "copied": written.fresh,
+        "complaints": written.complaints,
+    }
+    status = REFUSED if written.complaints else 0
+    line = (
+        f"{target}: {counted(counts['messages'], 'message')}, {sized(counts['octets'])} in "
+        f"{counted(counts['files'], 'file')}; {counted(written.fresh, 'file')} copied"
+    )
+    if target == "-":  # the answer of this command went there
+        if not quiet:
+            click.echo(line, err=True)
+        raise click.exceptions.Exit(status)
+    return Answer(data, [] if quiet else [line], status)
+
+
+def _back_up(
+    desk: CommandContext,
+    settings: Settings,
+    path: str,
+    which: Which,
+    begun: datetime,
+    progress: Progress,
+) -> Written:
+    stamp = f"{begun:%Y%m%dT%H%M%S%f}Z"
+    target: Target = TarTarget(path) if is_tar(path) else FolderTarget(path)
+    written: Written | None = None
+    try:
+        with tempfile.TemporaryFile() as spool:
+            told = header(settings, which, stamp, str(iso(begun.timestamp())))
+            manifest = Manifest(spool, told)
+            written = Written(target, manifest, progress.step)
+            write(desk, settings, written, which, told["files"], progress)
+            ended = iso(datetime.now(UTC).timestamp())
+            target.commit(manifest.end({**written.counts(), "ended": ended}))
+    except BaseException:
+        target.abandon()
+        raise
+    finally:
+        if written is not None:
+            written.close()
+    return written
+
+
+def write(
+    desk: CommandContext,
+    settings: Settings,
+    written: Written,
+    which: Which,
+    files: str,
+    progress: Progress,
+) -> None:
+    """Read the office as its user."""
+
+    async def work(rooms: Plugins) -> None:
+        contents = Contents(rooms, settings, written, files)
+        chosen = await contents.choose(which)
+        progress.length = sum(number for _, number in chosen.folders)
+        await contents.write(chosen, which)
+
+    who = None
+    if privileges.is_root():
+        who = privileges.identity(settings.user, settings.state)
+    with privileges.acting(who):
+        desk.ask(work, settings)
+
+
+@contextmanager
+def failures(what: str, place: str) -> Iterator[None]:
+    """What goes wrong with the disk or with a backup is refused, in words."""
+    try:
+        yield
+    except BackupError as error:
+        raise Refused(f"{what} failed: {place}: {error}") from error
+    except OSError as error:
+        if error.errno in FULL:
+            raise Refused(
+                f"{what} failed: no space left on the disk of {place}, or on that of "
+                f"{tempfile.gettempdir()}; nothing half done was left behind"
+            ) from error
+        file = os.fsdecode(error.filename) if error.filename else place
+        raise Refused(f"{what} failed: {file}: {error.strerror or error}") from error
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end it as ^C does: what is half done is removed."""
+    before: dict[int, Any] = {}
+
+    def end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with suppress(ValueError):  # not the main thread
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            before[one] = signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

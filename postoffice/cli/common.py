@@ -1,0 +1,263 @@
+"""What all commands share: where the configuration is, how they answer, how they fail."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from unicodedata import combining, east_asian_width
+
+import click
+
+from postoffice.accounts.login_records import LoginRecords
+from postoffice.cli.completion import Ask, known
+from postoffice.cli.inline_executor import InlineExecutor
+from postoffice.config import loader
+from postoffice.config.loader import Settings
+from postoffice.config.source import ConfigurationError, Problem
+from postoffice.daemon import privileges
+from postoffice.daemon.build import build_logins, build_rooms, find_maker
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IAccountRegister
+from postoffice.model.address import Address, NotAnAddress, normal_domain
+from postoffice.model.errors import PostOfficeError, StartupError
+
+T = TypeVar("T")
+
+#: Exit codes.
+REFUSED = 1
+WRONG = 2
+
+
+class Refused(Exception):
+    """What was asked is not done; the text says why, and what to do instead."""
+
+
+@dataclass
+class Answer:
+    """
+    What a command has to say: as an object with names, and in lines for people.
+
+    ``status`` is its exit code, where that is part of the answer.
+    """
+
+    data: dict[str, Any]
+    lines: list[str] = field(default_factory=list)
+    status: int = 0
+
+
+@dataclass
+class CommandContext:
+    """Where a command is answered: ``config`` is the file that was given, if any."""
+
+    config: str | None
+    reactor: Any
+
+    def settings(self, **checks: Any) -> Settings:
+        """What the configuration says; of the first light, where that is all there is."""
+        path = loader.find(self.config)
+        if path is not None:
+            return loader.load(path, find_maker, **checks)
+        if os.path.isdir(loader.FIRST_RUN_STATE):
+            return loader.first_run(find_maker)
+        places = ", ".join(loader.places())
+        why = f"there is no configuration: not {places}; make one: postoffice init DIR"
+        raise ConfigurationError([Problem("postoffice", 0, "", why)])
+
+    def ask(
+        self, work: Callable[[Plugins], Coroutine[Any, Any, T]], settings: Settings | None = None
+    ) -> T:
+        """Do work in the rooms, as the user that the post office runs as."""
+        settings = settings or self.settings()
+        workers = InlineExecutor(self.reactor)
+        rooms = build_rooms(settings, self.reactor, workers)
+        privileges.become(settings.user, settings.state)
+
+        async def whole() -> T:
+            await rooms.start()
+            try:
+                return await work(rooms)
+            finally:
+                await rooms.stop()
+
+        return workers.finish(whole())
+
+    @asynccontextmanager
+    async def logins(self, rooms: Plugins, settings: Settings) -> AsyncIterator[LoginRecords]:
+        """What is remembered of logins, for work in the rooms."""
+        logins = build_logins(settings, rooms.workers, self.reactor)
+        await logins.start()
+        try:
+            yield logins
+        finally:
+            await logins.stop()
+
+
+class AddressType(click.ParamType):  # type: ignore[type-arg]
+    """A mail address."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Address:
+        try:
+            return Address.parse(value)
+        except NotAnAddress as error:
+            self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: Any, incomplete: str) -> list[Any]:
+        return _known(ctx, _addresses, incomplete)
+
+
+class DomainType(click.ParamType):  # type: ignore[type-arg]
+    """A domain, in normal form."""
+
+    name = "domain"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            domain = normal_domain(value)
+        except NotAnAddress as error:
+            self.fail(str(error), param, ctx)
+        if domain.startswith("["):
+            self.fail(f"{value!r} is an address literal, not a domain", param, ctx)
+        return domain
+
+    def shell_complete(self, ctx: click.Context, param: Any, incomplete: str) -> list[Any]:
+        return _known(ctx, _domains, incomplete)
+
+
+def _known(ctx: click.Context, ask: Ask, incomplete: str) -> list[Any]:
+    """Names for the shell, by the configuration that the command line names so far."""
+    config = ctx.params.get("config") or ctx.find_root().params.get("config")
+    return known(CommandContext(config, None).settings, ask, incomplete)
+
+
+async def _addresses(register: IAccountRegister) -> list[str]:
+    return [one.address for one in await register.accounts()]
+
+
+async def _domains(register: IAccountRegister) -> list[str]:
+    return await register.domains()
+
+
+ADDRESS = AddressType()
+DOMAIN = DomainType()
+
+
+def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--config and --json, which stand before or behind the command's name."""
+    function = click.option(
+        "--json", "as_json", is_flag=True, help="Answer with a JSON object, errors too."
+    )(function)
+    return click.option(
+        "--config", metavar="FILE", help="The configuration file, instead of the first found."
+    )(function)
+
+
+def command(
+    name: str, group: click.Group | None = None
+) -> Callable[[Callable[..., Answer]], click.Command]:
+    """A command, of a group: a function of its Desk and its parameters, which gives an Answer."""
+    made = click.command if group is None else group.command
+
+    def decorate(function: Callable[..., Answer]) -> click.Command:
+        @functools.wraps(function)
+        def run(context: click.Context, config: str | None, as_json: bool, **rest: Any) -> None:
+            before = context.find_root().params
+            config = config if config is not None else before.get("config")
+            _answer(context, as_json or before.get("as_json", False), function, config, rest)
+
+        return made(name)(shared_options(click.pass_context(run)))
+
+    return decorate
+
+
+def _answer(
+    context: click.Context,
+    as_json: bool,
+    function: Callable[..., Answer],
+    config: str | None,
+    arguments: dict[str, Any],
+) -> None:
+    failed = 0
+    try:
+        answer = function(CommandContext(config, context.obj), **arguments)
+    except ConfigurationError as error:
+        failed = WRONG
+        problems = [vars(problem) for problem in error.problems]
+        answer = Answer({"error": str(error), "problems": problems}, str(error).split("\n"))
+    except (Refused, StartupError, PostOfficeError) as error:
+        failed = REFUSED
+        why = str(error) or type(error).__name__
+        answer = Answer({"error": why}, [f"postoffice: {why}"])
+    if as_json:
+        say_object(answer.data)
+    else:
+        for line in answer.lines:
+            click.echo(line, err=bool(failed))
+    context.exit(failed or answer.status)
+
+
+def say_object(data: dict[str, Any]) -> None:
+    """The answer where --json was given."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def counted(number: int, what: str) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def sized(octets: int) -> str:
+    """Octets as people read them: ``34 octets``, ``1.5 GiB``."""
+    if octets < 1 << 10:
+        return counted(octets, "octet")
+    power = min((octets.bit_length() - 1) // 10, 4)
+    number = f"{octets / (1 << 10 * power):.1f}".removesuffix(".0")
+    return f"{number} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
+
+
+def lasting(seconds: float) -> str:
+    """A duration as people read it: ``30 days``, ``1.5 hours``, ``none``."""
+    for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            number = f"{seconds / unit:.1f}".removesuffix(".0")
+            return f"{number} {name}{'' if number == '1' else 's'}"
+    return counted(int(seconds), "second") if seconds else "none"
+
+
+def moment(seconds: float) -> str:
+    """A time of day as people read it, in their own zone."""
+    return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+
+
+def iso(seconds: float | None) -> str | None:
+    """A time of day as programs read it."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows in columns; what a client called itself does nothing to the terminal."""
+    rows = [tuple(cell if cell.isprintable() else repr(cell) for cell in row) for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal it takes: letters of the East take two, accents none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(combining, text)))

@@ -1,0 +1,193 @@
+"""``postoffice domain``: whose mail is ours."""
+
+from __future__ import annotations
+
+import click
+
+from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, counted, table
+from postoffice.cli.completion import nothing
+from postoffice.cli.mail_policies import (
+    NAMES,
+    Served,
+    asks_for_serving,
+    changed_serving,
+    default_serving_option,
+    served_in_domain,
+    serving_options,
+)
+from postoffice.cli.quotas import (
+    HEADS,
+    Told,
+    asks_for_change,
+    changed,
+    default_option,
+    quota_options,
+    told_of_domain,
+)
+from postoffice.daemon.plugins import Plugins
+from postoffice.model.address import Quota
+from postoffice.model.errors import NotEmpty
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
+
+
+@click.group()
+def domain() -> None:
+    """The domains whose mail is taken in."""
+
+
+@command("add", domain)
+@click.argument("domain", type=DOMAIN, shell_complete=nothing)
+@quota_options
+@serving_options
+def add(desk: CommandContext, domain: str, quota: Quota, serving: MailPolicy) -> Answer:
+    """
+    Take in mail for the accounts of DOMAIN from now on.
+
+    What is said of quotas, and of how mail is kept and served, is for each of
+    its accounts that says nothing itself.
+
+    With --json: domain, added.
+    """
+
+    async def work(rooms: Plugins) -> None:
+        if not await rooms.register.add_domain(domain):
+            raise Refused(f"{domain} is here already")
+        if quota != Quota():
+            await rooms.register.set_domain_quota(domain, quota)
+        if serving != UNSPECIFIED:
+            await rooms.register.set_domain_serving(domain, serving)
+
+    desk.ask(work)
+    return Answer({"domain": domain, "added": True}, [f"{domain} is added"])
+
+
+@command("list", domain)
+def list_(desk: CommandContext) -> Answer:
+    """
+    All domains, and how many accounts each has.
+
+    It tells what each of those may hold, too.  FROM is who says so: the domain,
+    or the configuration (default).
+
+    With --json: domains, each with domain, accounts, quota (octets, messages,
+    over) and quota_from (who says each of them).
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> list[tuple[str, int, Told]]:
+        found = []
+        for name in await rooms.register.domains():
+            accounts = len(await rooms.register.accounts(name))
+            found.append((name, accounts, await told_of_domain(rooms.register, settings, name)))
+        return found
+
+    found = desk.ask(work, settings)
+    rows = [("DOMAIN", "ACCOUNTS", *HEADS)]
+    rows += [(name, str(accounts), *told.cells) for name, accounts, told in found]
+    data = [{"domain": name, "accounts": number, **told.data} for name, number, told in found]
+    return Answer({"domains": data}, table(rows))
+
+
+@command("show", domain)
+@click.argument("domain", type=DOMAIN)
+def show(desk: CommandContext, domain: str) -> Answer:
+    """
+    What holds for the accounts of DOMAIN, and how many it has.
+
+    With --json: domain, accounts, quota and quota_from (as list has them),
+    serving (keep, keep_collected, delete_on_collect, devices, login_delay,
+    in_use, wait; durations in seconds) and serving_from (who says each of them).
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[int, Told, Served]:
+        if domain not in await rooms.register.domains():
+            raise Refused(f"there is no domain {domain} here")
+        return (
+            len(await rooms.register.accounts(domain)),
+            await told_of_domain(rooms.register, settings, domain),
+            await served_in_domain(rooms.register, settings, domain),
+        )
+
+    accounts, told, served = desk.ask(work, settings)
+    data = {"domain": domain, "accounts": accounts, **told.data, **served.data}
+    rows = [("domain", domain), ("accounts", str(accounts)), ("quota", told.line), *served.rows]
+    return Answer(data, table(rows))
+
+
+@command("set", domain)
+@click.argument("domain", type=DOMAIN)
+@quota_options
+@default_option("As the configuration says.")
+@serving_options
+@default_serving_option("Mail is kept and served as the configuration says.")
+def set_(
+    desk: CommandContext,
+    domain: str,
+    quota: Quota,
+    default_quota: bool,
+    serving: MailPolicy,
+    default_serving: bool,
+) -> Answer:
+    """
+    Change what holds for the accounts of DOMAIN.
+
+    That is for those that say nothing themselves.  What is not given stays as it
+    is.
+
+    With --json: domain, changed, quota and quota_from, serving and serving_from
+    (as show has them).
+    """
+    changes_quota = asks_for_change(quota, default_quota)
+    changes_serving = asks_for_serving(serving, default_serving)
+    if not changes_quota and not changes_serving:
+        raise click.UsageError(
+            "give one of --quota, --quota-messages, --over, --default-quota, "
+            f"{NAMES}, --default-serving"
+        )
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[Told, Served]:
+        register = rooms.register
+        known, served = await register.domain_quota(domain), await register.domain_serving(domain)
+        if known is None or served is None:
+            raise Refused(f"there is no domain {domain} here")
+        if changes_quota:
+            await register.set_domain_quota(domain, changed(known, quota))
+        if changes_serving:
+            await register.set_domain_serving(domain, changed_serving(served, serving))
+        return (
+            await told_of_domain(register, settings, domain),
+            await served_in_domain(register, settings, domain),
+        )
+
+    told, served = desk.ask(work, settings)
+    data = {"domain": domain, "changed": True, **told.data, **served.data}
+    lines = [f"{domain} has a quota: {told.line}"] if changes_quota else []
+    if changes_serving:
+        lines += [f"{domain} has {what}: {line}" for what, line in served.rows]
+    return Answer(data, lines)
+
+
+@command("remove", domain)
+@click.argument("domain", type=DOMAIN)
+def remove(desk: CommandContext, domain: str) -> Answer:
+    """
+    Take in mail for DOMAIN no more; refused while it has accounts.
+
+    With --json: domain, removed.
+    """
+
+    async def work(rooms: Plugins) -> None:
+        accounts = len(await rooms.register.accounts(domain))
+        try:
+            removed = not accounts and await rooms.register.remove_domain(domain)
+        except NotEmpty:  # somebody was quicker
+            accounts, removed = 1, False
+        if accounts:
+            raise Refused(f"{domain} has {counted(accounts, 'account')}; remove those first")
+        if not removed:
+            raise Refused(f"there is no domain {domain} here")
+
+    desk.ask(work)
+    return Answer({"domain": domain, "removed": True}, [f"{domain} is removed"])

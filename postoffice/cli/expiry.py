@@ -1,0 +1,102 @@
+"""``postoffice maildrop expire``: mail goes whose time has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from postoffice.cli.common import (
+    ADDRESS,
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    sized,
+    table,
+)
+from postoffice.cli.progress import Progress
+from postoffice.daemon.build import build_retention
+from postoffice.daemon.expiry_job import ExpiryResult, ExpiryTarget, Retention
+from postoffice.daemon.plugins import Plugins
+from postoffice.model.address import Address
+from postoffice.model.errors import MaildropLocked, PostOfficeError
+
+
+@command("expire")
+@click.argument("address", type=ADDRESS, required=False)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def expire(desk: CommandContext, address: Address | None, dry_run: bool) -> Answer:
+    """
+    Let mail go whose time has come, of ADDRESS or of all accounts.
+
+    How long it is kept is said by each account, its domain, or under
+    `retention` in the configuration (account show tells).  The post office
+    does this by itself, once a day.  Nothing goes while somebody collects.
+
+    With --json: dry_run, and maildrops: each with account, messages, octets
+    (that went, or would go), and why it was left alone, or null.
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> list[ExpiryResult]:
+        retention = build_retention(settings, rooms)
+        if not retention.possible:
+            raise Refused("mail stays in this store until somebody deletes it")
+        found = []
+        with Progress("looking at maildrops") as progress:
+            lots = await _lots(rooms, retention, address)
+            for lot in lots:
+                found.append(await _expire(retention, lot, dry_run))
+                progress.at(len(found), len(lots))
+        return found
+
+    found = desk.ask(work, settings)
+    data = [
+        {
+            "account": gone.lot.account,
+            "messages": gone.messages,
+            "octets": gone.octets,
+            "why": gone.why or None,
+        }
+        for gone in found
+    ]
+    return Answer({"dry_run": dry_run, "maildrops": data}, _lines(found, dry_run))
+
+
+async def _lots(
+    rooms: Plugins, retention: Retention, address: Address | None
+) -> Sequence[ExpiryTarget]:
+    if address is None:
+        return await retention.lots()
+    account = await rooms.find(address.normal)
+    if account is None:
+        raise Refused(f"there is no account {address.normal} here")
+    lot = await retention.lot(account)
+    return () if lot.keep.forever else (lot,)
+
+
+async def _expire(retention: Retention, lot: ExpiryTarget, dry: bool) -> ExpiryResult:
+    try:
+        return await retention.expire(lot, dry=dry)
+    except MaildropLocked:
+        return ExpiryResult(lot, why="somebody collects from it just now")
+    except PostOfficeError as error:
+        return ExpiryResult(lot, why=str(error))
+
+
+def _lines(found: Sequence[ExpiryResult], dry: bool) -> list[str]:
+    if not found:
+        return ["all mail is kept for ever"]
+    verb = "would go" if dry else "went"
+    rows: list[tuple[Any, ...]] = [
+        (gone.lot.account, f"{counted(gone.messages, 'message')}, {sized(gone.octets)}, {verb}")
+        if not gone.why
+        else (gone.lot.account, f"left alone: {gone.why}")
+        for gone in found
+        if gone.messages or gone.why
+    ]
+    messages = sum(gone.messages for gone in found)
+    return [*table(rows), f"{counted(messages, 'message')} {verb}"] if rows else ["nothing is due"]

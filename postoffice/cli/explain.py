@@ -1,0 +1,164 @@
+"""``postoffice explain``: how it is decided what becomes of mail for somebody."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from postoffice.cli.common import (
+    AddressType,
+    Answer,
+    CommandContext,
+    command,
+    counted,
+    sized,
+    table,
+)
+from postoffice.cli.quotas import SIZE_TYPE, told_of
+from postoffice.config.loader import Settings
+from postoffice.config.reader import ChosenPlugin
+from postoffice.daemon.build import build_house
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IAccountDirectory
+from postoffice.model.address import Account, Address, normal_domain
+from postoffice.model.envelope import Client, Envelope, SessionInfo
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.reply import TOO_LARGE, Reply
+from postoffice.policy.chain import STAGES, PolicyChain
+
+#: What is decided, and what was found.
+Step = tuple[str, str]
+
+
+class RecipientType(AddressType):
+    """A mail address, or None for ``postmaster`` without a domain."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return None if value.lower() == "postmaster" else super().convert(value, param, ctx)
+
+
+@click.group()
+def explain() -> None:
+    """How it is decided what becomes of mail."""
+
+
+@command("rcpt", explain)
+@click.argument("address", type=RecipientType())
+@click.option(
+    "--size", type=SIZE_TYPE, default=0, help="As if the client had said so (SIZE), such as 5MiB."
+)
+def rcpt(desk: CommandContext, address: Address | None, size: int) -> Answer:
+    """
+    What a client with mail for ADDRESS hears, and why.
+
+    ADDRESS may be postmaster, without a domain.  Policies are named, but not
+    asked: what they say depends on the client.
+
+    With --json: address, size, steps (each with step and found), reply,
+    accepted (true or false).
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[list[Step], Reply]:
+        steps = [step async for step in _steps(rooms, settings, address, size)]
+        return steps, await _reply(rooms, settings, address, size)
+
+    steps, reply = desk.ask(work, settings)
+    said = reply.wire.decode().strip()
+    data = {
+        "address": str(address or "postmaster"),
+        "size": size,
+        "steps": [{"step": step, "found": found} for step, found in steps],
+        "reply": said,
+        "accepted": reply.positive,
+    }
+    return Answer(data, table([*steps, ("reply", said)]))
+
+
+async def _reply(rooms: Plugins, settings: Settings, address: Address | None, size: int) -> Reply:
+    """What the reception says."""
+    if size > settings.limits.message_size:
+        return TOO_LARGE  # at MAIL
+    house = build_house(settings, rooms, PolicyChain(), lambda: datetime.now(UTC))
+    envelope = Envelope("explained", Client(), size=size)
+    try:
+        return await house.reception(SessionInfo("explained", "smtp", Client())).recipient(
+            envelope, address
+        )
+    except PostOfficeError as failure:
+        return failure.reply
+
+
+async def _steps(
+    rooms: Plugins, settings: Settings, address: Address | None, size: int
+) -> AsyncIterator[Step]:
+    """What the reception looks at, in its order, as far as it comes."""
+    most = settings.limits.message_size
+    if size:
+        large = "over" if size > most else "within"
+        yield "size", f"{sized(size)}: {large} limits.message_size, {sized(most)}"
+        if size > most:
+            return
+    if address is not None:
+        domain = normal_domain(address.domain)
+        whose = await _whose(rooms, domain)
+        yield "domain", f"{domain} is ours, by {whose}" if whose else f"{domain} is not ours"
+        if not whose:
+            return
+    name, postmaster = "", settings.postmaster.normal
+    if address is not None and address.local.casefold() != "postmaster":
+        name = address.normal
+    yield "postmaster", "no" if name else f"yes: his account is {postmaster}"
+    found = await _find(rooms, name or postmaster)
+    if found is None:
+        yield "account", f"there is no {name or postmaster}"
+        return
+    place, directory, account = found
+    yield "account", f"{account.address}, in {place}"
+    if not account.enabled and account.address != postmaster:
+        yield "state", f"{account.state}: no mail is taken"
+        return
+    told = await told_of(directory, settings, name or postmaster, account)
+    yield "quota", told.line
+    messages, octets = await rooms.store.count(account.maildrop)
+    held = f"{counted(messages, 'message')}, {sized(octets)}"
+    try:
+        if told.quota.limited:
+            await rooms.store.admit(replace(account, quota=told.quota), size)
+    except PostOfficeError as failure:
+        yield "room", f"no: {failure}; it holds {held}"
+        return
+    yield "room", f"yes: it holds {held}"
+    for chosen, policy in zip(settings.policies, rooms.policies, strict=True):
+        stages = ", ".join(stage for stage in STAGES if stage in policy.stages)
+        services = ", ".join(chosen.options["services"])
+        yield "policy", f"{_place(chosen)}, asked at {stages}, of clients of {services}"
+
+
+def _place(chosen: ChosenPlugin) -> str:
+    return f"{chosen.key} ({chosen.maker.kind})"
+
+
+def _directories(rooms: Plugins) -> Iterator[tuple[str, IAccountDirectory]]:
+    """In the order in which they are asked, each with its place in the configuration."""
+    return zip(map(_place, rooms.chosen), rooms.directories, strict=False)
+
+
+async def _whose(rooms: Plugins, domain: str) -> str:
+    """Which directory serves a domain, if any."""
+    for place, directory in _directories(rooms):
+        if await directory.serves(domain):
+            return place
+    return ""
+
+
+async def _find(rooms: Plugins, name: str) -> tuple[str, IAccountDirectory, Account] | None:
+    for place, directory in _directories(rooms):
+        account = await directory.find(name)
+        if account is not None:
+            return place, directory, account
+    return None

@@ -1,0 +1,189 @@
+"""``postoffice maildrop list``: who keeps how much; and whose each maildrop is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from postoffice.cli.common import (
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    iso,
+    sized,
+    table,
+)
+from postoffice.cli.progress import Progress
+from postoffice.cli.quotas import limits
+from postoffice.config.loader import Settings
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import Finding, IAccountRegister, IMaildropMaintenance, MaildropUsage
+from postoffice.model.address import Account, Address, Quota
+
+HEADS = (
+    "MAILDROP", "ACCOUNT", "MESSAGES", "SIZE", "USED", "QUOTA", "OLDEST", "LAST LOGIN", "VAULT",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A maildrop, whose it is, and what it may hold: both None for an account that is gone."""
+
+    name: str
+    account: str | None = None
+    quota: Quota | None = None
+
+
+@command("list")
+def list_(desk: CommandContext) -> Answer:
+    """
+    All maildrops, those that use most first.
+
+    USED is how much of its quota that is.  VAULT is what was deleted and can be
+    brought back; it does not count against the quota.  ACCOUNT is told where it
+    is not of the maildrop's name; "none" where there is none any more.
+
+    Folders that no account can have, for their names, are told behind them.
+
+    With --json: maildrops, each with maildrop, account (or null), messages,
+    octets, quota (or null), percent (of the quota, or null), oldest and
+    last_login (or null), vault_messages, vault_octets; total, with maildrops,
+    messages, octets, vault_messages, vault_octets; strays, where there are any,
+    each with path and what.
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[list[tuple[MaildropUsage, Drop]], list[Finding]]:
+        with Progress("looking at maildrops") as progress:
+            holdings = await care_of(rooms).holdings(progress.at)
+        drops = await drops_of(rooms, settings, [one.name for one in holdings])
+        found = list(zip(holdings, drops, strict=True))
+        return found, list(await care_of(rooms).strays())
+
+    found, strays = desk.ask(work, settings)
+    found.sort(key=lambda one: (-one[0].octets - one[0].vault_octets, one[0].name))
+    total = _total([holding for holding, _ in found])
+    lines = [*_table(found), "", _line(total)] if found else ["no maildrops"]
+    lines += [f"{one.path}: {one.what}" for one in strays]
+    told: dict[str, Any] = {"maildrops": [_data(*one) for one in found], "total": total}
+    if strays:
+        told["strays"] = [{"path": one.path, "what": one.what} for one in strays]
+    return Answer(told, lines)
+
+
+def _table(found: Sequence[tuple[MaildropUsage, Drop]]) -> list[str]:
+    """One line for each; columns in which nothing would stand are left out."""
+    rows = [
+        (
+            drop.name,
+            "none" if drop.account is None else drop.account if drop.account != drop.name else "",
+            str(one.messages),
+            sized(one.octets),
+            _percent(one, drop),
+            "" if drop.quota is None else limits(drop.quota),
+            _day(one.oldest),
+            _day(one.login) or "never",
+            sized(one.vault_octets) if one.vault_messages else "",
+        )
+        for one, drop in found
+    ]
+    shown = [column for column in zip(HEADS, *rows, strict=True) if any(column[1:])]
+    return table(list(zip(*shown, strict=True)))
+
+
+def _data(one: MaildropUsage, drop: Drop) -> dict[str, Any]:
+    share = _share(one, drop)
+    return {
+        "maildrop": one.name,
+        "account": drop.account,
+        "messages": one.messages,
+        "octets": one.octets,
+        "quota": None if drop.quota is None else asdict(drop.quota),
+        "percent": None if share is None else round(100 * share, 1),
+        "oldest": iso(one.oldest),
+        "last_login": iso(one.login),
+        "vault_messages": one.vault_messages,
+        "vault_octets": one.vault_octets,
+    }
+
+
+def _total(holdings: Sequence[MaildropUsage]) -> dict[str, int]:
+    values = ("messages", "octets", "vault_messages", "vault_octets")
+    sums = {value: sum(getattr(one, value) for one in holdings) for value in values}
+    return {"maildrops": len(holdings), **sums}
+
+
+def _line(total: dict[str, int]) -> str:
+    line = (
+        f"{counted(total['maildrops'], 'maildrop')}: {counted(total['messages'], 'message')}, "
+        f"{sized(total['octets'])}"
+    )
+    if not total["vault_messages"]:
+        return line
+    kept = counted(total["vault_messages"], "message")
+    return f"{line}; in the vault: {kept}, {sized(total['vault_octets'])}"
+
+
+def _share(one: MaildropUsage, drop: Drop) -> float | None:
+    return None if drop.quota is None else drop.quota.share(one.octets, one.messages)
+
+
+def _percent(one: MaildropUsage, drop: Drop) -> str:
+    """100% is full: what is nearly so is not yet."""
+    share = _share(one, drop)
+    return "" if share is None else f"{int(100 * share)}%"
+
+
+def _day(seconds: float | None) -> str:
+    return "" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d}"
+
+
+# -- whose a maildrop is ------------------------------------------------------------------
+
+
+def care_of(rooms: Plugins) -> IMaildropMaintenance:
+    """The store, if it can be looked after.  Raises Refused."""
+    if not IMaildropMaintenance.providedBy(rooms.store):
+        raise Refused("the store of this kind cannot be looked after with this command")
+    return cast(IMaildropMaintenance, rooms.store)
+
+
+async def drops_of(rooms: Plugins, settings: Settings, names: Sequence[str]) -> list[Drop]:
+    """The maildrops of these names; directories that can tell of all accounts are asked once."""
+    owners: dict[str, Account] = {}
+    others = []
+    for directory in rooms.directories:
+        if IAccountRegister.providedBy(directory):
+            for account in await directory.accounts():
+                owners.setdefault(account.maildrop, account)
+        else:
+            others.append(directory)
+    for name in names:
+        for directory in () if name in owners else others:
+            found = await directory.find(name)
+            if found is not None and found.maildrop == name:
+                owners.setdefault(name, found)
+    return [_drop(settings, name, owners.get(name)) for name in names]
+
+
+def _drop(settings: Settings, name: str, account: Account | None) -> Drop:
+    if account is None:
+        return Drop(name)
+    if account.address == settings.postmaster.normal:
+        return Drop(name, account.address, settings.postmaster_quota)
+    return Drop(name, account.address, account.quota.or_else(settings.quota))
+
+
+async def named(rooms: Plugins, settings: Settings, address: Address) -> Drop:
+    """The maildrop of an account, or of one that is gone.  Raises Refused."""
+    name = address.normal
+    account = await rooms.find(name)
+    if account is not None:
+        return _drop(settings, account.maildrop, account)
+    if any(one.name == name for one in await care_of(rooms).holdings()):
+        return (await drops_of(rooms, settings, [name]))[0]
+    raise Refused(f"there is neither an account {name} here nor a maildrop of that name")

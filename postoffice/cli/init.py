@@ -1,0 +1,362 @@
+"""``postoffice init`` and ``postoffice check-config``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from postoffice.cli import self_signed
+from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, counted
+from postoffice.cli.doubts import smallness
+from postoffice.cli.inline_executor import InlineExecutor
+from postoffice.config import loader
+from postoffice.config.loader import Settings
+from postoffice.config.schema import USER, services
+from postoffice.config.source import ConfigurationError
+from postoffice.config.template import template
+from postoffice.daemon import new_files, preflight, preload, privileges
+from postoffice.daemon.build import build_checkers, build_rooms, find_maker, try_endpoint
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IAccountRegister
+from postoffice.model.address import NotAnAddress, normal_domain
+from postoffice.model.errors import StartupError
+from postoffice.protocol.sasl import NEEDS
+from postoffice.server.certificates import EXPIRES_SOON, Unusable, load
+
+NAME = "postoffice.yaml"
+
+
+class UserType(click.ParamType):  # type: ignore[type-arg]
+    """A user of this machine."""
+
+    name = "user"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            return str(USER.read(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+@command("init")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
+@click.option(
+    "--hostname", type=DOMAIN, help="Its name in the mail system; otherwise the machine's."
+)
+@click.option(
+    "--domain", "domains", type=DOMAIN, multiple=True, help="A domain; may stand several times."
+)
+@click.option(
+    "--listen",
+    metavar="SERVICE=ENDPOINT",
+    multiple=True,
+    help="Where a service listens, instead of a port of 127.0.0.1; may stand several times.",
+)
+@click.option(
+    "--tls-self-signed",
+    is_flag=True,
+    help="Make a certificate for first tries, which only those trust who know it.",
+)
+@click.option(
+    "--user",
+    metavar="NAME",
+    type=UserType(),
+    help="The user of this machine that it runs as, when root starts it.",
+)
+@click.option(
+    "--state",
+    metavar="DIR",
+    default="state",
+    type=click.Path(file_okay=False),
+    help="Where accounts and mail are kept, instead of the folder state in DIR.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Write a new postoffice.yaml; the old one is kept as postoffice.yaml.old.",
+)  # fmt: skip
+def init(
+    desk: CommandContext,
+    folder: str,
+    hostname: str | None,
+    domains: tuple[str, ...],
+    listen: tuple[str, ...],
+    tls_self_signed: bool,
+    user: str | None,
+    state: str,
+    force: bool,
+) -> Answer:
+    """
+    Make a post office in DIR.
+
+    That is a commented postoffice.yaml, and the state beside it.  It has the
+    account postmaster@ its first domain, without a password yet.  Nothing that
+    is there is overwritten, unless --force says so, and then the configuration
+    alone.  With --user, by root, the state and the certificate belong to that
+    user, and the configuration can be read by his group.
+
+    With --json: configuration, hostname, domains, postmaster; with
+    --tls-self-signed also certificate and key.
+    """
+    hostname = hostname or _own_name()
+    domains = domains or (hostname,)
+    postmaster = f"postmaster@{domains[0]}"
+    path = os.path.join(folder, NAME)
+    values: dict[str, Any] = {
+        "hostname": hostname,
+        "postmaster": postmaster,
+        "state": state if state == "state" else os.path.abspath(state),
+        **({"user": user} if user else {}),
+        **_listeners(listen),
+    }
+    if tls_self_signed:
+        pair = {"certificate": "tls/certificate.pem", "key": "tls/key.pem"}
+        values["tls.certificates"] = [pair]
+    text = template(values, find_maker)
+    try:
+        settings = loader.read(text, path, find_maker, try_endpoint(desk.reactor))
+    except ConfigurationError as error:
+        raise click.UsageError("\n".join(f"{p.key}: {p.text}" for p in error.problems)) from None
+    if os.path.lexists(path) and not force:
+        raise Refused(f"{path} is there already; with --force a new one is written")
+    owner = privileges.Identity.named(user) if user and privileges.is_root() else None
+    _make(folder, settings.state, owner)
+    files = {}
+    if tls_self_signed:
+        files = _certificate(os.path.join(folder, "tls"), (hostname, *domains), owner, force)
+
+    async def work(rooms: Plugins) -> None:
+        for domain in domains:
+            await rooms.register.add_domain(domain)
+        if await rooms.find(settings.postmaster.normal) is None:
+            await rooms.register.add(settings.postmaster.normal, None)
+
+    with privileges.acting(_who(settings)):
+        desk.ask(work, settings)
+    _write(path, text, owner, force)
+    data = {
+        "configuration": path,
+        "hostname": hostname,
+        "domains": list(domains),
+        "postmaster": postmaster,
+        **files,
+    }
+    here = os.path.realpath(folder) == os.getcwd()
+    steps = [
+        *([] if here else [f"cd {shlex.quote(folder)}"]),
+        f"postoffice account passwd {postmaster}",
+        f"postoffice account add you@{domains[0]}",
+        "twistd -n postoffice",
+    ]
+    return Answer(data, [f"{path} is written; look through it, and then:", "", *steps])
+
+
+@command("check-config")
+def check_config(desk: CommandContext) -> Answer:
+    """
+    Say all that is wrong with the configuration.
+
+    Nothing is opened or made.  Certificates are read, and accounts counted that
+    cannot log in by what is offered.
+
+    With --json: configuration, problems (none), warnings; or as any wrong
+    configuration.
+    """
+    settings = desk.settings(try_endpoint=try_endpoint(desk.reactor))
+    build_rooms(settings, desk.reactor, InlineExecutor(desk.reactor))
+    build_checkers(settings)
+    warnings = [*_expiring(settings), *_for_the_user(settings), *_small(settings)]
+    warnings += lacking(desk, settings)
+    return Answer(
+        {"configuration": settings.source.file, "problems": [], "warnings": warnings},
+        [
+            f"{settings.source.file}: all is well",
+            *_summary(settings),
+            *(f"warning: {warning}" for warning in warnings),
+        ],
+    )
+
+
+def _expiring(settings: Settings) -> list[str]:
+    """Certificates that end soon.  Raises ConfigurationError for one that cannot be used."""
+    problems = []
+    soon = []
+    for number, files in enumerate(settings.certificates):
+        try:
+            loaded = load(files)
+        except Unusable as error:
+            key = f"tls.certificates[{number}]"
+            problems.append(settings.source.problem(key, str(error)))
+        else:
+            if loaded.until < datetime.now(UTC) + EXPIRES_SOON:
+                soon.append(f"{files.certificate} ends on {loaded.until:%Y-%m-%d}")
+    if problems:
+        raise ConfigurationError(problems)
+    return soon
+
+
+def _small(settings: Settings) -> list[str]:
+    """Quotas that are most likely a mistake."""
+    quotas = {
+        "quota.bytes": settings.quota.octets,
+        "quota.postmaster": settings.postmaster_quota.octets,
+    }
+    told = {key: smallness(octets) for key, octets in quotas.items()}
+    return [str(settings.source.problem(key, why)) for key, why in told.items() if why]
+
+
+def _for_the_user(settings: Settings) -> list[str]:
+    """What the user cannot read, by whom it will run.  Raises ConfigurationError for the state."""
+    who = _who(settings)
+    with privileges.acting(who):
+        why = preflight.of_the_state(settings.state)
+        found = [*preflight.of_the_keys(settings.certificates)]
+        if who is not None:
+            found.append(preload.complaint(who.name))
+    if why:
+        raise ConfigurationError([settings.source.problem("state", why)])
+    return [*filter(None, found)]
+
+
+def lacking(desk: CommandContext, settings: Settings) -> list[str]:
+    """The postmaster, and how many accounts lack what a mechanism needs that is offered."""
+    offering = {
+        mechanism: [
+            service
+            for service, ones in settings.listeners.items()
+            if any(mechanism in one.mechanisms for one in ones)
+        ]
+        for mechanism in LACKING
+    }
+    if not os.path.isdir(settings.state) or not os.listdir(settings.state):
+        return []  # nothing is kept yet, and nothing shall be made
+
+    async def count(rooms: Plugins) -> list[str]:
+        why = await preflight.of_the_postmaster(rooms, settings.postmaster)
+        found = [why] if why else []
+        accounts = [
+            one
+            for directory in rooms.directories
+            if IAccountRegister.providedBy(directory)  # no other can tell of all its accounts
+            for one in await directory.accounts()
+            if one.secret or one.shared
+        ]
+        for mechanism, where in offering.items():
+            without = [one for one in accounts if getattr(one, NEEDS[mechanism]) is None]
+            if where and without:
+                found.append(
+                    f"{mechanism} is offered by {', '.join(where)}: {len(without)} of "
+                    f"{counted(len(accounts), 'account')} {LACKING[mechanism]}"
+                )
+        return found
+
+    warnings: list[str] = desk.ask(count, settings)
+    return warnings
+
+
+_WITHOUT = "have no shared secret; postoffice account set ADDRESS --generate-shared-secret"
+#: What those accounts do not have, and how they get it.
+LACKING = {
+    "SCRAM-SHA-256": "have no keys for it yet; they get them at their next login with a password",
+    "CRAM-MD5": _WITHOUT,
+    "APOP": _WITHOUT,
+}
+
+
+def _summary(settings: Settings) -> list[str]:
+    facts: dict[str, Any] = {
+        "hostname": settings.hostname,
+        "state": settings.state,
+        "user": settings.user or "whoever starts it",
+        "postmaster": settings.postmaster,
+        **{
+            name: ", ".join(one.endpoint for one in ones) or "closed"
+            for name, ones in settings.listeners.items()
+        },
+        "accounts": ", ".join(one.maker.kind for one in settings.accounts),
+        "store": settings.store.maker.kind,
+    }
+    return [f"  {name:<12}{fact}" for name, fact in facts.items()]
+
+
+def _own_name() -> str:
+    """What this machine calls itself, if that is a host name."""
+    try:
+        return normal_domain(socket.getfqdn())
+    except NotAnAddress:
+        return "localhost"
+
+
+def _listeners(listen: tuple[str, ...]) -> dict[str, list[str]]:
+    """From SERVICE=ENDPOINT to the endpoints of each service.  Raises UsageError."""
+    found: dict[str, list[str]] = {}
+    for word in listen:
+        service, equals, endpoint = word.partition("=")
+        if not equals or service not in services():
+            known = ", ".join(services())
+            raise click.UsageError(
+                f"--listen {word}: expected SERVICE=ENDPOINT, SERVICE of {known}"
+            )
+        found.setdefault(f"listeners.{service}", []).append(endpoint)
+    return found
+
+
+def _who(settings: Settings) -> privileges.Identity | None:
+    """Whose the state will be, where root makes it."""
+    return privileges.identity(settings.user, settings.state) if privileges.is_root() else None
+
+
+def _make(folder: str, state: str, owner: privileges.Identity | None) -> None:
+    """The folder of the configuration, and, for its owner, that of the state."""
+    at = folder
+    try:
+        if owner is None:
+            os.makedirs(folder, exist_ok=True)
+            return
+        new_files.folder(folder, 0o750, owner, group_only=True)
+        at = state
+        if not new_files.folder(state, 0o700, owner):
+            new_files.give(state, owner)
+    except OSError as error:
+        raise StartupError(f"{at} cannot be made: {error.strerror}") from error
+
+
+def _certificate(
+    folder: str, hosts: tuple[str, ...], owner: privileges.Identity | None, force: bool
+) -> dict[str, str]:
+    """Where the certificate and its key lie; with ``force`` those that are there will do."""
+    files = {name: os.path.join(folder, f"{name}.pem") for name in ("certificate", "key")}
+    if force and all(map(os.path.exists, files.values())):
+        return files
+    return self_signed.write(folder, hosts, owner)
+
+
+def _write(path: str, text: str, owner: privileges.Identity | None, force: bool) -> None:
+    """
+    A new file, whole or not at all; with ``force`` the old one gets another name.
+
+    It may hold secrets of plugins: its owner alone reads it, and the group of the user.
+    """
+    draft = f"{path}.new"
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        with new_files.file(draft, 0o640 if owner else 0o600, owner, group_only=True) as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if force and os.path.lexists(path):
+            os.replace(path, f"{path}.old")
+        os.link(draft, path)  # fails where something is there by now
+        os.unlink(draft)
+    except FileExistsError:
+        os.unlink(draft)
+        raise Refused(f"{path} is there already") from None
+    except OSError as error:
+        raise StartupError(f"{path} cannot be written: {error.strerror}") from error

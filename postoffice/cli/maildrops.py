@@ -1,0 +1,235 @@
+"""``postoffice maildrop``: what can go, what can come back, and is it whole."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import click
+
+from postoffice.cli.common import (
+    ADDRESS,
+    REFUSED,
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    iso,
+    moment,
+    sized,
+    table,
+)
+from postoffice.cli.holdings import Drop, care_of, drops_of, named
+from postoffice.cli.mail_policies import DURATION_TYPE
+from postoffice.cli.progress import Progress
+from postoffice.cli.quotas import SIZE_TYPE
+from postoffice.config.loader import Settings
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import Finding, PurgeCriteria, Step, VaultSession
+from postoffice.model.address import Address, Quota
+from postoffice.model.config_values import read_duration
+from postoffice.model.errors import MaildropLocked
+
+
+class SinceType(click.ParamType):  # type: ignore[type-arg]
+    """A moment: a date, with a time or without, or how long ago it was."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        try:
+            return time.time() - read_duration(int(value) if str(value).isdecimal() else value)
+        except ValueError:
+            pass
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is neither a time, such as '2026-01-31 14:00', nor how long ago it "
+                "was, such as 2h",
+                param,
+                ctx,
+            )
+
+
+SINCE = SinceType()
+
+
+@click.group()
+def maildrop() -> None:
+    """The maildrops, also those of accounts that are gone."""
+
+
+@command("purge", maildrop)
+@click.argument("address", type=ADDRESS)
+@click.option(
+    "--over-quota", is_flag=True, help="The oldest messages, until it is within its quota."
+)
+@click.option("--older-than", type=DURATION_TYPE, help="What came before that, such as 90days.")
+@click.option("--larger-than", type=SIZE_TYPE, help="What is larger, such as 20MiB.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def purge(
+    desk: CommandContext,
+    address: Address,
+    over_quota: bool,
+    older_than: float | None,
+    larger_than: int | None,
+    dry_run: bool,
+) -> Answer:
+    """
+    Remove messages from the maildrop of ADDRESS.
+
+    It need not have an account.  With several options goes what any of them
+    names.  It is refused while somebody collects.  What goes can be brought
+    back (maildrop undelete), as long as store.undelete says.
+
+    With --json: maildrop, messages and octets (what went, or would go), dry_run.
+    """
+    if not over_quota and older_than is None and larger_than is None:
+        raise click.UsageError("say what shall go: --over-quota, --older-than, --larger-than")
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[str, int, int]:
+        drop = await named(rooms, settings, address)
+        which = PurgeCriteria(older_than, larger_than, _quota(drop) if over_quota else None)
+        with Progress("removing messages") as progress:
+            return drop.name, *await care_of(rooms).purge(drop.name, which, dry_run, progress.at)
+
+    name, messages, octets = _at_rest(desk, work, settings, address)
+    data = {"maildrop": name, "messages": messages, "octets": octets, "dry_run": dry_run}
+    done = "would go" if dry_run else "removed"
+    return Answer(data, [f"{name}: {counted(messages, 'message')}, {sized(octets)}, {done}"])
+
+
+def _quota(drop: Drop) -> Quota:
+    if drop.quota is None:
+        raise Refused(
+            f"there is no account {drop.name} here, and so no quota; give --older-than or "
+            "--larger-than"
+        )
+    return drop.quota
+
+
+@command("undelete", maildrop)
+@click.argument("address", type=ADDRESS)
+@click.option("--session", metavar="ID", help="What this session took out.")
+@click.option("--since", type=SINCE, help="All that was taken out since this time, or so long ago.")
+def undelete(
+    desk: CommandContext, address: Address, session: str | None, since: float | None
+) -> Answer:
+    """
+    Bring back what was deleted from ADDRESS, or tell what can be.
+
+    Without an option it tells which sessions took something out that is still
+    kept.  Their ids stand in the log, too; purge, make-room and expire are the
+    post office itself.  What comes back has its old date and UIDL: a program
+    that collected it before may not do so again.  It is refused while somebody
+    collects.
+
+    With --json: maildrop and messages (how many came back); or maildrop and
+    sessions, each with session, time, messages, octets.
+    """
+    if session is not None and since is not None:
+        raise click.UsageError("--session and --since exclude one another")
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[str, int, list[VaultSession]]:
+        drop = await named(rooms, settings, address)
+        care, back = care_of(rooms), 0
+        kept = list(await care.kept(drop.name))
+        if session is not None or since is not None:
+            wanted = (session or "", since or 0.0)
+            if any(wanted[0] in ("", one.session) and one.time >= wanted[1] for one in kept):
+                back = await care.undelete(drop.name, *wanted)
+        return drop.name, back, kept
+
+    name, back, kept = _at_rest(desk, work, settings, address)
+    if session is None and since is None:
+        return _kept(name, kept)
+    if not back:
+        what = f"of session {session}" if session is not None else f"since {moment(since or 0.0)}"
+        raise Refused(f"{name}: nothing is kept {what}; postoffice maildrop undelete {name}")
+    return Answer(
+        {"maildrop": name, "messages": back}, [f"{name}: {counted(back, 'message')} brought back"]
+    )
+
+
+def _kept(name: str, kept: list[VaultSession]) -> Answer:
+    rows = [("TIME", "SESSION", "MESSAGES", "SIZE")]
+    rows += [(moment(one.time), one.session, str(one.messages), sized(one.octets)) for one in kept]
+    sessions = [{**asdict(one), "time": iso(one.time)} for one in kept]
+    lines = table(rows) if kept else [f"{name}: nothing is kept"]
+    return Answer({"maildrop": name, "sessions": sessions}, lines)
+
+
+@command("verify", maildrop)
+@click.argument("address", type=ADDRESS, required=False)
+@click.option("--repair", is_flag=True, help="Mend what is safe to mend.")
+def verify(desk: CommandContext, address: Address | None, repair: bool) -> Answer:
+    """
+    Read all messages, and tell what is not as it should be.
+
+    It looks at the maildrop of ADDRESS, or at all of them.  Sizes that names
+    claim, files that cannot be read or are none, leftovers of deliveries that
+    failed, and what is counted for the quota.  It takes as long as reading all
+    of it does.  --repair corrects names and counts, makes missing folders and
+    removes leftovers; no message goes.  The exit code is 1 when something was
+    found and not mended.
+
+    Maildrops that no account has are named too, and are no fault.
+
+    With --json: maildrops (how many were looked at), findings, each with path,
+    what, mended.
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> tuple[list[Drop], list[Finding]]:
+        care, found = care_of(rooms), list[Finding]()
+        drops, messages = await _to_verify(rooms, settings, address)
+        if address is None:
+            found += await care.strays()
+        with Progress("reading messages") as progress:
+            for drop in drops:
+                quota = drop.quota or settings.quota
+                found += await care.verify(drop.name, quota, repair, _each(progress, messages))
+        return drops, found
+
+    drops, found = desk.ask(work, settings)
+    count, ownerless = len(drops), [drop.name for drop in drops if drop.account is None]
+    left = sum(not one.mended for one in found)
+    lines = [f"{one.path}: {one.what}{' (mended)' if one.mended else ''}" for one in found]
+    lines += [f"{name}: no account has this maildrop; nobody can collect" for name in ownerless]
+    told_of_all = (counted(count, "maildrop"), counted(len(found), "finding"))
+    lines.append(f"{': '.join(told_of_all)}, {len(found) - left} mended")
+    data = {"maildrops": count, "findings": [asdict(one) for one in found]}
+    return Answer(data, lines, REFUSED if left else 0)
+
+
+async def _to_verify(
+    rooms: Plugins, settings: Settings, address: Address | None
+) -> tuple[list[Drop], int]:
+    """Which maildrops, and about how many messages that is; 0 where verify will say."""
+    if address is not None:
+        return [await named(rooms, settings, address)], 0
+    with Progress("looking at maildrops") as progress:
+        holdings = await care_of(rooms).holdings(progress.at)
+    drops = await drops_of(rooms, settings, [one.name for one in holdings])
+    return drops, sum(one.messages for one in holdings)
+
+
+def _each(progress: Progress, messages: int) -> Step:
+    """A step of verify, in one maildrop of several."""
+    return lambda done, of: progress.at(progress.done + 1 if messages else done, messages or of)
+
+
+def _at_rest(desk: CommandContext, work: Any, settings: Settings, address: Address) -> Any:
+    """What work brings, if nobody collects meanwhile."""
+    try:
+        return desk.ask(work, settings)
+    except MaildropLocked:
+        raise Refused(
+            f"somebody is collecting from {address.normal}; try again when that is over"
+        ) from None

@@ -1,0 +1,65 @@
+"""``postoffice report``: what was done here, by whom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import click
+
+from postoffice.accounts.login_history import LoginMethod
+from postoffice.cli.app_passwords import LOGIN_HEADS, login_cells, login_data
+from postoffice.cli.common import Answer, CommandContext, command, counted, table
+from postoffice.daemon.plugins import Plugins
+
+DAY = 86400.0
+#: What could be closed, its name in an object, and who uses it.
+OLD: tuple[tuple[str, str, Callable[[LoginMethod], bool]], ...] = (
+    ("plaintext", "plaintext", lambda entrance: not entrance.tls),
+    ("TLS 1.2", "tls_1_2", lambda entrance: entrance.tls == "TLSv1.2"),
+    ("APOP", "apop", lambda entrance: entrance.mechanism == "APOP"),
+)
+
+
+@click.group()
+def report() -> None:
+    """What was done here, and by whom."""
+
+
+@command("logins", report)
+@click.option(
+    "--days", type=click.IntRange(1, 400), default=30, show_default=True,
+    help="Logins of how many days count.",
+)  # fmt: skip
+def logins(desk: CommandContext, days: int) -> Answer:
+    """
+    Who would break if plaintext, TLS 1.2 or APOP were closed.
+
+    It names each account, and device, that has used one of them within so many
+    days, and how.  Plaintext is a login without TLS, whatever the mechanism.
+    A login appears here some seconds after it was.
+
+    With --json: days; plaintext, tls_1_2 and apop, each a list of account,
+    device (empty: the account's own password), time, service, mechanism, tls,
+    network (empty: this machine).
+    """
+    settings = desk.settings()
+
+    async def work(rooms: Plugins) -> list[tuple[LoginMethod, float]]:
+        async with desk.logins(rooms, settings) as logins:
+            since = time.time() - days * DAY
+            return await rooms.workers.run(logins.entrances.used, since)
+
+    used = desk.ask(work, settings)
+    data: dict[str, object] = {"days": days}
+    rows = [("WITHOUT", "ACCOUNT", "DEVICE", *LOGIN_HEADS)]
+    for name, key, uses in OLD:
+        found = [one for one in used if uses(one[0])]
+        data[key] = [
+            {"account": entrance.account, "device": entrance.device, **(login_data(one) or {})}
+            for one in found
+            for entrance in one[:1]
+        ]
+        rows += [(name, one[0].account, one[0].device, *login_cells(one)) for one in found]
+    nobody = f"nobody has used plaintext, TLS 1.2 or APOP within {counted(days, 'day')}"
+    return Answer(data, table(rows) if len(rows) > 1 else [nobody])

@@ -1,0 +1,107 @@
+"""``postoffice session``: who is connected to the daemon that runs, and an end for them."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import click
+
+from postoffice.cli.common import (
+    ADDRESS,
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    iso,
+    moment,
+    table,
+)
+from postoffice.daemon.control import PATIENCE, place
+from postoffice.model.address import Address
+
+
+class NotRunning(Refused):
+    """There is no daemon to ask."""
+
+
+@click.group()
+def session() -> None:
+    """Look at the sessions of the daemon that runs, and end them."""
+
+
+@command("list", session)
+def list_sessions(desk: CommandContext) -> Answer:
+    """
+    List the sessions: who, from where, since when, what they do.
+
+    With --json: sessions: each with id, service, account, client, tls, since,
+    doing (handshake, waiting, working, sending or idle).
+    """
+    found = sorted(ask(desk, {"command": "sessions"}), key=lambda one: str(one["since"]))
+    rows = [("SERVICE", "ACCOUNT", "CLIENT", "TLS", "SINCE", "DOING")]
+    rows += [
+        (
+            one["service"],
+            one["account"] or "",
+            one["client"] or "local",
+            one["tls"] or "none",
+            moment(one["since"]),
+            one["doing"],
+        )
+        for one in found
+    ]
+    for one in found:
+        one["since"] = iso(one["since"])
+    total = counted(len(found), "session")
+    return Answer({"sessions": found}, [*table(rows), "", total] if found else ["no sessions"])
+
+
+@command("end", session)
+@click.argument("address", type=ADDRESS)
+def end(desk: CommandContext, address: Address) -> Answer:
+    """
+    End the sessions of the account ADDRESS.
+
+    A session may finish what is under way, for five seconds.  Its client may
+    log in again at once.
+
+    With --json: account, ended (how many sessions).
+    """
+    found = ask(desk, {"command": "end", "account": address.normal})
+    data = {"account": address.normal, "ended": len(found)}
+    return Answer(data, [f"{counted(len(found), 'session')} of {address.normal} ended"])
+
+
+def end_all(desk: CommandContext, name: str, done: str) -> int:
+    """End the sessions of an account behind what was ``done``; how many.  Raises Refused."""
+    try:
+        return len(ask(desk, {"command": "end", "account": name}))
+    except NotRunning:
+        return 0
+    except Refused as failure:
+        raise Refused(
+            f"{done}, but ending its sessions failed: {failure}; postoffice session end {name}"
+        ) from failure
+
+
+def ask(desk: CommandContext, question: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the daemon answers.  Raises Refused."""
+    path = place(desk.settings().state)
+    try:
+        with socket.socket(socket.AF_UNIX) as daemon:
+            daemon.settimeout(PATIENCE)
+            daemon.connect(path)
+            daemon.sendall(json.dumps(question).encode() + b"\n")
+            with daemon.makefile("rb") as lines:
+                answer = [json.loads(line) for line in lines]
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise NotRunning(f"the daemon is not running: nobody answers on {path}") from None
+    except (OSError, ValueError) as error:
+        raise Refused(f"asking the daemon on {path} failed: {error}") from error
+    last = answer.pop() if answer else {}
+    if "done" not in last:
+        raise Refused(str(last.get("error", "the daemon refused to answer")))
+    return answer

@@ -1,1 +1,0 @@
-"""The front door: configuration, construction, the commands."""

@@ -1,0 +1,132 @@
+"""``postoffice account list``: when each has logged in last, and what it uses."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from postoffice.accounts.login_db import LoginDB
+from postoffice.accounts.login_history import LoginHistory, LoginMethod
+from postoffice.cli import account_list
+from postoffice.cli.account_list import Use
+from postoffice.model.address import Quota
+from postoffice.model.errors import TemporaryFailure
+from postoffice.store.maildir_store import MaildirStore
+from tests.cli.test_cli import post
+
+ANN, BOB = "ann@example.net", "bob@example.org"
+HOUR = 3600.0
+
+
+@pytest.fixture
+def people(office, run):
+    run("domain", "add", "example.org", "--quota", "1KiB")
+    for name in (ANN, BOB):
+        run("account", "add", name, "--generate")
+
+
+@pytest.fixture
+def log_in(office):
+    ledger = LoginDB(str(office / "state" / "logins.db"))
+    ledger.open()
+
+    def log_in(account, ago, service="pop3s", device=""):
+        entrance = LoginMethod(account, device, service, "PLAIN", "TLSv1.3", "192.0.2.1")
+        LoginHistory(ledger).write({entrance: time.time() - ago})
+
+    yield log_in
+    ledger.close()
+
+
+def listed(ask, *words):
+    return {one["address"]: one for one in ask("account", "list", *words)["accounts"]}
+
+
+def test_the_last_login_is_the_last_of_the_account_or_of_any_device(people, run, ask, log_in):
+    log_in(ANN, 30 * 24 * HOUR)
+    log_in(ANN, 2.5 * HOUR, "submission", "phone")
+    log_in(ANN, 9 * HOUR, "pop3", "phone")
+    log_in("gone@example.net", 1.0)
+    found = listed(ask)
+    assert set(found) == {ANN, BOB, "postmaster@example.net"}
+    assert found[BOB]["last_login"] is None
+    last = found[ANN]["last_login"]
+    assert (last["service"], last["device"], last["network"]) == (
+        "submission",
+        "phone",
+        "192.0.2.1",
+    )
+    text = run("account", "list").stdout
+    assert "  2.5 hours ago  submission  " in text
+    assert text.count("  never  ") == 2
+
+
+def test_a_clock_that_was_put_back_makes_no_login_of_tomorrow(people, run, log_in):
+    log_in(ANN, -24 * HOUR)
+    assert "  1 second ago  pop3s  " in run("account", "list").stdout
+
+
+def test_the_use_is_told_and_how_much_of_the_quota_it_is(people, office, run, ask):
+    post(office, BOB, 15)
+    found = listed(ask)
+    assert (found[BOB]["messages"], found[BOB]["octets"], found[BOB]["percent"]) == (15, 255, 24.9)
+    assert (found[ANN]["messages"], found[ANN]["percent"]) == (0, 0)
+    assert "  255 octets, 24%  " in run("account", "list", "example.org").stdout
+
+
+def test_the_use_of_a_renamed_account_is_that_of_its_maildrop(people, office, run, ask):
+    post(office, ANN, 2)
+    run("account", "rename", ANN, "anne@example.net")
+    assert listed(ask)["anne@example.net"]["messages"] == 2
+
+
+@pytest.mark.parametrize(
+    ("held", "quota", "percent"),
+    [
+        ((3, 300), Quota(1000, 4), 75),
+        ((3, 900), Quota(1000, 4), 90),
+        ((3, 900), Quota(0, 0), None),
+        ((3, 900), Quota(None, 2), 150),
+        ((0, 0), Quota(10, None), 0),
+    ],
+)
+def test_the_percentage_is_of_what_is_nearer_to_its_end(held, quota, percent):
+    assert Use(*held, quota).percent == percent
+
+
+def test_the_maildrops_of_many_are_looked_at_only_where_that_is_asked_for(
+    people, office, run, ask, monkeypatch
+):
+    monkeypatch.setattr(account_list, "LOOKED_AT", 2)
+    post(office, BOB)
+    note = "the maildrops were not looked at; --use looks at them"
+    assert listed(ask)[BOB]["octets"] is None
+    assert note in run("account", "list").stdout
+    assert listed(ask, "--use")[BOB]["octets"] == 17
+    assert listed(ask, "example.org")[BOB]["octets"] == 17
+    assert listed(ask, "example.org", "--no-use")[BOB]["octets"] is None
+    assert note not in run("account", "list", "--use").stdout
+
+
+def test_a_maildrop_that_cannot_be_looked_at_hides_no_account(people, office, run, monkeypatch):
+    count = MaildirStore.count
+
+    async def broken(self, name):
+        if name == BOB:
+            raise TemporaryFailure("the disk")
+        return await count(self, name)
+
+    monkeypatch.setattr(MaildirStore, "count", broken)
+    [line] = [line for line in run("account", "list").stdout.splitlines() if BOB in line]
+    assert "  ?  " in line
+
+
+def test_the_state_is_told(people, run, ask):
+    run("account", "disable", ANN)
+    assert {name: one["state"] for name, one in listed(ask).items()} == {
+        ANN: "disabled",
+        BOB: "enabled",
+        "postmaster@example.net": "enabled",
+    }
+    assert f"{ANN}         disabled  yes" in run("account", "list").stdout

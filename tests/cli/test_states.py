@@ -1,0 +1,90 @@
+"""``postoffice account disable`` and ``enable``."""
+
+from __future__ import annotations
+
+import pytest
+
+from postoffice.cli import sessions
+from postoffice.cli.common import Refused
+
+JOE = "joe@example.net"
+
+
+@pytest.fixture
+def joe(office, run):
+    run("account", "add", JOE, "--password-stdin", text="secret word")
+
+
+def test_an_account_is_disabled_and_enabled(joe, run, ask):
+    assert ask("account", "show", JOE)["state"] == "enabled"
+    assert run("account", "disable", JOE).stdout == f"{JOE} is disabled\n"
+    assert ask("account", "disable", JOE) == {
+        "address": JOE, "state": "disabled", "changed": False, "ended": 0
+    }  # fmt: skip
+    assert ask("account", "show", JOE)["state"] == "disabled"
+    assert "state       disabled: no login, mail is refused" in run("account", "show", JOE).stdout
+    assert run("account", "enable", JOE).stdout == f"{JOE} is enabled\n"
+    assert run("account", "enable", JOE).stdout == f"{JOE} is enabled already\n"
+    assert "disabled" not in run("account", "show", JOE).stdout
+
+
+@pytest.mark.parametrize("word", ["disable", "enable"])
+def test_who_has_no_account_is_not_disabled(joe, run, word):
+    result = run("account", word, "eve@example.net", status=1)
+    assert "there is no account eve@example.net here" in result.output
+
+
+def test_the_postmaster_is_not_disabled(office, run, ask):
+    (account,) = [
+        one["address"]
+        for one in ask("account", "list")["accounts"]
+        if one["address"].startswith("postmaster@")
+    ]
+    assert "gets the mail to postmaster" in run("account", "disable", account, status=1).output
+    assert ask("account", "show", account)["state"] == "enabled"
+
+
+def test_the_sessions_of_who_is_disabled_end(joe, run, ask, monkeypatch):
+    asked = []
+
+    def daemon(desk, question):
+        asked.append((question, finished(desk)))
+        return [{"account": JOE}] * 2
+
+    def finished(desk):
+        return desk.ask(lambda rooms: rooms.register.find(JOE)).state
+
+    monkeypatch.setattr(sessions, "ask", daemon)
+    said = run("account", "disable", JOE).stdout
+    assert said == f"{JOE} is disabled\n2 sessions of {JOE} ended\n"
+    assert asked == [({"command": "end", "account": JOE}, "disabled")]
+    assert ask("account", "disable", JOE)["ended"] == 2
+    run("account", "enable", JOE)
+    assert len(asked) == 2
+
+
+def test_where_sessions_cannot_be_ended_it_is_said(joe, run, ask, monkeypatch):
+    def daemon(desk, question):
+        raise Refused("asking the daemon failed")
+
+    monkeypatch.setattr(sessions, "ask", daemon)
+    assert (
+        f"{JOE} is disabled, but ending its sessions failed: asking the daemon failed; "
+        f"postoffice session end {JOE}"
+    ) in run("account", "disable", JOE, status=1).stderr
+    assert ask("account", "show", JOE)["state"] == "disabled"
+
+
+def test_explain_tells_why_mail_is_refused(joe, run, ask):
+    run("account", "disable", JOE)
+    told = ask("explain", "rcpt", JOE)
+    assert told["reply"].startswith("550 5.2.1 ")
+    assert told["steps"][-1] == {"step": "state", "found": "disabled: no mail is taken"}
+    run("account", "enable", JOE)
+    assert ask("explain", "rcpt", JOE)["accepted"]
+
+
+def test_a_new_password_leaves_it_disabled(joe, run, ask):
+    run("account", "disable", JOE)
+    run("account", "passwd", JOE, "--generate")
+    assert ask("account", "show", JOE)["state"] == "disabled"
