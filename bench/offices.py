@@ -140,7 +140,7 @@ import sys
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.protocol.scram import derive
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor as InlineWorkers, finish
 path, domain, password, users = sys.argv[1:]
 directory = SQLiteDirectory(path, InlineWorkers())
 finish(directory.start())

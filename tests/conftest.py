@@ -36,7 +36,7 @@ from postoffice.server.smtp_factory import SMTPFactory
 from postoffice.smtp.options import SMTPLimits
 from postoffice.store.journal.journal import Journal
 from postoffice.store.memory import MemoryStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 #: On a busy machine any example may take long: that is no failure.  In CI the examples are the
 #: same each time, so that it says of one commit one thing; others are tried everywhere else.
@@ -234,7 +234,7 @@ class MemoryOffice:
             postmaster=Address("postmaster", "example.net"),
             now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
         )
-        checker = Checker([self.directory], InlineWorkers(), clock=self.clock.seconds)
+        checker = Checker([self.directory], ImmediateExecutor(), clock=self.clock.seconds)
         self.shelves = MailboxContext(self.store, leases=Leases(self.clock, neighbours))
         portal = Portal(Realm(self.shelves, self.house), [checker])
         limits = SMTPLimits()

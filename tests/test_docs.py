@@ -16,7 +16,7 @@ from zope.interface.interface import InterfaceClass
 
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -153,7 +153,7 @@ listeners:
 def office_of_a_tac(tmp_path):
     """The example .tac, run by twistd; the ports of SMTP and POP3."""
     (tmp_path / "postoffice.yaml").write_text(OFFICE)
-    directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), InlineWorkers())
+    directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), ImmediateExecutor())
     finish(directory.start())
     finish(directory.add_domain("example.net"))
     finish(directory.add("joe@example.net", hash_password(b"secret")))

@@ -8,10 +8,10 @@ import sqlite3
 import sys
 
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 path = sys.argv[1]
-directory = SQLiteDirectory(path, InlineWorkers())
+directory = SQLiteDirectory(path, ImmediateExecutor())
 for line in sys.stdin:
     what, *words = line.split()
     try:

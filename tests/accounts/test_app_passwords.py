@@ -25,7 +25,7 @@ from postoffice.model.app_password import AppPassword
 from postoffice.model.envelope import Client
 from postoffice.protocol.sasl import exchange
 from postoffice.protocol.scram import Salt, derive
-from postoffice.testing import InlineWorkers, ScramClient, finish
+from postoffice.testing import ImmediateExecutor, ScramClient, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 RIGHT, NOW = b"secret word", 1_800_000_000.0
@@ -116,7 +116,7 @@ def add(directory, one, account=JOE):
 
 def checker_of(directory, now=NOW, slowing=None):
     return Checker(
-        [directory], InlineWorkers(), clock=Clock().seconds, slowing=slowing, now=lambda: now
+        [directory], ImmediateExecutor(), clock=Clock().seconds, slowing=slowing, now=lambda: now
     )
 
 
@@ -203,7 +203,7 @@ def test_one_that_was_wrong_at_one_service_is_looked_at_again_at_another(directo
     ledger = LoginDB(str(tmp_path / "logins.db"))
     ledger.open()
     tries = Attempts(ledger, Allowance(100, 60), Allowance(100, 60))
-    slowing = Throttle(tries, InlineWorkers(), Clock(), Allowance(100, 60))
+    slowing = Throttle(tries, ImmediateExecutor(), Clock(), Allowance(100, 60))
     add(directory, device("phone", PHONE, protocol="pop3", networks=("2001:db8::2",)))
     checker = checker_of(directory, slowing=slowing)
     for _ in range(3):

@@ -27,7 +27,7 @@ from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
 from postoffice.server.mailbox import MailboxContext
 from postoffice.store.memory import MemoryStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 RIGHT, OTHER = b"secret word", b"other word"
 HASHES = {word: hash_password(word) for word in (RIGHT, OTHER)}
@@ -76,7 +76,7 @@ def runs(monkeypatch):
 
 
 def checker_of(*directories, others=()):
-    return Checker(directories, InlineWorkers(), clock=Clock().seconds, others=others)
+    return Checker(directories, ImmediateExecutor(), clock=Clock().seconds, others=others)
 
 
 def login(checker, user, password):

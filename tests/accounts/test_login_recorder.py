@@ -18,7 +18,7 @@ from postoffice.interfaces import IMaildrop, IReception
 from postoffice.model.address import Account
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import TemporaryFailure
-from postoffice.testing import InlineWorkers, PatientWorkers
+from postoffice.testing import ImmediateExecutor, ManualExecutor
 
 JOE, ANN = (Account(f"{name}@example.net", f"{name}@example.net") for name in ("joe", "ann"))
 NOW = 1_800_000_000.0
@@ -45,7 +45,7 @@ def entrances(ledger):
 
 @pytest.fixture
 def recording(entrances, clock):
-    recording = LoginRecorder(entrances, InlineWorkers(), clock, lambda: NOW + clock.seconds())
+    recording = LoginRecorder(entrances, ImmediateExecutor(), clock, lambda: NOW + clock.seconds())
     recording.start()
     return recording
 
@@ -144,7 +144,7 @@ def test_what_was_not_used_for_long_is_swept(recording, entrances, clock, monkey
 
 
 def test_the_rest_is_written_when_the_office_closes(entrances, clock):
-    workers = PatientWorkers()
+    workers = ManualExecutor()
     recording = LoginRecorder(entrances, workers, clock)
     recording.start()
     recording.note(JOE, visit())

@@ -11,7 +11,7 @@ import pytest
 from postoffice.accounts import schema
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def path(tmp_path):
 
 
 def started(path):
-    directory = SQLiteDirectory(path, InlineWorkers())
+    directory = SQLiteDirectory(path, ImmediateExecutor())
     finish(directory.start())
     return directory
 

@@ -16,7 +16,7 @@ from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import StartupError
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 #: A database as the first version made it, and filled.
 VERSION_1 = """
@@ -123,7 +123,7 @@ def path(request, tmp_path):
 
 
 def started(path):
-    directory = SQLiteDirectory(path, InlineWorkers())
+    directory = SQLiteDirectory(path, ImmediateExecutor())
     finish(directory.start())
     return directory
 

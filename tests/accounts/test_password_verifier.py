@@ -16,7 +16,7 @@ from postoffice.accounts.password_verifier import (
     VerifiedCache,
 )
 from postoffice.model.errors import TemporaryFailure
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 
 class HeldWorkers:
@@ -333,7 +333,7 @@ def test_what_is_remembered_is_bounded_and_the_least_used_goes(monkeypatch, cloc
 def test_only_a_digest_is_remembered(clock):
     """And with a key of this process: it cannot be guessed at from a memory dump alone."""
     secret = passwords.hash_password(b"secret word")
-    first, second = (PasswordVerifier(InlineWorkers(), clock.seconds) for _ in range(2))
+    first, second = (PasswordVerifier(ImmediateExecutor(), clock.seconds) for _ in range(2))
     for one in (first, second):
         assert finish(one.matches(b"u", secret, b"secret word"))
         assert "secret word" not in repr(vars(one)) + repr(vars(one._verified))
@@ -343,7 +343,7 @@ def test_only_a_digest_is_remembered(clock):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=6), min_size=3, max_size=3), st.lists(st.integers(0, 18)))
 def test_no_two_questions_have_the_same_digest(parts, cuts):
-    subject = PasswordVerifier(InlineWorkers(), Clock().seconds)
+    subject = PasswordVerifier(ImmediateExecutor(), Clock().seconds)
     whole = b"".join(parts)
     for one, two in zip(sorted(cuts), sorted(cuts)[1:], strict=False):
         other = [whole[:one], whole[one:two], whole[two:]]

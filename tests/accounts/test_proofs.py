@@ -24,7 +24,7 @@ from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.sasl import APOPClaim, BearerClaim, Challenge, exchange
 from postoffice.protocol.scram import Keys, Salt, derive
-from postoffice.testing import InlineWorkers, PatientWorkers, ScramClient, finish
+from postoffice.testing import ImmediateExecutor, ManualExecutor, ScramClient, finish
 
 RIGHT, OTHER, SHARED = b"secret word", b"other word", "tanstaaftanstaaf"
 HASHES = {word: hash_password(word) for word in (RIGHT, OTHER)}
@@ -59,11 +59,11 @@ def directory():
 
 @pytest.fixture
 def workers():
-    return PatientWorkers()
+    return ManualExecutor()
 
 
 def checker_of(*directories, workers=None, others=()):
-    workers = InlineWorkers() if workers is None else workers
+    workers = ImmediateExecutor() if workers is None else workers
     return Checker(directories, workers, clock=Clock().seconds, others=others)
 
 
@@ -384,7 +384,7 @@ def test_strangers_change_at_times_of_their_own():
 
 def test_the_clock_of_the_checker_tells_when(directory):
     day = [1.8e9]
-    subject = Checker([directory], InlineWorkers(), clock=Clock().seconds, now=lambda: day[0])
+    subject = Checker([directory], ImmediateExecutor(), clock=Clock().seconds, now=lambda: day[0])
     before = salt(subject, b"eve@example.net")
     known = salt(subject, b"joe@example.net")
     day[0] += 12 * 365 * 86400

@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, eventAsText
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.address import Account
 from postoffice.model.errors import TemporaryFailure
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 JOE = Account("joe@example.net", "joe@example.net", "a hash", "keys", "tanstaaf")
 
@@ -33,7 +33,7 @@ def path(tmp_path):
 
 
 def started(path, *key_file):
-    directory = SQLiteDirectory(path, InlineWorkers(), *key_file)
+    directory = SQLiteDirectory(path, ImmediateExecutor(), *key_file)
     finish(directory.start())
     return directory
 

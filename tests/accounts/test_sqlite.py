@@ -23,13 +23,13 @@ from postoffice.accounts import sqlite as sqlite_module
 from postoffice.accounts.database import Database, settled
 from postoffice.accounts.sqlite import AnswerCache, SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 LONG_AGO = itertools.count(1_600_000_000_123_456_789, 1000)
 JOE = "joe@example.net"
 
 
-class Counted(InlineWorkers):
+class Counted(ImmediateExecutor):
     """Workers that count what they are asked."""
 
     def __init__(self):
@@ -236,7 +236,7 @@ def test_a_change_by_another_process_is_seen_at_once(directory, workers, path, a
 
 def test_several_processes_begin_and_write_at_once(path, another):
     commands = [another(), another()]
-    directory = SQLiteDirectory(path, InlineWorkers())
+    directory = SQLiteDirectory(path, ImmediateExecutor())
     for command in commands:
         command.tell("start")
     finish(directory.start())
@@ -308,7 +308,7 @@ def test_a_database_that_somebody_holds_can_be_read_and_changed_later(directory,
 
 
 def test_nothing_is_touched_before_the_start(tmp_path):
-    SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), InlineWorkers())
+    SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), ImmediateExecutor())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -316,7 +316,7 @@ def test_nothing_is_touched_before_the_start(tmp_path):
 def test_nobody_else_can_read_the_files(path, umask):
     before = os.umask(umask)
     try:
-        directory = SQLiteDirectory(path, InlineWorkers())
+        directory = SQLiteDirectory(path, ImmediateExecutor())
         finish(directory.start())
         finish(directory.add_domain("example.net"))
         modes = {name: os.stat(path + name).st_mode & 0o777 for name in ("", "-wal", "-shm")}
@@ -329,7 +329,7 @@ def test_nobody_else_can_read_the_files(path, umask):
 def test_files_that_others_could_read_are_closed_to_them(directory, path):
     for name in ("", "-wal", "-shm"):
         os.chmod(path + name, 0o644)
-    second = SQLiteDirectory(path, InlineWorkers())
+    second = SQLiteDirectory(path, ImmediateExecutor())
     finish(second.start())
     assert [os.stat(path + name).st_mode & 0o777 for name in ("", "-wal", "-shm")] == [0o600] * 3
     assert finish(second.find(JOE))
@@ -351,7 +351,7 @@ def test_what_was_added_is_there_after_a_new_start(directory, path):
 
 @pytest.mark.parametrize("name", ["acc ounts?mode=memory.db", "%41#.db", "ünï.db", "-x.db"])
 def test_the_path_is_a_path_whatever_is_in_it(tmp_path, name):
-    directory = SQLiteDirectory(f"/{tmp_path}/{name}", InlineWorkers())
+    directory = SQLiteDirectory(f"/{tmp_path}/{name}", ImmediateExecutor())
     finish(directory.start())
     finish(directory.add_domain("example.net"))
     finish(directory.stop())
@@ -438,7 +438,7 @@ def test_a_database_that_is_no_good_keeps_the_office_closed(directory, path, dam
 
 def test_a_folder_that_cannot_be_made_keeps_the_office_closed(tmp_path):
     (tmp_path / "file").write_text("")
-    directory = SQLiteDirectory(str(tmp_path / "file" / "accounts.db"), InlineWorkers())
+    directory = SQLiteDirectory(str(tmp_path / "file" / "accounts.db"), ImmediateExecutor())
     with pytest.raises(StartupError, match="must belong to the user"):
         finish(directory.start())
 
@@ -448,7 +448,7 @@ def test_a_file_that_is_not_ours_keeps_the_office_closed(mode):
     """Root may do all: there, somebody else tries."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/accounts.db"
-        directory = SQLiteDirectory(path, InlineWorkers())
+        directory = SQLiteDirectory(path, ImmediateExecutor())
         finish(directory.start())
         finish(directory.stop())
         os.chmod(folder, 0o711)

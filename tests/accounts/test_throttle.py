@@ -21,7 +21,7 @@ from postoffice.model.envelope import Client
 from postoffice.model.errors import AccountDisabled, TemporaryFailure, TooManyTries
 from postoffice.protocol.sasl import ScramClaim, SharedClaim
 from postoffice.protocol.scram import Salt
-from postoffice.testing import InlineWorkers, PatientWorkers, finish
+from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
 
 JOE, ANN, EVE = (f"{name}@example.net" for name in ("joe", "ann", "eve"))
 RIGHT = b"secret"
@@ -56,7 +56,7 @@ class Office:
     """
 
     def __init__(self, path, clock, workers=None, hashing=None):
-        self.clock, self.workers = clock, workers or InlineWorkers()
+        self.clock, self.workers = clock, workers or ImmediateExecutor()
         self.ledger = LoginDB(path)
         self.ledger.open()
         self.tries = Attempts(self.ledger, Allowance(10, 60), Allowance(4, 60))
@@ -69,7 +69,7 @@ class Office:
         finish(self.directory.add(ANN, "hers:", "keys"))
         self.checker = Checker(
             [self.directory],
-            hashing or InlineWorkers(),
+            hashing or ImmediateExecutor(),
             clock=clock.seconds,
             slowing=self.slowing,
         )
@@ -219,7 +219,7 @@ def test_right_passwords_count_nothing(office):
 
 def test_many_right_ones_at_once_from_a_new_network_all_get_in(tmp_path, clock, runs):
     """An office after a power cut: more of them than there are tries."""
-    workers = PatientWorkers()
+    workers = ManualExecutor()
     office = Office(str(tmp_path / "logins.db"), clock, workers)
     for n in range(30):
         finish(office.directory.add(f"a{n}@example.net", "secret:", "keys"))
@@ -257,7 +257,7 @@ def held(tmp_path, clock, runs):
     before = Office(str(tmp_path / "held.db"), clock)
     assert right(before.try_(password=RIGHT))
     before.ledger.close()
-    hashing = PatientWorkers()
+    hashing = ManualExecutor()
     office = Office(str(tmp_path / "held.db"), clock, hashing=hashing)
     office.hashing = hashing
     yield office
@@ -442,7 +442,7 @@ def test_who_goes_while_he_waits_leaves_nothing_behind(office, clock):
 
 
 def test_who_goes_while_the_password_is_looked_at_has_had_his_try(office, runs):
-    office.checker._verifying._hashing = PatientWorkers()
+    office.checker._verifying._hashing = ManualExecutor()
     for n in range(3):
         outcome = office.try_(password=b"wrong %d" % n)
         office.last.cancel()
@@ -486,7 +486,7 @@ def test_what_is_not_looked_at_is_in_the_log(office, clock):
 def test_the_ledger_is_swept_and_what_is_under_way_is_written_before_it_closes(
     tmp_path, clock, runs
 ):
-    workers = PatientWorkers()
+    workers = ManualExecutor()
     office = Office(str(tmp_path / "logins.db"), clock, workers)
     swept = []
     office.tries.sweep = lambda now: swept.append(now) or len(swept) % 2

@@ -14,7 +14,7 @@ from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import Keys, derive
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 JOE = "joe@example.net"
 
@@ -27,7 +27,7 @@ def joe(office, run):
 @pytest.fixture
 def directory(office):
     path, key = (str(office / "state" / f"accounts.{kind}") for kind in ("db", "key"))
-    directory = SQLiteDirectory(path, InlineWorkers(), key)
+    directory = SQLiteDirectory(path, ImmediateExecutor(), key)
     finish(directory.start())
     yield directory
     finish(directory.stop())

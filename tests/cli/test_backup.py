@@ -25,7 +25,7 @@ from postoffice.backup.checked import check, source_of
 from postoffice.backup.entries import BackupError, Entry, Manifest, place
 from postoffice.cli import main
 from postoffice.store import files, snapshot, vault
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 ANN, BOB, EVE = "ann@example.net", "bob@example.net", "eve@example.org"
 FORMS = ("b.tar", "b.tar.gz", "b.tgz", "b.tar.bz2", "b.tar.xz", "b")
@@ -174,7 +174,9 @@ def test_what_the_configuration_names_elsewhere_is_in_it(run, here, tmp_path_fac
 
 
 def test_a_first_light_is_copied_too(run, tmp_path):
-    directory = SQLiteDirectory(str(tmp_path / "postoffice-data" / "accounts.db"), InlineWorkers())
+    directory = SQLiteDirectory(
+        str(tmp_path / "postoffice-data" / "accounts.db"), ImmediateExecutor()
+    )
     finish(directory.start())
     finish(directory.add_domain("localhost"))
     finish(directory.add("demo@localhost", hash_password(b"secret")))
@@ -401,7 +403,7 @@ def test_one_maildrop_comes_back_with_its_account(run, ask, here, form):
 def the_accounts(office: Path) -> SQLiteDirectory:
     state = office / "state"
     directory = SQLiteDirectory(
-        str(state / "accounts.db"), InlineWorkers(), str(state / "accounts.key")
+        str(state / "accounts.db"), ImmediateExecutor(), str(state / "accounts.key")
     )
     finish(directory.start())
     return directory

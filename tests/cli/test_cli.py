@@ -21,7 +21,7 @@ from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 
 #: What of a quota is told where nobody has said anything.
@@ -34,7 +34,7 @@ DEFAULT = {
 def opened(office) -> MaildirStore:
     """The store, as the daemon has it."""
     folder = str(office / "state" / "maildrops")
-    store = MaildirStore(folder, InlineWorkers(), hostname="x", clock=Clock())
+    store = MaildirStore(folder, ImmediateExecutor(), hostname="x", clock=Clock())
     finish(store.start())
     return store
 
@@ -51,7 +51,7 @@ def post(office, name: str, count: int = 1) -> None:
 
 
 def secret_of(office, name: str) -> str | None:
-    directory = SQLiteDirectory(str(office / "state" / "accounts.db"), InlineWorkers())
+    directory = SQLiteDirectory(str(office / "state" / "accounts.db"), ImmediateExecutor())
     finish(directory.start())
     try:
         return finish(directory.find(name)).secret

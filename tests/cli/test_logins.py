@@ -19,7 +19,7 @@ from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory
 from postoffice.server.certificates import CertificateFiles, load
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 
 ANN = "ann@example.net"
@@ -134,7 +134,7 @@ def offer(office, *mechanisms: str) -> None:
 def directory(office):
     """The accounts, as the daemon has them."""
     path, key = (str(office / "state" / f"accounts.{kind}") for kind in ("db", "key"))
-    directory = SQLiteDirectory(path, InlineWorkers(), key)
+    directory = SQLiteDirectory(path, ImmediateExecutor(), key)
     finish(directory.start())
     yield directory
     finish(directory.stop())

@@ -10,7 +10,7 @@ from postoffice.accounts.login_db import LoginDB
 from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.cli import sessions
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 from tests.cli.test_cli import post
 
 JOE, JIM = "joe@example.net", "jim@example.org"
@@ -97,7 +97,7 @@ def test_the_maildrop_of_the_renamed_is_not_nobodys(joe, run, ask):
 def test_a_running_daemon_sees_it_at_once(joe, office, run):
     state = office / "state"
     key = str(state / "accounts.key")
-    daemons = SQLiteDirectory(str(state / "accounts.db"), InlineWorkers(), key)
+    daemons = SQLiteDirectory(str(state / "accounts.db"), ImmediateExecutor(), key)
     finish(daemons.start())
     for name, other in ((JOE, JIM), (JIM, "jörg@example.net"), ("jörg@example.net", JOE)):
         for _ in range(2):

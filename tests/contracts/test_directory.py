@@ -18,7 +18,7 @@ from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -26,7 +26,7 @@ def directory(request, tmp_path):
     if request.param == "memory":
         directory = MemoryDirectory()
     else:
-        directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), InlineWorkers())
+        directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), ImmediateExecutor())
     finish(directory.start())
     yield directory
     finish(directory.stop())

@@ -14,7 +14,7 @@ from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo
 from postoffice.model.reply import Reply
 from postoffice.policy.chain import STAGES
 from postoffice.policy.common import COMMON
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 OPTIONS = {"rate": {"client": (1, 60.0)}, "dnsbl": {"zones": (("bad.example", frozenset()),)}}
 CLIENTS = ["", "127.0.0.1", "10.1.2.3", "::1", "fe80::1"]
@@ -36,7 +36,7 @@ def options(maker, folder):
 
 @pytest.fixture(params=makers(IPolicyMaker), ids=lambda maker: maker.kind)
 def policy(request, tmp_path):
-    around = PluginContext(Clock(), InlineWorkers(), str(tmp_path), "mail.example.net")
+    around = PluginContext(Clock(), ImmediateExecutor(), str(tmp_path), "mail.example.net")
     policy = request.param.make(options(request.param, tmp_path), around)
     finish(policy.start())
     yield policy

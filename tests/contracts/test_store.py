@@ -19,7 +19,7 @@ from postoffice.store.journal import filesystem
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.memory import MemoryStore
 from postoffice.store.pace import Pace
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 TEXTS = [b"Subject: 1\r\n\r\none\r\n", b"\r\n", b"x" * 1000 + b"\r\n", b"." * 200_000 + b"\r\n"]
 
@@ -35,7 +35,7 @@ def store(request, tmp_path, monkeypatch):
     elif request.param == "shelf":
         (tmp_path / "store").mkdir()
         shelf_store = runpy.run_path(str(SHELF))["ShelfStore"]
-        store = shelf_store(str(tmp_path / "store" / "shelf.db"), InlineWorkers())
+        store = shelf_store(str(tmp_path / "store" / "shelf.db"), ImmediateExecutor())
     else:
         monkeypatch.setattr(filesystem, "file_system", lambda path: "ext4")  # no power fails here
         durability = request.param.removeprefix("maildir ")
@@ -44,7 +44,7 @@ def store(request, tmp_path, monkeypatch):
             durability = "journal"
         store = MaildirStore(
             str(tmp_path / "store"),
-            InlineWorkers(),
+            ImmediateExecutor(),
             hostname="mail.example.net",
             clock=Clock(),
             durability=durability,

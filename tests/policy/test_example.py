@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from postoffice.config import loader
 from postoffice.daemon.build import find_maker
 from postoffice.interfaces import IPolicy, IPolicyMaker, PluginContext
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "quiet_hours.py"
 
@@ -41,7 +41,9 @@ def test_its_maker_is_asked_for_as_the_manual_says():
         return maker if interface is IPolicyMaker else find_maker(interface, kind)
 
     (chosen,) = loader.read(OFFICE, "postoffice.yaml", find).policies
-    policy = chosen.make(PluginContext(Clock(), InlineWorkers(), "/nowhere", "mail.example.net"))
+    policy = chosen.make(
+        PluginContext(Clock(), ImmediateExecutor(), "/nowhere", "mail.example.net")
+    )
     assert verifyObject(IPolicy, policy)
     assert (policy.begin, policy.end) == (9, 18)
     assert chosen.options["services"] == ("smtp",)

@@ -13,7 +13,7 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.policy.dnsbl import FAILED, Zone, ZoneLookup
 from postoffice.policy.greylist import GreylistPolicy
 from postoffice.policy.triplets import GreylistTimes, Triplets
-from postoffice.testing import PatientWorkers, finish
+from postoffice.testing import ManualExecutor, finish
 
 
 class Silent:
@@ -81,7 +81,7 @@ def test_who_goes_while_a_list_is_silent_is_no_failure_of_the_list(lists):
 
 
 def test_a_locked_greylist_holds_one_thread_and_not_all(tmp_path, envelope, recipient):
-    workers = PatientWorkers()
+    workers = ManualExecutor()
     triplets = Triplets(str(tmp_path / "greylist.db"), GreylistTimes(300, 7200, 86400, 2))
     policy = GreylistPolicy(triplets, workers, Clock(), lambda: 1_000_000.0)
     starting = Deferred.fromCoroutine(policy.start())

@@ -11,7 +11,7 @@ from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.policy import triplets as module
 from postoffice.policy.greylist import CLEARING, GreylistPolicy, network_of
 from postoffice.policy.triplets import SWEPT, GreylistTimes, Triplets
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 TERMS = GreylistTimes(delay=300, window=7200, lifetime=86400, known_after=2)
 
@@ -37,7 +37,7 @@ def greylist(tmp_path, day):
 
     def make():
         triplets = Triplets(str(tmp_path / "greylist.db"), TERMS)
-        policy = GreylistPolicy(triplets, InlineWorkers(), Clock(), day)
+        policy = GreylistPolicy(triplets, ImmediateExecutor(), Clock(), day)
         finish(policy.start())
         made.append(policy)
         return policy
@@ -173,7 +173,7 @@ def test_one_that_has_grown_shrinks_while_it_is_used(tmp_path, monkeypatch):
 
 def test_it_is_cleared_every_day(tmp_path, day, envelope, recipient):
     clock, triplets = Clock(), Triplets(str(tmp_path / "g.db"), TERMS)
-    policy = GreylistPolicy(triplets, InlineWorkers(), clock, day)
+    policy = GreylistPolicy(triplets, ImmediateExecutor(), clock, day)
     finish(policy.start())
     assert code(policy, envelope(), recipient()) == 451
     day.now += TERMS.window + 1

@@ -22,7 +22,7 @@ from postoffice.server.certificates import (
     Unusable,
     load,
 )
-from postoffice.testing import InlineWorkers, PatientWorkers, finish
+from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
 
 PEM = serialization.Encoding.PEM
 PKCS8 = serialization.PrivateFormat.PKCS8
@@ -101,7 +101,7 @@ def opened(clock):
     made = []
 
     def opened(*pairs: CertificateFiles, workers=None) -> Certificates:
-        made.append(Certificates(pairs, workers or InlineWorkers(), clock))
+        made.append(Certificates(pairs, workers or ImmediateExecutor(), clock))
         made[-1].load_now()
         finish(made[-1].start())
         return made[-1]
@@ -134,12 +134,12 @@ def test_the_certificate_and_its_key_may_lie_in_one_file(tmp_path, opened):
 
 
 def test_nothing_is_ready_before_it_is_loaded(tmp_path):
-    certificates = Certificates([written(tmp_path, made("x"))], InlineWorkers(), Clock())
+    certificates = Certificates([written(tmp_path, made("x"))], ImmediateExecutor(), Clock())
     assert not certificates.ready
 
 
 def test_one_that_is_started_without_being_loaded_loads_by_itself(tmp_path, clock):
-    certificates = Certificates([written(tmp_path, made("x"))], InlineWorkers(), clock)
+    certificates = Certificates([written(tmp_path, made("x"))], ImmediateExecutor(), clock)
     finish(certificates.start())
     assert certificates.ready
     finish(certificates.stop())
@@ -246,7 +246,7 @@ def test_all_that_is_wrong_is_told_at_once_and_nobody_is_let_in(tmp_path):
         good,
         CertificateFiles("/no/two.pem", good.key),
     ]
-    certificates = Certificates(pairs, InlineWorkers(), Clock())
+    certificates = Certificates(pairs, ImmediateExecutor(), Clock())
     with pytest.raises(StartupError) as caught:
         certificates.load_now()
     assert [line.partition(" ")[0] for line in str(caught.value).split("\n")] == [
@@ -406,7 +406,7 @@ def test_a_changed_one_is_chosen_by_its_new_names_and_leaves_the_others(tmp_path
 
 
 def test_a_fault_of_ours_does_not_end_the_looking(tmp_path, opened, clock, failures):
-    class Faulty(InlineWorkers):
+    class Faulty(ImmediateExecutor):
         fault = True
 
         def run(self, function, *args):
@@ -427,7 +427,7 @@ def test_a_fault_of_ours_does_not_end_the_looking(tmp_path, opened, clock, failu
 
 
 def test_who_stops_in_the_middle_of_a_look_hears_no_more_of_it(tmp_path, opened, clock, failures):
-    workers = PatientWorkers()
+    workers = ManualExecutor()
     certificates = opened(written(tmp_path, made("x")), workers=workers)
     clock.advance(LOOKS)
     assert workers.waiting

@@ -31,7 +31,7 @@ from postoffice.server.connection import (
 )
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ListenerOptions, ServerFactory
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 from postoffice.util.networks import client_address
 
 #: A balancer's address, and what it says first for a client.
@@ -779,7 +779,7 @@ def trusting(files):
 @pytest.fixture
 def live(counter, files):
     """The counter on a real port of loopback, with a certificate; its conversations stay known."""
-    certificates = Certificates([CertificateFiles(**files)], InlineWorkers(), Clock())
+    certificates = Certificates([CertificateFiles(**files)], ImmediateExecutor(), Clock())
     certificates.load_now()
     ports = []
 

@@ -15,7 +15,7 @@ from postoffice.model.listing import Entries, Entry, Listing
 from postoffice.store import names
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.memory import MemoryMaildrop
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 from tests.conftest import MemoryOffice
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
@@ -55,7 +55,7 @@ def office(secrets, tmp_path):
     """An office whose mail is on the disk."""
     store = MaildirStore(
         str(tmp_path / "store"),
-        InlineWorkers(),
+        ImmediateExecutor(),
         hostname="mail.example.net",
         clock=Clock(),
         durability="files",

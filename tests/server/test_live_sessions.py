@@ -11,7 +11,7 @@ from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.store import names
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, cut, finish
+from postoffice.testing import ImmediateExecutor, cut, finish
 from tests.conftest import MemoryOffice
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
@@ -22,7 +22,7 @@ TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\n..\r\n", b"A: 2\r\n\r\n", b"B: 3\r\n\r\n" 
 def office(secrets, tmp_path):
     store = MaildirStore(
         str(tmp_path / "store"),
-        InlineWorkers(),
+        ImmediateExecutor(),
         hostname="mail.example.net",
         clock=Clock(),
         durability="files",

@@ -19,7 +19,7 @@ from postoffice.model.errors import LoginTooSoon, NotAllRemoved, TemporaryFailur
 from postoffice.model.mail_policy import A_DAY, DEFAULT_POLICY, UNSPECIFIED, KeepTimes, MailPolicy
 from postoffice.server.mailbox import MailboxContext
 from postoffice.store.memory import MemoryMaildrop, MemoryStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 JOE = "joe@example.net"
 UNLIMITED = Quota(0, 0, "reject")
@@ -218,7 +218,7 @@ def test_nobody_is_told_of_what_the_store_cannot_do():
 def directory(request, tmp_path):
     made = MemoryDirectory()
     if request.param == "sqlite":
-        made = SQLiteDirectory(str(tmp_path / "accounts.db"), InlineWorkers())
+        made = SQLiteDirectory(str(tmp_path / "accounts.db"), ImmediateExecutor())
     finish(made.start())
     finish(made.add_domain("example.net"))
     for name in ("ann@example.net", JOE):

@@ -13,7 +13,7 @@ from postoffice.server.leases import ASK_AGAIN
 from postoffice.server.neighbours import Neighbours
 from postoffice.server.pop3 import GIVES_WAY
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 from tests.conftest import MemoryOffice, turn_until
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
@@ -34,7 +34,7 @@ def offices(secrets, tmp_path, folder):
         for _ in range(count):
             store = MaildirStore(
                 str(tmp_path / "store"),
-                InlineWorkers(),
+                ImmediateExecutor(),
                 hostname="mail.example.net",
                 clock=Clock(),
                 durability="files",

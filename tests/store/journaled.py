@@ -25,7 +25,7 @@ from postoffice.store import names
 from postoffice.store.journal.records import BLOCK
 from postoffice.store.journal.segments import CheckpointFile, StateFile
 from postoffice.store.maildir_store import RETIRE, MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 from postoffice.util.shield import shield
 
 JOE, ANN = "joe@example.net", "ann@example.net"
@@ -42,7 +42,7 @@ class Served:
         self.clock = Clock()
         self.store = MaildirStore(
             str(root),
-            workers or InlineWorkers(),
+            workers or ImmediateExecutor(),
             hostname="mail.example.net",
             clock=self.clock,
             durability=durability,

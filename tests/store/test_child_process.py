@@ -9,7 +9,7 @@ from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import TemporaryFailure
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 NAMES = ("bad@example.net", "good@example.net")
 TEXT = b"Subject: hi\r\n\r\nhi\r\n"
@@ -23,7 +23,7 @@ def root(tmp_path):
 @pytest.fixture
 def store(root):
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="mx.example.net", clock=Clock(), durability="files"
+        str(root), ImmediateExecutor(), hostname="mx.example.net", clock=Clock(), durability="files"
     )
     finish(store.start())
     (root / "example.net").mkdir()

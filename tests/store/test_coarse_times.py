@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from postoffice.store import listing_cache, maildir
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 SECOND = 10**9
 NOW = 1_900_000_000 * SECOND
@@ -126,7 +126,7 @@ def test_it_is_so_on_ext4_with_small_inodes(disk, monkeypatch):
     monkeypatch.setattr(maildir.time, "time_ns", lambda: now() + SECOND // 20)  # nothing is fresh
     store = MaildirStore(
         str(small_inodes / "store"),
-        InlineWorkers(),
+        ImmediateExecutor(),
         hostname="mail.example.net",
         clock=Clock(),
         durability="files",

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 JOE = "joe@example.net"
 
@@ -16,7 +16,7 @@ JOE = "joe@example.net"
 @pytest.fixture
 def store(tmp_path):
     store = MaildirStore(
-        str(tmp_path), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+        str(tmp_path), ImmediateExecutor(), hostname="h", clock=Clock(), durability="files"
     )
     finish(store.start())
     yield store

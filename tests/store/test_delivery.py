@@ -18,7 +18,7 @@ from postoffice.store import batcher, cleanup, drafts, files
 from postoffice.store import commit as commit_module
 from postoffice.store import delivery as delivery_module
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, PatientWorkers, finish
+from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 
@@ -30,7 +30,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def workers():
-    return PatientWorkers()
+    return ManualExecutor()
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_a_maildrop_that_goes_while_its_mail_is_linked_does_not_take_it_along(
 
 def test_what_is_set_aside_is_whole_and_an_empty_maildrop_leaves_nothing(root):
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+        str(root), ImmediateExecutor(), hostname="h", clock=Clock(), durability="files"
     )
     finish(store.start())
     delivery = finish(store.begin(envelope(JOE, ANN)))
@@ -279,7 +279,7 @@ def test_what_is_set_aside_is_whole_and_an_empty_maildrop_leaves_nothing(root):
 @pytest.mark.parametrize("own_disk", [False, True])
 def test_the_last_of_a_deleted_maildrop_goes_when_no_delivery_remembers_it(root, own_disk):
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+        str(root), ImmediateExecutor(), hostname="h", clock=Clock(), durability="files"
     )
     finish(store.start())
     for name in (JOE, ANN):
@@ -301,7 +301,7 @@ def test_the_last_of_a_deleted_maildrop_goes_when_no_delivery_remembers_it(root,
 
 def test_a_domain_on_a_disk_of_its_own_sets_aside_there(root, monkeypatch):
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+        str(root), ImmediateExecutor(), hostname="h", clock=Clock(), durability="files"
     )
     finish(store.start())
     delivery = finish(store.begin(envelope(JOE)))
@@ -323,7 +323,7 @@ def test_a_domain_on_a_disk_of_its_own_sets_aside_there(root, monkeypatch):
 
 def test_mail_that_is_held_by_a_session_is_not_discarded(root):
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+        str(root), ImmediateExecutor(), hostname="h", clock=Clock(), durability="files"
     )
     finish(store.start())
     maildrop = store.maildrop(JOE)
@@ -339,7 +339,7 @@ def test_mail_that_is_held_by_a_session_is_not_discarded(root):
 
 def test_a_draft_that_is_swept_before_it_is_locked_is_made_again(root, monkeypatch):
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+        str(root), ImmediateExecutor(), hostname="h", clock=Clock(), durability="files"
     )
     finish(store.start())
     delivery = finish(store.begin(envelope(JOE)))
@@ -365,7 +365,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path, umask):
     try:
         store = MaildirStore(
             str(tmp_path / "a" / "store"),
-            InlineWorkers(),
+            ImmediateExecutor(),
             hostname="h",
             clock=Clock(),
             durability="files",
@@ -383,7 +383,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path, umask):
 
 def test_a_text_whose_last_line_does_not_end_says_so_in_its_name(root):
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability="files"
+        str(root), ImmediateExecutor(), hostname="h", clock=Clock(), durability="files"
     )
     finish(store.start())
     for text in (b"", b"a\r\n", b"a", b"a\r"):

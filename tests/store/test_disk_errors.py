@@ -27,7 +27,7 @@ from postoffice.store.journal import segments
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.names import Measured
 from postoffice.store.size_cache import SizeCache
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -154,7 +154,7 @@ def test_a_login_needs_neither_its_own_time_nor_the_count(one, monkeypatch):
 def test_a_start_that_fails_lets_go_of_everything(root, monkeypatch, where, durability):
     at_work(root).stop()
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="h", clock=Clock(), durability=durability
+        str(root), ImmediateExecutor(), hostname="h", clock=Clock(), durability=durability
     )
     with monkeypatch.context() as patch:
         calling_first(patch, os, "open", raising(errno.EMFILE, is_about(where)))

@@ -25,7 +25,7 @@ from postoffice.store.quota import notices
 from postoffice.store.quota.enforcement import A_DAY, TOLD, Notice, is_due
 from postoffice.store.quota.maildirsize import Usage
 from postoffice.store.quota.notice_texts import letter
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 DAY = 86400.0
@@ -42,7 +42,7 @@ def kept(request, tmp_path, monkeypatch):
     def kept(**named):
         store = MaildirStore(
             str(tmp_path),
-            InlineWorkers(),
+            ImmediateExecutor(),
             hostname="mail.example.net",
             clock=Clock(),
             durability=request.param,

@@ -54,7 +54,7 @@ from postoffice.store import batcher, cleanup, expunge, files, mailbox
 from postoffice.store import delivery as delivery_module
 from postoffice.store.journal.records import BLOCK
 from postoffice.store.pace import Pace
-from postoffice.testing import InlineWorkers, PatientWorkers, finish
+from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -464,7 +464,7 @@ def test_rule_1_a_login_waits_while_names_go(root, served, monkeypatch):
     monkeypatch.setattr(expunge, "AT_ONCE", 0)
     monkeypatch.setattr(Pace, "quick", False)
     served().post("one")
-    workers = PatientWorkers()
+    workers = ManualExecutor()
     one = served(workers=workers)
     first, second = one.store.maildrop(JOE), one.store.maildrop(JOE)
     listing = begun(first.open(), workers)
@@ -487,7 +487,7 @@ def test_rule_1_a_login_waits_while_names_go(root, served, monkeypatch):
     workers.work_on()
     assert list(login.result.entries) == there(root) == []
     second.release()
-    workers.run = InlineWorkers().run
+    workers.run = ImmediateExecutor().run
 
 
 def test_rule_1_a_login_does_not_wait_for_ever(root, served):
@@ -599,7 +599,7 @@ def test_rule_2_what_was_not_promised_is_not_taken_back(root, served, monkeypatc
 def test_rule_2_who_gave_up_before_it_was_in_its_place_gets_it_never(root, child, served):
     def post(parent):
         one = Served(root)
-        workers = PatientWorkers()
+        workers = ManualExecutor()
         one.store._placing._small.hands._workers = workers
         committing = Deferred.fromCoroutine(one.begun("one", JOE, ANN).commit())
         committing.addErrback(lambda failure: failure.trap(CancelledError))
@@ -775,7 +775,7 @@ def test_rule_5_after_an_error_nothing_is_appended_to_that_generation(
 
 def test_rule_5_all_who_wait_for_the_same_sync_hear_of_its_error(root, served, monkeypatch):
     monkeypatch.setattr(batcher, "BATCHES", 1)
-    workers = PatientWorkers()
+    workers = ManualExecutor()
     one = served()
     two = served(workers=workers)
     outcomes = []
@@ -792,4 +792,4 @@ def test_rule_5_all_who_wait_for_the_same_sync_hear_of_its_error(root, served, m
         workers.work()
     assert [type(outcome.result) for outcome in outcomes[1:]] == [TemporaryFailure] * 3
     assert there(root) == there(root, ANN) == one.listed() == ["0"]
-    workers.run = InlineWorkers().run
+    workers.run = ImmediateExecutor().run

@@ -29,7 +29,7 @@ from postoffice.model.errors import (
 from postoffice.store import files, listing_cache, maildir
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.text import Normalizer
-from postoffice.testing import InlineWorkers, cut, finish
+from postoffice.testing import ImmediateExecutor, cut, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 
@@ -46,7 +46,11 @@ def store(root):
 
 def started(root) -> MaildirStore:
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="mail.example.net", clock=Clock(), durability="files"
+        str(root),
+        ImmediateExecutor(),
+        hostname="mail.example.net",
+        clock=Clock(),
+        durability="files",
     )
     finish(store.start())
     return store
@@ -646,7 +650,7 @@ def test_a_lost_client_frees_the_lock_when_its_mail_is_removed(joe):
     post(store, b"x\r\n", JOE)
     waiting = []
 
-    class SlowWorkers(InlineWorkers):
+    class SlowWorkers(ImmediateExecutor):
         def run(self, function, *args):
             if function is maildir.remove:
                 from twisted.internet.defer import Deferred

@@ -19,7 +19,7 @@ from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.admission import LIFETIME, Admission, usage
 from postoffice.store.quota.enforcement import QuotaEnforcement
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 LIMIT = Quota(1000, 2, "reject")
 
@@ -173,7 +173,7 @@ def test_nothing_is_taken_where_not_all_of_it_fits(folder):
 def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_path, folder):
     clock, asked = Clock(), []
 
-    class Workers(InlineWorkers):
+    class Workers(ImmediateExecutor):
         def run(self, function, *args):
             asked.append(args)
             return super().run(function, *args)

@@ -15,7 +15,7 @@ from postoffice.model.errors import MaildropLocked
 from postoffice.store import files, maildir
 from postoffice.store.journal.journal import Journal
 from postoffice.store.pace import LIMIT, PAUSE, PAUSE_MAXIMUM, SMALL_FOLDER, Pace, TakesLong
-from postoffice.testing import InlineWorkers, PatientWorkers
+from postoffice.testing import ImmediateExecutor, ManualExecutor
 from tests.store.journaled import JOE, folder_of, there
 
 
@@ -94,12 +94,12 @@ def box(served):
         one.post(f"t{number}")
     one.retire()
     one.stop()
-    workers = PatientWorkers()
+    workers = ManualExecutor()
     other = served(workers=workers)
     other.store._means.pace.get_to_know(str(folder_of(one.root)))
     yield other, workers
     workers.work_on()
-    workers.run = InlineWorkers().run
+    workers.run = ImmediateExecutor().run
 
 
 def begun(coroutine):

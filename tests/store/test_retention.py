@@ -16,7 +16,7 @@ from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.quota.enforcement import QuotaEnforcement
 from postoffice.store.quota.maildirsize import Usage
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 JOE = "joe@example.net"
 FOR_30_DAYS = KeepTimes(arrived=30 * A_DAY)
@@ -26,7 +26,7 @@ FOR_30_DAYS = KeepTimes(arrived=30 * A_DAY)
 def store(request, root, machine):
     store = MaildirStore(
         str(root),
-        InlineWorkers(),
+        ImmediateExecutor(),
         hostname="mail.example.net",
         clock=Clock(),
         durability=request.param,
@@ -179,7 +179,11 @@ def test_room_is_made_first_where_mail_was_collected(joe):
 @pytest.fixture
 def by_files(root, machine):
     store = MaildirStore(
-        str(root), InlineWorkers(), hostname="mail.example.net", clock=Clock(), durability="files"
+        str(root),
+        ImmediateExecutor(),
+        hostname="mail.example.net",
+        clock=Clock(),
+        durability="files",
     )
     finish(store.start())
     yield store

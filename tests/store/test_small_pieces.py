@@ -9,13 +9,13 @@ from twisted.internet.task import Clock
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 
 def test_a_text_in_pieces_of_two_octets_costs_little_more_than_its_octets(tmp_path):
     """Each piece had an object of its own: a client that sent them held 25 times their size."""
     store = MaildirStore(
-        str(tmp_path / "store"), InlineWorkers(), hostname="mail.example.net", clock=Clock()
+        str(tmp_path / "store"), ImmediateExecutor(), hostname="mail.example.net", clock=Clock()
     )
     finish(store.start())
     joe = Recipient(Address("joe", "example.net"), Account("joe@example.net", "joe@example.net"))

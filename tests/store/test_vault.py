@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from postoffice.store import files, vault
 from postoffice.store.maildir_store import PAUSE, SWEEP, MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def store(tmp_path):
     clock = Clock()
     store = MaildirStore(
         str(tmp_path),
-        InlineWorkers(),
+        ImmediateExecutor(),
         hostname="h",
         clock=clock,
         durability="files",

@@ -27,7 +27,7 @@ from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.cli import self_signed
 from postoffice.protocol.scram import derive
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 ROOT = Path(postoffice.__file__).parent.parent
 COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.cli import main; main()"
@@ -265,7 +265,7 @@ class Office(Process):
     def directory(self) -> Iterator[SQLiteDirectory]:
         """The accounts of the running office."""
         path, key = (str(self.folder / "state" / f"accounts.{kind}") for kind in ("db", "key"))
-        directory = SQLiteDirectory(path, InlineWorkers(), key)
+        directory = SQLiteDirectory(path, ImmediateExecutor(), key)
         finish(directory.start())
         yield directory
         finish(directory.stop())

@@ -26,7 +26,7 @@ from postoffice.store.files import JOURNAL, LATE
 from postoffice.store.journal import segments
 from postoffice.store.maildir_store import RETIRE
 from postoffice.store.quota.maildirsize import FILE as QUOTA
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Looking:
         clock = Clock()
         with self._place(state) as root, _logged(), machine(f"behind {state.boot}"):
             with Recorder(root) as recorder:
-                store = state.kind.store(root, InlineWorkers(), clock)
+                store = state.kind.store(root, ImmediateExecutor(), clock)
                 finish(store.start())
                 seen = _mail(store, state, Found()).mail
                 for name, tokens in seen.items():
@@ -100,7 +100,7 @@ class Looking:
 
     def _look(self, root: str, state: State) -> list[str]:
         clock = Clock()
-        store = state.kind.store(root, InlineWorkers(), clock)
+        store = state.kind.store(root, ImmediateExecutor(), clock)
         try:
             finish(store.start())
         except Exception as error:
@@ -117,7 +117,7 @@ class Looking:
         left = f"{root}/{JOURNAL}/large"
         if os.path.isdir(left) and os.listdir(left):
             problems.append("large texts are left over")
-        store = state.kind.store(root, InlineWorkers(), clock)
+        store = state.kind.store(root, ImmediateExecutor(), clock)
         finish(store.start())
         finish(store.stop())
         if before != _maildrops(root, state):

@@ -26,7 +26,7 @@ from postoffice.model.mail_policy import KeepTimes
 from postoffice.store.journal import filesystem, segments
 from postoffice.store.maildir_store import RETIRE, MaildirStore
 from postoffice.store.quota.enforcement import TOLD
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 JOE, ANN, BOB = "joe@example.net", "ann@example.net", "bob@other.example"
 #: In octets; small, so that a disk is small.
@@ -80,7 +80,7 @@ def text_of(token: str, size: int = 300) -> bytes:
     return f"Subject: {token}\r\n\r\n".encode() + line * (size // len(line) + 1)
 
 
-class GatheringWorkers(InlineWorkers):
+class GatheringWorkers(ImmediateExecutor):
     """Workers that can put off what they are asked, as busy ones do."""
 
     def __init__(self) -> None:

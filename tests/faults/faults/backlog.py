@@ -13,7 +13,7 @@ from faults.ledger import text_of
 from postoffice.store import commit, files, names
 from postoffice.store.drafts import Draft
 from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 GROUP = 32
 
@@ -32,7 +32,7 @@ def lay_down(store: str, whose: Sequence[str], messages: int) -> None:
 
 def _take_in(store: str, whose: Sequence[str], messages: int) -> None:
     running = MaildirStore(
-        store, InlineWorkers(), hostname="h", clock=Clock(), durability="journal"
+        store, ImmediateExecutor(), hostname="h", clock=Clock(), durability="journal"
     )
     finish(running.start())
     places = files.find([f"{store}/{DOMAIN}/{name}" for name in whose])

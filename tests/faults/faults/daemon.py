@@ -19,7 +19,7 @@ from faults.ledger import Held, Ledger
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.address import Quota
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 ROOT = Path(postoffice.__file__).parent.parent
 #: Seconds after which something will never happen.
@@ -56,7 +56,7 @@ def furnish(folder: Path, durability: str, names: Iterable[str]) -> None:
 def add(folder: Path, *names: str, quota: Quota | None = None) -> None:
     """Accounts, with a quota or the common one."""
     path, key = (str(folder / "state" / f"accounts.{kind}") for kind in ("db", "key"))
-    directory = SQLiteDirectory(path, InlineWorkers(), key)
+    directory = SQLiteDirectory(path, ImmediateExecutor(), key)
     finish(directory.start())
     finish(directory.add_domain(DOMAIN))
     secret = hash_password(PASSWORD.encode())

@@ -22,7 +22,7 @@ from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropLocked
 from postoffice.store.maildir_store import RETIRE, MaildirStore
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 #: For each process: which maildrop it holds (0: none), whether it is to be killed, how often it
 #: has tried and got in, what it found wrong, and its slowest refusal in microseconds.
@@ -113,7 +113,7 @@ def contend(
 def _store(folder: Path, durability: str) -> MaildirStore:
     store = MaildirStore(
         str(folder / "store"),
-        InlineWorkers(),
+        ImmediateExecutor(),
         hostname="h",
         clock=Clock(),
         durability=durability,

@@ -24,7 +24,7 @@ from postoffice.store.files import LATE
 from postoffice.store.journal.filesystem import JOURNAL
 from postoffice.store.maildir_store import RETIRE
 from postoffice.store.names import uidl_of_file
-from postoffice.testing import InlineWorkers, finish
+from postoffice.testing import ImmediateExecutor, finish
 
 #: Those whose maildrops are there from the beginning.
 OLD = tuple(name for name in NAMES if name != "new")
@@ -251,7 +251,7 @@ class Scene:
         root = f"{self._folder}/{self._count}"
         disk.write(root)
         with machine("another"):
-            store = self.kind.store(root, InlineWorkers(), Clock())
+            store = self.kind.store(root, ImmediateExecutor(), Clock())
             try:
                 finish(store.start())
                 problems = ledger.check({name: _held(store, name) for name in NAMES})

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, execute
 T = TypeVar("T")
 
 
-class InlineWorkers:
+class ImmediateExecutor:
     """Workers that do everything at once, on the caller's thread."""
 
     def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
@@ -22,7 +22,7 @@ class InlineWorkers:
         return execute(function, *args)
 
 
-class PatientWorkers:
+class ManualExecutor:
     """Workers that do what they were asked when the test says so, in its order."""
 
     def __init__(self) -> None:
