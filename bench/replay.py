@@ -42,7 +42,7 @@ def replay(folder: Path, messages: int, maildrops: int, *, cut: bool) -> tuple[f
     found = journal.open("journal")
     ready = time.perf_counter()
     journal.close()
-    assert found.placements == messages
+    assert found.put_records == messages
     assert sum(1 for _ in Path(store).glob("*/*/new/*")) == messages
     return ready - began, time.perf_counter() - ready
 

@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 class Indexed(Entry):
     """An entry that knows where among its ``Entries`` it stands, from 0."""
 
-    place: int
+    position: int
 
 
 class Entries(Sequence[Entry]):
@@ -63,7 +63,7 @@ class Entries(Sequence[Entry]):
         self.sizes = array("Q")
         #: ``Entry.downgraded`` of those that have one, by their places.
         self.downgraded: dict[int, int] = {}
-        for place, entry in enumerate(entries):
+        for position, entry in enumerate(entries):
             name, uidl = entry.name.encode("utf-8", "surrogatepass"), entry.uidl.encode("ascii")
             start = len(text)
             text += name
@@ -77,7 +77,7 @@ class Entries(Sequence[Entry]):
             self._uidl_stops.append(start + within + len(uidl))
             self.sizes.append(entry.size)
             if entry.downgraded is not None:
-                self.downgraded[place] = entry.downgraded
+                self.downgraded[position] = entry.downgraded
         self._text = bytes(text)
         #: All sizes together.
         self.octets = sum(self.sizes)
@@ -86,15 +86,15 @@ class Entries(Sequence[Entry]):
         return len(self.sizes)
 
     @overload
-    def __getitem__(self, place: int) -> Entry: ...
+    def __getitem__(self, position: int) -> Entry: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Entry]: ...
-    def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
-        if isinstance(place, slice):
-            return [self._entry(one) for one in range(len(self.sizes))[place]]
-        if 0 <= place < len(self.sizes):
-            return self._entry(place)
-        return self._entry(range(len(self.sizes))[place])
+    def __getitem__(self, position: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, position: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(position, slice):
+            return [self._entry(one) for one in range(len(self.sizes))[position]]
+        if 0 <= position < len(self.sizes):
+            return self._entry(position)
+        return self._entry(range(len(self.sizes))[position])
 
     def __iter__(self) -> Iterator[Entry]:
         return map(self._entry, range(len(self.sizes)))
@@ -106,18 +106,20 @@ class Entries(Sequence[Entry]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _entry(self, place: int) -> Entry:
+    def _entry(self, position: int) -> Entry:
         text = self._text
         entry = tuple.__new__(
             Indexed,
             (
-                text[self._uidl_starts[place] : self._uidl_stops[place]].decode("ascii"),
-                self.sizes[place],
-                text[self._starts[place] : self._stops[place]].decode("utf-8", "surrogatepass"),
-                self.downgraded.get(place),
+                text[self._uidl_starts[position] : self._uidl_stops[position]].decode("ascii"),
+                self.sizes[position],
+                text[self._starts[position] : self._stops[position]].decode(
+                    "utf-8", "surrogatepass"
+                ),
+                self.downgraded.get(position),
             ),
         )
-        entry.place = place
+        entry.position = position
         return entry
 
     def names(self) -> Iterator[str]:
@@ -138,15 +140,15 @@ class Entries(Sequence[Entry]):
             setattr(both, column, getattr(before, column) + shifted)
         both.sizes = before.sizes + behind.sizes
         both.octets = before.octets + behind.octets
-        moved = ((len(before) + place, size) for place, size in behind.downgraded.items())
+        moved = ((len(before) + position, size) for position, size in behind.downgraded.items())
         both.downgraded = before.downgraded | dict(moved)
         return both
 
     def _without(self, gone: Collection[int]) -> Entries:
         """Their names stay in the text, until that would be more than half of it."""
         stays = bytearray(b"\1") * len(self)
-        for place in gone:
-            stays[place] = 0
+        for position in gone:
+            stays[position] = 0
         left = Entries()
         left._text = self._text
         for column in ("_starts", "_stops", "_uidl_starts", "_uidl_stops"):
@@ -155,7 +157,7 @@ class Entries(Sequence[Entry]):
         left.octets = sum(left.sizes)
         places = {old: new for new, old in enumerate(compress(count(), stays))}
         left.downgraded = {
-            places[place]: size for place, size in self.downgraded.items() if stays[place]
+            places[position]: size for position, size in self.downgraded.items() if stays[position]
         }
         needed = sum(left._uidl_stops) - sum(left._starts)
         return left if 2 * needed > len(left._text) else Entries(left)
@@ -210,18 +212,18 @@ class Listing:
 
     def downgrade(self) -> None:
         """The client knows no UTF-8: sizes are of what it will get; to be called first."""
-        other = {place: size for place, size in self._all_downgraded() if size}
+        other = {position: size for position, size in self._all_downgraded() if size}
         if other:
             self._sizes = array("Q", self._sizes)
-            for place, size in other.items():
-                self._sizes[place] = size
+            for position, size in other.items():
+                self._sizes[position] = size
             self.octets = self._octets = sum(self._sizes)
             self._downgraded = True
 
     def _all_downgraded(self) -> Iterable[tuple[int, int]]:
         if isinstance(self.entries, Entries):
             return self.entries.downgraded.items()
-        return ((place, entry.downgraded or 0) for place, entry in enumerate(self.entries))
+        return ((position, entry.downgraded or 0) for position, entry in enumerate(self.entries))
 
     def size(self, entry: Entry) -> int:
         """How many octets a message will have, for this client."""
@@ -282,4 +284,4 @@ class Listing:
 
     def _those(self, chosen: bytes) -> list[Entry]:
         places = compress(count(), self._marks.translate(chosen))
-        return [self.entries[place] for place in places]
+        return [self.entries[position] for position in places]

@@ -32,7 +32,7 @@ _Waiting = tuple[Draft, Deferred[None]]
 class Committer(Protocol):
     """Who places."""
 
-    def place(self, wanted: Sequence[Draft]) -> Awaitable[list[Exception | None]]:
+    def commit_batch(self, wanted: Sequence[Draft]) -> Awaitable[list[Exception | None]]:
         """As ``commit.commit_batch``; what is raised befalls all of them."""
 
 
@@ -40,42 +40,45 @@ class ThreadCommitter:
     """Placed here, by workers."""
 
     def __init__(
-        self, workers: Executor, journal: Journal | None, warden: QuotaEnforcement
+        self, workers: Executor, journal: Journal | None, enforcement: QuotaEnforcement
     ) -> None:
         self._workers = workers
         self._journal = journal
-        self._warden = warden
+        self._enforcement = enforcement
 
-    def place(self, wanted: Sequence[Draft]) -> Awaitable[list[Exception | None]]:
-        return self._workers.run(commit.commit_batch, wanted, self._journal, self._warden)
+    def commit_batch(self, wanted: Sequence[Draft]) -> Awaitable[list[Exception | None]]:
+        return self._workers.run(commit.commit_batch, wanted, self._journal, self._enforcement)
 
 
 class ProcessCommitter:
     """
-    Small ones, placed by the Placer of ``apart`` once many came at the same time; ``here`` before.
+    Small ones, placed by the Placer of ``child_process`` once many came at the same time; ``here``
+    before.
 
     ``notices`` takes those of owners, and ``report`` what the log should say.
     """
 
     def __init__(
         self,
-        apart: ChildProcess,
+        child_process: ChildProcess,
         here: Committer,
         notices: deque[Notice],
         report: Callable[[str, str], None],
     ) -> None:
-        self._apart = apart
+        self._child_process = child_process
         self._here = here
         self._notices = notices
         self._report = report
 
-    async def place(self, wanted: Sequence[Draft]) -> list[Exception | None]:
-        if len(wanted) >= MANY and not self._apart.ready:
-            self._apart.start()
-        if not self._apart.ready:
-            return await self._here.place(wanted)
+    async def commit_batch(self, wanted: Sequence[Draft]) -> list[Exception | None]:
+        if len(wanted) >= MANY and not self._child_process.ready:
+            self._child_process.start()
+        if not self._child_process.ready:
+            return await self._here.commit_batch(wanted)
         parcels = [DraftMessage.of(draft) for draft in wanted]
-        outcomes, missed, notices, reports = await self._apart.run(StoreProcess.place, parcels)
+        outcomes, missed, notices, reports = await self._child_process.run(
+            StoreProcess.commit_batch, parcels
+        )
         for draft, parcel, its in zip(wanted, parcels, missed, strict=True):
             draft.size = len(parcel.text)
             draft.missed.update(its)
@@ -86,26 +89,28 @@ class ProcessCommitter:
 
 
 class _BatchQueue:
-    """Messages that wait for ``hands``, which take ``size`` at a time, ``most`` times at once."""
+    """
+    Messages that wait for ``committer``, which take ``size`` at a time, ``most`` times at once.
+    """
 
-    def __init__(self, hands: Committer, size: int, most: int) -> None:
-        self.hands = hands
+    def __init__(self, committer: Committer, size: int, most: int) -> None:
+        self.committer = committer
         self.waiting: deque[_Waiting] = deque()
-        self.groups = 0  # that are being placed
+        self.batches = 0  # that are being placed
         self._size = size
         self._most = most
 
-    def next_group(self) -> list[_Waiting]:
+    def next_batch(self) -> list[_Waiting]:
         """Those that go together now; none while all workers are at it."""
-        if self.groups >= self._most or not self.waiting:
+        if self.batches >= self._most or not self.waiting:
             return []
-        self.groups += 1
-        group: list[_Waiting] = []
+        self.batches += 1
+        batch: list[_Waiting] = []
         size = 0
-        while self.waiting and len(group) < self._size and (not group or size < BATCH_SIZE):
-            group.append(self.waiting.popleft())
-            size += sum(map(len, group[-1][0].parts))
-        return group
+        while self.waiting and len(batch) < self._size and (not batch or size < BATCH_SIZE):
+            batch.append(self.waiting.popleft())
+            size += sum(map(len, batch[-1][0].parts))
+        return batch
 
 
 class Batcher:
@@ -123,7 +128,7 @@ class Batcher:
         self._large = _BatchQueue(large, 1, LARGE)
         self._idle: Deferred[None] | None = None
 
-    def place(self, draft: Draft) -> Deferred[None]:
+    def commit(self, draft: Draft) -> Deferred[None]:
         """Place a message; given up in time, it is placed nowhere."""
 
         def given_up(_: Deferred[None]) -> None:
@@ -132,7 +137,7 @@ class Batcher:
         placed: Deferred[None] = Deferred(given_up)
         queue = self._small if draft.fd < 0 else self._large
         queue.waiting.append((draft, placed))
-        self._begin_groups(queue)
+        self._begin_batches(queue)
         return placed
 
     def finished(self) -> Deferred[None]:
@@ -143,23 +148,23 @@ class Batcher:
         return self._idle
 
     def _busy(self) -> int:
-        return self._small.groups + self._large.groups
+        return self._small.batches + self._large.batches
 
-    def _begin_groups(self, queue: _BatchQueue) -> None:
-        while group := queue.next_group():
-            Deferred.fromCoroutine(self._place(queue, group))
+    def _begin_batches(self, queue: _BatchQueue) -> None:
+        while batch := queue.next_batch():
+            Deferred.fromCoroutine(self._commit_batch(queue, batch))
 
-    async def _place(self, queue: _BatchQueue, group: list[_Waiting]) -> None:
+    async def _commit_batch(self, queue: _BatchQueue, batch: list[_Waiting]) -> None:
         outcomes: list[Exception | None]
         try:
-            outcomes = await queue.hands.place([draft for draft, _ in group])
+            outcomes = await queue.committer.commit_batch([draft for draft, _ in batch])
         except Exception as bug:
-            outcomes = [bug] * len(group)
-        queue.groups -= 1
-        self._begin_groups(queue)
-        both = zip(group, outcomes, strict=True)
+            outcomes = [bug] * len(batch)
+        queue.batches -= 1
+        self._begin_batches(queue)
+        both = zip(batch, outcomes, strict=True)
         self._placed([draft for (draft, _), outcome in both if outcome is None])
-        for (_, placed), outcome in zip(group, outcomes, strict=True):
+        for (_, placed), outcome in zip(batch, outcomes, strict=True):
             if placed.called:  # given up
                 continue
             if outcome is None:

@@ -29,7 +29,7 @@ LITTER_AGE = 36 * 3600
 
 def discard(
     store: str,
-    place: str,
+    subpath: str,
     keep: bool,
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> str:
@@ -41,9 +41,9 @@ def discard(
 
     Returns where it lies now, or "" when nothing is kept; its vault goes with
     it.  A delivery that is under way either was placed before, and lies there
-    too, or fails and is undone (``drafts.place``).  Raises MaildropLocked, TemporaryFailure.
+    too, or fails and is undone (``drafts.subpath``).  Raises MaildropLocked, TemporaryFailure.
     """
-    folder = f"{store}/{place}"
+    folder = f"{store}/{subpath}"
     if not os.path.isdir(folder):
         if not keep:
             shutil.rmtree(set_aside.home(folder), ignore_errors=True)
@@ -51,7 +51,7 @@ def discard(
     held = lock(folder)
     try:
         with failures(folder), quiet():
-            aside = _move_aside(store, place)
+            aside = _move_aside(store, subpath)
             with suppress(FileNotFoundError):  # what was taken out of it is nobody else's either
                 os.rename(vault.path_of(folder), f"{aside}/vault")
             with suppress(FileNotFoundError):
@@ -87,10 +87,10 @@ def _empty(folder: str) -> None:
                 os.unlink(item.path)
 
 
-def _move_aside(store: str, place: str) -> str:
+def _move_aside(store: str, subpath: str) -> str:
     """Rename a maildrop's folder, durably; to the domain's own side where that is another disk."""
-    folder = f"{store}/{place}"
-    domain, _, local = place.rpartition("/")
+    folder = f"{store}/{subpath}"
+    domain, _, local = subpath.rpartition("/")
     stamp = time.time_ns()
     for root, name in ((store, f"{domain}/{local}"), (f"{store}/{domain}", local)):
         aside = f"{root}/.removed/{name}.{stamp}"

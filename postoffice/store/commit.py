@@ -31,7 +31,7 @@ _GONE = (errno.ESTALE, errno.ENOENT)
 def commit_batch(
     wanted: Sequence[Draft],
     journal: Journal | None = None,
-    warden: QuotaEnforcement | None = None,
+    enforcement: QuotaEnforcement | None = None,
     shelf: Shelf | None = None,
 ) -> list[Exception | None]:
     """
@@ -50,18 +50,18 @@ def commit_batch(
     Folders that a ``shelf`` keeps open need not be opened.
     """
     with (shelf or Shelf(keep=0)).lent() as folders:
-        group = (
+        batch = (
             _Commit(wanted, folders)
             if journal is None
             else _JournalCommit(wanted, folders, journal)
         )
-        with group:
-            group.each(drafts.finish)
-            group.reserve(warden)
-            group.make_durable()
-            group.each(group.link)
-            group.settle()
-        return group.outcomes()
+        with batch:
+            batch.each(drafts.finish)
+            batch.reserve(enforcement)
+            batch.make_durable()
+            batch.each(batch.link)
+            batch.settle()
+        return batch.outcomes()
 
 
 class _Commit:
@@ -88,27 +88,27 @@ class _Commit:
 
     def __exit__(self, *why: object) -> None:
         self._undo()
-        for draft, place in self._reserved:
-            if draft in self._wrong or place in draft.missed:
+        for draft, ref in self._reserved:
+            if draft in self._wrong or ref in draft.missed:
                 with suppress(OSError):
-                    maildirsize.add(self._open(place), -draft.size, -1)
+                    maildirsize.add(self._open(ref), -draft.size, -1)
         self._placing.close()
         for draft in self._drafts:
             drop(draft)
-        for place in self._doubtful:
-            self._folders.forget(place)
+        for ref in self._doubtful:
+            self._folders.forget(ref)
 
     def _undo(self) -> bool:
         """Take away what is in a maildrop, and shall not be; whether all of it has gone."""
         wrong = [
-            (draft, place)
-            for draft, place in self._linked
-            if draft in self._wrong or place in draft.missed
+            (draft, ref)
+            for draft, ref in self._linked
+            if draft in self._wrong or ref in draft.missed
         ]
         gone = True
-        for draft, place in wrong:
+        for draft, ref in wrong:
             try:
-                os.unlink(f"new/{draft.final_name}", dir_fd=self._open(place))
+                os.unlink(f"new/{draft.final_name}", dir_fd=self._open(ref))
             except FileNotFoundError:
                 pass
             except OSError:
@@ -126,67 +126,65 @@ class _Commit:
                 step(draft)
             except OSError as error:
                 self._wrong[draft] = failure(draft.path, error)
-                self._doubtful.update(draft.places)
+                self._doubtful.update(draft.refs)
             except Exception as error:  # a bug costs one message, not the group
                 self._wrong[draft] = error
 
-    def reserve(self, warden: QuotaEnforcement | None) -> None:
+    def reserve(self, enforcement: QuotaEnforcement | None) -> None:
         """Take the room that they need, where there is a quota; who finds none is turned away."""
         wanted: dict[MaildropRef, list[Draft]] = {}
         for draft in self.well():
-            for place in draft.places:
-                wanted.setdefault(place, []).append(draft)
-        for place, those in sorted(wanted.items()):  # in one order: others wait for us, too
+            for ref in draft.refs:
+                wanted.setdefault(ref, []).append(draft)
+        for ref, those in sorted(wanted.items()):  # in one order: others wait for us, too
             try:
-                limited = [draft for draft in those if place in draft.quotas]
+                limited = [draft for draft in those if ref in draft.quotas]
                 if limited:
-                    self._reserve(place, limited, warden)
+                    self._reserve(ref, limited, enforcement)
                 if len(limited) < len(those):
-                    self._count(place, [one for one in those if place not in one.quotas])
+                    self._count(ref, [one for one in those if ref not in one.quotas])
             except (OSError, PostOfficeError) as error:
-                why = failure(place.path, error) if isinstance(error, OSError) else error
+                why = failure(ref.path, error) if isinstance(error, OSError) else error
                 for draft in those:
-                    self._miss(draft, place, why)
+                    self._miss(draft, ref, why)
 
     def _reserve(
-        self, place: MaildropRef, those: Sequence[Draft], warden: QuotaEnforcement | None
+        self, ref: MaildropRef, those: Sequence[Draft], enforcement: QuotaEnforcement | None
     ) -> None:
-        if self._reserve_quickly(place, those, warden):
+        if self._reserve_quickly(ref, those, enforcement):
             return
-        fd, limit = self._open(place), those[0].quotas[place]
+        fd, limit = self._open(ref), those[0].quotas[ref]
         sizes = [draft.size for draft in those]
         more = _together(limit, sizes)
-        taken = self._take(place, limit, sizes, all_of_them=True)
+        taken = self._take(ref, limit, sizes, all_of_them=True)
         for _ in range(3):
             if taken is not None:
                 break
             room, held = maildirsize.has_room(fd, limit, more)
-            if not room and limit.over == "make-room" and warden is not None:
-                warden.make_room(place.path, limit, held, more)
-            taken = self._take(place, limit, sizes)
+            if not room and limit.over == "make-room" and enforcement is not None:
+                enforcement.make_room(ref.path, limit, held, more)
+            taken = self._take(ref, limit, sizes)
         if taken is None:
-            raise TemporaryFailure(f"{place.path}: counted anew again and again, for other quotas")
+            raise TemporaryFailure(f"{ref.path}: counted anew again and again, for other quotas")
         fits, held = taken
         for draft, fit in zip(those, fits, strict=True):
             if fit:
-                self._reserved.append((draft, place))
+                self._reserved.append((draft, ref))
             else:
-                alone = draft.apart or len(draft.places) == 1
-                self._miss(
-                    draft, place, maildirsize.full(place.path, limit, draft.size, alone=alone)
-                )
-        if warden is not None:
+                alone = draft.apart or len(draft.refs) == 1
+                self._miss(draft, ref, maildirsize.full(ref.path, limit, draft.size, alone=alone))
+        if enforcement is not None:
             came = [size for size, fit in zip(sizes, fits, strict=True) if fit]
             with suppress(OSError):  # he is not told, and has his mail
-                warden.filled(
-                    place.path, limit, held.less(maildirsize.Usage(sum(came), len(came))), held
+                enforcement.filled(
+                    ref.path, limit, held.less(maildirsize.Usage(sum(came), len(came))), held
                 )
 
     def _reserve_quickly(
-        self, place: MaildropRef, those: Sequence[Draft], warden: QuotaEnforcement | None
+        self, ref: MaildropRef, those: Sequence[Draft], enforcement: QuotaEnforcement | None
     ) -> bool:
         """Where all of it fits, and all is as it was; False: nothing was reserved."""
-        limit, count = those[0].quotas[place], self._folders.count(place)
+        limit, count = those[0].quotas[ref], self._folders.count(ref)
         more = maildirsize.Usage(sum(draft.size for draft in those), len(those))
         with ExitStack() as placing:
             count.begin()
@@ -195,34 +193,34 @@ class _Commit:
             if held is None:
                 return False
             self._placing.enter_context(placing.pop_all())
-        self._counted.add(place)
-        self._reserved += [(draft, place) for draft in those]
-        if warden is not None:
+        self._counted.add(ref)
+        self._reserved += [(draft, ref) for draft in those]
+        if enforcement is not None:
             with suppress(OSError):  # he is not told, and has his mail
-                warden.filled(place.path, limit, held.less(more), held)
+                enforcement.filled(ref.path, limit, held.less(more), held)
         return True
 
     def _take(
-        self, place: MaildropRef, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
+        self, ref: MaildropRef, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
     ) -> tuple[list[bool], maildirsize.Usage] | None:
         """Reserve, and hold on to it until all is placed."""
-        fd = self._open(place)
+        fd = self._open(ref)
         with ExitStack() as placing:
-            placing.enter_context(maildirsize.placing(fd))
+            placing.enter_context(maildirsize.reserving(fd))
             taken = maildirsize.reserve(fd, limit, sizes, all_of_them=all_of_them)
             if taken is not None:
                 self._placing.enter_context(placing.pop_all())
-                self._counted.add(place)
+                self._counted.add(ref)
             return taken
 
-    def _count(self, place: MaildropRef, those: Sequence[Draft]) -> None:
+    def _count(self, ref: MaildropRef, those: Sequence[Draft]) -> None:
         """Where somebody counts, those count too that fit always."""
-        fd = self._open(place)
+        fd = self._open(ref)
         if maildirsize.is_kept(fd):
-            if place not in self._counted:
-                self._placing.enter_context(maildirsize.placing(fd))
+            if ref not in self._counted:
+                self._placing.enter_context(maildirsize.reserving(fd))
             maildirsize.add(fd, sum(draft.size for draft in those), len(those))
-            self._reserved += [(draft, place) for draft in those]
+            self._reserved += [(draft, ref) for draft in those]
 
     def make_durable(self) -> None:
         """Sync each file."""
@@ -233,25 +231,25 @@ class _Commit:
     def link(self, draft: Draft) -> None:
         """One file, as many names as maildrops."""
         drafts.check(draft)  # nobody waits for it any more: its sender will try again
-        for place in draft.places:
-            if place in draft.missed:
+        for ref in draft.refs:
+            if ref in draft.missed:
                 continue
             try:
-                self._link(draft, place)
+                self._link(draft, ref)
             except OSError as error:
                 if not draft.apart:
                     raise
-                draft.missed[place] = failure(place.path, error)
+                draft.missed[ref] = failure(ref.path, error)
             else:
-                self._linked.append((draft, place))
+                self._linked.append((draft, ref))
 
-    def _link(self, draft: Draft, place: MaildropRef) -> None:
-        fd = self._open(place)
+    def _link(self, draft: Draft, ref: MaildropRef) -> None:
+        fd = self._open(ref)
         source, target = draft.path, f"new/{draft.final_name}"
         first = None
         try:
             if not draft.folder:
-                source, first = f"tmp/{draft.name}", self._open(draft.places[0])
+                source, first = f"tmp/{draft.name}", self._open(draft.refs[0])
             os.link(source, target, src_dir_fd=first, dst_dir_fd=fd)
         except OSError as error:
             if error.errno not in drafts.COPIED and not (draft.apart and error.errno in _GONE):
@@ -261,28 +259,28 @@ class _Commit:
     def settle(self) -> None:
         """Make the new names durable, and see that the maildrops are still in their places."""
         gone: dict[MaildropRef, Exception] = {}
-        for place in {place for _, place in self._linked}:
+        for ref in {ref for _, ref in self._linked}:
             try:
-                self._sync_names(place)
-                _is_there(place)
+                self._sync_names(ref)
+                _is_there(ref)
             except OSError as error:
-                self._doubtful.add(place)
-                gone[place] = failure(place.path, error)
-        for draft, place in self._linked:
-            if place in gone:
-                self._miss(draft, place, gone[place])
+                self._doubtful.add(ref)
+                gone[ref] = failure(ref.path, error)
+        for draft, ref in self._linked:
+            if ref in gone:
+                self._miss(draft, ref, gone[ref])
 
-    def _sync_names(self, place: MaildropRef) -> None:
-        sync_folder("new", dir_fd=self._open(place))
+    def _sync_names(self, ref: MaildropRef) -> None:
+        sync_folder("new", dir_fd=self._open(ref))
 
-    def _miss(self, draft: Draft, place: MaildropRef, why: Exception) -> None:
+    def _miss(self, draft: Draft, ref: MaildropRef, why: Exception) -> None:
         if draft.apart:
-            draft.missed[place] = why
+            draft.missed[ref] = why
         else:
             self._wrong.setdefault(draft, why)
 
-    def _open(self, place: MaildropRef) -> int:
-        return self._folders.open(place)
+    def _open(self, ref: MaildropRef) -> int:
+        return self._folders.open(ref)
 
 
 class _JournalCommit(_Commit):
@@ -297,13 +295,13 @@ class _JournalCommit(_Commit):
         super().__init__(wanted, folders)
         self._journal = journal
         self._ticket: Ticket | None = None
-        self._promised: list[tuple[Draft, list[MaildropRef]]] = []
+        self._committed: list[tuple[Draft, list[MaildropRef]]] = []
 
     def __exit__(self, *why: object) -> None:
         ticket, self._ticket = self._ticket, None
         try:
             if ticket is not None:
-                self._keep_promise(ticket, failed=why[0] is not None)
+                self._apply(ticket, failed=why[0] is not None)
         finally:
             super().__exit__(*why)
 
@@ -323,7 +321,7 @@ class _JournalCommit(_Commit):
         why: Exception
         try:
             self._ticket = self._journal.append(self._records)
-            for draft, _ in self._promised:
+            for draft, _ in self._committed:
                 draft.moved = draft.streamed  # it is the journal's now, until it is retired
             return
         except OSError as error:
@@ -334,56 +332,56 @@ class _JournalCommit(_Commit):
 
     def _records(self) -> list[PutRecord]:
         """What is promised: to maildrops that are where they were found."""
-        places = {place for draft in self.well() for place in draft.places}
-        for place in places:
+        refs = {ref for draft in self.well() for ref in draft.refs}
+        for ref in refs:
             try:
-                _is_there(place)
-                if place.identity[0] != self._journal.device:
-                    raise OSError(errno.EXDEV, "not on the journal's file system", place.path)
+                _is_there(ref)
+                if ref.identity[0] != self._journal.device:
+                    raise OSError(errno.EXDEV, "not on the journal's file system", ref.path)
             except OSError as error:
-                self._doubtful.add(place)
-                why = failure(place.path, error)
+                self._doubtful.add(ref)
+                why = failure(ref.path, error)
                 for draft in list(self.well()):
-                    if place in draft.places:
-                        self._miss(draft, place, why)
-        those = [(one, [p for p in one.places if p not in one.missed]) for one in self.well()]
-        self._promised = [(draft, places) for draft, places in those if places]
+                    if ref in draft.refs:
+                        self._miss(draft, ref, why)
+        those = [(one, [p for p in one.refs if p not in one.missed]) for one in self.well()]
+        self._committed = [(draft, refs) for draft, refs in those if refs]
         return [
-            PutRecord(draft.final_name, tuple(map(self._maildrop, places)), draft.text, draft.size)
-            for draft, places in self._promised
+            PutRecord(draft.final_name, tuple(map(self._maildrop, refs)), draft.text, draft.size)
+            for draft, refs in self._committed
         ]
 
-    def _maildrop(self, place: MaildropRef) -> str:
-        return self._journal.maildrop(place.path)
+    def _maildrop(self, ref: MaildropRef) -> str:
+        return self._journal.maildrop(ref.path)
 
-    def _link(self, draft: Draft, place: MaildropRef) -> None:
+    def _link(self, draft: Draft, ref: MaildropRef) -> None:
         with suppress(FileExistsError):  # replayed by who found that somebody had died
-            if not draft.streamed and len(draft.places) == 1:
-                fd = self._open(place)
+            if not draft.streamed and len(draft.refs) == 1:
+                fd = self._open(ref)
                 target = f"new/{draft.final_name}"
                 os.rename(f"tmp/{draft.name}", target, src_dir_fd=fd, dst_dir_fd=fd)
                 draft.moved = True
             else:
-                super()._link(draft, place)
+                super()._link(draft, ref)
 
-    def _sync_names(self, place: MaildropRef) -> None:
+    def _sync_names(self, ref: MaildropRef) -> None:
         pass
 
-    def _keep_promise(self, ticket: Ticket, *, failed: bool) -> None:
+    def _apply(self, ticket: Ticket, *, failed: bool) -> None:
         """All is in its place, or the journal knows that it shall not be."""
         if failed:
             self._journal.leave(ticket)
             return
         broken = [
-            (self._maildrop(place), (uidl_of_file(draft.final_name),))
-            for draft, places in self._promised
-            for place in places
-            if draft in self._wrong or place in draft.missed
+            (self._maildrop(ref), (uidl_of_file(draft.final_name),))
+            for draft, refs in self._committed
+            for ref in refs
+            if draft in self._wrong or ref in draft.missed
         ]
         if broken and not self._take_back(broken):
             self._journal.leave(ticket)  # it comes everywhere rather than to some
             return
-        self._journal.placed(ticket)
+        self._journal.applied(ticket)
 
     def _take_back(self, broken: Sequence[tuple[str, tuple[str, ...]]]) -> bool:
         """Names go that shall not be; False if neither they do, nor the journal can be told."""
@@ -393,7 +391,7 @@ class _JournalCommit(_Commit):
         except (OSError, PostOfficeError):
             return gone  # a crash may bring it, as whoever was told to try again is used to
         if undone is not None:
-            (self._journal.placed if gone else self._journal.leave)(undone)
+            (self._journal.applied if gone else self._journal.leave)(undone)
         return True
 
 
@@ -416,9 +414,9 @@ def _sync(draft: Draft) -> None:
     os.fsync(draft.fd)
 
 
-def _is_there(place: MaildropRef) -> None:
-    if identity(os.stat(place.path)) != place.identity:
-        raise was_taken_away(place)
+def _is_there(ref: MaildropRef) -> None:
+    if identity(os.stat(ref.path)) != ref.identity:
+        raise was_taken_away(ref)
 
 
 def _copy(draft: Draft, folder: int) -> None:

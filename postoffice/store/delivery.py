@@ -75,8 +75,8 @@ class MaildirDelivery:
     def __init__(
         self,
         workers: Executor,
-        places: MaildropCache,
-        placing: Batcher,
+        refs: MaildropCache,
+        batcher: Batcher,
         draft: Draft,
         wanted: Sequence[MaildropRef | TemporaryFailure],
         load: Load,
@@ -86,8 +86,8 @@ class MaildirDelivery:
         self._floor = floor
         self._wanted = wanted  # by each recipient
         self._workers = workers
-        self._places = places
-        self._placing = placing
+        self._maildrops = refs
+        self._batcher = batcher
         self._draft = draft
         self._buffered = 0
         self._writing: Deferred[None] | None = None  # the octets before, on their way to disk
@@ -120,21 +120,21 @@ class MaildirDelivery:
             self._writing = start_work(self._workers.run(drafts.append, self._draft, parts))
 
     async def commit(self) -> None:
-        for place in self._wanted:
-            if isinstance(place, TemporaryFailure):
-                raise place
+        for ref in self._wanted:
+            if isinstance(ref, TemporaryFailure):
+                raise ref
         await self._commit()
 
     async def _commit(self) -> None:
         try:
             await self._written()
             self._over = True
-            await self._placing.place(self._draft)
+            await self._batcher.commit(self._draft)
         except MaildropFullNow:
             raise
         except TemporaryFailure:
-            for place in self._draft.places:  # they may have been taken away: look again next time
-                self._places.forget(place.path)
+            for ref in self._draft.refs:  # they may have been taken away: look again next time
+                self._maildrops.forget(ref.path)
             raise
         finally:
             self._load.drop()
@@ -143,15 +143,15 @@ class MaildirDelivery:
         self._draft.apart = True
         await self._commit()
         missed = self._draft.missed
-        for place in missed:
-            self._places.forget(place.path)
+        for ref in missed:
+            self._maildrops.forget(ref.path)
         return [
-            place
-            if isinstance(place, TemporaryFailure)
-            else _failure(missed[place])
-            if place in missed
+            ref
+            if isinstance(ref, TemporaryFailure)
+            else _failure(missed[ref])
+            if ref in missed
             else None
-            for place in self._wanted
+            for ref in self._wanted
         ]
 
     async def text(self) -> IText:

@@ -36,7 +36,7 @@ class Draft:
     if that is not the first maildrop's ``tmp``.
     """
 
-    places: list[MaildropRef]
+    refs: list[MaildropRef]
     name: str
     large: str = ""
     quotas: Mapping[MaildropRef, Quota] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Draft:
     @property
     def path(self) -> str:
         """Where it is written; whoever sweeps leaves it alone while its lock is held."""
-        return f"{self.folder or self.places[0].path + '/tmp'}/{self.name}"
+        return f"{self.folder or self.refs[0].path + '/tmp'}/{self.name}"
 
     @property
     def streamed(self) -> bool:

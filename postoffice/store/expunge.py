@@ -45,7 +45,7 @@ def lock(
         with failures(folder):
             if is_changing(held):  # whoever was at it has died
                 if journal is not None:
-                    journal.retire(now=True)
+                    journal.checkpoint(now=True)
                 set_changing(held, False)
         wrong = retry.retry(folder)
         report = report or (journal.report if journal is not None else None)
@@ -80,12 +80,12 @@ def remove(
     try:
         while gone < last:
             portion = entries[gone : gone + TOGETHER]
-            ticket = _promise(journal, lock, folder, portion, vault)
+            ticket = _commit(journal, lock, folder, portion, vault)
             gone += len(portion)  # whatever becomes of their names now
             if ticket is not None:
                 keep(journal, ticket, lock, folder, portion, vault)
         entries = entries[last:]
-        ticket = _promise(journal, lock, folder, entries, vault)
+        ticket = _commit(journal, lock, folder, entries, vault)
     except TemporaryFailure as error:
         if gone:
             raise NotAllRemoved(str(error), gone) from error
@@ -97,7 +97,7 @@ def remove(
     return None
 
 
-def _promise(
+def _commit(
     journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> Ticket | None:
     removal = begin(journal, lock, folder, entries, vault)
@@ -159,7 +159,7 @@ def keep(
     except BaseException:
         journal.leave(ticket)
         raise
-    journal.placed(ticket)
+    journal.applied(ticket)
 
 
 def take_out(

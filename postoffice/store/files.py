@@ -133,10 +133,10 @@ def _find(folder: str) -> MaildropRef | TemporaryFailure:
         return failure(folder, error)
 
 
-def is_there(place: MaildropRef | None) -> bool:
+def is_there(ref: MaildropRef | None) -> bool:
     """Whether a maildrop is where it was found."""
     try:
-        return place is not None and identity(os.stat(place.path)) == place.identity
+        return ref is not None and identity(os.stat(ref.path)) == ref.identity
     except OSError:
         return False
 

@@ -64,12 +64,12 @@ class OpenMaildir:
 
     log = Logger()
 
-    def __init__(self, folder: str, means: StoreContext) -> None:
+    def __init__(self, folder: str, context: StoreContext) -> None:
         self._folder = folder
-        self._means = means
-        self._workers = means.workers
-        self._sizes = means.sizes
-        self._listings = means.listings
+        self._context = context
+        self._workers = context.workers
+        self._sizes = context.sizes
+        self._listings = context.listings
         self._lock = -1
         self._released = False
         self._removing = False
@@ -80,7 +80,7 @@ class OpenMaildir:
 
     async def open(self, login_delay: float = 0) -> Listing:
         self._released = False
-        clock = self._means.clock
+        clock = self._context.clock
         until = clock.seconds() + PATIENCE
         remembered = self._listings.get(self._folder)
         while True:
@@ -100,7 +100,7 @@ class OpenMaildir:
 
     async def _open_quickly(self, login_delay: float) -> tuple[int, Snapshot]:
         """Here, where that takes no time to speak of; else on another thread."""
-        pace = self._means.pace
+        pace = self._context.pace
         if pace.quick and pace.is_near(self._folder):
             with suppress(TakesLong), pace.short() as limit:
                 return self._open(login_delay, limit)
@@ -108,12 +108,12 @@ class OpenMaildir:
         return await shield(opening, _close_first)
 
     def _get_to_know_and_open(self, login_delay: float) -> tuple[int, Snapshot]:
-        self._means.pace.get_to_know(self._folder)
+        self._context.pace.get_to_know(self._folder)
         return self._open(login_delay)
 
     def _open(self, login_delay: float, limit: Limit | None = None) -> tuple[int, Snapshot]:
         try:
-            lock = expunge.lock(self._means.journal, self._folder, limit, self._means.report)
+            lock = expunge.lock(self._context.journal, self._folder, limit, self._context.report)
         except MaildropLocked:  # who comes too soon shall neither wait nor take over
             files.see_to_delay(f"{self._folder}/{files.LOCK}", login_delay)
             raise
@@ -143,18 +143,18 @@ class OpenMaildir:
     def _tell(self, snapshot: Snapshot, known: Sequence[OddFile]) -> None:
         """What is new of that which is not served; one line, however much it is."""
         if new := [one for one in snapshot.odd if one not in known]:
-            facts = {"messages": len(snapshot.odd), "file": new[0].place, "why": new[0].why}
+            facts = {"messages": len(snapshot.odd), "file": new[0].subpath, "why": new[0].why}
             maildrop = names.maildrop_of(self._folder)
             tell(log, log_events.ODD_FILES, maildrop=maildrop, **facts)
 
     async def fetch(self, entry: Entry) -> IText:
-        place = self._place(entry)
-        in_order = place == self._next
-        self._next = place + 1
+        position = self._position(entry)
+        in_order = position == self._next
+        self._next = position + 1
         if entry.size > SMALL:
             return await self._fetch_large(entry)
         if entry not in self._ahead:
-            await self._read([entry, *self._behind(entry, place)] if in_order else [entry])
+            await self._read([entry, *self._behind(entry, position)] if in_order else [entry])
         text = self._ahead.pop(entry)
         if isinstance(text, MessageGone):
             raise self._found_out(text)
@@ -173,20 +173,20 @@ class OpenMaildir:
         self._listings.forget(self._folder)
         return gone
 
-    def _place(self, entry: Entry) -> int:
+    def _position(self, entry: Entry) -> int:
         """Where an entry stands in the listing; -2 where it is not from there."""
-        return entry.place if isinstance(entry, Indexed) else -2
+        return entry.position if isinstance(entry, Indexed) else -2
 
-    def _behind(self, entry: Entry, place: int) -> list[Entry]:
+    def _behind(self, entry: Entry, position: int) -> list[Entry]:
         """The small ones behind an entry, as many as may be read ahead."""
-        sizes, room = self._entries.sizes[place + 1 : place + 100], AHEAD - entry.size
+        sizes, room = self._entries.sizes[position + 1 : position + 100], AHEAD - entry.size
         behind = 0
         for size in sizes:
             room -= size
             if size > SMALL or room < 0:
                 break
             behind += 1
-        return list(self._entries[place + 1 : place + 1 + behind])
+        return list(self._entries[position + 1 : position + 1 + behind])
 
     async def _read(self, wanted: list[Entry]) -> None:
         texts = self._read_quickly(wanted)
@@ -196,7 +196,7 @@ class OpenMaildir:
 
     def _read_quickly(self, wanted: list[Entry]) -> list[bytes | MessageGone]:
         """As many as can be read in no time to speak of."""
-        pace = self._means.pace
+        pace = self._context.pace
         if pace.quick and pace.is_near(self._folder):
             with suppress(TakesLong), pace.short() as limit:
                 return maildir.read_small(self._folder, wanted, self._sizes, limit)
@@ -206,18 +206,18 @@ class OpenMaildir:
         self._removing = True
         self._listings.changed(self._folder)
         vault = ""
-        if self._means.undelete:
+        if self._context.undelete:
             vault = vaults.path_of(self._folder, session or secrets.token_hex(4))
         known: Deferred[None] = Deferred()
         whole = self._snapshot.whole(entries)
         under_way = Deferred.fromCoroutine(self._remove(whole, vault, known))
-        self._means.removals.add(under_way)
-        under_way.addBoth(lambda _: self._means.removals.discard(under_way))
+        self._context.removals.add(under_way)
+        under_way.addBoth(lambda _: self._context.removals.discard(under_way))
         await shield(known)
 
     async def _remove(self, entries: Sequence[Entry], vault: str, known: Deferred[None]) -> None:
         """``known`` fires, or fails, as soon as it is known what becomes of them."""
-        run, journal, pace = self._workers.run, self._means.journal, self._means.pace
+        run, journal, pace = self._workers.run, self._context.journal, self._context.pace
         folder, ticket = self._folder, None
         here = pace.quick and pace.is_near(folder)
         try:
@@ -261,11 +261,11 @@ class OpenMaildir:
 
     def _trim(self, vault: str) -> None:
         if vault:
-            trim(self._folder, self._means.most)
+            trim(self._folder, self._context.most)
 
     async def _remove_few(self, journal: Journal, entries: Sequence[Entry], vault: str) -> None:
         """As ``expunge.remove``, but only the journal's sync is done on another thread."""
-        run, pace = self._workers.run, self._means.pace
+        run, pace = self._workers.run, self._context.pace
         lock, folder = self._lock, self._folder
         with pace.short():
             removal = expunge.begin(journal, lock, folder, entries, vault)
@@ -274,13 +274,13 @@ class OpenMaildir:
             here = pace.quick and not maildirsize.is_counted(folder)
             with suppress(TemporaryFailure):  # it is promised: the journal tries again
                 await self._do(here, expunge.keep, journal, ticket, lock, folder, entries, vault)
-            if vault and not (here and vaults.is_within(folder, self._means.most)):
+            if vault and not (here and vaults.is_within(folder, self._context.most)):
                 await run(self._trim, vault)
 
     async def _do(self, here: bool, function: Callable[..., T], *args: Any) -> T:
         """Work that is short where the disk is quick: here then, else on another thread."""
         if here:
-            with self._means.pace.short():
+            with self._context.pace.short():
                 return function(*args)
         return await self._workers.run(function, *args)
 

@@ -58,11 +58,11 @@ def scan(
         found: dict[str, tuple[tuple[int, int, str], Entry]] = {}
         twins: dict[str, Entry] = {}
         odd: list[OddFile] = []
-        noted = SizeCache(folder)
+        sizes_on_disk = SizeCache(folder)
         for box in ("new", "cur"):  # what moves on meanwhile is seen twice, and not missed
             for item in _messages(f"{folder}/{box}"):
                 entry = known.get(f"{box}/{item.name}")
-                entry = entry or _entry(box, item, sizes, noted, odd, limit)
+                entry = entry or _entry(box, item, sizes, sizes_on_disk, odd, limit)
                 if entry is None:
                     continue
                 if entry.uidl in hidden:
@@ -74,7 +74,7 @@ def scan(
                 if twin is None or entry.name < twin[1].name:  # where it was last: in cur
                     mtime = 0.0 if item.name[:1].isdigit() else _mtime(item)
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
-        noted.keep(len(found))
+        sizes_on_disk.keep(len(found))
         entries = Entries(entry for _, entry in sorted(found.values()))
         stamp = stamp if stamp and stamp == _stamp(folder) else None
         return Snapshot(entries, stamp, tuple(twins.values()), tuple(odd))
@@ -95,7 +95,7 @@ def _catch_up(
     known = dict(zip(before.names(), range(len(before)), strict=True))
     fresh: list[tuple[tuple[int, int, str], Entry]] = []
     odd: list[OddFile] = []
-    noted = SizeCache(folder)
+    sizes_on_disk = SizeCache(folder)
     for box in ("new", "cur"):
         for item in _messages(f"{folder}/{box}"):
             if known.pop(f"{box}/{item.name}", None) is not None:
@@ -104,14 +104,14 @@ def _catch_up(
             # What is later than all has no twin among them.  A name that tells no time is not.
             if len(fresh) == FEW or order[:2] <= last[:2]:
                 return None
-            entry = _entry(box, item, sizes, noted, odd, limit)
+            entry = _entry(box, item, sizes, sizes_on_disk, odd, limit)
             if odd:
                 return None
             if entry is not None:
                 fresh.append((order, entry))
     if len({entry.uidl for _, entry in fresh}) < len(fresh):
         return None  # one moved while we looked
-    noted.keep(sys.maxsize)  # and all that was noted before: of the others nobody asked
+    sizes_on_disk.keep(sys.maxsize)  # and all that was noted before: of the others nobody asked
     return before.changed(known.values(), (entry for _, entry in sorted(fresh)))
 
 
@@ -149,12 +149,12 @@ def _entry(
     box: str,
     item: os.DirEntry[str],
     sizes: MeasuredSizes,
-    noted: SizeCache,
+    sizes_on_disk: SizeCache,
     odd: list[OddFile],
     limit: Limit | None,
 ) -> Entry | None:
     """The entry of a file, its sizes known, read off its name, or measured; None: see ``odd``."""
-    place = f"{box}/{item.name}"
+    subpath = f"{box}/{item.name}"
     if limit is not None:
         limit.look()
     try:
@@ -162,21 +162,21 @@ def _entry(
         measured = sizes.get(status)
         if measured is None and names.is_ours(item.name):
             measured = _believable(names.sizes_of(item.name), status.st_size)
-        measured = measured or noted.get(status)
+        measured = measured or sizes_on_disk.get(status)
         if measured is None:
             if limit is not None:
                 raise TakesLong
-            measured = _measure(item.path, noted)
+            measured = _measure(item.path, sizes_on_disk)
     except FileNotFoundError:
         return None  # it moves just now, and is found there
     except OSError as error:
-        odd.append(OddFile(place, f"it cannot be read: {error.strerror}"))
+        odd.append(OddFile(subpath, f"it cannot be read: {error.strerror}"))
         return None
     except NotServed as why:
-        odd.append(OddFile(place, str(why)))
+        odd.append(OddFile(subpath, str(why)))
         return None
     uidl = names.uidl_of_file(item.name)
-    return Entry(uidl, measured.wire, place, measured.downgraded)
+    return Entry(uidl, measured.wire, subpath, measured.downgraded)
 
 
 def _believable(said: names.Sizes, size: int) -> Measured | None:
@@ -187,14 +187,14 @@ def _believable(said: names.Sizes, size: int) -> Measured | None:
     return Measured(said.wire, said.downgraded) if size <= said.wire <= most else None
 
 
-def _measure(path: str, noted: SizeCache) -> Measured:
+def _measure(path: str, sizes_on_disk: SizeCache) -> Measured:
     fd, status = open_plain(path)
     try:
         see_to_compression(fd)
         measured = measure(fd)
     finally:
         os.close(fd)
-    noted.set(status, measured)
+    sizes_on_disk.set(status, measured)
     return measured
 
 
@@ -242,10 +242,10 @@ def _find(folder: str, entry: Entry) -> tuple[int, os.stat_result]:
     try:
         return open_plain(f"{folder}/{entry.name}")
     except FileNotFoundError:
-        place = places(folder).get(entry.uidl)
-        if place is None:
+        subpath = places(folder).get(entry.uidl)
+        if subpath is None:
             raise
-        return open_plain(f"{folder}/{place}")
+        return open_plain(f"{folder}/{subpath}")
 
 
 def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -327,7 +327,7 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
             vaults.make(vault, sync=sync)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with maildirsize.removing(fd):
+            with maildirsize.releasing(fd):
                 gone, wrong, left = _take_all(folder, entries, vault)
                 try:
                     maildirsize.add(fd, -sum(gone.values()), -len(gone))
@@ -341,7 +341,7 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
             try:
                 if vault:
                     sync_folder(vault)  # in both places rather than in none
-                for box in {place.partition("/")[0] for place in gone}:
+                for box in {subpath.partition("/")[0] for subpath in gone}:
                     sync_folder(f"{folder}/{box}")
             except OSError as error:
                 wrong = error
@@ -357,15 +357,15 @@ def _take_all(
     wrong, left = None, 0
     now: dict[str, str] | None = None
     for entry in entries:
-        place = entry.name
+        subpath = entry.name
         try:
             try:
-                gone[place] = _take(folder, place, vault)
+                gone[subpath] = _take(folder, subpath, vault)
             except FileNotFoundError:
                 now = places(folder) if now is None else now
                 if entry.uidl in now:
-                    place = now[entry.uidl]
-                    gone[place] = _take(folder, place, vault)
+                    subpath = now[entry.uidl]
+                    gone[subpath] = _take(folder, subpath, vault)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -373,10 +373,10 @@ def _take_all(
     return gone, wrong, left
 
 
-def _take(folder: str, place: str, vault: str) -> int:
+def _take(folder: str, subpath: str, vault: str) -> int:
     """Take one out; how many octets its file had."""
-    name = os.path.basename(place)
-    path = f"{folder}/{place}"
+    name = os.path.basename(subpath)
+    path = f"{folder}/{subpath}"
     size = names.sizes_of(name).file
     if size is None:
         size = os.stat(path, follow_symlinks=False).st_size

@@ -109,8 +109,8 @@ class MaildirStore:
         incoming: int = 0,
         apart: MakeChildProcess | None = None,
     ) -> None:
-        self._apart = apart
-        self._placer: ChildProcess | None = None
+        self._make_child_process = apart
+        self._store_process: ChildProcess | None = None
         self._segment = segment
         self._levels = sorted(levels)
         self._letter = letter
@@ -120,8 +120,8 @@ class MaildirStore:
         self._clock = clock
         self._wanted = durability
         self._journal = journal_of(path, self._report, segment)
-        self._places = MaildropCache(workers)
-        self._admitting = Admission(workers, clock.seconds)
+        self._maildrops = MaildropCache(workers)
+        self._admission = Admission(workers, clock.seconds)
         self._floor = FreeSpace(path, free_space, workers, clock.seconds)
         self._incoming = Incoming(incoming)
         self._sizes = MeasuredSizes()
@@ -130,8 +130,8 @@ class MaildirStore:
         self._most = undelete_size
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
-        self._retiring = LoopingCall(self._retire)
-        self._retiring.clock = clock
+        self._checkpointing = LoopingCall(self._checkpoint)
+        self._checkpointing.clock = clock
 
     def _report(self, level: str, text: str) -> None:
         self.log.emit(LogLevel.lookupByName(level), "{text}", text=text)
@@ -139,23 +139,23 @@ class MaildirStore:
     async def start(self) -> None:
         durability = await self._workers.run(self._begin)
         journal = self._journal if durability == filesystem.JOURNAL else None
-        warden = QuotaEnforcement(
+        enforcement = QuotaEnforcement(
             journal, self._sizes, bool(self._undelete), self._levels, most=self._most
         )
-        self._telling = QuotaNotices(
-            self._workers, warden, self.begin, self._hostname, self._letter
+        self._notices = QuotaNotices(
+            self._workers, enforcement, self.begin, self._hostname, self._letter
         )
-        here: Committer = ThreadCommitter(self._workers, journal, warden)
+        here: Committer = ThreadCommitter(self._workers, journal, enforcement)
         small = here
-        if self._apart is not None:
+        if self._make_child_process is not None:
             keep = bool(self._undelete)
-            placer = (self._path, durability, keep, self._levels, self._segment, self._most)
-            self._placer = self._apart("placing", StoreProcess, *placer)
-            small = ProcessCommitter(self._placer, here, warden.notices, self._report)
-        self._placing = Batcher(small, here, self._placed)
+            arguments = (self._path, durability, keep, self._levels, self._segment, self._most)
+            self._store_process = self._make_child_process("placing", StoreProcess, *arguments)
+            small = ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
+        self._batcher = Batcher(small, here, self._placed)
         self._large = self._journal.large if journal else ""
         pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
-        self._means = StoreContext(
+        self._context = StoreContext(
             self._workers,
             self._sizes,
             self._listings,
@@ -167,15 +167,15 @@ class MaildirStore:
             self._most,
         )
         if self._journal.active:
-            self._retiring.start(RETIRE, now=False).addErrback(self._failed, "retiring")
+            self._checkpointing.start(RETIRE, now=False).addErrback(self._failed, "retiring")
         self._sweeping.start(SWEEP).addErrback(self._failed, "sweeping")
 
     def _placed(self, drafts: Sequence[Draft]) -> None:
-        self._telling.tell()
+        self._notices.tell()
         for draft in drafts:
-            for place in draft.places:
-                self._admitting.came(place.path, draft.size)
-                self._listings.changed(place.path)
+            for ref in draft.refs:
+                self._admission.came(ref.path, draft.size)
+                self._listings.changed(ref.path)
 
     def _begin(self) -> str:
         """Which durability it is; what was left in the journal is in its place."""
@@ -189,17 +189,17 @@ class MaildirStore:
             found = self._journal.open(durability, asked=bool(self._wanted))
             set_aside.adopt(self._path)
             retry.retry_all(self._path, self._report)
-        if found.groups:
+        if found.batches:
             self._report(
                 "info",
-                f"replayed {found.placements} messages and {found.removals} removals that the "
+                f"replayed {found.put_records} messages and {found.removals} removals that the "
                 f"last stop had cut off, in {time.monotonic() - began:.2f} s",
             )
         return self._journal.durability
 
-    async def _retire(self) -> None:
+    async def _checkpoint(self) -> None:
         try:
-            await self._workers.run(self._journal.retire)
+            await self._workers.run(self._journal.checkpoint)
         except (TemporaryFailure, OSError) as error:
             self.log.error("the journal waits with what it holds: {error}", error=error)
         except Exception:
@@ -209,35 +209,35 @@ class MaildirStore:
         if self._sweeping.running:
             self._sweeping.stop()
             self._sweep_now.cancel()
-            await self._placing.finished()
-            await self._telling.finished()
-            for removal in list(self._means.removals):
+            await self._batcher.finished()
+            await self._notices.finished()
+            for removal in list(self._context.removals):
                 await shield(removal)
-        if self._retiring.running:
-            self._retiring.stop()
-        if self._placer is not None:
-            await self._placer.stop()
+        if self._checkpointing.running:
+            self._checkpointing.stop()
+        if self._store_process is not None:
+            await self._store_process.stop()
         await self._workers.run(self._journal.close)
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         await self._floor.check()
         folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
         unique = list(dict.fromkeys(folders))
-        places = await self._places.find(unique)
-        there = [place for place in places if isinstance(place, MaildropRef)]
+        refs = await self._maildrops.find(unique)
+        there = [ref for ref in refs if isinstance(ref, MaildropRef)]
         if not there:  # where only some are not, who commits is told
-            raise next(place for place in places if isinstance(place, TemporaryFailure))
-        found = dict(zip(unique, places, strict=True))
+            raise next(ref for ref in refs if isinstance(ref, TemporaryFailure))
+        found = dict(zip(unique, refs, strict=True))
         quotas = {
-            place: one.account.quota
+            ref: one.account.quota
             for folder, one in zip(folders, envelope.recipients, strict=True)
-            if one.account.quota.limited and isinstance(place := found[folder], MaildropRef)
+            if one.account.quota.limited and isinstance(ref := found[folder], MaildropRef)
         }
         draft = Draft(there, names.new_name(self._hostname), self._large, quotas)
         return MaildirDelivery(
             self._workers,
-            self._places,
-            self._placing,
+            self._maildrops,
+            self._batcher,
             draft,
             [found[one] for one in folders],
             self._incoming.text(envelope.client),
@@ -247,13 +247,13 @@ class MaildirStore:
     async def admit(self, account: Account, size: int) -> None:
         await self._floor.check()
         quota = account.quota
-        if quota.limited and not await self._admitting.admits(
+        if quota.limited and not await self._admission.admits(
             self._folder(account.maildrop), quota, size
         ):
             raise full(account.maildrop, quota, size)
 
     def maildrop(self, name: str) -> IMaildrop:
-        return OpenMaildir(self._folder(name), self._means)
+        return OpenMaildir(self._folder(name), self._context)
 
     async def count(self, name: str) -> tuple[int, int]:
         return await self._workers.run(self._count, self._folder(name))
@@ -265,16 +265,16 @@ class MaildirStore:
         return len(snapshot.entries), snapshot.entries.octets
 
     async def discard(self, name: str, keep: bool) -> str:
-        place = names.folder_of(name)
+        ref = names.folder_of(name)
         try:
-            return await self._workers.run(self._discard, place, keep)
+            return await self._workers.run(self._discard, ref, keep)
         finally:
             self._listings.forget(self._folder(name))
-            self._places.forget(self._folder(name))
+            self._maildrops.forget(self._folder(name))
 
-    def _discard(self, place: str, keep: bool) -> str:
+    def _discard(self, ref: str, keep: bool) -> str:
         with files.failures(self._path):
-            return cleanup.discard(self._path, place, keep, self._journal.quiet)
+            return cleanup.discard(self._path, ref, keep, self._journal.quiet)
 
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
@@ -292,7 +292,7 @@ class MaildirStore:
     ) -> tuple[int, int]:
         keep, step = bool(self._undelete), step or maintenance.unheard
         purge = partial(maintenance.purge, keep=keep, dry=dry, most=self._most, step=step)
-        return await self._workers.run(purge, self._folder(name), which, self._means.journal)
+        return await self._workers.run(purge, self._folder(name), which, self._context.journal)
 
     async def kept(self, name: str) -> list[VaultSession]:
         return await self._workers.run(maintenance.kept, self._folder(name))
@@ -313,7 +313,7 @@ class MaildirStore:
         return await self._workers.run(self._expire, name, keep, dry)
 
     def _expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
-        journal, undelete = self._means.journal, bool(self._undelete)
+        journal, undelete = self._context.journal, bool(self._undelete)
         gone = retention.expire(
             self._folder(name), keep, journal, undelete=undelete, dry=dry, most=self._most
         )

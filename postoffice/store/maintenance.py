@@ -235,13 +235,13 @@ def _messages(step: Step, folder: str, repair: bool) -> Iterator[Finding]:
         with suppress(FileNotFoundError):
             listed = sorted(os.listdir(f"{folder}/{box}"))
             places += [f"{box}/{name}" for name in listed if not name.startswith(".")]
-    for number, place in enumerate(places, 1):
-        yield from _message(folder, place, seen, repair)
+    for number, subpath in enumerate(places, 1):
+        yield from _message(folder, subpath, seen, repair)
         step(number, len(places))
 
 
-def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Iterator[Finding]:
-    path = f"{folder}/{place}"
+def _message(folder: str, subpath: str, seen: dict[str, str], repair: bool) -> Iterator[Finding]:
+    path = f"{folder}/{subpath}"
     try:
         status = os.stat(path, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
@@ -264,23 +264,23 @@ def _message(folder: str, place: str, seen: dict[str, str], repair: bool) -> Ite
         return
     finally:
         os.close(fd)
-    uidl = names.uidl_of_file(os.path.basename(place))
+    uidl = names.uidl_of_file(os.path.basename(subpath))
     if uidl in seen:
         yield Finding(path, f"the same name as {seen[uidl]}; one of them is served", False)
         return
-    seen[uidl] = place
-    said = names.sizes_of(os.path.basename(place))
+    seen[uidl] = subpath
+    said = names.sizes_of(os.path.basename(subpath))
     wrong = [
         f"{letter}={told}, but {is_}"
         for letter, told, is_ in (("S", said.file, status.st_size), ("W", said.wire, measured.wire))
         if told is not None and told != is_
     ]
-    believed = names.is_ours(os.path.basename(place)) and not said.outdated
+    believed = names.is_ours(os.path.basename(subpath)) and not said.outdated
     if believed and said.downgraded != measured.downgraded:
         wrong.append(f"{_downgraded(said.downgraded)}, but {_downgraded(measured.downgraded)}")
     if wrong:
         if repair:
-            os.rename(path, f"{folder}/{names.with_right_sizes(place, measured, status.st_size)}")
+            os.rename(path, f"{folder}/{names.with_right_sizes(subpath, measured, status.st_size)}")
         yield Finding(path, f"its name says {'; '.join(wrong)}", repair)
 
 

@@ -28,7 +28,7 @@ _PIECE = 64 << 10
 class OddFile:
     """A file in a Maildir that is not served, and why."""
 
-    place: str
+    subpath: str
     why: str
 
 
@@ -75,13 +75,13 @@ def part(folder: str, entries: Sequence[Entry], twins: Sequence[Entry]) -> int:
     return parted
 
 
-def _base(place: str) -> str:
-    return place.rpartition("/")[2].partition(":")[0]
+def _base(subpath: str) -> str:
+    return subpath.rpartition("/")[2].partition(":")[0]
 
 
-def _parted(place: str) -> str:
+def _parted(subpath: str) -> str:
     """What stands behind a comma tells messages apart; the time before it stays."""
-    name, colon, flags = place.partition(":")
+    name, colon, flags = subpath.partition(":")
     return f"{name},R={secrets.token_hex(4)}{colon}{flags}"
 
 

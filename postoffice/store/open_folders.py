@@ -30,33 +30,33 @@ class OpenFolders:
         self._open: OrderedDict[MaildropRef, int] = OrderedDict()
         self._counts: dict[MaildropRef, OpenCount] = {}
 
-    def open(self, place: MaildropRef) -> int:
+    def open(self, ref: MaildropRef) -> int:
         """The folder; raises OSError, also where another is in its place."""
-        fd = self._open.get(place)
+        fd = self._open.get(ref)
         if fd is None:
-            fd = os.open(place.path, _FOLDER)
-            if identity(os.fstat(fd)) != place.identity:
+            fd = os.open(ref.path, _FOLDER)
+            if identity(os.fstat(fd)) != ref.identity:
                 os.close(fd)
-                raise was_taken_away(place)
-            self._open[place] = fd
-        self._open.move_to_end(place)
+                raise was_taken_away(ref)
+            self._open[ref] = fd
+        self._open.move_to_end(ref)
         return fd
 
-    def count(self, place: MaildropRef) -> OpenCount:
+    def count(self, ref: MaildropRef) -> OpenCount:
         """What counts in it.  Raises OSError."""
-        count = self._counts.get(place)
+        count = self._counts.get(ref)
         if count is not None and not count.is_in_place():
-            self._counts.pop(place).close()
+            self._counts.pop(ref).close()
             count = None
         if count is None:
-            count = self._counts[place] = OpenCount(self.open(place))
+            count = self._counts[ref] = OpenCount(self.open(ref))
         return count
 
-    def forget(self, place: MaildropRef) -> None:
+    def forget(self, ref: MaildropRef) -> None:
         """Close one that is not in its place any more."""
-        if (count := self._counts.pop(place, None)) is not None:
+        if (count := self._counts.pop(ref, None)) is not None:
             count.close()
-        if (fd := self._open.pop(place, None)) is not None:
+        if (fd := self._open.pop(ref, None)) is not None:
             os.close(fd)
 
     def trim(self, most: int) -> None:
@@ -94,6 +94,6 @@ class Shelf:
             folders.trim(0)
 
 
-def was_taken_away(place: MaildropRef) -> OSError:
+def was_taken_away(ref: MaildropRef) -> OSError:
     """What is wrong where another folder, or none, is in a maildrop's place."""
-    return OSError(errno.ESTALE, "the maildrop was taken away", place.path)
+    return OSError(errno.ESTALE, "the maildrop was taken away", ref.path)

@@ -56,12 +56,12 @@ class SizeCache:
         if not self._fresh:
             return
         self._fresh = False
-        noted = self._all() | self._now
-        if len(noted) > 2 * messages + SPARE:
-            noted = self._now
+        sizes_on_disk = self._all() | self._now
+        if len(sizes_on_disk) > 2 * messages + SPARE:
+            sizes_on_disk = self._now
         path = f"{self._folder}/{FILE}"
         part = f"{self._folder}/tmp/{FILE}.{os.getpid()}.{get_ident()}"
-        lines = "".join(map(_line, noted.items())).encode("ascii")
+        lines = "".join(map(_line, sizes_on_disk.items())).encode("ascii")
         try:
             with open(open_own(part), "wb") as file:
                 file.truncate()
@@ -82,7 +82,9 @@ class SizeCache:
             with open(fd, encoding="ascii") as file:
                 if status.st_size > MAXIMUM:
                     return {}
-                return dict(noted for line in file if (noted := _noted(line)) is not None)
+                return dict(
+                    sizes_on_disk for line in file if (sizes_on_disk := _noted(line)) is not None
+                )
         except (OSError, ValueError):
             return {}
 
@@ -91,8 +93,8 @@ def _look(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _line(noted: tuple[_Stamp, Measured]) -> str:
-    (inode, size, mtime), (wire, downgraded) = noted
+def _line(sizes_on_disk: tuple[_Stamp, Measured]) -> str:
+    (inode, size, mtime), (wire, downgraded) = sizes_on_disk
     said = "-" if downgraded is None else f"{DOWNGRADED}{downgraded}"
     return f"{inode} {size} {mtime} {wire} {said}\n"
 

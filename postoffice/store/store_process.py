@@ -23,7 +23,7 @@ Report = tuple[str, str]
 class DraftMessage(NamedTuple):
     """A draft that is in memory as a whole, as it goes to who places it."""
 
-    places: list[MaildropRef]
+    refs: list[MaildropRef]
     name: str
     quotas: Mapping[MaildropRef, Quota]
     text: bytes
@@ -34,12 +34,12 @@ class DraftMessage(NamedTuple):
     def of(cls, draft: Draft) -> DraftMessage:
         """Of this one."""
         text = b"".join(draft.parts)
-        return cls(draft.places, draft.name, draft.quotas, text, draft.apart, draft.dropped)
+        return cls(draft.refs, draft.name, draft.quotas, text, draft.apart, draft.dropped)
 
     def draft(self) -> Draft:
         """It is one again."""
         return Draft(
-            self.places,
+            self.refs,
             self.name,
             quotas=self.quotas,
             parts=[self.text],
@@ -79,21 +79,25 @@ class StoreProcess:
         self._journal = journal_of(store, self._report, segment)
         self._journal.open(durability)
         journal = self._journal if durability == JOURNAL else None
-        self._warden = QuotaEnforcement(journal, MeasuredSizes(), undelete, levels, most=most)
+        self._enforcement = QuotaEnforcement(journal, MeasuredSizes(), undelete, levels, most=most)
 
     def _report(self, level: str, text: str) -> None:
         self._reports.append((level, text))
 
-    def place(self, parcels: Sequence[DraftMessage]) -> CommitResult:
+    def commit_batch(self, parcels: Sequence[DraftMessage]) -> CommitResult:
         """As ``commit.commit_batch`` does it."""
         drafts = [parcel.draft() for parcel in parcels]
-        outcomes = commit.commit_batch(drafts, self._warden.journal, self._warden, self._shelf)
+        outcomes = commit.commit_batch(
+            drafts, self._enforcement.journal, self._enforcement, self._shelf
+        )
         for outcome in outcomes:
             if outcome is not None and not isinstance(outcome, (OSError, PostOfficeError)):
                 bug = "".join(traceback.format_exception(outcome))  # no pipe takes that along
                 self._report("error", f"a bug, in the process that places:\n{bug}")
         reports, self._reports = self._reports, []
-        return CommitResult(outcomes, [one.missed for one in drafts], self._warden.told(), reports)
+        return CommitResult(
+            outcomes, [one.missed for one in drafts], self._enforcement.told(), reports
+        )
 
     def close(self) -> None:
         """Nothing is placed any more."""

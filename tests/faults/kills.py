@@ -116,8 +116,8 @@ class Campaign:
         """What is wrong then; some of what is there is collected."""
         daemon, outcome = self._daemon.open(), self.outcome
         outcome.ready.append(daemon.ready)
-        if replay := daemon.said(r"replayed (\d+) messages"):
-            outcome.replayed += int(replay[1])
+        if redo := daemon.said(r"replayed (\d+) messages"):
+            outcome.replayed += int(redo[1])
         self._refusing.end()  # and each login carries out what was set aside
         held = found(daemon, NAMES)
         store = self._folder / "state" / "maildrops"
@@ -138,14 +138,14 @@ def ready_after(messages: int, folder: Path) -> tuple[float, float, float]:
     furnish(folder, "journal", NAMES)
     lay_down(str(folder / "state" / "maildrops"), NAMES, messages)
     daemon = Daemon(folder).open()
-    replay = daemon.said(r"replayed (\d+) messages .* in ([\d.]+) s")
-    assert replay, "there was nothing to replay"
-    assert int(replay[1]) == messages, replay[0]
+    redo = daemon.said(r"replayed (\d+) messages .* in ([\d.]+) s")
+    assert redo, "there was nothing to replay"
+    assert int(redo[1]) == messages, redo[0]
     assert sum(map(len, found(daemon, NAMES).values())) == messages
     daemon.stop()
     again = Daemon(folder).open()
     again.stop()
-    return daemon.ready, float(replay[2]), again.ready
+    return daemon.ready, float(redo[2]), again.ready
 
 
 def main() -> int:
@@ -164,12 +164,12 @@ def main() -> int:
                 print(f"no maildrop refuses: {why}")
             outcomes.append(Campaign(durability, options.seed, folder).run(options.rounds))
     print(_figures(outcomes))
-    if options.replay:
+    if options.redo:
         with _folder(options.folder) as folder:
-            whole, replay, without = ready_after(options.replay, folder)
+            whole, redo, without = ready_after(options.redo, folder)
         print(
-            f"a start with {options.replay} messages to replay: {whole:.2f} s until clients are "
-            f"let in, {replay:.2f} s of them for the replay; without any: {without:.2f} s"
+            f"a start with {options.redo} messages to replay: {whole:.2f} s until clients are "
+            f"let in, {redo:.2f} s of them for the replay; without any: {without:.2f} s"
         )
     wrong = sum(len(one.problems) for one in outcomes)
     print(f"seed {options.seed}, {time.monotonic() - began:.0f} s: {wrong} wrong")

@@ -57,8 +57,8 @@ def test_packed_entries_are_the_same(some, data):
     packed = Entries(some)
     assert packed == some
     assert list(packed) == some
-    assert [packed[place] for place in range(len(packed))] == some
-    assert [entry.place for entry in packed] == list(range(len(some)))
+    assert [packed[position] for position in range(len(packed))] == some
+    assert [entry.position for entry in packed] == list(range(len(some)))
     assert list(packed.uidls()) == [entry.uidl.encode() for entry in some]
     assert packed.octets == sum(entry.size for entry in some)
     start, stop = data.draw(st.integers(-9, 9)), data.draw(st.integers(-9, 9))
@@ -69,9 +69,9 @@ def test_packed_entries_are_the_same(some, data):
 
 @given(st.lists(entries), st.lists(entries), st.sets(st.integers(0, 20)))
 def test_packed_entries_change_as_a_list_does(before, fresh, gone):
-    gone = {place for place in gone if place < len(before)}
+    gone = {position for position in gone if position < len(before)}
     changed = Entries(before).changed(gone, fresh)
-    after = [entry for place, entry in enumerate(before) if place not in gone] + fresh
+    after = [entry for position, entry in enumerate(before) if position not in gone] + fresh
     assert list(changed) == after
     assert list(changed.names()) == [entry.name for entry in after]
     assert list(changed.uidls()) == [entry.uidl.encode() for entry in after]

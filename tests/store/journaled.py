@@ -89,7 +89,7 @@ class Served:
         maildrop.release()
         return sorted(self.token(person, entry) for entry in entries)
 
-    def retire(self):
+    def checkpoint(self):
         """A round of it comes."""
         self.clock.advance(RETIRE)
 

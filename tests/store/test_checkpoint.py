@@ -121,7 +121,7 @@ def test_rule_6_first_all_is_placed_then_synced_then_the_mark_is_then_all_is_let
     calling_first(monkeypatch, os, "fdatasync", durable)
     calling_first(monkeypatch, os, "unlink", gone)
     assert (mark_of(root), pending(root)) == (0, [1])
-    one.retire()
+    one.checkpoint()
     assert story == ["file system", "mark", "sync mark", "large"]
     assert (mark_of(root), pending(root)) == (1, [])
     assert litter(root) == []
@@ -134,7 +134,7 @@ def test_rule_6_the_descriptor_is_older_than_all_that_it_is_to_tell_of(root, ser
     descriptor = one.journal._sync_fd
     for token in ("one", "two"):
         one.post(token)
-        one.retire()
+        one.checkpoint()
     assert syncing == [descriptor] * 2
 
 
@@ -144,12 +144,12 @@ def test_rule_6_nothing_is_retired_before_it_is_in_its_place(
     one = served()
     slow = waiting_to_place(root, child)
     monkeypatch.setattr(journal, "PATIENCE", 0.0)
-    one.retire()
+    one.checkpoint()
     assert (mark_of(root), there(root)) == (0, [])
     assert any("not been put in its place" in line for line in logged)
     slow.say("go on")
     assert slow.hear() == "posted"
-    one.retire()
+    one.checkpoint()
     assert there(root) == ["slow"]
     assert pending(root) == []
 
@@ -168,7 +168,7 @@ def test_rule_6_a_segment_is_used_again_when_the_mark_says_so(root, served, monk
     for number in range(60):
         one.post(f"{number}")
         if number % 7 == 3:
-            one.retire()
+            one.checkpoint()
     assert mark_of(root) > len(held), "they were used again"
 
 
@@ -215,7 +215,7 @@ def test_rule_7_after_a_sync_that_failed_all_is_placed_anew_and_synced(
     calling_first(monkeypatch, segments, "sync_all", fail)
     synced = Synced(monkeypatch)
     with opened(messages(root) + messages(root, ANN)) as before:
-        one.retire()
+        one.checkpoint()
         is_placed_anew(root, synced, before, JOE, ANN)
     assert (there(root), there(root, ANN)) == ([token, "two"], [token])
     assert any("placing all anew" in line for line in logged)
@@ -225,15 +225,15 @@ def test_rule_7_after_a_sync_that_failed_all_is_placed_anew_and_synced(
 def test_rule_7_after_a_sync_that_never_ended_all_is_placed_anew_and_synced(
     root, child, served, monkeypatch, who
 ):
-    def retire(parent):
+    def checkpoint(parent):
         elder = Served(root)
         elder.post("one", JOE, ANN)
         parent.say("posted")
         parent.hear()
         segments.sync_all = lambda fd: die()
-        elder.retire()
+        elder.checkpoint()
 
-    elder = child(retire)
+    elder = child(checkpoint)
     assert elder.hear() == "posted"
     one = served()
     elder.say("go on")
@@ -242,10 +242,10 @@ def test_rule_7_after_a_sync_that_never_ended_all_is_placed_anew_and_synced(
     synced = Synced(monkeypatch)
     with opened(messages(root) + messages(root, ANN)) as before:
         if who == "ours":
-            one.journal.retire(now=True)
+            one.journal.checkpoint(now=True)
         else:
             for _ in range(5):
-                one.retire()
+                one.checkpoint()
         is_placed_anew(root, synced, before, JOE, ANN)
     assert not state_of(root).syncing
     assert there(root) == there(root, ANN) == ["one"]
@@ -260,7 +260,7 @@ def test_rule_7_the_same_failure_again_keeps_everything(root, child, served):
         with pytest.MonkeyPatch().context() as patch:
             patch.setattr(segments, "sync_all", raising(errno.EIO))
             patch.setattr(os, "fsync", raising(errno.EIO))
-            one.retire()
+            one.checkpoint()
         assert (mark_of(root), pending(root)) == (0, [1])
         die()
 
@@ -269,7 +269,7 @@ def test_rule_7_the_same_failure_again_keeps_everything(root, child, served):
         path.write_bytes(b"")
     again = served()
     assert there(root) == ["one"]
-    again.retire()
+    again.checkpoint()
     assert pending(root) == []
 
 
@@ -555,7 +555,7 @@ def test_rule_12_whoever_comes_waits_for_who_replays_and_takes_over_when_he_dies
 ):
     posted_and_killed(root, child, ("one", JOE), ("two", JOE))
 
-    def replay(parent):
+    def redo(parent):
         def wait(*_, **named):
             parent.say("replaying")
             parent.hear()
@@ -568,10 +568,10 @@ def test_rule_12_whoever_comes_waits_for_who_replays_and_takes_over_when_he_dies
         one = Served(root)
         parent.say("served" if there(root) == ["one", "two"] else "too early")
         parent.hear()
-        one.retire()
+        one.checkpoint()
         parent.say("retired")
 
-    first = child(replay)
+    first = child(redo)
     assert first.hear() == "replaying"
     second = child(come)
     assert second.hear() == "coming"
@@ -598,7 +598,7 @@ def test_rule_12_a_worker_that_was_killed_alone_is_stood_in_for(root, child, ser
     assert other.wait() == -signal.SIGKILL
     assert there(root) == ["two"]
     for _ in range(5):
-        one.retire()
+        one.checkpoint()
     assert there(root) == one.listed() == ["one", "two"]
     assert pending(root) == []
 
@@ -687,7 +687,7 @@ def test_rule_14_what_was_listed_before_a_replay_is_not_believed(root, child, se
     other.say("go on")
     assert other.wait() == -signal.SIGKILL
     for _ in range(5):
-        one.retire()
+        one.checkpoint()
     assert one.listed() == ["one", "two"]
 
 
@@ -709,7 +709,7 @@ def test_who_finds_no_room_waits_for_those_whose_it_is(root, served, monkeypatch
     with pytest.raises(TemporaryFailure, match="the journal is full"):
         fill()
     assert inodes <= {path.stat().st_ino for path in messages(root)}, "nothing is placed anew"
-    one.retire()
+    one.checkpoint()
     other.post("y")
 
 
@@ -721,7 +721,7 @@ def test_what_a_start_replays_is_retired_in_its_first_round(root, child, served,
     assert one.listed() == ["large", "one"], "the door is open, and nothing is synced yet"
     assert (mark_of(root), pending(root), synced) == (0, [1], [])
     assert len(litter(root)) == 1, "a replay may need the large text once more"
-    one.retire()
+    one.checkpoint()
     assert (mark_of(root), pending(root)) == (state_of(root).generation, [])
     assert synced == [one.journal._sync_fd]
     assert litter(root) == []
@@ -737,7 +737,7 @@ def test_what_a_start_replayed_is_replayed_again_behind_a_cut_before_that(root, 
     for _ in range(2):
         assert child(start).wait() == -signal.SIGKILL
         cut_power(root, text_is_empty)
-    served().retire()
+    served().checkpoint()
     assert there(root) == ["large", "one"]
     assert there(root, ANN) == ["large"]
     assert litter(root) == []
@@ -748,7 +748,7 @@ def test_a_first_round_that_fails_places_all_anew(root, child, served, monkeypat
     one = served()
     [before] = [path.stat().st_ino for path in messages(root)]
     calling_first(monkeypatch, segments, "sync_all", raising(errno.EIO))
-    one.retire()
+    one.checkpoint()
     [after] = [path.stat().st_ino for path in messages(root)]
     assert after != before
     assert pending(root) == []
@@ -774,16 +774,16 @@ def test_a_replay_may_be_cut_anywhere_and_run_again(root, child, served):
     assert child(fill).wait() == -signal.SIGKILL
     cut_power(root, text_is_empty)
 
-    def replay(parent):
-        dying_before(replay.step)
+    def redo(parent):
+        dying_before(redo.step)
         Served(root, undelete=86400.0)
 
     for step in range(1, 100):
-        replay.step = step
-        if not child(replay).wait():
+        redo.step = step
+        if not child(redo).wait():
             break
     assert step > 10
-    served(undelete=86400.0).retire()
+    served(undelete=86400.0).checkpoint()
     assert there(root) == ["large"]
     assert there(root, ANN) == ["large", "one"]
     kept = (root / "example.net" / ".vault" / "joe").glob("*/*")
@@ -807,10 +807,10 @@ def test_mail_that_has_no_room_waits_and_the_rest_goes_on(root, child, served, m
     assert one.listed() == []
     with pytest.raises(NoSpace):
         one.post("four")
-    one.retire()
+    one.checkpoint()
     assert mark_of(root) == 0
     full.clear()
-    one.retire()
+    one.checkpoint()
     assert one.listed() == ["one", "two"]
     assert one.listed(ANN) == ["three"]
     one.post("four")
@@ -821,7 +821,7 @@ def test_what_was_removed_waits_for_room_in_the_vault(root, child, served, monke
     def remove(parent):
         one = Served(root, undelete=86400.0)
         one.post("one")
-        one.retire()
+        one.checkpoint()
         with pytest.MonkeyPatch().context() as patch:
             patch.setattr(os, "rename", lambda *_, **named: die())
             one.remove("one")
@@ -839,7 +839,7 @@ def test_what_was_removed_waits_for_room_in_the_vault(root, child, served, monke
     with pytest.raises(NoSpace):
         one.post("two")
     full.clear()
-    one.retire()
+    one.checkpoint()
     one.post("two")
     assert one.listed() == ["two"]
     assert len(list((root / "example.net" / ".vault" / "joe").glob("*/*"))) == 1

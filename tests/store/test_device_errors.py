@@ -53,8 +53,8 @@ def is_in(folder):
     return lambda fd: path_of(fd).endswith(folder)
 
 
-def retired(root) -> bool:
-    return state_of(root).retired == state_of(root).generation
+def checkpointed(root) -> bool:
+    return state_of(root).checkpointed == state_of(root).generation
 
 
 # -- syncfs ------------------------------------------------------------------------------
@@ -72,11 +72,11 @@ def test_what_came_during_a_sync_that_failed_is_placed_anew(root, one, monkeypat
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
         calling_first(patch, segments, "sync_all", fail)
-        one.retire()
+        one.checkpoint()
     one.post("after")
-    one.retire()
-    one.retire()
-    assert retired(root)
+    one.checkpoint()
+    one.checkpoint()
+    assert checkpointed(root)
     both = ["before", token]
     assert there(root) == ["after", *(both if JOE in people else both[:1])]
     assert there(root, ANN) == (both if ANN in people else both[:1])
@@ -87,12 +87,12 @@ def test_a_doubt_ends_where_it_began(root, one, monkeypatch):
     one.post("before")
     with monkeypatch.context() as patch:
         calling_first(patch, segments, "sync_all", raising(errno.EIO))
-        one.retire()
+        one.checkpoint()
     one.post("after")
     [after] = [path for path in messages(root) if b"after" in path.read_bytes()]
     inode = after.stat().st_ino
-    one.retire()
-    assert retired(root)
+    one.checkpoint()
+    assert checkpointed(root)
     assert after.stat().st_ino == inode
 
 
@@ -111,7 +111,7 @@ def test_what_another_process_heard_of_a_sync_counts_for_all(root, one, child, m
 
         calling_first(pytest.MonkeyPatch(), segments, "sync_all", fail)
         other.post("its-own")
-        other.journal.retire(now=True)
+        other.journal.checkpoint(now=True)
         die()
 
     other = child(fail_to_sync)
@@ -123,8 +123,8 @@ def test_what_another_process_heard_of_a_sync_counts_for_all(root, one, child, m
     other.say("go on")
     assert other.wait() == -signal.SIGKILL
     for _ in range(5):
-        one.retire()
-    assert retired(root)
+        one.checkpoint()
+    assert checkpointed(root)
     assert there(root) == ["its-own", "meanwhile"]
 
 
@@ -153,8 +153,8 @@ def test_a_sync_that_failed_may_have_lost_what_was_placed_before(root, one, monk
             one.post("large")
     lose(root)
     one.post("after")
-    one.retire()
-    assert retired(root)
+    one.checkpoint()
+    assert checkpointed(root)
     assert there(root) == ["after", "before"]
     assert there(root, ANN) == ["before"]
 
@@ -174,9 +174,9 @@ def test_also_where_others_are_just_syncing(root, one, monkeypatch, what):
             lose(root)
 
         calling_first(patch, segments, "sync_all", fail_beside)
-        one.retire()
-    one.retire()
-    assert retired(root)
+        one.checkpoint()
+    one.checkpoint()
+    assert checkpointed(root)
     assert there(root) == ["before", "meanwhile"]
 
 
@@ -190,10 +190,10 @@ def test_a_replay_that_could_not_sync_a_file_doubts_what_came_meanwhile(root, on
 
         calling_first(patch, segments, "sync_all", fail)
         calling_first(patch, os, "fsync", raising(errno.EIO, lambda fd: "/joe/tmp/" in path_of(fd)))
-        one.retire()
+        one.checkpoint()
         lose(root)
-    one.retire()
-    assert retired(root)
+    one.checkpoint()
+    assert checkpointed(root)
     assert one.listed() == ["before", "meanwhile"]  # a login puts what was set aside in its place
     assert there(root) == ["before", "meanwhile"]
 
@@ -217,8 +217,8 @@ def test_a_start_believes_no_mark_that_may_be_in_memory_only(root, monkeypatch):
 def test_a_mark_that_is_affirmed_is_on_the_disk(root, last, lost):
     os.makedirs(root / "folder")
     mark = CheckpointFile(f"{root}/folder/mark", b"key")
-    for retired in range(1, last + 1):
-        mark.write(retired, retired - 1)
+    for checkpointed in range(1, last + 1):
+        mark.write(checkpointed, checkpointed - 1)
     before = (root / "folder" / "mark").read_bytes()
     mark.affirm()
     after = bytearray((root / "folder" / "mark").read_bytes())
@@ -230,9 +230,9 @@ def test_a_mark_that_is_affirmed_is_on_the_disk(root, last, lost):
         after[2 * BLOCK :] = b"\xff" * BLOCK
     (root / "folder" / "mark").write_bytes(after)
     assert mark.read() == last
-    for retired in range(last + 1, last + 4):
-        mark.write(retired, retired - 1)
-        assert mark.read() == retired
+    for checkpointed in range(last + 1, last + 4):
+        mark.write(checkpointed, checkpointed - 1)
+        assert mark.read() == checkpointed
     mark.affirm()
     assert mark.read() == last + 3
     mark.close()

@@ -59,7 +59,7 @@ def at_work(root) -> Served:
     """A store whose files are all open that it needs."""
     one = Served(root)
     one.post("before")
-    one.retire()
+    one.checkpoint()
     one.post("now")
     return one
 
@@ -84,8 +84,8 @@ def test_a_sync_that_failed_is_remembered_where_that_cannot_be_written_down(one,
     assert open_files(root) == opened
     one.post("after")
     assert state_of(root).generation == before.generation + 1
-    one.retire()
-    assert state_of(root).retired == state_of(root).generation
+    one.checkpoint()
+    assert state_of(root).checkpointed == state_of(root).generation
     assert there(root) == one.listed() == ["after", "before", "now"]
 
 
@@ -97,8 +97,8 @@ def test_a_group_that_is_not_written_down_is_refused_and_holds_nothing_up(one, r
             one.post("bad")
     assert open_files(root) == opened
     one.post("after")
-    one.retire()
-    assert state_of(root).retired == state_of(root).generation
+    one.checkpoint()
+    assert state_of(root).checkpointed == state_of(root).generation
     assert there(root) == ["after", "before", "now"]
 
 
@@ -115,8 +115,8 @@ def test_what_is_in_its_place_is_taken_though_that_cannot_be_written_down(one, r
         calling_first(patch, os, "pwrite", not_placed)
         one.post("after")
     assert b"\1" in written
-    one.retire()
-    assert state_of(root).retired == state_of(root).generation
+    one.checkpoint()
+    assert state_of(root).checkpointed == state_of(root).generation
     assert there(root) == ["after", "before", "now"]
 
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_taken_back_at_once_is_taken_back_later(one, root, monkey
         calling_first(patch, os, "unlink", raising(errno.EACCES))
         with pytest.raises(TemporaryFailure):
             one.post("bad", JOE, ANN)
-    one.retire()
+    one.checkpoint()
     assert there(root) == ["before", "now"]
     assert there(root, ANN) == []
 
@@ -222,7 +222,7 @@ def test_what_can_neither_be_taken_back_nor_promised_to_be_gone_comes_to_all(
         calling_first(patch, os, "pwrite", lambda *args: "bad" in there(root) and wrong(*args))
         with pytest.raises(TemporaryFailure):
             one.post("bad", JOE, ANN)
-    one.retire()
+    one.checkpoint()
     assert there(root) == ["bad", "before", "now"]
     assert there(root, ANN) == ["bad"]
 
@@ -260,7 +260,7 @@ def test_what_was_refused_is_not_replayed(one, root, monkeypatch, logged, token)
     one.post("after")
     with monkeypatch.context() as patch:
         calling_first(patch, segments, "sync_all", raising(errno.EIO))
-        one.retire()
+        one.checkpoint()
     assert any("placing all anew" in line for line in logged)
     assert not any("is lost" in line for line in logged)
     assert there(root) == ["after", "before", "now"]

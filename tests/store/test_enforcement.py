@@ -181,7 +181,7 @@ def test_several_that_come_together_get_as_much_room_as_there_is(kept, joe, monk
     for number in range(3):
         post(store, text(number), ROOMY)
     waiting = []
-    monkeypatch.setattr(store._placing, "_begin_groups", waiting.append)
+    monkeypatch.setattr(store._batcher, "_begin_batches", waiting.append)
     outcomes = []
     for number in range(3, 8):
         to = [Recipient(Address.parse(JOE), Account(JOE, JOE, quota=ROOMY))]
@@ -189,7 +189,7 @@ def test_several_that_come_together_get_as_much_room_as_there_is(kept, joe, monk
         finish(delivery.write(text(number)))
         outcomes.append(Deferred.fromCoroutine(delivery.commit()))
     monkeypatch.undo()
-    store._placing._begin_groups(waiting[0])
+    store._batcher._begin_batches(waiting[0])
     failed = [outcome for outcome in outcomes if outcome.result is not None]
     for outcome in failed:
         outcome.addErrback(lambda failure: failure.trap(MaildropFullNow))

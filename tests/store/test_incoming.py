@@ -61,7 +61,7 @@ def test_the_one_that_would_exceed_it_is_told_to_come_later_and_others_go_on(roo
     finish(third.commit())
     assert held(served) == 0
     assert len(messages(root)) == 2
-    served.retire()
+    served.checkpoint()
     assert litter(root) == []
 
 
@@ -88,7 +88,7 @@ def test_what_is_taken_or_given_up_no_longer_counts(served):
     write(delivery, 5000)
     assert finish(delivery.commit_each()) == [None]
     assert held(served) == 0
-    assert not served.store._incoming._places
+    assert not served.store._incoming._maildrops
 
 
 def test_a_client_has_a_quarter_of_it_whatever_its_addresses(served):

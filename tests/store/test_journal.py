@@ -309,16 +309,16 @@ def test_rule_1_what_is_not_durably_removed_stays(root, served, monkeypatch, cal
     assert one.listed() == []
 
 
-@pytest.mark.parametrize("retired", [False, True])
+@pytest.mark.parametrize("checkpointed", [False, True])
 def test_rule_1_what_was_removed_does_not_come_back_where_its_name_does(
-    root, child, served, retired, tmp_path
+    root, child, served, checkpointed, tmp_path
 ):
     def remove(parent):
         one = Served(root)
         one.post("one")
         one.post("two")
-        if retired:
-            one.retire()
+        if checkpointed:
+            one.checkpoint()
         for path in messages(root):
             os.link(path, tmp_path / path.name)
         one.remove("one")
@@ -354,7 +354,7 @@ def test_more_than_fit_together_go_in_portions(
     kept = (root / "example.net" / ".vault" / "joe").glob("*/*")
     assert sorted(token_in(path.read_bytes()) for path in kept) == (tokens if undelete else [])
     assert len(list((root / "example.net").glob(".vault/joe/*"))) == bool(undelete)
-    one.retire()
+    one.checkpoint()
     assert state_of(root).pending() == []
 
 
@@ -556,7 +556,7 @@ def test_rule_2_what_cannot_be_put_in_its_place_is_in_none_and_does_not_come_lat
     assert child(post).wait() == -signal.SIGKILL
     again = served()
     assert there(root) == there(root, ANN) == ["after"]
-    again.retire()
+    again.checkpoint()
     assert litter(root) == []
 
 
@@ -600,7 +600,7 @@ def test_rule_2_who_gave_up_before_it_was_in_its_place_gets_it_never(root, child
     def post(parent):
         one = Served(root)
         workers = ManualExecutor()
-        one.store._placing._small.hands._workers = workers
+        one.store._batcher._small.committer._workers = workers
         committing = Deferred.fromCoroutine(one.begun("one", JOE, ANN).commit())
         committing.addErrback(lambda failure: failure.trap(CancelledError))
         patch = pytest.MonkeyPatch()
@@ -717,7 +717,7 @@ def test_rule_4_no_block_with_something_acknowledged_is_written_again_before_it_
     def watch(fd, octets, offset):
         if is_segment(fd):
             generation, end = acknowledged.get(path_of(fd), (0, 0))
-            assert state_of(root).retired >= generation or offset >= end
+            assert state_of(root).checkpointed >= generation or offset >= end
             assert offset % BLOCK == 0
             sequence.append((path_of(fd), offset))
 
@@ -736,7 +736,7 @@ def test_rule_4_no_block_with_something_acknowledged_is_written_again_before_it_
                     one.post("bad")
         post(f"{number}")
         if number == 25:
-            one.retire()
+            one.checkpoint()
     assert len({path for path, _ in sequence}) > 3
     assert len(set(sequence)) < len(sequence), "what is retired is used again"
     assert len(one.listed()) == 40

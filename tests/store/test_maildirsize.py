@@ -56,8 +56,8 @@ def is_free(folder, name):
 
 def test_whoever_counts_waits_for_those_who_place_and_nobody_comes_between(folder, monkeypatch):
     maildirsize.recount(folder, LIMIT)
-    placing = ExitStack()
-    placing.enter_context(maildirsize.placing(folder))
+    batcher = ExitStack()
+    batcher.enter_context(maildirsize.reserving(folder))
     assert maildirsize.reserve(folder, LIMIT, [600]) == ([True], (600, 1))
     waited = []
 
@@ -65,7 +65,7 @@ def test_whoever_counts_waits_for_those_who_place_and_nobody_comes_between(folde
         assert not is_free(folder, "tmp"), "who comes now to place waits"
         waited.append(maildirsize.usage(folder, LIMIT))
         os.close(os.open("new/1,S=600", os.O_CREAT, dir_fd=folder))
-        placing.close()
+        batcher.close()
 
     monkeypatch.setattr(maildirsize.time, "sleep", sleep)
     assert maildirsize.recount(folder, LIMIT) == ((600, 1), True)
@@ -78,7 +78,7 @@ def test_whoever_counts_does_not_wait_for_ever(folder, monkeypatch):
     now = iter(range(100))
     monkeypatch.setattr(maildirsize.time, "monotonic", lambda: float(next(now)))
     monkeypatch.setattr(maildirsize.time, "sleep", lambda _: None)
-    with maildirsize.placing(folder):
+    with maildirsize.reserving(folder):
         assert maildirsize.recount(folder, LIMIT) == ((0, 0), True)
     assert maildirsize.PATIENCE < next(now) < 20
 

@@ -51,13 +51,13 @@ def test_what_is_reserved_and_not_placed_yet_is_not_missed(joe, monkeypatch):
     """Whoever verifies waits for those who deliver."""
     fd = os.open(joe, os.O_RDONLY)
     maildirsize.recount(fd, LIMIT)
-    placing = maildirsize.placing(fd)
-    placing.__enter__()
+    batcher = maildirsize.reserving(fd)
+    batcher.__enter__()
     maildirsize.reserve(fd, LIMIT, [3])
 
     def place(_):
         (joe / "new" / "1,S=3,W=3").write_bytes(b"x\r\n")
-        placing.__exit__(None, None, None)
+        batcher.__exit__(None, None, None)
 
     monkeypatch.setattr(maildirsize.time, "sleep", place)
     assert found(joe, LIMIT) == []

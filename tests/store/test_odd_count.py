@@ -43,7 +43,7 @@ def odd(joe, kind) -> None:
 KINDS = ("folder", "full folder", "fifo", "link", "link to a folder", "unreadable")
 
 
-def placed(joe, octets=b"x\r\n"):
+def applied(joe, octets=b"x\r\n"):
     [place] = files.find([str(joe)])
     draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
     draft.parts.append(octets)
@@ -53,9 +53,9 @@ def placed(joe, octets=b"x\r\n"):
 @pytest.mark.parametrize("kind", KINDS)
 def test_mail_comes_and_is_counted(joe, kind):
     odd(joe, kind)
-    assert placed(joe) == [None]
-    assert placed(joe) == [None]
-    assert placed(joe) != [None], "two are as many as there may be"
+    assert applied(joe) == [None]
+    assert applied(joe) == [None]
+    assert applied(joe) != [None], "two are as many as there may be"
     assert (joe / "maildirsize").is_file()
     fd = os.open(joe, os.O_RDONLY)
     assert maildirsize.usage(fd, LIMIT) == (6, 2)
@@ -64,7 +64,7 @@ def test_mail_comes_and_is_counted(joe, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mail_goes_and_comes_back(joe, kind):
-    assert placed(joe) == [None]
+    assert applied(joe) == [None]
     (joe / "maildirsize").unlink()
     odd(joe, kind)
     entries = maildir.scan(str(joe), MeasuredSizes()).entries

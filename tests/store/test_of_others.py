@@ -42,7 +42,7 @@ def put(folder, place: str, text: bytes = TEXT) -> None:
     (folder / place).write_bytes(text)
 
 
-def lying(folder) -> list[str]:
+def location(folder) -> list[str]:
     return sorted(
         f"{box}/{path.name}" for box in ("new", "cur") for path in (folder / box).iterdir()
     )
@@ -132,7 +132,7 @@ def test_twins_of_a_message_go_with_it(root, joe, durability, places):
     served = Served(root, durability=durability)
     assert list(listed(served)) == ["100.a", "200.b"]
     delete(served, lambda entry: entry.uidl == "100.a")
-    assert lying(joe) == ["new/200.b"]
+    assert location(joe) == ["new/200.b"]
     assert list(listed(served)) == ["200.b"]
     served.stop()
 
@@ -142,7 +142,7 @@ def test_twins_go_with_what_is_purged_too(joe):
         put(joe, place)
     old = interfaces.PurgeCriteria(older_than=60)
     assert maintenance.purge(str(joe), old, None, keep=False, dry=False)[0] == 1
-    assert lying(joe) == ["new/9999999999.b"]
+    assert location(joe) == ["new/9999999999.b"]
 
 
 # -- what is not served ----------------------------------------------------------------------

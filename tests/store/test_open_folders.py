@@ -90,7 +90,7 @@ def test_whatever_others_do_meanwhile_the_count_is_right(steps, tmp_path_factory
                 case "much":
                     post(place, shelf, b"x" * 700, limit)
                 case "others":
-                    with maildirsize.placing(folder):
+                    with maildirsize.reserving(folder):
                         taken = maildirsize.reserve(folder, limit, [5])
                         if taken is not None and taken[0] == [True]:
                             name = names.new_name("other") + ",S=5"
@@ -98,7 +98,7 @@ def test_whatever_others_do_meanwhile_the_count_is_right(steps, tmp_path_factory
                 case "remove":
                     for name in sorted(os.listdir(f"{place.path}/new"))[:1]:
                         size = os.stat(f"{place.path}/new/{name}").st_size
-                        with maildirsize.removing(folder):
+                        with maildirsize.releasing(folder):
                             os.unlink(f"{place.path}/new/{name}")
                             maildirsize.add(folder, -size, -1)
                 case "recount":

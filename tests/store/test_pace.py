@@ -92,11 +92,11 @@ def box(served):
     one = served()
     for number in range(10):
         one.post(f"t{number}")
-    one.retire()
+    one.checkpoint()
     one.stop()
     workers = ManualExecutor()
     other = served(workers=workers)
-    other.store._means.pace.get_to_know(str(folder_of(one.root)))
+    other.store._context.pace.get_to_know(str(folder_of(one.root)))
     yield other, workers
     workers.work_on()
     workers.run = ImmediateExecutor().run
@@ -146,7 +146,7 @@ def test_a_listing_that_takes_long_is_made_on_another_thread(box, monkeypatch):
 
 def test_a_maildrop_is_first_opened_on_another_thread(box, root):
     one, workers = box
-    one.store._means.pace._near.clear()
+    one.store._context.pace._near.clear()
     for elsewhere in (True, False):
         maildrop, opening = login(one)
         assert opening.called != elsewhere
@@ -167,7 +167,7 @@ def test_a_maildrop_on_another_file_system_never_waits_here(box, root, elsewhere
     one, workers = box
     folder_of(root).rename(folder_of(root).with_name("moved"))
     folder_of(root).symlink_to(elsewhere)
-    one.store._means.pace._near.clear()
+    one.store._context.pace._near.clear()
     for _ in range(2):
         maildrop, opening = login(one)
         assert not opening.called
@@ -184,7 +184,7 @@ def test_nor_does_one_whose_vault_is_on_another_to_which_texts_are_copied(
     path = folder_of(root).parent / where
     path.parent.mkdir(exist_ok=True)
     path.symlink_to(elsewhere)
-    one.store._means.pace._near.clear()
+    one.store._context.pace._near.clear()
     for _ in range(2):
         maildrop, opening = login(one)
         assert not opening.called

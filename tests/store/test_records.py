@@ -54,7 +54,7 @@ def found(octets: bytes, *, above: int = 0, key: bytes = KEY):
 
 
 def records_in(octets: bytes, **named):
-    return [list(group.records) for group in found(octets, **named)]
+    return [list(batch.records) for batch in found(octets, **named)]
 
 
 @given(RECORDS, st.integers(1, 2**63), st.integers(0, 3))
@@ -62,10 +62,10 @@ def test_any_records_survive(records, generation, blocks):
     octets = encode(KEY, generation, blocks * BLOCK, records)
     assert len(octets) % BLOCK == 0
     assert len(octets) == room_for(records)
-    [group] = found(bytes(blocks * BLOCK) + octets + bytes(BLOCK))
-    assert list(group.records) == records
-    assert (group.generation, group.offset) == (generation, blocks * BLOCK)
-    assert group.end == blocks * BLOCK + len(octets)
+    [batch] = found(bytes(blocks * BLOCK) + octets + bytes(BLOCK))
+    assert list(batch.records) == records
+    assert (batch.generation, batch.offset) == (generation, blocks * BLOCK)
+    assert batch.end == blocks * BLOCK + len(octets)
 
 
 @given(st.lists(RECORDS, max_size=4))

@@ -92,16 +92,16 @@ def test_a_new_mark_says_that_nothing_is_retired(mark):
 
 
 def test_the_mark_says_what_was_written_last(folder, mark):
-    for last, retired in ((0, 1), (1, 2), (2, 7), (7, 8)):
-        mark.write(retired, last)
-        assert mark.read() == CheckpointFile(f"{folder}/mark", KEY).read() == retired
+    for last, checkpointed in ((0, 1), (1, 2), (2, 7), (7, 8)):
+        mark.write(checkpointed, last)
+        assert mark.read() == CheckpointFile(f"{folder}/mark", KEY).read() == checkpointed
 
 
 @pytest.mark.parametrize("last", [0, 1, 2, 3])
 @pytest.mark.parametrize("torn", range(0, 49, 8))
 def test_a_torn_slot_leaves_the_other(folder, mark, last, torn):
-    for retired in range(1, last + 1):
-        mark.write(retired, retired - 1)
+    for checkpointed in range(1, last + 1):
+        mark.write(checkpointed, checkpointed - 1)
     before = (folder / "mark").read_bytes()
     mark.write(last + 1, last)
     after = (folder / "mark").read_bytes()
@@ -119,8 +119,8 @@ def test_a_torn_slot_leaves_the_other(folder, mark, last, torn):
 def test_writing_that_fails_never_touches_what_is_on_the_disk(
     folder, mark, monkeypatch, call, last
 ):
-    for retired in range(1, last + 1):
-        mark.write(retired, retired - 1)
+    for checkpointed in range(1, last + 1):
+        mark.write(checkpointed, checkpointed - 1)
     before = (folder / "mark").read_bytes()
     with monkeypatch.context() as patch:
         failing(patch, call)
@@ -193,7 +193,7 @@ STATES = st.builds(
     State,
     boot=st.just(b"11111111-2222-3333-4444-555555555555"),
     durability=st.sampled_from(["", "files", "journal"]),
-    retired=NUMBERS,
+    checkpointed=NUMBERS,
     generation=NUMBERS,
     current=st.integers(-1, SEGMENTS - 1),
     tail=NUMBERS,
@@ -227,7 +227,7 @@ def test_a_state_that_is_none_says_nothing(tmp_path_factory, octets):
 
 
 def test_pending_segments_come_in_the_order_of_their_generations():
-    state = State(retired=3)
+    state = State(checkpointed=3)
     state.generations[:6] = [5, 2, 9, 3, 4, 0]
     assert state.pending() == [4, 0, 2]
 
@@ -239,20 +239,20 @@ def test_each_group_is_placed_by_itself(folder):
     most = segments.SEGMENT // BLOCK
     for segment in (0, SEGMENTS - 1):
         file.begin(segment)
-        assert file.all_placed(segment, 0)
-        file.set_placed(segment, 1)
-        assert not file.all_placed(segment, 2)
-        file.set_placed(segment, 0)
-        assert file.all_placed(segment, 2)
-        file.set_placed(segment, most - 1)
-        assert not file.all_placed(segment, most)
+        assert file.all_applied(segment, 0)
+        file.set_applied(segment, 1)
+        assert not file.all_applied(segment, 2)
+        file.set_applied(segment, 0)
+        assert file.all_applied(segment, 2)
+        file.set_applied(segment, most - 1)
+        assert not file.all_applied(segment, most)
         file.begin(segment)
-        assert not file.all_placed(segment, 1)
+        assert not file.all_applied(segment, 1)
     assert file.read() == state
     for number in range(most):
-        file.set_placed(3, number)
-    assert file.all_placed(3, most)
-    assert not file.all_placed(4, 1)
+        file.set_applied(3, number)
+    assert file.all_applied(3, most)
+    assert not file.all_applied(4, 1)
     file.close()
 
 

@@ -79,7 +79,7 @@ def found(one, repair=False, person=JOE):
 
 def is_at_rest(root) -> bool:
     state = state_of(root)
-    return state.retired == state.generation
+    return state.checkpointed == state.generation
 
 
 @pytest.mark.parametrize("number", FOR_GOOD)
@@ -90,7 +90,7 @@ def test_a_removal_that_fails_for_good_blocks_nobody(root, served, logged, numbe
     one.post("two")
     with joes_mail_stays(number):
         one.remove("one")  # its record is durable: it is gone
-        one.retire()
+        one.checkpoint()
         assert is_at_rest(root)
         assert len(set_aside(root, "remove")) == 1
         assert any(
@@ -102,7 +102,7 @@ def test_a_removal_that_fails_for_good_blocks_nobody(root, served, logged, numbe
         assert there(root) == ["one", "two"]
         one.post("three", ANN)
         one.remove("one", person=ANN)
-        one.retire()
+        one.checkpoint()
         assert is_at_rest(root)
         [finding] = found(one)
         assert "1 removed messages are hidden" in finding.what
@@ -136,7 +136,7 @@ def test_a_message_that_cannot_be_placed_is_set_aside_and_comes_later(
         assert [token_in(path.read_bytes()) for path in set_aside(root, "place")] == [token]
         assert any("example.net/joe" in line and os.strerror(number) in line for line in logged)
         one.post("three", ANN)
-        one.retire()
+        one.checkpoint()
         assert is_at_rest(root)
         assert one.listed() == []
         [finding] = found(one)
@@ -171,7 +171,7 @@ def test_a_message_that_is_set_aside_and_then_removed_does_not_come(root, served
     one.post("before")
     with joes_mail_stays(errno.EPERM), pytest.raises(TemporaryFailure):
         one.post("one", JOE, ANN)
-    one.retire()
+    one.checkpoint()
     assert is_at_rest(root)
     assert there(root) == one.listed() == ["before"]
     assert there(root, ANN) == []
@@ -186,7 +186,7 @@ def test_only_what_fails_is_hidden_and_an_undelete_brings_the_rest(root, served,
     with monkeypatch.context() as patch:
         calling_first(patch, os, "rename", raising(errno.EPERM, lambda at, *_, **n: at == str(odd)))
         one.remove("one", "two", "three")
-        one.retire()
+        one.checkpoint()
         assert one.listed() == []
         assert finish(one.store.undelete(JOE, "", 0.0)) == 2
         assert one.listed() == ["one", "three"]
@@ -200,7 +200,7 @@ def test_a_session_keeps_repair_away_and_nothing_is_lost(root, served):
     one.post("one")
     with joes_mail_stays(errno.EPERM):
         one.remove("one")
-        one.retire()
+        one.checkpoint()
         maildrop = one.store.maildrop(JOE)
         finish(maildrop.open())
     [finding] = found(one, repair=True)
@@ -229,7 +229,7 @@ def test_a_maildrop_that_is_none_keeps_no_start_and_no_command(root, child, odd)
     assert sorted(holding.name for holding in finish(one.store.holdings())) == [ANN, JOE]
     assert any("set aside" in finding.what for finding in found(one, repair=True))
     one.post("three", ANN)
-    one.retire()
+    one.checkpoint()
     assert is_at_rest(root)
     finish(one.store.sweep())
     if odd == "box":
@@ -276,11 +276,11 @@ def test_whoever_is_killed_while_he_sets_aside_or_tries_again_loses_nothing(root
         dying_before(step)
         with joes_mail_stays(errno.EPERM):
             one = Served(root)
-            one.retire()
+            one.checkpoint()
         one.listed()
         with joes_mail_stays(errno.EIO):
             one.remove("one")
-            one.retire()
+            one.checkpoint()
         parent.say("removed")
         one.listed()
         die()
@@ -303,7 +303,7 @@ def test_a_disk_that_is_full_is_nobodys_record(root, child, logged):
         one = Served(root)
         assert set_aside(root, "place") == []
         assert state_of(root).held
-    one.retire()
+    one.checkpoint()
     assert there(root) == ["one"]
     one.stop()
 
@@ -320,7 +320,7 @@ def test_a_folder_that_cannot_be_synced_sets_aside_what_came_into_it(root, serve
     with pytest.MonkeyPatch.context() as patch:
         calling_first(patch, os, "fsync", raising(errno.EIO, is_joes_new))
         calling_first(patch, segments, "sync_all", raising(errno.EIO))
-        one.retire()
+        one.checkpoint()
     assert is_at_rest(root)
     [path] = set_aside(root, "place")
     assert token_in(path.read_bytes()) == token
@@ -348,7 +348,7 @@ def test_a_vault_on_another_file_system_gets_copies(root, served, elsewhere, tok
     one.post("two")
     (root / "example.net/.vault").symlink_to(elsewhere)
     one.remove(token)
-    one.retire()
+    one.checkpoint()
     assert is_at_rest(root)
     assert there(root) == ["two"]
     assert [token_in(path.read_bytes()) for path in elsewhere.glob("joe/*/*")] == [token]
@@ -382,7 +382,7 @@ def test_a_folder_on_another_file_system_loses_no_mail(root, served, elsewhere):
             with pytest.raises(TemporaryFailure):
                 one.post(token, *people)
     one.post("two", ANN)
-    one.retire()
+    one.checkpoint()
     assert is_at_rest(root)
     assert one.listed(ANN) == ["before", "two"]
     assert one.listed() == []
@@ -405,7 +405,7 @@ def test_a_maildrop_that_was_moved_to_another_disk_gets_none_and_blocks_nobody(
     other = Served(root, durability="")  # as the command comes
     assert sorted(holding.name for holding in finish(other.store.holdings())) == [ANN]
     other.stop()
-    one.retire()
+    one.checkpoint()
     assert is_at_rest(root)
     assert there(root) == ["two"]
     one.stop()
@@ -446,7 +446,7 @@ def test_an_immutable_message_is_removed_and_goes_when_it_can(root, served, chat
     [path] = [path for path in messages(root) if b"one" in path.read_bytes()]
     chattr(path)
     one.remove("one", "two")
-    one.retire()
+    one.checkpoint()
     assert is_at_rest(root)
     one.stop()
     one = served(undelete=undelete)
@@ -491,7 +491,7 @@ def test_a_folder_without_permission_blocks_nobody(tmp_path, root, child, mode, 
             with pytest.raises((TemporaryFailure, MaildropLocked)):
                 one.remove("one")
         one.post("three", ANN)
-        one.retire()
+        one.checkpoint()
         assert is_at_rest(root)
         one.stop()
         one = Served(root)
@@ -517,7 +517,7 @@ def test_what_is_set_aside_leaves_no_litter_in_the_maildrop(root, served, monkey
     one.post(token, JOE, ANN)
     with joes_mail_stays(errno.EPERM), monkeypatch.context() as patch:
         calling_first(patch, segments, "sync_all", raising(errno.EIO))
-        one.retire()
+        one.checkpoint()
         assert set_aside(root, "place")
         assert list(folder_of(root).glob("tmp/*")) == []
         assert list(folder_of(root, ANN).glob("tmp/*")) == []

@@ -123,7 +123,7 @@ def test_mail_that_waits_in_the_journal_for_room_is_put_in_its_place_first(root,
     served = Served(root)
     calls = []
 
-    def retire(*, now):
+    def checkpoint(*, now):
         calls.append(now)
         raise NoSpace("mail waits")
 
@@ -132,7 +132,7 @@ def test_mail_that_waits_in_the_journal_for_room_is_put_in_its_place_first(root,
     state.held = True
     served.journal._state.write(state)
     with monkeypatch.context() as patch:
-        patch.setattr(served.journal, "retire", retire)
+        patch.setattr(served.journal, "checkpoint", checkpoint)
         with pytest.raises(NoSpace):
             finish(served.store.settle())
     assert calls == [True]

@@ -38,7 +38,7 @@ class Busy:
             **named,
         )
         done(self.store.start())
-        self.placer = self.store._placer
+        self.placer = self.store._store_process
 
     def stop(self):
         done(self.store.stop())
@@ -167,7 +167,7 @@ def test_a_bug_in_it_is_told_and_costs_a_message(busy, logged):
     office = busy()
     office.call_the_placer()
     delivery = done(office.store.begin(envelope(JOE)))
-    delivery._draft.places = ["no place"]
+    delivery._draft.refs = ["no place"]
     done(delivery.write(text_of("x")))
     with pytest.raises(AttributeError):
         done(delivery.commit())

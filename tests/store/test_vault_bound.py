@@ -146,9 +146,9 @@ def test_nor_do_they_where_a_process_of_its_own_places(root, clock):
         to = [Recipient(Address.parse(JOE), account)]
         delivery = finish(one.store.begin(Envelope("id", Client(), recipients=to)))
         finish(delivery.write(b"Subject: %03d\r\n\r\n\r\n" % number))
-        placed = placer.place([DraftMessage.of(delivery._draft)])
-        assert placed.outcomes == [None]
-        trimmed += sum(notice.trimmed.messages for notice in placed.notices)
+        applied = placer.commit_batch([DraftMessage.of(delivery._draft)])
+        assert applied.outcomes == [None]
+        trimmed += sum(notice.trimmed.messages for notice in applied.notices)
     assert 9 <= len(kept(root)) <= 10
     assert trimmed == 37 - len(kept(root))
     placer.close()

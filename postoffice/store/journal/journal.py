@@ -67,8 +67,8 @@ class Ticket(NamedTuple):
 class Recovered:
     """What a replay had to do."""
 
-    groups: int = 0
-    placements: int = 0
+    batches: int = 0
+    put_records: int = 0
     removals: int = 0
 
 
@@ -82,7 +82,7 @@ class Journal:
     def __init__(
         self,
         folder: str,
-        replay: MakeRedo,
+        redo: MakeRedo,
         report: Callable[[str, str], None],
         *,
         key_of: Callable[[str], str],
@@ -91,12 +91,12 @@ class Journal:
         self._root = os.path.dirname(folder)
         self.large = f"{folder}/large"
         self._folder = folder
-        self._replay = replay
+        self._redo = redo
         self.report = report
         self._key_of = key_of  # of a message's name: what of it never changes; its large text's
         self._size = segment
         self._appending = FileLock(f"{folder}/append")
-        self._retiring = FileLock(f"{folder}/retire")
+        self._checkpointing = FileLock(f"{folder}/retire")
         self._open_fd = self._sync_fd = -1
         self.device = 0  # which file system it syncs
         self._since = 0  # the first generation that began after our descriptor was opened
@@ -198,42 +198,42 @@ class Journal:
 
     def _begin_alone(self, durability: str) -> Recovered:
         self._mark.affirm()  # else segments are used again that a power cut would bring back
-        state = State(durability=durability, retired=self._mark.read())
+        state = State(durability=durability, checkpointed=self._mark.read())
         self._state.write(state)  # nobody is to believe what is there until we are ready
-        backlog = self._backlog(state, range(SEGMENTS))
-        state.generations, state.counts = backlog.generations, backlog.counts
-        state.generation = max(state.retired, *state.generations)
-        found = Recovered(backlog.groups, backlog.placements, len(backlog.removals))
-        if found.groups:
+        recovery = self._recovery(state, range(SEGMENTS))
+        state.generations, state.counts = recovery.generations, recovery.counts
+        state.generation = max(state.checkpointed, *state.generations)
+        found = Recovered(recovery.batches, recovery.put_records, len(recovery.removals))
+        if found.batches:
             try:
-                self._place_again(backlog, state.generation, anew=True, synced=False)
+                self._apply_again(recovery, state.generation, anew=True, synced=False)
                 if durability == JOURNAL:
-                    self._leave_for_retiring(state)
+                    self._leave_for_checkpoint(state)
                 else:
-                    self._sync_again(state, backlog, state.generation)
+                    self._sync_again(state, recovery, state.generation)
             except (OSError, TemporaryFailure) as error:
                 if not _is_for_want_of_space(error):
                     raise
                 state.held = True
                 self.report(
                     "error",
-                    f"no space to put {found.placements} messages in their places that were taken "
+                    f"no space to put {found.put_records} messages in their places that were taken "
                     "in before the last stop: they wait in the journal, and no mail is taken in "
                     "until there is room",
                 )
         if not state.held:
-            self._sweep_large(state.retired)
+            self._sweep_large(state.checkpointed)
         state.boot = segments.boot()
         self._state.write(state)
         return found
 
-    def _leave_for_retiring(self, state: State) -> None:
+    def _leave_for_checkpoint(self, state: State) -> None:
         """All is in its place; it reaches the disk in the first round, behind an open door."""
         for number in state.pending():
-            self._state.set_all_placed(number, state.counts[number])
+            self._state.set_all_applied(number, state.counts[number])
 
-    def _backlog(self, state: State, numbers: Iterable[int]) -> Backlog:
-        return Backlog(numbers, self._segment, self._key, state.retired, self.report)
+    def _recovery(self, state: State, numbers: Iterable[int]) -> Backlog:
+        return Backlog(numbers, self._segment, self._key, state.checkpointed, self.report)
 
     def _segment(self, number: int) -> str:
         return f"{self._folder}/seg.{number}"
@@ -245,13 +245,13 @@ class Journal:
         if self.active:
             with suppress(OSError, TemporaryFailure):
                 if self._try_alone():
-                    self.retire(now=True)
-                    self._sweep_large(self._state.read().retired)
+                    self.checkpoint(now=True)
+                    self._sweep_large(self._state.read().checkpointed)
                 else:
                     self._unlink_large()
             with ExitStack() as others:
                 with suppress(OSError):  # or the disk has failed
-                    others.enter_context(self._retiring.held())  # whoever is at it ends
+                    others.enter_context(self._checkpointing.held())  # whoever is at it ends
                 self.active = False
                 self._let_go()
         self._leave()
@@ -261,7 +261,7 @@ class Journal:
         os.close(self._open_fd)
         self._open_fd = -1
         self._appending.close()
-        self._retiring.close()
+        self._checkpointing.close()
 
     def _let_go(self) -> None:
         self._files.close()
@@ -273,7 +273,7 @@ class Journal:
         Raises TemporaryFailure, OSError where there is no room still.
         """
         if self.active and self._state.read().held:
-            self.retire(now=True)
+            self.checkpoint(now=True)
 
     # -- appending -------------------------------------------------------------
 
@@ -299,7 +299,7 @@ class Journal:
                     return self._append(state, records)
             if time.monotonic() > until:
                 raise TemporaryFailure("the journal is full: the disk does not keep up")
-            self.retire(stand_in=False)
+            self.checkpoint(stand_in=False)
             time.sleep(_TICK)
 
     def _has_room(self, state: State, octets: int) -> bool:
@@ -309,7 +309,7 @@ class Journal:
         failed = state.generation == self._failed  # also where that could not be written down
         if state.current >= 0 and not failed and state.tail + octets <= self._size:
             return True
-        free = [n for n in range(SEGMENTS) if state.generations[n] <= state.retired]
+        free = [n for n in range(SEGMENTS) if state.generations[n] <= state.checkpointed]
         if not free:
             return False
         self._see_to_segment(free[0])
@@ -374,10 +374,10 @@ class Journal:
             with self._appending.held():
                 self._doubt(self._state.read())
 
-    def placed(self, ticket: Ticket) -> None:
+    def applied(self, ticket: Ticket) -> None:
         """All of a group is in its place, or undone."""
         with suppress(OSError):  # whoever retires it finds all in its place
-            self._state.set_placed(ticket.segment, ticket.number)
+            self._state.set_applied(ticket.segment, ticket.number)
         os.close(ticket.fd)
 
     def leave(self, ticket: Ticket) -> None:
@@ -386,7 +386,7 @@ class Journal:
 
     # -- retiring --------------------------------------------------------------
 
-    def retire(self, *, now: bool = False, stand_in: bool = True) -> None:
+    def checkpoint(self, *, now: bool = False, stand_in: bool = True) -> None:
         """
         Sync what is in its place, and let go of its segments; replay where something is not.
 
@@ -394,12 +394,12 @@ class Journal:
         not ``stand_in``: only what is ours, however often others were waited for.
         Raises TemporaryFailure where somebody is not done with placing, OSError.
         """
-        with self._retiring.held():
+        with self._checkpointing.held():
             if self.active:
-                self._retire(now, stand_in)
+                self._checkpoint(now, stand_in)
                 self._unlink_large()
 
-    def _retire(self, now: bool, stand_in: bool) -> None:
+    def _checkpoint(self, now: bool, stand_in: bool) -> None:
         with self._appending.held():
             state = self._state.read()
             pending = state.pending()
@@ -414,7 +414,7 @@ class Journal:
             self._left_to_others = 0
             self._close_generation(state)
         until, counts = state.generation, state.counts
-        whole = self._all_placed(pending, counts)
+        whole = self._all_applied(pending, counts)
         doubted = self._is_doubted(state, oldest)
         if doubted:
             self.report("warn", "a sync has failed; placing all anew that may not be on the disk")
@@ -425,10 +425,10 @@ class Journal:
             with self._appending.held():
                 state = self._state.read()
                 anew = not believed or self._is_doubted(state, oldest)
-                self._replay_all(state, until, anew=anew, synced=anew)
+                self._redo_all(state, until, anew=anew, synced=anew)
                 self._state.write(state)
 
-    def _all_placed(self, pending: Sequence[int], counts: Sequence[int]) -> bool:
+    def _all_applied(self, pending: Sequence[int], counts: Sequence[int]) -> bool:
         """Wait for those who place; whether all was placed: who was killed has not."""
         until = time.monotonic() + PATIENCE
         for number in pending:
@@ -440,7 +440,7 @@ class Journal:
                     time.sleep(_TICK)
             finally:
                 os.close(fd)
-        return all(self._state.all_placed(number, counts[number]) for number in pending)
+        return all(self._state.all_applied(number, counts[number]) for number in pending)
 
     def _sync(self, oldest: int, until: int) -> None:
         """What is placed reaches the disk, and the mark says so; or all is placed once more."""
@@ -456,9 +456,9 @@ class Journal:
                 self.report("error", f"the file system could not sync ({failed}); placing all anew")
                 self._doubt(state)  # also what came meanwhile, for later generations
             if self._is_doubted(state, oldest):  # also where another sync has failed meanwhile
-                self._replay_all(state, until, anew=True, synced=True)
+                self._redo_all(state, until, anew=True, synced=True)
             else:
-                self._set_retired(state, until)
+                self._set_checkpointed(state, until)
             self._state.write(state)
 
     def _is_doubted(self, state: State, generation: int) -> bool:
@@ -471,52 +471,52 @@ class Journal:
             state.syncing = syncing
             self._state.write(state)
 
-    def _replay_all(self, state: State, until: int, *, anew: bool, synced: bool) -> None:
+    def _redo_all(self, state: State, until: int, *, anew: bool, synced: bool) -> None:
         """Replay what is not retired of the generations ``until`` this, and retire it."""
-        backlog = self._backlog(state, state.pending())
-        if not self._place_again(backlog, until, anew=anew, synced=synced):
+        recovery = self._recovery(state, state.pending())
+        if not self._apply_again(recovery, until, anew=anew, synced=synced):
             self._doubt(state)
         if synced:
-            self._set_retired(state, until)
+            self._set_checkpointed(state, until)
         else:
-            self._sync_again(state, backlog, until)
+            self._sync_again(state, recovery, until)
 
-    def _place_again(self, backlog: Backlog, until: int, *, anew: bool, synced: bool) -> bool:
+    def _apply_again(self, recovery: Backlog, until: int, *, anew: bool, synced: bool) -> bool:
         """Whether nothing went wrong with it."""
-        work = self._replay(self.large, anew=anew, synced=synced)
-        self._large |= backlog.replay(work, until, self._key_of)
+        work = self._redo(self.large, anew=anew, synced=synced)
+        self._large |= recovery.redo(work, until, self._key_of)
         return work.well
 
-    def _sync_again(self, state: State, backlog: Backlog, until: int) -> None:
+    def _sync_again(self, state: State, recovery: Backlog, until: int) -> None:
         """What was placed again is retired; placed once more, where it did not reach the disk."""
         try:
             segments.sync_all(self._sync_fd)
         except OSError as error:
             self.report("error", f"the file system could not sync ({error}); placing all anew")
             self._doubt(state)
-            self._place_again(backlog, until, anew=True, synced=True)
-        self._set_retired(state, until)
+            self._apply_again(recovery, until, anew=True, synced=True)
+        self._set_checkpointed(state, until)
 
-    def _set_retired(self, state: State, until: int) -> None:
-        self._mark.write(until, state.retired)
-        state.retired = until
+    def _set_checkpointed(self, state: State, until: int) -> None:
+        self._mark.write(until, state.checkpointed)
+        state.checkpointed = until
         state.syncing = state.held = False
         if state.generation <= until:
             state.current = -1
 
     def _unlink_large(self) -> None:
         with self._appending.held():
-            retired = self._state.read().retired
-            done = [key for key, generation in self._large.items() if generation <= retired]
+            checkpointed = self._state.read().checkpointed
+            done = [key for key, generation in self._large.items() if generation <= checkpointed]
             for key in done:
                 del self._large[key]
         for key in done:
             with suppress(FileNotFoundError):
                 os.unlink(f"{self.large}/{key}")
 
-    def _sweep_large(self, retired: int) -> None:
+    def _sweep_large(self, checkpointed: int) -> None:
         """Nobody else is here, and all is in its place: what no replay will need goes."""
-        self._large = {key: one for key, one in self._large.items() if one > retired}
+        self._large = {key: one for key, one in self._large.items() if one > checkpointed}
         for key in set(os.listdir(self.large)) - self._large.keys():
             os.unlink(f"{self.large}/{key}")
 
@@ -525,7 +525,7 @@ class Journal:
         """Nothing is on its way, and nobody appends: for what changes maildrops as a whole."""
         until = time.monotonic() + 2 * PATIENCE
         while True:
-            self.retire()
+            self.checkpoint()
             with self._appending.held():
                 if not (self.active and self._state.read().pending()):
                     yield

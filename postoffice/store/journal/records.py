@@ -97,12 +97,12 @@ def batches(key: bytes, octets: bytes, above: int) -> Iterator[Batch]:
     view = memoryview(octets)
     offset = 0
     while offset + _HEADER <= len(view):
-        group = _decode(key, view, offset, above)
-        if group is None:
+        batch = _decode(key, view, offset, above)
+        if batch is None:
             offset += BLOCK
         else:
-            yield group
-            offset = group.end
+            yield batch
+            offset = batch.end
 
 
 def room_for(records: Sequence[Record]) -> int:

@@ -32,7 +32,7 @@ class Redo(Protocol):
         """It ends, or was cut off."""
 
     def place(
-        self, placement: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+        self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """
         A message, for these of its maildrops; and for the vaults of those that it left.
@@ -71,7 +71,8 @@ class _BatchLocation(NamedTuple):
 
 class Backlog:
     """
-    The groups of later generations than ``retired`` in these segments, which ``path_of`` names.
+    The groups of later generations than ``checkpointed`` in these segments, which ``path_of``
+    names.
 
     They are verified once, and read again when they are placed: memory holds
     one segment at most.  ``report`` is told of what is damaged.
@@ -82,25 +83,25 @@ class Backlog:
         segments: Iterable[int],
         path_of: Callable[[int], str],
         key: bytes,
-        retired: int,
+        checkpointed: int,
         report: Callable[[str, str], None],
     ) -> None:
         self.generations = [0] * SEGMENTS  # by segment, as in State
         self.counts = [0] * SEGMENTS
         self.removals: list[RemoveRecord] = []
-        self.placements = 0
+        self.put_records = 0
         self._path_of = path_of
         self._report = report
-        self._lying: list[_BatchLocation] = []
+        self._location: list[_BatchLocation] = []
         for number in segments:
-            self._look(number, key, retired)
+            self._look(number, key, checkpointed)
 
     @property
-    def groups(self) -> int:
+    def batches(self) -> int:
         """How many there are."""
-        return len(self._lying)
+        return len(self._location)
 
-    def _look(self, number: int, key: bytes, retired: int) -> None:
+    def _look(self, number: int, key: bytes, checkpointed: int) -> None:
         path = self._path_of(number)
         try:
             with open(path, "rb") as file:
@@ -108,36 +109,36 @@ class Backlog:
         except FileNotFoundError:
             return
         end = 0
-        for group in batches(key, octets, retired):
-            if group.offset != end:
+        for batch in batches(key, octets, checkpointed):
+            if batch.offset != end:
                 self._report(
                     "error",
-                    f"{path} is damaged between {end} and {group.offset}: what was there cannot "
+                    f"{path} is damaged between {end} and {batch.offset}: what was there cannot "
                     "be replayed",
                 )
-            end = group.end
-            gone = list(group.removals)
+            end = batch.end
+            gone = list(batch.removals)
             self.removals += gone
-            self.placements += group.count - len(gone)
+            self.put_records += batch.count - len(gone)
             self.counts[number] += 1
-            self.generations[number] = max(self.generations[number], group.generation)
-            lying = _BatchLocation(
-                number, group.generation, group.start, len(group.body), group.count
+            self.generations[number] = max(self.generations[number], batch.generation)
+            location = _BatchLocation(
+                number, batch.generation, batch.start, len(batch.body), batch.count
             )
-            self._lying.append(lying)
+            self._location.append(location)
 
-    def placed(self, until: int) -> Iterator[tuple[int, PutRecord]]:
+    def applied(self, until: int) -> Iterator[tuple[int, PutRecord]]:
         """What is to be placed of the generations up to and with this; and of which each is."""
-        wanted = (one for one in self._lying if one.generation <= until)
+        wanted = (one for one in self._location if one.generation <= until)
         for number, those in groupby(wanted, attrgetter("segment")):
             with open(self._path_of(number), "rb", buffering=0) as file:
-                for lying in those:
-                    file.seek(lying.start)
-                    for record in decode(file.read(lying.size), lying.records):
+                for location in those:
+                    file.seek(location.start)
+                    for record in decode(file.read(location.size), location.records):
                         if isinstance(record, PutRecord):
-                            yield lying.generation, record
+                            yield location.generation, record
 
-    def replay(self, work: Redo, until: int, key_of: Callable[[str], str]) -> dict[str, int]:
+    def redo(self, work: Redo, until: int, key_of: Callable[[str], str]) -> dict[str, int]:
         """
         Place what is of the generations up to and with this, and remove all that was removed.
 
@@ -152,15 +153,15 @@ class Backlog:
         }
         large = {}
         with work:
-            for generation, placement in self.placed(until):
-                key = key_of(placement.name)
-                if placement.text is None:
+            for generation, record in self.applied(until):
+                key = key_of(record.name)
+                if record.text is None:
                     large[key] = generation
-                left = [one for one in placement.maildrops if (one, key) not in gone]
-                vaults = [(one, gone.get((one, key), "")) for one in placement.maildrops]
+                left = [one for one in record.maildrops if (one, key) not in gone]
+                vaults = [(one, gone.get((one, key), "")) for one in record.maildrops]
                 kept = [(one, vault) for one, vault in vaults if vault]
                 if left or kept:
-                    work.place(placement, left, kept)
+                    work.place(record, left, kept)
             for removal in self.removals:
                 work.remove(removal)
             work.finish()

@@ -125,26 +125,26 @@ class MaildirRedo:
             lane.end()
 
     def place(
-        self, placement: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+        self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """A message, for these of its maildrops and vaults; a thread sees to it."""
         first = maildrops[0] if maildrops else kept[0][0]
         lane = self._lane_of.get(first)
         if lane is None:
             lane = self._lane_of[first] = self._lanes[len(self._lane_of) % len(self._lanes)]
-        lane.add(placement, maildrops, kept)
+        lane.add(record, maildrops, kept)
 
     def _settle(self) -> None:
         for lane in self._lanes:
             lane.settle()
 
     def _place_all(
-        self, placement: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
+        self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """One file, with as many names as maildrops and vaults."""
         first = ""
-        if placement.text is None:
-            large = self._large_of(placement)
+        if record.text is None:
+            large = self._large_of(record)
             if not os.path.lexists(large):
                 whose = ", ".join([*maildrops, *(maildrop for maildrop, _ in kept)])
                 self._report("error", f"{large}, of a message for {whose}, is lost: not replayed")
@@ -154,29 +154,27 @@ class MaildirRedo:
         for maildrop in maildrops:
             folder = f"{self._store}/{maildrop}"
             try:
-                first = self._place(folder, placement, first)
+                first = self._place(folder, record, first)
             except OSError as error:
-                self._set_aside(folder, placement, error)
+                self._set_aside(folder, record, error)
         for maildrop, vault in kept:
             folder = f"{self._store}/{maildrop}"
             try:
-                first = self._keep(folder, vault, placement, first)
+                first = self._keep(folder, vault, record, first)
             except OSError as error:
-                self._set_aside(folder, placement, error, vault)
+                self._set_aside(folder, record, error, vault)
 
-    def _large_of(self, placement: PutRecord) -> str:
-        return f"{self._large}/{names.uidl_of_file(placement.name)}"
+    def _large_of(self, record: PutRecord) -> str:
+        return f"{self._large}/{names.uidl_of_file(record.name)}"
 
-    def _set_aside(
-        self, folder: str, placement: PutRecord, error: OSError, session: str = ""
-    ) -> None:
+    def _set_aside(self, folder: str, record: PutRecord, error: OSError, session: str = "") -> None:
         """A message waits until it can be put where it belongs.  Raises OSError."""
         self._raise_if_for_all(folder, error)
-        if placement.text is not None:
-            text: Iterable[bytes] = [placement.text]
+        if record.text is not None:
+            text: Iterable[bytes] = [record.text]
         else:
-            text = set_aside.pieces(self._large_of(placement))
-        set_aside.keep_text(folder, placement.name, text, str(error), session)
+            text = set_aside.pieces(self._large_of(record))
+        set_aside.keep_text(folder, record.name, text, str(error), session)
         self._tell(
             folder, f"putting a message into its {'vault' if session else 'maildrop'}", error
         )
@@ -216,32 +214,32 @@ class MaildirRedo:
                 known = self._known.setdefault(folder, maildir.places(folder))
         return known
 
-    def _place(self, folder: str, placement: PutRecord, first: str) -> str:
+    def _place(self, folder: str, record: PutRecord, first: str) -> str:
         known = self._messages(folder)
-        uidl = names.uidl_of_file(placement.name)
+        uidl = names.uidl_of_file(record.name)
         at = known.get(uidl)
-        path = f"{folder}/{at or f'new/{placement.name}'}"
+        path = f"{folder}/{at or f'new/{record.name}'}"
         if at is not None and not self._anew:
             return path
-        self._put(folder, path, placement, first, there=at is not None)
+        self._put(folder, path, record, first, there=at is not None)
         known[uidl] = path[len(folder) + 1 :]
         if self._syncs(folder):
-            self._put_in.setdefault(folder, []).append((path, placement.name, ""))
+            self._put_in.setdefault(folder, []).append((path, record.name, ""))
         return path
 
-    def _keep(self, folder: str, session: str, placement: PutRecord, first: str) -> str:
+    def _keep(self, folder: str, session: str, record: PutRecord, first: str) -> str:
         """What was removed before it had reached the disk is whole in the vault, too."""
-        known, uidl = self._messages(folder), names.uidl_of_file(placement.name)
+        known, uidl = self._messages(folder), names.uidl_of_file(record.name)
         vault, kept = self._vault(folder, session)
         at = known.get(uidl)
-        name = kept.get(uidl) or os.path.basename(at or placement.name)
+        name = kept.get(uidl) or os.path.basename(at or record.name)
         path = f"{vault}/{name}"
         if not self._anew and (at is not None or uidl in kept):
             return first
-        self._put(folder, path, placement, first, there=uidl in kept, vault=True)
+        self._put(folder, path, record, first, there=uidl in kept, vault=True)
         kept[uidl] = name
         if self._syncs(folder):
-            self._put_in.setdefault(folder, []).append((path, placement.name, session))
+            self._put_in.setdefault(folder, []).append((path, record.name, session))
         if at is not None:
             with suppress(OSError):  # ``remove`` tries again, and sets it aside
                 os.unlink(f"{folder}/{at}")
@@ -262,7 +260,7 @@ class MaildirRedo:
         self,
         folder: str,
         path: str,
-        placement: PutRecord,
+        record: PutRecord,
         first: str,
         *,
         there: bool,
@@ -273,14 +271,14 @@ class MaildirRedo:
 
         ``there``: one is under that name.
         """
-        part = f"{folder}/tmp/{names.unique_part(placement.name)}"
+        part = f"{folder}/tmp/{names.unique_part(record.name)}"
         sync = self._syncs(folder)
         for tries_left in (2, 1, 0):
             try:
-                self._write(part, placement, first, sync=sync)
+                self._write(part, record, first, sync=sync)
             except FileExistsError:  # of a replay that was cut, or of who was to place it
                 os.unlink(part)
-                self._write(part, placement, first, sync=sync)
+                self._write(part, record, first, sync=sync)
             if there and self._alone and not path.startswith(f"{folder}/cur/"):
                 # ext4 writes a file out that takes another's name: ten times as long
                 with suppress(FileNotFoundError):
@@ -300,7 +298,7 @@ class MaildirRedo:
             with suppress(FileNotFoundError):
                 os.unlink(part)
 
-    def _write(self, part: str, placement: PutRecord, first: str, *, sync: bool) -> None:
+    def _write(self, part: str, record: PutRecord, first: str, *, sync: bool) -> None:
         if first:
             try:
                 os.link(first, part)
@@ -312,10 +310,10 @@ class MaildirRedo:
                     raise
         fd = drafts.create(part, locked=not self._alone)
         try:
-            if placement.text is not None:
-                drafts.write_all(fd, placement.text)
+            if record.text is not None:
+                drafts.write_all(fd, record.text)
             else:
-                drafts.copy_file(self._large_of(placement), fd)
+                drafts.copy_file(self._large_of(record), fd)
             if sync:
                 os.fsync(fd)
         finally:

@@ -136,11 +136,11 @@ class CheckpointFile:
         """Whichever slot is the latest; 0 for none, and all that is there is replayed."""
         return max(self._slots())
 
-    def write(self, retired: int, last: int) -> None:
+    def write(self, checkpointed: int, last: int) -> None:
         """Set it, durably; the slot that says ``last``, which is on the disk, stays as it is."""
         slots = self._slots()
         free = 1 if slots[0] == last else 0
-        write_all(self._fd, self._slot(retired), free * BLOCK)
+        write_all(self._fd, self._slot(checkpointed), free * BLOCK)
         os.fdatasync(self._fd)
 
     def affirm(self) -> None:
@@ -157,8 +157,8 @@ class CheckpointFile:
         """No more."""
         os.close(self._fd)
 
-    def _slot(self, retired: int) -> bytes:
-        said = self._SLOT.pack(self._MAGIC, retired)
+    def _slot(self, checkpointed: int) -> bytes:
+        said = self._SLOT.pack(self._MAGIC, checkpointed)
         return said + blake2b(said, key=self._key, digest_size=32).digest()
 
     def _slots(self) -> list[int]:
@@ -168,9 +168,9 @@ class CheckpointFile:
         said = octets[: self._SLOT.size]
         if len(said) < self._SLOT.size:
             return 0
-        retired: int = self._SLOT.unpack(said)[1]
-        slot = self._slot(retired)
-        return retired if compare_digest(octets[: len(slot)], slot) else 0
+        checkpointed: int = self._SLOT.unpack(said)[1]
+        slot = self._slot(checkpointed)
+        return checkpointed if compare_digest(octets[: len(slot)], slot) else 0
 
 
 _STATE = struct.Struct(f"<8s36s8sQQqQBBQ{SEGMENTS}Q{SEGMENTS}I")
@@ -183,7 +183,7 @@ class State:
     """
     What all processes of the store share, and what nobody has after a power cut.
 
-    ``retired`` is what the mark says on the disk.  ``generation`` is the last
+    ``checkpointed`` is what the mark says on the disk.  ``generation`` is the last
     that was begun, in segment ``current`` (-1: none is open), written up to
     ``tail``; ``generations`` and ``counts`` say which is in each segment, and
     of how many groups.  ``syncing``: somebody
@@ -195,7 +195,7 @@ class State:
 
     boot: bytes = b""
     durability: str = ""
-    retired: int = 0
+    checkpointed: int = 0
     generation: int = 0
     current: int = -1
     tail: int = 0
@@ -207,7 +207,9 @@ class State:
 
     def pending(self) -> list[int]:
         """The segments with generations that are not retired, in their order."""
-        later = [number for number in range(SEGMENTS) if self.generations[number] > self.retired]
+        later = [
+            number for number in range(SEGMENTS) if self.generations[number] > self.checkpointed
+        ]
         return sorted(later, key=lambda number: self.generations[number])
 
 
@@ -227,13 +229,23 @@ class StateFile:
         octets = os.pread(self._fd, _STATE.size, 0)
         if len(octets) < _STATE.size or not octets.startswith(_STATE_MAGIC):
             return State()
-        _, run, durability, retired, generation, current, tail, syncing, held, doubted, *more = (
-            _STATE.unpack(octets)
-        )
+        (
+            _,
+            run,
+            durability,
+            checkpointed,
+            generation,
+            current,
+            tail,
+            syncing,
+            held,
+            doubted,
+            *more,
+        ) = _STATE.unpack(octets)
         return State(
             run.rstrip(b"\0"),
             durability.rstrip(b"\0").decode("ascii", "replace"),
-            retired,
+            checkpointed,
             generation,
             current,
             tail,
@@ -250,7 +262,7 @@ class StateFile:
             _STATE_MAGIC,
             state.boot,
             state.durability.encode(),
-            state.retired,
+            state.checkpointed,
             state.generation,
             state.current,
             state.tail,
@@ -266,15 +278,15 @@ class StateFile:
         """None of the groups of a segment is in its place."""
         write_all(self._fd, bytes(BLOCK), BLOCK * (1 + segment))
 
-    def set_placed(self, segment: int, number: int) -> None:
+    def set_applied(self, segment: int, number: int) -> None:
         """One is."""
         write_all(self._fd, b"\1", BLOCK * (1 + segment) + number)
 
-    def set_all_placed(self, segment: int, count: int) -> None:
+    def set_all_applied(self, segment: int, count: int) -> None:
         """All so many are."""
         write_all(self._fd, b"\1" * count, BLOCK * (1 + segment))
 
-    def all_placed(self, segment: int, count: int) -> bool:
+    def all_applied(self, segment: int, count: int) -> bool:
         """Whether as many as ``count`` are."""
         return os.pread(self._fd, count, BLOCK * (1 + segment)) == b"\1" * count
 

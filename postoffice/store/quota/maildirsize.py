@@ -97,7 +97,7 @@ def has_room(folder: int, quota: Quota, more: Usage) -> tuple[bool, Usage]:
 
 
 @contextmanager
-def placing(folder: int) -> Iterator[None]:
+def reserving(folder: int) -> Iterator[None]:
     """Messages that are reserved within this are placed within this, or given back."""
     with ExitStack() as new:
         with _opened(folder, "tmp") as gate:
@@ -107,7 +107,7 @@ def placing(folder: int) -> Iterator[None]:
 
 
 @contextmanager
-def removing(folder: int) -> Iterator[None]:
+def releasing(folder: int) -> Iterator[None]:
     """Messages that go within this are counted as gone within this; it does not wait for long."""
     with ExitStack() as new:
         with suppress(FileNotFoundError):

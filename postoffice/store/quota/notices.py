@@ -31,13 +31,13 @@ class QuotaNotices:
     def __init__(
         self,
         workers: Executor,
-        warden: QuotaEnforcement,
+        enforcement: QuotaEnforcement,
         begin: Callable[[Envelope], Awaitable[IDelivery]],
         hostname: str,
         text: str,
     ) -> None:
         self._workers = workers
-        self._warden = warden
+        self._enforcement = enforcement
         self._begin = begin
         self._hostname = hostname
         self._text = text
@@ -45,25 +45,25 @@ class QuotaNotices:
 
     def tell(self) -> None:
         """Tell what has come up; each owner once a day at most."""
-        for notice in self._warden.told():
+        for notice in self._enforcement.told():
             if notice.uidls:
                 name = names.maildrop_of(notice.folder)
                 removed(name, MAKE_ROOM, notice.uidls, notice.octets)
                 trimmed(name, notice.trimmed)
-            telling = Deferred.fromCoroutine(self._tell(notice))
-            self._under_way.add(telling)
-            telling.addCallbacks(self._told, self._failed, (telling,), {}, (telling,))
+            notices = Deferred.fromCoroutine(self._tell(notice))
+            self._under_way.add(notices)
+            notices.addCallbacks(self._told, self._failed, (notices,), {}, (notices,))
 
     async def finished(self) -> None:
         """All letters are delivered."""
-        for telling in list(self._under_way):
-            await shield(telling)
+        for notices in list(self._under_way):
+            await shield(notices)
 
-    def _told(self, _: None, telling: Deferred[None]) -> None:
-        self._under_way.discard(telling)
+    def _told(self, _: None, notices: Deferred[None]) -> None:
+        self._under_way.discard(notices)
 
-    def _failed(self, why: Failure, telling: Deferred[None]) -> None:
-        self._under_way.discard(telling)
+    def _failed(self, why: Failure, notices: Deferred[None]) -> None:
+        self._under_way.discard(notices)
         self.log.failure("an owner could not be told of his quota", failure=why)
 
     async def _tell(self, notice: Notice) -> None:

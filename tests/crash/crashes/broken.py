@@ -72,7 +72,7 @@ _place = commit.commit_batch
 def _mark_first(self: Journal, oldest: int, until: int) -> None:
     with self._appending.held():
         state = self._state.read()
-        self._set_retired(state, until)
+        self._set_checkpointed(state, until)
         self._state.write(state)
     segments.sync_all(self._sync_fd)
 
@@ -84,7 +84,7 @@ def _sync_again(self: Journal, oldest: int, until: int) -> None:
         segments.sync_all(self._sync_fd)
     with self._appending.held():
         state = self._state.read()
-        self._set_retired(state, until)
+        self._set_checkpointed(state, until)
         self._state.write(state)
 
 
@@ -110,7 +110,7 @@ _make_durable = _JournalCommit.make_durable
 
 def _large_not_kept(self: _JournalCommit) -> None:
     _make_durable(self)
-    for draft, _ in self._promised:
+    for draft, _ in self._committed:
         draft.moved = False
 
 
@@ -121,7 +121,7 @@ def _believing(self: MaildirRedo, *args: Any, anew: bool, synced: bool) -> None:
     _init(self, *args, anew=False, synced=synced)
 
 
-_replay_backlog = Backlog.replay
+_replay_backlog = Backlog.redo
 
 
 def _without_removals(self: Backlog, *args: Any) -> Any:
@@ -129,7 +129,7 @@ def _without_removals(self: Backlog, *args: Any) -> Any:
     return _replay_backlog(self, *args)
 
 
-def _all_large_go(self: Journal, retired: int) -> None:
+def _all_large_go(self: Journal, checkpointed: int) -> None:
     for key in os.listdir(self.large):
         os.unlink(f"{self.large}/{key}")
 
@@ -141,9 +141,9 @@ BROKEN = {
     "the journal's folder is not synced": Broken("first-start", ends("/.journal")),
     "the key is not synced": Broken("first-start", ends("/key.new")),
     "the mark is not synced": Broken("busy", ends("/mark")),
-    "what is retired is not synced": Broken("retired", ends(EVERYTHING)),
+    "what is retired is not synced": Broken("checkpointed", ends(EVERYTHING)),
     "the mark is written before the rest is synced": Broken(
-        "retired", lambda: patch.object(Journal, "_sync", _mark_first)
+        "checkpointed", lambda: patch.object(Journal, "_sync", _mark_first)
     ),
     "a segment is used again before it is retired": Broken(
         "full-journal", lambda: patch.object(Journal, "_has_room", _use_again)
@@ -164,7 +164,7 @@ BROKEN = {
         "one", lambda: patch.object(MaildirRedo, "__init__", _believing)
     ),
     "a replay forgets what was removed": Broken(
-        "removal", lambda: patch.object(Backlog, "replay", _without_removals)
+        "removal", lambda: patch.object(Backlog, "redo", _without_removals)
     ),
     "a large text goes before its replay is retired": Broken(
         "large", lambda: patch.object(Journal, "_sweep_large", _all_large_go), again=2

@@ -104,7 +104,7 @@ def large(world, _):
     store.post(JOE, size=BUFFER + 1000)
     store.post(JOE, ANN, size=2 * BUFFER)
     store.post(JOE)
-    store.retire()
+    store.checkpoint()
     store.post(ANN)
 
 
@@ -150,7 +150,7 @@ def large_removed(world, _):
     world.rest()
     store.post(JOE, ANN, size=BUFFER + 1000)
     store.remove(JOE, 2)
-    store.retire()
+    store.checkpoint()
     store.remove(ANN)
 
 
@@ -165,7 +165,7 @@ def segments(world, _):
         store.post(JOE, ANN, size=3000)
         store.remove(JOE, 1)
         if turn % 2:
-            store.retire()
+            store.checkpoint()
     store.remove(ANN)
 
 
@@ -181,16 +181,16 @@ def full_journal(world, _):
 
 
 @scenario(Kind())
-def retired(world, _):
+def checkpointed(world, _):
     """Retired in between, again and again."""
     store = world.start()
     store.post(JOE)
     world.rest()
     for _ in range(3):
         store.post(JOE, ANN)
-        store.retire()
+        store.checkpoint()
         store.remove(JOE, 1)
-        store.retire()
+        store.checkpoint()
 
 
 @scenario(TINY, Kind(segment=2 * BLOCK, undelete=86400.0))
@@ -208,9 +208,9 @@ def busy(world, _):
         store.post(JOE)
 
     world.recorder.meanwhile = meanwhile
-    store.retire()
+    store.checkpoint()
     store.remove(JOE, 4)
-    store.retire()
+    store.checkpoint()
     store.post(ANN)
     store.remove(JOE, 1, 4)
 
@@ -263,10 +263,10 @@ def failed_syncfs(world, variant):
         _fail_both(world, "sync")
     if variant == 2:
         _fail_both(world, "make")
-    store.retire()
+    store.checkpoint()
     world.mend()
     store.post(JOE)
-    store.retire()
+    store.checkpoint()
     store.remove(ANN, 1)
 
 
@@ -294,7 +294,7 @@ def failed_append(world, _):
     world.fail("sync", "/seg.")
     store.remove(JOE, 1)
     store.remove(JOE, 1)
-    store.retire()
+    store.checkpoint()
     store.post(ANN)
 
 
@@ -326,12 +326,12 @@ def set_aside(world, variant):
     else:
         world.stay("joe/new", ".vault/joe")
     store.remove(JOE, 1)
-    store.retire()
+    store.checkpoint()
     store.post(JOE)
-    store.retire()
+    store.checkpoint()
     world.mend()
     store.remove(JOE, 1)
-    store.retire()
+    store.checkpoint()
     store.post(ANN)
 
 
@@ -414,7 +414,7 @@ def limited(world, _):
     store.post(JOE, ANN)
     store.remove(JOE, 1)
     store.post(ANN, JOE)
-    store.retire()
+    store.checkpoint()
     store.remove(ANN, 1, 2)
 
 
@@ -448,15 +448,15 @@ def one_killed(world, variant):
         store.post(JOE, ANN)
         store.remove(JOE, 1)
         store.post(JOE, size=BUFFER + 1000)
-        store.retire()
+        store.checkpoint()
         store.post(ANN)
 
     world.killed_after(2 * variant, work)
-    other.retire()
+    other.checkpoint()
     other.look(JOE, ANN)
     other.post(JOE, ANN)
     other.remove(JOE, 1)
-    other.retire()
+    other.checkpoint()
 
 
 @scenario(Kind(), variants=30)
@@ -471,10 +471,10 @@ def killed_at_a_failed_sync(world, variant):
         store.post(JOE, ANN)
         store.remove(JOE, 1)
         world.fail("sync all")
-        store.retire()
+        store.checkpoint()
 
     world.killed_after(18 + variant, work)
-    other.retire()
+    other.checkpoint()
     other.look(JOE, ANN)
     other.post(JOE)
 
@@ -491,7 +491,7 @@ def taken_over(world, _):
     other.post(JOE)
     store.abandon()
     for _ in range(5):
-        other.retire()
+        other.checkpoint()
     other.post(JOE)
     other.remove(JOE, 1)
 
@@ -507,7 +507,7 @@ def another_program(world, _):
     store.post(JOE, ANN)
     store.remove(JOE, 1)
     world.move_to_cur(ANN)
-    store.retire()
+    store.checkpoint()
     store.post(JOE)
 
 
@@ -583,13 +583,13 @@ def no_space(world, variant):
     world.fill()
     store = world.start()
     store.post(JOE)
-    store.retire()
+    store.checkpoint()
     if variant == 2:
         world.power_cut()
         world.fill()
         store = world.start()
     world.mend()
-    store.retire()
+    store.checkpoint()
     store.look(JOE, ANN)
     store.post(JOE)
 

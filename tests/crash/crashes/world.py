@@ -363,7 +363,7 @@ class Running:
         text = read(maildrop, entry)
         return next(token for token, one in self._world.texts.items() if one == text)
 
-    def retire(self) -> None:
+    def checkpoint(self) -> None:
         """The time has come to."""
         self.clock.advance(RETIRE)
 
@@ -386,7 +386,7 @@ class Running:
             os.close(journal._open_fd)
             journal._open_fd = -1
         journal._appending.close()
-        journal._retiring.close()
+        journal._checkpointing.close()
 
 
 def read(maildrop: Any, entry: Entry) -> bytes:

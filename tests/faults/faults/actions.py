@@ -106,7 +106,7 @@ def _refused(scene: Scene) -> None:
     """A removal and, behind a kill, a message are set aside."""
     refusing = _refuse(scene)
     remove(scene)
-    scene.retire()
+    scene.checkpoint()
     _give_in(refusing)
     _put_aside_a_message(scene)
 
@@ -118,7 +118,7 @@ def _put_aside_a_message(scene: Scene) -> None:
     make_immutable(new)
     try:
         scene.start()
-        scene.retire()
+        scene.checkpoint()
     finally:
         make_immutable(new, immutable=False)
 
@@ -126,7 +126,7 @@ def _put_aside_a_message(scene: Scene) -> None:
 def _set_aside(scene: Scene) -> None:
     """What a QUIT has removed cannot go: that is written down, whatever fails meanwhile."""
     try:
-        scene.retire()
+        scene.checkpoint()
     finally:
         _give_in(scene.refusing)
 
@@ -173,7 +173,7 @@ ACTIONS = {
     "QUIT, with a vault": Action(remove, undelete=86400.0),
     "QUIT, of many": Action(lambda scene: remove(scene, slice(0, None)), before=_many),
     "retiring": Action(
-        Scene.retire, before=lambda scene: scene.post("joe", "ann"), durabilities=(JOURNAL,)
+        Scene.checkpoint, before=lambda scene: scene.post("joe", "ann"), durabilities=(JOURNAL,)
     ),
     "setting aside": Action(_set_aside, before=_removed_and_refused, durabilities=(JOURNAL,)),
     "a login behind a refusal": Action(login, before=_refused, durabilities=(JOURNAL,)),

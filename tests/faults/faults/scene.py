@@ -88,7 +88,7 @@ class Scene:
             os.close(journal._open_fd)
             journal._open_fd = -1
         journal._appending.close()
-        journal._retiring.close()
+        journal._checkpointing.close()
 
     def furnish(self) -> None:
         """A post office that has been at work for a while, and all it has is on the disk."""
@@ -102,7 +102,7 @@ class Scene:
             client.login()
             client.ask(b"QUIT")
             client.leave()
-        self.retire()
+        self.checkpoint()
         self.list_all()
         self._files = _open_files()
 
@@ -124,7 +124,7 @@ class Scene:
         self._count += 1
         return f"m{self._count}.{size}"
 
-    def retire(self) -> None:
+    def checkpoint(self) -> None:
         """The time has come to."""
         self.office.clock.advance(RETIRE)
 
@@ -205,11 +205,11 @@ class Scene:
     def _goes_on(self) -> None:
         """The fault is over: mail is taken in and collected as before, without a restart."""
         try:
-            self.retire()  # what waited for this is put right
+            self.checkpoint()  # what waited for this is put right
             self.post(*NAMES)
             self.post(*NAMES, apart=True)
             self._look()
-            self.retire()
+            self.checkpoint()
         except (Silent, AssertionError) as wrong:
             self.problems.append(f"behind it: {wrong}")
             return
