@@ -194,12 +194,12 @@ class MemoryClient:
 
     def __init__(self, factory, address="127.0.0.1"):
         self.transport = Transport(peerAddress=IPv4Address("TCP", address, 4000))
-        self.conversation = factory.buildProtocol(self.transport.getPeer())
-        self.conversation.makeConnection(self.transport)
+        self.connection = factory.buildProtocol(self.transport.getPeer())
+        self.connection.makeConnection(self.transport)
 
     def say(self, octets: bytes) -> bytes:
         """What is heard when this is said."""
-        self.conversation.dataReceived(octets)
+        self.connection.dataReceived(octets)
         return self.hear()
 
     def hear(self) -> bytes:
@@ -210,7 +210,7 @@ class MemoryClient:
 
     def leave(self) -> None:
         """The link is lost."""
-        self.conversation.connectionLost(None)
+        self.connection.connectionLost(None)
 
 
 class MemoryOffice:
@@ -227,7 +227,7 @@ class MemoryOffice:
             finish(self.directory.add_domain(domain))
         for name, password in (("joe", b"secret word"), ("ann", b"other"), ("postmaster", None)):
             finish(self.directory.add(f"{name}@example.net", secrets.get(password)))
-        self.house = ReceptionContext(
+        self.reception_context = ReceptionContext(
             self.directory,
             self.store,
             hostname="mail.example.net",
@@ -235,8 +235,8 @@ class MemoryOffice:
             now=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC),
         )
         checker = Checker([self.directory], ImmediateExecutor(), clock=self.clock.seconds)
-        self.shelves = MailboxContext(self.store, leases=Leases(self.clock, neighbours))
-        portal = Portal(Realm(self.shelves, self.house), [checker])
+        self.mailbox_context = MailboxContext(self.store, leases=Leases(self.clock, neighbours))
+        portal = Portal(Realm(self.mailbox_context, self.reception_context), [checker])
         limits = SMTPLimits()
         self.smtp = SMTPFactory(
             portal, hostname="mail.example.net", limits=limits, clock=self.clock
@@ -245,8 +245,8 @@ class MemoryOffice:
 
     def serve(self, **serving) -> None:
         """Mail is served on these terms (``MailPolicy``) from now on."""
-        shelves = replace(self.shelves, serving=replace(DEFAULT_POLICY, **serving))
-        self.pop3.portal.realm = Realm(shelves, self.house)
+        mailbox_context = replace(self.mailbox_context, serving=replace(DEFAULT_POLICY, **serving))
+        self.pop3.portal.realm = Realm(mailbox_context, self.reception_context)
 
     def client(self, service: str, address="127.0.0.1") -> MemoryClient:
         """A new client of ``smtp`` or ``pop3``."""
@@ -259,7 +259,7 @@ class MemoryOffice:
         envelope = Envelope("x.1", Client("192.0.2.1"), "pc", "ESMTP")
         envelope.sender = Address("a", "example.org")
         envelope.recipients = [recipient]
-        delivery = finish(self.house.reception(visit).begin(envelope))
+        delivery = finish(self.reception_context.reception(visit).begin(envelope))
         finish(delivery.write(text))
         finish(delivery.commit())
 

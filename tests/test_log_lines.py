@@ -42,7 +42,7 @@ def test_a_message_that_is_taken_is_told_with_all_there_is(client, memory_office
     [line] = of(logged, "message-taken")
     [uidl] = memory_office.store.drop("joe@example.net").texts
     assert line == (
-        f"message-taken id={client.conversation.id}.1 service=smtp client=192.0.2.1 "
+        f"message-taken id={client.connection.id}.1 service=smtp client=192.0.2.1 "
         "sender=<ann@example.org> recipients=2 to=<joe@example.net>,<ann@example.net> "
         f"message_id=<1@example.org> size={len(TEXT)} uidl={uidl} helo=pc.example.org"
     )
@@ -85,7 +85,7 @@ def test_each_of_many_recipients_is_told_in_short_lines(memory_office, logged, l
     assert " recipients=90 " in first
     told = [re.search(r" to=(\S+)", line) for line in (first, *others)]
     assert ",".join(found[1] for found in told if found) == ",".join(f"<{n}>" for n in names)
-    assert all(f" id={client.conversation.id}.1 " in line for line in others)
+    assert all(f" id={client.connection.id}.1 " in line for line in others)
     assert max(len(line.encode()) for line in logged) <= log_events.LINE
 
 
@@ -134,7 +134,7 @@ def test_a_session_ends_with_what_it_did(client, logged):
     client.leave()
     [line] = of(logged, "session-ended")
     assert line == (
-        f"session-ended id={client.conversation.id} service=smtp client=192.0.2.1 "
+        f"session-ended id={client.connection.id} service=smtp client=192.0.2.1 "
         "helo=pc.example.org taken=1 refused=1"
     )
 
@@ -142,8 +142,8 @@ def test_a_session_ends_with_what_it_did(client, logged):
 @pytest.fixture
 def submission(memory_office):
     factory = memory_office.smtp
-    factory.custom = ServiceProfile(submission=True, mechanisms=("PLAIN",))
-    factory.entrance = ListenerOptions("submission")
+    factory.profile = ServiceProfile(submission=True, mechanisms=("PLAIN",))
+    factory.listener_options = ListenerOptions("submission")
     return memory_office
 
 
@@ -223,7 +223,7 @@ def test_a_session_tells_what_it_collected_and_deleted(collected, logged):
     first, _, third = collected.store.drop("joe@example.net").texts
     client.say(LOGIN + b"RETR 1\r\nDELE 1\r\nDELE 3\r\nQUIT\r\n")
     client.leave()
-    who = f"id={client.conversation.id} service=pop3 client=127.0.0.1 account=joe@example.net"
+    who = f"id={client.connection.id} service=pop3 client=127.0.0.1 account=joe@example.net"
     assert of(logged, "login") == [f"login {who} mechanism=USER"]
     assert of(logged, "message-deleted") == [
         f"message-deleted {who} uidl={uidl}" for uidl in (first, third)
@@ -255,7 +255,7 @@ def test_each_err_is_a_line_without_secrets(collected, logged, said, told):
     client = collected.client("pop3")
     client.say(said)
     [line] = of(logged, "refused")
-    assert line.startswith(f"refused id={client.conversation.id} service=pop3 client=127.0.0.1 ")
+    assert line.startswith(f"refused id={client.connection.id} service=pop3 client=127.0.0.1 ")
     assert told in line
     assert "hunter2" not in "\n".join(logged)
 
@@ -274,7 +274,7 @@ def test_a_disabled_account_hears_it_only_with_its_password(submission, logged, 
     right = password != b"wrong"
     told = b"525 5.7.13 " if service == "smtp" else b"-ERR [AUTH] this account is disabled"
     assert (told in said) == right
-    assert [line.startswith(f"login-disabled id={client.conversation.id} ") for line in
+    assert [line.startswith(f"login-disabled id={client.connection.id} ") for line in
             of(logged, "login-disabled")] == [True] * right  # fmt: skip
     assert len(of(logged, "login-refused")) == (not right)
     assert not any("secret" in line for line in logged)
@@ -299,7 +299,7 @@ def test_the_recipe_for_fail2ban_finds_the_client_and_only_that(submission, logg
     pattern = re.compile(recipe.replace("<HOST>", r"(?P<host>[0-9A-Fa-f:.]+)"))
     liar = b"\0x client=203.0.113.9 login-refused id=1 service=a client=203.0.113.9 \0wrong"
     for address, octets in (("192.0.2.1", b"\0joe@example.net\0x"), ("2001:db8::7", liar)):
-        submission.smtp.custom = ServiceProfile(
+        submission.smtp.profile = ServiceProfile(
             submission=True, mechanisms=("PLAIN",), plaintext_login="always"
         )
         client = submission.client("smtp", address)

@@ -30,7 +30,7 @@ def chatty(request, memory_office):
     """A client, and what it says again and again."""
     if request.param == "pop3":
         return memory_office.client("pop3"), b"CAPA\r\n"
-    memory_office.smtp.custom = replace(memory_office.smtp.custom, submission=True)
+    memory_office.smtp.profile = replace(memory_office.smtp.profile, submission=True)
     return memory_office.client("smtp"), b"NOOP\r\n"
 
 

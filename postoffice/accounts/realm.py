@@ -25,7 +25,7 @@ class Receptions(Protocol):
 class Mailboxes(Protocol):
     """Who hands out mail, to its owners."""
 
-    def collection(self, visit: SessionInfo, account: Account) -> IMailbox: ...
+    def mailbox(self, visit: SessionInfo, account: Account) -> IMailbox: ...
 
 
 @implementer(IRealm)
@@ -38,11 +38,11 @@ class Realm:
 
     def __init__(
         self,
-        collections: Mailboxes,
+        mailboxes: Mailboxes,
         receptions: Receptions,
         note: Callable[[Account, SessionInfo], None] | None = None,
     ) -> None:
-        self._collections = collections
+        self._mailboxes = mailboxes
         self._receptions = receptions
         self._note = note or _nothing
 
@@ -57,9 +57,9 @@ class Realm:
         if IMaildrop in interfaces:
             if not isinstance(avatarId, Account):
                 raise UnauthorizedLogin
-            collection = self._collections.collection(mind, avatarId)
+            mailbox = self._mailboxes.mailbox(mind, avatarId)
             self._note(avatarId, mind)
-            return IMaildrop, collection, collection.release
+            return IMaildrop, mailbox, mailbox.release
         if IReception in interfaces:
             if isinstance(avatarId, Account):
                 submission = self._receptions.submission(mind, avatarId)

@@ -21,7 +21,7 @@ from postoffice.cli.common import (
 from postoffice.cli.quotas import SIZE_TYPE, told_of
 from postoffice.config.loader import Settings
 from postoffice.config.reader import ChosenPlugin
-from postoffice.daemon.build import build_house
+from postoffice.daemon.build import build_reception_context
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account, Address, normal_domain
@@ -83,12 +83,14 @@ async def _reply(rooms: Plugins, settings: Settings, address: Address | None, si
     """What the reception says."""
     if size > settings.limits.message_size:
         return TOO_LARGE  # at MAIL
-    house = build_house(settings, rooms, PolicyChain(), lambda: datetime.now(UTC))
+    reception_context = build_reception_context(
+        settings, rooms, PolicyChain(), lambda: datetime.now(UTC)
+    )
     envelope = Envelope("explained", Client(), size=size)
     try:
-        return await house.reception(SessionInfo("explained", "smtp", Client())).recipient(
-            envelope, address
-        )
+        return await reception_context.reception(
+            SessionInfo("explained", "smtp", Client())
+        ).recipient(envelope, address)
     except PostOfficeError as failure:
         return failure.reply
 

@@ -86,20 +86,24 @@ def build(
         others=build_checkers(settings),
         slowing=logins.slowing,
     )
-    house = build_house(settings, rooms, _policies(settings, rooms, clock), now or _now)
+    reception_context = build_reception_context(
+        settings, rooms, _policies(settings, rooms, clock), now or _now
+    )
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
     neighbours = Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)
     leases = Leases(clock, neighbours)
-    shelves = build_shelves(settings, rooms, leases)
-    counters = _Counters(settings, house, shelves, checker, logins, certificates, clock)
-    listeners = _listeners(settings, counters, reactor)
+    mailbox_context = build_mailbox_context(settings, rooms, leases)
+    factories = _Factories(
+        settings, reception_context, mailbox_context, checker, logins, certificates, clock
+    )
+    listeners = _listeners(settings, factories, reactor)
     return PostOffice(
         settings,
         rooms,
         listeners,
-        counters.doors,
+        factories.connection_limits,
         (threads, hashing),
         certificates,
         checker,
@@ -154,7 +158,7 @@ def build_logins(settings: Settings, workers: Executor, clock: Any) -> LoginReco
     )
 
 
-def build_house(
+def build_reception_context(
     settings: Settings, rooms: Plugins, policies: PolicyChain, now: Callable[[], datetime]
 ) -> ReceptionContext:
     """What every reception knows."""
@@ -172,7 +176,7 @@ def build_house(
     )
 
 
-def build_shelves(settings: Settings, rooms: Plugins, leases: Leases) -> MailboxContext:
+def build_mailbox_context(settings: Settings, rooms: Plugins, leases: Leases) -> MailboxContext:
     """What every collection knows."""
     directories = Directories(rooms.directories)
     return MailboxContext(
@@ -207,31 +211,33 @@ def _policies(settings: Settings, rooms: Plugins, clock: Any) -> PolicyChain:
     return PolicyChain(asked, clock)
 
 
-class _Counters:
+class _Factories:
     """Makes the counter of each listener; what they share is made once."""
 
     def __init__(
         self,
         settings: Settings,
-        house: ReceptionContext,
-        shelves: MailboxContext,
+        reception_context: ReceptionContext,
+        mailbox_context: MailboxContext,
         checker: Checker,
         logins: LoginRecords,
         certificates: Certificates | None,
         clock: Any,
     ) -> None:
         limits = settings.limits
-        self.doors = ConnectionLimits(
+        self.connection_limits = ConnectionLimits(
             limits.connections, limits.connections_per_client, settings.listeners
         )
         self._settings = settings
-        self._house = house
-        self._shelves = shelves
+        self._reception_context = reception_context
+        self._mailbox_context = mailbox_context
         self._checker = checker
-        self._portal = Portal(Realm(shelves, house, logins.recording.note), [checker])
+        self._portal = Portal(
+            Realm(mailbox_context, reception_context, logins.recording.note), [checker]
+        )
         self._certificates = certificates
         self._clock = clock
-        self._turns = ReactorShares(clock)
+        self._reactor_shares = ReactorShares(clock)
         self._unknown = TokenBucket(limits.unknown_recipients, 3600, clock.seconds)
         self._limits = SMTPLimits(
             message_size=limits.message_size,
@@ -246,13 +252,13 @@ class _Counters:
 
     def make(self, service: str, listener: ListenerSettings) -> ServerFactory:
         """The counter behind one listener."""
-        counter = self._make(service, listener)
-        counter.turns = self._turns
-        return counter
+        factory = self._make(service, listener)
+        factory.reactor_shares = self._reactor_shares
+        return factory
 
     def _make(self, service: str, listener: ListenerSettings) -> ServerFactory:
         limits = self._settings.limits
-        entrance = ListenerOptions(
+        listener_options = ListenerOptions(
             service=service,
             certificates=self._certificates,
             implicit=service in IMPLICIT_TLS,
@@ -265,12 +271,12 @@ class _Counters:
                 self._portal,
                 clock=self._clock,
                 hostname=self._settings.hostname,
-                admission=LoginOptions(listener.mechanisms, self._settings.plaintext_login),
+                login_options=LoginOptions(listener.mechanisms, self._settings.plaintext_login),
                 limits=POP3Limits(limits.errors, limits.logins, limits.commands),
-                doors=self.doors,
-                entrance=entrance,
+                connection_limits=self.connection_limits,
+                listener_options=listener_options,
                 salts=self._checker.salt,
-                announced=self._shelves.announced,
+                announced=self._mailbox_context.announced,
             )
         lmtp = service == "lmtp"
         return SMTPFactory(
@@ -278,14 +284,14 @@ class _Counters:
             hostname=self._settings.hostname,
             limits=_patient(self._limits) if lmtp else self._limits,
             clock=self._clock,
-            doors=self.doors,
-            entrance=entrance,
-            custom=self._custom(service, listener),
+            connection_limits=self.connection_limits,
+            listener_options=listener_options,
+            profile=self._profile(service, listener),
             salts=self._checker.salt,
             unknown=self._unknown if service == "smtp" else None,
         )
 
-    def _custom(self, service: str, listener: ListenerSettings) -> ServiceProfile:
+    def _profile(self, service: str, listener: ListenerSettings) -> ServiceProfile:
         return ServiceProfile(
             lmtp=service == "lmtp",
             submission=service in ("submission", "submissions"),
@@ -293,7 +299,7 @@ class _Counters:
             plaintext_login=self._settings.plaintext_login,
             greeting_delay=self._settings.limits.greeting_delay if service == "smtp" else 0,
             judged=frozenset(
-                stage for stage in STAGES if self._house.policies.asks(stage, service)
+                stage for stage in STAGES if self._reception_context.policies.asks(stage, service)
             ),
         )
 
@@ -303,7 +309,7 @@ def _patient(limits: SMTPLimits) -> SMTPLimits:
     return replace(limits, errors=max(limits.errors, 1000), tarpit=0)
 
 
-def _listeners(settings: Settings, counters: _Counters, reactor: Any) -> Sequence[Listener]:
+def _listeners(settings: Settings, factories: _Factories, reactor: Any) -> Sequence[Listener]:
     listeners = []
     problems = []
     for service, ones in settings.listeners.items():
@@ -314,8 +320,8 @@ def _listeners(settings: Settings, counters: _Counters, reactor: Any) -> Sequenc
                 key = f"listeners.{service}[{number}]"
                 problems.append(settings.source.problem(key, f"{one.endpoint!r}: {reason(error)}"))
             else:
-                counter = counters.make(service, one)
-                listeners.append(Listener(service, one.endpoint, endpoint, counter))
+                factory = factories.make(service, one)
+                listeners.append(Listener(service, one.endpoint, endpoint, factory))
     if problems:
         raise ConfigurationError(problems)
     return listeners

@@ -44,7 +44,7 @@ class Listener:
     service: str
     text: str
     endpoint: IStreamServerEndpoint
-    counter: ServerFactory
+    factory: ServerFactory
     port: IListeningPort | None = None
 
     @property
@@ -82,7 +82,7 @@ class PostOffice(Service):
         settings: Settings,
         rooms: Plugins,
         listeners: Sequence[Listener],
-        doors: ConnectionLimits,
+        connection_limits: ConnectionLimits,
         threads: Sequence[ThreadExecutor],
         certificates: Certificates | None,
         checker: Checker,
@@ -96,8 +96,8 @@ class PostOffice(Service):
         self.welcome: Welcome | None = None
         self._listeners = listeners
         for listener in listeners:
-            listener.counter.starting = True
-        self._doors = doors
+            listener.factory.starting = True
+        self._connection_limits = connection_limits
         self._threads = threads
         self._certificates = certificates
         self._checker = checker
@@ -105,7 +105,7 @@ class PostOffice(Service):
         self._logins = logins
         self._reactor = reactor
         self._expiring = expiring
-        sessions = Sessions([listener.counter for listener in listeners], reactor)
+        sessions = Sessions([listener.factory for listener in listeners], reactor)
         self._control = Control(settings.state, reactor, sessions.commands)
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
@@ -161,18 +161,18 @@ class PostOffice(Service):
 
     def _limit(self) -> None:
         enough = privileges.raise_open_files()
-        if enough < self._doors.total:
+        if enough < self._connection_limits.total:
             self.log.warn(
                 "limits.connections is {asked}, but the system's limit of open files is enough "
                 "for {enough} only: raise it (LimitNOFILE=, ulimit -n)",
-                asked=self._doors.total,
+                asked=self._connection_limits.total,
                 enough=enough,
             )
-            self._doors.total = enough
+            self._connection_limits.total = enough
 
     async def _listen(self, listener: Listener) -> None:
         try:
-            listener.port = await listener.endpoint.listen(listener.counter)
+            listener.port = await listener.endpoint.listen(listener.factory)
         except CannotListenError as error:
             why: object = getattr(error.socketError, "strerror", None) or error.socketError
         except Exception as error:
@@ -199,7 +199,7 @@ class PostOffice(Service):
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
         for listener in self._listeners:
-            listener.counter.open()
+            listener.factory.open()
         self._expiring.start()
         self._control.start()
         where = ", ".join(
@@ -252,8 +252,8 @@ class PostOffice(Service):
             await self._stop_listening(listener)
         await self._control.stop()
         self._leases.close()
-        counters = {listener.counter for listener in self._listeners}
-        closing = [Deferred.fromCoroutine(counter.close(PATIENCE)) for counter in counters]
+        factories = {listener.factory for listener in self._listeners}
+        closing = [Deferred.fromCoroutine(factory.close(PATIENCE)) for factory in factories]
         for closed in closing:
             await closed
         self._leases.stop()

@@ -15,8 +15,8 @@ PATIENCE = 5.0
 class Sessions:
     """Answers the commands ``sessions`` and ``end``."""
 
-    def __init__(self, counters: Sequence[ServerFactory], clock: Any) -> None:
-        self._counters = counters
+    def __init__(self, factories: Sequence[ServerFactory], clock: Any) -> None:
+        self._factories = factories
         self._clock = clock
 
     @property
@@ -26,17 +26,17 @@ class Sessions:
 
     def listed(self, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """All sessions; those that end meanwhile may be missing."""
-        for conversation in self._all():
-            yield conversation.described()
+        for connection in self._all():
+            yield connection.described()
 
     def end(self, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """End the sessions of ``account``; each that is ended."""
-        for conversation in self._all():
-            described = conversation.described()
+        for connection in self._all():
+            described = connection.described()
             if described["account"] and described["account"] == question.get("account"):
-                conversation.leave()
-                self._clock.callLater(PATIENCE, conversation.cut_off)
+                connection.leave()
+                self._clock.callLater(PATIENCE, connection.cut_off)
                 yield described
 
     def _all(self) -> list[Connection]:
-        return [one for counter in self._counters for one in counter.conversations]
+        return [one for factory in self._factories for one in factory.connections]

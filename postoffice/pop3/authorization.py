@@ -31,16 +31,16 @@ _DIGEST = re.compile(rb"[0-9a-fA-F]{32}")
 class Authorization(POP3LineSession):
     """How a client gets in."""
 
-    def __init__(self, terms: SessionOptions, limits: POP3Limits) -> None:
-        super().__init__(terms, limits)
+    def __init__(self, options: SessionOptions, limits: POP3Limits) -> None:
+        super().__init__(options, limits)
         self._failed_logins = 0
         self._user: bytes | None = None
         self._exchange: AuthExchange | None = None
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
         """TLS has begun: all that was said before is forgotten (RFC 2595 §4)."""
-        self.terms = replace(
-            self.terms, encrypted=True, passwords=True, starttls=False, bindings=bindings
+        self.options = replace(
+            self.options, encrypted=True, passwords=True, starttls=False, bindings=bindings
         )
         self.upgrading = False
         self.language = DEFAULT
@@ -69,8 +69,8 @@ class Authorization(POP3LineSession):
 
     def _stls(self, argument: bytes) -> None:
         no_argument(argument)
-        if not self.terms.starttls:
-            raise CommandFailed(texts.TLS_ALREADY if self.terms.encrypted else texts.NO_TLS)
+        if not self.options.starttls:
+            raise CommandFailed(texts.TLS_ALREADY if self.options.encrypted else texts.NO_TLS)
         if self.utf8:
             raise CommandFailed(texts.STLS_BEFORE_UTF8)  # RFC 6856 §2.1
         if not self._look_behind_stls():
@@ -102,44 +102,44 @@ class Authorization(POP3LineSession):
 
     def _apop(self, argument: bytes) -> None:
         """A digest of the greeting's stamp and a secret (RFC 1939 §7)."""
-        if not self.terms.stamp:
+        if not self.options.stamp:
             raise CommandFailed(texts.NO_APOP)
         user, _, digest = argument.strip(b" \t").rpartition(b" ")
         user = user.rstrip(b" \t")
         if not user or not _DIGEST.fullmatch(digest):
             raise CommandFailed(texts.APOP_NEEDS)
         check_utf8(user)
-        stamp = self.terms.stamp.encode("ascii")
+        stamp = self.options.stamp.encode("ascii")
         self._ask(Prove(APOPClaim(user, stamp, digest.lower()), "APOP"))
 
     def _auth(self, argument: bytes) -> None:
         """RFC 5034."""
         mechanism, _, initial = argument.strip(b" \t").partition(b" ")
-        if not self.terms.passwords:
+        if not self.options.passwords:
             raise self._private_only()
         if not mechanism:
             return self._tell_mechanisms()
         name = mechanism.decode("latin-1").upper()
-        if name not in self.terms.offered:
+        if name not in self.options.offered:
             raise CommandFailed(texts.ANOTHER_MECHANISM)
-        exchange = self._exchange = AuthExchange(name, self.terms)
+        exchange = self._exchange = AuthExchange(name, self.options)
         return self._go_on(partial(exchange.begin, initial.strip(b" \t") or None))
 
     def _tell_mechanisms(self) -> None:
         """As old clients ask for them, from before there was CAPA."""
-        lines = (b"+OK", *(name.encode("ascii") for name in self.terms.offered), b".")
+        lines = (b"+OK", *(name.encode("ascii") for name in self.options.offered), b".")
         self._say(b"\r\n".join(lines))
 
     def _takes_passwords(self) -> None:
-        if not self.terms.passwords:
+        if not self.options.passwords:
             raise self._private_only()
-        if not self.terms.user:
+        if not self.options.user:
             raise CommandFailed(
-                texts.USE_AUTH if self.terms.offered else texts.USE_APOP, "SYS/PERM"
+                texts.USE_AUTH if self.options.offered else texts.USE_APOP, "SYS/PERM"
             )
 
     def _private_only(self) -> CommandFailed:
-        text = texts.STLS_FIRST if self.terms.starttls else texts.PRIVATE_LINK_ONLY
+        text = texts.STLS_FIRST if self.options.starttls else texts.PRIVATE_LINK_ONLY
         return CommandFailed(text, "SYS/PERM")
 
     # -- an exchange ---------------------------------------------------------------
@@ -204,6 +204,6 @@ class Authorization(POP3LineSession):
         if isinstance(answer, PostOfficeError):
             return self._refuse_login(answer)
         self._exchange = None
-        self.terms = answer.terms
+        self.options = answer.options
         self.state = "transaction"
         return self._begin(answer.listing)

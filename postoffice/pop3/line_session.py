@@ -60,11 +60,11 @@ class POP3LineSession(LineSession):
     #: Every command, where it may be given, and who answers it.
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]]
 
-    def __init__(self, terms: SessionOptions, limits: POP3Limits) -> None:
+    def __init__(self, options: SessionOptions, limits: POP3Limits) -> None:
         # old clients end a line with LF alone
-        super().__init__(LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM, lf=True)
+        super().__init__(LINE_MAXIMUM if options.mechanisms else COMMAND_MAXIMUM, lf=True)
         self.refusals = Refusals([verb.decode() for verb in self.COMMANDS])
-        self.terms = terms
+        self.options = options
         self.broken = False
         self.state = "authorization"
         self.language = DEFAULT

@@ -18,7 +18,7 @@ class Entered(NamedTuple):
     """The maildrop is open, and locked; on these terms its owner is here."""
 
     listing: Listing
-    terms: SessionOptions
+    options: SessionOptions
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ from postoffice.protocol.wire import Yield
 class POP3Session(Authorization, Transaction, UTF8Commands):
     """One dialogue with a client that collects; used as any ``LineSession``."""
 
-    def __init__(self, terms: SessionOptions, limits: POP3Limits | None = None) -> None:
-        super().__init__(terms, limits or POP3Limits())
-        stamp = f" {terms.stamp}" if terms.stamp else ""
+    def __init__(self, options: SessionOptions, limits: POP3Limits | None = None) -> None:
+        super().__init__(options, limits or POP3Limits())
+        stamp = f" {options.stamp}" if options.stamp else ""
         self._say(f"+OK postoffice ready{stamp}".encode("ascii"))
 
     def _noop(self, argument: bytes) -> None:
@@ -43,7 +43,7 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
 
     def _capa(self, argument: bytes) -> None:
         no_argument(argument)
-        if self.state == "authorization" and not self.terms.known:
+        if self.state == "authorization" and not self.options.known:
             self._ask(Announce())
         else:
             self._tell_capabilities()
@@ -54,11 +54,11 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
         if isinstance(answer, PostOfficeError):
             self._fail(answer)
         else:
-            self.terms = answer
+            self.options = answer
             self._tell_capabilities()
 
     def _tell_capabilities(self) -> None:
-        capabilities = self.terms.capabilities(inside=self.state == "transaction")
+        capabilities = self.options.capabilities(inside=self.state == "transaction")
         self._ok(texts.CAPABILITIES)
         self._say(b"\r\n".join((*(one.encode() for one in capabilities), b".")))
 

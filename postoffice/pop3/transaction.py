@@ -53,8 +53,8 @@ class _Sending:
 class Transaction(POP3LineSession):
     """What a client does with its mail."""
 
-    def __init__(self, terms: SessionOptions, limits: POP3Limits) -> None:
-        super().__init__(terms, limits)
+    def __init__(self, options: SessionOptions, limits: POP3Limits) -> None:
+        super().__init__(options, limits)
         self.retrieved = 0
         self._listing = Listing(())
         self._sending: _Sending | None = None

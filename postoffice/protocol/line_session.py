@@ -59,7 +59,7 @@ class LineSession:
     #: What is done with the answer to each kind of question.
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]]
     #: Octets of replies that are said before it is somebody else's turn.
-    _mouthful: ClassVar[int] = OUTPUT_QUANTUM
+    _output_quantum: ClassVar[int] = OUTPUT_QUANTUM
 
     def __init__(self, line_maximum: int, *, lf: bool = False) -> None:
         self.closed = False
@@ -107,7 +107,7 @@ class LineSession:
                 self._steps = 0
                 return None
             self._steps += 1
-            if self._unsent > self._mouthful:
+            if self._unsent > self._output_quantum:
                 self._ask(Yield())
             elif self._steps >= STEPS and not self._waiting:
                 self._ask(Yield(self._steps))

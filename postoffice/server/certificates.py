@@ -138,7 +138,7 @@ def _look(files: CertificateFiles) -> Stamp:
 
 
 @dataclass
-class _Place:
+class _Pair:
     """One pair of files, what was loaded from it, and how they looked when it was tried last."""
 
     files: CertificateFiles
@@ -159,7 +159,7 @@ class Certificates:
     log = Logger()
 
     def __init__(self, pairs: Sequence[CertificateFiles], workers: Executor, clock: Any) -> None:
-        self._places = [_Place(files) for files in pairs]
+        self._pairs = [_Pair(files) for files in pairs]
         self._workers = workers
         self._clock = clock
         self._timer: Any = None
@@ -169,15 +169,15 @@ class Certificates:
     @property
     def ready(self) -> bool:
         """Whether TLS can begin."""
-        return self._places[0].loaded is not None
+        return self._pairs[0].loaded is not None
 
     def load_now(self) -> None:
         """Read all of them, here and now.  Raises StartupError."""
         problems = []
-        for place in self._places:
-            place.look = _look(place.files)
+        for pair in self._pairs:
+            pair.look = _look(pair.files)
             try:
-                self._take(place, load(place.files))
+                self._take(pair, load(pair.files))
             except Unusable as error:
                 problems.append(str(error))
         if problems:
@@ -199,14 +199,14 @@ class Certificates:
         if looking is not None:
             looking.cancel()
 
-    def _take(self, place: _Place, loaded: Loaded) -> None:
+    def _take(self, pair: _Pair, loaded: Loaded) -> None:
         """From now on this one; once it has made a connection, a context cannot be changed."""
         loaded.context.set_tlsext_servername_callback(self._choose)
-        place.loaded = loaded
+        pair.loaded = loaded
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """A connection with the first certificate, until the client says whom it wants."""
-        loaded = self._places[0].loaded
+        loaded = self._pairs[0].loaded
         assert loaded is not None, "no certificate is loaded"
         return SSL.Connection(loaded.context, None)
 
@@ -214,9 +214,9 @@ class Certificates:
         """SNI (RFC 6066 §3): the certificate for this name; an unknown one gets the first."""
         name = connection.get_servername()
         host = "" if name is None else name.decode("ascii", "replace").lower()
-        for place in self._places:
-            if place.loaded is not None and place.loaded.is_for(host):
-                connection.set_context(place.loaded.context)
+        for pair in self._pairs:
+            if pair.loaded is not None and pair.loaded.is_for(host):
+                connection.set_context(pair.loaded.context)
                 return
 
     # -- changes ---------------------------------------------------------------------
@@ -238,24 +238,24 @@ class Certificates:
         self._wait()
 
     async def _look_at_all(self) -> None:
-        for place in self._places:
-            look = await self._workers.run(_look, place.files)
-            if look != place.look:
-                place.look = look
-                await self._renew(place)
+        for pair in self._pairs:
+            look = await self._workers.run(_look, pair.files)
+            if look != pair.look:
+                pair.look = look
+                await self._renew(pair)
         if self._clock.seconds() - self._reminded >= REMINDERS:
             self._remind()
 
-    async def _renew(self, place: _Place) -> None:
+    async def _renew(self, pair: _Pair) -> None:
         try:
-            loaded = await self._workers.run(load, place.files)
+            loaded = await self._workers.run(load, pair.files)
         except Unusable as error:
             self.log.error("{why}; the old certificate is kept", why=str(error))
             return
-        self._take(place, loaded)
+        self._take(pair, loaded)
         self.log.info(
             "{file} is new: for {names}, until {until}",
-            file=place.files.certificate,
+            file=pair.files.certificate,
             names=", ".join(loaded.names) or "nobody",
             until=f"{loaded.until:%Y-%m-%d}",
         )
@@ -269,7 +269,7 @@ class Certificates:
         """The certificates that have ended or end soon: file, and day."""
         soon = datetime.now(UTC) + EXPIRES_SOON
         return [
-            (place.files.certificate, f"{place.loaded.until:%Y-%m-%d}")
-            for place in self._places
-            if place.loaded is not None and place.loaded.until < soon
+            (pair.files.certificate, f"{pair.loaded.until:%Y-%m-%d}")
+            for pair in self._pairs
+            if pair.loaded is not None and pair.loaded.until < soon
         ]

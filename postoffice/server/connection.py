@@ -213,10 +213,10 @@ class Connection(TwistedProtocol):
             transport.setTcpNoDelay(True)
             keep_alive(transport)
         transport.registerProducer(self, True)
-        self.factory.conversations.add(self)
-        if within(self.client.address, self.factory.entrance.proxies):
+        self.factory.connections.add(self)
+        if within(self.client.address, self.factory.listener_options.proxies):
             self._proxy = ProxyReader()
-            self._set_timer(self.factory.entrance.handshake, self._too_late)
+            self._set_timer(self.factory.listener_options.handshake, self._too_late)
         else:
             self._come_in(b"")
 
@@ -306,7 +306,7 @@ class Connection(TwistedProtocol):
     def _turn_away(self, said: bytes) -> None:
         """There is no session: say so, but not in clear where TLS is expected."""
         self._hung_up = True
-        self._transport.write(b"" if self.factory.entrance.implicit else said)
+        self._transport.write(b"" if self.factory.listener_options.implicit else said)
         self._transport.loseConnection()
 
     def _too_late(self) -> None:
@@ -347,7 +347,7 @@ class Connection(TwistedProtocol):
         """It is known who it is; ``rest`` are octets that came already."""
         if self.factory.starting:
             self._wait_for_the_office(rest)
-        elif self.factory.entrance.implicit:
+        elif self.factory.listener_options.implicit:
             self._begin_tls(rest)
         else:
             self._meet()
@@ -364,8 +364,8 @@ class Connection(TwistedProtocol):
 
     def _begin_tls(self, rest: bytes = b"") -> None:
         self._handshaking = True
-        self._set_timer(self.factory.entrance.handshake, self._too_late)
-        self._transport.startTLS(self.factory.entrance.certificates)
+        self._set_timer(self.factory.listener_options.handshake, self._too_late)
+        self._transport.startTLS(self.factory.listener_options.certificates)
         if rest:
             self._transport.protocol.dataReceived(rest)
 
@@ -400,7 +400,7 @@ class Connection(TwistedProtocol):
 
     def _facts(self, fields: dict[str, object]) -> dict[str, object]:
         """What every event of this connection says, and these."""
-        service, client = self.factory.entrance.service, self.client.address or "local"
+        service, client = self.factory.listener_options.service, self.client.address or "local"
         return {"id": self.id, "service": service, "client": client, **fields}
 
     # -- talking -------------------------------------------------------------------
@@ -433,14 +433,14 @@ class Connection(TwistedProtocol):
 
     async def _converse(self) -> None:
         """Answer all that has arrived: one coroutine a burst, however many questions."""
-        session, share = self.session, ClientShare(self.factory.turns)
+        session, share = self.session, ClientShare(self.factory.reactor_shares)
         await self._taken(share)
-        if self.factory.turns.used_up:
-            await self._breathe(share, new=True)
+        if self.factory.reactor_shares.used_up:
+            await self._resume_turn(share, new=True)
         while (question := session.next_question()) is not None:
             try:
                 if isinstance(question, Yield):
-                    answer: Any = self._take_breath(question, share)
+                    answer: Any = self._yield_turn(question, share)
                 else:
                     answer = self._ask(question)
                 if isawaitable(answer):
@@ -461,17 +461,17 @@ class Connection(TwistedProtocol):
             if self._clogged is not None:
                 await self._taken(share)
             if share.had(1):
-                await self._breathe(share)
+                await self._resume_turn(share)
         self._flush()  # the replies of a pipelined group, in one write
         share.stop()
 
-    def _take_breath(self, question: Yield, share: ClientShare) -> Awaitable[None] | None:
+    def _yield_turn(self, question: Yield, share: ClientShare) -> Awaitable[None] | None:
         """The session has answered much by itself: is it the others' turn?"""
         if question.steps and not share.had(question.steps):
             return None
-        return self._breathe(share)
+        return self._resume_turn(share)
 
-    async def _breathe(self, share: ClientShare, *, new: bool = False) -> None:
+    async def _resume_turn(self, share: ClientShare, *, new: bool = False) -> None:
         """This client has had its share: the others' turn."""
         self._flush()
         await share.wait(new=new)
@@ -559,7 +559,7 @@ class Connection(TwistedProtocol):
             doing = "idle" if self._talking is None else "working"
         return {
             "id": self.id,
-            "service": self.factory.entrance.service,
+            "service": self.factory.listener_options.service,
             "account": self._account(),
             "client": self.client.address,
             "tls": self._tls,

@@ -27,30 +27,30 @@ class ConnectionLimits:
         self.per_client = per_client
         self._services = frozenset(services)
         self._inside = 0
-        self._places: Counter[str] = Counter()
+        self._networks: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
 
     def admit(self, client_address: str, service: str = "") -> bool:
         """Whether one more client may come in; it is then counted until it leaves."""
-        places = _networks_of(client_address)
+        networks = _networks_of(client_address)
         if self.total - self._inside <= self._kept_for_others(service):
             return False
-        if any(self._places[place] >= self.per_client * times for place, times in places):
+        if any(self._networks[network] >= self.per_client * times for network, times in networks):
             return False
         self._inside += 1
         self._served[service] += 1
-        for place, _ in places:
-            self._places[place] += 1
+        for network, _ in networks:
+            self._networks[network] += 1
         return True
 
     def leave(self, client_address: str, service: str = "") -> None:
         """A client that was admitted has gone."""
         self._inside -= 1
         self._served[service] -= 1
-        for place, _ in _networks_of(client_address):
-            self._places[place] -= 1
-            if not self._places[place]:
-                del self._places[place]
+        for network, _ in _networks_of(client_address):
+            self._networks[network] -= 1
+            if not self._networks[network]:
+                del self._networks[network]
 
     def _kept_for_others(self, service: str) -> int:
         """How many places are free only for the other services."""
@@ -62,9 +62,9 @@ class ConnectionLimits:
 
 def _networks_of(client_address: str) -> list[tuple[str, int]]:
     """Where a client is counted, and how many times ``per_client`` may be there."""
-    place = network_of(client_address)
-    if not place:
+    network = network_of(client_address)
+    if not network:
         return []
-    if ":" not in place:
-        return [(place, 1)]
-    return [(place, 1), (prefix_of(place), WIDER)]
+    if ":" not in network:
+        return [(network, 1)]
+    return [(network, 1), (prefix_of(network), WIDER)]

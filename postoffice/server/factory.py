@@ -81,8 +81,8 @@ class ServerFactory(Factory):
     """
     Makes the conversations of one service, and knows those that are going on.
 
-    ``turns`` may be replaced by those that several services share.
-    ``doors`` may keep clients out; ``full`` is what those hear.  While it is
+    ``reactor_shares`` may be replaced by those that several services share.
+    ``connection_limits`` may keep clients out; ``full`` is what those hear.  While it is
     ``starting``, clients wait for their greeting until ``open()``; those that
     have waited for too long hear ``not_yet``.
     """
@@ -95,72 +95,76 @@ class ServerFactory(Factory):
         self,
         portal: Portal,
         clock: IReactorTime,
-        doors: Doors | None = None,
-        entrance: ListenerOptions | None = None,
+        connection_limits: Doors | None = None,
+        listener_options: ListenerOptions | None = None,
     ) -> None:
         self.portal = portal
         self.clock = clock
-        self.entrance = entrance or ListenerOptions()
-        self.conversations: set[Connection] = set()
-        self.turns = ReactorShares(clock)
+        self.listener_options = listener_options or ListenerOptions()
+        self.connections: set[Connection] = set()
+        self.reactor_shares = ReactorShares(clock)
         self.starting = False
         self._told = TokenBucket(*REFUSALS_TOLD, clock.seconds)
-        self._doors = doors
+        self._connection_limits = connection_limits
         self._empty: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
         address = client_address(addr)
-        if within(address, self.entrance.proxies):
+        if within(address, self.listener_options.proxies):
             address = ""  # whose it is will be told
         if not self._admit(address):
             self.refused(address or client_address(addr))
-            return ClosedDoor(b"" if self.entrance.implicit else self.full)
-        conversation = self._conversation()
-        conversation.counted_as = address
-        return conversation
+            return ClosedDoor(b"" if self.listener_options.implicit else self.full)
+        connection = self._connection()
+        connection.counted_as = address
+        return connection
 
-    def recount(self, conversation: Connection, address: str) -> bool:
+    def recount(self, connection: Connection, address: str) -> bool:
         """A client is somebody else than it seemed; whether that one may come in."""
-        if self._doors is not None:
-            self._doors.leave(conversation.counted_as or "", self.entrance.service)
-        conversation.counted_as = address if self._admit(address) else None
-        return conversation.counted_as is not None
+        if self._connection_limits is not None:
+            self._connection_limits.leave(
+                connection.counted_as or "", self.listener_options.service
+            )
+        connection.counted_as = address if self._admit(address) else None
+        return connection.counted_as is not None
 
     def refused(self, address: str) -> None:
         """Log that a client may not come in; but not each of a flood."""
         if not self._told.spend(""):
             return
-        client, service = address or "local", self.entrance.service
+        client, service = address or "local", self.listener_options.service
         why = "too many connections"
         tell(log, log_events.CONNECTION_REFUSED, service=service, client=client, why=why)
 
     def _admit(self, address: str) -> bool:
-        return self._doors is None or self._doors.admit(address, self.entrance.service)
+        return self._connection_limits is None or self._connection_limits.admit(
+            address, self.listener_options.service
+        )
 
     def open(self) -> None:
         """The start is over: greet the clients that have come early."""
         self.starting = False
-        for conversation in list(self.conversations):
-            conversation.greet()
+        for connection in list(self.connections):
+            connection.greet()
 
-    def _conversation(self) -> Connection:
+    def _connection(self) -> Connection:
         """A new conversation of this service."""
         raise AssertionError("a counter has conversations")
 
-    def left(self, conversation: Connection) -> None:
+    def left(self, connection: Connection) -> None:
         """A client has gone."""
-        if self._doors is not None and conversation.counted_as is not None:
-            self._doors.leave(conversation.counted_as, self.entrance.service)
-        self.conversations.discard(conversation)
-        if self._empty is not None and not self.conversations:
+        if self._connection_limits is not None and connection.counted_as is not None:
+            self._connection_limits.leave(connection.counted_as, self.listener_options.service)
+        self.connections.discard(connection)
+        if self._empty is not None and not self.connections:
             empty, self._empty = self._empty, None
             empty.callback(None)
 
     async def close(self, patience: float) -> None:
         """End all conversations; whoever is not done after ``patience`` seconds is cut off."""
-        for conversation in list(self.conversations):
-            conversation.leave()
-        if not self.conversations:
+        for connection in list(self.connections):
+            connection.leave()
+        if not self.connections:
             return
         empty = self._empty = Deferred()
         timer: Any = self.clock.callLater(patience, self._cut_off)
@@ -169,5 +173,5 @@ class ServerFactory(Factory):
             timer.cancel()
 
     def _cut_off(self) -> None:
-        for conversation in list(self.conversations):
-            conversation.abort()
+        for connection in list(self.connections):
+            connection.abort()

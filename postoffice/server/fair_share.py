@@ -74,35 +74,35 @@ class ReactorShares:
 class ClientShare:
     """What one client has had since it last waited: commands, and seconds."""
 
-    __slots__ = ("_began", "_commands", "_seconds", "_turns")
+    __slots__ = ("_began", "_commands", "_reactor_shares", "_seconds")
 
-    def __init__(self, turns: ReactorShares) -> None:
-        self._turns = turns
+    def __init__(self, reactor_shares: ReactorShares) -> None:
+        self._reactor_shares = reactor_shares
         self._commands = 0
         self._seconds = 0.0
-        self._began = turns.seconds()
+        self._began = reactor_shares.seconds()
 
     def had(self, commands: int) -> bool:
         """So many commands more are answered; whether the share is used up."""
         self._commands += commands
         if self._commands >= COMMANDS:
             return True
-        return self._seconds + self._turns.seconds() - self._began >= SHARE
+        return self._seconds + self._reactor_shares.seconds() - self._began >= SHARE
 
     def stop(self) -> None:
         """The client waits for something, or has all its answers."""
-        now = self._turns.seconds()
+        now = self._reactor_shares.seconds()
         passed, self._began = now - self._began, now
         self._seconds += passed
-        self._turns.use(passed)
+        self._reactor_shares.use(passed)
 
     def go_on(self) -> None:
         """The client goes on after ``stop``."""
-        self._began = self._turns.seconds()
+        self._began = self._reactor_shares.seconds()
 
     async def wait(self, *, new: bool = False) -> None:
         """Let others have their turn, then have another share."""
         self.stop()
-        await self._turns.wait(new=new)
+        await self._reactor_shares.wait(new=new)
         self._commands, self._seconds = 0, 0.0
         self.go_on()

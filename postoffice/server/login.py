@@ -56,11 +56,11 @@ class LoginFactory(ServerFactory):
         self,
         portal: Portal,
         clock: IReactorTime,
-        doors: Doors | None,
-        entrance: ListenerOptions,
+        connection_limits: Doors | None,
+        listener_options: ListenerOptions,
         salts: Salts | None,
     ) -> None:
-        super().__init__(portal, clock, doors, entrance)
+        super().__init__(portal, clock, connection_limits, listener_options)
         self.salts = salts
 
 
@@ -100,7 +100,7 @@ class LoginConnection(Connection):
         return self._visit.login if self.session is not None else ""
 
     def _secure(self, question: Secure) -> None:
-        certificates = self.factory.entrance.certificates
+        certificates = self.factory.listener_options.certificates
         if certificates is None or not certificates.ready:
             raise TemporaryFailure(reply=NO_TLS_NOW)
 

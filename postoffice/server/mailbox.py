@@ -64,7 +64,7 @@ class MailboxContext:
     devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
     postmaster_quota: Quota = UNLIMITED
 
-    def collection(self, visit: SessionInfo, account: Account) -> IMailbox:
+    def mailbox(self, visit: SessionInfo, account: Account) -> IMailbox:
         """For one of our own, who collects."""
         return Mailbox(self, visit, account)
 
@@ -110,15 +110,17 @@ class MailboxContext:
 class Mailbox:
     """One account's mail, in one session."""
 
-    def __init__(self, shelves: MailboxContext, visit: SessionInfo, account: Account) -> None:
+    def __init__(
+        self, mailbox_context: MailboxContext, visit: SessionInfo, account: Account
+    ) -> None:
         self.account = account
         self.device = account.device
-        self.serving = shelves.whole(account.serving)
-        self.announced = shelves.announced_to(account)
-        self._shelves = shelves
+        self.serving = mailbox_context.whole(account.serving)
+        self.announced = mailbox_context.announced_to(account)
+        self._mailbox_context = mailbox_context
         self._visit = visit
-        self._maildrop = shelves.store.maildrop(account.maildrop)
-        self._leases = shelves.leases
+        self._maildrop = mailbox_context.store.maildrop(account.maildrop)
+        self._leases = mailbox_context.leases
         self._claim: LeaseRequest | None = None
         self.deleted: list[Entry] = []  # what this session has removed, for the log
 
@@ -171,13 +173,13 @@ class Mailbox:
 
     async def _note(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Remember what was collected; what all have of it who shall."""
-        if not entries or not IRetention.providedBy(self._shelves.store):
+        if not entries or not IRetention.providedBy(self._mailbox_context.store):
             return ()
         every: frozenset[str] | None = None
         try:
             if self.serving.devices == "all":
-                every = frozenset(await self._shelves.devices(self.account))
-            return await cast(IRetention, self._shelves.store).collect(
+                every = frozenset(await self._mailbox_context.devices(self.account))
+            return await cast(IRetention, self._mailbox_context.store).collect(
                 self.account.maildrop, entries, self.account.device, every
             )
         except TemporaryFailure as failure:  # what is deleted goes, and this stays longer

@@ -52,20 +52,20 @@ class POP3Connection(LoginConnection):
 
     def __init__(self, factory: POP3Factory) -> None:
         super().__init__(factory)
-        self._collection: IMailbox | None = None
+        self._mailbox: IMailbox | None = None
         self._logout: Callable[[], Any] | None = None
         self._text: IText | None = None
         self._deleted = 0
 
     def _account(self) -> str:
         """Also of whom it is known, and who waits for the maildrop still."""
-        waiting = self._collection
+        waiting = self._mailbox
         return super()._account() or ("" if waiting is None else waiting.account.address)
 
     def _open(self) -> POP3Session:
         self._visit_anew()
-        terms = self.factory.terms(self.client, self._bindings)
-        return POP3Session(terms, self.factory.limits)
+        options = self.factory.options(self.client, self._bindings)
+        return POP3Session(options, self.factory.limits)
 
     def _has_to_log_in(self) -> bool:
         return self.session is not None and self.session.state == "authorization"
@@ -77,7 +77,7 @@ class POP3Connection(LoginConnection):
 
     def _visit_anew(self) -> None:
         self._visit = SessionInfo(
-            self.id, self.factory.entrance.service, self.client, tls=self._tls
+            self.id, self.factory.listener_options.service, self.client, tls=self._tls
         )
 
     def _ask(self, question: Question) -> Any:
@@ -90,30 +90,30 @@ class POP3Connection(LoginConnection):
 
     async def _prove(self, question: Prove) -> None:
         self._release()  # whoever was shown before, and did not come in
-        self._collection, self._logout = await self._show(question, IMaildrop)
+        self._mailbox, self._logout = await self._show(question, IMaildrop)
 
     async def _enter(self, question: Enter) -> Entered:
-        session, collection = self.session, self._collection
+        session, mailbox = self.session, self._mailbox
         assert session is not None
-        assert collection is not None
+        assert mailbox is not None
         try:
-            listing = await collection.open(give_way=self._give_way, gone=self._has_gone)
+            listing = await mailbox.open(give_way=self._give_way, gone=self._has_gone)
         except BaseException:
             self._release()
             raise
-        self._entered(collection.account.address)
-        return Entered(listing, _saying(session.terms, collection.announced))
+        self._entered(mailbox.account.address)
+        return Entered(listing, _saying(session.options, mailbox.announced))
 
     async def _announce(self, question: Announce) -> SessionOptions:
         assert self.session is not None
         assert self.factory.announced is not None
-        return _saying(self.session.terms, await self.factory.announced())
+        return _saying(self.session.options, await self.factory.announced())
 
     # -- its mail ------------------------------------------------------------------
 
     async def _fetch(self, question: Fetch) -> bytes:
-        assert self._collection is not None
-        text = self._text = await self._collection.fetch(question.entry)
+        assert self._mailbox is not None
+        text = self._text = await self._mailbox.fetch(question.entry)
         octets = await text.read()
         if len(octets) == question.entry.size:
             self._enough()
@@ -130,13 +130,13 @@ class POP3Connection(LoginConnection):
 
     async def _update(self, question: Update) -> int:
         """Remove, and give the lock back before the reply: the next login may follow at once."""
-        collection = self._collection
-        assert collection is not None
+        mailbox = self._mailbox
+        assert mailbox is not None
         try:
-            return await collection.update(question.entries, question.collected, self.id)
+            return await mailbox.update(question.entries, question.collected, self.id)
         finally:
             self._release()
-            deleted = getattr(collection, "deleted", ())
+            deleted = getattr(mailbox, "deleted", ())
             self._deleted = len(deleted)
             self._tell_deleted(iter(deleted))
 
@@ -180,7 +180,7 @@ class POP3Connection(LoginConnection):
 
     def _release(self) -> None:
         self._enough()
-        logout, self._logout, self._collection = self._logout, None, None
+        logout, self._logout, self._mailbox = self._logout, None, None
         if logout is not None:
             logout()
 
@@ -227,15 +227,15 @@ class POP3Connection(LoginConnection):
     }
 
 
-def _saying(terms: SessionOptions, announced: AnnouncedPolicy) -> SessionOptions:
-    return replace(terms, expire=announced.expire, login_delay=announced.login_delay)
+def _saying(options: SessionOptions, announced: AnnouncedPolicy) -> SessionOptions:
+    return replace(options, expire=announced.expire, login_delay=announced.login_delay)
 
 
 class POP3Factory(LoginFactory):
     """
     The serving counter: one POP3 service.
 
-    ``hostname`` stands in stamps and challenges; ``admission`` says how clients
+    ``hostname`` stands in stamps and challenges; ``login_options`` says how clients
     log in, by APOP, too, if that is among its mechanisms.  ``announced`` says
     what clients are told whom nobody knows yet.
     """
@@ -249,30 +249,32 @@ class POP3Factory(LoginFactory):
         *,
         clock: IReactorTime,
         hostname: str = "localhost",
-        admission: LoginOptions = BY_PASSWORD,
+        login_options: LoginOptions = BY_PASSWORD,
         limits: POP3Limits | None = None,
-        doors: Doors | None = None,
-        entrance: ListenerOptions | None = None,
+        connection_limits: Doors | None = None,
+        listener_options: ListenerOptions | None = None,
         salts: Salts | None = None,
         announced: Callable[[], Awaitable[AnnouncedPolicy]] | None = None,
     ) -> None:
-        super().__init__(portal, clock, doors, entrance or ListenerOptions("pop3"), salts)
+        super().__init__(
+            portal, clock, connection_limits, listener_options or ListenerOptions("pop3"), salts
+        )
         self.hostname = hostname
-        self.admission = admission
+        self.login_options = login_options
         self.limits = limits or POP3Limits()
         self.announced = announced
 
-    def _conversation(self) -> POP3Connection:
+    def _connection(self) -> POP3Connection:
         return POP3Connection(self)
 
-    def terms(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
+    def options(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
         """On which terms a client is here, over the link that it has."""
-        mechanisms = self.admission.mechanisms
+        mechanisms = self.login_options.mechanisms
         return SessionOptions(
             hostname=self.hostname,
             mechanisms=tuple(name for name in mechanisms if name != "APOP"),
-            passwords=self.admission.takes_passwords(client),
-            starttls=self.entrance.certificates is not None and not client.encrypted,
+            passwords=self.login_options.takes_passwords(client),
+            starttls=self.listener_options.certificates is not None and not client.encrypted,
             encrypted=client.encrypted,
             bindings=bindings,
             stamp=f"<{token_urlsafe(24)}@{self.hostname}>" if "APOP" in mechanisms else "",

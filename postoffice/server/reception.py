@@ -115,17 +115,17 @@ class Reception:
 
     login = ""
 
-    def __init__(self, house: ReceptionContext, visit: SessionInfo) -> None:
-        self._house = house
+    def __init__(self, reception_context: ReceptionContext, visit: SessionInfo) -> None:
+        self._reception_context = reception_context
         self._visit = visit
 
     async def connected(self) -> Reply | None:
         """The client is there: what the policies say."""
-        return await self._house.policies.connect(self._visit)
+        return await self._reception_context.policies.connect(self._visit)
 
     async def hello(self) -> Reply | None:
         """It has said its name: what the policies say."""
-        return await self._house.policies.hello(self._visit)
+        return await self._reception_context.policies.hello(self._visit)
 
     async def sender(self, envelope: Envelope) -> Reply:
         """MAIL: whoever it is."""
@@ -138,21 +138,25 @@ class Reception:
         Raises MaildropFull and MaildropFullNow, where what was declared (SIZE)
         has no room with him.
         """
-        account = await self._house.account(address)
+        account = await self._reception_context.account(address)
         if isinstance(account, Reply):
             return self._unknown(account)
-        if not account.enabled and account.address != self._house.postmaster.normal:
+        if not account.enabled and account.address != self._reception_context.postmaster.normal:
             return MAILBOX_DISABLED
         for place, known in enumerate(envelope.recipients):
             if known.account.maildrop == account.maildrop:
                 envelope.named.append(place)
                 return RECIPIENT_OK
         if account.quota.limited:
-            await self._house.destination.admit(account, envelope.size)
-        given = self._house.postmaster if address is None else self._house.whole(address)
+            await self._reception_context.destination.admit(account, envelope.size)
+        given = (
+            self._reception_context.postmaster
+            if address is None
+            else self._reception_context.whole(address)
+        )
         recipient = Recipient(given, account)
-        if self._house.policies.asks("recipient", envelope.service):
-            objection = await self._house.policies.recipient(envelope, recipient)
+        if self._reception_context.policies.asks("recipient", envelope.service):
+            objection = await self._reception_context.policies.recipient(envelope, recipient)
             if objection is not None:
                 return objection
         envelope.named.append(len(envelope.recipients))
@@ -165,24 +169,24 @@ class Reception:
 
     async def _begun(self, envelope: Envelope) -> IDelivery:
         """The trace fields go first (RFC 5321 §4.4), then what policies add."""
-        delivery = await self._house.destination.begin(envelope)
-        trace = envelope.trace(self._house.hostname, self._house.now())
+        delivery = await self._reception_context.destination.begin(envelope)
+        trace = envelope.trace(self._reception_context.hostname, self._reception_context.now())
         await delivery.write(b"".join([trace, *envelope.fields]))
         return delivery
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
         """The text is whole: what the policies say of it."""
-        if not self._house.policies.asks("text", envelope.service):
+        if not self._reception_context.policies.asks("text", envelope.service):
             return None
-        refusal, fields = await self._house.policies.text(envelope, delivery.text)
+        refusal, fields = await self._reception_context.policies.text(envelope, delivery.text)
         if refusal is None and fields:
             await delivery.prepend(fields)
         return refusal
 
     async def _objection(self, stage: str, envelope: Envelope) -> Reply | None:
-        if not self._house.policies.asks(stage, envelope.service):
+        if not self._reception_context.policies.asks(stage, envelope.service):
             return None
-        return await self._house.policies.sender(envelope)
+        return await self._reception_context.policies.sender(envelope)
 
     def _unknown(self, why: Reply) -> Reply:
         return why
@@ -191,29 +195,33 @@ class Reception:
 class Submission(Reception):
     """Takes mail from one of our own users (RFC 6409), who is ``account``."""
 
-    def __init__(self, house: ReceptionContext, visit: SessionInfo, account: Account) -> None:
-        super().__init__(house, visit)
+    def __init__(
+        self, reception_context: ReceptionContext, visit: SessionInfo, account: Account
+    ) -> None:
+        super().__init__(reception_context, visit)
         self._account = account
         self.login = account.address
         self.device = account.device
 
     async def sender(self, envelope: Envelope) -> Reply:
         """MAIL: an address that leads to the user's account, or none at all."""
-        if envelope.sender is not None and not self._house.any_sender:
-            account = await self._house.account(envelope.sender)
+        if envelope.sender is not None and not self._reception_context.any_sender:
+            account = await self._reception_context.account(envelope.sender)
             if isinstance(account, Reply) or account.address != self._account.address:
                 return NOT_YOUR_ADDRESS
         return await super().sender(envelope)
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: the header is completed as it comes."""
-        now = self._house.now()
-        envelope.message_id = f"<{envelope.id}.{now:%Y%m%d%H%M%S}@{self._house.hostname}>"
+        now = self._reception_context.now()
+        envelope.message_id = (
+            f"<{envelope.id}.{now:%Y%m%d%H%M%S}@{self._reception_context.hostname}>"
+        )
         completion = Completion(
             f"Date: {format_datetime(now)}\r\n".encode(),
             f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
-        authors = None if self._house.foreign_from == "off" else Authors()
+        authors = None if self._reception_context.foreign_from == "off" else Authors()
         return CompletedDelivery(await self._begun(envelope), completion, authors)
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
@@ -221,7 +229,7 @@ class Submission(Reception):
         if isinstance(delivery, CompletedDelivery):
             foreign = await self._foreign(await delivery.authors())
             if foreign is not None:
-                refused = self._house.foreign_from == "refuse"
+                refused = self._reception_context.foreign_from == "refuse"
                 tell(
                     log,
                     log_events.FOREIGN_FROM,
@@ -238,7 +246,7 @@ class Submission(Reception):
         """The first of these addresses that does not lead to the user's account."""
         for author in authors[:MOST]:
             try:
-                account = await self._house.account(Address.parse(author))
+                account = await self._reception_context.account(Address.parse(author))
             except NotAnAddress:
                 return author
             if isinstance(account, Reply) or account.address != self._account.address:

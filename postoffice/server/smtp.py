@@ -75,11 +75,11 @@ class SMTPConnection(LoginConnection):
         self._messages = 0
 
     def _open(self) -> SMTPSession:
-        self._visit = SessionInfo(self.id, self.factory.entrance.service, self.client)
-        return SMTPSession(self._terms(), self.factory.limits)
+        self._visit = SessionInfo(self.id, self.factory.listener_options.service, self.client)
+        return SMTPSession(self._options(), self.factory.limits)
 
-    def _terms(self) -> SessionOptions:
-        return self.factory.terms(self.client, self._bindings)
+    def _options(self) -> SessionOptions:
+        return self.factory.options(self.client, self._bindings)
 
     def _renewed(self) -> None:
         """TLS has begun: who it is must be said again, and for whom it speaks."""
@@ -116,9 +116,9 @@ class SMTPConnection(LoginConnection):
         return self._reception
 
     def _connect(self, question: Connect) -> Any:
-        custom = self.factory.custom
-        delay = 0.0 if self.client.local else custom.greeting_delay
-        if delay or "connect" in custom.judged:
+        profile = self.factory.profile
+        delay = 0.0 if self.client.local else profile.greeting_delay
+        if delay or "connect" in profile.judged:
             return self._judge_client(delay)
         return None
 
@@ -126,7 +126,7 @@ class SMTPConnection(LoginConnection):
         if delay and await self._speaks_early(delay):
             return SPOKE_TOO_EARLY
         said = None
-        if "connect" in self.factory.custom.judged:
+        if "connect" in self.factory.profile.judged:
             said = await (await self._avatar()).connected()
         self._connected = list(self._visit.fields)
         return said
@@ -148,7 +148,7 @@ class SMTPConnection(LoginConnection):
 
     def _hello(self, question: Hello) -> Any:
         self._visit.hello = question.name
-        if "hello" in self.factory.custom.judged:
+        if "hello" in self.factory.profile.judged:
             return self._judge_hello()
         return None
 
@@ -164,7 +164,7 @@ class SMTPConnection(LoginConnection):
         self._abort(Abort())
         self._connected = []
         self._visit_anew()
-        return replace(self._terms(), xclient=True)
+        return replace(self._options(), xclient=True)
 
     async def _prove(self, question: Prove) -> None:
         self._claimed, _ = await self._show(question, IReception)
@@ -227,12 +227,12 @@ class SMTPConnection(LoginConnection):
         assert envelope is not None
         assert delivery is not None
         try:
-            if "text" in self.factory.custom.judged:
+            if "text" in self.factory.profile.judged:
                 assert self._reception is not None
                 refusal = await self._reception.judge(envelope, delivery)
                 if refusal is not None:
                     return refusal
-            if self.factory.custom.lmtp:
+            if self.factory.profile.lmtp:
                 return await self._commit_each(envelope, delivery)
             await delivery.commit()
         finally:
@@ -317,7 +317,7 @@ class SMTPConnection(LoginConnection):
         return {"helo": self._visit.hello, "taken": self.session.taken}
 
     def _has_to_log_in(self) -> bool:
-        return self.factory.custom.submission and not self._visit.login
+        return self.factory.profile.submission and not self._visit.login
 
     def _farewell(self, *, silent: bool) -> None:
         super()._farewell(silent=silent)

@@ -36,7 +36,7 @@ class ServiceProfile(LoginOptions):
 
 class SMTPFactory(LoginFactory):
     """
-    The receiving counter: SMTP, submission or LMTP, as its ``custom`` says.
+    The receiving counter: SMTP, submission or LMTP, as its ``profile`` says.
 
     ``unknown`` is the budget of unknown recipients of each client.
     """
@@ -51,32 +51,34 @@ class SMTPFactory(LoginFactory):
         hostname: str,
         limits: SMTPLimits,
         clock: IReactorTime,
-        doors: Doors | None = None,
-        entrance: ListenerOptions | None = None,
-        custom: ServiceProfile | None = None,
+        connection_limits: Doors | None = None,
+        listener_options: ListenerOptions | None = None,
+        profile: ServiceProfile | None = None,
         salts: Salts | None = None,
         unknown: TokenBucket | None = None,
     ) -> None:
-        super().__init__(portal, clock, doors, entrance or ListenerOptions("smtp"), salts)
+        super().__init__(
+            portal, clock, connection_limits, listener_options or ListenerOptions("smtp"), salts
+        )
         self.hostname = hostname
         self.limits = limits
-        self.custom = custom or ServiceProfile()
+        self.profile = profile or ServiceProfile()
         self.unknown = unknown
 
-    def _conversation(self) -> SMTPConnection:
+    def _connection(self) -> SMTPConnection:
         return SMTPConnection(self)
 
-    def terms(self, client: Client, bindings: Any) -> SessionOptions:
+    def options(self, client: Client, bindings: Any) -> SessionOptions:
         """On which terms a client is here, over the link that it has."""
-        custom = self.custom
+        profile = self.profile
         return SessionOptions(
             hostname=self.hostname,
-            lmtp=custom.lmtp,
-            submission=custom.submission,
-            mechanisms=custom.mechanisms,
-            passwords=custom.takes_passwords(client),
-            starttls=self.entrance.certificates is not None and not client.encrypted,
+            lmtp=profile.lmtp,
+            submission=profile.submission,
+            mechanisms=profile.mechanisms,
+            passwords=profile.takes_passwords(client),
+            starttls=self.listener_options.certificates is not None and not client.encrypted,
             encrypted=client.encrypted,
             bindings=bindings,
-            xclient=within(client.address, self.entrance.relays),
+            xclient=within(client.address, self.listener_options.relays),
         )

@@ -22,7 +22,7 @@ class SMTPLineSession(LineSession):
     Its ``progress`` is a command, or enough of a text; its ``refusals`` are for the log.
     """
 
-    _mouthful: ClassVar[int] = 8 << 10  # some milliseconds of work
+    _output_quantum: ClassVar[int] = 8 << 10  # some milliseconds of work
     COMMANDS: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, limits: SMTPLimits, line_maximum: int) -> None:

@@ -44,9 +44,9 @@ COMMAND_MAXIMUM = 2048
 class SMTPSession(Transaction):
     """One dialogue with a client that wants to post, used as any ``LineSession``."""
 
-    def __init__(self, terms: SessionOptions, limits: SMTPLimits) -> None:
-        line_maximum = auth_exchange.LINE_MAXIMUM if terms.mechanisms else COMMAND_MAXIMUM
-        super().__init__(terms, limits, line_maximum)
+    def __init__(self, options: SessionOptions, limits: SMTPLimits) -> None:
+        line_maximum = auth_exchange.LINE_MAXIMUM if options.mechanisms else COMMAND_MAXIMUM
+        super().__init__(options, limits, line_maximum)
         self._failed_logins = 0
         self._exchange: AuthExchange | None = None
         self._ask(Connect())
@@ -59,8 +59,8 @@ class SMTPSession(Transaction):
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
         """TLS has begun: all that was said before is forgotten (RFC 3207 §4.2)."""
-        self.terms = replace(
-            self.terms, encrypted=True, passwords=True, starttls=False, bindings=bindings
+        self.options = replace(
+            self.options, encrypted=True, passwords=True, starttls=False, bindings=bindings
         )
         self.upgrading = False
         self._lines.take()
@@ -117,7 +117,7 @@ class SMTPSession(Transaction):
             self._refuse(
                 reply.NOT_IMPLEMENTED if verb in NOT_IMPLEMENTED else reply.UNKNOWN_COMMAND
             )
-        elif objection := self.terms.objection(verb):
+        elif objection := self.options.objection(verb):
             self._refuse(objection)
         elif verb in IDLE and self._idles_too_long():
             self.dismiss(reply.TOO_MANY_COMMANDS)
@@ -167,12 +167,12 @@ class SMTPSession(Transaction):
             return self._refuse(reply.LOGGED_IN_ALREADY)
         if self._mail is not None:
             return self._refuse(reply.IN_A_MESSAGE)
-        if not self.terms.passwords:
+        if not self.options.passwords:
             return self._refuse(reply.ENCRYPTION_FIRST)
-        offered = self.terms.offered
+        offered = self.options.offered
         if mechanism.upper() not in offered:
             return self._refuse(reply.UNKNOWN_MECHANISM if mechanism else NO_MECHANISM)
-        exchange = self._exchange = AuthExchange(mechanism.upper(), self.terms)
+        exchange = self._exchange = AuthExchange(mechanism.upper(), self.options)
         return self._go_on(partial(exchange.begin, initial.strip(" ").encode() or None))
 
     def _go_on(self, step: Callable[[], auth_exchange.Step]) -> None:
@@ -228,7 +228,7 @@ class SMTPSession(Transaction):
             self._refuse(NO_NAME)
 
     def _help(self, argument: str) -> None:
-        known = " ".join(verb for verb in self.COMMANDS if self.terms.objection(verb) is None)
+        known = " ".join(verb for verb in self.COMMANDS if self.options.objection(verb) is None)
         self._say(Reply(214, "2.0.0", f"This is postoffice; it knows\n{known}"))
 
     def _quit(self, argument: str) -> None:
@@ -241,8 +241,8 @@ class SMTPSession(Transaction):
 
     def _answered_connect(self, question: Connect, answer: Reply | None) -> None:
         if answer is None:
-            kind = "LMTP" if self.terms.lmtp else "ESMTP"
-            self._say(Reply(220, "", f"{self.terms.hostname} {kind} postoffice"))
+            kind = "LMTP" if self.options.lmtp else "ESMTP"
+            self._say(Reply(220, "", f"{self.options.hostname} {kind} postoffice"))
         else:
             self.dismiss(answer)
 
@@ -256,11 +256,11 @@ class SMTPSession(Transaction):
             self._hello = ""
             self._heed(partial(self._mail_from, unnamed))
         elif self._extended:
-            keywords = self.terms.keywords(self._limits)
-            lines = (f"{self.terms.hostname} at your service", *keywords)
+            keywords = self.options.keywords(self._limits)
+            lines = (f"{self.options.hostname} at your service", *keywords)
             self._say(Reply(250, "", "\n".join(lines)))
         else:
-            self._say(Reply(250, "", self.terms.hostname))
+            self._say(Reply(250, "", self.options.hostname))
 
     def _answered_secure(self, question: Secure, answer: Reply | None) -> None:
         if answer is None:
@@ -272,7 +272,7 @@ class SMTPSession(Transaction):
     def _answered_impersonate(self, question: Impersonate, answer: Reply | SessionOptions) -> None:
         if isinstance(answer, Reply):
             return self._refuse(answer)
-        self.terms = answer
+        self.options = answer
         self._begin_anew()
         return self._ask(Connect())
 

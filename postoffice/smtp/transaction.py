@@ -20,9 +20,9 @@ HOPS_MAXIMUM = 100
 class Transaction(SMTPLineSession):
     """How a client that has said who it is posts a message."""
 
-    def __init__(self, terms: SessionOptions, limits: SMTPLimits, line_maximum: int) -> None:
+    def __init__(self, options: SessionOptions, limits: SMTPLimits, line_maximum: int) -> None:
         super().__init__(limits, line_maximum)
-        self.terms = terms
+        self.options = options
         self.taken = 0
         self._hello: str | None = None
         self._turned_away = False  # for the name it gave
@@ -77,23 +77,23 @@ class Transaction(SMTPLineSession):
     def _mail_from(self, argument: str) -> None:
         if self._hello is None:
             return self._unnamed_mail(argument)
-        if self.terms.submission and not self._login:
-            return self._refuse(reply.LOGIN_FIRST if self.terms.passwords else reply.TLS_FIRST)
+        if self.options.submission and not self._login:
+            return self._refuse(reply.LOGIN_FIRST if self.options.passwords else reply.TLS_FIRST)
         if self._mail is not None:
             return self._refuse(reply.IN_A_MESSAGE)
         command = grammar.mail(grammar.behind("FROM", argument), self._parameters())
         if command.size > self._limits.message_size:
             return self._refuse(reply.TOO_LARGE)
-        protocol = self.terms.protocol(
+        protocol = self.options.protocol(
             extended=self._extended, utf8=command.utf8, login=self._login
         )
         return self._ask(Mail(command.sender, command.size, command.utf8, self._hello, protocol))
 
     def _unnamed_mail(self, argument: str) -> None:
         """A greeting is no reason to refuse mail, and none is missed: what would judge it, does."""
-        if self.terms.lmtp:  # RFC 2033 §4.1
+        if self.options.lmtp:  # RFC 2033 §4.1
             return self._refuse(reply.SAY_LHLO_FIRST)
-        if self.terms.submission:  # who has to log in has to say it before
+        if self.options.submission:  # who has to log in has to say it before
             return self._refuse(reply.SAY_EHLO_FIRST)
         if self._turned_away:
             return self._refuse(reply.SAY_HELLO_FIRST)
@@ -105,9 +105,9 @@ class Transaction(SMTPLineSession):
         if not self._extended:
             return ()
         known: tuple[str, ...] = ("SIZE", "BODY", "SMTPUTF8")
-        if self.terms.encrypted:
+        if self.options.encrypted:
             known += ("REQUIRETLS",)
-        return (*known, "AUTH") if self.terms.offered else known
+        return (*known, "AUTH") if self.options.offered else known
 
     def _rcpt_to(self, argument: str) -> None:
         if self._mail is None:
@@ -134,7 +134,7 @@ class Transaction(SMTPLineSession):
         if self._mail is None:
             return reply.NEED_MAIL
         if not self._recipients:
-            return reply.NEED_RECIPIENT_LMTP if self.terms.lmtp else reply.NEED_RECIPIENT
+            return reply.NEED_RECIPIENT_LMTP if self.options.lmtp else reply.NEED_RECIPIENT
         return None
 
     def _bdat(self, argument: str) -> None:
@@ -235,7 +235,7 @@ class Transaction(SMTPLineSession):
         """The transaction is over, one way or the other."""
         self.progress += 1
         replies = [said] if isinstance(said, Reply) else list(said)
-        if self.terms.lmtp and self._last and len(replies) == 1:
+        if self.options.lmtp and self._last and len(replies) == 1:
             replies *= self._recipients or 1  # RFC 2033 §4.2
         self._mail = None
         self._recipients = 0

@@ -189,10 +189,10 @@ def test_the_realm_notes_those_who_have_logged_in_and_nobody_else():
     class Rooms:
         release = None
 
-        def collection(self, visit, account):
+        def mailbox(self, visit, account):
             return self
 
-        submission = collection
+        submission = mailbox
 
         def reception(self, visit):
             return self

@@ -153,7 +153,7 @@ def test_a_directory_that_cannot_be_asked_keeps_it_closed(tmp_path):
     office.rooms.find = find
     with pytest.raises(StartupError, match="the accounts are away"):
         office.startService()
-    assert all(listener.counter.starting for listener in office._listeners)
+    assert all(listener.factory.starting for listener in office._listeners)
 
 
 def test_what_does_not_open_leaves_no_port_open(tmp_path):
@@ -182,9 +182,9 @@ def test_the_reactor_and_the_clock_are_arguments(tmp_path):
     office = build(settings_of(tmp_path), memory, clock=clock)
     office.privilegedStartService()
     assert [server[0] for server in memory.tcpServers] == [0, 0]
-    counter = memory.tcpServers[0][1]
-    counter.open()
-    client = counter.buildProtocol(None)
+    factory = memory.tcpServers[0][1]
+    factory.open()
+    client = factory.buildProtocol(None)
     transport = StringTransport(peerAddress=UNIXAddress("somewhere"))
     client.makeConnection(transport)
     assert transport.value().startswith(b"220 mail.example.net")

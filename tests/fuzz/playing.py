@@ -43,9 +43,9 @@ TAKEN = reply.Reply(250, "2.0.0", "Taken")
 class Play:
     """One session, its questions answered in a fixed way, which depends on the question only."""
 
-    def __init__(self, terms: SessionOptions):
-        self.terms = terms
-        self.session = SMTPSession(terms, LIMITS)
+    def __init__(self, options: SessionOptions):
+        self.options = options
+        self.session = SMTPSession(options, LIMITS)
         self.said = b""
         self.asked = []
         self.recipients = 0
@@ -77,7 +77,7 @@ class Play:
             self.recipients += 1
             return reply.RECIPIENT_OK
         if kind == "End":
-            return [TAKEN] * self.recipients if self.terms.lmtp else TAKEN
+            return [TAKEN] * self.recipients if self.options.lmtp else TAKEN
         if kind == "Text" and b"!" in question.octets:
             return None
         if kind == "SaltOf":
@@ -85,7 +85,7 @@ class Play:
         if kind == "Prove":
             return LoginRefused() if question.claim.user.startswith(b"e") else None
         if isinstance(question, Impersonate):
-            return replace(self.terms, xclient=question.address != "192.0.2.9")
+            return replace(self.options, xclient=question.address != "192.0.2.9")
         assert not isinstance(question, Pause) or question.seconds == 1
         return None
 
@@ -94,15 +94,15 @@ def smtp(octets: bytes) -> None:
     """Terms by the first octet, cuts by the next four; the rest is what a client says."""
     if len(octets) < 6:
         return
-    terms = TERMS[octets[0] % len(TERMS)]
+    options = TERMS[octets[0] % len(TERMS)]
     said = octets[5:]
-    whole, pieces = Play(terms), Play(terms)
+    whole, pieces = Play(options), Play(options)
     whole.hear(said)
     step = octets[1] or 1
     places = [octets[2], octets[3] * 3, octets[4] * 7]
     for piece in cut(said, places + list(range(0, len(said), step * 3))):
         pieces.hear(piece)
-    if b"STARTTLS" in said.upper() and terms.starttls:
+    if b"STARTTLS" in said.upper() and options.starttls:
         return  # what stands behind it in the same breath is refused, and else part of TLS
     assert pieces.said == whole.said, (pieces.said, whole.said)
     assert taken(pieces.asked) == taken(whole.asked), (pieces.asked, whole.asked)
@@ -172,8 +172,8 @@ def exchanges(octets: bytes) -> None:
 class PlayPOP3:
     """One POP3 session, its questions answered in a fixed way, which depends on the question."""
 
-    def __init__(self, terms: pop3_terms.SessionOptions):
-        self.session = POP3Session(terms)
+    def __init__(self, options: pop3_terms.SessionOptions):
+        self.session = POP3Session(options)
         self.said = b""
         self.asked = []
 
@@ -196,9 +196,9 @@ class PlayPOP3:
         if kind == "Prove":
             return LoginRefused() if question.claim.user.startswith(b"e") else None
         if kind == "Enter":
-            return Entered(Listing((Entry("a", 4), Entry("b", 4))), self.session.terms)
+            return Entered(Listing((Entry("a", 4), Entry("b", 4))), self.session.options)
         if kind == "Announce":
-            return self.session.terms
+            return self.session.options
         if kind == "Update":
             return len(question.entries)
         return b".x\r\n" if kind in ("Fetch", "More") else None
@@ -208,17 +208,17 @@ def pop3(octets: bytes) -> None:
     """A session before its login and after it, on terms by the first octet, whole and cut."""
     if not octets:
         return
-    terms = POP3[octets[0] % len(POP3)]
-    head = b"USER joe\r\nPASS x\r\n" if octets[0] < 0x80 and terms.passwords else b""
+    options = POP3[octets[0] % len(POP3)]
+    head = b"USER joe\r\nPASS x\r\n" if octets[0] < 0x80 and options.passwords else b""
     said = head + octets[1:]
-    whole, pieces = PlayPOP3(terms), PlayPOP3(terms)
+    whole, pieces = PlayPOP3(options), PlayPOP3(options)
     whole.hear(said)
     for piece in cut(said, range(0, len(said), 7)) or [b""]:
         pieces.hear(piece)
     for play in (whole, pieces):
-        if not play.session.terms.passwords:
+        if not play.session.options.passwords:
             assert not any(isinstance(question, sasl.Prove) for question in play.asked)
-    if b"STLS" in said.upper() and terms.starttls:
+    if b"STLS" in said.upper() and options.starttls:
         return  # what stands behind it in the same breath is refused, and else part of TLS
     assert pieces.said == whole.said, (pieces.said, whole.said)
     assert pieces.asked == whole.asked, (pieces.asked, whole.asked)

@@ -56,8 +56,8 @@ AUTH = b"-ERR [AUTH] wrong name or password\r\n"
 class Guest:
     """A client that gets in as joe, or does not."""
 
-    def __init__(self, terms=OPEN, limits=None):
-        self.session = POP3Session(terms, limits)
+    def __init__(self, options=OPEN, limits=None):
+        self.session = POP3Session(options, limits)
         self.failures = {}
         self.asked = []
         self.greeting = self.session.take_output()
@@ -90,7 +90,7 @@ class Guest:
             case SaltOf():
                 return Salt(KEYS.salt, KEYS.iterations)
             case Enter():
-                return Entered(Listing([Entry("a", 10), Entry("b", 20)]), self.session.terms)
+                return Entered(Listing([Entry("a", 10), Entry("b", 20)]), self.session.options)
             case Update(entries):
                 return len(entries)
         return None
@@ -378,7 +378,7 @@ def test_nobody_begins_tls_or_logs_in_after_login():
 
 
 @pytest.mark.parametrize(
-    ("terms", "offered"),
+    ("options", "offered"),
     [
         (OPEN, ["USER", " ".join(("SASL", *sasl.MECHANISMS))]),
         (replace(OPEN, mechanisms=("PLAIN",)), ["USER", "SASL PLAIN"]),
@@ -389,8 +389,8 @@ def test_nobody_begins_tls_or_logs_in_after_login():
         (PUBLIC, ["STLS"]),
     ],
 )
-def test_only_tls_and_policy_change_user_sasl_and_stls(terms, offered):
-    ours = [one for one in Guest(terms).capabilities() if one[:4] in ("USER", "SASL", "STLS")]
+def test_only_tls_and_policy_change_user_sasl_and_stls(options, offered):
+    ours = [one for one in Guest(options).capabilities() if one[:4] in ("USER", "SASL", "STLS")]
     assert ours == offered
 
 
@@ -420,8 +420,8 @@ def test_passwords_are_for_listeners_that_offer_a_mechanism_of_them():
 
 @pytest.mark.parametrize("command", [b"USER joe", b"PASS x", b"AUTH PLAIN", b"AUTH"])
 def test_on_a_link_that_others_hear_nobody_logs_in(command):
-    for terms, hint in ((PUBLIC, b"say STLS first"), (replace(PUBLIC, starttls=False), b"only")):
-        guest = Guest(terms)
+    for options, hint in ((PUBLIC, b"say STLS first"), (replace(PUBLIC, starttls=False), b"only")):
+        guest = Guest(options)
         said = guest.ask(command)
         assert said.startswith(b"-ERR [SYS/PERM] ")
         assert said.endswith(hint + b"\r\n")

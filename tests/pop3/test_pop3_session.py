@@ -36,12 +36,12 @@ CLEAR = SessionOptions(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 class Drop:
     """A maildrop that is a list, and the client's session with it."""
 
-    def __init__(self, texts=TEXTS, *, piece: int = 1000, terms=CLEAR):
-        self.terms = terms
-        self.session = POP3Session(terms)
+    def __init__(self, texts=TEXTS, *, piece: int = 1000, options=CLEAR):
+        self.options = options
+        self.session = POP3Session(options)
         self.texts = {f"u{n}": text for n, text in enumerate(texts, 1)}
         self.piece = piece
-        self.announced = terms
+        self.announced = options
         self.failure = None
         self.asked = []
         self.reading = b""
@@ -70,7 +70,7 @@ class Drop:
                 return self.announced
             case Enter():
                 listing = Listing([Entry(uidl, len(text)) for uidl, text in self.texts.items()])
-                return Entered(listing, self.terms)
+                return Entered(listing, self.options)
             case Fetch(entry):
                 self.reading = self.texts[entry.uidl]
                 return self.next_piece()
@@ -117,10 +117,10 @@ def test_capa_is_the_same_before_and_after_login():
 
 
 def test_what_is_not_known_of_a_stranger_is_asked_each_time_it_must_be_told():
-    terms = replace(CLEAR, known=False, expire="", login_delay="")
-    drop = Drop(terms=terms)
+    options = replace(CLEAR, known=False, expire="", login_delay="")
+    drop = Drop(options=options)
     for expire, login_delay in (("30 USER", "300 USER"), ("30", "")):
-        drop.announced = replace(terms, expire=expire, login_delay=login_delay)
+        drop.announced = replace(options, expire=expire, login_delay=login_delay)
         said = drop.hear(b"CAPA\r\nCAPA\r\n").splitlines()
         assert drop.asked[-2:] == [Announce(), Announce()]
         assert said.count(b"EXPIRE " + expire.encode()) == 2
@@ -134,7 +134,7 @@ def test_what_is_not_known_of_a_stranger_is_asked_each_time_it_must_be_told():
 
 
 def test_passwords_are_not_taken_on_a_link_that_others_hear():
-    drop = Drop(terms=SessionOptions())
+    drop = Drop(options=SessionOptions())
     assert b"USER" not in drop.hear(b"CAPA\r\n").splitlines()
     assert drop.hear(b"USER joe\r\n").startswith(b"-ERR [SYS/PERM]")
     assert drop.hear(b"PASS secret word\r\n").startswith(b"-ERR [SYS/PERM]")

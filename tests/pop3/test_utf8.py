@@ -34,8 +34,8 @@ def entries(texts) -> list[Entry]:
 class Talk:
     """A client that talks to a session; a maildrop that is a list answers its questions."""
 
-    def __init__(self, texts=MAIL, listed=None, piece=1000, terms=CLEAR):
-        self.session = POP3Session(terms)
+    def __init__(self, texts=MAIL, listed=None, piece=1000, options=CLEAR):
+        self.session = POP3Session(options)
         self.texts = texts
         self.listed = entries(texts) if listed is None else listed
         self.piece = piece
@@ -210,10 +210,10 @@ def test_the_secret_of_apop_is_prepared_or_as_it_was_typed():
 
 def test_stls_comes_before_utf8_and_forgets_the_language():
     """RFC 6856 §2.1; RFC 2595 §4: what was said before was said in clear."""
-    talk = Talk(terms=SessionOptions(starttls=True))
+    talk = Talk(options=SessionOptions(starttls=True))
     talk.say(b"LANG de")
     assert talk.say(b"UTF8", b"STLS").endswith(b"-ERR STLS kommt vor UTF8\r\n")
-    talk = Talk(terms=SessionOptions(starttls=True))
+    talk = Talk(options=SessionOptions(starttls=True))
     talk.say(b"LANG de")
     assert talk.say(b"STLS") == b"+OK TLS kann beginnen\r\n"
     talk.session.secured({})

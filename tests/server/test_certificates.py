@@ -274,7 +274,7 @@ def several(tmp_path, opened):
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "pair"),
     [
         (None, 0),
         (b"mail.example.net", 0),
@@ -292,8 +292,8 @@ def several(tmp_path, opened):
         (b"net", 0),
     ],
 )
-def test_a_host_that_is_named_has_its_certificate_and_all_others_the_first(several, name, place):
-    assert several(name) == place
+def test_a_host_that_is_named_has_its_certificate_and_all_others_the_first(several, name, pair):
+    assert several(name) == pair
 
 
 def test_a_certificate_that_names_its_hosts_twice_is_for_its_common_name(tmp_path):

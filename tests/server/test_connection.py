@@ -169,7 +169,7 @@ class Echoes(ServerFactory):
     full = b"full\r\n"
     not_yet = b"not yet\r\n"
 
-    def _conversation(self):
+    def _connection(self):
         return EchoConversation(self)
 
 
@@ -185,20 +185,20 @@ def client(counter):
 
 def connected(counter, peer=None):
     transport = Transport(peer)
-    conversation = counter.buildProtocol(transport.getPeer())
-    transport.receiver = conversation
-    conversation.makeConnection(transport)
-    return conversation
+    connection = counter.buildProtocol(transport.getPeer())
+    transport.receiver = connection
+    connection.makeConnection(transport)
+    return connection
 
 
-def said(conversation):
-    value = conversation.transport.value()
-    conversation.transport.clear()
+def said(connection):
+    value = connection.transport.value()
+    connection.transport.clear()
     return value
 
 
-def lose(conversation):
-    conversation.connectionLost(Failure(ConnectionDone()))
+def lose(connection):
+    connection.connectionLost(Failure(ConnectionDone()))
 
 
 def test_the_greeting_comes_first_and_the_socket_is_set_up(client):
@@ -409,7 +409,7 @@ def test_doors_keep_clients_out_and_count_those_who_leave(clock, counter):
         def leave(self, address, service):
             self.inside.remove(address)
 
-    counter._doors = Doors()
+    counter._connection_limits = Doors()
     first = connected(counter)
     second = connected(counter)
     assert said(second) == b"full\r\n"
@@ -491,15 +491,17 @@ def test_what_comes_behind_the_end_has_a_bound(client, octets):
 @pytest.fixture
 def proxied(counter):
     """A new client of a counter that believes a balancer; what it says first, or nothing yet."""
-    counter.entrance = ListenerOptions(
-        proxies=[ipaddress.ip_network(BALANCER)], handshake=30, implicit=counter.entrance.implicit
+    counter.listener_options = ListenerOptions(
+        proxies=[ipaddress.ip_network(BALANCER)],
+        handshake=30,
+        implicit=counter.listener_options.implicit,
     )
 
     def proxied(first=b"", peer=BALANCER):
-        conversation = connected(counter, IPv4Address("TCP", peer, 4000))
+        connection = connected(counter, IPv4Address("TCP", peer, 4000))
         if first:
-            conversation.dataReceived(first)
-        return conversation
+            connection.dataReceived(first)
+        return connection
 
     return proxied
 
@@ -581,27 +583,32 @@ def test_a_closing_counter_does_not_wait_for_a_header(proxied, counter):
 
 
 @pytest.fixture
-def doors(counter):
+def connection_limits(counter):
     """Three may come in, and one from each place."""
-    counter._doors = ConnectionLimits(3, 1)
-    return counter._doors
+    counter._connection_limits = ConnectionLimits(3, 1)
+    return counter._connection_limits
 
 
 def for_client(number: int) -> bytes:
     return b"PROXY TCP4 192.0.2.%d 203.0.113.9 4000 25\r\n" % number
 
 
-def test_clients_behind_a_balancer_are_counted_as_who_they_are(proxied, doors):
+def test_clients_behind_a_balancer_are_counted_as_who_they_are(proxied, connection_limits):
     inside = [proxied(for_client(1)), proxied(for_client(2))]
     again = proxied(for_client(1))
     assert said(again) == b"full\r\n"
     assert again.transport.disconnecting
     for client in (*inside, again):
         lose(client)
-    assert [doors.admit(f"192.0.2.{n}", "") for n in range(4)] == [True, True, True, False]
+    assert [connection_limits.admit(f"192.0.2.{n}", "") for n in range(4)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
-def test_a_balancer_counts_for_nobody_but_in_the_total(proxied, doors):
+def test_a_balancer_counts_for_nobody_but_in_the_total(proxied, connection_limits):
     waiting = [proxied() for _ in range(3)]
     assert said(proxied()) == b"full\r\n"
     for number, client in enumerate(waiting):
@@ -609,10 +616,15 @@ def test_a_balancer_counts_for_nobody_but_in_the_total(proxied, doors):
         assert said(client) == b"hello\r\n"
     for client in waiting:
         lose(client)
-    assert [doors.admit(f"192.0.2.{n}", "") for n in range(4)] == [True, True, True, False]
+    assert [connection_limits.admit(f"192.0.2.{n}", "") for n in range(4)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
-def test_who_is_not_let_in_behind_a_balancer_has_said_all(proxied, doors, clock):
+def test_who_is_not_let_in_behind_a_balancer_has_said_all(proxied, connection_limits, clock):
     first, again = proxied(for_client(1)), proxied(for_client(1) + b"a\n")
     again.dataReceived(b"b\n")
     assert said(again) == b"full\r\n"
@@ -653,13 +665,13 @@ def test_a_session_that_does_not_begin_leaves_a_line(proxied, clock, logged, sai
     assert reason.startswith(why)
 
 
-def test_who_finds_no_room_leaves_a_line(proxied, doors, logged):
+def test_who_finds_no_room_leaves_a_line(proxied, connection_limits, logged):
     proxied(for_client(1))
     lose(proxied(for_client(1)))
     assert reasons(logged) == ["too many connections"]
 
 
-def test_a_flood_that_finds_no_room_leaves_some_lines(counter, doors, logged):
+def test_a_flood_that_finds_no_room_leaves_some_lines(counter, connection_limits, logged):
     assert connected(counter).transport.value() == b"hello\r\n"
     for _ in range(500):
         assert connected(counter).transport.value() == b"full\r\n"
@@ -716,7 +728,7 @@ def test_a_start_that_fails_tells_those_who_wait(counter, clock):
 
 
 def test_who_waits_for_tls_early_hears_nothing_in_clear(counter, clock):
-    counter.entrance = ListenerOptions(implicit=True)
+    counter.listener_options = ListenerOptions(implicit=True)
     counter.starting = True
     early = connected(counter)
     clock.advance(EARLY)
@@ -724,7 +736,7 @@ def test_who_waits_for_tls_early_hears_nothing_in_clear(counter, clock):
     assert early.transport.disconnecting
     patient = connected(counter)
     assert patient.transport.secured_by is None
-    counter.entrance = ListenerOptions(implicit=True, certificates="certificates")
+    counter.listener_options = ListenerOptions(implicit=True, certificates="certificates")
     counter.open()
     assert patient.transport.secured_by == "certificates"
     clock.advance(0)
@@ -734,12 +746,14 @@ def test_who_waits_for_tls_early_hears_nothing_in_clear(counter, clock):
 # -- TLS --------------------------------------------------------------------------------
 
 
-def test_who_is_kept_out_before_tls_hears_nothing_in_clear(proxied, counter, doors):
-    counter.entrance = ListenerOptions(proxies=counter.entrance.proxies, implicit=True)
+def test_who_is_kept_out_before_tls_hears_nothing_in_clear(proxied, counter, connection_limits):
+    counter.listener_options = ListenerOptions(
+        proxies=counter.listener_options.proxies, implicit=True
+    )
     for number in range(3):
-        doors.admit(f"192.0.2.{number}")
+        connection_limits.admit(f"192.0.2.{number}")
     kept_out = [proxied(peer="203.0.113.2")]
-    doors.leave("192.0.2.2")
+    connection_limits.leave("192.0.2.2")
     kept_out.append(proxied(for_client(1)))
     for client in kept_out:
         assert said(client) == b""
@@ -783,8 +797,10 @@ def live(counter, files):
     certificates.load_now()
     ports = []
 
-    def live(**entrance):
-        counter.entrance = ListenerOptions(certificates=certificates, handshake=30, **entrance)
+    def live(**listener_options):
+        counter.listener_options = ListenerOptions(
+            certificates=certificates, handshake=30, **listener_options
+        )
         ports.append(reactor.listenTCP(0, counter, interface="127.0.0.1"))
         address = ("127.0.0.1", ports[-1].getHost().port)
         return lambda: socket.create_connection(address, timeout=NEVER)
@@ -792,9 +808,9 @@ def live(counter, files):
     yield live
     for port in ports:
         port.stopListening()
-    for conversation in counter.conversations:
-        conversation.abort()
-    turn_while(lambda: counter.conversations)
+    for connection in counter.connections:
+        connection.abort()
+    turn_while(lambda: counter.connections)
     reactor.iterate(0)
 
 
@@ -828,20 +844,20 @@ def test_tls_begins_in_the_middle(live, counter, trusting, in_a_thread, clock):
             ) as secret:
                 secret.sendall(b"b\n")
                 assert heard(secret, 2) == b"bb"
-                known.extend(counter.conversations)
+                known.extend(counter.connections)
                 secret.sendall(b"bye\n")
                 assert heard(secret, 10) == b"bye", "TLS is closed by its own farewell"
                 return digest(secret), secret.version()
 
     shown, version = in_a_thread(client)
-    [conversation] = known
-    turn_while(lambda: counter.conversations)
-    assert conversation.renewed == 1
-    assert conversation.client.encrypted
+    [connection] = known
+    turn_while(lambda: counter.connections)
+    assert connection.renewed == 1
+    assert connection.client.encrypted
     assert version == "TLSv1.3"
-    assert set(conversation.session.bindings) == {"tls-exporter", "tls-server-end-point"}
-    assert conversation.session.bindings["tls-server-end-point"] == shown
-    assert conversation._tls.startswith("TLSv1.3 ")
+    assert set(connection.session.bindings) == {"tls-exporter", "tls-server-end-point"}
+    assert connection.session.bindings["tls-server-end-point"] == shown
+    assert connection._tls.startswith("TLSv1.3 ")
     assert not clock.getDelayedCalls()
 
 
@@ -852,12 +868,12 @@ def test_only_new_tls_has_the_binding_of_the_exporter(live, counter, trusting, i
     def client():
         with connect() as plain, trusting.wrap_socket(plain, server_hostname="localhost") as secret:
             assert heard(secret, 7) == b"hello\r\n"
-            [conversation] = counter.conversations
-            return conversation
+            [connection] = counter.connections
+            return connection
 
-    conversation = in_a_thread(client)
-    assert set(conversation._bindings) == {"tls-server-end-point"}
-    assert conversation.renewed == 0
+    connection = in_a_thread(client)
+    assert set(connection._bindings) == {"tls-server-end-point"}
+    assert connection.renewed == 0
 
 
 def test_a_header_and_tls_may_come_in_one_piece(live, counter, trusting, in_a_thread):
@@ -878,8 +894,8 @@ def test_a_header_and_tls_may_come_in_one_piece(live, counter, trusting, in_a_th
                     plain.sendall(outgoing.read())
                     incoming.write(plain.recv(10_000))
                 else:
-                    [conversation] = counter.conversations
-                    return greeting, conversation.client
+                    [connection] = counter.connections
+                    return greeting, connection.client
 
     greeting, client = in_a_thread(client)
     assert greeting == b"hello\r\n"
@@ -896,7 +912,7 @@ def test_a_handshake_of_garbage_is_told(live, counter, in_a_thread, logged):
                 pass
 
     in_a_thread(client)
-    turn_while(lambda: counter.conversations)
+    turn_while(lambda: counter.connections)
     [line] = [line for line in logged if line.startswith("tls-failed ")]
     assert " client=127.0.0.1 why=" in line
     assert "too long" not in line
@@ -908,15 +924,15 @@ def test_a_handshake_has_its_time(implicit, live, counter, clock, logged, in_a_t
     plain = connect()
     if not implicit:
         plain.sendall(b"starttls\n")
-    turn_while(lambda: not any(one._handshaking for one in counter.conversations))
-    [conversation] = counter.conversations
+    turn_while(lambda: not any(one._handshaking for one in counter.connections))
+    [connection] = counter.connections
     clock.advance(29)
     plain.sendall(b"\x16\x03\x01")
     for _ in range(3):
         reactor.iterate(0)
-    assert conversation in counter.conversations
+    assert connection in counter.connections
     clock.advance(1)
-    turn_while(lambda: counter.conversations)
+    turn_while(lambda: counter.connections)
     assert any('why="timed out"' in line for line in logged)
     assert not clock.getDelayedCalls()
     plain.close()
@@ -935,7 +951,7 @@ def test_who_does_not_say_farewell_over_tls_is_cut_off(live, counter, trusting, 
     secret = in_a_thread(client)
     for _ in range(3):
         reactor.iterate(0)
-    assert counter.conversations
+    assert counter.connections
     clock.advance(LINGER_TLS)
-    turn_while(lambda: counter.conversations)
+    turn_while(lambda: counter.connections)
     secret.close()

@@ -45,11 +45,11 @@ def connect(memory_office):
     for client in clients:
         client.close()
     port.stopListening()
-    turn_until(lambda: not memory_office.pop3.conversations)
+    turn_until(lambda: not memory_office.pop3.connections)
 
 
 def links(office) -> list[socket.socket]:
-    return [one.transport.socket for one in office.pop3.conversations]
+    return [one.transport.socket for one in office.pop3.connections]
 
 
 def test_a_silent_client_is_asked_soon_whether_it_is_there(memory_office, connect):
@@ -70,7 +70,7 @@ def test_a_client_that_has_vanished_is_found_out_and_removes_nothing(
     except OSError:
         pytest.skip("needs Linux, and the right to make a socket vanish")
     client.close()
-    turn_until(lambda: not memory_office.pop3.conversations)
+    turn_until(lambda: not memory_office.pop3.connections)
     assert finish(memory_office.store.count("joe@example.net"))[0] == 1
     following = memory_office.client("pop3")
     assert b"+OK 1 messages" in following.say(b"USER joe@example.net\r\nPASS secret word\r\n")
@@ -83,7 +83,7 @@ def test_a_link_that_drops_frees_the_maildrop(memory_office, connect, how):
     if how == "reset":
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
-    turn_until(lambda: not memory_office.pop3.conversations)
+    turn_until(lambda: not memory_office.pop3.connections)
     connect()
     assert finish(memory_office.store.count("joe@example.net"))[0] == 1
 
@@ -91,7 +91,7 @@ def test_a_link_that_drops_frees_the_maildrop(memory_office, connect, how):
 def test_what_a_client_does_not_take_is_known(memory_office, connect):
     memory_office.post(b"x" * 10_000_000 + b"\r\n")
     client = connect()
-    [one] = memory_office.pop3.conversations
+    [one] = memory_office.pop3.connections
     assert connection.not_taken(one.transport) == 0
     client.sendall(b"RSET\r\nRETR 2\r\n")
     turn_until(lambda: connection.not_taken(one.transport))

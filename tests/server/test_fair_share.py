@@ -47,14 +47,14 @@ def test_commands_that_are_answered_at_once_take_turns(generous, service, before
     client = generous.client(service)
     client.say(before)
     heard = client.say(command * 1000)
-    turns = 0
-    while client.conversation._talking is not None:
+    reactor_shares = 0
+    while client.connection._talking is not None:
         assert heard.count(answer) <= COMMANDS + STEPS
-        client.conversation.resumeProducing()
+        client.connection.resumeProducing()
         turn(generous.clock)
         heard = client.hear()
-        turns += 1
-    assert turns >= 1000 // (COMMANDS + STEPS)
+        reactor_shares += 1
+    assert reactor_shares >= 1000 // (COMMANDS + STEPS)
     assert client.say(b"QUIT\r\n").startswith((b"+OK", b"221"))
 
 
@@ -70,7 +70,7 @@ def test_all_that_was_asked_is_answered_in_its_order(memory_office):
     client = memory_office.client("pop3")
     client.say(b"USER joe@example.net\r\nPASS secret word\r\n")
     heard = client.say(b"".join(asked))
-    while client.conversation._talking is not None:
+    while client.connection._talking is not None:
         memory_office.clock.advance(0)
         heard += client.hear()
     assert heard.split(b"\r\n") == expected.split(b"\r\n")
@@ -119,10 +119,12 @@ def test_a_share_is_used_up_by_count_or_by_time():
 
 def test_whoever_waits_goes_on_in_the_next_turn_as_long_as_that_has_time():
     clock = Clock()
-    turns = ReactorShares(clock)
+    reactor_shares = ReactorShares(clock)
     went = []
     for name in range(5):
-        turns.wait().addCallback(lambda _, name=name: (went.append(name), turns.use(TURN / 2)))
+        reactor_shares.wait().addCallback(
+            lambda _, name=name: (went.append(name), reactor_shares.use(TURN / 2))
+        )
     assert went == []
     for expected in ([0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4]):
         turn(clock)
@@ -131,23 +133,23 @@ def test_whoever_waits_goes_on_in_the_next_turn_as_long_as_that_has_time():
 
 def test_a_client_that_begins_goes_before_those_that_had_a_share():
     clock = Clock()
-    turns = ReactorShares(clock)
+    reactor_shares = ReactorShares(clock)
     went = []
-    turns.use(TURN)
-    assert turns.used_up
-    turns.wait().addCallback(lambda _: went.append("long"))
-    turns.wait(new=True).addCallback(lambda _: went.append("new"))
+    reactor_shares.use(TURN)
+    assert reactor_shares.used_up
+    reactor_shares.wait().addCallback(lambda _: went.append("long"))
+    reactor_shares.wait(new=True).addCallback(lambda _: went.append("new"))
     clock.advance(0)
     assert went == ["new", "long"]
-    assert not turns.used_up
+    assert not reactor_shares.used_up
 
 
 def test_a_client_that_waits_and_leaves_is_forgotten():
     clock = Clock()
-    turns = ReactorShares(clock)
+    reactor_shares = ReactorShares(clock)
     went = []
-    gone = turns.wait()
-    turns.wait().addCallback(went.append)
+    gone = reactor_shares.wait()
+    reactor_shares.wait().addCallback(went.append)
     gone.addErrback(lambda _: None)
     gone.cancel()
     clock.advance(0)
@@ -157,8 +159,8 @@ def test_a_client_that_waits_and_leaves_is_forgotten():
 
 def test_little_work_needs_no_look_at_the_turns():
     clock = Clock()
-    turns = ReactorShares(clock)
-    turns.use(0.0001)
+    reactor_shares = ReactorShares(clock)
+    reactor_shares.use(0.0001)
     assert not clock.getDelayedCalls()
 
 
@@ -167,5 +169,5 @@ def test_a_client_that_leaves_in_the_middle_of_its_commands(memory_office, failu
     client.say(b"CAPA\r\n" * 150)
     client.leave()
     memory_office.clock.advance(0)
-    assert client.conversation._talking is None
+    assert client.connection._talking is None
     assert not failures

@@ -131,7 +131,7 @@ def large_office(memory_office, monkeypatch, many):
 def test_long_lists_wait_for_the_client_and_take_no_room(large_office, command):
     client = logged_in(large_office)
     tracemalloc.start()
-    client.conversation.dataReceived(command + b"\r\n")
+    client.connection.dataReceived(command + b"\r\n")
     octets = lines = 0
     heard = b""
     while b"\r\n.\r\n" not in heard:
@@ -140,7 +140,7 @@ def test_long_lists_wait_for_the_client_and_take_no_room(large_office, command):
         octets += len(piece)
         lines += piece.count(b"\n")
         heard = heard[-5:] + piece
-        client.conversation.resumeProducing()
+        client.connection.resumeProducing()
         large_office.clock.advance(0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

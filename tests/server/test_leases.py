@@ -85,7 +85,7 @@ class First:
 
     def not_reading(self):
         self.client.say(LOGIN + b"DELE 1\r\n")
-        self.client.conversation.pauseProducing()
+        self.client.connection.pauseProducing()
         self.client.say(b"RETR 2\r\nQUIT\r\n")
 
     def updating(self):
@@ -274,7 +274,7 @@ def test_who_goes_while_it_waits_leaves_nothing_behind(office, policy):
     assert first.say(b"NOOP\r\n") == b"+OK\r\n"
     first.leave()
     assert b"+OK 3 messages" in office.client("pop3").say(LOGIN)
-    assert not office.shelves.leases._waiting
+    assert not office.mailbox_context.leases._waiting
 
 
 @pytest.mark.parametrize("policy", ["refuse", "wait", "take-over"])
@@ -297,7 +297,7 @@ def test_who_waits_for_a_maildrop_is_ended_with_the_sessions_of_its_account(
     for client in (first.client, second):
         assert b"\r\n1 179\r\n" not in client.say(b"LIST\r\n")
     pass_time(office, PATIENCE)
-    assert not office.shelves.leases._waiting
+    assert not office.mailbox_context.leases._waiting
 
 
 @pytest.mark.parametrize("policy", ["wait", "take-over"])
@@ -307,7 +307,7 @@ def test_who_will_say_no_more_neither_waits_nor_takes_over(office, policy):
     first = office.client("pop3")
     first.say(LOGIN + b"DELE 1\r\n")
     second = second_login(office)
-    second.conversation.readConnectionLost()
+    second.connection.readConnectionLost()
     pass_time(office, 2)
     assert IN_USE in second.transport.value()
     pass_time(office, 20)
@@ -320,7 +320,7 @@ def test_who_has_said_all_that_it_wants_before_is_waited_for(office):
     first.say(LOGIN)
     second = office.client("pop3")
     second.say(LOGIN + b"DELE 1\r\nQUIT\r\n")
-    second.conversation.readConnectionLost()
+    second.connection.readConnectionLost()
     pass_time(office, 5)
     first.say(b"QUIT\r\n")
     assert b"+OK 1 deleted" in second.transport.value()
@@ -359,6 +359,6 @@ def test_nobody_waits_in_an_office_that_closes(office):
     first = office.client("pop3")
     first.say(LOGIN)
     second = second_login(office)
-    office.shelves.leases.close()
+    office.mailbox_context.leases.close()
     assert IN_USE in second.hear()
     assert IN_USE in second_login(office).heard

@@ -174,7 +174,7 @@ def talk(office, pieces: list[bytes]) -> bytes:
         more = client.say(piece)
         while more:
             said += more
-            client.conversation.resumeProducing()  # it takes what it is sent
+            client.connection.resumeProducing()  # it takes what it is sent
             office.clock.advance(0)
             more = client.hear()
     client.leave()

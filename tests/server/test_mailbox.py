@@ -40,9 +40,9 @@ def recipient() -> Recipient:
     return Recipient(Address.parse(JOE), Account(JOE, JOE))
 
 
-def collection(shelves, *, serving=UNSPECIFIED, device="", quota=Quota()):  # noqa: B008 (a value)
+def mailbox(mailbox_context, *, serving=UNSPECIFIED, device="", quota=Quota()):  # noqa: B008 (a value)
     account = Account(JOE, JOE, quota=quota, serving=serving, device=device)
-    return shelves.collection(SessionInfo("id", "pop3", Client()), account)
+    return mailbox_context.mailbox(SessionInfo("id", "pop3", Client()), account)
 
 
 def left(store) -> int:
@@ -61,23 +61,25 @@ def quit_with(one, *, removed=(), collected=()) -> int:
 
 
 def test_it_provides_what_it_says(store):
-    assert verifyObject(IMailbox, collection(MailboxContext(store)))
+    assert verifyObject(IMailbox, mailbox(MailboxContext(store)))
 
 
 def test_what_is_marked_goes_and_what_was_only_collected_stays(store):
-    assert quit_with(collection(MailboxContext(store)), removed=[0], collected=[1]) == 1
+    assert quit_with(mailbox(MailboxContext(store)), removed=[0], collected=[1]) == 1
     assert left(store) == 2
 
 
 def test_the_accounts_own_terms_go_before_those_of_all(store):
-    shelves = MailboxContext(store, MailPolicy(delete_on_collect=True).or_else(DEFAULT_POLICY))
-    assert quit_with(collection(shelves, serving=MailPolicy(delete_on_collect=False))) == 0
-    assert quit_with(collection(shelves), removed=[2], collected=[0, 1]) == 3
+    mailbox_context = MailboxContext(
+        store, MailPolicy(delete_on_collect=True).or_else(DEFAULT_POLICY)
+    )
+    assert quit_with(mailbox(mailbox_context, serving=MailPolicy(delete_on_collect=False))) == 0
+    assert quit_with(mailbox(mailbox_context), removed=[2], collected=[0, 1]) == 3
     assert left(store) == 0
 
 
 def test_what_was_collected_is_remembered_whatever_the_terms(store):
-    quit_with(collection(MailboxContext(store)), collected=[0, 1])
+    quit_with(mailbox(MailboxContext(store)), collected=[0, 1])
     assert finish(store.expire(JOE, KeepTimes(collected=0), True))[0] == 2
 
 
@@ -86,10 +88,10 @@ def test_all_devices_of_an_account_are_waited_for(store):
         assert account.address == JOE
         return ["phone", "laptop"]
 
-    shelves = MailboxContext(store, devices=devices)
-    terms = MailPolicy(delete_on_collect=True, devices="all")
-    phone = collection(shelves, serving=terms, device="phone")
-    laptop = collection(shelves, serving=terms, device="laptop")
+    mailbox_context = MailboxContext(store, devices=devices)
+    options = MailPolicy(delete_on_collect=True, devices="all")
+    phone = mailbox(mailbox_context, serving=options, device="phone")
+    laptop = mailbox(mailbox_context, serving=options, device="laptop")
     assert quit_with(phone, collected=[0, 1, 2]) == 0
     assert quit_with(laptop, removed=[1], collected=[0]) == 2
     assert left(store) == 1
@@ -100,9 +102,9 @@ def test_a_note_that_cannot_be_made_keeps_no_mail_from_going(store, monkeypatch)
         raise TemporaryFailure("no space")
 
     monkeypatch.setattr(store, "collect", fail)
-    assert quit_with(collection(MailboxContext(store)), removed=[0], collected=[1]) == 1
-    terms = MailPolicy(delete_on_collect=True, devices="all")
-    assert quit_with(collection(MailboxContext(store), serving=terms), collected=[0, 1]) == 0
+    assert quit_with(mailbox(MailboxContext(store)), removed=[0], collected=[1]) == 1
+    options = MailPolicy(delete_on_collect=True, devices="all")
+    assert quit_with(mailbox(MailboxContext(store), serving=options), collected=[0, 1]) == 0
     assert left(store) == 2
 
 
@@ -112,7 +114,7 @@ def test_a_removal_that_fails_in_the_middle_is_told(store, monkeypatch):
 
     monkeypatch.setattr("postoffice.store.memory.MemoryMaildrop.remove", fail)
     with pytest.raises(NotAllRemoved):
-        quit_with(collection(MailboxContext(store)), removed=[0, 1])
+        quit_with(mailbox(MailboxContext(store)), removed=[0, 1])
 
 
 def test_a_removal_that_fails_behind_another_says_how_many_went(store, monkeypatch):
@@ -126,9 +128,9 @@ def test_a_removal_that_fails_behind_another_says_how_many_went(store, monkeypat
         await remove(self, entries, session)
 
     monkeypatch.setattr(MemoryMaildrop, "remove", fail)
-    terms = MailPolicy(delete_on_collect=True, devices="all")
+    options = MailPolicy(delete_on_collect=True, devices="all")
     with pytest.raises(NotAllRemoved) as raised:
-        quit_with(collection(MailboxContext(store), serving=terms), removed=[0], collected=[1, 2])
+        quit_with(mailbox(MailboxContext(store), serving=options), removed=[0], collected=[1, 2])
     assert raised.value.removed == 2
 
 
@@ -140,7 +142,7 @@ def test_a_client_that_goes_behind_its_quit_has_collected_and_deleted(store, mon
         await going
 
     monkeypatch.setattr(MemoryMaildrop, "remove", slow)
-    one = collection(MailboxContext(store))
+    one = mailbox(MailboxContext(store))
     entries = finish(one.open()).entries
     updating = Deferred.fromCoroutine(one.update(entries[:1], entries[1:], "session"))
     updating.addErrback(lambda why: why.trap(CancelledError))
@@ -151,30 +153,32 @@ def test_a_client_that_goes_behind_its_quit_has_collected_and_deleted(store, mon
 
 
 def test_a_login_may_not_follow_the_last_one_too_soon(store):
-    shelves = MailboxContext(store, MailPolicy(login_delay=60).or_else(DEFAULT_POLICY))
-    quit_with(collection(shelves))
+    mailbox_context = MailboxContext(store, MailPolicy(login_delay=60).or_else(DEFAULT_POLICY))
+    quit_with(mailbox(mailbox_context))
     with pytest.raises(LoginTooSoon):
-        quit_with(collection(shelves))
-    quit_with(collection(shelves, serving=MailPolicy(login_delay=0)))
+        quit_with(mailbox(mailbox_context))
+    quit_with(mailbox(mailbox_context, serving=MailPolicy(login_delay=0)))
 
 
 # -- what clients are told -----------------------------------------------------------------
 
 
-def told(shelves, **named) -> tuple[str, str]:
-    announced = collection(shelves, **named).announced
+def told(mailbox_context, **named) -> tuple[str, str]:
+    announced = mailbox(mailbox_context, **named).announced
     return announced.expire, announced.login_delay
 
 
 def test_who_has_logged_in_is_told_what_holds_for_him(store):
-    shelves = MailboxContext(
+    mailbox_context = MailboxContext(
         store, MailPolicy(keep=30 * A_DAY, login_delay=60).or_else(DEFAULT_POLICY)
     )
-    assert told(shelves) == ("30", "60")
-    assert told(shelves, serving=MailPolicy(keep=0, login_delay=0)) == ("NEVER", "")
-    assert told(shelves, serving=MailPolicy(delete_on_collect=True)) == ("0", "60")
-    assert told(shelves, quota=MAKES_ROOM) == ("0", "60")
-    assert told(shelves, quota=Quota(0, 0, "make-room")) == ("30", "60"), "there is always room"
+    assert told(mailbox_context) == ("30", "60")
+    assert told(mailbox_context, serving=MailPolicy(keep=0, login_delay=0)) == ("NEVER", "")
+    assert told(mailbox_context, serving=MailPolicy(delete_on_collect=True)) == ("0", "60")
+    assert told(mailbox_context, quota=MAKES_ROOM) == ("0", "60")
+    assert told(mailbox_context, quota=Quota(0, 0, "make-room")) == ("30", "60"), (
+        "there is always room"
+    )
 
 
 def test_a_postmasters_mail_without_a_quota_never_makes_room(store):
@@ -183,11 +187,11 @@ def test_a_postmasters_mail_without_a_quota_never_makes_room(store):
 
 
 def test_the_postmaster_is_told_that_his_maildrop_makes_room_and_nobody_else_is(store):
-    shelves = MailboxContext(store, postmaster=JOE, postmaster_quota=MAKES_ROOM)
-    assert told(shelves) == ("0", "")
-    assert told(replace(shelves, postmaster="ann@example.net")) == ("NEVER", "")
-    assert before(shelves) == ("NEVER", "")
-    everywhere = replace(shelves, quota=MAKES_ROOM)
+    mailbox_context = MailboxContext(store, postmaster=JOE, postmaster_quota=MAKES_ROOM)
+    assert told(mailbox_context) == ("0", "")
+    assert told(replace(mailbox_context, postmaster="ann@example.net")) == ("NEVER", "")
+    assert before(mailbox_context) == ("NEVER", "")
+    everywhere = replace(mailbox_context, quota=MAKES_ROOM)
     assert before(everywhere) == ("0", ""), "of all the same"
 
 
@@ -227,38 +231,38 @@ def directory(request, tmp_path):
     finish(made.stop())
 
 
-def before(shelves) -> tuple[str, str]:
-    announced = finish(shelves.announced())
+def before(mailbox_context) -> tuple[str, str]:
+    announced = finish(mailbox_context.announced())
     return announced.expire, announced.login_delay
 
 
 def test_before_a_login_clients_are_told_of_all_accounts(store, directory):
-    shelves = MailboxContext(store, sayings=Directories([directory]).sayings)
-    assert before(shelves) == ("NEVER", "")
+    mailbox_context = MailboxContext(store, sayings=Directories([directory]).sayings)
+    assert before(mailbox_context) == ("NEVER", "")
     finish(directory.set_serving(JOE, MailPolicy(keep=30 * A_DAY)))
-    assert before(shelves) == ("30 USER", "")
+    assert before(mailbox_context) == ("30 USER", "")
     finish(directory.set_serving("ann@example.net", MailPolicy(keep=30 * A_DAY)))
-    assert before(shelves) == ("30", "")
+    assert before(mailbox_context) == ("30", "")
     finish(directory.set_domain_serving("example.net", MailPolicy(login_delay=300)))
-    assert before(shelves) == ("30", "300")
+    assert before(mailbox_context) == ("30", "300")
     finish(directory.set_serving(JOE, MailPolicy(delete_on_collect=True, login_delay=10)))
-    assert before(shelves) == ("0 USER", "300 USER")
+    assert before(mailbox_context) == ("0 USER", "300 USER")
     finish(directory.remove(JOE))
-    assert before(shelves) == ("30", "300")
+    assert before(mailbox_context) == ("30", "300")
     finish(directory.set_quota("ann@example.net", MAKES_ROOM))
-    assert before(shelves) == ("0 USER", "300"), "the postmaster's has no quota"
+    assert before(mailbox_context) == ("0 USER", "300"), "the postmaster's has no quota"
 
 
 def test_accounts_of_a_directory_that_does_not_say_count_as_all_others(store):
     class Quiet:
         """It only knows who has an account."""
 
-    shelves = MailboxContext(
+    mailbox_context = MailboxContext(
         store,
         MailPolicy(keep=9 * A_DAY).or_else(DEFAULT_POLICY),
         sayings=Directories([Quiet()]).sayings,
     )
-    assert before(shelves) == ("9", "")
+    assert before(mailbox_context) == ("9", "")
 
 
 def test_where_nobody_can_say_clients_are_told_the_least(store):

@@ -41,7 +41,7 @@ def offices(secrets, tmp_path, folder):
             )
             finish(store.start())
             made.append(MemoryOffice(secrets, store, Neighbours(folder, reactor)))
-            made[-1].shelves.leases.start()
+            made[-1].mailbox_context.leases.start()
             made[-1].serve(**serving)
         for number in range(3):
             made[0].post(b"Subject: %d\r\n\r\nx\r\n" % number)
@@ -49,8 +49,8 @@ def offices(secrets, tmp_path, folder):
 
     yield offices
     for office in made:
-        office.shelves.leases.close()
-        office.shelves.leases.stop()
+        office.mailbox_context.leases.close()
+        office.mailbox_context.leases.stop()
         finish(office.store.stop())
     reactor.iterate(0)
 
@@ -83,7 +83,7 @@ def test_who_waits_hears_of_the_end_of_a_session_elsewhere(offices, ends):
     first = client(there)
     seconds = [client(here), client(third)]
     # that it is waited for is told before the end is
-    turn_until(lambda: len(there.shelves.leases._wanted.get("joe@example.net", ())) == 2)
+    turn_until(lambda: len(there.mailbox_context.leases._wanted.get("joe@example.net", ())) == 2)
     if ends:
         first.say(b"DELE 1\r\n" + ends)
     else:
@@ -98,7 +98,7 @@ def test_a_silent_session_elsewhere_is_taken_over(offices):
     first = client(there, LOGIN + b"DELE 1\r\n")
     there.clock.advance(GIVES_WAY - 1)
     second = client(here)
-    turn_until(lambda: there.shelves.leases._wanted)
+    turn_until(lambda: there.mailbox_context.leases._wanted)
     assert not second.hears(b"octets)")
     there.clock.advance(1)
     here.clock.advance(ASK_AGAIN)
@@ -111,7 +111,7 @@ def test_a_silent_session_elsewhere_is_taken_over(offices):
 
 def test_a_session_elsewhere_that_does_not_answer_stays(offices):
     here, there = offices(2, in_use="take-over")
-    there.shelves.leases.stop()
+    there.mailbox_context.leases.stop()
     first = client(there, LOGIN + b"DELE 1\r\n")
     second = client(here)
     here.clock.pump([ASK_AGAIN] * 20)
@@ -136,7 +136,7 @@ def test_what_a_dead_neighbour_leaves_behind_is_removed(offices, folder):
 def test_an_office_that_stops_leaves_no_socket(offices, folder):
     [office] = offices(1)
     assert len(os.listdir(folder)) == 1
-    office.shelves.leases.stop()
+    office.mailbox_context.leases.stop()
     assert os.listdir(folder) == []
 
 

@@ -54,7 +54,7 @@ def test_the_maildrop_is_free_when_quit_is_answered(office, client):
 def test_nothing_is_removed_without_quit(office, client, how):
     client.say(b"DELE 1\r\nDELE 2\r\n")
     if how == "half closed":
-        client.conversation.readConnectionLost()
+        client.connection.readConnectionLost()
     elif how == "silent":
         office.clock.advance(599)
         assert not client.transport.disconnecting
@@ -158,11 +158,11 @@ def test_a_client_that_does_not_read_its_mail_is_not_sent_more(office, client):
     office.post(b"x" * 5_000_000 + b"\r\n", "ann@example.net")
     ann = office.client("pop3")
     ann.say(b"USER ann@example.net\r\nPASS other\r\n")
-    ann.conversation.dataReceived(b"RETR 1\r\n" * 1000)
+    ann.connection.dataReceived(b"RETR 1\r\n" * 1000)
     for _ in range(2):
         assert len(ann.hear()) < 6_000_000
-        assert ann.conversation.session.unread > 7000
-        ann.conversation.resumeProducing()
+        assert ann.connection.session.unread > 7000
+        ann.connection.resumeProducing()
     ann.leave()
 
 
@@ -176,7 +176,7 @@ def test_a_client_that_does_not_read_its_mail_is_not_sent_more(office, client):
     ],
 )
 def test_where_passwords_are_taken_in_clear(office, setting, address, taken):
-    office.pop3.admission = LoginOptions(("PLAIN", "LOGIN"), setting)
+    office.pop3.login_options = LoginOptions(("PLAIN", "LOGIN"), setting)
     client = office.client("pop3", address)
     assert (b"\r\nUSER\r\n" in client.say(b"CAPA\r\n")) is taken
     said = client.say(LOGIN)
@@ -218,8 +218,8 @@ def visits(office, monkeypatch):
 
     monkeypatch.setattr(realm, "requestAvatar", watch)
     finish(office.directory.set_shared("joe@example.net", "shared"))
-    office.pop3.admission = LoginOptions(("PLAIN", "CRAM-MD5", "APOP"))
-    office.pop3.entrance = ListenerOptions("pop3s", certificates=Ready())
+    office.pop3.login_options = LoginOptions(("PLAIN", "CRAM-MD5", "APOP"))
+    office.pop3.listener_options = ListenerOptions("pop3s", certificates=Ready())
     return seen
 
 
@@ -249,12 +249,12 @@ def test_a_login_tells_how_it_came(office, visits, logged, mechanism):
         said = client.say(b64encode(b"joe@example.net " + digest) + b"\r\n")
     assert b"+OK 3 messages" in said
     (visit,) = visits
-    conversation = client.conversation
+    connection = client.connection
     assert visit == SessionInfo(
-        conversation.id, "pop3s", Client("127.0.0.1", port=4000), mechanism=mechanism
+        connection.id, "pop3s", Client("127.0.0.1", port=4000), mechanism=mechanism
     )
     client.leave()
-    assert any(one.startswith(f"login id={conversation.id} ") for one in logged)
+    assert any(one.startswith(f"login id={connection.id} ") for one in logged)
 
 
 def test_a_login_behind_stls_says_that_it_is_encrypted(office, visits, monkeypatch):
@@ -263,11 +263,11 @@ def test_a_login_behind_stls_says_that_it_is_encrypted(office, visits, monkeypat
     monkeypatch.setattr(client.transport, "startTLS", begun.append, raising=False)
     assert client.say(b"AUTH PLAIN " + PLAIN + b"\r\n").startswith(b"+OK postoffice")
     assert client.say(b"STLS\r\n") == b"+OK begin TLS\r\n"
-    assert begun == [office.pop3.entrance.certificates]
+    assert begun == [office.pop3.listener_options.certificates]
     monkeypatch.setattr(client.transport, "getHandle", lambda: None, raising=False)
     monkeypatch.setattr("postoffice.server.tls.describe", lambda connection: "TLSv1.3 X")
     monkeypatch.setattr("postoffice.server.tls.bindings", lambda connection: {"tls-exporter": b"x"})
-    client.conversation.handshakeCompleted()
+    client.connection.handshakeCompleted()
     assert b"+OK 3 messages" in client.say(b"AUTH PLAIN " + PLAIN + b"\r\n")
     (visit,) = visits
     assert visit.client == Client("192.0.2.1", encrypted=True, port=4000)

@@ -42,7 +42,7 @@ def store():
 
 
 @pytest.fixture
-def house(directory, store):
+def reception_context(directory, store):
     return ReceptionContext(
         directory,
         store,
@@ -53,8 +53,8 @@ def house(directory, store):
 
 
 @pytest.fixture
-def reception(house):
-    return house.reception(SessionInfo("id", "smtp", Client("192.0.2.1"), "pc"))
+def reception(reception_context):
+    return reception_context.reception(SessionInfo("id", "smtp", Client("192.0.2.1"), "pc"))
 
 
 @pytest.fixture
@@ -158,9 +158,9 @@ JOE = "joe@example.net"
 
 
 @pytest.fixture
-def crowded(house):
+def crowded(reception_context):
     """A house where maildrops hold 1000 octets and three messages, if nothing else is said."""
-    return replace(house, quota=Quota(1000, 3, "reject"))
+    return replace(reception_context, quota=Quota(1000, 3, "reject"))
 
 
 @pytest.fixture
@@ -235,8 +235,8 @@ def test_the_postmaster_always_has_room(crowded, directory, envelope, asked, add
 def test_the_postmasters_quota_is_one_of_its_own(crowded, directory, envelope, asked, address):
     finish(directory.set_quota("postmaster@example.net", Quota(1, 1, "reject")))
     quota = Quota(9000, 0, "make-room")
-    house = replace(crowded, postmaster_quota=quota)
-    reception = house.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
+    reception_context = replace(crowded, postmaster_quota=quota)
+    reception = reception_context.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
     assert ask(reception, envelope, address) == reply.RECIPIENT_OK
     assert envelope.recipients[0].account.quota == quota
     assert [account.quota for account, _ in asked] == [quota]
@@ -270,8 +270,8 @@ def test_policies_are_not_asked_of_who_has_no_room(crowded, envelope):
 
     counts = Counts()
     policies = PolicyChain([ChainedPolicy(counts, "counts", frozenset({"smtp"}))], Clock())
-    house = replace(crowded, policies=policies)
-    reception = house.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
+    reception_context = replace(crowded, policies=policies)
+    reception = reception_context.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
     envelope.size = 1001
     with pytest.raises(MaildropFull):
         ask(reception, envelope, JOE)
@@ -294,17 +294,17 @@ def test_our_own_users_have_no_more_room_than_others(crowded, submission, envelo
 def submission(directory):
     """The avatar of an account of ours, in a house."""
 
-    def submission(house, name="joe@example.net"):
+    def submission(reception_context, name="joe@example.net"):
         visit = SessionInfo("id", "submission", Client("192.0.2.1"), "pc")
-        return house.submission(visit, finish(directory.find(name)))
+        return reception_context.submission(visit, finish(directory.find(name)))
 
     return submission
 
 
-def test_a_submission_is_a_reception_with_a_login(house, submission, reception):
-    assert verifyObject(IReception, submission(house))
+def test_a_submission_is_a_reception_with_a_login(reception_context, submission, reception):
+    assert verifyObject(IReception, submission(reception_context))
     assert verifyObject(IReception, reception)
-    assert submission(house).login == "joe@example.net"
+    assert submission(reception_context).login == "joe@example.net"
     assert reception.login == ""
 
 
@@ -325,24 +325,30 @@ def test_a_submission_is_a_reception_with_a_login(house, submission, reception):
         ("joe@example.net", "joe@[192.0.2.1]", False),
     ],
 )
-def test_users_send_under_their_own_addresses(house, submission, envelope, user, sender, may):
+def test_users_send_under_their_own_addresses(
+    reception_context, submission, envelope, user, sender, may
+):
     envelope.sender = Address.parse(sender) if sender else None
-    said = finish(submission(house, user).sender(envelope))
+    said = finish(submission(reception_context, user).sender(envelope))
     assert said == (reply.SENDER_OK if may else reply.NOT_YOUR_ADDRESS)
 
 
 @pytest.mark.parametrize("sender", ["postmaster@example.net", "a@example.org", "joe@example.net"])
-def test_users_send_as_anybody_where_that_is_settled(house, submission, envelope, sender):
+def test_users_send_as_anybody_where_that_is_settled(
+    reception_context, submission, envelope, sender
+):
     envelope.sender = Address.parse(sender)
-    house = replace(house, any_sender=True)
-    assert finish(submission(house).sender(envelope)) == reply.SENDER_OK
+    reception_context = replace(reception_context, any_sender=True)
+    assert finish(submission(reception_context).sender(envelope)) == reply.SENDER_OK
 
 
-def test_whose_address_it_is_may_not_be_known_now(house, submission, envelope, directory):
+def test_whose_address_it_is_may_not_be_known_now(
+    reception_context, submission, envelope, directory
+):
     async def find(name):
         raise TemporaryFailure("the directory is away")
 
-    ours = submission(house)
+    ours = submission(reception_context)
     envelope.sender = Address.parse("joe@example.net")
     directory.find = find
     with pytest.raises(TemporaryFailure):
@@ -359,12 +365,12 @@ def test_whose_address_it_is_may_not_be_known_now(house, submission, envelope, d
         ("a@[192.0.2.1]", reply.NO_WAY_OUT),
     ],
 )
-def test_users_write_to_each_other_only(house, submission, envelope, address, said):
-    assert ask(submission(house), envelope, address) == said
+def test_users_write_to_each_other_only(reception_context, submission, envelope, address, said):
+    assert ask(submission(reception_context), envelope, address) == said
     assert bool(envelope.recipients) == said.positive
 
 
-def test_mail_for_who_is_disabled_is_refused(house, reception, envelope, directory):
+def test_mail_for_who_is_disabled_is_refused(reception_context, reception, envelope, directory):
     finish(directory.set_state("joe@example.net", "disabled"))
     said = ask(reception, envelope, "joe@example.net")
     assert said == reply.MAILBOX_DISABLED
@@ -374,18 +380,20 @@ def test_mail_for_who_is_disabled_is_refused(house, reception, envelope, directo
     assert ask(reception, envelope, "joe@example.net") == reply.RECIPIENT_OK
 
 
-def test_the_postmaster_gets_mail_whatever_his_state(house, reception, envelope, directory):
-    finish(directory.set_state(house.postmaster.normal, "disabled"))
-    assert ask(reception, envelope, house.postmaster.normal) == reply.RECIPIENT_OK
+def test_the_postmaster_gets_mail_whatever_his_state(
+    reception_context, reception, envelope, directory
+):
+    finish(directory.set_state(reception_context.postmaster.normal, "disabled"))
+    assert ask(reception, envelope, reception_context.postmaster.normal) == reply.RECIPIENT_OK
 
 
 def test_there_is_no_way_out_and_that_is_for_ever():
     assert reply.NO_WAY_OUT.wire.startswith(b"550 5.7.1 ")
 
 
-def sent(house, submission, envelope, text):
+def sent(reception_context, submission, envelope, text):
     """What a user hears who sends this, and what is told in the log."""
-    ours = submission(house)
+    ours = submission(reception_context)
     envelope.service = "submission"
     ask(ours, envelope, "joe@example.net")
     delivery = finish(ours.begin(envelope))
@@ -413,28 +421,28 @@ FOREIGN = [
 
 @pytest.mark.parametrize("how", ["off", "log", "refuse"])
 @pytest.mark.parametrize("text", OWN)
-def test_own_addresses_in_from_are_taken(house, submission, envelope, text, how):
-    said = sent(replace(house, foreign_from=how), submission, envelope, [text])
+def test_own_addresses_in_from_are_taken(reception_context, submission, envelope, text, how):
+    said = sent(replace(reception_context, foreign_from=how), submission, envelope, [text])
     assert said == (None, [])
 
 
 @pytest.mark.parametrize("how", ["off", "log", "refuse"])
 @pytest.mark.parametrize(("text", "which"), FOREIGN)
 def test_foreign_addresses_in_from_are_told_or_refused(
-    house, submission, envelope, text, which, how
+    reception_context, submission, envelope, text, which, how
 ):
     pieces = [bytes([octet]) for octet in text] if how == "log" else [text]
-    said, logged = sent(replace(house, foreign_from=how), submission, envelope, pieces)
+    said, logged = sent(replace(reception_context, foreign_from=how), submission, envelope, pieces)
     assert said == (reply.FOREIGN_FROM if how == "refuse" else None)
     what = {"off": [], "log": ["taken"], "refuse": ["refused"]}[how]
     facts = f"foreign-from id=id.1 account=joe@example.net author={shown(which)}"
     assert logged == [f"{facts} outcome={word}" for word in what]
 
 
-def test_many_addresses_in_from_are_not_all_looked_up(house, submission, envelope):
+def test_many_addresses_in_from_are_not_all_looked_up(reception_context, submission, envelope):
     many = b",".join([b"joe@example.net"] + [b"a%d@example.net" % n for n in range(9000)])
-    house = replace(house, foreign_from="refuse")
-    said, _ = sent(house, submission, envelope, [b"From: " + many + b"\r\n\r\n"])
+    reception_context = replace(reception_context, foreign_from="refuse")
+    said, _ = sent(reception_context, submission, envelope, [b"From: " + many + b"\r\n\r\n"])
     assert said == reply.FOREIGN_FROM
 
 
@@ -443,11 +451,11 @@ MESSAGE_ID = b"Message-ID: <id.1.20261123000000@mail.example.net>\r\n"
 
 
 @pytest.fixture
-def kept(house, submission, envelope, store):
+def kept(reception_context, submission, envelope, store):
     """What lies in the maildrop of a text that a user sent in these pieces; behind its trace."""
 
-    def kept(*pieces, house=house, trace_begins=b""):
-        ours = submission(house)
+    def kept(*pieces, reception_context=reception_context, trace_begins=b""):
+        ours = submission(reception_context)
         envelope.service = "submission"
         ask(ours, envelope, "joe@example.net")
         delivery = finish(ours.begin(envelope))
@@ -518,7 +526,7 @@ def test_strangers_mail_is_left_as_it_is(reception, envelope, store):
     assert text.endswith(b" +0000\r\nBcc: joe@example.net\r\n\r\nhi\r\n")
 
 
-def test_policies_see_a_users_message_as_it_will_lie_there(house, kept):
+def test_policies_see_a_users_message_as_it_will_lie_there(reception_context, kept):
     class Looks(Quiet):
         stages = ("text",)
         seen = b""
@@ -531,14 +539,14 @@ def test_policies_see_a_users_message_as_it_will_lie_there(house, kept):
     looks = Looks()
     asked = ChainedPolicy(looks, "looks", frozenset({"submission"}))
 
-    house = replace(house, policies=PolicyChain([asked], Clock()))
+    reception_context = replace(reception_context, policies=PolicyChain([asked], Clock()))
     whole = b"Subject: x\r\n" + DATE + MESSAGE_ID + b"\r\nhi\r\n"
     sent = b"Subject: x\r\n\r\nhi\r\n"
-    assert kept(sent, house=house, trace_begins=b"X-Seen: yes\r\n") == whole
+    assert kept(sent, reception_context=reception_context, trace_begins=b"X-Seen: yes\r\n") == whole
     assert looks.seen.endswith(whole)
 
 
-def test_a_completed_delivery_is_one_as_any_other(house, submission, envelope, store):
+def test_a_completed_delivery_is_one_as_any_other(reception_context, submission, envelope, store):
     class Parting:
         """A delivery with an outcome for each."""
 
@@ -560,7 +568,7 @@ def test_a_completed_delivery_is_one_as_any_other(house, submission, envelope, s
         return parting
 
     store.begin = begin
-    ours = submission(house)
+    ours = submission(reception_context)
     ask(ours, envelope, "joe@example.net")
     delivery = finish(ours.begin(envelope))
     assert verifyObject(IDelivery, delivery)

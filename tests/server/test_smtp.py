@@ -211,7 +211,7 @@ def test_a_text_that_keeps_its_pace_may_take_hours(client, memory_office):
 @pytest.fixture
 def slow(memory_office):
     """The counter lets clients from elsewhere wait for its greeting."""
-    memory_office.smtp.custom = ServiceProfile(greeting_delay=5)
+    memory_office.smtp.profile = ServiceProfile(greeting_delay=5)
     return memory_office
 
 
@@ -253,7 +253,9 @@ def test_who_goes_before_the_greeting_costs_nothing(slow, failures):
 
 
 def test_behind_a_balancer_it_is_the_client_that_waits(slow):
-    slow.smtp.entrance = ListenerOptions("smtp", proxies=[ipaddress.ip_network("203.0.113.1")])
+    slow.smtp.listener_options = ListenerOptions(
+        "smtp", proxies=[ipaddress.ip_network("203.0.113.1")]
+    )
     header = b"PROXY TCP4 192.0.2.1 203.0.113.9 4000 25\r\n"
     early, patient = (slow.client("smtp", "203.0.113.1") for _ in range(2))
     assert early.say(header + b"EHLO pc\r\n").startswith(b"554 5.5.1 ")
@@ -274,8 +276,8 @@ HELLO = b"EHLO pc.example.org\r\n"
 def submission(memory_office):
     """The counter takes mail from our own users only."""
     factory = memory_office.smtp
-    factory.custom = ServiceProfile(submission=True, mechanisms=("SCRAM-SHA-256", "PLAIN"))
-    factory.entrance = ListenerOptions("submission")
+    factory.profile = ServiceProfile(submission=True, mechanisms=("SCRAM-SHA-256", "PLAIN"))
+    factory.listener_options = ListenerOptions("submission")
     [checker] = set(factory.portal.checkers.values())
     factory.salts = checker.salt
     return memory_office
@@ -315,7 +317,7 @@ def test_a_login_that_failed_gives_nothing_and_is_logged(submission, logged):
     ],
 )
 def test_where_passwords_are_taken_in_clear(submission, allowed, address, taken):
-    submission.smtp.custom = replace(submission.smtp.custom, plaintext_login=allowed)
+    submission.smtp.profile = replace(submission.smtp.profile, plaintext_login=allowed)
     client = submission.client("smtp", address)
     assert (b"AUTH" in client.say(HELLO)) == taken
     assert client.say(PLAIN).startswith(b"235 " if taken else b"538 ")
@@ -355,8 +357,8 @@ class EachDelivery(Delivery):
 @pytest.fixture
 def lmtp(memory_office, monkeypatch):
     """A client of LMTP whose message is delivered with these outcomes."""
-    memory_office.smtp.custom = ServiceProfile(lmtp=True)
-    memory_office.smtp.entrance = ListenerOptions("lmtp")
+    memory_office.smtp.profile = ServiceProfile(lmtp=True)
+    memory_office.smtp.listener_options = ListenerOptions("lmtp")
 
     def lmtp(*outcomes):
         delivery = EachDelivery(*outcomes)
@@ -415,7 +417,7 @@ def test_where_nobody_has_it_all_are_told_and_nothing_is_taken(lmtp, logged):
 
 def test_a_fault_of_all_is_told_to_each(lmtp, failures):
     client = lmtp()
-    client.conversation._commit_each = None  # a bug of ours
+    client.connection._commit_each = None  # a bug of ours
     said = client.say(envelope(b"joe", b"ann") + TEXT).splitlines()
     assert [line[:9] for line in said[-2:]] == [b"451 4.3.0"] * 2
     assert len(failures) == 1
@@ -487,9 +489,11 @@ def judged(memory_office):
         asked = [
             ChainedPolicy(policy, str(n), frozenset({"smtp"})) for n, policy in enumerate(policies)
         ]
-        office.house = replace(office.house, policies=PolicyChain(asked, office.clock))
-        office.smtp.portal.realm._receptions = office.house
-        office.smtp.custom = ServiceProfile(judged=frozenset(STAGES))
+        office.reception_context = replace(
+            office.reception_context, policies=PolicyChain(asked, office.clock)
+        )
+        office.smtp.portal.realm._receptions = office.reception_context
+        office.smtp.profile = ServiceProfile(judged=frozenset(STAGES))
         return office
 
     return judged
@@ -581,22 +585,22 @@ def test_a_refusal_is_heard_where_it_is_said_and_nothing_is_taken(judged, stage,
 
 def test_a_relay_is_counted_as_itself_for_whomever_it_speaks(memory_office):
     """Its clients have been counted where they came in; all its sessions leave as they came."""
-    doors = memory_office.smtp._doors = ConnectionLimits(2, 1)
-    memory_office.smtp.entrance = ListenerOptions(
+    connection_limits = memory_office.smtp._connection_limits = ConnectionLimits(2, 1)
+    memory_office.smtp.listener_options = ListenerOptions(
         "smtp", relays=[ipaddress.ip_network("203.0.113.1")]
     )
     client = memory_office.client("smtp", "203.0.113.1")
     client.say(b"EHLO relay\r\n")
     said = client.say(b"XCLIENT ADDR=192.0.2.1 PORT=5\r\n")
     assert said.startswith(b"220 mail.example.net ")
-    assert client.conversation.client.address == "192.0.2.1"
-    assert not doors.admit("203.0.113.1", "smtp")
-    assert doors.admit("192.0.2.1", "smtp")
+    assert client.connection.client.address == "192.0.2.1"
+    assert not connection_limits.admit("203.0.113.1", "smtp")
+    assert connection_limits.admit("192.0.2.1", "smtp")
     client.leave()
-    assert doors.admit("203.0.113.1", "smtp")
+    assert connection_limits.admit("203.0.113.1", "smtp")
 
 
 def test_nobody_else_speaks_for_others(client):
     client.say(HELLO)
     assert client.say(b"XCLIENT ADDR=192.0.2.1\r\n") == b"550 5.7.0 Not from you\r\n"
-    assert client.conversation.client.address == "127.0.0.1"
+    assert client.connection.client.address == "127.0.0.1"

@@ -45,9 +45,11 @@ def judged(memory_office):
     def judged(policy, **how):
         office = memory_office
         asked = ChainedPolicy(policy, "policy", frozenset({"smtp"}), **how)
-        office.house = replace(office.house, policies=PolicyChain([asked], office.clock))
-        office.smtp.portal.realm._receptions = office.house
-        office.smtp.custom = ServiceProfile(judged=frozenset(STAGES))
+        office.reception_context = replace(
+            office.reception_context, policies=PolicyChain([asked], office.clock)
+        )
+        office.smtp.portal.realm._receptions = office.reception_context
+        office.smtp.profile = ServiceProfile(judged=frozenset(STAGES))
         client = office.client("smtp")
         client.hear()
         return client
@@ -71,7 +73,7 @@ def test_what_was_found_of_a_relay_is_not_said_of_its_client(memory_office, judg
         async def connect(self, visit):
             return Fields(f"X-Client: {visit.client.address}\r\n".encode())
 
-    memory_office.smtp.entrance = ListenerOptions("smtp", relays=RELAYS)
+    memory_office.smtp.listener_options = ListenerOptions("smtp", relays=RELAYS)
     client = judged(Names())
     client.say(b"EHLO relay\r\nXCLIENT ADDR=192.0.2.7\r\n")
     client.say(MESSAGE)
@@ -135,7 +137,7 @@ def test_a_store_that_says_never_is_heard_and_logged(memory_office, monkeypatch,
 
 
 def test_a_header_without_end_of_our_own_user_is_refused(memory_office):
-    memory_office.smtp.custom = ServiceProfile(submission=True, mechanisms=("PLAIN",))
+    memory_office.smtp.profile = ServiceProfile(submission=True, mechanisms=("PLAIN",))
     client = memory_office.client("smtp")
     client.say(b"EHLO pc\r\nAUTH PLAIN " + b64encode(b"\0joe@example.net\0secret word") + b"\r\n")
     client.say(b"MAIL FROM:<joe@example.net>\r\nRCPT TO:<ann@example.net>\r\nDATA\r\n")
@@ -206,24 +208,24 @@ def test_who_has_sent_a_message_has_all_its_time_for_the_next(client, memory_off
 def test_octets_behind_starttls_are_found_also_where_the_client_does_not_read(
     client, memory_office, monkeypatch
 ):
-    memory_office.smtp.entrance = ListenerOptions("smtp", certificates=Ready())
+    memory_office.smtp.listener_options = ListenerOptions("smtp", certificates=Ready())
     client = memory_office.client("smtp")
-    conversation, clogged = client.conversation, Deferred()
-    monkeypatch.setattr(conversation, "_begin_tls", lambda: pytest.fail("it began"))
+    connection, clogged = client.connection, Deferred()
+    monkeypatch.setattr(connection, "_begin_tls", lambda: pytest.fail("it began"))
 
     def ask(question):
-        conversation._clogged = clogged
+        connection._clogged = clogged
 
-    monkeypatch.setattr(conversation, "_ask", ask)
+    monkeypatch.setattr(connection, "_ask", ask)
     client.say(b"STARTTLS\r\n")
     client.say(b"NOOP\r\n")
-    conversation.resumeProducing()
+    connection.resumeProducing()
     assert client.hear().splitlines()[-1].startswith(b"554 5.5.1 ")
-    assert conversation.session.injected
+    assert connection.session.injected
 
 
 def test_a_closing_office_says_nothing_in_clear_into_a_handshake(memory_office, monkeypatch):
-    memory_office.smtp.entrance = ListenerOptions("smtp", certificates=Ready())
+    memory_office.smtp.listener_options = ListenerOptions("smtp", certificates=Ready())
     client = memory_office.client("smtp")
     monkeypatch.setattr(client.transport, "startTLS", lambda certificates: None, raising=False)
     assert client.say(b"STARTTLS\r\n").splitlines()[-1].startswith(b"220 2.0.0 ")
@@ -270,7 +272,7 @@ def test_nothing_is_done_for_a_client_that_has_gone(memory_office, judged):
 
 
 def test_a_long_name_makes_no_long_line_of_the_log(memory_office):
-    memory_office.smtp.custom = ServiceProfile(mechanisms=("PLAIN",))
+    memory_office.smtp.profile = ServiceProfile(mechanisms=("PLAIN",))
     client = memory_office.client("smtp")
     lines = []
     globalLogPublisher.addObserver(watch := lambda event: lines.append(formatEvent(event)))

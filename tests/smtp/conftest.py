@@ -39,16 +39,16 @@ def prove(question: Prove):
 
 class Office:
     """
-    A session on these ``terms``, with other ``limits`` and ``answers`` than the usual.
+    A session on these ``options``, with other ``limits`` and ``answers`` than the usual.
 
     ``answers`` are by the names of questions: an answer, or a function that
     finds it.  ``text`` is the text of all messages; ``asked`` has no Text,
     and none of what only policies care about.
     """
 
-    def __init__(self, *, limits=None, answers=None, **terms):
-        terms = SessionOptions("mail.example.net", **terms)
-        self.session = SMTPSession(terms, replace(LIMITS, **(limits or {})))
+    def __init__(self, *, limits=None, answers=None, **options):
+        options = SessionOptions("mail.example.net", **options)
+        self.session = SMTPSession(options, replace(LIMITS, **(limits or {})))
         self.answers = {
             "Mail": reply.SENDER_OK,
             "Recipient": reply.RECIPIENT_OK,

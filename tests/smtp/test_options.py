@@ -24,10 +24,10 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("word", "terms", "message"), WORDS)
-def test_the_word_for_the_received_field(word, terms, message):
+@pytest.mark.parametrize(("word", "options", "message"), WORDS)
+def test_the_word_for_the_received_field(word, options, message):
     message = {"extended": True, "utf8": False, "login": False} | message
-    assert SessionOptions("mx", **terms).protocol(**message) == word
+    assert SessionOptions("mx", **options).protocol(**message) == word
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,6 @@ def test_what_is_no_xtext_is_refused(client, value):
 
 
 def test_where_auth_is_not_offered_neither_is_its_parameter(office):
-    for terms in ({}, {"mechanisms": MECHANISMS}):
-        client = office.greeted(**terms)
+    for options in ({}, {"mechanisms": MECHANISMS}):
+        client = office.greeted(**options)
         assert client.told(b"MAIL FROM:<joe@example.net> AUTH=<>\r\n") == ["555 5.5.4"]

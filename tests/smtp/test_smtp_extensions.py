@@ -78,12 +78,12 @@ def test_what_is_offered(office, kind):
 
 @every_kind
 def test_help_knows_the_commands_that_are_to_be_had(office, kind):
-    terms = KINDS[kind]
-    said = office.greeted(**terms).hear(b"HELP\r\n").decode()
+    options = KINDS[kind]
+    said = office.greeted(**options).hear(b"HELP\r\n").decode()
     known = set(said.splitlines()[-1].split()[2:])
     not_to_be_had = {"500 5.5.1", "502 5.5.1", "550 5.7.0"}
     for verb in SMTPSession.COMMANDS:
-        [told] = office.greeted(**terms).told(verb.encode() + b"\r\n")
+        [told] = office.greeted(**options).told(verb.encode() + b"\r\n")
         assert (told in not_to_be_had) == (verb not in known), verb
 
 
@@ -109,8 +109,8 @@ def test_help_knows_the_commands_that_are_to_be_had(office, kind):
     ],
 )
 def test_what_mail_may_carry(office, kind, parameters, told):
-    terms = KINDS[kind]
-    client = office.greeted(**{**terms, "submission": False})
+    options = KINDS[kind]
+    client = office.greeted(**{**options, "submission": False})
     assert client.told(b"MAIL FROM:<joe@example.net> " + parameters + b"\r\n") == [told]
     assert client.kinds == [Mail] * (told[0] == "2")
 
@@ -227,10 +227,10 @@ def recipient(question):
 
 def played(office, kind, parts):
     """What is said, and asked, when octets come in these parts."""
-    terms = PLAYED[kind]
-    client = office(limits=LIMITS, **terms)
+    options = PLAYED[kind]
+    client = office(limits=LIMITS, **options)
     client.answers["Recipient"] = recipient
-    client.answers["Impersonate"] = SessionOptions("mail.example.net", **terms)
+    client.answers["Impersonate"] = SessionOptions("mail.example.net", **options)
     client.answers["End"] = lambda asked: reply.OK if len(client.asked) % 3 else reply.TRY_LATER
     said = b"".join(map(client.hear, parts))
     return client, re.sub(rb"(?m)^334 .+$", b"334 \r", said)  # challenges are drawn by lot

@@ -26,8 +26,8 @@ TAKEN = reply.Reply(250, "2.0.0", "Taken")
 class Office:
     """Answers a session's questions, and remembers them."""
 
-    def __init__(self, limits: SMTPLimits = LIMITS, terms: SessionOptions = TERMS, **answers):
-        self.session = SMTPSession(terms, limits)
+    def __init__(self, limits: SMTPLimits = LIMITS, options: SessionOptions = TERMS, **answers):
+        self.session = SMTPSession(options, limits)
         self.answers = {"Mail": reply.SENDER_OK, "Recipient": reply.RECIPIENT_OK, "End": TAKEN}
         self.answers |= answers
         self.asked = []

@@ -14,8 +14,8 @@ LOGIN = {"mechanisms": ("PLAIN",), "passwords": True}
 def secured(office):
     """Makes offices in which a session has come to TLS."""
 
-    def secured(first=b"", bindings=None, **terms):
-        made = office.greeted(starttls=True, **terms)
+    def secured(first=b"", bindings=None, **options):
+        made = office.greeted(starttls=True, **options)
         made.hear(first)
         assert made.told(b"STARTTLS\r\n") == ["220 2.0.0"]
         assert made.session.upgrading
@@ -34,9 +34,9 @@ def test_it_is_offered_until_it_is_used(office, secured):
     assert b"STARTTLS" not in secured().hear(ehlo)
 
 
-@pytest.mark.parametrize("terms", [{}, {"encrypted": True}])
-def test_where_it_is_not_offered_it_is_not_to_be_had(office, terms):
-    client = office.greeted(**terms)
+@pytest.mark.parametrize("options", [{}, {"encrypted": True}])
+def test_where_it_is_not_offered_it_is_not_to_be_had(office, options):
+    client = office.greeted(**options)
     assert client.told(b"STARTTLS\r\n") == ["502 5.5.1"]
     assert client.asked == []
 
