@@ -635,7 +635,7 @@ class IReception(Interface):
         """The client is there, and was not greeted yet: None, or why it shall go."""
 
     def hello() -> Awaitable[Reply | None]:
-        """EHLO, HELO or LHLO: ``visit.hello`` is set: None, or a refusal."""
+        """EHLO, HELO or LHLO: ``session_info.hello`` is set: None, or a refusal."""
 
     def sender(envelope: Envelope) -> Awaitable[Reply]:
         """MAIL: ``envelope.sender`` is set."""
@@ -683,11 +683,11 @@ class IPolicy(Interface):
     def stop() -> Awaitable[None]:
         """No more questions will come."""
 
-    def connect(visit: SessionInfo) -> Awaitable[Opinion]:
+    def connect(session_info: SessionInfo) -> Awaitable[Opinion]:
         """A client has come, and was not greeted yet; a refusal ends the session."""
 
-    def hello(visit: SessionInfo) -> Awaitable[Opinion]:
-        """EHLO or HELO: what it calls itself is ``visit.hello``."""
+    def hello(session_info: SessionInfo) -> Awaitable[Opinion]:
+        """EHLO or HELO: what it calls itself is ``session_info.hello``."""
 
     def sender(envelope: Envelope) -> Awaitable[Opinion]:
         """MAIL: ``envelope.sender``."""
@@ -710,17 +710,17 @@ class PluginContext:
     A store warns the owners of maildrops when they are so full as ``warnings``
     say, in per cent of their quota, in the words of ``warning_text`` (its
     subject, an empty line, and the text; with $address, $percent, $used and
-    $limit), or in its own where that is empty.  ``apart`` is there where work
+    $limit), or in its own where that is empty.  ``child_process`` is there where work
     may go to a process of its own: in a daemon, not in a command.
     """
 
     reactor: Any  # IReactorTime, IReactorThreads, …
-    workers: Executor
+    executor: Executor
     state: str  # absolute path of the state folder
     hostname: str
     warnings: Sequence[int] = ()
     warning_text: str = ""
-    apart: MakeChildProcess | None = None
+    child_process: MakeChildProcess | None = None
 
 
 class IMaker(Interface):
@@ -737,7 +737,7 @@ class IMaker(Interface):
 class IStoreMaker(IMaker):
     """Makes an IMailStore, for ``store:``."""
 
-    def make(options: Mapping[str, Any], around: PluginContext) -> IMailStore:
+    def make(options: Mapping[str, Any], context: PluginContext) -> IMailStore:
         """
         Make the store; no file is touched before its ``start()``.
 
@@ -748,7 +748,7 @@ class IStoreMaker(IMaker):
 class IDirectoryMaker(IMaker):
     """Makes an IAccountDirectory, for ``accounts:``."""
 
-    def make(options: Mapping[str, Any], around: PluginContext) -> IAccountDirectory:
+    def make(options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
         """As ``IStoreMaker.make``."""
 
 
@@ -761,5 +761,5 @@ class IPolicyMaker(IMaker):
     it another default.
     """
 
-    def make(options: Mapping[str, Any], around: PluginContext) -> IPolicy:
+    def make(options: Mapping[str, Any], context: PluginContext) -> IPolicy:
         """As ``IStoreMaker.make``."""

@@ -255,11 +255,11 @@ class MemoryOffice:
     def post(self, text: bytes, name="joe@example.net") -> None:
         """A message from a@example.org, as if it had come over SMTP."""
         recipient = Recipient(Address.parse(name), Account(name, name))
-        visit = SessionInfo("x", "smtp", Client("192.0.2.1"), "pc")
+        session_info = SessionInfo("x", "smtp", Client("192.0.2.1"), "pc")
         envelope = Envelope("x.1", Client("192.0.2.1"), "pc", "ESMTP")
         envelope.sender = Address("a", "example.org")
         envelope.recipients = [recipient]
-        delivery = finish(self.reception_context.reception(visit).begin(envelope))
+        delivery = finish(self.reception_context.reception(session_info).begin(envelope))
         finish(delivery.write(text))
         finish(delivery.commit())
 

@@ -83,11 +83,11 @@ def test_tests_that_the_manual_names_are_there():
 @pytest.mark.parametrize("page", ["house.rst", "trip.rst", "plugins.rst", "embedding.rst"])
 def test_what_a_page_tells_of_is_there(page):
     """Names of several parts whose first is a module or folder of the house."""
-    rooms = {path.stem for path in (ROOT / "postoffice").iterdir() if path.stem[0] not in "_."}
+    plugins = {path.stem for path in (ROOT / "postoffice").iterdir() if path.stem[0] not in "_."}
     text = (DOCS / page).read_text()
     names = {n for n in LITERAL.findall(text) if re.fullmatch(r"\w+(?:\.\w+)+", n)}
     ours = {name.removeprefix("postoffice.") for name in names}
-    for name in sorted(n for n in ours if n.split(".")[0] in rooms and not n.endswith(".py")):
+    for name in sorted(n for n in ours if n.split(".")[0] in plugins and not n.endswith(".py")):
         find(name)
 
 

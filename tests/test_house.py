@@ -79,8 +79,8 @@ def place(name: str) -> tuple[int, str]:
     """The floor and the room of a module."""
     fits = [
         (len(prefix), floor, room)
-        for floor, rooms in enumerate(FLOORS)
-        for prefix, room in rooms.items()
+        for floor, plugins in enumerate(FLOORS)
+        for prefix, room in plugins.items()
         if not prefix or name == prefix or name.startswith(prefix + ".")
     ]
     return max(fits)[1:]
@@ -151,5 +151,5 @@ def test_every_room_is_installed():
     settings = ConfigParser()
     settings.read(HOUSE.parent / "setup.cfg")
     named = set(settings["options"]["packages"].split()) - {"twisted.plugins"}
-    rooms = {path.parent.relative_to(HOUSE.parent) for path in HOUSE.rglob("*.py")}
-    assert named == {".".join(room.parts) for room in rooms}
+    plugins = {path.parent.relative_to(HOUSE.parent) for path in HOUSE.rglob("*.py")}
+    assert named == {".".join(room.parts) for room in plugins}

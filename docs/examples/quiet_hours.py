@@ -37,7 +37,7 @@ class QuietHoursMaker:
         Key("end", WHOLE, 18, "Until this hour."),
     )
 
-    def make(self, options, around):
+    def make(self, options, context):
         return QuietHours(options["begin"], options["end"])
 
 

@@ -31,7 +31,7 @@ class WithAPostOffice(TestCase):
         self.addCleanup(self.office.stopService)
         self.office.startService()
         await self.office.whenOpen()
-        register = self.office.rooms.register
+        register = self.office.plugins.register
         await register.add_domain("example.net")
         await register.add("joe@example.net", hash_password(b"secret"))
 

@@ -82,13 +82,13 @@ class Attempts:
     "", which has no allowance, and neither has the account "": nobody was named.
     """
 
-    def __init__(self, ledger: LoginDB, account: Allowance, network: Allowance) -> None:
-        self._ledger = ledger
+    def __init__(self, login_db: LoginDB, account: Allowance, network: Allowance) -> None:
+        self._login_db = login_db
         self._allowances = {ACCOUNT: account, NETWORK: network}
 
     def take(self, account: str, network: str, now: float) -> AttemptResult:
         """Take a try, if it can be had.  Raises TemporaryFailure."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             if _knows(database, account, network, now):
                 return AttemptResult(known=True)
             waits = {ACCOUNT: 0.0, NETWORK: 0.0}
@@ -108,7 +108,7 @@ class Attempts:
 
         Raises TemporaryFailure.
         """
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             for kind, name in _of(account, network):
                 level = self._level(database, kind, name, now) + 1
                 _set(database, kind, name, min(level, self._allowances[kind].burst), now)
@@ -117,7 +117,7 @@ class Attempts:
 
     def wrong(self, account: str, network: str, now: float) -> None:
         """A try was wrong.  Raises TemporaryFailure."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             for kind, name in _of(account, network):
                 level = self._level(database, kind, name, now)
                 _set(database, kind, name, level, now)
@@ -129,12 +129,12 @@ class Attempts:
 
     def meet(self, account: str, network: str, now: float) -> None:
         """The owner of an account has come from a network.  Raises TemporaryFailure."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             _meet(database, account, network, now)
 
     def failures(self, now: float) -> list[FailureCount]:
         """All wrong tries of the last day, the latest first.  Raises TemporaryFailure."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             rows = database.execute(
                 "SELECT kind, name, count, last FROM try WHERE count > 0 AND last > ?"
                 " ORDER BY last DESC, kind, name",
@@ -154,7 +154,7 @@ class Attempts:
 
         Raises TemporaryFailure.
         """
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             if names is None:
                 return database.execute("DELETE FROM try").rowcount
             forget = "DELETE FROM try WHERE name = ?"
@@ -163,7 +163,7 @@ class Attempts:
     def sweep(self, now: float) -> bool:
         """Forget some of what is old, or too much; whether there may be more.  As above."""
         gone = 0
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             gone += database.execute(
                 "DELETE FROM try WHERE (kind, name) IN"
                 " (SELECT kind, name FROM try WHERE at < ? LIMIT ?)",

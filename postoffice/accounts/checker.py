@@ -49,7 +49,7 @@ class Checker:
     seconds; ``others`` are asked in order when no directory vouches, and
     the address that they name must be known to a directory.
 
-    ``slowing`` slows wrong ones; without it nobody does.  ``now`` tells the
+    ``throttle`` slows wrong ones; without it nobody does.  ``now`` tells the
     time of day.
 
     ``fake_salts`` is a key; salts for names without an account are made from it;
@@ -72,14 +72,14 @@ class Checker:
         *,
         clock: Callable[[], float],
         others: Sequence[ICredentialsChecker] = (),
-        slowing: Throttle | None = None,
+        throttle: Throttle | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._directory = Directories(directories)
         self._hashing = hashing
-        self._verifying = PasswordVerifier(hashing, clock)
+        self._verifier = PasswordVerifier(hashing, clock)
         self._others = tuple(others)
-        self._slowing = slowing
+        self._throttle = throttle
         self._now = now
         self.fake_salts = secrets.token_bytes(32)
         self._deriving: dict[str, tuple[str, bytes]] = {}
@@ -112,7 +112,7 @@ class Checker:
     ) -> Account | None:
         """The judgement, where it may be asked for; none is needed on what was wrong before."""
         judge = partial(self._judge, credentials, name, account)
-        if self._slowing is None:
+        if self._throttle is None:
             return await judge(False)
         who = _text(credentials.username) if name is None else name
         who = who if account is None else account.address
@@ -125,10 +125,10 @@ class Checker:
             # Where a device's password is taken is a matter of more than the network.
             place = _from(credentials) if app_passwords.may_be_one(credentials) else (network,)
             words = (who, secret, *place, credentials.password)
-            digest = self._slowing.digest(*map(_octets, words))
-            if self._slowing.was_wrong(digest):
+            digest = self._throttle.digest(*map(_octets, words))
+            if self._throttle.was_wrong(digest):
                 return await self._vouched_for(credentials)
-        return await self._slowing.judged(who, network, digest, judge)
+        return await self._throttle.judged(who, network, digest, judge)
 
     async def _judge(
         self, credentials: Any, name: str | None, account: Account | None, known: bool
@@ -202,7 +202,7 @@ class Checker:
     ) -> bool:
         secret = None if account is None else account.secret
         user = _octets(credentials.username if name is None else name)
-        right = await self._verifying.matches(
+        right = await self._verifier.matches(
             user, secret, credentials.password, network=_network(credentials), known=known
         )
         if not right:

@@ -36,21 +36,21 @@ class LoginMethod:
 class LoginHistory:
     """The ways in that were used, each with when that was last: seconds since 1970."""
 
-    def __init__(self, ledger: LoginDB) -> None:
-        self._ledger = ledger
+    def __init__(self, login_db: LoginDB) -> None:
+        self._login_db = login_db
 
     def write(self, used: Mapping[LoginMethod, float]) -> None:
         """These were used.  Raises TemporaryFailure."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             database.executemany(
                 "INSERT INTO login VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET last = max(last, excluded.last)",
-                [(*astuple(entrance), last) for entrance, last in used.items()],
+                [(*astuple(login_method), last) for login_method, last in used.items()],
             )
 
     def used(self, since: float, account: str | None = None) -> list[tuple[LoginMethod, float]]:
         """Those that were used since, of one account or of all, the latest first.  As above."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             rows = database.execute(
                 "SELECT * FROM login WHERE last >= ?1 AND (account = ?2 OR ?2 IS NULL)"
                 " ORDER BY last DESC, account, device",
@@ -60,7 +60,7 @@ class LoginHistory:
 
     def latest(self) -> dict[str, tuple[LoginMethod, float]]:
         """The last way in of each account, by its own password or a device's.  As above."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             # SQLite takes the other columns from the row that has the maximum.
             rows = database.execute(
                 "SELECT account, device, service, mechanism, tls, network, max(last)"
@@ -70,7 +70,7 @@ class LoginHistory:
 
     def forget(self, account: str, device: str | None = None) -> None:
         """An account is gone, with all that is known of it; or a device of it.  As above."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             database.execute(
                 "DELETE FROM login WHERE account = ?1 AND (device = ?2 OR ?2 IS NULL)",
                 (account, device),
@@ -80,7 +80,7 @@ class LoginHistory:
 
     def rename(self, account: str, new: str) -> None:
         """An account has another name now; what was known of that name is forgotten.  As above."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             for table in ("login", "known"):
                 forget = f"DELETE FROM {table} WHERE account = ?"  # noqa: S608 (our own words)
                 database.execute(forget, (new,))
@@ -89,7 +89,7 @@ class LoginHistory:
 
     def sweep(self, now: float) -> bool:
         """Forget some that were not used for long; whether there may be more.  As above."""
-        with self._ledger.turn() as database:
+        with self._login_db.turn() as database:
             gone = database.execute(
                 "DELETE FROM login WHERE (account, device, service, mechanism, tls, network) IN"
                 " (SELECT account, device, service, mechanism, tls, network FROM login"

@@ -36,13 +36,13 @@ class LoginRecorder:
 
     def __init__(
         self,
-        entrances: LoginHistory,
-        workers: Executor,
+        login_history: LoginHistory,
+        executor: Executor,
         clock: Any,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._entrances = entrances
-        self._workers = workers
+        self._login_history = login_history
+        self._executor = executor
         self._clock = clock
         self._now = now
         self._used: dict[LoginMethod, float] = {}
@@ -66,19 +66,19 @@ class LoginRecorder:
                 timer.cancel()
         await self._write()
 
-    def note(self, account: Account, visit: SessionInfo) -> None:
+    def note(self, account: Account, session_info: SessionInfo) -> None:
         """Somebody has logged in just now."""
-        client = visit.client
-        entrance = LoginMethod(
+        client = session_info.client
+        login_method = LoginMethod(
             account.address,
             account.device,
-            visit.service,
-            visit.mechanism,
-            visit.tls.partition(" ")[0],
+            session_info.service,
+            session_info.mechanism,
+            session_info.tls.partition(" ")[0],
             "" if client.local else network_of(client.address),
         )
-        if entrance in self._used or len(self._used) < WAITING:
-            self._used[entrance] = self._now()
+        if login_method in self._used or len(self._used) < WAITING:
+            self._used[login_method] = self._now()
             self._write_later()
 
     def _write_later(self) -> None:
@@ -94,7 +94,7 @@ class LoginRecorder:
         used, self._used = self._used, {}
         try:
             if used:
-                await self._workers.run(self._entrances.write, used)
+                await self._executor.run(self._login_history.write, used)
                 self._complained = False
         except TemporaryFailure as failure:
             self._used = {**used, **self._used}
@@ -113,7 +113,7 @@ class LoginRecorder:
     async def _sweep_all(self) -> None:
         await self._turn.acquire()
         try:
-            while await self._workers.run(self._entrances.sweep, self._now()):
+            while await self._executor.run(self._login_history.sweep, self._now()):
                 pass
         finally:
             self._turn.release()

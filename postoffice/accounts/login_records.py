@@ -25,27 +25,27 @@ class LoginRecords:
     """
 
     def __init__(
-        self, state: str, workers: Executor, clock: Any, account: Allowance, network: Allowance
+        self, state: str, executor: Executor, clock: Any, account: Allowance, network: Allowance
     ) -> None:
-        self._workers = workers
-        self._ledger = LoginDB(os.path.join(state, LEDGER))
-        self.tries = Attempts(self._ledger, account, network)
-        self.slowing = Throttle(self.tries, workers, clock, network)
-        self.entrances = LoginHistory(self._ledger)
-        self.recording = LoginRecorder(self.entrances, workers, clock)
+        self._executor = executor
+        self._login_db = LoginDB(os.path.join(state, LEDGER))
+        self.attempts = Attempts(self._login_db, account, network)
+        self.throttle = Throttle(self.attempts, executor, clock, network)
+        self.login_history = LoginHistory(self._login_db)
+        self.recording = LoginRecorder(self.login_history, executor, clock)
         self._open = False
 
     async def start(self) -> None:
         """Open the ledger.  Raises StartupError."""
-        await self._workers.run(self._ledger.open)
+        await self._executor.run(self._login_db.open)
         self._open = True
-        self.slowing.start()
+        self.throttle.start()
         self.recording.start()
 
     async def stop(self) -> None:
         """Nobody logs in any more: write down the rest, and let go of the file."""
         if self._open:
             self._open = False
-            await self.slowing.stop()
+            await self.throttle.stop()
             await self.recording.stop()
-            await self._workers.run(self._ledger.close)
+            await self._executor.run(self._login_db.close)

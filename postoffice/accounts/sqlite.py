@@ -75,10 +75,10 @@ class SQLiteDirectory:
 
     log = Logger()
 
-    def __init__(self, path: str, workers: Executor, key_file: str | None = None) -> None:
+    def __init__(self, path: str, executor: Executor, key_file: str | None = None) -> None:
         self._database = Database(path)
         self._seal = Seal(key_file or f"{path}.key")
-        self._workers = workers
+        self._executor = executor
         self._complaints: set[str] = set()
         self._accounts: AnswerCache[Account | None] = AnswerCache()
         self._domains: AnswerCache[bool] = AnswerCache()
@@ -86,10 +86,10 @@ class SQLiteDirectory:
         self._devices: AnswerCache[tuple[AppPassword, ...]] = AnswerCache()
 
     async def start(self) -> None:
-        await self._workers.run(self._database.open)
+        await self._executor.run(self._database.open)
 
     async def stop(self) -> None:
-        await self._workers.run(self._database.close)
+        await self._executor.run(self._database.close)
 
     async def find(self, name: str) -> Account | None:
         return await self._answer(self._accounts, name, self._found)
@@ -140,7 +140,7 @@ class SQLiteDirectory:
         return await self._write(_keep_scram, name, secret, scram)
 
     async def set_shared(self, name: str, shared: str | None) -> bool:
-        return await self._workers.run(self._set_shared, name, shared)
+        return await self._executor.run(self._set_shared, name, shared)
 
     async def set_quota(self, name: str, quota: Quota) -> bool:
         return await self._write(account_settings.set_quota, "account", name, quota)
@@ -179,10 +179,10 @@ class SQLiteDirectory:
         return await self._write(_remove, name)
 
     async def _read(self, ask: Callable[..., T], *what: Any) -> T:
-        return await self._workers.run(self._database.read, ask, *what)
+        return await self._executor.run(self._database.read, ask, *what)
 
     async def _write(self, change: Callable[..., T], *what: Any) -> T:
-        return await self._workers.run(self._database.write, change, *what)
+        return await self._executor.run(self._database.write, change, *what)
 
     def _set_shared(self, name: str, shared: str | None) -> bool:
         sealed = None if shared is None else self._seal.seal(shared)
@@ -218,7 +218,7 @@ class SQLiteDirectory:
         if holder is not None:
             return holder[name]
         answer: T
-        answer, look = await self._workers.run(self._database.observe, ask, name)
+        answer, look = await self._executor.run(self._database.observe, ask, name)
         if look is not None:
             answers.remember(look, name, answer)
         return answer

@@ -71,14 +71,14 @@ class Throttle:
 
     def __init__(
         self,
-        tries: Attempts,
-        workers: Executor,
+        attempts: Attempts,
+        executor: Executor,
         clock: Any,
         own: Allowance,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._tries = tries
-        self._workers = workers
+        self._attempts = attempts
+        self._executor = executor
         self._clock = clock
         self._now = now
         self._own = TokenBucket(own.burst, own.burst / own.rate, clock.seconds)
@@ -171,7 +171,7 @@ class Throttle:
             if believed > self._clock.seconds():
                 return False, believed - self._clock.seconds()
             try:
-                taken = await self._in_turn(self._tries.take, *pair, self._now())
+                taken = await self._in_turn(self._attempts.take, *pair, self._now())
             except TemporaryFailure as failure:
                 self._complain(failure)  # and be content with its own allowance, in memory
                 taken = AttemptResult(known=True)
@@ -206,9 +206,9 @@ class Throttle:
         if own and right is not False:
             self._own.give_back(pair)
         if right is False:
-            self._book(self._tries.wrong, *pair, now)
+            self._book(self._attempts.wrong, *pair, now)
         elif not own:
-            given = self._book(self._tries.give_back, *pair, now, bool(right))
+            given = self._book(self._attempts.give_back, *pair, now, bool(right))
             given.addCallback(lambda _: self._wake(pair))
         if right:
             known = self._known.get(pair)
@@ -216,7 +216,7 @@ class Throttle:
                 self._known.move_to_end(pair)
                 return
             if own:
-                self._book(self._tries.meet, *pair, now)
+                self._book(self._attempts.meet, *pair, now)
             self._meet(pair, written=True)
 
     # -- waiting -----------------------------------------------------------------------
@@ -253,7 +253,7 @@ class Throttle:
         async def ask() -> T:
             await self._turn.acquire()
             try:
-                return await self._workers.run(function, *args)
+                return await self._executor.run(function, *args)
             finally:
                 self._turn.release()
 
@@ -284,7 +284,7 @@ class Throttle:
         self._timer = self._clock.callLater(SWEEPING, self._sweep)
 
     def _sweep_all(self) -> None:
-        while self._tries.sweep(self._now()):
+        while self._attempts.sweep(self._now()):
             pass
 
 

@@ -56,7 +56,7 @@ class Chosen:
 
 def header(settings: Settings, which: Which, stamp: str, now: str) -> dict[str, Any]:
     """What the manifest says first."""
-    file = "" if settings.first_light else os.path.abspath(settings.source.file)
+    file = "" if settings.first_run else os.path.abspath(settings.source.file)
     told: dict[str, Any] = {
         "postoffice": __version__,
         "hostname": settings.hostname,
@@ -91,7 +91,7 @@ def _options(settings: Settings) -> Any:
 def _name(settings: Settings, path: str) -> str:
     """A file's name: in the state folder, beside the configuration, or elsewhere."""
     roots = [("state", settings.state)]
-    if not settings.first_light:
+    if not settings.first_run:
         roots.append(("config", os.path.dirname(os.path.abspath(settings.source.file))))
     for root, folder in roots:
         if path.startswith(f"{folder}/"):
@@ -102,11 +102,11 @@ def _name(settings: Settings, path: str) -> str:
 class Contents:
     """Writes all that was asked for; ``files`` is where lies what may change."""
 
-    def __init__(self, rooms: Plugins, settings: Settings, written: Written, files: str) -> None:
-        if not IStoreBackup.providedBy(rooms.store):
+    def __init__(self, plugins: Plugins, settings: Settings, written: Written, files: str) -> None:
+        if not IStoreBackup.providedBy(plugins.store):
             raise BackupError("the store of this kind has no files that could be copied")
-        self._rooms = rooms
-        self._store = cast(IStoreBackup, rooms.store)
+        self._plugins = plugins
+        self._store = cast(IStoreBackup, plugins.store)
         self._settings = settings
         self._written = written
         self._files = files
@@ -121,7 +121,7 @@ class Contents:
         addresses, domains = set[str](), set(which.domains)
         there = {folder for folder, _ in folders}
         for address in which.addresses:
-            account = await self._rooms.find(address)
+            account = await self._plugins.find(address)
             folder = self._store.folder_of(account.maildrop if account else address)
             if account is None and folder not in there:
                 raise BackupError(f"there is neither an account {address} nor its maildrop")
@@ -132,7 +132,7 @@ class Contents:
         for domain in which.domains:
             here = os.path.dirname(self._store.folder_of(f"x@{domain}"))
             found = {one for one in there if os.path.dirname(one) == here}
-            for directory in self._rooms.directories:
+            for directory in self._plugins.directories:
                 if IAccountRegister.providedBy(directory):
                     for one in await directory.accounts(domain):
                         addresses.add(one.address)
@@ -181,7 +181,7 @@ class Contents:
         self._written.other(f"{self._files}/{name}", path)
 
     def _write_configuration(self) -> None:
-        if self._settings.first_light:
+        if self._settings.first_run:
             return
         file = os.path.abspath(self._settings.source.file)
         inside = (f"{os.path.realpath(self._settings.state)}/", f"{self._store.path}/")

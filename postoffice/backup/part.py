@@ -29,7 +29,7 @@ class PutBack:
 
 
 async def put_back(
-    rooms: Plugins,
+    plugins: Plugins,
     source: Source,
     index: Index,
     told: Told,
@@ -41,20 +41,20 @@ async def put_back(
 
     Raises BackupError where the backup knows nothing of one, MaildropLocked.
     """
-    if not IStoreBackup.providedBy(rooms.store):
+    if not IStoreBackup.providedBy(plugins.store):
         raise BackupError("the store of this kind has no files that could be put back")
-    store = cast(IStoreBackup, rooms.store)
+    store = cast(IStoreBackup, plugins.store)
     with tempfile.TemporaryDirectory(prefix="postoffice-") as scratch:
-        accounts = await _accounts(rooms, source, index, told, scratch)
+        accounts = await _accounts(plugins, source, index, told, scratch)
         try:
-            return await _put_back(rooms, store, source, index, accounts, which, step)
+            return await _put_back(plugins, store, source, index, accounts, which, step)
         finally:
             if accounts is not None:
                 await accounts.stop()
 
 
 async def _accounts(
-    rooms: Plugins, source: Source, index: Index, told: Told, scratch: str
+    plugins: Plugins, source: Source, index: Index, told: Told, scratch: str
 ) -> SQLiteDirectory | None:
     """The accounts in the backup, to be asked."""
     said = told.header.get("accounts") or {}
@@ -66,7 +66,7 @@ async def _accounts(
     if not extract(source, index, goes, lambda _: None):
         return None
     database, key = f"{scratch}/accounts.database", f"{scratch}/accounts.key"
-    directory = SQLiteDirectory(database, rooms.workers, key)
+    directory = SQLiteDirectory(database, plugins.executor, key)
     await directory.start()
     return directory
 
@@ -83,7 +83,7 @@ class _Goal:
 
 
 async def _put_back(
-    rooms: Plugins,
+    plugins: Plugins,
     store: IStoreBackup,
     source: Source,
     index: Index,
@@ -95,8 +95,8 @@ async def _put_back(
     done = []
     try:
         for goal in goals.values():
-            goal.account = await _see_to_account(rooms, accounts, goal)
-            account = await rooms.find(goal.address)
+            goal.account = await _see_to_account(plugins, accounts, goal)
+            account = await plugins.find(goal.address)
             goal.folder = store.folder_of(account.maildrop if account else goal.address)
             goal.staged = await store.staging(goal.folder)
 
@@ -140,18 +140,18 @@ async def _goals(
     return goals
 
 
-async def _see_to_account(rooms: Plugins, accounts: SQLiteDirectory | None, goal: _Goal) -> str:
+async def _see_to_account(plugins: Plugins, accounts: SQLiteDirectory | None, goal: _Goal) -> str:
     """Make it as it was in the backup, where there is none of that name; what became of it."""
-    if await rooms.find(goal.address) is not None:
+    if await plugins.find(goal.address) is not None:
         return "there"
     if goal.saved is None or accounts is None:
         return ""
-    await _add(rooms, accounts, goal.saved)
+    await _add(plugins, accounts, goal.saved)
     return "added"
 
 
-async def _add(rooms: Plugins, accounts: SQLiteDirectory, saved: Account) -> None:
-    register, name = rooms.register, saved.address
+async def _add(plugins: Plugins, accounts: SQLiteDirectory, saved: Account) -> None:
+    register, name = plugins.register, saved.address
     domain = name.rpartition("@")[2]
     if await register.add_domain(domain):
         await register.set_domain_quota(domain, await accounts.domain_quota(domain) or Quota())

@@ -74,8 +74,8 @@ class Line:
         """For a table."""
         one, login = self.account, ("never", "")
         if self.last is not None:
-            entrance, when = self.last
-            login = (f"{lasting(max(1.0, now - when))} ago", entrance.service)
+            login_method, when = self.last
+            login = (f"{lasting(max(1.0, now - when))} ago", login_method.service)
         has = "yes" if one.secret is not None else "no"
         use = "?" if self.use is None else self.use.cell
         return (one.address, one.state, has, *login, use, *self.told.cells)
@@ -102,7 +102,7 @@ class Line:
     "--use/--no-use", "looks", default=None,
     help=f"Look into each maildrop, or into none; not said: of up to {LOOKED_AT} accounts.",
 )  # fmt: skip
-def list_accounts(desk: CommandContext, domain: str | None, looks: bool | None) -> Answer:
+def list_accounts(context: CommandContext, domain: str | None, looks: bool | None) -> Answer:
     """
     All accounts, or those of DOMAIN.
 
@@ -117,36 +117,36 @@ def list_accounts(desk: CommandContext, domain: str | None, looks: bool | None) 
     messages, octets, percent (of the quota; each null where it was not looked
     at), quota (octets, messages, over) and quota_from (who says each of them).
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> list[Line]:
-        if domain is not None and domain not in await rooms.register.domains():
+    async def work(plugins: Plugins) -> list[Line]:
+        if domain is not None and domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
-        accounts = await rooms.register.accounts(domain)
-        told = await told_of_accounts(rooms.register, settings, accounts, domain)
-        async with desk.logins(rooms, settings) as logins:
-            last = await rooms.workers.run(logins.entrances.latest)
+        accounts = await plugins.register.accounts(domain)
+        told = await told_of_accounts(plugins.register, settings, accounts, domain)
+        async with context.logins(plugins, settings) as logins:
+            last = await plugins.executor.run(logins.login_history.latest)
         look = len(accounts) <= LOOKED_AT if looks is None else looks
-        uses = await _uses(rooms, accounts, told) if look else {}
+        uses = await _uses(plugins, accounts, told) if look else {}
         return [
             Line(one, told[one.address], last.get(one.address), uses.get(one.address))
             for one in accounts
         ]
 
-    found = desk.ask(work, settings)
+    found = context.ask(work, settings)
     looked = any(line.use for line in found) or not found
     return Answer({"accounts": [line.data for line in found]}, _lines(found, looked))
 
 
 async def _uses(
-    rooms: Plugins, accounts: Sequence[Account], told: Mapping[str, Told]
+    plugins: Plugins, accounts: Sequence[Account], told: Mapping[str, Told]
 ) -> dict[str, Use]:
     """What the maildrops hold; those that cannot be looked at are left out."""
     uses = {}
     with Progress("looking into the maildrops", len(accounts)) as progress:
         for one in accounts:
             try:
-                held = await rooms.store.count(one.maildrop)
+                held = await plugins.store.count(one.maildrop)
             except PostOfficeError:
                 pass  # maildrop verify tells of it
             else:

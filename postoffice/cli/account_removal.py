@@ -16,7 +16,7 @@ from postoffice.model.mail_policy import UNSPECIFIED
 @click.argument("address", type=ADDRESS)
 @click.option("--delete-mail", is_flag=True, help="Delete the mail in its maildrop.")
 @click.option("--keep-mail", is_flag=True, help="Set the mail in its maildrop aside.")
-def remove(desk: CommandContext, address: Address, delete_mail: bool, keep_mail: bool) -> Answer:
+def remove(context: CommandContext, address: Address, delete_mail: bool, keep_mail: bool) -> Answer:
     """
     Remove the account ADDRESS.
 
@@ -28,7 +28,7 @@ def remove(desk: CommandContext, address: Address, delete_mail: bool, keep_mail:
     """
     if delete_mail and keep_mail:
         raise click.UsageError("--delete-mail and --keep-mail exclude one another")
-    settings = desk.settings()
+    settings = context.settings()
     name = address.normal
     if name == settings.postmaster.normal:
         raise Refused(
@@ -36,14 +36,14 @@ def remove(desk: CommandContext, address: Address, delete_mail: bool, keep_mail:
             "configuration first"
         )
 
-    async def work(rooms: Plugins) -> tuple[int, list[str]]:
-        found = await registered(rooms, name)
-        removed = await _remove(rooms, found, delete_mail, keep_mail)
-        async with desk.logins(rooms, settings) as logins:
-            await rooms.workers.run(logins.entrances.forget, name)
+    async def work(plugins: Plugins) -> tuple[int, list[str]]:
+        found = await registered(plugins, name)
+        removed = await _remove(plugins, found, delete_mail, keep_mail)
+        async with context.logins(plugins, settings) as logins:
+            await plugins.executor.run(logins.login_history.forget, name)
         return removed
 
-    messages, places = desk.ask(work, settings)
+    messages, places = context.ask(work, settings)
     data = {"address": name, "removed": True, "messages": messages, "kept_in": places}
     lines = [f"{name} is removed"]
     if delete_mail:
@@ -53,7 +53,7 @@ def remove(desk: CommandContext, address: Address, delete_mail: bool, keep_mail:
 
 
 async def _remove(
-    rooms: Plugins, found: Account, delete: bool, keep: bool
+    plugins: Plugins, found: Account, delete: bool, keep: bool
 ) -> tuple[int, list[str]]:
     """
     Mail first, then the account: cut off in between, the command is given again.
@@ -61,7 +61,7 @@ async def _remove(
     Mail that came in between is treated alike, or brings the account back.
     How many messages there were, and where they are kept.
     """
-    messages, _ = await rooms.store.count(found.maildrop)
+    messages, _ = await plugins.store.count(found.maildrop)
     if messages and not (delete or keep):
         raise Refused(
             f"its maildrop holds {counted(messages, 'message')}: --keep-mail sets the mail "
@@ -69,29 +69,29 @@ async def _remove(
         )
     places = []
     if delete or keep:
-        places.append(await _discard(rooms, found, keep))
-    own = await rooms.register.account_quota(found.address)
-    serving = await rooms.register.account_serving(found.address)
-    devices = await rooms.register.devices(found.address)
-    await rooms.register.remove(found.address)
-    late, _ = await rooms.store.count(found.maildrop)
+        places.append(await _discard(plugins, found, keep))
+    own = await plugins.register.account_quota(found.address)
+    serving = await plugins.register.account_serving(found.address)
+    devices = await plugins.register.devices(found.address)
+    await plugins.register.remove(found.address)
+    late, _ = await plugins.store.count(found.maildrop)
     if late:
         if not (delete or keep):
-            await rooms.register.add(found.address, found.secret, found.scram, found.maildrop)
+            await plugins.register.add(found.address, found.secret, found.scram, found.maildrop)
             if found.shared is not None:
-                await rooms.register.set_shared(found.address, found.shared)
-            await rooms.register.set_quota(found.address, own or Quota())
-            await rooms.register.set_serving(found.address, serving or UNSPECIFIED)
-            await rooms.register.set_state(found.address, found.state)
+                await plugins.register.set_shared(found.address, found.shared)
+            await plugins.register.set_quota(found.address, own or Quota())
+            await plugins.register.set_serving(found.address, serving or UNSPECIFIED)
+            await plugins.register.set_state(found.address, found.state)
             for device in devices:
-                await rooms.register.add_device(found.address, device)
+                await plugins.register.add_device(found.address, device)
             raise Refused(f"mail has just come for {found.address}; nothing is removed")
-        places.append(await _discard(rooms, found, keep))
+        places.append(await _discard(plugins, found, keep))
     return messages + late, [place for place in places if place]
 
 
-async def _discard(rooms: Plugins, found: Account, keep: bool) -> str:
+async def _discard(plugins: Plugins, found: Account, keep: bool) -> str:
     try:
-        return await rooms.store.discard(found.maildrop, keep)
+        return await plugins.store.discard(found.maildrop, keep)
     except MaildropLocked:
         raise Refused(f"{found.address} collects its mail just now; try again") from None

@@ -70,7 +70,7 @@ def account() -> None:
     "--adopt-mail", is_flag=True, help="Give it the mail that an earlier account has left."
 )
 def add(
-    desk: CommandContext,
+    context: CommandContext,
     address: Address,
     password_stdin: bool,
     generate: bool,
@@ -90,37 +90,37 @@ def add(
     password = ask_password(password_stdin, generate, address.normal)
     hashed = password.hashed()
     name = address.normal
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> None:
-        if await rooms.find(name) is not None:
+    async def work(plugins: Plugins) -> None:
+        if await plugins.find(name) is not None:
             raise Refused(f"{name} is here already")
         domain = name.rpartition("@")[2]
-        if not await rooms.register.serves(domain):
+        if not await plugins.register.serves(domain):
             raise Refused(f"{domain} is not ours; postoffice domain add {domain}")
-        messages, _ = await rooms.store.count(await rooms.register.maildrop_for(name))
+        messages, _ = await plugins.store.count(await plugins.register.maildrop_for(name))
         if messages and not adopt_mail:
             raise Refused(
                 f"its maildrop holds {counted(messages, 'message')} of an earlier account of "
                 "that name; --adopt-mail gives the new one what is there"
             )
-        async with desk.logins(rooms, settings) as logins:
-            if not await rooms.register.add(name, *hashed):
+        async with context.logins(plugins, settings) as logins:
+            if not await plugins.register.add(name, *hashed):
                 raise Refused(f"{name} is here already")
-            await rooms.workers.run(logins.entrances.forget, name)  # an earlier one's
+            await plugins.executor.run(logins.login_history.forget, name)  # an earlier one's
         if quota != Quota():
-            await rooms.register.set_quota(name, quota)
+            await plugins.register.set_quota(name, quota)
         if serving != UNSPECIFIED:
-            await rooms.register.set_serving(name, serving)
+            await plugins.register.set_serving(name, serving)
 
-    desk.ask(work, settings)
+    context.ask(work, settings)
     data = {"address": name, "added": True, **password.data}
     return Answer(data, [f"{name} is added", *password.lines])
 
 
 @command("show", account)
 @click.argument("address", type=ADDRESS)
-def show(desk: CommandContext, address: Address) -> Answer:
+def show(context: CommandContext, address: Address) -> Answer:
     """
     What is known of the account ADDRESS, and of its maildrop.
 
@@ -133,20 +133,20 @@ def show(desk: CommandContext, address: Address) -> Answer:
     password: time, service, mechanism, tls, network; or null) and devices (as
     `account device list` has them).
     """
-    settings = desk.settings()
+    settings = context.settings()
     devices: list[AppPassword] = []
     last: Last = {}
 
-    async def work(rooms: Plugins) -> tuple[Account, Told, Served, int, int]:
-        found = await registered(rooms, address.normal)
-        devices.extend(await rooms.register.devices(found.address))
-        async with desk.logins(rooms, settings) as logins:
-            last.update(await last_logins(rooms, logins, found.address))
-        told = await told_of_account(rooms.register, settings, found.address)
-        served = await served_to_account(rooms.register, settings, found.address)
-        return found, told, served, *await rooms.store.count(found.maildrop)
+    async def work(plugins: Plugins) -> tuple[Account, Told, Served, int, int]:
+        found = await registered(plugins, address.normal)
+        devices.extend(await plugins.register.devices(found.address))
+        async with context.logins(plugins, settings) as logins:
+            last.update(await last_logins(plugins, logins, found.address))
+        told = await told_of_account(plugins.register, settings, found.address)
+        served = await served_to_account(plugins.register, settings, found.address)
+        return found, told, served, *await plugins.store.count(found.maildrop)
 
-    found, told, served, messages, octets = desk.ask(work, settings)
+    found, told, served, messages, octets = context.ask(work, settings)
     has_password = found.secret is not None
     mechanisms = [name for name, field in NEEDS.items() if getattr(found, field) is not None]
     data = {
@@ -184,7 +184,9 @@ def show(desk: CommandContext, address: Address) -> Answer:
 @command("passwd", account)
 @click.argument("address", type=ADDRESS)
 @password_options
-def passwd(desk: CommandContext, address: Address, password_stdin: bool, generate: bool) -> Answer:
+def passwd(
+    context: CommandContext, address: Address, password_stdin: bool, generate: bool
+) -> Answer:
     """
     Set a new password for the account ADDRESS.
 
@@ -196,15 +198,15 @@ def passwd(desk: CommandContext, address: Address, password_stdin: bool, generat
     password = ask_password(password_stdin, generate, address.normal)
     name = address.normal
 
-    async def work(rooms: Plugins) -> None:
-        found = await registered(rooms, name)
+    async def work(plugins: Plugins) -> None:
+        found = await registered(plugins, name)
         salt = None
-        if devices := await rooms.register.devices(name):
+        if devices := await plugins.register.devices(name):
             salt = salt_of(found, devices)  # theirs were made with it
-        if not await rooms.register.set_secret(name, *password.hashed(salt)):
+        if not await plugins.register.set_secret(name, *password.hashed(salt)):
             raise Refused(f"there is no account {name} here")
 
-    desk.ask(work)
+    context.ask(work)
     data = {"address": name, "changed": True, **password.data}
     return Answer(data, [f"{name} has a new password", *password.lines])
 
@@ -217,7 +219,7 @@ def passwd(desk: CommandContext, address: Address, password_stdin: bool, generat
 @default_serving_option("Mail is kept and served as its domain says, or else the configuration.")
 @shared_secret_options
 def set_(
-    desk: CommandContext,
+    context: CommandContext,
     address: Address,
     quota: Quota,
     default_quota: bool,
@@ -248,11 +250,11 @@ def set_(
             f"what the quota shall be, or one of {NAMES}, --default-serving"
         )
     if change != _Change():
-        return _set_terms(desk, address.normal, change)
+        return _set_mail_policy(context, address.normal, change)
     secret: Password | None = None
     if not no_shared_secret:
         secret = ask_password(shared_secret_stdin, generate_shared_secret, address.normal)
-    return _set_shared(desk, address.normal, secret)
+    return _set_shared(context, address.normal, secret)
 
 
 @dataclass(frozen=True)
@@ -263,11 +265,11 @@ class _Change:
     serving: MailPolicy | None = None
 
 
-def _set_terms(desk: CommandContext, name: str, change: _Change) -> Answer:
-    settings = desk.settings()
+def _set_mail_policy(context: CommandContext, name: str, change: _Change) -> Answer:
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[Told, Served]:
-        register = rooms.register
+    async def work(plugins: Plugins) -> tuple[Told, Served]:
+        register = plugins.register
         known, served = await register.account_quota(name), await register.account_serving(name)
         if known is None or served is None:
             raise Refused(f"there is no account {name} here")
@@ -280,7 +282,7 @@ def _set_terms(desk: CommandContext, name: str, change: _Change) -> Answer:
             await served_to_account(register, settings, name),
         )
 
-    told, served = desk.ask(work, settings)
+    told, served = context.ask(work, settings)
     data = {"address": name, "changed": True, **told.data, **served.data}
     lines = [] if change.quota is None else [f"{name} has a quota: {told.line}"]
     if change.serving is not None:
@@ -288,14 +290,14 @@ def _set_terms(desk: CommandContext, name: str, change: _Change) -> Answer:
     return Answer(data, lines)
 
 
-def _set_shared(desk: CommandContext, name: str, secret: Password | None) -> Answer:
+def _set_shared(context: CommandContext, name: str, secret: Password | None) -> Answer:
     shared = None if secret is None else secret.octets.decode("utf-8", "surrogateescape")
 
-    async def work(rooms: Plugins) -> None:
-        if not await rooms.register.set_shared(name, shared):
+    async def work(plugins: Plugins) -> None:
+        if not await plugins.register.set_shared(name, shared):
             raise Refused(f"there is no account {name} here")
 
-    desk.ask(work)
+    context.ask(work)
     data: dict[str, object] = {"address": name, "changed": True}
     lines = [f"{name} has {'no' if shared is None else 'a new'} shared secret"]
     if secret is not None and secret.generated:
@@ -304,9 +306,9 @@ def _set_shared(desk: CommandContext, name: str, secret: Password | None) -> Ans
     return Answer(data, lines)
 
 
-async def registered(rooms: Plugins, name: str) -> Account:
+async def registered(plugins: Plugins, name: str) -> Account:
     """The account in the register that the command writes to.  Raises Refused."""
-    found = await rooms.register.find(name)
+    found = await plugins.register.find(name)
     if found is None:
         raise Refused(f"there is no account {name} here")
     return found

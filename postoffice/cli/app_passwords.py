@@ -102,7 +102,7 @@ def device() -> None:
     help="From where it may be used, such as 192.0.2.0/24; may be given several times.",
 )  # fmt: skip
 def add(
-    desk: CommandContext,
+    context: CommandContext,
     address: Address,
     name: str,
     expires: float | None,
@@ -121,11 +121,11 @@ def add(
     """
     password = AppPasswordToken.generate()
 
-    async def work(rooms: Plugins) -> None:
-        found = await rooms.register.find(address.normal)
+    async def work(plugins: Plugins) -> None:
+        found = await plugins.register.find(address.normal)
         if found is None:
             raise Refused(f"there is no account {address.normal} here")
-        salt = passwords.salt(found, await rooms.register.devices(found.address))
+        salt = passwords.salt(found, await plugins.register.devices(found.address))
         how = () if salt is None else (salt.salt, salt.iterations)
         made = AppPassword(
             name,
@@ -137,10 +137,10 @@ def add(
             protocol,
             network,
         )
-        if not await rooms.register.add_device(found.address, made):
+        if not await plugins.register.add_device(found.address, made):
             raise Refused(f"{found.address} has a device {name!r} already")
 
-    desk.ask(work)
+    context.ask(work)
     data = {
         "address": address.normal,
         "device": name,
@@ -152,7 +152,7 @@ def add(
 
 @command("list", device)
 @click.argument("address", type=ADDRESS)
-def list_(desk: CommandContext, address: Address) -> Answer:
+def list_(context: CommandContext, address: Address) -> Answer:
     """
     The devices of the account ADDRESS, and their last logins.
 
@@ -160,17 +160,17 @@ def list_(desk: CommandContext, address: Address) -> Answer:
     expires, expired, last_login (time, service, mechanism, tls, network; or
     null).
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[Sequence[AppPassword], Last]:
-        found = await rooms.register.find(address.normal)
+    async def work(plugins: Plugins) -> tuple[Sequence[AppPassword], Last]:
+        found = await plugins.register.find(address.normal)
         if found is None:
             raise Refused(f"there is no account {address.normal} here")
-        async with desk.logins(rooms, settings) as logins:
-            last = await last_logins(rooms, logins, found.address)
-        return await rooms.register.devices(found.address), last
+        async with context.logins(plugins, settings) as logins:
+            last = await last_logins(plugins, logins, found.address)
+        return await plugins.register.devices(found.address), last
 
-    found, last = desk.ask(work, settings)
+    found, last = context.ask(work, settings)
     lines = device_table(found, last) if found else [f"{address.normal} has no devices"]
     return Answer({"address": address.normal, "devices": device_data(found, last)}, lines)
 
@@ -178,7 +178,7 @@ def list_(desk: CommandContext, address: Address) -> Answer:
 @command("remove", device)
 @click.argument("address", type=ADDRESS)
 @click.argument("name", type=NAME_TYPE)
-def remove(desk: CommandContext, address: Address, name: str) -> Answer:
+def remove(context: CommandContext, address: Address, name: str) -> Answer:
     """
     Take the device NAME away from the account ADDRESS.
 
@@ -186,15 +186,15 @@ def remove(desk: CommandContext, address: Address, name: str) -> Answer:
 
     With --json: address, device, removed.
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> None:
-        if not await rooms.register.remove_device(address.normal, name):
+    async def work(plugins: Plugins) -> None:
+        if not await plugins.register.remove_device(address.normal, name):
             raise Refused(f"{address.normal} has no device {name!r}")
-        async with desk.logins(rooms, settings) as logins:
-            await rooms.workers.run(logins.entrances.forget, address.normal, name)
+        async with context.logins(plugins, settings) as logins:
+            await plugins.executor.run(logins.login_history.forget, address.normal, name)
 
-    desk.ask(work, settings)
+    context.ask(work, settings)
     data = {"address": address.normal, "device": name, "removed": True}
     return Answer(data, [f"{address.normal} has no device {name!r} any more"])
 
@@ -202,23 +202,23 @@ def remove(desk: CommandContext, address: Address, name: str) -> Answer:
 # -- how they are told -----------------------------------------------------------------
 
 
-async def last_logins(rooms: Plugins, logins: LoginRecords, account: str) -> Last:
+async def last_logins(plugins: Plugins, logins: LoginRecords, account: str) -> Last:
     """The last login of each device of an account; "" is the account's own password."""
-    used = await rooms.workers.run(logins.entrances.used, 0.0, account)
-    return {entrance.device: (entrance, last) for entrance, last in reversed(used)}
+    used = await plugins.executor.run(logins.login_history.used, 0.0, account)
+    return {login_method.device: (login_method, last) for login_method, last in reversed(used)}
 
 
 def login_data(last: tuple[LoginMethod, float] | None) -> dict[str, Any] | None:
     """A login, as an object."""
     if last is None:
         return None
-    entrance, when = last
+    login_method, when = last
     return {
         "time": iso(when),
-        "service": entrance.service,
-        "mechanism": entrance.mechanism,
-        "tls": entrance.tls,
-        "network": entrance.network,
+        "service": login_method.service,
+        "mechanism": login_method.mechanism,
+        "tls": login_method.tls,
+        "network": login_method.network,
     }
 
 
@@ -226,13 +226,13 @@ def login_cells(last: tuple[LoginMethod, float] | None) -> tuple[str, str, str, 
     """A login, for a table."""
     if last is None:
         return "never", "", "", "", ""
-    entrance, when = last
+    login_method, when = last
     return (
         moment(when),
-        entrance.service,
-        entrance.mechanism or "?",
-        entrance.tls or "none",
-        entrance.network or "this machine",
+        login_method.service,
+        login_method.mechanism or "?",
+        login_method.tls or "none",
+        login_method.network or "this machine",
     )
 
 

@@ -50,7 +50,7 @@ class WhoType(click.ParamType):  # type: ignore[type-arg]
     help="Forget those of an account, or of a network; may be given several times.",
 )  # fmt: skip
 @click.option("--clear-all", is_flag=True, help="Forget all of them.")
-def auth_failures(desk: CommandContext, clear: tuple[str, ...], clear_all: bool) -> Answer:
+def auth_failures(context: CommandContext, clear: tuple[str, ...], clear_all: bool) -> Answer:
     """
     Wrong passwords of the last day, the latest first.
 
@@ -63,16 +63,16 @@ def auth_failures(desk: CommandContext, clear: tuple[str, ...], clear_all: bool)
     """
     if clear and clear_all:
         raise click.UsageError("--clear and --clear-all exclude one another")
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[int, list[FailureCount]]:
-        async with desk.logins(rooms, settings) as logins:
+    async def work(plugins: Plugins) -> tuple[int, list[FailureCount]]:
+        async with context.logins(plugins, settings) as logins:
             if clear or clear_all:
                 names = None if clear_all else list(clear)
-                return await rooms.workers.run(logins.tries.clear, names), []
-            return 0, await rooms.workers.run(logins.tries.failures, time.time())
+                return await plugins.executor.run(logins.attempts.clear, names), []
+            return 0, await plugins.executor.run(logins.attempts.failures, time.time())
 
-    cleared, failures = desk.ask(work, settings)
+    cleared, failures = context.ask(work, settings)
     if clear and not cleared:
         raise Refused(f"there are no wrong passwords of {', '.join(clear)}")
     if clear or clear_all:

@@ -57,7 +57,7 @@ from postoffice.store.files import FULL
 )
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing where nothing is wrong.")
 def backup(
-    desk: CommandContext,
+    context: CommandContext,
     target: str,
     maildrops: tuple[Address, ...],
     domains: tuple[str, ...],
@@ -77,12 +77,12 @@ def backup(
     copied (files that were written), complaints.
     """
     which = Which(tuple(one.normal for one in maildrops), domains)
-    settings = desk.settings()
+    settings = context.settings()
     begun = datetime.now(UTC)
     if target == "-" and sys.stdout.isatty():
         raise click.UsageError("a backup is not for a terminal: send it to a file or a program")
     with failures("backup", target), ended_by_signals(), Progress("backup") as progress:
-        written = _back_up(desk, settings, target, which, begun, progress)
+        written = _back_up(context, settings, target, which, begun, progress)
     for complaint in written.complaints:
         click.echo(f"not in the backup: {complaint}", err=True)
     counts = written.counts()
@@ -106,7 +106,7 @@ def backup(
 
 
 def _back_up(
-    desk: CommandContext,
+    context: CommandContext,
     settings: Settings,
     path: str,
     which: Which,
@@ -121,7 +121,7 @@ def _back_up(
             told = header(settings, which, stamp, str(iso(begun.timestamp())))
             manifest = Manifest(spool, told)
             written = Written(target, manifest, progress.step)
-            write(desk, settings, written, which, told["files"], progress)
+            write(context, settings, written, which, told["files"], progress)
             ended = iso(datetime.now(UTC).timestamp())
             target.commit(manifest.end({**written.counts(), "ended": ended}))
     except BaseException:
@@ -134,7 +134,7 @@ def _back_up(
 
 
 def write(
-    desk: CommandContext,
+    context: CommandContext,
     settings: Settings,
     written: Written,
     which: Which,
@@ -143,8 +143,8 @@ def write(
 ) -> None:
     """Read the office as its user."""
 
-    async def work(rooms: Plugins) -> None:
-        contents = Contents(rooms, settings, written, files)
+    async def work(plugins: Plugins) -> None:
+        contents = Contents(plugins, settings, written, files)
         chosen = await contents.choose(which)
         progress.length = sum(number for _, number in chosen.folders)
         await contents.write(chosen, which)
@@ -153,7 +153,7 @@ def write(
     if privileges.is_root():
         who = privileges.identity(settings.user, settings.state)
     with privileges.acting(who):
-        desk.ask(work, settings)
+        context.ask(work, settings)
 
 
 @contextmanager

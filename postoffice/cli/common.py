@@ -21,7 +21,7 @@ from postoffice.config import loader
 from postoffice.config.loader import Settings
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.daemon import privileges
-from postoffice.daemon.build import build_logins, build_rooms, find_maker
+from postoffice.daemon.build import build_logins, build_plugins, find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import Address, NotAnAddress, normal_domain
@@ -74,23 +74,23 @@ class CommandContext:
     ) -> T:
         """Do work in the rooms, as the user that the post office runs as."""
         settings = settings or self.settings()
-        workers = InlineExecutor(self.reactor)
-        rooms = build_rooms(settings, self.reactor, workers)
+        executor = InlineExecutor(self.reactor)
+        plugins = build_plugins(settings, self.reactor, executor)
         privileges.become(settings.user, settings.state)
 
         async def whole() -> T:
-            await rooms.start()
+            await plugins.start()
             try:
-                return await work(rooms)
+                return await work(plugins)
             finally:
-                await rooms.stop()
+                await plugins.stop()
 
-        return workers.finish(whole())
+        return executor.finish(whole())
 
     @asynccontextmanager
-    async def logins(self, rooms: Plugins, settings: Settings) -> AsyncIterator[LoginRecords]:
+    async def logins(self, plugins: Plugins, settings: Settings) -> AsyncIterator[LoginRecords]:
         """What is remembered of logins, for work in the rooms."""
-        logins = build_logins(settings, rooms.workers, self.reactor)
+        logins = build_logins(settings, plugins.executor, self.reactor)
         await logins.start()
         try:
             yield logins

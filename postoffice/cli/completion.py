@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.config.loader import Settings
 from postoffice.daemon import privileges
-from postoffice.daemon.build import build_rooms
+from postoffice.daemon.build import build_plugins
 from postoffice.interfaces import IAccountRegister
 
 #: How many are offered.
@@ -36,8 +36,8 @@ def known(settings: Callable[[], Settings], ask: Ask, incomplete: str) -> list[C
 def _names(settings: Settings, ask: Ask) -> list[str]:
     if not os.path.isdir(settings.state):
         return []
-    workers = InlineExecutor(None)
-    register = build_rooms(settings, Clock(), workers).register
+    executor = InlineExecutor(None)
+    register = build_plugins(settings, Clock(), executor).register
     privileges.become(settings.user, settings.state)
 
     async def whole() -> list[str]:
@@ -47,7 +47,7 @@ def _names(settings: Settings, ask: Ask) -> list[str]:
         finally:
             await register.stop()
 
-    return workers.finish(whole())
+    return executor.finish(whole())
 
 
 def nothing(_context: object, _param: object, _incomplete: str) -> list[CompletionItem]:

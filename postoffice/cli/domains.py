@@ -39,7 +39,7 @@ def domain() -> None:
 @click.argument("domain", type=DOMAIN, shell_complete=nothing)
 @quota_options
 @serving_options
-def add(desk: CommandContext, domain: str, quota: Quota, serving: MailPolicy) -> Answer:
+def add(context: CommandContext, domain: str, quota: Quota, serving: MailPolicy) -> Answer:
     """
     Take in mail for the accounts of DOMAIN from now on.
 
@@ -49,20 +49,20 @@ def add(desk: CommandContext, domain: str, quota: Quota, serving: MailPolicy) ->
     With --json: domain, added.
     """
 
-    async def work(rooms: Plugins) -> None:
-        if not await rooms.register.add_domain(domain):
+    async def work(plugins: Plugins) -> None:
+        if not await plugins.register.add_domain(domain):
             raise Refused(f"{domain} is here already")
         if quota != Quota():
-            await rooms.register.set_domain_quota(domain, quota)
+            await plugins.register.set_domain_quota(domain, quota)
         if serving != UNSPECIFIED:
-            await rooms.register.set_domain_serving(domain, serving)
+            await plugins.register.set_domain_serving(domain, serving)
 
-    desk.ask(work)
+    context.ask(work)
     return Answer({"domain": domain, "added": True}, [f"{domain} is added"])
 
 
 @command("list", domain)
-def list_(desk: CommandContext) -> Answer:
+def list_(context: CommandContext) -> Answer:
     """
     All domains, and how many accounts each has.
 
@@ -72,16 +72,16 @@ def list_(desk: CommandContext) -> Answer:
     With --json: domains, each with domain, accounts, quota (octets, messages,
     over) and quota_from (who says each of them).
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> list[tuple[str, int, Told]]:
+    async def work(plugins: Plugins) -> list[tuple[str, int, Told]]:
         found = []
-        for name in await rooms.register.domains():
-            accounts = len(await rooms.register.accounts(name))
-            found.append((name, accounts, await told_of_domain(rooms.register, settings, name)))
+        for name in await plugins.register.domains():
+            accounts = len(await plugins.register.accounts(name))
+            found.append((name, accounts, await told_of_domain(plugins.register, settings, name)))
         return found
 
-    found = desk.ask(work, settings)
+    found = context.ask(work, settings)
     rows = [("DOMAIN", "ACCOUNTS", *HEADS)]
     rows += [(name, str(accounts), *told.cells) for name, accounts, told in found]
     data = [{"domain": name, "accounts": number, **told.data} for name, number, told in found]
@@ -90,7 +90,7 @@ def list_(desk: CommandContext) -> Answer:
 
 @command("show", domain)
 @click.argument("domain", type=DOMAIN)
-def show(desk: CommandContext, domain: str) -> Answer:
+def show(context: CommandContext, domain: str) -> Answer:
     """
     What holds for the accounts of DOMAIN, and how many it has.
 
@@ -98,18 +98,18 @@ def show(desk: CommandContext, domain: str) -> Answer:
     serving (keep, keep_collected, delete_on_collect, devices, login_delay,
     in_use, wait; durations in seconds) and serving_from (who says each of them).
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[int, Told, Served]:
-        if domain not in await rooms.register.domains():
+    async def work(plugins: Plugins) -> tuple[int, Told, Served]:
+        if domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
         return (
-            len(await rooms.register.accounts(domain)),
-            await told_of_domain(rooms.register, settings, domain),
-            await served_in_domain(rooms.register, settings, domain),
+            len(await plugins.register.accounts(domain)),
+            await told_of_domain(plugins.register, settings, domain),
+            await served_in_domain(plugins.register, settings, domain),
         )
 
-    accounts, told, served = desk.ask(work, settings)
+    accounts, told, served = context.ask(work, settings)
     data = {"domain": domain, "accounts": accounts, **told.data, **served.data}
     rows = [("domain", domain), ("accounts", str(accounts)), ("quota", told.line), *served.rows]
     return Answer(data, table(rows))
@@ -122,7 +122,7 @@ def show(desk: CommandContext, domain: str) -> Answer:
 @serving_options
 @default_serving_option("Mail is kept and served as the configuration says.")
 def set_(
-    desk: CommandContext,
+    context: CommandContext,
     domain: str,
     quota: Quota,
     default_quota: bool,
@@ -145,10 +145,10 @@ def set_(
             "give one of --quota, --quota-messages, --over, --default-quota, "
             f"{NAMES}, --default-serving"
         )
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[Told, Served]:
-        register = rooms.register
+    async def work(plugins: Plugins) -> tuple[Told, Served]:
+        register = plugins.register
         known, served = await register.domain_quota(domain), await register.domain_serving(domain)
         if known is None or served is None:
             raise Refused(f"there is no domain {domain} here")
@@ -161,7 +161,7 @@ def set_(
             await served_in_domain(register, settings, domain),
         )
 
-    told, served = desk.ask(work, settings)
+    told, served = context.ask(work, settings)
     data = {"domain": domain, "changed": True, **told.data, **served.data}
     lines = [f"{domain} has a quota: {told.line}"] if changes_quota else []
     if changes_serving:
@@ -171,17 +171,17 @@ def set_(
 
 @command("remove", domain)
 @click.argument("domain", type=DOMAIN)
-def remove(desk: CommandContext, domain: str) -> Answer:
+def remove(context: CommandContext, domain: str) -> Answer:
     """
     Take in mail for DOMAIN no more; refused while it has accounts.
 
     With --json: domain, removed.
     """
 
-    async def work(rooms: Plugins) -> None:
-        accounts = len(await rooms.register.accounts(domain))
+    async def work(plugins: Plugins) -> None:
+        accounts = len(await plugins.register.accounts(domain))
         try:
-            removed = not accounts and await rooms.register.remove_domain(domain)
+            removed = not accounts and await plugins.register.remove_domain(domain)
         except NotEmpty:  # somebody was quicker
             accounts, removed = 1, False
         if accounts:
@@ -189,5 +189,5 @@ def remove(desk: CommandContext, domain: str) -> Answer:
         if not removed:
             raise Refused(f"there is no domain {domain} here")
 
-    desk.ask(work)
+    context.ask(work)
     return Answer({"domain": domain, "removed": True}, [f"{domain} is removed"])

@@ -28,7 +28,7 @@ from postoffice.model.errors import MaildropLocked, PostOfficeError
 @command("expire")
 @click.argument("address", type=ADDRESS, required=False)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-def expire(desk: CommandContext, address: Address | None, dry_run: bool) -> Answer:
+def expire(context: CommandContext, address: Address | None, dry_run: bool) -> Answer:
     """
     Let mail go whose time has come, of ADDRESS or of all accounts.
 
@@ -39,24 +39,24 @@ def expire(desk: CommandContext, address: Address | None, dry_run: bool) -> Answ
     With --json: dry_run, and maildrops: each with account, messages, octets
     (that went, or would go), and why it was left alone, or null.
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> list[ExpiryResult]:
-        retention = build_retention(settings, rooms)
+    async def work(plugins: Plugins) -> list[ExpiryResult]:
+        retention = build_retention(settings, plugins)
         if not retention.possible:
             raise Refused("mail stays in this store until somebody deletes it")
         found = []
         with Progress("looking at maildrops") as progress:
-            lots = await _lots(rooms, retention, address)
-            for lot in lots:
-                found.append(await _expire(retention, lot, dry_run))
-                progress.at(len(found), len(lots))
+            targets = await _targets(plugins, retention, address)
+            for target in targets:
+                found.append(await _expire(retention, target, dry_run))
+                progress.at(len(found), len(targets))
         return found
 
-    found = desk.ask(work, settings)
+    found = context.ask(work, settings)
     data = [
         {
-            "account": gone.lot.account,
+            "account": gone.target.account,
             "messages": gone.messages,
             "octets": gone.octets,
             "why": gone.why or None,
@@ -66,25 +66,25 @@ def expire(desk: CommandContext, address: Address | None, dry_run: bool) -> Answ
     return Answer({"dry_run": dry_run, "maildrops": data}, _lines(found, dry_run))
 
 
-async def _lots(
-    rooms: Plugins, retention: Retention, address: Address | None
+async def _targets(
+    plugins: Plugins, retention: Retention, address: Address | None
 ) -> Sequence[ExpiryTarget]:
     if address is None:
-        return await retention.lots()
-    account = await rooms.find(address.normal)
+        return await retention.targets()
+    account = await plugins.find(address.normal)
     if account is None:
         raise Refused(f"there is no account {address.normal} here")
-    lot = await retention.lot(account)
-    return () if lot.keep.forever else (lot,)
+    target = await retention.target(account)
+    return () if target.keep.forever else (target,)
 
 
-async def _expire(retention: Retention, lot: ExpiryTarget, dry: bool) -> ExpiryResult:
+async def _expire(retention: Retention, target: ExpiryTarget, dry: bool) -> ExpiryResult:
     try:
-        return await retention.expire(lot, dry=dry)
+        return await retention.expire(target, dry=dry)
     except MaildropLocked:
-        return ExpiryResult(lot, why="somebody collects from it just now")
+        return ExpiryResult(target, why="somebody collects from it just now")
     except PostOfficeError as error:
-        return ExpiryResult(lot, why=str(error))
+        return ExpiryResult(target, why=str(error))
 
 
 def _lines(found: Sequence[ExpiryResult], dry: bool) -> list[str]:
@@ -92,9 +92,9 @@ def _lines(found: Sequence[ExpiryResult], dry: bool) -> list[str]:
         return ["all mail is kept for ever"]
     verb = "would go" if dry else "went"
     rows: list[tuple[Any, ...]] = [
-        (gone.lot.account, f"{counted(gone.messages, 'message')}, {sized(gone.octets)}, {verb}")
+        (gone.target.account, f"{counted(gone.messages, 'message')}, {sized(gone.octets)}, {verb}")
         if not gone.why
-        else (gone.lot.account, f"left alone: {gone.why}")
+        else (gone.target.account, f"left alone: {gone.why}")
         for gone in found
         if gone.messages or gone.why
     ]

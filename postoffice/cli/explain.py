@@ -51,7 +51,7 @@ def explain() -> None:
 @click.option(
     "--size", type=SIZE_TYPE, default=0, help="As if the client had said so (SIZE), such as 5MiB."
 )
-def rcpt(desk: CommandContext, address: Address | None, size: int) -> Answer:
+def rcpt(context: CommandContext, address: Address | None, size: int) -> Answer:
     """
     What a client with mail for ADDRESS hears, and why.
 
@@ -61,13 +61,13 @@ def rcpt(desk: CommandContext, address: Address | None, size: int) -> Answer:
     With --json: address, size, steps (each with step and found), reply,
     accepted (true or false).
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[list[Step], Reply]:
-        steps = [step async for step in _steps(rooms, settings, address, size)]
-        return steps, await _reply(rooms, settings, address, size)
+    async def work(plugins: Plugins) -> tuple[list[Step], Reply]:
+        steps = [step async for step in _steps(plugins, settings, address, size)]
+        return steps, await _reply(plugins, settings, address, size)
 
-    steps, reply = desk.ask(work, settings)
+    steps, reply = context.ask(work, settings)
     said = reply.wire.decode().strip()
     data = {
         "address": str(address or "postmaster"),
@@ -79,12 +79,12 @@ def rcpt(desk: CommandContext, address: Address | None, size: int) -> Answer:
     return Answer(data, table([*steps, ("reply", said)]))
 
 
-async def _reply(rooms: Plugins, settings: Settings, address: Address | None, size: int) -> Reply:
+async def _reply(plugins: Plugins, settings: Settings, address: Address | None, size: int) -> Reply:
     """What the reception says."""
     if size > settings.limits.message_size:
         return TOO_LARGE  # at MAIL
     reception_context = build_reception_context(
-        settings, rooms, PolicyChain(), lambda: datetime.now(UTC)
+        settings, plugins, PolicyChain(), lambda: datetime.now(UTC)
     )
     envelope = Envelope("explained", Client(), size=size)
     try:
@@ -96,7 +96,7 @@ async def _reply(rooms: Plugins, settings: Settings, address: Address | None, si
 
 
 async def _steps(
-    rooms: Plugins, settings: Settings, address: Address | None, size: int
+    plugins: Plugins, settings: Settings, address: Address | None, size: int
 ) -> AsyncIterator[Step]:
     """What the reception looks at, in its order, as far as it comes."""
     most = settings.limits.message_size
@@ -107,7 +107,7 @@ async def _steps(
             return
     if address is not None:
         domain = normal_domain(address.domain)
-        whose = await _whose(rooms, domain)
+        whose = await _whose(plugins, domain)
         yield "domain", f"{domain} is ours, by {whose}" if whose else f"{domain} is not ours"
         if not whose:
             return
@@ -115,7 +115,7 @@ async def _steps(
     if address is not None and address.local.casefold() != "postmaster":
         name = address.normal
     yield "postmaster", "no" if name else f"yes: his account is {postmaster}"
-    found = await _find(rooms, name or postmaster)
+    found = await _find(plugins, name or postmaster)
     if found is None:
         yield "account", f"there is no {name or postmaster}"
         return
@@ -126,16 +126,16 @@ async def _steps(
         return
     told = await told_of(directory, settings, name or postmaster, account)
     yield "quota", told.line
-    messages, octets = await rooms.store.count(account.maildrop)
+    messages, octets = await plugins.store.count(account.maildrop)
     held = f"{counted(messages, 'message')}, {sized(octets)}"
     try:
         if told.quota.limited:
-            await rooms.store.admit(replace(account, quota=told.quota), size)
+            await plugins.store.admit(replace(account, quota=told.quota), size)
     except PostOfficeError as failure:
         yield "room", f"no: {failure}; it holds {held}"
         return
     yield "room", f"yes: it holds {held}"
-    for chosen, policy in zip(settings.policies, rooms.policies, strict=True):
+    for chosen, policy in zip(settings.policies, plugins.policies, strict=True):
         stages = ", ".join(stage for stage in STAGES if stage in policy.stages)
         services = ", ".join(chosen.options["services"])
         yield "policy", f"{_place(chosen)}, asked at {stages}, of clients of {services}"
@@ -145,21 +145,21 @@ def _place(chosen: ChosenPlugin) -> str:
     return f"{chosen.key} ({chosen.maker.kind})"
 
 
-def _directories(rooms: Plugins) -> Iterator[tuple[str, IAccountDirectory]]:
+def _directories(plugins: Plugins) -> Iterator[tuple[str, IAccountDirectory]]:
     """In the order in which they are asked, each with its place in the configuration."""
-    return zip(map(_place, rooms.chosen), rooms.directories, strict=False)
+    return zip(map(_place, plugins.chosen), plugins.directories, strict=False)
 
 
-async def _whose(rooms: Plugins, domain: str) -> str:
+async def _whose(plugins: Plugins, domain: str) -> str:
     """Which directory serves a domain, if any."""
-    for place, directory in _directories(rooms):
+    for place, directory in _directories(plugins):
         if await directory.serves(domain):
             return place
     return ""
 
 
-async def _find(rooms: Plugins, name: str) -> tuple[str, IAccountDirectory, Account] | None:
-    for place, directory in _directories(rooms):
+async def _find(plugins: Plugins, name: str) -> tuple[str, IAccountDirectory, Account] | None:
+    for place, directory in _directories(plugins):
         account = await directory.find(name)
         if account is not None:
             return place, directory, account

@@ -39,7 +39,7 @@ class Drop:
 
 
 @command("list")
-def list_(desk: CommandContext) -> Answer:
+def list_(context: CommandContext) -> Answer:
     """
     All maildrops, those that use most first.
 
@@ -55,16 +55,16 @@ def list_(desk: CommandContext) -> Answer:
     messages, octets, vault_messages, vault_octets; strays, where there are any,
     each with path and what.
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[list[tuple[MaildropUsage, Drop]], list[Finding]]:
+    async def work(plugins: Plugins) -> tuple[list[tuple[MaildropUsage, Drop]], list[Finding]]:
         with Progress("looking at maildrops") as progress:
-            holdings = await care_of(rooms).holdings(progress.at)
-        drops = await drops_of(rooms, settings, [one.name for one in holdings])
+            holdings = await care_of(plugins).holdings(progress.at)
+        drops = await drops_of(plugins, settings, [one.name for one in holdings])
         found = list(zip(holdings, drops, strict=True))
-        return found, list(await care_of(rooms).strays())
+        return found, list(await care_of(plugins).strays())
 
-    found, strays = desk.ask(work, settings)
+    found, strays = context.ask(work, settings)
     found.sort(key=lambda one: (-one[0].octets - one[0].vault_octets, one[0].name))
     total = _total([holding for holding, _ in found])
     lines = [*_table(found), "", _line(total)] if found else ["no maildrops"]
@@ -145,18 +145,18 @@ def _day(seconds: float | None) -> str:
 # -- whose a maildrop is ------------------------------------------------------------------
 
 
-def care_of(rooms: Plugins) -> IMaildropMaintenance:
+def care_of(plugins: Plugins) -> IMaildropMaintenance:
     """The store, if it can be looked after.  Raises Refused."""
-    if not IMaildropMaintenance.providedBy(rooms.store):
+    if not IMaildropMaintenance.providedBy(plugins.store):
         raise Refused("the store of this kind cannot be looked after with this command")
-    return cast(IMaildropMaintenance, rooms.store)
+    return cast(IMaildropMaintenance, plugins.store)
 
 
-async def drops_of(rooms: Plugins, settings: Settings, names: Sequence[str]) -> list[Drop]:
+async def drops_of(plugins: Plugins, settings: Settings, names: Sequence[str]) -> list[Drop]:
     """The maildrops of these names; directories that can tell of all accounts are asked once."""
     owners: dict[str, Account] = {}
     others = []
-    for directory in rooms.directories:
+    for directory in plugins.directories:
         if IAccountRegister.providedBy(directory):
             for account in await directory.accounts():
                 owners.setdefault(account.maildrop, account)
@@ -178,12 +178,12 @@ def _drop(settings: Settings, name: str, account: Account | None) -> Drop:
     return Drop(name, account.address, account.quota.or_else(settings.quota))
 
 
-async def named(rooms: Plugins, settings: Settings, address: Address) -> Drop:
+async def named(plugins: Plugins, settings: Settings, address: Address) -> Drop:
     """The maildrop of an account, or of one that is gone.  Raises Refused."""
     name = address.normal
-    account = await rooms.find(name)
+    account = await plugins.find(name)
     if account is not None:
         return _drop(settings, account.maildrop, account)
-    if any(one.name == name for one in await care_of(rooms).holdings()):
-        return (await drops_of(rooms, settings, [name]))[0]
+    if any(one.name == name for one in await care_of(plugins).holdings()):
+        return (await drops_of(plugins, settings, [name]))[0]
     raise Refused(f"there is neither an account {name} here nor a maildrop of that name")

@@ -21,7 +21,7 @@ from postoffice.config.schema import USER, services
 from postoffice.config.source import ConfigurationError
 from postoffice.config.template import template
 from postoffice.daemon import new_files, preflight, preload, privileges
-from postoffice.daemon.build import build_checkers, build_rooms, find_maker, try_endpoint
+from postoffice.daemon.build import build_checkers, build_plugins, find_maker, try_endpoint
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import NotAnAddress, normal_domain
@@ -82,7 +82,7 @@ class UserType(click.ParamType):  # type: ignore[type-arg]
     help="Write a new postoffice.yaml; the old one is kept as postoffice.yaml.old.",
 )  # fmt: skip
 def init(
-    desk: CommandContext,
+    context: CommandContext,
     folder: str,
     hostname: str | None,
     domains: tuple[str, ...],
@@ -120,7 +120,7 @@ def init(
         values["tls.certificates"] = [pair]
     text = template(values, find_maker)
     try:
-        settings = loader.read(text, path, find_maker, try_endpoint(desk.reactor))
+        settings = loader.read(text, path, find_maker, try_endpoint(context.reactor))
     except ConfigurationError as error:
         raise click.UsageError("\n".join(f"{p.key}: {p.text}" for p in error.problems)) from None
     if os.path.lexists(path) and not force:
@@ -131,14 +131,14 @@ def init(
     if tls_self_signed:
         files = _certificate(os.path.join(folder, "tls"), (hostname, *domains), owner, force)
 
-    async def work(rooms: Plugins) -> None:
+    async def work(plugins: Plugins) -> None:
         for domain in domains:
-            await rooms.register.add_domain(domain)
-        if await rooms.find(settings.postmaster.normal) is None:
-            await rooms.register.add(settings.postmaster.normal, None)
+            await plugins.register.add_domain(domain)
+        if await plugins.find(settings.postmaster.normal) is None:
+            await plugins.register.add(settings.postmaster.normal, None)
 
     with privileges.acting(_who(settings)):
-        desk.ask(work, settings)
+        context.ask(work, settings)
     _write(path, text, owner, force)
     data = {
         "configuration": path,
@@ -158,7 +158,7 @@ def init(
 
 
 @command("check-config")
-def check_config(desk: CommandContext) -> Answer:
+def check_config(context: CommandContext) -> Answer:
     """
     Say all that is wrong with the configuration.
 
@@ -168,11 +168,11 @@ def check_config(desk: CommandContext) -> Answer:
     With --json: configuration, problems (none), warnings; or as any wrong
     configuration.
     """
-    settings = desk.settings(try_endpoint=try_endpoint(desk.reactor))
-    build_rooms(settings, desk.reactor, InlineExecutor(desk.reactor))
+    settings = context.settings(try_endpoint=try_endpoint(context.reactor))
+    build_plugins(settings, context.reactor, InlineExecutor(context.reactor))
     build_checkers(settings)
     warnings = [*_expiring(settings), *_for_the_user(settings), *_small(settings)]
-    warnings += lacking(desk, settings)
+    warnings += lacking(context, settings)
     return Answer(
         {"configuration": settings.source.file, "problems": [], "warnings": warnings},
         [
@@ -224,7 +224,7 @@ def _for_the_user(settings: Settings) -> list[str]:
     return [*filter(None, found)]
 
 
-def lacking(desk: CommandContext, settings: Settings) -> list[str]:
+def lacking(context: CommandContext, settings: Settings) -> list[str]:
     """The postmaster, and how many accounts lack what a mechanism needs that is offered."""
     offering = {
         mechanism: [
@@ -237,12 +237,12 @@ def lacking(desk: CommandContext, settings: Settings) -> list[str]:
     if not os.path.isdir(settings.state) or not os.listdir(settings.state):
         return []  # nothing is kept yet, and nothing shall be made
 
-    async def count(rooms: Plugins) -> list[str]:
-        why = await preflight.of_the_postmaster(rooms, settings.postmaster)
+    async def count(plugins: Plugins) -> list[str]:
+        why = await preflight.of_the_postmaster(plugins, settings.postmaster)
         found = [why] if why else []
         accounts = [
             one
-            for directory in rooms.directories
+            for directory in plugins.directories
             if IAccountRegister.providedBy(directory)  # no other can tell of all its accounts
             for one in await directory.accounts()
             if one.secret or one.shared
@@ -256,7 +256,7 @@ def lacking(desk: CommandContext, settings: Settings) -> list[str]:
                 )
         return found
 
-    warnings: list[str] = desk.ask(count, settings)
+    warnings: list[str] = context.ask(count, settings)
     return warnings
 
 

@@ -72,7 +72,7 @@ def maildrop() -> None:
 @click.option("--larger-than", type=SIZE_TYPE, help="What is larger, such as 20MiB.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def purge(
-    desk: CommandContext,
+    context: CommandContext,
     address: Address,
     over_quota: bool,
     older_than: float | None,
@@ -90,15 +90,15 @@ def purge(
     """
     if not over_quota and older_than is None and larger_than is None:
         raise click.UsageError("say what shall go: --over-quota, --older-than, --larger-than")
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[str, int, int]:
-        drop = await named(rooms, settings, address)
+    async def work(plugins: Plugins) -> tuple[str, int, int]:
+        drop = await named(plugins, settings, address)
         which = PurgeCriteria(older_than, larger_than, _quota(drop) if over_quota else None)
         with Progress("removing messages") as progress:
-            return drop.name, *await care_of(rooms).purge(drop.name, which, dry_run, progress.at)
+            return drop.name, *await care_of(plugins).purge(drop.name, which, dry_run, progress.at)
 
-    name, messages, octets = _at_rest(desk, work, settings, address)
+    name, messages, octets = _at_rest(context, work, settings, address)
     data = {"maildrop": name, "messages": messages, "octets": octets, "dry_run": dry_run}
     done = "would go" if dry_run else "removed"
     return Answer(data, [f"{name}: {counted(messages, 'message')}, {sized(octets)}, {done}"])
@@ -118,7 +118,7 @@ def _quota(drop: Drop) -> Quota:
 @click.option("--session", metavar="ID", help="What this session took out.")
 @click.option("--since", type=SINCE, help="All that was taken out since this time, or so long ago.")
 def undelete(
-    desk: CommandContext, address: Address, session: str | None, since: float | None
+    context: CommandContext, address: Address, session: str | None, since: float | None
 ) -> Answer:
     """
     Bring back what was deleted from ADDRESS, or tell what can be.
@@ -134,11 +134,11 @@ def undelete(
     """
     if session is not None and since is not None:
         raise click.UsageError("--session and --since exclude one another")
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[str, int, list[VaultSession]]:
-        drop = await named(rooms, settings, address)
-        care, back = care_of(rooms), 0
+    async def work(plugins: Plugins) -> tuple[str, int, list[VaultSession]]:
+        drop = await named(plugins, settings, address)
+        care, back = care_of(plugins), 0
         kept = list(await care.kept(drop.name))
         if session is not None or since is not None:
             wanted = (session or "", since or 0.0)
@@ -146,7 +146,7 @@ def undelete(
                 back = await care.undelete(drop.name, *wanted)
         return drop.name, back, kept
 
-    name, back, kept = _at_rest(desk, work, settings, address)
+    name, back, kept = _at_rest(context, work, settings, address)
     if session is None and since is None:
         return _kept(name, kept)
     if not back:
@@ -168,7 +168,7 @@ def _kept(name: str, kept: list[VaultSession]) -> Answer:
 @command("verify", maildrop)
 @click.argument("address", type=ADDRESS, required=False)
 @click.option("--repair", is_flag=True, help="Mend what is safe to mend.")
-def verify(desk: CommandContext, address: Address | None, repair: bool) -> Answer:
+def verify(context: CommandContext, address: Address | None, repair: bool) -> Answer:
     """
     Read all messages, and tell what is not as it should be.
 
@@ -184,11 +184,11 @@ def verify(desk: CommandContext, address: Address | None, repair: bool) -> Answe
     With --json: maildrops (how many were looked at), findings, each with path,
     what, mended.
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> tuple[list[Drop], list[Finding]]:
-        care, found = care_of(rooms), list[Finding]()
-        drops, messages = await _to_verify(rooms, settings, address)
+    async def work(plugins: Plugins) -> tuple[list[Drop], list[Finding]]:
+        care, found = care_of(plugins), list[Finding]()
+        drops, messages = await _to_verify(plugins, settings, address)
         if address is None:
             found += await care.strays()
         with Progress("reading messages") as progress:
@@ -197,7 +197,7 @@ def verify(desk: CommandContext, address: Address | None, repair: bool) -> Answe
                 found += await care.verify(drop.name, quota, repair, _each(progress, messages))
         return drops, found
 
-    drops, found = desk.ask(work, settings)
+    drops, found = context.ask(work, settings)
     count, ownerless = len(drops), [drop.name for drop in drops if drop.account is None]
     left = sum(not one.mended for one in found)
     lines = [f"{one.path}: {one.what}{' (mended)' if one.mended else ''}" for one in found]
@@ -209,14 +209,14 @@ def verify(desk: CommandContext, address: Address | None, repair: bool) -> Answe
 
 
 async def _to_verify(
-    rooms: Plugins, settings: Settings, address: Address | None
+    plugins: Plugins, settings: Settings, address: Address | None
 ) -> tuple[list[Drop], int]:
     """Which maildrops, and about how many messages that is; 0 where verify will say."""
     if address is not None:
-        return [await named(rooms, settings, address)], 0
+        return [await named(plugins, settings, address)], 0
     with Progress("looking at maildrops") as progress:
-        holdings = await care_of(rooms).holdings(progress.at)
-    drops = await drops_of(rooms, settings, [one.name for one in holdings])
+        holdings = await care_of(plugins).holdings(progress.at)
+    drops = await drops_of(plugins, settings, [one.name for one in holdings])
     return drops, sum(one.messages for one in holdings)
 
 
@@ -225,10 +225,10 @@ def _each(progress: Progress, messages: int) -> Step:
     return lambda done, of: progress.at(progress.done + 1 if messages else done, messages or of)
 
 
-def _at_rest(desk: CommandContext, work: Any, settings: Settings, address: Address) -> Any:
+def _at_rest(context: CommandContext, work: Any, settings: Settings, address: Address) -> Any:
     """What work brings, if nobody collects meanwhile."""
     try:
-        return desk.ask(work, settings)
+        return context.ask(work, settings)
     except MaildropLocked:
         raise Refused(
             f"somebody is collecting from {address.normal}; try again when that is over"

@@ -14,7 +14,7 @@ from postoffice.model.address import Address
 @command("rename")
 @click.argument("address", type=ADDRESS)
 @click.argument("new", type=ADDRESS)
-def rename(desk: CommandContext, address: Address, new: Address) -> Answer:
+def rename(context: CommandContext, address: Address, new: Address) -> Answer:
     """
     Give the account ADDRESS the address NEW.
 
@@ -26,7 +26,7 @@ def rename(desk: CommandContext, address: Address, new: Address) -> Answer:
 
     With --json: address, new_address, ended (how many sessions).
     """
-    settings = desk.settings()
+    settings = context.settings()
     name, other = address.normal, new.normal
     if name == settings.postmaster.normal:
         raise Refused(
@@ -34,22 +34,22 @@ def rename(desk: CommandContext, address: Address, new: Address) -> Answer:
             "in the configuration first"
         )
 
-    async def work(rooms: Plugins) -> None:
-        await registered(rooms, name)
-        if await rooms.find(other) is not None:
+    async def work(plugins: Plugins) -> None:
+        await registered(plugins, name)
+        if await plugins.find(other) is not None:
             raise Refused(f"{other} is here already")
         domain = other.rpartition("@")[2]
-        if not await rooms.register.serves(domain):
+        if not await plugins.register.serves(domain):
             raise Refused(f"{domain} is not ours; postoffice domain add {domain}")
-        async with desk.logins(rooms, settings) as logins:
-            if not await rooms.register.rename(name, other):
+        async with context.logins(plugins, settings) as logins:
+            if not await plugins.register.rename(name, other):
                 raise Refused(
                     f"{name} was removed just now, or {other} was added; nothing is renamed"
                 )
-            await rooms.workers.run(logins.entrances.rename, name, other)
+            await plugins.executor.run(logins.login_history.rename, name, other)
 
-    desk.ask(work, settings)
-    ended = end_all(desk, name, f"{name} is {other} now")
+    context.ask(work, settings)
+    ended = end_all(context, name, f"{name} is {other} now")
     lines = [f"{name} is {other} now; mail for {name} is refused"]
     if ended:
         lines.append(f"{counted(ended, 'session')} of {name} ended")

@@ -15,9 +15,9 @@ from postoffice.daemon.plugins import Plugins
 DAY = 86400.0
 #: What could be closed, its name in an object, and who uses it.
 OLD: tuple[tuple[str, str, Callable[[LoginMethod], bool]], ...] = (
-    ("plaintext", "plaintext", lambda entrance: not entrance.tls),
-    ("TLS 1.2", "tls_1_2", lambda entrance: entrance.tls == "TLSv1.2"),
-    ("APOP", "apop", lambda entrance: entrance.mechanism == "APOP"),
+    ("plaintext", "plaintext", lambda login_method: not login_method.tls),
+    ("TLS 1.2", "tls_1_2", lambda login_method: login_method.tls == "TLSv1.2"),
+    ("APOP", "apop", lambda login_method: login_method.mechanism == "APOP"),
 )
 
 
@@ -31,7 +31,7 @@ def report() -> None:
     "--days", type=click.IntRange(1, 400), default=30, show_default=True,
     help="Logins of how many days count.",
 )  # fmt: skip
-def logins(desk: CommandContext, days: int) -> Answer:
+def logins(context: CommandContext, days: int) -> Answer:
     """
     Who would break if plaintext, TLS 1.2 or APOP were closed.
 
@@ -43,22 +43,26 @@ def logins(desk: CommandContext, days: int) -> Answer:
     device (empty: the account's own password), time, service, mechanism, tls,
     network (empty: this machine).
     """
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> list[tuple[LoginMethod, float]]:
-        async with desk.logins(rooms, settings) as logins:
+    async def work(plugins: Plugins) -> list[tuple[LoginMethod, float]]:
+        async with context.logins(plugins, settings) as logins:
             since = time.time() - days * DAY
-            return await rooms.workers.run(logins.entrances.used, since)
+            return await plugins.executor.run(logins.login_history.used, since)
 
-    used = desk.ask(work, settings)
+    used = context.ask(work, settings)
     data: dict[str, object] = {"days": days}
     rows = [("WITHOUT", "ACCOUNT", "DEVICE", *LOGIN_HEADS)]
     for name, key, uses in OLD:
         found = [one for one in used if uses(one[0])]
         data[key] = [
-            {"account": entrance.account, "device": entrance.device, **(login_data(one) or {})}
+            {
+                "account": login_method.account,
+                "device": login_method.device,
+                **(login_data(one) or {}),
+            }
             for one in found
-            for entrance in one[:1]
+            for login_method in one[:1]
         ]
         rows += [(name, one[0].account, one[0].device, *login_cells(one)) for one in found]
     nobody = f"nobody has used plaintext, TLS 1.2 or APOP within {counted(days, 'day')}"

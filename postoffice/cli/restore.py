@@ -58,7 +58,7 @@ from postoffice.model.errors import MaildropLocked
 @click.option("--force", is_flag=True, help="Rename what is in the way (NAME.before-restore-TIME).")
 @click.option("--check", "only_check", is_flag=True, help="Only read it, and say if it is whole.")
 def restore(
-    desk: CommandContext,
+    context: CommandContext,
     backup: str,
     maildrops: tuple[Address, ...],
     domains: tuple[str, ...],
@@ -96,8 +96,8 @@ def restore(
                 if only_check:
                     return Answer(data, [*lines, "it is whole"])
                 if which.whole:
-                    return _whole(desk, source, index, told, state, force, (data, lines))
-                return _part(desk, source, index, told, which, (data, lines))
+                    return _whole(context, source, index, told, state, force, (data, lines))
+                return _part(context, source, index, told, which, (data, lines))
             finally:
                 index.close()
         finally:
@@ -125,7 +125,7 @@ def _told(backup: str, told: Told) -> Answered:
 
 
 def _whole(
-    desk: CommandContext,
+    context: CommandContext,
     source: Source,
     index: Index,
     told: Told,
@@ -136,7 +136,7 @@ def _whole(
     if not told.header["whole"]:
         raise BackupError("it holds some maildrops alone: name them with --maildrop or --domain")
     with whole.scratch_of(source, index, ("config", "machine")) as scratch:
-        plan = whole.plan(scratch, told.header, desk.config, state, find_maker)
+        plan = whole.plan(scratch, told.header, context.config, state, find_maker)
         whole.see_to_the_place(plan, force)
         with Progress("restore", source.size) as progress:
             files = whole.put_in_place(
@@ -158,21 +158,26 @@ def _whole(
 
 
 def _part(
-    desk: CommandContext, source: Source, index: Index, told: Told, which: Which, answered: Answered
+    context: CommandContext,
+    source: Source,
+    index: Index,
+    told: Told,
+    which: Which,
+    answered: Answered,
 ) -> Answer:
-    settings = desk.settings()
+    settings = context.settings()
 
-    async def work(rooms: Plugins) -> list[part.PutBack]:
+    async def work(plugins: Plugins) -> list[part.PutBack]:
         with Progress("restore", source.size) as progress:
             step = partial(progress.at, length=source.size)
-            return await part.put_back(rooms, source, index, told, which, step)
+            return await part.put_back(plugins, source, index, told, which, step)
 
     who = None
     if privileges.is_root():
         who = privileges.identity(settings.user, settings.state)
     try:
         with privileges.acting(who):
-            done = desk.ask(work, settings)
+            done = context.ask(work, settings)
     except MaildropLocked:
         raise Refused("somebody is collecting from it; try again when that is over") from None
     data, lines = answered

@@ -33,14 +33,14 @@ def session() -> None:
 
 
 @command("list", session)
-def list_sessions(desk: CommandContext) -> Answer:
+def list_sessions(context: CommandContext) -> Answer:
     """
     List the sessions: who, from where, since when, what they do.
 
     With --json: sessions: each with id, service, account, client, tls, since,
     doing (handshake, waiting, working, sending or idle).
     """
-    found = sorted(ask(desk, {"command": "sessions"}), key=lambda one: str(one["since"]))
+    found = sorted(ask(context, {"command": "sessions"}), key=lambda one: str(one["since"]))
     rows = [("SERVICE", "ACCOUNT", "CLIENT", "TLS", "SINCE", "DOING")]
     rows += [
         (
@@ -61,7 +61,7 @@ def list_sessions(desk: CommandContext) -> Answer:
 
 @command("end", session)
 @click.argument("address", type=ADDRESS)
-def end(desk: CommandContext, address: Address) -> Answer:
+def end(context: CommandContext, address: Address) -> Answer:
     """
     End the sessions of the account ADDRESS.
 
@@ -70,15 +70,15 @@ def end(desk: CommandContext, address: Address) -> Answer:
 
     With --json: account, ended (how many sessions).
     """
-    found = ask(desk, {"command": "end", "account": address.normal})
+    found = ask(context, {"command": "end", "account": address.normal})
     data = {"account": address.normal, "ended": len(found)}
     return Answer(data, [f"{counted(len(found), 'session')} of {address.normal} ended"])
 
 
-def end_all(desk: CommandContext, name: str, done: str) -> int:
+def end_all(context: CommandContext, name: str, done: str) -> int:
     """End the sessions of an account behind what was ``done``; how many.  Raises Refused."""
     try:
-        return len(ask(desk, {"command": "end", "account": name}))
+        return len(ask(context, {"command": "end", "account": name}))
     except NotRunning:
         return 0
     except Refused as failure:
@@ -87,9 +87,9 @@ def end_all(desk: CommandContext, name: str, done: str) -> int:
         ) from failure
 
 
-def ask(desk: CommandContext, question: dict[str, Any]) -> list[dict[str, Any]]:
+def ask(context: CommandContext, question: dict[str, Any]) -> list[dict[str, Any]]:
     """What the daemon answers.  Raises Refused."""
-    path = place(desk.settings().state)
+    path = place(context.settings().state)
     try:
         with socket.socket(socket.AF_UNIX) as daemon:
             daemon.settimeout(PATIENCE)

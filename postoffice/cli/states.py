@@ -13,7 +13,7 @@ from postoffice.model.address import DISABLED, ENABLED, Address
 
 @command("disable")
 @click.argument("address", type=ADDRESS)
-def disable(desk: CommandContext, address: Address) -> Answer:
+def disable(context: CommandContext, address: Address) -> Answer:
     """
     Let nobody log in to the account ADDRESS, and refuse mail for it.
 
@@ -24,13 +24,13 @@ def disable(desk: CommandContext, address: Address) -> Answer:
     many sessions).
     """
     name = address.normal
-    if name == desk.settings().postmaster.normal:
+    if name == context.settings().postmaster.normal:
         raise Refused(
             f"{name} gets the mail to postmaster; name another account at postmaster: "
             "in the configuration first"
         )
-    answer = _set(desk, name, DISABLED)
-    ended = end_all(desk, name, f"{name} is disabled")
+    answer = _set(context, name, DISABLED)
+    ended = end_all(context, name, f"{name} is disabled")
     answer.data["ended"] = ended
     if ended:
         answer.lines.append(f"{counted(ended, 'session')} of {name} ended")
@@ -39,21 +39,21 @@ def disable(desk: CommandContext, address: Address) -> Answer:
 
 @command("enable")
 @click.argument("address", type=ADDRESS)
-def enable(desk: CommandContext, address: Address) -> Answer:
+def enable(context: CommandContext, address: Address) -> Answer:
     """
     Let the account ADDRESS log in again, and take mail for it.
 
     With --json: address, state, changed (false: it was so before).
     """
-    return _set(desk, address.normal, ENABLED)
+    return _set(context, address.normal, ENABLED)
 
 
-def _set(desk: CommandContext, name: str, state: str) -> Answer:
-    async def work(rooms: Plugins) -> bool:
-        found = await registered(rooms, name)
-        await rooms.register.set_state(name, state)
+def _set(context: CommandContext, name: str, state: str) -> Answer:
+    async def work(plugins: Plugins) -> bool:
+        found = await registered(plugins, name)
+        await plugins.register.set_state(name, state)
         return found.state != state
 
-    changed = desk.ask(work)
+    changed = context.ask(work)
     data = {"address": name, "state": state, "changed": changed}
     return Answer(data, [f"{name} is {state}{'' if changed else ' already'}"])

@@ -79,7 +79,7 @@ class Settings:
     of them is None; ``postmaster_quota`` is the postmaster's.
     Owners are told when their maildrop is so full as ``warnings`` say, in
     percent, smallest first, in the words of ``warning_text`` or, where
-    that is empty, in ours.  ``first_light`` is whether there was no configuration at all.
+    that is empty, in ours.  ``first_run`` is whether there was no configuration at all.
     """
 
     source: Source = field(compare=False)
@@ -101,7 +101,7 @@ class Settings:
     serving: MailPolicy
     policies: tuple[ChosenPlugin, ...]
     limits: Limits
-    first_light: bool = False
+    first_run: bool = False
     postmaster_quota: Quota = Quota(0, 0, "reject")  # noqa: RUF009
 
 
@@ -133,7 +133,7 @@ def load(path: str, find_maker: FindMaker, try_endpoint: TryEndpoint | None = No
 
 def first_run(find_maker: FindMaker) -> Settings:
     """The settings where there is no configuration anywhere: all in ./postoffice-data."""
-    return read(FIRST_RUN, "first light", find_maker, first_light=True)
+    return read(FIRST_RUN, "first light", find_maker, first_run=True)
 
 
 def read(
@@ -142,7 +142,7 @@ def read(
     find_maker: FindMaker,
     try_endpoint: TryEndpoint | None = None,
     *,
-    first_light: bool = False,
+    first_run: bool = False,
 ) -> Settings:
     """The settings in a text, which stands, or will stand, in ``file``.  Raises as ``load``."""
     source = Source(file)
@@ -182,7 +182,7 @@ def read(
         serving=MailPolicy(**values["retention"], **values["pop3"]),
         policies=values["policies"],
         limits=Limits(**values["limits"]),
-        first_light=first_light,
+        first_run=first_run,
         postmaster_quota=Quota(
             quota["postmaster"], 0, "make-room" if quota["postmaster"] else "reject"
         ),

@@ -32,10 +32,10 @@ class ChosenPlugin:
     source: Source = field(compare=False)
     key: str = field(compare=False)
 
-    def make(self, around: PluginContext) -> Any:
+    def make(self, context: PluginContext) -> Any:
         """Make the room.  Raises ConfigurationError, whatever its maker raised."""
         try:
-            return self.maker.make(self.options, around)
+            return self.maker.make(self.options, context)
         except SettingError as error:
             key = f"{self.key}.{error.key}" if error.key else self.key
             raise ConfigurationError([self.source.problem(key, error.problem)]) from error
@@ -114,7 +114,11 @@ class Reader:
         if isinstance(entry, Items):
             return self._items(node, entry, key, base)
         if isinstance(entry, PluginSection):
-            return self._rooms(node, entry, key) if entry.several else self._room(node, entry, key)
+            return (
+                self._plugin_sections(node, entry, key)
+                if entry.several
+                else self._plugin_section(node, entry, key)
+            )
         if node is None:
             return self._default(entry, key, base)
         if entry.default is None and is_nothing(node):
@@ -162,38 +166,42 @@ class Reader:
             name: self._default(one, _dotted(key, name), base) for name, one in values.items()
         }
 
-    def _rooms(
-        self, node: Node | None, room: PluginSection, key: str
+    def _plugin_sections(
+        self, node: Node | None, section: PluginSection, key: str
     ) -> tuple[ChosenPlugin | None, ...]:
         if node is None:
-            return (self._room(None, room, key),) if room.default else ()
-        if not isinstance(node, SequenceNode) or (room.default and not node.value):
-            self._expected(node, f"a list of mappings, such as [{{{room.such}}}]", key)
+            return (self._plugin_section(None, section, key),) if section.default else ()
+        if not isinstance(node, SequenceNode) or (section.default and not node.value):
+            self._expected(node, f"a list of mappings, such as [{{{section.such}}}]", key)
             return ()
-        return tuple(self._room(item, room, f"{key}[{n}]") for n, item in enumerate(node.value))
+        return tuple(
+            self._plugin_section(item, section, f"{key}[{n}]") for n, item in enumerate(node.value)
+        )
 
-    def _room(self, node: Node | None, room: PluginSection, key: str) -> ChosenPlugin | None:
+    def _plugin_section(
+        self, node: Node | None, section: PluginSection, key: str
+    ) -> ChosenPlugin | None:
         if node is None:
-            node = _kind_only(room.default)
+            node = _kind_only(section.default)
         if not isinstance(node, MappingNode):
-            self._expected(node, f"a mapping, such as {{{room.such}}}", key)
+            self._expected(node, f"a mapping, such as {{{section.such}}}", key)
             return None
         self._source.lines.setdefault(key, line_of(node))
         kinds = [value for name, value in node.value if name.value == KIND.name]
         if not kinds:
-            self._source.complain(key, f"its kind is missing; add {room.such}")
+            self._source.complain(key, f"its kind is missing; add {section.such}")
             return None
         kind = self._value(kinds[0], KIND.kind, _dotted(key, KIND.name), "")
         if kind is None:
             return None
         try:
-            maker = self._find_maker(room.maker, kind)
+            maker = self._find_maker(section.maker, kind)
         except LookupError as error:
             self._source.complain(_dotted(key, KIND.name), str(error.args[0]), line_of(kinds[0]))
             return None
         try:
             own = {one.name for one in maker.keys}
-            common = [one for one in room.common if one.name not in own]
+            common = [one for one in section.common if one.name not in own]
             options = self._mapping(node, (KIND, *maker.keys, *common), key, self._state)
         except Exception as error:  # what its keys are, and how they are read, is the plugin's
             self._source.complain(key, _failed(kind, error))

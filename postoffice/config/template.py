@@ -119,15 +119,15 @@ def reference(makers: Mapping[str, Sequence[IMaker]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _kinds(room: PluginSection, makers: Sequence[IMaker]) -> Iterator[str]:
-    shape = "A list of mappings, each" if room.several else "A mapping"
-    default = f"{{kind: {room.default}}}" if room.default else ""
-    default = f"[{default}]" if room.several else default
+def _kinds(section: PluginSection, makers: Sequence[IMaker]) -> Iterator[str]:
+    shape = "A list of mappings, each" if section.several else "A mapping"
+    default = f"{{kind: {section.default}}}" if section.default else ""
+    default = f"[{default}]" if section.several else default
     yield from (f"{shape} with its ``kind``.  Default: ``{default}``.", "")
     for maker in sorted(makers, key=lambda maker: str(maker.kind)):
-        yield from _heading(f"{room.name}: kind {maker.kind}", "~")
+        yield from _heading(f"{section.name}: kind {maker.kind}", "~")
         own = {key.name for key in maker.keys}
-        keys = [*maker.keys, *(key for key in room.common if key.name not in own)]
+        keys = [*maker.keys, *(key for key in section.common if key.name not in own)]
         if not keys:
             yield from ("It has no further keys.", "")
         for key in keys:

@@ -77,31 +77,31 @@ def build(
     clock = clock or reactor
     threads = ThreadExecutor(reactor, THREADS, "disk", usually=USUALLY)
     hashing = ThreadExecutor(reactor, AT_ONCE, "hashing")
-    rooms = build_rooms(settings, reactor, threads, processes.maker(reactor))
+    plugins = build_plugins(settings, reactor, threads, processes.maker(reactor))
     logins = build_logins(settings, threads, clock)
     checker = Checker(
-        rooms.directories,
+        plugins.directories,
         hashing,
         clock=clock.seconds,
         others=build_checkers(settings),
-        slowing=logins.slowing,
+        throttle=logins.throttle,
     )
     reception_context = build_reception_context(
-        settings, rooms, _policies(settings, rooms, clock), now or _now
+        settings, plugins, _policies(settings, plugins, clock), now or _now
     )
     certificates = None
     if settings.certificates:
         certificates = Certificates(settings.certificates, threads, clock)
     neighbours = Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)
     leases = Leases(clock, neighbours)
-    mailbox_context = build_mailbox_context(settings, rooms, leases)
+    mailbox_context = build_mailbox_context(settings, plugins, leases)
     factories = _Factories(
         settings, reception_context, mailbox_context, checker, logins, certificates, clock
     )
     listeners = _listeners(settings, factories, reactor)
     return PostOffice(
         settings,
-        rooms,
+        plugins,
         listeners,
         factories.connection_limits,
         (threads, hashing),
@@ -110,35 +110,38 @@ def build(
         leases,
         logins,
         reactor,
-        ExpiryJob(build_retention(settings, rooms), clock),
+        ExpiryJob(build_retention(settings, plugins), clock),
     )
 
 
-def build_rooms(
-    settings: Settings, reactor: Any, workers: Executor, apart: MakeChildProcess | None = None
+def build_plugins(
+    settings: Settings,
+    reactor: Any,
+    executor: Executor,
+    child_process: MakeChildProcess | None = None,
 ) -> Plugins:
     """The directories, the store and the policies, by their makers.  Raises ConfigurationError."""
-    around = PluginContext(
+    context = PluginContext(
         reactor,
-        workers,
+        executor,
         settings.state,
         settings.hostname,
         settings.warnings,
         settings.warning_text,
-        apart,
+        child_process,
     )
     chosen = (*settings.accounts, settings.store, *settings.policies)
     made: list[Any] = []
     problems: list[Problem] = []
     for one in chosen:
         try:
-            made.append(one.make(around))
+            made.append(one.make(context))
         except ConfigurationError as error:
             problems += error.problems
     if problems:
         raise ConfigurationError(problems)
     known = len(settings.accounts)
-    return Plugins(settings.state, made[:known], made[known], made[known + 1 :], chosen, workers)
+    return Plugins(settings.state, made[:known], made[known], made[known + 1 :], chosen, executor)
 
 
 def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
@@ -146,12 +149,12 @@ def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
     return make_checkers(settings, broken)
 
 
-def build_logins(settings: Settings, workers: Executor, clock: Any) -> LoginRecords:
+def build_logins(settings: Settings, executor: Executor, clock: Any) -> LoginRecords:
     """What is remembered of logins."""
     limits = settings.limits
     return LoginRecords(
         settings.state,
-        workers,
+        executor,
         clock,
         Allowance(*limits.wrong_passwords_per_account),
         Allowance(*limits.wrong_passwords),
@@ -159,12 +162,12 @@ def build_logins(settings: Settings, workers: Executor, clock: Any) -> LoginReco
 
 
 def build_reception_context(
-    settings: Settings, rooms: Plugins, policies: PolicyChain, now: Callable[[], datetime]
+    settings: Settings, plugins: Plugins, policies: PolicyChain, now: Callable[[], datetime]
 ) -> ReceptionContext:
     """What every reception knows."""
     return ReceptionContext(
-        Directories(rooms.directories),
-        rooms.store,
+        Directories(plugins.directories),
+        plugins.store,
         hostname=settings.hostname,
         postmaster=settings.postmaster,
         now=now,
@@ -176,11 +179,11 @@ def build_reception_context(
     )
 
 
-def build_mailbox_context(settings: Settings, rooms: Plugins, leases: Leases) -> MailboxContext:
+def build_mailbox_context(settings: Settings, plugins: Plugins, leases: Leases) -> MailboxContext:
     """What every collection knows."""
-    directories = Directories(rooms.directories)
+    directories = Directories(plugins.directories)
     return MailboxContext(
-        rooms.store,
+        plugins.store,
         settings.serving,
         leases,
         settings.quota,
@@ -191,12 +194,12 @@ def build_mailbox_context(settings: Settings, rooms: Plugins, leases: Leases) ->
     )
 
 
-def build_retention(settings: Settings, rooms: Plugins) -> Retention:
+def build_retention(settings: Settings, plugins: Plugins) -> Retention:
     """Which mail goes when its time has come."""
-    return Retention(rooms, settings.serving, Directories(rooms.directories).collectors)
+    return Retention(plugins, settings.serving, Directories(plugins.directories).collectors)
 
 
-def _policies(settings: Settings, rooms: Plugins, clock: Any) -> PolicyChain:
+def _policies(settings: Settings, plugins: Plugins, clock: Any) -> PolicyChain:
     """The policies in the order of the configuration."""
     asked = [
         ChainedPolicy(
@@ -206,7 +209,7 @@ def _policies(settings: Settings, rooms: Plugins, clock: Any) -> PolicyChain:
             chosen.options["timeout"],
             chosen.options["on_failure"],
         )
-        for chosen, policy in zip(settings.policies, rooms.policies, strict=True)
+        for chosen, policy in zip(settings.policies, plugins.policies, strict=True)
     ]
     return PolicyChain(asked, clock)
 

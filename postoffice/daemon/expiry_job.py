@@ -44,7 +44,7 @@ class ExpiryTarget:
 class ExpiryResult:
     """What went out of a maildrop, or would go; or why it was left alone."""
 
-    lot: ExpiryTarget
+    target: ExpiryTarget
     messages: int = 0
     octets: int = 0
     why: str = ""
@@ -59,20 +59,20 @@ class Retention:
 
     def __init__(
         self,
-        rooms: Plugins,
+        plugins: Plugins,
         serving: MailPolicy,
         devices: Callable[[Account], Awaitable[Collection[str]]],
     ) -> None:
-        self._rooms = rooms
+        self._plugins = plugins
         self._serving = serving
         self._devices = devices
 
     @property
     def possible(self) -> bool:
         """Whether the store can do it."""
-        return IRetention.providedBy(self._rooms.store)
+        return IRetention.providedBy(self._plugins.store)
 
-    async def lots(self) -> list[ExpiryTarget]:
+    async def targets(self) -> list[ExpiryTarget]:
         """
         The maildrops of all accounts whose mail is not kept for ever.
 
@@ -80,35 +80,35 @@ class Retention:
         maildrops.  Raises PostOfficeError.
         """
         names: dict[str, None] = {}
-        for directory in self._rooms.directories:
+        for directory in self._plugins.directories:
             if IAccountRegister.providedBy(directory):
                 names.update(dict.fromkeys(one.address for one in await directory.accounts()))
-            elif IMaildropMaintenance.providedBy(self._rooms.store):
-                holdings = await cast(IMaildropMaintenance, self._rooms.store).holdings()
+            elif IMaildropMaintenance.providedBy(self._plugins.store):
+                holdings = await cast(IMaildropMaintenance, self._plugins.store).holdings()
                 names.update(dict.fromkeys(one.name for one in holdings))
-        accounts = [await self._rooms.find(name) for name in names]
-        lots = [await self.lot(account) for account in accounts if account is not None]
-        return [lot for lot in dict.fromkeys(lots) if not lot.keep.forever]
+        accounts = [await self._plugins.find(name) for name in names]
+        targets = [await self.target(account) for account in accounts if account is not None]
+        return [target for target in dict.fromkeys(targets) if not target.keep.forever]
 
-    async def lot(self, account: Account) -> ExpiryTarget:
+    async def target(self, account: Account) -> ExpiryTarget:
         """One account's maildrop."""
         serving = account.serving.or_else(self._serving)
         devices = await self._devices(account) if serving.devices == "all" else ()
         return ExpiryTarget(account.address, account.maildrop, serving.kept(devices))
 
-    async def expire(self, lot: ExpiryTarget, *, dry: bool = False) -> ExpiryResult:
+    async def expire(self, target: ExpiryTarget, *, dry: bool = False) -> ExpiryResult:
         """
         Let go what shall, or (``dry``) see what would.  Raises PostOfficeError.
 
         A round takes hours: what is said of the account by now is what holds,
         since its clients are told that (EXPIRE).
         """
-        account = await self._rooms.find(lot.account)
+        account = await self._plugins.find(target.account)
         if account is None:
-            return ExpiryResult(lot)
-        lot = await self.lot(account)
-        store = cast(IRetention, self._rooms.store)
-        return ExpiryResult(lot, *await store.expire(lot.maildrop, lot.keep, dry))
+            return ExpiryResult(target)
+        target = await self.target(account)
+        store = cast(IRetention, self._plugins.store)
+        return ExpiryResult(target, *await store.expire(target.maildrop, target.keep, dry))
 
 
 class ExpiryJob:
@@ -147,24 +147,24 @@ class ExpiryJob:
 
     async def round(self) -> None:
         """Look at all maildrops once; at those that somebody is at, once more later."""
-        lots: Sequence[ExpiryTarget] = await self._retention.lots()
-        pause = min(PAUSE, SPREAD / max(len(lots), 1))
+        targets: Sequence[ExpiryTarget] = await self._retention.targets()
+        pause = min(PAUSE, SPREAD / max(len(targets), 1))
         messages = octets = 0
         for _ in range(TRIES):
             locked = []
-            for lot in lots:
+            for target in targets:
                 try:
-                    gone = await self._retention.expire(lot)
+                    gone = await self._retention.expire(target)
                 except MaildropLocked:
-                    locked.append(lot)
+                    locked.append(target)
                 except PostOfficeError as error:
                     why = str(error)
-                    tell(log, log_events.EXPIRY_FAILED, account=lot.account, why=why)
+                    tell(log, log_events.EXPIRY_FAILED, account=target.account, why=why)
                 else:
                     messages, octets = messages + gone.messages, octets + gone.octets
                     self._tell(gone)
                 await self._rest(pause)
-            lots = locked
+            targets = locked
         if messages:
             tell(log, log_events.MAIL_EXPIRED, messages=messages, octets=octets)
 
@@ -177,7 +177,7 @@ class ExpiryJob:
     def _tell(self, gone: ExpiryResult) -> None:
         if gone.messages:
             facts = {"messages": gone.messages, "octets": gone.octets}
-            tell(log, log_events.MAIL_EXPIRED, account=gone.lot.account, **facts)
+            tell(log, log_events.MAIL_EXPIRED, account=gone.target.account, **facts)
 
     def _failed(self, why: Failure) -> None:
         if isinstance(why.value, PostOfficeError):

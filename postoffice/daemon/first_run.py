@@ -92,15 +92,15 @@ class FirstRun:
         """Where it is said if there is no terminal."""
         return os.path.join(self._state, "first-light.txt")
 
-    async def prepare(self, rooms: Plugins) -> None:
+    async def prepare(self, plugins: Plugins) -> None:
         """Make the domain and the account with a password, where they are missing."""
-        register = rooms.register
+        register = plugins.register
         name = self._account.normal
         if await register.find(name) is not None:
             return
         password = generate_password()
-        secret = await rooms.workers.run(hash_password, password.encode())
-        keys = await rooms.workers.run(derive, password.encode())
+        secret = await plugins.executor.run(hash_password, password.encode())
+        keys = await plugins.executor.run(derive, password.encode())
         await register.add_domain(self._account.domain)
         await register.add(name, secret, str(keys))
         self._password = password

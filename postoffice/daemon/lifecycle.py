@@ -61,7 +61,7 @@ class Listener:
 class Welcome(Protocol):
     """What is done for those who have no configuration yet."""
 
-    async def prepare(self, rooms: Plugins) -> None: ...
+    async def prepare(self, plugins: Plugins) -> None: ...
     def greet(self, addresses: Mapping[str, Sequence[str]]) -> None: ...
 
 
@@ -80,7 +80,7 @@ class PostOffice(Service):
     def __init__(
         self,
         settings: Settings,
-        rooms: Plugins,
+        plugins: Plugins,
         listeners: Sequence[Listener],
         connection_limits: ConnectionLimits,
         threads: Sequence[ThreadExecutor],
@@ -92,7 +92,7 @@ class PostOffice(Service):
         expiring: ExpiryJob,
     ) -> None:
         self.settings = settings
-        self.rooms = rooms
+        self.plugins = plugins
         self.welcome: Welcome | None = None
         self._listeners = listeners
         for listener in listeners:
@@ -150,8 +150,8 @@ class PostOffice(Service):
         if self._listening is None:
             self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
-        for workers in self._threads:
-            workers.start()
+        for executor in self._threads:
+            executor.start()
         self._working = True
         opening = self._opening = Deferred.fromCoroutine(self._open())
         opening.addBoth(self._opened)
@@ -186,7 +186,7 @@ class PostOffice(Service):
     async def _open(self) -> None:
         for listening in self._listening or ():
             await listening
-        await self.rooms.start(policies=True)
+        await self.plugins.start(policies=True)
         self._leases.start()
         self._checker.fake_salts = await self._key()
         await self._logins.start()
@@ -194,7 +194,7 @@ class PostOffice(Service):
             await self._certificates.start()
         try:
             if self.welcome is not None:
-                await self.welcome.prepare(self.rooms)
+                await self.welcome.prepare(self.plugins)
             await self._look_for_the_postmaster()
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
@@ -211,12 +211,12 @@ class PostOffice(Service):
 
     async def _key(self) -> bytes:
         try:
-            return await self.rooms.workers.run(key, os.path.join(self.settings.state, SALTS))
+            return await self.plugins.executor.run(key, os.path.join(self.settings.state, SALTS))
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
 
     async def _look_for_the_postmaster(self) -> None:
-        why = await preflight.of_the_postmaster(self.rooms, self.settings.postmaster)
+        why = await preflight.of_the_postmaster(self.plugins, self.settings.postmaster)
         if why:
             self.log.warn("{why}", why=why)
 
@@ -262,11 +262,11 @@ class PostOffice(Service):
         await self._checker.stop()
         await self._logins.stop()
         await self._expiring.stop()
-        await self.rooms.stop()
+        await self.plugins.stop()
         if self._working:
             self._working = False
-            for workers in self._threads:
-                await workers.stop()
+            for executor in self._threads:
+                await executor.stop()
             self.log.info("the post office is closed")
 
     async def _stop_listening(self, listener: Listener) -> None:
@@ -299,7 +299,7 @@ class PostOffice(Service):
         """
         until = self._reactor.seconds() + patience
         while not done.called and (
-            any(workers.busy for workers in self._threads) or self._reactor.seconds() < until
+            any(executor.busy for executor in self._threads) or self._reactor.seconds() < until
         ):
             self._reactor.iterate(0.1)
 

@@ -30,7 +30,7 @@ class Plugins:
     store: IMailStore
     policies: Sequence[IPolicy]
     chosen: Sequence[ChosenPlugin]
-    workers: Executor
+    executor: Executor
 
     log = Logger()
 
@@ -60,10 +60,10 @@ class Plugins:
     async def start(self, *, policies: bool = False) -> None:
         """Get ready.  Raises StartupError; what was started is stopped again."""
         try:
-            await self.workers.run(_prepare, self.state)
-            rooms: list[Any] = [*self.directories, self.store]
-            rooms += self.policies if policies else ()
-            for chosen, room in zip(self.chosen, rooms, strict=False):
+            await self.executor.run(_prepare, self.state)
+            plugins: list[Any] = [*self.directories, self.store]
+            plugins += self.policies if policies else ()
+            for chosen, room in zip(self.chosen, plugins, strict=False):
                 await self._start(chosen, room)
         except BaseException:
             await self.stop()

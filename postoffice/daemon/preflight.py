@@ -43,12 +43,12 @@ def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
     ]
 
 
-async def of_the_postmaster(rooms: Plugins, postmaster: Address) -> str:
+async def of_the_postmaster(plugins: Plugins, postmaster: Address) -> str:
     """Why mail to the postmaster is told to come later; "" where it is not."""
-    if await rooms.find(postmaster.normal) is not None:
+    if await plugins.find(postmaster.normal) is not None:
         return ""
     later = "mail to the postmaster is told to come later"
-    for directory in rooms.directories:
+    for directory in plugins.directories:
         if await directory.serves(postmaster.domain):
             add = f"postoffice account add {postmaster}"
             return f"there is no account {postmaster}: {later}; {add}"

@@ -63,13 +63,20 @@ class PolicyChain:
         """Whether any policy is asked at this stage; nothing need be asked otherwise."""
         return any(one.at(stage, service) for one in self._asked)
 
-    async def connect(self, visit: SessionInfo) -> Reply | None:
-        """None, or why the client shall go; fields go to ``visit.fields``."""
-        return await self._ask("connect", visit, visit.fields, lambda policy: policy.connect(visit))
+    async def connect(self, session_info: SessionInfo) -> Reply | None:
+        """None, or why the client shall go; fields go to ``session_info.fields``."""
+        return await self._ask(
+            "connect",
+            session_info,
+            session_info.fields,
+            lambda policy: policy.connect(session_info),
+        )
 
-    async def hello(self, visit: SessionInfo) -> Reply | None:
-        """None, or a refusal; fields go to ``visit.fields``."""
-        return await self._ask("hello", visit, visit.fields, lambda policy: policy.hello(visit))
+    async def hello(self, session_info: SessionInfo) -> Reply | None:
+        """None, or a refusal; fields go to ``session_info.fields``."""
+        return await self._ask(
+            "hello", session_info, session_info.fields, lambda policy: policy.hello(session_info)
+        )
 
     async def sender(self, envelope: Envelope) -> Reply | None:
         """None, or a refusal; fields go to ``envelope.fields``."""

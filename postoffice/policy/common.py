@@ -45,10 +45,10 @@ class Quiet:
     async def stop(self) -> None:
         """Nothing is held."""
 
-    async def connect(self, visit: SessionInfo) -> Opinion:
+    async def connect(self, session_info: SessionInfo) -> Opinion:
         return None
 
-    async def hello(self, visit: SessionInfo) -> Opinion:
+    async def hello(self, session_info: SessionInfo) -> Opinion:
         return None
 
     async def sender(self, envelope: Envelope) -> Opinion:

@@ -180,9 +180,9 @@ class DNSBLPolicy(Quiet):
     async def stop(self) -> None:
         self._lists = None
 
-    async def connect(self, visit: SessionInfo) -> Opinion:
-        if self._lists is not None and self._concerns(visit.client.address):
-            self._lists.begin(visit.client.address)
+    async def connect(self, session_info: SessionInfo) -> Opinion:
+        if self._lists is not None and self._concerns(session_info.client.address):
+            self._lists.begin(session_info.client.address)
         return None
 
     async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:

@@ -34,9 +34,9 @@ class GreylistPolicy(Quiet):
     log = Logger()
     stages = ("recipient",)
 
-    def __init__(self, triplets: Triplets, workers: Executor, clock: Any, now: Any = None) -> None:
+    def __init__(self, triplets: Triplets, executor: Executor, clock: Any, now: Any = None) -> None:
         self._triplets = triplets
-        self._workers = workers
+        self._executor = executor
         self._clock = clock
         self._now = now or time.time
         self._turn = DeferredLock()  # a database that is locked holds one thread, not all
@@ -44,7 +44,7 @@ class GreylistPolicy(Quiet):
         self._clearing: Deferred[None] | None = None
 
     async def start(self) -> None:
-        await self._workers.run(self._triplets.open)
+        await self._executor.run(self._triplets.open)
         self._timer = self._clock.callLater(CLEARING, self._clear)
 
     async def stop(self) -> None:
@@ -52,7 +52,7 @@ class GreylistPolicy(Quiet):
             self._timer.cancel()
         if self._clearing is not None:
             self._clearing.cancel()
-        await self._workers.run(self._triplets.close)
+        await self._executor.run(self._triplets.close)
 
     async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:
         if envelope.client.local or envelope.login or is_for_the_postmaster(recipient):
@@ -79,7 +79,7 @@ class GreylistPolicy(Quiet):
 
     async def _ask(self, network: str, sender: str, recipient: str) -> float:
         wait = self._triplets.wait
-        return await self._workers.run(wait, network, sender, recipient, self._now())
+        return await self._executor.run(wait, network, sender, recipient, self._now())
 
     def _clear(self) -> None:
         self._clearing = Deferred.fromCoroutine(self._clear_all())
@@ -87,7 +87,7 @@ class GreylistPolicy(Quiet):
         self._timer = self._clock.callLater(CLEARING, self._clear)
 
     async def _clear_all(self) -> None:
-        while await self._workers.run(self._triplets.sweep, self._now()):
+        while await self._executor.run(self._triplets.sweep, self._now()):
             pass
 
     def _not_cleared(self, why: Failure) -> None:

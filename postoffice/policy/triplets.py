@@ -63,9 +63,9 @@ class GreylistTimes:
 class Triplets:
     """The database; several processes may share it."""
 
-    def __init__(self, path: str, terms: GreylistTimes) -> None:
+    def __init__(self, path: str, times: GreylistTimes) -> None:
         self._path = path
-        self._terms = terms
+        self._times = times
         self._turn = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._added = 0
@@ -118,12 +118,12 @@ class Triplets:
                     "DELETE FROM triplet WHERE (network, sender, recipient) IN (SELECT network,"
                     " sender, recipient FROM triplet WHERE last < ? - CASE WHEN passed THEN ?"
                     " ELSE ? END LIMIT ?)",
-                    (now, self._terms.lifetime, self._terms.window, SWEPT),
+                    (now, self._times.lifetime, self._times.window, SWEPT),
                 ).rowcount
                 database.execute(
                     "DELETE FROM known WHERE network IN (SELECT network FROM known"
                     " WHERE last < ? LIMIT ?)",
-                    (now - self._terms.lifetime, SWEPT),
+                    (now - self._times.lifetime, SWEPT),
                 )
             except sqlite3.Error as error:
                 raise TemporaryFailure(f"the greylist {self._path}: {error}") from error
@@ -145,11 +145,11 @@ class Triplets:
     def _left(
         self, database: sqlite3.Connection, network: str, sender: str, recipient: str, now: float
     ) -> float:
-        terms = self._terms
+        times = self._times
         row = database.execute(
             "SELECT passed, last FROM known WHERE network = ?", (network,)
         ).fetchone()
-        if row is not None and row[0] >= terms.known_after and row[1] > now - terms.lifetime:
+        if row is not None and row[0] >= times.known_after and row[1] > now - times.lifetime:
             database.execute("UPDATE known SET last = ? WHERE network = ?", (now, network))
             return 0
         who = (network, sender, recipient)
@@ -158,7 +158,7 @@ class Triplets:
             " WHERE network = ? AND sender = ? AND recipient = ?",
             who,
         ).fetchone()
-        if row is None or row[2] < now - (terms.lifetime if row[1] else terms.window):
+        if row is None or row[2] < now - (times.lifetime if row[1] else times.window):
             database.execute(
                 "INSERT OR REPLACE INTO triplet VALUES (?, ?, ?, ?, 0, ?)", (*who, now, now)
             )
@@ -166,9 +166,9 @@ class Triplets:
             if self._added >= SWEPT:
                 self._added = 0
                 self._bound(database)
-            return terms.delay
+            return times.delay
         first, passed, _ = row
-        left: float = 0 if passed else first + terms.delay - now
+        left: float = 0 if passed else first + times.delay - now
         if left > 0:
             return left
         database.execute(

@@ -158,9 +158,9 @@ class Certificates:
 
     log = Logger()
 
-    def __init__(self, pairs: Sequence[CertificateFiles], workers: Executor, clock: Any) -> None:
+    def __init__(self, pairs: Sequence[CertificateFiles], executor: Executor, clock: Any) -> None:
         self._pairs = [_Pair(files) for files in pairs]
-        self._workers = workers
+        self._executor = executor
         self._clock = clock
         self._timer: Any = None
         self._looking: Deferred[None] | None = None
@@ -239,7 +239,7 @@ class Certificates:
 
     async def _look_at_all(self) -> None:
         for pair in self._pairs:
-            look = await self._workers.run(_look, pair.files)
+            look = await self._executor.run(_look, pair.files)
             if look != pair.look:
                 pair.look = look
                 await self._renew(pair)
@@ -248,7 +248,7 @@ class Certificates:
 
     async def _renew(self, pair: _Pair) -> None:
         try:
-            loaded = await self._workers.run(load, pair.files)
+            loaded = await self._executor.run(load, pair.files)
         except Unusable as error:
             self.log.error("{why}; the old certificate is kept", why=str(error))
             return

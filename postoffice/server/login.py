@@ -69,11 +69,11 @@ LOGIN_TIME = 600.0
 
 
 class LoginConnection(Connection):
-    """A client that may log in; ``_visit`` is the mind of its logins."""
+    """A client that may log in; ``_session_info`` is the mind of its logins."""
 
     factory: LoginFactory
     starttls: ClassVar[str]  # the command that begins TLS
-    _visit: SessionInfo
+    _session_info: SessionInfo
     _met_at = 0.0
 
     def _meet(self) -> None:
@@ -97,7 +97,7 @@ class LoginConnection(Connection):
             self._log(log_events.LOGIN_TIMED_OUT)
 
     def _account(self) -> str:
-        return self._visit.login if self.session is not None else ""
+        return self._session_info.login if self.session is not None else ""
 
     def _secure(self, question: Secure) -> None:
         certificates = self.factory.listener_options.certificates
@@ -110,31 +110,31 @@ class LoginConnection(Connection):
 
     async def _show(self, question: Prove, avatar: Any) -> tuple[Any, Callable[[], Any]]:
         """The avatar with this interface, and its logout, of whom the claim is true."""
-        claim, visit = question.claim, self._visit
-        visit.mechanism, visit.tls = question.mechanism, self._tls
-        credentials = credentials_of(claim, self.client, visit.service)
+        claim, session_info = question.claim, self._session_info
+        session_info.mechanism, session_info.tls = question.mechanism, self._tls
+        credentials = credentials_of(claim, self.client, session_info.service)
         try:
-            _, found, logout = await self.factory.portal.login(credentials, visit, avatar)
+            _, found, logout = await self.factory.portal.login(credentials, session_info, avatar)
         except UnauthorizedLogin:
-            self._log(log_events.LOGIN_REFUSED, mechanism=visit.mechanism, user=claim.user)
+            self._log(log_events.LOGIN_REFUSED, mechanism=session_info.mechanism, user=claim.user)
             raise LoginRefused from None
         except AccountDisabled:
-            self._log(log_events.LOGIN_DISABLED, mechanism=visit.mechanism, user=claim.user)
+            self._log(log_events.LOGIN_DISABLED, mechanism=session_info.mechanism, user=claim.user)
             raise
-        visit.device = getattr(found, "device", "")
+        session_info.device = getattr(found, "device", "")
         return found, logout
 
     def _entered(self, login: str) -> None:
         """Whoever was shown is the client from now on."""
-        self._visit.login = login
-        self._log(log_events.LOGIN, mechanism=self._visit.mechanism)
+        self._session_info.login = login
+        self._log(log_events.LOGIN, mechanism=self._session_info.mechanism)
 
     # -- the log -------------------------------------------------------------------
 
     def _facts(self, fields: dict[str, object]) -> dict[str, object]:
         if self.session is None:
             return super()._facts(fields)
-        login, device = self._visit.login, self._visit.device
+        login, device = self._session_info.login, self._session_info.device
         known = {"tls": self._tls, "account": login, "device": device if login else ""}
         return super()._facts({**known, **fields})
 

@@ -64,9 +64,9 @@ class MailboxContext:
     devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
     postmaster_quota: Quota = UNLIMITED
 
-    def mailbox(self, visit: SessionInfo, account: Account) -> IMailbox:
+    def mailbox(self, session_info: SessionInfo, account: Account) -> IMailbox:
         """For one of our own, who collects."""
-        return Mailbox(self, visit, account)
+        return Mailbox(self, session_info, account)
 
     async def announced(self) -> AnnouncedPolicy:
         """
@@ -111,14 +111,14 @@ class Mailbox:
     """One account's mail, in one session."""
 
     def __init__(
-        self, mailbox_context: MailboxContext, visit: SessionInfo, account: Account
+        self, mailbox_context: MailboxContext, session_info: SessionInfo, account: Account
     ) -> None:
         self.account = account
         self.device = account.device
         self.serving = mailbox_context.whole(account.serving)
         self.announced = mailbox_context.announced_to(account)
         self._mailbox_context = mailbox_context
-        self._visit = visit
+        self._session_info = session_info
         self._maildrop = mailbox_context.store.maildrop(account.maildrop)
         self._leases = mailbox_context.leases
         self._claim: LeaseRequest | None = None

@@ -63,7 +63,7 @@ class POP3Connection(LoginConnection):
         return super()._account() or ("" if waiting is None else waiting.account.address)
 
     def _open(self) -> POP3Session:
-        self._visit_anew()
+        self._renew_session_info()
         options = self.factory.options(self.client, self._bindings)
         return POP3Session(options, self.factory.limits)
 
@@ -73,10 +73,10 @@ class POP3Connection(LoginConnection):
     def _renewed(self) -> None:
         """TLS has begun: whoever was shown before it was shown in clear."""
         self._release()
-        self._visit_anew()
+        self._renew_session_info()
 
-    def _visit_anew(self) -> None:
-        self._visit = SessionInfo(
+    def _renew_session_info(self) -> None:
+        self._session_info = SessionInfo(
             self.id, self.factory.listener_options.service, self.client, tls=self._tls
         )
 

@@ -67,13 +67,13 @@ class ReceptionContext:
     quota: Quota = UNLIMITED
     postmaster_quota: Quota = UNLIMITED
 
-    def reception(self, visit: SessionInfo) -> IReception:
+    def reception(self, session_info: SessionInfo) -> IReception:
         """For a stranger."""
-        return Reception(self, visit)
+        return Reception(self, session_info)
 
-    def submission(self, visit: SessionInfo, account: Account) -> IReception:
+    def submission(self, session_info: SessionInfo, account: Account) -> IReception:
         """For one of our own."""
-        return Submission(self, visit, account)
+        return Submission(self, session_info, account)
 
     async def account(self, address: Address | None) -> Account | Reply:
         """The account that an address leads to, its quota whole, or why there is none."""
@@ -115,17 +115,17 @@ class Reception:
 
     login = ""
 
-    def __init__(self, reception_context: ReceptionContext, visit: SessionInfo) -> None:
+    def __init__(self, reception_context: ReceptionContext, session_info: SessionInfo) -> None:
         self._reception_context = reception_context
-        self._visit = visit
+        self._session_info = session_info
 
     async def connected(self) -> Reply | None:
         """The client is there: what the policies say."""
-        return await self._reception_context.policies.connect(self._visit)
+        return await self._reception_context.policies.connect(self._session_info)
 
     async def hello(self) -> Reply | None:
         """It has said its name: what the policies say."""
-        return await self._reception_context.policies.hello(self._visit)
+        return await self._reception_context.policies.hello(self._session_info)
 
     async def sender(self, envelope: Envelope) -> Reply:
         """MAIL: whoever it is."""
@@ -196,9 +196,9 @@ class Submission(Reception):
     """Takes mail from one of our own users (RFC 6409), who is ``account``."""
 
     def __init__(
-        self, reception_context: ReceptionContext, visit: SessionInfo, account: Account
+        self, reception_context: ReceptionContext, session_info: SessionInfo, account: Account
     ) -> None:
-        super().__init__(reception_context, visit)
+        super().__init__(reception_context, session_info)
         self._account = account
         self.login = account.address
         self.device = account.device

@@ -75,7 +75,9 @@ class SMTPConnection(LoginConnection):
         self._messages = 0
 
     def _open(self) -> SMTPSession:
-        self._visit = SessionInfo(self.id, self.factory.listener_options.service, self.client)
+        self._session_info = SessionInfo(
+            self.id, self.factory.listener_options.service, self.client
+        )
         return SMTPSession(self._options(), self.factory.limits)
 
     def _options(self) -> SessionOptions:
@@ -86,11 +88,11 @@ class SMTPConnection(LoginConnection):
         if self._relay is not None:
             relay, self._connected = self._relay
             self.client = replace(relay, encrypted=True)
-        self._visit_anew()
+        self._renew_session_info()
 
-    def _visit_anew(self) -> None:
-        self._visit = SessionInfo(
-            self.id, self._visit.service, self.client, fields=list(self._connected)
+    def _renew_session_info(self) -> None:
+        self._session_info = SessionInfo(
+            self.id, self._session_info.service, self.client, fields=list(self._connected)
         )
         self._reception = self._claimed = None
 
@@ -111,7 +113,9 @@ class SMTPConnection(LoginConnection):
     async def _avatar(self) -> IReception:
         """The avatar of a client that nobody knows, or that of its account."""
         if self._reception is None:
-            _, avatar, _ = await self.factory.portal.login(Anonymous(), self._visit, IReception)
+            _, avatar, _ = await self.factory.portal.login(
+                Anonymous(), self._session_info, IReception
+            )
             self._reception = cast(IReception, avatar)
         return self._reception
 
@@ -128,7 +132,7 @@ class SMTPConnection(LoginConnection):
         said = None
         if "connect" in self.factory.profile.judged:
             said = await (await self._avatar()).connected()
-        self._connected = list(self._visit.fields)
+        self._connected = list(self._session_info.fields)
         return said
 
     async def _speaks_early(self, seconds: float) -> bool:
@@ -147,13 +151,13 @@ class SMTPConnection(LoginConnection):
             early.callback(False)
 
     def _hello(self, question: Hello) -> Any:
-        self._visit.hello = question.name
+        self._session_info.hello = question.name
         if "hello" in self.factory.profile.judged:
             return self._judge_hello()
         return None
 
     async def _judge_hello(self) -> Reply | None:
-        self._visit.fields[:] = self._connected
+        self._session_info.fields[:] = self._connected
         return await (await self._avatar()).hello()
 
     def _impersonate(self, question: Impersonate) -> SessionOptions | Reply:
@@ -163,7 +167,7 @@ class SMTPConnection(LoginConnection):
         self.client = replace(self.client, address=address, port=question.port)
         self._abort(Abort())
         self._connected = []
-        self._visit_anew()
+        self._renew_session_info()
         return replace(self._options(), xclient=True)
 
     async def _prove(self, question: Prove) -> None:
@@ -190,9 +194,9 @@ class SMTPConnection(LoginConnection):
             sender=question.sender,
             size=question.size,
             utf8=question.utf8,
-            service=self._visit.service,
-            login=self._visit.login,
-            fields=list(self._visit.fields),
+            service=self._session_info.service,
+            login=self._session_info.login,
+            fields=list(self._session_info.fields),
         )
         self._ended = None
         said = await reception.sender(envelope)
@@ -282,7 +286,7 @@ class SMTPConnection(LoginConnection):
             self._ended = None
 
     def _of(self, refusal: Refusal) -> dict[str, object]:
-        known: dict[str, object] = {"helo": self._visit.hello}
+        known: dict[str, object] = {"helo": self._session_info.hello}
         envelope = self._envelope or self._ended
         if refusal.in_message and envelope is not None:
             to = [f"<{one.address}>" for one in envelope.recipients]
@@ -314,10 +318,10 @@ class SMTPConnection(LoginConnection):
 
     def _counted(self) -> dict[str, object]:
         assert self.session is not None
-        return {"helo": self._visit.hello, "taken": self.session.taken}
+        return {"helo": self._session_info.hello, "taken": self.session.taken}
 
     def _has_to_log_in(self) -> bool:
-        return self.factory.profile.submission and not self._visit.login
+        return self.factory.profile.submission and not self._session_info.login
 
     def _farewell(self, *, silent: bool) -> None:
         super()._farewell(silent=silent)

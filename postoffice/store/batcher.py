@@ -40,14 +40,14 @@ class ThreadCommitter:
     """Placed here, by workers."""
 
     def __init__(
-        self, workers: Executor, journal: Journal | None, enforcement: QuotaEnforcement
+        self, executor: Executor, journal: Journal | None, enforcement: QuotaEnforcement
     ) -> None:
-        self._workers = workers
+        self._executor = executor
         self._journal = journal
         self._enforcement = enforcement
 
     def commit_batch(self, wanted: Sequence[Draft]) -> Awaitable[list[Exception | None]]:
-        return self._workers.run(commit.commit_batch, wanted, self._journal, self._enforcement)
+        return self._executor.run(commit.commit_batch, wanted, self._journal, self._enforcement)
 
 
 class ProcessCommitter:

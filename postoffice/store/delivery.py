@@ -30,8 +30,8 @@ class MaildropCache:
     #: How many are remembered.
     LIMIT = 20_000
 
-    def __init__(self, workers: Executor) -> None:
-        self._workers = workers
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
         self._known: OrderedDict[str, MaildropRef] = OrderedDict()
 
     async def find(self, folders: Sequence[str]) -> list[MaildropRef | TemporaryFailure]:
@@ -48,7 +48,7 @@ class MaildropCache:
                 outcomes[folder] = known
         missing = [folder for folder in folders if folder not in outcomes]
         if missing:
-            found = await self._workers.run(files.find, missing)
+            found = await self._executor.run(files.find, missing)
             outcomes.update(zip(missing, found, strict=True))
         for folder, outcome in outcomes.items():  # others may have forgotten them meanwhile
             if isinstance(outcome, MaildropRef):
@@ -74,7 +74,7 @@ class MaildirDelivery:
 
     def __init__(
         self,
-        workers: Executor,
+        executor: Executor,
         refs: MaildropCache,
         batcher: Batcher,
         draft: Draft,
@@ -85,7 +85,7 @@ class MaildirDelivery:
         self._load = load
         self._floor = floor
         self._wanted = wanted  # by each recipient
-        self._workers = workers
+        self._executor = executor
         self._maildrops = refs
         self._batcher = batcher
         self._draft = draft
@@ -117,7 +117,7 @@ class MaildirDelivery:
             await self._written()
             parts, self._draft.parts = self._draft.parts, []
             self._buffered = 0
-            self._writing = start_work(self._workers.run(drafts.append, self._draft, parts))
+            self._writing = start_work(self._executor.run(drafts.append, self._draft, parts))
 
     async def commit(self) -> None:
         for ref in self._wanted:
@@ -156,7 +156,7 @@ class MaildirDelivery:
 
     async def text(self) -> IText:
         await self._written()
-        return DraftText(self._workers, self._draft)
+        return DraftText(self._executor, self._draft)
 
     async def prepend(self, fields: bytes) -> None:
         await self._written()
@@ -164,7 +164,7 @@ class MaildirDelivery:
             self._draft.parts.insert(0, fields)
             self._buffered += len(fields)
         else:
-            await self._workers.run(drafts.prepend, self._draft, fields)
+            await self._executor.run(drafts.prepend, self._draft, fields)
 
     def abort(self) -> None:
         if self._over:
@@ -174,7 +174,7 @@ class MaildirDelivery:
         self._draft.dropped = True
         if self._writing is not None:
             self._writing.addErrback(lambda _: None)
-            start_work(self._workers.run(drafts.drop, self._draft))
+            start_work(self._executor.run(drafts.drop, self._draft))
 
     async def _written(self) -> None:
         """Wait for the octets before; what went wrong with them is raised."""
@@ -190,15 +190,15 @@ def _failure(error: Exception) -> PostOfficeError:
 class DraftText:
     """What was written so far: first what is on disk, then what is in memory."""
 
-    def __init__(self, workers: Executor, draft: Draft) -> None:
-        self._workers = workers
+    def __init__(self, executor: Executor, draft: Draft) -> None:
+        self._executor = executor
         self._draft = draft
         self._offset = 0
         self._part = 0
 
     async def read(self) -> bytes:
         if self._offset < self._draft.size:
-            octets = await self._workers.run(drafts.read, self._draft, self._offset, BUFFER)
+            octets = await self._executor.run(drafts.read, self._draft, self._offset, BUFFER)
             self._offset += len(octets)
             if octets:
                 return octets

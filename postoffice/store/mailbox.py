@@ -46,7 +46,7 @@ TICK = 0.05
 class StoreContext:
     """What all sessions of a store share: ``undelete`` is how long the vault keeps, in seconds."""
 
-    workers: Executor
+    executor: Executor
     sizes: MeasuredSizes
     listings: ListingCache
     clock: Any  # IReactorTime
@@ -67,7 +67,7 @@ class OpenMaildir:
     def __init__(self, folder: str, context: StoreContext) -> None:
         self._folder = folder
         self._context = context
-        self._workers = context.workers
+        self._executor = context.executor
         self._sizes = context.sizes
         self._listings = context.listings
         self._lock = -1
@@ -104,7 +104,7 @@ class OpenMaildir:
         if pace.quick and pace.is_near(self._folder):
             with suppress(TakesLong), pace.short() as limit:
                 return self._open(login_delay, limit)
-        opening = start_work(self._workers.run(self._get_to_know_and_open, login_delay))
+        opening = start_work(self._executor.run(self._get_to_know_and_open, login_delay))
         return await shield(opening, _close_first)
 
     def _get_to_know_and_open(self, login_delay: float) -> tuple[int, Snapshot]:
@@ -161,12 +161,14 @@ class OpenMaildir:
         return SmallText(text)
 
     async def _fetch_large(self, entry: Entry) -> IText:
-        opening = start_work(self._workers.run(maildir.open_text, self._folder, entry, self._sizes))
+        opening = start_work(
+            self._executor.run(maildir.open_text, self._folder, entry, self._sizes)
+        )
         try:
             fd, as_it_is = await shield(opening, _close_first)
         except MessageGone as gone:
             raise self._found_out(gone) from gone
-        return LargeText(self._workers, fd, entry.size, as_it_is)
+        return LargeText(self._executor, fd, entry.size, as_it_is)
 
     def _found_out(self, gone: MessageGone) -> MessageGone:
         """The next login looks at the maildrop anew, however unchanged its folders are."""
@@ -191,7 +193,7 @@ class OpenMaildir:
     async def _read(self, wanted: list[Entry]) -> None:
         texts = self._read_quickly(wanted)
         if not texts:
-            texts = await self._workers.run(maildir.read_small, self._folder, wanted, self._sizes)
+            texts = await self._executor.run(maildir.read_small, self._folder, wanted, self._sizes)
         self._ahead = dict(zip(wanted, texts, strict=False))  # as many as were read
 
     def _read_quickly(self, wanted: list[Entry]) -> list[bytes | MessageGone]:
@@ -217,7 +219,7 @@ class OpenMaildir:
 
     async def _remove(self, entries: Sequence[Entry], vault: str, known: Deferred[None]) -> None:
         """``known`` fires, or fails, as soon as it is known what becomes of them."""
-        run, journal, pace = self._workers.run, self._context.journal, self._context.pace
+        run, journal, pace = self._executor.run, self._context.journal, self._context.pace
         folder, ticket = self._folder, None
         here = pace.quick and pace.is_near(folder)
         try:
@@ -265,7 +267,7 @@ class OpenMaildir:
 
     async def _remove_few(self, journal: Journal, entries: Sequence[Entry], vault: str) -> None:
         """As ``expunge.remove``, but only the journal's sync is done on another thread."""
-        run, pace = self._workers.run, self._context.pace
+        run, pace = self._executor.run, self._context.pace
         lock, folder = self._lock, self._folder
         with pace.short():
             removal = expunge.begin(journal, lock, folder, entries, vault)
@@ -282,7 +284,7 @@ class OpenMaildir:
         if here:
             with self._context.pace.short():
                 return function(*args)
-        return await self._workers.run(function, *args)
+        return await self._executor.run(function, *args)
 
     def _let_go(self) -> None:
         """The lock is held until the names are gone, also when the client went before."""
@@ -317,15 +319,15 @@ class SmallText:
 class LargeText:
     """A text that is read piece by piece, one piece ahead of the client."""
 
-    def __init__(self, workers: Executor, fd: int, size: int, as_it_is: bool) -> None:
-        self._workers = workers
+    def __init__(self, executor: Executor, fd: int, size: int, as_it_is: bool) -> None:
+        self._executor = executor
         self._fd = fd
         self._left = size
         self._pieces = pieces(fd, as_it_is=as_it_is)
         self._reading = self._read()
 
     def _read(self) -> Deferred[bytes]:
-        return start_work(self._workers.run(self._next_piece))
+        return start_work(self._executor.run(self._next_piece))
 
     def _next_piece(self) -> bytes:
         try:

@@ -86,7 +86,7 @@ class MaildirStore:
     At each of ``levels``, in per cent of its quota, the owner of a maildrop
     gets a letter; ``letter`` is its text, if not ours.  Where fewer octets than
     ``free_space`` are free on the disk, no mail comes in, nor of more than
-    ``incoming`` octets at the same time.  ``apart`` makes the
+    ``incoming`` octets at the same time.  ``child_process`` makes the
     process that places where much mail comes, if there may be one.
     """
 
@@ -95,7 +95,7 @@ class MaildirStore:
     def __init__(
         self,
         path: str,
-        workers: Executor,
+        executor: Executor,
         *,
         hostname: str,
         clock: Any,
@@ -107,22 +107,22 @@ class MaildirStore:
         segment: int = SEGMENT,
         free_space: int = 0,
         incoming: int = 0,
-        apart: MakeChildProcess | None = None,
+        child_process: MakeChildProcess | None = None,
     ) -> None:
-        self._make_child_process = apart
+        self._make_child_process = child_process
         self._store_process: ChildProcess | None = None
         self._segment = segment
         self._levels = sorted(levels)
         self._letter = letter
         self._path = path
-        self._workers = workers
+        self._executor = executor
         self._hostname = hostname
         self._clock = clock
         self._wanted = durability
         self._journal = journal_of(path, self._report, segment)
-        self._maildrops = MaildropCache(workers)
-        self._admission = Admission(workers, clock.seconds)
-        self._floor = FreeSpace(path, free_space, workers, clock.seconds)
+        self._maildrops = MaildropCache(executor)
+        self._admission = Admission(executor, clock.seconds)
+        self._floor = FreeSpace(path, free_space, executor, clock.seconds)
         self._incoming = Incoming(incoming)
         self._sizes = MeasuredSizes()
         self._listings = ListingCache()
@@ -137,15 +137,15 @@ class MaildirStore:
         self.log.emit(LogLevel.lookupByName(level), "{text}", text=text)
 
     async def start(self) -> None:
-        durability = await self._workers.run(self._begin)
+        durability = await self._executor.run(self._begin)
         journal = self._journal if durability == filesystem.JOURNAL else None
         enforcement = QuotaEnforcement(
             journal, self._sizes, bool(self._undelete), self._levels, most=self._most
         )
         self._notices = QuotaNotices(
-            self._workers, enforcement, self.begin, self._hostname, self._letter
+            self._executor, enforcement, self.begin, self._hostname, self._letter
         )
-        here: Committer = ThreadCommitter(self._workers, journal, enforcement)
+        here: Committer = ThreadCommitter(self._executor, journal, enforcement)
         small = here
         if self._make_child_process is not None:
             keep = bool(self._undelete)
@@ -156,7 +156,7 @@ class MaildirStore:
         self._large = self._journal.large if journal else ""
         pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
         self._context = StoreContext(
-            self._workers,
+            self._executor,
             self._sizes,
             self._listings,
             self._clock,
@@ -199,7 +199,7 @@ class MaildirStore:
 
     async def _checkpoint(self) -> None:
         try:
-            await self._workers.run(self._journal.checkpoint)
+            await self._executor.run(self._journal.checkpoint)
         except (TemporaryFailure, OSError) as error:
             self.log.error("the journal waits with what it holds: {error}", error=error)
         except Exception:
@@ -217,7 +217,7 @@ class MaildirStore:
             self._checkpointing.stop()
         if self._store_process is not None:
             await self._store_process.stop()
-        await self._workers.run(self._journal.close)
+        await self._executor.run(self._journal.close)
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         await self._floor.check()
@@ -235,7 +235,7 @@ class MaildirStore:
         }
         draft = Draft(there, names.new_name(self._hostname), self._large, quotas)
         return MaildirDelivery(
-            self._workers,
+            self._executor,
             self._maildrops,
             self._batcher,
             draft,
@@ -256,7 +256,7 @@ class MaildirStore:
         return OpenMaildir(self._folder(name), self._context)
 
     async def count(self, name: str) -> tuple[int, int]:
-        return await self._workers.run(self._count, self._folder(name))
+        return await self._executor.run(self._count, self._folder(name))
 
     def _count(self, folder: str) -> tuple[int, int]:
         if not os.path.isdir(folder):
@@ -267,7 +267,7 @@ class MaildirStore:
     async def discard(self, name: str, keep: bool) -> str:
         ref = names.folder_of(name)
         try:
-            return await self._workers.run(self._discard, ref, keep)
+            return await self._executor.run(self._discard, ref, keep)
         finally:
             self._listings.forget(self._folder(name))
             self._maildrops.forget(self._folder(name))
@@ -280,37 +280,37 @@ class MaildirStore:
         return f"{self._path}/{names.folder_of(name)}"
 
     async def holdings(self, step: Step | None = None) -> list[MaildropUsage]:
-        return await self._workers.run(
+        return await self._executor.run(
             maintenance.holdings, self._path, step or maintenance.unheard
         )
 
     async def strays(self) -> list[Finding]:
-        return await self._workers.run(maintenance.strays, self._path)
+        return await self._executor.run(maintenance.strays, self._path)
 
     async def purge(
         self, name: str, which: PurgeCriteria, dry: bool, step: Step | None = None
     ) -> tuple[int, int]:
         keep, step = bool(self._undelete), step or maintenance.unheard
         purge = partial(maintenance.purge, keep=keep, dry=dry, most=self._most, step=step)
-        return await self._workers.run(purge, self._folder(name), which, self._context.journal)
+        return await self._executor.run(purge, self._folder(name), which, self._context.journal)
 
     async def kept(self, name: str) -> list[VaultSession]:
-        return await self._workers.run(maintenance.kept, self._folder(name))
+        return await self._executor.run(maintenance.kept, self._folder(name))
 
     async def undelete(self, name: str, session: str, since: float) -> int:
-        return await self._workers.run(
+        return await self._executor.run(
             maintenance.bring_back, self._folder(name), session, since, self._journal
         )
 
     async def collect(
         self, name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
     ) -> list[Entry]:
-        return await self._workers.run(
+        return await self._executor.run(
             retention.collect, self._folder(name), entries, device, devices
         )
 
     async def expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
-        return await self._workers.run(self._expire, name, keep, dry)
+        return await self._executor.run(self._expire, name, keep, dry)
 
     def _expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
         journal, undelete = self._context.journal, bool(self._undelete)
@@ -326,7 +326,7 @@ class MaildirStore:
         self, name: str, quota: Quota, repair: bool, step: Step | None = None
     ) -> list[Finding]:
         look = partial(maintenance.verify, repair=repair, step=step or maintenance.unheard)
-        return await self._workers.run(look, self._folder(name), quota)
+        return await self._executor.run(look, self._folder(name), quota)
 
     @property
     def path(self) -> str:
@@ -334,16 +334,16 @@ class MaildirStore:
 
     async def settle(self) -> None:
         with files.failures(self._path):
-            await self._workers.run(self._journal.see_to_what_waits)
+            await self._executor.run(self._journal.see_to_what_waits)
 
     def folder_of(self, name: str) -> str:
         return names.folder_of(name)
 
     async def folders(self) -> list[tuple[str, int]]:
-        return await self._workers.run(snapshot.folders, self._path)
+        return await self._executor.run(snapshot.folders, self._path)
 
     async def pieces(self, folder: str) -> list[Piece]:
-        return await self._workers.run(snapshot.pieces, self._path, folder)
+        return await self._executor.run(snapshot.pieces, self._path, folder)
 
     def find_again(self, piece: Piece) -> Piece | None:
         return snapshot.find_again(self._path, piece)
@@ -352,18 +352,18 @@ class MaildirStore:
         return snapshot.removed(self._path)
 
     async def staging(self, folder: str) -> str:
-        return await self._workers.run(merge.staging, f"{self._path}/{folder}")
+        return await self._executor.run(merge.staging, f"{self._path}/{folder}")
 
     async def put_back(self, folder: str, staging: str) -> tuple[int, int]:
         path = f"{self._path}/{folder}"
-        return await self._workers.run(merge.put_back, path, staging, self._journal)
+        return await self._executor.run(merge.put_back, path, staging, self._journal)
 
     async def sweep(self) -> None:
         """
         Clean up, gently, one maildrop at a time: behind a crash, ours or another
         program's; and in the vault, where it has kept things for long enough.
         """
-        run = self._workers.run
+        run = self._executor.run
         swept = 0
         for folder in await run(cleanup.maildrops, self._path):
             swept += await run(cleanup.sweep, folder, time.time())

@@ -114,9 +114,9 @@ def add(directory, one, account=JOE):
     assert finish(directory.add_device(account, one))
 
 
-def checker_of(directory, now=NOW, slowing=None):
+def checker_of(directory, now=NOW, throttle=None):
     return Checker(
-        [directory], ImmediateExecutor(), clock=Clock().seconds, slowing=slowing, now=lambda: now
+        [directory], ImmediateExecutor(), clock=Clock().seconds, throttle=throttle, now=lambda: now
     )
 
 
@@ -151,8 +151,8 @@ def test_a_device_is_its_accounts_alone_and_a_wrong_password_costs_what_others_d
     add(directory, device("phone", PHONE), ANN)
     checker = checker_of(directory)
     near = AppPasswordToken.read(PHONE.text[:-6] + PAD.text[-6:])
-    tries = [(PHONE, JOE), (PHONE, "eve@example.net"), (near, ANN), (PAD, ANN)]
-    for count, (password, user) in enumerate(tries, 1):
+    attempts = [(PHONE, JOE), (PHONE, "eve@example.net"), (near, ANN), (PAD, ANN)]
+    for count, (password, user) in enumerate(attempts, 1):
         assert login(checker, password, user) is None
         assert len(runs) == count
 
@@ -200,18 +200,18 @@ def test_twisteds_own_credentials_say_nothing_of_where_they_come_from(directory)
 
 def test_one_that_was_wrong_at_one_service_is_looked_at_again_at_another(directory, tmp_path, runs):
     """It is not the same again: what is wrong with it may be the service, or the address."""
-    ledger = LoginDB(str(tmp_path / "logins.db"))
-    ledger.open()
-    tries = Attempts(ledger, Allowance(100, 60), Allowance(100, 60))
-    slowing = Throttle(tries, ImmediateExecutor(), Clock(), Allowance(100, 60))
+    login_db = LoginDB(str(tmp_path / "logins.db"))
+    login_db.open()
+    attempts = Attempts(login_db, Allowance(100, 60), Allowance(100, 60))
+    throttle = Throttle(attempts, ImmediateExecutor(), Clock(), Allowance(100, 60))
     add(directory, device("phone", PHONE, protocol="pop3", networks=("2001:db8::2",)))
-    checker = checker_of(directory, slowing=slowing)
+    checker = checker_of(directory, throttle=throttle)
     for _ in range(3):
         assert login(checker, PHONE, service="submission", address="2001:db8::2") is None
         assert login(checker, PHONE, address="2001:db8::1") is None
     assert len(runs) == 2
     assert login(checker, PHONE, address="2001:db8::2").device == "phone"
-    ledger.close()
+    login_db.close()
 
 
 # -- SCRAM -------------------------------------------------------------------------------

@@ -33,180 +33,183 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def tries(path):
+def attempts(path):
     """Five at once and five a minute from a network; three and three a minute at an account."""
-    ledger = LoginDB(path)
-    ledger.open()
-    yield Attempts(ledger, Allowance(6, 60), Allowance(10, 60))
-    ledger.close()
+    login_db = LoginDB(path)
+    login_db.open()
+    yield Attempts(login_db, Allowance(6, 60), Allowance(10, 60))
+    login_db.close()
 
 
-def guess(tries, account=JOE, network=HERE, now=NOW):
-    taken = tries.take(account, network, now)
+def guess(attempts, account=JOE, network=HERE, now=NOW):
+    taken = attempts.take(account, network, now)
     if taken == AttemptResult():
-        tries.wrong(account, network, now)
+        attempts.wrong(account, network, now)
     return taken
 
 
-def test_half_of_an_accounts_allowance_comes_at_once(tries):
-    assert [guess(tries, network=f"192.0.2.{n}") for n in range(3)] == [AttemptResult()] * 3
-    assert guess(tries, network="192.0.2.9") == AttemptResult(False, 20, 0)
-    assert guess(tries, account="ann@example.net") == AttemptResult()
+def test_half_of_an_accounts_allowance_comes_at_once(attempts):
+    assert [guess(attempts, network=f"192.0.2.{n}") for n in range(3)] == [AttemptResult()] * 3
+    assert guess(attempts, network="192.0.2.9") == AttemptResult(False, 20, 0)
+    assert guess(attempts, account="ann@example.net") == AttemptResult()
 
 
-def test_half_of_a_networks_allowance_comes_at_once(tries):
-    assert [guess(tries, account=f"a{n}@example.net") for n in range(5)] == [AttemptResult()] * 5
-    assert guess(tries, account="b@example.net") == AttemptResult(False, 0, 12)
-    assert guess(tries, network=THERE) == AttemptResult()
+def test_half_of_a_networks_allowance_comes_at_once(attempts):
+    assert [guess(attempts, account=f"a{n}@example.net") for n in range(5)] == [AttemptResult()] * 5
+    assert guess(attempts, account="b@example.net") == AttemptResult(False, 0, 12)
+    assert guess(attempts, network=THERE) == AttemptResult()
 
 
-def test_the_rest_comes_back_evenly(tries):
+def test_the_rest_comes_back_evenly(attempts):
     for _ in range(3):
-        guess(tries)
-    assert guess(tries, now=NOW + 15) == AttemptResult(False, 5, 0)
-    assert guess(tries, now=NOW + 20) == AttemptResult()
-    assert guess(tries, now=NOW + 20) == AttemptResult(False, 20, 0)
+        guess(attempts)
+    assert guess(attempts, now=NOW + 15) == AttemptResult(False, 5, 0)
+    assert guess(attempts, now=NOW + 20) == AttemptResult()
+    assert guess(attempts, now=NOW + 20) == AttemptResult(False, 20, 0)
 
 
-def test_where_one_has_none_left_nothing_is_taken_from_the_other(tries):
+def test_where_one_has_none_left_nothing_is_taken_from_the_other(attempts):
     for _ in range(3):
-        guess(tries)
+        guess(attempts)
     for _ in range(9):
-        guess(tries, network=THERE)
+        guess(attempts, network=THERE)
     for n in range(5):
-        assert guess(tries, account=f"a{n}@example.net", network=THERE) == AttemptResult()
+        assert guess(attempts, account=f"a{n}@example.net", network=THERE) == AttemptResult()
 
 
-def test_this_machine_has_no_allowance_as_a_network(tries):
+def test_this_machine_has_no_allowance_as_a_network(attempts):
     assert all(
-        guess(tries, account=f"a{n}@example.net", network="") == AttemptResult() for n in range(99)
+        guess(attempts, account=f"a{n}@example.net", network="") == AttemptResult()
+        for n in range(99)
     )
 
 
-def test_where_nobody_is_named_only_the_network_counts(tries):
+def test_where_nobody_is_named_only_the_network_counts(attempts):
     """A token may say by itself whose it is."""
     assert all(
-        guess(tries, account="", network=f"192.0.2.{n}") == AttemptResult() for n in range(20)
+        guess(attempts, account="", network=f"192.0.2.{n}") == AttemptResult() for n in range(20)
     )
     for _ in range(4):
-        guess(tries, account="")
-    assert guess(tries, account="") == AttemptResult(False, 0, 12)
+        guess(attempts, account="")
+    assert guess(attempts, account="") == AttemptResult(False, 0, 12)
 
 
-def test_what_was_no_wrong_try_is_given_back_and_no_more_than_there_was(tries):
+def test_what_was_no_wrong_try_is_given_back_and_no_more_than_there_was(attempts):
     for _ in range(5):
-        assert tries.take(JOE, HERE, NOW) == AttemptResult()
-        tries.give_back(JOE, HERE, NOW, False)
-    tries.give_back(JOE, HERE, NOW, False)
-    assert [guess(tries) for _ in range(4)] == [AttemptResult()] * 3 + [AttemptResult(False, 20, 0)]
+        assert attempts.take(JOE, HERE, NOW) == AttemptResult()
+        attempts.give_back(JOE, HERE, NOW, False)
+    attempts.give_back(JOE, HERE, NOW, False)
+    assert [guess(attempts) for _ in range(4)] == [AttemptResult()] * 3 + [
+        AttemptResult(False, 20, 0)
+    ]
 
 
-def test_who_was_right_is_known_from_there_for_a_month(tries):
-    tries.take(JOE, HERE, NOW)
-    tries.give_back(JOE, HERE, NOW, True)
-    assert guess(tries, now=NOW + KNOWN - 1) == AttemptResult(known=True)
-    assert guess(tries, network=THERE) == AttemptResult()
-    assert guess(tries, account="ann@example.net") == AttemptResult()
-    assert guess(tries, now=NOW + KNOWN) == AttemptResult()
-    tries.meet(JOE, HERE, NOW + KNOWN)
-    assert guess(tries, now=NOW + KNOWN + 1) == AttemptResult(known=True)
+def test_who_was_right_is_known_from_there_for_a_month(attempts):
+    attempts.take(JOE, HERE, NOW)
+    attempts.give_back(JOE, HERE, NOW, True)
+    assert guess(attempts, now=NOW + KNOWN - 1) == AttemptResult(known=True)
+    assert guess(attempts, network=THERE) == AttemptResult()
+    assert guess(attempts, account="ann@example.net") == AttemptResult()
+    assert guess(attempts, now=NOW + KNOWN) == AttemptResult()
+    attempts.meet(JOE, HERE, NOW + KNOWN)
+    assert guess(attempts, now=NOW + KNOWN + 1) == AttemptResult(known=True)
 
 
-def test_a_restart_forgets_nothing_and_several_processes_share(tries, path):
+def test_a_restart_forgets_nothing_and_several_processes_share(attempts, path):
     other = LoginDB(path)
     other.open()
     theirs = Attempts(other, Allowance(6, 60), Allowance(10, 60))
-    for one in (tries, theirs, tries):
+    for one in (attempts, theirs, attempts):
         assert guess(one) == AttemptResult()
     assert guess(theirs) == AttemptResult(False, 20, 0)
     theirs.meet(JOE, THERE, NOW)
     other.close()
-    assert guess(tries, network=THERE) == AttemptResult(known=True)
+    assert guess(attempts, network=THERE) == AttemptResult(known=True)
 
 
-def test_a_clock_that_is_put_back_makes_nobody_wait_for_it(tries):
+def test_a_clock_that_is_put_back_makes_nobody_wait_for_it(attempts):
     for _ in range(3):
-        guess(tries, now=NOW + DAY)
-    assert guess(tries) == AttemptResult(False, 20, 0)
-    assert guess(tries, now=NOW + 20) == AttemptResult()
+        guess(attempts, now=NOW + DAY)
+    assert guess(attempts) == AttemptResult(False, 20, 0)
+    assert guess(attempts, now=NOW + 20) == AttemptResult()
 
 
-def test_smaller_limits_count_at_once(tries, path):
-    stricter = Attempts(tries._ledger, Allowance(2, 60), Allowance(2, 60))
-    guess(tries)
-    tries.give_back(JOE, HERE, NOW, False)
+def test_smaller_limits_count_at_once(attempts, path):
+    stricter = Attempts(attempts._login_db, Allowance(2, 60), Allowance(2, 60))
+    guess(attempts)
+    attempts.give_back(JOE, HERE, NOW, False)
     assert [guess(stricter) for _ in range(2)] == [AttemptResult(), AttemptResult(False, 60, 60)]
 
 
 # -- shown and cleared ---------------------------------------------------------------
 
 
-def test_wrong_ones_are_shown_the_latest_first_with_until_when_they_are_blocked(tries):
+def test_wrong_ones_are_shown_the_latest_first_with_until_when_they_are_blocked(attempts):
     for _ in range(3):
-        guess(tries)
-    guess(tries, account="ann@example.net", now=NOW + 2)
-    assert tries.failures(NOW + 2) == [
+        guess(attempts)
+    guess(attempts, account="ann@example.net", now=NOW + 2)
+    assert attempts.failures(NOW + 2) == [
         FailureCount(ACCOUNT, "ann@example.net", 1, NOW + 2, None),
         FailureCount(NETWORK, HERE, 4, NOW + 2, None),
         FailureCount(ACCOUNT, JOE, 3, NOW, NOW + 20),
     ]
 
 
-def test_who_was_right_is_not_shown(tries):
-    tries.take(JOE, HERE, NOW)
-    tries.give_back(JOE, HERE, NOW, True)
-    assert tries.failures(NOW) == []
+def test_who_was_right_is_not_shown(attempts):
+    attempts.take(JOE, HERE, NOW)
+    attempts.give_back(JOE, HERE, NOW, True)
+    assert attempts.failures(NOW) == []
 
 
-def test_they_are_counted_anew_after_a_quiet_day(tries):
-    guess(tries)
-    guess(tries, now=NOW + DAY - 1)
-    assert [one.count for one in tries.failures(NOW + DAY)] == [2, 2]
-    guess(tries, now=NOW + 3 * DAY)
-    assert [one.count for one in tries.failures(NOW + 3 * DAY)] == [1, 1]
-    assert tries.failures(NOW + 4 * DAY) == []
+def test_they_are_counted_anew_after_a_quiet_day(attempts):
+    guess(attempts)
+    guess(attempts, now=NOW + DAY - 1)
+    assert [one.count for one in attempts.failures(NOW + DAY)] == [2, 2]
+    guess(attempts, now=NOW + 3 * DAY)
+    assert [one.count for one in attempts.failures(NOW + 3 * DAY)] == [1, 1]
+    assert attempts.failures(NOW + 4 * DAY) == []
 
 
-def test_what_is_cleared_may_try_again_and_nobody_else(tries):
+def test_what_is_cleared_may_try_again_and_nobody_else(attempts):
     for n in range(5):
-        guess(tries, network=f"192.0.2.{n % 2}")
-    assert tries.clear(["jim@example.net"]) == 0
-    assert tries.clear([JOE, "192.0.2.0"]) == 2
-    assert [(one.name, one.count) for one in tries.failures(NOW)] == [("192.0.2.1", 1)]
-    assert guess(tries) == AttemptResult()
-    assert tries.clear(None) == 2
-    assert tries.failures(NOW) == []
+        guess(attempts, network=f"192.0.2.{n % 2}")
+    assert attempts.clear(["jim@example.net"]) == 0
+    assert attempts.clear([JOE, "192.0.2.0"]) == 2
+    assert [(one.name, one.count) for one in attempts.failures(NOW)] == [("192.0.2.1", 1)]
+    assert guess(attempts) == AttemptResult()
+    assert attempts.clear(None) == 2
+    assert attempts.failures(NOW) == []
 
 
 # -- bounds --------------------------------------------------------------------------
 
 
-def test_old_ones_are_swept(tries, monkeypatch):
+def test_old_ones_are_swept(attempts, monkeypatch):
     monkeypatch.setattr(module, "SWEPT", 2)
     for n in range(4):
-        guess(tries, account=f"a{n}@example.net")
-        tries.meet(f"a{n}@example.net", HERE, NOW)
-    guess(tries, now=NOW + DAY)
-    while tries.sweep(NOW + DAY + 1):
+        guess(attempts, account=f"a{n}@example.net")
+        attempts.meet(f"a{n}@example.net", HERE, NOW)
+    guess(attempts, now=NOW + DAY)
+    while attempts.sweep(NOW + DAY + 1):
         pass
-    assert rows(tries, "try") == [("account", JOE), ("network", HERE)]
-    assert len(rows(tries, "known")) == 4
-    while tries.sweep(NOW + 2 * KNOWN):
+    assert rows(attempts, "try") == [("account", JOE), ("network", HERE)]
+    assert len(rows(attempts, "known")) == 4
+    while attempts.sweep(NOW + 2 * KNOWN):
         pass
-    assert rows(tries, "try") == rows(tries, "known") == []
+    assert rows(attempts, "try") == rows(attempts, "known") == []
 
 
-def test_only_so_many_stay_the_latest(tries, monkeypatch):
+def test_only_so_many_stay_the_latest(attempts, monkeypatch):
     monkeypatch.setattr(module, "KEPT", 3)
     for n in range(6):
-        guess(tries, account=f"a{n}@example.net", network="", now=NOW + n)
-    while tries.sweep(NOW + 9):
+        guess(attempts, account=f"a{n}@example.net", network="", now=NOW + n)
+    while attempts.sweep(NOW + 9):
         pass
-    assert [name for _, name in rows(tries, "try")] == [f"a{n}@example.net" for n in (3, 4, 5)]
+    assert [name for _, name in rows(attempts, "try")] == [f"a{n}@example.net" for n in (3, 4, 5)]
 
 
-def rows(tries, table):
-    with tries._ledger.turn() as database:
+def rows(attempts, table):
+    with attempts._login_db.turn() as database:
         return [row[:2] for row in database.execute(f"SELECT * FROM {table}").fetchall()]
 
 
@@ -217,9 +220,9 @@ def rows(tries, table):
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.integers(1, 12), st.lists(st.floats(0, 40), max_size=40))
-def test_no_minute_has_more_than_the_allowance(tries, count, pauses):
-    tries.clear(None)
-    of_count = Attempts(tries._ledger, Allowance(1000, 1), Allowance(count, 60))
+def test_no_minute_has_more_than_the_allowance(attempts, count, pauses):
+    attempts.clear(None)
+    of_count = Attempts(attempts._login_db, Allowance(1000, 1), Allowance(count, 60))
     now, through = NOW, []
     for pause in pauses:
         now += pause
@@ -232,10 +235,10 @@ def test_no_minute_has_more_than_the_allowance(tries, count, pauses):
 # -- the file ------------------------------------------------------------------------
 
 
-def test_the_file_is_its_owners_alone(tries, path):
+def test_the_file_is_its_owners_alone(attempts, path):
     before = os.umask(0)
     try:
-        guess(tries)
+        guess(attempts)
     finally:
         os.umask(before)
     for name in os.listdir(os.path.dirname(path)):
@@ -249,19 +252,19 @@ def test_a_file_that_is_damaged_says_that_it_can_go(path):
         LoginDB(path).open()
 
 
-def test_a_closed_ledger_is_trouble_and_no_fault(tries):
-    tries._ledger.close()
+def test_a_closed_ledger_is_trouble_and_no_fault(attempts):
+    attempts._login_db.close()
     with pytest.raises(TemporaryFailure, match="is closed"):
-        tries.take(JOE, HERE, NOW)
+        attempts.take(JOE, HERE, NOW)
 
 
-def test_what_goes_wrong_in_a_turn_is_not_done(tries):
+def test_what_goes_wrong_in_a_turn_is_not_done(attempts):
     def halfway():
-        with tries._ledger.turn() as database:
+        with attempts._login_db.turn() as database:
             database.execute("INSERT INTO known VALUES ('a', 'b', 1)")
             database.execute("INSERT INTO nowhere VALUES (1)")
 
     with pytest.raises(TemporaryFailure):
         halfway()
-    assert rows(tries, "known") == []
-    assert guess(tries) == AttemptResult()
+    assert rows(attempts, "known") == []
+    assert guess(attempts) == AttemptResult()

@@ -37,7 +37,7 @@ RECEPTION = object()
 class House:
     """Takes in strangers."""
 
-    def reception(self, visit):
+    def reception(self, session_info):
         return RECEPTION
 
 

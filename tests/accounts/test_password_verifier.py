@@ -66,14 +66,14 @@ def clock():
 
 
 @pytest.fixture
-def workers():
+def executor():
     return HeldWorkers()
 
 
 @pytest.fixture
-def asked(workers, clock):
+def asked(executor, clock):
     """Ask whether a password is right: the answer, in a list as soon as it is there."""
-    subject = PasswordVerifier(workers, clock.seconds, at_once=2)
+    subject = PasswordVerifier(executor, clock.seconds, at_once=2)
 
     def ask(user, secret, password, **where):
         answer = []
@@ -88,80 +88,80 @@ def asked(workers, clock):
     return ask
 
 
-def test_right_and_wrong(asked, workers, runs):
+def test_right_and_wrong(asked, executor, runs):
     right, wrong, nobody = asked(b"u", "a:", b"a"), asked(b"u", "a:", b"b"), asked(b"x", None, b"a")
     assert not right
-    workers.work()
+    executor.work()
     assert (right, wrong, nobody) == ([True], [False], [False])
     assert len(runs) == 3
 
 
-def test_a_right_password_is_remembered_for_a_while(asked, workers, runs, clock):
+def test_a_right_password_is_remembered_for_a_while(asked, executor, runs, clock):
     asked(b"u", "a:", b"a")
-    workers.work()
+    executor.work()
     clock.advance(LIFETIME - 1)
     assert asked(b"u", "a:", b"a") == [True]
     clock.advance(1)
     again = asked(b"u", "a:", b"a")
     assert not again
-    workers.work()
+    executor.work()
     assert again == [True]
     assert len(runs) == 2
 
 
-def test_wrong_passwords_and_unknown_users_are_not_remembered(asked, workers, runs):
+def test_wrong_passwords_and_unknown_users_are_not_remembered(asked, executor, runs):
     for _ in range(3):
         asked(b"u", "a:", b"b")
         asked(b"x", None, b"a")
-        workers.work()
+        executor.work()
     assert len(runs) == 6
 
 
-def test_another_hash_is_another_question(asked, workers, runs):
+def test_another_hash_is_another_question(asked, executor, runs):
     asked(b"u", "a:", b"a")
-    workers.work()
+    executor.work()
     old, new = asked(b"u", "b:", b"a"), asked(b"u", "b:", b"b")
-    workers.work()
+    executor.work()
     assert (old, new) == ([False], [True])
     assert asked(b"u", "b:", b"b") == [True]
 
 
-def test_all_who_ask_the_same_share_one_run(asked, workers, runs):
+def test_all_who_ask_the_same_share_one_run(asked, executor, runs):
     answers = [asked(b"u", "a:", b"a") for _ in range(50)]
     wrong = [asked(b"u", "a:", b"b") for _ in range(50)]
-    workers.work()
+    executor.work()
     assert answers == [[True]] * 50
     assert wrong == [[False]] * 50
     assert len(runs) == 2
 
 
-def test_unknown_users_share_no_run(asked, workers, runs):
+def test_unknown_users_share_no_run(asked, executor, runs):
     for user in (b"a", b"b", b"c"):
         asked(user, None, b"a")
-    workers.work()
+    executor.work()
     assert len(runs) == 3
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
-def test_one_who_goes_does_not_take_the_others_along(asked, workers, runs, gone):
+def test_one_who_goes_does_not_take_the_others_along(asked, executor, runs, gone):
     answers = [asked(b"u", "a:", b"a") for _ in range(3)]
     asked.cancel(answers[gone])
     assert isinstance(answers[gone][0], CancelledError)
-    workers.work()
+    executor.work()
     assert [answer for n, answer in enumerate(answers) if n != gone] == [[True]] * 2
     assert len(runs) == 1
 
 
-def test_what_nobody_waits_for_is_not_done(asked, workers, runs):
+def test_what_nobody_waits_for_is_not_done(asked, executor, runs):
     asked.cancel(asked(b"u", "a:", b"a"))
     later = asked(b"u", "a:", b"a")
-    workers.work()
+    executor.work()
     assert later == [True]
     assert len(runs) == 1
 
 
-def test_one_that_is_told_may_end_another(workers, runs, clock):
-    subject = PasswordVerifier(workers, clock.seconds)
+def test_one_that_is_told_may_end_another(executor, runs, clock):
+    subject = PasswordVerifier(executor, clock.seconds)
     first, second, third = (
         Deferred.fromCoroutine(subject.matches(b"u", "a:", b"a")) for _ in range(3)
     )
@@ -169,16 +169,16 @@ def test_one_that_is_told_may_end_another(workers, runs, clock):
     first.addCallback(lambda answer: (second.cancel(), answers.append(answer)))
     second.addErrback(lambda failure: answers.append(failure.trap(CancelledError)))
     third.addCallback(answers.append)
-    workers.work()
+    executor.work()
     assert answers == [CancelledError, True, True]
 
 
-def test_trouble_reaches_all_and_is_not_remembered(asked, workers, runs):
+def test_trouble_reaches_all_and_is_not_remembered(asked, executor, runs):
     answers = [asked(b"u", "a:", b"no memory") for _ in range(3)]
-    workers.work()
+    executor.work()
     assert all(isinstance(answer, TemporaryFailure) for (answer,) in answers)
     again = asked(b"u", "a:", b"no memory")
-    workers.work()
+    executor.work()
     assert isinstance(again[0], TemporaryFailure)
     assert len(runs) == 2
 
@@ -187,28 +187,28 @@ def refused(answer):
     return [type(one) for one in answer] == [TemporaryFailure]
 
 
-def test_only_so_many_wait(asked, workers, runs):
+def test_only_so_many_wait(asked, executor, runs):
     most = STRANGERS.total + 2  # two are under way
     answers = [asked(b"u%d" % n, None, b"a") for n in range(most)]
     assert refused(asked(b"one more", None, b"a"))
     same = asked(b"u7", None, b"a")  # costs no run
     asked.cancel(answers[5])
     instead = asked(b"one more", None, b"a")
-    workers.work()
+    executor.work()
     assert same == instead == [False]
     assert len(runs) == most
     asked(b"one more", None, b"a")
-    workers.work()
+    executor.work()
     assert len(runs) == most + 1
 
 
-def test_no_more_run_at_once_than_there_are_workers(asked, workers, runs):
+def test_no_more_run_at_once_than_there_are_workers(asked, executor, runs):
     for n in range(20):
         asked(b"u%d" % n, None, b"a")
     seen = []
-    while workers.jobs:
-        seen.append(len(workers.jobs))
-        workers.work_once()
+    while executor.jobs:
+        seen.append(len(executor.jobs))
+        executor.work_once()
     assert max(seen) == 2
     assert len(runs) == 20
 
@@ -220,17 +220,17 @@ def flood(asked, bots=330):
     ]
 
 
-def test_the_known_come_first_however_many_bots_wait(asked, workers, runs):
+def test_the_known_come_first_however_many_bots_wait(asked, executor, runs):
     bots = flood(asked)
     assert sum(map(refused, bots)) == 330 - STRANGERS.total - 2
     owner = asked(b"u", "a:", b"a", network="192.0.2.1", known=True)
     for _ in range(3):  # the two that were under way, and then it
-        workers.work_once()
+        executor.work_once()
     assert owner == [True]
     assert len(runs) == 3
 
 
-def test_after_a_restart_a_thousand_owners_are_in_while_the_attack_goes_on(asked, workers, runs):
+def test_after_a_restart_a_thousand_owners_are_in_while_the_attack_goes_on(asked, executor, runs):
     """None is refused, and of the runs meanwhile seven in eight are theirs."""
     flood(asked)
     owners = []
@@ -239,7 +239,7 @@ def test_after_a_restart_a_thousand_owners_are_in_while_the_attack_goes_on(asked
         owners.append(asked(b"u%d" % n, "a:", b"a", network=where, known=True))
     bot = 1000
     while not all(owners):
-        workers.work_once()
+        executor.work_once()
         flooded = f"2001:db8:{bot % 0xFFFF:x}::/64"
         asked(b"bot%d" % bot, None, b"x", network=flooded)  # another bot for each run
         bot += 1
@@ -249,29 +249,29 @@ def test_after_a_restart_a_thousand_owners_are_in_while_the_attack_goes_on(asked
 
 
 def test_a_storm_at_a_known_account_from_elsewhere_takes_no_place_of_the_known(
-    asked, workers, runs
+    asked, executor, runs
 ):
     storm = [
         asked(b"u", "a:", b"wrong %d" % n, network=f"203.0.{n % 256}.{n // 256}")
         for n in range(3000)
     ]
     owner = asked(b"u", "a:", b"a", network="192.0.2.1", known=True)
-    workers.work_once()
-    workers.work_once()
-    workers.work_once()
+    executor.work_once()
+    executor.work_once()
+    executor.work_once()
     assert owner == [True]
     assert sum(map(refused, storm)) >= 3000 - STRANGERS.total - 2
 
 
-def test_who_asks_what_a_stranger_asks_has_no_strangers_place(asked, workers, runs):
+def test_who_asks_what_a_stranger_asks_has_no_strangers_place(asked, executor, runs):
     flood(asked, 100)
     stranger = asked(b"u", "a:", b"a", network="203.0.113.1")
     owner = asked(b"u", "a:", b"a", network="192.0.2.1", known=True)
     for _ in range(3):
-        workers.work_once()
+        executor.work_once()
     assert owner == [True]
     assert stranger == []
-    workers.work()
+    executor.work()
     assert stranger == [True]
 
 
@@ -284,27 +284,27 @@ def test_who_asks_what_a_stranger_asks_has_no_strangers_place(asked, workers, ru
         pytest.param(lambda n: f"2001:db8:{n % 3:x}:{n:x}::/64", id="three of them"),
     ],
 )
-def test_one_prefix_keeps_no_other_stranger_waiting(asked, workers, runs, place):
+def test_one_prefix_keeps_no_other_stranger_waiting(asked, executor, runs, place):
     for n in range(330):
         asked(b"bot%d" % n, None, b"x%d" % n, network=place(n))
     traveller = asked(b"u", "a:", b"a", network="192.0.2.1")
     for _ in range(2 + 4):
-        workers.work_once()
+        executor.work_once()
     assert traveller == [True]
 
 
-def test_who_gives_way_hears_it(asked, workers, runs):
+def test_who_gives_way_hears_it(asked, executor, runs):
     """This machine alone may fill the line; the last of it gives way to others."""
     local = [asked(b"u%d" % n, None, b"x") for n in range(STRANGERS.total + 2)]
     other = asked(b"u", "a:", b"a", network="192.0.2.1")
     assert [refused(one) for one in local] == [False] * (STRANGERS.total + 1) + [True]
-    workers.work()
+    executor.work()
     assert other == [True]
     assert local[:-1] == [[False]] * (STRANGERS.total + 1)
 
 
-def test_nothing_is_left_of_those_who_went(workers, clock):
-    subject = PasswordVerifier(workers, clock.seconds, at_once=1)
+def test_nothing_is_left_of_those_who_went(executor, clock):
+    subject = PasswordVerifier(executor, clock.seconds, at_once=1)
     waiting = [
         Deferred.fromCoroutine(
             subject.matches(b"u%d" % n, None, b"a", network=f"192.0.{n}.1", known=bool(n % 2))
@@ -314,7 +314,7 @@ def test_nothing_is_left_of_those_who_went(workers, clock):
     for one in waiting:
         one.addErrback(lambda failure: failure.trap(CancelledError))
         one.cancel()
-    workers.work()
+    executor.work()
     for line in (subject._queue._known, subject._queue._strangers):
         assert (len(line), line._prefixes, line._networks) == (0, {}, {})
     assert subject._under_way == {}

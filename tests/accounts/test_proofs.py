@@ -58,13 +58,13 @@ def directory():
 
 
 @pytest.fixture
-def workers():
+def executor():
     return ManualExecutor()
 
 
-def checker_of(*directories, workers=None, others=()):
-    workers = ImmediateExecutor() if workers is None else workers
-    return Checker(directories, workers, clock=Clock().seconds, others=others)
+def checker_of(*directories, executor=None, others=()):
+    executor = ImmediateExecutor() if executor is None else executor
+    return Checker(directories, executor, clock=Clock().seconds, others=others)
 
 
 @pytest.fixture
@@ -121,12 +121,12 @@ def test_everybody_else_is_refused_without_a_word(checker, user, password):
     assert (raised.value.args, raised.value.__cause__) == ((), None)
 
 
-def test_a_proof_costs_no_worker(directory, workers):
-    checker = checker_of(directory, workers=workers)
+def test_a_proof_costs_no_worker(directory, executor):
+    checker = checker_of(directory, executor=executor)
     assert finish(by_scram(checker, b"joe@example.net", RIGHT)).address == JOE
     with pytest.raises(UnauthorizedLogin):
         finish(by_scram(checker, b"eve@example.net", RIGHT))
-    assert workers.waiting == []
+    assert executor.waiting == []
 
 
 def test_a_password_that_changes_between_salt_and_proof_counts_at_once(directory, checker):
@@ -420,7 +420,7 @@ def keys_of(directory, who):
     return None if found is None else Keys.parse(found)
 
 
-def enter(checker, workers, *whose, password=RIGHT):
+def enter(checker, executor, *whose, password=RIGHT):
     """Log in, each with one run of the hash; what follows from it waits."""
     logins = [
         Deferred.fromCoroutine(
@@ -431,86 +431,86 @@ def enter(checker, workers, *whose, password=RIGHT):
         for who in whose
     ]
     derivations = []
-    while workers.waiting:
-        result, function, args = workers.waiting.pop(0)
+    while executor.waiting:
+        result, function, args = executor.waiting.pop(0)
         if function is derive:
             derivations.append((result, function, args))
         else:
             result.callback(function(*args))
-    workers.waiting = derivations
+    executor.waiting = derivations
     for login in logins:
         login.addErrback(lambda failure: failure.trap(UnauthorizedLogin) and None)
     assert all(login.called for login in logins), "a login waits for keys"
     return [login.result for login in logins]
 
 
-def under_way(workers):
-    return [(function, args) for _, function, args in workers.waiting]
+def under_way(executor):
+    return [(function, args) for _, function, args in executor.waiting]
 
 
-def test_the_next_login_with_a_password_makes_the_keys_and_does_not_wait_for_them(some, workers):
-    checker = checker_of(some, workers=workers)
-    assert [found.address for found in enter(checker, workers, "a")] == ["a@example.net"]
-    assert under_way(workers) == [(derive, (RIGHT,))]
+def test_the_next_login_with_a_password_makes_the_keys_and_does_not_wait_for_them(some, executor):
+    checker = checker_of(some, executor=executor)
+    assert [found.address for found in enter(checker, executor, "a")] == ["a@example.net"]
+    assert under_way(executor) == [(derive, (RIGHT,))]
     assert keys_of(some, "a") is None
-    workers.work_on()
+    executor.work_on()
     keys = keys_of(some, "a")
     assert keys == derive(RIGHT, keys.salt)
     assert finish(by_scram(checker, b"a@example.net", RIGHT)).address == "a@example.net"
     assert keys_of(some, "b") is None
 
 
-def test_keys_that_are_there_are_not_made_again(directory, some, workers):
-    checker = checker_of(directory, some, workers=workers)
-    enter(checker, workers, "joe")
-    assert workers.waiting == []
-    enter(checker, workers, "a")
-    enter(checker, workers, "a")
-    assert len(workers.waiting) == 1
-    workers.work_on()
-    enter(checker, workers, "a")
-    assert workers.waiting == []
+def test_keys_that_are_there_are_not_made_again(directory, some, executor):
+    checker = checker_of(directory, some, executor=executor)
+    enter(checker, executor, "joe")
+    assert executor.waiting == []
+    enter(checker, executor, "a")
+    enter(checker, executor, "a")
+    assert len(executor.waiting) == 1
+    executor.work_on()
+    enter(checker, executor, "a")
+    assert executor.waiting == []
 
 
-def test_a_wrong_password_makes_no_keys(some, workers):
-    checker = checker_of(some, workers=workers)
-    assert enter(checker, workers, "a", "e", password=OTHER) == [None, None]
-    assert workers.waiting == []
+def test_a_wrong_password_makes_no_keys(some, executor):
+    checker = checker_of(some, executor=executor)
+    assert enter(checker, executor, "a", "e", password=OTHER) == [None, None]
+    assert executor.waiting == []
 
 
-def test_they_are_made_one_after_the_other(some, workers):
-    checker = checker_of(some, workers=workers)
-    enter(checker, workers, "a", "b", "c")
+def test_they_are_made_one_after_the_other(some, executor):
+    checker = checker_of(some, executor=executor)
+    enter(checker, executor, "a", "b", "c")
     for number, who in enumerate("abc", 1):
-        assert len(workers.waiting) == 1
-        workers.work()
+        assert len(executor.waiting) == 1
+        executor.work()
         assert [keys_of(some, one) is not None for one in "abcd"] == [
             one <= who for one in "abcd"
         ], number
-    assert workers.waiting == []
+    assert executor.waiting == []
 
 
 def test_no_more_passwords_wait_than_may_and_who_was_left_out_has_the_next_login(
-    some, workers, monkeypatch
+    some, executor, monkeypatch
 ):
     monkeypatch.setattr(checker_module, "DERIVING", 2)
-    checker = checker_of(some, workers=workers)
-    enter(checker, workers, "a", "b", "c")
-    workers.work_on()
+    checker = checker_of(some, executor=executor)
+    enter(checker, executor, "a", "b", "c")
+    executor.work_on()
     assert [keys_of(some, who) is not None for who in "abc"] == [True, True, False]
-    enter(checker, workers, "c")
-    workers.work_on()
+    enter(checker, executor, "c")
+    executor.work_on()
     assert keys_of(some, "c")
 
 
-def test_keys_of_a_password_that_was_changed_meanwhile_are_not_kept(some, workers):
-    checker = checker_of(some, workers=workers)
-    enter(checker, workers, "a")
+def test_keys_of_a_password_that_was_changed_meanwhile_are_not_kept(some, executor):
+    checker = checker_of(some, executor=executor)
+    enter(checker, executor, "a")
     finish(some.set_secret("a@example.net", HASHES[OTHER]))
-    workers.work_on()
+    executor.work_on()
     assert keys_of(some, "a") is None
-    enter(checker, workers, "a", password=OTHER)
-    workers.work_on()
+    enter(checker, executor, "a", password=OTHER)
+    executor.work_on()
     keys = keys_of(some, "a")
     assert keys == derive(OTHER, keys.salt)
 
@@ -520,7 +520,7 @@ def test_keys_of_a_password_that_was_changed_meanwhile_are_not_kept(some, worker
     [(TemporaryFailure("the disk is full"), False), (ValueError("a mistake of ours"), True)],
 )
 def test_trouble_with_one_is_logged_without_his_password_and_the_others_get_theirs(
-    some, workers, failures, why, is_ours
+    some, executor, failures, why, is_ours
 ):
     keep = some.keep_scram
 
@@ -530,10 +530,10 @@ def test_trouble_with_one_is_logged_without_his_password_and_the_others_get_thei
         return await keep(name, secret, keys)
 
     some.keep_scram = keeps
-    checker = checker_of(some, workers=workers)
+    checker = checker_of(some, executor=executor)
     with capturedLogs() as logged:
-        enter(checker, workers, "a", "b")
-        workers.work_on()
+        enter(checker, executor, "a", "b")
+        executor.work_on()
     (event,) = logged
     assert "a@example.net" in eventAsText(event)
     assert "secret word" not in eventAsText(event)
@@ -552,27 +552,27 @@ class Table:
         return self.accounts.get(name)
 
 
-def test_no_keys_are_made_for_whom_they_cannot_be_kept(some, workers):
+def test_no_keys_are_made_for_whom_they_cannot_be_kept(some, executor):
     """It would be work for nothing, with every login."""
-    checker = checker_of(Table(account("a@example.net", RIGHT)), some, workers=workers)
-    enter(checker, workers, "a", "b")
-    workers.work_on()
+    checker = checker_of(Table(account("a@example.net", RIGHT)), some, executor=executor)
+    enter(checker, executor, "a", "b")
+    executor.work_on()
     assert (keys_of(some, "a"), keys_of(some, "b") is not None) == (None, True)
-    enter(checker, workers, "a")
-    assert workers.waiting == []
+    enter(checker, executor, "a")
+    assert executor.waiting == []
 
 
-def test_whom_another_checker_vouches_for_gets_no_keys(some, workers):
+def test_whom_another_checker_vouches_for_gets_no_keys(some, executor):
     class Vouches:
         credentialInterfaces = Checker.credentialInterfaces
 
         def requestAvatarId(self, credentials):
             return b"a@example.net"
 
-    checker = checker_of(some, workers=workers, others=[Vouches()])
-    (found,) = enter(checker, workers, "a", password=OTHER)
+    checker = checker_of(some, executor=executor, others=[Vouches()])
+    (found,) = enter(checker, executor, "a", password=OTHER)
     assert found.address == "a@example.net"
-    assert workers.waiting == []
+    assert executor.waiting == []
 
 
 # -- the end ------------------------------------------------------------------------
@@ -583,21 +583,21 @@ def test_who_derives_nothing_stops_at_once(checker):
         finish(checker.stop())
 
 
-def test_the_stop_waits_for_what_is_under_way_and_for_no_more(some, workers):
-    checker = checker_of(some, workers=workers)
-    enter(checker, workers, "a", "b")
+def test_the_stop_waits_for_what_is_under_way_and_for_no_more(some, executor):
+    checker = checker_of(some, executor=executor)
+    enter(checker, executor, "a", "b")
     stopped = [Deferred.fromCoroutine(checker.stop()) for _ in range(2)]
     assert not any(one.called for one in stopped)
-    workers.work()
+    executor.work()
     assert all(one.called for one in stopped)
-    assert workers.waiting == []
+    assert executor.waiting == []
     assert [keys_of(some, who) is not None for who in "ab"] == [True, False]
     finish(checker.stop())
     assert not checker._deriving, "a password stays in memory"
 
 
-def test_after_the_stop_no_keys_are_made(some, workers):
-    checker = checker_of(some, workers=workers)
+def test_after_the_stop_no_keys_are_made(some, executor):
+    checker = checker_of(some, executor=executor)
     finish(checker.stop())
-    assert enter(checker, workers, "a") != [None]
-    assert workers.waiting == []
+    assert enter(checker, executor, "a") != [None]
+    assert executor.waiting == []

@@ -23,11 +23,11 @@ JOE = Account("joe@example.net", "joe@example.net", "a hash")
 class House:
     """Says who asked it."""
 
-    def reception(self, visit):
-        return "reception", visit
+    def reception(self, session_info):
+        return "reception", session_info
 
-    def submission(self, visit, account):
-        return "submission", visit, account
+    def submission(self, session_info, account):
+        return "submission", session_info, account
 
 
 @pytest.fixture

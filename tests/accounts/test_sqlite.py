@@ -46,17 +46,17 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def workers():
+def executor():
     return Counted()
 
 
 @pytest.fixture
-def directory(path, workers):
-    directory = SQLiteDirectory(path, workers)
+def directory(path, executor):
+    directory = SQLiteDirectory(path, executor)
     finish(directory.start())
     finish(directory.add_domain("example.net"))
     finish(directory.add(JOE, "a hash"))
-    workers.runs = 0
+    executor.runs = 0
     yield directory
     finish(directory.stop())
 
@@ -112,14 +112,14 @@ def age(path, when=None):
 # -- remembering ----------------------------------------------------------------
 
 
-def test_what_was_asked_is_not_asked_again(directory, workers, path):
+def test_what_was_asked_is_not_asked_again(directory, executor, path):
     age(path)
     for _ in range(5):
         assert finish(directory.find(JOE)).secret == "a hash"
         assert finish(directory.find("eve@example.net")) is None
         assert finish(directory.serves("example.net"))
         assert not finish(directory.serves("example.org"))
-    assert workers.runs == 4
+    assert executor.runs == 4
 
 
 def test_what_is_remembered_is_said_without_waiting(directory, path):
@@ -139,14 +139,14 @@ def test_a_change_of_ours_is_seen_at_once(directory, path):
         assert finish(directory.find(JOE)).secret == secret
 
 
-def test_nothing_is_remembered_while_the_files_are_fresh(directory, workers, path):
+def test_nothing_is_remembered_while_the_files_are_fresh(directory, executor, path):
     age(path, time.time_ns() + 3600 * 10**9)  # also where the clock was set back
     for _ in range(3):
         assert finish(directory.find(JOE))
-    assert workers.runs == 3
+    assert executor.runs == 3
 
 
-def test_nothing_is_remembered_while_somebody_writes(directory, workers, path):
+def test_nothing_is_remembered_while_somebody_writes(directory, executor, path):
     """A change lies in the log before it is committed: its look is not that of the answer."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA cache_size = 1")
@@ -155,12 +155,12 @@ def test_nothing_is_remembered_while_somebody_writes(directory, workers, path):
         age(path)
         for _ in range(3):
             assert finish(directory.find(JOE)).secret == "a hash"
-        assert workers.runs == 3
+        assert executor.runs == 3
         other.execute("COMMIT")
         age(path)
         for _ in range(3):
             assert finish(directory.find(JOE)).secret == "b hash"
-        assert workers.runs == 4
+        assert executor.runs == 4
 
 
 def test_an_answer_does_not_outlive_the_look_of_the_files():
@@ -211,7 +211,7 @@ def test_times_must_lie_back_to_tell_changes_apart(monkeypatch, mtime, later, is
 # -- other processes ------------------------------------------------------------
 
 
-def test_a_change_by_another_process_is_seen_at_once(directory, workers, path, another):
+def test_a_change_by_another_process_is_seen_at_once(directory, executor, path, another):
     command = another()
     assert command.ask("start") == "None"
     for said, expected in [
@@ -222,9 +222,9 @@ def test_a_change_by_another_process_is_seen_at_once(directory, workers, path, a
     ]:
         age(path)
         finish(directory.find(JOE))
-        before = workers.runs
+        before = executor.runs
         finish(directory.find(JOE))
-        assert workers.runs == before, "it was remembered"
+        assert executor.runs == before, "it was remembered"
         assert command.ask(*said) == "True"
         account = finish(directory.find(JOE))
         assert (account and account.secret) == expected

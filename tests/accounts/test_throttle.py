@@ -55,13 +55,13 @@ class Office:
     there.
     """
 
-    def __init__(self, path, clock, workers=None, hashing=None):
-        self.clock, self.workers = clock, workers or ImmediateExecutor()
-        self.ledger = LoginDB(path)
-        self.ledger.open()
-        self.tries = Attempts(self.ledger, Allowance(10, 60), Allowance(4, 60))
-        self.slowing = Throttle(
-            self.tries, self.workers, clock, Allowance(4, 60), lambda: 1.8e9 + clock.seconds()
+    def __init__(self, path, clock, executor=None, hashing=None):
+        self.clock, self.executor = clock, executor or ImmediateExecutor()
+        self.login_db = LoginDB(path)
+        self.login_db.open()
+        self.attempts = Attempts(self.login_db, Allowance(10, 60), Allowance(4, 60))
+        self.throttle = Throttle(
+            self.attempts, self.executor, clock, Allowance(4, 60), lambda: 1.8e9 + clock.seconds()
         )
         self.directory = MemoryDirectory()
         finish(self.directory.add_domain("example.net"))
@@ -71,7 +71,7 @@ class Office:
             [self.directory],
             hashing or ImmediateExecutor(),
             clock=clock.seconds,
-            slowing=self.slowing,
+            throttle=self.throttle,
         )
 
     def try_(self, user=JOE, password=b"wrong", address=HERE, service="pop3"):
@@ -94,7 +94,7 @@ class Office:
 def office(tmp_path, clock, runs):
     office = Office(str(tmp_path / "logins.db"), clock)
     yield office
-    office.ledger.close()
+    office.login_db.close()
 
 
 def right(outcome):
@@ -176,8 +176,8 @@ def test_nobody_who_has_no_account_is_treated_otherwise(office, clock, runs):
         assert sum(map(wrong, outcomes)) == 5, user
         pass_by(clock, PATIENCE)
         assert sum(map(unlooked, outcomes)) == 2, user
-        office.tries.clear(None)
-        office.slowing._used_up.clear()
+        office.attempts.clear(None)
+        office.throttle._used_up.clear()
 
 
 def test_all_services_count_together(office, runs):
@@ -214,20 +214,20 @@ def test_this_machine_may_try_many_accounts(office, runs):
 
 def test_right_passwords_count_nothing(office):
     assert all(right(office.try_(password=RIGHT)) for _ in range(20))
-    assert office.tries.failures(1.8e9) == []
+    assert office.attempts.failures(1.8e9) == []
 
 
 def test_many_right_ones_at_once_from_a_new_network_all_get_in(tmp_path, clock, runs):
     """An office after a power cut: more of them than there are tries."""
-    workers = ManualExecutor()
-    office = Office(str(tmp_path / "logins.db"), clock, workers)
+    executor = ManualExecutor()
+    office = Office(str(tmp_path / "logins.db"), clock, executor)
     for n in range(30):
         finish(office.directory.add(f"a{n}@example.net", "secret:", "keys"))
     outcomes = [office.try_(f"a{n}@example.net", RIGHT) for n in range(30)]
-    workers.work_on()
+    executor.work_on()
     assert all(map(right, outcomes))
     assert clock.seconds() == 0
-    office.ledger.close()
+    office.login_db.close()
 
 
 def test_who_got_in_from_there_lately_gets_in_whatever_others_try(office, clock, runs):
@@ -248,7 +248,7 @@ def test_a_restart_keeps_owners_and_guessers_apart(office, tmp_path, clock, runs
     again = Office(str(tmp_path / "logins.db"), clock)
     assert right(again.try_(password=RIGHT))
     assert again.try_(password=RIGHT, address=THERE) == []
-    again.ledger.close()
+    again.login_db.close()
 
 
 @pytest.fixture
@@ -256,12 +256,12 @@ def held(tmp_path, clock, runs):
     """An office that was started anew, after JOE was here; what it verifies waits."""
     before = Office(str(tmp_path / "held.db"), clock)
     assert right(before.try_(password=RIGHT))
-    before.ledger.close()
+    before.login_db.close()
     hashing = ManualExecutor()
     office = Office(str(tmp_path / "held.db"), clock, hashing=hashing)
     office.hashing = hashing
     yield office
-    office.ledger.close()
+    office.login_db.close()
 
 
 def storm(office, bots=330):
@@ -288,23 +288,23 @@ def test_after_a_restart_owners_come_before_all_bots(held, runs):
 def test_an_owners_name_helps_nobody_who_comes_from_elsewhere(held, runs, address):
     storm(held)
     assert held.try_(password=b"guessed", address=address) != []
-    assert held.checker._verifying._queue._known.next() is None
+    assert held.checker._verifier._queue._known.next() is None
 
 
 def test_a_ledger_that_fails_makes_nobody_known(held, runs):
-    held.ledger.close()
+    held.login_db.close()
     storm(held)
     held.try_(password=RIGHT)
-    assert held.checker._verifying._queue._known.next() is None
-    held.ledger.open()
+    assert held.checker._verifier._queue._known.next() is None
+    held.login_db.open()
 
 
 def test_so_many_networks_of_an_account_are_known_and_the_latest_stay(office, clock, monkeypatch):
     monkeypatch.setattr(attempts, "NETWORKS", 3)
     for n in range(6):
-        office.tries.meet(JOE, f"192.0.2.{n}", float(n))
-        office.tries.meet(ANN, "192.0.2.0", float(n))
-    with office.ledger.turn() as database:
+        office.attempts.meet(JOE, f"192.0.2.{n}", float(n))
+        office.attempts.meet(ANN, "192.0.2.0", float(n))
+    with office.login_db.turn() as database:
         known = database.execute("SELECT account, network FROM known").fetchall()
     assert sorted(known) == [(ANN, "192.0.2.0"), *((JOE, f"192.0.2.{n}") for n in (3, 4, 5))]
 
@@ -323,23 +323,26 @@ def test_a_known_network_has_an_allowance_of_its_own_and_no_more(office, clock, 
 def test_what_a_known_network_gets_wrong_is_shown(office, clock):
     office.try_(password=RIGHT)
     office.guess(2)
-    assert [(one.name, one.count) for one in office.tries.failures(1.8e9)] == [(JOE, 2), (HERE, 2)]
+    assert [(one.name, one.count) for one in office.attempts.failures(1.8e9)] == [
+        (JOE, 2),
+        (HERE, 2),
+    ]
 
 
 def test_the_ledger_is_left_alone_by_those_who_come_again(office, clock):
     office.try_(password=RIGHT)
-    office.ledger.close()
+    office.login_db.close()
     with capturedLogs() as logged:
         assert all(right(office.try_(password=RIGHT)) for _ in range(3))
     assert logged == []
-    office.ledger.open()
+    office.login_db.open()
 
 
 def test_a_known_network_is_written_down_again_after_a_while(office, clock):
     office.try_(password=RIGHT)
     clock.advance(REMEMBERED)
     office.try_(password=RIGHT)
-    with office.ledger.turn() as database:
+    with office.login_db.turn() as database:
         ((last,),) = database.execute("SELECT last FROM known").fetchall()
     assert last == 1.8e9 + REMEMBERED
 
@@ -359,7 +362,7 @@ def test_the_same_wrong_password_does_not_count_again(office, runs):
     assert all(wrong(office.try_(password=b"old one")) for _ in range(99))
     assert runs == [b"old one"]
     assert office.guess(1) == 1
-    assert [one.count for one in office.tries.failures(1.8e9)] == [2, 2]
+    assert [one.count for one in office.attempts.failures(1.8e9)] == [2, 2]
 
 
 def test_an_office_with_a_stale_client_is_not_shut_out(office, clock):
@@ -388,16 +391,16 @@ def test_one_that_was_wrong_is_looked_at_when_the_password_has_changed(office):
 
 def test_nothing_but_digests_with_a_key_of_this_process_is_kept(office, tmp_path, clock):
     office.try_(password=b"almost right")
-    (digest,) = office.slowing._wrong
+    (digest,) = office.throttle._wrong
     assert len(digest) == 16
-    assert "almost right" not in repr(vars(office.slowing))
+    assert "almost right" not in repr(vars(office.throttle))
     for path in tmp_path.iterdir():
         assert b"almost" not in path.read_bytes()
         assert digest not in path.read_bytes()
     other = Office(str(tmp_path / "other.db"), clock)
     other.try_(password=b"almost right")
-    assert list(other.slowing._wrong) != [digest]
-    other.ledger.close()
+    assert list(other.throttle._wrong) != [digest]
+    other.login_db.close()
 
 
 def test_what_is_remembered_is_bounded(office, monkeypatch, runs):
@@ -407,8 +410,8 @@ def test_what_is_remembered_is_bounded(office, monkeypatch, runs):
         finish(office.directory.add(f"a{n}@example.net", "secret:", "keys"))
         office.try_(f"a{n}@example.net", RIGHT, THERE)
         office.guess(3, f"b{n}@example.net", f"192.0.2.{n}")
-    slowing = office.slowing
-    assert [len(slowing._wrong), len(slowing._known), len(slowing._used_up)] == [3, 3, 3]
+    throttle = office.throttle
+    assert [len(throttle._wrong), len(throttle._known), len(throttle._used_up)] == [3, 3, 3]
 
 
 # -- waiting -----------------------------------------------------------------------------
@@ -417,7 +420,7 @@ def test_what_is_remembered_is_bounded(office, monkeypatch, runs):
 def test_what_is_cleared_by_the_command_counts_within_seconds(office, clock):
     office.guess(2)
     waiting = office.try_(password=RIGHT)
-    office.tries.clear([HERE])
+    office.attempts.clear([HERE])
     clock.advance(BELIEVED)
     assert right(waiting)
 
@@ -425,8 +428,8 @@ def test_what_is_cleared_by_the_command_counts_within_seconds(office, clock):
 def test_nobody_who_waits_asks_the_ledger_more_than_now_and_then(office, clock, monkeypatch):
     office.guess(2)
     asked = []
-    take = office.tries.take
-    monkeypatch.setattr(office.tries, "take", lambda *args: asked.append(args) or take(*args))
+    take = office.attempts.take
+    monkeypatch.setattr(office.attempts, "take", lambda *args: asked.append(args) or take(*args))
     office.guess(50)
     pass_by(clock, PATIENCE)
     assert len(asked) <= PATIENCE / BELIEVED + 2
@@ -437,12 +440,12 @@ def test_who_goes_while_he_waits_leaves_nothing_behind(office, clock):
     office.try_()
     office.last.cancel()
     pass_by(clock, PATIENCE)
-    assert office.slowing._waiting == {}
+    assert office.throttle._waiting == {}
     assert clock.getDelayedCalls() == []
 
 
 def test_who_goes_while_the_password_is_looked_at_has_had_his_try(office, runs):
-    office.checker._verifying._hashing = ManualExecutor()
+    office.checker._verifier._hashing = ManualExecutor()
     for n in range(3):
         outcome = office.try_(password=b"wrong %d" % n)
         office.last.cancel()
@@ -462,7 +465,7 @@ def test_what_could_not_be_looked_at_does_not_count(office, runs):
 
 
 def test_without_a_ledger_owners_get_in_and_guessers_are_slowed_all_the_same(office, clock, runs):
-    office.ledger.close()
+    office.login_db.close()
     with capturedLogs() as logged:
         assert right(office.try_(password=RIGHT))
         assert office.guess(9) == 2
@@ -470,7 +473,7 @@ def test_without_a_ledger_owners_get_in_and_guessers_are_slowed_all_the_same(off
         pass_by(clock, PATIENCE)
     complaints = [event for event in logged if "not counted" in eventAsText(event)]
     assert len(complaints) == 1
-    office.ledger.open()
+    office.login_db.open()
     assert office.guess(9, address=THERE) == 2
 
 
@@ -486,20 +489,20 @@ def test_what_is_not_looked_at_is_in_the_log(office, clock):
 def test_the_ledger_is_swept_and_what_is_under_way_is_written_before_it_closes(
     tmp_path, clock, runs
 ):
-    workers = ManualExecutor()
-    office = Office(str(tmp_path / "logins.db"), clock, workers)
+    executor = ManualExecutor()
+    office = Office(str(tmp_path / "logins.db"), clock, executor)
     swept = []
-    office.tries.sweep = lambda now: swept.append(now) or len(swept) % 2
-    office.slowing.start()
+    office.attempts.sweep = lambda now: swept.append(now) or len(swept) % 2
+    office.throttle.start()
     clock.advance(SWEEPING)
-    workers.work_on()
+    executor.work_on()
     assert len(swept) == 2
     office.try_()
-    workers.work()
-    stopping = Deferred.fromCoroutine(office.slowing.stop())
+    executor.work()
+    stopping = Deferred.fromCoroutine(office.throttle.stop())
     assert not stopping.called
-    workers.work_on()
+    executor.work_on()
     assert stopping.called
-    assert [one.count for one in office.tries.failures(1.8e9)] == [1, 1]
+    assert [one.count for one in office.attempts.failures(1.8e9)] == [1, 1]
     assert clock.getDelayedCalls() == []
-    office.ledger.close()
+    office.login_db.close()

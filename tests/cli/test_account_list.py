@@ -28,15 +28,15 @@ def people(office, run):
 
 @pytest.fixture
 def log_in(office):
-    ledger = LoginDB(str(office / "state" / "logins.db"))
-    ledger.open()
+    login_db = LoginDB(str(office / "state" / "logins.db"))
+    login_db.open()
 
     def log_in(account, ago, service="pop3s", device=""):
         entrance = LoginMethod(account, device, service, "PLAIN", "TLSv1.3", "192.0.2.1")
-        LoginHistory(ledger).write({entrance: time.time() - ago})
+        LoginHistory(login_db).write({entrance: time.time() - ago})
 
     yield log_in
-    ledger.close()
+    login_db.close()
 
 
 def listed(ask, *words):

@@ -39,11 +39,11 @@ def used(office):
 
     def used(account, device, days=0.0, **how):
         words = {"service": "pop3", "mechanism": "USER", "tls": "TLSv1.3", "network": "192.0.2.1"}
-        ledger = LoginDB(str(office / "state" / "logins.db"))
-        ledger.open()
+        login_db = LoginDB(str(office / "state" / "logins.db"))
+        login_db.open()
         entrance = LoginMethod(account, device, **{**words, **how})
-        LoginHistory(ledger).write({entrance: time.time() - days * 86400})
-        ledger.close()
+        LoginHistory(login_db).write({entrance: time.time() - days * 86400})
+        login_db.close()
 
     return used
 

@@ -14,23 +14,23 @@ JOE, HERE = "joe@example.net", "192.0.2.7"
 
 
 @pytest.fixture
-def tries(office):
+def attempts(office):
     """What a daemon writes in, with the default limits."""
-    ledger = LoginDB(str(office / "state" / "logins.db"))
-    ledger.open()
-    yield Attempts(ledger, Allowance(100, 3600), Allowance(10, 60))
-    ledger.close()
+    login_db = LoginDB(str(office / "state" / "logins.db"))
+    login_db.open()
+    yield Attempts(login_db, Allowance(100, 3600), Allowance(10, 60))
+    login_db.close()
 
 
 @pytest.fixture
-def guessed(tries):
+def guessed(attempts):
     """Six wrong passwords, of which five were looked at; the first was long ago."""
     now = time.time()
     for moment in (now - 7200, now, now, now, now, now):
-        tries.take(JOE, HERE, moment)
-        tries.wrong(JOE, HERE, moment)
-    tries.take("ann@example.net", "2001:db8::/64", now - 60)
-    tries.wrong("ann@example.net", "2001:db8::/64", now - 60)
+        attempts.take(JOE, HERE, moment)
+        attempts.wrong(JOE, HERE, moment)
+    attempts.take("ann@example.net", "2001:db8::/64", now - 60)
+    attempts.wrong("ann@example.net", "2001:db8::/64", now - 60)
     return now
 
 
@@ -47,9 +47,9 @@ def test_they_are_shown_in_a_table(guessed, run):
 
 
 @pytest.mark.parametrize("name", ["joe\nann@example.net  0", "\x1b[2Jjoe", "\N{CSI}2Jjoe"])
-def test_a_name_that_somebody_made_up_does_nothing_to_the_terminal(tries, run, ask, name):
-    tries.take(name, "", time.time())
-    tries.wrong(name, "", time.time())
+def test_a_name_that_somebody_made_up_does_nothing_to_the_terminal(attempts, run, ask, name):
+    attempts.take(name, "", time.time())
+    attempts.wrong(name, "", time.time())
     _, *rows = run("auth-failures").stdout.splitlines()
     assert [row.isprintable() for row in rows] == [True]
     assert rows[0].startswith(repr(name))
@@ -86,9 +86,9 @@ def test_single_ones_are_cleared_by_any_of_their_names(guessed, ask, who, rest):
     assert [one["name"] for one in ask("auth-failures")["failures"]] == rest
 
 
-def test_all_are_cleared(guessed, tries, run):
+def test_all_are_cleared(guessed, attempts, run):
     assert run("auth-failures", "--clear-all").stdout == "4 counts cleared\n"
-    assert tries.failures(guessed) == []
+    assert attempts.failures(guessed) == []
 
 
 def test_who_is_not_there_is_not_cleared(guessed, run):

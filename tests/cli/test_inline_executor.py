@@ -24,59 +24,59 @@ def reactor():
 
 
 @pytest.fixture
-def workers(reactor):
+def executor(reactor):
     return InlineExecutor(reactor)
 
 
-def test_work_is_done_in_the_order_in_which_it_was_asked_for(workers):
+def test_work_is_done_in_the_order_in_which_it_was_asked_for(executor):
     async def ask():
-        first = workers.run(lambda: "first")
-        return await workers.run(lambda: "second"), await first
+        first = executor.run(lambda: "first")
+        return await executor.run(lambda: "second"), await first
 
-    assert workers.finish(ask()) == ("second", "first")
+    assert executor.finish(ask()) == ("second", "first")
 
 
-def test_what_goes_wrong_is_raised(workers):
+def test_what_goes_wrong_is_raised(executor):
     async def ask():
         with pytest.raises(ZeroDivisionError):
-            await workers.run(lambda: 1 // 0)
-        return await workers.run(int, "x")
+            await executor.run(lambda: 1 // 0)
+        return await executor.run(int, "x")
 
     with pytest.raises(ValueError, match="invalid literal"):
-        workers.finish(ask())
+        executor.finish(ask())
 
 
-def test_what_nobody_waits_for_is_not_done(workers):
+def test_what_nobody_waits_for_is_not_done(executor):
     done = []
 
     async def ask():
-        workers.run(done.append, "before")
-        await workers.run(done.append, "wanted")
-        workers.run(done.append, "behind")
+        executor.run(done.append, "before")
+        await executor.run(done.append, "wanted")
+        executor.run(done.append, "behind")
 
-    workers.finish(ask())
+    executor.finish(ask())
     assert done == ["before", "wanted"]
 
 
-def test_what_was_cancelled_is_not_done(workers):
+def test_what_was_cancelled_is_not_done(executor):
     done = []
 
     async def ask():
-        cancelled = workers.run(done.append, "cancelled")
+        cancelled = executor.run(done.append, "cancelled")
         cancelled.cancel()
         with pytest.raises(CancelledError):
             await cancelled
-        await workers.run(done.append, "wanted")
+        await executor.run(done.append, "wanted")
 
-    workers.finish(ask())
+    executor.finish(ask())
     assert done == ["wanted"]
 
 
-def test_what_waits_for_nothing_else_needs_no_reactor(workers, reactor):
+def test_what_waits_for_nothing_else_needs_no_reactor(executor, reactor):
     async def ask():
-        return await workers.run(lambda: "done")
+        return await executor.run(lambda: "done")
 
-    assert workers.finish(ask()) == "done"
+    assert executor.finish(ask()) == "done"
     assert not reactor._startedBefore
 
 
@@ -95,23 +95,23 @@ def when_it_runs(reactor):
 
 
 @pytest.mark.parametrize("something", [later, on_its_threads, when_it_runs])
-def test_where_something_else_must_happen_first_the_reactor_runs(something, workers, reactor):
+def test_where_something_else_must_happen_first_the_reactor_runs(something, executor, reactor):
     async def ask():
-        first = await workers.run(lambda: "first")
+        first = await executor.run(lambda: "first")
         await something(reactor)
-        second = await workers.run(lambda: "second")
+        second = await executor.run(lambda: "second")
         await something(reactor)
         return first, second
 
-    assert workers.finish(ask()) == ("first", "second")
+    assert executor.finish(ask()) == ("first", "second")
     assert not reactor.running
 
 
-def test_who_waits_for_ever_can_be_interrupted(workers, reactor):
+def test_who_waits_for_ever_can_be_interrupted(executor, reactor):
     reactor.callLater(0, os.kill, os.getpid(), signal.SIGTERM)  # its handlers are there by then
 
     async def ask():
         await Deferred()
 
     with pytest.raises(KeyboardInterrupt):
-        workers.finish(ask())
+        executor.finish(ask())

@@ -27,23 +27,23 @@ def joe(office, run):
 
 
 @pytest.fixture
-def ledger(office):
-    ledger = LoginDB(str(office / "state" / "logins.db"))
-    ledger.open()
-    yield ledger
-    ledger.close()
+def login_db(office):
+    login_db = LoginDB(str(office / "state" / "logins.db"))
+    login_db.open()
+    yield login_db
+    login_db.close()
 
 
-def logged_in(ledger, account, when):
+def logged_in(login_db, account, when):
     entrance = LoginMethod(account, "", "pop3s", "PLAIN", "TLSv1.3", "192.0.2.1")
-    LoginHistory(ledger).write({entrance: when})
-    with ledger.turn() as database:
+    LoginHistory(login_db).write({entrance: when})
+    with login_db.turn() as database:
         database.execute("INSERT OR REPLACE INTO known VALUES (?, '192.0.2.1', ?)", (account, when))
 
 
-def test_a_renamed_account_keeps_all_that_it_has(joe, run, ask, ledger):
-    logged_in(ledger, JOE, 1.8e9)
-    logged_in(ledger, JIM, 1.7e9)  # of one that is gone
+def test_a_renamed_account_keeps_all_that_it_has(joe, run, ask, login_db):
+    logged_in(login_db, JOE, 1.8e9)
+    logged_in(login_db, JIM, 1.7e9)  # of one that is gone
     before = ask("account", "show", JOE)
     assert before["last_login"]
     assert before["devices"]
@@ -55,15 +55,15 @@ def test_a_renamed_account_keeps_all_that_it_has(joe, run, ask, ledger):
     run("account", "show", JOE, status=1)
     assert ask("explain", "rcpt", JOE)["reply"].startswith("550 5.1.1 ")
     assert ask("explain", "rcpt", JIM)["accepted"]
-    with ledger.turn() as database:
+    with login_db.turn() as database:
         known = database.execute("SELECT account, last FROM known").fetchall()
     assert known == [(JIM, 1.8e9)]
-    assert LoginHistory(ledger).used(0.0, JOE) == []
+    assert LoginHistory(login_db).used(0.0, JOE) == []
 
 
-def test_a_newcomer_of_the_old_name_gets_nothing_of_the_renamed(joe, office, run, ask, ledger):
+def test_a_newcomer_of_the_old_name_gets_nothing_of_the_renamed(joe, office, run, ask, login_db):
     run("account", "rename", JOE, JIM)
-    logged_in(ledger, JOE, 1.8e9)  # written a moment later
+    logged_in(login_db, JOE, 1.8e9)  # written a moment later
     run("account", "add", JOE, "--generate")
     shown = ask("account", "show", JOE)
     assert (shown["maildrop"], shown["messages"]) == ("joe-2@example.net", 0)
@@ -127,7 +127,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(joe, run, ask, words, sai
 
 
 def test_the_sessions_of_the_old_name_end(joe, run, monkeypatch):
-    monkeypatch.setattr(sessions, "ask", lambda desk, question: [question])
+    monkeypatch.setattr(sessions, "ask", lambda context, question: [question])
     assert f"1 session of {JOE} ended" in run("account", "rename", JOE, JIM).stdout
 
 

@@ -47,12 +47,12 @@ def test_the_postmaster_is_not_disabled(office, run, ask):
 def test_the_sessions_of_who_is_disabled_end(joe, run, ask, monkeypatch):
     asked = []
 
-    def daemon(desk, question):
-        asked.append((question, finished(desk)))
+    def daemon(context, question):
+        asked.append((question, finished(context)))
         return [{"account": JOE}] * 2
 
-    def finished(desk):
-        return desk.ask(lambda rooms: rooms.register.find(JOE)).state
+    def finished(context):
+        return context.ask(lambda plugins: plugins.register.find(JOE)).state
 
     monkeypatch.setattr(sessions, "ask", daemon)
     said = run("account", "disable", JOE).stdout
@@ -64,7 +64,7 @@ def test_the_sessions_of_who_is_disabled_end(joe, run, ask, monkeypatch):
 
 
 def test_where_sessions_cannot_be_ended_it_is_said(joe, run, ask, monkeypatch):
-    def daemon(desk, question):
+    def daemon(context, question):
         raise Refused("asking the daemon failed")
 
     monkeypatch.setattr(sessions, "ask", daemon)

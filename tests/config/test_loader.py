@@ -106,7 +106,7 @@ def test_the_least_that_a_configuration_says():
     assert settings.serving == MailPolicy(0, 0, False, "any", 0, "refuse", 30)
     assert settings.warnings == (80, 95)
     assert settings.warning_text == ""
-    assert not settings.first_light
+    assert not settings.first_run
 
 
 def test_state_is_relative_to_the_file_and_rooms_to_the_state(tmp_path, monkeypatch):
@@ -249,7 +249,7 @@ def test_a_configuration_that_cannot_be_reached_is_not_overlooked(tmp_path, monk
 def test_first_light_is_a_configuration_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = loader.first_run(find_maker)
-    assert found.first_light
+    assert found.first_run
     assert found.state == os.path.join(tmp_path, loader.FIRST_RUN_STATE)
     assert found.listeners == read(LEAST).listeners
     assert str(found.postmaster) == "demo@localhost"

@@ -69,16 +69,16 @@ def test_no_line_is_too_long_to_read():
 
 
 def test_the_reference_has_every_key_and_every_kind():
-    rooms = {
+    plugins = {
         "accounts": makers(IDirectoryMaker),
         "store": makers(IStoreMaker),
         "policies": makers(IPolicyMaker),
     }
-    text = reference(rooms)
+    text = reference(plugins)
     for entry in TABLE:
         assert f"\n{entry.name}\n---" in f"\n{text}"
         for key in entry.keys if isinstance(entry, Section) else ():
             assert f"\n{entry.name}.{key.name}\n~~~" in text
-    for name, found in rooms.items():
+    for name, found in plugins.items():
         for maker in found:
             assert f"\n{name}: kind {maker.kind}\n~~~" in text

@@ -36,8 +36,8 @@ def options(maker, folder):
 
 @pytest.fixture(params=makers(IPolicyMaker), ids=lambda maker: maker.kind)
 def policy(request, tmp_path):
-    around = PluginContext(Clock(), ImmediateExecutor(), str(tmp_path), "mail.example.net")
-    policy = request.param.make(options(request.param, tmp_path), around)
+    context = PluginContext(Clock(), ImmediateExecutor(), str(tmp_path), "mail.example.net")
+    policy = request.param.make(options(request.param, tmp_path), context)
     finish(policy.start())
     yield policy
     finish(policy.stop())
@@ -53,14 +53,14 @@ def test_it_provides_what_it_says(policy):
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("sender", SENDERS, ids=str)
 def test_it_has_an_opinion_on_everybody(policy, client, sender):
-    visit = SessionInfo("id", "smtp", Client(client), "[IPv6:::1]")
+    session_info = SessionInfo("id", "smtp", Client(client), "[IPv6:::1]")
     envelope = Envelope("id.1", Client(client), "ö", "ESMTP", sender, utf8=True)
     recipient = Recipient(
         Address("jürgen", "example.net"), Account("jürgen@example.net", "jürgen@example.net")
     )
     for said in (
-        finish(policy.connect(visit)),
-        finish(policy.hello(visit)),
+        finish(policy.connect(session_info)),
+        finish(policy.hello(session_info)),
         finish(policy.sender(envelope)),
         finish(policy.recipient(envelope, recipient)),
     ):

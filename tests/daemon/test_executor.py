@@ -36,12 +36,12 @@ def reactor():
 
 
 @pytest.fixture
-def workers(reactor):
-    workers = ThreadExecutor(reactor, 3)
-    workers.start()
-    yield workers
-    reactor.turn_until(Deferred.fromCoroutine(workers.stop()))
-    assert not any(thread.is_alive() for thread in workers._threads)
+def executor(reactor):
+    executor = ThreadExecutor(reactor, 3)
+    executor.start()
+    yield executor
+    reactor.turn_until(Deferred.fromCoroutine(executor.stop()))
+    assert not any(thread.is_alive() for thread in executor._threads)
 
 
 def result(reactor, deferred):
@@ -51,35 +51,35 @@ def result(reactor, deferred):
     return outcome[0]
 
 
-def test_work_is_done_on_another_thread(reactor, workers):
-    assert result(reactor, workers.run(threading.get_ident)) != threading.get_ident()
-    assert result(reactor, workers.run(divmod, 7, 2)) == (3, 1)
+def test_work_is_done_on_another_thread(reactor, executor):
+    assert result(reactor, executor.run(threading.get_ident)) != threading.get_ident()
+    assert result(reactor, executor.run(divmod, 7, 2)) == (3, 1)
 
 
-def test_they_are_busy_until_all_results_have_come_back(reactor, workers):
-    assert not workers.busy
-    results = [workers.run(divmod, 7, 2), workers.run(divmod, 1, 0)]
+def test_they_are_busy_until_all_results_have_come_back(reactor, executor):
+    assert not executor.busy
+    results = [executor.run(divmod, 7, 2), executor.run(divmod, 1, 0)]
     results[1].addErrback(lambda failure: failure.trap(ZeroDivisionError))
-    assert workers.busy
+    assert executor.busy
     for one in results:
         reactor.turn_until(one)
-    assert not workers.busy
+    assert not executor.busy
 
 
-def test_what_is_raised_comes_back(reactor, workers):
-    failure = result(reactor, workers.run(divmod, 1, 0))
+def test_what_is_raised_comes_back(reactor, executor):
+    failure = result(reactor, executor.run(divmod, 1, 0))
     assert isinstance(failure.value, ZeroDivisionError)
 
 
-def test_several_work_at_once(reactor, workers):
+def test_several_work_at_once(reactor, executor):
     meeting = threading.Barrier(3, timeout=30)
-    waiting = [workers.run(meeting.wait) for _ in range(3)]
+    waiting = [executor.run(meeting.wait) for _ in range(3)]
     assert {result(reactor, deferred) for deferred in waiting} == {0, 1, 2}
 
 
-def test_results_that_are_ready_together_come_in_one_turn(reactor, workers):
+def test_results_that_are_ready_together_come_in_one_turn(reactor, executor):
     done = threading.Semaphore(0)
-    waiting = [workers.run(done.release) for _ in range(100)]
+    waiting = [executor.run(done.release) for _ in range(100)]
     for _ in waiting:
         assert done.acquire(timeout=30)
     for deferred in waiting:
@@ -87,27 +87,27 @@ def test_results_that_are_ready_together_come_in_one_turn(reactor, workers):
     assert reactor.woken < 100
 
 
-def test_who_is_cancelled_stops_waiting_and_the_work_goes_on(reactor, workers):
+def test_who_is_cancelled_stops_waiting_and_the_work_goes_on(reactor, executor):
     gate, ended = threading.Event(), threading.Event()
 
     def work():
         gate.wait(30)
         ended.set()
 
-    waiting = workers.run(work)
+    waiting = executor.run(work)
     waiting.addErrback(lambda failure: failure.trap(CancelledError))
     waiting.cancel()
     gate.set()
     assert ended.wait(30)
-    assert result(reactor, workers.run(int)) == 0
+    assert result(reactor, executor.run(int)) == 0
 
 
 def test_stopping_waits_for_what_was_asked(reactor):
-    workers = ThreadExecutor(reactor, 2)
-    workers.start()
+    executor = ThreadExecutor(reactor, 2)
+    executor.start()
     gate = threading.Event()
-    waiting = [workers.run(gate.wait, 30) for _ in range(5)]
-    stopping = Deferred.fromCoroutine(workers.stop())
+    waiting = [executor.run(gate.wait, 30) for _ in range(5)]
+    stopping = Deferred.fromCoroutine(executor.stop())
     assert not stopping.called
     gate.set()
     reactor.turn_until(stopping)
@@ -115,10 +115,10 @@ def test_stopping_waits_for_what_was_asked(reactor):
 
 
 def test_who_asks_after_the_end_hears_so(reactor):
-    workers = ThreadExecutor(reactor, 1)
-    workers.start()
-    reactor.turn_until(Deferred.fromCoroutine(workers.stop()))
-    assert isinstance(result(reactor, workers.run(int)).value, RuntimeError)
+    executor = ThreadExecutor(reactor, 1)
+    executor.start()
+    reactor.turn_until(Deferred.fromCoroutine(executor.stop()))
+    assert isinstance(result(reactor, executor.run(int)).value, RuntimeError)
 
 
 class Busy:
@@ -140,51 +140,51 @@ class Busy:
 def busy(reactor, monkeypatch):
     """Workers of which one is there usually, and up to three; and jobs for them."""
     monkeypatch.setattr(module, "IDLE", 0.01)
-    workers, jobs = ThreadExecutor(reactor, 3, usually=1), Busy()
-    workers.start()
-    yield workers, jobs
+    executor, jobs = ThreadExecutor(reactor, 3, usually=1), Busy()
+    executor.start()
+    yield executor, jobs
     jobs.gate.set()
-    reactor.turn_until(Deferred.fromCoroutine(workers.stop()))
+    reactor.turn_until(Deferred.fromCoroutine(executor.stop()))
     assert not reactor.getDelayedCalls()
 
 
 def test_another_thread_comes_for_what_waits_too_long_up_to_a_bound(reactor, busy):
-    workers, jobs = busy
+    executor, jobs = busy
     for _ in range(5):
-        workers.run(jobs.job)
+        executor.run(jobs.job)
     assert jobs.are(1)
     reactor.advance(module.PATIENCE)  # the first did not wait: now those behind it are looked at
-    assert len(workers._threads) == 1
+    assert len(executor._threads) == 1
     for there in (2, 3):
         reactor.advance(module.PATIENCE)
         assert jobs.are(1)
-        assert len(workers._threads) == there
+        assert len(executor._threads) == there
     reactor.advance(10 * module.PATIENCE)
-    assert len(workers._threads) == 3
+    assert len(executor._threads) == 3
     assert not reactor.getDelayedCalls()
 
 
 def test_one_that_has_nothing_to_do_goes_again(reactor, busy):
-    workers, jobs = busy
-    waiting = [workers.run(jobs.job) for _ in range(2)]
+    executor, jobs = busy
+    waiting = [executor.run(jobs.job) for _ in range(2)]
     for _ in range(2):
         reactor.advance(module.PATIENCE)
     assert jobs.are(2)
-    guest = workers._threads[1]
+    guest = executor._threads[1]
     jobs.gate.set()
     for one in waiting:
         reactor.turn_until(one)
     guest.join(30)
-    assert len(workers._threads) == 1
-    assert result(reactor, workers.run(divmod, 7, 2)) == (3, 1)
+    assert len(executor._threads) == 1
+    assert result(reactor, executor.run(divmod, 7, 2)) == (3, 1)
 
 
 def test_nobody_comes_where_nothing_waits(reactor, busy):
-    workers, _ = busy
+    executor, _ = busy
     for _ in range(3):
-        assert result(reactor, workers.run(divmod, 7, 2)) == (3, 1)
+        assert result(reactor, executor.run(divmod, 7, 2)) == (3, 1)
         reactor.advance(module.PATIENCE)
-    assert len(workers._threads) == 1
+    assert len(executor._threads) == 1
     assert not reactor.getDelayedCalls()
 
 
@@ -194,15 +194,15 @@ def test_where_no_thread_is_to_be_had_it_is_asked_for_again_and_a_stop_ends(
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
-    workers, jobs = busy
+    executor, jobs = busy
     for _ in range(2):
-        workers.run(jobs.job)
+        executor.run(jobs.job)
     assert jobs.are(1)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         for _ in range(5):
             reactor.advance(module.PATIENCE)
-        assert len(workers._threads) == 1
+        assert len(executor._threads) == 1
     reactor.advance(module.PATIENCE)
     assert jobs.are(1)
-    assert len(workers._threads) == 2
+    assert len(executor._threads) == 2

@@ -33,11 +33,11 @@ class Office:
         for name in NAMES:
             finish(self.directory.add(name, None))
             self.post(name)
-        self.rooms = SimpleNamespace(
+        self.plugins = SimpleNamespace(
             directories=[self.directory], store=self.store, find=self.directory.find
         )
         self.devices: dict[str, tuple[str, ...]] = {}
-        self.retention = Retention(self.rooms, DEFAULT_POLICY, self.devices_of)
+        self.retention = Retention(self.plugins, DEFAULT_POLICY, self.devices_of)
         self.expiring = ExpiryJob(self.retention, self.clock)
 
     async def devices_of(self, account):
@@ -65,15 +65,15 @@ def office():
 
 
 def test_only_those_are_looked_at_whose_mail_is_not_kept_for_ever(office):
-    assert finish(office.retention.lots()) == []
+    assert finish(office.retention.targets()) == []
     finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=30 * A_DAY)))
     office.says(NAMES[0], keep=0)
     office.says(NAMES[1], devices="all", keep_collected=A_DAY)
     office.devices[NAMES[1]] = ("phone",)
-    lots = {lot.account: lot.keep for lot in finish(office.retention.lots())}
-    assert list(lots) == list(NAMES[1:])
-    assert (lots[NAMES[1]].collected, lots[NAMES[1]].devices) == (A_DAY, {"phone"})
-    assert (lots[NAMES[2]].arrived, lots[NAMES[2]].devices) == (30 * A_DAY, None)
+    targets = {target.account: target.keep for target in finish(office.retention.targets())}
+    assert list(targets) == list(NAMES[1:])
+    assert (targets[NAMES[1]].collected, targets[NAMES[1]].devices) == (A_DAY, {"phone"})
+    assert (targets[NAMES[2]].arrived, targets[NAMES[2]].devices) == (30 * A_DAY, None)
 
 
 @implementer(IAccountDirectory)
@@ -94,13 +94,13 @@ def test_accounts_of_a_directory_that_cannot_list_them_are_found_by_their_maildr
             return [MaildropUsage("eve@example.net", 1, 3), MaildropUsage("gone@example.net", 1, 3)]
 
     elsewhere = Elsewhere("eve@example.net")
-    office.rooms.directories, office.rooms.find = [elsewhere], elsewhere.find
+    office.plugins.directories, office.plugins.find = [elsewhere], elsewhere.find
     retention = Retention(
-        office.rooms, MailPolicy(keep=A_DAY).or_else(DEFAULT_POLICY), office.devices_of
+        office.plugins, MailPolicy(keep=A_DAY).or_else(DEFAULT_POLICY), office.devices_of
     )
-    assert finish(retention.lots()) == [], "this store does not tell of its maildrops"
-    office.rooms.store = Care()
-    assert [lot.account for lot in finish(retention.lots())] == ["eve@example.net"]
+    assert finish(retention.targets()) == [], "this store does not tell of its maildrops"
+    office.plugins.store = Care()
+    assert [target.account for target in finish(retention.targets())] == ["eve@example.net"]
 
 
 def test_a_round_a_day_and_the_first_a_while_after_the_start(office):
@@ -229,7 +229,7 @@ def test_stopping_ends_a_rest_at_once(office):
 
 
 def test_a_store_that_cannot_do_it_is_left_alone(office):
-    office.rooms.store = object()
+    office.plugins.store = object()
     office.expiring.start()
     assert not office.clock.getDelayedCalls()
     finish(office.expiring.stop())

@@ -73,8 +73,8 @@ def opened(tmp_path):
 
 def add_joe(office: PostOffice) -> None:
     async def add() -> None:
-        await office.rooms.register.add_domain("example.net")
-        await office.rooms.register.add("joe@example.net", hash_password(b"secret"))
+        await office.plugins.register.add_domain("example.net")
+        await office.plugins.register.add("joe@example.net", hash_password(b"secret"))
 
     turn_until(Deferred.fromCoroutine(add()))
 
@@ -150,7 +150,7 @@ def test_a_directory_that_cannot_be_asked_keeps_it_closed(tmp_path):
     async def find(name):
         raise TemporaryFailure("the accounts are away")
 
-    office.rooms.find = find
+    office.plugins.find = find
     with pytest.raises(StartupError, match="the accounts are away"):
         office.startService()
     assert all(listener.factory.starting for listener in office._listeners)
@@ -256,7 +256,7 @@ listeners:
 """
 
 
-def first_light(tmp_path, terminal: str) -> PostOffice:
+def first_run(tmp_path, terminal: str) -> PostOffice:
     office = build(settings_of(tmp_path, FIRST), reactor)
     state = f"{tmp_path}/state"
     office.welcome = FirstRun(Address("demo", "localhost"), state, Terminal(terminal))
@@ -271,10 +271,10 @@ def open_and_close(office: PostOffice) -> None:
 def test_the_first_light_makes_one_account_once(tmp_path):
     terminal = tmp_path / "terminal"
     terminal.touch()
-    open_and_close(first_light(tmp_path, str(terminal)))
+    open_and_close(first_run(tmp_path, str(terminal)))
     assert "demo@localhost    password: " in terminal.read_text()
     terminal.write_text("")
-    open_and_close(first_light(tmp_path, str(terminal)))
+    open_and_close(first_run(tmp_path, str(terminal)))
     assert "password:" not in terminal.read_text()
     assert "postoffice account passwd demo@localhost --generate" in terminal.read_text()
     assert len(re.findall(r"127\.0\.0\.1:\d+", terminal.read_text())) == 3
@@ -288,7 +288,7 @@ def test_the_command_is_named_as_the_shell_finds_it(tmp_path, monkeypatch, on_th
     monkeypatch.setattr("sys.executable", str(tmp_path / "python3"))
     terminal = tmp_path / "terminal"
     terminal.touch()
-    open_and_close(first_light(tmp_path, str(terminal)))
+    open_and_close(first_run(tmp_path, str(terminal)))
     named = "postoffice" if on_the_path else f"{tmp_path}/postoffice"
     assert f"For an office of your own: {named} init --help" in terminal.read_text()
 
@@ -297,7 +297,7 @@ def test_an_old_file_of_that_name_is_not_written_through(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "state" / "first-light.txt").symlink_to(tmp_path / "precious")
-    open_and_close(first_light(tmp_path, "/nowhere"))
+    open_and_close(first_run(tmp_path, "/nowhere"))
     assert (tmp_path / "precious").read_text() == "precious"
     assert "curl" in (tmp_path / "state" / "first-light.txt").read_text()
 

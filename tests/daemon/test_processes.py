@@ -49,9 +49,9 @@ def result(deferred):
 
 
 def test_one_thing_is_made_in_another_process_and_is_there_for_all(apart):
-    workers = apart()
-    first, pid, _ = result(workers.run(Desk.see, 1))
-    both, again, _ = result(workers.run(Desk.see, "a", b"\0" * 1_000_000))
+    executor = apart()
+    first, pid, _ = result(executor.run(Desk.see, 1))
+    both, again, _ = result(executor.run(Desk.see, "a", b"\0" * 1_000_000))
     assert (first, both[1][0]) == ([(1,)], "a")
     assert pid == again != os.getpid()
     assert Path(f"/proc/{pid}/comm").read_text(encoding="ascii") == "desk\n"
@@ -64,84 +64,84 @@ def test_what_is_raised_is_raised_here_with_all_that_it_says(apart):
 
 
 def test_two_are_at_work(apart):
-    workers = apart()
-    both = [workers.run(Desk.meet, "one", "two"), workers.run(Desk.meet, "two", "one")]
+    executor = apart()
+    both = [executor.run(Desk.meet, "one", "two"), executor.run(Desk.meet, "two", "one")]
     assert list(map(result, both)) == ["one", "two"]
 
 
 def test_where_no_thread_is_to_be_had_it_is_asked_for_again(apart):
-    workers = apart()
-    result(workers.run(Desk.no_more_threads))
-    both = [workers.run(Desk.threads_again), workers.run(Desk.meet, "two", "one")]
+    executor = apart()
+    result(executor.run(Desk.no_more_threads))
+    both = [executor.run(Desk.threads_again), executor.run(Desk.meet, "two", "one")]
     assert list(map(result, both)) == ["one", "two"]
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_where_a_call_cannot_be_read_the_process_ends_and_nobody_waits_for_it(apart):
-    workers = apart()
-    waiting = workers.run(Desk.see, Unreadable())
+    executor = apart()
+    waiting = executor.run(Desk.see, Unreadable())
     with pytest.raises(TemporaryFailure, match="desk ended in the middle"):
         result(waiting)
 
 
 def test_what_no_pipe_takes_is_a_failure_and_no_end(apart):
-    workers = apart()
+    executor = apart()
     with pytest.raises(TemporaryFailure, match="pickle"):
-        result(workers.run(Desk.unheard_of))
-    assert result(workers.run(Desk.print)) == "printed"
+        result(executor.run(Desk.unheard_of))
+    assert result(executor.run(Desk.print)) == "printed"
 
 
 def test_who_gave_up_hears_nothing_and_the_next_is_answered(apart):
-    workers = apart()
-    given_up = workers.run(Desk.see)
+    executor = apart()
+    given_up = executor.run(Desk.see)
     given_up.addErrback(lambda _: None)
     given_up.cancel()
-    assert len(result(workers.run(Desk.see))[0]) == 2
+    assert len(result(executor.run(Desk.see))[0]) == 2
 
 
 def test_signals_to_all_of_us_are_the_parent_s(apart):
-    workers = apart()
-    _, pid, _ = result(workers.run(Desk.see))
+    executor = apart()
+    _, pid, _ = result(executor.run(Desk.see))
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         os.kill(pid, number)
-    assert result(workers.run(Desk.see))[1] == pid
+    assert result(executor.run(Desk.see))[1] == pid
 
 
 def test_a_stop_comes_behind_what_was_asked(apart, tmp_path):
-    workers = apart()
-    last = workers.run(Desk.see)
-    result(Deferred.fromCoroutine(workers.stop()))
+    executor = apart()
+    last = executor.run(Desk.see)
+    result(Deferred.fromCoroutine(executor.stop()))
     assert last.called
     assert (tmp_path / "closed").exists()
-    assert not workers.ready
-    workers.start()
-    assert not workers.ready, "it has been stopped"
+    assert not executor.ready
+    executor.start()
+    assert not executor.ready, "it has been stopped"
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_who_dies_in_the_middle_fails_what_it_did_and_another_comes(apart, monkeypatch, logged):
-    workers = apart()
-    _, pid, _ = result(workers.run(Desk.see))
-    waiting = workers.run(Desk.meet, "one", "nobody")
+    executor = apart()
+    _, pid, _ = result(executor.run(Desk.see))
+    waiting = executor.run(Desk.meet, "one", "nobody")
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(TemporaryFailure, match="desk ended in the middle"):
         result(waiting)
-    assert not workers.ready
+    assert not executor.ready
     assert any("the process for desk has ended" in line for line in logged)
     with pytest.raises(TemporaryFailure, match="no process"):
-        result(workers.run(Desk.see))
-    workers.start()
-    assert workers._process is None, "it has died just now"
-    monkeypatch.setattr(workers, "_not_before", 0.0)
-    workers.start()
-    turn_until(lambda: workers.ready)
-    assert result(workers.run(Desk.see))[1] != pid
+        result(executor.run(Desk.see))
+    executor.start()
+    assert executor._process is None, "it has died just now"
+    monkeypatch.setattr(executor, "_not_before", 0.0)
+    executor.start()
+    turn_until(lambda: executor.ready)
+    assert result(executor.run(Desk.see))[1] != pid
 
 
 def test_what_cannot_be_made_is_said_and_nobody_is_there(apart, tmp_path, logged):
-    workers = apart(tmp_path / "nowhere", wait=False)
-    turn_until(lambda: workers._process is None)
-    assert not workers.ready
+    executor = apart(tmp_path / "nowhere", wait=False)
+    turn_until(lambda: executor._process is None)
+    assert not executor.ready
     assert any("desk has ended" in line and "is missing" in line for line in logged)
 
 
@@ -151,12 +151,12 @@ def test_where_there_is_no_room_for_a_process_there_is_none(apart, monkeypatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(reactor, "spawnProcess", refuse)
-        workers = apart(wait=False)
-    assert not workers.ready
+        executor = apart(wait=False)
+    assert not executor.ready
     assert any("no process for desk: [Errno 11]" in line for line in logged)
-    monkeypatch.setattr(workers, "_not_before", 0.0)
-    workers.start()
-    turn_until(lambda: workers.ready)
+    monkeypatch.setattr(executor, "_not_before", 0.0)
+    executor.start()
+    turn_until(lambda: executor.ready)
 
 
 PARENT = """

@@ -20,7 +20,7 @@ def envelope():
 
 
 @pytest.fixture
-def visit():
+def session_info():
     """Makes visits."""
 
     def make(client="8.8.4.4", service="smtp"):

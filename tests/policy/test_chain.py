@@ -61,10 +61,10 @@ def policies(*says, clock=None, **how):
     return PolicyChain(asked, clock or Clock())
 
 
-def test_nobody_objects(visit, envelope, recipient):
+def test_nobody_objects(session_info, envelope, recipient):
     found = policies(Says(), Says())
-    assert finish(found.connect(visit())) is None
-    assert finish(found.hello(visit())) is None
+    assert finish(found.connect(session_info())) is None
+    assert finish(found.hello(session_info())) is None
     assert finish(found.sender(envelope())) is None
     assert finish(found.recipient(envelope(), recipient())) is None
 
@@ -75,21 +75,21 @@ def test_the_first_refusal_ends_the_question(envelope):
     assert (first.asked, second.asked) == (1, 0)
 
 
-def test_only_where_and_when_it_wants_to_be_asked(visit, envelope):
+def test_only_where_and_when_it_wants_to_be_asked(session_info, envelope):
     policy = Says(NO)
     policy.stages = ("sender",)
     found = policies(policy)
-    assert finish(found.connect(visit())) is None
+    assert finish(found.connect(session_info())) is None
     assert found.asks("sender", "smtp")
     assert not found.asks("sender", "lmtp")
     assert not found.asks("connect", "smtp")
     assert not PolicyChain().asks("sender", "smtp")
 
 
-def test_fields_are_for_the_session_or_for_the_message(visit, envelope):
+def test_fields_are_for_the_session_or_for_the_message(session_info, envelope):
     field = b"X-Seen: yes\r\n\tand well\r\n"
     found = policies(Says(Fields(field)), Says(Fields(b"X: \xc3\xa4\r\n")))
-    here, message = visit(), envelope()
+    here, message = session_info(), envelope()
     assert finish(found.connect(here)) is None
     assert finish(found.sender(message)) is None
     assert here.fields == message.fields == [field, b"X: \xc3\xa4\r\n"]

@@ -176,10 +176,10 @@ def test_who_goes_while_a_list_is_silent_leaves_the_question_to_others(loop, res
         call.cancel()
 
 
-def test_the_policy_refuses_at_rcpt(loop, resolver, visit, envelope, recipient, records):
+def test_the_policy_refuses_at_rcpt(loop, resolver, session_info, envelope, recipient, records):
     policy = DNSBLPolicy([Zone("bad.example")], lambda: resolver, Clock().seconds)
     finish(policy.start())
-    assert finish(policy.connect(visit())) is None
+    assert finish(policy.connect(session_info())) is None
     said = wait(loop, policy.recipient(envelope(), recipient()))
     assert (said.code, said.status) == (554, "5.7.1")
     assert said.text == "8.8.4.4 is on the list bad.example; ask there"

@@ -81,23 +81,23 @@ def test_who_goes_while_a_list_is_silent_is_no_failure_of_the_list(lists):
 
 
 def test_a_locked_greylist_holds_one_thread_and_not_all(tmp_path, envelope, recipient):
-    workers = ManualExecutor()
+    executor = ManualExecutor()
     triplets = Triplets(str(tmp_path / "greylist.db"), GreylistTimes(300, 7200, 86400, 2))
-    policy = GreylistPolicy(triplets, workers, Clock(), lambda: 1_000_000.0)
+    policy = GreylistPolicy(triplets, executor, Clock(), lambda: 1_000_000.0)
     starting = Deferred.fromCoroutine(policy.start())
-    workers.work_on()
+    executor.work_on()
     assert starting.called
     asked = [
         Deferred.fromCoroutine(policy.recipient(envelope(f"8.8.{n}.4"), recipient()))
         for n in range(5)
     ]
-    assert len(workers.waiting) == 1
+    assert len(executor.waiting) == 1
     for gone in asked[:2]:  # one that is asked about, and one that waits
         gone.addErrback(lambda _: None)
         gone.cancel()
-    assert len(workers.waiting) == 1
-    workers.work_on()
+    assert len(executor.waiting) == 1
+    executor.work_on()
     assert [one.result.code for one in asked[2:]] == [451] * 3
     stopping = Deferred.fromCoroutine(policy.stop())
-    workers.work_on()
+    executor.work_on()
     assert stopping.called

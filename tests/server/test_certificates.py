@@ -100,8 +100,8 @@ def opened(clock):
     """Certificates of these files, looked at from now on."""
     made = []
 
-    def opened(*pairs: CertificateFiles, workers=None) -> Certificates:
-        made.append(Certificates(pairs, workers or ImmediateExecutor(), clock))
+    def opened(*pairs: CertificateFiles, executor=None) -> Certificates:
+        made.append(Certificates(pairs, executor or ImmediateExecutor(), clock))
         made[-1].load_now()
         finish(made[-1].start())
         return made[-1]
@@ -414,12 +414,12 @@ def test_a_fault_of_ours_does_not_end_the_looking(tmp_path, opened, clock, failu
                 raise ZeroDivisionError
             return super().run(function, *args)
 
-    workers = Faulty()
-    certificates = opened(written(tmp_path, made("x")), workers=workers)
+    executor = Faulty()
+    certificates = opened(written(tmp_path, made("x")), executor=executor)
     clock.advance(LOOKS)
     assert [failure.type for failure in failures] == [ZeroDivisionError]
     failures.clear()
-    workers.fault = False
+    executor.fault = False
     new = made("x")
     _rename(tmp_path, new)
     clock.advance(LOOKS)
@@ -427,12 +427,12 @@ def test_a_fault_of_ours_does_not_end_the_looking(tmp_path, opened, clock, failu
 
 
 def test_who_stops_in_the_middle_of_a_look_hears_no_more_of_it(tmp_path, opened, clock, failures):
-    workers = ManualExecutor()
-    certificates = opened(written(tmp_path, made("x")), workers=workers)
+    executor = ManualExecutor()
+    certificates = opened(written(tmp_path, made("x")), executor=executor)
     clock.advance(LOOKS)
-    assert workers.waiting
+    assert executor.waiting
     finish(certificates.stop())
-    workers.work_on()
+    executor.work_on()
     assert not clock.getDelayedCalls()
     assert not failures
 

@@ -248,9 +248,9 @@ def test_a_login_tells_how_it_came(office, visits, logged, mechanism):
         digest = hmac(b"shared", challenge, "md5").hexdigest().encode()
         said = client.say(b64encode(b"joe@example.net " + digest) + b"\r\n")
     assert b"+OK 3 messages" in said
-    (visit,) = visits
+    (session_info,) = visits
     connection = client.connection
-    assert visit == SessionInfo(
+    assert session_info == SessionInfo(
         connection.id, "pop3s", Client("127.0.0.1", port=4000), mechanism=mechanism
     )
     client.leave()
@@ -269,9 +269,9 @@ def test_a_login_behind_stls_says_that_it_is_encrypted(office, visits, monkeypat
     monkeypatch.setattr("postoffice.server.tls.bindings", lambda connection: {"tls-exporter": b"x"})
     client.connection.handshakeCompleted()
     assert b"+OK 3 messages" in client.say(b"AUTH PLAIN " + PLAIN + b"\r\n")
-    (visit,) = visits
-    assert visit.client == Client("192.0.2.1", encrypted=True, port=4000)
-    assert (visit.mechanism, visit.tls) == ("PLAIN", "TLSv1.3 X")
+    (session_info,) = visits
+    assert session_info.client == Client("192.0.2.1", encrypted=True, port=4000)
+    assert (session_info.mechanism, session_info.tls) == ("PLAIN", "TLSv1.3 X")
     client.leave()
 
 

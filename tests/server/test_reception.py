@@ -295,8 +295,8 @@ def submission(directory):
     """The avatar of an account of ours, in a house."""
 
     def submission(reception_context, name="joe@example.net"):
-        visit = SessionInfo("id", "submission", Client("192.0.2.1"), "pc")
-        return reception_context.submission(visit, finish(directory.find(name)))
+        session_info = SessionInfo("id", "submission", Client("192.0.2.1"), "pc")
+        return reception_context.submission(session_info, finish(directory.find(name)))
 
     return submission
 

@@ -513,10 +513,10 @@ class Notes(Quiet):
             return Reply(550, "5.7.1", "No")
         return Fields(self.name + b"-" + stage.title().encode() + b": yes\r\n")
 
-    async def connect(self, visit):
+    async def connect(self, session_info):
         return self.note("connect")
 
-    async def hello(self, visit):
+    async def hello(self, session_info):
         return self.note("hello")
 
     async def sender(self, envelope):

@@ -70,8 +70,8 @@ def test_what_was_found_of_a_relay_is_not_said_of_its_client(memory_office, judg
     class Names(Quiet):
         stages = ("connect",)
 
-        async def connect(self, visit):
-            return Fields(f"X-Client: {visit.client.address}\r\n".encode())
+        async def connect(self, session_info):
+            return Fields(f"X-Client: {session_info.client.address}\r\n".encode())
 
     memory_office.smtp.listener_options = ListenerOptions("smtp", relays=RELAYS)
     client = judged(Names())

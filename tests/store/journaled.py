@@ -37,12 +37,12 @@ STEPS = ("write", "pwrite", "fsync", "fdatasync", "link", "rename", "unlink", "f
 class Served:
     """A store that is served by this process; it ends as a test says, or not at all."""
 
-    def __init__(self, root, workers=None, durability="journal", **named):
+    def __init__(self, root, executor=None, durability="journal", **named):
         self.root = Path(root)
         self.clock = Clock()
         self.store = MaildirStore(
             str(root),
-            workers or ImmediateExecutor(),
+            executor or ImmediateExecutor(),
             hostname="mail.example.net",
             clock=self.clock,
             durability=durability,
@@ -50,8 +50,8 @@ class Served:
             **named,
         )
         starting = Deferred.fromCoroutine(self.store.start())
-        if workers is not None:
-            workers.work_on()
+        if executor is not None:
+            executor.work_on()
         finish(shield(starting))
         self.journal = self.store._journal
 
@@ -268,9 +268,9 @@ def is_free(path) -> bool:
         return True
 
 
-def begun(coroutine, workers, rounds=1000):
+def begun(coroutine, executor, rounds=1000):
     deferred = Deferred.fromCoroutine(coroutine)
-    while workers.waiting and rounds:
-        workers.work()
+    while executor.waiting and rounds:
+        executor.work()
         rounds -= 1
     return deferred

@@ -29,26 +29,26 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def workers():
+def executor():
     return ManualExecutor()
 
 
 @pytest.fixture
-def store(root, workers):
+def store(root, executor):
     """A store that has both maildrops, and does what it is asked when the test says so."""
     store = MaildirStore(
-        str(root), workers, hostname="mail.example.net", clock=Clock(), durability="files"
+        str(root), executor, hostname="mail.example.net", clock=Clock(), durability="files"
     )
-    begun(store.start(), workers)
-    done(store, workers, JOE, ANN)
-    workers.work_on()
+    begun(store.start(), executor)
+    done(store, executor, JOE, ANN)
+    executor.work_on()
     return store
 
 
-def begun(coroutine, workers):
+def begun(coroutine, executor):
     """Begin, and work as long as there is something to do."""
     deferred = Deferred.fromCoroutine(coroutine)
-    workers.work_on()
+    executor.work_on()
     return deferred.result
 
 
@@ -57,14 +57,14 @@ def envelope(*names):
     return Envelope("id.1", Client(), recipients=recipients)
 
 
-def done(store, workers, *names):
+def done(store, executor, *names):
     """A delivery that has begun."""
-    return begun(store.begin(envelope(*names)), workers)
+    return begun(store.begin(envelope(*names)), executor)
 
 
-def committing(store, workers, text=b"x\r\n", *names):
+def committing(store, executor, text=b"x\r\n", *names):
     """The outcome, one day, of a delivery."""
-    delivery = done(store, workers, *(names or (JOE,)))
+    delivery = done(store, executor, *(names or (JOE,)))
     finish(delivery.write(text))
     outcome = Deferred.fromCoroutine(delivery.commit())
     outcome.addErrback(lambda failure: failure.value)
@@ -85,30 +85,30 @@ def litter(root):
 # -- together ------------------------------------------------------------------------
 
 
-def test_messages_that_wait_are_placed_together(store, workers, root):
-    outcomes = [committing(store, workers, b"0\r\n")]
-    assert len(workers.waiting) == 1, "the first goes at once"
+def test_messages_that_wait_are_placed_together(store, executor, root):
+    outcomes = [committing(store, executor, b"0\r\n")]
+    assert len(executor.waiting) == 1, "the first goes at once"
     waiting = [finish(store.begin(envelope(JOE, ANN))) for _ in range(batcher.BATCH + 5)]
     for delivery in waiting:
         finish(delivery.write(b"x\r\n"))
         outcomes.append(Deferred.fromCoroutine(delivery.commit()))
-    assert len(workers.waiting) == batcher.BATCHES
-    workers.work()
+    assert len(executor.waiting) == batcher.BATCHES
+    executor.work()
     sizes = [
         len(args[0])
-        for _, function, args in workers.waiting
+        for _, function, args in executor.waiting
         if function is commit_module.commit_batch
     ]
     assert sizes == [batcher.BATCH, 4]
-    workers.work_on()
+    executor.work_on()
     assert all(outcome.called and outcome.result is None for outcome in outcomes)
     assert len(mail(root)) == len(outcomes)
     assert litter(root) == []
 
 
-def test_one_that_fails_costs_the_group_nothing(store, workers, root, monkeypatch):
-    first = committing(store, workers)
-    second = committing(store, workers)
+def test_one_that_fails_costs_the_group_nothing(store, executor, root, monkeypatch):
+    first = committing(store, executor)
+    second = committing(store, executor)
     bad, good = (finish(store.begin(envelope(JOE))) for _ in range(2))
     finish(bad.write(b"bad\r\n"))
     finish(good.write(b"good\r\n"))
@@ -122,7 +122,7 @@ def test_one_that_fails_costs_the_group_nothing(store, workers, root, monkeypatc
         return link(source, target, **named)
 
     monkeypatch.setattr(os, "link", failing)
-    workers.work_on()
+    executor.work_on()
     assert first.result is second.result is good.result is None
     assert isinstance(bad.result, ValueError)
     assert b"bad\r\n" not in mail(root)
@@ -130,41 +130,41 @@ def test_one_that_fails_costs_the_group_nothing(store, workers, root, monkeypatc
     assert litter(root) == []
 
 
-def test_a_large_message_keeps_no_small_one_waiting(store, workers):
-    large = [done(store, workers, JOE) for _ in range(batcher.LARGE + 1)]
+def test_a_large_message_keeps_no_small_one_waiting(store, executor):
+    large = [done(store, executor, JOE) for _ in range(batcher.LARGE + 1)]
     for delivery in large:
         finish(delivery.write(b"x" * delivery_module.BUFFER))
-    workers.work_on()
+    executor.work_on()
     for delivery in large:
         Deferred.fromCoroutine(delivery.commit())
-    assert len(workers.waiting) == batcher.LARGE
+    assert len(executor.waiting) == batcher.LARGE
     delivery = finish(store.begin(envelope(JOE)))
     finish(delivery.write(b"small\r\n"))
     Deferred.fromCoroutine(delivery.commit())
-    assert len(workers.waiting) == batcher.LARGE + 1
-    workers.work_on()
+    assert len(executor.waiting) == batcher.LARGE + 1
+    executor.work_on()
 
 
-def test_a_slow_disk_makes_the_writer_wait(store, workers):
-    delivery = done(store, workers, JOE)
+def test_a_slow_disk_makes_the_writer_wait(store, executor):
+    delivery = done(store, executor, JOE)
     half = b"x" * (delivery_module.BUFFER // 2)
     for _ in range(3):
         finish(delivery.write(half))  # a buffer on its way to disk, and half of the next
     waiting = Deferred.fromCoroutine(delivery.write(half))
     assert not waiting.called
-    workers.work()
+    executor.work()
     assert waiting.called
-    workers.work()
+    executor.work()
     assert finish(delivery.write(half)) is None
     delivery.abort()
-    workers.work_on()
+    executor.work_on()
 
 
-def test_stopping_waits_for_what_is_being_placed(store, workers, root):
-    outcome = committing(store, workers)
+def test_stopping_waits_for_what_is_being_placed(store, executor, root):
+    outcome = committing(store, executor)
     stopping = Deferred.fromCoroutine(store.stop())
     assert not stopping.called
-    workers.work_on()
+    executor.work_on()
     assert stopping.called
     assert outcome.result is None
     assert mail(root) == [b"x\r\n"]
@@ -174,28 +174,28 @@ def test_stopping_waits_for_what_is_being_placed(store, workers, root):
 
 
 @pytest.mark.parametrize("size", [10, delivery_module.BUFFER + 10])
-def test_a_commit_that_nobody_waits_for_places_nothing(store, workers, root, size):
-    delivery = done(store, workers, JOE, ANN)
+def test_a_commit_that_nobody_waits_for_places_nothing(store, executor, root, size):
+    delivery = done(store, executor, JOE, ANN)
     finish(delivery.write(b"x" * size))
-    workers.work_on()
+    executor.work_on()
     outcome = Deferred.fromCoroutine(delivery.commit())
     outcome.addErrback(lambda failure: failure.trap(CancelledError))
     outcome.cancel()
     delivery.abort()
-    workers.work_on()
+    executor.work_on()
     assert mail(root) == mail(root, ANN) == []
     assert litter(root) == []
 
 
-def test_a_delivery_is_given_up_while_it_is_written(store, workers, root):
-    delivery = done(store, workers, JOE)
+def test_a_delivery_is_given_up_while_it_is_written(store, executor, root):
+    delivery = done(store, executor, JOE)
     for _ in range(2):
         writing = Deferred.fromCoroutine(delivery.write(b"x" * delivery_module.BUFFER))
     writing.addErrback(lambda failure: failure.trap(CancelledError))
     writing.cancel()
     delivery.abort()
-    workers.waiting.reverse()  # threads need not begin in the order in which they were asked
-    workers.work_on()
+    executor.waiting.reverse()  # threads need not begin in the order in which they were asked
+    executor.work_on()
     assert litter(root) == []
 
 
@@ -210,21 +210,21 @@ def discarded(root, keep):
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("size", [10, delivery_module.BUFFER + 10])
 def test_what_was_meant_for_the_old_maildrop_comes_to_no_new_one(
-    store, workers, root, keep, again, size
+    store, executor, root, keep, again, size
 ):
-    delivery = done(store, workers, JOE, ANN)
+    delivery = done(store, executor, JOE, ANN)
     finish(delivery.write(b"x" * size))
-    workers.work_on()
+    executor.work_on()
     discarded(root, keep)
     if again:
         files.make(str(root / "example.net" / "joe"))
-    failure = begun(_failing(delivery.commit()), workers)
+    failure = begun(_failing(delivery.commit()), executor)
     assert isinstance(failure, TemporaryFailure)
     assert "joe" in str(failure)
     assert mail(root) == mail(root, ANN) == []
     assert again or not (root / "example.net" / "joe").exists()
-    outcome = committing(store, workers, b"for the new one\r\n", JOE)
-    workers.work_on()
+    outcome = committing(store, executor, b"for the new one\r\n", JOE)
+    executor.work_on()
     assert outcome.result is None
     assert mail(root) == [b"for the new one\r\n"]
 
@@ -236,7 +236,7 @@ async def _failing(commit):
 
 
 def test_a_maildrop_that_goes_while_its_mail_is_linked_does_not_take_it_along(
-    store, workers, root, monkeypatch
+    store, executor, root, monkeypatch
 ):
     aside = []
     link = os.link
@@ -248,8 +248,8 @@ def test_a_maildrop_that_goes_while_its_mail_is_linked_does_not_take_it_along(
             os.rename(root / "example.net" / "joe", aside[0])
 
     monkeypatch.setattr(os, "link", linking)
-    outcome = committing(store, workers, b"x\r\n", JOE, ANN)
-    workers.work_on()
+    outcome = committing(store, executor, b"x\r\n", JOE, ANN)
+    executor.work_on()
     assert isinstance(outcome.result, TemporaryFailure)
     assert not list((aside[0] / "new").iterdir())
     assert mail(root, ANN) == []
@@ -425,11 +425,11 @@ class Reactor:
 
 def test_many_deliveries_and_logins_at_once(root):
     reactor = Reactor()
-    workers = ThreadExecutor(reactor, 6)
-    workers.start()
+    executor = ThreadExecutor(reactor, 6)
+    executor.start()
     threads = threading.active_count()
     store = MaildirStore(
-        str(root), workers, hostname="mail.example.net", clock=Clock(), durability="files"
+        str(root), executor, hostname="mail.example.net", clock=Clock(), durability="files"
     )
     names = [f"u{number}@example.net" for number in range(5)]
     collected = {name: [] for name in names}
@@ -471,7 +471,7 @@ def test_many_deliveries_and_logins_at_once(root):
     try:
         reactor.result(all_of_it())
     finally:
-        reactor.result(workers.stop())
+        reactor.result(executor.stop())
     sent = sorted(b"%d %d" % (poster, number) for poster in range(10) for number in range(8))
     for name in names:
         assert sorted(collected[name]) == sent
@@ -480,15 +480,15 @@ def test_many_deliveries_and_logins_at_once(root):
     assert threading.active_count() == threads - 6
 
 
-def test_a_place_that_is_forgotten_while_another_is_found_is_still_known(store, workers, root):
-    places = delivery_module.MaildropCache(workers)
+def test_a_place_that_is_forgotten_while_another_is_found_is_still_known(store, executor, root):
+    places = delivery_module.MaildropCache(executor)
     joe, ann, bob = (str(root / "example.net" / name) for name in ("joe", "ann", "bob"))
-    known = begun(places.find([joe, ann]), workers)
+    known = begun(places.find([joe, ann]), executor)
     for folders in ([joe, bob], [bob, joe], [ann, bob, joe, ann]):
         places.forget(bob)
         finding = Deferred.fromCoroutine(places.find(folders))
         for folder in (joe, ann, bob):
             places.forget(folder)  # a delivery to it has failed meanwhile
-        workers.work_on()
+        executor.work_on()
         assert [place.path for place in finding.result] == folders
-        assert set(begun(places.find([joe, ann]), workers)) == set(known)
+        assert set(begun(places.find([joe, ann]), executor)) == set(known)

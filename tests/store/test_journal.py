@@ -464,30 +464,30 @@ def test_rule_1_a_login_waits_while_names_go(root, served, monkeypatch):
     monkeypatch.setattr(expunge, "AT_ONCE", 0)
     monkeypatch.setattr(Pace, "quick", False)
     served().post("one")
-    workers = ManualExecutor()
-    one = served(workers=workers)
+    executor = ManualExecutor()
+    one = served(executor=executor)
     first, second = one.store.maildrop(JOE), one.store.maildrop(JOE)
-    listing = begun(first.open(), workers)
+    listing = begun(first.open(), executor)
     removal = Deferred.fromCoroutine(first.remove(list(listing.result.entries)))
-    workers.work()
+    executor.work()
     assert removal.called, "QUIT is answered as soon as it is promised"
     first.release()
     assert there(root) == ["one"]
-    login = begun(second.open(), workers, rounds=0)
-    [keeping, opening] = workers.waiting
-    workers.waiting = [opening]
-    workers.work()
+    login = begun(second.open(), executor, rounds=0)
+    [keeping, opening] = executor.waiting
+    executor.waiting = [opening]
+    executor.work()
     for _ in range(3):
         one.clock.advance(mailbox.TICK)
-        workers.work()
+        executor.work()
         assert not login.called
-    workers.waiting = [keeping]
-    workers.work()
+    executor.waiting = [keeping]
+    executor.work()
     one.clock.advance(mailbox.TICK)
-    workers.work_on()
+    executor.work_on()
     assert list(login.result.entries) == there(root) == []
     second.release()
-    workers.run = ImmediateExecutor().run
+    executor.run = ImmediateExecutor().run
 
 
 def test_rule_1_a_login_does_not_wait_for_ever(root, served):
@@ -599,13 +599,13 @@ def test_rule_2_what_was_not_promised_is_not_taken_back(root, served, monkeypatc
 def test_rule_2_who_gave_up_before_it_was_in_its_place_gets_it_never(root, child, served):
     def post(parent):
         one = Served(root)
-        workers = ManualExecutor()
-        one.store._batcher._small.committer._workers = workers
+        executor = ManualExecutor()
+        one.store._batcher._small.committer._executor = executor
         committing = Deferred.fromCoroutine(one.begun("one", JOE, ANN).commit())
         committing.addErrback(lambda failure: failure.trap(CancelledError))
         patch = pytest.MonkeyPatch()
         calling_first(patch, os, "fdatasync", lambda fd: committing.cancel())
-        workers.work_on()
+        executor.work_on()
         assert there(root) == []
         die()
 
@@ -775,21 +775,21 @@ def test_rule_5_after_an_error_nothing_is_appended_to_that_generation(
 
 def test_rule_5_all_who_wait_for_the_same_sync_hear_of_its_error(root, served, monkeypatch):
     monkeypatch.setattr(batcher, "BATCHES", 1)
-    workers = ManualExecutor()
+    executor = ManualExecutor()
     one = served()
-    two = served(workers=workers)
+    two = served(executor=executor)
     outcomes = []
     for number, delivery in enumerate(
-        [begun(two.store.begin(envelope(JOE, ANN)), workers).result for _ in range(4)]
+        [begun(two.store.begin(envelope(JOE, ANN)), executor).result for _ in range(4)]
     ):
         finish(delivery.write(text_of(f"{number}")))
         outcomes.append(Deferred.fromCoroutine(delivery.commit()))
         outcomes[-1].addErrback(lambda failure: failure.value)
-    workers.work()
+    executor.work()
     assert outcomes[0].called
     with monkeypatch.context() as patch:
         calling_first(patch, os, "fdatasync", raising(errno.EIO, is_segment))
-        workers.work()
+        executor.work()
     assert [type(outcome.result) for outcome in outcomes[1:]] == [TemporaryFailure] * 3
     assert there(root) == there(root, ANN) == one.listed() == ["0"]
-    workers.run = ImmediateExecutor().run
+    executor.run = ImmediateExecutor().run

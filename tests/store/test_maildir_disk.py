@@ -659,7 +659,7 @@ def test_a_lost_client_frees_the_lock_when_its_mail_is_removed(joe):
                 return waiting[0][0]
             return super().run(function, *args)
 
-    store._context = replace(store._context, workers=SlowWorkers())
+    store._context = replace(store._context, executor=SlowWorkers())
     maildrop, entries = opened(store)
     from twisted.internet.defer import Deferred
 

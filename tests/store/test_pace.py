@@ -94,12 +94,12 @@ def box(served):
         one.post(f"t{number}")
     one.checkpoint()
     one.stop()
-    workers = ManualExecutor()
-    other = served(workers=workers)
+    executor = ManualExecutor()
+    other = served(executor=executor)
     other.store._context.pace.get_to_know(str(folder_of(one.root)))
-    yield other, workers
-    workers.work_on()
-    workers.run = ImmediateExecutor().run
+    yield other, executor
+    executor.work_on()
+    executor.run = ImmediateExecutor().run
 
 
 def begun(coroutine):
@@ -114,43 +114,43 @@ def login(one):
 
 
 def test_a_session_of_a_small_maildrop_waits_elsewhere_for_the_sync_only(box, root):
-    one, workers = box
+    one, executor = box
     maildrop, opening = login(one)
     entries = list(opening.result.entries)
     assert all(begun(maildrop.fetch(entry)).called for entry in entries)
     removal = begun(maildrop.remove(entries[:3]))
-    [(_, function, args)] = workers.waiting
+    [(_, function, args)] = executor.waiting
     assert isinstance(args[0], Journal)
     assert function.__name__ == "append"
     assert not removal.called
     assert len(there(root)) == 10, "nothing goes before it is promised"
-    workers.work()
+    executor.work()
     assert removal.called
     assert len(there(root)) == 7
     maildrop.release()
 
 
 def test_a_listing_that_takes_long_is_made_on_another_thread(box, monkeypatch):
-    one, workers = box
+    one, executor = box
     slow = Slow(monkeypatch, one.clock, LIMIT)
     _, opening = login(one)
     assert not opening.called
     assert slow.looks < 4, "it broke off"
     files.lock(str(folder_of(one.root)))  # and holds nothing meanwhile
     _, second = login(one)
-    assert len(workers.waiting) == 2, "the next is not even tried here"
-    workers.work()
+    assert len(executor.waiting) == 2, "the next is not even tried here"
+    executor.work()
     assert isinstance(opening.result, MaildropLocked)
     assert isinstance(second.result, MaildropLocked)
 
 
 def test_a_maildrop_is_first_opened_on_another_thread(box, root):
-    one, workers = box
+    one, executor = box
     one.store._context.pace._near.clear()
     for elsewhere in (True, False):
         maildrop, opening = login(one)
         assert opening.called != elsewhere
-        workers.work()
+        executor.work()
         assert opening.result.entries
         maildrop.release()
 
@@ -164,14 +164,14 @@ def elsewhere(tmp_path):
 
 
 def test_a_maildrop_on_another_file_system_never_waits_here(box, root, elsewhere):
-    one, workers = box
+    one, executor = box
     folder_of(root).rename(folder_of(root).with_name("moved"))
     folder_of(root).symlink_to(elsewhere)
     one.store._context.pace._near.clear()
     for _ in range(2):
         maildrop, opening = login(one)
         assert not opening.called
-        workers.work()
+        executor.work()
         assert opening.called
         maildrop.release()
 
@@ -180,7 +180,7 @@ def test_a_maildrop_on_another_file_system_never_waits_here(box, root, elsewhere
 def test_nor_does_one_whose_vault_is_on_another_to_which_texts_are_copied(
     box, root, elsewhere, where
 ):
-    one, workers = box
+    one, executor = box
     path = folder_of(root).parent / where
     path.parent.mkdir(exist_ok=True)
     path.symlink_to(elsewhere)
@@ -188,14 +188,14 @@ def test_nor_does_one_whose_vault_is_on_another_to_which_texts_are_copied(
     for _ in range(2):
         maildrop, opening = login(one)
         assert not opening.called
-        workers.work()
+        executor.work()
         assert opening.called
         maildrop.release()
 
 
 @pytest.mark.parametrize("what", ["a large folder", "a file to be measured", "a removal to end"])
 def test_what_may_take_long_is_not_begun_here(box, root, what):
-    one, workers = box
+    one, executor = box
     folder = folder_of(root)
     if what == "a large folder":
         number = 0
@@ -210,13 +210,13 @@ def test_what_may_take_long_is_not_begun_here(box, root, what):
         os.close(lock)
     maildrop, opening = login(one)
     assert not opening.called
-    workers.work()
+    executor.work()
     assert len(opening.result.entries) >= 10
     maildrop.release()
 
 
 def test_a_large_maildrop_that_has_not_changed_is_opened_here(box, root, monkeypatch):
-    one, workers = box
+    one, executor = box
     number = 0
     while (folder_of(root) / "cur").stat().st_size <= SMALL_FOLDER:
         number += 1
@@ -224,7 +224,7 @@ def test_a_large_maildrop_that_has_not_changed_is_opened_here(box, root, monkeyp
     for box in ("new", "cur"):
         os.utime(folder_of(root) / box, (1e9, 1e9 + 0.5))
     maildrop, opening = login(one)
-    workers.work()
+    executor.work()
     maildrop.release()
     again, opening_again = login(one)
     assert len(opening_again.result.entries) == len(opening.result.entries) > 10
@@ -232,7 +232,7 @@ def test_a_large_maildrop_that_has_not_changed_is_opened_here(box, root, monkeyp
 
 
 def test_texts_that_take_long_to_read_are_read_one_by_one_and_then_elsewhere(box, monkeypatch):
-    one, workers = box
+    one, executor = box
     maildrop, opening = login(one)
     entries = opening.result.entries
     real = maildir._find
@@ -246,22 +246,22 @@ def test_texts_that_take_long_to_read_are_read_one_by_one_and_then_elsewhere(box
     assert first.called, "one was read"
     second = begun(maildrop.fetch(entries[1]))
     assert not second.called
-    workers.work()
+    executor.work()
     assert second.called
     maildrop.release()
 
 
 def test_names_do_not_go_here_while_somebody_counts(box, root):
-    one, workers = box
+    one, executor = box
     maildrop, opening = login(one)
     removal = begun(maildrop.remove(list(opening.result.entries[:3])))
     counting = os.open(folder_of(root) / "new", os.O_RDONLY)
     fcntl.flock(counting, fcntl.LOCK_EX)
-    workers.work()
+    executor.work()
     assert not removal.called
     assert len(there(root)) == 10
     os.close(counting)
-    workers.work()
+    executor.work()
     assert removal.called
     assert len(there(root)) == 7
     maildrop.release()

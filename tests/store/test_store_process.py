@@ -27,14 +27,14 @@ class Busy:
     """A store with threads and a process, in the reactor that is there."""
 
     def __init__(self, root, **named):
-        self.workers = ThreadExecutor(reactor, 3, "disk")
-        self.workers.start()
+        self.executor = ThreadExecutor(reactor, 3, "disk")
+        self.executor.start()
         self.store = MaildirStore(
             str(root),
-            self.workers,
+            self.executor,
             hostname="mail.example.net",
             clock=reactor,
-            apart=processes.maker(reactor),
+            child_process=processes.maker(reactor),
             **named,
         )
         done(self.store.start())
@@ -42,7 +42,7 @@ class Busy:
 
     def stop(self):
         done(self.store.stop())
-        done(self.workers.stop())
+        done(self.executor.stop())
 
     def post(self, *whose, apart=False):
         """Messages at the same time, each of a token and for an envelope; what came of each."""

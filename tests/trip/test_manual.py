@@ -248,12 +248,12 @@ def furnish(office, root: Path) -> None:
             (domain / folder).with_name(other).mkdir()
         name = f"1769791000.M{number:06d}P1Q1R00000000.mail,S={len(text)},W={len(text)}"
         (domain / folder / name).write_bytes(text)
-    ledger = LoginDB(str(root / "var/lib/postoffice/logins.db"))
-    ledger.open()
-    tries = Attempts(ledger, Allowance(100, 3600), Allowance(10, 60))
-    tries.take("joe@example.net", "192.0.2.7", time.time())
-    tries.wrong("joe@example.net", "192.0.2.7", time.time())
-    ledger.close()
+    login_db = LoginDB(str(root / "var/lib/postoffice/logins.db"))
+    login_db.open()
+    attempts = Attempts(login_db, Allowance(100, 3600), Allowance(10, 60))
+    attempts.take("joe@example.net", "192.0.2.7", time.time())
+    attempts.wrong("joe@example.net", "192.0.2.7", time.time())
+    login_db.close()
 
 
 CHAPTERS = sorted({block.page for block in SHELL if any(map(is_ours, lines(block)))})

@@ -88,22 +88,22 @@ class MaildirMaker:
         ),
     )
 
-    def make(self, options: Mapping[str, Any], around: PluginContext) -> IMailStore:
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IMailStore:
         from postoffice.store.maildir_store import MaildirStore
 
         return MaildirStore(
             options["path"],
-            around.workers,
-            hostname=around.hostname,
-            clock=around.reactor,
+            context.executor,
+            hostname=context.hostname,
+            clock=context.reactor,
             durability=options["durability"] or "",
             undelete=options["undelete"],
             undelete_size=options["undelete_size"],
             free_space=options["free_space"],
             incoming=options["incoming"],
-            levels=around.warnings,
-            letter=around.warning_text,
-            apart=around.apart,
+            levels=context.warnings,
+            letter=context.warning_text,
+            child_process=context.child_process,
         )
 
 
@@ -114,7 +114,7 @@ class MemoryMaker:
     kind = "memory"
     keys = ()
 
-    def make(self, options: Mapping[str, Any], around: PluginContext) -> IMailStore:
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IMailStore:
         from postoffice.store.memory import MemoryStore
 
         return MemoryStore()
@@ -136,10 +136,10 @@ class SQLiteMaker:
         ),
     )
 
-    def make(self, options: Mapping[str, Any], around: PluginContext) -> IAccountDirectory:
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
         from postoffice.accounts.sqlite import SQLiteDirectory
 
-        return SQLiteDirectory(options["path"], around.workers, options["key_file"])
+        return SQLiteDirectory(options["path"], context.executor, options["key_file"])
 
 
 def _zone(value: Any) -> tuple[str, frozenset[str]]:
@@ -193,7 +193,7 @@ class DNSBLMaker:
         ),
     )
 
-    def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IPolicy:
         from twisted.names.client import Resolver
 
         from postoffice.policy.dnsbl import DNSBLPolicy, Zone
@@ -205,13 +205,13 @@ class DNSBLMaker:
         def make_resolver() -> Any:
             system = None if servers else "/etc/resolv.conf"
             return Resolver(  # type: ignore[no-untyped-call]
-                resolv=system, servers=servers or None, reactor=around.reactor
+                resolv=system, servers=servers or None, reactor=context.reactor
             )
 
         return DNSBLPolicy(
             [Zone(name, answers) for name, answers in options["zones"]],
             make_resolver,
-            around.reactor.seconds,
+            context.reactor.seconds,
             tag=options["action"] == "tag",
             exempt=options["exempt"],
         )
@@ -235,15 +235,15 @@ class GreylistMaker:
         ),
     )
 
-    def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IPolicy:
         from postoffice.policy.greylist import GreylistPolicy
         from postoffice.policy.triplets import GreylistTimes, Triplets
 
         names = ("delay", "window", "lifetime", "known_after")
-        terms = GreylistTimes(**{name: options[name] for name in names})
-        if not terms.delay < terms.window:
+        times = GreylistTimes(**{name: options[name] for name in names})
+        if not times.delay < times.window:
             raise SettingError("window", "it must be longer than delay")
-        return GreylistPolicy(Triplets(options["path"], terms), around.workers, around.reactor)
+        return GreylistPolicy(Triplets(options["path"], times), context.executor, context.reactor)
 
 
 @implementer(IPlugin, IPolicyMaker)
@@ -259,10 +259,10 @@ class HeloMaker:
         Key("no_dot", TRUTH, False, "Refuse a host name without a domain."),
     )
 
-    def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IPolicy:
         from postoffice.policy.helo import CHECKS, HeloPolicy
 
-        return HeloPolicy(around.hostname, [name for name in CHECKS if options[name]])
+        return HeloPolicy(context.hostname, [name for name in CHECKS if options[name]])
 
 
 @implementer(IPlugin, IPolicyMaker)
@@ -281,13 +281,13 @@ class RateMaker:
         Key("account_recipients", RATE, None, "Recipients of one account.", "1000/day"),
     )
 
-    def make(self, options: Mapping[str, Any], around: PluginContext) -> IPolicy:
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IPolicy:
         from postoffice.policy.rate import KEYS, Rate, RatePolicy
 
         rates = {key: Rate(*options[key]) for key in KEYS if options[key] is not None}
         if not rates:
             raise SettingError("", f"give at least one of {', '.join(KEYS)}")
-        return RatePolicy(rates, around.reactor.seconds)
+        return RatePolicy(rates, context.reactor.seconds)
 
 
 maildir = MaildirMaker()

@@ -154,9 +154,9 @@ class Shelf:
 class ShelfStore:
     """Nothing here waits for the disk but to take a lock: the workers do that."""
 
-    def __init__(self, path, workers):
+    def __init__(self, path, executor):
         self.shelf = Shelf(path)
-        self.run = workers.run
+        self.run = executor.run
 
     async def start(self):
         await self.run(self.shelf.open)

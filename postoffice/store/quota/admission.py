@@ -30,11 +30,11 @@ class FreeSpace:
     SECOND = 1.0
 
     def __init__(
-        self, path: str, least: int, workers: Executor, seconds: Callable[[], float]
+        self, path: str, least: int, executor: Executor, seconds: Callable[[], float]
     ) -> None:
         self._path = path
         self._least = least
-        self._workers = workers
+        self._executor = executor
         self._seconds = seconds
         self._until = 0.0
         self._free = sys.maxsize
@@ -44,7 +44,7 @@ class FreeSpace:
         if not self._least:
             return
         if self._seconds() >= self._until:
-            self._free = await self._workers.run(free, self._path)
+            self._free = await self._executor.run(free, self._path)
             self._until = self._seconds() + self.SECOND
         if self._free < self._least:
             raise NoSpace(
@@ -69,8 +69,8 @@ class Admission:
     commits is told exactly.  ``seconds`` is a clock.
     """
 
-    def __init__(self, workers: Executor, seconds: Callable[[], float]) -> None:
-        self._workers = workers
+    def __init__(self, executor: Executor, seconds: Callable[[], float]) -> None:
+        self._executor = executor
         self._seconds = seconds
         self._known: OrderedDict[str, tuple[float, Usage]] = OrderedDict()
 
@@ -92,7 +92,7 @@ class Admission:
         until, held = self._known.get(folder, (0.0, None))
         if held is not None and self._seconds() < until and _fits(limit, held, size):
             return True
-        held = await self._workers.run(usage, folder, limit, size)
+        held = await self._executor.run(usage, folder, limit, size)
         self._known[folder] = self._seconds() + LIFETIME, held
         self._known.move_to_end(folder)
         if len(self._known) > REMEMBERED:

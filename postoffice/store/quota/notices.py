@@ -30,13 +30,13 @@ class QuotaNotices:
 
     def __init__(
         self,
-        workers: Executor,
+        executor: Executor,
         enforcement: QuotaEnforcement,
         begin: Callable[[Envelope], Awaitable[IDelivery]],
         hostname: str,
         text: str,
     ) -> None:
-        self._workers = workers
+        self._executor = executor
         self._enforcement = enforcement
         self._begin = begin
         self._hostname = hostname
@@ -68,7 +68,7 @@ class QuotaNotices:
 
     async def _tell(self, notice: Notice) -> None:
         """A letter, whether or not it fits."""
-        if not await self._workers.run(is_due, notice.folder, time.time(), notice.level):
+        if not await self._executor.run(is_due, notice.folder, time.time(), notice.level):
             return
         name = names.maildrop_of(notice.folder)
         local, _, domain = name.rpartition("@")

@@ -45,11 +45,11 @@ class Kind:
     undelete: float = 0.0
     quota: Quota = UNLIMITED
 
-    def store(self, path: str, workers: Any, clock: Clock) -> MaildirStore:
+    def store(self, path: str, executor: Any, clock: Clock) -> MaildirStore:
         """A store of this kind, to be started."""
         return MaildirStore(
             path,
-            workers,
+            executor,
             hostname="h",
             clock=clock,
             durability=self.durability,
@@ -252,8 +252,8 @@ class Running:
         self._note = world.recorder.note
         self._quota = kind.quota
         self.clock = Clock()
-        self._workers = GatheringWorkers()
-        self.store = kind.store(world.root, self._workers, self.clock)
+        self._executor = GatheringWorkers()
+        self.store = kind.store(world.root, self._executor, self.clock)
         finish(self.store.start())
 
     def post(
@@ -286,7 +286,7 @@ class Running:
         for names in messages:
             token = self._world.token()
             waiting.append((names, token, self._write(token, *names)))
-        with self._workers.gathering():
+        with self._executor.gathering():
             committed = [Deferred.fromCoroutine(one.commit()) for _, _, one in waiting]
         for (names, token, _), done in zip(waiting, committed, strict=True):
             outcome: list[object] = []

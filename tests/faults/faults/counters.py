@@ -75,9 +75,9 @@ class Transport(StringTransport):
 class Counters:
     """SMTP, LMTP and POP3 over one store of this kind; time is a Clock."""
 
-    def __init__(self, root: str, kind: Kind, workers: Any) -> None:
+    def __init__(self, root: str, kind: Kind, executor: Any) -> None:
         self.clock = Clock()
-        self.store = kind.store(root, workers, self.clock)
+        self.store = kind.store(root, executor, self.clock)
         directory = MemoryDirectory()
         finish(directory.add_domain(DOMAIN))
         for name in ("postmaster", *NAMES):

@@ -43,7 +43,7 @@ class Scene:
         self.kind = kind
         self.ledger = Ledger(atomic=kind.durability == JOURNAL)
         self.problems: list[str] = []
-        self.workers = GatheringWorkers()
+        self.executor = GatheringWorkers()
         self.office: Counters
         self._folder = folder
         self._fault: Fault | None = None
@@ -76,7 +76,7 @@ class Scene:
 
     def start(self) -> None:
         """Open; also behind a stop or a kill."""
-        self.office = Counters(self.root, self.kind, self.workers)
+        self.office = Counters(self.root, self.kind, self.executor)
         finish(self.office.store.start())
 
     def abandon(self) -> None:
@@ -145,7 +145,7 @@ class Scene:
                 self._heard(token, names, no)
             else:
                 begun.append((poster, names, token))
-        with self.workers.gathering():
+        with self.executor.gathering():
             for poster, _, _ in begun:
                 poster.say(b".\r\n")
         for poster, names, token in begun:

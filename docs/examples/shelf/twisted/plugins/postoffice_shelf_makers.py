@@ -16,10 +16,10 @@ class ShelfMaker:
     kind = "shelf"
     keys = (Key("path", PATH, "shelf.db", "The SQLite file of all mail, relative to `state`."),)
 
-    def make(self, options, around):
+    def make(self, options, context):
         from postoffice_shelf import ShelfStore
 
-        return ShelfStore(options["path"], around.workers)
+        return ShelfStore(options["path"], context.executor)
 
 
 shelf = ShelfMaker()
