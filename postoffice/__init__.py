@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
+from postoffice import moved
+
 __version__ = "0.2.0.dev0"
+
+moved.install()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from zope.interface import Attribute, Interface
 
+from postoffice import moved
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.config_values import Key
@@ -722,6 +723,16 @@ class PluginContext:
     warning_text: str = ""
     child_process: MakeChildProcess | None = None
 
+    @property
+    def workers(self) -> Executor:
+        """The executor, by the name that it had in 0.1."""
+        return self.executor
+
+    @property
+    def apart(self) -> MakeChildProcess | None:
+        """``child_process``, by the name that it had in 0.1."""
+        return self.child_process
+
 
 class IMaker(Interface):
     """
@@ -763,3 +774,21 @@ class IPolicyMaker(IMaker):
 
     def make(options: Mapping[str, Any], context: PluginContext) -> IPolicy:
         """As ``IStoreMaker.make``."""
+
+
+#: What had another name in 0.1: plugins can use it for one version.
+_RENAMED = {
+    "Workers": "Executor",
+    "Surroundings": "PluginContext",
+    "IDevices": "IAppPasswords",
+    "IAccountSayings": "IAccountSettings",
+    "IMaildropCare": "IMaildropMaintenance",
+    "ICollection": "IMailbox",
+    "Holding": "MaildropUsage",
+    "Old": "PurgeCriteria",
+    "Kept": "VaultSession",
+}
+
+
+def __getattr__(name: str) -> Any:
+    return moved.renamed(__name__, name, _RENAMED, globals())

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, execute
 
+from postoffice import moved
+
 T = TypeVar("T")
 
 
@@ -92,3 +94,11 @@ def cut(octets: bytes, places: Iterable[int]) -> list[bytes]:
     """``octets`` in pieces, cut at these places (any whole numbers; they wrap around)."""
     edges = sorted({0, len(octets), *(place % (len(octets) + 1) for place in places)})
     return [octets[start:end] for start, end in pairwise(edges)]
+
+
+#: What had another name in 0.1: plugins can use it for one version.
+_RENAMED = {"InlineWorkers": "ImmediateExecutor", "PatientWorkers": "ManualExecutor"}
+
+
+def __getattr__(name: str) -> Any:
+    return moved.renamed(__name__, name, _RENAMED, globals())
