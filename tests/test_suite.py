@@ -15,7 +15,7 @@ from postoffice.config.loader import OTHER_PLACES
 TESTS = Path(__file__).parent
 #: Those that look for a configuration, here and in processes of their own.
 LOOKING = (
-    "office/test_admin.py::test_config_and_json_stand_before_or_behind",
+    "cli/test_cli.py::test_config_and_json_stand_before_or_behind",
     "trip/test_first_light.py::test_the_command_does_not_invent_a_post_office",
 )
 LIVING = """\

@@ -25,21 +25,21 @@ class Incoming:
     def __init__(self, most: int) -> None:
         self.octets = 0
         self._most = most
-        self._places: Counter[str] = Counter()
+        self._networks: Counter[str] = Counter()
 
     def text(self, client: Client) -> Load:
         """One text that begins to come."""
         return Load(self, "" if client.local else network_of(client.address))
 
-    def add(self, place: str, own: int, size: int) -> None:
+    def add(self, network: str, own: int, size: int) -> None:
         """So much more comes of a text that has ``own`` octets so far.  Raises NoSpace."""
         if self._most:
             self._see_to(self.octets, own, size, self._most)
-            if place:
-                self._see_to(self._places[place], own, size, self._most // SHARES)
+            if network:
+                self._see_to(self._networks[network], own, size, self._most // SHARES)
         self.octets += size
-        if place:
-            self._places[place] += size
+        if network:
+            self._networks[network] += size
 
     def _see_to(self, octets: int, own: int, size: int, most: int) -> None:
         if octets + size > most and octets > own:
@@ -48,30 +48,30 @@ class Incoming:
                 "allows: refused"
             )
 
-    def take(self, place: str, size: int) -> None:
+    def take(self, network: str, size: int) -> None:
         """So much is placed, or given up."""
         self.octets -= size
-        if place:
-            self._places[place] -= size
-            if not self._places[place]:
-                del self._places[place]
+        if network:
+            self._networks[network] -= size
+            if not self._networks[network]:
+                del self._networks[network]
 
 
 class Load:
     """What one text has of it."""
 
-    def __init__(self, incoming: Incoming, place: str) -> None:
+    def __init__(self, incoming: Incoming, network: str) -> None:
         self._incoming = incoming
-        self._place = place
+        self._network = network
         self._octets = 0
 
     def add(self, size: int) -> None:
         """So much more has come.  Raises NoSpace, and it is not counted."""
-        self._incoming.add(self._place, self._octets, size)
+        self._incoming.add(self._network, self._octets, size)
         self._octets += size
 
     def drop(self) -> None:
         """It is placed, or given up.  May be called twice."""
         size, self._octets = self._octets, 0
         if size:
-            self._incoming.take(self._place, size)
+            self._incoming.take(self._network, size)

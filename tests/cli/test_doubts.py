@@ -18,7 +18,7 @@ STRONG = ["correct horse", "p4ssw0rdly", "ann.smithy", "a-password", "13572468",
 
 @pytest.fixture
 def at_a_terminal(monkeypatch):
-    for module in ("secret", "doubts"):
+    for module in ("new_password", "doubts"):
         monkeypatch.setattr(f"postoffice.cli.{module}.on_a_terminal", lambda: True)
 
 

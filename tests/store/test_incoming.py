@@ -88,7 +88,7 @@ def test_what_is_taken_or_given_up_no_longer_counts(served):
     write(delivery, 5000)
     assert finish(delivery.commit_each()) == [None]
     assert held(served) == 0
-    assert not served.store._incoming._maildrops
+    assert not served.store._incoming._networks
 
 
 def test_a_client_has_a_quarter_of_it_whatever_its_addresses(served):

@@ -97,7 +97,7 @@ class Counters:
                 hostname="mail.example.net",
                 limits=SMTPLimits(errors=1000),
                 clock=self.clock,
-                custom=ServiceProfile(lmtp=lmtp),
+                profile=ServiceProfile(lmtp=lmtp),
             )
             for lmtp in (False, True)
         )
