@@ -457,6 +457,31 @@ def test_an_immutable_message_is_removed_and_goes_when_it_can(root, served, chat
     assert one.listed() == there(root) == []
 
 
+def test_a_large_message_that_is_immutable_stops_no_start_and_no_checkpoint(
+    root, child, served, chattr, logged
+):
+    """The journal's text and the message are one file, which then has to keep both names."""
+    posted_and_killed(root, child, ("large", JOE))
+    [path] = messages(root)
+    [text] = root.glob(".journal/large/*")
+    chattr(path)
+    one = served()
+    one.post("one")
+    one.checkpoint()
+    assert is_at_rest(root)
+    one.stop()
+    one = served()
+    assert one.listed() == ["large", "one"]
+    assert text.exists()
+    assert any(
+        "removing" in line and "failed" in line and "/.journal/large/" in line for line in logged
+    )
+    immutable(path, on=False)
+    one.stop()
+    served()
+    assert not text.exists()
+
+
 def test_an_immutable_folder_gets_its_mail_when_it_can(root, child, served, chattr):
     posted_and_killed(root, child, ("one", JOE, ANN), ("large", JOE))
     for path in messages(root):

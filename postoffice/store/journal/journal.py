@@ -511,14 +511,23 @@ class Journal:
             for key in done:
                 del self._large[key]
         for key in done:
-            with suppress(FileNotFoundError):
-                os.unlink(f"{self.large}/{key}")
+            self._unlink(key)
+
+    def _unlink(self, key: str) -> None:
+        """A large text goes; one that does not (its message is immutable) costs only its room."""
+        path = f"{self.large}/{key}"
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.report("error", f"removing {path} failed: {error}; the next start tries again")
 
     def _sweep_large(self, checkpointed: int) -> None:
         """Nobody else is here, and all is in its place: what no replay will need goes."""
         self._large = {key: one for key, one in self._large.items() if one > checkpointed}
         for key in set(os.listdir(self.large)) - self._large.keys():
-            os.unlink(f"{self.large}/{key}")
+            self._unlink(key)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
