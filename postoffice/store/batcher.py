@@ -75,12 +75,12 @@ class ProcessCommitter:
             self._child_process.start()
         if not self._child_process.ready:
             return await self._here.commit_batch(wanted)
-        parcels = [DraftMessage.of(draft) for draft in wanted]
+        messages = [DraftMessage.from_draft(draft) for draft in wanted]
         outcomes, missed, notices, reports = await self._child_process.run(
-            StoreProcess.commit_batch, parcels
+            StoreProcess.commit_batch, messages
         )
-        for draft, parcel, its in zip(wanted, parcels, missed, strict=True):
-            draft.size = len(parcel.text)
+        for draft, message, its in zip(wanted, messages, missed, strict=True):
+            draft.size = len(message.text)
             draft.missed.update(its)
         self._notices.extend(notices)
         for level, text in reports:
@@ -121,9 +121,9 @@ class Batcher:
     """
 
     def __init__(
-        self, small: Committer, large: Committer, placed: Callable[[Sequence[Draft]], None]
+        self, small: Committer, large: Committer, committed: Callable[[Sequence[Draft]], None]
     ) -> None:
-        self._placed = placed
+        self._committed = committed
         self._small = _BatchQueue(small, BATCH, BATCHES)
         self._large = _BatchQueue(large, 1, LARGE)
         self._idle: Deferred[None] | None = None
@@ -163,7 +163,7 @@ class Batcher:
         queue.batches -= 1
         self._begin_batches(queue)
         both = zip(batch, outcomes, strict=True)
-        self._placed([draft for (draft, _), outcome in both if outcome is None])
+        self._committed([draft for (draft, _), outcome in both if outcome is None])
         for (_, placed), outcome in zip(batch, outcomes, strict=True):
             if placed.called:  # given up
                 continue

@@ -20,7 +20,7 @@ from postoffice.store.files import MaildropRef, failure, identity, sync_folder
 from postoffice.store.journal.journal import Journal, Ticket
 from postoffice.store.journal.records import PutRecord, RemoveRecord
 from postoffice.store.names import uidl_of_file
-from postoffice.store.open_folders import OpenFolders, Shelf, was_taken_away
+from postoffice.store.open_folders import FolderPool, OpenFolders, was_taken_away
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.enforcement import QuotaEnforcement
 
@@ -32,7 +32,7 @@ def commit_batch(
     wanted: Sequence[Draft],
     journal: Journal | None = None,
     enforcement: QuotaEnforcement | None = None,
-    shelf: Shelf | None = None,
+    pool: FolderPool | None = None,
 ) -> list[Exception | None]:
     """
     Put messages into all their maildrops, durable when it returns; for each, what went wrong.
@@ -47,9 +47,9 @@ def commit_batch(
     Links go to the folders that were opened, wherever they are by now; one
     that was moved away meanwhile is found out after the sync, and undone.  So
     a message is in a maildrop before that is discarded, or not at all.
-    Folders that a ``shelf`` keeps open need not be opened.
+    Folders that a ``pool`` keeps open need not be opened.
     """
-    with (shelf or Shelf(keep=0)).lent() as folders:
+    with (pool or FolderPool(keep=0)).borrowed() as folders:
         batch = (
             _Commit(wanted, folders)
             if journal is None
@@ -73,9 +73,9 @@ class _Commit:
         self._folders = folders
         self._linked: list[tuple[Draft, MaildropRef]] = []
         self._reserved: list[tuple[Draft, MaildropRef]] = []
-        self._placing = ExitStack()  # at these:
+        self._reserving = ExitStack()  # at these:
         self._counted: set[MaildropRef] = set()
-        self._doubtful: set[MaildropRef] = (
+        self._suspect: set[MaildropRef] = (
             set()
         )  # they do not stay open: they may have been taken away
 
@@ -92,10 +92,10 @@ class _Commit:
             if draft in self._wrong or ref in draft.missed:
                 with suppress(OSError):
                     maildirsize.add(self._open(ref), -draft.size, -1)
-        self._placing.close()
+        self._reserving.close()
         for draft in self._drafts:
             drop(draft)
-        for ref in self._doubtful:
+        for ref in self._suspect:
             self._folders.forget(ref)
 
     def _undo(self) -> bool:
@@ -126,7 +126,7 @@ class _Commit:
                 step(draft)
             except OSError as error:
                 self._wrong[draft] = failure(draft.path, error)
-                self._doubtful.update(draft.refs)
+                self._suspect.update(draft.refs)
             except Exception as error:  # a bug costs one message, not the group
                 self._wrong[draft] = error
 
@@ -186,13 +186,13 @@ class _Commit:
         """Where all of it fits, and all is as it was; False: nothing was reserved."""
         limit, count = those[0].quotas[ref], self._folders.count(ref)
         more = maildirsize.Usage(sum(draft.size for draft in those), len(those))
-        with ExitStack() as placing:
+        with ExitStack() as stack:
             count.begin()
-            placing.callback(count.end)
+            stack.callback(count.end)
             held = count.reserve(limit, more)
             if held is None:
                 return False
-            self._placing.enter_context(placing.pop_all())
+            self._reserving.enter_context(stack.pop_all())
         self._counted.add(ref)
         self._reserved += [(draft, ref) for draft in those]
         if enforcement is not None:
@@ -205,11 +205,11 @@ class _Commit:
     ) -> tuple[list[bool], maildirsize.Usage] | None:
         """Reserve, and hold on to it until all is placed."""
         fd = self._open(ref)
-        with ExitStack() as placing:
-            placing.enter_context(maildirsize.reserving(fd))
+        with ExitStack() as stack:
+            stack.enter_context(maildirsize.reserving(fd))
             taken = maildirsize.reserve(fd, limit, sizes, all_of_them=all_of_them)
             if taken is not None:
-                self._placing.enter_context(placing.pop_all())
+                self._reserving.enter_context(stack.pop_all())
                 self._counted.add(ref)
             return taken
 
@@ -218,7 +218,7 @@ class _Commit:
         fd = self._open(ref)
         if maildirsize.is_kept(fd):
             if ref not in self._counted:
-                self._placing.enter_context(maildirsize.reserving(fd))
+                self._reserving.enter_context(maildirsize.reserving(fd))
             maildirsize.add(fd, sum(draft.size for draft in those), len(those))
             self._reserved += [(draft, ref) for draft in those]
 
@@ -264,7 +264,7 @@ class _Commit:
                 self._sync_names(ref)
                 _is_there(ref)
             except OSError as error:
-                self._doubtful.add(ref)
+                self._suspect.add(ref)
                 gone[ref] = failure(ref.path, error)
         for draft, ref in self._linked:
             if ref in gone:
@@ -317,7 +317,7 @@ class _JournalCommit(_Commit):
             except OSError as error:
                 self._wrong.update((draft, failure(draft.path, error)) for draft in large)
             if any(draft in self._wrong for draft in large):
-                self._journal.doubt()
+                self._journal.note_failed_sync()
         why: Exception
         try:
             self._ticket = self._journal.append(self._records)
@@ -339,7 +339,7 @@ class _JournalCommit(_Commit):
                 if ref.identity[0] != self._journal.device:
                     raise OSError(errno.EXDEV, "not on the journal's file system", ref.path)
             except OSError as error:
-                self._doubtful.add(ref)
+                self._suspect.add(ref)
                 why = failure(ref.path, error)
                 for draft in list(self.well()):
                     if ref in draft.refs:

@@ -69,7 +69,7 @@ def remove(
     Make it durable that these messages are gone, into ``vault`` if that is not empty.
 
     ``lock`` is the maildrop's, which is held until the names are gone: they
-    are, or ``keep`` is called with what it returns.  Of more than ``TOGETHER``
+    are, or ``apply`` is called with what it returns.  Of more than ``TOGETHER``
     all but the last portion are gone by then.  Raises TemporaryFailure, and
     nothing is removed, or NotAllRemoved.
     """
@@ -83,7 +83,7 @@ def remove(
             ticket = _commit(journal, lock, folder, portion, vault)
             gone += len(portion)  # whatever becomes of their names now
             if ticket is not None:
-                keep(journal, ticket, lock, folder, portion, vault)
+                apply(journal, ticket, lock, folder, portion, vault)
         entries = entries[last:]
         ticket = _commit(journal, lock, folder, entries, vault)
     except TemporaryFailure as error:
@@ -93,7 +93,7 @@ def remove(
     if ticket is None or len(entries) > AT_ONCE:
         return ticket
     with suppress(TemporaryFailure):  # it is promised: the journal tries again
-        keep(journal, ticket, lock, folder, entries, vault)
+        apply(journal, ticket, lock, folder, entries, vault)
     return None
 
 
@@ -140,7 +140,7 @@ def _look_ahead(folder: str, entries: Sequence[Entry], vault: str) -> None:
         vaults.make(vault, sync=False)
 
 
-def keep(
+def apply(
     journal: Journal, ticket: Ticket, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> None:
     """
@@ -182,6 +182,6 @@ def take_out(
         those = entries[first : first + AT_A_TIME]
         ticket = remove(journal, lock, folder, those, vault)
         if ticket is not None:
-            keep(journal, ticket, lock, folder, those, vault)
+            apply(journal, ticket, lock, folder, those, vault)
         if step is not None:
             step(first + len(those), len(entries))

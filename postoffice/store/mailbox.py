@@ -235,7 +235,7 @@ class OpenMaildir:
             elif here and expunge.are_few(entries):
                 await self._remove_few(journal, entries, vault)
             else:
-                ticket = await run(self._promise, journal, entries, vault)
+                ticket = await run(self._commit_removal, journal, entries, vault)
         except BaseException:
             self._let_go()
             known.errback(Failure())  # type: ignore[no-untyped-call]
@@ -246,7 +246,7 @@ class OpenMaildir:
             return
         known.callback(None)
         try:
-            await run(expunge.keep, journal, ticket, self._lock, folder, entries, vault)
+            await run(expunge.apply, journal, ticket, self._lock, folder, entries, vault)
         except TemporaryFailure as error:
             self.log.error("{error}; the journal tries again", error=error)
         except Exception:
@@ -255,7 +255,9 @@ class OpenMaildir:
             self._let_go()
         await run(self._trim, vault)  # the lock is free: a login need not wait for that
 
-    def _promise(self, journal: Journal, entries: Sequence[Entry], vault: str) -> Ticket | None:
+    def _commit_removal(
+        self, journal: Journal, entries: Sequence[Entry], vault: str
+    ) -> Ticket | None:
         ticket = expunge.remove(journal, self._lock, self._folder, entries, vault)
         if entries and ticket is None:
             self._trim(vault)
@@ -275,7 +277,7 @@ class OpenMaildir:
         if ticket is not None:
             here = pace.quick and not maildirsize.is_counted(folder)
             with suppress(TemporaryFailure):  # it is promised: the journal tries again
-                await self._do(here, expunge.keep, journal, ticket, lock, folder, entries, vault)
+                await self._do(here, expunge.apply, journal, ticket, lock, folder, entries, vault)
             if vault and not (here and vaults.is_within(folder, self._context.most)):
                 await run(self._trim, vault)
 

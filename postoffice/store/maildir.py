@@ -242,7 +242,7 @@ def _find(folder: str, entry: Entry) -> tuple[int, os.stat_result]:
     try:
         return open_plain(f"{folder}/{entry.name}")
     except FileNotFoundError:
-        subpath = places(folder).get(entry.uidl)
+        subpath = subpaths(folder).get(entry.uidl)
         if subpath is None:
             raise
         return open_plain(f"{folder}/{subpath}")
@@ -257,7 +257,7 @@ def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                     yield f"{box}/{item.name}", item.stat(follow_symlinks=False)
 
 
-def places(folder: str) -> dict[str, str]:
+def subpaths(folder: str) -> dict[str, str]:
     """Where each message is now, by UIDL."""
     return {
         names.uidl_of_file(item.name): f"{box}/{item.name}"
@@ -362,7 +362,7 @@ def _take_all(
             try:
                 gone[subpath] = _take(folder, subpath, vault)
             except FileNotFoundError:
-                now = places(folder) if now is None else now
+                now = subpaths(folder) if now is None else now
                 if entry.uidl in now:
                     subpath = now[entry.uidl]
                     gone[subpath] = _take(folder, subpath, vault)

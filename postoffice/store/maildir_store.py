@@ -68,7 +68,7 @@ from postoffice.store.store_process import StoreProcess
 from postoffice.util.shield import shield
 
 #: Seconds between two rounds of retiring the journal.
-RETIRE = 2.0
+CHECKPOINT_INTERVAL = 2.0
 #: Seconds from one cleaning to the next.
 SWEEP = 86400.0
 #: Seconds between two loads of what the vault lets go.
@@ -152,7 +152,7 @@ class MaildirStore:
             arguments = (self._path, durability, keep, self._levels, self._segment, self._most)
             self._store_process = self._make_child_process("placing", StoreProcess, *arguments)
             small = ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
-        self._batcher = Batcher(small, here, self._placed)
+        self._batcher = Batcher(small, here, self._committed)
         self._large = self._journal.large if journal else ""
         pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
         self._context = StoreContext(
@@ -167,10 +167,12 @@ class MaildirStore:
             self._most,
         )
         if self._journal.active:
-            self._checkpointing.start(RETIRE, now=False).addErrback(self._failed, "retiring")
+            self._checkpointing.start(CHECKPOINT_INTERVAL, now=False).addErrback(
+                self._failed, "retiring"
+            )
         self._sweeping.start(SWEEP).addErrback(self._failed, "sweeping")
 
-    def _placed(self, drafts: Sequence[Draft]) -> None:
+    def _committed(self, drafts: Sequence[Draft]) -> None:
         self._notices.tell()
         for draft in drafts:
             for ref in draft.refs:
@@ -334,7 +336,7 @@ class MaildirStore:
 
     async def settle(self) -> None:
         with files.failures(self._path):
-            await self._executor.run(self._journal.see_to_what_waits)
+            await self._executor.run(self._journal.apply_waiting)
 
     def folder_of(self, name: str) -> str:
         return names.folder_of(name)

@@ -58,7 +58,7 @@ def put_back(folder: str, staged: str, journal: Journal) -> tuple[int, int]:
 
 
 def _rename(folder: str, staged: str) -> tuple[list[str], int]:
-    known = set(maildir.places(folder))
+    known = set(maildir.subpaths(folder))
     back, there = [], 0
     for box in ("new", "cur"):
         names: list[str] = []

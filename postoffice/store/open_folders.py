@@ -65,7 +65,7 @@ class OpenFolders:
             self.forget(next(iter(self._open)))
 
 
-class Shelf:
+class FolderPool:
     """Open folders for groups that may be placed at the same time, each with its own."""
 
     def __init__(self, keep: int | None = None) -> None:
@@ -77,7 +77,7 @@ class Shelf:
         self._lock = Lock()
 
     @contextmanager
-    def lent(self) -> Iterator[OpenFolders]:
+    def borrowed(self) -> Iterator[OpenFolders]:
         """For one group."""
         with self._lock:
             folders = self._free.pop() if self._free else OpenFolders()

@@ -69,7 +69,7 @@ def _remove(folder: str) -> Iterable[str]:
 
 def _places(folder: str) -> dict[str, str]:
     """Where each message is; nothing where the maildrop is missing.  Raises OSError."""
-    return maildir.places(folder) if os.path.lexists(folder) else {}
+    return maildir.subpaths(folder) if os.path.lexists(folder) else {}
 
 
 def _place(folder: str) -> Iterable[str]:

@@ -95,7 +95,7 @@ def find_again(store: str, piece: Piece) -> Piece | None:
     """Where a message is now that is no longer where it was; None where it is gone."""
     name = os.path.dirname(os.path.dirname(piece.name))
     with suppress(OSError):
-        place = maildir.places(f"{store}/{name}").get(piece.uidl)
+        place = maildir.subpaths(f"{store}/{name}").get(piece.uidl)
         if place is not None:
             return Piece(f"{name}/{place}", f"{store}/{name}/{place}", piece.uidl)
     return None

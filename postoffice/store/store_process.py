@@ -14,7 +14,7 @@ from postoffice.store.files import MaildropRef
 from postoffice.store.journal.filesystem import JOURNAL
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.listing_cache import MeasuredSizes
-from postoffice.store.open_folders import Shelf
+from postoffice.store.open_folders import FolderPool
 from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 
 Report = tuple[str, str]
@@ -31,12 +31,12 @@ class DraftMessage(NamedTuple):
     dropped: bool
 
     @classmethod
-    def of(cls, draft: Draft) -> DraftMessage:
+    def from_draft(cls, draft: Draft) -> DraftMessage:
         """Of this one."""
         text = b"".join(draft.parts)
         return cls(draft.refs, draft.name, draft.quotas, text, draft.apart, draft.dropped)
 
-    def draft(self) -> Draft:
+    def to_draft(self) -> Draft:
         """It is one again."""
         return Draft(
             self.refs,
@@ -50,7 +50,7 @@ class DraftMessage(NamedTuple):
 
 class CommitResult(NamedTuple):
     """
-    What came of some parcels: ``outcomes`` as ``commit.commit_batch`` has them, and what each
+    What came of some messages: ``outcomes`` as ``commit.commit_batch`` has them, and what each
     missed.
 
     ``notices`` are for the owners of maildrops, ``reports`` for the log.
@@ -75,7 +75,7 @@ class StoreProcess:
         most: int | None = None,
     ) -> None:
         self._reports: list[Report] = []
-        self._shelf = Shelf()
+        self._pool = FolderPool()
         self._journal = journal_of(store, self._report, segment)
         self._journal.open(durability)
         journal = self._journal if durability == JOURNAL else None
@@ -84,11 +84,11 @@ class StoreProcess:
     def _report(self, level: str, text: str) -> None:
         self._reports.append((level, text))
 
-    def commit_batch(self, parcels: Sequence[DraftMessage]) -> CommitResult:
+    def commit_batch(self, messages: Sequence[DraftMessage]) -> CommitResult:
         """As ``commit.commit_batch`` does it."""
-        drafts = [parcel.draft() for parcel in parcels]
+        drafts = [message.to_draft() for message in messages]
         outcomes = commit.commit_batch(
-            drafts, self._enforcement.journal, self._enforcement, self._shelf
+            drafts, self._enforcement.journal, self._enforcement, self._pool
         )
         for outcome in outcomes:
             if outcome is not None and not isinstance(outcome, (OSError, PostOfficeError)):
@@ -101,5 +101,5 @@ class StoreProcess:
 
     def close(self) -> None:
         """Nothing is placed any more."""
-        self._shelf.close()
+        self._pool.close()
         self._journal.close()

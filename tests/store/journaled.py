@@ -24,7 +24,7 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.store import names
 from postoffice.store.journal.records import BLOCK
 from postoffice.store.journal.segments import CheckpointFile, StateFile
-from postoffice.store.maildir_store import RETIRE, MaildirStore
+from postoffice.store.maildir_store import CHECKPOINT_INTERVAL, MaildirStore
 from postoffice.testing import ImmediateExecutor, finish
 from postoffice.util.shield import shield
 
@@ -91,7 +91,7 @@ class Served:
 
     def checkpoint(self):
         """A round of it comes."""
-        self.clock.advance(RETIRE)
+        self.clock.advance(CHECKPOINT_INTERVAL)
 
     def stop(self):
         finish(self.store.stop())

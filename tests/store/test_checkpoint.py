@@ -47,7 +47,7 @@ from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.store import cleanup, expunge, files, maildir, names
 from postoffice.store.journal import journal, segments
-from postoffice.store.maildir_store import RETIRE
+from postoffice.store.maildir_store import CHECKPOINT_INTERVAL
 from postoffice.testing import finish
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -278,11 +278,11 @@ def test_rule_7_the_same_failure_again_keeps_everything(root, child, served):
 
 def test_rule_8_every_two_seconds_all_that_came_is_retired(root, served):
     one = served()
-    assert RETIRE == 2.0
+    assert CHECKPOINT_INTERVAL == 2.0
     for number in range(1, 4):
         one.post(f"{number}")
         assert len(pending(root)) == 1
-        one.clock.advance(RETIRE)
+        one.clock.advance(CHECKPOINT_INTERVAL)
         assert pending(root) == []
         assert mark_of(root) == state_of(root).generation
 

@@ -14,7 +14,7 @@ from postoffice.model.address import Quota
 from postoffice.model.errors import TemporaryFailure
 from postoffice.store import commit, files, names
 from postoffice.store.drafts import Draft
-from postoffice.store.open_folders import OpenFolders, Shelf
+from postoffice.store.open_folders import FolderPool, OpenFolders
 from postoffice.store.quota import maildirsize
 
 LIMIT = Quota(1000, 0, "reject")
@@ -27,16 +27,16 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def shelf():
-    shelf = Shelf(10)
-    yield shelf
-    shelf.close()
+def pool():
+    pool = FolderPool(10)
+    yield pool
+    pool.close()
 
 
-def post(place, shelf, octets=b"x\r\n", limit=LIMIT):
+def post(place, pool, octets=b"x\r\n", limit=LIMIT):
     quotas = {place: limit} if limit else {}
     draft = Draft([place], names.new_name("h"), "", quotas, [octets])
-    [why] = commit.commit_batch([draft], None, None, shelf)
+    [why] = commit.commit_batch([draft], None, None, pool)
     return why
 
 
@@ -54,9 +54,9 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_what_is_open_is_not_opened_again(place, shelf, monkeypatch):
-    post(place, shelf)
-    post(place, shelf)  # the first had to count: now the count is open, too
+def test_what_is_open_is_not_opened_again(place, pool, monkeypatch):
+    post(place, pool)
+    post(place, pool)  # the first had to count: now the count is open, too
     opened = []
     real = os.open
 
@@ -65,7 +65,7 @@ def test_what_is_open_is_not_opened_again(place, shelf, monkeypatch):
         return real(path, *args, **named)
 
     monkeypatch.setattr(os, "open", spy)
-    assert post(place, shelf) is None
+    assert post(place, pool) is None
     assert [name for name in opened if name in ("joe", "tmp", maildirsize.FILE)] == []
     monkeypatch.undo()
     assert counted(place) == (9, 3)
@@ -81,14 +81,14 @@ def test_whatever_others_do_meanwhile_the_count_is_right(steps, tmp_path_factory
     store = tmp_path_factory.mktemp("store")
     [place] = files.find([f"{store}/example.net/joe"])
     folder = os.open(place.path, os.O_RDONLY)
-    shelf, limit = Shelf(10), LIMIT
+    pool, limit = FolderPool(10), LIMIT
     try:
         for step in steps:
             match step:
                 case "post":
-                    post(place, shelf, limit=limit)
+                    post(place, pool, limit=limit)
                 case "much":
-                    post(place, shelf, b"x" * 700, limit)
+                    post(place, pool, b"x" * 700, limit)
                 case "others":
                     with maildirsize.reserving(folder):
                         taken = maildirsize.reserve(folder, limit, [5])
@@ -112,37 +112,37 @@ def test_whatever_others_do_meanwhile_the_count_is_right(steps, tmp_path_factory
                 assert audit[0] == audit[1] == (sum(there), len(there))
     finally:
         os.close(folder)
-        shelf.close()
+        pool.close()
         shutil.rmtree(store)
 
 
-def test_what_is_over_the_quota_is_refused_as_ever(place, shelf):
-    assert post(place, shelf, b"x" * 900) is None
-    assert post(place, shelf, b"x" * 90) is None
-    assert post(place, shelf, b"x" * 20).reply.code == 552
+def test_what_is_over_the_quota_is_refused_as_ever(place, pool):
+    assert post(place, pool, b"x" * 900) is None
+    assert post(place, pool, b"x" * 90) is None
+    assert post(place, pool, b"x" * 20).reply.code == 552
     assert counted(place) == (990, 2)
 
 
-def test_a_maildrop_that_was_taken_away_gets_nothing_and_is_closed(place, shelf):
-    assert post(place, shelf) is None
+def test_a_maildrop_that_was_taken_away_gets_nothing_and_is_closed(place, pool):
+    assert post(place, pool) is None
     before = descriptors()
     shutil.move(place.path, f"{place.path}.gone")
     [another] = files.find([place.path])
-    assert isinstance(post(place, shelf), TemporaryFailure)
+    assert isinstance(post(place, pool), TemporaryFailure)
     assert descriptors() < before
     assert os.listdir(f"{place.path}/new") == []
     assert len(os.listdir(f"{place.path}.gone/new")) == 1
-    assert post(another, shelf) is None
+    assert post(another, pool) is None
     assert len(os.listdir(f"{place.path}/new")) == 1
 
 
 @pytest.mark.parametrize("box", ["new", "tmp"])
 @pytest.mark.parametrize("how", ["removed", "moved"])
 def test_a_folder_in_it_that_was_made_anew_is_the_one_that_who_counts_waits_for(
-    place, shelf, box, how, monkeypatch
+    place, pool, box, how, monkeypatch
 ):
     for _ in range(2):
-        assert post(place, shelf) is None
+        assert post(place, pool) is None
     before = descriptors()
     if how == "removed":
         shutil.rmtree(f"{place.path}/{box}")
@@ -158,28 +158,28 @@ def test_a_folder_in_it_that_was_made_anew_is_the_one_that_who_counts_waits_for(
         return real(*args, **named)
 
     monkeypatch.setattr(os, "link", link)
-    assert post(place, shelf) is None
+    assert post(place, pool) is None
     assert free == [False]
-    [count] = [one._counts[place] for one in shelf._free]
+    [count] = [one._counts[place] for one in pool._free]
     assert count.is_in_place()
     assert descriptors() == before
 
 
 def test_no_more_stay_open_than_are_kept(tmp_path):
     before = descriptors()
-    shelf = Shelf(3)
+    pool = FolderPool(3)
     for place in files.find([f"{tmp_path}/example.net/u{number}" for number in range(10)]):
-        assert post(place, shelf) is None
-        assert post(place, shelf) is None
+        assert post(place, pool) is None
+        assert post(place, pool) is None
     assert descriptors() - before == 3 * 4
-    shelf.close()
+    pool.close()
     assert descriptors() == before
 
 
-def test_groups_at_the_same_time_have_each_their_own(shelf):
-    with shelf.lent() as one, shelf.lent() as other:
+def test_groups_at_the_same_time_have_each_their_own(pool):
+    with pool.borrowed() as one, pool.borrowed() as other:
         assert one is not other
-    with shelf.lent() as again:
+    with pool.borrowed() as again:
         assert again in (one, other)
 
 

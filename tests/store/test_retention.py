@@ -57,7 +57,7 @@ def put(folder, name: str, days: float, *, box: str = "new", named: float | None
 
 
 def there(folder) -> set[str]:
-    return set(maildir.places(str(folder)))
+    return set(maildir.subpaths(str(folder)))
 
 
 def expire(store, keep, *, dry=False) -> int:

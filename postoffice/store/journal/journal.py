@@ -34,7 +34,7 @@ from postoffice.store.journal.records import (
     encode,
     room_for,
 )
-from postoffice.store.journal.recovery import Backlog, MakeRedo
+from postoffice.store.journal.recovery import MakeRedo, PendingBatches
 from postoffice.store.journal.segments import (
     SEGMENT,
     SEGMENTS,
@@ -232,8 +232,8 @@ class Journal:
         for number in state.pending():
             self._state.set_all_applied(number, state.counts[number])
 
-    def _recovery(self, state: State, numbers: Iterable[int]) -> Backlog:
-        return Backlog(numbers, self._segment, self._key, state.checkpointed, self.report)
+    def _recovery(self, state: State, numbers: Iterable[int]) -> PendingBatches:
+        return PendingBatches(numbers, self._segment, self._key, state.checkpointed, self.report)
 
     def _segment(self, number: int) -> str:
         return f"{self._folder}/seg.{number}"
@@ -266,7 +266,7 @@ class Journal:
     def _let_go(self) -> None:
         self._files.close()
 
-    def see_to_what_waits(self) -> None:
+    def apply_waiting(self) -> None:
         """
         Put in its place what waits for room: all mail that was taken in is to be seen.
 
@@ -346,7 +346,7 @@ class Journal:
             with suppress(OSError):  # nor is it replayed, unless a crash brings it back
                 segments.write_all(fd, bytes(BLOCK), at)
             os.close(fd)
-            self._doubt(self._state.read())
+            self._mark_suspect(self._state.read())
             raise
         for record in records:
             if isinstance(record, PutRecord) and record.text is None:
@@ -357,22 +357,22 @@ class Journal:
         state.current = -1
         self._state.write(state)
 
-    def _doubt(self, state: State) -> None:
+    def _mark_suspect(self, state: State) -> None:
         """
         A sync has failed: what was placed until now may be gone, and no later sync says so.
 
         A device that could not flush its cache has dropped it, or a file's
         octets are forgotten that could not be written: that is told once.
         """
-        state.doubted = state.generation
+        state.suspect = state.generation
         self._close_generation(state)
 
-    def doubt(self) -> None:
+    def note_failed_sync(self) -> None:
         """A sync of something else has failed."""
         with suppress(OSError):
             self._failed = self._state.read().generation  # whoever retires now knows it at once
             with self._appending.held():
-                self._doubt(self._state.read())
+                self._mark_suspect(self._state.read())
 
     def applied(self, ticket: Ticket) -> None:
         """All of a group is in its place, or undone."""
@@ -415,16 +415,16 @@ class Journal:
             self._close_generation(state)
         until, counts = state.generation, state.counts
         whole = self._all_applied(pending, counts)
-        doubted = self._is_doubted(state, oldest)
-        if doubted:
+        suspect = self._is_suspect(state, oldest)
+        if suspect:
             self.report("warn", "a sync has failed; placing all anew that may not be on the disk")
-        believed = ours and not (state.held or state.syncing or doubted)
+        believed = ours and not (state.held or state.syncing or suspect)
         if believed and whole:
             self._sync(oldest, until)
         else:
             with self._appending.held():
                 state = self._state.read()
-                anew = not believed or self._is_doubted(state, oldest)
+                anew = not believed or self._is_suspect(state, oldest)
                 self._redo_all(state, until, anew=anew, synced=anew)
                 self._state.write(state)
 
@@ -454,16 +454,16 @@ class Journal:
             state = self._state.read()
             if failed is not None:
                 self.report("error", f"the file system could not sync ({failed}); placing all anew")
-                self._doubt(state)  # also what came meanwhile, for later generations
-            if self._is_doubted(state, oldest):  # also where another sync has failed meanwhile
+                self._mark_suspect(state)  # also what came meanwhile, for later generations
+            if self._is_suspect(state, oldest):  # also where another sync has failed meanwhile
                 self._redo_all(state, until, anew=True, synced=True)
             else:
                 self._set_checkpointed(state, until)
             self._state.write(state)
 
-    def _is_doubted(self, state: State, generation: int) -> bool:
+    def _is_suspect(self, state: State, generation: int) -> bool:
         """Whether a sync has failed since it began."""
-        return generation <= max(state.doubted, self._failed)
+        return generation <= max(state.suspect, self._failed)
 
     def _change(self, *, syncing: bool) -> None:
         with self._appending.held():
@@ -475,25 +475,27 @@ class Journal:
         """Replay what is not retired of the generations ``until`` this, and retire it."""
         recovery = self._recovery(state, state.pending())
         if not self._apply_again(recovery, until, anew=anew, synced=synced):
-            self._doubt(state)
+            self._mark_suspect(state)
         if synced:
             self._set_checkpointed(state, until)
         else:
             self._sync_again(state, recovery, until)
 
-    def _apply_again(self, recovery: Backlog, until: int, *, anew: bool, synced: bool) -> bool:
+    def _apply_again(
+        self, recovery: PendingBatches, until: int, *, anew: bool, synced: bool
+    ) -> bool:
         """Whether nothing went wrong with it."""
         work = self._redo(self.large, anew=anew, synced=synced)
         self._large |= recovery.redo(work, until, self._key_of)
         return work.well
 
-    def _sync_again(self, state: State, recovery: Backlog, until: int) -> None:
+    def _sync_again(self, state: State, recovery: PendingBatches, until: int) -> None:
         """What was placed again is retired; placed once more, where it did not reach the disk."""
         try:
             segments.sync_all(self._sync_fd)
         except OSError as error:
             self.report("error", f"the file system could not sync ({error}); placing all anew")
-            self._doubt(state)
+            self._mark_suspect(state)
             self._apply_again(recovery, until, anew=True, synced=True)
         self._set_checkpointed(state, until)
 

@@ -31,7 +31,7 @@ class Redo(Protocol):
     def __exit__(self, *why: object) -> None:
         """It ends, or was cut off."""
 
-    def place(
+    def put(
         self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """
@@ -69,7 +69,7 @@ class _BatchLocation(NamedTuple):
     records: int
 
 
-class Backlog:
+class PendingBatches:
     """
     The groups of later generations than ``checkpointed`` in these segments, which ``path_of``
     names.
@@ -92,16 +92,16 @@ class Backlog:
         self.put_records = 0
         self._path_of = path_of
         self._report = report
-        self._location: list[_BatchLocation] = []
+        self._locations: list[_BatchLocation] = []
         for number in segments:
-            self._look(number, key, checkpointed)
+            self._scan(number, key, checkpointed)
 
     @property
     def batches(self) -> int:
         """How many there are."""
-        return len(self._location)
+        return len(self._locations)
 
-    def _look(self, number: int, key: bytes, checkpointed: int) -> None:
+    def _scan(self, number: int, key: bytes, checkpointed: int) -> None:
         path = self._path_of(number)
         try:
             with open(path, "rb") as file:
@@ -125,11 +125,11 @@ class Backlog:
             location = _BatchLocation(
                 number, batch.generation, batch.start, len(batch.body), batch.count
             )
-            self._location.append(location)
+            self._locations.append(location)
 
-    def applied(self, until: int) -> Iterator[tuple[int, PutRecord]]:
+    def messages(self, until: int) -> Iterator[tuple[int, PutRecord]]:
         """What is to be placed of the generations up to and with this; and of which each is."""
-        wanted = (one for one in self._location if one.generation <= until)
+        wanted = (one for one in self._locations if one.generation <= until)
         for number, those in groupby(wanted, attrgetter("segment")):
             with open(self._path_of(number), "rb", buffering=0) as file:
                 for location in those:
@@ -153,7 +153,7 @@ class Backlog:
         }
         large = {}
         with work:
-            for generation, record in self.applied(until):
+            for generation, record in self.messages(until):
                 key = key_of(record.name)
                 if record.text is None:
                     large[key] = generation
@@ -161,7 +161,7 @@ class Backlog:
                 vaults = [(one, gone.get((one, key), "")) for one in record.maildrops]
                 kept = [(one, vault) for one, vault in vaults if vault]
                 if left or kept:
-                    work.place(record, left, kept)
+                    work.put(record, left, kept)
             for removal in self.removals:
                 work.remove(removal)
             work.finish()

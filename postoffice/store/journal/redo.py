@@ -47,25 +47,25 @@ def journal_of(store: str, report: Callable[[str, str], None], segment: int = SE
 class _Lane:
     """A thread that places one message behind the other, for some of the maildrops."""
 
-    def __init__(self, place: Callable[..., None]) -> None:
-        self._place = place
+    def __init__(self, put: Callable[..., None]) -> None:
+        self._put = put
         self._thread = ThreadPoolExecutor(1, "replay")
         self._batch: list[tuple[Any, ...]] = []
-        self._placing: deque[Future[None]] = deque()
+        self._running: deque[Future[None]] = deque()
 
     def add(self, *message: Any) -> None:
         """One more; it waits while too many do.  What went wrong with one before is raised."""
         self._batch.append(message)
         if len(self._batch) >= BATCH:
             self._begin()
-            while len(self._placing) > AHEAD:
-                self._placing.popleft().result()
+            while len(self._running) > AHEAD:
+                self._running.popleft().result()
 
     def settle(self) -> None:
         """Wait for what is being placed; what went wrong is raised."""
         self._begin()
-        while self._placing:
-            self._placing.popleft().result()
+        while self._running:
+            self._running.popleft().result()
 
     def end(self) -> None:
         """What has not begun is let be."""
@@ -74,11 +74,11 @@ class _Lane:
     def _begin(self) -> None:
         batch, self._batch = self._batch, []
         if batch:
-            self._placing.append(self._thread.submit(self._place_those, batch))
+            self._running.append(self._thread.submit(self._put_each, batch))
 
-    def _place_those(self, batch: Sequence[tuple[Any, ...]]) -> None:
+    def _put_each(self, batch: Sequence[tuple[Any, ...]]) -> None:
         for message in batch:
-            self._place(*message)
+            self._put(*message)
 
 
 class MaildirRedo:
@@ -110,10 +110,10 @@ class MaildirRedo:
         self._vaults: dict[str, dict[str, str]] = {}  # by folder: what is in it already
         self._looking = Lock()
         threads = THREADS_THAT_SYNC if synced else THREADS
-        self._lanes = [_Lane(self._place_all) for _ in range(threads)]
+        self._lanes = [_Lane(self._put_record) for _ in range(threads)]
         self._lane_of: dict[str, _Lane] = {}  # by maildrop
         # by folder, where each is synced: what was put there, of which vault ("": of none)
-        self._put_in: dict[str, list[tuple[str, str, str]]] = {}
+        self._put_files: dict[str, list[tuple[str, str, str]]] = {}
         self._removed: dict[str, list[tuple[Sequence[str], str]]] = {}  # what was taken out, too
         self._apart: dict[str, bool] = {}  # which maildrops the journal's sync does not reach
 
@@ -124,7 +124,7 @@ class MaildirRedo:
         for lane in self._lanes:
             lane.end()
 
-    def place(
+    def put(
         self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """A message, for these of its maildrops and vaults; a thread sees to it."""
@@ -138,7 +138,7 @@ class MaildirRedo:
         for lane in self._lanes:
             lane.settle()
 
-    def _place_all(
+    def _put_record(
         self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """One file, with as many names as maildrops and vaults."""
@@ -154,13 +154,13 @@ class MaildirRedo:
         for maildrop in maildrops:
             folder = f"{self._store}/{maildrop}"
             try:
-                first = self._place(folder, record, first)
+                first = self._put_in_maildrop(folder, record, first)
             except OSError as error:
                 self._set_aside(folder, record, error)
         for maildrop, vault in kept:
             folder = f"{self._store}/{maildrop}"
             try:
-                first = self._keep(folder, vault, record, first)
+                first = self._put_in_vault(folder, vault, record, first)
             except OSError as error:
                 self._set_aside(folder, record, error, vault)
 
@@ -211,23 +211,23 @@ class MaildirRedo:
             with self._looking:
                 if not all(os.path.isdir(f"{folder}/{box}") for box in FOLDERS):
                     make(folder)
-                known = self._known.setdefault(folder, maildir.places(folder))
+                known = self._known.setdefault(folder, maildir.subpaths(folder))
         return known
 
-    def _place(self, folder: str, record: PutRecord, first: str) -> str:
+    def _put_in_maildrop(self, folder: str, record: PutRecord, first: str) -> str:
         known = self._messages(folder)
         uidl = names.uidl_of_file(record.name)
         at = known.get(uidl)
         path = f"{folder}/{at or f'new/{record.name}'}"
         if at is not None and not self._anew:
             return path
-        self._put(folder, path, record, first, there=at is not None)
+        self._put_file(folder, path, record, first, there=at is not None)
         known[uidl] = path[len(folder) + 1 :]
         if self._syncs(folder):
-            self._put_in.setdefault(folder, []).append((path, record.name, ""))
+            self._put_files.setdefault(folder, []).append((path, record.name, ""))
         return path
 
-    def _keep(self, folder: str, session: str, record: PutRecord, first: str) -> str:
+    def _put_in_vault(self, folder: str, session: str, record: PutRecord, first: str) -> str:
         """What was removed before it had reached the disk is whole in the vault, too."""
         known, uidl = self._messages(folder), names.uidl_of_file(record.name)
         vault, kept = self._vault(folder, session)
@@ -236,10 +236,10 @@ class MaildirRedo:
         path = f"{vault}/{name}"
         if not self._anew and (at is not None or uidl in kept):
             return first
-        self._put(folder, path, record, first, there=uidl in kept, vault=True)
+        self._put_file(folder, path, record, first, there=uidl in kept, vault=True)
         kept[uidl] = name
         if self._syncs(folder):
-            self._put_in.setdefault(folder, []).append((path, record.name, session))
+            self._put_files.setdefault(folder, []).append((path, record.name, session))
         if at is not None:
             with suppress(OSError):  # ``remove`` tries again, and sets it aside
                 os.unlink(f"{folder}/{at}")
@@ -256,7 +256,7 @@ class MaildirRedo:
                 self._vaults[vault] = kept
         return vault, kept
 
-    def _put(
+    def _put_file(
         self,
         folder: str,
         path: str,
@@ -351,7 +351,7 @@ class MaildirRedo:
         self._raise_if_for_all(folder, error)
         left: Sequence[str] = ()
         with suppress(OSError):
-            there = maildir.places(folder)
+            there = maildir.subpaths(folder)
             left = [uidl for uidl in uidls if uidl in there]
         set_aside.keep_removal(folder, left or uidls, session, str(error))
         self._tell(folder, f"removing {len(left or uidls)} messages", error)
@@ -365,11 +365,11 @@ class MaildirRedo:
             except OSError as error:
                 self._report("error", f"{folder}: forgetting what it counts failed: {error}")
         for folder in [one for one in self._known if self._syncs(one)]:
-            self._sync_put(folder)
+            self._sync_folders(folder)
 
-    def _sync_put(self, folder: str) -> None:
+    def _sync_folders(self, folder: str) -> None:
         """Sync a maildrop's folders; where that fails, set aside all that was done in them."""
-        put = self._put_in.get(folder, [])
+        put = self._put_files.get(folder, [])
         boxes = [f"{folder}/new", f"{folder}/cur"]
         boxes += {os.path.dirname(path) for path, _, session in put if session}
         for box in boxes:

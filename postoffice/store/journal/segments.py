@@ -189,7 +189,7 @@ class State:
     of how many groups.  ``syncing``: somebody
     has asked the file system to sync, and has not heard that it did.
     ``held``: mail waits to be replayed, and nothing may be appended.
-    ``doubted``: what was placed of the generations up to this one may have been
+    ``suspect``: what was placed of the generations up to this one may have been
     lost by a sync that failed, and no later sync tells.
     """
 
@@ -201,7 +201,7 @@ class State:
     tail: int = 0
     syncing: bool = False
     held: bool = False
-    doubted: int = 0
+    suspect: int = 0
     generations: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
     counts: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
 
@@ -239,7 +239,7 @@ class StateFile:
             tail,
             syncing,
             held,
-            doubted,
+            suspect,
             *more,
         ) = _STATE.unpack(octets)
         return State(
@@ -251,7 +251,7 @@ class StateFile:
             tail,
             bool(syncing),
             bool(held),
-            doubted,
+            suspect,
             more[:SEGMENTS],
             more[SEGMENTS:],
         )
@@ -268,7 +268,7 @@ class StateFile:
             state.tail,
             state.syncing,
             state.held,
-            state.doubted,
+            state.suspect,
             *state.generations,
             *state.counts,
         )

@@ -14,7 +14,7 @@ from postoffice.store import cleanup, commit, expunge, maildir
 from postoffice.store.commit import _JournalCommit
 from postoffice.store.journal import records, segments
 from postoffice.store.journal.journal import Journal
-from postoffice.store.journal.recovery import Backlog
+from postoffice.store.journal.recovery import PendingBatches
 from postoffice.store.journal.redo import MaildirRedo
 
 
@@ -121,12 +121,12 @@ def _believing(self: MaildirRedo, *args: Any, anew: bool, synced: bool) -> None:
     _init(self, *args, anew=False, synced=synced)
 
 
-_replay_backlog = Backlog.redo
+_redo_pending = PendingBatches.redo
 
 
-def _without_removals(self: Backlog, *args: Any) -> Any:
+def _without_removals(self: PendingBatches, *args: Any) -> Any:
     self.removals = []
-    return _replay_backlog(self, *args)
+    return _redo_pending(self, *args)
 
 
 def _all_large_go(self: Journal, checkpointed: int) -> None:
@@ -164,7 +164,7 @@ BROKEN = {
         "one", lambda: patch.object(MaildirRedo, "__init__", _believing)
     ),
     "a replay forgets what was removed": Broken(
-        "removal", lambda: patch.object(Backlog, "redo", _without_removals)
+        "removal", lambda: patch.object(PendingBatches, "redo", _without_removals)
     ),
     "a large text goes before its replay is retired": Broken(
         "large", lambda: patch.object(Journal, "_sweep_large", _all_large_go), again=2

@@ -24,7 +24,7 @@ from postoffice.model.envelope import Client, Envelope
 from postoffice.store import maildir, names, retention, vault
 from postoffice.store.files import JOURNAL, LATE
 from postoffice.store.journal import segments
-from postoffice.store.maildir_store import RETIRE
+from postoffice.store.maildir_store import CHECKPOINT_INTERVAL
 from postoffice.store.quota.maildirsize import FILE as QUOTA
 from postoffice.testing import ImmediateExecutor, finish
 
@@ -70,7 +70,7 @@ class Looking:
                 for name, tokens in seen.items():
                     recorder.note("seen", name, tokens=tuple(tokens))
                 opened = len(recorder.trace)
-                clock.advance(RETIRE)
+                clock.advance(CHECKPOINT_INTERVAL)
             recorder.check()
             finish(store.stop())
         points = list(range(len(recorder.trace) + 1))
@@ -130,7 +130,7 @@ def _maildrops(root: str, state: State) -> dict[str, bytes]:
     found = {}
     for name in state.promises.names():
         folder = f"{root}/{names.folder_of(name)}"
-        for place in maildir.places(folder).values():
+        for place in maildir.subpaths(folder).values():
             with open(f"{folder}/{place}", "rb") as file:
                 found[f"{name}/{place}"] = file.read()
     return found
@@ -204,7 +204,7 @@ def _count(folder: str, found: Found) -> None:
         found.problems.append(f"{folder}/{QUOTA} cannot be read")
         return
     said = tuple(sum(int(line[part]) for line in lines if line) for part in (1, 2))
-    files = [f"{folder}/{place}" for place in maildir.places(folder).values()]
+    files = [f"{folder}/{place}" for place in maildir.subpaths(folder).values()]
     is_so = (sum(map(os.path.getsize, files)), len(files))
     if said != is_so:
         found.problems.append(f"{folder}/{QUOTA} says {said}, it is {is_so}")
@@ -220,7 +220,7 @@ def _goes_on(store: Any, state: State, clock: Clock) -> list[str]:
         delivery = finish(store.begin(envelope))
         finish(delivery.write(state.texts["after"]))
         finish(delivery.commit())
-        clock.advance(RETIRE)
+        clock.advance(CHECKPOINT_INTERVAL)
     except Exception as error:
         return [f"nothing can be posted: {error!r}"]
     for name in everybody:

@@ -24,7 +24,7 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.store.journal import filesystem, segments
-from postoffice.store.maildir_store import RETIRE, MaildirStore
+from postoffice.store.maildir_store import CHECKPOINT_INTERVAL, MaildirStore
 from postoffice.store.quota.enforcement import TOLD
 from postoffice.testing import ImmediateExecutor, finish
 
@@ -162,7 +162,7 @@ class World:
     def rest(self) -> None:
         """Long ago: everything is on the disk, and crashes before this are not looked at."""
         for running in self._stores:
-            running.clock.advance(RETIRE)
+            running.clock.advance(CHECKPOINT_INTERVAL)
         self._hear()
         self.recorder.rest()
 
@@ -365,7 +365,7 @@ class Running:
 
     def checkpoint(self) -> None:
         """The time has come to."""
-        self.clock.advance(RETIRE)
+        self.clock.advance(CHECKPOINT_INTERVAL)
 
     def discard(self, name: str, *, keep: bool) -> None:
         """The account goes."""

@@ -63,7 +63,7 @@ def beside(store: Path, names: Iterable[str]) -> list[str]:
         folder = store / DOMAIN / name
         if not folder.exists():
             continue
-        places = [folder / place for place in maildir.places(str(folder)).values()]
+        places = [folder / place for place in maildir.subpaths(str(folder)).values()]
         there = (sum(place.stat().st_size for place in places), len(places))
         said = counted(folder)
         if said is not None and said != there:

@@ -21,7 +21,7 @@ from faults.ledger import text_of
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropLocked
-from postoffice.store.maildir_store import RETIRE, MaildirStore
+from postoffice.store.maildir_store import CHECKPOINT_INTERVAL, MaildirStore
 from postoffice.testing import ImmediateExecutor, finish
 
 #: For each process: which maildrop it holds (0: none), whether it is to be killed, how often it
@@ -183,4 +183,4 @@ def _log_in_for_ever(store: MaildirStore, board: _Board, me: int, random: Random
         with suppress(Exception):
             maildrop.release()
         if random.random() < 0.1:
-            store._clock.advance(RETIRE)
+            store._clock.advance(CHECKPOINT_INTERVAL)

@@ -22,7 +22,7 @@ from faults.layer import Call, Fault, Layer
 from faults.ledger import Held, Ledger, text_of
 from postoffice.store.files import LATE
 from postoffice.store.journal.filesystem import JOURNAL
-from postoffice.store.maildir_store import RETIRE
+from postoffice.store.maildir_store import CHECKPOINT_INTERVAL
 from postoffice.store.names import uidl_of_file
 from postoffice.testing import ImmediateExecutor, finish
 
@@ -126,7 +126,7 @@ class Scene:
 
     def checkpoint(self) -> None:
         """The time has come to."""
-        self.office.clock.advance(RETIRE)
+        self.office.clock.advance(CHECKPOINT_INTERVAL)
 
     def post(self, *names: str, size: int = 400, apart: bool = False) -> None:
         """Over SMTP, or (``apart``) LMTP."""

@@ -104,7 +104,7 @@ def quotas(
     """
     ledger = Ledger(atomic=True)
     maildrop = folder / "state" / "maildrops" / DOMAIN / name
-    before = len(maildir.places(str(maildrop))) if maildrop.exists() else 0
+    before = len(maildir.subpaths(str(maildrop))) if maildrop.exists() else 0
 
     def fill(daemon: Daemon, mark: str) -> None:
         with suppress(OSError):
@@ -136,11 +136,13 @@ def quotas(
     if kill:  # what the dead one had reserved is free again when somebody has counted
         let_in(daemons[0], name).quit()
         fill(daemons[0], f"{mark}.behind")
-    there = len(maildir.places(str(maildrop)))
+    there = len(maildir.subpaths(str(maildrop)))
     if there != ROOM:
         outcome.problems.append(f"{there} messages in a maildrop for {ROOM} ({before} before)")
     said = counted(maildrop)
-    octets = sum((maildrop / one).stat().st_size for one in maildir.places(str(maildrop)).values())
+    octets = sum(
+        (maildrop / one).stat().st_size for one in maildir.subpaths(str(maildrop)).values()
+    )
     if said != (octets, there):
         outcome.problems.append(f"maildirsize says {said}, it is {(octets, there)}")
     client = let_in(random.choice(daemons), name)
