@@ -13,7 +13,7 @@ from postoffice.backup.checked import Source, extract
 from postoffice.backup.contents import Which
 from postoffice.backup.entries import BackupError, Index, Told
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IStoreBackup
+from postoffice.interfaces import IAccountRegister, IStoreBackup
 from postoffice.model.address import Account, Quota
 from postoffice.model.mail_policy import UNSPECIFIED
 
@@ -91,7 +91,7 @@ async def _put_back(
     which: Which,
     step: Callable[[int], None],
 ) -> list[PutBack]:
-    goals = await _goals(store, index, accounts, which)
+    goals = await _goals(plugins, store, index, accounts, which)
     done = []
     try:
         for goal in goals.values():
@@ -119,25 +119,87 @@ async def _put_back(
 
 
 async def _goals(
-    store: IStoreBackup, index: Index, accounts: SQLiteDirectory | None, which: Which
+    plugins: Plugins,
+    store: IStoreBackup,
+    index: Index,
+    accounts: SQLiteDirectory | None,
+    which: Which,
 ) -> dict[str, _Goal]:
     """By the folder in the backup.  Raises BackupError where there is nothing of somebody."""
     known = {store.folder_of(name): name for name in index.maildrops()}
+    owners = await _owners(plugins)
     names = list(which.addresses)
     for domain in which.domains:
-        if accounts is not None:
-            names += [one.address for one in await accounts.accounts(domain)]
-        names += [name for name in known.values() if name.endswith(f"@{domain}")]
+        names += await _names(store, known, owners, accounts, domain)
     goals: dict[str, _Goal] = {}
     for name in dict.fromkeys(names):
         saved = await accounts.find(name) if accounts is not None else None
-        folder = store.folder_of(saved.maildrop if saved else name)
+        maildrop = await _maildrop(plugins, owners, name, saved)
+        folder = store.folder_of(maildrop)
         if saved is None and folder not in known:
             raise BackupError(f"it has neither an account {name} nor its maildrop")
         goals.setdefault(folder, _Goal(name, saved))
     if not goals:
         raise BackupError(f"it has nothing of {', '.join(which.domains)}")
     return goals
+
+
+async def _owners(plugins: Plugins) -> dict[str, str]:
+    """Which account here has a maildrop: an account that was renamed has kept its own."""
+    found: dict[str, str] = {}
+    for directory in plugins.directories:
+        if IAccountRegister.providedBy(directory):
+            found |= {one.maildrop: one.address for one in await directory.accounts()}
+    return found
+
+
+async def _names(
+    store: IStoreBackup,
+    known: dict[str, str],
+    owners: dict[str, str],
+    accounts: SQLiteDirectory | None,
+    domain: str,
+) -> list[str]:
+    """Whose mail of a domain is in the backup; an account by the name that it has here."""
+    saved = await accounts.accounts(domain) if accounts is not None else []
+    names = [owners.get(one.maildrop, one.address) for one in saved]
+    here = [(owner, maildrop) for maildrop, owner in owners.items()]
+    names += [
+        owner
+        for owner, maildrop in here
+        if owner.endswith(f"@{domain}") and store.folder_of(maildrop) in known
+    ]
+    theirs = {store.folder_of(one.maildrop) for one in saved}
+    orphans = [name for folder, name in known.items() if folder not in theirs]
+    return names + [owners.get(name, name) for name in orphans if name.endswith(f"@{domain}")]
+
+
+async def _maildrop(
+    plugins: Plugins, owners: dict[str, str], name: str, saved: Account | None
+) -> str:
+    """
+    Which maildrop of the backup is that of the account that has this name here.
+
+    Raises BackupError where mail would come to somebody else: the name was given to
+    another account since.
+    """
+    here = await plugins.find(name)
+    if here is None:
+        maildrop = saved.maildrop if saved is not None else name
+        if maildrop in owners:
+            raise BackupError(
+                f"{name} was renamed, its maildrop belongs to {owners[maildrop]} now: "
+                f"restore it with --maildrop {owners[maildrop]}"
+            )
+        return maildrop
+    if saved is not None and saved.maildrop != here.maildrop:
+        owner = owners.get(saved.maildrop)
+        instead = f": restore it with --maildrop {owner}" if owner else ""
+        raise BackupError(
+            f"{name} was another account then, with the maildrop {saved.maildrop}, and the mail "
+            f"of that account is not for {name}, whose maildrop is {here.maildrop}{instead}"
+        )
+    return here.maildrop
 
 
 async def _see_to_account(plugins: Plugins, accounts: SQLiteDirectory | None, goal: _Goal) -> str:

@@ -496,6 +496,39 @@ def test_a_renamed_account_finds_its_mail(run, ask, here):
     assert (ann / "new" / name_of(1, 23)).exists()
 
 
+def test_mail_does_not_go_to_another_who_has_the_name_now(run, ask, here):
+    run("backup", "b")
+    run("account", "rename", BOB, "rob@example.net")
+    run("account", "add", BOB, "--password-stdin", text="the secret of another bob\n")
+    for words in (("--maildrop", BOB), ("--maildrop", BOB, "--maildrop", ANN)):
+        said = run("restore", "b", *words, status=1).stderr
+        assert f"{BOB} was another account" in said
+        assert "rob@example.net" in said
+    other = here / "state" / "maildrops" / "example.net" / "bob-2"
+    assert [one for one in other.rglob("*") if one.is_file()] == []
+
+
+@pytest.mark.parametrize("words", [("--maildrop", "rob@example.net"), ("--domain", "example.net")])
+def test_who_was_renamed_since_gets_the_mail_of_the_old_name(run, ask, here, words):
+    run("backup", "b")
+    run("account", "rename", BOB, "rob@example.net")
+    run("account", "add", BOB, "--password-stdin", text="the secret of another bob\n")
+    (message,) = (here / "state" / "maildrops" / "example.net" / "bob" / "new").iterdir()
+    message.unlink()
+    said = {one["maildrop"]: one for one in ask("restore", "b", *words)["maildrops"]}
+    assert said["rob@example.net"]["messages"] == 1
+    assert said["rob@example.net"]["account"] == "there"
+    assert message.exists()
+    assert BOB not in said
+
+
+def test_a_name_whose_maildrop_went_on_under_another_is_not_made_again(run, here):
+    run("backup", "b")
+    run("account", "rename", BOB, "rob@example.net")
+    said = run("restore", "b", "--maildrop", BOB, status=1).stderr
+    assert "its maildrop belongs to rob@example.net now" in said
+
+
 # -- what is in the way ---------------------------------------------------------------------------
 
 
