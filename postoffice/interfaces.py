@@ -1,9 +1,9 @@
 """
-The seams of the house: what each room asks of its neighbours.
+The plugin interfaces: what a store, an account directory and a policy must do.
 
-All methods that return an Awaitable may be ``async def``; none blocks.  What
-goes wrong is raised as a ``PostOfficeError``; any other exception is a fault
-of the implementation, logged with its traceback, and "later" to the client.
+A method that returns an Awaitable may be ``async def``. No method blocks. A method
+reports a failure by raising a ``PostOfficeError``. Any other exception counts as a bug in
+the implementation: the daemon logs the traceback, and the client gets a temporary error.
 """
 
 from __future__ import annotations
@@ -28,182 +28,188 @@ T = TypeVar("T")
 
 
 class Executor(Protocol):
-    """Where blocking functions run: never on the reactor's thread."""
+    """Runs blocking functions outside of the reactor's thread."""
 
     def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
         """
-        Call ``function(*args)`` elsewhere; the result, or what it raised.
+        Call ``function(*args)`` on another thread; return its result, or raise what it raised.
 
-        It runs to its end even if nobody waits any more: whoever is cancelled
-        while waiting for a thing that must be given back sees to that.
+        Cancelling the wait does not stop the function. If the function acquires something
+        that must be released, the caller releases it, even when the caller's wait was
+        cancelled.
         """
 
 
 class ChildProcess(Executor, Protocol):
     """
-    Workers in a process of their own, for what computes while others should.
+    An executor in a process of its own, for work that needs much CPU.
 
-    There, something was made once; it is the first argument of all that runs.
-    A process that has died may be started again; what it was doing fails with
-    a TemporaryFailure, and may have been done.
+    The child process makes one object when it starts, and passes that object as the first
+    argument to each function. If the child dies, calls in progress fail with a
+    TemporaryFailure, although the child may have done them; the child may be started
+    again.
     """
 
     @property
     def ready(self) -> bool:
-        """Whether it is there; only then is it asked for something."""
+        """Whether the child process is running; call ``run()`` only if so."""
 
     def start(self) -> None:
-        """Begin to get ready, if it does not yet, and has not died just now."""
+        """Start the child process, unless it is starting or running, or died a moment ago."""
 
     async def stop(self) -> None:
-        """Do what was asked, close what was made, and end."""
+        """Finish the calls in progress, close the object in the child, and end the child."""
 
 
 class MakeChildProcess(Protocol):
-    """Makes such workers; they start when they are asked to."""
+    """Makes a ChildProcess; the process starts when its ``start()`` is called."""
 
     def __call__(self, name: str, make: Callable[..., Any], *args: Any) -> ChildProcess:
-        """``make(*args)`` is called there, and has a ``close()``; all of it can be pickled."""
+        """
+        The child calls ``make(*args)`` to make an object that has ``close()``; all can be pickled.
+        """
 
 
-# -- keeping ------------------------------------------------------------------
+# -- storing mail -------------------------------------------------------------
 
 
 class IDelivery(Interface):
     """
-    One message on its way in: written, then committed or aborted; one text for all recipients.
+    One incoming message: written, then committed or aborted; one text for all recipients.
 
-    The text is as it shall lie in the maildrop: CRLF line ends, trace fields
-    first, without dot-stuffing.  One that knows under which UIDL the message
-    will lie with all its recipients may have an attribute ``uidl`` (str) that
-    says so, for the log.
+    The text is written in the form that the maildrop keeps: CRLF line ends, trace fields
+    first, no dot-stuffing. If all recipients get the message under one UIDL and the
+    delivery knows it, it may offer it as an attribute ``uidl`` (str), for the log.
     """
 
     def write(data: bytes) -> Awaitable[None]:
         """
-        Add to the text.
+        Append to the text.
 
-        It returns when more may be written; a slow disk makes it wait, and
-        memory stays bounded whatever the size.
+        It returns when the caller may write more. A slow disk delays the return, so that
+        memory use stays bounded whatever the size of the message.
         """
 
     def commit() -> Awaitable[None]:
         """
-        Make the message durable in the maildrop of each recipient, all or none.
+        Make the message durable in the maildrops of all recipients, or of none.
 
-        When it returns, the message is on stable storage and can be collected.
-        When it raises, no recipient has it, and trying again may help.
+        When it returns, the message is on stable storage and POP3 clients can fetch it.
+        When it raises, no recipient has the message, and trying again may help.
         """
 
     def commit_each() -> Awaitable[Sequence[PostOfficeError | None]]:
         """
-        Make the message durable in the maildrop of each recipient for whom that can be done.
+        Make the message durable in the maildrop of each recipient for whom this is possible.
 
-        For each of ``envelope.recipients``, in order: None, or what was in the
-        way (LMTP, RFC 2033 §4.2).  It does not raise for what concerns single
-        recipients; whoever has None has it as after ``commit()``.
+        Returns one item for each of ``envelope.recipients``, in order: None for success,
+        or the error (LMTP, RFC 2033 §4.2). It does not raise errors that concern single
+        recipients. For a recipient with None the message is as durable as after
+        ``commit()``.
         """
 
     def text() -> Awaitable[IText]:
         """
-        Read all that was written so far, from its start; nothing is written meanwhile.
+        Read all that was written so far, from the start.
 
-        It is for those who look at a message before it is committed; closed
-        before anything else is asked.
+        For policies and others that examine a message before it is committed. The caller
+        writes nothing while it reads, and closes the text before it calls another method.
         """
 
     def prepend(fields: bytes) -> Awaitable[None]:
         """
-        Put header fields (whole lines with CRLF) before all that was written so far.
+        Insert header fields (whole lines with CRLF) before all that was written so far.
 
         It may cost as much as writing the text again.
         """
 
     def abort() -> None:
         """
-        Forget the message; allowed at any time, also twice, and after commit (does nothing).
+        Discard the message; allowed at any time, also twice; does nothing after a commit.
 
-        What is on disk already is cleaned up in the background.
+        The store cleans up what is already on disk in the background.
         """
 
 
 class IDestination(Interface):
-    """Where a delivery can begin: a store of maildrops; later, a queue."""
+    """Takes deliveries: a store of maildrops."""
 
     def begin(envelope: Envelope) -> Awaitable[IDelivery]:
         """
         Begin a delivery to ``envelope.recipients`` (at least one, by their ``account.maildrop``).
 
-        Each account's ``quota`` is whole: none of it is None.
+        No field of any account's ``quota`` is None.
 
-        Raises TemporaryFailure if it is known already that it cannot be kept.
+        Raises TemporaryFailure if the store already knows that it cannot keep the
+        message.
         """
 
     def admit(account: Account, size: int) -> Awaitable[None]:
         """
-        See whether a message of that many octets (0: who knows) has room with this account.
+        Check whether a message of ``size`` octets (0: unknown) fits the account's quota.
 
-        It may say that there is room where there is none: whoever commits is
-        told.  Raises MaildropFull, MaildropFullNow, as ``account.quota.over``
-        says, and TemporaryFailure.
+        The answer is a hint: it may be yes although the commit will fail, and then the
+        commit raises the error. Raises MaildropFull or MaildropFullNow, by
+        ``account.quota.over``, and TemporaryFailure.
         """
 
 
 class IMaildrop(Interface):
     """
-    One account's mail, as a POP3 session sees it: open, fetch, remove, release.
+    One account's mail, as a POP3 session uses it: open, fetch, remove, release.
 
-    One object serves one session; the lock is the maildrop's.
+    One object serves one session; all sessions of a maildrop share its one lock.
     """
 
     def open(login_delay: float = 0) -> Awaitable[Listing]:
         """
-        Take the maildrop's lock and number what is in it, oldest first.
+        Lock the maildrop and list its messages, oldest first.
 
-        The Listing stays as it is until ``release()``; mail that arrives
-        meanwhile waits for the next login.  Sizes are octets as they will be
-        sent: CRLF line ends, before dot-stuffing (RFC 1939 §4, §11).  No message
-        is opened for that, nor for its size in another form
-        (``Entry.downgraded``), but once at the most.
+        The Listing does not change until ``release()``; mail that arrives meanwhile
+        appears at the next login. Sizes are in octets as sent: CRLF line ends, before
+        dot-stuffing (RFC 1939 §4, §11). The store opens a message file at most once in
+        its life to learn these sizes, and the size of its downgraded form
+        (``Entry.downgraded``).
 
-        The lock excludes every other session in every process, and is gone at
-        once when its holder dies.  Cancelled while it waits, it leaves no lock.
+        The lock excludes every other session in every process. If its holder dies, the
+        lock is free at once. If ``open()`` is cancelled while it waits, it leaves no
+        lock.
 
-        Raises MaildropLocked if another session holds the lock, LoginTooSoon
-        if somebody has opened it less than ``login_delay`` seconds ago; who
-        was refused has not opened it.  Where both are so, LoginTooSoon is
-        better: who comes too soon shall neither wait nor take over.
+        Raises MaildropLocked if another session holds the lock, and LoginTooSoon if the
+        maildrop was opened less than ``login_delay`` seconds ago; an attempt that was
+        refused does not count as opening. If both apply, raise LoginTooSoon: a client
+        that comes too soon must neither wait for the lock nor take it over.
         """
 
     def fetch(entry: Entry) -> Awaitable[IText]:
         """
         Begin to read one message of the Listing.
 
-        Raises MessageGone if it is no longer there, or cannot be sent in
-        exactly ``entry.size`` octets.
+        Raises MessageGone if the message no longer exists, or cannot be sent in exactly
+        ``entry.size`` octets.
         """
 
     def remove(entries: Sequence[Entry], session: str = "") -> Awaitable[None]:
         """
-        Remove messages (UPDATE state); durable when it returns.
+        Remove messages (UPDATE state); the removal is durable when this returns.
 
-        What is gone already counts as removed.  ``session`` is the id of who
-        does it; by that a store that keeps removed mail for a while finds it
-        again.  Raises TemporaryFailure if some are still there: NotAllRemoved
-        says how many are gone; any other, that none is.
+        A message that is already gone counts as removed. ``session`` is the id of the
+        session that removes; a store that keeps removed mail for a while finds the
+        messages again by this id. Raises NotAllRemoved, which tells how many are gone, if
+        some remain; any other TemporaryFailure means that no message was removed.
         """
 
     def release() -> None:
-        """Give the lock back; allowed at any time, also twice, also without ``open()``."""
+        """Release the lock; allowed at any time, also twice, also without ``open()``."""
 
 
 class IMailbox(IMaildrop):
     """
-    The avatar that serves mail: an account's maildrop, on the account's terms.
+    The avatar of a POP3 login: an account's maildrop, with the account's settings applied.
 
-    The ``mind`` of its login is the session's ``SessionInfo``.  ``open()`` keeps to
-    what ``serving`` says of other sessions and of the time between logins;
-    it raises LoginTooSoon besides what it raises already.
+    The ``mind`` of the login is the session's ``SessionInfo``. ``open()`` applies what
+    ``serving`` says about other sessions and about the time between logins; so it may
+    raise LoginTooSoon even if ``login_delay`` is 0.
     """
 
     def open(
@@ -212,27 +218,28 @@ class IMailbox(IMaildrop):
         gone: Callable[[], bool] | None = None,
     ) -> Awaitable[Listing]:
         """
-        As ``IMaildrop.open``, and as ``serving`` says where another session holds the maildrop.
+        Like ``IMaildrop.open``; ``serving`` decides what happens if another session has the lock.
 
-        ``give_way`` is called when another login may take over: it ends this
-        session, with ``release()``, and says True; or says that it does not
-        end now.  Without it this session stays.  ``gone`` says whether its
-        client would do nothing with the maildrop: then nobody waits for it.
+        This session calls ``give_way`` when another login may take over. The function
+        ends this session, with ``release()``, and returns True; or it returns False if
+        this session does not end now. Without ``give_way`` nothing takes over this
+        session. ``gone`` returns whether the client has left; then this login does not
+        wait for the lock.
         """
 
-    account = Attribute("Account: whose it is")
-    serving = Attribute("Serving: none of it is None")
-    announced = Attribute("Announced: what its client is told")
+    account = Attribute("Account: the owner of the maildrop")
+    serving = Attribute("MailPolicy: the policy that applies; no field is None")
+    announced = Attribute("Announced: what CAPA tells the client")
 
     def update(
         removed: Sequence[Entry], collected: Sequence[Entry], session: str
     ) -> Awaitable[int]:
         """
-        The session ends with QUIT: remove what was marked deleted, as ``remove`` does.
+        End the session after QUIT: remove the messages marked deleted, as ``remove`` does.
 
-        ``collected`` are messages that were sent whole, by RETR, and are not
-        among ``removed``; what becomes of them is said in ``serving``.
-        Returns how many messages are gone; raises as ``remove``.
+        ``collected`` are messages that RETR sent whole and that are not among
+        ``removed``; ``serving`` decides what happens to them. Returns how many messages
+        were removed; raises as ``remove``.
         """
 
 
@@ -241,15 +248,15 @@ class IText(Interface):
 
     def read() -> Awaitable[bytes]:
         """
-        The next octets, as they are sent before dot-stuffing; ``b""`` at the end.
+        Return the next octets, before dot-stuffing; ``b""`` at the end.
 
-        Together they are exactly ``entry.size`` octets, every line ends in
-        CRLF, and an implementation may read ahead, within bounds.  Raises
-        MessageGone if that cannot be kept.
+        All pieces together are exactly ``entry.size`` octets, and every line ends in
+        CRLF. An implementation may read ahead, within bounds. Raises MessageGone if it
+        cannot deliver that.
         """
 
     def close() -> None:
-        """No more will be read; allowed at any time, also twice."""
+        """End reading; allowed at any time, also twice."""
 
 
 class IMailStore(IDestination):
@@ -257,40 +264,43 @@ class IMailStore(IDestination):
 
     def start() -> Awaitable[None]:
         """
-        Get ready: called once, before anything else; by the command, too.
+        Get ready; the daemon or the command calls this once, before anything else.
 
         Raises TemporaryFailure or StartupError if the store cannot be used.
         """
 
     def stop() -> Awaitable[None]:
-        """No more calls will come: finish what is under way, and let go of all."""
+        """Finish what is in progress and release all resources; no calls come after this one."""
 
     def maildrop(name: str) -> IMaildrop:
-        """The maildrop of that name (``account.maildrop``); made when first needed."""
+        """
+        Return the maildrop of that name (``account.maildrop``); it is created when first needed.
+        """
 
     def count(name: str) -> Awaitable[tuple[int, int]]:
-        """How many messages lie in a maildrop, and their octets; without its lock."""
+        """Return how many messages a maildrop holds, and their octets; takes no lock."""
 
     def discard(name: str, keep: bool) -> Awaitable[str]:
         """
-        Empty a maildrop whose account is going: set its mail aside (``keep``), or delete it.
+        Empty a maildrop whose account is being removed: keep its mail elsewhere, or delete it.
 
-        Afterwards a maildrop of that name starts empty.  Returns where what
-        was set aside lies, or "".  Raises MaildropLocked while a session holds it.
+        Afterwards a maildrop of that name starts empty. Returns the path of the mail that
+        was kept (``keep``), or "". Raises MaildropLocked while a session holds the
+        maildrop.
         """
 
 
-#: Is told, while a function works, how many steps are done, and of how many.
+#: Progress callback: called with the number of steps done, and the number of all steps.
 Step = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
 class MaildropUsage:
     """
-    What lies in a maildrop, and in the vault beside it.
+    What a maildrop holds, and what its vault holds (the vault keeps removed mail for a while).
 
-    ``oldest`` is when its oldest message came, ``login`` when somebody collected
-    last: seconds since 1970, or None.
+    ``oldest`` is when the oldest message arrived, ``login`` when a client last logged in:
+    seconds since 1970, or None.
     """
 
     name: str
@@ -305,8 +315,10 @@ class MaildropUsage:
 @dataclass(frozen=True)
 class PurgeCriteria:
     """
-    Which messages may go: older than so many seconds, larger than so many octets;
-    and the oldest of the rest, until it is within ``quota``.
+    Which messages a purge removes.
+
+    Messages older than so many seconds, messages larger than so many octets, and then the
+    oldest of the rest until the maildrop is within ``quota``.
     """
 
     older_than: float | None = None
@@ -316,7 +328,7 @@ class PurgeCriteria:
 
 @dataclass(frozen=True)
 class VaultSession:
-    """What one session took out of a maildrop, and can be brought back."""
+    """The messages that one session removed from a maildrop and that can be restored."""
 
     session: str
     time: float
@@ -326,7 +338,7 @@ class VaultSession:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in a maildrop that is not as it should be, and whether it was mended."""
+    """A problem in a maildrop, and whether it was repaired."""
 
     path: str
     what: str
@@ -335,52 +347,53 @@ class Finding:
 
 class IMaildropMaintenance(Interface):
     """
-    What a store may offer to whoever looks after it; the command asks for it.
+    Optional interface of a store: maintenance by the ``postoffice`` command.
 
-    Names are those of maildrops (``account.maildrop``).  While a session holds
-    a maildrop, what would change it raises MaildropLocked.
+    Names are names of maildrops (``account.maildrop``). While a session holds a maildrop,
+    a method that would change that maildrop raises MaildropLocked.
     """
 
     def holdings(step: Step | None = None) -> Awaitable[Sequence[MaildropUsage]]:
-        """All maildrops, also those of accounts that are gone; a step is one of them."""
+        """Return the usage of all maildrops, also of removed accounts; a step is one maildrop."""
 
     def strays() -> Awaitable[Sequence[Finding]]:
-        """What lies where no account's maildrop can be."""
+        """Return the files that lie where no account's maildrop can be."""
 
     def purge(
         name: str, which: PurgeCriteria, dry: bool, step: Step | None = None
     ) -> Awaitable[tuple[int, int]]:
         """
-        Let messages go, or (``dry``) see which would; how many, and their octets.
+        Remove messages, or with ``dry`` only select them; return how many, and their octets.
 
-        Steps are messages.
+        A step is one message.
         """
 
     def kept(name: str) -> Awaitable[Sequence[VaultSession]]:
-        """What can be brought back, oldest first."""
+        """Return the sessions whose removed messages can be restored, oldest first."""
 
     def undelete(name: str, session: str, since: float) -> Awaitable[int]:
         """
-        Bring back what one session took out, or ("") all that was since then; how many messages.
+        Restore what one session removed, or if it is "" all that was removed since a time.
 
-        Dates and UIDLs are as they were.
+        Returns how many messages were restored. They keep their dates and UIDLs.
         """
 
     def verify(
         name: str, quota: Quota, repair: bool, step: Step | None = None
     ) -> Awaitable[Sequence[Finding]]:
         """
-        Look at all that belongs to a maildrop, and (``repair``) mend what is safe.
+        Check all files of a maildrop; with ``repair`` also make the repairs that are safe.
 
-        A step is a message.
+        A step is one message.
         """
 
 
 class Piece(NamedTuple):
     """
-    A file of a store: its name there, ``DOMAIN/LOCALPART/…``, and where it lies just now.
+    A file of a store: its name in the backup, ``DOMAIN/LOCALPART/…``, and its path on disk now.
 
-    ``uidl`` is that of a message, which never changes; ``empty``: only its time matters.
+    ``uidl`` is the UIDL if the file is a message; it never changes. ``empty`` means that
+    the file has no content and only its time matters.
     """
 
     name: str
@@ -390,112 +403,115 @@ class Piece(NamedTuple):
 
 
 class IStoreBackup(Interface):
-    """What a store of files may offer so that ``postoffice backup`` and ``restore`` work."""
+    """Optional interface of a store of files: ``postoffice backup`` and ``restore`` need it."""
 
     path = Attribute("str: the folder of all maildrops")
 
     def settle() -> Awaitable[None]:
-        """See that all mail that was taken in can be seen.  Raises TemporaryFailure."""
+        """Wait until all accepted mail is visible in the folders. Raises TemporaryFailure."""
 
     def folder_of(name: str) -> str:
-        """``DOMAIN/LOCALPART`` of a maildrop."""
+        """Return the folder of a maildrop, as ``DOMAIN/LOCALPART``."""
 
     def folders() -> Awaitable[Sequence[tuple[str, int]]]:
-        """Of all maildrops, with about how many files each has."""
+        """Return the folders of all maildrops, each with about how many files it has."""
 
     def pieces(folder: str) -> Awaitable[Sequence[Piece]]:
-        """All files of a maildrop.  Raises TemporaryFailure."""
+        """Return all files of a maildrop. Raises TemporaryFailure."""
 
     def find_again(piece: Piece) -> Piece | None:
-        """Where a message is now that is not there any more; None where it is gone."""
+        """Return where a message that has moved is now; None if the message is gone."""
 
     def removed() -> Iterator[Piece]:
-        """The mail of accounts that are gone, where it was set aside."""
+        """Return the kept mail of removed accounts."""
 
     def staging(folder: str) -> Awaitable[str]:
-        """A new folder where messages are laid that shall come into a maildrop."""
+        """Make a new folder for messages that will be restored into a maildrop; return its path."""
 
     def put_back(folder: str, staging: str) -> Awaitable[tuple[int, int]]:
         """
-        Let these come into it, but not those that are there; how many of each.
+        Move the staged messages into the maildrop, except those that it already has.
 
-        Raises MaildropLocked while a session runs.
+        Returns how many were moved and how many were there already. Raises MaildropLocked
+        while a session holds the maildrop.
         """
 
 
 class IRetention(Interface):
     """
-    What a store may offer so that mail goes by itself when its time has come.
+    Optional interface of a store: expire mail.
 
-    Where a store does not, mail stays for as long as nobody deletes it, and
-    clients are told so.
+    Without it mail stays until somebody deletes it, and POP3 clients are told so (EXPIRE
+    NEVER).
     """
 
     def collect(
         name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
     ) -> Awaitable[Sequence[Entry]]:
         """
-        Remember that a device has collected these; which of them count as collected now.
+        Record that a device has collected these messages; return those that now count as collected.
 
-        ``device`` is as in ``Account.device``, ``devices`` as in ``KeepTimes``.  A
-        session of that maildrop asks, which holds its lock.  What is
-        remembered may get lost: then mail stays longer, and never goes early.
+        ``device`` is as in ``Account.device``, ``devices`` as in ``KeepTimes``. The
+        caller is the session that holds the lock of this maildrop. The record may get
+        lost; mail then stays longer than set, and never goes early.
         """
 
     def expire(name: str, keep: KeepTimes, dry: bool) -> Awaitable[tuple[int, int]]:
         """
-        Let messages go, or (``dry``) see which would; how many, and their octets.
+        Remove expired messages, or with ``dry`` only select them; return their number and octets.
 
-        Raises MaildropLocked while a session holds the maildrop, if there is
-        anything to go.
+        Raises MaildropLocked if there are expired messages and a session holds the
+        maildrop.
         """
 
 
-# -- knowing ------------------------------------------------------------------
+# -- accounts -----------------------------------------------------------------
 
 
 class IAccountDirectory(Interface):
-    """Who has an account here.  Names and domains are in normal form (``Address.normal``)."""
+    """Finds accounts and local domains. Names and domains are normalized (``Address.normal``)."""
 
     def start() -> Awaitable[None]:
-        """Get ready; as ``IMailStore.start``."""
+        """Get ready; see ``IMailStore.start``."""
 
     def stop() -> Awaitable[None]:
-        """No more calls will come."""
+        """Release all resources; no calls come after this one."""
 
     def find(name: str) -> Awaitable[Account | None]:
         """
-        The account that this address leads to, as it is now, or None.
+        Return the account that receives mail for this address, as it is now, or None.
 
-        Where the account has no quota of its own, its ``quota`` is its
-        domain's, as far as that has one; so it is with each value of its
-        ``serving``.  Raises TemporaryFailure if the directory cannot say.
+        Each value of ``quota`` and of ``serving`` that the account does not set comes
+        from its domain, if the domain sets it. Raises TemporaryFailure if the directory
+        cannot answer.
         """
 
     def serves(domain: str) -> Awaitable[bool]:
-        """Whether the domain is one of ours, as of now.  Raises as ``find``."""
+        """Return whether the domain is a local one, as of now. Raises as ``find``."""
 
 
 class IAccountSettings(Interface):
     """
-    What a directory may offer whose accounts are served each in their own way.
+    Optional interface of a directory whose accounts may have settings of their own.
 
-    Of one that does not, clients are told before they log in what the
-    configuration says.
+    If a directory does not provide it, POP3 clients see the configured settings in CAPA
+    before they log in.
     """
 
     def sayings() -> Awaitable[Collection[tuple[Quota, MailPolicy]]]:
-        """``quota`` and ``serving`` of all accounts, as ``find`` tells them; each pair once."""
+        """
+        Return the ``quota`` and ``serving`` of all accounts, as ``find`` does; each pair once.
+        """
 
 
 class IAppPasswords(Interface):
-    """What a directory may offer besides: accounts have devices, with passwords of their own."""
+    """Optional interface of a directory: accounts have devices, each with an app password."""
 
     def devices(name: str) -> Awaitable[Sequence[AppPassword]]:
         """
-        All devices of an account, as they are now, sorted by their names; expired ones, too.
+        Return all devices of an account, as they are now, sorted by name, also expired ones.
 
-        None of them where there is no such account.  Raises as ``find``.
+        Returns none if there is no such account. Raises as ``find``.
         """
 
 
@@ -503,107 +519,117 @@ class IAccountRegister(IAccountDirectory, IAppPasswords):
     """A directory that the ``postoffice`` command can write to."""
 
     def domains() -> Awaitable[list[str]]:
-        """All domains, sorted."""
+        """Return all domains, sorted."""
 
     def accounts(domain: str | None = None) -> Awaitable[list[Account]]:
-        """All accounts, or those of one domain, sorted by address."""
+        """Return all accounts, or those of one domain, sorted by address."""
 
     def add_domain(domain: str) -> Awaitable[bool]:
-        """Add a domain; False if it is there already."""
+        """Add a domain; False if it exists already."""
 
     def remove_domain(domain: str) -> Awaitable[bool]:
-        """Remove a domain; False if it is not there.  Raises NotEmpty while accounts remain."""
+        """Remove a domain; False if it does not exist. Raises NotEmpty while it has accounts."""
 
     def add(
         name: str, secret: str | None, scram: str | None = None, maildrop: str | None = None
     ) -> Awaitable[bool]:
         """
-        Add an account in a domain of ours; False if it is there already.
+        Add an account in a local domain; False if it exists already.
 
-        ``secret`` and ``scram`` are as in ``Account``; ``maildrop`` too, for
-        one that comes back; else it is as ``maildrop_for`` says.
+        ``secret``, ``scram`` and ``maildrop`` are as in ``Account``. Give ``maildrop``
+        for a restored account; otherwise the name comes from ``maildrop_for``.
 
-        Raises LookupError if the domain is not ours.
+        Raises LookupError if the domain is not local.
         """
 
     def maildrop_for(name: str) -> Awaitable[str]:
         """
-        The name of the maildrop that a new account of this name gets.
+        Return the name of the maildrop that a new account of this name gets.
 
-        It is the account's, but where another account has that, which was
-        renamed: nobody gets another's mail.
+        It is the account's name, unless a renamed account still uses the maildrop of that
+        name: no account may get another's mail.
         """
 
     def rename(name: str, new: str) -> Awaitable[bool]:
         """
-        Give an account another name; its maildrop and its devices, and all else, stay.
+        Give an account another name; it keeps its maildrop, its devices and all else.
 
-        False if there is no such account, or one of the new name.  Raises
-        LookupError if the domain is not ours.
+        False if there is no such account, or if the new name is taken. Raises LookupError
+        if the domain is not local.
         """
 
     def set_secret(name: str, secret: str | None, scram: str | None = None) -> Awaitable[bool]:
         """
-        Set or take away an account's password: its hash, and the SCRAM keys of the same.
+        Set or remove an account's password: its hash, and the SCRAM keys of the same password.
 
         False if there is no such account.
         """
 
     def keep_scram(name: str, secret: str, scram: str) -> Awaitable[bool]:
-        """Keep the SCRAM keys of a password, if its hash is still ``secret``; False if not."""
+        """
+        Store the SCRAM keys of a password if its hash is still ``secret``; False if it is not.
+        """
 
     def set_shared(name: str, shared: str | None) -> Awaitable[bool]:
         """
-        Set or take away an account's shared secret; False if there is no such account.
+        Set or remove an account's shared secret; False if there is no such account.
 
-        It is what CRAM-MD5 needs in clear: it is encrypted where it lies.
+        CRAM-MD5 needs this secret in clear; the directory stores it encrypted.
         """
 
     def add_device(name: str, device: AppPassword) -> Awaitable[bool]:
         """
-        Give an account a device; False if it has one of that name already.
+        Add a device to an account; False if the account has one of that name already.
 
         Raises LookupError if there is no such account.
         """
 
     def remove_device(name: str, device: str) -> Awaitable[bool]:
-        """Take a device away; its password fails at once.  False if there is none."""
+        """
+        Remove a device; its app password stops working at once. False if there is no such device.
+        """
 
     def set_quota(name: str, quota: Quota) -> Awaitable[bool]:
         """
-        Set what an account's maildrop may hold; False if there is no such account.
+        Set an account's own quota; False if there is no such account.
 
-        It is the whole of the account's own quota: what is None in it is as
-        its domain says, or else as the configuration says.
+        It replaces all of the account's own quota. A value of None means that the
+        domain's value applies, or else the configured one.
         """
 
     def account_quota(name: str) -> Awaitable[Quota | None]:
-        """What was set for this account alone; None if there is no such account."""
+        """Return the account's own quota; None if there is no such account."""
 
     def account_quotas(domain: str | None = None) -> Awaitable[Mapping[str, Quota]]:
-        """What was set for single accounts, of all or of one domain; others are left out."""
+        """
+        Return the accounts' own quotas, of all or of one domain; accounts without one are left out.
+        """
 
     def set_domain_quota(domain: str, quota: Quota) -> Awaitable[bool]:
-        """The same for all accounts of a domain that have none; False if it is not there."""
+        """
+        Set the quota of a domain, for accounts without their own; False if there is no such domain.
+        """
 
     def domain_quota(domain: str) -> Awaitable[Quota | None]:
-        """What was set for this domain; None if it is not there."""
+        """Return the domain's quota; None if there is no such domain."""
 
     def set_serving(name: str, serving: MailPolicy) -> Awaitable[bool]:
         """
-        Set how an account's mail is served; False if there is no such account.
+        Set an account's own mail policy; False if there is no such account.
 
-        It is the whole of what the account itself says, as with ``set_quota``.
+        It replaces all of the account's own policy; None works as in ``set_quota``.
         """
 
     def account_serving(name: str) -> Awaitable[MailPolicy | None]:
-        """What was set for this account alone; None if there is no such account."""
+        """Return the account's own mail policy; None if there is no such account."""
 
     def set_domain_serving(domain: str, serving: MailPolicy) -> Awaitable[bool]:
-        """The same for all accounts of a domain that say nothing; False if it is not there."""
+        """
+        Set a domain's policy, for accounts without their own; False if there is no such domain.
+        """
 
     def domain_serving(domain: str) -> Awaitable[MailPolicy | None]:
-        """What was set for this domain; None if it is not there."""
+        """Return the domain's mail policy; None if there is no such domain."""
 
     def set_state(name: str, state: str) -> Awaitable[bool]:
         """
@@ -612,9 +638,9 @@ class IAccountRegister(IAccountDirectory, IAppPasswords):
 
     def remove(name: str) -> Awaitable[bool]:
         """
-        Remove an account and its devices; False if there is none.
+        Remove an account and its devices; False if there is no such account.
 
-        Its mail is the store's matter.
+        It does not touch the account's mail; see ``IMailStore.discard``.
         """
 
 
@@ -623,35 +649,38 @@ class IAccountRegister(IAccountDirectory, IAppPasswords):
 
 class IReception(Interface):
     """
-    The avatar that takes in mail: what one client may do here, for one session.
+    The avatar of an SMTP or LMTP session: receives mail from one client.
 
-    The ``mind`` of its login is the session's ``SessionInfo``.  Answers are
-    replies; a positive one to ``recipient`` means that it has been added to
+    The ``mind`` of its login is the session's ``SessionInfo``. Methods return replies. If
+    ``recipient`` returns a positive reply, it has added the recipient to
     ``envelope.recipients`` and ``envelope.named``.
     """
 
-    login = Attribute("str: the address of the account whose avatar it is; empty for strangers")
+    login = Attribute("str: the address of the account that logged in; empty without a login")
 
     def connected() -> Awaitable[Reply | None]:
-        """The client is there, and was not greeted yet: None, or why it shall go."""
+        """
+        The client has connected and has no greeting yet: None, or a reply that disconnects it.
+        """
 
     def hello() -> Awaitable[Reply | None]:
-        """EHLO, HELO or LHLO: ``session_info.hello`` is set: None, or a refusal."""
+        """EHLO, HELO or LHLO, with the name in ``session_info.hello``: None, or a refusal."""
 
     def sender(envelope: Envelope) -> Awaitable[Reply]:
-        """MAIL: ``envelope.sender`` is set."""
+        """MAIL, with the sender in ``envelope.sender``."""
 
     def recipient(envelope: Envelope, address: Address | None) -> Awaitable[Reply]:
-        """RCPT: None is ``<Postmaster>`` without a domain (RFC 5321 §4.5.1)."""
+        """RCPT; the address None stands for ``<Postmaster>`` without a domain (RFC 5321 §4.5.1)."""
 
     def begin(envelope: Envelope) -> Awaitable[IDelivery]:
-        """DATA: a delivery to all recipients, its trace fields written already."""
+        """DATA: begin a delivery to all recipients, and write its trace fields."""
 
     def judge(envelope: Envelope, delivery: IDelivery) -> Awaitable[Reply | None]:
         """
-        The text is whole, and not yet committed: None, or a refusal.
+        The text is complete and not yet committed: None, or a refusal.
 
-        Header fields that are added to it are in the delivery when it returns.
+        When it returns, it has already added the header fields of the policies to the
+        delivery.
         """
 
 
@@ -662,42 +691,44 @@ class Fields:
     octets: bytes
 
 
-#: What a policy says: nothing, a refusal (4yz or 5yz), or fields to add.
+#: A policy's answer: None (no objection), a refusal (4yz or 5yz), or header fields to add.
 Opinion = Reply | Fields | None
 
 
 class IPolicy(Interface):
     """
-    Asked whether mail may come in; one objection each.
+    Decides whether to accept mail.
 
-    Only the methods named in ``stages`` are called.  A refusal ends the
-    question; the policies behind it are not asked.  Any method may raise
-    TemporaryFailure where it cannot say: what then happens is a setting
-    (``on_failure``), and so is how long it may take (``timeout``).
+    Only the methods named in ``stages`` are called. After a refusal, the policies that
+    come later in the list are not asked. A method that cannot decide may raise
+    TemporaryFailure; the setting ``on_failure`` says what happens then, and ``timeout``
+    how long a method may take.
     """
 
-    stages = Attribute("Collection[str]: of connect, hello, sender, recipient, text")
+    stages = Attribute(
+        "Collection[str]: the methods to call, of connect, hello, sender, recipient, text"
+    )
 
     def start() -> Awaitable[None]:
-        """Get ready; as ``IMailStore.start``."""
+        """Get ready; see ``IMailStore.start``."""
 
     def stop() -> Awaitable[None]:
-        """No more questions will come."""
+        """Release all resources; no calls come after this one."""
 
     def connect(session_info: SessionInfo) -> Awaitable[Opinion]:
-        """A client has come, and was not greeted yet; a refusal ends the session."""
+        """A client has connected and has no greeting yet; a refusal ends the session."""
 
     def hello(session_info: SessionInfo) -> Awaitable[Opinion]:
-        """EHLO or HELO: what it calls itself is ``session_info.hello``."""
+        """EHLO or HELO; the client's name for itself is in ``session_info.hello``."""
 
     def sender(envelope: Envelope) -> Awaitable[Opinion]:
-        """MAIL: ``envelope.sender``."""
+        """MAIL, with the sender in ``envelope.sender``."""
 
     def recipient(envelope: Envelope, recipient: Recipient) -> Awaitable[Opinion]:
-        """RCPT: an account of ours, not yet among ``envelope.recipients``."""
+        """RCPT, for a local account that is not yet among ``envelope.recipients``."""
 
     def text(envelope: Envelope, text: IText) -> Awaitable[Opinion]:
-        """The whole message, as it will lie in the maildrop; a refusal is for all recipients."""
+        """The whole message, as the maildrop will keep it; a refusal is for all recipients."""
 
 
 # -- plugins ------------------------------------------------------------------
@@ -706,13 +737,13 @@ class IPolicy(Interface):
 @dataclass(frozen=True)
 class PluginContext:
     """
-    What a maker may use: all that is outside of a room.
+    What the daemon or the command passes to a maker.
 
-    A store warns the owners of maildrops when they are so full as ``warnings``
-    say, in per cent of their quota, in the words of ``warning_text`` (its
-    subject, an empty line, and the text; with $address, $percent, $used and
-    $limit), or in its own where that is empty.  ``child_process`` is there where work
-    may go to a process of its own: in a daemon, not in a command.
+    A store warns the owner of a maildrop when its usage reaches one of ``warnings``, in
+    percent of the quota. ``warning_text`` is the mail to send: its subject, an empty
+    line, and the body, with $address, $percent, $used and $limit; if it is empty, the
+    store uses its own text. ``child_process`` makes a child process; it is None in a
+    command.
     """
 
     reactor: Any  # IReactorTime, IReactorThreads, …
@@ -736,13 +767,14 @@ class PluginContext:
 
 class IMaker(Interface):
     """
-    Makes a room from its settings; found by ``twisted.plugin.getPlugins``.
+    Makes a store, a directory or a policy from its settings.
 
-    What it makes is imported when it is made, not before.
+    ``twisted.plugin.getPlugins`` finds makers. A maker imports the code of what it makes
+    in ``make()``, not earlier.
     """
 
-    kind = Attribute("str: the word that ``kind:`` gives in the YAML")
-    keys: Sequence[Key] = Attribute("its further keys; read and checked before ``make``")
+    kind = Attribute("str: the value of ``kind:`` in the YAML that selects this maker")
+    keys: Sequence[Key] = Attribute("the other keys; they are checked before ``make`` is called")
 
 
 class IStoreMaker(IMaker):
@@ -750,9 +782,9 @@ class IStoreMaker(IMaker):
 
     def make(options: Mapping[str, Any], context: PluginContext) -> IMailStore:
         """
-        Make the store; no file is touched before its ``start()``.
+        Make the store; it touches no file before its ``start()``.
 
-        ``options`` holds a value for each of ``keys``.  Raises SettingError.
+        ``options`` has a value for each of ``keys``. Raises SettingError.
         """
 
 
@@ -760,23 +792,23 @@ class IDirectoryMaker(IMaker):
     """Makes an IAccountDirectory, for ``accounts:``."""
 
     def make(options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
-        """As ``IStoreMaker.make``."""
+        """See ``IStoreMaker.make``."""
 
 
 class IPolicyMaker(IMaker):
     """
     Makes an IPolicy, for ``policies:``.
 
-    Every policy has the keys ``services`` (where it is asked), ``timeout`` and
-    ``on_failure`` besides its own; a maker that has a key of that name gives
-    it another default.
+    Every policy has the keys ``services`` (the services whose mail it checks),
+    ``timeout`` and ``on_failure`` besides its own. If a maker has a key of the same name,
+    the default of that key replaces the common one.
     """
 
     def make(options: Mapping[str, Any], context: PluginContext) -> IPolicy:
-        """As ``IStoreMaker.make``."""
+        """See ``IStoreMaker.make``."""
 
 
-#: What had another name in 0.1: plugins can use it for one version.
+#: Names of 0.1 and what they are now; plugins can use the old names for one version.
 _RENAMED = {
     "Workers": "Executor",
     "Surroundings": "PluginContext",

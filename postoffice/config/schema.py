@@ -1,4 +1,4 @@
-"""The table of keys: what may stand in postoffice.yaml, with its default and what it is for."""
+"""The table of keys: which keys postoffice.yaml may have, their defaults, and what they are for."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from postoffice.protocol.sasl import MECHANISMS
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping of further keys."""
+    """A mapping with keys of its own."""
 
     name: str
     text: str
@@ -49,12 +49,13 @@ class Section:
 @dataclass(frozen=True)
 class PluginSection:
     """
-    What a plugin makes: a mapping with ``kind`` and the keys of that kind's maker.
+    A mapping with ``kind``, which selects a plugin, and the keys of that plugin's maker.
 
-    ``maker`` is the interface of its makers, ``default`` the kind where
-    nothing is given, or "" for no room at all, and ``example`` then one of the
-    kinds; ``several`` says that it is a list of such mappings.  ``common`` are
-    keys that every kind has; a maker's own key of that name stands for it.
+    ``maker`` is the interface of the makers. ``default`` is the kind to use if the
+    section is missing, or "" for no plugin; then ``example`` names one of the kinds.
+    ``several`` makes the section a list of such mappings. Every kind has the keys in
+    ``common``; if a maker has a key of the same name, the maker's key replaces the common
+    one.
     """
 
     name: str
@@ -67,18 +68,18 @@ class PluginSection:
 
     @property
     def such(self) -> str:
-        """A mapping as it might be."""
+        """An example of the mapping, for error texts."""
         return f"kind: {self.default or self.example}"
 
 
 @dataclass(frozen=True)
 class Items:
     """
-    A list of mappings of ``keys``.
+    A list of mappings with ``keys``.
 
-    A plain value in the list stands for a mapping with ``short`` alone, where
-    there is one.  ``default`` has plain values; where it is None, ``otherwise``
-    says in words what it is.
+    If ``short`` is set, a plain value in the list stands for a mapping with this one key.
+    ``default`` holds plain values; if it is None, ``otherwise`` describes the default in
+    words.
     """
 
     name: str
@@ -92,8 +93,8 @@ class Items:
 
 Entry = Key | Section | PluginSection | Items
 
-#: The first key of each room.
-KIND = Key("kind", TEXT, REQUIRED, "The word by which the plugin is found.")
+#: The first key of each plugin section.
+KIND = Key("kind", TEXT, REQUIRED, "The name of the plugin.")
 
 
 def _user(value: Any) -> str:
@@ -107,34 +108,37 @@ def _user(value: Any) -> str:
 
 USER = Kind("the name of a user of this machine", _user)
 
-#: What may become of a message that does not fit (``Quota.over``).
+#: What may happen to a message that does not fit the quota (``Quota.over``).
 OVER = ("reject", "defer", "make-room")
 
-_ENDPOINT_KEY = Key("endpoint", ENDPOINT, REQUIRED, "Where it listens.", "tcp:2525")
+_ENDPOINT_KEY = Key(
+    "endpoint", ENDPOINT, REQUIRED, "The endpoint on which the service listens.", "tcp:2525"
+)
 _PROXY_FROM = Key(
     "proxy_from",
     list_of(NETWORK),
     (),
-    "Balancers in front of it: they, and nobody else, say first for whom they speak, by the PROXY "
-    "protocol (version 1 or 2), before TLS and before the greeting. Everybody else is who he is.",
+    "Load balancers in front of this listener. They must, and nobody else may, start each "
+    "connection with a PROXY protocol header (version 1 or 2) that names the real client, before "
+    "TLS and before the greeting. For all other peers the address of the connection counts.",
 )
 _XCLIENT_FROM = Key(
     "xclient_from",
     list_of(NETWORK),
     (),
-    "Mail servers in front of it, which may say for whom they speak by XCLIENT.",
+    "Mail servers in front of this listener that may name the real client with XCLIENT.",
 )
 
 
 _HOW = (
-    "How clients may log in (AUTH). Clients take the strongest that is offered and do not fall "
-    "back: offer SCRAM-SHA-256 or CRAM-MD5 when all accounts have what it needs "
-    "(`postoffice check-config` counts). With TLS, SCRAM-SHA-256-PLUS is offered by itself. "
-    "OAUTHBEARER and XOAUTH2 need one of `checkers` that takes tokens."
+    "The authentication mechanisms (AUTH). Clients use the strongest mechanism on offer and do "
+    "not fall back: offer SCRAM-SHA-256 or CRAM-MD5 only when all accounts have what it needs "
+    "(`postoffice check-config` counts the accounts that do not). With TLS, SCRAM-SHA-256 implies "
+    "SCRAM-SHA-256-PLUS. OAUTHBEARER and XOAUTH2 need an entry in `checkers` that accepts tokens."
 )
 _APOP = (
-    " USER and PASS are taken where PLAIN or LOGIN is. APOP needs what CRAM-MD5 needs, and is for "
-    "very old clients alone: see docs/collecting.rst."
+    " USER and PASS are allowed if PLAIN or LOGIN is. APOP needs what CRAM-MD5 needs, and is only "
+    "for very old clients: see docs/collecting.rst."
 )
 
 
@@ -161,7 +165,7 @@ def _listener(
     )
 
 
-#: Services whose default needs a certificate, and what it is then.
+#: The services that listen by default only if there is a certificate, and their endpoints.
 WITH_CERTIFICATE = {
     "submissions": "tcp:2465:interface=127.0.0.1",
     "pop3s": "tcp:2995:interface=127.0.0.1",
@@ -172,45 +176,46 @@ TABLE: tuple[Entry, ...] = (
         "hostname",
         HOSTNAME,
         REQUIRED,
-        "The name of this machine in the mail system: it stands in greetings and in the Received "
-        "fields of all mail that is taken in.",
+        "The name of this machine in the mail system. It appears in greetings and in the Received "
+        "fields of all mail that the post office receives.",
         "mail.example.net",
     ),
     Key(
         "state",
         PATH,
         "/var/lib/postoffice",
-        "The folder for all that the post office keeps. It is relative to the folder of this file, "
-        "and is made when it is missing.",
+        "The folder for all data of the post office, relative to the folder of this file. It is "
+        "created if it is missing.",
     ),
     Key(
         "user",
         USER,
         None,
-        "Started by root, the post office becomes this user as soon as its ports are open, before "
-        "it touches the state folder; so does the `postoffice` command. The state folder must "
-        "belong to this user. Without it root stays root, with a warning.",
+        "The user to run as. If root starts it, the post office switches to this user as soon as "
+        "its ports are open, before it touches the state folder; the `postoffice` command "
+        "switches too. The state folder must belong to this user. Without this key a daemon "
+        "started by root stays root, with a warning.",
         "postoffice",
     ),
     Key(
         "postmaster",
         ADDRESS,
         REQUIRED,
-        "The account that gets the mail for <Postmaster>, and for postmaster@ every domain of ours "
-        "(RFC 5321 §4.5.1).",
+        "The account that gets the mail for <Postmaster>, and for postmaster@ in every local "
+        "domain (RFC 5321 §4.5.1).",
         "postmaster@example.net",
     ),
     Section(
         "listeners",
-        "Where clients connect: for each service a list of Twisted endpoints. tcp:25 is every IPv4 "
-        "address, tcp6:25 every IPv6 and IPv4 address, tcp:25:interface=192.0.2.1 one of them, "
-        "unix:/run/postoffice/smtp a UNIX socket. Instead of an endpoint there may be a mapping "
-        "of it and more keys. An empty list, [], closes the service.",
+        "Where clients connect: for each service a list of Twisted endpoints. tcp:25 is every "
+        "IPv4 address, tcp6:25 every IPv6 and IPv4 address, tcp:25:interface=192.0.2.1 one of "
+        "them, unix:/run/postoffice/smtp a UNIX socket. To set more keys for an endpoint, write a "
+        "mapping instead. An empty list, [], closes the service.",
         (
             _listener(
                 "smtp",
-                "Mail comes in, from anyone to the accounts here (SMTP). The world sends to "
-                "port 25: tcp6:25.",
+                "SMTP: receives mail from anyone, for local accounts. Other mail servers connect "
+                "to port 25: tcp6:25.",
                 "tcp:2525:interface=127.0.0.1",
                 _mechanisms(),
                 _PROXY_FROM,
@@ -218,7 +223,8 @@ TABLE: tuple[Entry, ...] = (
             ),
             _listener(
                 "submission",
-                "Our own users send, after they have logged in (RFC 6409). The usual port is 587.",
+                "Message submission: users send mail after they have logged in (RFC 6409). The "
+                "usual port is 587.",
                 "tcp:2587:interface=127.0.0.1",
                 _mechanisms("PLAIN", "LOGIN"),
                 _PROXY_FROM,
@@ -235,15 +241,16 @@ TABLE: tuple[Entry, ...] = (
             ),
             _listener(
                 "lmtp",
-                "A mail server in front hands over (LMTP, RFC 2033): Postfix, Exim. Whoever can "
-                "connect may post, so a UNIX socket or loopback is the place for it.",
+                "LMTP (RFC 2033): receives mail from a mail server in front, such as Postfix or "
+                "Exim. Every client that can connect may deliver mail, so use a UNIX socket or a "
+                "loopback address.",
                 "tcp:2424:interface=127.0.0.1",
                 _PROXY_FROM,
                 _XCLIENT_FROM,
             ),
             _listener(
                 "pop3",
-                "Mail is collected by the owners of the accounts (POP3). The usual port is 110.",
+                "POP3: users fetch their mail. The usual port is 110.",
                 "tcp:2110:interface=127.0.0.1",
                 _POP3_MECHANISMS,
                 _PROXY_FROM,
@@ -260,20 +267,20 @@ TABLE: tuple[Entry, ...] = (
     ),
     Section(
         "tls",
-        "What is protected on the wire: TLS 1.2 and later.",
+        "Encryption of connections: TLS 1.2 and later.",
         (
             Items(
                 "certificates",
-                "Certificates with their chains, and their keys, in PEM files; the paths are "
-                "relative to the folder of this file. A client that names a host (SNI) gets the "
-                "one for it, all others the first. A changed file is taken up by itself, within "
-                "ten seconds.",
+                "Certificates with their chains, and their private keys, in PEM files; the paths "
+                "are relative to the folder of this file. A client that asks for a host name "
+                "(SNI) gets the certificate for this name; all other clients get the first one. "
+                "The post office reads a changed file within ten seconds, without a restart.",
                 (
                     Key(
                         "certificate",
                         PATH,
                         REQUIRED,
-                        "The certificate, and the chain behind it.",
+                        "The certificate, followed by its chain.",
                         "/etc/ssl/mail.pem",
                     ),
                     Key("key", PATH, REQUIRED, "Its private key.", "/etc/ssl/mail.key"),
@@ -284,36 +291,36 @@ TABLE: tuple[Entry, ...] = (
                 "plaintext_login",
                 one_of("never", "loopback", "always"),
                 "loopback",
-                "From where passwords are taken over a link that others could listen to: never, "
-                "from this machine only (loopback), or always. Take always only in a network that "
-                "you trust.",
+                "Where a password may be sent over a connection without TLS: never, from this "
+                "machine only (loopback), or always. Use always only in a network that you trust.",
             ),
         ),
     ),
     Section(
         "submission",
-        "What our own users may send.",
+        "Limits on the mail that users submit.",
         (
             Key(
                 "senders",
                 one_of("own", "any"),
                 "own",
-                "As whom they may send (MAIL FROM): addresses that lead to their own account "
-                "(own), or anybody (any).",
+                "Which sender addresses (MAIL FROM) a user may use: addresses that lead to their "
+                "own account (own), or any (any).",
             ),
             Key(
                 "foreign_from",
                 one_of("off", "log", "refuse"),
                 "log",
-                "A message whose From field has an address that does not lead to their own account "
-                "is taken (off), taken and told in the log (log), or refused (refuse).",
+                "What happens to a submitted message if an address in its From field does not "
+                "lead to the user's own account: it is accepted (off), accepted and logged (log), "
+                "or refused (refuse).",
             ),
         ),
     ),
     PluginSection(
         "accounts",
-        "Who has an account: directories, asked in this order. The `postoffice` command edits "
-        "the first one that it can write to.",
+        "Account directories, in the order in which they are asked. The `postoffice` command "
+        "edits the first one that it can write to.",
         IDirectoryMaker,
         "sqlite",
         several=True,
@@ -322,111 +329,114 @@ TABLE: tuple[Entry, ...] = (
         "checkers",
         list_of(TEXT),
         (),
-        "Who else is asked whether a login is good, in this order, where no directory says so: "
-        "checkers of twisted.cred, as twistd's --auth names them (file:/etc/mail.passwd). Whom "
-        "they vouch for must have an account here; see docs/collecting.rst.",
+        "Further login checkers, for logins that no directory accepts, in the order in which they "
+        "are asked: twisted.cred checkers, in the form of twistd's --auth "
+        "(file:/etc/mail.passwd). A user whom a checker accepts must also have an account here; "
+        "see docs/collecting.rst.",
     ),
-    PluginSection("store", "Where mail is kept.", IStoreMaker, "maildir"),
+    PluginSection("store", "The mail store.", IStoreMaker, "maildir"),
     Section(
         "quota",
-        "What a maildrop may hold, where neither its account nor its domain says otherwise "
-        "(`postoffice account set`, `postoffice domain set`); see docs/quotas.rst.",
+        "The quota of accounts for which neither the account nor its domain sets one (`postoffice "
+        "account set`, `postoffice domain set`); see docs/quotas.rst.",
         (
-            Key("bytes", SIZE, "1 GiB", "Octets of all its messages; 0: any number."),
-            Key("messages", WHOLE, 0, "How many messages; 0: any number."),
+            Key("bytes", SIZE, "1 GiB", "Octets of all messages together; 0: no limit."),
+            Key("messages", WHOLE, 0, "Number of messages; 0: no limit."),
             Key(
                 "postmaster",
                 SIZE,
                 "1 GiB",
-                "Octets of the postmaster's maildrop, whatever his account and his domain say: "
-                "his mail is always taken (RFC 5321 §4.5.1), and of more the oldest is removed "
-                "(make-room); 0: any number.",
+                "Octets of the postmaster's maildrop; the quotas of that account and its domain "
+                "do not apply. Mail to the postmaster is always accepted (RFC 5321 §4.5.1), and "
+                "beyond this limit the oldest messages are removed (make-room); 0: no limit.",
             ),
             Key(
                 "over",
                 one_of(*OVER),
                 "reject",
-                "What becomes of a message that does not fit: its sender is told so for good "
-                "(reject, 552) or to try again later (defer, 452), or the oldest messages are "
-                "removed until it fits, collected ones first (make-room).",
+                "What happens to a message that does not fit the quota: it is rejected for good "
+                "(reject, 552), or its sender is told to try again later (defer, 452), or the "
+                "oldest messages are removed until it fits, fetched ones first (make-room).",
             ),
             Key(
                 "warnings",
                 list_of(PERCENT),
                 (80, 95),
-                "How full a maildrop is, in percent, when its owner is warned by mail, once a day "
-                "at most. An empty list, [], warns nobody.",
+                "At which usage, in percent of the quota, the owner gets a warning by mail, once "
+                "a day at most. An empty list, [], turns warnings off.",
             ),
             Key(
                 "warning_text",
                 PATH,
                 None,
-                "A file with the text of that mail, instead of the one that comes with the post "
-                "office: its subject, an empty line, the text, with ${address}, ${percent}, "
-                "${used} and ${limit}. Relative to the folder of this file.",
+                "A file with the text of the warning mail, instead of the built-in text: the "
+                "subject, an empty line, and the body, with ${address}, ${percent}, ${used} and "
+                "${limit}. The path is relative to the folder of this file.",
                 "quota-warning.txt",
             ),
         ),
     ),
     Section(
         "retention",
-        "How long mail is kept, where neither its account nor its domain says otherwise "
-        "(`postoffice account set`, `postoffice domain set`); see docs/retention.rst. POP3 clients "
-        "are told so (EXPIRE).",
+        "How long mail is kept, for accounts where neither the account nor its domain sets it "
+        "(`postoffice account set`, `postoffice domain set`); see docs/retention.rst. POP3 "
+        "clients are told this time (EXPIRE).",
         (
             Key(
                 "keep",
                 DAYS,
                 0,
-                "For how long after it came, collected or not; such as 90 days; 0: for ever.",
+                "How long a message is kept after it arrived, whether fetched or not, such as 90 "
+                "days; 0: forever.",
             ),
             Key(
                 "keep_collected",
                 DAYS,
                 0,
-                "For how long after it was collected: sent whole to a POP3 client that then "
-                "ended its session with QUIT; 0: for ever.",
+                "How long a message is kept after it was collected, which means: sent whole to a "
+                "POP3 client that then ended its session with QUIT; 0: forever.",
             ),
             Key(
                 "delete_on_collect",
                 TRUTH,
                 False,
-                "Whether mail goes as soon as it is collected.",
+                "Whether a message is deleted as soon as it is collected.",
             ),
             Key(
                 "devices",
                 one_of(*DEVICES),
                 "any",
-                "Who must have collected a message before it counts as collected: any one of "
-                "the devices of its account, or all of them.",
+                "Which devices (app passwords) of the account must have collected a message "
+                "before it counts as collected: any one of them, or all of them.",
             ),
         ),
     ),
     Section(
         "pop3",
-        "How mail is handed out, where neither the account nor its domain says otherwise.",
+        "POP3 settings of accounts for which neither the account nor its domain sets them.",
         (
             Key(
                 "login_delay",
                 DURATION,
                 0,
-                "How long after a login the same account may log in again, such as 5 min "
-                "(LOGIN-DELAY).",
+                "The least time between two logins of one account, such as 5 min (LOGIN-DELAY).",
             ),
             Key(
                 "in_use",
                 one_of(*IN_USE),
                 "refuse",
-                "What becomes of a login while another session holds the maildrop: it is refused, "
-                "or waits for the other to end, or takes over from one that is idle or half dead, "
-                "which can then delete nothing; see docs/in-use.rst.",
+                "What happens to a login while another session holds the maildrop: it is refused "
+                "(refuse), or waits until the other session ends (wait), or takes over from a "
+                "session that is idle or half dead, which can then delete nothing (take-over); "
+                "see docs/in-use.rst.",
             ),
-            Key("wait", DURATION, 30, "For how long it waits (`in_use: wait`)."),
+            Key("wait", DURATION, 30, "How long such a login waits (`in_use: wait`)."),
         ),
     ),
     PluginSection(
         "policies",
-        "Who else is asked whether mail may come in, in this order; see docs/policies.rst.",
+        "Policies that decide whether to accept mail, in the order in which they are asked; see "
+        "docs/policies.rst.",
         IPolicyMaker,
         "",
         several=True,
@@ -435,7 +445,7 @@ TABLE: tuple[Entry, ...] = (
     ),
     Section(
         "limits",
-        "What one client may ask for.",
+        "Limits for each client.",
         (
             Key(
                 "message_size",
@@ -447,95 +457,101 @@ TABLE: tuple[Entry, ...] = (
                 "recipients",
                 at_least(100, WHOLE),
                 1000,
-                "Recipients of one message; the sender is told to send the rest apart.",
+                "Recipients of one message; beyond it the sending server is told to send the "
+                "message again to the rest.",
             ),
             Key(
                 "text_line",
                 at_least(998, SIZE),
                 "64 KiB",
-                "Octets of one line of a message, without its line end. Real mail has longer ones "
-                "than the 998 of RFC 5321; a message with one beyond this limit is refused.",
+                "Octets of one line of a message, without its line end. Real mail has longer "
+                "lines than the 998 octets of RFC 5321; a message with a line beyond this limit "
+                "is refused.",
             ),
             Key(
                 "errors",
                 POSITIVE,
                 20,
-                "Wrong commands in one session, unknown recipients among them, before it is "
-                "closed.",
+                "Wrong commands in one session, including unknown recipients, before the session "
+                "is closed.",
             ),
             Key(
                 "tarpit",
                 DURATION,
                 1,
-                "Seconds by which the answer to each wrong command is delayed, when half of "
+                "Seconds by which the reply to each wrong command is delayed, once half of "
                 "`errors` are used up.",
             ),
             Key(
                 "commands",
                 POSITIVE,
                 200,
-                "Commands between two messages that bring none on its way (NOOP, RSET and the "
-                "like), before an SMTP session is closed. So many may be told to try again, too, "
-                "and `recipients` more. Also the commands of a POP3 session before its login.",
+                "Commands between two messages that do not lead to one (NOOP, RSET and the like), "
+                "before an SMTP session is closed. A session may also get this many temporary "
+                "errors, and `recipients` more. Also the number of commands in a POP3 session "
+                "before login.",
             ),
-            Key("logins", POSITIVE, 5, "Failed logins in one session, before it is closed."),
+            Key(
+                "logins", POSITIVE, 5, "Failed logins in one session, before the session is closed."
+            ),
             Key(
                 "wrong_passwords",
                 RATE,
                 "10/min",
-                "Wrong passwords of one client (an IPv4 address or an IPv6 /64) that are looked "
-                "at; with further ones it has to wait, and is then told to come later. Clients of "
-                "this machine may have any number. See docs/logins.rst.",
+                "How many wrong passwords of one client (an IPv4 address or an IPv6 /64) are "
+                "checked. Further logins of this client are delayed, and then refused with a "
+                "temporary error. Clients on this machine have no limit. See docs/logins.rst.",
             ),
             Key(
                 "wrong_passwords_per_account",
                 RATE,
                 "100/h",
-                "The same for all wrong passwords of one account. Its owner still gets in from "
-                "where he has lately logged in.",
+                "The same limit for all wrong passwords of one account. The owner can still log "
+                "in from addresses of recent successful logins.",
             ),
             Key(
                 "unknown_recipients",
                 POSITIVE,
                 100,
-                "Unknown recipients that one client (an IPv4 address or an IPv6 /64) may name in "
-                "an hour; then each further one ends the session. Clients of this machine may "
-                "name any number.",
+                "Unknown recipients of one client (an IPv4 address or an IPv6 /64) in an hour; "
+                "after that, each further one ends the session. Clients on this machine have no "
+                "limit.",
             ),
             Key(
                 "greeting_delay",
                 DURATION,
                 0,
-                "Seconds that SMTP clients from elsewhere wait for the greeting. Who does not "
-                "wait, as programs that send spam often do not, is shown out. 5 catches most.",
+                "Seconds by which the greeting to SMTP clients from other machines is delayed. A "
+                "client that speaks before the greeting is disconnected; spam software often "
+                "does. 5 catches most of it.",
             ),
             Key(
                 "handshake",
                 DURATION,
                 30,
-                "Seconds that a client has for what comes before the first word: the TLS "
-                "handshake, a balancer's PROXY header.",
+                "Seconds that a client has before its first command, for the TLS handshake and "
+                "for the PROXY header of a load balancer.",
             ),
             Key(
                 "text_pace",
                 POSITIVE,
                 100,
-                "Octets a second that the text of a message must come with, on average over five "
-                "minutes.",
+                "The least speed, in octets a second, at which a client must send the text of a "
+                "message, on average over five minutes.",
             ),
             Key(
                 "connections",
                 POSITIVE,
                 10000,
-                "Clients at the same time, of all services together. Half of them are kept for the "
-                "services, the same part for each. Start lowers it, with a warning, where the "
-                "system allows too few open files.",
+                "Simultaneous connections, of all services together. Half of them are reserved, "
+                "in equal parts for each service. The daemon lowers this limit at startup, with a "
+                "warning, if the system allows too few open files.",
             ),
             Key(
                 "connections_per_client",
                 POSITIVE,
                 100,
-                "Clients at the same time from one IPv4 address or one IPv6 /64; four times as "
+                "Simultaneous connections from one IPv4 address or one IPv6 /64; four times as "
                 "many from one IPv6 /48.",
             ),
         ),

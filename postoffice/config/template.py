@@ -1,4 +1,4 @@
-"""The table of keys as people read it: a commented postoffice.yaml, and the reference."""
+"""The table of keys in a form for people: a commented postoffice.yaml, and the reference."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from postoffice.interfaces import IMaker
 from postoffice.model.config_values import REQUIRED, Key
 
 _HEAD = """\
-# The configuration of a post office.  Every key that there is stands here, with its default
-# where nothing else was asked for.  What is wrong with it, `postoffice check-config` tells;
-# a change works from the next start on.
+# The configuration of a post office.  This file has every key, with its default value
+# unless `postoffice init` was told otherwise.  `postoffice check-config` reports every mistake
+# in it; a change needs a restart.
 """
 
 
 def template(values: Mapping[str, Any], find_maker: FindMaker) -> str:
     """
-    A postoffice.yaml in which every key is explained.
+    Return a postoffice.yaml in which a comment explains each key.
 
-    ``values`` has what shall differ from the defaults: by dotted key, in the
-    form in which it stands in a file.
+    ``values`` has the values that differ from the defaults: by dotted key, written as in
+    the file.
     """
     lines = _HEAD.splitlines()
     for entry in TABLE:

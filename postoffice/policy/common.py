@@ -6,44 +6,51 @@ from postoffice.interfaces import IText, Opinion
 from postoffice.model.config_values import DURATION, Key, list_of, one_of
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
 
-#: Where policies can be asked.
+#: The services whose mail policies can check.
 SERVICES = ("smtp", "submission", "submissions", "lmtp")
 
 
 def services(*default: str) -> Key:
-    """Where a policy is asked."""
+    """The key for the services whose mail a policy checks."""
     return Key(
-        "services", list_of(one_of(*SERVICES)), default, "The services at which it is asked."
+        "services",
+        list_of(one_of(*SERVICES)),
+        default,
+        "The services whose mail the policy checks.",
     )
 
 
-#: A maker that has a key of the same name gives it another default.
+#: The keys of every policy.  A maker can replace one of them, to change its default.
 COMMON = (
     services("smtp"),
-    Key("timeout", DURATION, 10, "Seconds that it has for an answer."),
+    Key("timeout", DURATION, 10, "Seconds that the policy has to answer."),
     Key(
         "on_failure",
         one_of("accept", "defer"),
         "accept",
-        "What happens when it has no answer in time, or fails: the mail goes on as if it had not "
-        "been asked (accept), or is told to come later (defer).",
+        "What happens if the policy fails or does not answer in time: the mail goes on as if the "
+        "policy had no objection (accept), or the client gets a temporary error (defer).",
     ),
 )
 
 
 def is_for_the_postmaster(recipient: Recipient) -> bool:
-    """Whoever is refused must be able to ask why (RFC 5321 §4.5.1)."""
+    """
+    Whether mail is for the postmaster: a sender whose mail is refused must be able to ask why.
+
+    RFC 5321 §4.5.1.
+    """
     return recipient.address.local.casefold() == "postmaster"
 
 
 class Quiet:
-    """A policy that says nothing: those that have something to say begin here."""
+    """A policy without any objection: a base class for policies."""
 
     async def start(self) -> None:
-        """Nothing need be ready."""
+        """Do nothing."""
 
     async def stop(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
     async def connect(self, session_info: SessionInfo) -> Opinion:
         return None

@@ -1,4 +1,4 @@
-"""Stand-ins for what is outside a room: for our tests and for plugin authors."""
+"""Test doubles for the executor and for SCRAM clients: for our tests and for plugin authors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class ImmediateExecutor:
-    """Workers that do everything at once, on the caller's thread."""
+    """An executor that calls each function at once, on the caller's thread."""
 
     def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
         """Call it now."""
@@ -25,36 +25,36 @@ class ImmediateExecutor:
 
 
 class ManualExecutor:
-    """Workers that do what they were asked when the test says so, in its order."""
+    """An executor that queues calls until the test runs them, in order."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
 
     def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
-        """Remember it."""
+        """Queue the call."""
         result: Deferred[T] = Deferred()
         self.waiting.append((result, function, args))
         return result
 
     def work(self) -> None:
-        """Do all that waits now; what follows from it waits."""
+        """Run all calls that are queued now, but not the ones that these calls queue."""
         waiting, self.waiting = self.waiting, []
         for result, function, args in waiting:
             execute(function, *args).chainDeferred(result)
 
     def work_on(self) -> None:
-        """Work until nothing waits any more."""
+        """Run queued calls until the queue is empty."""
         while self.waiting:
             self.work()
 
 
 class ScramClient:
     """
-    The client's side of SCRAM-SHA-256 (RFC 5802 §3), made without ours.
+    The client's side of SCRAM-SHA-256 (RFC 5802 §3); it shares no code with the server's side.
 
-    ``gs2`` is what it says of channel binding and of an identity, ``binding``
-    the data of the channel.  ``verdict`` is what the server must say in the
-    end; it is there once ``final`` was asked for.
+    ``gs2`` is the GS2 header (channel binding and authorization identity), ``binding``
+    the channel binding data. ``final()`` sets ``verdict``, the server signature to
+    expect.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ScramClient:
         self.verdict = b""
 
     def final(self, challenge: bytes) -> bytes:
-        """The proof, for the server's first message."""
+        """Return the client's final message (the proof) for the server's first message."""
         nonce, salt, iterations = (word[2:] for word in challenge.split(b","))
         salted = pbkdf2_hmac("sha256", self._password, b64decode(salt), int(iterations))
         client_key = hmac.digest(salted, b"Client Key", "sha256")
@@ -81,22 +81,22 @@ class ScramClient:
 
 
 def finish(coroutine: Any) -> Any:
-    """The result of a coroutine that has nothing to wait for; what it raises is raised."""
+    """Return the result of a coroutine that waits for nothing, or raise what it raised."""
     outcome: list[Any] = []
     Deferred.fromCoroutine(coroutine).addBoth(outcome.append)
-    assert outcome, "it is still waiting for something"
+    assert outcome, "the coroutine is still waiting for something"
     if hasattr(outcome[0], "raiseException"):
         outcome[0].raiseException()
     return outcome[0]
 
 
 def cut(octets: bytes, places: Iterable[int]) -> list[bytes]:
-    """``octets`` in pieces, cut at these places (any whole numbers; they wrap around)."""
+    """Split ``octets`` at these offsets (any whole numbers; they wrap around)."""
     edges = sorted({0, len(octets), *(place % (len(octets) + 1) for place in places)})
     return [octets[start:end] for start, end in pairwise(edges)]
 
 
-#: What had another name in 0.1: plugins can use it for one version.
+#: Names of 0.1 and what they are now; plugins can use the old names for one version.
 _RENAMED = {"InlineWorkers": "ImmediateExecutor", "PatientWorkers": "ManualExecutor"}
 
 

@@ -1,4 +1,4 @@
-"""The makers of our own stores and directories; what they make is imported when it is made."""
+"""The makers of our own stores, directories and policies; ``make()`` imports their code."""
 
 from __future__ import annotations
 
@@ -48,43 +48,45 @@ class MaildirMaker:
             "durability",
             one_of("journal", "files"),
             None,
-            "How a message gets on the disk before it is taken: by a journal for many at once, or "
-            "each file by itself. If absent, the journal, where the file system is known to keep "
-            "its promises (ext4, XFS), and files elsewhere.",
+            "How a message is made durable before it is accepted: by a journal that is synced for "
+            "many messages at once (journal), or by syncing each file (files). If absent: the "
+            "journal on file systems that are known to honour a sync (ext4, XFS), and files on "
+            "others.",
             "journal",
         ),
         Key(
             "undelete",
             DURATION,
             "7 days",
-            "How long what was deleted can be brought back (`postoffice maildrop undelete`); it "
-            "does not count against quotas. 0: it is gone at once.",
+            "How long deleted mail can be restored (`postoffice maildrop undelete`); it does not "
+            "count against quotas. 0: deleted mail is gone at once.",
         ),
         Key(
             "undelete_size",
             SIZE,
             None,
-            "How much of what was deleted is kept of one maildrop; of more, what was deleted first "
-            "is gone at once. Each message counts as what it takes on the disk, a multiple of "
-            "4 KiB. If absent, as much as the maildrop's quota, 1 MiB at least, and 1 GiB where it "
-            "has none; 0: any number.",
+            "How much deleted mail is kept for one maildrop; beyond it, the mail that was deleted "
+            "first is gone at once. Each message counts as what it takes on the disk, a multiple "
+            "of 4 KiB. If absent: as much as the maildrop's quota, at least 1 MiB, and 1 GiB for "
+            "a maildrop without a quota; 0: no limit.",
             "1 GiB",
         ),
         Key(
             "free_space",
             SIZE,
             "100 MiB",
-            "Where less than this is free on the disk, no mail is taken in (452 4.3.1), while it "
-            "can be collected and deleted. Give twice limits.message_size at least; 0: never mind.",
+            "If less than this is free on the disk, mail is refused with a temporary error (452 "
+            "4.3.1), while users can still fetch and delete mail. Give at least twice "
+            "limits.message_size; 0: no check.",
         ),
         Key(
             "incoming",
             SIZE,
             "1 GiB",
-            "Octets of all messages together that are just coming in; what would be more is told "
-            "to come later (452 4.3.1), while others go on. A client (an IPv4 address or an IPv6 "
-            "/64) may have a quarter of it, those of this machine all. Give ten times "
-            "limits.message_size at least; 0: any number.",
+            "Octets of all messages together that are being received at one time; a message "
+            "beyond it gets a temporary error (452 4.3.1), while others go on. One client (an "
+            "IPv4 address or an IPv6 /64) may use a quarter of it, a client on this machine all "
+            "of it. Give at least ten times limits.message_size; 0: no limit.",
         ),
     )
 
@@ -109,7 +111,7 @@ class MaildirMaker:
 
 @implementer(IPlugin, IStoreMaker)
 class MemoryMaker:
-    """``kind: memory``: for tests and first tries; all is gone when it stops."""
+    """``kind: memory``: for tests and trials; all mail is lost when the daemon stops."""
 
     kind = "memory"
     keys = ()
@@ -122,7 +124,7 @@ class MemoryMaker:
 
 @implementer(IPlugin, IDirectoryMaker)
 class SQLiteMaker:
-    """``kind: sqlite``: what the ``postoffice`` command edits."""
+    """``kind: sqlite``: the database that the ``postoffice`` command edits."""
 
     kind = "sqlite"
     keys = (
@@ -131,8 +133,9 @@ class SQLiteMaker:
             "key_file",
             PATH,
             "accounts.key",
-            "The key that shared secrets (CRAM-MD5, APOP) are sealed with in that database. It is "
-            "made when it is first needed; keep a copy of it apart from the database's.",
+            "The file with the key that encrypts shared secrets (CRAM-MD5, APOP) in that "
+            "database. It is created when it is first needed. Keep a copy of it, apart from "
+            "copies of the database.",
         ),
     )
 
@@ -165,7 +168,7 @@ RESOLVER = Kind("a resolver's address, such as 192.0.2.53 or 192.0.2.53:5353", _
 
 @implementer(IPlugin, IPolicyMaker)
 class DNSBLMaker:
-    """``kind: dnsbl``: lists of clients that others keep."""
+    """``kind: dnsbl``: DNS block lists."""
 
     kind = "dnsbl"
     keys = (
@@ -173,23 +176,23 @@ class DNSBLMaker:
             "zones",
             list_of(ZONE),
             REQUIRED,
-            "The lists, by their domains; behind a = the answers that count, if not all do. Read "
-            "their terms: many want no questions by way of a public resolver.",
+            "The domains of the block lists; after a =, the answers that count, if not all do. "
+            "Read their terms of use: many refuse queries from public resolvers.",
             "[list.example]",
         ),
         Key(
             "action",
             one_of("refuse", "tag"),
             "refuse",
-            "What becomes of mail from a client that is listed: it is refused (554), or gets a "
+            "What happens to mail from a listed client: it is refused (554), or gets a header "
             "field X-DNSBL.",
         ),
-        Key("exempt", list_of(NETWORK), (), "Clients that are never asked about."),
+        Key("exempt", list_of(NETWORK), (), "Clients that are never looked up."),
         Key(
             "resolvers",
             list_of(RESOLVER),
             (),
-            "The resolvers to ask; by default those of /etc/resolv.conf.",
+            "The DNS resolvers to use; by default those in /etc/resolv.conf.",
         ),
     )
 
@@ -219,19 +222,27 @@ class DNSBLMaker:
 
 @implementer(IPlugin, IPolicyMaker)
 class GreylistMaker:
-    """``kind: greylist``: who was never here comes again."""
+    """``kind: greylist``: tells an unknown client to come back later."""
 
     kind = "greylist"
     keys = (
         Key("path", PATH, "greylist.db", "Its SQLite database, relative to `state`."),
-        Key("delay", DURATION, "5 min", "How long a stranger waits."),
-        Key("window", DURATION, "2 days", "Until when it must have come back."),
-        Key("lifetime", DURATION, "35 days", "How long it is remembered after it was here last."),
+        Key(
+            "delay",
+            DURATION,
+            "5 min",
+            "How long an unknown client must wait before it tries again.",
+        ),
+        Key("window", DURATION, "2 days", "How long it may take until it tries again."),
+        Key(
+            "lifetime", DURATION, "35 days", "How long a client is remembered after its last mail."
+        ),
         Key(
             "known_after",
             POSITIVE,
             5,
-            "A network (IPv4 /24, IPv6 /64) that came back so many times waits no more.",
+            "A network (IPv4 /24, IPv6 /64) that has come back this many times is no longer "
+            "delayed.",
         ),
     )
 
@@ -248,13 +259,13 @@ class GreylistMaker:
 
 @implementer(IPlugin, IPolicyMaker)
 class HeloMaker:
-    """``kind: helo``: names that no honest server has."""
+    """``kind: helo``: refuses EHLO names that no honest server uses."""
 
     kind = "helo"
     keys = (
-        Key("own_name", TRUTH, True, "Refuse who calls itself by our name."),
+        Key("own_name", TRUTH, True, "Refuse a client that uses our own host name."),
         Key("bare_address", TRUTH, True, "Refuse an IP address that is not in brackets."),
-        Key("no_name", TRUTH, True, "Refuse what is no host name at all."),
+        Key("no_name", TRUTH, True, "Refuse a name that is not a valid host name."),
         Key("literal", TRUTH, True, "Refuse an address in brackets that is not the client's own."),
         Key("no_dot", TRUTH, False, "Refuse a host name without a domain."),
     )
@@ -267,18 +278,24 @@ class HeloMaker:
 
 @implementer(IPlugin, IPolicyMaker)
 class RateMaker:
-    """``kind: rate``: so many messages, and no more."""
+    """``kind: rate``: limits how many messages and recipients a client or user may send."""
 
     kind = "rate"
     keys = (
         services("smtp", "submission", "submissions"),
         Key(
-            "client", RATE, None, "Messages of one client (an IPv4 address, an IPv6 /64).", "100/h"
+            "client",
+            RATE,
+            None,
+            "Messages from one client (an IPv4 address, an IPv6 /64).",
+            "100/h",
         ),
-        Key("sender", RATE, None, "Messages of one sender's address.", "50/h"),
-        Key("account", RATE, None, "Messages of one account that has logged in.", "200/h"),
-        Key("client_recipients", RATE, None, "Recipients of one client.", "500/h"),
-        Key("account_recipients", RATE, None, "Recipients of one account.", "1000/day"),
+        Key("sender", RATE, None, "Messages from one sender address.", "50/h"),
+        Key("account", RATE, None, "Messages from one account that has logged in.", "200/h"),
+        Key("client_recipients", RATE, None, "Recipients of messages from one client.", "500/h"),
+        Key(
+            "account_recipients", RATE, None, "Recipients of messages from one account.", "1000/day"
+        ),
     )
 
     def make(self, options: Mapping[str, Any], context: PluginContext) -> IPolicy:

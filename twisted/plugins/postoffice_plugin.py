@@ -1,4 +1,4 @@
-"""What ``twistd postoffice`` is."""
+"""The ``twistd postoffice`` plugin."""
 
 from __future__ import annotations
 
