@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 
@@ -15,6 +14,7 @@ from postoffice.accounts import passwords
 from postoffice.accounts.fair_queue import Bounds, FairQueue, QueueFull
 from postoffice.interfaces import Executor
 from postoffice.model.errors import TemporaryFailure
+from postoffice.util.cache import Cache
 
 #: Seconds that a verified password is remembered.
 LIFETIME = 300.0
@@ -29,36 +29,6 @@ KNOWN = Bounds(total=2000, per_network=2000, per_prefix=2000)
 #: While the known wait, one run of so many is for a stranger.
 STRANGERS_TURN = 8
 _REFUSED = "a login is refused, for too many passwords wait to be verified"
-
-
-class VerifiedCache:
-    """
-    Passwords that were right, by a digest that only this process can make.
-
-    The digest covers the stored hash: another hash makes another digest, so
-    that nothing need be forgotten when a password is changed.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._until: OrderedDict[bytes, float] = OrderedDict()
-
-    def __contains__(self, digest: bytes) -> bool:
-        until = self._until.get(digest)
-        if until is None:
-            return False
-        if self._clock() >= until:
-            del self._until[digest]
-            return False
-        self._until.move_to_end(digest)
-        return True
-
-    def add(self, digest: bytes) -> None:
-        """Remember one, from now on."""
-        self._until[digest] = self._clock() + LIFETIME
-        self._until.move_to_end(digest)
-        if len(self._until) > REMEMBERED:
-            self._until.popitem(last=False)
 
 
 class Verification:
@@ -121,7 +91,9 @@ class PasswordVerifier:
         self, hashing: Executor, clock: Callable[[], float], at_once: int = AT_ONCE
     ) -> None:
         self._hashing = hashing
-        self._verified = VerifiedCache(clock)
+        #: Passwords that were right, by a digest that only this process can make.  It covers the
+        #: stored hash: nothing need be forgotten when a password is changed.
+        self._verified: Cache[bytes, bool] = Cache(REMEMBERED, clock)
         self._queue = VerificationQueue()
         self._idle = at_once
         self._under_way: dict[bytes, Verification] = {}
@@ -152,7 +124,7 @@ class PasswordVerifier:
         # The known share no run with strangers: it would have a stranger's place.
         asked = digest + bytes([known])
         if await self._verification(asked, secret, password, network, known):
-            self._verified.add(digest)
+            self._verified.set(digest, True, LIFETIME)
             return True
         return False
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -19,6 +18,7 @@ from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty, TemporaryFailure
 from postoffice.model.mail_policy import MailPolicy
+from postoffice.util.cache import Cache
 
 T = TypeVar("T")
 
@@ -37,18 +37,14 @@ class AnswerCache(Generic[T]):
 
     def __init__(self) -> None:
         self._look: Stamp | None = None
-        self._known: OrderedDict[str, T] = OrderedDict()
-        self._unknown: OrderedDict[str, T] = OrderedDict()
+        self._known: Cache[str, T] = Cache(KNOWN)
+        self._unknown: Cache[str, T] = Cache(UNKNOWN)
 
-    def holder(self, look: Stamp | None, name: str) -> OrderedDict[str, T] | None:
+    def holder(self, look: Stamp | None, name: str) -> Cache[str, T] | None:
         """Where the answer is, if it still holds."""
         if look is None or look != self._look:
             return None
-        for answers in (self._known, self._unknown):
-            if name in answers:
-                answers.move_to_end(name)
-                return answers
-        return None
+        return next((one for one in (self._known, self._unknown) if name in one), None)
 
     def remember(self, look: Stamp, name: str, answer: T) -> None:
         """Keep an answer that holds for this look; answers for another one are forgotten."""
@@ -56,10 +52,7 @@ class AnswerCache(Generic[T]):
             self._look = look
             self._known.clear()
             self._unknown.clear()
-        answers, most = (self._known, KNOWN) if answer else (self._unknown, UNKNOWN)
-        answers[name] = answer
-        if len(answers) > most:
-            answers.popitem(last=False)
+        (self._known if answer else self._unknown).set(name, answer)
 
 
 @implementer(IAccountRegister, IAccountSettings)
@@ -216,7 +209,7 @@ class SQLiteDirectory:
     ) -> T:
         holder = answers.holder(self._database.look(), name)
         if holder is not None:
-            return holder[name]
+            return cast(T, holder.get(name))  # it may be None
         answer: T
         answer, look = await self._executor.run(self._database.observe, ask, name)
         if look is not None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
@@ -18,11 +17,10 @@ from postoffice.interfaces import Executor
 from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure, TooManyTries
 from postoffice.model.log_events import tell
+from postoffice.util.cache import Cache
 from postoffice.util.token_bucket import TokenBucket
 
 T = TypeVar("T")
-K = TypeVar("K")
-V = TypeVar("V")
 
 log = Logger("postoffice")
 
@@ -44,13 +42,6 @@ SWEEPING = 3600.0
 
 #: An account and a network; or what is counted: a kind and a name.
 Pair = tuple[str, str]
-
-
-class KnownNetwork(NamedTuple):
-    """A known network: until when that is believed, and whether the ledger knows that it came."""
-
-    until: float
-    written: bool
 
 
 class Throttle:
@@ -82,11 +73,12 @@ class Throttle:
         self._clock = clock
         self._now = now
         self._own = TokenBucket(own.burst, own.burst / own.rate, clock.seconds)
-        self._known: OrderedDict[Pair, KnownNetwork] = OrderedDict()
-        self._wrong: OrderedDict[bytes, None] = OrderedDict()
+        #: Known networks, and whether the ledger knows that they came.
+        self._known: Cache[Pair, bool] = Cache(MOST_KNOWN, clock.seconds)
+        self._wrong: Cache[bytes, bool] = Cache(MOST_WRONG)
         self._key = secrets.token_bytes(32)
         self._turn = DeferredLock()  # a ledger that is locked holds one thread, not all
-        self._used_up: OrderedDict[Pair, float] = OrderedDict()  # believed until
+        self._used_up: Cache[Pair, float] = Cache(MOST_BELIEVED)  # believed until
         self._waiting: dict[Pair, dict[Deferred[None], None]] = {}
         self._complained = False
         self._timer: Any = None
@@ -113,10 +105,7 @@ class Throttle:
 
     def was_wrong(self, digest: bytes) -> bool:
         """Whether this try was wrong before."""
-        if digest not in self._wrong:
-            return False
-        self._wrong.move_to_end(digest)
-        return True
+        return digest in self._wrong
 
     # -- a try -------------------------------------------------------------------------
 
@@ -137,7 +126,7 @@ class Throttle:
         pair = account.encode("utf-8", "replace")[:NAME].decode("utf-8", "replace"), network
         own = await self._admitted(pair)
         try:
-            found = await judge(own and self._is_known(pair))
+            found = await judge(own and pair in self._known)
         except CancelledError:  # it did not wait for the answer, and has had its try
             self._settle(pair, own=own, right=False)
             raise
@@ -145,7 +134,7 @@ class Throttle:
             self._settle(pair, own=own, right=None)
             raise
         if found is None and digest is not None:
-            _remember(self._wrong, digest, None, MOST_WRONG)
+            self._wrong.set(digest, True)
         self._settle(pair, own=own, right=found is not None)
         return found
 
@@ -166,8 +155,8 @@ class Throttle:
 
     async def _take(self, pair: Pair) -> tuple[bool, float]:
         """Whether it has an allowance of its own, and in how many seconds there is a try."""
-        if not self._is_known(pair):
-            believed = max(self._used_up.get(key, 0.0) for key in _keys(pair))
+        if pair not in self._known:
+            believed = max(self._used_up.get(key) or 0.0 for key in _keys(pair))
             if believed > self._clock.seconds():
                 return False, believed - self._clock.seconds()
             try:
@@ -178,18 +167,10 @@ class Throttle:
             else:
                 self._complained = False
                 if taken.known:
-                    self._meet(pair, written=False)
+                    self._known.set(pair, False, REMEMBERED)
             if not taken.known:
                 return False, self._believe(pair, taken)
         return True, 0.0 if self._own.spend(pair) else self._own.wait(pair)
-
-    def _is_known(self, pair: Pair) -> bool:
-        known = self._known.get(pair)
-        return known is not None and known.until > self._clock.seconds()
-
-    def _meet(self, pair: Pair, *, written: bool) -> None:
-        until = self._clock.seconds() + REMEMBERED
-        _remember(self._known, pair, KnownNetwork(until, written), MOST_KNOWN)
 
     def _believe(self, pair: Pair, taken: AttemptResult) -> float:
         """For a while nothing can be had where there was nothing; how long, at least."""
@@ -197,7 +178,7 @@ class Throttle:
         for key, wait in zip(_keys(pair), waits, strict=True):
             if wait:
                 until = self._clock.seconds() + min(wait, BELIEVED)
-                _remember(self._used_up, key, until, MOST_BELIEVED)
+                self._used_up.set(key, until)
         return max(waits)
 
     def _settle(self, pair: Pair, *, own: bool, right: bool | None) -> None:
@@ -211,13 +192,11 @@ class Throttle:
             given = self._book(self._attempts.give_back, *pair, now, bool(right))
             given.addCallback(lambda _: self._wake(pair))
         if right:
-            known = self._known.get(pair)
-            if known is not None and known.written:
-                self._known.move_to_end(pair)
+            if self._known.get(pair):
                 return
             if own:
                 self._book(self._attempts.meet, *pair, now)
-            self._meet(pair, written=True)
+            self._known.set(pair, True, REMEMBERED)
 
     # -- waiting -----------------------------------------------------------------------
 
@@ -240,7 +219,7 @@ class Throttle:
     def _wake(self, pair: Pair) -> None:
         """A try was given back: whoever has waited longest may have it."""
         for key in _keys(pair):
-            self._used_up.pop(key, None)
+            self._used_up.pop(key)
             if key in self._waiting:
                 next(iter(self._waiting[key])).callback(None)
 
@@ -291,10 +270,3 @@ class Throttle:
 def _keys(pair: Pair) -> tuple[Pair, Pair]:
     """What is counted of it."""
     return (ACCOUNT, pair[0]), (NETWORK, pair[1])
-
-
-def _remember(memory: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > most:
-        memory.popitem(last=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from postoffice.model.envelope import Envelope, Recipient, SessionInfo
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.reply import Reply
 from postoffice.policy.common import Quiet, is_for_the_postmaster
+from postoffice.util.cache import Cache
 
 #: Seconds that an answer is remembered, whatever its own time to live, and that there was none;
 #: and how many are.
@@ -54,8 +54,7 @@ class ZoneLookup:
     def __init__(self, zones: Sequence[Zone], resolver: Any, clock: Callable[[], float]) -> None:
         self._zones = tuple(zones)
         self._resolver = resolver
-        self._clock = clock
-        self._known: OrderedDict[tuple[Zone, str], tuple[float, Answer]] = OrderedDict()
+        self._known: Cache[tuple[Zone, str], Answer] = Cache(REMEMBERED, clock)
         self._asked: dict[tuple[Zone, str], Deferred[Answer]] = {}
 
     def begin(self, address: str) -> None:
@@ -70,8 +69,8 @@ class ZoneLookup:
     def _listed(self, zone: Zone, address: str) -> Deferred[Answer]:
         key = zone, address
         known = self._known.get(key)
-        if known is not None and known[0] > self._clock():
-            return succeed(known[1])
+        if known is not None:
+            return succeed(known)
         if key not in self._asked:
             if len(self._asked) >= OPEN:
                 return succeed("too many questions are open")
@@ -85,10 +84,7 @@ class ZoneLookup:
 
     async def _ask(self, zone: Zone, address: str) -> Answer:
         seconds, answer = await self._look_up(zone, f"{reverse(address)}.{zone.name}")
-        self._known[zone, address] = (self._clock() + seconds, answer)
-        self._known.move_to_end((zone, address))
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.set((zone, address), answer, seconds)
         return answer
 
     async def _look_up(self, zone: Zone, name: str) -> tuple[float, Answer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
@@ -16,6 +15,7 @@ from postoffice.store.drafts import Draft
 from postoffice.store.files import MaildropRef
 from postoffice.store.incoming import Load
 from postoffice.store.quota.admission import FreeSpace
+from postoffice.util.cache import Cache
 from postoffice.util.shield import shield, start_work
 
 #: Octets of a text that are kept before they go to disk; there may be twice as many.
@@ -32,7 +32,7 @@ class MaildropCache:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._known: OrderedDict[str, MaildropRef] = OrderedDict()
+        self._known: Cache[str, MaildropRef] = Cache(self.LIMIT)
 
     async def find(self, folders: Sequence[str]) -> list[MaildropRef | TemporaryFailure]:
         """
@@ -52,15 +52,12 @@ class MaildropCache:
             outcomes.update(zip(missing, found, strict=True))
         for folder, outcome in outcomes.items():  # others may have forgotten them meanwhile
             if isinstance(outcome, MaildropRef):
-                self._known[folder] = outcome
-                self._known.move_to_end(folder)
-        while len(self._known) > self.LIMIT:
-            self._known.popitem(last=False)
+                self._known.set(folder, outcome)
         return [outcomes[folder] for folder in folders]
 
     def forget(self, folder: str) -> None:
         """Look again next time."""
-        self._known.pop(folder, None)
+        self._known.pop(folder)
 
 
 @implementer(IDelivery)

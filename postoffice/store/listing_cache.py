@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from postoffice.model.listing import Entries, Entry
 from postoffice.store.names import Measured
 from postoffice.store.oddities import OddFile, with_twins
+from postoffice.util.cache import Cache
 
 
 class MeasuredSizes:
@@ -66,8 +67,7 @@ class ListingCache:
     CHANGES = 20_000
 
     def __init__(self) -> None:
-        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
-        self._weight = 0
+        self._snapshots: Cache[str, Snapshot] = Cache(self.LIMIT, weigh=_weight)
         self._moment = 0
         self._changes: OrderedDict[str, int] = OrderedDict()  # when each was last changed by us
         self._forgotten = 0  # the moment of the last change of any other
@@ -94,21 +94,18 @@ class ListingCache:
             _, self._forgotten = self._changes.popitem(last=False)
         known = self._snapshots.get(folder)
         if known is not None and known.stamp is not None:
-            self._snapshots[folder] = replace(known, stamp=None)
+            self._snapshots.change(folder, replace(known, stamp=None))
 
     def remember(self, folder: str, snapshot: Snapshot, since: int) -> None:
         """Keep one; its stamp only where nothing of ours came or went ``since`` it was begun."""
-        self.forget(folder)
         if self._changes.get(folder, self._forgotten) > since:
             snapshot = replace(snapshot, stamp=None)
-        self._snapshots[folder] = snapshot
-        self._weight += snapshot.entries.weight
-        while self._weight > self.LIMIT:
-            _, least = self._snapshots.popitem(last=False)
-            self._weight -= least.entries.weight
+        self._snapshots.set(folder, snapshot)
 
     def forget(self, folder: str) -> None:
         """Keep none."""
-        known = self._snapshots.pop(folder, None)
-        if known is not None:
-            self._weight -= known.entries.weight
+        self._snapshots.pop(folder)
+
+
+def _weight(snapshot: Snapshot) -> int:
+    return snapshot.entries.weight

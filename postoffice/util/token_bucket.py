@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
+
+from postoffice.util.cache import Cache
 
 
 class TokenBucket:
@@ -22,24 +23,20 @@ class TokenBucket:
         self._count = float(count)
         self._rate = count / per_seconds
         self._clock = clock
-        self._size = size
-        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._buckets: Cache[Hashable, tuple[float, float]] = Cache(size)
 
     def spend(self, key: Hashable, amount: float = 1) -> bool:
         """Take so much, if there is so much; else nothing is taken."""
         left, now = self._left(key)
         enough = left >= amount
-        self._buckets[key] = (left - amount if enough else left, now)
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > self._size:
-            self._buckets.popitem(last=False)
+        self._buckets.set(key, (left - amount if enough else left, now))
         return enough
 
     def give_back(self, key: Hashable, amount: float = 1) -> None:
         """What was taken was not used; who was forgotten has a full bucket anyway."""
         if key in self._buckets:
             left, now = self._left(key)
-            self._buckets[key] = (min(self._count, left + amount), now)
+            self._buckets.set(key, (min(self._count, left + amount), now))
 
     def wait(self, key: Hashable, amount: float = 1) -> float:
         """Seconds until there is so much; 0 where there is already."""
@@ -48,9 +45,9 @@ class TokenBucket:
 
     def forget(self, key: Hashable) -> None:
         """A full bucket from now on."""
-        self._buckets.pop(key, None)
+        self._buckets.pop(key)
 
     def _left(self, key: Hashable) -> tuple[float, float]:
         now = self._clock()
-        left, since = self._buckets.get(key, (self._count, now))
+        left, since = self._buckets.get(key) or (self._count, now)
         return min(self._count, left + max(now - since, 0.0) * self._rate), now

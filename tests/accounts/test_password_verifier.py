@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from postoffice.accounts import password_verifier, passwords
+from postoffice.accounts import passwords
 from postoffice.accounts.password_verifier import (
     LIFETIME,
     STRANGERS,
     PasswordVerifier,
-    VerifiedCache,
 )
 from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish
@@ -320,24 +319,14 @@ def test_nothing_is_left_of_those_who_went(executor, clock):
     assert subject._under_way == {}
 
 
-def test_what_is_remembered_is_bounded_and_the_least_used_goes(monkeypatch, clock):
-    monkeypatch.setattr(password_verifier, "REMEMBERED", 3)
-    verified = VerifiedCache(clock.seconds)
-    for digest in (b"1", b"2", b"3"):
-        verified.add(digest)
-    assert b"1" in verified
-    verified.add(b"4")
-    assert [digest in verified for digest in (b"1", b"2", b"3", b"4")] == [True, False, True, True]
-
-
 def test_only_a_digest_is_remembered(clock):
     """And with a key of this process: it cannot be guessed at from a memory dump alone."""
     secret = passwords.hash_password(b"secret word")
     first, second = (PasswordVerifier(ImmediateExecutor(), clock.seconds) for _ in range(2))
     for one in (first, second):
         assert finish(one.matches(b"u", secret, b"secret word"))
-        assert "secret word" not in repr(vars(one)) + repr(vars(one._verified))
-    assert set(first._verified._until) != set(second._verified._until)
+        assert "secret word" not in repr(vars(one)) + repr(one._verified._entries)
+    assert set(first._verified._entries) != set(second._verified._entries)
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,7 +9,6 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
 from postoffice.accounts import attempts, password_verifier, passwords
-from postoffice.accounts import throttle as module
 from postoffice.accounts.attempts import Allowance, Attempts
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import PlainLogin, ScramLogin, SharedLogin
@@ -391,7 +390,7 @@ def test_one_that_was_wrong_is_looked_at_when_the_password_has_changed(office):
 
 def test_nothing_but_digests_with_a_key_of_this_process_is_kept(office, tmp_path, clock):
     office.try_(password=b"almost right")
-    (digest,) = office.throttle._wrong
+    (digest,) = office.throttle._wrong._entries
     assert len(digest) == 16
     assert "almost right" not in repr(vars(office.throttle))
     for path in tmp_path.iterdir():
@@ -399,18 +398,18 @@ def test_nothing_but_digests_with_a_key_of_this_process_is_kept(office, tmp_path
         assert digest not in path.read_bytes()
     other = Office(str(tmp_path / "other.db"), clock)
     other.try_(password=b"almost right")
-    assert list(other.throttle._wrong) != [digest]
+    assert digest not in other.throttle._wrong
     other.login_db.close()
 
 
-def test_what_is_remembered_is_bounded(office, monkeypatch, runs):
-    for name in ("MOST_WRONG", "MOST_KNOWN", "MOST_BELIEVED"):
-        monkeypatch.setattr(module, name, 3)
+def test_what_is_remembered_is_bounded(office, runs):
+    throttle = office.throttle
+    for cache in (throttle._wrong, throttle._known, throttle._used_up):
+        cache._most = 3
     for n in range(9):
         finish(office.directory.add(f"a{n}@example.net", "secret:", "keys"))
         office.try_(f"a{n}@example.net", RIGHT, THERE)
         office.guess(3, f"b{n}@example.net", f"192.0.2.{n}")
-    throttle = office.throttle
     assert [len(throttle._wrong), len(throttle._known), len(throttle._used_up)] == [3, 3, 3]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 
 from postoffice.interfaces import Executor
@@ -13,6 +12,7 @@ from postoffice.model.errors import NoSpace
 from postoffice.store.files import failures
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.maildirsize import Usage
+from postoffice.util.cache import Cache
 
 #: Seconds for which it is remembered how much a maildrop held, and of how many that is.
 LIFETIME = 5.0
@@ -71,15 +71,13 @@ class Admission:
 
     def __init__(self, executor: Executor, seconds: Callable[[], float]) -> None:
         self._executor = executor
-        self._seconds = seconds
-        self._known: OrderedDict[str, tuple[float, Usage]] = OrderedDict()
+        self._known: Cache[str, Usage] = Cache(REMEMBERED, seconds)
 
     def came(self, folder: str, size: int) -> None:
         """A message of that size has come into a maildrop."""
-        known = self._known.get(folder)
-        if known is not None:
-            until, held = known
-            self._known[folder] = until, Usage(held.octets + size, held.messages + 1)
+        held = self._known.get(folder)
+        if held is not None:
+            self._known.change(folder, Usage(held.octets + size, held.messages + 1))
 
     async def admits(self, folder: str, limit: Quota, size: int) -> bool:
         """
@@ -89,14 +87,11 @@ class Admission:
         """
         if limit.over == "make-room":
             return limit.holds(size, 1)
-        until, held = self._known.get(folder, (0.0, None))
-        if held is not None and self._seconds() < until and _fits(limit, held, size):
+        held = self._known.get(folder)
+        if held is not None and _fits(limit, held, size):
             return True
         held = await self._executor.run(usage, folder, limit, size)
-        self._known[folder] = self._seconds() + LIFETIME, held
-        self._known.move_to_end(folder)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.set(folder, held, LIFETIME)
         return _fits(limit, held, size)
 
 

@@ -21,7 +21,6 @@ import errno
 import os
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
@@ -30,6 +29,7 @@ from typing import NamedTuple
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropFull, MaildropFullNow, PostOfficeError
 from postoffice.store import drafts, names
+from postoffice.util.cache import Cache
 
 #: The file in a maildrop that counts what is in it.
 FILE = "maildirsize"
@@ -439,17 +439,14 @@ class _Ours:
     LIMIT = 10_000
 
     def __init__(self) -> None:
-        self._until: OrderedDict[tuple[int, ...], float] = OrderedDict()
+        self._known: Cache[tuple[int, ...], bool] = Cache(self.LIMIT)
 
     def add(self, status: os.stat_result) -> None:
         """This file was written just now."""
-        self._until[self._look(status)] = time.monotonic() + FRESH
-        with suppress(KeyError):  # another thread was first
-            while len(self._until) > self.LIMIT:
-                self._until.popitem(last=False)
+        self._known.set(self._look(status), True, FRESH)
 
     def __contains__(self, status: os.stat_result) -> bool:
-        return time.monotonic() < self._until.get(self._look(status), 0.0)
+        return self._look(status) in self._known
 
     def _look(self, status: os.stat_result) -> tuple[int, ...]:
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
