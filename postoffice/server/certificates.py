@@ -1,4 +1,4 @@
-"""The certificates: loaded, chosen by the name that a client wants, taken up anew on change."""
+"""TLS certificates: loaded, chosen by server name (SNI), and reloaded when their files change."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from zope.interface import implementer
 from postoffice.interfaces import Executor
 from postoffice.model.errors import StartupError
 
-#: Seconds between two looks at the files.
+#: Seconds between two checks of the files for changes.
 LOOKS = 10.0
-#: Octets of a file that is read.
+#: Octets that are read of a file at most.
 FILE_MAXIMUM = 1 << 20
-#: How long before its end a certificate is spoken of, and how often.
+#: How long before its expiry a certificate is warned of, and the seconds between two warnings.
 EXPIRES_SOON = timedelta(days=14)
 REMINDERS = 86400.0
 
@@ -35,7 +35,7 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True)
 class CertificateFiles:
-    """Where a certificate with its chain lies, and its key."""
+    """The paths of a certificate with its chain, and of its key."""
 
     certificate: str
     key: str
@@ -62,7 +62,7 @@ class Loaded:
 def load(files: CertificateFiles) -> Loaded:
     """Read a certificate with its chain, and its key.  It blocks.  Raises Unusable."""
     certificate, *chain = _certificates(files.certificate)
-    key: Any = _key(files.key)  # Twisted passes all on as it is, whatever it says of the types
+    key: Any = _key(files.key)  # Twisted's annotations are narrower than what it accepts
     if key.public_key() != certificate.public_key():
         raise Unusable(
             f"the key {files.key} does not belong to the certificate {files.certificate}: "
@@ -109,7 +109,7 @@ def _octets(path: str) -> bytes:
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
-    """The hosts it is for: alternative names, or else its common name."""
+    """The host names of a certificate: its alternative names, or else its common name."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         names = extension.value.get_values_for_type(x509.DNSName)
@@ -120,13 +120,13 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def _words(error: Exception) -> str:
-    """What OpenSSL says, for people."""
+    """The text of an OpenSSL error."""
     told = error.args[0] if error.args and isinstance(error.args[0], list) else None
     return "; ".join(str(one[-1]) for one in told) if told else str(error)
 
 
 def _look(files: CertificateFiles) -> Stamp:
-    """How the files look; through links, as certbot has them.  It blocks."""
+    """Inode, size and time of both files, symbolic links followed (certbot's).  It blocks."""
     found: list[tuple[int, int, int] | None] = []
     for path in (files.certificate, files.key):
         try:
@@ -139,7 +139,7 @@ def _look(files: CertificateFiles) -> Stamp:
 
 @dataclass
 class _Pair:
-    """One pair of files, what was loaded from it, and how they looked when it was tried last."""
+    """A pair of files, what was loaded from it, and its stamp at the last attempt to load."""
 
     files: CertificateFiles
     loaded: Loaded | None = None
@@ -149,11 +149,12 @@ class _Pair:
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
     """
-    All certificates; what ``startTLS`` is given.
+    All certificates; this object is passed to ``startTLS``.
 
-    They are read before privileges are dropped (``load_now``), and looked at
-    every ten seconds from ``start()`` on.  What is broken when it changes is
-    told once, and the old one stays.  ``clock`` (IReactorTime) rings.
+    ``load_now`` reads them, before privileges are dropped.  From ``start()`` on
+    their files are checked for changes every ten seconds.  If a changed pair
+    cannot be loaded, that is logged once, and the old certificate stays in use.
+    ``clock`` is an IReactorTime.
     """
 
     log = Logger()
@@ -164,15 +165,15 @@ class Certificates:
         self._clock = clock
         self._timer: Any = None
         self._looking: Deferred[None] | None = None
-        self._reminded = -REMINDERS  # by a clock that may begin at 0 today
+        self._reminded = -REMINDERS  # so that the first check warns, even with a clock at 0
 
     @property
     def ready(self) -> bool:
-        """Whether TLS can begin."""
+        """Whether the first certificate is loaded, so that TLS can begin."""
         return self._pairs[0].loaded is not None
 
     def load_now(self) -> None:
-        """Read all of them, here and now.  Raises StartupError."""
+        """Read all certificates now.  It blocks.  Raises StartupError."""
         problems = []
         for pair in self._pairs:
             pair.look = _look(pair.files)
@@ -184,14 +185,14 @@ class Certificates:
             raise StartupError("\n".join(problems))
 
     async def start(self) -> None:
-        """Look at the files from now on."""
+        """Check the files for changes from now on."""
         if not self.ready:
             self.load_now()
         self._remind()
         self._wait()
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop checking the files."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
@@ -200,12 +201,12 @@ class Certificates:
             looking.cancel()
 
     def _take(self, pair: _Pair, loaded: Loaded) -> None:
-        """From now on this one; once it has made a connection, a context cannot be changed."""
+        """Use this certificate from now on; its context must be set up before its first use."""
         loaded.context.set_tlsext_servername_callback(self._choose)
         pair.loaded = loaded
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        """A connection with the first certificate, until the client says whom it wants."""
+        """A connection with the first certificate, until the client names a server (SNI)."""
         loaded = self._pairs[0].loaded
         assert loaded is not None, "no certificate is loaded"
         return SSL.Connection(loaded.context, None)
@@ -234,7 +235,7 @@ class Certificates:
             return
         self._looking = None
         if outcome is not None:
-            self.log.failure("looking at the certificates", failure=outcome)
+            self.log.failure("checking the certificates failed; retrying", failure=outcome)
         self._wait()
 
     async def _look_at_all(self) -> None:
@@ -250,11 +251,13 @@ class Certificates:
         try:
             loaded = await self._executor.run(load, pair.files)
         except Unusable as error:
-            self.log.error("{why}; the old certificate is kept", why=str(error))
+            self.log.error(
+                "reloading a certificate failed: {why}; the old certificate is kept", why=str(error)
+            )
             return
         self._take(pair, loaded)
         self.log.info(
-            "{file} is new: for {names}, until {until}",
+            "certificate {file} reloaded: for {names}, valid until {until}",
             file=pair.files.certificate,
             names=", ".join(loaded.names) or "nobody",
             until=f"{loaded.until:%Y-%m-%d}",
@@ -263,10 +266,10 @@ class Certificates:
     def _remind(self) -> None:
         self._reminded = self._clock.seconds()
         for path, when in self.expiring():
-            self.log.warn("{path} ends on {when}", path=path, when=when)
+            self.log.warn("certificate {path} expires on {when}", path=path, when=when)
 
     def expiring(self) -> list[tuple[str, str]]:
-        """The certificates that have ended or end soon: file, and day."""
+        """The certificates that have expired or will expire soon: file, and day."""
         soon = datetime.now(UTC) + EXPIRES_SOON
         return [
             (pair.files.certificate, f"{pair.loaded.until:%Y-%m-%d}")

@@ -1,4 +1,4 @@
-"""One client on a transport, with its session: octets, the idle timer, one question at a time."""
+"""One client on a transport and its session: input, output, timeouts, and typed questions."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ from postoffice.util.networks import client_address, within
 
 log = Logger("postoffice")
 
-#: Seconds that a client which comes while the office starts waits for its greeting.
-EARLY = 20.0
-#: Octets that may wait unread before we stop reading.
+#: Seconds that a client waits for its greeting if it connects while the daemon starts.
+STARTUP_WAIT = 20.0
+#: Unread octets of input from which on we stop reading from the transport.
 READ_AHEAD = 64 << 10
-#: Seconds that a client has to close its side when we have closed ours.
+#: Seconds that a client has to close its side of the connection after we have closed ours.
 LINGER = 5.0
-#: The same over TLS, where the last octets may have to be sent yet.
+#: The same over TLS, where our last octets may not have been sent yet.
 LINGER_TLS = 30.0
-#: A silent client is asked after so many seconds whether it is still there, again after so many,
-#: and is gone when it has not answered so often.
+#: TCP keepalive: seconds of silence before the first probe, seconds between probes, and how many
+#: probes may stay unanswered before the connection counts as dead.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-#: Octets that it may send meanwhile, which nobody looks at.
-DREGS_MAXIMUM = 1 << 20
+#: Octets that a client may send after we have hung up; they are discarded unread.
+DISCARD_MAXIMUM = 1 << 20
 
 
 class Session(Protocol):
-    """What a conversation asks of the rules."""
+    """What a connection needs of its session (the pure rules of the protocol)."""
 
     closed: bool
     upgrading: bool
@@ -72,19 +72,19 @@ class Session(Protocol):
     def take_output(self) -> bytes: ...
 
 
-class _AtOnce:
-    """Stands for talking that has not had to wait: nobody can come in between to cancel it."""
+class _Synchronous:
+    """Stands in ``_running`` for a burst that runs synchronously, and so cannot be cancelled."""
 
     def cancel(self) -> None:
-        """It is over before anybody else has a turn."""
+        """Nothing to do: the burst ends before any other code can run."""
 
 
-AT_ONCE = _AtOnce()
+SYNCHRONOUS = _Synchronous()
 
 
 @coroutine
-def _go_on(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that was begun by hand, and waits for this now."""
+def _resume(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """Run the rest of a coroutine that was started by hand and now awaits ``waits_for``."""
     try:
         while True:
             try:
@@ -97,17 +97,17 @@ def _go_on(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, A
         return
 
 
-#: Clients are numbered on from the time of the start: an id in the log is seen once.
+#: Session ids count up from the time of the daemon's start, so that no id is used twice.
 _numbers = count(time.time_ns() >> 20)
 
 
-def _sent_at_once(transport: Any, output: bytes) -> int:
+def _send_now(transport: Any, output: bytes) -> int:
     """
-    Send without a turn of the reactor what the socket takes now; how many octets that was.
+    Send what the socket takes now, without a turn of the reactor; return how many octets it took.
 
-    Twisted would ask the poller first, for every reply.  This is for plain TCP
-    where nothing waits to be sent already; a transport that is not made so
-    (TLS, a test's) sends in its own way.
+    Twisted would wait for the poller before it sends, for every reply.  This
+    works only on plain TCP with an empty send buffer.  On any other transport
+    (TLS, one of a test) the function sends nothing and returns 0.
     """
     try:
         if transport._tempDataBuffer or transport.offset != len(transport.dataBuffer):
@@ -117,11 +117,11 @@ def _sent_at_once(transport: Any, output: bytes) -> int:
         sent = transport.writeSomeData(output)
     except AttributeError:
         return 0
-    return sent if isinstance(sent, int) else 0  # else an exception: write() finds out as well
+    return sent if isinstance(sent, int) else 0  # an exception: write() will meet it, too
 
 
 def keep_alive(transport: Any) -> None:
-    """Find out in two minutes, and not in two hours, that a silent client is there no more."""
+    """Set TCP keepalive, so that a dead connection is found in two minutes, not in two hours."""
     transport.setTcpKeepAlive(True)
     found = getattr(transport, "socket", None)
     if isinstance(found, socket.socket):
@@ -130,8 +130,8 @@ def keep_alive(transport: Any) -> None:
                 found.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def not_taken(transport: Any) -> int:
-    """How many octets the system holds that the client has not acknowledged, where it says so."""
+def unacknowledged(transport: Any) -> int:
+    """Octets that we sent and the client has not acknowledged; 0 if the system does not tell."""
     try:
         return int.from_bytes(ioctl(transport.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
     except (AttributeError, OSError):
@@ -143,65 +143,66 @@ class Connection(TwistedProtocol):
     """
     A client, and the session that holds the rules.
 
-    Before it is met, a balancer may say who it is (PROXY), and TLS may begin.
-    A protocol says which session (``_open``), how its questions are answered
-    (``_ask``), what to do when the client has gone (``_gone``), and what the
-    client hears when we end it (``_farewell``).
+    Before the session begins, a load balancer may name the real client (PROXY),
+    and TLS may be negotiated.  A subclass makes the session (``_new_session``),
+    answers the session's questions (``_ask``), releases what the client held when
+    the connection is lost (``_client_gone``), and ends the session from our side
+    (``_end_session``).
     """
 
-    session: Any = None  # a Session, once the client is met
+    session: Any = None  # a Session, after the PROXY header and the implicit TLS handshake
     factory: ServerFactory
     timeout: ClassVar[float] = 300
 
     def __init__(self, factory: ServerFactory) -> None:
         self.factory = factory
         self.client = Client()
-        self.counted_as: str | None = None  # the address under which the doors count it
+        self.counted_as: str | None = None  # the address that ConnectionLimits counts
         self.id = f"{next(_numbers):x}"
         self._clock = factory.clock
-        self._talking: Deferred[None] | _AtOnce | None = None
-        self._clogged: Deferred[None] | None = None  # the client does not take what we say
-        self._paused = False  # we do not take what it says
-        self._finished = False  # the client will say no more
-        self._leaving = False  # we shall end it as soon as it is at rest
-        self._hung_up = False  # we have said all
-        self._lost = False  # there is no link any more
-        self._dregs = 0  # octets that came all the same
-        self._heard_at = self._clock.seconds()
-        self._progress = 0  # of the session, when we last looked
-        self._not_taken = 0  # octets, when we last looked
-        self._proxy: ProxyReader | None = None  # the balancer has not said yet who it is
-        self._held: bytes | None = None  # while it waits for the office: what it has said already
-        self._why = ""  # the session does not begin
-        self._told = False  # that is in the log
+        self._running: Deferred[None] | _Synchronous | None = None
+        self._blocked: Deferred[None] | None = None  # fires when the transport can take more output
+        self._paused = False  # we do not read from the transport
+        self._input_ended = False  # the client has closed its side: no more input
+        self._closing = False  # the daemon is stopping: end the session once it is idle
+        self._hung_up = False  # our side is closed: no more output
+        self._lost = False  # the connection is lost
+        self._discarded = 0  # octets that arrived after we hung up
+        self._active_at = self._clock.seconds()
+        self._progress = 0  # ``session.progress`` at the last check
+        self._unacknowledged = 0  # octets at the last check
+        self._proxy: ProxyReader | None = None  # until the PROXY header is read
+        self._held_input: bytes | None = None  # input that arrived while the daemon starts
+        self._failure_reason = ""  # why no session began
+        self._failure_logged = False
         self._handshaking = False
         self._tls = ""  # version and cipher
-        self._bindings: Mapping[str, bytes] = {}  # channel bindings of TLS
-        self._since = time.time()  # of the day, for people
+        self._bindings: Mapping[str, bytes] = {}  # TLS channel bindings
+        self._connected_at = time.time()  # wall clock, for ``described()``
         self._timer: Any = None
 
-    # -- what a protocol is asked ------------------------------------------------
+    # -- what a subclass provides --------------------------------------------------
 
-    def _open(self) -> Session:
-        """The session of this client, now that it is known who it is."""
-        raise AssertionError("a protocol has a session")
+    def _new_session(self) -> Session:
+        """Make the session, now that the client's address is known."""
+        raise AssertionError("the subclass must make a session")
 
     def _ask(self, question: Any) -> Any:
-        """The answer, or a coroutine where it must wait; raises PostOfficeError."""
-        raise AssertionError("a protocol answers its session's questions")
+        """Return the answer, or a coroutine if the answer must wait.  Raises PostOfficeError."""
+        raise AssertionError("the subclass must answer its session's questions")
 
-    def _gone(self) -> None:
-        """The client has gone: let go of what it held."""
+    def _client_gone(self) -> None:
+        """The connection is lost: release what the client held."""
 
-    def _farewell(self, *, silent: bool) -> None:
-        """Close the session: the client was silent for too long, or the office closes."""
+    def _end_session(self, *, silent: bool) -> None:
+        """End the session: the client timed out (``silent``), or the daemon is stopping."""
 
-    def _renewed(self) -> None:
-        """TLS has begun in the middle: what was known of the client no longer holds."""
+    def _tls_started(self) -> None:
+        """TLS began after STARTTLS or STLS: forget what the client said before."""
 
-    def _at_rest(self) -> bool:
-        """Whether nothing is under way that should be finished first."""
-        return self._talking is None
+    def _is_idle(self) -> bool:
+        """Whether the session can be ended now without interrupting anything."""
+        return self._running is None
 
     # -- what Twisted tells us -----------------------------------------------------
 
@@ -216,38 +217,38 @@ class Connection(TwistedProtocol):
         self.factory.connections.add(self)
         if within(self.client.address, self.factory.listener_options.proxies):
             self._proxy = ProxyReader()
-            self._set_timer(self.factory.listener_options.handshake, self._too_late)
+            self._set_timer(self.factory.listener_options.handshake, self._setup_timed_out)
         else:
-            self._come_in(b"")
+            self._start(b"")
 
     def dataReceived(self, data: bytes) -> None:
         if self._hung_up:
-            self._dregs += len(data)
-            if self._dregs > DREGS_MAXIMUM:
+            self._discarded += len(data)
+            if self._discarded > DISCARD_MAXIMUM:
                 self.abort()
             return
         if self._proxy is not None:
             self._read_proxy(self._proxy, data)
             return
         self.session.receive(data)
-        if self._talking is None:
-            self._talk()
+        if self._running is None:
+            self._run()
         elif self.session.unread > READ_AHEAD and not self._paused:
             self._paused = True
             self._transport.pauseProducing()
 
     def readConnectionLost(self) -> None:
-        """The client has said all; what it asked for it may still read."""
-        self._finished = True
+        """The client has closed its side; the client may still read its replies."""
+        self._input_ended = True
         if self.session is None:
             self.abort()
         elif self._hung_up:
             self._transport.loseConnection()
-        elif self._talking is None:
+        elif self._running is None:
             self._hang_up()
 
     def writeConnectionLost(self) -> None:
-        """All is sent, if it was we who closed; else nothing can be sent any more."""
+        """After ``_hang_up``: all output is sent.  Otherwise nothing can be sent any more."""
         if self._hung_up:
             self._set_timer(LINGER, self.abort)
         else:
@@ -258,37 +259,37 @@ class Connection(TwistedProtocol):
         self.factory.left(self)
         self._set_timer(0, None)
         if self._handshaking:
-            self._tell_of_tls(reason)
+            self._log_tls_failure(reason)
         elif self.session is None:
-            self._tell_of_no_session()
-        if self._talking is not None:
-            self._talking.cancel()
+            self._log_no_session()
+        if self._running is not None:
+            self._running.cancel()
         if self.session is not None:
-            self._gone()
+            self._client_gone()
 
     def pauseProducing(self) -> None:
-        """The transport holds enough that the client has not taken."""
-        if self._clogged is None:
-            self._clogged = Deferred()
+        """The transport's send buffer is full."""
+        if self._blocked is None:
+            self._blocked = Deferred()
 
     def resumeProducing(self) -> None:
-        self._heard_at = self._clock.seconds()
-        clogged, self._clogged = self._clogged, None
+        self._active_at = self._clock.seconds()
+        clogged, self._blocked = self._blocked, None
         if clogged is not None:
             clogged.callback(None)
 
     def stopProducing(self) -> None:
         """The transport is closing; ``connectionLost`` follows."""
 
-    # -- coming in -----------------------------------------------------------------
+    # -- before the session --------------------------------------------------------
 
     def _read_proxy(self, proxy: ProxyReader, data: bytes) -> None:
-        """The balancer says for whom it speaks, before anything else is said."""
+        """Read the PROXY header, with which a load balancer names the real client."""
         try:
             source = proxy.feed(data)
         except NotProxied as error:
             self._log(log_events.PROXY_REFUSED, why=str(error))
-            self._told = True
+            self._failure_logged = True
             self.abort()
             return
         if source is None:
@@ -297,97 +298,97 @@ class Connection(TwistedProtocol):
         if source.address is not None:
             self.client = Client(source.address, port=source.port)
         if self.factory.recount(self, self.client.address):
-            self._come_in(proxy.rest)
+            self._start(proxy.rest)
         else:
             self.factory.refused(self.client.address)
-            self._told = True
-            self._turn_away(self.factory.full)
+            self._failure_logged = True
+            self._reject(self.factory.full)
 
-    def _turn_away(self, said: bytes) -> None:
-        """There is no session: say so, but not in clear where TLS is expected."""
+    def _reject(self, said: bytes) -> None:
+        """Send a refusal and close; with implicit TLS, whose clients expect no text, only close."""
         self._hung_up = True
         self._transport.write(b"" if self.factory.listener_options.implicit else said)
         self._transport.loseConnection()
 
-    def _too_late(self) -> None:
-        """What comes before the greeting has taken too long."""
-        self._why = self._why or "timed out"
+    def _setup_timed_out(self) -> None:
+        """The PROXY header or the TLS handshake took too long."""
+        self._failure_reason = self._failure_reason or "timed out"
         self.abort()
 
-    def _tell_of_no_session(self) -> None:
-        if self._told:
+    def _log_no_session(self) -> None:
+        if self._failure_logged:
             return
-        why = self._why or "the link was closed"
+        why = self._failure_reason or "the link was closed"
         if self._proxy is not None:
             octets = self._proxy.octets
             why += f" after {octets} octets of a PROXY header" if octets else ", no PROXY header"
         self._log(log_events.SESSION_FAILED, why=why)
 
-    def _wait_for_the_office(self, rest: bytes) -> None:
-        """It has come while the office starts: it is greeted when that is open."""
-        self._held = rest
+    def _hold(self, rest: bytes) -> None:
+        """The daemon is still starting: keep the client waiting until ``greet()``."""
+        self._held_input = rest
         self._paused = True
         self._transport.pauseProducing()
-        self._set_timer(EARLY, self._starts_too_long)
+        self._set_timer(STARTUP_WAIT, self._hold_timed_out)
 
-    def _starts_too_long(self) -> None:
-        self._held = None
-        self._why = "the office is still starting"
-        self._turn_away(self.factory.not_yet)
+    def _hold_timed_out(self) -> None:
+        self._held_input = None
+        self._failure_reason = "timed out: the daemon is still starting"
+        self._reject(self.factory.not_yet)
         self._set_timer(LINGER, self.abort)
 
     def greet(self) -> None:
-        """The office is open; whoever waits for that is let in."""
-        if self._held is not None:
-            rest, self._held = self._held, None
-            self._come_in(rest)
+        """The daemon has started: begin the session of a client that waits for it."""
+        if self._held_input is not None:
+            rest, self._held_input = self._held_input, None
+            self._start(rest)
             self._clock.callLater(0, self._listen_again)
 
-    def _come_in(self, rest: bytes) -> None:
-        """It is known who it is; ``rest`` are octets that came already."""
+    def _start(self, rest: bytes) -> None:
+        """The client's address is known; ``rest`` is input that has arrived already."""
         if self.factory.starting:
-            self._wait_for_the_office(rest)
+            self._hold(rest)
         elif self.factory.listener_options.implicit:
             self._begin_tls(rest)
         else:
-            self._meet()
+            self._begin_session()
             if rest:
                 self.dataReceived(rest)
 
-    def _meet(self) -> None:
-        self._set_timer(self.timeout, self._look_at_the_time)
-        self._heard_at = self._clock.seconds()
-        self.session = self._open()
-        self._talk()
+    def _begin_session(self) -> None:
+        self._set_timer(self.timeout, self._check_timeout)
+        self._active_at = self._clock.seconds()
+        self.session = self._new_session()
+        self._run()
 
     # -- TLS -------------------------------------------------------------------------
 
     def _begin_tls(self, rest: bytes = b"") -> None:
         self._handshaking = True
-        self._set_timer(self.factory.listener_options.handshake, self._too_late)
+        self._set_timer(self.factory.listener_options.handshake, self._setup_timed_out)
         self._transport.startTLS(self.factory.listener_options.certificates)
         if rest:
             self._transport.protocol.dataReceived(rest)
 
     def handshakeCompleted(self) -> None:
-        """TLS is there."""
+        """The TLS handshake is over."""
         connection: SSL.Connection = self._transport.getHandle()
         self._handshaking = False
         self._tls = tls.describe(connection)
         self._bindings = tls.bindings(connection)
         self.client = replace(self.client, encrypted=True)
         if self.session is None:
-            self._meet()
+            self._begin_session()
             return
-        self._set_timer(self.timeout, self._look_at_the_time)
-        self._heard_at = self._clock.seconds()
-        self._renewed()
+        self._set_timer(self.timeout, self._check_timeout)
+        self._active_at = self._clock.seconds()
+        self._tls_started()
         self.session.secured(self._bindings)
-        self._talk()
+        self._run()
 
-    def _tell_of_tls(self, reason: Failure | None) -> None:
-        """Why the handshake did not come to its end."""
-        why: object = self._why or "the link was closed"
+    def _log_tls_failure(self, reason: Failure | None) -> None:
+        """Log why the TLS handshake failed."""
+        why: object = self._failure_reason or "the link was closed"
         if reason is not None and isinstance(reason.value, SSL.Error):
             told = reason.value.args[0] if reason.value.args else ()
             words = [str(one[-1]) for one in told] if isinstance(told, list) else []
@@ -396,28 +397,28 @@ class Connection(TwistedProtocol):
 
     def _log(self, event: log_events.Event, /, **fields: object) -> None:
         """Log an event of this connection."""
-        tell(log, event, **self._facts(fields))
+        tell(log, event, **self._log_fields(fields))
 
-    def _facts(self, fields: dict[str, object]) -> dict[str, object]:
-        """What every event of this connection says, and these."""
+    def _log_fields(self, fields: dict[str, object]) -> dict[str, object]:
+        """Add to ``fields`` those that every event of this connection has."""
         service, client = self.factory.listener_options.service, self.client.address or "local"
         return {"id": self.id, "service": service, "client": client, **fields}
 
-    # -- talking -------------------------------------------------------------------
+    # -- answering questions -------------------------------------------------------
 
     @property
     def _transport(self) -> Any:
         return self.transport
 
-    def _talk(self) -> None:
+    def _run(self) -> None:
         """
-        Answer all that has arrived.
+        Answer everything that has arrived.
 
-        Most answers are there at once.  A Deferred, which costs as much as they
-        do, is only made where one has to be waited for.
+        Most bursts run to their end without waiting.  A Deferred costs as much
+        as the answers do, so one is made only when an answer must wait.
         """
-        self._talking = AT_ONCE
-        talking = self._converse()
+        self._running = SYNCHRONOUS
+        talking = self._answer_questions()
         outcome = None
         try:
             waits_for = talking.send(None)
@@ -426,15 +427,15 @@ class Connection(TwistedProtocol):
         except Exception:
             outcome = Failure()  # type: ignore[no-untyped-call]
         else:
-            waiting = self._talking = Deferred.fromCoroutine(_go_on(talking, waits_for))
-            waiting.addBoth(self._fall_silent)
+            waiting = self._running = Deferred.fromCoroutine(_resume(talking, waits_for))
+            waiting.addBoth(self._finish_burst)
             return
-        self._fall_silent(outcome)
+        self._finish_burst(outcome)
 
-    async def _converse(self) -> None:
-        """Answer all that has arrived: one coroutine a burst, however many questions."""
+    async def _answer_questions(self) -> None:
+        """Answer everything that has arrived: one coroutine per burst, however many questions."""
         session, share = self.session, ClientShare(self.factory.reactor_shares)
-        await self._taken(share)
+        await self._wait_until_writable(share)
         if self.factory.reactor_shares.used_up:
             await self._resume_turn(share, new=True)
         while (question := session.next_question()) is not None:
@@ -453,41 +454,41 @@ class Connection(TwistedProtocol):
                 if self._lost and isinstance(error, CancelledError):
                     raise
                 answer = self._failure(error)
-            if self._lost:  # and nobody waits for the answer
+            if self._lost:  # the answer has no receiver any more
                 return
             session.answer(answer)
             if session.unsent > OUTPUT_QUANTUM:
                 self._flush()
-            if self._clogged is not None:
-                await self._taken(share)
+            if self._blocked is not None:
+                await self._wait_until_writable(share)
             if share.had(1):
                 await self._resume_turn(share)
         self._flush()  # the replies of a pipelined group, in one write
         share.stop()
 
     def _yield_turn(self, question: Yield, share: ClientShare) -> Awaitable[None] | None:
-        """The session has answered much by itself: is it the others' turn?"""
+        """The session has answered much by itself: wait if this client's share is used up."""
         if question.steps and not share.had(question.steps):
             return None
         return self._resume_turn(share)
 
     async def _resume_turn(self, share: ClientShare, *, new: bool = False) -> None:
-        """This client has had its share: the others' turn."""
+        """Send the output and wait until this client's next turn."""
         self._flush()
         await share.wait(new=new)
 
-    async def _taken(self, share: ClientShare) -> None:
-        """Wait until the client takes what we say."""
-        if self._clogged is not None:
+    async def _wait_until_writable(self, share: ClientShare) -> None:
+        """Wait until the transport can take more output."""
+        if self._blocked is not None:
             share.stop()
-            await self._clogged
+            await self._blocked
             share.go_on()
 
     def _failure(self, error: Exception) -> PostOfficeError:
-        """What the client hears: its reply, and where there is a reason, the id of that line."""
+        """Log a failure; if it has a reason, return it with the session id in its reply."""
         if not isinstance(error, PostOfficeError):
             fault = Failure(error)  # type: ignore[no-untyped-call]
-            tell_failure(log, log_events.FAULT, fault, **self._facts({}))
+            tell_failure(log, log_events.FAULT, fault, **self._log_fields({}))
             error = TemporaryFailure()
         elif str(error):
             self._log(log_events.FAILED, why=str(error))
@@ -500,30 +501,30 @@ class Connection(TwistedProtocol):
     def _flush(self) -> None:
         output = self.session.take_output()
         if output:
-            sent = 0 if self.client.encrypted else _sent_at_once(self._transport, output)
+            sent = 0 if self.client.encrypted else _send_now(self._transport, output)
             if sent < len(output):
                 self._transport.write(output[sent:])
 
-    def _fall_silent(self, outcome: Failure | None) -> None:
-        self._talking = None
+    def _finish_burst(self, outcome: Failure | None) -> None:
+        self._running = None
         if self.session.progress != self._progress:
             self._progress = self.session.progress
-            self._heard_at = self._clock.seconds()
+            self._active_at = self._clock.seconds()
         if isinstance(outcome, Failure):
             if not isinstance(outcome.value, CancelledError):
-                why = "the session was ended"
-                tell_failure(log, log_events.FAULT, outcome, **self._facts({"why": why}))
+                why = "the session failed and was aborted"
+                tell_failure(log, log_events.FAULT, outcome, **self._log_fields({"why": why}))
                 self._transport.abortConnection()
             return
-        if self._leaving and self._at_rest():
-            self._farewell(silent=False)
-        if self.session.closed or self._finished:
+        if self._closing and self._is_idle():
+            self._end_session(silent=False)
+        if self.session.closed or self._input_ended:
             self._hang_up()
             return
         if self.session.upgrading:
             self._begin_tls()
         if self._paused:
-            # Not from here: a transport may deliver at once, and we are still inside the answer.
+            # Later, not here: a transport may call dataReceived at once, inside this call.
             self._clock.callLater(0, self._listen_again)
 
     def _listen_again(self) -> None:
@@ -534,53 +535,53 @@ class Connection(TwistedProtocol):
     # -- ending --------------------------------------------------------------------
 
     def leave(self) -> None:
-        """The office closes: say goodbye as soon as what is under way is done."""
-        self._leaving = True
-        if self._held is not None:
-            self._starts_too_long()
+        """The daemon is stopping: end the session as soon as it is idle."""
+        self._closing = True
+        if self._held_input is not None:
+            self._hold_timed_out()
         elif self.session is None or self._handshaking:
             self.abort()
-        elif self._at_rest():
-            self._farewell(silent=False)
+        elif self._is_idle():
+            self._end_session(silent=False)
             self._hang_up()
 
     def cut_off(self) -> None:
-        """It had its time to leave."""
+        """Close the connection at once: the time to end the session is over."""
         if not self._lost:
             self.abort()
 
     def described(self) -> dict[str, Any]:
-        """Who it is and what it does, for those who look at the sessions."""
+        """Describe this session for ``postoffice sessions``."""
         if self.session is None or self._handshaking:
-            doing = "handshake" if self._held is None else "waiting"
-        elif self._clogged is not None:
+            doing = "handshake" if self._held_input is None else "waiting"
+        elif self._blocked is not None:
             doing = "sending"
         else:
-            doing = "idle" if self._talking is None else "working"
+            doing = "idle" if self._running is None else "working"
         return {
             "id": self.id,
             "service": self.factory.listener_options.service,
             "account": self._account(),
             "client": self.client.address,
             "tls": self._tls,
-            "since": self._since,
+            "since": self._connected_at,
             "doing": doing,
         }
 
     def _account(self) -> str:
-        """Whom it has logged in as; "" for nobody."""
+        """The address of the account that has logged in; empty if none has."""
         return ""
 
     def abort(self) -> None:
-        """Cut the link."""
+        """Close the connection at once, without sending what waits."""
         self._transport.abortConnection()
 
     def _hang_up(self) -> None:
         """
         Close our side, and read on until the client closes its own.
 
-        To close at once, with octets of the client unread, would reset the
-        connection, and what we said last might never arrive.
+        A full close while input of the client is unread would reset the TCP
+        connection, and the client might never receive our last reply.
         """
         if self._hung_up:
             return
@@ -589,45 +590,45 @@ class Connection(TwistedProtocol):
         self._transport.unregisterProducer()
         if self._paused:
             self._listen_again()
-        if self._finished or self.client.encrypted:
-            # TLS has a farewell of its own, and waits for the client's.
+        if self._input_ended or self.client.encrypted:
+            # TLS sends its own close_notify, and waits for that of the client.
             self._transport.loseConnection()
             if self.client.encrypted:
                 self._set_timer(LINGER_TLS, self.abort)
         else:
             self._transport.loseWriteConnection()
 
-    def _look_at_the_time(self) -> None:
-        """One timer a client: it is set anew when it rings, not for each octet."""
+    def _check_timeout(self) -> None:
+        """One timer per client: it is set again when it fires, not for each octet."""
         silent = self._silent_for()
         if silent < self.timeout:
-            self._set_timer(self.timeout - silent, self._look_at_the_time)
-        elif self._talking is not None or self._hung_up:
-            self.abort()  # it does not take what we say
+            self._set_timer(self.timeout - silent, self._check_timeout)
+        elif self._running is not None or self._hung_up:
+            self.abort()  # the client does not take our output
         else:
-            self._farewell(silent=True)
+            self._end_session(silent=True)
             self._set_timer(self.timeout, self.abort)
             self._hang_up()
 
     def _silent_for(self) -> float:
-        """Seconds since the client last asked for something, or took some of what we sent."""
-        if self._talking is not None and self._clogged is None:
-            return 0.0  # it waits for us
-        return self._clock.seconds() - self._heard_at
+        """Seconds since the client last sent a command or took some of our output."""
+        if self._running is not None and self._blocked is None:
+            return 0.0  # the client waits for our answer
+        return self._clock.seconds() - self._active_at
 
-    def _silence(self) -> float:
+    def _measure_silence(self) -> float:
         """
-        The same, closely: what the system holds for the client counts as not taken.
+        The same, but octets in the kernel's send buffer count as not taken.
 
-        Whether that gets less shows only from one look to the next.
+        Progress shows only when that number has changed since the last call.
         """
-        before, self._not_taken = self._not_taken, not_taken(self._transport)
-        if self._not_taken and self._not_taken != before:
-            self._heard_at = self._clock.seconds()
+        before, self._unacknowledged = self._unacknowledged, unacknowledged(self._transport)
+        if self._unacknowledged and self._unacknowledged != before:
+            self._active_at = self._clock.seconds()
         return self._silent_for()
 
     def _set_timer(self, seconds: float, ring: Callable[[], None] | None) -> None:
-        """The one timer of this client rings next for this; None: no more."""
+        """Set the client's only timer to call ``ring``; None stops the timer."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None if ring is None else self._clock.callLater(seconds, ring)

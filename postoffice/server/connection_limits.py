@@ -1,4 +1,4 @@
-"""Who may come in: how many clients at once, how many from one place, and for which service."""
+"""How many clients may be connected: in all, from one network, and to one service."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Iterable
 
 from postoffice.util.networks import network_of, prefix_of
 
-#: So many times what one IPv6 /64 may have, all the /64s of one /48 may have together.
+#: How many times the limit of one IPv6 /64 all the /64s of one /48 may have together.
 WIDER = 4
 
 
 class ConnectionLimits:
     """
-    Counts the clients of all services together.
+    Counts the connected clients of all services together.
 
-    ``total`` may be in at once, ``per_client`` of them from one IPv4 address
-    or one IPv6 /64: whoever has one IPv6 address has all of its /64, and many
-    have a /48, which may have four times as many.  Clients on a UNIX socket
-    (address "") count only in the total.  Half of the total is kept for the
-    ``services``, a part for each: no service can take all.
+    At most ``total`` clients may be connected at once, and ``per_client`` of them
+    from one IPv4 address or one IPv6 /64: a host with one IPv6 address usually
+    has its whole /64.  Many sites have a /48, which may have four times as many.
+    Clients on a UNIX socket (address "") count only towards the total.  Half of
+    the total is reserved in equal parts for the ``services``, so that no service
+    can take all.
     """
 
     def __init__(self, total: int, per_client: int, services: Iterable[str] = ()) -> None:
@@ -31,7 +32,7 @@ class ConnectionLimits:
         self._served: Counter[str] = Counter()
 
     def admit(self, client_address: str, service: str = "") -> bool:
-        """Whether one more client may come in; it is then counted until it leaves."""
+        """Whether one more client may connect; if so, it is counted until ``leave``."""
         networks = _networks_of(client_address)
         if self.total - self._inside <= self._kept_for_others(service):
             return False
@@ -44,7 +45,7 @@ class ConnectionLimits:
         return True
 
     def leave(self, client_address: str, service: str = "") -> None:
-        """A client that was admitted has gone."""
+        """An admitted client has disconnected."""
         self._inside -= 1
         self._served[service] -= 1
         for network, _ in _networks_of(client_address):
@@ -53,7 +54,7 @@ class ConnectionLimits:
                 del self._networks[network]
 
     def _kept_for_others(self, service: str) -> int:
-        """How many places are free only for the other services."""
+        """How many free connections are reserved for the other services."""
         if not self._services:
             return 0
         part = self.total // 2 // len(self._services)
@@ -61,7 +62,7 @@ class ConnectionLimits:
 
 
 def _networks_of(client_address: str) -> list[tuple[str, int]]:
-    """Where a client is counted, and how many times ``per_client`` may be there."""
+    """The networks in which a client is counted, each with its multiple of ``per_client``."""
     network = network_of(client_address)
     if not network:
         return []

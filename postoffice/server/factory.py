@@ -1,4 +1,4 @@
-"""The counters: who makes the conversations of one listener, and how clients come in by it."""
+"""The factory of a listener: makes its connections, counts them, and closes them at the end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from postoffice.model import log_events
 from postoffice.model.log_events import tell
+from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.fair_share import ReactorShares
 from postoffice.util.networks import client_address, within
 from postoffice.util.token_bucket import TokenBucket
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 
 log = Logger("postoffice")
 
-#: Clients that find no room are told in the log: so many, in so many seconds.
-REFUSALS_TOLD = (60, 60)
+#: Refused connections that are logged: at most so many, in so many seconds.
+REFUSALS_LOGGED = (60, 60)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Certificates(Protocol):
-    """What TLS begins with; ``IOpenSSLServerConnectionCreator``, and whether it can now."""
+    """An ``IOpenSSLServerConnectionCreator`` that also tells whether a certificate is loaded."""
 
     @property
     def ready(self) -> bool: ...
@@ -41,13 +42,14 @@ class Certificates(Protocol):
 @dataclass(frozen=True)
 class ListenerOptions:
     """
-    How clients come in by one listener.
+    The TLS, PROXY and XCLIENT settings of one listener.
 
-    ``service`` is the word of the configuration.  ``certificates`` are there
-    where TLS can be begun; ``implicit``: it is, before anything is said.
-    ``proxies`` are balancers, who say first for whom they speak (the PROXY
-    protocol); ``relays`` are clients who may do so by XCLIENT.  ``handshake``
-    are the seconds for all that comes before the first word.
+    ``service`` is the service's name in the configuration.  ``certificates`` is
+    None if the listener has no TLS; with ``implicit`` the connection begins with
+    a TLS handshake.  ``proxies`` are the networks of load balancers, which send a
+    PROXY header first; ``relays`` are those of clients that may use XCLIENT.
+    ``handshake`` is the timeout, in seconds, of the PROXY header and of the TLS
+    handshake.
     """
 
     service: str = ""
@@ -58,8 +60,8 @@ class ListenerOptions:
     handshake: float = 30.0
 
 
-class ClosedDoor(TwistedProtocol):
-    """Says why nobody may come in, and closes."""
+class RefusedConnection(TwistedProtocol):
+    """Sends a refusal, and closes the connection."""
 
     def __init__(self, goodbye: bytes) -> None:
         self._goodbye = goodbye
@@ -70,21 +72,14 @@ class ClosedDoor(TwistedProtocol):
         transport.loseConnection()
 
 
-class Doors(Protocol):
-    """Who may come in: how many clients at once, from one place, and for one service."""
-
-    def admit(self, client_address: str, service: str) -> bool: ...
-    def leave(self, client_address: str, service: str) -> None: ...
-
-
 class ServerFactory(Factory):
     """
-    Makes the conversations of one service, and knows those that are going on.
+    Makes the connections of one service, and holds those that are open.
 
-    ``reactor_shares`` may be replaced by those that several services share.
-    ``connection_limits`` may keep clients out; ``full`` is what those hear.  While it is
-    ``starting``, clients wait for their greeting until ``open()``; those that
-    have waited for too long hear ``not_yet``.
+    ``reactor_shares`` may be replaced by an object that several services share.
+    A client that ``connection_limits`` refuses is sent ``full``.  While ``starting``
+    is true, clients wait for their greeting until ``open()``; a client that waits
+    longer than ``connection.STARTUP_WAIT`` is sent ``not_yet``.
     """
 
     noisy = False
@@ -95,7 +90,7 @@ class ServerFactory(Factory):
         self,
         portal: Portal,
         clock: IReactorTime,
-        connection_limits: Doors | None = None,
+        connection_limits: ConnectionLimits | None = None,
         listener_options: ListenerOptions | None = None,
     ) -> None:
         self.portal = portal
@@ -104,23 +99,23 @@ class ServerFactory(Factory):
         self.connections: set[Connection] = set()
         self.reactor_shares = ReactorShares(clock)
         self.starting = False
-        self._told = TokenBucket(*REFUSALS_TOLD, clock.seconds)
+        self._refusals_logged = TokenBucket(*REFUSALS_LOGGED, clock.seconds)
         self._connection_limits = connection_limits
         self._empty: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
         address = client_address(addr)
         if within(address, self.listener_options.proxies):
-            address = ""  # whose it is will be told
+            address = ""  # the PROXY header will name the client
         if not self._admit(address):
             self.refused(address or client_address(addr))
-            return ClosedDoor(b"" if self.listener_options.implicit else self.full)
+            return RefusedConnection(b"" if self.listener_options.implicit else self.full)
         connection = self._connection()
         connection.counted_as = address
         return connection
 
     def recount(self, connection: Connection, address: str) -> bool:
-        """A client is somebody else than it seemed; whether that one may come in."""
+        """Count a connection under its real client's address; False if that client is refused."""
         if self._connection_limits is not None:
             self._connection_limits.leave(
                 connection.counted_as or "", self.listener_options.service
@@ -129,8 +124,8 @@ class ServerFactory(Factory):
         return connection.counted_as is not None
 
     def refused(self, address: str) -> None:
-        """Log that a client may not come in; but not each of a flood."""
-        if not self._told.spend(""):
+        """Log a refused connection, unless many were logged lately."""
+        if not self._refusals_logged.spend(""):
             return
         client, service = address or "local", self.listener_options.service
         why = "too many connections"
@@ -142,17 +137,17 @@ class ServerFactory(Factory):
         )
 
     def open(self) -> None:
-        """The start is over: greet the clients that have come early."""
+        """The daemon has started: greet the clients that are waiting."""
         self.starting = False
         for connection in list(self.connections):
             connection.greet()
 
     def _connection(self) -> Connection:
-        """A new conversation of this service."""
-        raise AssertionError("a counter has conversations")
+        """Make a connection of this service."""
+        raise AssertionError("the subclass must make connections")
 
     def left(self, connection: Connection) -> None:
-        """A client has gone."""
+        """A connection is lost."""
         if self._connection_limits is not None and connection.counted_as is not None:
             self._connection_limits.leave(connection.counted_as, self.listener_options.service)
         self.connections.discard(connection)
@@ -161,7 +156,7 @@ class ServerFactory(Factory):
             empty.callback(None)
 
     async def close(self, patience: float) -> None:
-        """End all conversations; whoever is not done after ``patience`` seconds is cut off."""
+        """End all sessions; abort those that are still open after ``patience`` seconds."""
         for connection in list(self.connections):
             connection.leave()
         if not self.connections:

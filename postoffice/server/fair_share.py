@@ -1,4 +1,4 @@
-"""Turns: how long one client, and all clients together, may keep the reactor to themselves."""
+"""Fair shares: how long one client, and all clients together, may occupy the reactor."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IReactorTime
 TURN = 0.010
 #: Seconds of work for one client before another client has its turn.
 SHARE = 0.004
-#: Commands of one client that are answered before another client has its turn, however fast.
+#: Commands of one client that are answered before another client's turn, however fast.
 COMMANDS = 96
-#: Seconds of work from which the end of a turn is looked for.
+#: Seconds of work in a turn after which the start of the next turn is scheduled.
 _SOME = 0.001
 
 
@@ -21,28 +21,28 @@ class ReactorShares:
     """
     Shares the reactor among the clients.
 
-    A client that has had its share waits for the next turn.  When a turn is
-    used up, a client that has just begun waits, too, but goes before those
-    that have had a share.
+    A client that has used its share waits for the next turn.  When a turn is
+    used up, new bursts wait, too, but they run before clients that have had a
+    share.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._used = 0.0  # seconds of this turn
+        self._used = 0.0  # seconds of work in this turn
         self._new: deque[Deferred[None]] = deque()
         self._others: deque[Deferred[None]] = deque()
         self._next: object | None = None
 
     @property
     def used_up(self) -> bool:
-        """Whether nobody should begin in this turn."""
+        """Whether no further client should begin in this turn."""
         return self._used >= TURN
 
     def seconds(self) -> float:
         return self._clock.seconds()
 
     def use(self, seconds: float) -> None:
-        """So long a client has been worked for."""
+        """Count seconds of work for a client."""
         self._used += seconds
         if self._used >= _SOME:
             self._look_for_the_next()
@@ -59,20 +59,20 @@ class ReactorShares:
             self._next = self._clock.callLater(0, self._begin)
 
     def _begin(self) -> None:
-        """A turn begins: those that wait go on, as many as it has time for."""
+        """Begin a turn: resume waiting clients, as many as it has time for."""
         self._next, self._used = None, 0.0
         for _ in range(len(self._new) + len(self._others)):
             if self.used_up:
                 break
             waiting = (self._new or self._others).popleft()
-            if not waiting.called:  # nor cancelled
+            if not waiting.called:  # a cancelled one is called, too
                 waiting.callback(None)
         if self._new or self._others:
             self._look_for_the_next()
 
 
 class ClientShare:
-    """What one client has had since it last waited: commands, and seconds."""
+    """What one client has used since it last waited: commands and seconds."""
 
     __slots__ = ("_began", "_commands", "_reactor_shares", "_seconds")
 
@@ -83,7 +83,7 @@ class ClientShare:
         self._began = reactor_shares.seconds()
 
     def had(self, commands: int) -> bool:
-        """So many commands more are answered; whether the share is used up."""
+        """Count commands that were answered; return whether the share is used up."""
         self._commands += commands
         if self._commands >= COMMANDS:
             return True
@@ -97,11 +97,11 @@ class ClientShare:
         self._reactor_shares.use(passed)
 
     def go_on(self) -> None:
-        """The client goes on after ``stop``."""
+        """Measure again after ``stop``."""
         self._began = self._reactor_shares.seconds()
 
     async def wait(self, *, new: bool = False) -> None:
-        """Let others have their turn, then have another share."""
+        """Wait for the next turn, and begin a new share."""
         self.stop()
         await self._reactor_shares.wait(new=new)
         self._commands, self._seconds = 0, 0.0

@@ -1,4 +1,4 @@
-"""Who holds which maildrop, who waits for it, and when a session makes way for another."""
+"""Which session holds which maildrop, and which logins wait for it or take it over."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from postoffice.model.listing import Listing
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.server.neighbours import FREE, TAKE, WAIT, Neighbours
 
-#: Asks a session to end for another login: whether it has, and let go of its maildrop.
+#: Asks a session to end for another login; returns whether it ended and released its maildrop.
 GiveWay = Callable[[], bool]
 
-#: Whether the client of a login that waits has gone, or will ask for nothing behind it.
+#: Whether the client of a waiting login has disconnected, or closed its side.
 Gone = Callable[[], bool]
 
-#: Seconds for which a login that may take over waits for a session to fall silent.
+#: Seconds that a login with take-over waits until the other session is silent.
 TAKING_OVER = 15.0
-#: Seconds until a login that waits asks again, if nobody says that the maildrop is free.
+#: Seconds after which a waiting login tries again, if it is not woken before.
 ASK_AGAIN = 1.0
 
 
 @dataclass(eq=False)
 class LeaseRequest:
-    """One login's wish to have a maildrop, on the terms of its account."""
+    """One login's request for a maildrop, with the mail policy of its account."""
 
     maildrop: str
     serving: MailPolicy
@@ -37,12 +37,12 @@ class LeaseRequest:
 
     @property
     def takes_over(self) -> bool:
-        """Whether it may end another session."""
+        """Whether this login may end another session."""
         return self.serving.in_use == "take-over"
 
     @property
     def patience(self) -> float:
-        """For how many seconds it waits."""
+        """Seconds that this login waits."""
         if self.takes_over:
             return TAKING_OVER
         return (self.serving.wait or 0.0) if self.serving.in_use == "wait" else 0.0
@@ -52,9 +52,9 @@ class Leases:
     """
     The maildrops that the sessions of this process hold, and the logins that wait for one.
 
-    What keeps two sessions apart is the maildrop's own lock, always: here it
-    is only seen to that a lock is given back in time.  ``neighbours`` are the
-    other processes that serve the same maildrops.
+    Exclusion is always ensured by the maildrop's own lock.  This class only
+    arranges that a session releases the lock in time for a waiting login.
+    ``neighbours`` are the other processes that serve the same maildrops.
     """
 
     def __init__(self, clock: IReactorTime, neighbours: Neighbours | None = None) -> None:
@@ -62,30 +62,30 @@ class Leases:
         self._neighbours = neighbours
         self._held: dict[str, LeaseRequest] = {}
         self._waiting: dict[str, list[Deferred[None]]] = {}
-        self._wanted: dict[str, set[str]] = {}  # by which neighbours
+        self._wanted: dict[str, set[str]] = {}  # the neighbours that wait for each maildrop
         self._closing = False
 
     def start(self) -> None:
-        """Hear of the neighbours, and be heard of."""
+        """Begin to exchange messages with the neighbours."""
         if self._neighbours is not None:
             self._neighbours.start(self._hear)
 
     def close(self) -> None:
-        """Nobody waits any more; what is held is still given back."""
+        """End all waiting; sessions can still give their maildrops back."""
         self._closing = True
         for maildrop in list(self._waiting):
             self._wake(maildrop)
 
     def stop(self) -> None:
-        """Everything is given back."""
+        """Stop exchanging messages; all maildrops have been given back."""
         if self._neighbours is not None:
             self._neighbours.stop()
 
     async def take(self, claim: LeaseRequest, open_it: Callable[[], Awaitable[Listing]]) -> Listing:
         """
-        Open a maildrop, as soon as the terms of the account let it be had.
+        Open a maildrop; wait for it, or take it over, as the account's policy allows.
 
-        Raises MaildropLocked when they do not, and whatever ``open_it`` raises.
+        Raises MaildropLocked if the maildrop stays locked, and whatever ``open_it`` raises.
         """
         try:
             listing = await open_it()
@@ -97,7 +97,7 @@ class Leases:
         return listing
 
     def give_back(self, claim: LeaseRequest) -> None:
-        """The maildrop is no longer held; allowed at any time, also twice, also without take()."""
+        """Release the maildrop; may be called at any time, also twice, also without take()."""
         if self._held.get(claim.maildrop) is not claim:
             return
         del self._held[claim.maildrop]
@@ -110,7 +110,7 @@ class Leases:
     ) -> Listing:
         until = self._clock.seconds() + claim.patience
         while True:
-            free = self._stand_in_line(claim.maildrop)  # before we look: or it is free unnoticed
+            free = self._enqueue(claim.maildrop)  # before open_it, or a release could be missed
             timer = self._clock.callLater(ASK_AGAIN, _wake, free)
             try:
                 if claim.gone():
@@ -125,24 +125,24 @@ class Leases:
             finally:
                 if timer.active():
                     timer.cancel()
-                self._step_out(claim.maildrop, free)
+                self._dequeue(claim.maildrop, free)
 
     def _ask_for(self, claim: LeaseRequest) -> None:
-        """Ask whoever holds it; where it is nobody here, the neighbours."""
+        """Ask the session that holds the maildrop; if none here does, ask the neighbours."""
         held = self._held.get(claim.maildrop)
         if held is None:
             self._tell(TAKE if claim.takes_over else WAIT, claim.maildrop)
         elif claim.takes_over:
             held.give_way()
 
-    # -- the line --------------------------------------------------------------
+    # -- the queue -------------------------------------------------------------
 
-    def _stand_in_line(self, maildrop: str) -> Deferred[None]:
+    def _enqueue(self, maildrop: str) -> Deferred[None]:
         free: Deferred[None] = Deferred()
         self._waiting.setdefault(maildrop, []).append(free)
         return free
 
-    def _step_out(self, maildrop: str, free: Deferred[None]) -> None:
+    def _dequeue(self, maildrop: str, free: Deferred[None]) -> None:
         line = self._waiting.get(maildrop, [])
         if free in line:
             line.remove(free)

@@ -1,4 +1,4 @@
-"""Logging in on a transport: what both counters do of it."""
+"""A connection on which clients can log in: what SMTP and POP3 share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
 from postoffice.server.connection import Connection
-from postoffice.server.factory import Doors, ListenerOptions, ServerFactory
+from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.factory import ListenerOptions, ServerFactory
 
 Salts = Callable[[bytes], Awaitable[Salt]]
 
@@ -28,18 +29,18 @@ Salts = Callable[[bytes], Awaitable[Salt]]
 @dataclass(frozen=True)
 class LoginOptions:
     """
-    How clients are let in at one counter.
+    How clients can log in to one service.
 
-    ``mechanisms`` are those of the configuration.  ``plaintext_login`` says
-    where passwords are taken in clear: never, on a link that nobody else can
-    listen to (loopback), or always.
+    ``mechanisms`` are the SASL mechanisms of the configuration.
+    ``plaintext_login`` says on which connections without TLS a client may send a
+    password: ``never``, ``loopback`` (loopback and UNIX sockets only), ``always``.
     """
 
     mechanisms: tuple[str, ...] = ()
     plaintext_login: str = "loopback"
 
     def takes_passwords(self, client: Client) -> bool:
-        """Whether this client may send its password over the link that it has."""
+        """Whether this client may send its password over its present connection."""
         if client.encrypted or self.plaintext_login == "always":
             return True
         return self.plaintext_login == "loopback" and client.local
@@ -47,16 +48,16 @@ class LoginOptions:
 
 class LoginFactory(ServerFactory):
     """
-    A counter where clients can log in.
+    The factory of a service on which clients can log in.
 
-    ``salts`` tells with which salt a user's keys were made, for SCRAM.
+    ``salts`` returns the salt of a user's SCRAM keys.
     """
 
     def __init__(
         self,
         portal: Portal,
         clock: IReactorTime,
-        connection_limits: Doors | None,
+        connection_limits: ConnectionLimits | None,
         listener_options: ListenerOptions,
         salts: Salts | None,
     ) -> None:
@@ -64,36 +65,36 @@ class LoginFactory(ServerFactory):
         self.salts = salts
 
 
-#: Seconds from the greeting in which a client logs in where it has to.
+#: Seconds from the greeting in which a client must log in, if the service requires a login.
 LOGIN_TIME = 600.0
 
 
 class LoginConnection(Connection):
-    """A client that may log in; ``_session_info`` is the mind of its logins."""
+    """A client that may log in; ``_session_info`` is the mind of its logins (twisted.cred)."""
 
     factory: LoginFactory
     starttls: ClassVar[str]  # the command that begins TLS
     _session_info: SessionInfo
-    _met_at = 0.0
+    _greeted_at = 0.0
 
-    def _meet(self) -> None:
-        self._met_at = self._clock.seconds()
-        super()._meet()
+    def _begin_session(self) -> None:
+        self._greeted_at = self._clock.seconds()
+        super()._begin_session()
 
-    def _has_to_log_in(self) -> bool:
-        """Whether nothing but a login is open to it."""
+    def _login_required(self) -> bool:
+        """Whether the client must log in before it can do anything else."""
         return False
 
     def _silent_for(self) -> float:
-        """Who has to log in, and says other things for ``LOGIN_TIME``, counts as silent."""
+        """Also time out a client that has not logged in within ``LOGIN_TIME``, if it must."""
         silent = super()._silent_for()
-        if self._has_to_log_in() and (self._talking is None or self._clogged is not None):
-            late = self._clock.seconds() - self._met_at - LOGIN_TIME
+        if self._login_required() and (self._running is None or self._blocked is not None):
+            late = self._clock.seconds() - self._greeted_at - LOGIN_TIME
             silent = max(silent, min(late + self.timeout, self.timeout))
         return silent
 
-    def _farewell(self, *, silent: bool) -> None:
-        if silent and self._has_to_log_in():
+    def _end_session(self, *, silent: bool) -> None:
+        if silent and self._login_required():
             self._log(log_events.LOGIN_TIMED_OUT)
 
     def _account(self) -> str:
@@ -105,11 +106,11 @@ class LoginConnection(Connection):
             raise TemporaryFailure(reply=NO_TLS_NOW)
 
     async def _salt(self, question: SaltOf) -> Salt:
-        assert self.factory.salts is not None, "a counter that offers SCRAM knows salts"
+        assert self.factory.salts is not None, "a service that offers SCRAM must have salts"
         return await self.factory.salts(question.user)
 
-    async def _show(self, question: Prove, avatar: Any) -> tuple[Any, Callable[[], Any]]:
-        """The avatar with this interface, and its logout, of whom the claim is true."""
+    async def _authenticate(self, question: Prove, avatar: Any) -> tuple[Any, Callable[[], Any]]:
+        """Log in; return the avatar with this interface, and its logout.  Raises LoginRefused."""
         claim, session_info = question.claim, self._session_info
         session_info.mechanism, session_info.tls = question.mechanism, self._tls
         credentials = credentials_of(claim, self.client, session_info.service)
@@ -124,40 +125,47 @@ class LoginConnection(Connection):
         session_info.device = getattr(found, "device", "")
         return found, logout
 
-    def _entered(self, login: str) -> None:
-        """Whoever was shown is the client from now on."""
+    def _logged_in(self, login: str) -> None:
+        """The login is complete: the client acts for this account from now on."""
         self._session_info.login = login
         self._log(log_events.LOGIN, mechanism=self._session_info.mechanism)
 
     # -- the log -------------------------------------------------------------------
 
-    def _facts(self, fields: dict[str, object]) -> dict[str, object]:
+    def _log_fields(self, fields: dict[str, object]) -> dict[str, object]:
         if self.session is None:
-            return super()._facts(fields)
+            return super()._log_fields(fields)
         login, device = self._session_info.login, self._session_info.device
         known = {"tls": self._tls, "account": login, "device": device if login else ""}
-        return super()._facts({**known, **fields})
+        return super()._log_fields({**known, **fields})
 
-    def _tell_refusals(self) -> None:
-        """Log what the session has refused since it was asked last."""
+    def _log_refusals(self) -> None:
+        """Log what the session has refused since the last call."""
         for one in self.session.refusals.take():
-            self._log(log_events.REFUSED, command=one.command, reply=one.reply, **self._of(one))
+            self._log(
+                log_events.REFUSED,
+                command=one.command,
+                reply=one.reply,
+                **self._refusal_fields(one),
+            )
 
-    def _of(self, refusal: Refusal) -> dict[str, object]:
-        """What else there is to say of it."""
+    def _refusal_fields(self, refusal: Refusal) -> dict[str, object]:
+        """Further log fields of a refusal."""
         return {}
 
     def _flush(self) -> None:
         if self.session.refusals.new:
-            self._tell_refusals()
+            self._log_refusals()
         super()._flush()
 
-    def _gone(self) -> None:
-        self._tell_refusals()
+    def _client_gone(self) -> None:
+        self._log_refusals()
         if self.session.injected:
             self._log(log_events.INJECTED, command=self.starttls)
-        self._log(log_events.SESSION_ENDED, refused=self.session.refusals.count, **self._counted())
+        self._log(
+            log_events.SESSION_ENDED, refused=self.session.refusals.count, **self._session_counts()
+        )
 
-    def _counted(self) -> dict[str, object]:
-        """What the session has done."""
+    def _session_counts(self) -> dict[str, object]:
+        """Log fields that count what the session has done."""
         return {}

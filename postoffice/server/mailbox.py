@@ -1,4 +1,4 @@
-"""Who may collect what, and on which terms: the avatar of an account that collects its mail."""
+"""The POP3 avatar: an account's maildrop, opened under its mail policy for one session."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ async def _none(_: Account) -> AnyOf[str]:
 @dataclass(frozen=True)
 class MailboxContext:
     """
-    What every collection of one post office knows.
+    What all mailboxes of one daemon share.
 
-    ``serving`` and ``quota`` are whole, and for all that an account's own says
-    nothing of; the ``postmaster`` (an address in normal form) has a ``postmaster_quota``.
-    ``sayings`` are those of all accounts; ``devices`` names those of one.
-    Without ``leases`` nobody waits for a maildrop, or takes one over.
+    ``serving`` and ``quota`` are complete: they give the defaults for what an
+    account does not set.  The ``postmaster`` (an address in normal form) has the
+    ``postmaster_quota``.  ``sayings`` returns the quota and mail policy of all
+    accounts; ``devices`` returns the names of one account's devices.  Without
+    ``leases`` no login waits for a maildrop or takes one over.
     """
 
     store: IMailStore
@@ -65,15 +66,15 @@ class MailboxContext:
     postmaster_quota: Quota = UNLIMITED
 
     def mailbox(self, session_info: SessionInfo, account: Account) -> IMailbox:
-        """For one of our own, who collects."""
+        """The avatar of a client that has logged in to this account."""
         return Mailbox(self, session_info, account)
 
     async def announced(self) -> AnnouncedPolicy:
         """
-        What a client is told before it is known who it is.
+        What CAPA says before a login, for all accounts together.
 
-        That the postmaster's maildrop makes room is told to him alone: nobody
-        else's mail goes for that.
+        That ``make-room`` holds for the postmaster's maildrop is announced only
+        after the postmaster's login: no other account loses mail by it.
         """
         try:
             said = await self.sayings() or ((self.quota, self.serving),)
@@ -86,12 +87,12 @@ class MailboxContext:
         return together(ones)
 
     def announced_to(self, account: Account) -> AnnouncedPolicy:
-        """What its owner is told."""
+        """What CAPA says after a login to this account."""
         is_his = account.address == self.postmaster
         return self._told(self.postmaster_quota if is_his else account.quota, account.serving)
 
     def whole(self, serving: MailPolicy) -> MailPolicy:
-        """What is said, and what is said by default; as far as this store can do it."""
+        """A policy completed with the defaults, without what this store cannot do."""
         whole = serving.or_else(self.serving)
         if IRetention.providedBy(self.store):
             return whole
@@ -147,7 +148,7 @@ class Mailbox:
         serving = self.serving
         if serving.delete_on_collect and serving.devices == "any":
             return await self._remove([*removed, *collected], session)
-        # Both have begun before we wait: a client that said QUIT may be gone while we do.
+        # Start both before waiting: the client may disconnect behind QUIT, which cancels us.
         noting = Deferred.fromCoroutine(self._note(collected))
         gone = await self._remove(removed, session)
         by_all = await noting
@@ -162,7 +163,7 @@ class Mailbox:
     async def _remove(self, entries: Sequence[Entry], session: str) -> int:
         if entries:
             before = len(self.deleted)
-            self.deleted += entries  # also where nobody waits: it goes on
+            self.deleted += entries  # before: the removal goes on if this coroutine is cancelled
             try:
                 await self._maildrop.remove(entries, session)
             except PostOfficeError as failure:
@@ -172,7 +173,7 @@ class Mailbox:
         return len(entries)
 
     async def _note(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Remember what was collected; what all have of it who shall."""
+        """Record what was fetched; return the messages that every required device has fetched."""
         if not entries or not IRetention.providedBy(self._mailbox_context.store):
             return ()
         every: frozenset[str] | None = None
@@ -182,7 +183,7 @@ class Mailbox:
             return await cast(IRetention, self._mailbox_context.store).collect(
                 self.account.maildrop, entries, self.account.device, every
             )
-        except TemporaryFailure as failure:  # what is deleted goes, and this stays longer
+        except TemporaryFailure as failure:  # deleted messages still go; the others stay longer
             account, why = self.account.address, str(failure)
             tell(log, log_events.NOT_REMEMBERED, account=account, why=why)
             return ()
@@ -194,5 +195,5 @@ class Mailbox:
 
 
 def _no() -> bool:
-    """Of whom nobody knows how to end it, or whether it is still there."""
+    """The default for ``give_way`` and ``gone``: the session cannot be ended, and is not gone."""
     return False

@@ -1,4 +1,4 @@
-"""The other processes that serve the same maildrops, on this machine: each has a socket."""
+"""Messages to other processes on this machine that serve the same maildrops, over sockets."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
-#: What they say of a maildrop: who would like to have it, who may end a session for it, and
-#: who held it and no longer does.
+#: The messages, each about one maildrop: the sender waits for it; the sender waits for it and may
+#: take it over; the sender has released it.
 WAIT, TAKE, FREE = "wait", "take", "free"
 
-#: What hears them is told the word, the maildrop, and by whom it was said.
+#: Called for each message: the word, the maildrop, and the sender's socket name.
 Hear = Callable[[str, str, str], None]
 
 
 class Neighbours(DatagramProtocol):
     """
-    Those who have a socket in ``folder``, as we have.
+    The processes that have a socket in ``folder``, as this one has.
 
-    A word that is lost, or that nobody hears, is said again by whoever waits.
-    Only our own user can come near: the folder is ours alone.
+    A message may be lost: a waiting login repeats it.  Only processes of our own
+    user can send messages, as the folder is accessible to that user only.
     """
 
     log = Logger()
@@ -39,7 +39,7 @@ class Neighbours(DatagramProtocol):
         self._folder_fd = -1
 
     def start(self, hear: Hear) -> None:
-        """Open our socket.  Without it there are no neighbours, and nothing else is wrong."""
+        """Open our socket.  If that fails, log it and work without neighbours."""
         self._hear = hear
         self._name = f"{os.getpid()}.{secrets.token_hex(4)}"
         try:
@@ -48,13 +48,14 @@ class Neighbours(DatagramProtocol):
             self._port = self._reactor.listenUNIXDatagram(self._path(self._name), self, mode=0o600)
         except (OSError, CannotListenError) as error:
             self.log.warn(
-                "no socket in {folder}, so other processes cannot ask for a maildrop: {why}",
+                "opening a socket in {folder} failed: {why}; "
+                "other processes cannot ask for a maildrop",
                 folder=self._folder,
                 why=error,
             )
 
     def stop(self) -> None:
-        """Close it."""
+        """Close our socket."""
         port, self._port = self._port, None
         if port is not None:
             self._remove(self._name)
@@ -64,7 +65,7 @@ class Neighbours(DatagramProtocol):
             self._folder_fd = -1
 
     def say(self, word: str, maildrop: str, to: str | None = None) -> None:
-        """Tell one of them, or all."""
+        """Send a message to one process, or to all."""
         if self._port is None:
             return
         text = f"{word} {maildrop}".encode("utf-8", "replace")
@@ -76,18 +77,18 @@ class Neighbours(DatagramProtocol):
     def _send(self, text: bytes, name: str) -> None:
         try:
             self._port.write(text, self._path(name))
-        except ConnectionRefusedError:  # it ended without a farewell
+        except ConnectionRefusedError:  # that process ended without removing its socket
             self._remove(name)
         except OSError:
-            pass  # it has just gone, or is no socket
+            pass  # the process has just ended, or this is no socket
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """One of them says something."""
+        """A message has arrived."""
         word, _, maildrop = datagram.decode("utf-8", "replace").partition(" ")
         self._hear(word, maildrop, os.path.basename(addr or ""))
 
     def _path(self, name: str) -> str:
-        """Short, however long the way to the folder is: a socket's has a hundred octets."""
+        """A short path, however long the folder's is: a socket's path has about 100 octets."""
         return f"/proc/self/fd/{self._folder_fd}/{name}"
 
     def _remove(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""POP3 on a transport: carries the session's questions to the portal and to the maildrop."""
+"""POP3 on a transport: answers the session's questions with the portal and the mailbox."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ from postoffice.pop3.questions import (
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
-from postoffice.server.factory import Doors, ListenerOptions
+from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.factory import ListenerOptions
 from postoffice.server.login import LoginConnection, LoginFactory, LoginOptions, Salts
 
-#: Seconds of silence after which a session ends for another login, where that may take over.
+#: Seconds of silence after which another login may take over the session's maildrop.
 GIVES_WAY = 10.0
-#: Lines of the log that are written at once.
+#: Log lines that are written in one turn of the reactor.
 SLICE = 200
-#: Where nobody says how clients log in: by their passwords, which everybody has.
+#: The default: plain passwords, which every account has.
 BY_PASSWORD = LoginOptions(("PLAIN", "LOGIN"))
 
 
 class POP3Connection(LoginConnection):
-    """One client that collects."""
+    """One POP3 client."""
 
     session: POP3Session | None = None
     factory: POP3Factory
@@ -58,20 +59,20 @@ class POP3Connection(LoginConnection):
         self._deleted = 0
 
     def _account(self) -> str:
-        """Also of whom it is known, and who waits for the maildrop still."""
+        """Also the account of a client that is authenticated and waits for its maildrop."""
         waiting = self._mailbox
         return super()._account() or ("" if waiting is None else waiting.account.address)
 
-    def _open(self) -> POP3Session:
+    def _new_session(self) -> POP3Session:
         self._renew_session_info()
         options = self.factory.options(self.client, self._bindings)
         return POP3Session(options, self.factory.limits)
 
-    def _has_to_log_in(self) -> bool:
+    def _login_required(self) -> bool:
         return self.session is not None and self.session.state == "authorization"
 
-    def _renewed(self) -> None:
-        """TLS has begun: whoever was shown before it was shown in clear."""
+    def _tls_started(self) -> None:
+        """TLS began after STLS: forget the client's earlier authentication, which was in clear."""
         self._release()
         self._renew_session_info()
 
@@ -83,33 +84,33 @@ class POP3Connection(LoginConnection):
     def _ask(self, question: Question) -> Any:
         assert self.session is not None
         if self.session.refusals.new:
-            self._tell_refusals()
+            self._log_refusals()
         return self._ANSWERS[type(question)](self, question)
 
-    # -- who it is -----------------------------------------------------------------
+    # -- login ---------------------------------------------------------------------
 
     async def _prove(self, question: Prove) -> None:
-        self._release()  # whoever was shown before, and did not come in
-        self._mailbox, self._logout = await self._show(question, IMaildrop)
+        self._release()  # an earlier authentication whose login was not completed
+        self._mailbox, self._logout = await self._authenticate(question, IMaildrop)
 
     async def _enter(self, question: Enter) -> Entered:
         session, mailbox = self.session, self._mailbox
         assert session is not None
         assert mailbox is not None
         try:
-            listing = await mailbox.open(give_way=self._give_way, gone=self._has_gone)
+            listing = await mailbox.open(give_way=self._give_way, gone=self._input_closed)
         except BaseException:
             self._release()
             raise
-        self._entered(mailbox.account.address)
-        return Entered(listing, _saying(session.options, mailbox.announced))
+        self._logged_in(mailbox.account.address)
+        return Entered(listing, _with_announced(session.options, mailbox.announced))
 
     async def _announce(self, question: Announce) -> SessionOptions:
         assert self.session is not None
         assert self.factory.announced is not None
-        return _saying(self.session.options, await self.factory.announced())
+        return _with_announced(self.session.options, await self.factory.announced())
 
-    # -- its mail ------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------
 
     async def _fetch(self, question: Fetch) -> bytes:
         assert self._mailbox is not None
@@ -129,7 +130,7 @@ class POP3Connection(LoginConnection):
             text.close()
 
     async def _update(self, question: Update) -> int:
-        """Remove, and give the lock back before the reply: the next login may follow at once."""
+        """Remove messages; release the lock before the reply, so that the client can reconnect."""
         mailbox = self._mailbox
         assert mailbox is not None
         try:
@@ -138,37 +139,38 @@ class POP3Connection(LoginConnection):
             self._release()
             deleted = getattr(mailbox, "deleted", ())
             self._deleted = len(deleted)
-            self._tell_deleted(iter(deleted))
+            self._log_deleted(iter(deleted))
 
-    def _tell_deleted(self, entries: Iterator[Entry]) -> None:
-        """Log each message that has gone; of many, some at a time."""
+    def _log_deleted(self, entries: Iterator[Entry]) -> None:
+        """Log each removed message, at most ``SLICE`` in one turn of the reactor."""
         slice_ = list(islice(entries, SLICE))
         for entry in slice_:
             self._log(log_events.MESSAGE_DELETED, uidl=entry.uidl)
         if len(slice_) == SLICE:
-            self._clock.callLater(0, self._tell_deleted, entries)
+            self._clock.callLater(0, self._log_deleted, entries)
 
-    def _has_gone(self) -> bool:
+    def _input_closed(self) -> bool:
         """
-        Whether it will ask for nothing behind its login: it has closed its side, or all.
+        Whether the client has closed its side and sent nothing behind its login.
 
-        TCP does not tell which.  It shall not have the maildrop, nor end another session for it.
+        TCP does not tell whether such a client is gone.  Its login gets no
+        maildrop, and does not end another session.
         """
         assert self.session is not None
-        return self._finished and not self.session.unread
+        return self._input_ended and not self.session.unread
 
     def _give_way(self) -> bool:
         """
-        Another login may take over: end this session if its client is silent, idle or half dead.
+        End this session for another login, if this client is silent; return whether it ended.
 
-        It is not while it waits for us, or goes on taking what we send.
-        Nothing is removed; whatever it asks next, it hears that it has ended.
+        A client is not silent while it waits for our answer or takes our output.
+        No message is removed.  The client is told that the session was taken over.
         """
         assert self.session is not None
-        if self._silence() < GIVES_WAY:
+        if self._measure_silence() < GIVES_WAY:
             return False
         self._log(log_events.TAKEN_OVER)
-        in_the_middle = self._clogged is not None
+        in_the_middle = self._blocked is not None
         self.session.refusals.hear(b"")
         self.session.dismiss(None if in_the_middle else texts.TAKEN_OVER, "IN-USE")
         self._release()
@@ -184,29 +186,29 @@ class POP3Connection(LoginConnection):
         if logout is not None:
             logout()
 
-    def _gone(self) -> None:
+    def _client_gone(self) -> None:
         assert self.session is not None
         self._release()
-        super()._gone()
+        super()._client_gone()
 
-    def _counted(self) -> dict[str, object]:
+    def _session_counts(self) -> dict[str, object]:
         assert self.session is not None
         return {"retrieved": self.session.retrieved, "deleted": self._deleted}
 
-    def _farewell(self, *, silent: bool) -> None:
+    def _end_session(self, *, silent: bool) -> None:
         """
-        Nothing is said to who was silent for too long (RFC 1939 §3).
+        End the session; a client that timed out gets no reply (RFC 1939 §3).
 
-        The maildrop is free at once, however long the link takes to close.
+        The maildrop is released at once, however long the connection takes to close.
         """
-        super()._farewell(silent=silent)
+        super()._end_session(silent=silent)
         assert self.session is not None
         self.session.refusals.hear(b"")
         self.session.dismiss(None if silent else texts.CLOSING, "SYS/TEMP")
         self._release()
 
     def _hang_up(self) -> None:
-        """The maildrop is free at once, however long the client takes to close its side."""
+        """Release the maildrop at once, however long the client takes to close its side."""
         assert self.session is not None
         self._release()
         if self.session.broken:
@@ -227,17 +229,17 @@ class POP3Connection(LoginConnection):
     }
 
 
-def _saying(options: SessionOptions, announced: AnnouncedPolicy) -> SessionOptions:
+def _with_announced(options: SessionOptions, announced: AnnouncedPolicy) -> SessionOptions:
     return replace(options, expire=announced.expire, login_delay=announced.login_delay)
 
 
 class POP3Factory(LoginFactory):
     """
-    The serving counter: one POP3 service.
+    The factory of one POP3 service.
 
-    ``hostname`` stands in stamps and challenges; ``login_options`` says how clients
-    log in, by APOP, too, if that is among its mechanisms.  ``announced`` says
-    what clients are told whom nobody knows yet.
+    ``hostname`` is used in APOP timestamps and SASL challenges.  APOP is offered
+    if it is among the mechanisms of ``login_options``.  ``announced`` returns what
+    CAPA says before a login.
     """
 
     full = b"-ERR [SYS/TEMP] too many connections; try again later\r\n"
@@ -251,7 +253,7 @@ class POP3Factory(LoginFactory):
         hostname: str = "localhost",
         login_options: LoginOptions = BY_PASSWORD,
         limits: POP3Limits | None = None,
-        connection_limits: Doors | None = None,
+        connection_limits: ConnectionLimits | None = None,
         listener_options: ListenerOptions | None = None,
         salts: Salts | None = None,
         announced: Callable[[], Awaitable[AnnouncedPolicy]] | None = None,
@@ -268,7 +270,7 @@ class POP3Factory(LoginFactory):
         return POP3Connection(self)
 
     def options(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
-        """On which terms a client is here, over the link that it has."""
+        """The session options for this client on its present connection."""
         mechanisms = self.login_options.mechanisms
         return SessionOptions(
             hostname=self.hostname,

@@ -1,4 +1,4 @@
-"""Who may post here, and to whom: the avatars of strangers, and of our own users."""
+"""The SMTP avatars: Reception for mail from other servers, Submission for our own users."""
 
 from __future__ import annotations
 
@@ -46,14 +46,15 @@ UNLIMITED = Quota(0, 0, "reject")
 @dataclass(frozen=True)
 class ReceptionContext:
     """
-    What every reception of one post office knows.
+    What all receptions of one daemon share.
 
-    ``hostname`` stands in the Received fields, ``now`` tells their time (with
-    its zone); ``postmaster`` is who gets the mail for ``<Postmaster>`` and
-    for postmaster@ every domain of ours (RFC 5321 §4.5.1).  ``any_sender``:
-    our users may send as anybody; ``foreign_from`` says what becomes of a
-    From field with other addresses (off, log, refuse).  ``quota`` is whole, and for all accounts
-    that have no other; ``postmaster_quota`` is the postmaster's, whatever his account says.
+    ``hostname`` is used in the Received fields, and ``now`` returns their time
+    (with its zone).  The ``postmaster`` gets the mail for ``<Postmaster>`` and for
+    postmaster@ every domain of ours (RFC 5321 §4.5.1).  With ``any_sender`` our
+    users may send with any reverse-path.  ``foreign_from`` says how a From field
+    with addresses that are not the user's own is treated (off, log, refuse).
+    ``quota`` is complete and gives the default for all accounts;
+    ``postmaster_quota`` holds for the postmaster, whatever that account says.
     """
 
     directory: IAccountDirectory
@@ -68,15 +69,15 @@ class ReceptionContext:
     postmaster_quota: Quota = UNLIMITED
 
     def reception(self, session_info: SessionInfo) -> IReception:
-        """For a stranger."""
+        """The avatar of a client that has not logged in."""
         return Reception(self, session_info)
 
     def submission(self, session_info: SessionInfo, account: Account) -> IReception:
-        """For one of our own."""
+        """The avatar of a client that has logged in to this account."""
         return Submission(self, session_info, account)
 
     async def account(self, address: Address | None) -> Account | Reply:
-        """The account that an address leads to, its quota whole, or why there is none."""
+        """The account that an address leads to, with a complete quota; or a refusal."""
         if address is None:
             return await self._postmasters_account()
         address = self.whole(address)
@@ -93,25 +94,25 @@ class ReceptionContext:
         return UNKNOWN_RECIPIENT if account is None else self._limited(account)
 
     def whole(self, address: Address) -> Address:
-        """A bare name is one of the main domain, the postmaster's."""
+        """Complete an address without a domain with the main domain, the postmaster's."""
         return address if address.domain else replace(address, domain=self.postmaster.domain)
 
     async def _postmasters_account(self) -> Account:
-        """Mail to him is taken (RFC 5321 §4.5.1); so that it fills no disk, the oldest goes."""
+        """The postmaster's account; its own quota lets mail in always (RFC 5321 §4.5.1)."""
         account = await self.directory.find(self.postmaster.normal)
         if account is None:
             raise TemporaryFailure(f"the postmaster's account {self.postmaster} does not exist")
         return replace(account, quota=self.postmaster_quota)
 
     def _limited(self, account: Account) -> Account:
-        """With a quota that says all."""
+        """The account with a complete quota."""
         quota = account.quota.or_else(self.quota)
         return account if quota == account.quota else replace(account, quota=quota)
 
 
 @implementer(IReception)
 class Reception:
-    """Takes mail from strangers, for our maildrops only."""
+    """Takes mail from clients that have not logged in, for our maildrops only."""
 
     login = ""
 
@@ -120,23 +121,23 @@ class Reception:
         self._session_info = session_info
 
     async def connected(self) -> Reply | None:
-        """The client is there: what the policies say."""
+        """The client has connected: ask the policies."""
         return await self._reception_context.policies.connect(self._session_info)
 
     async def hello(self) -> Reply | None:
-        """It has said its name: what the policies say."""
+        """EHLO or HELO: ask the policies."""
         return await self._reception_context.policies.hello(self._session_info)
 
     async def sender(self, envelope: Envelope) -> Reply:
-        """MAIL: whoever it is."""
+        """MAIL: any sender, unless a policy objects."""
         return await self._objection("sender", envelope) or SENDER_OK
 
     async def recipient(self, envelope: Envelope, address: Address | None) -> Reply:
         """
-        RCPT: one of ours, once in a message however often he is named.
+        RCPT: an account of ours; it gets the message once, however often it is named.
 
-        Raises MaildropFull and MaildropFullNow, where what was declared (SIZE)
-        has no room with him.
+        Raises MaildropFull or MaildropFullNow if a message of the declared SIZE
+        does not fit into its quota.
         """
         account = await self._reception_context.account(address)
         if isinstance(account, Reply):
@@ -164,18 +165,18 @@ class Reception:
         return RECIPIENT_OK
 
     async def begin(self, envelope: Envelope) -> IDelivery:
-        """DATA: the trace fields go first, and the text does not go on with them."""
+        """DATA: write the trace fields; the text cannot continue the last of them."""
         return CompletedDelivery(await self._begun(envelope), Opening())
 
     async def _begun(self, envelope: Envelope) -> IDelivery:
-        """The trace fields go first (RFC 5321 §4.4), then what policies add."""
+        """Write the trace fields (RFC 5321 §4.4), then the fields that policies added."""
         delivery = await self._reception_context.destination.begin(envelope)
         trace = envelope.trace(self._reception_context.hostname, self._reception_context.now())
         await delivery.write(b"".join([trace, *envelope.fields]))
         return delivery
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
-        """The text is whole: what the policies say of it."""
+        """The text is complete: ask the policies."""
         if not self._reception_context.policies.asks("text", envelope.service):
             return None
         refusal, fields = await self._reception_context.policies.text(envelope, delivery.text)
@@ -193,7 +194,7 @@ class Reception:
 
 
 class Submission(Reception):
-    """Takes mail from one of our own users (RFC 6409), who is ``account``."""
+    """Takes mail from a user of ours, who has logged in to ``account`` (RFC 6409)."""
 
     def __init__(
         self, reception_context: ReceptionContext, session_info: SessionInfo, account: Account
@@ -204,7 +205,7 @@ class Submission(Reception):
         self.device = account.device
 
     async def sender(self, envelope: Envelope) -> Reply:
-        """MAIL: an address that leads to the user's account, or none at all."""
+        """MAIL: the sender must lead to the user's account, or be the null reverse-path."""
         if envelope.sender is not None and not self._reception_context.any_sender:
             account = await self._reception_context.account(envelope.sender)
             if isinstance(account, Reply) or account.address != self._account.address:
@@ -212,7 +213,7 @@ class Submission(Reception):
         return await super().sender(envelope)
 
     async def begin(self, envelope: Envelope) -> IDelivery:
-        """DATA: the header is completed as it comes."""
+        """DATA: complete the header as it arrives (RFC 6409 §8)."""
         now = self._reception_context.now()
         envelope.message_id = (
             f"<{envelope.id}.{now:%Y%m%d%H%M%S}@{self._reception_context.hostname}>"
@@ -225,7 +226,7 @@ class Submission(Reception):
         return CompletedDelivery(await self._begun(envelope), completion, authors)
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
-        """The text is whole: From is one of the user's own addresses, and what the policies say."""
+        """The text is complete: check its From field, then ask the policies."""
         if isinstance(delivery, CompletedDelivery):
             foreign = await self._foreign(await delivery.authors())
             if foreign is not None:
@@ -260,9 +261,9 @@ class Submission(Reception):
 @implementer(IDelivery)
 class CompletedDelivery:
     """
-    A delivery whose text has its beginning mended, or its header completed, on the way.
+    A delivery that corrects the beginning of the text, or completes its header.
 
-    ``authors`` reads the addresses in From meanwhile, where somebody asks for them.
+    ``authors``, if given, reads the addresses in the From field on the way.
     """
 
     def __init__(
@@ -276,7 +277,7 @@ class CompletedDelivery:
         self._authors = authors
 
     async def authors(self) -> list[str]:
-        """The addresses in From, as the text has them when it is whole; none if nobody reads it."""
+        """The addresses in From, once the text is complete; [] without ``authors``."""
         await self._end()
         return [] if self._authors is None else self._authors.addresses()
 
@@ -307,7 +308,7 @@ class CompletedDelivery:
         self._delivery.abort()
 
     async def _end(self) -> None:
-        """The text is over: what was held back of it is passed on, once."""
+        """The text is complete: pass on what was held back of it, once."""
         await self._pass_on(self._completion.end())
 
     async def _pass_on(self, octets: bytes) -> None:

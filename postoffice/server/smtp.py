@@ -1,4 +1,4 @@
-"""SMTP on a transport: carries the session's questions to the avatar that the client holds."""
+"""SMTP on a transport: answers the session's questions with the client's IReception avatar."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ from postoffice.util.networks import network_of
 if TYPE_CHECKING:
     from postoffice.server.smtp_factory import SMTPFactory
 
-#: Octets of a line of the log for what may be long of a message: recipients, Message-ID, names.
+#: Octets of a log line for a message's long fields: recipients, Message-ID, names.
 ROOM = 600
 
 
 class SMTPConnection(LoginConnection):
-    """One client that posts."""
+    """One SMTP, submission or LMTP client."""
 
     session: SMTPSession | None = None
     factory: SMTPFactory
@@ -63,18 +63,19 @@ class SMTPConnection(LoginConnection):
 
     def __init__(self, factory: SMTPFactory) -> None:
         super().__init__(factory)
-        self._early: Deferred[bool] | None = None  # it must not speak before its greeting
-        self._connected: list[bytes] = []  # the fields that policies add because of where it is
-        self._relay: tuple[Client, list[bytes]] | None = None  # who and where it was before XCLIENT
+        self._early: Deferred[bool] | None = None  # fires if the client speaks before its greeting
+        self._connect_fields: list[bytes] = []  # fields that policies added at the connect stage
+        # the relay itself, and its connect fields, from before XCLIENT
+        self._relay: tuple[Client, list[bytes]] | None = None
         self._reception: IReception | None = None
-        self._claimed: IReception | None = None  # that of the account it claims to be
+        self._pending: IReception | None = None  # authenticated, login not complete
         self._envelope: Envelope | None = None
         self._delivery: IDelivery | None = None
-        self._ended: Envelope | None = None  # of a message that is refused after its text
-        self._read: MessageIDReader | None = None
+        self._refused_envelope: Envelope | None = None  # whose refusal is to be logged
+        self._message_id_reader: MessageIDReader | None = None
         self._messages = 0
 
-    def _open(self) -> SMTPSession:
+    def _new_session(self) -> SMTPSession:
         self._session_info = SessionInfo(
             self.id, self.factory.listener_options.service, self.client
         )
@@ -83,18 +84,18 @@ class SMTPConnection(LoginConnection):
     def _options(self) -> SessionOptions:
         return self.factory.options(self.client, self._bindings)
 
-    def _renewed(self) -> None:
-        """TLS has begun: who it is must be said again, and for whom it speaks."""
+    def _tls_started(self) -> None:
+        """TLS began after STARTTLS: forget the login and what XCLIENT said (RFC 3207 §4.2)."""
         if self._relay is not None:
-            relay, self._connected = self._relay
+            relay, self._connect_fields = self._relay
             self.client = replace(relay, encrypted=True)
         self._renew_session_info()
 
     def _renew_session_info(self) -> None:
         self._session_info = SessionInfo(
-            self.id, self._session_info.service, self.client, fields=list(self._connected)
+            self.id, self._session_info.service, self.client, fields=list(self._connect_fields)
         )
-        self._reception = self._claimed = None
+        self._reception = self._pending = None
 
     def dataReceived(self, data: bytes) -> None:
         if self._early is not None:
@@ -105,13 +106,13 @@ class SMTPConnection(LoginConnection):
     def _ask(self, question: Question) -> Any:
         assert self.session is not None
         if self.session.refusals.new:
-            self._tell_refusals()
+            self._log_refusals()
         return self._ANSWERS[type(question)](self, question)
 
-    # -- who it is -----------------------------------------------------------------
+    # -- the client ----------------------------------------------------------------
 
     async def _avatar(self) -> IReception:
-        """The avatar of a client that nobody knows, or that of its account."""
+        """The avatar of the client's account, or the anonymous one."""
         if self._reception is None:
             _, avatar, _ = await self.factory.portal.login(
                 Anonymous(), self._session_info, IReception
@@ -132,20 +133,20 @@ class SMTPConnection(LoginConnection):
         said = None
         if "connect" in self.factory.profile.judged:
             said = await (await self._avatar()).connected()
-        self._connected = list(self._session_info.fields)
+        self._connect_fields = list(self._session_info.fields)
         return said
 
     async def _speaks_early(self, seconds: float) -> bool:
-        """Whether it says something within these seconds, which no honest client does."""
+        """Whether the client sends anything before its greeting; spam software often does."""
         early = self._early = Deferred()
-        timer: Any = self._clock.callLater(seconds, self._was_patient)
+        timer: Any = self._clock.callLater(seconds, self._stayed_silent)
         try:
             return await early
         finally:
             if timer.active():
                 timer.cancel()
 
-    def _was_patient(self) -> None:
+    def _stayed_silent(self) -> None:
         early, self._early = self._early, None
         if early is not None:
             early.callback(False)
@@ -157,26 +158,26 @@ class SMTPConnection(LoginConnection):
         return None
 
     async def _judge_hello(self) -> Reply | None:
-        self._session_info.fields[:] = self._connected
+        self._session_info.fields[:] = self._connect_fields
         return await (await self._avatar()).hello()
 
     def _impersonate(self, question: Impersonate) -> SessionOptions | Reply:
-        """A relay that is trusted says for whom it speaks; the doors have counted the relay."""
-        self._relay = self._relay or (self.client, self._connected)
+        """XCLIENT: a trusted relay names the real client.  ConnectionLimits counts the relay."""
+        self._relay = self._relay or (self.client, self._connect_fields)
         address = self.client.address if question.address is None else question.address
         self.client = replace(self.client, address=address, port=question.port)
         self._abort(Abort())
-        self._connected = []
+        self._connect_fields = []
         self._renew_session_info()
         return replace(self._options(), xclient=True)
 
     async def _prove(self, question: Prove) -> None:
-        self._claimed, _ = await self._show(question, IReception)
+        self._pending, _ = await self._authenticate(question, IReception)
 
     def _enter(self, question: Enter) -> None:
-        assert self._claimed is not None
-        self._reception, self._claimed = self._claimed, None
-        self._entered(self._reception.login)
+        assert self._pending is not None
+        self._reception, self._pending = self._pending, None
+        self._logged_in(self._reception.login)
 
     def _pause(self, question: Pause) -> Awaitable[None]:
         return deferLater(self._clock, question.seconds, lambda: None)
@@ -198,7 +199,7 @@ class SMTPConnection(LoginConnection):
             login=self._session_info.login,
             fields=list(self._session_info.fields),
         )
-        self._ended = None
+        self._refused_envelope = None
         said = await reception.sender(envelope)
         if said.positive:
             self._envelope = envelope
@@ -217,13 +218,13 @@ class SMTPConnection(LoginConnection):
     async def _begin(self, question: Begin) -> None:
         assert self._reception is not None
         assert self._envelope is not None
-        self._read = MessageIDReader()
+        self._message_id_reader = MessageIDReader()
         self._delivery = await self._reception.begin(self._envelope)
 
     def _text(self, question: Text) -> Awaitable[None]:
         assert self._delivery is not None
-        assert self._read is not None
-        self._read.feed(question.octets)
+        assert self._message_id_reader is not None
+        self._message_id_reader.feed(question.octets)
         return self._delivery.write(question.octets)
 
     async def _end(self, question: End) -> Reply | list[Reply]:
@@ -245,7 +246,7 @@ class SMTPConnection(LoginConnection):
         return Reply(250, "2.0.0", f"Taken, {envelope.id}")
 
     async def _commit_each(self, envelope: Envelope, delivery: IDelivery) -> list[Reply]:
-        """For each recipient that was accepted, what became of it (RFC 2033 §4.2)."""
+        """Commit, and return a reply for each accepted recipient (RFC 2033 §4.2)."""
         outcomes = await delivery.commit_each()
         taken = Reply(250, "2.0.0", f"Taken, {envelope.id}")
         replies = [taken if one is None else self._failure(one).reply for one in outcomes]
@@ -258,7 +259,7 @@ class SMTPConnection(LoginConnection):
     ) -> None:
         if not recipients:
             return
-        read = self._read
+        read = self._message_id_reader
         message_id = (read and read.found()) or envelope.message_id
         sender, uidl = _path(envelope.sender), getattr(delivery, "uidl", "")
         room = ROOM - len(sender) - len(message_id) - len(envelope.hello) - len(envelope.login)
@@ -276,18 +277,18 @@ class SMTPConnection(LoginConnection):
         )
         for to in others:
             self._log(log_events.MESSAGE_TAKEN_FOR, id=envelope.id, to=to, uidl=uidl)
-        self._ended = None
+        self._refused_envelope = None
 
-    def _tell_refusals(self) -> None:
+    def _log_refusals(self) -> None:
         assert self.session is not None
         of_message = any(one.in_message for one in self.session.refusals.new)
-        super()._tell_refusals()
+        super()._log_refusals()
         if of_message:
-            self._ended = None
+            self._refused_envelope = None
 
-    def _of(self, refusal: Refusal) -> dict[str, object]:
+    def _refusal_fields(self, refusal: Refusal) -> dict[str, object]:
         known: dict[str, object] = {"helo": self._session_info.hello}
-        envelope = self._envelope or self._ended
+        envelope = self._envelope or self._refused_envelope
         if refusal.in_message and envelope is not None:
             to = [f"<{one.address}>" for one in envelope.recipients]
             known |= {
@@ -304,34 +305,34 @@ class SMTPConnection(LoginConnection):
     def _abort(self, question: Abort) -> None:
         if self._envelope is not None:
             assert self.session is not None
-            self._ended = self._envelope if self.session.in_message else None
+            self._refused_envelope = self._envelope if self.session.in_message else None
         delivery, self._delivery, self._envelope = self._delivery, None, None
         if delivery is not None:
             delivery.abort()
 
     # -- ending --------------------------------------------------------------------
 
-    def _gone(self) -> None:
+    def _client_gone(self) -> None:
         assert self.session is not None
         self._abort(Abort())
-        super()._gone()
+        super()._client_gone()
 
-    def _counted(self) -> dict[str, object]:
+    def _session_counts(self) -> dict[str, object]:
         assert self.session is not None
         return {"helo": self._session_info.hello, "taken": self.session.taken}
 
-    def _has_to_log_in(self) -> bool:
+    def _login_required(self) -> bool:
         return self.factory.profile.submission and not self._session_info.login
 
-    def _farewell(self, *, silent: bool) -> None:
-        super()._farewell(silent=silent)
+    def _end_session(self, *, silent: bool) -> None:
+        super()._end_session(silent=silent)
         assert self.session is not None
         self.session.refusals.hear(b"")
         self.session.dismiss(TIMED_OUT if silent else SHUTTING_DOWN)
 
-    def _at_rest(self) -> bool:
+    def _is_idle(self) -> bool:
         assert self.session is not None
-        return super()._at_rest() and not self.session.in_text
+        return super()._is_idle() and not self.session.in_text
 
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
         Connect: _connect,

@@ -1,4 +1,4 @@
-"""The receiving counter's factory: on which terms clients are here."""
+"""The factory of an SMTP, submission or LMTP service, and its settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from postoffice.model.envelope import Client
 from postoffice.model.reply import STARTING, TOO_MANY_CONNECTIONS
-from postoffice.server.factory import Doors, ListenerOptions
+from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.factory import ListenerOptions
 from postoffice.server.login import LoginFactory, LoginOptions, Salts
 from postoffice.server.smtp import SMTPConnection
 from postoffice.smtp.options import SessionOptions, SMTPLimits
@@ -21,11 +22,11 @@ from postoffice.util.token_bucket import TokenBucket
 @dataclass(frozen=True)
 class ServiceProfile(LoginOptions):
     """
-    What is the custom at one counter.
+    The settings of one SMTP service.
 
-    ``lmtp`` and ``submission`` are as in ``GreylistTimes``.  ``greeting_delay``:
-    seconds that clients from elsewhere wait for the greeting.  ``judged``: the
-    stages at which policies are asked.
+    ``lmtp`` and ``submission`` are as in ``SessionOptions``.  ``greeting_delay`` is
+    how many seconds a client that is not local waits for the greeting.
+    ``judged`` are the stages at which policies are asked (connect, hello, text).
     """
 
     lmtp: bool = False
@@ -36,9 +37,9 @@ class ServiceProfile(LoginOptions):
 
 class SMTPFactory(LoginFactory):
     """
-    The receiving counter: SMTP, submission or LMTP, as its ``profile`` says.
+    The factory of one service: SMTP, submission or LMTP, as its ``profile`` says.
 
-    ``unknown`` is the budget of unknown recipients of each client.
+    ``unknown`` limits how many unknown recipients a client's network may name.
     """
 
     full = TOO_MANY_CONNECTIONS.wire
@@ -51,7 +52,7 @@ class SMTPFactory(LoginFactory):
         hostname: str,
         limits: SMTPLimits,
         clock: IReactorTime,
-        connection_limits: Doors | None = None,
+        connection_limits: ConnectionLimits | None = None,
         listener_options: ListenerOptions | None = None,
         profile: ServiceProfile | None = None,
         salts: Salts | None = None,
@@ -69,7 +70,7 @@ class SMTPFactory(LoginFactory):
         return SMTPConnection(self)
 
     def options(self, client: Client, bindings: Any) -> SessionOptions:
-        """On which terms a client is here, over the link that it has."""
+        """The session options for this client on its present connection."""
         profile = self.profile
         return SessionOptions(
             hostname=self.hostname,

@@ -1,4 +1,4 @@
-"""What a counter wants to know of a TLS connection: words for the log, bindings for SCRAM."""
+"""Facts of a TLS connection: a description for the log, and channel bindings for SCRAM."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _EXPORTED = 32
 
 
 def describe(connection: SSL.Connection) -> str:
-    """Version and cipher, as they stand in the log."""
+    """The TLS version and the cipher, for the log."""
     return f"{connection.get_protocol_version_name()} {connection.get_cipher_name()}"
 
 
 def bindings(connection: SSL.Connection) -> dict[str, bytes]:
     """
-    The channel bindings of a connection whose handshake is over, by name.
+    The channel bindings of a connection, by name; the handshake must be over.
 
-    ``tls-exporter`` (RFC 9266) only with TLS 1.3; ``tls-server-end-point``
-    (RFC 5929 §4) where the certificate's signature names a hash.
+    ``tls-exporter`` (RFC 9266) exists only with TLS 1.3, ``tls-server-end-point``
+    (RFC 5929 §4) only if the certificate's signature names a hash.
     """
     found: dict[str, bytes] = {}
     if connection.get_protocol_version_name() == "TLSv1.3":
@@ -37,7 +37,7 @@ def bindings(connection: SSL.Connection) -> dict[str, bytes]:
 
 
 def _hash_of_signature(certificate: x509.Certificate) -> hashes.HashAlgorithm | None:
-    """None where the signature names none, or nobody here knows it."""
+    """The hash; None if the signature names none, or one that is not supported."""
     try:
         algorithm = certificate.signature_hash_algorithm
     except UnsupportedAlgorithm:

@@ -328,10 +328,11 @@ def test_new_files_are_taken_up(change, tmp_path, opened, clock, logged):
     assert shown(certificates) == [old[0]]
     clock.advance(LOOKS)
     assert shown(certificates) == [new[0]]
-    (line,) = [line for line in logged if " is new" in line]
+    (line,) = [line for line in logged if " reloaded" in line]
     until = f"{new[0].not_valid_after_utc:%Y-%m-%d}"
     assert line == (
-        f"{files.certificate} is new: for mail.example.net, more.example.net, until {until}"
+        f"certificate {files.certificate} reloaded: "
+        f"for mail.example.net, more.example.net, valid until {until}"
     )
 
 
@@ -385,7 +386,7 @@ def test_a_broken_file_is_told_once_and_the_old_one_stays(spoil, tmp_path, opene
     assert certificates.ready
     assert shown(certificates) == [old[0]]
     (line,) = [line for line in logged if "the old certificate is kept" in line]
-    assert line.startswith(f"{tmp_path}/certificate.pem ")
+    assert line.startswith(f"reloading a certificate failed: {tmp_path}/certificate.pem ")
     written(tmp_path, new)
     clock.advance(LOOKS)
     assert shown(certificates) == [new[0]]
@@ -448,9 +449,9 @@ def test_one_that_has_ended_or_ends_soon_is_spoken_of_once_a_day(
     files = written(tmp_path / "soon", pair)
     certificates = opened(written(tmp_path / "later", made("y", days=15)), files)
     day = f"{pair[0].not_valid_after_utc:%Y-%m-%d}"
-    told = f"{files.certificate} ends on {day}"
+    told = f"certificate {files.certificate} expires on {day}"
     assert certificates.expiring() == [(files.certificate, day)]
-    assert [line for line in logged if "ends on" in line] == [told]
+    assert [line for line in logged if "expires on" in line] == [told]
     clock.pump([LOOKS] * int(REMINDERS / LOOKS - 1))
     assert logged.count(told) == 1
     clock.advance(LOOKS)
@@ -463,4 +464,4 @@ def test_one_that_was_renewed_is_spoken_of_no_more(tmp_path, opened, clock, logg
     clock.advance(LOOKS)
     assert certificates.expiring() == []
     clock.pump([LOOKS] * int(REMINDERS / LOOKS))
-    assert sum("ends on" in line for line in logged) == 1
+    assert sum("expires on" in line for line in logged) == 1

@@ -22,11 +22,11 @@ from postoffice.cli import self_signed
 from postoffice.model.errors import TemporaryFailure
 from postoffice.server.certificates import CertificateFiles, Certificates
 from postoffice.server.connection import (
-    DREGS_MAXIMUM,
-    EARLY,
+    DISCARD_MAXIMUM,
     LINGER,
     LINGER_TLS,
     READ_AHEAD,
+    STARTUP_WAIT,
     Connection,
 )
 from postoffice.server.connection_limits import ConnectionLimits
@@ -92,7 +92,7 @@ class EchoConversation(Connection):
         self.gone = 0
         self.renewed = 0
 
-    def _open(self):
+    def _new_session(self):
         return Echo()
 
     def _ask(self, question):
@@ -110,14 +110,14 @@ class EchoConversation(Connection):
         self.waiting.append(Deferred())
         return await self.waiting[-1]
 
-    def _farewell(self, *, silent):
+    def _end_session(self, *, silent):
         self.session.output += b"silent" if silent else b"closing"
         self.session.closed = True
 
-    def _gone(self):
+    def _client_gone(self):
         self.gone += 1
 
-    def _renewed(self):
+    def _tls_started(self):
         self.renewed += 1
 
 
@@ -475,13 +475,13 @@ def test_time_that_was_ours_is_not_taken_from_the_clients(client, clock):
     assert client.transport.disconnecting
 
 
-@pytest.mark.parametrize("octets", [DREGS_MAXIMUM, DREGS_MAXIMUM + 1])
+@pytest.mark.parametrize("octets", [DISCARD_MAXIMUM, DISCARD_MAXIMUM + 1])
 def test_what_comes_behind_the_end_has_a_bound(client, octets):
     client.dataReceived(b"bye\n")
     for start in range(0, octets, 50_000):
         assert not client.transport.aborted
         client.dataReceived(b"x" * min(50_000, octets - start))
-    assert client.transport.aborted == (octets > DREGS_MAXIMUM)
+    assert client.transport.aborted == (octets > DISCARD_MAXIMUM)
     assert not client.session.octets
 
 
@@ -683,7 +683,7 @@ def test_a_client_that_comes_early_is_greeted_when_the_office_is_open(counter, c
     counter.starting = True
     early = connected(counter)
     early.transport.deliver(b"a\n")
-    clock.advance(EARLY - 1)
+    clock.advance(STARTUP_WAIT - 1)
     assert said(early) == b""
     counter.open()
     assert said(early) == b"hello\r\n"
@@ -706,7 +706,7 @@ def test_what_a_balancer_says_early_is_kept(proxied, counter, clock):
 def test_whoever_has_waited_too_long_hears_that_the_office_is_starting(counter, clock, logged):
     counter.starting = True
     early = connected(counter)
-    clock.advance(EARLY)
+    clock.advance(STARTUP_WAIT)
     assert said(early) == b"not yet\r\n"
     assert early.transport.disconnecting
     counter.open()
@@ -714,7 +714,7 @@ def test_whoever_has_waited_too_long_hears_that_the_office_is_starting(counter, 
     clock.advance(LINGER)
     assert early.transport.aborted
     lose(early)
-    assert reasons(logged) == ["the office is still starting"]
+    assert reasons(logged) == ["timed out: the daemon is still starting"]
     assert not clock.getDelayedCalls()
 
 
@@ -731,7 +731,7 @@ def test_who_waits_for_tls_early_hears_nothing_in_clear(counter, clock):
     counter.listener_options = ListenerOptions(implicit=True)
     counter.starting = True
     early = connected(counter)
-    clock.advance(EARLY)
+    clock.advance(STARTUP_WAIT)
     assert said(early) == b""
     assert early.transport.disconnecting
     patient = connected(counter)

@@ -92,13 +92,13 @@ def test_what_a_client_does_not_take_is_known(memory_office, connect):
     memory_office.post(b"x" * 10_000_000 + b"\r\n")
     client = connect()
     [one] = memory_office.pop3.connections
-    assert connection.not_taken(one.transport) == 0
+    assert connection.unacknowledged(one.transport) == 0
     client.sendall(b"RSET\r\nRETR 2\r\n")
-    turn_until(lambda: connection.not_taken(one.transport))
+    turn_until(lambda: connection.unacknowledged(one.transport))
 
     def take() -> bool:
         with suppress(BlockingIOError):
             client.recv(1 << 20)
-        return not connection.not_taken(one.transport)
+        return not connection.unacknowledged(one.transport)
 
     turn_until(take)

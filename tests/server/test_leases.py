@@ -234,7 +234,7 @@ def test_whoever_goes_on_taking_what_it_is_sent_is_not_taken_over(office, monkey
     first = office.client("pop3")
     first.say(LOGIN + b"RETR 1\r\n")
     left = 10_000_000
-    monkeypatch.setattr("postoffice.server.connection.not_taken", lambda transport: left)
+    monkeypatch.setattr("postoffice.server.connection.unacknowledged", lambda transport: left)
     office.clock.advance(100)
     second = second_login(office)
     for _ in range(2 * int(TAKING_OVER)):

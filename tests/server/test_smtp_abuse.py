@@ -214,7 +214,7 @@ def test_octets_behind_starttls_are_found_also_where_the_client_does_not_read(
     monkeypatch.setattr(connection, "_begin_tls", lambda: pytest.fail("it began"))
 
     def ask(question):
-        connection._clogged = clogged
+        connection._blocked = clogged
 
     monkeypatch.setattr(connection, "_ask", ask)
     client.say(b"STARTTLS\r\n")

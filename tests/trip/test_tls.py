@@ -267,7 +267,7 @@ def test_new_certificates_are_taken_up_while_it_runs(furnish, start, tmp_path, r
         (tmp_path / "new.pem").write_bytes(b"".join(self_signed.make([net])))
         (tmp_path / "new.pem").replace(tmp_path / f"{net}.pem")
         os.truncate(tmp_path / f"{com}.pem", 100)  # as if it were being copied
-        office.wait_for(rf"{net}\.pem is new: for {net}, localhost, until \d")
+        office.wait_for(rf"{net}\.pem reloaded: for {net}, localhost, valid until \d")
         office.wait_for(rf"{com}\.pem .*; the old certificate is kept")
         assert shown(net) == certificate(office, net) != before[net]
         assert shown(com) == before[com]
