@@ -153,7 +153,7 @@ class _Commit:
     ) -> None:
         if self._reserve_quickly(ref, those, enforcement):
             return
-        fd, limit = self._open(ref), those[0].quotas[ref]
+        fd, limit, owner = self._open(ref), those[0].quotas[ref], those[0].owners.get(ref, "")
         sizes = [draft.size for draft in those]
         more = _together(limit, sizes)
         taken = self._take(ref, limit, sizes, all_of_them=True)
@@ -162,7 +162,7 @@ class _Commit:
                 break
             room, held = maildirsize.has_room(fd, limit, more)
             if not room and limit.over == "make-room" and enforcement is not None:
-                enforcement.make_room(ref.path, limit, held, more)
+                enforcement.make_room(ref.path, limit, held, more, owner)
             taken = self._take(ref, limit, sizes)
         if taken is None:
             raise TemporaryFailure(f"{ref.path}: counted anew again and again, for other quotas")
@@ -175,16 +175,16 @@ class _Commit:
                 self._miss(draft, ref, maildirsize.full(ref.path, limit, draft.size, alone=alone))
         if enforcement is not None:
             came = [size for size, fit in zip(sizes, fits, strict=True) if fit]
+            before = held.less(maildirsize.Usage(sum(came), len(came)))
             with suppress(OSError):  # he is not told, and has his mail
-                enforcement.filled(
-                    ref.path, limit, held.less(maildirsize.Usage(sum(came), len(came))), held
-                )
+                enforcement.filled(ref.path, limit, before, held, owner)
 
     def _reserve_quickly(
         self, ref: MaildropRef, those: Sequence[Draft], enforcement: QuotaEnforcement | None
     ) -> bool:
         """Where all of it fits, and all is as it was; False: nothing was reserved."""
-        limit, count = those[0].quotas[ref], self._folders.count(ref)
+        limit, owner = those[0].quotas[ref], those[0].owners.get(ref, "")
+        count = self._folders.count(ref)
         more = maildirsize.Usage(sum(draft.size for draft in those), len(those))
         with ExitStack() as stack:
             count.begin()
@@ -197,7 +197,7 @@ class _Commit:
         self._reserved += [(draft, ref) for draft in those]
         if enforcement is not None:
             with suppress(OSError):  # he is not told, and has his mail
-                enforcement.filled(ref.path, limit, held.less(more), held)
+                enforcement.filled(ref.path, limit, held.less(more), held, owner)
         return True
 
     def _take(

@@ -30,7 +30,8 @@ class Draft:
 
     What is not written yet is in ``parts``.  The lock keeps apart what
     threads do with the file; ``dropped`` is set by anyone, and it goes no further.
-    ``quotas`` are those of the maildrops that have one.
+    ``quotas`` are those of the maildrops that have one, ``owners`` whose they are: the accounts'
+    addresses.
     ``apart``: what is wrong with one maildrop is no other's matter; it is told
     in ``missed``.  ``large`` is the folder for what goes to disk as it arrives,
     if that is not the first maildrop's ``tmp``.
@@ -40,6 +41,7 @@ class Draft:
     name: str
     large: str = ""
     quotas: Mapping[MaildropRef, Quota] = field(default_factory=dict)
+    owners: Mapping[MaildropRef, str] = field(default_factory=dict)
     parts: list[bytes] = field(default_factory=list)
     size: int = 0  # octets on disk
     tail: bytes = b""  # the last of them

@@ -230,12 +230,18 @@ class MaildirStore:
         if not there:  # where only some are not, who commits is told
             raise next(ref for ref in refs if isinstance(ref, TemporaryFailure))
         found = dict(zip(unique, refs, strict=True))
-        quotas = {
-            ref: one.account.quota
+        limited = {
+            ref: one.account
             for folder, one in zip(folders, envelope.recipients, strict=True)
             if one.account.quota.limited and isinstance(ref := found[folder], MaildropRef)
         }
-        draft = Draft(there, names.new_name(self._hostname), self._large, quotas)
+        draft = Draft(
+            there,
+            names.new_name(self._hostname),
+            self._large,
+            {ref: account.quota for ref, account in limited.items()},
+            {ref: account.address for ref, account in limited.items()},
+        )
         return MaildirDelivery(
             self._executor,
             self._maildrops,

@@ -26,6 +26,7 @@ class DraftMessage(NamedTuple):
     refs: list[MaildropRef]
     name: str
     quotas: Mapping[MaildropRef, Quota]
+    owners: Mapping[MaildropRef, str]
     text: bytes
     apart: bool
     dropped: bool
@@ -34,7 +35,9 @@ class DraftMessage(NamedTuple):
     def from_draft(cls, draft: Draft) -> DraftMessage:
         """Of this one."""
         text = b"".join(draft.parts)
-        return cls(draft.refs, draft.name, draft.quotas, text, draft.apart, draft.dropped)
+        return cls(
+            draft.refs, draft.name, draft.quotas, draft.owners, text, draft.apart, draft.dropped
+        )
 
     def to_draft(self) -> Draft:
         """It is one again."""
@@ -42,6 +45,7 @@ class DraftMessage(NamedTuple):
             self.refs,
             self.name,
             quotas=self.quotas,
+            owners=self.owners,
             parts=[self.text],
             apart=self.apart,
             dropped=self.dropped,

@@ -266,6 +266,24 @@ def test_each_owner_is_told_of_his_own(kept, tmp_path):
         assert len(mail(tmp_path / "example.net" / name, letters=True)) == 1
 
 
+@pytest.mark.parametrize("over", ["reject", "make-room"])
+def test_an_account_that_was_renamed_is_told_under_its_address(kept, joe, over):
+    """Its maildrop keeps its name, and another may have got the address that was its own."""
+    store = kept(levels=(80,))
+    owner = Account("joe.lee@example.org", JOE, quota=Quota(0, 10, over))
+    for number in range(11 if over == "make-room" else 8):
+        to = [Recipient(Address.parse(owner.address), owner)]
+        delivery = finish(store.begin(Envelope("id", Client(), recipients=to)))
+        finish(delivery.write(text(number)))
+        finish(delivery.commit())
+    letters = [one.read_bytes() for one in (joe / "new").iterdir()]
+    letters = [one for one in letters if b"Auto-Submitted" in one]
+    assert letters
+    for one in letters:
+        assert b"\r\nTo: joe.lee@example.org\r\n" in one
+        assert b"joe@" not in one
+
+
 def test_without_levels_nobody_is_told(kept, joe):
     store = kept()
     for number in range(10):

@@ -38,7 +38,8 @@ class Notice:
 
     ``level`` is the percentage of the quota that has been passed; 0: as many
     messages as ``removed`` went to make room, with these ``uidls`` and ``octets``, and what
-    was ``trimmed`` of the vault for them.
+    was ``trimmed`` of the vault for them.  ``owner`` is the account's address, for a maildrop
+    keeps its name where its account gets another.
     """
 
     folder: str
@@ -49,6 +50,7 @@ class Notice:
     uidls: tuple[str, ...] = ()
     octets: int = 0
     trimmed: vaults.Trimmed = vaults.NOTHING
+    owner: str = ""
 
 
 @dataclass
@@ -68,7 +70,9 @@ class QuotaEnforcement:
     notices: deque[Notice] = field(default_factory=deque)
     most: int | None = None
 
-    def make_room(self, folder: str, quota: Quota, held: Usage, more: Usage) -> None:
+    def make_room(
+        self, folder: str, quota: Quota, held: Usage, more: Usage, owner: str = ""
+    ) -> None:
         """
         Let the oldest messages go until so much more fits, those first that were seen.
 
@@ -96,7 +100,7 @@ class QuotaEnforcement:
         if going:
             uidls = tuple(entry.uidl for entry in going)
             octets = sum(entry.size for entry in going)
-            notice = Notice(folder, quota, held, 0, len(going), uidls, octets, trimmed)
+            notice = Notice(folder, quota, held, 0, len(going), uidls, octets, trimmed, owner)
             self.notices.append(notice)
 
     def _oldest(
@@ -114,7 +118,9 @@ class QuotaEnforcement:
             messages -= 1
         return going
 
-    def filled(self, folder: str, quota: Quota, before: Usage, after: Usage) -> None:
+    def filled(
+        self, folder: str, quota: Quota, before: Usage, after: Usage, owner: str = ""
+    ) -> None:
         """
         Messages have come: their owner is told of the highest level that was passed.
 
@@ -123,7 +129,7 @@ class QuotaEnforcement:
         """
         passed = [level for level in self.levels if level <= _at(quota, after)]
         if passed and (_at(quota, before) < passed[-1] or _told_of(folder) < passed[-1]):
-            self.notices.append(Notice(folder, quota, after, level=passed[-1]))
+            self.notices.append(Notice(folder, quota, after, level=passed[-1], owner=owner))
 
     def told(self) -> list[Notice]:
         """What has come up since it was asked last."""

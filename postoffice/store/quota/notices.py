@@ -71,9 +71,10 @@ class QuotaNotices:
         if not await self._executor.run(is_due, notice.folder, time.time(), notice.level):
             return
         name = names.maildrop_of(notice.folder)
-        local, _, domain = name.rpartition("@")
+        owner = notice.owner or name
+        local, _, domain = owner.rpartition("@")
         address = Address(local, domain)
-        recipients = [Recipient(address, Account(name, name))]
+        recipients = [Recipient(address, Account(owner, name))]
         delivery = await self._begin(Envelope("notice", Client(), recipients=recipients))
         unique = names.new_name("notice")
         text = letter(notice, address, self._hostname, unique, datetime.now(UTC), self._text)
