@@ -14,7 +14,7 @@ HOUSE = Path(postoffice.__file__).parent
 
 #: The rooms of each floor, from the ground up.  A room imports from the floors below.
 FLOORS = [
-    ["util", "model", "protocol", "interfaces"],
+    ["model", "util", "protocol", "interfaces"],
     ["smtp", "pop3"],
     ["store", "accounts", "policy"],
     ["server"],

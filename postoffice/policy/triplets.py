@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
-from contextlib import suppress
 from dataclasses import dataclass
 
-from postoffice.model.errors import StartupError, TemporaryFailure
+from postoffice.util.sqlite_file import SQLiteFile
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS triplet (
@@ -60,73 +57,33 @@ class GreylistTimes:
     known_after: int
 
 
-class Triplets:
-    """The database; several processes may share it."""
+class Triplets(SQLiteFile):
+    """The database.  What is lost with the power costs a stranger one more try."""
 
     def __init__(self, path: str, times: GreylistTimes) -> None:
-        self._path = path
+        super().__init__(path, "the greylist", TABLES)
         self._times = times
-        self._turn = threading.Lock()
-        self._database: sqlite3.Connection | None = None
         self._added = 0
-
-    def open(self) -> None:
-        """Make the tables where they are missing.  Raises StartupError."""
-        try:
-            with suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            database = sqlite3.connect(
-                self._path, timeout=5, isolation_level=None, check_same_thread=False
-            )
-            # What is lost with the power costs a stranger one more try.
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.executescript(TABLES)
-        except (OSError, sqlite3.Error) as error:
-            raise StartupError(f"the greylist {self._path} cannot be used: {error}") from error
-        self._database = database
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._turn:
-            database, self._database = self._database, None
-            if database is not None:
-                database.close()
 
     def wait(self, network: str, sender: str, recipient: str, now: float) -> float:
         """Seconds that this one must wait yet; 0: it may come in.  Raises TemporaryFailure."""
-        with self._turn:
-            try:
-                database = self._open()
-                database.execute("BEGIN IMMEDIATE")
-                try:
-                    left = self._left(database, network, sender, recipient, now)
-                    database.execute("COMMIT")
-                except BaseException:
-                    database.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise TemporaryFailure(f"the greylist {self._path}: {error}") from error
-        return left
+        with self.turn() as database:
+            return self._left(database, network, sender, recipient, now)
 
     def sweep(self, now: float) -> bool:
         """Forget some of those who did not come again; whether there may be more."""
-        with self._turn:
-            try:
-                database = self._open()
-                old = database.execute(
-                    "DELETE FROM triplet WHERE (network, sender, recipient) IN (SELECT network,"
-                    " sender, recipient FROM triplet WHERE last < ? - CASE WHEN passed THEN ?"
-                    " ELSE ? END LIMIT ?)",
-                    (now, self._times.lifetime, self._times.window, SWEPT),
-                ).rowcount
-                database.execute(
-                    "DELETE FROM known WHERE network IN (SELECT network FROM known"
-                    " WHERE last < ? LIMIT ?)",
-                    (now - self._times.lifetime, SWEPT),
-                )
-            except sqlite3.Error as error:
-                raise TemporaryFailure(f"the greylist {self._path}: {error}") from error
+        with self.turn() as database:
+            old = database.execute(
+                "DELETE FROM triplet WHERE (network, sender, recipient) IN (SELECT network,"
+                " sender, recipient FROM triplet WHERE last < ? - CASE WHEN passed THEN ?"
+                " ELSE ? END LIMIT ?)",
+                (now, self._times.lifetime, self._times.window, SWEPT),
+            ).rowcount
+            database.execute(
+                "DELETE FROM known WHERE network IN (SELECT network FROM known"
+                " WHERE last < ? LIMIT ?)",
+                (now - self._times.lifetime, SWEPT),
+            )
         return old == SWEPT
 
     @staticmethod
@@ -136,11 +93,6 @@ class Triplets:
             (many,) = database.execute(count).fetchone()
             if many > KEPT:
                 database.execute(forget, (min(many - KEPT, 2 * SWEPT),))
-
-    def _open(self) -> sqlite3.Connection:
-        if self._database is None:
-            raise TemporaryFailure(f"the greylist {self._path} is closed")
-        return self._database
 
     def _left(
         self, database: sqlite3.Connection, network: str, sender: str, recipient: str, now: float

@@ -1,0 +1,76 @@
+"""
+A small SQLite file that all processes share: one connection, one transaction at a time.
+
+For what nobody's mail depends on: the last changes may be lost with the power.
+Plain functions; they block.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from postoffice.model.errors import StartupError, TemporaryFailure
+
+#: Seconds to wait for another process that writes: it does not write for long.
+WAITS = 5.0
+
+
+class SQLiteFile:
+    """
+    The file, and its one connection; each turn is a transaction, on any thread.
+
+    ``called`` is what errors call it, and ``advice`` says what to do where it
+    cannot be used.  ``tables`` makes those that are missing.
+    """
+
+    def __init__(self, path: str, called: str, tables: str, advice: str = "") -> None:
+        self._path = path
+        self._called = called
+        self._tables = tables
+        self._advice = advice
+        self._turn = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Make the file, for its owner alone, and the tables.  Raises StartupError."""
+        try:
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            database = sqlite3.connect(
+                self._path, timeout=WAITS, isolation_level=None, check_same_thread=False
+            )
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.executescript(self._tables)
+        except (OSError, sqlite3.Error) as error:
+            why = f"{self._called} {self._path} cannot be used: {error}{self._advice}"
+            raise StartupError(why) from error
+        self._database = database
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._turn:
+            database, self._database = self._database, None
+            if database is not None:
+                database.close()
+
+    @contextmanager
+    def turn(self) -> Iterator[sqlite3.Connection]:
+        """One transaction.  Raises TemporaryFailure."""
+        with self._turn:
+            if self._database is None:
+                raise TemporaryFailure(f"{self._called} {self._path} is closed")
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._database
+                    self._database.execute("COMMIT")
+                except BaseException:
+                    self._database.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise TemporaryFailure(f"{self._called} {self._path}: {error}") from error
