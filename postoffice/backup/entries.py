@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import IO, Any, Protocol
@@ -36,6 +36,8 @@ PIECE = 1 << 20
 #: Octets of a line of the manifest.
 LINE = 1 << 16
 _MAIL = (b"mail/", b"mail0")
+_LISTS = ("maildrops", "domains")
+_HEADER = ("hostname", "begun", "config", "state", "whole", "accounts", *_LISTS)
 _OTHER = re.compile(r"files/[0-9TZ]{1,40}/(.+)\Z", re.DOTALL)
 
 
@@ -156,6 +158,8 @@ def read_manifest(lines: IO[bytes], told: Told) -> Iterator[Entry]:
         raise BackupError(
             f"its format is {told.header.get('format')!r}, and this release knows {FORMAT} alone"
         )
+    if not all(_is_ours(told.header, key) for key in _HEADER):
+        raise BackupError("its manifest is damaged")
     digest.update(dumped(told.header))
     while True:
         found = _object(lines.readline(LINE))
@@ -168,7 +172,25 @@ def read_manifest(lines: IO[bytes], told: Told) -> Iterator[Entry]:
     digest.update(dumped(found))
     if end != digest.hexdigest() or lines.readline(LINE):
         raise BackupError("its manifest is damaged")
+    if not all(type(found.get(one)) is int for one in ("files", "messages", "octets")):
+        raise BackupError("its manifest is damaged")
     told.counts = found
+
+
+def _is_ours(header: dict[str, Any], key: str) -> bool:
+    """Whether it says there what ``backup`` may have said: it becomes part of paths."""
+    said = header.get(key)
+    if key in _LISTS:
+        return said is None or (isinstance(said, list) and _are_texts(said))
+    if key == "accounts":
+        if not isinstance(said, dict):
+            return said is None
+        return said.keys() <= {"database", "key"} and _are_texts(said.values())
+    return isinstance(said, bool if key == "whole" else str)
+
+
+def _are_texts(those: Iterable[Any]) -> bool:
+    return all(isinstance(one, str) for one in those)
 
 
 def _entry(found: dict[str, Any]) -> Entry:

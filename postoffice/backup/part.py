@@ -161,7 +161,8 @@ async def _names(
     domain: str,
 ) -> list[str]:
     """Whose mail of a domain is in the backup; an account by the name that it has here."""
-    saved = await accounts.accounts(domain) if accounts is not None else []
+    rows = await accounts.accounts(domain) if accounts is not None else []
+    saved = [one for one in rows if one.address.endswith(f"@{domain}")]  # whatever else it says
     names = [owners.get(one.maildrop, one.address) for one in saved]
     here = [(owner, maildrop) for maildrop, owner in owners.items()]
     names += [

@@ -35,6 +35,8 @@ _READERS: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
     (b"\xfd7zXZ\0", lambda file: lzma.LZMAFile(file, "rb")),  # noqa: SIM115
 )
 PART = ".part"
+#: Octets of what stands in an extended header (a long name), at most.
+HEADERS = 1 << 16
 
 
 def is_tar(path: str) -> bool:
@@ -142,6 +144,17 @@ def readable() -> Iterator[None]:
         raise
 
 
+class _Member(tarfile.TarInfo):
+    """Of a file in a backup: extended headers are read whole, and ours are short."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        if self.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) and self.size > HEADERS:
+            raise BackupError(
+                f"it is no backup of ours: a header of {self.size} octets is too large"
+            )
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
 class TarSource:
     """Reads a tar from its beginning, as often as somebody asks.  Raises BackupError, OSError."""
 
@@ -163,7 +176,7 @@ class TarSource:
         self._file.seek(0)
         packed = next((read for magic, read in _READERS if start.startswith(magic)), None)
         file = packed(self._file) if packed else self._file
-        with tarfile.open(fileobj=file, mode="r|", bufsize=PIECE) as tar:
+        with tarfile.open(fileobj=file, mode="r|", bufsize=PIECE, tarinfo=_Member) as tar:
             yield from _members(tar)
 
 

@@ -529,6 +529,17 @@ def test_a_name_whose_maildrop_went_on_under_another_is_not_made_again(run, here
     assert "its maildrop belongs to rob@example.net now" in said
 
 
+def test_a_domain_of_a_backup_has_no_accounts_of_another(run, here):
+    """A backup that comes from elsewhere may say anything."""
+    with sqlite3.connect(here / "state" / "accounts.db") as database:
+        database.execute("UPDATE account SET address = 'root@localhost' WHERE address = ?", (EVE,))
+    run("backup", "b.tar")
+    run("account", "remove", "root@localhost", "--keep-mail")
+    shutil.rmtree(here / "state" / "maildrops" / "example.org" / "eve", ignore_errors=True)
+    run("restore", "b.tar", "--domain", "example.org")
+    assert "root@localhost" not in run("account", "list").stdout
+
+
 # -- what is in the way ---------------------------------------------------------------------------
 
 
@@ -626,12 +637,13 @@ def test_a_damaged_folder_is_refused(run, here, how):
     run("restore", "b", "--check", status=1)
 
 
-def tar_of(path: Path, members, *, manifest: bool = True) -> None:
+HEADER = {"whole": True, "config": "", "state": "/x", "begun": "", "hostname": ""}
+
+
+def tar_of(path: Path, members, *, manifest: bool = True, header=HEADER) -> None:
     """A tar with right digests, whatever its names are: members are names and kinds."""
     spool = io.BytesIO()
-    told = Manifest(
-        spool, {"whole": True, "config": "", "state": "/x", "begun": "", "hostname": ""}
-    )
+    told = Manifest(spool, header)
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, kind in members:
             info = tarfile.TarInfo(name)
@@ -722,6 +734,45 @@ def test_hostile_members_are_refused(run, tmp_path, members):
     tar_of(tmp_path / "b.tar", members)
     run("restore", "b.tar", "--state", "new", status=1)
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"hostname": None},
+        {"begun": 1},
+        {"whole": "yes"},
+        {"config": ["x"]},
+        {"state": {}},
+        {"accounts": ["database"]},
+        {"accounts": {"database": 1, "key": "state/accounts.key"}},
+        {"accounts": {"x/../../evil": "state/accounts.db"}},
+        {"maildrops": 1},
+        {"domains": [1]},
+    ],
+)
+def test_a_manifest_that_says_what_none_of_ours_says_is_refused(run, here, said):
+    tar_of(here / "b.tar", [("files/1/state/accounts.db", b"0")], header=HEADER | said)
+    for words in (("--check",), ("--state", "new"), ("--maildrop", ANN)):
+        assert "its manifest is damaged" in run("restore", "b.tar", *words, status=1).stderr
+
+
+def test_what_a_manifest_says_leads_out_of_no_folder(run, here, tmp_path_factory, monkeypatch):
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    accounts = {"x/../../evil": "state/accounts.db"}
+    member = ("files/1/state/accounts.db", b"0")
+    tar_of(here / "b.tar", [member], header=HEADER | {"accounts": accounts})
+    run("restore", "b.tar", "--maildrop", ANN, status=1)
+    assert os.listdir(temporary) == []
+
+
+def test_a_header_of_a_tar_that_would_fill_the_memory_is_refused(run, here):
+    info = tarfile.TarInfo("mail/example.net/ann/new/x")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 20
+    (here / "b.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
+    said = run("restore", "b.tar", "--check", status=1).stderr
+    assert "a header of 1048576 octets is too large" in said
 
 
 def test_a_tar_that_is_not_ours_is_refused(run, tmp_path):
