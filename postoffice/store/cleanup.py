@@ -136,6 +136,18 @@ def maildrops_of(domain: str) -> list[str]:
     return _subfolders(domain)
 
 
+def linked_maildrops(store: str) -> list[str]:
+    """Links to maildrops, in the places of maildrops; a link to anything else is left out."""
+    found = []
+    for domain in domains(store):
+        with suppress(OSError), os.scandir(domain) as items:
+            links = [item.path for item in items if item.name[0] != "." and item.is_symlink()]
+            found += [
+                path for path in links if all(os.path.isdir(f"{path}/{box}") for box in FOLDERS)
+            ]
+    return found
+
+
 def _subfolders(path: str) -> list[str]:
     with suppress(FileNotFoundError, PermissionError), os.scandir(path) as items:
         return [

@@ -376,6 +376,8 @@ class MaildirStore:
         for folder in await run(cleanup.maildrops, self._path):
             swept += await run(cleanup.sweep, folder, time.time())
             await run(self._trim, folder)
+        for folder in await run(cleanup.linked_maildrops, self._path):
+            swept += await run(cleanup.sweep, folder, time.time())
         await run(cleanup.sweep_removed, self._path, time.time())
         for domain in await run(cleanup.domains, self._path):
             emptied = False

@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 from faults.backlog import lay_down  # noqa: E402
 from faults.daemon import Daemon, furnish  # noqa: E402
-from faults.finding import aside, beside, empty, found  # noqa: E402
+from faults.finding import aside, beside_soon, empty, found  # noqa: E402
 from faults.ledger import Ledger, summary  # noqa: E402
 from faults.load import Load  # noqa: E402
 from faults.refusing import ELSEWHERE, FOLDER, MESSAGES, Refusing, cannot  # noqa: E402
@@ -100,6 +100,8 @@ class Campaign:
         load.end()
         outcome.kills += 1
         wrong = load.problems + self._daemon.complaints()
+        if how == ELSEWHERE or self._refusing.moved:
+            wrong += [] if self._daemon.all_gone() else ["a process outlives the daemon"]
         self._refusing.come_back()
         if how in (FOLDER, ELSEWHERE):
             self._refusing.begin(random, how)
@@ -121,7 +123,7 @@ class Campaign:
         self._refusing.end()  # and each login carries out what was set aside
         held = found(daemon, NAMES)
         store = self._folder / "state" / "maildrops"
-        wrong = self._ledger.check(held) + beside(store, NAMES) + aside(store)
+        wrong = self._ledger.check(held) + beside_soon(store, NAMES) + aside(store)
         wrong += self._refusing.left()
         part = self._random.choice((0.0, 0.5, 1.0))
         empty(daemon, self._ledger, held, self._random, part)
@@ -164,11 +166,11 @@ def main() -> int:
                 print(f"no maildrop refuses: {why}")
             outcomes.append(Campaign(durability, options.seed, folder).run(options.rounds))
     print(_figures(outcomes))
-    if options.redo:
+    if options.replay:
         with _folder(options.folder) as folder:
-            whole, redo, without = ready_after(options.redo, folder)
+            whole, redo, without = ready_after(options.replay, folder)
         print(
-            f"a start with {options.redo} messages to replay: {whole:.2f} s until clients are "
+            f"a start with {options.replay} messages to replay: {whole:.2f} s until clients are "
             f"let in, {redo:.2f} s of them for the replay; without any: {without:.2f} s"
         )
     wrong = sum(len(one.problems) for one in outcomes)

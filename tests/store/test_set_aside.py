@@ -411,6 +411,25 @@ def test_a_maildrop_that_was_moved_to_another_disk_gets_none_and_blocks_nobody(
     one.stop()
 
 
+def test_what_a_crash_left_in_a_maildrop_that_was_moved_is_swept(root, served, elsewhere):
+    """Nobody else does: what is linked there is served like any other."""
+    one = served()
+    one.post("one")
+    left = folder_of(root) / "tmp" / messages(root)[0].name.partition(",")[0].replace("P", "P9")
+    left.write_bytes(b"half a mess")
+    subprocess.run(["mv", folder_of(root), elsewhere / "joe"], check=True)
+    folder_of(root).symlink_to(elsewhere / "joe")
+    (root / "example.net" / "loop").symlink_to("loop")
+    (root / "example.net" / "other").symlink_to(elsewhere)
+    (elsewhere / "tmp").mkdir()
+    other = elsewhere / "tmp" / left.name
+    other.write_bytes(b"not of a maildrop")
+    finish(one.store.sweep())
+    assert not (elsewhere / "joe/tmp" / left.name).exists()
+    assert other.exists()
+    assert one.listed() == ["one"]
+
+
 def immutable(path, on=True):
     flag = "+i" if on else "-i"
     return subprocess.run(["chattr", flag, path], capture_output=True, check=False)

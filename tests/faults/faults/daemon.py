@@ -115,6 +115,19 @@ class Daemon:
         self.process.wait(NEVER)
         self._reader.join(NEVER)
 
+    def all_gone(self) -> bool:
+        """
+        Behind ``kill``: whether every process of its has ended, or does so soon.
+
+        The one that places ends what it is at, and then it goes.
+        """
+        until = time.monotonic() + NEVER
+        while _in_group(self.pid):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        return True
+
     def kill_placer(self) -> bool:
         """The process that places for it is gone, at once; False where there is none."""
         with suppress(OSError):  # it has just gone by itself
@@ -155,6 +168,17 @@ class Daemon:
 
     def pop3(self) -> Collector:
         return Collector(self._ports["pop3"])
+
+
+def _in_group(pid: int) -> list[str]:
+    """The processes of a group, without those that only wait for somebody to ask how they ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just gone
+            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+            if group == str(pid) and state not in "ZX":
+                found.append(path.parent.name)
+    return found
 
 
 def environment() -> dict[str, str]:

@@ -14,6 +14,9 @@ from postoffice.store import maildir
 from postoffice.store.files import LATE
 from postoffice.store.quota.maildirsize import FILE
 
+#: Seconds in which a start has swept.
+SOON = 10
+
 
 def found(daemon: Daemon, names: Iterable[str]) -> dict[str, list[Held]]:
     """All that lies in these maildrops."""
@@ -54,6 +57,14 @@ def empty(
         ledger.removing(name, tokens)
         client.quit()
         ledger.removed(name, tokens)
+
+
+def beside_soon(store: Path, names: Iterable[str]) -> list[str]:
+    """As ``beside``, where a start may be sweeping still."""
+    until = time.monotonic() + SOON
+    while (wrong := beside(store, names)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return wrong
 
 
 def beside(store: Path, names: Iterable[str]) -> list[str]:

@@ -21,6 +21,17 @@ _GET, _SET, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # FS_IOC_GETFLAGS and so 
 MESSAGES, FOLDER, ELSEWHERE = "messages", "folder", "elsewhere"
 
 
+def is_immutable(path: str | Path) -> bool:
+    """As ``lsattr`` shows it.  Raises OSError."""
+    fd = _open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        flags = array.array("l", [0])
+        fcntl.ioctl(fd, _GET, flags, True)
+        return bool(flags[0] & _IMMUTABLE)
+    finally:
+        os.close(fd)
+
+
 def make_immutable(path: str | Path, *, immutable: bool = True) -> None:
     """As ``chattr +i`` does it, or -i.  Raises OSError."""
     fd = _open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -58,6 +69,11 @@ class Refusing:
         self._moved: Path | None = None
         self.times = 0
 
+    @property
+    def moved(self) -> bool:
+        """Whether one is on another disk."""
+        return self._moved is not None
+
     def begin(self, random: Random, how: str) -> None:
         """One of those that are there refuses; to move it nobody may serve it."""
         there = [one for one in self._maildrops if (one / "new").is_dir()]
@@ -79,11 +95,22 @@ class Refusing:
             self._moved = chosen
 
     def end(self) -> None:
-        """Nothing is immutable any more."""
+        """
+        Nothing is immutable any more.
+
+        A message may have another name in tmp still, which no start could sweep then; it goes.
+        """
+        refused = [path for path in self._texts() if _is_refused(path)]
+        for path in refused:
+            make_immutable(path, immutable=False)
+            path.unlink()
         for maildrop in self._maildrops:
             for path in (maildrop / "new", *messages(maildrop)):
                 with suppress(FileNotFoundError):
                     make_immutable(path, immutable=False)
+
+    def _texts(self) -> list[Path]:
+        return [path for maildrop in self._maildrops for path in (maildrop / "tmp").glob("*")]
 
     def come_back(self) -> None:
         """What was moved is where it was; nobody may serve it."""
@@ -97,6 +124,13 @@ class Refusing:
         """What still waits, although nothing refuses any more and everybody has logged in."""
         aside = self._store / ".journal" / "set-aside"
         return [f"still set aside: {path}" for path in aside.rglob("*") if path.is_file()]
+
+
+def _is_refused(path: Path) -> bool:
+    try:
+        return is_immutable(path)
+    except OSError:  # swept; or on a file system without such flags, where nothing was refused
+        return False
 
 
 def _other_disk(store: Path) -> str:
