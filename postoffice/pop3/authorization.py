@@ -1,4 +1,4 @@
-"""The AUTHORIZATION state (RFC 1939 §4): TLS, and who is it?"""
+"""The AUTHORIZATION state (RFC 1939 §4): STLS, and the ways to log in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DIGEST = re.compile(rb"[0-9a-fA-F]{32}")
 
 
 class Authorization(POP3LineSession):
-    """How a client gets in."""
+    """The part of a POP3 session that authenticates the client."""
 
     def __init__(self, options: SessionOptions, limits: POP3Limits) -> None:
         super().__init__(options, limits)
@@ -38,7 +38,7 @@ class Authorization(POP3LineSession):
         self._exchange: AuthExchange | None = None
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
-        """TLS has begun: all that was said before is forgotten (RFC 2595 §4)."""
+        """TLS has begun: forget everything that the client said before (RFC 2595 §4)."""
         self.options = replace(
             self.options, encrypted=True, passwords=True, starttls=False, bindings=bindings
         )
@@ -50,16 +50,16 @@ class Authorization(POP3LineSession):
     def _step(self) -> bool:
         if not self.upgrading:
             return super()._step()
-        self._look_behind_stls()
+        self._dismiss_if_injected()
         return False
 
-    def _hear(self, line: bytes) -> None:
+    def _obey(self, line: bytes) -> None:
         if self._exchange is not None:
-            return self._go_on(partial(self._exchange.respond, line))
+            return self._advance_auth(partial(self._exchange.respond, line))
         self.refusals.hear(line.lstrip(b" \t"))
         if len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
             raise CommandFailed(texts.LINE_TOO_LONG)
-        return super()._hear(line)
+        return super()._obey(line)
 
     def _refuse(self, why: Text, code: str = "") -> None:
         self._exchange = None
@@ -73,27 +73,27 @@ class Authorization(POP3LineSession):
             raise CommandFailed(texts.TLS_ALREADY if self.options.encrypted else texts.NO_TLS)
         if self.utf8:
             raise CommandFailed(texts.STLS_BEFORE_UTF8)  # RFC 6856 §2.1
-        if not self._look_behind_stls():
+        if not self._dismiss_if_injected():
             self._ask(Secure())
 
-    def _look_behind_stls(self) -> bool:
-        """Whether octets stood behind STLS, which came in clear: that is the end."""
-        if self._look_behind():
+    def _dismiss_if_injected(self) -> bool:
+        """End the session if octets arrived in clear behind STLS; return whether it is closed."""
+        if self._input_behind_starttls():
             self.dismiss(texts.BEHIND_STLS)
         return self.closed
 
     def _user_name(self, argument: bytes) -> None:
-        self._takes_passwords()
+        self._check_passwords_allowed()
         argument = argument.strip(b" \t")
         if not argument:
             raise CommandFailed(texts.NAME_NEEDED)
         check_utf8(argument)
         self._user = argument
-        self._say(b"+OK")  # whoever it is (RFC 1939 §13)
+        self._say(b"+OK")  # also for unknown users (RFC 1939 §13)
 
     def _pass(self, argument: bytes) -> None:
         """The rest of the line is the password, spaces and all (RFC 1939 §7)."""
-        self._takes_passwords()
+        self._check_passwords_allowed()
         if self._user is None:
             raise CommandFailed(texts.USER_FIRST)
         check_utf8(argument)
@@ -101,7 +101,7 @@ class Authorization(POP3LineSession):
         self._user = None
 
     def _apop(self, argument: bytes) -> None:
-        """A digest of the greeting's stamp and a secret (RFC 1939 §7)."""
+        """A digest of the greeting's timestamp and a secret (RFC 1939 §7)."""
         if not self.options.stamp:
             raise CommandFailed(texts.NO_APOP)
         user, _, digest = argument.strip(b" \t").rpartition(b" ")
@@ -116,36 +116,36 @@ class Authorization(POP3LineSession):
         """RFC 5034."""
         mechanism, _, initial = argument.strip(b" \t").partition(b" ")
         if not self.options.passwords:
-            raise self._private_only()
+            raise self._encryption_needed()
         if not mechanism:
-            return self._tell_mechanisms()
+            return self._list_mechanisms()
         name = mechanism.decode("latin-1").upper()
         if name not in self.options.offered:
             raise CommandFailed(texts.ANOTHER_MECHANISM)
         exchange = self._exchange = AuthExchange(name, self.options)
-        return self._go_on(partial(exchange.begin, initial.strip(b" \t") or None))
+        return self._advance_auth(partial(exchange.begin, initial.strip(b" \t") or None))
 
-    def _tell_mechanisms(self) -> None:
-        """As old clients ask for them, from before there was CAPA."""
+    def _list_mechanisms(self) -> None:
+        """AUTH without an argument: how clients older than CAPA ask for mechanisms."""
         lines = (b"+OK", *(name.encode("ascii") for name in self.options.offered), b".")
         self._say(b"\r\n".join(lines))
 
-    def _takes_passwords(self) -> None:
+    def _check_passwords_allowed(self) -> None:
         if not self.options.passwords:
-            raise self._private_only()
+            raise self._encryption_needed()
         if not self.options.user:
             raise CommandFailed(
                 texts.USE_AUTH if self.options.offered else texts.USE_APOP, "SYS/PERM"
             )
 
-    def _private_only(self) -> CommandFailed:
+    def _encryption_needed(self) -> CommandFailed:
         text = texts.STLS_FIRST if self.options.starttls else texts.PRIVATE_LINK_ONLY
         return CommandFailed(text, "SYS/PERM")
 
-    # -- an exchange ---------------------------------------------------------------
+    # -- the AUTH exchange ---------------------------------------------------------
 
-    def _go_on(self, step: Callable[[], auth_exchange.Step]) -> None:
-        """Take the exchange one step further."""
+    def _advance_auth(self, step: Callable[[], auth_exchange.Step]) -> None:
+        """Advance the AUTH exchange by one step."""
         try:
             told = step()
         except auth_exchange.Cancelled:
@@ -163,7 +163,7 @@ class Authorization(POP3LineSession):
                 self._ask(Enter() if told is None else told)
 
     def _refuse_login(self, failure: PostOfficeError) -> None:
-        """What failed for now may be tried again; the rest is counted."""
+        """Refuse a login; wrong passwords are counted, temporary failures are not."""
         self._exchange = None
         self._fail(failure)
         if isinstance(failure, LoginRefused):
@@ -185,7 +185,7 @@ class Authorization(POP3LineSession):
         if isinstance(answer, PostOfficeError):
             self._refuse_login(answer)
         else:
-            self._go_on(partial(self._exchange.go_on, answer))
+            self._advance_auth(partial(self._exchange.go_on, answer))
 
     def _answered_prove(self, question: Prove, answer: PostOfficeError | None) -> None:
         if self._exchange is None:
@@ -194,9 +194,9 @@ class Authorization(POP3LineSession):
             else:
                 self._refuse_login(answer)
         elif answer is None:
-            self._go_on(partial(self._exchange.go_on, None))
+            self._advance_auth(partial(self._exchange.go_on, None))
         elif isinstance(answer, LoginRefused):
-            self._go_on(self._exchange.refuse)
+            self._advance_auth(self._exchange.refuse)
         else:
             self._refuse_login(answer)
 
@@ -206,4 +206,4 @@ class Authorization(POP3LineSession):
         self._exchange = None
         self.options = answer.options
         self.state = "transaction"
-        return self._begin(answer.listing)
+        return self._begin_transaction(answer.listing)

@@ -1,16 +1,16 @@
-"""The languages of replies (RFC 6856 §3), and which of them a client means."""
+"""The languages of replies (RFC 6856 §3), and the choice among them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
 
-#: A basic language range but ``*`` (RFC 4647 §2.1).
+#: A basic language range other than ``*`` (RFC 4647 §2.1).
 _RANGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*\Z")
-#: A reply's own id, behind what it says of a fault.
+#: The session id at the end of a failure's reply.
 _ID = re.compile(r" \([!-'*-~]+\)\Z")
 
-#: By tag: what each is called in itself.  The first is spoken until another is asked for.
+#: Language tags with their own names.  The first is the default.
 LANGUAGES = {
     "en": "English",
     "de": "Deutsch",
@@ -24,9 +24,9 @@ DEFAULT = next(iter(LANGUAGES))
 @dataclass(frozen=True)
 class Text:
     """
-    What is said, in each language; facts stand in ``{braces}``.
+    A reply's text in each language, with ``{placeholders}``.
 
-    Response codes are not of it: they are the same in all languages.
+    Response codes are not part of it: they are the same in all languages.
     """
 
     en: str
@@ -36,15 +36,15 @@ class Text:
     ja: str
 
     def said(self, language: str, **facts: int | str) -> str:
-        """In one of the languages, by its tag."""
+        """The text in the language with this tag."""
         said: str = getattr(self, language)
         return said.format(**facts) if facts else said
 
     def like(self, english: str, language: str) -> str:
         """
-        What somebody else says in English only: as it is, or else this.
+        ``english`` itself if that is the language; otherwise this text in its place.
 
-        The id that such a text may end with stands in all languages.
+        An id at the end of ``english`` is kept in all languages.
         """
         if language == "en":
             return english.encode("ascii", "replace").decode()
@@ -59,9 +59,9 @@ def tags() -> tuple[str, ...]:
 
 def chosen(wanted: str) -> str | None:
     """
-    The language for a range: the longest beginning of it that we speak (RFC 4647 §3.4).
+    The language for a range: its longest prefix that is available (RFC 4647 §3.4), or None.
 
-    ``*`` is the one that we prefer.
+    ``*`` means the default language.
     """
     if wanted == "*":
         return DEFAULT

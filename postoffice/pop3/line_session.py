@@ -1,4 +1,4 @@
-"""The plumbing of the rules of POP3: status lines, and the budget of errors."""
+"""The base of the POP3 session: states, status lines, and the limit on errors."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from postoffice.protocol.line_session import LineSession
 from postoffice.protocol.refusals import Refusals
 from postoffice.protocol.wire import BareLineEnd, LineTooLong, is_request
 
-#: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and room for long passwords.
+#: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and more for long passwords.
 COMMAND_MAXIMUM = 1024
 
-#: The word of a command, and the one blank behind it; people and old programs say more, and TABs.
+#: The verb and one space behind it; people and old programs also send TABs and more spaces.
 _WORD = re.compile(rb"[ \t]*([^ \t]*)(?:[ \t]|\Z)")
 
 AUTHORIZATION = frozenset({"authorization"})
@@ -36,7 +36,7 @@ ANYWHERE = AUTHORIZATION | TRANSACTION
 
 
 class CommandFailed(Exception):
-    """What goes wrong with a command, with its response code; one place says ``-ERR``."""
+    """A command failed, with this text and response code; ``_step`` sends the ``-ERR``."""
 
     def __init__(self, text: Text, code: str = "") -> None:
         super().__init__(text.en)
@@ -45,19 +45,20 @@ class CommandFailed(Exception):
 
 
 class TooManyCommands(Exception):
-    """The client goes on and on, and does not log in."""
+    """The client has sent too many commands without a login."""
 
 
 class POP3LineSession(LineSession):
     """
-    A dialogue in one of three states, whose answers are ``+OK`` and ``-ERR``.
+    A session in one of three states that answers with ``+OK`` and ``-ERR``.
 
-    ``broken`` means: hang up at once, what is unsent must not look whole.
-    ``language`` is that of replies; ``utf8`` whether messages may be as they
-    are (RFC 6856).  Its ``refusals`` are for the log.
+    ``broken`` means: abort the connection, so that the client does not take an
+    incomplete message for complete.  ``language`` is that of the replies; ``utf8``
+    whether the client takes messages in UTF-8 (RFC 6856).  ``refusals`` keeps
+    refused commands for the log.
     """
 
-    #: Every command, where it may be given, and who answers it.
+    #: Every command, the states that allow it, and its method.
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]]
 
     def __init__(self, options: SessionOptions, limits: POP3Limits) -> None:
@@ -73,12 +74,12 @@ class POP3LineSession(LineSession):
         self._errors = 0
         self._before_login = 0
 
-    def _begin(self, listing: Listing) -> None:
-        """The client is in, and this is its mail."""
-        raise AssertionError("behind the login there is a state")
+    def _begin_transaction(self, listing: Listing) -> None:
+        """The login is complete: enter the TRANSACTION state with this listing."""
+        raise AssertionError("the subclass must have a TRANSACTION state")
 
     def dismiss(self, why: Text | None, code: str = "") -> None:
-        """End the dialogue from our side: say why, if anything, and close; nothing is removed."""
+        """End the session from our side, with ``-ERR`` or silently; no message is removed."""
         if not self.closed:
             if why is not None:
                 self._no(why, code)
@@ -87,17 +88,17 @@ class POP3LineSession(LineSession):
     def _step(self) -> bool:
         if self._lines.foreign:
             self.refusals.hear(b"")
-            self.dismiss(texts.OTHER_PROTOCOL)  # nothing behind it is obeyed
+            self.dismiss(texts.OTHER_PROTOCOL)  # ignore the rest of the input
             return False
         try:
             line = self._lines.next()
             if line is None:
                 return False
             self.progress += 1
-            self._count()
-            self._hear(line)
+            self._count_command()
+            self._obey(line)
         except TooManyCommands:
-            self.refusals.hear(b"")  # or the log would name the command before
+            self.refusals.hear(b"")  # otherwise the log would show the previous command
             self.dismiss(texts.TOO_MANY_COMMANDS)
         except CommandFailed as no:
             self._refuse(no.text, no.code)
@@ -109,15 +110,15 @@ class POP3LineSession(LineSession):
             self._refuse(texts.BARE_LINE_END)
         return True
 
-    def _count(self) -> None:
-        """Before the login there is a budget of commands, too.  Raises TooManyCommands."""
+    def _count_command(self) -> None:
+        """Count a command before the login.  Raises TooManyCommands."""
         if self.state == "authorization":
             self._before_login += 1
             if self._before_login > self._limits.commands:
                 raise TooManyCommands
 
-    def _hear(self, line: bytes) -> None:
-        """Obey a command."""
+    def _obey(self, line: bytes) -> None:
+        """Execute a command."""
         word = _WORD.match(line)
         verb, argument = (word[1], line[word.end() :]) if word else (line, b"")
         command = self.COMMANDS.get(verb.upper())
@@ -144,7 +145,7 @@ class POP3LineSession(LineSession):
         self._say(_err(code, said).encode())
 
     def _fail(self, failure: PostOfficeError) -> None:
-        """Say what is in the way, with its response code (RFC 2449 §8, RFC 3206)."""
+        """Send ``-ERR`` for a failure, with its response code (RFC 2449 §8, RFC 3206)."""
         for kind, code, text in _FAILURES:
             if isinstance(failure, kind):
                 return self._no(text, code)
@@ -154,7 +155,7 @@ class POP3LineSession(LineSession):
         return self._deny("SYS/PERM" if never else "SYS/TEMP", said, failure.reply.text)
 
     def _refuse(self, why: Text, code: str = "") -> None:
-        """Say no; to one too many, goodbye."""
+        """Refuse a command; after too many refusals, close."""
         self._errors += 1
         if self._errors > self._limits.errors:
             self.dismiss(texts.TOO_MANY_ERRORS)
@@ -162,7 +163,7 @@ class POP3LineSession(LineSession):
             self._no(why, code)
 
 
-#: What is in the way of a login, and the response code for that.
+#: The failures of a login, with their response codes and texts.
 _FAILURES: tuple[tuple[type[PostOfficeError], str, Text], ...] = (
     (MaildropLocked, "IN-USE", texts.IN_USE),
     (LoginTooSoon, "LOGIN-DELAY", texts.TOO_SOON),
@@ -177,13 +178,13 @@ def _err(code: str, said: str) -> str:
 
 
 def no_argument(argument: bytes) -> None:
-    """Raises No where a command has an argument that takes none."""
+    """Raises CommandFailed if there is an argument."""
     if argument.strip():
         raise CommandFailed(texts.NO_ARGUMENT)
 
 
 def whole_number(argument: bytes) -> int:
-    """A number.  Raises No."""
+    """Parse a number.  Raises CommandFailed."""
     argument = argument.strip()
     if not argument.isdigit() or len(argument) > 10:
         raise CommandFailed(texts.NUMBER_NEEDED)

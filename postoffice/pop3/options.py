@@ -1,4 +1,4 @@
-"""The terms of one POP3 dialogue, and what they let a client do (RFC 2449)."""
+"""The options of a POP3 session, and the capabilities that follow from them (RFC 2449)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from postoffice.protocol.sasl import PLAINTEXT
 
 @dataclass(frozen=True)
 class POP3Limits:
-    """Wrong commands, failed logins, and commands before a login, until we hang up."""
+    """Wrong commands, failed logins, and commands before a login, before we close."""
 
     errors: int = 20
     logins: int = 5
@@ -22,15 +22,15 @@ class POP3Limits:
 @dataclass(frozen=True)
 class SessionOptions(Link):
     """
-    On which terms a client is here, over its link.
+    What the session offers to this client on its present connection.
 
-    ``mechanisms`` are those of AUTH; ``stamp`` stands in the greeting where
-    there is APOP, whatever the link: it says no password.
+    ``mechanisms`` are those of AUTH.  ``stamp`` is the timestamp in the greeting; if
+    it is set, APOP is offered, also without TLS, as APOP sends no password.
 
-    ``expire`` and ``login_delay`` are as CAPA has them (RFC 2449 §6.7, §6.5):
-    before login with ``USER`` behind them where accounts differ, afterwards
-    the account's own; empty for nothing to be said.  Where they are not
-    ``known``, the session asks when it must tell.
+    ``expire`` and ``login_delay`` are the arguments of these capabilities (RFC 2449
+    §6.7, §6.5): before the login for all accounts, with ``USER`` if accounts differ;
+    after the login for the account.  An empty one is not announced.  If they are
+    not ``known``, the session asks for them when CAPA needs them.
     """
 
     stamp: str = ""
@@ -40,15 +40,14 @@ class SessionOptions(Link):
 
     @property
     def user(self) -> bool:
-        """Whether USER and PASS are taken: where AUTH would take a password as it is."""
+        """Whether USER and PASS are allowed: if AUTH offers a plaintext mechanism."""
         return not PLAINTEXT.isdisjoint(self.offered)
 
     def capabilities(self, *, inside: bool) -> Iterator[str]:
         """
-        What CAPA lists; ``inside`` is whether the client has logged in.
+        The lines of CAPA; ``inside`` is whether the client has logged in.
 
-        The same before and after, each in the states that its RFC names; STLS
-        alone is of one state (RFC 2595 §4).
+        All capabilities are listed in both states, except STLS (RFC 2595 §4).
         """
         yield from ("TOP", "UIDL")
         if self.user:

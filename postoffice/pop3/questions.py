@@ -1,4 +1,4 @@
-"""What a POP3 session asks of the outside: the only way out of the rules."""
+"""The questions of a POP3 session.  Each docstring ends with the answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from postoffice.protocol.wire import Yield
 
 
 class Entered(NamedTuple):
-    """The maildrop is open, and locked; on these terms its owner is here."""
+    """The maildrop is open and locked; the session goes on with these options."""
 
     listing: Listing
     options: SessionOptions
@@ -23,41 +23,41 @@ class Entered(NamedTuple):
 
 @dataclass(frozen=True)
 class Announce:
-    """What is told to a client that nobody knows yet?  Terms that say so, or what went wrong."""
+    """What does CAPA announce before a login?  SessionOptions, or a failure."""
 
 
 @dataclass(frozen=True)
 class Enter:
     """
-    Whoever proved it last is the client from now on: open the maildrop.
+    Complete the login that was proved last, and open the maildrop.
 
-    Entered, or what is in the way.
+    Entered, or a failure.
     """
 
 
 class Fetch(NamedTuple):
-    """A message's text: its first octets, or what is in the way."""
+    """Open a message's text.  Its first octets, or a failure."""
 
     entry: Entry
 
 
 @dataclass(frozen=True)
 class More:
-    """Its next octets, or what is in the way."""
+    """Read more of the text.  The next octets, or a failure."""
 
 
 @dataclass(frozen=True)
 class Enough:
-    """No more of it; not asked where the first octets were all.  None."""
+    """Close the text; not asked if Fetch returned all of it.  None."""
 
 
 @dataclass(frozen=True)
 class Update:
     """
-    QUIT: remove these, and give the lock back.  How many are gone, or what went wrong.
+    QUIT: remove ``entries`` and release the lock.  How many were removed, or a failure.
 
-    ``collected`` are those that were sent whole, by RETR, and were not marked;
-    of these, too, some may go.
+    ``collected`` are the messages that RETR sent completely and that are not marked
+    deleted; the account's policy may remove them, too.
     """
 
     entries: tuple[Entry, ...]

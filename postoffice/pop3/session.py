@@ -1,8 +1,9 @@
 """
-The rules of one POP3 dialogue (RFC 1939), pure: octets in, questions out; answers in, octets out.
+The rules of a POP3 session (RFC 1939), without I/O: octets in, questions out.
 
-Three states, one table.  Only a login, a message's text and QUIT are
-questions; all else is answered from the Listing that was taken at login.
+There are three states and one table of commands.  Only STLS, CAPA before a login,
+logins, message texts and QUIT ask questions; everything else is answered from the
+Listing that was taken at login.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from postoffice.protocol.wire import Yield
 
 
 class POP3Session(Authorization, Transaction, UTF8Commands):
-    """One dialogue with a client that collects; used as any ``LineSession``."""
+    """The session of one POP3 client; used like any ``LineSession``."""
 
     def __init__(self, options: SessionOptions, limits: POP3Limits | None = None) -> None:
         super().__init__(options, limits or POP3Limits())
@@ -46,7 +47,7 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
         if self.state == "authorization" and not self.options.known:
             self._ask(Announce())
         else:
-            self._tell_capabilities()
+            self._list_capabilities()
 
     def _answered_announce(
         self, question: Announce, answer: SessionOptions | PostOfficeError
@@ -55,9 +56,9 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
             self._fail(answer)
         else:
             self.options = answer
-            self._tell_capabilities()
+            self._list_capabilities()
 
-    def _tell_capabilities(self) -> None:
+    def _list_capabilities(self) -> None:
         capabilities = self.options.capabilities(inside=self.state == "transaction")
         self._ok(texts.CAPABILITIES)
         self._say(b"\r\n".join((*(one.encode() for one in capabilities), b".")))
@@ -72,7 +73,7 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
             self._ask(Update(tuple(self._listing.marked()), tuple(self._listing.collected())))
 
     def _answered_update(self, question: Update, answer: int | PostOfficeError) -> None:
-        """UPDATE (RFC 1939 §6): what is said to be deleted, is."""
+        """UPDATE (RFC 1939 §6): the reply says how many messages were really deleted."""
         if isinstance(answer, PostOfficeError):
             removed = answer.removed if isinstance(answer, NotAllRemoved) else 0
             self._no(texts.NOT_ALL_REMOVED, "SYS/TEMP", deleted=removed)
@@ -115,5 +116,5 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
 
 
 def commands_of(states: frozenset[str]) -> list[bytes]:
-    """The commands that may be given in exactly these states."""
+    """The commands that are allowed in exactly these states."""
     return [verb for verb, (where, _) in POP3Session.COMMANDS.items() if where == states]

@@ -1,4 +1,4 @@
-"""All that POP3 replies say to people, in every language."""
+"""The texts of all POP3 replies, in every language."""
 
 from __future__ import annotations
 

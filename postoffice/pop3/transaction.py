@@ -1,4 +1,4 @@
-"""The TRANSACTION state (RFC 1939 §5): all is answered from the Listing that was taken at login."""
+"""The TRANSACTION state (RFC 1939 §5), answered from the Listing that was taken at login."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from postoffice.pop3.questions import Enough, Fetch, More
 from postoffice.protocol.downgrade import Downgrader
 from postoffice.protocol.wire import DotWriter, TopReader
 
-#: Lines of LIST or UIDL that are made at once.
+#: Lines of LIST or UIDL that are sent in one step.
 SLICE = 1000
 
 
 class _Sending:
     """
-    A text on its way to the client, which was promised ``size`` octets.
+    A text that is being sent; LIST promised ``size`` octets to the client.
 
-    ``downgrader``: it gets another form of it (RFC 6856 §2.1).
+    ``downgrader`` converts it for a client without UTF-8 (RFC 6856 §2.1).
     """
 
     __slots__ = ("dots", "downgrader", "left", "number", "size", "top", "whole")
@@ -30,14 +30,14 @@ class _Sending:
     def __init__(self, number: int, entry: Entry, size: int, top: TopReader | None = None) -> None:
         self.number = number
         self.size = size
-        self.left = entry.size  # octets of it that have not come yet
+        self.left = entry.size  # octets of the stored text that are not read yet
         self.downgrader = Downgrader() if size != entry.size else None
         self.dots = DotWriter()
         self.top = top
-        self.whole = False  # whether all came at once
+        self.whole = False  # whether Fetch returned all of it
 
     def take(self, data: bytes) -> bytes | None:
-        """Its next octets, as the client gets them; None: it will not be what was promised."""
+        """Convert the next octets for the client; None if the promised size cannot be kept."""
         self.left -= len(data)
         if self.left < 0 or (self.left and not data):
             return None
@@ -51,7 +51,7 @@ class _Sending:
 
 
 class Transaction(POP3LineSession):
-    """What a client does with its mail."""
+    """The part of a POP3 session that serves messages."""
 
     def __init__(self, options: SessionOptions, limits: POP3Limits) -> None:
         super().__init__(options, limits)
@@ -60,7 +60,7 @@ class Transaction(POP3LineSession):
         self._sending: _Sending | None = None
         self._listed: Iterator[bytes] | None = None
 
-    def _begin(self, listing: Listing) -> None:
+    def _begin_transaction(self, listing: Listing) -> None:
         if not self.utf8:
             listing.downgrade()
         self._listing = listing
@@ -70,7 +70,7 @@ class Transaction(POP3LineSession):
         self._ok(texts.MESSAGES, messages=len(self._listing), octets=self._listing.octets)
 
     def _step(self) -> bool:
-        return super()._step() if self._listed is None else self._list_on(self._listed)
+        return super()._step() if self._listed is None else self._continue_listing(self._listed)
 
     def _close(self) -> None:
         super()._close()
@@ -128,7 +128,7 @@ class Transaction(POP3LineSession):
 
     # -- long replies ----------------------------------------------------------
 
-    def _list_on(self, listed: Iterator[bytes]) -> bool:
+    def _continue_listing(self, listed: Iterator[bytes]) -> bool:
         """The next slice of LIST or UIDL."""
         lines = list(islice(listed, SLICE))
         self._send(b"".join(lines))
@@ -137,13 +137,13 @@ class Transaction(POP3LineSession):
             self._say(b".")
         return True
 
-    def _send_on(self, data: bytes) -> None:
+    def _continue_sending(self, data: bytes) -> None:
         """Send the next octets of a text: exactly as many as LIST promised, or the link breaks."""
         sending = self._sending
         assert sending is not None
         octets = sending.take(data)
         if octets is None:
-            return self._break_off()
+            return self._abort_sending()
         return self._send_text(sending, octets)
 
     def _send_text(self, sending: _Sending, data: bytes) -> None:
@@ -164,8 +164,8 @@ class Transaction(POP3LineSession):
             self.retrieved += 1
             self._listing.collect(sending.number)
 
-    def _break_off(self) -> None:
-        """The rest cannot be had: the client must not take what it has for the whole."""
+    def _abort_sending(self) -> None:
+        """The rest cannot be read: abort, so that the client sees an incomplete message."""
         self.broken = True
         self._sending = None
         self._close()
@@ -178,7 +178,7 @@ class Transaction(POP3LineSession):
             return self._fail(answer)
         sending.whole = len(answer) == question.entry.size
         octets = sending.take(answer)
-        if octets is None:  # nothing was said yet
+        if octets is None:  # no reply was sent yet
             self._sending = None
             if not sending.whole:
                 self._ask(Enough())
@@ -191,6 +191,6 @@ class Transaction(POP3LineSession):
 
     def _answered_more(self, question: More, answer: bytes | PostOfficeError) -> None:
         if isinstance(answer, PostOfficeError):
-            self._break_off()
+            self._abort_sending()
         else:
-            self._send_on(answer)
+            self._continue_sending(answer)

@@ -1,4 +1,4 @@
-"""How a client wants to be spoken to: UTF8 and LANG (RFC 6856), in either state."""
+"""The commands UTF8 and LANG (RFC 6856), and the check of names and passwords in UTF-8."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from postoffice.protocol.scram import saslprep
 
 
 class UTF8Commands(POP3LineSession):
-    """What a client may ask for, beside its mail."""
+    """The part of a POP3 session that has UTF8 and LANG."""
 
     def _utf8(self, argument: bytes) -> None:
-        """Messages as they are, header fields in UTF-8 and all (RFC 6856 §2.1)."""
+        """Send messages unconverted, with UTF-8 in their header fields (RFC 6856 §2.1)."""
         no_argument(argument)
         self.utf8 = True
         self._ok(texts.UTF8_ENABLED)
@@ -21,14 +21,14 @@ class UTF8Commands(POP3LineSession):
         """RFC 6856 §3.2."""
         wanted = argument.strip().decode("latin-1")
         if not wanted:
-            return self._tell_languages()
+            return self._list_languages()
         tag = chosen(wanted)
         if tag is None:
             raise CommandFailed(texts.NO_SUCH_LANGUAGE)
         self.language = tag
         return self._say(f"+OK {tag} {texts.LANGUAGE.said(tag)}".encode())
 
-    def _tell_languages(self) -> None:
+    def _list_languages(self) -> None:
         self._ok(texts.LANGUAGES_FOLLOW)
         for tag, name in LANGUAGES.items():
             self._say(f"{tag} {name}".encode())
@@ -37,10 +37,9 @@ class UTF8Commands(POP3LineSession):
 
 def check_utf8(octets: bytes) -> None:
     """
-    Raises No for what cannot be a name or a password (RFC 6856 §2.2).
+    Raises CommandFailed for octets that cannot be a name or a password (RFC 6856 §2.2).
 
-    It is a query, so that letters are let through that SASLprep does not know
-    (RFC 4013 §2.5).
+    SASLprep is applied as to a query, which allows unassigned characters (RFC 4013 §2.5).
     """
     if octets.isascii():
         return

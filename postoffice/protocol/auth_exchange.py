@@ -1,4 +1,4 @@
-"""A login over lines (RFC 4954 §4, RFC 5034 §4): an exchange in base64, one step at a time."""
+"""AUTH (RFC 4954 §4, RFC 5034 §4): a SASL exchange over base64 lines, one step at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from postoffice.protocol import sasl
 from postoffice.protocol.line_session import Link
 from postoffice.protocol.sasl import Claim, Prove, SaltOf
 
-#: Octets of a line of a login, its CRLF included.
+#: Octets of a line of an AUTH exchange, CRLF included.
 LINE_MAXIMUM = 12288
 
 #: A line for the client; a question; or None: the client has proved who it is.
@@ -18,19 +18,19 @@ Step = bytes | SaltOf | Prove | None
 
 
 class Cancelled(Exception):
-    """The client does not want to log in any more."""
+    """The client has cancelled the exchange with ``*``."""
 
 
 class NoBase64(Exception):
-    """The client's line is none of a login."""
+    """The client's line is not base64."""
 
 
 class AuthExchange:
     """
-    One exchange, over a link that offers its mechanism.
+    One exchange with one mechanism, which ``link`` must offer.
 
-    Every step raises Cancelled, NoBase64, and what the exchange raises: Malformed,
-    Refused.  Then it is over.
+    Every step may raise Cancelled, NoBase64, or an exception of the mechanism
+    (Malformed, Refused).  After an exception the exchange is over.
     """
 
     def __init__(self, mechanism: str, link: Link) -> None:
@@ -44,36 +44,36 @@ class AuthExchange:
         )
 
     def begin(self, initial: bytes | None) -> Step:
-        """The first step; with the client's initial response, if it has one."""
+        """The first step; ``initial`` is the client's initial response in base64, or None."""
         step = self._exchange.send(None)
         if initial is None:
-            return self._told(step)
+            return self._as_step(step)
         if not isinstance(step, sasl.Challenge) or not step.first:
             raise sasl.Malformed("an initial response")
         return self.go_on(b"" if initial == b"=" else _decoded(initial))
 
     def respond(self, line: bytes) -> Step:
-        """The client has answered with this line."""
+        """The client has sent this line."""
         if self._refused:
-            raise sasl.Refused("now it knows why")
+            raise sasl.Refused("the client has read the error")
         line = line.rstrip(b" \t")
         if line == b"*":
             raise Cancelled
         return self.go_on(_decoded(line))
 
     def go_on(self, answer: Any) -> Step:
-        """The question has been answered."""
+        """The question that the last step returned has been answered."""
         try:
-            return self._told(self._exchange.send(answer))
+            return self._as_step(self._exchange.send(answer))
         except StopIteration:
             return None
 
     def refuse(self) -> Step:
-        """The claim is not true; some mechanisms say why, and hear one line more."""
+        """The claim is not true.  Some mechanisms then send an error and expect one more line."""
         self._refused = True
-        return self._told(self._exchange.throw(sasl.Refused("the claim is not true")))
+        return self._as_step(self._exchange.throw(sasl.Refused("the claim is not true")))
 
-    def _told(self, step: sasl.Challenge | SaltOf | Claim) -> Step:
+    def _as_step(self, step: sasl.Challenge | SaltOf | Claim) -> Step:
         if isinstance(step, sasl.Challenge):
             return b2a_base64(step.octets, newline=False)
         return Prove(step, self.mechanism) if isinstance(step, Claim) else step

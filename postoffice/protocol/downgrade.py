@@ -1,11 +1,11 @@
 """
-Whole messages, piece by piece, in the form for clients without UTF-8 (RFC 6856 §2.1).
+Convert messages, piece by piece, for clients without UTF-8 (RFC 6856 §2.1).
 
-Only the top of a message changes: fields of its own header that are UTF-8 and can be read
-without doubt.  Everything else goes out as it came.  No message fails.
+Only the message's own header changes: fields that hold UTF-8 and can be parsed without
+ambiguity.  Everything else is sent unchanged.  The conversion never fails.
 
-Names of files hold the sizes of what comes out here (``store.names``): whoever changes what
-comes out gives the size in those names another letter.
+File names in the store hold the size of the converted message (``store.names``).  If the
+conversion changes, that size needs another letter in the file names.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from collections.abc import Iterable, Iterator
 
 from postoffice.protocol.encoded_fields import converted, is_international
 
-#: Octets of a header that is looked at, and of those fields in it that can be converted.  They
-#: are counted before the work is done: it takes the reactor's thread a few milliseconds.
+#: Octets of the longest header that is converted, and of all fields in it that are converted.
+#: Both are checked before the work, which takes a few milliseconds of the reactor's thread.
 HEADER_MAXIMUM = 32 << 10
 INTERNATIONAL_MAXIMUM = 8 << 10
 
 _CRLF = b"\r\n"
-#: Whole lines, none of them of blanks alone.  No repetition gives back what it has taken.
+#: A field of whole lines, none of them blank.  The quantifiers are possessive: no backtracking.
 _FIELD = re.compile(rb"[!-9;-~]++:[^\r\n]*+(?:\r\n|\Z)(?:[ \t]++[^ \t\r\n][^\r\n]*+(?:\r\n|\Z))*+")
 
 
 class Downgrader:
     """
-    Converts one message; give it the octets as they are sent, in any pieces.
+    Converts one message; ``feed`` takes it as it is sent, in pieces of any size.
 
-    ``size`` is octets given out; ``changed`` whether anything was converted.
+    ``size`` is how many octets were returned; ``changed`` whether any were converted.
     """
 
     def __init__(self) -> None:
         self.size = 0
         self.changed = False
-        self._held: list[bytes] | None = []  # None once the top is through
-        self._octets = 0  # of what is held
+        self._held: list[bytes] | None = []  # None once the header is converted
+        self._octets = 0  # how many are held
 
     def feed(self, data: bytes) -> bytes:
-        """The next octets."""
+        """Take the next octets; return what can be sent."""
         if self._held is not None:
             self._held.append(data)
             self._octets += len(data)
@@ -50,7 +50,7 @@ class Downgrader:
         return data
 
     def end(self) -> bytes:
-        """The rest; no more will come."""
+        """The message is complete; return the rest."""
         data = b"" if self._held is None else self._top()
         self.size += len(data)
         return data
@@ -65,9 +65,10 @@ class Downgrader:
 
 def with_header_converted(text: bytes) -> bytes:
     """
-    A message, or more than HEADER_MAXIMUM octets of its beginning, with its header converted.
+    Convert the header of a message, given whole or as its first HEADER_MAXIMUM + 1 octets or more.
 
-    A header that is longer stays as it is; so does one with too much to convert.
+    A longer header stays unchanged, as does one with more than INTERNATIONAL_MAXIMUM
+    octets to convert.
     """
     top = text
     if len(text) > HEADER_MAXIMUM:
@@ -85,10 +86,10 @@ def with_header_converted(text: bytes) -> bytes:
 
 def _fields(text: bytes) -> Iterator[bytes]:
     """
-    The fields of a header, whole lines each, up to what any reader takes for its end.
+    The fields of a header, each in whole lines, up to the first line that may end the header.
 
-    That is an empty line, one of blanks, one that is no field and continues none, and one with a
-    CR or LF of its own.  The line that begins a message in an mbox may stand first.
+    Such a line is empty or blank, is neither a field nor a continuation, or has a bare CR or
+    LF.  An mbox separator (``From ``) may be the first line.
     """
     at = 0
     if text.startswith(b"From "):
@@ -100,22 +101,22 @@ def _fields(text: bytes) -> Iterator[bytes]:
 
 
 def size_of_text(text: bytes) -> int | None:
-    """The same as ``size_of``, of a message in one piece."""
+    """The same as ``size_of``, for a message in one piece."""
     growth = growth_of(text)
     return len(text) + growth if growth else None
 
 
 def growth_of(top: bytes) -> int:
-    """Octets that conversion adds, of a message or more than HEADER_MAXIMUM of its beginning."""
+    """Octets that conversion adds; ``top`` as in ``with_header_converted``."""
     top = top[: HEADER_MAXIMUM + 1]
     return len(with_header_converted(top)) - len(top)
 
 
 def size_of(pieces: Iterable[bytes]) -> int | None:
     """
-    How many octets the form for clients without UTF-8 has, of a message as it is sent.
+    The size of a message after conversion for clients without UTF-8.
 
-    None where that is the message as it is.
+    None if conversion does not change the size.
     """
     downgrader = Downgrader()
     came = 0

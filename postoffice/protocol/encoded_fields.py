@@ -1,8 +1,8 @@
 """
-One header field in ASCII: free text and names become encoded words (RFC 2047).
+Convert one header field to ASCII: free text and names become encoded words (RFC 2047).
 
-A field that cannot be read without doubt is left alone.  Each function does work that grows
-with its input and no faster.
+A field that cannot be parsed without ambiguity stays unchanged.  Each function runs in time
+linear in its input.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 
-#: Octets of UTF-8 in one encoded word: 60 characters with its charset, of 75 (RFC 2047 §2).
+#: Octets of UTF-8 in one encoded word: it then has 60 characters of at most 75 (RFC 2047 §2).
 WORD_OCTETS = 36
-#: Characters of a line that holds encoded words (RFC 2047 §2).
+#: Characters of a line with encoded words at most (RFC 2047 §2).
 LINE_MAXIMUM = 76
 
 _SPACES = re.compile(r"([ \t]+)")
@@ -27,7 +27,7 @@ _TEXTS = frozenset(
     b"subject comments organization summary thread-topic content-description".split()
 )
 
-#: No token begins as another one does, so a match never looks at an octet twice.
+#: No two kinds of token begin alike, so matching does not backtrack.
 _TOKEN = re.compile(
     r"""(?P<space>[ \t]+)
     |(?P<comment>\([^()\\]*+\))
@@ -41,17 +41,17 @@ _Token = tuple[str, str]  # its kind, and the text as it stands
 
 
 class _Unclear(ValueError):
-    """This field cannot be read without doubt."""
+    """This field cannot be parsed without ambiguity."""
 
 
 def is_international(field: bytes) -> bool:
-    """Whether a field is of those that are converted, and beyond ASCII."""
+    """Whether a field is not ASCII and is of a kind that is converted."""
     return not field.isascii() and _kind(field) in _METHODS
 
 
 def converted(field: bytes) -> bytes:
-    """A field, whole lines with their CRLF, in ASCII; or as it is, where that is not safe."""
-    # next to an encoded word, spaces mean something else
+    """Convert a field (whole lines with CRLF) to ASCII; unsafe ones are returned unchanged."""
+    # RFC 2047 §6.2: spaces between encoded words are dropped
     if not is_international(field) or b"=?" in field:
         return field
     end = field.index(b":") + 1
@@ -72,7 +72,7 @@ def _kind(field: bytes) -> str:
 
 
 def _text(text: str) -> str:
-    """Free text: what lies between the first word beyond ASCII and the last, as encoded words."""
+    """Free text: encode everything from the first word that is not ASCII to the last one."""
     words = _SPACES.split(text)
     marked = [place for place, word in enumerate(words) if not word.isascii()]
     first, behind = marked[0], marked[-1] + 1
@@ -81,7 +81,7 @@ def _text(text: str) -> str:
 
 
 def _addresses(text: str) -> str:
-    """Mailboxes and groups (RFC 5322 §3.4): names are converted.  Raises _Unclear."""
+    """Mailboxes and groups (RFC 5322 §3.4): convert their names.  Raises _Unclear."""
     out: list[str] = []
     some: list[_Token] = []
     at = 0
@@ -99,7 +99,7 @@ def _addresses(text: str) -> str:
 
 
 def _mailbox(some: Sequence[_Token], mark: str) -> str:
-    """One mailbox; before a colon, the name of a group.  Raises _Unclear."""
+    """Convert one mailbox, or, before a colon, the name of a group.  Raises _Unclear."""
     if all(raw.isascii() for _, raw in some):
         return "".join(raw for _, raw in some)
     kinds = [kind for kind, _ in some]
@@ -113,7 +113,7 @@ def _mailbox(some: Sequence[_Token], mark: str) -> str:
 
 
 def _behind(kind: str, raw: str, angles: int) -> str:
-    """A token of an address, or behind it."""
+    """Convert a token of an address, or one that follows it.  Raises _Unclear."""
     if kind == "comment" and not raw.isascii():
         return f"({_encoded(raw[1:-1])})"
     if not raw.isascii() or angles > 1 or (angles and kind in ("word", "quoted")):
@@ -122,7 +122,7 @@ def _behind(kind: str, raw: str, angles: int) -> str:
 
 
 def _name(some: Sequence[_Token]) -> str:
-    """A display name, of words and quoted strings."""
+    """Convert a display name of words and quoted strings.  Raises _Unclear."""
     written = "".join(raw for _, raw in some)
     if written.isascii():
         return written
@@ -135,7 +135,7 @@ def _name(some: Sequence[_Token]) -> str:
 
 
 def _encoded(text: str) -> str:
-    """A text as encoded words, with a space between two of them; no letter is divided."""
+    """A text as encoded words with spaces between them; no character is split."""
     octets = text.encode("utf-8")
     words: list[str] = []
     at = 0
@@ -149,7 +149,7 @@ def _encoded(text: str) -> str:
 
 
 def _folded(line: str) -> str:
-    """A field's line, folded at spaces where it is too long (RFC 5322 §2.2.3)."""
+    """Fold a field at spaces where a line would be too long (RFC 5322 §2.2.3)."""
     first, *rest = _SPACES.split(line)
     out, column = [first], len(first)
     for place in range(0, len(rest), 2):

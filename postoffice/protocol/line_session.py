@@ -1,4 +1,4 @@
-"""The plumbing of a dialogue's rules: octets in, questions out, answers in, octets out."""
+"""The base of both sessions: octets in, questions out, answers in, octets out."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from postoffice.protocol.wire import OUTPUT_QUANTUM, STEPS, LineReader, Yield
 
 @dataclass(frozen=True)
 class Secure:
-    """A session's question: can TLS begin?  None, or what is in the way."""
+    """A session's question: can TLS begin?  Answer: None, or a failure."""
 
 
 @dataclass(frozen=True)
 class Link:
     """
-    Over what kind of link a client is here, and how it can log in.
+    The state of a client's connection, and how the client can log in over it.
 
-    ``mechanisms`` (SASL) can log in, once ``passwords`` may be said on the
-    link as it is.  ``starttls``: TLS can be begun; ``encrypted``: it was, with
-    these channel ``bindings`` (name to octets).
+    The SASL ``mechanisms`` are offered only if ``passwords`` says that the
+    connection may carry passwords.  ``starttls`` says whether TLS can begin,
+    ``encrypted`` whether it has begun, with these channel ``bindings`` (name to
+    octets).
     """
 
     hostname: str = "localhost"
@@ -34,7 +35,7 @@ class Link:
 
     @property
     def offered(self) -> tuple[str, ...]:
-        """The mechanisms that can be used on the link as it is, the strongest first."""
+        """The mechanisms that the client can use now, the strongest first."""
         if not self.passwords:
             return ()
         if self.bindings and "SCRAM-SHA-256" in self.mechanisms:
@@ -46,19 +47,19 @@ class LineSession:
     """
     Lines in, replies and questions out.
 
-    ``receive`` octets; ask ``next_question`` until it is None, and ``answer``
-    each before the next; send what ``take_output`` gives.  ``closed`` means:
-    send that, then hang up.  ``progress`` grows with each sign that the
-    client gets on.
+    Call ``receive`` with input; call ``next_question`` until it returns None, and
+    ``answer`` after each question; send what ``take_output`` returns.  ``closed``
+    means: send the output, then hang up.  ``progress`` grows with each command,
+    or enough of a text, from the client.
 
-    ``upgrading`` means: send what ``take_output`` gives, begin TLS, and call
-    ``secured``; ``injected`` that the client sent octets behind the command
-    for it, which nobody has looked at.
+    ``upgrading`` means: send the output, begin TLS, and call ``secured``.
+    ``injected`` means that the client sent octets in clear behind STARTTLS or
+    STLS; they were not obeyed.
     """
 
-    #: What is done with the answer to each kind of question.
+    #: The method that takes the answer to each kind of question.
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]]
-    #: Octets of replies that are said before it is somebody else's turn.
+    #: Octets of output after which the session yields to other clients.
     _output_quantum: ClassVar[int] = OUTPUT_QUANTUM
 
     def __init__(self, line_maximum: int, *, lf: bool = False) -> None:
@@ -70,30 +71,30 @@ class LineSession:
         self._output: list[bytes] = []
         self._unsent = 0
         self._asked: Any = None
-        self._steps = 0  # since it last asked
-        self._waiting: deque[Any] = deque()  # questions, and what is to be done between them
+        self._steps = 0  # since the last question
+        self._waiting: deque[Any] = deque()  # questions, and calls to make between them
 
     def _step(self) -> bool:
-        """Look at a little more of what has arrived; False if there is no more."""
-        raise AssertionError("a dialogue has rules")
+        """Process one line or piece of the input; return False if there is none."""
+        raise AssertionError("the subclass must process its input")
 
     @property
     def unread(self) -> int:
-        """Octets that have arrived and were not looked at yet."""
+        """Octets of input that are not processed yet."""
         return self._lines.unread
 
     @property
     def unsent(self) -> int:
-        """Octets that ``take_output`` would give."""
+        """Octets that ``take_output`` would return."""
         return self._unsent
 
     def receive(self, data: bytes) -> None:
-        """Octets have arrived; what comes after the end is not looked at."""
+        """Input has arrived; it is ignored after the session is closed."""
         if not self.closed:
             self._lines.receive(data)
 
     def next_question(self) -> Any:
-        """The next question, or None: nothing to ask until more arrives."""
+        """The next question; None if there is none until more input arrives."""
         assert self._asked is None, "a question is still open"
         while True:
             while self._waiting:
@@ -120,7 +121,7 @@ class LineSession:
             self._ANSWERED[type(question)](self, question, answer)
 
     def take_output(self) -> bytes:
-        """What is to be sent."""
+        """Return the output that is to be sent, and clear it."""
         output = b"".join(self._output)
         self._output.clear()
         self._unsent = 0
@@ -135,20 +136,20 @@ class LineSession:
         self._waiting.append(question)
 
     def _then(self, act: Callable[[], None]) -> None:
-        """Do this when all that was asked before is answered."""
+        """Call ``act`` when all questions that were asked before are answered."""
         self._waiting.append(act)
 
     def _send(self, octets: bytes) -> None:
         self._output.append(octets)
         self._unsent += len(octets)
 
-    def _look_behind(self) -> bool:
+    def _input_behind_starttls(self) -> bool:
         """
-        Whether octets came in clear behind the command that begins TLS.
+        Whether octets arrived in clear behind STARTTLS or STLS; sets ``injected``.
 
-        Whoever listens in could have put them there; they must not be obeyed behind
-        the handshake, and a client that does so itself cannot be told apart (RFC 3207 §6,
-        RFC 2595 §4).
+        An attacker on the network could have inserted them, so they must not be obeyed
+        after the handshake.  A client that sends them itself cannot be told from an
+        attack (RFC 3207 §6, RFC 2595 §4).
         """
         self.injected = bool(self._lines.unread)
         return self.injected

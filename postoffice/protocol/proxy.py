@@ -1,4 +1,4 @@
-"""The PROXY protocol's header, versions 1 and 2: a balancer says for whom it speaks."""
+"""The PROXY protocol's header, versions 1 and 2: a load balancer names the real client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LENGTHS = {_TCP4: 12, _TCP6: 36, _UNIX: 216}
 
 
 class NotProxied(ValueError):
-    """These octets are no PROXY header; the message says why."""
+    """These octets are not a PROXY header; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ProxiedClient:
     """
     The real client: its IP address ("" on a UNIX socket) and port.
 
-    The address is None where the balancer speaks for itself.
+    The address is None if the connection is the load balancer's own (health checks).
     """
 
     address: str | None = None
@@ -32,7 +32,7 @@ class ProxiedClient:
 
 
 class ProxyReader:
-    """Reads one header; ``rest`` is what came behind it."""
+    """Reads one header; ``rest`` is the input behind it."""
 
     def __init__(self) -> None:
         self.rest = b""
@@ -40,11 +40,11 @@ class ProxyReader:
 
     @property
     def octets(self) -> int:
-        """How many octets of a header have come."""
+        """How many octets of the header have arrived."""
         return len(self._octets)
 
     def feed(self, data: bytes) -> ProxiedClient | None:
-        """Read on: who it is, or None if the header is not whole yet.  Raises NotProxied."""
+        """Take more input; return the client once the header is complete.  Raises NotProxied."""
         octets = self._octets = self._octets + data
         if octets.startswith(_V2):
             return self._version_2(octets)
@@ -80,11 +80,11 @@ class ProxyReader:
         if len(octets) < end:
             return None
         self.rest = octets[end:]
-        if version & 15 == 0:  # LOCAL; the rest is not looked at
+        if version & 15 == 0:  # LOCAL: the addresses are ignored
             return ProxiedClient()
         if family >> 4 > 3 or family & 15 > 2:
             raise NotProxied(f"family {family:#04x}")
-        if family not in _LENGTHS:  # UNSPEC; datagrams
+        if family not in _LENGTHS:  # UNSPEC, or datagrams
             return ProxiedClient()
         if length < _LENGTHS[family]:
             raise NotProxied(f"only {length} octets for family {family:#04x}")
@@ -92,7 +92,7 @@ class ProxyReader:
 
 
 def _source(words: list[str]) -> ProxiedClient:
-    """The words of a line of version 1.  Raises ValueError."""
+    """The client of a line of version 1.  Raises ValueError."""
     if words[1] == "UNKNOWN":
         return ProxiedClient()
     _, family, source, destination, source_port, destination_port = words

@@ -1,4 +1,4 @@
-"""What a session has refused, kept until it is logged; passwords are left out."""
+"""The commands that a session has refused, kept for the log without passwords."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 from postoffice.protocol.sasl import MECHANISMS
 
-#: Refusals of one session that are logged one by one; of more only the count is.
+#: Refusals of one session that are logged; further ones are only counted.
 MOST = 200
-#: Octets of a command that are logged.
+#: Octets of a command that are logged at most.
 COMMAND = 120
 _LETTERS = re.compile(rb"[A-Za-z]{1,20}")
-#: Commands whose arguments are a client's secrets, and that may be followed by lines of secrets.
+#: Commands whose arguments, or the lines after which, are secrets.
 _SECRET = ("AUTH", "PASS", "APOP")
 _MECHANISMS = frozenset((*MECHANISMS, "SCRAM-SHA-256-PLUS"))
 
 
 class Refusal(NamedTuple):
-    """A command as it may be logged, and what was said; ``in_message``: it concerns a message."""
+    """A refused command as it is logged, and its reply; ``in_message``: within a transaction."""
 
     verb: str
     argument: str
@@ -33,9 +33,9 @@ class Refusal(NamedTuple):
 
 class Refusals:
     """
-    Those of one session; ``known`` are the verbs that it knows.
+    The refusals of one session; ``known`` are the verbs of its commands.
 
-    ``command`` is the line of the command that is being answered, "" for none.
+    ``command`` is the command line that is being answered; empty if there is none.
     """
 
     def __init__(self, known: Container[str]) -> None:
@@ -43,29 +43,29 @@ class Refusals:
         self.count = 0
         self.new: list[Refusal] = []
         self._known = known
-        self._login = False  # unknown lines may be the rest of a login that failed
+        self._login = False  # an unknown line may be a secret of a failed login
 
     def hear(self, line: bytes) -> None:
-        """This command is answered next."""
+        """Set the command line that is answered next."""
         self.command = line
         if line[:4].upper() in (b"AUTH", b"PASS", b"USER", b"APOP"):
             self._login = True
 
     def add(self, reply: str, *, in_message: bool = False) -> None:
-        """It was refused."""
+        """The command was refused with this reply."""
         self.count += 1
         if self.count <= MOST:
-            verb, argument = self._shown()
+            verb, argument = self._loggable()
             in_message = in_message or verb in ("DATA", "BDAT")
             self.new.append(Refusal(verb, argument, reply, in_message))
 
     def take(self) -> list[Refusal]:
-        """Those that were not taken yet."""
+        """The refusals since the last call."""
         new, self.new = self.new, []
         return new
 
-    def _shown(self) -> tuple[str, str]:
-        """The command, without secrets: of a line that is no command only its first letters."""
+    def _loggable(self) -> tuple[str, str]:
+        """Verb and argument without secrets; of an unknown command only its first letters."""
         if not self.command:
             return "", ""
         word, _, argument = self.command[: 4 * COMMAND].partition(b" ")

@@ -1,10 +1,11 @@
 """
 SASL mechanisms (RFC 4422) as pure exchanges, for SMTP and POP3 alike.
 
-An exchange is a generator.  It yields a ``Challenge``, and is sent the
-client's response (octets, base64 undone); or it yields a ``Claim`` or
-``SaltOf``, a question to whoever knows the accounts.  When it ends, the
-client has proved who it is.  Where a claim is not true, Refused is thrown into it.
+An exchange is a generator.  It yields a ``Challenge`` and is sent the client's
+response (octets, decoded from base64), or it yields a question about an account
+(``Claim`` or ``SaltOf``) and is sent the answer.  If a claim is not true, the
+caller throws Refused into the exchange.  When the exchange returns, the client is
+authenticated.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from typing import Any
 
 from postoffice.protocol.scram import Keys, Salt, prepared
 
-#: Octets of a client's message, base64 undone (RFC 4954 §4: 12288 with it).
+#: Octets of a client's decoded message (RFC 4954 §4: 12288 in base64).
 MESSAGE_MAXIMUM = 9216
 
 
 class Malformed(ValueError):
-    """The client's message is none of this mechanism's."""
+    """The client's message does not fit the mechanism."""
 
 
 class Refused(Exception):
-    """What the client claims is refused, whatever its proof."""
+    """The client's claim is refused."""
 
 
 @dataclass(frozen=True)
 class Challenge:
     """
-    What the server says; sent the client's response.
+    A challenge to the client; the exchange is sent the client's response.
 
-    ``first`` is whether an initial response may come in its place: the octets
-    are then not said at all.
+    ``first`` says whether the client may send an initial response instead; then
+    the challenge is not sent.
     """
 
     octets: bytes
@@ -48,21 +49,21 @@ class Challenge:
 
 @dataclass
 class Claim:
-    """Who the client says it is, and its proof; sent None where it was believed."""
+    """A user name and its proof; the exchange is sent None if the claim is true."""
 
     user: bytes
 
 
 @dataclass(frozen=True)
 class SaltOf:
-    """Which salt and iterations has this user (RFC 5802 §5.1)?  Sent a ``protocol.scram.Salt``."""
+    """Asks for this user's salt (RFC 5802 §5.1); the exchange is sent a ``scram.Salt``."""
 
     user: bytes
 
 
 @dataclass(frozen=True)
 class Prove:
-    """A session's question: is this claim, made by this mechanism, true?  None, or a refusal."""
+    """A session's question: is this claim true?  Answer: None, or a refusal."""
 
     claim: Claim
     mechanism: str
@@ -73,20 +74,20 @@ Exchange = Generator[Challenge | Claim | SaltOf, Any, None]
 
 @dataclass
 class PasswordClaim(Claim):
-    """The user says his password (PLAIN, LOGIN)."""
+    """The client sends the password (PLAIN, LOGIN)."""
 
     password: bytes = field(repr=False)
 
 
 @dataclass
 class SharedClaim(Claim):
-    """The user shows that he knows the shared secret (CRAM-MD5): a digest, in hex."""
+    """The client proves that it knows the shared secret (CRAM-MD5): a digest in hex."""
 
     challenge: bytes
     response: bytes = field(repr=False)
 
     def verify(self, shared: bytes) -> bool:
-        """Whether the digest is made with this secret."""
+        """Whether the digest was made with this secret."""
         digest = hmac.new(shared, self.challenge, "md5").hexdigest().encode()
         return hmac.compare_digest(digest, self.response)
 
@@ -94,9 +95,9 @@ class SharedClaim(Claim):
 @dataclass
 class APOPClaim(SharedClaim):
     """
-    The same with the stamp of the greeting for a challenge, as APOP does it (RFC 1939 §7).
+    The same for APOP (RFC 1939 §7), whose challenge is the timestamp in the greeting.
 
-    The secret is in its prepared form (RFC 6856 §2.2), or as older clients type it.
+    The client may use the secret in its prepared form (RFC 6856 §2.2), or as typed.
     """
 
     def verify(self, shared: bytes) -> bool:
@@ -110,9 +111,9 @@ class APOPClaim(SharedClaim):
 @dataclass
 class BearerClaim(Claim):
     """
-    The user shows a token that somebody else has given to him (RFC 6750).
+    The client shows a token of an identity provider (RFC 6750).
 
-    ``user`` may be empty: then the token alone says who it is.
+    ``user`` may be empty: then the token alone identifies the user.
     """
 
     token: bytes = field(repr=False)
@@ -121,10 +122,10 @@ class BearerClaim(Claim):
 @dataclass
 class ScramClaim(Claim):
     """
-    The user shows that he has the keys to a password (RFC 5802 §3).
+    The client proves that it knows the password (RFC 5802 §3).
 
-    ``signature`` is ours, for the last message; it is there once ``verify``
-    has said yes.
+    ``signature`` is the server signature of the last message; ``verify`` sets it
+    if it returns True.
     """
 
     salt: Salt
@@ -133,7 +134,7 @@ class ScramClaim(Claim):
     signature: bytes = field(default=b"", repr=False)
 
     def verify(self, keys: Keys) -> bool:
-        """Whether the proof is made with the password of these keys."""
+        """Whether the proof was made with the password of these keys."""
         client_signature = hmac.digest(keys.stored_key, self.message, "sha256")
         client_key = bytes(a ^ b for a, b in zip(self.proof, client_signature, strict=False))
         fits = hmac.compare_digest(sha256(client_key).digest(), keys.stored_key)
@@ -154,8 +155,8 @@ def exchange(
     """
     A new exchange of one of MECHANISMS, or of SCRAM-SHA-256-PLUS.
 
-    ``bindings`` are the channel bindings of the link; ``plus`` is whether
-    SCRAM-SHA-256-PLUS was offered.  It raises Malformed and Refused.
+    ``bindings`` are the channel bindings of the connection; ``plus`` is whether
+    SCRAM-SHA-256-PLUS was offered.  The exchange raises Malformed and Refused.
     """
     if mechanism == "PLAIN":
         return _plain()
@@ -180,12 +181,12 @@ def _plain() -> Exchange:
     words = message.split(b"\0")
     if len(words) != 3 or not words[1] or not words[2]:
         raise Malformed("PLAIN has three words")
-    _only_himself(words[0], words[1])
+    _check_authzid(words[0], words[1])
     yield PasswordClaim(words[1], words[2])
 
 
 def _login() -> Exchange:
-    """As Microsoft and Netscape had it: the user, then the password."""
+    """LOGIN, which no RFC defines: the user name, then the password."""
     user = _bounded((yield Challenge(b"Username:", first=True)))
     password = _bounded((yield Challenge(b"Password:")))
     if not user or not password:
@@ -212,7 +213,7 @@ _BEARER = re.compile(
 
 
 def _oauthbearer() -> Exchange:
-    """RFC 7628 §3: a token, and perhaps whose it is; why it is refused is said in JSON."""
+    """RFC 7628 §3: a token, and perhaps a user name; a refusal is explained in JSON."""
     found = _OAUTHBEARER.match(_bounded((yield Challenge(b"", first=True))))
     if found is None:
         raise Malformed("no message of OAUTHBEARER's")
@@ -222,7 +223,7 @@ def _oauthbearer() -> Exchange:
 
 
 def _xoauth2() -> Exchange:
-    """As Google had it before there was the RFC."""
+    """XOAUTH2, Google's predecessor of OAUTHBEARER."""
     found = _XOAUTH2.match(_bounded((yield Challenge(b"", first=True))))
     if found is None:
         raise Malformed("no message of XOAUTH2's")
@@ -230,7 +231,7 @@ def _xoauth2() -> Exchange:
 
 
 def _bearer(user: bytes, keys: bytes, complaint: bytes) -> Exchange:
-    """A client that is refused hears the complaint, says anything, and is refused."""
+    """A refused client is sent the complaint, answers with any line, and is then refused."""
     token = _BEARER.match(keys)
     try:
         if token is None:
@@ -241,7 +242,7 @@ def _bearer(user: bytes, keys: bytes, complaint: bytes) -> Exchange:
         raise
 
 
-# An extension "m=" is one that must be understood: there is none (RFC 5802 §5.1).
+# "m=" marks a mandatory extension; none is supported, so it does not match (RFC 5802 §5.1).
 _FIRST = re.compile(
     rb"(?P<gs2>(?:n|y|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>[^,]+))?,)"
     rb"(?P<bare>n=(?P<user>[^,]+),r=(?P<nonce>[!-+\x2d-~]{1,512})(?:,[a-ln-zA-Z]=[^,]+)*)\Z"
@@ -253,14 +254,14 @@ _FINAL = re.compile(
 
 
 def _scram(bindings: Mapping[str, bytes], nonce: str, *, plus: bool) -> Exchange:
-    """RFC 5802 §5; with ``bindings`` it must be bound to one of them (-PLUS)."""
+    """RFC 5802 §5; if there are ``bindings`` (-PLUS), the client must use one of them."""
     first = _FIRST.match(_bounded((yield Challenge(b"", first=True))))
     if first is None:
         raise Malformed("no first message of SCRAM's")
     bound = _bound(first, bindings, plus=plus)
     user = _name(first["user"])
     if first["authzid"] is not None:
-        _only_himself(_name(first["authzid"]), user)
+        _check_authzid(_name(first["authzid"]), user)
     salt: Salt = yield SaltOf(user)
     whole_nonce = first["nonce"] + nonce.encode()
     salted = b64encode(salt.salt)
@@ -291,12 +292,12 @@ def _bound(first: re.Match[bytes], bindings: Mapping[str, bytes], *, plus: bool)
     if bindings:
         raise Malformed("-PLUS without channel binding")
     if flag == b"y" and plus:
-        raise Refused("somebody has taken -PLUS out of our offer")
+        raise Refused("-PLUS was removed from our offer: a downgrade attack")
     return b""
 
 
 def _name(octets: bytes) -> bytes:
-    """A saslname (RFC 5802 §5.1)."""
+    """Decode and prepare a saslname (RFC 5802 §5.1)."""
     if re.search(rb"=(?!2C|3D)", octets) or b"\0" in octets:
         raise Malformed("no saslname")
     name = prepared(octets.replace(b"=2C", b",").replace(b"=3D", b"="))
@@ -312,8 +313,8 @@ def _unbase64(octets: bytes) -> bytes:
         raise Malformed("no base64") from None
 
 
-def _only_himself(authorized: bytes, user: bytes) -> None:
-    """Nobody may act for another (RFC 4422 §3.4.1)."""
+def _check_authzid(authorized: bytes, user: bytes) -> None:
+    """A user may not act as another one (RFC 4422 §3.4.1).  Raises Refused."""
     if authorized and authorized.lower() != user.lower():
         raise Refused("another identity")
 
@@ -324,13 +325,13 @@ def _bounded(message: bytes) -> bytes:
     return message
 
 
-#: What can be offered, the strongest first; -PLUS is offered by itself where TLS gives bindings.
+#: All mechanisms, the strongest first; -PLUS is added if TLS provides channel bindings.
 MECHANISMS = ("SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5", "PLAIN", "LOGIN")
-#: Those that show a token, of which a checker of others must know.
+#: Mechanisms that show a token; they need a checker of a plugin.
 BEARER = frozenset(("OAUTHBEARER", "XOAUTH2"))
-#: Those that say the password as it is.
+#: Mechanisms that send the password itself.
 PLAINTEXT = frozenset(("PLAIN", "LOGIN"))
-#: Which field of an account the others need, and APOP.
+#: The field of an account that each of the others needs, and APOP.
 NEEDS = {
     "SCRAM-SHA-256": "scram",
     "CRAM-MD5": "shared",

@@ -1,4 +1,4 @@
-"""SCRAM-SHA-256 (RFC 5802, 7677): the keys that stand for a password, and how they are made."""
+"""SCRAM-SHA-256 (RFC 5802, 7677): the keys that are stored for a password, and SASLprep."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXT = re.compile(
 
 @dataclass(frozen=True)
 class Salt:
-    """What a client must know to make its proof."""
+    """What the server sends to a client, so that it can make its proof."""
 
     salt: bytes
     iterations: int
@@ -33,10 +33,10 @@ class Salt:
 @dataclass(frozen=True)
 class Keys:
     """
-    What is kept of a password: enough to see that a client has it, not to be that client.
+    The keys stored for a password: enough to verify a client, not to log in as one.
 
-    As text: ``SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey``, in base64
-    (RFC 5803).
+    Their text form is ``SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey``, with
+    salt and keys in base64 (RFC 5803).
     """
 
     salt: bytes
@@ -46,7 +46,7 @@ class Keys:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read their text.  Raises ValueError."""
+        """Parse the text form.  Raises ValueError."""
         found = _TEXT.match(text)
         if found is None:
             raise ValueError("no SCRAM-SHA-256 keys")
@@ -60,7 +60,7 @@ class Keys:
 
     @classmethod
     def read(cls, text: str | None) -> Self | None:
-        """The same, and None where there are none."""
+        """Parse the text form; None if there is no text, or if it is not valid."""
         try:
             return None if text is None else cls.parse(text)
         except ValueError:
@@ -74,7 +74,7 @@ class Keys:
 
 
 def derive(password: bytes, salt: bytes | None = None, iterations: int = ITERATIONS) -> Keys:
-    """The keys of a password, with a salt of their own; it takes a while."""
+    """Make the keys of a password, with a random salt by default; it is slow on purpose."""
     salt = secrets.token_bytes(SALT) if salt is None else salt
     salted = pbkdf2_hmac("sha256", prepared(password), salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
@@ -82,12 +82,12 @@ def derive(password: bytes, salt: bytes | None = None, iterations: int = ITERATI
     return Keys(salt, iterations, sha256(client_key).digest(), server_key)
 
 
-#: Octets of a name or a password that is prepared: normalization takes quadratic time.
+#: Octets of the longest name or password that is prepared: normalization is quadratic.
 PREPARED_MAXIMUM = 1024
 
 
 def prepared(octets: bytes) -> bytes:
-    """The form in which passwords are compared (SASLprep, RFC 4013); what has none stays."""
+    """SASLprep (RFC 4013), in which passwords are compared; unchanged if it does not apply."""
     if octets.isascii() or len(octets) > PREPARED_MAXIMUM:
         return octets
     try:
@@ -111,9 +111,9 @@ _PROHIBITED: tuple[Callable[[str], bool], ...] = (
 
 def saslprep(text: str, *, query: bool = False) -> str:
     """
-    RFC 4013.  Raises ValueError for what is prohibited.
+    Apply SASLprep (RFC 4013).  Raises ValueError for prohibited characters.
 
-    In a ``query``, letters may be newer than the profile (RFC 3454 §7).
+    A ``query`` may have characters that are newer than the profile (RFC 3454 §7).
     """
     mapped = "".join(
         " " if stringprep.in_table_c12(letter) else letter

@@ -1,8 +1,8 @@
 """
-What SMTP and POP3 share on the wire: command lines, dots, and the line ends we refuse.
+What SMTP and POP3 share on the wire: command lines, dot-stuffing, and bare CR or LF.
 
-Text is never cut into lines: it is searched in bulk, and all that these
-readers keep between two calls is a few octets.
+Text is never split into lines: it is searched in bulk, and the readers keep only
+a few octets between two calls.
 """
 
 from __future__ import annotations
@@ -11,57 +11,58 @@ import re
 from dataclasses import dataclass
 
 CRLF = b"\r\n"
-#: What ends a text behind DATA (RFC 5321 §4.1.1.4), and nothing else does.
+#: The only end of a text behind DATA (RFC 5321 §4.1.1.4).
 END_OF_TEXT = b"\r\n.\r\n"
-#: How a request of HTTP begins, and a handshake of TLS (RFC 8446 §5.1).
+#: The beginning of an HTTP request, or of a TLS handshake (RFC 8446 §5.1).
 _FOREIGN = re.compile(
     rb"[ \t]*(?:(?:GET|POST|PUT|HEAD|CONNECT|OPTIONS|DELETE|PATCH|TRACE|PRI)[ \t]|\x16\x03)", re.I
 )
-#: Whatever its method; and what stands behind it, where that was too long or ended with LF.
+#: An HTTP request line with any method; or a Host field, if the request line was refused.
 _REQUEST = re.compile(
     rb"[^ \t]+[ \t].*[ \t](?:HTTP|RTSP|SIP)/[0-9](?:\.[0-9])?[ \t]*\Z|Host:[ \t]*[^ \t]+\Z",
     re.I | re.S,
 )
-#: Octets that a session says before it asks for breath.
+#: Octets of output after which a session yields.
 OUTPUT_QUANTUM = 64 << 10
-#: Commands that a session answers by itself before it asks for breath, however little it says.
+#: Commands that a session answers by itself before it yields, however short its output.
 STEPS = 16
 
 
 @dataclass(frozen=True)
 class Yield:
     """
-    A session's question: may I say more?  None, when the client has taken enough of it.
+    A session's question: may it go on?  The answer, None, comes when it is its turn again.
 
-    ``steps``: how many commands were answered by the session alone, which has
-    not said much yet; 0: it has.
+    ``steps`` is how many commands the session has answered by itself with little
+    output; 0 if it yields because of much output.
     """
 
     steps: int = 0
 
 
 def is_request(line: bytes) -> bool:
-    """Whether a line that is no command of ours is of a request of HTTP, or what is like it."""
+    """Whether an unknown command line is part of an HTTP request, or of a similar protocol."""
     return _REQUEST.match(line) is not None
 
 
 class LineTooLong(ValueError):
-    """A command line had more octets than its limit; it is gone, whole."""
+    """A command line had more octets than its limit; the whole line was discarded."""
 
 
 class BareLineEnd(ValueError):
-    """A command line held a CR or LF that is not part of its CRLF; it is gone, whole."""
+    """A command line had a bare CR or LF; the whole line was discarded."""
 
 
 class LineReader:
     """
-    Cuts octets into command lines; what follows a line may be something else (``take``).
+    Splits input into command lines; ``take`` returns input that is not lines.
 
-    A line ends with CRLF.  One with a CR or LF elsewhere is one wrong command:
-    answered once, and nothing of it is obeyed, up to its CRLF.  With ``lf`` a
-    LF alone ends a line, too, which endangers nobody where no text follows.
-    ``maximum`` is the octets of a line with its CRLF, and may be changed
-    between two lines; a longer one is thrown away as it arrives.
+    A line ends with CRLF.  A line with a CR or LF elsewhere counts as one wrong
+    command: it is answered once, and nothing of it is obeyed, up to its CRLF.
+    With ``lf``, a bare LF ends a line, too; that is safe in POP3, where no message
+    text follows a command.  ``maximum`` is how many octets a line may have with
+    its CRLF; it may be changed between two lines.  A longer line is discarded as
+    it arrives.
     """
 
     def __init__(self, maximum: int, *, lf: bool = False) -> None:
@@ -70,19 +71,19 @@ class LineReader:
         self._octets = b""
         self._start = 0
         self._overlong = False
-        self._returned = False  # the last octet of an overlong line that was thrown away is a CR
-        self._dropping = False  # the rest of a line that was answered already
+        self._discarded_cr = False  # the last discarded octet of an overlong line was a CR
+        self._skipping = False  # the rest of a line that was refused already
 
     @property
     def unread(self) -> int:
-        """Octets that have arrived and were not taken yet."""
+        """Octets of input that were not returned yet."""
         return len(self._octets) - self._start
 
     @property
     def foreign(self) -> bool:
-        """Whether the next line is of HTTP, or of TLS, as far as it has arrived."""
+        """Whether the input begins like HTTP or TLS, as far as it has arrived."""
         return (
-            not (self._overlong or self._dropping)
+            not (self._overlong or self._skipping)
             and _FOREIGN.match(self._octets, self._start) is not None
         )
 
@@ -92,7 +93,7 @@ class LineReader:
         self._start = 0
 
     def take(self, most: int | None = None) -> bytes:
-        """All that is unread, as it is; or at most so many octets of it."""
+        """Return all unread octets, or at most ``most`` of them."""
         if most is not None and most < self.unread:
             self._start += most
             return self._octets[self._start - most : self._start]
@@ -106,47 +107,47 @@ class LineReader:
 
         Raises LineTooLong or BareLineEnd, once for each such line.
         """
-        if self._dropping and not self._drop():
+        if self._skipping and not self._skip_line():
             return None
         end = self._octets.find(b"\n", self._start)
         if end < 0:
-            self._throw_away()
+            self._discard_overlong()
             return None
         line = self._octets[self._start : end + 1]
         self._start = end + 1
-        whole = line.endswith(CRLF) or (line == b"\n" and self._returned)
-        self._dropping = not (whole or self._lf)
-        overlong, self._overlong, self._returned = self._overlong, False, False
+        whole = line.endswith(CRLF) or (line == b"\n" and self._discarded_cr)
+        self._skipping = not (whole or self._lf)
+        overlong, self._overlong, self._discarded_cr = self._overlong, False, False
         if overlong or len(line) > self.maximum:
             raise LineTooLong
         line = line[:-2] if whole else line[:-1]
-        if self._dropping or b"\r" in line:
+        if self._skipping or b"\r" in line:
             raise BareLineEnd
         return line
 
-    def _throw_away(self) -> None:
-        """Keep no more of a line than it may have."""
+    def _discard_overlong(self) -> None:
+        """Discard what has arrived of a line that is too long."""
         if self.unread and (self._overlong or self.unread > self.maximum):
             self._overlong = True
-            self._returned = self.take().endswith(b"\r")
+            self._discarded_cr = self.take().endswith(b"\r")
 
-    def _drop(self) -> bool:
-        """Throw away what belongs to a wrong line; whether its end is there."""
+    def _skip_line(self) -> bool:
+        """Skip the rest of a refused line; return whether its end has arrived."""
         end = self._octets.find(CRLF, self._start)
         if end < 0:
             self._octets, self._start = b"\r" if self._octets.endswith(b"\r") else b"", 0
             return False
-        self._start, self._dropping = end + 2, False
+        self._start, self._skipping = end + 2, False
         return True
 
 
 class Judged:
     """
-    What the octets of a message's text must keep, whichever way they come.
+    Checks of a message's text, for DATA and BDAT alike.
 
-    ``size`` is octets so far, as they are kept; ``bare`` whether a CR or LF
-    stood alone; ``overlong`` whether a line had more than ``maximum_line``
-    octets without its CRLF; ``received`` how many Received fields its header has.
+    ``size`` is octets so far, dot-stuffing undone; ``bare`` whether there was a
+    bare CR or LF; ``overlong`` whether a line had more than ``maximum_line`` octets
+    without its CRLF; ``received`` how many Received fields the header has.
     """
 
     def __init__(self, maximum_line: int) -> None:
@@ -154,7 +155,7 @@ class Judged:
         self.bare = False
         self.overlong = False
         self._maximum_line = maximum_line
-        self._line = 0  # octets of the line at the end of what was read
+        self._line = 0  # octets so far of the last line
         self._hops = FieldCounter(b"received")
 
     @property
@@ -162,13 +163,13 @@ class Judged:
         return self._hops.count
 
     def _keep(self, text: bytes) -> bytes:
-        """These octets are of the text."""
+        """Count octets of the text, and return them."""
         self.size += len(text)
         self._hops.feed(text)
         return text
 
     def _judge(self, octets: bytes) -> None:
-        """Look at octets as they came, whose edges divide no CRLF."""
+        """Check octets as they arrived; no CRLF may be split between two calls."""
         lines = octets.count(b"\n")
         if lines != octets.count(b"\r") or lines != octets.count(CRLF):
             self.bare = True
@@ -191,19 +192,19 @@ class Judged:
 
 class TextReader(Judged):
     """
-    Reads the text behind DATA (RFC 5321 §4.5.2): undoes dot-stuffing, finds the end, and judges.
+    Reads the text behind DATA (RFC 5321 §4.5.2): undoes dot-stuffing, finds the end, and checks.
 
-    Only CRLF . CRLF ends it.
+    Only CRLF . CRLF ends the text.
     """
 
     def __init__(self, maximum_line: int) -> None:
         super().__init__(maximum_line)
         self.ended = False
-        self._held = CRLF  # what may yet be part of CRLF . CRLF; at first, the one behind DATA
-        self._skip = len(CRLF)  # octets of it that are not of the text
+        self._held = CRLF  # octets that may begin CRLF . CRLF; at first, the CRLF behind DATA
+        self._skip = len(CRLF)  # held octets that are not part of the text
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Read on: more of the text, and, once ``ended``, what stands behind the end."""
+        """Take more input; return more of the text and, once ``ended``, the input behind it."""
         data = self._held + data
         end = data.find(END_OF_TEXT)
         self.ended = end >= 0
@@ -218,18 +219,18 @@ class TextReader(Judged):
 
 class ChunkReader(Judged):
     """
-    Reads the text that comes by BDAT (RFC 3030): octets as they are, held to the rules of DATA.
+    Reads the text of BDAT (RFC 3030): octets as they are, with the same checks as DATA.
 
-    Chunks may be cut anywhere.
+    A chunk may end anywhere, also within a CRLF.
     """
 
     def __init__(self, maximum_line: int) -> None:
         super().__init__(maximum_line)
-        self._cr = b""  # may be half of a CRLF
+        self._cr = b""  # a CR at the end of the input: perhaps half of a CRLF
         self._tail = CRLF
 
     def feed(self, data: bytes) -> bytes:
-        """Read on: more of the text."""
+        """Take more input; return more of the text."""
         data = self._cr + data
         self._cr = b"\r" if data.endswith(b"\r") else b""
         if self._cr:
@@ -239,13 +240,13 @@ class ChunkReader(Judged):
         return self._keep(data)
 
     def end(self) -> bytes:
-        """What the text lacks: its last line may have come without a CRLF."""
+        """The text is complete; return the CRLF that its last line lacks, if it does."""
         self.bare |= bool(self._cr)
         return b"" if self._tail == CRLF else self._keep(CRLF)
 
 
 def _beginning_of_an_end(data: bytes) -> int:
-    """How many octets at the end of ``data`` may begin the end of a text."""
+    """How many octets at the end of ``data`` may be the beginning of END_OF_TEXT."""
     for length in range(len(END_OF_TEXT) - 1, 0, -1):
         if data.endswith(END_OF_TEXT[:length]):
             return length
@@ -262,7 +263,7 @@ class FieldCounter:
         self._in_header = True
 
     def feed(self, data: bytes) -> None:
-        """Read on; what stands behind the first empty line is not looked at."""
+        """Take more of a message; everything behind the first empty line is ignored."""
         if not self._in_header:
             return
         data = self._tail + data
@@ -281,7 +282,7 @@ class DotWriter:
         self._tail = CRLF
 
     def write(self, data: bytes) -> bytes:
-        """The next octets, stuffed."""
+        """Return the next octets, dot-stuffed."""
         if not data:
             return data
         parts = data.split(b"\r\n.")  # faster than replace(), which looks for each twice
@@ -294,7 +295,7 @@ class DotWriter:
         return stuffed
 
     def end(self) -> bytes:
-        """The line that ends the text."""
+        """Return the line that ends the text."""
         return b".\r\n" if self._tail == CRLF else b"\r\n.\r\n"
 
 
@@ -308,7 +309,7 @@ class TopReader:
         self._tail = CRLF
 
     def feed(self, data: bytes) -> bytes:
-        """What of ``data`` belongs to it; once ``done``, nothing more will."""
+        """Return the part of ``data`` that TOP sends; once ``done``, nothing more follows."""
         start = 0
         if self._in_header:
             joined = self._tail + data

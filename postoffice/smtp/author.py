@@ -1,15 +1,15 @@
-"""Whom a message says that it is from: the From fields of its header, read as people write them."""
+"""The addresses in a message's From fields, read tolerantly."""
 
 from __future__ import annotations
 
 import re
 
-#: Octets of a header in which From is looked for, and addresses that are told.
+#: Octets of a header that are searched for From, and how many addresses are returned at most.
 HEADER_MAXIMUM = 512 << 10
 MOST = 20
 
 _FROM = re.compile(rb"from[ \t]*:", re.IGNORECASE)
-#: Each octet begins one of these, and none looks at what another has taken.
+#: Every octet begins exactly one of these pieces, so matching does not backtrack.
 _PIECE = re.compile(
     r"""("(?:[^"\\]|\\.)*"?)|(\\.|[()])|([<>,;:])|([ \t\r\n]+)|([^"\\()<>,;: \t\r\n]+|\\)""",
     re.VERBOSE | re.DOTALL,
@@ -18,9 +18,9 @@ _PIECE = re.compile(
 
 class Authors:
     """
-    Collects a header on the way, and tells the addresses in its From fields.
+    Keeps the header of a text that passes, and returns the addresses in its From fields.
 
-    Only the header of the message itself counts, not those inside it.
+    Only the message's own header counts, not those of messages within it.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Authors:
         self._done = False
 
     def feed(self, octets: bytes) -> None:
-        """More of the text."""
+        """Take more of the text."""
         if self._done:
             return
         start = max(len(self._held) - 3, 0)
@@ -40,7 +40,7 @@ class Authors:
                 del self._held[end:]
 
     def addresses(self) -> list[str]:
-        """Those that were named, as they stand there; a From that names none is told whole."""
+        """The addresses as written; the value of a From field that has none is returned itself."""
         found: dict[str, None] = {}
         for value in _values(bytes(self._held)):
             for one in addresses(value) or [value.strip()[:100]]:
@@ -51,7 +51,7 @@ class Authors:
 
 
 def _values(header: bytes) -> list[str]:
-    """What the From fields of a header say."""
+    """The values of a header's From fields."""
     lines: list[list[bytes]] = []
     inside = False
     for line in header.split(b"\r\n"):
@@ -68,14 +68,14 @@ def _values(header: bytes) -> list[str]:
 
 def addresses(value: str) -> list[str]:
     """
-    The addresses of a list of mailboxes, in brackets or without, with names and comments.
+    The addresses in a list of mailboxes, with or without brackets, names and comments.
 
-    One pass: the work grows as the text does.
+    It reads the text once, in linear time.
     """
     found: list[str] = []
-    words: list[str] = []  # of the mailbox that is being read; "" stands for a space
+    words: list[str] = []  # of the current mailbox; "" stands for a space
     bracket: list[str] | None = None
-    told = False  # the mailbox has had its brackets
+    told = False  # the current mailbox has had its address in brackets
     depth = 0
     for piece in _PIECE.finditer(value):
         text, kind = piece[0], piece.lastindex
@@ -88,7 +88,7 @@ def addresses(value: str) -> list[str]:
         elif kind == 3 and text == ">" and bracket is not None:
             found += _address(bracket)
             bracket, told = None, True
-        elif kind == 3 and bracket is None:  # of a list, or of a group
+        elif kind == 3 and bracket is None:  # a separator of a list or of a group
             found += [] if told or text == ":" else _address(words)
             words, told = [], False
         else:
@@ -99,7 +99,7 @@ def addresses(value: str) -> list[str]:
 
 
 def _address(pieces: list[str]) -> list[str]:
-    """What looks like addresses among the words of a mailbox; pieces without a space are one."""
+    """The words of a mailbox that look like addresses; adjacent pieces form one word."""
     words: list[list[str]] = [[]]
     for piece in pieces:
         if piece:

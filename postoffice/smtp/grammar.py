@@ -1,4 +1,4 @@
-"""From a command line to its value: the grammar of RFC 5321 §4.1, with RFC 6531's letters."""
+"""Parse SMTP command lines: the grammar of RFC 5321 §4.1, with the UTF-8 of RFC 6531."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")  # RFC 3461 §4; "<>" i
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?\Z", re.IGNORECASE)
 _HELLO = re.compile(rb" *(?:EHLO|HELO|LHLO|XCLIENT) ", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-#: What takes effect where it is shown: control characters, line ends, and signs that turn text.
+#: Characters that can falsify a display: control characters, line ends, bidirectional marks.
 _ACTIVE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 
-#: What a trusted relay tells by XCLIENT and is made use of; all else is left alone.
+#: The attributes of XCLIENT that are used; all others are ignored.
 _USED = ("ADDR", "PORT")
 UNKNOWN = "[UNAVAILABLE]"
 
 
 @dataclass(frozen=True)
 class MailCommand:
-    """MAIL FROM: ``sender`` None is the null reverse-path; ``size`` 0 is none declared."""
+    """MAIL FROM: ``sender`` None is the null reverse-path; ``size`` 0 means none was declared."""
 
     sender: Address | None
     size: int = 0
@@ -50,10 +50,10 @@ class MailCommand:
 
 def decode(line: bytes) -> str:
     """
-    The text of a command line, its TABs as blanks.  Raises PermanentFailure.
+    The text of a command line, with TABs as spaces.  Raises PermanentFailure.
 
-    A name that a client gives itself may have any octets but control
-    characters; what is not printable stands escaped in it.
+    The name in EHLO and HELO may have any octets except control characters; those
+    that are not printable are escaped.
     """
     line = line.replace(b"\t", b" ")
     if _HELLO.match(line):
@@ -78,9 +78,9 @@ def _escaped(letter: str) -> str:
 
 def hello(argument: str) -> str:
     """
-    The name behind EHLO or HELO, whatever it is.  Raises PermanentFailure.
+    The name behind EHLO or HELO; any text is accepted.  Raises PermanentFailure if it is empty.
 
-    A Received field shows what is no name by the book in a comment.
+    A Received field shows a name that is no valid domain in a comment.
     """
     if not argument:
         raise PermanentFailure("no name", BAD_HELLO)
@@ -88,7 +88,7 @@ def hello(argument: str) -> str:
 
 
 def behind(word: str, argument: str) -> str:
-    """What stands behind ``FROM:`` or ``TO:``, with or without blanks.  Raises PermanentFailure."""
+    """The text behind ``FROM:`` or ``TO:``, with or without spaces.  Raises PermanentFailure."""
     found = _BEHIND[word].match(argument)
     if found is None:
         wrong = _SENDER if word == "FROM" else _RECIPIENT
@@ -99,7 +99,7 @@ def behind(word: str, argument: str) -> str:
 
 def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
     """
-    What stands behind ``MAIL FROM:`` (§4.1.1.2), with these ESMTP ``parameters`` at most.
+    Parse the text behind ``MAIL FROM:`` (§4.1.1.2); ``parameters`` are those that are allowed.
 
     Raises PermanentFailure.
     """
@@ -115,7 +115,7 @@ def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
 
 def rcpt(argument: str, *, utf8: bool) -> Address | None:
     """
-    What stands behind ``RCPT TO:`` (§4.1.1.3); None is ``<Postmaster>`` without a domain.
+    Parse the text behind ``RCPT TO:`` (§4.1.1.3); None is ``<Postmaster>`` without a domain.
 
     Raises PermanentFailure.
     """
@@ -140,7 +140,7 @@ def _path(argument: str, wrong: Reply) -> tuple[Address | None, str]:
 
 
 def _parameters(rest: str, known: tuple[str, ...]) -> dict[str, str | None]:
-    """Judge the ESMTP parameters: what is not known is refused, not ignored (§4.1.1.11)."""
+    """Parse ESMTP parameters; unknown ones are refused, not ignored (§4.1.1.11)."""
     given: dict[str, str | None] = {}
     for word in rest.split():
         found = _PARAMETER.match(word)
@@ -165,7 +165,7 @@ def _parameters(rest: str, known: tuple[str, ...]) -> dict[str, str | None]:
 
 
 def no_argument(verb: str) -> Reply:
-    """The answer to something behind a command that stands alone."""
+    """The reply to a command that has an argument and must not have one."""
     return replace(BAD_COMMAND, text=f"{verb} has no argument")
 
 
@@ -179,7 +179,7 @@ def _unknown(name: str) -> PermanentFailure:
 
 
 def _declared_size(given: dict[str, str | None]) -> int:
-    """SIZE (RFC 1870 §4); 0 where it is not given."""
+    """The value of SIZE (RFC 1870 §4); 0 if it is not given."""
     if "SIZE" not in given:
         return 0
     value = given["SIZE"] or ""
@@ -189,16 +189,16 @@ def _declared_size(given: dict[str, str | None]) -> int:
 
 
 def chunk(argument: str) -> tuple[int, bool] | None:
-    """The octets of a chunk, and whether it is the last (RFC 3030 §2); None where it says none."""
+    """Parse BDAT (RFC 3030 §2): octets of the chunk, and whether it is the last; None if wrong."""
     found = _CHUNK.match(argument)
     return None if found is None else (int(found[1]), found[2] is not None)
 
 
 def xclient(argument: str) -> tuple[str | None, int]:
     """
-    The client's address and port that a trusted relay tells (Postfix's XCLIENT).
+    Parse XCLIENT (Postfix): the client's address and port, as a trusted relay knows them.
 
-    The address is None where it is not known to it.  Raises PermanentFailure.
+    The address is None if the relay does not know it.  Raises PermanentFailure.
     """
     given: dict[str, str] = {}
     words = argument.split()
@@ -207,7 +207,7 @@ def xclient(argument: str) -> tuple[str | None, int]:
         name = name.upper()
         if not equals or not name:
             raise _bad(f"{word[:40]} is no attribute")
-        if name not in _USED:  # LOGIN, HELO as the client said it, and whatever is next
+        if name not in _USED:  # LOGIN, HELO, and attributes of the future
             continue
         if name in given or not _XTEXT.match(value):
             raise _bad(f"{name} is given twice, or has no value in xtext")
@@ -224,7 +224,7 @@ def _client(text: str) -> str | None:
     if text.upper() in (UNKNOWN, "[TEMPUNAVAIL]"):
         return None
     bare = text[5:] if text[:5].upper() == "IPV6:" else text
-    if "%" in bare:  # a zone: it means nothing here, and may have any letters
+    if "%" in bare:  # an IPv6 zone: it has no meaning on this host
         raise ValueError(text)
     address = ipaddress.ip_address(bare)
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -1,8 +1,8 @@
 """
-The header of a message: its Message-ID is read, for the log.
+Streaming work on a message's header: corrected at its beginning, completed, or searched.
 
-No text goes on with the fields before it.  In one that our own user sends, what is
-missing is added (RFC 6409 §8).
+Opening separates a text from the trace fields before it, Completion adds missing fields to
+a user's message (RFC 6409 §8), and MessageIDReader finds the Message-ID for the log.
 """
 
 from __future__ import annotations
@@ -12,28 +12,29 @@ import re
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import HEADER_TOO_LARGE
 
-#: Octets of a header that is looked through.
+#: Octets of the longest header that is completed.
 HEADER_MAXIMUM = 256 << 10
 _BLIND = re.compile(rb"(?:resent-)?bcc[ \t]*:", re.IGNORECASE)
-#: Some editors put it in front of a text in UTF-8.
+#: The byte order mark that some editors put before a UTF-8 text.
 _MARK = b"\xef\xbb\xbf"
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
 _MBOX = re.compile(rb">?From ")
 _MBOX_DATED = re.compile(rb">?From [^\r\n]*[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] ")
-#: Octets of a line that is looked at; a longer one is as good as its beginning.
+#: Octets of a line that are examined; the rest of a longer line is ignored.
 _LINE_MAXIMUM = 1000
-#: Separators that are dropped; a text of nothing else costs no more.
+#: Separator lines that are dropped at most, to bound the work.
 _SEPARATORS_MAXIMUM = 20
 
 
 class Opening:
     """
-    Sees to it that a text does not go on with the fields that we put in front of it.
+    Makes sure that the text does not continue the last field that we wrote before it.
 
-    The separator line of an mbox (``From ``, ``>From ``) is dropped.  Where no field
-    follows then, an empty line stands before the text, if it shall be ``closed`` here.
+    Separator lines of an mbox (``From ``, ``>From ``) at the beginning are dropped.  If
+    the text does not begin with a field, an empty line is put before it, unless
+    ``closed`` is False.
     """
 
     def __init__(self, *, closed: bool = True) -> None:
@@ -43,7 +44,7 @@ class Opening:
         self._left = _SEPARATORS_MAXIMUM
 
     def feed(self, data: bytes) -> bytes:
-        """Read on: what can be passed on."""
+        """Take more of the text; return what can be passed on."""
         if self._done:
             return data
         self._held += data
@@ -64,7 +65,7 @@ class Opening:
         raise AssertionError("unreachable")
 
     def end(self) -> bytes:
-        """The text is over: what is left of it."""
+        """The text is complete; return the rest."""
         if self._done or not self._held:
             return b""
         line, _, rest = self._held.partition(b"\r\n")
@@ -74,7 +75,7 @@ class Opening:
         return self._pass_on() if self._held else b""
 
     def _drops(self, line: bytes, after: bytes) -> bool:
-        """Whether this is a separator, and not the first sentence of a letter."""
+        """Whether this line is an mbox separator, and not the first line of a body."""
         self._left -= 1
         if self._left < 0:
             return False
@@ -92,7 +93,7 @@ class Opening:
 
 
 def _separates(line: bytes) -> bool:
-    """Whether this may be the separator of an mbox; ``From : somebody`` is a field."""
+    """Whether this line may be an mbox separator; ``From : somebody`` is a field."""
     return _MBOX.match(line) is not None and _FIELD.match(line[:_LINE_MAXIMUM]) is None
 
 
@@ -100,13 +101,13 @@ class Completion:
     """
     Completes the header of a text that is read piece by piece.
 
-    ``date`` and ``message_id`` are whole fields, with CRLF, that stand for
-    missing ones.  Bcc and Resent-Bcc go: who had a blind copy is nobody's
-    business (RFC 5322 §3.6.3, §3.6.6).  What is no header at all gets one.
+    ``date`` and ``message_id`` are whole fields, with CRLF, that are added if the
+    header lacks them.  Bcc and Resent-Bcc are removed, so that no recipient learns of
+    blind copies (RFC 5322 §3.6.3, §3.6.6).  A text without a header gets one.
 
-    A header that breaks off, at a line that is no field, is closed there, and the lines
-    behind it are body.  Bcc goes there, too, up to the first empty line; as it does
-    where the text begins with an empty line.
+    A line that is no field ends the header; it and the lines behind it become body.
+    Bcc is also removed from these lines, up to the first empty line.  The same holds
+    for a text that begins with an empty line.
     """
 
     def __init__(self, date: bytes, message_id: bytes) -> None:
@@ -116,13 +117,13 @@ class Completion:
         self._done = False
 
     def feed(self, data: bytes) -> bytes:
-        """Read on: what can be passed on.  Raises PermanentFailure for a header without end."""
+        """Take more; return what can be passed on.  Raises PermanentFailure for a large header."""
         return self._complete(self._opening.feed(data))
 
     def _complete(self, data: bytes) -> bytes:
         if self._done or not data:
             return data
-        # the beginning of the empty line may be at the end of what was held
+        # the empty line may have begun at the end of what was held
         start = max(len(self._held) - 3, 0)
         self._held.extend(data)
         end = self._held.find(b"\r\n\r\n", start) + 2
@@ -131,7 +132,7 @@ class Completion:
         return self._pass_on(end)
 
     def _hold_on(self) -> bytes:
-        """The empty line is not there yet: a header may be so large, a body any size."""
+        """No empty line yet: wait for it, unless the header would be too large."""
         if len(self._held) <= HEADER_MAXIMUM:
             return b""
         end = self._held.rfind(b"\r\n") + 2
@@ -140,7 +141,7 @@ class Completion:
         raise PermanentFailure("a header without end", HEADER_TOO_LARGE)
 
     def end(self) -> bytes:
-        """The text is over: what is left of it."""
+        """The text is complete; return the rest."""
         octets = self._complete(self._opening.end())
         return octets if self._done else octets + self._pass_on(len(self._held))
 
@@ -150,11 +151,11 @@ class Completion:
         self._held.clear()
         kept, body = self._look_through(header)
         rest = body + rest
-        empty = b"" if rest.startswith(b"\r\n") else b"\r\n"  # where the header ends
+        empty = b"" if rest.startswith(b"\r\n") else b"\r\n"  # the line that ends the header
         return b"".join([*kept, *self._missing.values(), empty, rest])
 
     def _look_through(self, header: bytes) -> tuple[list[bytes], bytes]:
-        """Its lines that stay, and those behind the first line that is none of a header's."""
+        """The header's lines that stay, and the lines from the first one that is no field."""
         kept: list[bytes] = []
         body: list[bytes] = []
         drop = broken = False
@@ -172,12 +173,12 @@ class Completion:
         return kept, b"".join(body)
 
 
-#: Octets of a header in which its Message-ID is looked for.
+#: Octets of a header that are searched for the Message-ID.
 SEARCHED = 64 << 10
 
 
 class MessageIDReader:
-    """Reads the Message-ID of a text that comes piece by piece; ``size`` is octets so far."""
+    """Finds the Message-ID of a text that arrives in pieces; ``size`` is octets so far."""
 
     __slots__ = ("_head", "_over", "size")
 
@@ -187,7 +188,7 @@ class MessageIDReader:
         self._over = False
 
     def feed(self, data: bytes) -> None:
-        """Read on."""
+        """Take more of the text."""
         self.size += len(data)
         if not self._over:
             start = max(len(self._head) - 3, 0)
@@ -198,7 +199,7 @@ class MessageIDReader:
             self._over = end >= 0 or len(self._head) >= SEARCHED
 
     def found(self) -> str:
-        """The Message-ID, or empty where the header has none."""
+        """The Message-ID; empty if the header has none."""
         head = bytes(self._head)
         lower = b"\n" + head.lower()
         at = lower.find(b"\nmessage-id")
@@ -211,7 +212,7 @@ class MessageIDReader:
 
 
 def _unfolded(value: bytes) -> str:
-    """The value of a field, with its continued lines."""
+    """The first word of a field's value, also if it is on the next, folded line."""
     lines = value.split(b"\r\n")
     more = [line for line in lines[1:2] if line[:1] in (b" ", b"\t")]
     words = b"".join([lines[0], *more]).split()

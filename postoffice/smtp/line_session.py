@@ -1,4 +1,4 @@
-"""The plumbing of the rules of SMTP: replies, and the budget of errors."""
+"""The base of the SMTP session: replies, and the limit on errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from postoffice.smtp.questions import Answer, Pause
 
 class SMTPLineSession(LineSession):
     """
-    A dialogue whose answers are replies.
+    A session that answers with SMTP replies.
 
-    Its ``progress`` is a command, or enough of a text; its ``refusals`` are for the log.
+    ``progress`` grows with each command and with every ``SMTPLimits.pace`` octets of a
+    text; ``refusals`` keeps refused commands for the log.
     """
 
-    _output_quantum: ClassVar[int] = 8 << 10  # some milliseconds of work
+    _output_quantum: ClassVar[int] = 8 << 10  # a few milliseconds of work
     COMMANDS: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, limits: SMTPLimits, line_maximum: int) -> None:
@@ -32,27 +33,27 @@ class SMTPLineSession(LineSession):
         self._errors = 0
         self._deferrals = 0
 
-    def _forget(self) -> None:
-        """End the transaction, if there is one."""
+    def _end_transaction(self) -> None:
+        """End the transaction, if there is one (§4.1.1.5)."""
 
     @property
     def in_message(self) -> bool:
-        """Whether a message is on its way."""
+        """Whether a transaction is open."""
         return False
 
     def answer(self, answer: Answer) -> None:
-        """Answer the question that was asked last; a failure is its reply."""
+        """Answer the last question; a failure counts as its reply."""
         super().answer(answer.reply if isinstance(answer, PostOfficeError) else answer)
 
     def dismiss(self, why: Reply) -> None:
-        """End the dialogue from our side: say so, and close."""
+        """End the session from our side with this reply."""
         if not self.closed:
             self._say(why)
             self._close()
 
     def _close(self) -> None:
         self._waiting.clear()
-        self._forget()
+        self._end_transaction()
         self.closed = True
         self._lines.take()
 
@@ -62,10 +63,10 @@ class SMTPLineSession(LineSession):
         self._send(said.wire)
 
     def _refuse(self, refusal: Reply) -> None:
-        """Say no to a command, slower after many; to one too many, goodbye (§7.8)."""
+        """Refuse a command; after many errors slowly, after too many close with 421 (§7.8)."""
         self._errors += refusal.permanent
         self._deferrals += not refusal.permanent
-        if refusal.code == 421:  # the last word, whoever says it (RFC 5321 §3.8)
+        if refusal.code == 421:  # 421 always closes (RFC 5321 §3.8)
             self.dismiss(refusal)
         elif self._errors > self._limits.errors:
             self.dismiss(reply.TOO_MANY_ERRORS)

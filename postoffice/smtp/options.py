@@ -1,4 +1,4 @@
-"""The terms of one SMTP dialogue: SMTP, submission and LMTP are three settings of the rules."""
+"""The options of an SMTP session: SMTP, submission and LMTP differ only in these."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ RCPTMAX = 999_999
 @dataclass(frozen=True)
 class SMTPLimits:
     """
-    What one client may ask for.
+    Limits of one session.
 
-    Octets of a message; recipients of one; octets of a text line; errors
-    before we hang up, and the seconds by which each beyond half of them is
-    slowed; failed logins before we hang up; commands that bring no message on
-    its way, between two messages; octets of a text that are as good as a
-    command for a sign of life.
+    ``message_size``, ``text_line``: octets of a message, and of a line of it.
+    ``recipients``: of one message.  ``errors``, ``logins``: errors, and failed
+    logins, before we close.  ``tarpit``: seconds by which the reply to each error
+    beyond half of ``errors`` is delayed.  ``commands``: commands that do not
+    advance a message, between two messages.  ``pace``: octets of a text that count
+    as progress, as a command does.
     """
 
     message_size: int = 50 << 20
@@ -44,9 +45,9 @@ class SMTPLimits:
     @property
     def deferrals(self) -> int:
         """
-        What may be refused for now, between two messages.
+        Temporary refusals (4yz) that are allowed between two messages.
 
-        Recipients beyond the limit are, and all those of one message may be.
+        Recipients beyond the limit are refused so, and perhaps all of one message.
         """
         return self.recipients + self.commands
 
@@ -54,11 +55,10 @@ class SMTPLimits:
 @dataclass(frozen=True)
 class SessionOptions(Link):
     """
-    On which terms a client is here, over its link.
+    What the session offers to this client on its present connection.
 
-    ``lmtp``: LHLO, and an answer for each recipient (RFC 2033).
-    ``submission``: who posts has logged in (RFC 6409).  ``xclient``: the
-    client may speak for others.
+    ``lmtp``: LHLO, and a reply for each recipient (RFC 2033).  ``submission``: MAIL
+    needs a login (RFC 6409).  ``xclient``: the client may use XCLIENT.
     """
 
     lmtp: bool = False
@@ -82,14 +82,14 @@ class SessionOptions(Link):
             yield "HELP"
 
     def protocol(self, *, extended: bool, utf8: bool, login: bool) -> str:
-        """The word of RFC 3848 and 6531 for the Received field."""
+        """The protocol name for the Received field (RFC 3848, RFC 6531)."""
         if not extended:
             return "SMTP"
         word = "LMTP" if self.lmtp else "SMTP" if utf8 else "ESMTP"
         return f"{'UTF8' * utf8}{word}{'S' * self.encrypted}{'A' * login}"
 
     def objection(self, verb: str) -> Reply | None:
-        """Why a command of ours is not to be had on these terms, if it is not."""
+        """The refusal of a command that these options do not allow; None if they do."""
         if verb == "LHLO":
             return None if self.lmtp else SMTP_SAYS_EHLO
         if verb in ("EHLO", "HELO"):

@@ -1,9 +1,9 @@
 """
-One tolerant reader for the addresses of MAIL and RCPT (RFC 5321 §4.1.2).
+A tolerant parser for the addresses of MAIL and RCPT (RFC 5321 §4.1.2).
 
-Other people's addresses are data.  The form of the RFC is read first; what
-the field sends beside it is read as Postfix reads it.  Each step looks at
-each letter once.
+Addresses of other domains are data and may have any form.  The parser accepts the
+form of the RFC, and the other forms that clients send as Postfix does.  Each step
+reads each character once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 
 from postoffice.model.address import Address
 
-#: What hides a bracket, a blank or an @: a pair with a backslash, and a string in quotes.
+#: What can hide a bracket, a space or an @: a backslash pair, and a quoted string.
 _HIDDEN = r'\\.|"(?:[^"\\]|\\.)*"'
 _BRACKET = re.compile(rf"{_HIDDEN}|[<>]")
 _WORD = re.compile(rf'(?:{_HIDDEN}|[^ "\\]|["\\])+')
@@ -20,16 +20,16 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)" *(?:@(.*))?\Z')
 
 
 class NotAPath(ValueError):
-    """This is no address; the message says what is wrong with it."""
+    """This is not an address; the message says why."""
 
 
 def read(argument: str) -> tuple[Address | None, str]:
     """
-    The address at the start of ``argument``, and what stands behind it.
+    The address at the start of ``argument``, and the text behind it.
 
-    None is the null path ``<>``; an address whose ``domain`` is empty is a
-    bare name, as in ``<root>``; one whose ``local`` is empty names a domain and
-    nobody there.  Raises NotAPath.
+    None is the null path ``<>``.  The ``domain`` is empty for a bare name
+    (``<root>``), and the ``local`` part is empty for a bare domain (``<@domain>``).
+    Raises NotAPath.
     """
     text = argument.strip(" ")
     start = _start_of_path(text)
@@ -39,7 +39,7 @@ def read(argument: str) -> tuple[Address | None, str]:
             raise NotAPath("there is none")
         return _address(word[0].rstrip(">")), text[word.end() :].strip(" ")
     end = _end_of_path(text, start)
-    rest = text[end:].lstrip(">,;")  # what stands too much there says nothing
+    rest = text[end:].lstrip(">,;")  # superfluous characters are ignored
     if rest and not rest.startswith(" "):
         raise NotAPath("a blank is missing behind the >")
     inside = _innermost(text[start + 1 : end - 1].strip(" "))
@@ -47,7 +47,7 @@ def read(argument: str) -> tuple[Address | None, str]:
 
 
 def _start_of_path(text: str) -> int | None:
-    """Where ``<`` stands, if it does: first, or behind somebody's name."""
+    """The position of ``<``, at the start or behind a display name; None if there is none."""
     for found in _BRACKET.finditer(text):
         if found[0] == "<":
             before = text[: found.start()]
@@ -56,7 +56,7 @@ def _start_of_path(text: str) -> int | None:
 
 
 def _end_of_path(text: str, start: int) -> int:
-    """Behind the ``>`` that belongs to the ``<`` at ``start``."""
+    """The position behind the ``>`` that matches the ``<`` at ``start``.  Raises NotAPath."""
     depth = 0
     for found in _BRACKET.finditer(text, start):
         depth += (found[0] == "<") - (found[0] == ">")
@@ -66,7 +66,7 @@ def _end_of_path(text: str, start: int) -> int:
 
 
 def _innermost(inside: str) -> str:
-    """The address of ``Name <address>``; anything else stays as it is."""
+    """The address in ``Name <address>``; any other text is returned unchanged."""
     start, path = None, inside
     for found in _BRACKET.finditer(inside):
         if found[0] == "<":
@@ -96,7 +96,7 @@ def _address(text: str) -> Address:
 
 
 def _parts(text: str) -> tuple[str, str | None]:
-    """What stands before the last @, and the domain behind it; None where there is no @."""
+    """The local part, and the domain behind the last @; None if there is no @."""
     quoted = _QUOTED.match(text)
     if quoted is not None:
         local, domain = re.sub(r"\\(.)", r"\1", quoted[1]), quoted[2]
@@ -104,11 +104,11 @@ def _parts(text: str) -> tuple[str, str | None]:
         local, _, domain = text.rpartition("@")
     else:
         local, domain = text, None
-    if quoted is None:  # RFC 821 has such pairs outside of quotes, too
+    if quoted is None:  # RFC 821 allows backslash pairs outside of quotes, too
         local = re.sub(r"\\(.)", r"\1", local.strip(" "))
     return local, _domain(domain)
 
 
 def _domain(text: str | None) -> str | None:
-    """A domain may end with the dot of the root, which is no part of its name."""
+    """The domain without a final dot, which stands for the DNS root."""
     return None if text is None else text.strip(" ").removesuffix(".")

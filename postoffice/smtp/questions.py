@@ -1,4 +1,4 @@
-"""What an SMTP session asks of the outside: the only way out of the rules."""
+"""The questions of an SMTP session.  Each docstring ends with the answer."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from postoffice.smtp.options import SessionOptions
 
 @dataclass(frozen=True)
 class Connect:
-    """May this client be here at all?  None, or why not: it is told, and shown out."""
+    """May this client connect?  None, or a refusal, with which the session ends."""
 
 
 @dataclass(frozen=True)
 class Hello:
-    """It calls itself so.  None, or a refusal."""
+    """The client has sent EHLO or HELO with this name.  None, or a refusal."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Enter:
-    """The exchange is over: whoever proved it last is the client from now on.  None."""
+    """The AUTH exchange is over: complete the login that was proved last.  None."""
 
 
 @dataclass(frozen=True)
 class Impersonate:
-    """XCLIENT: this is the real client.  The terms for it, or a refusal."""
+    """XCLIENT: this is the real client.  Its SessionOptions, or a refusal."""
 
     address: str | None
     port: int
@@ -42,14 +42,14 @@ class Impersonate:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait for so many seconds.  None."""
+    """Wait for some seconds.  None."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Mail:
-    """May this sender post?  A Reply.  ``protocol`` as in RFC 3848 and 6531."""
+    """MAIL: may this sender send?  A Reply.  ``protocol`` is a name of RFC 3848 or 6531."""
 
     sender: Address | None
     size: int
@@ -60,31 +60,31 @@ class Mail:
 
 @dataclass(frozen=True)
 class Recipient:
-    """May this one have it?  A Reply.  None is ``<Postmaster>``."""
+    """RCPT: may this recipient get it?  A Reply.  Address None is ``<Postmaster>``."""
 
     address: Address | None
 
 
 @dataclass(frozen=True)
 class Begin:
-    """DATA, or the first BDAT: can the text come?  None, or what is in the way."""
+    """DATA, or the first BDAT: can the text come?  None, or a failure."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """More of the text.  None, or what went wrong."""
+    """More of the text.  None, or a failure."""
 
     octets: bytes
 
 
 @dataclass(frozen=True)
 class End:
-    """The text is whole: a Reply; over LMTP one for each recipient that was accepted."""
+    """The text is complete.  A Reply; over LMTP one for each accepted recipient."""
 
 
 @dataclass(frozen=True)
 class Abort:
-    """Forget the sender, the recipients and any text.  None."""
+    """Discard the transaction: sender, recipients and text.  None."""
 
 
 Question = (

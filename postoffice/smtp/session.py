@@ -1,8 +1,8 @@
 """
-The rules of one SMTP dialogue (RFC 5321, 2033, 6409), pure: octets in, questions out, and back.
+The rules of an SMTP session (RFC 5321, 2033, 6409), without I/O: octets in, questions out.
 
-A question is the only way out, and is answered before the next octet is
-looked at: so pipelining, order and back-pressure are one rule.
+Each question is answered before the next input is processed.  This one rule gives
+pipelining, the order of replies, and back-pressure.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from postoffice.smtp.questions import (
 )
 from postoffice.smtp.transaction import Transaction
 
-#: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and room for the extensions.
+#: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and more for the extensions.
 COMMAND_MAXIMUM = 2048
 
 
 class SMTPSession(Transaction):
-    """One dialogue with a client that wants to post, used as any ``LineSession``."""
+    """The session of one SMTP, submission or LMTP client; used like any ``LineSession``."""
 
     def __init__(self, options: SessionOptions, limits: SMTPLimits) -> None:
         line_maximum = auth_exchange.LINE_MAXIMUM if options.mechanisms else COMMAND_MAXIMUM
@@ -51,26 +51,26 @@ class SMTPSession(Transaction):
         self._exchange: AuthExchange | None = None
         self._ask(Connect())
 
-    def _begin_anew(self) -> None:
-        """As somebody who has said nothing yet."""
-        self._forget()
-        self._hello = self._unnamed = None
-        self._extended = self._login = self._turned_away = False
+    def _reset_session(self) -> None:
+        """Return to the state before EHLO."""
+        self._end_transaction()
+        self._hello = self._mail_without_hello = None
+        self._extended = self._login = self._hello_refused = False
 
     def secured(self, bindings: Mapping[str, bytes]) -> None:
-        """TLS has begun: all that was said before is forgotten (RFC 3207 §4.2)."""
+        """TLS has begun: forget everything that the client said before (RFC 3207 §4.2)."""
         self.options = replace(
             self.options, encrypted=True, passwords=True, starttls=False, bindings=bindings
         )
         self.upgrading = False
         self._lines.take()
-        self._begin_anew()  # and without a greeting
+        self._reset_session()  # no greeting is sent
 
     # -- reading ---------------------------------------------------------------
 
     def _step(self) -> bool:
         if self.upgrading:
-            if self._look_behind():
+            if self._input_behind_starttls():
                 self.dismiss(reply.INJECTED)
             return False
         return super()._step()
@@ -78,7 +78,7 @@ class SMTPSession(Transaction):
     def _read_line(self) -> bool:
         if self._exchange is None and self._lines.foreign:
             self.refusals.hear(b"")
-            self.dismiss(reply.OTHER_PROTOCOL)  # nothing behind it is obeyed
+            self.dismiss(reply.OTHER_PROTOCOL)  # ignore the rest of the input
             return False
         try:
             line = self._lines.next()
@@ -86,7 +86,7 @@ class SMTPSession(Transaction):
                 return False
             if self._exchange is not None:
                 self.progress += 1
-                self._go_on(partial(self._exchange.respond, line))
+                self._advance_auth(partial(self._exchange.respond, line))
             else:
                 self._obey(line)
         except LineTooLong:
@@ -102,14 +102,14 @@ class SMTPSession(Transaction):
         return True
 
     def _obey(self, line: bytes) -> None:
-        self.refusals.hear(line.replace(b"\t", b" ").strip(b" "))  # as it is obeyed
+        self.refusals.hear(line.replace(b"\t", b" ").strip(b" "))  # as it is parsed below
         if is_request(line) and line.split()[0].decode("latin-1").upper() not in self.COMMANDS:
             return self.dismiss(reply.OTHER_PROTOCOL)
         text = grammar.decode(line)
         verb, _, argument = text.strip(" ").partition(" ")
         verb = verb.upper()
         command = self.COMMANDS.get(verb)
-        if verb != "BDAT" or self._chunks is None:  # of a text only the octets count
+        if verb != "BDAT" or self._chunks is None:  # chunks count by their octets
             self.progress += 1
         if len(line) > COMMAND_MAXIMUM - 2 and verb != "AUTH":
             self._refuse(reply.LINE_TOO_LONG)
@@ -119,14 +119,14 @@ class SMTPSession(Transaction):
             )
         elif objection := self.options.objection(verb):
             self._refuse(objection)
-        elif verb in IDLE and self._idles_too_long():
+        elif verb in IDLE and self._too_many_idle_commands():
             self.dismiss(reply.TOO_MANY_COMMANDS)
         else:
             command(self, argument.strip(" "))
         return None
 
-    def _heed(self, command: Callable[[], None]) -> None:
-        """Obey a command that was held back."""
+    def _run_deferred(self, command: Callable[[], None]) -> None:
+        """Execute a command that had to wait for an answer."""
         try:
             command()
         except PermanentFailure as failure:
@@ -141,14 +141,14 @@ class SMTPSession(Transaction):
         self._greet(grammar.hello(argument), extended=False)
 
     def _greet(self, name: str, *, extended: bool) -> None:
-        self._forget()
+        self._end_transaction()
         self._hello, self._extended = name, extended
         self._ask(Hello(name))
 
     def _starttls(self, argument: str) -> None:
         if argument:
             return self._refuse(grammar.no_argument("STARTTLS"))
-        if self._look_behind():
+        if self._input_behind_starttls():
             return self.dismiss(reply.INJECTED)
         return self._ask(Secure())
 
@@ -173,10 +173,10 @@ class SMTPSession(Transaction):
         if mechanism.upper() not in offered:
             return self._refuse(reply.UNKNOWN_MECHANISM if mechanism else NO_MECHANISM)
         exchange = self._exchange = AuthExchange(mechanism.upper(), self.options)
-        return self._go_on(partial(exchange.begin, initial.strip(" ").encode() or None))
+        return self._advance_auth(partial(exchange.begin, initial.strip(" ").encode() or None))
 
-    def _go_on(self, step: Callable[[], auth_exchange.Step]) -> None:
-        """Take the exchange one step further."""
+    def _advance_auth(self, step: Callable[[], auth_exchange.Step]) -> None:
+        """Advance the AUTH exchange by one step."""
         try:
             told = step()
         except auth_exchange.Cancelled:
@@ -198,7 +198,7 @@ class SMTPSession(Transaction):
         self._refuse(refusal)
 
     def _refuse_login(self, refusal: Reply) -> None:
-        """What failed for now is 454 (RFC 4954 §6); the rest is counted."""
+        """Refuse a login: a temporary failure with 454 (RFC 4954 §6); others are counted."""
         self._failed_logins += refusal.permanent
         if self._failed_logins >= self._limits.logins:
             self._exchange = None
@@ -214,14 +214,14 @@ class SMTPSession(Transaction):
     def _rset(self, argument: str) -> None:
         if argument:
             return self._refuse(grammar.no_argument("RSET"))
-        self._forget()
+        self._end_transaction()
         return self._say(reply.OK)
 
     def _noop(self, argument: str) -> None:
         self._say(reply.OK)
 
     def _vrfy(self, argument: str) -> None:
-        """Who is here is told to nobody (§7.3)."""
+        """VRFY never tells which addresses exist (§7.3)."""
         if argument:
             self._say(reply.CANNOT_VERIFY)
         else:
@@ -247,14 +247,14 @@ class SMTPSession(Transaction):
             self.dismiss(answer)
 
     def _answered_hello(self, question: Hello, answer: Reply | None) -> None:
-        unnamed, self._unnamed = self._unnamed, None
-        self._turned_away = answer is not None
+        unnamed, self._mail_without_hello = self._mail_without_hello, None
+        self._hello_refused = answer is not None
         if answer is not None:
             self._hello = None
             self._refuse(answer)
         elif unnamed is not None:
             self._hello = ""
-            self._heed(partial(self._mail_from, unnamed))
+            self._run_deferred(partial(self._mail_from, unnamed))
         elif self._extended:
             keywords = self.options.keywords(self._limits)
             lines = (f"{self.options.hostname} at your service", *keywords)
@@ -273,21 +273,21 @@ class SMTPSession(Transaction):
         if isinstance(answer, Reply):
             return self._refuse(answer)
         self.options = answer
-        self._begin_anew()
+        self._reset_session()
         return self._ask(Connect())
 
     def _answered_salt(self, question: sasl.SaltOf, answer: Any) -> None:
         if isinstance(answer, Reply):
             self._refuse_login(answer)
         elif self._exchange is not None:
-            self._go_on(partial(self._exchange.go_on, answer))
+            self._advance_auth(partial(self._exchange.go_on, answer))
 
     def _answered_prove(self, question: Prove, answer: Reply | None) -> None:
         assert self._exchange is not None
         if answer is None:
-            self._go_on(partial(self._exchange.go_on, None))
+            self._advance_auth(partial(self._exchange.go_on, None))
         elif answer is reply.LOGIN_REFUSED:
-            self._go_on(self._exchange.refuse)
+            self._advance_auth(self._exchange.refuse)
         else:
             self._refuse_login(answer)
 
@@ -316,7 +316,7 @@ class SMTPSession(Transaction):
         Pause: Transaction._answered_nothing,
     }
 
-    #: Every command, and who answers it; each says itself when it may be given (§4.1.4).
+    #: Every command and its method; each method checks the order of commands (§4.1.4).
     COMMANDS: ClassVar[Mapping[str, Callable[[Any, str], None]]] = {
         "EHLO": _ehlo,
         "HELO": _helo,
@@ -338,7 +338,7 @@ class SMTPSession(Transaction):
 
 NO_MECHANISM = Reply(501, "5.5.4", "AUTH needs the name of a mechanism")
 NO_NAME = Reply(501, "5.5.4", "VRFY needs a name")
-#: Commands that bring no message on its way: there is a limit to them between two messages.
+#: Commands that do not advance a message: their number between two messages is limited.
 IDLE = frozenset(("EHLO", "HELO", "LHLO", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "XCLIENT"))
-#: Commands of SMTP and its extensions that we know of and do not have (§4.2.4: 502).
+#: Known commands of SMTP and its extensions that are not implemented (§4.2.4: 502).
 NOT_IMPLEMENTED = frozenset(("EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "BURL", "ATRN"))

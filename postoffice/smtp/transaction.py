@@ -18,26 +18,26 @@ HOPS_MAXIMUM = 100
 
 
 class Transaction(SMTPLineSession):
-    """How a client that has said who it is posts a message."""
+    """The part of an SMTP session that takes messages."""
 
     def __init__(self, options: SessionOptions, limits: SMTPLimits, line_maximum: int) -> None:
         super().__init__(limits, line_maximum)
         self.options = options
         self.taken = 0
         self._hello: str | None = None
-        self._turned_away = False  # for the name it gave
-        self._unnamed: str | None = None  # what stands behind MAIL, where no EHLO came before it
+        self._hello_refused = False  # a policy refused the name in EHLO or HELO
+        self._mail_without_hello: str | None = None  # the argument of a MAIL without EHLO before it
         self._extended = False
         self._login = False
         self._idle_commands = 0
         self._mail: Mail | None = None
         self._recipients = 0
         self._dots: TextReader | None = None  # the text behind DATA
-        self._chunks: ChunkReader | None = None  # the text so far, by BDAT
-        self._left: int | None = None  # octets of the chunk that is being read
-        self._last = True  # whether that ends the text
-        self._refusal: Reply | None = None  # of a text that is read to its end all the same
-        self._paced = 0  # octets of text since the last sign of progress
+        self._chunks: ChunkReader | None = None  # the text in chunks, by BDAT
+        self._left: int | None = None  # octets left of the current chunk
+        self._last = True  # whether the current chunk is the last
+        self._refusal: Reply | None = None  # of the current text; the text is still read to its end
+        self._octets_since_progress = 0  # octets of text
 
     @property
     def in_text(self) -> bool:
@@ -52,15 +52,15 @@ class Transaction(SMTPLineSession):
         return self._read_line()
 
     def _read_line(self) -> bool:
-        """What comes is no text."""
-        raise AssertionError("a session has commands")
+        """Read a command line; the input is not message text."""
+        raise AssertionError("the subclass must read commands")
 
-    def _idles_too_long(self) -> bool:
-        """Whether this command, which brings no message on its way, is one too many."""
+    def _too_many_idle_commands(self) -> bool:
+        """Count a command that does not advance a message; return whether it is one too many."""
         self._idle_commands += 1
         return self._idle_commands > self._limits.commands
 
-    def _forget(self) -> None:
+    def _end_transaction(self) -> None:
         """End the transaction, if there is one (§4.1.1.5)."""
         if self._mail is not None:
             self._ask(Abort())
@@ -76,7 +76,7 @@ class Transaction(SMTPLineSession):
 
     def _mail_from(self, argument: str) -> None:
         if self._hello is None:
-            return self._unnamed_mail(argument)
+            return self._ask_hello_for_mail(argument)
         if self.options.submission and not self._login:
             return self._refuse(reply.LOGIN_FIRST if self.options.passwords else reply.TLS_FIRST)
         if self._mail is not None:
@@ -89,19 +89,19 @@ class Transaction(SMTPLineSession):
         )
         return self._ask(Mail(command.sender, command.size, command.utf8, self._hello, protocol))
 
-    def _unnamed_mail(self, argument: str) -> None:
-        """A greeting is no reason to refuse mail, and none is missed: what would judge it, does."""
+    def _ask_hello_for_mail(self, argument: str) -> None:
+        """MAIL without EHLO is accepted, after the policies for EHLO were asked with no name."""
         if self.options.lmtp:  # RFC 2033 §4.1
             return self._refuse(reply.SAY_LHLO_FIRST)
-        if self.options.submission:  # who has to log in has to say it before
+        if self.options.submission:  # AUTH needs EHLO before it
             return self._refuse(reply.SAY_EHLO_FIRST)
-        if self._turned_away:
+        if self._hello_refused:
             return self._refuse(reply.SAY_HELLO_FIRST)
-        self._unnamed = argument
+        self._mail_without_hello = argument
         return self._ask(Hello(""))
 
     def _parameters(self) -> tuple[str, ...]:
-        """What MAIL may carry: what EHLO has offered, and nothing else (§4.1.1.11)."""
+        """The parameters that MAIL may have: only those that EHLO offered (§4.1.1.11)."""
         if not self._extended:
             return ()
         known: tuple[str, ...] = ("SIZE", "BODY", "SMTPUTF8")
@@ -130,7 +130,7 @@ class Transaction(SMTPLineSession):
             self._ask(Begin())
 
     def _not_ready(self) -> Reply | None:
-        """Why no text can come, if it cannot (LMTP: RFC 2033 §4.2)."""
+        """Why no text can follow now, or None (LMTP: RFC 2033 §4.2)."""
         if self._mail is None:
             return reply.NEED_MAIL
         if not self._recipients:
@@ -138,18 +138,18 @@ class Transaction(SMTPLineSession):
         return None
 
     def _bdat(self, argument: str) -> None:
-        """A chunk; one that is refused is read to its end, and never taken for commands."""
+        """BDAT; a refused chunk is read to its end, so that it is not taken for commands."""
         chunk = grammar.chunk(argument)
         if chunk is None:
-            return self.dismiss(reply.BAD_CHUNK)  # nobody knows where it ends
-        if chunk == (0, False) and self._idles_too_long():
+            return self.dismiss(reply.BAD_CHUNK)  # the end of the chunk is unknown
+        if chunk == (0, False) and self._too_many_idle_commands():
             return self.dismiss(reply.TOO_MANY_COMMANDS)
         self._left, self._last = chunk
         if self._left > 2 * self._limits.message_size:
             return self.dismiss(reply.TOO_LARGE)
         self._refusal = self._not_ready()
         if self._refusal is not None:
-            self._forget()
+            self._end_transaction()
         elif self._chunks is None:
             self._ask(Begin())
         return None
@@ -157,50 +157,50 @@ class Transaction(SMTPLineSession):
     # -- the text --------------------------------------------------------------
 
     def _read_text(self, text: TextReader) -> bool:
-        """Read on; a text that is refused is read to its end, and never taken for commands."""
+        """Read text; a refused text is read to its end, so that it is not taken for commands."""
         data = self._lines.take()
         if not data:
             return False
-        self._keep_pace(len(data))
+        self._count_progress(len(data))
         octets, rest = text.feed(data)
-        self._take_in(text, octets)
+        self._process_text(text, octets)
         if text.ended:
             self._lines.receive(rest)
             self._dots = None
             self._last = True
-            self._then(self._text_read)
+            self._then(self._end_of_input)
         return True
 
     def _read_chunk(self, left: int) -> bool:
-        """Read on in a chunk (RFC 3030 §2)."""
+        """Read more of a chunk (RFC 3030 §2)."""
         data = self._lines.take(left) if left else b""
         if left and not data:
             return False
         self._left = left - len(data)
-        self._keep_pace(len(data))
+        self._count_progress(len(data))
         if self._chunks is not None:
             octets = self._chunks.feed(data)
             if not self._left and self._last:
                 octets += self._chunks.end()
-            self._take_in(self._chunks, octets)
+            self._process_text(self._chunks, octets)
         if not self._left:
             self._left = None
-            self._then(self._text_read)
+            self._then(self._end_of_input)
         return True
 
-    def _keep_pace(self, octets: int) -> None:
-        """So much of a text has come, wanted or not."""
-        self._paced += octets
-        if self._paced >= self._limits.pace:
-            self._paced = 0
+    def _count_progress(self, octets: int) -> None:
+        """Count octets of text, accepted or not, towards ``progress``."""
+        self._octets_since_progress += octets
+        if self._octets_since_progress >= self._limits.pace:
+            self._octets_since_progress = 0
             self.progress += 1
 
-    def _take_in(self, text: Judged, octets: bytes) -> None:
+    def _process_text(self, text: Judged, octets: bytes) -> None:
         """
-        More of a text; nothing of it is kept any more once something is wrong with it.
+        Check and pass on more of a text; after a refusal nothing more is passed on.
 
-        What is worse, and found later, takes the place of that: the client
-        hears the same however its octets are cut.
+        A later finding of ``_judge`` replaces the refusal, so that the reply does not
+        depend on how the input was split.
         """
         given_up = self._refusal is not None
         self._refusal = self._judge(text) or self._refusal
@@ -222,8 +222,8 @@ class Transaction(SMTPLineSession):
             return reply.TOO_MANY_HOPS
         return None
 
-    def _text_read(self) -> None:
-        """The text is read to its end, or one chunk of it is, and all of it was taken in."""
+    def _end_of_input(self) -> None:
+        """The text, or one chunk of it, was read to its end and all of it was processed."""
         if self._refusal is not None:
             self._finish(self._refusal)
         elif self._last:
@@ -232,7 +232,7 @@ class Transaction(SMTPLineSession):
             self._say(reply.CHUNK_TAKEN)
 
     def _finish(self, said: Reply | Sequence[Reply]) -> None:
-        """The transaction is over, one way or the other."""
+        """End the transaction with this reply; over LMTP with one for each recipient."""
         self.progress += 1
         replies = [said] if isinstance(said, Reply) else list(said)
         if self.options.lmtp and self._last and len(replies) == 1:
@@ -246,7 +246,7 @@ class Transaction(SMTPLineSession):
             self._idle_commands = self._deferrals = 0
         else:
             first, *replies = replies
-            self._refuse(first)  # one error, and one delay, however many hear of it
+            self._refuse(first)  # one error and one delay, however many recipients
         if not self.closed:
             for one in replies:
                 self._then(partial(self._say, one))
@@ -279,7 +279,7 @@ class Transaction(SMTPLineSession):
         elif by_chunks:
             self._ask(Abort())
         else:
-            self._forget()
+            self._end_transaction()
             self._refuse(answer)
 
     def _answered_text(self, question: Text, answer: Reply | None) -> None:
