@@ -16,6 +16,7 @@ from postoffice.store import names
 from postoffice.store.files import MaildropRef, failures, sync_folder
 from postoffice.store.text import growth
 from postoffice.store.vault import PART
+from postoffice.util.atomic_file import replacing
 
 #: Why a maildrop may not have the same file, and gets a copy: it is on another file system, or the
 #: file has too many names.
@@ -212,18 +213,9 @@ def _copy_over(path: str, target: str, tmp: str) -> None:
     part = f"{tmp}/{PART}{os.path.basename(target)}"
     with suppress(FileNotFoundError):
         os.unlink(part)
-    fd = create(part)
-    try:
+    with replacing(target, part, create) as fd:
         copy_file(path, fd)
         os.utime(fd, ns=(os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns))
-        os.fsync(fd)
-        os.rename(part, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
-    finally:
-        os.close(fd)
 
 
 def drop(draft: Draft) -> None:

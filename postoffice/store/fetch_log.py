@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from urllib.parse import quote, unquote
@@ -22,6 +21,7 @@ from postoffice.model.mail_policy import LAPSE
 from postoffice.store import names
 from postoffice.store.drafts import create, write_all
 from postoffice.store.files import open_own, open_plain, sync_folder
+from postoffice.util.atomic_file import replacing
 
 FILE = "postoffice.collected"
 #: Octets of a file that is believed.
@@ -122,17 +122,9 @@ def rewrite(folder: str, record: FetchRecord, alive: Collection[str]) -> None:
     lines += [_line(BACK, when, uidl, OWN) for uidl, when in record.back.items() if uidl in alive]
     lines += [_line(SEEN, when, NO_UIDL, device) for device, when in record.seen.items()]
     part = f"{folder}/tmp/{names.new_name('collected')}.{secrets.token_hex(2)}"
-    fd = create(part)  # locked: nobody takes it for a leftover
-    try:
+    # A draft is locked: nobody takes it for a leftover.
+    with replacing(f"{folder}/{FILE}", part, create) as fd:
         write_all(fd, b"".join(lines))
-        os.fsync(fd)
-        os.rename(part, f"{folder}/{FILE}")
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
-    finally:
-        os.close(fd)
 
 
 def _append(folder: str, octets: bytes, *, sync: bool = False) -> None:

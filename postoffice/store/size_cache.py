@@ -8,6 +8,7 @@ from threading import get_ident
 
 from postoffice.store.files import open_own, open_plain
 from postoffice.store.names import DOWNGRADED, Measured
+from postoffice.util.atomic_file import replacing
 
 FILE = "postoffice.sizes"
 #: Octets of it that are read: some hundred thousand messages.
@@ -62,14 +63,10 @@ class SizeCache:
         path = f"{self._folder}/{FILE}"
         part = f"{self._folder}/tmp/{FILE}.{os.getpid()}.{get_ident()}"
         lines = "".join(map(_line, sizes_on_disk.items())).encode("ascii")
-        try:
-            with open(open_own(part), "wb") as file:
-                file.truncate()
-                file.write(lines)
-            os.rename(part, path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(part)
+        new = replacing(path, part, open_own, sync=False)
+        with suppress(OSError), new as fd, open(fd, "wb", closefd=False) as file:
+            file.truncate()
+            file.write(lines)
 
     def _all(self) -> dict[_Stamp, Measured]:
         if self._before is None:

@@ -23,6 +23,7 @@ from itertools import repeat
 from postoffice.model.errors import StartupError
 from postoffice.store.files import make_folder, open_own, sync_folder
 from postoffice.store.journal.records import BLOCK
+from postoffice.util.atomic_file import replacing
 
 #: How many segments there may be, and octets of each.
 SEGMENTS = 16
@@ -68,25 +69,19 @@ def write_all(fd: int, octets: bytes, offset: int) -> None:
 
 def create(path: str, pieces: Iterable[bytes]) -> None:
     """A file with these octets, durable under its name, whole or not at all."""
-    part = f"{path}.new"
-    with suppress(FileNotFoundError):
-        os.unlink(part)
-    fd = os.open(part, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
+    with replacing(path, f"{path}.new", _create) as fd:
         os.fchmod(fd, 0o600)  # whatever the umask
         offset = 0
         for piece in pieces:
             write_all(fd, piece, offset)
             offset += len(piece)
-        os.fsync(fd)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
-    finally:
-        os.close(fd)
-    os.rename(part, path)
     sync_folder(os.path.dirname(path))
+
+
+def _create(path: str) -> int:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 class FileLock:
