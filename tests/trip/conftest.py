@@ -29,6 +29,9 @@ from postoffice.cli import self_signed
 from postoffice.protocol.scram import derive
 from postoffice.testing import ImmediateExecutor, finish
 
+sys.path.append(str(Path(__file__).parent))
+from warm import WarmCommand
+
 ROOT = Path(postoffice.__file__).parent.parent
 COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.cli import main; main()"
 OPEN = re.compile(r"the post office is open: (.*)")
@@ -281,7 +284,7 @@ class Office(Process):
 def run(
     *words: str, cwd: Path, text: str | None = None, python: str = sys.executable, **more
 ) -> subprocess.CompletedProcess[str]:
-    """The ``postoffice`` command."""
+    """The ``postoffice`` command, in a Python of its own."""
     return subprocess.run(
         [python, "-c", COMMAND, *words],
         cwd=cwd,
@@ -296,15 +299,28 @@ def run(
 
 
 @pytest.fixture(scope="session")
+def warm_command(tmp_path_factory) -> Iterator[WarmCommand]:
+    warm = WarmCommand(tmp_path_factory.mktemp("warm"), environment(), NEVER)
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="session")
 def raw() -> type[Raw]:
     """A client that says what the test says, octet for octet."""
     return Raw
 
 
 @pytest.fixture
-def command(tmp_path):
+def command(tmp_path, warm_command):
     """Runs the ``postoffice`` command in the test's own folder."""
-    return lambda *words, **more: run(*words, cwd=tmp_path, **more)
+
+    def command(*words, text: str | None = None, **more) -> subprocess.CompletedProcess[str]:
+        if more:
+            return run(*words, cwd=tmp_path, text=text, **more)
+        return warm_command.run(*words, cwd=tmp_path, env=environment(), text=text)
+
+    return command
 
 
 @pytest.fixture
@@ -377,7 +393,8 @@ def opened(folder: Path, configuration: str = "") -> Iterator[Office]:
 @pytest.fixture(scope="session")
 def office(tmp_path_factory) -> Iterator[Office]:
     """A post office for all tests; each takes an account of its own."""
-    yield from opened(tmp_path_factory.mktemp("office"), CONFIGURATION)
+    quick = CONFIGURATION + "limits: {tarpit: 0.01}\n"
+    yield from opened(tmp_path_factory.mktemp("office"), quick)
 
 
 @pytest.fixture(scope="session")
