@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +53,35 @@ set_hypothesis_home_dir(Path.cwd() / ".hypothesis")
 #: process that a test starts, the only place of a configuration is the folder that it works in.
 os.environ[OTHER_PLACES] = "postoffice.yaml"
 
+#: What ``pytest -m rules`` runs: the rules alone, in these folders, without sockets, files or
+#: processes.  A property has fewer examples there; the whole suite tries all.
+RULES = ("smtp", "pop3", "protocol", "model")
+settings.register_profile(
+    "rules", settings.get_profile("busy"), max_examples=10, stateful_step_count=10
+)
+#: What the interpreter reports (``sys.addaudithook``) of that which no rule needs.
+BEYOND_RULES = ("socket.bind", "socket.connect", "sqlite3.connect", "subprocess.Popen", "os.fork")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_in_rules = False
+
+
+def _room(path: Path) -> str:
+    """The folder of the tests that this stands in."""
+    return path.relative_to(Path(__file__).parent).parts[0]
+
+
+def _stay_within_rules(event: str, facts: tuple) -> None:
+    if not _in_rules:
+        return
+    if event == "open":
+        path, _, flags = facts
+        own = any(word in str(path) for word in ("/.hypothesis", "__pycache__", "/dev/null"))
+        assert own or not flags & WRITING, f"a test of the rules writes a file: {path}"
+    assert event not in BEYOND_RULES, f"a test of the rules does without {event}"
+
+
+sys.addaudithook(_stay_within_rules)
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -64,6 +94,22 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.option.corpus:  # tests work in another folder
         config.option.corpus = str(Path(config.option.corpus).absolute())
+    if config.option.markexpr == "rules":
+        settings.load_profile("rules")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Nothing else need be imported to run the rules alone."""
+    if config.option.markexpr != "rules" or collection_path == Path(__file__).parent:
+        return None
+    inside = collection_path.is_relative_to(Path(__file__).parent)
+    return True if inside and _room(collection_path) not in RULES else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and _room(item.path) in RULES:
+            item.add_marker("rules")
 
 
 def pytest_report_header(config):
@@ -78,6 +124,15 @@ def elsewhere(tmp_path_factory):
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
     yield
     os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def within_rules(request):
+    """A test of the rules opens no socket, writes no file and starts no process."""
+    global _in_rules
+    _in_rules = request.node.get_closest_marker("rules") is not None
+    yield
+    _in_rules = False
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.model.config_values import DURATION, NETWORK, RATE, list_of
@@ -139,7 +139,6 @@ def test_a_wrong_network_is_told_why():
         list_of(NETWORK).read(["192.0.2.1", "192.0.2.256"])
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.one_of(
         st.text(max_size=30),

@@ -10,7 +10,7 @@ from hashlib import md5
 from hmac import new as hmac
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.model.errors import (
@@ -527,7 +527,6 @@ LINES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.lists(LINES, max_size=12), st.lists(st.integers(0, 1000), max_size=10))
 def test_any_attempts_cut_anywhere_get_the_same_answers(lines, cuts):
     octets = b"".join(one + b"\r\n" for one in lines)

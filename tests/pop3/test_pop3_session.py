@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice import __version__
@@ -405,7 +405,6 @@ ANY = st.one_of(TALK, st.binary(max_size=200))
 CUTS = st.lists(st.integers(0, 1000), max_size=10)
 
 
-@settings(deadline=None, max_examples=300)
 @given(ANY, CUTS, st.integers(1, 40))
 def test_any_octets_cut_anywhere_get_the_same_answers(octets, cuts, piece):
     parts = cut(octets, cuts)
@@ -483,7 +482,6 @@ class Model:
         return b"-ERR"
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.booleans(), LINES)
 def test_the_session_agrees_with_a_plain_list(inside, lines):
     drop, model = Drop(), Model()

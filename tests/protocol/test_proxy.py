@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.protocol.proxy import V1_MAXIMUM, V2_MAXIMUM, NotProxied, ProxiedClient, ProxyReader
@@ -162,7 +162,6 @@ def test_nobody_is_made_to_wait_for_a_length_that_is_refused():
         ProxyReader().feed(v2(PROXY, TCP4, b"", length=65535))
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from([header for header, _ in HEADERS] + GARBAGE),
     st.binary(max_size=20),
@@ -178,7 +177,6 @@ ADDRESSES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(ADDRESSES, st.integers(0, 65535))
 def test_both_versions_say_the_same_of_any_client(addresses, port):
     source, destination = map(str, addresses)
@@ -190,7 +188,6 @@ def test_both_versions_say_the_same_of_any_client(addresses, port):
     assert heard([line]) == heard([octets]) == expected
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\x00"]),
     st.binary(max_size=200),

@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.model.address import Account
@@ -169,7 +169,6 @@ MESSAGES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(ALL), st.lists(MESSAGES, max_size=4), st.integers(0, 2))
 def test_any_octets_are_a_claim_malformed_or_refused_and_nothing_else(mechanism, messages, well):
     """After none, one or two messages as they should be."""

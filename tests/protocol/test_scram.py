@@ -429,7 +429,6 @@ def test_what_saslprep_prohibits_stays_as_it_is(text):
     assert prepared(text.encode()) == text.encode()
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.one_of(st.binary(max_size=40), st.text(max_size=40).map(str.encode)))
 def test_any_octets_have_a_form_in_which_they_are_compared(octets):
     assert prepared(prepared(octets)) == prepared(octets)

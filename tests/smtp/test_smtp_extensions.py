@@ -6,7 +6,7 @@ import re
 from base64 import b64encode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.model import reply
@@ -236,7 +236,6 @@ def played(office, kind, parts):
     return client, re.sub(rb"(?m)^334 .+$", b"334 \r", said)  # challenges are drawn by lot
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.sampled_from(sorted(PLAYED)), ANY, CUTS)
 def test_octets_cut_anywhere_get_the_same_answers_on_any_terms(office, replies, kind, octets, cuts):
     one, said = played(office, kind, [octets])
@@ -250,7 +249,6 @@ def test_octets_cut_anywhere_get_the_same_answers_on_any_terms(office, replies, 
         assert one.text == other.text
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.sampled_from(sorted(PLAYED)), TALK)
 def test_what_is_begun_comes_to_one_end(office, kind, octets):
     client, _ = played(office, kind, [octets])

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.model import reply
@@ -369,7 +369,6 @@ def whole_and_in_pieces(octets: bytes, cuts: list[int]):
     return played([octets]), played(parts)
 
 
-@settings(deadline=None, max_examples=300)
 @given(ANY, CUTS)
 def test_any_octets_cut_anywhere_get_the_same_answers(octets, cuts):
     (output, asked, one), (output2, asked2, two) = whole_and_in_pieces(octets, cuts)
@@ -379,7 +378,6 @@ def test_any_octets_cut_anywhere_get_the_same_answers(octets, cuts):
         assert one.text == two.text
 
 
-@settings(deadline=None, max_examples=300)
 @given(TALK)
 def test_every_command_has_one_answer(octets):
     office = Office(ROOMY)
