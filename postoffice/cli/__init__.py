@@ -1,4 +1,4 @@
-"""The ``postoffice`` command: it makes a post office and edits its accounts, while it runs."""
+"""The ``postoffice`` command: sets up a post office and administers it, also while it runs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from postoffice.cli.states import disable, enable
 
 class CommandLine(click.Group):
     """
-    The command itself; run by a person, it keeps to itself what goes to the daemon's log.
+    The top-level command; if a person runs it, the daemon's log messages are not shown.
 
-    A wrong command line is answered with an object too, if it has --json anywhere.
+    If the command line is wrong and has --json anywhere, the error is a JSON object too.
     """
 
     def main(self, args: Any = None, *rest: Any, **more: Any) -> Any:
@@ -60,16 +60,17 @@ class CommandLine(click.Group):
 @click.pass_context
 def main(context: click.Context, /, **_: Any) -> None:
     """
-    Make a post office, and edit its domains and accounts, also while it runs.
+    Set up a post office, and administer its domains and accounts, also while it runs.
 
     The configuration is FILE, or ./postoffice.yaml, or
-    /etc/postoffice/postoffice.yaml.  The exit code is 0 when it is done, 1
-    when it was refused or something was not found, 2 when the command line or
+    /etc/postoffice/postoffice.yaml.  The exit code is 0 for success, 1 if the
+    command was refused or something was not found, 2 if the command line or
     the configuration is wrong.
 
-    With --json every answer is one object on the standard output, whose names
-    stay as they are told with each command.  What is refused has error; a
-    wrong configuration has problems too, each with file, line, key, text.
+    With --json every command prints one object to the standard output.  The
+    help of each command lists the names in the object; they do not change.
+    For a command that was refused the object has error; for a wrong
+    configuration also problems, each with file, line, key, text.
     """
     from twisted.internet import reactor
 

@@ -1,4 +1,4 @@
-"""``postoffice account list``: all accounts, when each has logged in last, and what it uses."""
+"""``postoffice account list``: all accounts, their last logins, and their usage."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Quota
 from postoffice.model.errors import PostOfficeError
 
-#: So many accounts at the most have their maildrops looked at where nobody says whether to.
+#: Up to this many accounts the command reads the maildrops without being asked (--use).
 LOOKED_AT = 500
 
 
 @dataclass(frozen=True)
 class Use:
-    """What a maildrop holds, and how much that is of what it may hold."""
+    """How much a maildrop holds, compared with its quota."""
 
     messages: int
     octets: int
@@ -41,29 +41,29 @@ class Use:
 
     @property
     def percent(self) -> float | None:
-        """Of the octets or of the messages, whichever is nearer to its end; None: of any."""
+        """The usage in percent of octets or of messages, the greater one; None without a quota."""
         share = self.quota.share(self.octets, self.messages)
         return None if share is None else round(100 * share, 1)
 
     @property
     def cell(self) -> str:
-        """For a table."""
+        """The usage as a table's cell."""
         share = self.quota.share(self.octets, self.messages)
         return sized(self.octets) + ("" if share is None else f", {int(100 * share)}%")
 
     @property
     def data(self) -> dict[str, Any]:
-        """As an object."""
+        """The usage as an object for --json."""
         return {"messages": self.messages, "octets": self.octets, "percent": self.percent}
 
 
-#: What is said of a maildrop that was not looked at, or cannot be.
+#: The usage of a maildrop that was not read, or cannot be read.
 NO_USE = {"messages": None, "octets": None, "percent": None}
 
 
 @dataclass(frozen=True)
 class Line:
-    """What is told of one account."""
+    """One account in the list."""
 
     account: Account
     told: Told
@@ -71,7 +71,7 @@ class Line:
     use: Use | None
 
     def cells(self, now: float) -> tuple[str, ...]:
-        """For a table."""
+        """Return the account as a row of the table."""
         one, login = self.account, ("never", "")
         if self.last is not None:
             login_method, when = self.last
@@ -82,7 +82,7 @@ class Line:
 
     @property
     def data(self) -> dict[str, Any]:
-        """As an object."""
+        """The account as an object for --json."""
         login = login_data(self.last)
         if login is not None and self.last is not None:
             login["device"] = self.last[0].device
@@ -104,18 +104,18 @@ class Line:
 )  # fmt: skip
 def list_accounts(context: CommandContext, domain: str | None, looks: bool | None) -> Answer:
     """
-    All accounts, or those of DOMAIN.
+    List all accounts, or those of DOMAIN.
 
-    It tells when each has logged in last, its use, and its quota.  The last
-    login is that of the account's own password or of a device.  USED is what
-    lies in the maildrop, and how much of the quota that is.  FROM is who says
-    what the quota is: the account, its domain, or the configuration (default);
-    the postmaster's is one of its own (quota.postmaster).
+    The table shows each account's last login, usage and quota.  The last login is one
+    with the account's own password or with a device's.  USED is the size of the maildrop,
+    and its share of the quota.  FROM is where the quota is set: in the account, its
+    domain, or the configuration (default); the postmaster has a quota of its own
+    (quota.postmaster).
 
-    With --json: accounts, each with address, state, password (true or false),
-    last_login (time, service, mechanism, tls, network, device; or null),
-    messages, octets, percent (of the quota; each null where it was not looked
-    at), quota (octets, messages, over) and quota_from (who says each of them).
+    With --json: accounts, each with address, state, password (true or false), last_login
+    (time, service, mechanism, tls, network, device; or null), messages, octets, percent
+    (of the quota; each null if the maildrop was not read), quota (octets, messages, over)
+    and quota_from (where each is set).
     """
     settings = context.settings()
 
@@ -141,14 +141,14 @@ def list_accounts(context: CommandContext, domain: str | None, looks: bool | Non
 async def _uses(
     plugins: Plugins, accounts: Sequence[Account], told: Mapping[str, Told]
 ) -> dict[str, Use]:
-    """What the maildrops hold; those that cannot be looked at are left out."""
+    """Return the usage of each maildrop; those that cannot be read are left out."""
     uses = {}
     with Progress("looking into the maildrops", len(accounts)) as progress:
         for one in accounts:
             try:
                 held = await plugins.store.count(one.maildrop)
             except PostOfficeError:
-                pass  # maildrop verify tells of it
+                pass  # `maildrop verify` reports it
             else:
                 uses[one.address] = Use(*held, told[one.address].quota)
             progress.step()

@@ -1,4 +1,4 @@
-"""``postoffice account remove``: an account goes, with or without its mail."""
+"""``postoffice account remove``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from postoffice.model.mail_policy import UNSPECIFIED
 @command("remove")
 @click.argument("address", type=ADDRESS)
 @click.option("--delete-mail", is_flag=True, help="Delete the mail in its maildrop.")
-@click.option("--keep-mail", is_flag=True, help="Set the mail in its maildrop aside.")
+@click.option("--keep-mail", is_flag=True, help="Keep the mail in its maildrop, in another folder.")
 def remove(context: CommandContext, address: Address, delete_mail: bool, keep_mail: bool) -> Answer:
     """
     Remove the account ADDRESS.
 
-    Refused while mail lies in its maildrop, unless an option says what becomes
-    of it.  A new account of that name starts empty.
+    The command is refused while the maildrop holds mail, unless an option says what to do
+    with it.  A new account of that name starts empty.
 
-    With --json: address, removed, messages (how many there were), kept_in (a
-    list of places).
+    With --json: address, removed, messages (how many there were), kept_in (a list of
+    folders).
     """
     if delete_mail and keep_mail:
         raise click.UsageError("--delete-mail and --keep-mail exclude one another")
@@ -56,10 +56,10 @@ async def _remove(
     plugins: Plugins, found: Account, delete: bool, keep: bool
 ) -> tuple[int, list[str]]:
     """
-    Mail first, then the account: cut off in between, the command is given again.
+    Remove the mail, then the account: if interrupted in between, the command can be repeated.
 
-    Mail that came in between is treated alike, or brings the account back.
-    How many messages there were, and where they are kept.
+    If mail arrives in between, it is treated the same way, or the account is restored.
+    Returns how many messages there were, and where they are kept.
     """
     messages, _ = await plugins.store.count(found.maildrop)
     if messages and not (delete or keep):

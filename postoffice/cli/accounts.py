@@ -1,4 +1,4 @@
-"""``postoffice account``: who has a maildrop."""
+"""``postoffice account``: the accounts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from postoffice.protocol.sasl import NEEDS
 
 @click.group()
 def account() -> None:
-    """The accounts: who gets mail here, and collects it."""
+    """Administer the accounts: the users who receive and fetch mail."""
 
 
 @command("add", account)
@@ -67,7 +67,7 @@ def account() -> None:
 @quota_options
 @serving_options
 @click.option(
-    "--adopt-mail", is_flag=True, help="Give it the mail that an earlier account has left."
+    "--adopt-mail", is_flag=True, help="Give the account the mail that an earlier account left."
 )
 def add(
     context: CommandContext,
@@ -79,13 +79,13 @@ def add(
     adopt_mail: bool,
 ) -> Answer:
     """
-    Make the account ADDRESS, in a domain of ours.
+    Add the account ADDRESS, in a local domain.
 
-    Its password is asked for on the terminal, twice, if no option says otherwise.
-    What is not said of its quota, and of how its mail is kept and served, is as
-    its domain, or else the configuration, says.
+    The command asks for the password on the terminal, twice, unless an option gives it.
+    A quota or mail policy that you do not set here comes from the account's domain, or
+    else from the configuration.
 
-    With --json: address, added, and generated_password where it was made up.
+    With --json: address, added, and generated_password if it was generated.
     """
     password = ask_password(password_stdin, generate, address.normal)
     hashed = password.hashed()
@@ -122,16 +122,15 @@ def add(
 @click.argument("address", type=ADDRESS)
 def show(context: CommandContext, address: Address) -> Answer:
     """
-    What is known of the account ADDRESS, and of its maildrop.
+    Show the account ADDRESS and its maildrop.
 
-    With --json: address, maildrop (its name), state, password (true or false),
-    mechanisms (by which it can log in), messages, octets, quota (octets,
-    messages, over) and quota_from (who says each of them: account, domain,
-    default, or postmaster), serving
-    (keep, keep_collected, delete_on_collect, devices, login_delay, in_use,
-    wait; durations in seconds) and serving_from; last_login (with its own
-    password: time, service, mechanism, tls, network; or null) and devices (as
-    `account device list` has them).
+    With --json: address, maildrop (its name), state, password (true or false), mechanisms
+    (by which it can log in), messages, octets, quota (octets, messages, over) and
+    quota_from (where each of these values is set: account, domain, default, or
+    postmaster), serving (keep, keep_collected, delete_on_collect, devices, login_delay,
+    in_use, wait; durations in seconds) and serving_from; last_login (with its own
+    password: time, service, mechanism, tls, network; or null) and devices (as in `account
+    device list`).
     """
     settings = context.settings()
     devices: list[AppPassword] = []
@@ -190,10 +189,10 @@ def passwd(
     """
     Set a new password for the account ADDRESS.
 
-    The old one fails at once.  The new one is asked for on the terminal, twice,
-    if no option says otherwise.
+    The old password stops working at once.  The command asks for the new one on the
+    terminal, twice, unless an option gives it.
 
-    With --json: address, changed, and generated_password where it was made up.
+    With --json: address, changed, and generated_password if it was generated.
     """
     password = ask_password(password_stdin, generate, address.normal)
     name = address.normal
@@ -202,7 +201,7 @@ def passwd(
         found = await registered(plugins, name)
         salt = None
         if devices := await plugins.register.devices(name):
-            salt = salt_of(found, devices)  # theirs were made with it
+            salt = salt_of(found, devices)  # the SCRAM keys of the devices use this salt
         if not await plugins.register.set_secret(name, *password.hashed(salt)):
             raise Refused(f"there is no account {name} here")
 
@@ -214,9 +213,9 @@ def passwd(
 @command("set", account)
 @click.argument("address", type=ADDRESS)
 @quota_options
-@default_option("As its domain says, or else the configuration.")
+@default_option("Use the quota of the domain, or else of the configuration.")
 @serving_options
-@default_serving_option("Mail is kept and served as its domain says, or else the configuration.")
+@default_serving_option("Use the mail policy of the domain, or else of the configuration.")
 @shared_secret_options
 def set_(
     context: CommandContext,
@@ -230,15 +229,14 @@ def set_(
     no_shared_secret: bool,
 ) -> Answer:
     """
-    Change what is known of the account ADDRESS.
+    Change settings of the account ADDRESS.
 
-    What is not given stays as it is.  A shared secret is for CRAM-MD5 and APOP,
-    which need it in clear: it is kept encrypted, and should not be the
-    password.
+    Settings that you do not give stay as they are.  A shared secret is for CRAM-MD5 and
+    APOP, which need it in clear: the post office stores it encrypted, and it should not
+    be the password.
 
-    With --json: address, changed; quota and quota_from, serving and
-    serving_from (as show has them) where one of those was changed,
-    generated_shared_secret where it was made up.
+    With --json: address, changed; quota and quota_from, serving and serving_from (as in
+    show) if one of those was changed, generated_shared_secret if it was generated.
     """
     change = _Change(
         quota if asks_for_change(quota, default_quota) else None,
@@ -247,7 +245,7 @@ def set_(
     if shared_secret_stdin + generate_shared_secret + no_shared_secret != (change == _Change()):
         raise click.UsageError(
             "give one of --shared-secret-stdin, --generate-shared-secret, --no-shared-secret, or "
-            f"what the quota shall be, or one of {NAMES}, --default-serving"
+            f"an option for the quota, or one of {NAMES}, --default-serving"
         )
     if change != _Change():
         return _set_mail_policy(context, address.normal, change)
@@ -259,7 +257,7 @@ def set_(
 
 @dataclass(frozen=True)
 class _Change:
-    """What an account shall say; None stays as it is, and what says nothing takes all away."""
+    """The settings to change; None leaves a setting as it is, an empty value removes it."""
 
     quota: Quota | None = None
     serving: MailPolicy | None = None
@@ -307,7 +305,7 @@ def _set_shared(context: CommandContext, name: str, secret: Password | None) -> 
 
 
 async def registered(plugins: Plugins, name: str) -> Account:
-    """The account in the register that the command writes to.  Raises Refused."""
+    """Return the account from the directory that the command writes to.  Raises Refused."""
     found = await plugins.register.find(name)
     if found is None:
         raise Refused(f"there is no account {name} here")

@@ -1,4 +1,4 @@
-"""``postoffice account device``: devices with passwords of their own, and how they are told."""
+"""``postoffice account device``: devices with app passwords, and how the command shows them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from postoffice.model.app_password import PROTOCOLS, AppPassword
 from postoffice.model.config_values import DURATION, NETWORK, read_duration
 from postoffice.protocol import scram
 
-#: Letters of a device's name.
+#: The greatest length of a device's name.
 NAME = 64
-#: When each device, by its name, has logged in last, and how.
+#: The last login of each device, by the device's name.
 Last = dict[str, tuple[LoginMethod, float]]
 
 
 class NameType(click.ParamType):  # type: ignore[type-arg]
-    """The name of a device: a word or a few."""
+    """The name of a device: one or more words."""
 
     name = "name"
 
@@ -49,7 +49,7 @@ class NameType(click.ParamType):  # type: ignore[type-arg]
 
 
 class ExpiryType(click.ParamType):  # type: ignore[type-arg]
-    """A moment: the end of a day, or of a duration from now on."""
+    """A time: the end of a day, or of a duration from now."""
 
     name = "when"
 
@@ -70,7 +70,7 @@ class ExpiryType(click.ParamType):  # type: ignore[type-arg]
 
 
 class NetworkType(click.ParamType):  # type: ignore[type-arg]
-    """An IP address or a network, in its plain form."""
+    """An IP address or a network, in its canonical form."""
 
     name = "network"
 
@@ -87,19 +87,26 @@ NAME_TYPE = NameType()
 
 @click.group()
 def device() -> None:
-    """An account's devices, each with a password of its own."""
+    """Administer an account's devices, each with its own app password."""
 
 
 @command("add", device)
 @click.argument("address", type=ADDRESS)
 @click.argument("name", type=NAME_TYPE)
-@click.option("--expires", type=ExpiryType(), help="Until when: 2027-12-31, or 90days from now on.")
 @click.option(
-    "--protocol", type=click.Choice(PROTOCOLS), default="any", help="What it may be used with."
+    "--expires",
+    type=ExpiryType(),
+    help="When the password expires: 2027-12-31, or 90days from now.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="any",
+    help="The protocol that it works with.",
 )
 @click.option(
     "--network", type=NetworkType(), multiple=True,
-    help="From where it may be used, such as 192.0.2.0/24; may be given several times.",
+    help="A network from which it works, such as 192.0.2.0/24; may be given several times.",
 )  # fmt: skip
 def add(
     context: CommandContext,
@@ -110,12 +117,12 @@ def add(
     network: tuple[str, ...],
 ) -> Answer:
     """
-    Give the account ADDRESS a device called NAME.
+    Add a device called NAME to the account ADDRESS.
 
-    Its password is made up, and shown this once.  It is used with the account's
-    address as the user name, by whatever mechanism but CRAM-MD5 and APOP.
-    Without options it may be used from everywhere, for collecting and for
-    sending (smtp), and does not expire.
+    The command generates an app password and shows it this once.  The user name for it is
+    the account's address; it works with every mechanism except CRAM-MD5 and APOP.
+    Without options it works from everywhere, for fetching mail (pop3) and for sending
+    (smtp), and does not expire.
 
     With --json: address, device, added, generated_password.
     """
@@ -154,11 +161,10 @@ def add(
 @click.argument("address", type=ADDRESS)
 def list_(context: CommandContext, address: Address) -> Answer:
     """
-    The devices of the account ADDRESS, and their last logins.
+    List the devices of the account ADDRESS, and their last logins.
 
-    With --json: address, devices, each with name, protocol, networks, added,
-    expires, expired, last_login (time, service, mechanism, tls, network; or
-    null).
+    With --json: address, devices, each with name, protocol, networks, added, expires,
+    expired, last_login (time, service, mechanism, tls, network; or null).
     """
     settings = context.settings()
 
@@ -180,9 +186,9 @@ def list_(context: CommandContext, address: Address) -> Answer:
 @click.argument("name", type=NAME_TYPE)
 def remove(context: CommandContext, address: Address, name: str) -> Answer:
     """
-    Take the device NAME away from the account ADDRESS.
+    Remove the device NAME from the account ADDRESS.
 
-    Its password fails at once.
+    Its app password stops working at once.
 
     With --json: address, device, removed.
     """
@@ -199,17 +205,17 @@ def remove(context: CommandContext, address: Address, name: str) -> Answer:
     return Answer(data, [f"{address.normal} has no device {name!r} any more"])
 
 
-# -- how they are told -----------------------------------------------------------------
+# -- how the command shows devices -----------------------------------------------------
 
 
 async def last_logins(plugins: Plugins, logins: LoginRecords, account: str) -> Last:
-    """The last login of each device of an account; "" is the account's own password."""
+    """Return the last login of each device of an account; "" is the account's own password."""
     used = await plugins.executor.run(logins.login_history.used, 0.0, account)
     return {login_method.device: (login_method, last) for login_method, last in reversed(used)}
 
 
 def login_data(last: tuple[LoginMethod, float] | None) -> dict[str, Any] | None:
-    """A login, as an object."""
+    """Return a login as an object for --json."""
     if last is None:
         return None
     login_method, when = last
@@ -223,7 +229,7 @@ def login_data(last: tuple[LoginMethod, float] | None) -> dict[str, Any] | None:
 
 
 def login_cells(last: tuple[LoginMethod, float] | None) -> tuple[str, str, str, str, str]:
-    """A login, for a table."""
+    """Return a login as cells of a table."""
     if last is None:
         return "never", "", "", "", ""
     login_method, when = last
@@ -236,12 +242,12 @@ def login_cells(last: tuple[LoginMethod, float] | None) -> tuple[str, str, str, 
     )
 
 
-#: The heads of a table's columns for ``login_cells``.
+#: The column heads for ``login_cells``.
 LOGIN_HEADS = ("LAST LOGIN", "SERVICE", "MECHANISM", "TLS", "FROM")
 
 
 def device_data(devices: Iterable[AppPassword], last: Last) -> list[dict[str, Any]]:
-    """Devices, as objects."""
+    """Return devices as objects for --json."""
     return [
         {
             "name": one.name,
@@ -257,7 +263,7 @@ def device_data(devices: Iterable[AppPassword], last: Last) -> list[dict[str, An
 
 
 def device_table(devices: Iterable[AppPassword], last: Last) -> list[str]:
-    """Devices, in a table."""
+    """Return devices as a table."""
     rows = [("DEVICE", "MAY BE USED", "EXPIRES", *LOGIN_HEADS)]
     for one in devices:
         use = "with pop3 and smtp" if one.protocol == "any" else f"with {one.protocol}"

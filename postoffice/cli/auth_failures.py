@@ -1,4 +1,6 @@
-"""``postoffice auth-failures``: who tries wrong passwords, and must wait for it."""
+"""
+``postoffice auth-failures``: accounts and networks with wrong passwords, and which are blocked.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from postoffice.util.networks import network_of
 
 
 class WhoType(click.ParamType):  # type: ignore[type-arg]
-    """An account's address, or a client: as the ledger names it."""
+    """An account's address, or a client's network as the failure counts name it."""
 
     name = "who"
 
@@ -47,19 +49,19 @@ class WhoType(click.ParamType):  # type: ignore[type-arg]
 @command("auth-failures")
 @click.option(
     "--clear", metavar="WHO", type=WhoType(), multiple=True,
-    help="Forget those of an account, or of a network; may be given several times.",
+    help="Clear the counts of an account, or of a network; may be given several times.",
 )  # fmt: skip
-@click.option("--clear-all", is_flag=True, help="Forget all of them.")
+@click.option("--clear-all", is_flag=True, help="Clear all counts.")
 def auth_failures(context: CommandContext, clear: tuple[str, ...], clear_all: bool) -> Answer:
     """
-    Wrong passwords of the last day, the latest first.
+    List the wrong passwords of the last day, the latest first.
 
-    They are counted by account and by network.  A network is an IPv4 address or
-    an IPv6 /64; BLOCKED UNTIL is when the next password from there, or for that
-    account, is looked at.  One that was wrong before is not counted again.
+    They are counted by account and by network.  A network is an IPv4 address or an IPv6
+    /64.  BLOCKED UNTIL is when the next password from this network, or for this account,
+    is checked.  The same wrong password is counted once.
 
-    With --json: failures, each with kind (account or network), name, count,
-    last and until (or null); with --clear and --clear-all: cleared, how many.
+    With --json: failures, each with kind (account or network), name, count, last and
+    until (or null); with --clear and --clear-all: cleared, how many.
     """
     if clear and clear_all:
         raise click.UsageError("--clear and --clear-all exclude one another")

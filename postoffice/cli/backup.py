@@ -1,4 +1,6 @@
-"""``postoffice backup``: accounts, keys, configuration and mail in one whole, while it runs."""
+"""
+``postoffice backup``: a backup of accounts, keys, configuration and mail, while the daemon runs.
+"""
 
 from __future__ import annotations
 
@@ -46,16 +48,16 @@ from postoffice.store.files import FULL
     metavar="ADDRESS",
     type=ADDRESS,
     multiple=True,
-    help="This account and its mail alone; may stand several times.",
+    help="Back up only this account and its mail; may be given several times.",
 )
 @click.option(
     "--domain",
     "domains",
     type=DOMAIN,
     multiple=True,
-    help="The accounts of this domain, and their mail, alone; may stand several times.",
+    help="Back up only the accounts of this domain and their mail; may be given several times.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing where nothing is wrong.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing if nothing fails.")
 def backup(
     context: CommandContext,
     target: str,
@@ -64,17 +66,18 @@ def backup(
     quiet: bool,
 ) -> Answer:
     """
-    Copy accounts, keys, configuration and mail to FILE or DIR.
+    Back up accounts, keys, configuration and mail to FILE or DIR.
 
-    The daemon may run meanwhile.  FILE ends in .tar, .tar.gz, .tar.bz2 or .tar.xz,
-    and is written whole or not at all; - is a tar on the standard output.
-    Anything else is a folder: it is made, and a second backup into it copies
-    what is new and removes what went.  Nobody else may read either.
+    The daemon may run meanwhile.  FILE ends in .tar, .tar.gz, .tar.bz2 or .tar.xz, and is
+    written whole or not at all; - writes a tar to the standard output. Any other name is
+    a folder: it is created, and a second backup into it copies new files and removes
+    deleted ones.  Only you can read the result.
 
-    What cannot be read is told, and all else is copied; then the exit code is 1.
+    The command reports each file that it cannot read, and copies all others; the exit
+    code is then 1.
 
-    With --json: backup, begun, messages, files, octets (how much is in it),
-    copied (files that were written), complaints.
+    With --json: backup, begun, messages, files, octets (in the whole backup), copied
+    (files that were written), complaints.
     """
     which = Which(tuple(one.normal for one in maildrops), domains)
     settings = context.settings()
@@ -98,7 +101,7 @@ def backup(
         f"{target}: {counted(counts['messages'], 'message')}, {sized(counts['octets'])} in "
         f"{counted(counts['files'], 'file')}; {counted(written.fresh, 'file')} copied"
     )
-    if target == "-":  # the answer of this command went there
+    if target == "-":  # the backup went to the standard output
         if not quiet:
             click.echo(line, err=True)
         raise click.exceptions.Exit(status)
@@ -141,7 +144,7 @@ def write(
     files: str,
     progress: Progress,
 ) -> None:
-    """Read the office as its user."""
+    """Read the post office as the user that it runs as."""
 
     async def work(plugins: Plugins) -> None:
         contents = Contents(plugins, settings, written, files)
@@ -158,7 +161,7 @@ def write(
 
 @contextmanager
 def failures(what: str, place: str) -> Iterator[None]:
-    """What goes wrong with the disk or with a backup is refused, in words."""
+    """Turn errors of the disk and of backups into Refused, with the reason."""
     try:
         yield
     except BackupError as error:
@@ -175,7 +178,7 @@ def failures(what: str, place: str) -> Iterator[None]:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end it as ^C does: what is half done is removed."""
+    """Let SIGTERM and SIGHUP end the command like ^C, so that it removes unfinished files."""
     before: dict[int, Any] = {}
 
     def end(*_: Any) -> None:

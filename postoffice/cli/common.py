@@ -1,4 +1,4 @@
-"""What all commands share: where the configuration is, how they answer, how they fail."""
+"""What all commands share: finding the configuration, answering, and failing."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ WRONG = 2
 
 
 class Refused(Exception):
-    """What was asked is not done; the text says why, and what to do instead."""
+    """The command was not carried out; the text says why, and what to do instead."""
 
 
 @dataclass
 class Answer:
     """
-    What a command has to say: as an object with names, and in lines for people.
+    A command's answer: an object for --json, and lines for people.
 
-    ``status`` is its exit code, where that is part of the answer.
+    ``status`` is the exit code, for commands whose exit code is part of the answer.
     """
 
     data: dict[str, Any]
@@ -53,13 +53,13 @@ class Answer:
 
 @dataclass
 class CommandContext:
-    """Where a command is answered: ``config`` is the file that was given, if any."""
+    """What a command runs with: ``config`` is the file given with --config, if any."""
 
     config: str | None
     reactor: Any
 
     def settings(self, **checks: Any) -> Settings:
-        """What the configuration says; of the first light, where that is all there is."""
+        """Return the settings, or those of a first run without a configuration file."""
         path = loader.find(self.config)
         if path is not None:
             return loader.load(path, find_maker, **checks)
@@ -72,7 +72,7 @@ class CommandContext:
     def ask(
         self, work: Callable[[Plugins], Coroutine[Any, Any, T]], settings: Settings | None = None
     ) -> T:
-        """Do work in the rooms, as the user that the post office runs as."""
+        """Run ``work`` with the plugins started, as the user that the post office runs as."""
         settings = settings or self.settings()
         executor = InlineExecutor(self.reactor)
         plugins = build_plugins(settings, self.reactor, executor)
@@ -89,7 +89,7 @@ class CommandContext:
 
     @asynccontextmanager
     async def logins(self, plugins: Plugins, settings: Settings) -> AsyncIterator[LoginRecords]:
-        """What is remembered of logins, for work in the rooms."""
+        """Open the login records while the plugins run."""
         logins = build_logins(settings, plugins.executor, self.reactor)
         await logins.start()
         try:
@@ -114,7 +114,7 @@ class AddressType(click.ParamType):  # type: ignore[type-arg]
 
 
 class DomainType(click.ParamType):  # type: ignore[type-arg]
-    """A domain, in normal form."""
+    """A domain, normalized."""
 
     name = "domain"
 
@@ -132,7 +132,7 @@ class DomainType(click.ParamType):  # type: ignore[type-arg]
 
 
 def _known(ctx: click.Context, ask: Ask, incomplete: str) -> list[Any]:
-    """Names for the shell, by the configuration that the command line names so far."""
+    """Return names for shell completion, from the configuration that the command line names."""
     config = ctx.params.get("config") or ctx.find_root().params.get("config")
     return known(CommandContext(config, None).settings, ask, incomplete)
 
@@ -150,9 +150,9 @@ DOMAIN = DomainType()
 
 
 def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--config and --json, which stand before or behind the command's name."""
+    """Add --config and --json, which may stand before or after the command's name."""
     function = click.option(
-        "--json", "as_json", is_flag=True, help="Answer with a JSON object, errors too."
+        "--json", "as_json", is_flag=True, help="Print the answer as a JSON object, errors too."
     )(function)
     return click.option(
         "--config", metavar="FILE", help="The configuration file, instead of the first found."
@@ -162,7 +162,11 @@ def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def command(
     name: str, group: click.Group | None = None
 ) -> Callable[[Callable[..., Answer]], click.Command]:
-    """A command, of a group: a function of its Desk and its parameters, which gives an Answer."""
+    """
+    Make a command, in a group if given, of a function that returns an Answer.
+
+    The function gets a CommandContext and the command's parameters.
+    """
     made = click.command if group is None else group.command
 
     def decorate(function: Callable[..., Answer]) -> click.Command:
@@ -204,7 +208,7 @@ def _answer(
 
 
 def say_object(data: dict[str, Any]) -> None:
-    """The answer where --json was given."""
+    """Print the answer as JSON."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
@@ -214,7 +218,7 @@ def counted(number: int, what: str) -> str:
 
 
 def sized(octets: int) -> str:
-    """Octets as people read them: ``34 octets``, ``1.5 GiB``."""
+    """Format octets for people: ``34 octets``, ``1.5 GiB``."""
     if octets < 1 << 10:
         return counted(octets, "octet")
     power = min((octets.bit_length() - 1) // 10, 4)
@@ -223,7 +227,7 @@ def sized(octets: int) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A duration as people read it: ``30 days``, ``1.5 hours``, ``none``."""
+    """Format a duration for people: ``30 days``, ``1.5 hours``, ``none``."""
     for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= unit:
             number = f"{seconds / unit:.1f}".removesuffix(".0")
@@ -232,19 +236,19 @@ def lasting(seconds: float) -> str:
 
 
 def moment(seconds: float) -> str:
-    """A time of day as people read it, in their own zone."""
+    """Format a time for people, in the local time zone."""
     return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
 
 
 def iso(seconds: float | None) -> str | None:
-    """A time of day as programs read it."""
+    """Format a time for programs."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows in columns; what a client called itself does nothing to the terminal."""
+    """Align rows in columns; escape cells that could control the terminal (EHLO names, …)."""
     rows = [tuple(cell if cell.isprintable() else repr(cell) for cell in row) for row in rows]
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return [
@@ -256,7 +260,7 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _width(text: str) -> int:
-    """How many columns of a terminal it takes: letters of the East take two, accents none."""
+    """Return the width in terminal columns: East Asian letters take two, accents none."""
     if text.isascii():
         return len(text)
     wide = sum(east_asian_width(letter) in "WF" for letter in text)

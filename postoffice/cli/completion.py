@@ -1,4 +1,4 @@
-"""What the shell may complete: the addresses and domains that are here."""
+"""Shell completion: local addresses and domains."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from postoffice.daemon import privileges
 from postoffice.daemon.build import build_plugins
 from postoffice.interfaces import IAccountRegister
 
-#: How many are offered.
+#: The most names to offer.
 MOST = 1000
 Ask = Callable[[IAccountRegister], Coroutine[Any, Any, list[str]]]
 
 
 def known(settings: Callable[[], Settings], ask: Ask, incomplete: str) -> list[CompletionItem]:
     """
-    Names that begin so; none where they cannot be had: whoever presses a key wants no errors.
+    Return names that begin so; none if they cannot be read, as shell completion shows no errors.
 
-    Nothing is asked for, made or changed.
+    It creates and changes nothing.
     """
     try:
         names = _names(settings(), ask)
@@ -51,5 +51,5 @@ def _names(settings: Settings, ask: Ask) -> list[str]:
 
 
 def nothing(_context: object, _param: object, _incomplete: str) -> list[CompletionItem]:
-    """For names that are not here yet."""
+    """Offer nothing: for names that do not exist yet."""
     return []

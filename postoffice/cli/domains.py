@@ -1,4 +1,4 @@
-"""``postoffice domain``: whose mail is ours."""
+"""``postoffice domain``: the local domains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 @click.group()
 def domain() -> None:
-    """The domains whose mail is taken in."""
+    """Administer the domains for which mail is accepted."""
 
 
 @command("add", domain)
@@ -41,10 +41,10 @@ def domain() -> None:
 @serving_options
 def add(context: CommandContext, domain: str, quota: Quota, serving: MailPolicy) -> Answer:
     """
-    Take in mail for the accounts of DOMAIN from now on.
+    Add DOMAIN: accept mail for its accounts from now on.
 
-    What is said of quotas, and of how mail is kept and served, is for each of
-    its accounts that says nothing itself.
+    The quota and mail policy that you set here apply to each account of the domain that
+    does not set its own.
 
     With --json: domain, added.
     """
@@ -64,13 +64,13 @@ def add(context: CommandContext, domain: str, quota: Quota, serving: MailPolicy)
 @command("list", domain)
 def list_(context: CommandContext) -> Answer:
     """
-    All domains, and how many accounts each has.
+    List all domains, the number of their accounts, and their quotas.
 
-    It tells what each of those may hold, too.  FROM is who says so: the domain,
-    or the configuration (default).
+    The quota is for each account that does not set its own.  FROM is where it is set: in
+    the domain, or in the configuration (default).
 
-    With --json: domains, each with domain, accounts, quota (octets, messages,
-    over) and quota_from (who says each of them).
+    With --json: domains, each with domain, accounts, quota (octets, messages, over) and
+    quota_from (where each of them is set).
     """
     settings = context.settings()
 
@@ -92,11 +92,11 @@ def list_(context: CommandContext) -> Answer:
 @click.argument("domain", type=DOMAIN)
 def show(context: CommandContext, domain: str) -> Answer:
     """
-    What holds for the accounts of DOMAIN, and how many it has.
+    Show the settings of DOMAIN, and how many accounts it has.
 
-    With --json: domain, accounts, quota and quota_from (as list has them),
-    serving (keep, keep_collected, delete_on_collect, devices, login_delay,
-    in_use, wait; durations in seconds) and serving_from (who says each of them).
+    With --json: domain, accounts, quota and quota_from (as in list), serving (keep,
+    keep_collected, delete_on_collect, devices, login_delay, in_use, wait; durations in
+    seconds) and serving_from (where each is set).
     """
     settings = context.settings()
 
@@ -118,9 +118,9 @@ def show(context: CommandContext, domain: str) -> Answer:
 @command("set", domain)
 @click.argument("domain", type=DOMAIN)
 @quota_options
-@default_option("As the configuration says.")
+@default_option("Use the quota of the configuration.")
 @serving_options
-@default_serving_option("Mail is kept and served as the configuration says.")
+@default_serving_option("Use the mail policy of the configuration.")
 def set_(
     context: CommandContext,
     domain: str,
@@ -130,13 +130,13 @@ def set_(
     default_serving: bool,
 ) -> Answer:
     """
-    Change what holds for the accounts of DOMAIN.
+    Change the settings of DOMAIN.
 
-    That is for those that say nothing themselves.  What is not given stays as it
-    is.
+    They apply to accounts that do not set their own.  Settings that you do not give stay
+    as they are.
 
-    With --json: domain, changed, quota and quota_from, serving and serving_from
-    (as show has them).
+    With --json: domain, changed, quota and quota_from, serving and serving_from (as in
+    show).
     """
     changes_quota = asks_for_change(quota, default_quota)
     changes_serving = asks_for_serving(serving, default_serving)
@@ -173,7 +173,7 @@ def set_(
 @click.argument("domain", type=DOMAIN)
 def remove(context: CommandContext, domain: str) -> Answer:
     """
-    Take in mail for DOMAIN no more; refused while it has accounts.
+    Remove DOMAIN: accept no more mail for it; refused while it has accounts.
 
     With --json: domain, removed.
     """
@@ -182,7 +182,7 @@ def remove(context: CommandContext, domain: str) -> Answer:
         accounts = len(await plugins.register.accounts(domain))
         try:
             removed = not accounts and await plugins.register.remove_domain(domain)
-        except NotEmpty:  # somebody was quicker
+        except NotEmpty:  # somebody has just added an account
             accounts, removed = 1, False
         if accounts:
             raise Refused(f"{domain} has {counted(accounts, 'account')}; remove those first")

@@ -1,4 +1,4 @@
-"""What is likely a mistake: asked about on a terminal, warned of in scripts, and then done."""
+"""Likely mistakes: the command asks about them on a terminal, and warns in scripts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from postoffice.cli.common import sized
 
 #: A shorter password is weak.
 SHORT = 8
-#: A smaller quota holds hardly a message.
+#: A quota smaller than this hardly holds one message.
 SMALL = 64 << 10
 _DIGITS = "01234567890"
 
 
 def weakness(password: bytes, address: str = "") -> str:
     """
-    Why somebody may guess the password of this address in a few tries, or "".
+    Return why the password of this address is easy to guess, or "".
 
-    Short ones, the address or a part of it, "password", digits in a row, one
-    character only.  Digits behind a word make it no stronger.
+    Weak are short passwords, the address or a part of it, "password", consecutive digits,
+    and one repeated character.  Digits after a word do not make it stronger.
     """
     text = password.decode("utf-8", "replace").casefold()
     local, _, domain = address.casefold().partition("@")
@@ -39,19 +39,19 @@ def weakness(password: bytes, address: str = "") -> str:
 
 
 def smallness(octets: int | None) -> str:
-    """What is odd about a quota of so many octets, or "": none is any number."""
+    """Return what is odd about a quota of so many octets, or ""; None means no limit."""
     if not octets or octets >= SMALL:
         return ""
     return f"a quota of {sized(octets)} holds hardly a message; units are KiB, MiB, GiB, TiB"
 
 
 def on_a_terminal() -> bool:
-    """Whether there is somebody to ask."""
+    """Whether standard input is a terminal, so that the command can ask."""
     return sys.stdin.isatty()
 
 
 def doubt(why: str) -> None:
-    """Ask whether it shall be done all the same, or warn.  Raises Abort where it shall not."""
+    """Ask whether to go on, or warn if there is no terminal.  Raises Abort if the answer is no."""
     if on_a_terminal():
         click.confirm(f"{why}. Go on?", err=True, abort=True)
     else:

@@ -1,4 +1,4 @@
-"""``postoffice maildrop expire``: mail goes whose time has come."""
+"""``postoffice maildrop expire``: remove expired mail."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from postoffice.model.errors import MaildropLocked, PostOfficeError
 
 @command("expire")
 @click.argument("address", type=ADDRESS, required=False)
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 def expire(context: CommandContext, address: Address | None, dry_run: bool) -> Answer:
     """
-    Let mail go whose time has come, of ADDRESS or of all accounts.
+    Remove expired mail of ADDRESS, or of all accounts.
 
-    How long it is kept is said by each account, its domain, or under
-    `retention` in the configuration (account show tells).  The post office
-    does this by itself, once a day.  Nothing goes while somebody collects.
+    How long mail is kept is set for each account, its domain, or under `retention` in the
+    configuration (see account show).  The daemon does this itself, once a day.  Nothing
+    is removed during a POP3 session.
 
-    With --json: dry_run, and maildrops: each with account, messages, octets
-    (that went, or would go), and why it was left alone, or null.
+    With --json: dry_run, and maildrops: each with account, messages, octets (that were,
+    or would be, removed), and why the maildrop was skipped, or null.
     """
     settings = context.settings()
 

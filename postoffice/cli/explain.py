@@ -1,4 +1,4 @@
-"""``postoffice explain``: how it is decided what becomes of mail for somebody."""
+"""``postoffice explain``: show how mail for an address is decided, step by step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import TOO_LARGE, Reply
 from postoffice.policy.chain import STAGES, PolicyChain
 
-#: What is decided, and what was found.
+#: What a step checks, and its result.
 Step = tuple[str, str]
 
 
@@ -43,23 +43,26 @@ class RecipientType(AddressType):
 
 @click.group()
 def explain() -> None:
-    """How it is decided what becomes of mail."""
+    """Explain how the post office decides about mail."""
 
 
 @command("rcpt", explain)
 @click.argument("address", type=RecipientType())
 @click.option(
-    "--size", type=SIZE_TYPE, default=0, help="As if the client had said so (SIZE), such as 5MiB."
+    "--size",
+    type=SIZE_TYPE,
+    default=0,
+    help="The size that the client declares (SIZE), such as 5MiB.",
 )
 def rcpt(context: CommandContext, address: Address | None, size: int) -> Answer:
     """
-    What a client with mail for ADDRESS hears, and why.
+    Show the reply to RCPT for ADDRESS, and the reasons.
 
-    ADDRESS may be postmaster, without a domain.  Policies are named, but not
-    asked: what they say depends on the client.
+    ADDRESS may be postmaster, without a domain.  Policies are listed but not asked,
+    because their answers depend on the client.
 
-    With --json: address, size, steps (each with step and found), reply,
-    accepted (true or false).
+    With --json: address, size, steps (each with step and found), reply, accepted (true or
+    false).
     """
     settings = context.settings()
 
@@ -80,7 +83,7 @@ def rcpt(context: CommandContext, address: Address | None, size: int) -> Answer:
 
 
 async def _reply(plugins: Plugins, settings: Settings, address: Address | None, size: int) -> Reply:
-    """What the reception says."""
+    """Return the reply of the SMTP session."""
     if size > settings.limits.message_size:
         return TOO_LARGE  # at MAIL
     reception_context = build_reception_context(
@@ -98,7 +101,7 @@ async def _reply(plugins: Plugins, settings: Settings, address: Address | None, 
 async def _steps(
     plugins: Plugins, settings: Settings, address: Address | None, size: int
 ) -> AsyncIterator[Step]:
-    """What the reception looks at, in its order, as far as it comes."""
+    """Yield the checks of an SMTP session, in order, up to the one that refuses."""
     most = settings.limits.message_size
     if size:
         large = "over" if size > most else "within"
@@ -146,12 +149,14 @@ def _place(chosen: ChosenPlugin) -> str:
 
 
 def _directories(plugins: Plugins) -> Iterator[tuple[str, IAccountDirectory]]:
-    """In the order in which they are asked, each with its place in the configuration."""
+    """
+    Yield the directories in the order in which they are asked, each with its configuration key.
+    """
     return zip(map(_place, plugins.chosen), plugins.directories, strict=False)
 
 
 async def _whose(plugins: Plugins, domain: str) -> str:
-    """Which directory serves a domain, if any."""
+    """Return the configuration key of the directory that serves a domain, or ""."""
     for place, directory in _directories(plugins):
         if await directory.serves(domain):
             return place

@@ -1,4 +1,4 @@
-"""``postoffice maildrop list``: who keeps how much; and whose each maildrop is."""
+"""``postoffice maildrop list``: the usage of all maildrops, and the owner of each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADS = (
 
 @dataclass(frozen=True)
 class Drop:
-    """A maildrop, whose it is, and what it may hold: both None for an account that is gone."""
+    """A maildrop, its account and its quota; both are None if the account is gone."""
 
     name: str
     account: str | None = None
@@ -41,19 +41,18 @@ class Drop:
 @command("list")
 def list_(context: CommandContext) -> Answer:
     """
-    All maildrops, those that use most first.
+    List all maildrops, the largest first.
 
-    USED is how much of its quota that is.  VAULT is what was deleted and can be
-    brought back; it does not count against the quota.  ACCOUNT is told where it
-    is not of the maildrop's name; "none" where there is none any more.
+    USED is the share of the quota.  VAULT is deleted mail that can be restored; it does
+    not count against the quota.  ACCOUNT is shown if its name differs from the
+    maildrop's; "none" means that no account has it.
 
-    Folders that no account can have, for their names, are told behind them.
+    After the table come folders whose names no account can have.
 
-    With --json: maildrops, each with maildrop, account (or null), messages,
-    octets, quota (or null), percent (of the quota, or null), oldest and
-    last_login (or null), vault_messages, vault_octets; total, with maildrops,
-    messages, octets, vault_messages, vault_octets; strays, where there are any,
-    each with path and what.
+    With --json: maildrops, each with maildrop, account (or null), messages, octets, quota
+    (or null), percent (of the quota, or null), oldest and last_login (or null),
+    vault_messages, vault_octets; total, with maildrops, messages, octets, vault_messages,
+    vault_octets; strays, if there are any, each with path and what.
     """
     settings = context.settings()
 
@@ -76,7 +75,7 @@ def list_(context: CommandContext) -> Answer:
 
 
 def _table(found: Sequence[tuple[MaildropUsage, Drop]]) -> list[str]:
-    """One line for each; columns in which nothing would stand are left out."""
+    """Return one line for each maildrop; empty columns are left out."""
     rows = [
         (
             drop.name,
@@ -133,7 +132,7 @@ def _share(one: MaildropUsage, drop: Drop) -> float | None:
 
 
 def _percent(one: MaildropUsage, drop: Drop) -> str:
-    """100% is full: what is nearly so is not yet."""
+    """Return the share of the quota, rounded down: only a full maildrop shows 100%."""
     share = _share(one, drop)
     return "" if share is None else f"{int(100 * share)}%"
 
@@ -142,18 +141,18 @@ def _day(seconds: float | None) -> str:
     return "" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d}"
 
 
-# -- whose a maildrop is ------------------------------------------------------------------
+# -- which account owns a maildrop ----------------------------------------------------------
 
 
 def care_of(plugins: Plugins) -> IMaildropMaintenance:
-    """The store, if it can be looked after.  Raises Refused."""
+    """Return the store, if it supports maintenance.  Raises Refused."""
     if not IMaildropMaintenance.providedBy(plugins.store):
-        raise Refused("the store of this kind cannot be looked after with this command")
+        raise Refused("a store of this kind does not support this command")
     return cast(IMaildropMaintenance, plugins.store)
 
 
 async def drops_of(plugins: Plugins, settings: Settings, names: Sequence[str]) -> list[Drop]:
-    """The maildrops of these names; directories that can tell of all accounts are asked once."""
+    """Return the maildrops of these names; asks each directory that can list its accounts once."""
     owners: dict[str, Account] = {}
     others = []
     for directory in plugins.directories:
@@ -179,7 +178,7 @@ def _drop(settings: Settings, name: str, account: Account | None) -> Drop:
 
 
 async def named(plugins: Plugins, settings: Settings, address: Address) -> Drop:
-    """The maildrop of an account, or of one that is gone.  Raises Refused."""
+    """Return the maildrop of an account, or of a removed account.  Raises Refused."""
     name = address.normal
     account = await plugins.find(name)
     if account is not None:

@@ -47,39 +47,43 @@ class UserType(click.ParamType):  # type: ignore[type-arg]
 @command("init")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
 @click.option(
-    "--hostname", type=DOMAIN, help="Its name in the mail system; otherwise the machine's."
+    "--hostname", type=DOMAIN, help="The host name for the mail system; default: the machine's."
 )
 @click.option(
-    "--domain", "domains", type=DOMAIN, multiple=True, help="A domain; may stand several times."
+    "--domain",
+    "domains",
+    type=DOMAIN,
+    multiple=True,
+    help="A local domain; may be given several times.",
 )
 @click.option(
     "--listen",
     metavar="SERVICE=ENDPOINT",
     multiple=True,
-    help="Where a service listens, instead of a port of 127.0.0.1; may stand several times.",
+    help="The endpoint of a service, instead of a port on 127.0.0.1; may be given several times.",
 )
 @click.option(
     "--tls-self-signed",
     is_flag=True,
-    help="Make a certificate for first tries, which only those trust who know it.",
+    help="Make a self-signed certificate, for trials: clients do not trust it by themselves.",
 )
 @click.option(
     "--user",
     metavar="NAME",
     type=UserType(),
-    help="The user of this machine that it runs as, when root starts it.",
+    help="The user that the daemon runs as when root starts it.",
 )
 @click.option(
     "--state",
     metavar="DIR",
     default="state",
     type=click.Path(file_okay=False),
-    help="Where accounts and mail are kept, instead of the folder state in DIR.",
+    help="The folder for accounts and mail, instead of the folder state in DIR.",
 )
 @click.option(
     "--force",
     is_flag=True,
-    help="Write a new postoffice.yaml; the old one is kept as postoffice.yaml.old.",
+    help="Write a new postoffice.yaml; the old one is renamed to postoffice.yaml.old.",
 )  # fmt: skip
 def init(
     context: CommandContext,
@@ -93,16 +97,16 @@ def init(
     force: bool,
 ) -> Answer:
     """
-    Make a post office in DIR.
+    Set up a post office in DIR.
 
-    That is a commented postoffice.yaml, and the state beside it.  It has the
-    account postmaster@ its first domain, without a password yet.  Nothing that
-    is there is overwritten, unless --force says so, and then the configuration
-    alone.  With --user, by root, the state and the certificate belong to that
-    user, and the configuration can be read by his group.
+    This writes a commented postoffice.yaml, and the state folder beside it, with the
+    account postmaster@ in the first domain, which has no password yet.  No existing file
+    is overwritten; with --force the configuration alone is.  If root gives --user, the
+    state and the certificate belong to that user, and the user's group can read the
+    configuration.
 
-    With --json: configuration, hostname, domains, postmaster; with
-    --tls-self-signed also certificate and key.
+    With --json: configuration, hostname, domains, postmaster; with --tls-self-signed also
+    certificate and key.
     """
     hostname = hostname or _own_name()
     domains = domains or (hostname,)
@@ -160,13 +164,13 @@ def init(
 @command("check-config")
 def check_config(context: CommandContext) -> Answer:
     """
-    Say all that is wrong with the configuration.
+    Report all mistakes in the configuration.
 
-    Nothing is opened or made.  Certificates are read, and accounts counted that
-    cannot log in by what is offered.
+    The command opens no port and creates nothing.  It reads the certificates, and counts
+    the accounts that cannot use a mechanism on offer.
 
-    With --json: configuration, problems (none), warnings; or as any wrong
-    configuration.
+    With --json: configuration, problems (none), warnings; or error and problems as for
+    any wrong configuration.
     """
     settings = context.settings(try_endpoint=try_endpoint(context.reactor))
     build_plugins(settings, context.reactor, InlineExecutor(context.reactor))
@@ -184,7 +188,7 @@ def check_config(context: CommandContext) -> Answer:
 
 
 def _expiring(settings: Settings) -> list[str]:
-    """Certificates that end soon.  Raises ConfigurationError for one that cannot be used."""
+    """Return the certificates that expire soon.  Raises ConfigurationError for an unusable one."""
     problems = []
     soon = []
     for number, files in enumerate(settings.certificates):
@@ -202,7 +206,7 @@ def _expiring(settings: Settings) -> list[str]:
 
 
 def _small(settings: Settings) -> list[str]:
-    """Quotas that are most likely a mistake."""
+    """Return warnings for quotas that are probably a mistake."""
     quotas = {
         "quota.bytes": settings.quota.octets,
         "quota.postmaster": settings.postmaster_quota.octets,
@@ -212,7 +216,9 @@ def _small(settings: Settings) -> list[str]:
 
 
 def _for_the_user(settings: Settings) -> list[str]:
-    """What the user cannot read, by whom it will run.  Raises ConfigurationError for the state."""
+    """
+    Return what the daemon's user cannot read.  Raises ConfigurationError for the state folder.
+    """
     who = _who(settings)
     with privileges.acting(who):
         why = preflight.of_the_state(settings.state)
@@ -225,7 +231,7 @@ def _for_the_user(settings: Settings) -> list[str]:
 
 
 def lacking(context: CommandContext, settings: Settings) -> list[str]:
-    """The postmaster, and how many accounts lack what a mechanism needs that is offered."""
+    """Warn of a missing postmaster, and count accounts that cannot use a mechanism on offer."""
     offering = {
         mechanism: [
             service
@@ -235,7 +241,7 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
         for mechanism in LACKING
     }
     if not os.path.isdir(settings.state) or not os.listdir(settings.state):
-        return []  # nothing is kept yet, and nothing shall be made
+        return []  # there is no state yet, and this command creates none
 
     async def count(plugins: Plugins) -> list[str]:
         why = await preflight.of_the_postmaster(plugins, settings.postmaster)
@@ -261,7 +267,7 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
 
 
 _WITHOUT = "have no shared secret; postoffice account set ADDRESS --generate-shared-secret"
-#: What those accounts do not have, and how they get it.
+#: What the accounts lack for a mechanism, and how they get it.
 LACKING = {
     "SCRAM-SHA-256": "have no keys for it yet; they get them at their next login with a password",
     "CRAM-MD5": _WITHOUT,
@@ -286,7 +292,7 @@ def _summary(settings: Settings) -> list[str]:
 
 
 def _own_name() -> str:
-    """What this machine calls itself, if that is a host name."""
+    """Return this machine's name, if it is a host name."""
     try:
         return normal_domain(socket.getfqdn())
     except NotAnAddress:
@@ -294,7 +300,7 @@ def _own_name() -> str:
 
 
 def _listeners(listen: tuple[str, ...]) -> dict[str, list[str]]:
-    """From SERVICE=ENDPOINT to the endpoints of each service.  Raises UsageError."""
+    """Parse SERVICE=ENDPOINT words to the endpoints of each service.  Raises UsageError."""
     found: dict[str, list[str]] = {}
     for word in listen:
         service, equals, endpoint = word.partition("=")
@@ -308,12 +314,12 @@ def _listeners(listen: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _who(settings: Settings) -> privileges.Identity | None:
-    """Whose the state will be, where root makes it."""
+    """Return the owner of the state folder, if root creates it."""
     return privileges.identity(settings.user, settings.state) if privileges.is_root() else None
 
 
 def _make(folder: str, state: str, owner: privileges.Identity | None) -> None:
-    """The folder of the configuration, and, for its owner, that of the state."""
+    """Create the folder of the configuration, and for a given owner the state folder."""
     at = folder
     try:
         if owner is None:
@@ -330,7 +336,7 @@ def _make(folder: str, state: str, owner: privileges.Identity | None) -> None:
 def _certificate(
     folder: str, hosts: tuple[str, ...], owner: privileges.Identity | None, force: bool
 ) -> dict[str, str]:
-    """Where the certificate and its key lie; with ``force`` those that are there will do."""
+    """Return the paths of the certificate and its key; with ``force`` existing ones are used."""
     files = {name: os.path.join(folder, f"{name}.pem") for name in ("certificate", "key")}
     if force and all(map(os.path.exists, files.values())):
         return files
@@ -339,9 +345,10 @@ def _certificate(
 
 def _write(path: str, text: str, owner: privileges.Identity | None, force: bool) -> None:
     """
-    A new file, whole or not at all; with ``force`` the old one gets another name.
+    Write a new file, whole or not at all; with ``force`` the old one is renamed.
 
-    It may hold secrets of plugins: its owner alone reads it, and the group of the user.
+    Only the owner and the group of the daemon's user can read it, as it may hold secrets
+    of plugins.
     """
     draft = f"{path}.new"
     try:

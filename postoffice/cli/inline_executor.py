@@ -1,4 +1,4 @@
-"""Workers of a program that does one thing at a time: the `postoffice` command."""
+"""The executor of a program that does one thing at a time: the `postoffice` command."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 class InlineExecutor:
     """
-    What blocks is done in turn, by whoever waits for it; without threads.
+    Runs blocking functions in order, on the caller's thread, without other threads.
 
-    What nobody waits for in the end (a store's sweeping) is not done.
+    If nothing waits for a function in the end (such as a store's cleanup), it is not run.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -25,7 +25,7 @@ class InlineExecutor:
         self._jobs: deque[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Call ``function(*args)`` when it is its turn; see ``interfaces.Executor``."""
+        """Call ``function(*args)`` in its turn; see ``interfaces.Executor``."""
         result: Deferred[T] = Deferred()
         self._jobs.append((result, function, args))
         if self._turning:
@@ -34,10 +34,10 @@ class InlineExecutor:
 
     def finish(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """
-        The result of a coroutine; what it raises is raised.
+        Return the result of a coroutine, or raise what it raised.
 
-        Where it waits for something else than these workers, the reactor is
-        run, as it is only once in a program.
+        If the coroutine waits for something other than this executor, this runs the
+        reactor, which is possible only once in a program.
         """
         outcome: list[Any] = []
         whole = Deferred.fromCoroutine(coroutine)
@@ -53,7 +53,7 @@ class InlineExecutor:
         return outcome[0]  # type: ignore[no-any-return]
 
     def _turn_until(self, whole: Deferred[Any]) -> None:
-        """Run the reactor: what waits for its threads or its start waits for ever otherwise."""
+        """Run the reactor: waiting for its threads or its start would never end otherwise."""
         self._turning = True
         whole.addBoth(lambda _: self._reactor.stop())
         self._reactor.run()

@@ -1,4 +1,4 @@
-"""How mail is served, on the command line: how that is given, and how it is told."""
+"""Mail policies on the command line: the options that set them, and how the command shows them."""
 
 from __future__ import annotations
 
@@ -35,26 +35,30 @@ class DurationType(click.ParamType):  # type: ignore[type-arg]
 DAYS_TYPE = DurationType(DAYS)
 DURATION_TYPE = DurationType(DURATION)
 
-#: Each option, how it is read, and what it says.
+#: Each option, its type, and its help text.
 OPTIONS: tuple[tuple[str, Any, str], ...] = (
-    ("--keep", DAYS_TYPE, "How long mail is kept, such as 90days; 0: for ever."),
-    ("--keep-collected", DAYS_TYPE, "How long after it was collected; 0: for ever."),
+    ("--keep", DAYS_TYPE, "How long mail is kept, such as 90days; 0: forever."),
+    ("--keep-collected", DAYS_TYPE, "How long mail is kept after it was collected; 0: forever."),
     (
         "--delete-on-collect/--no-delete-on-collect",
         None,
-        "Whether mail goes as soon as it is collected.",
+        "Whether mail is deleted as soon as it is collected.",
     ),
-    ("--devices", click.Choice(DEVICES), "Who must have collected a message for that."),
-    ("--login-delay", DURATION_TYPE, "How long after a login the next may follow."),
-    ("--in-use", click.Choice(IN_USE), "What becomes of a login during another session."),
-    ("--wait", DURATION_TYPE, "How long it waits then (--in-use wait)."),
+    (
+        "--devices",
+        click.Choice(DEVICES),
+        "Which devices must have fetched a message before it counts as collected.",
+    ),
+    ("--login-delay", DURATION_TYPE, "The least time between two logins."),
+    ("--in-use", click.Choice(IN_USE), "What happens to a login during another session."),
+    ("--wait", DURATION_TYPE, "How long a login waits for the other session (--in-use wait)."),
 )
-#: What they are called where one of them is asked for.
+#: The names of these options, for error texts.
 NAMES = ", ".join(name.partition("/")[0] for name, _, _ in OPTIONS)
 
 
 def serving_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Those of OPTIONS: ``serving``, where None is what was not given."""
+    """Add OPTIONS: the function gets ``serving``, with None for each option that was not given."""
     names = tuple(asdict(UNSPECIFIED))
 
     @functools.wraps(function)
@@ -69,37 +73,37 @@ def serving_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def default_serving_option(text: str) -> Callable[..., Any]:
-    """--default-serving."""
+    """Add --default-serving."""
     return click.option("--default-serving", is_flag=True, help=text)
 
 
 def asks_for_serving(serving: MailPolicy, default: bool) -> bool:
-    """Whether a change was asked for.  Raises UsageError where it was two at once."""
+    """Whether the options ask for a change.  Raises UsageError if they conflict."""
     if default and serving != UNSPECIFIED:
         raise click.UsageError(f"--default-serving takes away what {NAMES} set; give either")
     return default or serving != UNSPECIFIED
 
 
 def changed_serving(known: MailPolicy, serving: MailPolicy) -> MailPolicy:
-    """What was known, with what was given instead; all of it is taken away where nothing was."""
+    """Return the policy with these changes; an empty change removes all of it."""
     return serving if serving == UNSPECIFIED else serving.or_else(known)
 
 
 @dataclass(frozen=True)
 class Served:
-    """A whole serving, and for each of its values who says it."""
+    """The policy that applies, and where each of its values is set."""
 
     serving: MailPolicy
     sources: Mapping[str, str]
 
     @property
     def data(self) -> dict[str, Any]:
-        """As an object; durations in seconds."""
+        """The policy as an object for --json; durations in seconds."""
         return {"serving": asdict(self.serving), "serving_from": self.sources}
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """For people: how long mail is kept, and how it is handed out."""
+        """The policy as lines for people: retention, and POP3 settings."""
         serving = self.serving
         keeps = (
             ("keep", f"kept {_kept(serving.keep)}"),
@@ -123,7 +127,7 @@ def _kept(seconds: float | None) -> str:
 
 
 def serve(**sayings: MailPolicy) -> Served:
-    """Of each value, the first counts that says it; the last says all."""
+    """Take each value from the first policy that sets it; the last policy sets all."""
     sources = {
         value: next(who for who, one in sayings.items() if getattr(one, value) is not None)
         for value in asdict(UNSPECIFIED)
@@ -132,14 +136,14 @@ def serve(**sayings: MailPolicy) -> Served:
 
 
 async def served_in_domain(register: IAccountRegister, settings: Settings, domain: str) -> Served:
-    """For those of its accounts that say nothing."""
+    """Return the policy for accounts of a domain that do not set their own."""
     return serve(
         domain=await register.domain_serving(domain) or UNSPECIFIED, default=settings.serving
     )
 
 
 async def served_to_account(register: IAccountRegister, settings: Settings, name: str) -> Served:
-    """For this account."""
+    """Return the policy of this account."""
     return serve(
         account=await register.account_serving(name) or UNSPECIFIED,
         domain=await register.domain_serving(name.rpartition("@")[2]) or UNSPECIFIED,

@@ -1,4 +1,4 @@
-"""``postoffice maildrop``: what can go, what can come back, and is it whole."""
+"""``postoffice maildrop``: purge, restore and check maildrops."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from postoffice.model.errors import MaildropLocked
 
 
 class SinceType(click.ParamType):  # type: ignore[type-arg]
-    """A moment: a date, with a time or without, or how long ago it was."""
+    """A point in time: a date, with or without a time, or how long ago it was."""
 
     name = "time"
 
@@ -60,17 +60,23 @@ SINCE = SinceType()
 
 @click.group()
 def maildrop() -> None:
-    """The maildrops, also those of accounts that are gone."""
+    """Administer the maildrops, also those of removed accounts."""
 
 
 @command("purge", maildrop)
 @click.argument("address", type=ADDRESS)
 @click.option(
-    "--over-quota", is_flag=True, help="The oldest messages, until it is within its quota."
+    "--over-quota",
+    is_flag=True,
+    help="Remove the oldest messages, until the maildrop is within its quota.",
 )
-@click.option("--older-than", type=DURATION_TYPE, help="What came before that, such as 90days.")
-@click.option("--larger-than", type=SIZE_TYPE, help="What is larger, such as 20MiB.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option(
+    "--older-than", type=DURATION_TYPE, help="Remove messages that are older, such as 90days."
+)
+@click.option(
+    "--larger-than", type=SIZE_TYPE, help="Remove messages that are larger, such as 20MiB."
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 def purge(
     context: CommandContext,
     address: Address,
@@ -82,14 +88,16 @@ def purge(
     """
     Remove messages from the maildrop of ADDRESS.
 
-    It need not have an account.  With several options goes what any of them
-    names.  It is refused while somebody collects.  What goes can be brought
-    back (maildrop undelete), as long as store.undelete says.
+    The account may be gone.  With several options, the messages that match any of them
+    are removed.  The command is refused during a POP3 session.  Removed messages can be
+    restored (maildrop undelete), for as long as store.undelete says.
 
-    With --json: maildrop, messages and octets (what went, or would go), dry_run.
+    With --json: maildrop, messages and octets (that were, or would be, removed), dry_run.
     """
     if not over_quota and older_than is None and larger_than is None:
-        raise click.UsageError("say what shall go: --over-quota, --older-than, --larger-than")
+        raise click.UsageError(
+            "say which messages to remove: --over-quota, --older-than, --larger-than"
+        )
     settings = context.settings()
 
     async def work(plugins: Plugins) -> tuple[str, int, int]:
@@ -115,22 +123,24 @@ def _quota(drop: Drop) -> Quota:
 
 @command("undelete", maildrop)
 @click.argument("address", type=ADDRESS)
-@click.option("--session", metavar="ID", help="What this session took out.")
-@click.option("--since", type=SINCE, help="All that was taken out since this time, or so long ago.")
+@click.option("--session", metavar="ID", help="Restore what this session removed.")
+@click.option(
+    "--since", type=SINCE, help="Restore all that was removed since this time, or so long ago."
+)
 def undelete(
     context: CommandContext, address: Address, session: str | None, since: float | None
 ) -> Answer:
     """
-    Bring back what was deleted from ADDRESS, or tell what can be.
+    Restore deleted messages of ADDRESS, or list what can be restored.
 
-    Without an option it tells which sessions took something out that is still
-    kept.  Their ids stand in the log, too; purge, make-room and expire are the
-    post office itself.  What comes back has its old date and UIDL: a program
-    that collected it before may not do so again.  It is refused while somebody
-    collects.
+    Without an option it lists the sessions whose removed messages are still kept.  The
+    log has the ids of sessions; purge, make-room and expire stand for removals by the
+    post office itself.  A restored message has its old date and UIDL: a mail program that
+    fetched it before may not fetch it again.  The command is refused during a POP3
+    session.
 
-    With --json: maildrop and messages (how many came back); or maildrop and
-    sessions, each with session, time, messages, octets.
+    With --json: maildrop and messages (how many were restored); or maildrop and sessions,
+    each with session, time, messages, octets.
     """
     if session is not None and since is not None:
         raise click.UsageError("--session and --since exclude one another")
@@ -167,22 +177,21 @@ def _kept(name: str, kept: list[VaultSession]) -> Answer:
 
 @command("verify", maildrop)
 @click.argument("address", type=ADDRESS, required=False)
-@click.option("--repair", is_flag=True, help="Mend what is safe to mend.")
+@click.option("--repair", is_flag=True, help="Repair what is safe to repair.")
 def verify(context: CommandContext, address: Address | None, repair: bool) -> Answer:
     """
-    Read all messages, and tell what is not as it should be.
+    Read all messages of ADDRESS, or of all maildrops, and report problems.
 
-    It looks at the maildrop of ADDRESS, or at all of them.  Sizes that names
-    claim, files that cannot be read or are none, leftovers of deliveries that
-    failed, and what is counted for the quota.  It takes as long as reading all
-    of it does.  --repair corrects names and counts, makes missing folders and
-    removes leftovers; no message goes.  The exit code is 1 when something was
-    found and not mended.
+    It checks the sizes in file names, looks for files that cannot be read or are no
+    messages and for leftovers of failed deliveries, and checks the quota counts.  It
+    takes as long as reading all of the mail.  --repair corrects names and counts, creates
+    missing folders and removes leftovers; it removes no message.  The exit code is 1 if a
+    problem was found and not repaired.
 
-    Maildrops that no account has are named too, and are no fault.
+    Maildrops without an account are listed too, but are no problem.
 
-    With --json: maildrops (how many were looked at), findings, each with path,
-    what, mended.
+    With --json: maildrops (how many were checked), findings, each with path, what,
+    mended.
     """
     settings = context.settings()
 
@@ -211,7 +220,7 @@ def verify(context: CommandContext, address: Address | None, repair: bool) -> An
 async def _to_verify(
     plugins: Plugins, settings: Settings, address: Address | None
 ) -> tuple[list[Drop], int]:
-    """Which maildrops, and about how many messages that is; 0 where verify will say."""
+    """Return the maildrops to check, and about how many messages they have; 0 if verify counts."""
     if address is not None:
         return [await named(plugins, settings, address)], 0
     with Progress("looking at maildrops") as progress:
@@ -221,12 +230,12 @@ async def _to_verify(
 
 
 def _each(progress: Progress, messages: int) -> Step:
-    """A step of verify, in one maildrop of several."""
+    """Return the progress callback for verifying one of several maildrops."""
     return lambda done, of: progress.at(progress.done + 1 if messages else done, messages or of)
 
 
 def _at_rest(context: CommandContext, work: Any, settings: Settings, address: Address) -> Any:
-    """What work brings, if nobody collects meanwhile."""
+    """Run ``work``; refuse if a session holds the maildrop."""
     try:
         return context.ask(work, settings)
     except MaildropLocked:

@@ -1,4 +1,4 @@
-"""A new password: from a terminal, from a pipe, or made up; never from the command line."""
+"""A new password: from a terminal, from a pipe, or generated; never from the command line."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.cli.doubts import on_a_terminal, weakness
 from postoffice.protocol.scram import Salt, derive
 
-#: Octets of a password: a PASS command has room for this many, and more.
+#: The longest password in octets: a PASS command has room for this many, and more.
 MAXIMUM = 200
 
 
 @dataclass
 class Password:
-    """A password, and whether it was made up here, so that it must be shown."""
+    """A password, and whether it was generated, so that the command must show it."""
 
     octets: bytes
     generated: bool
 
     def hashed(self, salt: Salt | None = None) -> tuple[str, str]:
-        """Its hash, and its SCRAM keys, with that salt: what a register keeps of it."""
+        """Return the hash and the SCRAM keys (with that salt), for the account directory."""
         how = () if salt is None else (salt.salt, salt.iterations)
         return hash_password(self.octets), str(derive(self.octets, *how))
 
     @property
     def data(self) -> dict[str, str]:
-        """What of it belongs into an answer: what nobody knows yet."""
+        """What belongs into the command's answer: a generated password."""
         return {"generated_password": self.octets.decode()} if self.generated else {}
 
     @property
@@ -40,9 +40,9 @@ class Password:
 
 
 def password_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--password-stdin and --generate."""
+    """Add --password-stdin and --generate."""
     function = click.option(
-        "--generate", is_flag=True, help="Make up a password, and show it this once."
+        "--generate", is_flag=True, help="Generate a password, and show it this once."
     )(function)
     return click.option(
         "--password-stdin", is_flag=True, help="Read the password from standard input."
@@ -50,12 +50,12 @@ def password_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def shared_secret_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--shared-secret-stdin, --generate-shared-secret and --no-shared-secret."""
+    """Add --shared-secret-stdin, --generate-shared-secret and --no-shared-secret."""
     for name, text in (
-        ("--no-shared-secret", "Take the shared secret away: no more CRAM-MD5 and APOP."),
+        ("--no-shared-secret", "Remove the shared secret: CRAM-MD5 and APOP stop working."),
         (
             "--generate-shared-secret",
-            "Make up a secret for CRAM-MD5 and APOP, and show it this once.",
+            "Generate a secret for CRAM-MD5 and APOP, and show it this once.",
         ),
         ("--shared-secret-stdin", "Read the secret for CRAM-MD5 and APOP from standard input."),
     ):
@@ -65,9 +65,10 @@ def shared_secret_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def ask_password(password_stdin: bool, generate: bool, address: str) -> Password:
     """
-    The password of that account, by the options; asked for twice on a terminal.
+    Return the password that the options give; without one, ask twice on the terminal.
 
-    A weak one is asked about there, else warned of.  Raises UsageError.
+    For a weak password, ask for confirmation on a terminal, else warn.  Raises
+    UsageError.
     """
     if password_stdin and generate:
         raise click.UsageError("--password-stdin and --generate exclude one another")

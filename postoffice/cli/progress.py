@@ -1,4 +1,4 @@
-"""How far a long command has come: a bar on standard error, for people who watch a terminal."""
+"""A progress bar for long commands, on standard error if it is a terminal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ REDRAW = 0.2
 
 class Progress:
     """
-    A context; each ``step`` in it says that so much more is done, of ``length`` if that is known.
+    A context manager; each ``step`` in it counts work done, of ``length`` if that is known.
 
-    The bar appears after PATIENCE, and only where standard error is a terminal:
-    in scripts, and in commands that are quick, nothing is written.
+    The bar appears after PATIENCE, and only if standard error is a terminal: in scripts,
+    and in quick commands, nothing is written.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Progress:
             self._bar.render_finish()
 
     def step(self, more: int = 1) -> None:
-        """So much more is done."""
+        """Count ``more`` steps as done."""
         self.at(self.done + more, self.length)
 
     def at(self, done: int, length: int | None) -> None:
-        """So much is done by now, of so much."""
+        """Set how many steps are done, and of how many."""
         self.done, self.length = done, length
         now = self._clock()
         if self._bar is None:

@@ -1,4 +1,4 @@
-"""Quotas on the command line: how they are given, and how they are told."""
+"""Quotas on the command line: the options that set them, and how the command shows them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from postoffice.interfaces import IAccountDirectory, IAccountRegister
 from postoffice.model.address import Account, Quota
 from postoffice.model.config_values import SIZE, read_size
 
-#: The largest number that a register can keep.
+#: The largest number that an account directory can store.
 MOST = (1 << 63) - 1
 
 
@@ -49,7 +49,9 @@ SIZE_TYPE = SizeType()
 
 
 def quota_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--quota, --quota-messages and --over: ``quota``, where None is what was not given."""
+    """
+    Add --quota, --quota-messages and --over: the function gets ``quota``, None for each not given.
+    """
 
     @functools.wraps(function)
     def run(
@@ -60,21 +62,26 @@ def quota_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, quota=Quota(octets, messages, over), **rest)
 
     for name, place, kind, text in (
-        ("--over", "over", click.Choice(OVER), "What becomes of a message that does not fit."),
-        ("--quota-messages", "messages", NumberType(), "How many messages; 0: any."),
-        ("--quota", "octets", SIZE_TYPE, "How much its maildrop holds, such as 1GiB; 0: any."),
+        ("--over", "over", click.Choice(OVER), "What happens to a message that does not fit."),
+        (
+            "--quota-messages",
+            "messages",
+            NumberType(),
+            "Most messages in the maildrop; 0: no limit.",
+        ),
+        ("--quota", "octets", SIZE_TYPE, "Most octets in the maildrop, such as 1GiB; 0: no limit."),
     ):
         run = click.option(name, place, type=kind, help=text)(run)
     return run
 
 
 def default_option(text: str) -> Callable[..., Any]:
-    """--default-quota."""
+    """Add --default-quota."""
     return click.option("--default-quota", is_flag=True, help=text)
 
 
 def asks_for_change(quota: Quota, default: bool) -> bool:
-    """Whether a change was asked for.  Raises UsageError where it was two at once."""
+    """Whether the options ask for a change.  Raises UsageError if they conflict."""
     if default and quota != Quota():
         raise click.UsageError(
             "--default-quota takes away what --quota, --quota-messages and --over set; give either"
@@ -83,7 +90,7 @@ def asks_for_change(quota: Quota, default: bool) -> bool:
 
 
 def changed(known: Quota, quota: Quota) -> Quota:
-    """What was known, with what was given instead; all of it is taken away where nothing was."""
+    """Return the quota with these changes; an empty change removes all of it."""
     return quota if quota == Quota() else quota.or_else(known)
 
 
@@ -92,26 +99,26 @@ VALUES = ("octets", "messages", "over")
 
 @dataclass(frozen=True)
 class Told:
-    """A whole quota, and for each of its values who says it."""
+    """The quota that applies, and where each of its values is set."""
 
     quota: Quota
     sources: Mapping[str, str]
 
     @property
     def data(self) -> dict[str, Any]:
-        """As an object: what it is, and of each value who says it."""
+        """The quota as an object for --json, with where each value is set."""
         quota = {value: getattr(self.quota, value) for value in VALUES}
         return {"quota": quota, "quota_from": self.sources}
 
     @property
     def cells(self) -> tuple[str, str, str]:
-        """For a table: how much, what becomes of more, and who says so."""
+        """The quota as cells of a table: how much, what happens beyond it, and where it is set."""
         sources = ", ".join(dict.fromkeys(self.sources.values()))
         return limits(self.quota), self.quota.over or "", sources
 
     @property
     def line(self) -> str:
-        """All of it, in a line."""
+        """The quota in one line."""
         texts = (
             _octets(self.quota) or "any size",
             _messages(self.quota) or "any number",
@@ -121,12 +128,12 @@ class Told:
         return ", ".join(f"{text} ({who})" for text, who in said)
 
 
-#: The heads of a table's columns for ``Told.cells``.
+#: The column heads for ``Told.cells``.
 HEADS = ("QUOTA", "OVER", "FROM")
 
 
 def limits(quota: Quota) -> str:
-    """How much, in a table's cell."""
+    """Return the limits for a table's cell."""
     return ", ".join(text for text in (_octets(quota), _messages(quota)) if text) or "any"
 
 
@@ -139,7 +146,7 @@ def _messages(quota: Quota) -> str:
 
 
 def tell(**sayings: Quota) -> Told:
-    """Of each value, the first counts that says it; the last says all."""
+    """Take each value from the first quota that sets it; the last quota sets all."""
     sources = {
         value: next(who for who, quota in sayings.items() if getattr(quota, value) is not None)
         for value in VALUES
@@ -148,12 +155,12 @@ def tell(**sayings: Quota) -> Told:
 
 
 async def told_of_domain(register: IAccountRegister, settings: Settings, domain: str) -> Told:
-    """What its accounts may hold that have no quota of their own."""
+    """Return the quota for accounts of a domain that do not set their own."""
     return tell(domain=await register.domain_quota(domain) or Quota(), default=settings.quota)
 
 
 async def told_of_account(register: IAccountRegister, settings: Settings, name: str) -> Told:
-    """What this account may hold."""
+    """Return the quota of this account."""
     if name == settings.postmaster.normal:
         return tell(postmaster=settings.postmaster_quota)
     return tell(
@@ -166,7 +173,7 @@ async def told_of_account(register: IAccountRegister, settings: Settings, name: 
 async def told_of_accounts(
     register: IAccountRegister, settings: Settings, accounts: Iterable[Account], domain: str | None
 ) -> dict[str, Told]:
-    """What each of these accounts, of a domain or of all, may hold."""
+    """Return the quota of each of these accounts, of a domain or of all."""
     own = await register.account_quotas(domain)
     domains = await register.domains() if domain is None else [domain]
     theirs = {name: await register.domain_quota(name) or Quota() for name in domains}
@@ -187,7 +194,7 @@ async def told_of_accounts(
 async def told_of(
     directory: IAccountDirectory, settings: Settings, name: str, account: Account
 ) -> Told:
-    """The same, in whichever directory it is."""
+    """Return the quota of this account, in a directory of any kind."""
     if IAccountRegister.providedBy(directory):
         return await told_of_account(directory, settings, name)
     if name == settings.postmaster.normal:

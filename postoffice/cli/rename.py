@@ -1,4 +1,4 @@
-"""``postoffice account rename``: an account gets another address, and keeps all that it has."""
+"""``postoffice account rename``: give an account another address."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def rename(context: CommandContext, address: Address, new: Address) -> Answer:
     """
     Give the account ADDRESS the address NEW.
 
-    Its mail, the UIDLs of its mail, its password, devices, quota and last
-    logins stay; its maildrop keeps its name. Nobody has the address ADDRESS
-    any more, until an account of that name is added: that has a maildrop of
-    its own. In another domain, what the account does not say itself is as
-    that domain says. Sessions that are open end.
+    The account keeps its mail, the UIDLs, its password, devices, quota and last logins;
+    its maildrop keeps its name.  Mail for ADDRESS is refused from now on. A new account
+    ADDRESS may be added later, and gets a new maildrop.  If NEW is in another domain,
+    settings that the account does not set come from that domain.  Open sessions of the
+    account end.
 
     With --json: address, new_address, ended (how many sessions).
     """

@@ -1,4 +1,4 @@
-"""``postoffice report``: what was done here, by whom."""
+"""``postoffice report``: who logged in, and how."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from postoffice.cli.common import Answer, CommandContext, command, counted, tabl
 from postoffice.daemon.plugins import Plugins
 
 DAY = 86400.0
-#: What could be closed, its name in an object, and who uses it.
+#: What an administrator could turn off, its name for --json, and which logins use it.
 OLD: tuple[tuple[str, str, Callable[[LoginMethod], bool]], ...] = (
     ("plaintext", "plaintext", lambda login_method: not login_method.tls),
     ("TLS 1.2", "tls_1_2", lambda login_method: login_method.tls == "TLSv1.2"),
@@ -23,25 +23,25 @@ OLD: tuple[tuple[str, str, Callable[[LoginMethod], bool]], ...] = (
 
 @click.group()
 def report() -> None:
-    """What was done here, and by whom."""
+    """Report on past logins."""
 
 
 @command("logins", report)
 @click.option(
     "--days", type=click.IntRange(1, 400), default=30, show_default=True,
-    help="Logins of how many days count.",
+    help="How many days to look back.",
 )  # fmt: skip
 def logins(context: CommandContext, days: int) -> Answer:
     """
-    Who would break if plaintext, TLS 1.2 or APOP were closed.
+    List users who would be locked out without plaintext, TLS 1.2 or APOP.
 
-    It names each account, and device, that has used one of them within so many
-    days, and how.  Plaintext is a login without TLS, whatever the mechanism.
-    A login appears here some seconds after it was.
+    The report names each account and device that has used one of them in the last --days
+    days, and how.  Plaintext is a login without TLS, whatever the mechanism.  A login
+    appears here some seconds after it happened.
 
-    With --json: days; plaintext, tls_1_2 and apop, each a list of account,
-    device (empty: the account's own password), time, service, mechanism, tls,
-    network (empty: this machine).
+    With --json: days; plaintext, tls_1_2 and apop, each a list of account, device (empty:
+    the account's own password), time, service, mechanism, tls, network (empty: this
+    machine).
     """
     settings = context.settings()
 

@@ -1,4 +1,4 @@
-"""``postoffice restore``: a backup is put back, whole on an empty machine, or some maildrops."""
+"""``postoffice restore``: restore a whole backup on an empty machine, or single maildrops."""
 
 from __future__ import annotations
 
@@ -40,23 +40,28 @@ from postoffice.model.errors import MaildropLocked
     metavar="ADDRESS",
     type=ADDRESS,
     multiple=True,
-    help="Bring back this maildrop into the office that is here; may stand several times.",
+    help="Restore this maildrop into the existing post office; may be given several times.",
 )
 @click.option(
     "--domain",
     "domains",
     type=DOMAIN,
     multiple=True,
-    help="Bring back the maildrops of this domain; may stand several times.",
+    help="Restore the maildrops of this domain; may be given several times.",
 )
 @click.option(
     "--state",
     metavar="DIR",
     type=click.Path(file_okay=False),
-    help="Where the state goes, if not where it was; the configuration will say so.",
+    help="The folder for the state, if not the old one; it is written to the configuration.",
 )
-@click.option("--force", is_flag=True, help="Rename what is in the way (NAME.before-restore-TIME).")
-@click.option("--check", "only_check", is_flag=True, help="Only read it, and say if it is whole.")
+@click.option("--force", is_flag=True, help="Rename existing files (NAME.before-restore-TIME).")
+@click.option(
+    "--check",
+    "only_check",
+    is_flag=True,
+    help="Only read the backup, and report whether it is intact.",
+)
 def restore(
     context: CommandContext,
     backup: str,
@@ -67,21 +72,20 @@ def restore(
     only_check: bool,
 ) -> Answer:
     """
-    Put back what a backup holds.
+    Restore a backup.
 
-    FROM is the file or folder that `postoffice backup` has written.  All of it
-    is read and checked before anything is written.  Whole, it goes where it
-    was, or where --config FILE and --state DIR say; nothing may be there, and
-    no daemon may run.
+    FROM is the file or folder that `postoffice backup` has written.  The command reads
+    and checks all of it before it writes anything.  A whole backup is restored to its old
+    place, or to --config FILE and --state DIR; nothing may exist there, and no daemon may
+    run.
 
-    With --maildrop or --domain messages come into the office that is here, also
-    while it runs: those that are not there, with their dates and UIDLs.  An
-    account that is there stays as it is; one that is gone comes back with its
-    passwords.
+    With --maildrop or --domain the command adds messages to the existing post office,
+    also while it runs: the messages that are missing, with their dates and UIDLs.  An
+    existing account is not changed; a removed one is restored with its passwords.
 
-    With --json: backup, begun, messages, octets; whole: configuration, state,
-    files, aside (what was renamed), complaints; else maildrops, each with
-    maildrop, messages, there (how many were), account (added, there, or "").
+    With --json: backup, begun, messages, octets; for a whole backup: configuration,
+    state, files, aside (what was renamed), complaints; else maildrops, each with
+    maildrop, messages, there (how many already existed), account (added, there, or "").
     """
     which = Which(tuple(one.normal for one in maildrops), domains)
     if not which.whole and (state or force):

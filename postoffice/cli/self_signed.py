@@ -1,4 +1,4 @@
-"""A certificate for first tries, signed by itself: nobody but who knows it will trust it."""
+"""A self-signed certificate for trials; clients do not trust it by themselves."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from postoffice.daemon import new_files
 from postoffice.daemon.privileges import Identity
 from postoffice.model.errors import StartupError
 
-#: How long it is good for: the longest that clients take.
+#: How long the certificate is valid: the longest that clients accept.
 LIFETIME = timedelta(days=825)
 LOOPBACK = ("127.0.0.1", "::1")
 
 
 def make(hosts: Sequence[str]) -> tuple[bytes, bytes]:
-    """A certificate for these hosts and for this machine, and its key, in PEM form."""
+    """Return a certificate for these hosts and for localhost, and its key, in PEM form."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0][:64])])
     names: list[x509.GeneralName] = [
@@ -50,10 +50,10 @@ def make(hosts: Sequence[str]) -> tuple[bytes, bytes]:
 
 def write(folder: str, hosts: Sequence[str], owner: Identity | None = None) -> dict[str, str]:
     """
-    Write both into a folder, or none; where they lie.
+    Write both files into a folder, or none; return their paths.
 
-    They, and the folder, if it is new, are the owner's alone.  What is there
-    stays.  Raises StartupError.
+    The owner alone can read them, and the folder if it is new.  Existing files stay.
+    Raises StartupError.
     """
     files = {
         "certificate": os.path.join(folder, "certificate.pem"),

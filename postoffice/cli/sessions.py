@@ -1,4 +1,4 @@
-"""``postoffice session``: who is connected to the daemon that runs, and an end for them."""
+"""``postoffice session``: list and end the sessions of the running daemon."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from postoffice.model.address import Address
 
 
 class NotRunning(Refused):
-    """There is no daemon to ask."""
+    """No daemon is running."""
 
 
 @click.group()
 def session() -> None:
-    """Look at the sessions of the daemon that runs, and end them."""
+    """List the sessions of the running daemon, and end them."""
 
 
 @command("list", session)
 def list_sessions(context: CommandContext) -> Answer:
     """
-    List the sessions: who, from where, since when, what they do.
+    List the sessions: account, client, since when, and what they do.
 
-    With --json: sessions: each with id, service, account, client, tls, since,
-    doing (handshake, waiting, working, sending or idle).
+    With --json: sessions: each with id, service, account, client, tls, since, doing
+    (handshake, waiting, working, sending or idle).
     """
     found = sorted(ask(context, {"command": "sessions"}), key=lambda one: str(one["since"]))
     rows = [("SERVICE", "ACCOUNT", "CLIENT", "TLS", "SINCE", "DOING")]
@@ -65,8 +65,8 @@ def end(context: CommandContext, address: Address) -> Answer:
     """
     End the sessions of the account ADDRESS.
 
-    A session may finish what is under way, for five seconds.  Its client may
-    log in again at once.
+    A session has five seconds to finish the command in progress.  Its client may log in
+    again at once.
 
     With --json: account, ended (how many sessions).
     """
@@ -76,7 +76,7 @@ def end(context: CommandContext, address: Address) -> Answer:
 
 
 def end_all(context: CommandContext, name: str, done: str) -> int:
-    """End the sessions of an account behind what was ``done``; how many.  Raises Refused."""
+    """End the sessions of an account after ``done``; return how many.  Raises Refused."""
     try:
         return len(ask(context, {"command": "end", "account": name}))
     except NotRunning:
@@ -88,7 +88,7 @@ def end_all(context: CommandContext, name: str, done: str) -> int:
 
 
 def ask(context: CommandContext, question: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the daemon answers.  Raises Refused."""
+    """Return the daemon's answer.  Raises Refused."""
     path = place(context.settings().state)
     try:
         with socket.socket(socket.AF_UNIX) as daemon:

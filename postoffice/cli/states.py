@@ -1,4 +1,4 @@
-"""``postoffice account disable`` and ``enable``: who may log in, and gets mail."""
+"""``postoffice account disable`` and ``enable``: whether an account may log in and gets mail."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from postoffice.model.address import DISABLED, ENABLED, Address
 @click.argument("address", type=ADDRESS)
 def disable(context: CommandContext, address: Address) -> Answer:
     """
-    Let nobody log in to the account ADDRESS, and refuse mail for it.
+    Disable the account ADDRESS: refuse logins and mail.
 
-    Its mail, its password and its devices stay as they are. Sessions that are
-    open end; each may finish what is under way, for five seconds.
+    Its mail, password and devices stay.  Open sessions end; each has five seconds to
+    finish the command in progress.
 
-    With --json: address, state, changed (false: it was so before), ended (how
-    many sessions).
+    With --json: address, state, changed (false: it was disabled before), ended (how many
+    sessions).
     """
     name = address.normal
     if name == context.settings().postmaster.normal:
@@ -41,9 +41,9 @@ def disable(context: CommandContext, address: Address) -> Answer:
 @click.argument("address", type=ADDRESS)
 def enable(context: CommandContext, address: Address) -> Answer:
     """
-    Let the account ADDRESS log in again, and take mail for it.
+    Enable the account ADDRESS: allow logins and accept mail again.
 
-    With --json: address, state, changed (false: it was so before).
+    With --json: address, state, changed (false: it was enabled before).
     """
     return _set(context, address.normal, ENABLED)
 
