@@ -58,7 +58,7 @@ from postoffice.protocol.sasl import NEEDS
 
 @click.group()
 def account() -> None:
-    """Administer the accounts: the users who receive and fetch mail."""
+    """Administer the accounts, which receive mail."""
 
 
 @command("add", account)

@@ -66,12 +66,12 @@ def backup(
     quiet: bool,
 ) -> Answer:
     """
-    Back up accounts, keys, configuration and mail to FILE or DIR.
+    Back up accounts, configuration and mail to FILE or DIR.
 
-    The daemon may run meanwhile.  FILE ends in .tar, .tar.gz, .tar.bz2 or .tar.xz, and is
-    written whole or not at all; - writes a tar to the standard output. Any other name is
-    a folder: it is created, and a second backup into it copies new files and removes
-    deleted ones.  Only you can read the result.
+    The keys are copied too.  The daemon may run meanwhile.  FILE ends in .tar, .tar.gz,
+    .tar.bz2 or .tar.xz, and is written whole or not at all; - writes a tar to the
+    standard output. Any other name is a folder: it is created, and a second backup into
+    it copies new files and removes deleted ones.  Only you can read the result.
 
     The command reports each file that it cannot read, and copies all others; the exit
     code is then 1.

@@ -173,7 +173,7 @@ def set_(
 @click.argument("domain", type=DOMAIN)
 def remove(context: CommandContext, domain: str) -> Answer:
     """
-    Remove DOMAIN: accept no more mail for it; refused while it has accounts.
+    Remove DOMAIN; refused while it has accounts.
 
     With --json: domain, removed.
     """

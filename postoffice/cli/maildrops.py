@@ -131,7 +131,7 @@ def undelete(
     context: CommandContext, address: Address, session: str | None, since: float | None
 ) -> Answer:
     """
-    Restore deleted messages of ADDRESS, or list what can be restored.
+    Restore deleted mail of ADDRESS, or list what is kept.
 
     Without an option it lists the sessions whose removed messages are still kept.  The
     log has the ids of sessions; purge, make-room and expire stand for removals by the
@@ -180,13 +180,13 @@ def _kept(name: str, kept: list[VaultSession]) -> Answer:
 @click.option("--repair", is_flag=True, help="Repair what is safe to repair.")
 def verify(context: CommandContext, address: Address | None, repair: bool) -> Answer:
     """
-    Read all messages of ADDRESS, or of all maildrops, and report problems.
+    Check the maildrop of ADDRESS, or all, for problems.
 
-    It checks the sizes in file names, looks for files that cannot be read or are no
-    messages and for leftovers of failed deliveries, and checks the quota counts.  It
-    takes as long as reading all of the mail.  --repair corrects names and counts, creates
-    missing folders and removes leftovers; it removes no message.  The exit code is 1 if a
-    problem was found and not repaired.
+    It reads all messages, checks the sizes in file names, looks for files that cannot
+    be read or are no messages and for leftovers of failed deliveries, and checks the
+    quota counts.  It takes as long as reading all of the mail.  --repair corrects names
+    and counts, creates missing folders and removes leftovers; it removes no message.
+    The exit code is 1 if a problem was found and not repaired.
 
     Maildrops without an account are listed too, but are no problem.
 

@@ -33,11 +33,12 @@ def report() -> None:
 )  # fmt: skip
 def logins(context: CommandContext, days: int) -> Answer:
     """
-    List users who would be locked out without plaintext, TLS 1.2 or APOP.
+    List logins that use plaintext, TLS 1.2 or APOP.
 
-    The report names each account and device that has used one of them in the last --days
-    days, and how.  Plaintext is a login without TLS, whatever the mechanism.  A login
-    appears here some seconds after it happened.
+    These users would be locked out if it were turned off.  The report names each
+    account and device that has used one of them in the last --days days, and how.
+    Plaintext is a login without TLS, whatever the mechanism.  A login appears here some
+    seconds after it happened.
 
     With --json: days; plaintext, tls_1_2 and apop, each a list of account, device (empty:
     the account's own password), time, service, mechanism, tls, network (empty: this
