@@ -169,10 +169,13 @@ from postoffice.daemon.child import PROGRAM
 from twisted.internet import reactor
 workers = processes.maker(reactor)("desk", Desk, ".")
 workers.start()
+MEETING = os.environ.get("MEETING", "")
 def ready():
     if not workers.ready:
         return reactor.callLater(0.01, ready)
     workers.run(Desk.see).addCallback(lambda seen: print(seen[1], flush=True))
+    for mine in MEETING:
+        workers.run(Desk.meet, mine, "go" if mine < "5" else mine)
 reactor.callLater(0, ready)
 reactor.run()
 """
@@ -193,6 +196,29 @@ def test_nobody_is_left_behind_a_parent_that_was_killed(tmp_path):
     assert poll.poll(60_000), "it is still there"
     os.close(end)
     assert (tmp_path / "closed").exists()
+
+
+def test_behind_a_parent_that_was_killed_it_ends_what_it_is_at_and_nothing_more(tmp_path):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(Path(__file__).parent.parent.parent), *sys.path],
+        cwd=tmp_path,
+        env={**os.environ, "MEETING": "12345"},
+        stdout=subprocess.PIPE,
+    )
+    pid = int(parent.stdout.readline())
+    end = os.pidfd_open(pid)
+    assert processes.THREADS == 4
+    turn_until(lambda: all((tmp_path / one).exists() for one in "1234"))  # all threads are at it
+    parent.kill()
+    parent.wait(60)
+    (tmp_path / "go").touch()
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    assert poll.poll(60_000), "it is still there"
+    os.close(end)
+    parent.communicate(timeout=60)
+    assert (tmp_path / "closed").exists()
+    assert not (tmp_path / "5").exists(), "nobody waits for that"
 
 
 def test_a_parent_that_is_killed_before_it_says_anything_is_no_bug():
