@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -155,17 +155,17 @@ class Contents:
             except TemporaryFailure as error:
                 self._written.complaints.append(str(error))
                 continue
+            names = {piece.name for piece in pieces}
             for piece in pieces:
-                self._write_piece(piece)
+                self._write_piece(piece, names)
         if which.whole:
             for piece in self._store.removed():
                 self._written.message(f"mail/{piece.name}", piece.path)
-            for path in _of_the_state(self._settings.state, self._store.path):
-                self._other(_name(self._settings, path), path)
+            self._write_state()
         else:
             self._write_accounts(chosen)
 
-    def _write_piece(self, piece: Piece) -> None:
+    def _write_piece(self, piece: Piece, names: Container[str]) -> None:
         if piece.empty:
             with suppress(OSError):
                 mtime = os.stat(piece.path).st_mtime_ns
@@ -174,8 +174,14 @@ class Contents:
             self._written.other(f"{self._files}/mail/{piece.name}", piece.path)
         elif not self._written.message(f"mail/{piece.name}", piece.path):
             again = self._store.find_again(piece)  # renamed, or gone: both are no fault
-            if again is not None:
+            if again is not None and again.name not in names:  # else it is written by itself
                 self._written.message(f"mail/{again.name}", again.path)
+
+    def _write_state(self) -> None:
+        configuration = os.path.abspath(self._settings.source.file)
+        for path in _of_the_state(self._settings.state, self._store.path):
+            if path != configuration:
+                self._other(_name(self._settings, path), path)
 
     def _other(self, name: str, path: str) -> None:
         self._written.other(f"{self._files}/{name}", path)
@@ -186,12 +192,13 @@ class Contents:
         file = os.path.abspath(self._settings.source.file)
         inside = (f"{os.path.realpath(self._settings.state)}/", f"{self._store.path}/")
         with as_root():
-            named = [file, *_named(file, self._settings.state)]
-        for path in dict.fromkeys(named):
-            if not os.path.realpath(path).startswith(inside):
-                self._write_named(path)
+            named = dict.fromkeys(_named(file, self._settings.state))
+        self._write_named(file, f"config/{os.path.basename(file)}")  # also from the state folder
+        for path in named:
+            if path != file and not os.path.realpath(path).startswith(inside):
+                self._write_named(path, _name(self._settings, path))
 
-    def _write_named(self, path: str) -> None:
+    def _write_named(self, path: str, name: str) -> None:
         """Read by whoever runs the command: the user of the post office may not."""
         try:
             with as_root(), open(path, "rb") as file:
@@ -199,7 +206,6 @@ class Contents:
         except OSError as error:
             self._written.complaints.append(f"{path}: {error.strerror}")
             return
-        name = _name(self._settings, path)
         if octets.startswith(b"SQLite format 3\0"):
             self._other(name, path)
         else:

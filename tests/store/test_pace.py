@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -11,8 +12,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.model.errors import MaildropLocked
-from postoffice.store import files, maildir
+from postoffice.model.errors import MaildropLocked, TemporaryFailure
+from postoffice.store import expunge, files, maildir
 from postoffice.store.journal.journal import Journal
 from postoffice.store.pace import LIMIT, PAUSE, PAUSE_MAXIMUM, SMALL_FOLDER, Pace, TakesLong
 from postoffice.testing import ImmediateExecutor, ManualExecutor
@@ -265,3 +266,15 @@ def test_names_do_not_go_here_while_somebody_counts(box, root):
     assert removal.called
     assert len(there(root)) == 7
     maildrop.release()
+
+
+def test_a_lock_that_cannot_be_looked_at_fails_for_now(tmp_path, monkeypatch, clock):
+    def broken(lock):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(expunge, "is_changing", broken)
+    pace = Pace(clock.seconds, 1)
+    with pace.short() as limit, pytest.raises(TemporaryFailure, match="Input/output error"):
+        expunge.lock(None, str(tmp_path), limit)
+    monkeypatch.undo()
+    os.close(expunge.lock(None, str(tmp_path)))  # nobody holds it
