@@ -400,6 +400,7 @@ class Piece(NamedTuple):
     path: str
     uidl: str = ""
     empty: bool = False
+    aside: bool = False
 
 
 class IStoreBackup(Interface):

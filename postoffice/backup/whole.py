@@ -73,7 +73,7 @@ def plan(
     here, there = f"{scratch}/config", os.path.dirname(file)
 
     def moved(path: str) -> str:
-        return there + path[len(here) :] if path.startswith(f"{here}/") else path
+        return there + path[len(here) :] if f"{path}/".startswith(f"{here}/") else path
 
     home = moved(settings.state)
     if state and home != os.path.abspath(state):
@@ -106,7 +106,7 @@ def see_to_the_place(plan: Plan, force: bool) -> None:
         )
     if _is_open(plan.state):
         raise BackupError(f"a post office runs on {plan.state}: stop it first")
-    for path in busy:
+    for path in filter(os.path.lexists, busy):  # the configuration may have gone with the state
         plan.aside.append(f"{path}.before-restore-{time.time_ns() // 10**9}")
         os.rename(path, plan.aside[-1])
 

@@ -62,7 +62,7 @@ def _messages(store: str, name: str) -> list[Piece]:
     for path in set_aside.waiting(folder, "place"):
         file = os.path.basename(path)
         uidl = uidl_of_file(file)
-        found[uidl] = [Piece(f"{name}/new/{file}", path, uidl)]
+        found[uidl] = [Piece(f"{name}/new/{file}", path, uidl, aside=True)]
     for _ in range(LOOKS):
         before = _stamps(folder)
         for box in ("new", "cur"):
@@ -80,7 +80,11 @@ def _messages(store: str, name: str) -> list[Piece]:
 
 
 def _alive(twins: list[Piece]) -> list[Piece]:
-    """Of the places where a message was seen the last one; all where they are different files."""
+    """
+    Of the places where a message was seen the last one; all where they are different files.
+
+    What is set aside has the octets that are sure, and the other file its place.
+    """
     if len(twins) == 1:
         return twins
     files: dict[tuple[int, int], Piece] = {}
@@ -88,7 +92,10 @@ def _alive(twins: list[Piece]) -> list[Piece]:
         with suppress(OSError):
             status = os.lstat(piece.path)
             files[status.st_dev, status.st_ino] = piece
-    return list(files.values()) or twins[-1:]
+    found = list(files.values()) or twins[-1:]
+    if len(found) > 1 and found[0].aside:
+        return [*found[1:-1], found[0]._replace(name=found[-1].name)]
+    return found
 
 
 def find_again(store: str, piece: Piece) -> Piece | None:

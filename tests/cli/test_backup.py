@@ -173,6 +173,24 @@ def test_what_the_configuration_names_elsewhere_is_in_it(run, here, tmp_path_fac
     assert "stays as it is" in run(*again, status=1).stdout
 
 
+@pytest.mark.parametrize("state", ["state: .", 'state: "{here}"'])
+@pytest.mark.parametrize("words", [(), ("--force",)])
+def test_a_configuration_in_the_state_folder_comes_back(run, here, tmp_path, state, words):
+    home = tmp_path / "state"
+    text = Path("postoffice.yaml").read_text()
+    text = text.replace("\nstate: state\n", f"\n{state.format(here=home)}\n")
+    (home / "postoffice.yaml").write_text(text)
+    Path("postoffice.yaml").unlink()
+    before = tree(home / "maildrops")
+    run("--config", "state/postoffice.yaml", "backup", "b.tar")
+    if not words:
+        home.rename("away")
+    run("restore", "b.tar", *words)
+    assert tree(home / "maildrops") == before
+    assert (home / "postoffice.yaml").read_text() == text
+    assert "0 findings" in run("--config", "state/postoffice.yaml", "maildrop", "verify").stdout
+
+
 def test_a_first_light_is_copied_too(run, tmp_path):
     directory = SQLiteDirectory(
         str(tmp_path / "postoffice-data" / "accounts.db"), ImmediateExecutor()
@@ -243,6 +261,16 @@ def test_a_message_that_is_read_meanwhile_is_in_it_once(run, here, monkeypatch):
     run("backup", "b.tar")
     names = [one for one in names_in("b.tar") if name_of(3, 3 << 20) in one]
     assert [os.path.dirname(one) for one in names] == ["mail/example.net/ann/cur"]
+
+
+def test_a_second_file_of_a_message_that_goes_meanwhile_leaves_the_backup_whole(
+    run, here, monkeypatch
+):
+    put(here / "state/maildrops/example.net/ann", 3, b"x" * (3 << 20), "cur", ":2,S")
+    meanwhile(monkeypatch, lambda ann: (ann / "new" / name_of(3, 3 << 20)).unlink())
+    run("backup", "b.tar")
+    assert len([one for one in names_in("b.tar") if name_of(3, 3 << 20) in one]) == 1
+    run("restore", "b.tar", "--check")
 
 
 def test_a_message_that_is_deleted_meanwhile_is_no_error(run, here, monkeypatch):

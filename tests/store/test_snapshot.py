@@ -55,6 +55,16 @@ def test_what_is_set_aside_is_in_it_and_what_is_hidden_is_not(root, folder):
     assert waits.path.endswith("/set-aside/example.net/joe/place/1.waits")
 
 
+@pytest.mark.parametrize("there", ["new/1.waits", "cur/1.waits:2,S"])
+def test_what_is_set_aside_and_in_its_place_too_is_in_it_once(root, folder, there):
+    """Its folder could not be synced; or it is just being put there."""
+    message(folder, os.path.basename(there), os.path.dirname(there), b"text\r\n")
+    set_aside.keep_text(folder, "1.waits", [b"text\r\n"], "the disk failed")
+    assert seen(root) == [there]
+    (piece,) = snapshot.pieces(str(root), WHERE)
+    assert "set-aside" in piece.path, "what the disk has of the other, nobody knows"
+
+
 def test_a_maildrop_that_has_nothing_but_what_is_set_aside_is_one(root):
     os.makedirs(f"{root}/.journal")
     os.chmod(root, 0o700)
