@@ -1,4 +1,4 @@
-"""From settings to the whole post office."""
+"""Builds the whole post office from its settings."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ from postoffice.server.smtp_factory import ServiceProfile, SMTPFactory
 from postoffice.smtp.options import SMTPLimits
 from postoffice.util.token_bucket import TokenBucket
 
-#: Threads that wait for the disk: as many as are there always, and at most.
+#: Threads for disk access: how many always exist, and the most.
 USUALLY, THREADS = 2, 8
-#: Where the processes of one post office have their sockets, in the state folder.
+#: The folder, in the state folder, for the sockets of the processes of one post office.
 NEIGHBOURS = "neighbours"
-#: Services where TLS comes before everything (RFC 8314).
+#: Services with implicit TLS (RFC 8314).
 IMPLICIT_TLS = frozenset(("submissions", "pop3s"))
 
 
@@ -67,12 +67,11 @@ def build(
     now: Callable[[], datetime] | None = None,
 ) -> PostOffice:
     """
-    The whole post office, not yet open: a service for twistd, a .tac or a test.
+    Build the whole post office, not yet open: a service for twistd, a .tac or a test.
 
-    ``clock`` (IReactorTime) tells seconds and rings, ``now`` tells the time
-    of day with its zone; they are the reactor's and the system's where they
-    are not given.  Nothing is touched before the service starts.  Raises
-    ConfigurationError.
+    ``clock`` (IReactorTime) provides seconds and timers, default: the reactor.  ``now``
+    returns the time of day with its time zone, default: the system's.  No file is touched
+    before the service starts.  Raises ConfigurationError.
     """
     clock = clock or reactor
     threads = ThreadExecutor(reactor, THREADS, "disk", usually=USUALLY)
@@ -120,7 +119,7 @@ def build_plugins(
     executor: Executor,
     child_process: MakeChildProcess | None = None,
 ) -> Plugins:
-    """The directories, the store and the policies, by their makers.  Raises ConfigurationError."""
+    """Make the directories, the store and the policies.  Raises ConfigurationError."""
     context = PluginContext(
         reactor,
         executor,
@@ -145,12 +144,12 @@ def build_plugins(
 
 
 def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
-    """The checkers of others.  Raises ConfigurationError."""
+    """Make the twisted.cred checkers of the configuration.  Raises ConfigurationError."""
     return make_checkers(settings, broken)
 
 
 def build_logins(settings: Settings, executor: Executor, clock: Any) -> LoginRecords:
-    """What is remembered of logins."""
+    """Make the login records: login history, failed logins, and the throttle."""
     limits = settings.limits
     return LoginRecords(
         settings.state,
@@ -164,7 +163,7 @@ def build_logins(settings: Settings, executor: Executor, clock: Any) -> LoginRec
 def build_reception_context(
     settings: Settings, plugins: Plugins, policies: PolicyChain, now: Callable[[], datetime]
 ) -> ReceptionContext:
-    """What every reception knows."""
+    """Make what all receptions share."""
     return ReceptionContext(
         Directories(plugins.directories),
         plugins.store,
@@ -180,7 +179,7 @@ def build_reception_context(
 
 
 def build_mailbox_context(settings: Settings, plugins: Plugins, leases: Leases) -> MailboxContext:
-    """What every collection knows."""
+    """Make what all mailboxes share."""
     directories = Directories(plugins.directories)
     return MailboxContext(
         plugins.store,
@@ -195,12 +194,12 @@ def build_mailbox_context(settings: Settings, plugins: Plugins, leases: Leases) 
 
 
 def build_retention(settings: Settings, plugins: Plugins) -> Retention:
-    """Which mail goes when its time has come."""
+    """Make the object that selects and removes expired mail."""
     return Retention(plugins, settings.serving, Directories(plugins.directories).collectors)
 
 
 def _policies(settings: Settings, plugins: Plugins, clock: Any) -> PolicyChain:
-    """The policies in the order of the configuration."""
+    """Return the chain of policies, in the order of the configuration."""
     asked = [
         ChainedPolicy(
             policy,
@@ -215,7 +214,7 @@ def _policies(settings: Settings, plugins: Plugins, clock: Any) -> PolicyChain:
 
 
 class _Factories:
-    """Makes the counter of each listener; what they share is made once."""
+    """Makes the server factory of each listener; the listeners share limits, portal and buckets."""
 
     def __init__(
         self,
@@ -254,7 +253,7 @@ class _Factories:
         )
 
     def make(self, service: str, listener: ListenerSettings) -> ServerFactory:
-        """The counter behind one listener."""
+        """Return the server factory of one listener."""
         factory = self._make(service, listener)
         factory.reactor_shares = self._reactor_shares
         return factory
@@ -308,7 +307,9 @@ class _Factories:
 
 
 def _patient(limits: SMTPLimits) -> SMTPLimits:
-    """For a mail server in front, which sends for many: its errors are not its own."""
+    """
+    Relax limits for a mail server in front: it forwards mail of many senders, with their errors.
+    """
     return replace(limits, errors=max(limits.errors, 1000), tarpit=0)
 
 
@@ -331,11 +332,11 @@ def _listeners(settings: Settings, factories: _Factories, reactor: Any) -> Seque
 
 
 def try_endpoint(reactor: Any) -> TryEndpoint:
-    """Says whether Twisted knows what to do with an endpoint; nothing is opened."""
+    """Return a function that checks whether Twisted accepts an endpoint; it opens nothing."""
 
     def try_it(text: str) -> None:
         if text.startswith("systemd:") and "LISTEN_FDS" not in os.environ:
-            return  # only under systemd can it be told
+            return  # only systemd sets what is needed to check it
         why = endpoints.mistake(text)
         try:
             serverFromString(reactor, text)  # type: ignore[no-untyped-call]
@@ -348,7 +349,7 @@ def try_endpoint(reactor: Any) -> TryEndpoint:
 
 
 def _now() -> datetime:
-    """The time of day, to the second: as much as a date in a header says."""
+    """Return the time of day, to the second, as date header fields need it."""
     return _local(int(time.time()))
 
 

@@ -1,4 +1,4 @@
-"""The checkers of others (twisted.cred), by the words that twistd's --auth has for them."""
+"""The twisted.cred checkers of the configuration, named as in twistd's --auth."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from postoffice.config.reader import reason
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.protocol.sasl import BEARER
 
-#: What is shown here by those who log in.
+#: The kinds of credentials that a login here can present.
 SHOWN = (IUsernamePassword, IUsernameHashedPassword, IScramLogin, IBearerLogin)
 
 
 def make_checkers(settings: Settings, broken: Callable[[], str]) -> list[ICredentialsChecker]:
     """
-    The checkers of the configuration, in its order.
+    Make the checkers of the configuration, in its order.
 
-    ``broken`` says which plugins cannot be imported.  Raises ConfigurationError,
-    also where a listener offers what none of them understands.
+    ``broken`` returns which plugins cannot be imported.  Raises ConfigurationError, also
+    if a listener offers a mechanism that no checker supports.
     """
     made: list[Any] = []
     problems: list[Problem] = []
@@ -43,7 +43,7 @@ def make_checkers(settings: Settings, broken: Callable[[], str]) -> list[ICreden
 
 
 def _make(word: str, broken: Callable[[], str]) -> Any:
-    """Raises ValueError, which says why not."""
+    """Make one checker.  Raises ValueError with the reason."""
     try:
         checker: Any = strcred.makeChecker(word)  # type: ignore[no-untyped-call]
     except strcred.InvalidAuthType:
@@ -52,7 +52,7 @@ def _make(word: str, broken: Callable[[], str]) -> Any:
     except Exception as error:
         raise ValueError(reason(error)) from error
     if not any(_understands(checker, one) for one in SHOWN):
-        raise ValueError("it understands nothing that clients show here")
+        raise ValueError("it supports no credentials that clients can present")
     return checker
 
 
@@ -61,7 +61,7 @@ def _understands(checker: Any, shown: type[Interface]) -> bool:
 
 
 def _tokens_for_nobody(settings: Settings) -> list[Problem]:
-    """Listeners that offer to take tokens."""
+    """Return a problem for each listener that offers a mechanism with tokens."""
     return [
         settings.source.problem(
             f"listeners.{service}[{number}].mechanisms",

@@ -1,10 +1,9 @@
 """
-A process that does what blocks, for ``ProcessExecutor``: until nobody asks any more.
+The child process of a ``ProcessExecutor``: runs blocking functions until its parent stops.
 
-Frames come in on its standard input, each a size and a pickle: first what is
-made here, then what is to be called with it; results go out on its standard
-output.  Both ends are its parent's, and nobody else's.  It knows nothing of
-Twisted, so that it is small, and soon there.
+Frames arrive on standard input, each a size and a pickle: first a Begin, then Calls.
+Results go to standard output.  Both are pipes to the parent.  The child does not import
+Twisted, so that it stays small and starts fast.
 """
 
 from __future__ import annotations
@@ -23,27 +22,31 @@ from typing import Any, BinaryIO, NamedTuple
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.twisted_internals import collect_garbage_seldom
 
-#: The Python that it is, behind ``-c``; behind that, the path that its parent imports from.
+#: The program of the child, for ``python -c``; its arguments are the parent's ``sys.path``.
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from postoffice.daemon.child import main; main()"
-#: Before each pickle: how many octets it has.
+#: Precedes each pickle: the number of its octets.
 SIZE = struct.Struct("<Q")
-#: The number of the first result, which says that all is ready.
+#: The number of the first result, which reports that the child is ready.
 READY = 0
-#: Seconds that a call may take before another thread reads those behind it.
+#: Seconds that a call may take before another thread reads the next calls.
 PATIENCE = 0.02
 
 
 class Begin(NamedTuple):
-    """``make(*args)``, which has a ``close()``, is there for up to ``threads`` threads."""
+    """
+    Make the child's object with ``make(*args)``, and use up to ``threads`` threads.
 
-    name: str  # of the process, for who looks at what runs
+    The object has a ``close()``.
+    """
+
+    name: str  # of the process, as ps and top show it
     make: Callable[..., Any]
     args: tuple[Any, ...]
     threads: int
 
 
 class Call(NamedTuple):
-    """``function(made, *args)`` is called; its result has the same number."""
+    """Call ``function(made, *args)``; the result has the same number."""
 
     number: int
     function: Callable[..., Any]
@@ -51,7 +54,7 @@ class Call(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of a call: what it returned, or what it raised."""
+    """The result of a call: the value that it returned, or the error that it raised."""
 
     number: int
     value: Any
@@ -59,28 +62,28 @@ class Result(NamedTuple):
 
 
 def frame(what: Begin | Call | Result) -> bytes:
-    """As octets for the other side."""
+    """Encode a message for the other side."""
     octets = pickle.dumps(tuple(what), pickle.HIGHEST_PROTOCOL)
     return SIZE.pack(len(octets)) + octets
 
 
 def main() -> None:
-    """Work until the parent has closed its end, or is no more."""
+    """Work until the parent closes its end of the pipe, or dies."""
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they are the parent's, who has things to end
+        signal.signal(number, signal.SIG_IGN)  # the parent handles them, and ends this process
     with os.fdopen(os.dup(1), "wb", buffering=0) as results:
-        os.dup2(2, 1)  # what somebody prints is no result
+        os.dup2(2, 1)  # output of print() must not mix with results
         _Child(sys.stdin.buffer, results).work()
 
 
 class _Child:
     """
-    One thread reads a call, does it and tells its result; no other is in its way.
+    One thread at a time reads a call, runs it and sends its result.
 
-    Threads that share the work take the interpreter from one another at every
-    system call, which cost a third of all that was done.  But no call holds up
-    those behind it for long: where one takes more than ``PATIENCE``, the next
-    thread reads on, and the one that does it goes when it has done so.
+    Threads that share the work take the interpreter from one another at every system
+    call; this cost a third of the throughput.  But no call delays the next ones for long:
+    if one takes more than ``PATIENCE``, a new thread reads on, and the old thread ends
+    after its call.
     """
 
     def __init__(self, calls: BinaryIO, results: Any) -> None:
@@ -88,12 +91,12 @@ class _Child:
         self._results = results
         self._telling = Lock()
         self._parent = os.getppid()
-        self._changing = Lock()  # who reads:
+        self._changing = Lock()  # guards:
         self._reader: Thread | None = None
-        self._doing = False  # a call, and its number:
+        self._doing = False  # whether the reader runs a call, and the number of that call:
         self._number = 0
-        self._stirring = Event()  # somebody should look how long that takes
-        self._ended = False  # nobody asks any more
+        self._stirring = Event()  # set when a call begins: the main thread watches its duration
+        self._ended = False  # no more calls come
 
     def work(self) -> None:
         begin = self._next()
@@ -112,7 +115,7 @@ class _Child:
             self._do_all(made, threads)
 
     def _do_all(self, made: Any, threads: int) -> None:
-        """Until nobody asks any more, and all that was asked is done."""
+        """Watch the calls until no more come and all have ended."""
         hands: list[Thread] = []
         self._next_reader(made, hands)
         while not self._ended:
@@ -124,13 +127,15 @@ class _Child:
             hands = [hand for hand in hands if hand.is_alive()]
             with self._changing:
                 if self._doing and self._number == number and len(hands) < threads:
-                    with suppress(RuntimeError):  # no thread is to be had now: we ask again
+                    with suppress(RuntimeError):  # the system has no thread now: try again later
                         self._next_reader(made, hands)
         for hand in hands:
             hand.join()
 
     def _next_reader(self, made: Any, hands: list[Thread]) -> None:
-        """Another thread takes over.  Raises RuntimeError where there is none."""
+        """
+        Let a new thread read the next calls.  Raises RuntimeError if no thread can be started.
+        """
         reader, before, doing = Thread(target=self._serve, args=(made,)), self._reader, self._doing
         self._reader, self._doing = reader, False
         try:
@@ -141,7 +146,7 @@ class _Child:
         hands.append(reader)
 
     def _serve(self, made: Any) -> None:
-        """As ``_read``; where it fails all ends, for nobody would read what comes."""
+        """Run ``_read``; if it fails, end the child, as no thread would read further calls."""
         try:
             self._read(made)
         except BaseException:
@@ -150,14 +155,14 @@ class _Child:
             raise
 
     def _read(self, made: Any) -> None:
-        """Do one call after the other, until another thread has taken over."""
+        """Run one call after the other, until another thread has become the reader."""
         me = current_thread()
         while (call := self._next()) is not None:
             self._number += 1
             self._doing = True
             if not self._stirring.is_set():
                 self._stirring.set()
-            if os.getppid() == self._parent:  # or who asked has died, and nobody waits for it
+            if os.getppid() == self._parent:  # else the parent has died, and nobody waits
                 self._tell(_outcome(made, Call(*call)))
             with self._changing:
                 if self._reader is not me:
@@ -167,7 +172,7 @@ class _Child:
         self._stirring.set()
 
     def _next(self) -> Any:
-        """What comes next; None at the end, also where the parent has died in the middle of it."""
+        """Return the next message; None at the end, also if the parent died while sending."""
         head = self._calls.read(SIZE.size)
         if len(head) < SIZE.size:
             return None
@@ -199,6 +204,6 @@ def _outcome(made: Any, call: Call) -> Result:
 def _octets(result: Result) -> bytes:
     try:
         return frame(result)
-    except Exception as error:  # not everything goes through a pipe
+    except Exception as error:  # not everything can be pickled
         why = TemporaryFailure(f"{result.error or result.value!r}: {error}")
         return frame(Result(result.number, None, why))

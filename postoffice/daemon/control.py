@@ -1,9 +1,9 @@
 """
-The control socket: the ``postoffice`` command asks the daemon that runs.
+The control socket: through it the ``postoffice`` command asks the running daemon.
 
-A question is one line, a JSON object with ``command``; answers are lines of
-JSON objects, the last one with ``done`` or ``error``.  Only root and the user
-of the daemon are answered.
+A request is one line, a JSON object with ``command``.  The answer is lines of JSON
+objects, the last one with ``done`` or ``error``.  The daemon answers only root and its
+own user.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.protocols.policies import TimeoutMixin
 
-#: Its name in the state folder.
+#: The name of the socket in the state folder.
 NAME = "control"
-#: Octets of a question, seconds for it all, questions at the same time, lines in one turn.
+#: The most octets of a request, seconds for a connection, connections at the same time, and lines
+#: of the answer in one turn of the reactor.
 QUESTION_MAXIMUM = 4096
 PATIENCE = 30.0
 CLIENTS = 10
 SLICE = 100
 
-#: What a command does with its question: gives its answer, a line each.
+#: The function of a command: it takes the request and yields the lines of the answer.
 Answers = Callable[[Mapping[str, Any]], Iterator[Mapping[str, Any]]]
 _PEER = struct.Struct("3i")  # process, user, group (SO_PEERCRED)
 
@@ -39,12 +40,12 @@ log = Logger("postoffice")
 
 
 def place(state: str) -> str:
-    """Where the socket of a state folder is."""
+    """Return the path of the control socket."""
     return os.path.join(state, NAME)
 
 
 class _Asked(LineOnlyReceiver, TimeoutMixin):
-    """One question, and its answer."""
+    """One connection: one request and its answer."""
 
     delimiter = b"\n"
     MAX_LENGTH = QUESTION_MAXIMUM
@@ -58,7 +59,7 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
         self.factory.asking += 1
         self.setTimeout(PATIENCE)  # type: ignore[no-untyped-call]
         if user not in (0, os.geteuid()) or self.factory.asking > CLIENTS:
-            self._answer = iter(())  # whatever it says
+            self._answer = iter(())  # ignore its request
             transport.abortConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
@@ -76,7 +77,7 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
             self._go_on()
 
     def _go_on(self) -> None:
-        """A slice of the answer in each turn of the reactor."""
+        """Send a slice of the answer in each turn of the reactor."""
         transport: Any = self.transport
         assert self._answer is not None
         lines = [json.dumps(one).encode() + b"\n" for one in islice(self._answer, SLICE)]
@@ -88,7 +89,7 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
 
 
 class Control(Factory):
-    """Listens on the socket, and has the ``commands`` answer."""
+    """Listens on the control socket and dispatches to ``commands``."""
 
     noisy = False
     protocol = _Asked  # type: ignore[assignment]
@@ -101,7 +102,7 @@ class Control(Factory):
         self._port: Any = None
 
     def start(self) -> None:
-        """Listen.  Where that fails nothing else is wrong."""
+        """Listen.  If this fails, log it and go on without the socket."""
         try:
             self._remove_what_is_dead()
             before = os.umask(0o177)
@@ -113,13 +114,13 @@ class Control(Factory):
             log.warn("the control socket failed to open: {why}", why=error)
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         port, self._port = self._port, None
         if port is not None:
             await port.stopListening()
 
     def _remove_what_is_dead(self) -> None:
-        """The socket of a daemon that was killed is in the way."""
+        """Remove the socket that a killed daemon left behind."""
         with suppress(FileNotFoundError), socket.socket(socket.AF_UNIX) as other:
             other.setblocking(False)
             try:
@@ -128,7 +129,7 @@ class Control(Factory):
                 os.unlink(self._path)
 
     def answer(self, line: bytes) -> Iterator[Mapping[str, Any]]:
-        """The answer to a question, line by line."""
+        """Yield the lines of the answer to a request."""
         try:
             question = json.loads(line)
             command = self._commands[question["command"]]

@@ -1,4 +1,4 @@
-"""Blocking functions on threads."""
+"""Runs blocking functions on threads."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from twisted.python.failure import Failure
 
 T = TypeVar("T")
 _Job = tuple[int, Deferred[Any], Callable[..., Any], tuple[Any, ...]]
-#: Seconds that a job waits before another thread comes for it.
+#: Seconds that a job waits before the executor starts another thread.
 PATIENCE = 0.02
-#: Seconds after which a thread that came for a while goes, when there is nothing to do.
+#: Seconds without a job after which an additional thread ends.
 IDLE = 10.0
 
 
 class ThreadExecutor:
     """
-    A few threads that do what blocks, and bring the results to the reactor.
+    A small pool of threads for blocking functions; results return to the reactor's thread.
 
-    Threads take the interpreter from one another and from the reactor at each
-    of their system calls, so ``usually`` only that many are there.  Others
-    come, up to ``threads``, while something has waited for ``PATIENCE``, and
-    go when they have found nothing to do.
+    Threads take the interpreter from one another and from the reactor at each system
+    call, so only ``usually`` threads exist normally.  If a job has waited for
+    ``PATIENCE``, the executor starts another thread, up to ``threads`` in all; additional
+    threads end when they are idle.
 
-    Results that are ready at the same time come back in one turn of the
-    reactor: waking it costs more than most of what is done here.  Cancelling
-    a result's Deferred drops the result; the function runs to its end.
+    Results that are ready at the same time return in one turn of the reactor, because
+    waking the reactor costs more than most jobs.  Cancelling the Deferred of a result
+    drops the result; the function still runs to its end.
     """
 
     def __init__(
         self, reactor: Any, threads: int = 8, name: str = "worker", *, usually: int = 0
     ) -> None:
-        self._reactor = reactor  # IReactorFromThreads; IReactorTime where others may come
+        self._reactor = reactor  # IReactorFromThreads; IReactorTime for additional threads
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._results: deque[tuple[Deferred[Any], Any]] = deque()
         self._waking = False
@@ -45,27 +45,27 @@ class ThreadExecutor:
         self._asked = 0
         self._names = [f"{name} {n}" for n in range(threads)]
         self._usually = usually or threads
-        self._changing = Lock()  # which threads there are:
+        self._changing = Lock()  # guards:
         self._threads: list[Thread] = []
-        self._put = 0  # the number of the job that came last
-        self._taken = 0  # of the last that a thread has begun
-        self._waits = 0  # of one that had to wait when we last looked
-        self._timer: Any = None  # we look again
+        self._put = 0  # the number of the last job in the queue
+        self._taken = 0  # the number of the last job that a thread has begun
+        self._waits = 0  # the number of a job that was still waiting at the last check
+        self._timer: Any = None  # for the next check
 
     @property
     def busy(self) -> bool:
-        """Whether there is a result that has not come back yet."""
+        """Whether a result has not returned yet."""
         return self._asked > 0
 
     def start(self) -> None:
-        """Begin to work; what was asked before is done now."""
-        # Made here, not before: a daemon forks in between, and a thread made before that
-        # cannot be started behind it (Python 3.13).
+        """Start the threads; jobs that were queued before run now."""
+        # Threads are made here, not in __init__: the daemon forks in between, and Python 3.13
+        # cannot start a thread after the fork that was made before it.
         for _ in range(self._usually):
             self._add()
 
     def _add(self) -> None:
-        """One thread more, under a name that is free."""
+        """Start one more thread, under a free name."""
         with self._changing:
             taken = {thread.name for thread in self._threads}
             name = next(name for name in self._names if name not in taken)
@@ -75,7 +75,7 @@ class ThreadExecutor:
             self._threads.append(thread)
 
     async def stop(self) -> None:
-        """Do what was asked so far, and end the threads; called while the reactor runs."""
+        """Finish the queued jobs and end the threads; the reactor must be running."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -94,7 +94,7 @@ class ThreadExecutor:
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Call ``function(*args)`` on a thread; see ``interfaces.Executor``."""
         if self._stopped:
-            return fail(RuntimeError(f"the workers have gone home before {function}"))
+            return fail(RuntimeError(f"the executor has stopped: cannot run {function}"))
         result: Deferred[T] = Deferred()
         self._asked += 1
         self._put += 1
@@ -108,11 +108,11 @@ class ThreadExecutor:
         self._timer = self._reactor.callLater(PATIENCE, self._look)
 
     def _look(self) -> None:
-        """Something may have waited for too long."""
+        """Check whether a job has waited too long."""
         self._timer = None
         waits = self._taken < self._waits
         if waits:
-            with suppress(RuntimeError):  # the system has no thread for us now: we ask again
+            with suppress(RuntimeError):  # the system has no thread now: try again later
                 self._add()
         if len(self._threads) < len(self._names) and self._taken < self._put:
             self._look_again(self._waits if waits else self._put)
@@ -132,13 +132,13 @@ class ThreadExecutor:
             except BaseException:
                 outcome = Failure()  # type: ignore[no-untyped-call]
             self._results.append((result, outcome))
-            del result, outcome, args  # nothing is held while waiting
+            del result, outcome, args  # keep nothing alive while waiting for the next job
             if not self._waking:
                 self._waking = True
                 self._reactor.callFromThread(self._bring)
 
     def _goes(self) -> bool:
-        """There is nothing to do: this thread is needed no more, if nobody counts on it."""
+        """Whether this thread may end: there is no job, and it is an additional thread."""
         with self._changing:
             goes = not self._stopped and self._jobs.empty()
             if goes:
@@ -146,7 +146,7 @@ class ThreadExecutor:
             return goes
 
     def _bring(self) -> None:
-        """On the reactor's thread: what comes after the flag went down wakes us once more."""
+        """Deliver the results, on the reactor's thread; later results wake the reactor again."""
         self._waking = False
         while self._results:
             result, outcome = self._results.popleft()
@@ -155,4 +155,4 @@ class ThreadExecutor:
 
 
 def _go_home() -> None:
-    """The last thing that a thread does."""
+    """The last job of each thread: it ends the thread."""

@@ -1,4 +1,4 @@
-"""Mail goes when its time has come: which maildrops are looked at, and when."""
+"""The daily removal of expired mail: which maildrops it visits, and when."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from postoffice.model.mail_policy import KeepTimes, MailPolicy
 
 log = Logger("postoffice")
 
-#: Seconds from one round to the next; from the start to the first one.
+#: Seconds from one run to the next, and from the daemon's start to the first run.
 ROUND = 86400.0
 FIRST = 900.0
-#: Seconds between two maildrops, at most; and for a whole round, where there are many.
+#: The longest pause between two maildrops, and the longest sum of pauses in a run, in seconds.
 PAUSE = 1.0
 SPREAD = 4 * 3600.0
-#: How often a maildrop is tried, in one round, that somebody collects from.
+#: How often one run tries a maildrop that a session holds.
 TRIES = 3
 
 
@@ -42,7 +42,7 @@ class ExpiryTarget:
 
 @dataclass(frozen=True)
 class ExpiryResult:
-    """What went out of a maildrop, or would go; or why it was left alone."""
+    """What expired from a maildrop, or would; or ``why`` the maildrop was skipped."""
 
     target: ExpiryTarget
     messages: int = 0
@@ -52,9 +52,10 @@ class ExpiryResult:
 
 class Retention:
     """
-    Which mail goes: ``serving`` is for all accounts that say nothing themselves.
+    Selects and removes expired mail.
 
-    ``devices`` names those of an account.
+    ``serving`` is the policy of accounts that do not set their own.  ``devices`` returns
+    the names of an account's devices.
     """
 
     def __init__(
@@ -69,14 +70,14 @@ class Retention:
 
     @property
     def possible(self) -> bool:
-        """Whether the store can do it."""
+        """Whether the store supports it."""
         return IRetention.providedBy(self._plugins.store)
 
     async def targets(self) -> list[ExpiryTarget]:
         """
-        The maildrops of all accounts whose mail is not kept for ever.
+        Return the maildrops of all accounts whose mail is not kept forever.
 
-        Accounts of a directory that cannot tell of all are found by their
+        If a directory cannot list its accounts, they are found by the names of the
         maildrops.  Raises PostOfficeError.
         """
         names: dict[str, None] = {}
@@ -91,17 +92,17 @@ class Retention:
         return [target for target in dict.fromkeys(targets) if not target.keep.forever]
 
     async def target(self, account: Account) -> ExpiryTarget:
-        """One account's maildrop."""
+        """Return the target for one account."""
         serving = account.serving.or_else(self._serving)
         devices = await self._devices(account) if serving.devices == "all" else ()
         return ExpiryTarget(account.address, account.maildrop, serving.kept(devices))
 
     async def expire(self, target: ExpiryTarget, *, dry: bool = False) -> ExpiryResult:
         """
-        Let go what shall, or (``dry``) see what would.  Raises PostOfficeError.
+        Remove expired mail, or with ``dry`` only count it.  Raises PostOfficeError.
 
-        A round takes hours: what is said of the account by now is what holds,
-        since its clients are told that (EXPIRE).
+        A run takes hours, so this reads the account's policy again: POP3 clients are told
+        the current policy (EXPIRE).
         """
         account = await self._plugins.find(target.account)
         if account is None:
@@ -112,7 +113,7 @@ class Retention:
 
 
 class ExpiryJob:
-    """The daily round, gently: one maildrop after the other, and none that somebody is at."""
+    """Runs once a day: one maildrop after the other, with pauses, except those in use."""
 
     def __init__(self, retention: Retention, clock: Any) -> None:
         self._retention = retention
@@ -125,12 +126,12 @@ class ExpiryJob:
         self._stopped = False
 
     def start(self) -> None:
-        """The first round begins in a while."""
+        """Schedule the first run."""
         if self._retention.possible:
             self._first = self._clock.callLater(FIRST, self._loop.start, ROUND)
 
     async def stop(self) -> None:
-        """No more rounds; what goes just now, goes."""
+        """Stop the runs; a removal in progress is finished."""
         self._stopped = True
         if self._first is not None and self._first.active():
             self._first.cancel()
@@ -146,7 +147,7 @@ class ExpiryJob:
         return self._round.addErrback(self._failed)
 
     async def round(self) -> None:
-        """Look at all maildrops once; at those that somebody is at, once more later."""
+        """Visit all maildrops once; visit those that were in use again later."""
         targets: Sequence[ExpiryTarget] = await self._retention.targets()
         pause = min(PAUSE, SPREAD / max(len(targets), 1))
         messages = octets = 0

@@ -1,4 +1,4 @@
-"""The post office of those who have no configuration yet: one account, and how to begin."""
+"""The first run without a configuration: it makes one account, and shows how to begin."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ For a new password of that account: {command} account passwd {account} --generat
 
 class Terminal:
     """
-    The terminal that the process was started from, whatever becomes of stdout.
+    The terminal that started the process, even if stdout is redirected later.
 
-    twistd sends stdout to the log, and a daemon leaves its terminal: so it is
-    opened before.  Without one, ``write`` says False.
+    twistd sends stdout to the log, and a daemon leaves its terminal, so it is opened
+    early.  If there is no terminal, ``write`` returns False.
     """
 
     def __init__(self, path: str = "/dev/tty") -> None:
@@ -61,7 +61,7 @@ class Terminal:
             self._fd = -1
 
     def write(self, text: str) -> bool:
-        """Show a text, once; whether somebody may have seen it."""
+        """Show a text, once; return whether somebody may have seen it."""
         fd, self._fd = self._fd, -1
         if fd < 0:
             return False
@@ -77,7 +77,7 @@ class Terminal:
 
 
 class FirstRun:
-    """Makes the account on the first start, and says how to begin: never in the log."""
+    """Makes the account on the first start, and shows how to begin, but never in the log."""
 
     log = Logger()
 
@@ -89,11 +89,11 @@ class FirstRun:
 
     @property
     def path(self) -> str:
-        """Where it is said if there is no terminal."""
+        """The file for the instructions if there is no terminal."""
         return os.path.join(self._state, "first-light.txt")
 
     async def prepare(self, plugins: Plugins) -> None:
-        """Make the domain and the account with a password, where they are missing."""
+        """Make the domain and the account with a password, if they are missing."""
         register = plugins.register
         name = self._account.normal
         if await register.find(name) is not None:
@@ -106,7 +106,7 @@ class FirstRun:
         self._password = password
 
     def greet(self, addresses: Mapping[str, Sequence[str]]) -> None:
-        """Say how to begin: on the terminal, or else in a file that only its owner can read."""
+        """Show how to begin: on the terminal, or else in a file that only its owner can read."""
         text = (_LATER if self._password is None else _FIRST).format(
             account=self._account,
             password=self._password,
@@ -124,13 +124,13 @@ class FirstRun:
 
 
 def _command() -> str:
-    """How ``postoffice`` is called from here: by its path, where the shell would not find it."""
+    """Return how to call ``postoffice``: by its path if the shell would not find it."""
     beside = os.path.join(os.path.dirname(sys.executable), "postoffice")
     return beside if shutil.which("postoffice") is None and os.path.exists(beside) else "postoffice"
 
 
 def _write_privately(path: str, text: str) -> None:
-    """Write a new file, readable by its owner only.  Raises StartupError."""
+    """Write a new file that only its owner can read.  Raises StartupError."""
     try:
         if os.path.lexists(path):
             os.unlink(path)

@@ -1,4 +1,4 @@
-"""The post office as a service: it opens its ports, becomes its user, gets ready, and closes."""
+"""The post office as a service: opens its ports, changes its user, starts, and stops."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ServerFactory
 from postoffice.server.leases import Leases
 
-#: Seconds that conversations have to come to an end when the office closes.
+#: Seconds that sessions have to end when the post office stops.
 PATIENCE = 30.0
-#: The file of the key that gives unknown users their salts, in the state folder.
+#: The file, in the state folder, of the key from which unknown users get fake salts.
 SALTS = "salts.key"
 
 
 @dataclass
 class Listener:
-    """One endpoint of a service; ``text`` is as it stands in the configuration."""
+    """One endpoint of a service; ``text`` is the endpoint as in the configuration."""
 
     service: str
     text: str
@@ -49,7 +49,7 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """Where clients really connect to: ``127.0.0.1:2525``, ``[::]:25``, a path."""
+        """The address where clients connect: ``127.0.0.1:2525``, ``[::]:25``, a path."""
         host: Any = self.port.getHost() if self.port is not None else None
         if isinstance(host, UNIXAddress):
             return str(host.name, "utf-8", "replace") if host.name else ""
@@ -59,7 +59,7 @@ class Listener:
 
 
 class Welcome(Protocol):
-    """What is done for those who have no configuration yet."""
+    """What to do when there is no configuration yet."""
 
     async def prepare(self, plugins: Plugins) -> None: ...
     def greet(self, addresses: Mapping[str, Sequence[str]]) -> None: ...
@@ -69,10 +69,10 @@ class PostOffice(Service):
     """
     The whole post office.
 
-    ``privilegedStartService`` opens the ports and becomes the user, then
-    ``startService`` gets accounts and store ready; until then nobody is let
-    in.  What keeps it from opening is raised as a StartupError: at once where
-    the reactor does not run yet, and need not; else by ``whenOpen()``.
+    ``privilegedStartService`` opens the ports and changes the user; then ``startService``
+    starts the accounts and the store.  No client is served before that.  If it cannot
+    open, it raises a StartupError: at once if the reactor does not run yet, otherwise
+    ``whenOpen()`` fails with it.
     """
 
     log = Logger()
@@ -111,7 +111,7 @@ class PostOffice(Service):
         self._opening: Deferred[None] | None = None
         self._working = False
         self._waiting: list[Deferred[None]] = []
-        self._outcome: object = self  # until it is open, or has failed
+        self._outcome: object = self  # self means: not yet open, and not failed
 
     @property
     def addresses(self) -> dict[str, list[str]]:
@@ -122,7 +122,7 @@ class PostOffice(Service):
         return found
 
     def whenOpen(self) -> Deferred[None]:
-        """Fires when clients are let in; fails with what kept it from opening."""
+        """Return a Deferred that fires when clients are served, or fails with the startup error."""
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         self._tell()
@@ -135,7 +135,7 @@ class PostOffice(Service):
         self.log.info("the configuration is {file}", file=self.settings.source.file)
         self._limit()
         if self._certificates is not None:
-            self._certificates.load_now()  # only root may read the keys, as a rule
+            self._certificates.load_now()  # usually only root can read the keys
         self._listening = []
         for listener in self._listeners:
             listening = Deferred.fromCoroutine(self._listen(listener))
@@ -247,7 +247,7 @@ class PostOffice(Service):
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
-        """Let nobody in any more, let those inside finish, and put everything away."""
+        """Stop listening, let sessions finish, and stop all parts."""
         for listener in self._listeners:
             await self._stop_listening(listener)
         await self._control.stop()
@@ -275,12 +275,12 @@ class PostOffice(Service):
             if port is not None:
                 await _maybe(port.stopListening())
         except OSError as error:
-            # A UNIX socket that root has made, where its user may not remove it; the next start,
-            # by root again, does.
+            # Root created this UNIX socket where the daemon's user may not remove it.  The next
+            # start by root removes it.
             self.log.warn("{where} stays behind: {why}", where=where, why=error.strerror)
 
     def _fail_at_once(self, step: Deferred[None]) -> None:
-        """If a step of opening has failed already, close what is open, and raise why."""
+        """If a startup step has already failed, close what is open, and raise the error."""
         failures: list[Failure] = []
         if isinstance(getattr(step, "result", None), Failure):
             step.addErrback(failures.append)
@@ -291,11 +291,10 @@ class PostOffice(Service):
 
     def _turn_until(self, done: Deferred[None], patience: float = 0.0) -> None:
         """
-        Turn the reactor, which does not run yet, until this is done.
+        Run the reactor, which has not started yet, until ``done`` has fired.
 
-        ``patience`` is how many seconds to wait for what is not our threads'
-        doing: some things, such as its own threads, a reactor has only when it
-        runs.
+        ``patience`` is how many seconds to wait for things other than our threads: some
+        parts of a reactor, such as its own threads, work only when it runs.
         """
         until = self._reactor.seconds() + patience
         while not done.called and (
@@ -305,6 +304,6 @@ class PostOffice(Service):
 
 
 async def _maybe(stopped: Any) -> None:
-    """Wait for what may be a Deferred."""
+    """Wait if it is a Deferred."""
     if isinstance(stopped, Deferred):
         await stopped

@@ -1,4 +1,4 @@
-"""The sessions that are going on: who is connected, and an end for those of one account."""
+"""The sessions of the daemon: list them, and end those of one account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from postoffice.server.connection import Connection
 from postoffice.server.factory import ServerFactory
 
-#: Seconds that a session which is told to end has for what is under way.
+#: Seconds that a session has to finish its command before it is cut off.
 PATIENCE = 5.0
 
 
@@ -21,16 +21,16 @@ class Sessions:
 
     @property
     def commands(self) -> dict[str, Any]:
-        """What the control socket asks."""
+        """The commands, for the control socket."""
         return {"sessions": self.listed, "end": self.end}
 
     def listed(self, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """All sessions; those that end meanwhile may be missing."""
+        """Yield all sessions; sessions that end meanwhile may be missing."""
         for connection in self._all():
             yield connection.described()
 
     def end(self, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """End the sessions of ``account``; each that is ended."""
+        """End the sessions of ``account``; yield each of them."""
         for connection in self._all():
             described = connection.described()
             if described["account"] and described["account"] == question.get("account"):

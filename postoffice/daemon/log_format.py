@@ -1,12 +1,11 @@
 """
-Log lines nearly as Twisted writes them, in a third of the time.
+Formats log lines almost as Twisted does, in a third of the time.
 
-A line says which program it is of (postoffice or twisted), not which of its modules;
-what Twisted says of each port that opens and closes is left out.
+A line names the program (postoffice or twisted), not the module.  Twisted's messages
+about each port that opens and closes are left out.
 
-A line is written for each session and each message.  Twisted's own way from an
-event to a line of text asks for the time zone, and takes the format apart, each
-time anew: a tenth of all that a message costs.
+The daemon writes a line for each session and each message.  For each event, Twisted asks
+for the time zone and parses the format again, which is a tenth of the cost of a message.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from contextlib import suppress
 from twisted.logger import FileLogObserver, LogEvent, LogPublisher, formatTime, textFileLogObserver
 
 _FormatEvent = Callable[[LogEvent], str | None]
-#: What Twisted's text observers format with, by name: it is made anew for each of them.
+#: The name of the function with which Twisted's text observers format; each has its own copy.
 _TWISTEDS = textFileLogObserver.__qualname__ + ".<locals>.formatEvent"
-#: What Twisted says of ports; where they are is told when the post office is open.
+#: Twisted's messages about ports; the post office logs its addresses when it is open.
 _NOISE = re.compile(r"\S.* starting on \S|\(.*Port .*Closed\)\Z")
-#: What makes an event one that Twisted shall see to.
+#: Fields of an event that Twisted's own function must format.
 _UNUSUAL = frozenset(("log_failure", "log_flattened", "log_system"))
 
 
 def quicken(publisher: LogPublisher) -> None:
-    """Let those who write text to files for it be quicker about it."""
-    # unpromised: where Twisted has it otherwise one day, all stays as Twisted has it
+    """Replace the formatting function of the observers that write text to files."""
+    # unpromised: if a later Twisted changes this, its own formatting stays in use
     for observer in getattr(publisher, "_observers", ()):
         if isinstance(observer, FileLogObserver):
             theirs = observer.formatEvent
@@ -37,12 +36,12 @@ def quicken(publisher: LogPublisher) -> None:
 
 
 def line_of(theirs: _FormatEvent) -> _FormatEvent:
-    """As ``theirs``, which is asked where an event is not as most are."""
+    """Return a fast formatting function; it calls ``theirs`` for unusual events."""
     second, said = -1, ""
 
     def line_of(event: LogEvent) -> str | None:
         nonlocal second, said
-        with suppress(Exception):  # whatever it is, they know how to say it
+        with suppress(Exception):  # whatever fails here, ``theirs`` formats the event
             form, when = event["log_format"], event["log_time"]
             if type(form) is str and "()" not in form and _UNUSUAL.isdisjoint(event):
                 if int(when) != second:
@@ -57,7 +56,7 @@ def line_of(theirs: _FormatEvent) -> _FormatEvent:
 
 
 def _program(namespace: str) -> str:
-    """The first part of a namespace, if it is ours or Twisted's."""
+    """Return the first part of a namespace, if it is ours or Twisted's."""
     first = namespace.partition(".")[0]
     return first if first in ("postoffice", "twisted") else namespace
 
@@ -70,7 +69,7 @@ def _of_program(event: LogEvent) -> LogEvent:
 
 
 def _is_noise(event: LogEvent) -> bool:
-    """Whether it is an event of Twisted's old kind (``log.msg``) that says nothing to anybody."""
+    """Whether this is an old-style event of Twisted (``log.msg``) about a port."""
     message = event.get("message")
     if not isinstance(message, tuple) or len(message) != 1 or event.get("log_system") != "-":
         return False

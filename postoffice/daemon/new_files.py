@@ -1,7 +1,7 @@
 """
-New folders and files of one owner, with one mode, whatever the umask; what is there stays.
+Creates folders and files with a given owner and mode, whatever the umask; never overwrites.
 
-Plain functions; they block.
+The functions block.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ def folder(
     path: str, mode: int, owner: Identity | None = None, *, group_only: bool = False
 ) -> bool:
     """
-    Make a folder, with those above it; whether it is new.
+    Create a folder, and its parents; return whether it is new.
 
-    With ``group_only`` the owner is its group alone.  Those above can be
-    passed by everybody.  Raises OSError.
+    With ``group_only`` only the group is set, not the user.  Everybody may pass through
+    the parents. Raises OSError.
     """
     above = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(above):
@@ -41,7 +41,7 @@ def folder(
 def file(
     path: str, mode: int, owner: Identity | None = None, *, group_only: bool = False
 ) -> BufferedWriter:
-    """A new file to write to; what was there by that name stays.  Raises OSError."""
+    """Create a file and open it for writing; an existing file is not touched.  Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         _set(fd, mode, owner, group_only)
@@ -53,7 +53,7 @@ def file(
 
 
 def give(path: str, owner: Identity) -> None:
-    """Let an empty folder of root's belong to its owner; any other stays.  Raises OSError."""
+    """Give an empty folder that root owns to ``owner``; leave any other.  Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.fstat(fd).st_uid == 0 and not os.listdir(fd):

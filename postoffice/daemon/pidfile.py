@@ -1,7 +1,7 @@
 """
-The file that names the daemon's process, as twistd writes it.
+The PID file, as twistd writes it.
 
-Plain functions; they block.
+The functions block.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import os
 import subprocess
 from contextlib import suppress
 
-#: Waits for the end of its input, which is the daemon's, and takes its file away.
+#: A shell script: waits until its input ends, because the daemon has, and removes the PID file.
 _AWAY = """\
 trap '' HUP INT TERM
 cat >/dev/null
 [ "$(cat "$1" 2>/dev/null)" != "$2" ] || rm -f "$1"
 """
-#: Octets of a file with a number.
+#: The most octets of a PID file.
 _NUMBER = 32
 
 
 def forget_another(path: str) -> None:
     """
-    Remove a file that is left over: empty, or of a process that is no post office under twistd.
+    Remove a stale PID file: empty, or of a process that is no post office under twistd.
 
-    After a restart of the machine any program may have that number.  What
-    cannot be told is left to twistd.
+    After a restart of the machine another program may have this process id.  If it cannot
+    be decided, twistd decides.
     """
     with suppress(OSError, ValueError):
         with open(path, "rb") as file:
@@ -35,7 +35,7 @@ def forget_another(path: str) -> None:
 
 
 def _is_another(pid: int) -> bool:
-    """Whether that process lives and is another program.  Raises OSError where none can tell."""
+    """Whether that process runs and is another program.  Raises OSError if this is unknown."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         words = file.read(1 << 16).split(b"\0")
     return not (b"postoffice" in words and any(b"twist" in word for word in words))
@@ -43,10 +43,9 @@ def _is_another(pid: int) -> bool:
 
 def remove_at_the_end(path: str) -> subprocess.Popen[bytes]:
     """
-    See that the file goes when this process has ended, however it ends.
+    Start a shell that removes the PID file when this process ends, however it ends.
 
-    For root, who is about to become somebody that may not remove it: a shell
-    waits for the end, and does nothing else.
+    For root, before it changes to a user that may not remove the file.
     """
     words = ["/bin/sh", "-c", _AWAY, "postoffice-pidfile", os.path.abspath(path), str(os.getpid())]
     return subprocess.Popen(words, stdin=subprocess.PIPE, cwd="/", start_new_session=True)  # noqa: S603

@@ -1,4 +1,4 @@
-"""Plugins are found here, and nowhere else; for those that are not there, why."""
+"""Finds plugins, and explains why a plugin is missing.  No other module looks for plugins."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def makers(interface: Any) -> list[Any]:
 
 def find_maker(interface: Any, kind: str) -> IMaker:
     """
-    The maker of that kind.
+    Return the maker of that kind.
 
-    Raises LookupError, which says which kinds there are, and which plugins
-    are broken: ``getPlugins`` only logs those.
+    Raises LookupError that lists the known kinds and the broken plugins; ``getPlugins``
+    only logs those.
     """
     known = makers(interface)
     fitting = [maker for maker in known if maker.kind == kind]
@@ -44,12 +44,12 @@ def find_maker(interface: Any, kind: str) -> IMaker:
 
 
 def broken() -> str:
-    """Which plugins are broken, as the end of a complaint."""
+    """Return the broken plugins, as the end of an error text."""
     return "".join(f"; the plugin {name} is broken: {why}" for name, why in _broken_plugins())
 
 
 def _broken_plugins() -> list[tuple[str, str]]:
-    """The modules among the plugins that cannot be imported, and why."""
+    """Return the plugin modules that cannot be imported, and the reasons."""
     broken = []
     package = getModule("twisted.plugins")  # type: ignore[no-untyped-call]
     for module in package.iterModules():

@@ -1,4 +1,4 @@
-"""The rooms that plugins made: who has an account, and where mail is kept."""
+"""The running plugins: account directories, the store, and policies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from postoffice.model.errors import PostOfficeError, StartupError
 @dataclass
 class Plugins:
     """
-    Directories, store and policies, as ``settings`` name them (``chosen``, in this order).
+    Directories, store and policies, in the order of ``chosen``.
 
-    ``start()`` makes the state folder and gets all ready; the command does
-    without the policies.  ``stop()`` lets go of all that were started.
+    ``start()`` creates the state folder and starts all of them; the command does not
+    start the policies.  ``stop()`` stops those that were started.
     """
 
     state: str
@@ -50,7 +50,7 @@ class Plugins:
         )
 
     async def find(self, name: str) -> Account | None:
-        """The account of that name, in whichever directory."""
+        """Return the account of that name, from the first directory that has it."""
         for directory in self.directories:
             account: Account | None = await directory.find(name)
             if account is not None:
@@ -58,7 +58,7 @@ class Plugins:
         return None
 
     async def start(self, *, policies: bool = False) -> None:
-        """Get ready.  Raises StartupError; what was started is stopped again."""
+        """Start all.  Raises StartupError, after stopping those that were started."""
         try:
             await self.executor.run(_prepare, self.state)
             plugins: list[Any] = [*self.directories, self.store]
@@ -84,7 +84,7 @@ class Plugins:
             raise StartupError(why) from error
 
     async def stop(self) -> None:
-        """Let go of all, the store first; a room that fails to does not keep the others."""
+        """Stop all, the store first; if one fails to stop, the others are still stopped."""
         while self._started:
             room = self._started.pop()
             try:
@@ -94,7 +94,7 @@ class Plugins:
 
 
 def _prepare(state: str) -> None:
-    """Make the state folder where it is missing, and see that it can be used."""
+    """Create the state folder if it is missing, and check that it can be used."""
     me = privileges.name()
     try:
         os.makedirs(state, mode=0o700, exist_ok=True)

@@ -1,7 +1,7 @@
 """
-What the configuration leads to on this machine, for the start and for check-config.
+Checks of the configuration on this machine, for startup and for check-config.
 
-Plain functions, for the user that the post office will be; they block.
+They run as the user of the daemon, and block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from postoffice.util.file_modes import may
 
 
 def of_the_state(state: str) -> str:
-    """Why the state folder cannot be used, or made; "" where it can."""
+    """Return why the state folder cannot be used or created; "" if it can."""
     me = name()
     there = state
     while not os.path.lexists(there) and os.path.dirname(there) != there:
@@ -34,7 +34,7 @@ def of_the_state(state: str) -> str:
 
 
 def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
-    """Certificates and keys whose renewals the user of now will not be able to read."""
+    """Return warnings for certificates and keys whose renewals the current user cannot read."""
     return [
         f"{path} cannot be read by {name()}: a renewed one is only taken at a restart"
         for files in certificates
@@ -44,7 +44,7 @@ def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
 
 
 async def of_the_postmaster(plugins: Plugins, postmaster: Address) -> str:
-    """Why mail to the postmaster is told to come later; "" where it is not."""
+    """Return why mail to the postmaster gets a temporary error; "" if it does not."""
     if await plugins.find(postmaster.normal) is not None:
         return ""
     later = "mail to the postmaster is told to come later"

@@ -1,11 +1,11 @@
 """
-What is loaded before root becomes another user, who may not be able to read it any more.
+Loads modules before root changes to a user that may not be able to read them.
 
-A Python that lies in a folder of root's (of pyenv or uv, say) works for the user as
-far as it is in memory by then: ``load`` brings in what is otherwise loaded when it is
-first needed, and ``unreadable`` tells what lies out of reach.
+If Python lies in a folder of root's (pyenv or uv, for example), the user can use only
+modules that are already in memory: ``load`` imports modules that are otherwise imported
+late, and ``unreadable`` lists what the user cannot read.
 
-Plain functions; they block.
+The functions block.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from contextlib import suppress
 
 from postoffice.util.file_modes import may
 
-#: Packages whose modules are all loaded.
+#: Packages to load with all their modules.
 _WHOLE = ("email", "postoffice")
-#: What of them is not: commands for people, and what belongs to Windows.
+#: Modules of these packages that are not loaded: the command line, and modules for Windows.
 _NOT = ("postoffice.cli", "email.mime", "email.__main__")
-#: Codecs by the names that mail has for them; their aliases are none of files.
+#: The codecs that mail may name; aliases need no files of their own.
 _CODECS = (
     "ascii", "latin_1", "utf_7", "utf_8", "utf_8_sig", "utf_16", "utf_16_be", "utf_16_le", "idna",
     "punycode", "unicode_escape", "raw_unicode_escape", "base64_codec", "quopri_codec", "big5",
@@ -54,7 +54,7 @@ _MODULES = (
 
 
 def load() -> None:
-    """Load all of it; what this system does not have is left out."""
+    """Load all of it, except what this system does not have."""
     for codec in _CODECS:
         with suppress(LookupError):
             codecs.lookup(codec)
@@ -75,9 +75,9 @@ def _all() -> Iterator[str]:
 
 def unreadable() -> list[str]:
     """
-    What of the interpreter and of the libraries the user of now cannot read.
+    Return the files of the interpreter and libraries that the current user cannot read.
 
-    Each time the topmost folder that is closed to him, or the file itself.
+    If the user cannot enter a folder, the topmost such folder is listed instead.
     """
     modules = list(sys.modules.values())
     paths = [sys.executable]
@@ -87,7 +87,7 @@ def unreadable() -> list[str]:
 
 
 def _closed(path: str) -> str:
-    """The path, or the topmost folder above it, that cannot be read; "" where all is open."""
+    """Return the path, or its topmost folder, that cannot be read; "" if it can be read."""
     needed = os.R_OK | os.X_OK if path == os.path.realpath(sys.executable) else os.R_OK
     if may(path, needed):
         return ""
@@ -98,7 +98,7 @@ def _closed(path: str) -> str:
 
 
 def complaint(user: str) -> str:
-    """What to tell of a Python that this user cannot read; "" where he can."""
+    """Return the warning about a Python that this user cannot read; "" if he can."""
     found = unreadable()
     if not found:
         return ""

@@ -1,4 +1,4 @@
-"""What the process may do: how many files it may open, and as which user."""
+"""What the process may do: how many files it may open, and as which user it runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from postoffice.model.errors import StartupError
 
 log = Logger()
 
-#: Open files that are no connection's: log, database, directories, threads.
+#: Open files that belong to no connection: log, database, directories, threads.
 OF_THE_HOUSE = 100
 #: Open files of one client: its connection, its maildrop's lock, a message.
 OF_A_CLIENT = 3
 
 
 def raise_open_files() -> int:
-    """Allow as many open files as the system lets us; how many clients that is enough for."""
+    """Raise the limit of open files as far as possible; return for how many clients it suffices."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
@@ -39,7 +39,7 @@ def raise_open_files() -> int:
 
 @dataclass(frozen=True)
 class Identity:
-    """A user to become: his name, or his number where he has none, and his groups."""
+    """A user to change to: the name (the number if there is no name), and the groups."""
 
     name: str
     uid: int
@@ -47,7 +47,7 @@ class Identity:
 
     @classmethod
     def named(cls, name: str) -> Identity:
-        """The user of a name.  Raises KeyError."""
+        """Return the user of a name.  Raises KeyError."""
         entry = pwd.getpwnam(name)
         return cls(name, entry.pw_uid, entry.pw_gid)
 
@@ -62,11 +62,11 @@ class Identity:
 
 def identity(user: str | None, state: str) -> Identity | None:
     """
-    Whom root becomes before anything in the state folder is touched; None for nobody.
+    Return the user that root changes to before it touches the state folder, or None.
 
-    ``user``, where that is another than root; else the owner of the state
-    folder, or of the one that it will be made in: what is in there is his, and
-    so are the links that he has put there.  Raises KeyError, OSError.
+    This is ``user``, unless that is root; else the owner of the state folder or of its
+    nearest existing parent, because that user controls its files and links.  Raises
+    KeyError, OSError.
     """
     if user is not None and Identity.named(user).uid != 0:
         return Identity.named(user)
@@ -81,7 +81,7 @@ def identity(user: str | None, state: str) -> Identity | None:
 
 
 def _nearest(path: str) -> str:
-    """The path, or what is there of it."""
+    """Return the path, or its nearest existing parent."""
     while not os.path.exists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path
@@ -89,9 +89,9 @@ def _nearest(path: str) -> str:
 
 def become(user: str | None, state: str) -> None:
     """
-    Where this is root, become that user, or the owner of the state folder, for good.
+    If this is root, change for good to that user or to the owner of the state folder.
 
-    Root stays root where neither is another.  Raises StartupError.
+    If neither is another user, the process stays root.  Raises StartupError.
     """
     if os.geteuid() != 0:
         return
@@ -109,24 +109,25 @@ def become(user: str | None, state: str) -> None:
 
 
 def is_root() -> bool:
-    """Whether the process may become somebody else."""
+    """Whether the process may change its user."""
     return os.geteuid() == 0
 
 
 def will_become(user: str | None, state: str) -> bool:
-    """Whether ``become`` makes this process another user's."""
+    """Whether ``become`` would change the user of this process."""
     try:
         return os.geteuid() == 0 and identity(user, state) is not None
     except (KeyError, OSError):
-        return False  # become says why not
+        return False  # become raises the reason
 
 
 @contextmanager
 def acting(who: Identity | None) -> Iterator[None]:
     """
-    Do as that user may, and be root again behind it; None, and who is not root, change nothing.
+    Act as that user, and as root again afterwards; no change for None, or if not root.
 
-    For what is looked at or made, not for what others sent: root is only set aside.
+    Use it for our own actions, not with data from others: the process can still regain
+    root.
     """
     if who is None or os.geteuid() != 0:
         yield
@@ -146,7 +147,7 @@ def acting(who: Identity | None) -> Iterator[None]:
 
 @contextmanager
 def as_root() -> Iterator[None]:
-    """Be root again for a moment, inside of ``acting``; elsewhere this changes nothing."""
+    """Act as root again for a moment, inside of ``acting``; no change elsewhere."""
     if os.getuid() != 0 or os.geteuid() == 0:
         yield
         return
@@ -163,7 +164,7 @@ def as_root() -> Iterator[None]:
 
 
 def warn(user: str | None) -> None:
-    """Say in the log where the process is not the user that it should be, or lacks his Python."""
+    """Log a warning if the process runs as an unexpected user, or cannot read its Python."""
     wanted = None if user is None else pwd.getpwnam(user).pw_uid
     if os.geteuid() == 0 and wanted != 0:
         log.warn("the post office runs as root; set user: in its configuration")
@@ -176,12 +177,12 @@ def warn(user: str | None) -> None:
         log.warn("{why}", why=why)
 
 
-#: Who has started the process.
+#: The user who started the process.
 _STARTED = os.getuid()
 
 
 def name() -> str:
-    """The name of the user that the process is, or his number where he has none."""
+    """Return the name of the current user, or the number if there is no name."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""Blocking functions in a process of their own: what they compute keeps nobody else waiting."""
+"""Runs blocking functions in a child process, so that their CPU time delays nothing else."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from postoffice.interfaces import MakeChildProcess
 from postoffice.model.errors import TemporaryFailure
 
 T = TypeVar("T")
-#: Seconds from one start of a process to the next, where it does not last.
+#: The least seconds between two starts of a process that dies.
 AGAIN = 10.0
-#: How many of its threads work at most: one, as long as no call takes long.
+#: The most threads in the child: one works, as long as no call takes long.
 THREADS = 4
 
 
 def maker(reactor: Any) -> MakeChildProcess | None:
-    """Who makes processes under this reactor, if anybody can."""
+    """Return a maker of child processes, or None if this reactor cannot start processes."""
     if not (sys.executable and IReactorProcess.providedBy(reactor)):
         return None
 
@@ -36,7 +36,7 @@ def maker(reactor: Any) -> MakeChildProcess | None:
 
 
 class ProcessExecutor:
-    """Workers in a process of their own; ``interfaces.ChildProcess`` says the rest."""
+    """An executor in a child process; see ``interfaces.ChildProcess``."""
 
     log = Logger()
 
@@ -62,7 +62,7 @@ class ProcessExecutor:
             self._reactor.spawnProcess(
                 process, command[0], command, os.environ, childFDs={0: "w", 1: "r", 2: 2}
             )
-        except OSError as error:  # no memory, or no more processes: we can do without
+        except OSError as error:  # no memory, or no more processes: the daemon works without it
             self.log.error("no process for {name}: {error}", name=self._begin.name, error=error)
         else:
             self._process = process
@@ -73,7 +73,7 @@ class ProcessExecutor:
             await self._process.leave()
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Call ``function(made, *args)`` there; only while it is ready."""
+        """Call ``function(made, *args)`` in the child; only while it is ready."""
         if self._process is None:
             return fail(TemporaryFailure(f"there is no process for {self._begin.name}"))
         return self._process.call(function, args)
@@ -89,7 +89,7 @@ class ProcessExecutor:
 
 
 class _Process(ProcessProtocol):
-    """One process, from its start to its end."""
+    """One child process, from its start to its end."""
 
     transport: Any
 
@@ -114,7 +114,7 @@ class _Process(ProcessProtocol):
         return result
 
     def leave(self) -> Deferred[None]:
-        """It does what it was asked, and goes; fires when it has."""
+        """Let the child finish its calls and end; the Deferred fires when it has ended."""
         self.ready, self._leaving = False, True
         self.transport.closeStdin()
         return self._end
@@ -143,7 +143,7 @@ class _Process(ProcessProtocol):
             self._why = str(result.error or "")
             return
         asked = self._asked.pop(result.number)
-        if asked.called:  # given up
+        if asked.called:  # the caller has cancelled it
             return
         if result.error is None:
             asked.callback(result.value)
@@ -151,7 +151,7 @@ class _Process(ProcessProtocol):
             asked.errback(result.error)
 
     def outConnectionLost(self) -> None:
-        """It is no more; that comes also where nobody sees to a process's end."""
+        """The child has ended; this is called even if the reactor does not reap processes."""
         self.ready = False
         self.transport.loseConnection()
         self._gone(self._why)

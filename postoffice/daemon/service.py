@@ -1,4 +1,4 @@
-"""What ``twistd postoffice`` runs: its options, its service, and how it says what is wrong."""
+"""What ``twistd postoffice`` runs: the options, the service, and its error messages."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from postoffice.util.twisted_internals import steady, tune
 
 
 class Options(usage.Options):
-    """The options behind ``twistd postoffice``."""
+    """The options after ``twistd postoffice``."""
 
     synopsis = "[--config FILE]"
     longdesc = (
-        "A mail post office: receives over SMTP, keeps in maildrops, serves over POP3. "
-        "Its configuration is FILE, or ./postoffice.yaml, or /etc/postoffice/postoffice.yaml; "
-        "without any, it opens a post office for trying out, in ./postoffice-data."
+        "A mail server: receives mail by SMTP, stores it in maildrops, serves it by POP3. The "
+        "configuration is FILE, or ./postoffice.yaml, or /etc/postoffice/postoffice.yaml; without "
+        "one, it starts a post office for trials in ./postoffice-data."
     )
     optParameters = [["config", "c", None, "The configuration file."]]
 
     def postOptions(self) -> None:
-        """A file of another program that has the number of ours by now stops no start."""
+        """Remove a stale PID file, so that it does not prevent the start."""
         if self.parent is not None and self.parent.get("pidfile"):
             pidfile.forget_another(self.parent["pidfile"])
 
@@ -49,7 +49,7 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """The post office that the options ask for.  Ends the process where it cannot be built."""
+    """Build the post office that the options describe; exit if it cannot be built."""
     from twisted.internet import reactor
 
     try:
@@ -79,10 +79,9 @@ class FrontDoor(Service):
     """
     The post office under twistd.
 
-    What keeps it from opening is said in plain words where the person who
-    starts it looks: on the standard error that twistd was started with, which
-    a daemon no longer has.  Whoever waits for the daemon waits until it is
-    open.  ``twistd`` are its options.
+    If the post office cannot open, this writes the reason to the standard error of
+    twistd's start, which a daemon no longer has.  The parent process that started the
+    daemon waits until the post office is open.  ``twistd`` is twistd's options.
     """
 
     log = Logger()
@@ -91,7 +90,7 @@ class FrontDoor(Service):
         self._office = office
         self._twistd = twistd
         self._reactor = reactor
-        self._pipe: int | None = None  # where a daemon tells its parent how it went
+        self._pipe: int | None = None  # the pipe to the parent process that waits for the status
         self._stderr = _standard_error()
         self._remover: Any = None
 
@@ -104,7 +103,9 @@ class FrontDoor(Service):
         self._plainly(self._office.privilegedStartService)
 
     def _see_to_the_pidfile(self) -> None:
-        """Where root becomes another, who may not remove it at the end, somebody else does."""
+        """
+        If root changes to a user that may not remove the PID file, let a helper process remove it.
+        """
         settings = self._office.settings
         path = self._twistd.get("pidfile")
         if path and privileges.will_become(settings.user, settings.state):
@@ -115,7 +116,7 @@ class FrontDoor(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._plainly(self._office.startService)
         opening = self._office.whenOpen()
-        if not opening.called:  # a room waits for what only a running reactor brings
+        if not opening.called:  # a plugin waits for something that needs a running reactor
             self._pipe = self._twistd.pop("statusPipe", None)
         opening.addCallbacks(self._opened, self._failed)
 
@@ -125,7 +126,9 @@ class FrontDoor(Service):
             os.close(self._stderr)
 
     def _failed(self, failure: Failure) -> None:
-        """It could not open, and the reactor runs: stop it, which it says no status for."""
+        """
+        The post office could not open while the reactor runs: stop the reactor, exit with status 1.
+        """
         if failure.check(CancelledError):  # type: ignore[no-untyped-call]
             return
         self._say(f"The post office cannot open:\n{failure.getErrorMessage()}")
@@ -144,7 +147,7 @@ class FrontDoor(Service):
             self._leave(_words(error))
 
     def _leave(self, why: str) -> None:
-        """End the process, with status 1 for whoever waits for it."""
+        """Exit with status 1, and tell the waiting parent."""
         if self._twistd.get("logfile") or not self._twistd.get("nodaemon"):
             self.log.critical("{why}", why=why)
         self._say(why)
@@ -166,7 +169,7 @@ class FrontDoor(Service):
 
 
 def _standard_error() -> int:
-    """The standard error of now, whatever becomes of it; -1 if there is none."""
+    """Duplicate the current standard error, before it is redirected; -1 if there is none."""
     try:
         return os.dup(2)
     except OSError:

@@ -1,4 +1,4 @@
-"""Signals that others send a daemon by habit: SIGHUP and SIGUSR1 open the log file again."""
+"""SIGHUP and SIGUSR1 reopen the log file, as administrators expect from a daemon."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from twisted.python.logfile import BaseLogFile
 
 log = Logger()
 
-#: Neither ends the process; both mean the same until a configuration can be read anew.
+#: Neither ends the process; both do the same, as the configuration cannot be reloaded yet.
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
 
 
 def hear(reactor: Any, publisher: LogPublisher) -> None:
-    """From now on these signals are heard, and end nothing.  In the main thread."""
+    """Handle these signals from now on.  Call it in the main thread."""
 
     def heard(number: int, _: object) -> None:
         reactor.callFromThread(_heard, signal.Signals(number).name, publisher)
@@ -34,8 +34,8 @@ def _heard(name: str, publisher: LogPublisher) -> None:
 
 
 def reopen(publisher: LogPublisher) -> None:
-    """Open the log files again by their names, for whoever has moved them away."""
-    # unpromised: where Twisted has it otherwise one day, its log file stays as it is
+    """Reopen the log files by their names, after somebody has renamed them (log rotation)."""
+    # unpromised: if a later Twisted changes this, its log file is not reopened
     for observer in getattr(publisher, "_observers", ()):
         file = getattr(observer, "_outFile", None)
         if isinstance(observer, FileLogObserver) and isinstance(file, BaseLogFile):
@@ -43,11 +43,11 @@ def reopen(publisher: LogPublisher) -> None:
 
 
 def _reopen(file: Any) -> None:
-    try:  # first: one that is closed and cannot be opened again would be the end of the log
+    try:  # first: if the old file were closed and the new one failed to open, logging would end
         os.close(os.open(file.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640))
     except OSError as error:
         log.error(
-            "opening the log file {path} again failed: {why}; the old one is written on",
+            "reopening the log file {path} failed: {why}; logging continues to the old file",
             path=file.path,
             why=error.strerror,
         )

@@ -76,7 +76,8 @@ def test_checkers_that_cannot_be_made(complaints):
     assert nonsense.endswith("; the plugin x is broken: y")
     assert broken == "FILE:5: checkers[1]: 'tokens:broken': OSError: no such thing"
     assert (
-        useless == "FILE:6: checkers[2]: 'useless': it understands nothing that clients show here"
+        useless
+        == "FILE:6: checkers[2]: 'useless': it supports no credentials that clients can present"
     )
     assert missing == "FILE:7: checkers[3]: 'file:': ValueError: 'file' requires a filename"
 
