@@ -14,7 +14,7 @@ from typing import Any
 from postoffice.model.address import Quota
 from postoffice.model.mail_policy import MailPolicy
 
-#: The tables that hold sayings, and the column that names a row.
+#: The tables with settings, and the key column of each.
 NAMES = {"account": "address", "domain": "name"}
 #: The columns of a quota, and of a serving, in the order of their values.
 QUOTA = ("quota_octets", "quota_messages", "quota_over")
@@ -22,7 +22,7 @@ SERVING = tuple(field.name for field in fields(MailPolicy))
 
 
 def merged(columns: tuple[str, ...]) -> str:
-    """For a SELECT: as the account says, or where it says nothing, its domain."""
+    """Return SELECT columns: the account's value, or if it is NULL the domain's."""
     return ", ".join(f"ifnull(account.{column}, domain.{column})" for column in columns)
 
 
@@ -32,36 +32,36 @@ FROM_ACCOUNTS = "FROM account LEFT JOIN domain ON domain.name = account.domain"
 
 
 def both_of(row: Sequence[Any]) -> tuple[Quota, MailPolicy]:
-    """From the values of ``OF_ACCOUNT``."""
+    """Return the quota and the policy from the values of ``OF_ACCOUNT``."""
     return Quota(*row[: len(QUOTA)]), serving_of(row[len(QUOTA) :])
 
 
 def all_of_accounts(database: sqlite3.Connection, _: str) -> frozenset[tuple[Quota, MailPolicy]]:
-    """What all accounts say, each once."""
+    """Return the settings of all accounts, each pair once."""
     ask = f"SELECT DISTINCT {OF_ACCOUNT} {FROM_ACCOUNTS}"
     return frozenset(map(both_of, database.execute(ask)))
 
 
 def serving_of(row: Sequence[Any]) -> MailPolicy:
-    """From the values of its columns; SQLite knows no truth values."""
+    """Return the policy from the values of its columns; SQLite has no booleans."""
     said = dict(zip(SERVING, row, strict=True))
     deletes = said["delete_on_collect"]
     return MailPolicy(**{**said, "delete_on_collect": None if deletes is None else bool(deletes)})
 
 
 def set_quota(database: sqlite3.Connection, table: str, name: str, quota: Quota) -> bool:
-    """Put it in the place of what was said; False if there is no such row."""
+    """Replace the quota; False if there is no such row."""
     return _set(database, table, name, QUOTA, astuple(quota))
 
 
 def quota(database: sqlite3.Connection, table: str, name: str) -> Quota | None:
-    """What was said; None if there is no such row."""
+    """Return the quota; None if there is no such row."""
     row = _said(database, table, name, QUOTA)
     return None if row is None else Quota(*row)
 
 
 def quotas(database: sqlite3.Connection, domain: str | None) -> dict[str, Quota]:
-    """What was said by each account, of all or of one domain, that says anything."""
+    """Return the quotas of accounts that have their own, of all or of one domain."""
     ask = (
         f"SELECT address, {', '.join(QUOTA)} FROM account"  # noqa: S608 (our own words)
         f" WHERE coalesce({', '.join(QUOTA)}) IS NOT NULL AND (domain = ?1 OR ?1 IS NULL)"

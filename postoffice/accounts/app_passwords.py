@@ -1,4 +1,4 @@
-"""The passwords of devices: made up here, found by their first part, and compared by a digest."""
+"""App passwords of devices: generated here, found by their first group, compared by a digest."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FORM = re.compile(rf"[{LETTERS}]{{{GROUP * (1 + GROUPS)}}}")
 @dataclass(frozen=True)
 class AppPasswordToken:
     """
-    A password of the form that only devices have.
+    A password in the form that only app passwords have.
 
-    ``id`` names it, and is no secret; ``digest`` stands for all of it.  A
-    fast digest is enough for what was drawn by lot, and the id keeps a guess
-    at one from being a guess at all.
+    ``id`` identifies the password and is not secret; ``digest`` is a hash of all of it.
+    A fast hash is enough, because the password is random, and a guess must match the id
+    before it is compared.
     """
 
     id: str
@@ -37,13 +37,13 @@ class AppPasswordToken:
 
     @classmethod
     def generate(cls) -> Self:
-        """A new one."""
+        """Generate a new app password."""
         groups = ["".join(secrets.choice(LETTERS) for _ in range(GROUP)) for _ in range(1 + GROUPS)]
         return cls(groups[0], "-".join(groups))
 
     @classmethod
     def read(cls, password: bytes | str) -> Self | None:
-        """As somebody typed it: telephones begin with a capital, people leave hyphens out."""
+        """Parse what a user typed: phones capitalize the first letter, users leave out hyphens."""
         if len(password) < GROUP * (1 + GROUPS):  # as most are
             return None
         if isinstance(password, bytes):
@@ -59,7 +59,7 @@ class AppPasswordToken:
         return sha256(b"a device's password: " + self.text.encode()).hexdigest()
 
     def of(self, devices: Iterable[AppPassword]) -> AppPassword | None:
-        """Whose it is, of these."""
+        """Return the device, of these, that has this password."""
         for device in devices:
             if device.id == self.id and hmac.compare_digest(device.secret, self.digest):
                 return device
@@ -67,12 +67,12 @@ class AppPasswordToken:
 
 
 def may_be_one(credentials: Any) -> bool:
-    """Whether a device might have these credentials, by their looks."""
+    """Whether these credentials have the form of an app password."""
     return IScramLogin.providedBy(credentials) or _read(credentials) is not None
 
 
 def recognized(credentials: Any, devices: Iterable[AppPassword]) -> AppPassword | None:
-    """Whose credentials they are, of these."""
+    """Return the device, of these, whose credentials these are."""
     password = _read(credentials)
     if password is not None:
         return password.of(devices)
@@ -86,10 +86,10 @@ def recognized(credentials: Any, devices: Iterable[AppPassword]) -> AppPassword 
 
 def salt(account: Account, devices: Iterable[AppPassword] = ()) -> Salt | None:
     """
-    The one salt of all SCRAM keys of an account and its devices, if there are any yet.
+    Return the one salt of all SCRAM keys of an account and its devices, or None.
 
-    A client asks for it by the account's name, before anybody can know which
-    password it has.
+    A client asks for the salt by the account's name, before it is known which password it
+    uses.
     """
     for text in (account.scram, *(device.scram for device in devices)):
         keys = Keys.read(text)

@@ -1,4 +1,4 @@
-"""How many wrong passwords were tried, by whom and at whom.  Plain functions; they block."""
+"""Counts wrong passwords by account and by network.  The functions block."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from postoffice.accounts.login_db import LoginDB
 
-#: Seconds that tries are told of, and counted together.
+#: Seconds for which failed logins are listed, and counted together.
 DAY = 86400.0
-#: Seconds that the network of a right login is known for.
+#: Seconds for which the network of a successful login stays known.
 KNOWN = 30 * DAY
-#: Networks that are known of one account; the oldest go.
+#: The most known networks of one account; the oldest are removed.
 NETWORKS = 100
 #: Rows that stay, and rows that go at once.
 KEPT = 100_000
@@ -47,10 +47,11 @@ class Allowance:
 @dataclass(frozen=True)
 class AttemptResult:
     """
-    Whether the account's owner has lately come from this network: then nothing was taken.
+    Whether a login may be checked.
 
-    Else in how many seconds the account's allowance, and the network's, have
-    a try again; where both are 0, it was taken from both.
+    If the network is known for this account, nothing was taken.  Otherwise the waits are
+    seconds until the account's allowance and the network's have another try; if both are
+    0, one was taken from each.
     """
 
     known: bool = False
@@ -61,10 +62,10 @@ class AttemptResult:
 @dataclass(frozen=True)
 class FailureCount:
     """
-    Wrong tries at one account, or of one network (``kind``), within a day.
+    Failed logins at one account, or from one network (``kind``), within a day.
 
-    ``last`` and ``until`` are seconds since 1970; until then it must wait, or
-    None: it may try again.
+    ``last`` and ``until`` are seconds since 1970.  It is blocked until ``until``, or not
+    if None.
     """
 
     kind: str
@@ -76,10 +77,10 @@ class FailureCount:
 
 class Attempts:
     """
-    Takes from the allowances of an account and of a network before a password is looked at.
+    Takes from the allowances of an account and of a network before a password is checked.
 
-    An account that nobody has is treated as one.  This machine is the network
-    "", which has no allowance, and neither has the account "": nobody was named.
+    An unknown account is treated like a known one.  The network "" is this machine and
+    has no allowance, nor has the account "" (no name given).
     """
 
     def __init__(self, login_db: LoginDB, account: Allowance, network: Allowance) -> None:
@@ -87,7 +88,7 @@ class Attempts:
         self._allowances = {ACCOUNT: account, NETWORK: network}
 
     def take(self, account: str, network: str, now: float) -> AttemptResult:
-        """Take a try, if it can be had.  Raises TemporaryFailure."""
+        """Take a try if there is one.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
             if _knows(database, account, network, now):
                 return AttemptResult(known=True)
@@ -116,7 +117,7 @@ class Attempts:
                 _meet(database, account, network, now)
 
     def wrong(self, account: str, network: str, now: float) -> None:
-        """A try was wrong.  Raises TemporaryFailure."""
+        """Count a wrong password.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
             for kind, name in _of(account, network):
                 level = self._level(database, kind, name, now)
@@ -128,7 +129,9 @@ class Attempts:
                 )
 
     def meet(self, account: str, network: str, now: float) -> None:
-        """The owner of an account has come from a network.  Raises TemporaryFailure."""
+        """
+        Record that the owner of an account has logged in from a network.  Raises TemporaryFailure.
+        """
         with self._login_db.turn() as database:
             _meet(database, account, network, now)
 

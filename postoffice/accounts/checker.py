@@ -1,4 +1,4 @@
-"""The one checker: stands over all directories, and over checkers of others."""
+"""The login checker: asks all account directories, and then the other twisted.cred checkers."""
 
 from __future__ import annotations
 
@@ -42,18 +42,16 @@ PACE = 120 * 86400.0
 @implementer(ICredentialsChecker)
 class Checker:
     """
-    Says whose credentials these are: an Account, or ANONYMOUS.
+    Checks credentials; returns an Account, or ANONYMOUS.
 
-    One checker, because a portal keeps one for each kind of credentials.
-    ``hashing`` are the workers that verify passwords, ``clock`` tells
-    seconds; ``others`` are asked in order when no directory vouches, and
-    the address that they name must be known to a directory.
+    There is one checker because a portal keeps one for each kind of credentials.
+    ``hashing`` is the executor that verifies passwords; ``clock`` returns seconds.
+    ``others`` are asked in order if no directory accepts the login, and the address that
+    they return must belong to an account in a directory.  ``throttle`` limits failed
+    logins; without it there is no limit.  ``now`` returns the time of day.
 
-    ``throttle`` slows wrong ones; without it nobody does.  ``now`` tells the
-    time of day.
-
-    ``fake_salts`` is a key; salts for names without an account are made from it;
-    it should outlive a restart.
+    ``fake_salts`` is the key from which salts for unknown names are made; it should
+    survive restarts.
     """
 
     log = Logger()
@@ -87,11 +85,11 @@ class Checker:
 
     async def requestAvatarId(self, credentials: Any) -> Any:  # type: ignore[override]
         """
-        The Account, read just now, and of which device; ANONYMOUS for IAnonymous.
+        Return the Account, read just now, with its device; ANONYMOUS for IAnonymous.
 
-        Raises UnauthorizedLogin, which tells nobody if it was the user or the
-        password, by words or by time; AccountDisabled, which only those hear who
-        know both; TemporaryFailure if it cannot be said.
+        Raises UnauthorizedLogin, which reveals neither by text nor by time whether the
+        user or the password was wrong; AccountDisabled, only if both were right;
+        TemporaryFailure if this is unknown.
         """
         if IAnonymous.providedBy(credentials):
             return ANONYMOUS
@@ -110,7 +108,7 @@ class Checker:
     async def _slowed(
         self, credentials: Any, name: str | None, account: Account | None
     ) -> Account | None:
-        """The judgement, where it may be asked for; none is needed on what was wrong before."""
+        """Check the credentials when the throttle allows it; skip known wrong passwords."""
         judge = partial(self._judge, credentials, name, account)
         if self._throttle is None:
             return await judge(False)
@@ -134,9 +132,9 @@ class Checker:
         self, credentials: Any, name: str | None, account: Account | None, known: bool
     ) -> Account | None:
         """
-        Whose credentials these are; None: they are wrong.
+        Return the account of the credentials; None if they are wrong.
 
-        ``known``: this account's owner has lately come from there.
+        ``known``: the owner of this account has lately logged in from this network.
         """
         device = await self._device(credentials, account)
         if account is not None and device is not None:
@@ -153,10 +151,10 @@ class Checker:
 
     async def _device(self, credentials: Any, account: Account | None) -> AppPassword | None:
         """
-        The device whose own password it is, where that is taken from there.
+        Return the device whose app password this is, if the device may be used from here.
 
-        It costs nothing beside the hash that follows if it is nobody's: an
-        account with devices cannot be told from others.
+        It costs almost nothing compared with the hash that follows, so that timing does
+        not reveal accounts with devices.
         """
         if account is None or not app_passwords.may_be_one(credentials):
             return None
@@ -182,10 +180,10 @@ class Checker:
 
     async def salt(self, user: bytes) -> scram.Salt:
         """
-        With which salt this user's SCRAM keys were made (RFC 5802 §5.1).
+        Return the salt of this user's SCRAM keys (RFC 5802 §5.1).
 
-        A name without an account gets a salt too, which changes as rarely as a
-        password: the salt does not tell whether there is an account.
+        An unknown name gets a salt too, which changes as rarely as a password, so that
+        the salt does not reveal whether the account exists.
         """
         fake = steady_salt(self.fake_salts, normal(user) or _text(user), self._now())
         account = await self._find(normal(user))
@@ -213,7 +211,7 @@ class Checker:
         return True
 
     async def stop(self) -> None:
-        """Nobody asks any more: end what goes on behind the answers."""
+        """End the work in the background; no logins come after this."""
         if self._stopping is None:
             self._stopping = Deferred()
         if self._deriving:
@@ -223,8 +221,8 @@ class Checker:
         """
         Make the SCRAM keys that an account lacks, now that its password is known.
 
-        Nobody waits for it; passwords wait in memory, but no longer than for
-        those before them.
+        This runs in the background.  Passwords wait in memory only until those before
+        them are done.
         """
         if account.secret is None or account.address in self._deriving:
             return
@@ -261,7 +259,7 @@ class Checker:
         return None if name is None else await self._directory.find(name)
 
     async def _vouched_for(self, credentials: Any) -> Account | None:
-        """The account of whom one of the others vouches for."""
+        """Return the account that one of the other checkers accepts."""
         for other in self._others:
             if not any(kind.providedBy(credentials) for kind in other.credentialInterfaces):
                 continue
@@ -277,7 +275,7 @@ class Checker:
         return None
 
     async def _may_be(self, credentials: Any, account: Account) -> bool:
-        """Nobody may act for another: where a name comes with a token, it is its owner's."""
+        """Whether a name that came with a token belongs to the token's owner."""
         if not IBearerLogin.providedBy(credentials) or not credentials.username:
             return True
         named = await self._find(normal(credentials.username))
@@ -286,10 +284,10 @@ class Checker:
 
 def steady_salt(key: bytes, name: str, now: float) -> scram.Salt:
     """
-    The salt of a name that has none: it changes at times that only the key tells.
+    Return the fake salt of an unknown name; it changes at times that only the key determines.
 
-    Each name has a pace of its own, between one and sixteen times PACE; in
-    each such while it changes once, sooner or later.
+    Each name has its own period, of one to sixteen times PACE, and its salt changes once
+    in each.
     """
     octets = name.encode("utf-8", "replace")
 

@@ -1,4 +1,4 @@
-"""The one realm: who you are decides the counter."""
+"""The realm: returns the avatar of a login."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Mailboxes(Protocol):
 @implementer(IRealm)
 class Realm:
     """
-    Hands out a maildrop to its owner, a submission to a user, and a reception to strangers.
+    Returns a mailbox for POP3, and a reception for SMTP with or without a login.
 
-    The ``mind`` is the ``SessionInfo``; ``note`` is told who has logged in, and how.
+    The ``mind`` is the ``SessionInfo``; ``note`` is called with each login.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Realm:
         self, avatarId: Any, mind: Any, *interfaces: Any
     ) -> tuple[Any, Any, Callable[[], None]]:
         """
-        The avatar of an Account, or of ANONYMOUS; its logout may be called twice.
+        Return the avatar of an Account or of ANONYMOUS, and its logout, which may be called twice.
 
         Raises UnauthorizedLogin, NotImplementedError.
         """

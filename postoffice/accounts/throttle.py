@@ -1,4 +1,4 @@
-"""Wrong passwords are slowed, of each client and at each account; right ones are not."""
+"""Limits failed logins by client and by account, without delaying successful ones."""
 
 from __future__ import annotations
 
@@ -46,16 +46,15 @@ Pair = tuple[str, str]
 
 class Throttle:
     """
-    Lets tries be judged, so many in a while; the rest waits, and is then told to come later.
+    Allows a number of login attempts in a time; others wait, and then get a temporary error.
 
-    Who comes from a network from which this account's owner has lately logged
-    in has an allowance of its own: nobody else can use it up.  All others
-    share that of their network and that of the account.  A wrong password
-    that was wrong before, at the same account and from the same network, does
-    not count.
+    A network from which the owner of the account has lately logged in has an allowance of
+    its own, which nobody else can use up.  All other clients share the allowances of
+    their network and of the account. A password that was wrong before, at the same
+    account and from the same network, is not counted.
 
-    ``clock`` (IReactorTime) rings; the time of day, which outlives a restart,
-    comes from ``now``.  Nobody who waits holds a thread.
+    ``clock`` (IReactorTime) provides timers; ``now`` returns the time of day, for times
+    that survive a restart.  Waiting holds no thread.
     """
 
     log = Logger()
@@ -117,11 +116,11 @@ class Throttle:
         judge: Callable[[bool], Awaitable[T | None]],
     ) -> T | None:
         """
-        What ``judge`` says: whose credentials these are, or None: they are wrong.
+        Return what ``judge`` returns: the account, or None if the credentials are wrong.
 
-        It is told if this account's owner has lately come from this network.
-        ``digest`` is remembered where they are.  Raises TooManyTries where
-        they were not looked at, and what ``judge`` raises.
+        ``judge`` gets whether the network is known for this account.  If they are wrong,
+        ``digest`` is remembered.  Raises TooManyTries if they were not checked, and what
+        ``judge`` raises.
         """
         pair = account.encode("utf-8", "replace")[:NAME].decode("utf-8", "replace"), network
         own = await self._admitted(pair)

@@ -1,4 +1,4 @@
-"""Asking the policies: in their order, each with a deadline; what happens where one fails."""
+"""Asks the policies in their order, each with a deadline, and handles their failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from postoffice.model.reply import POLICY_LATER, Reply
 
 log = Logger("postoffice")
 
-#: When policies are asked, in this order.
+#: The stages at which policies are asked, in this order.
 STAGES = ("connect", "hello", "sender", "recipient", "text")
 #: Octets of the fields that one policy may add at once.
 FIELDS_MAXIMUM = 64 << 10

@@ -1,4 +1,4 @@
-"""Lists of clients that others keep, asked over DNS (RFC 5782)."""
+"""DNS block lists (RFC 5782)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPEN = 500
 #: Answers that say that we may not ask, or asked wrongly (RFC 5782 §2.3; Spamhaus and others).
 REFUSALS = ipaddress.ip_network("127.255.255.0/24")
 _LISTED = ipaddress.ip_network("127.0.0.0/8")
-#: Whether a client is listed, or why nobody can say.
+#: Whether a client is listed, or why this is unknown.
 Answer = bool | str
 
 

@@ -1,4 +1,4 @@
-"""Who was never here is told to come again: senders of spam often do not."""
+"""Greylisting: an unknown client gets a temporary error; spam software often does not retry."""
 
 from __future__ import annotations
 
