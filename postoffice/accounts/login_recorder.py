@@ -16,6 +16,7 @@ from postoffice.model.address import Account
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.networks import network_of
+from postoffice.util.periodic import Periodic
 
 #: Seconds between a login and its record.
 BATCH = 5.0
@@ -48,22 +49,22 @@ class LoginRecorder:
         self._used: dict[LoginMethod, float] = {}
         self._turn = DeferredLock()
         self._timer: Any = None
-        self._sweeper: Any = None
+        self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._not_done)
         self._open = False
         self._complained = False
 
     def start(self) -> None:
         """The ledger is open."""
         self._open = True
-        self._sweeper = self._clock.callLater(SWEEPING, self._sweep)
+        self._sweeping.start()
         self._write_later()
 
     async def stop(self) -> None:
         """Nobody logs in any more: write down the rest."""
         self._open = False
-        for timer in (self._timer, self._sweeper):
-            if timer is not None and timer.active():
-                timer.cancel()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        await self._sweeping.stop()
         await self._write()
 
     def note(self, account: Account, session_info: SessionInfo) -> None:
@@ -105,16 +106,10 @@ class LoginRecorder:
             self._turn.release()
         self._write_later()
 
-    def _sweep(self) -> None:
-        self._sweeper = self._clock.callLater(SWEEPING, self._sweep)
-        sweeping = Deferred.fromCoroutine(self._sweep_all())
-        sweeping.addErrback(self._not_done)
-
-    async def _sweep_all(self) -> None:
+    async def _sweep(self) -> bool:
         await self._turn.acquire()
         try:
-            while await self._executor.run(self._login_history.sweep, self._now()):
-                pass
+            return await self._executor.run(self._login_history.sweep, self._now())
         finally:
             self._turn.release()
 

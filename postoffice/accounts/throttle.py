@@ -18,6 +18,7 @@ from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure, TooManyTries
 from postoffice.model.log_events import tell
 from postoffice.util.cache import Cache
+from postoffice.util.periodic import Periodic
 from postoffice.util.token_bucket import TokenBucket
 
 T = TypeVar("T")
@@ -80,16 +81,15 @@ class Throttle:
         self._used_up: Cache[Pair, float] = Cache(MOST_BELIEVED)  # believed until
         self._waiting: dict[Pair, dict[Deferred[None], None]] = {}
         self._complained = False
-        self._timer: Any = None
+        self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._not_booked)
 
     def start(self) -> None:
         """The ledger is open: see to it that it stays small."""
-        self._timer = self._clock.callLater(SWEEPING, self._sweep)
+        self._sweeping.start()
 
     async def stop(self) -> None:
         """Nobody asks any more: finish what is to be written."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        await self._sweeping.stop()
         await self._turn.acquire()  # behind all who are in front of us
         self._turn.release()
 
@@ -257,13 +257,8 @@ class Throttle:
             self._complained = True
             self.log.warn("wrong passwords are not counted: {why}", why=str(why))
 
-    def _sweep(self) -> None:
-        self._book(self._sweep_all)
-        self._timer = self._clock.callLater(SWEEPING, self._sweep)
-
-    def _sweep_all(self) -> None:
-        while self._attempts.sweep(self._now()):
-            pass
+    def _sweep(self) -> Deferred[bool]:
+        return self._in_turn(self._attempts.sweep, self._now())
 
 
 def _keys(pair: Pair) -> tuple[Pair, Pair]:

@@ -6,7 +6,7 @@ import ipaddress
 import time
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -16,6 +16,7 @@ from postoffice.model.envelope import Envelope, Recipient
 from postoffice.model.reply import Reply
 from postoffice.policy.common import Quiet, is_for_the_postmaster
 from postoffice.policy.triplets import Triplets
+from postoffice.util.periodic import Periodic
 
 #: Seconds between two clearings of what is too old.
 CLEARING = 86400.0
@@ -37,21 +38,16 @@ class GreylistPolicy(Quiet):
     def __init__(self, triplets: Triplets, executor: Executor, clock: Any, now: Any = None) -> None:
         self._triplets = triplets
         self._executor = executor
-        self._clock = clock
         self._now = now or time.time
         self._turn = DeferredLock()  # a database that is locked holds one thread, not all
-        self._timer: Any = None
-        self._clearing: Deferred[None] | None = None
+        self._clearing = Periodic(clock, CLEARING, self._clear, self._not_cleared)
 
     async def start(self) -> None:
         await self._executor.run(self._triplets.open)
-        self._timer = self._clock.callLater(CLEARING, self._clear)
+        self._clearing.start()
 
     async def stop(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        if self._clearing is not None:
-            self._clearing.cancel()
+        await self._clearing.stop()
         await self._executor.run(self._triplets.close)
 
     async def recipient(self, envelope: Envelope, recipient: Recipient) -> Opinion:
@@ -81,18 +77,11 @@ class GreylistPolicy(Quiet):
         wait = self._triplets.wait
         return await self._executor.run(wait, network, sender, recipient, self._now())
 
-    def _clear(self) -> None:
-        self._clearing = Deferred.fromCoroutine(self._clear_all())
-        self._clearing.addErrback(self._not_cleared)
-        self._timer = self._clock.callLater(CLEARING, self._clear)
-
-    async def _clear_all(self) -> None:
-        while await self._executor.run(self._triplets.sweep, self._now()):
-            pass
+    async def _clear(self) -> bool:
+        return await self._executor.run(self._triplets.sweep, self._now())
 
     def _not_cleared(self, why: Failure) -> None:
-        if not isinstance(why.value, CancelledError):
-            self.log.failure("clearing the greylist", failure=why)
+        self.log.failure("clearing the greylist", failure=why)
 
 
 def network_of(address: str) -> str:
