@@ -40,10 +40,11 @@ def lock(
     """
     held = files.lock(folder)
     try:
-        if limit is not None and (is_changing(held) or os.path.isdir(set_aside.home(folder))):
-            raise TakesLong
         with failures(folder):
-            if is_changing(held):  # whoever was at it has died
+            changing = is_changing(held)
+            if limit is not None and (changing or os.path.isdir(set_aside.home(folder))):
+                raise TakesLong
+            if changing:  # whoever was at it has died
                 if journal is not None:
                     journal.checkpoint(now=True)
                 set_changing(held, False)
