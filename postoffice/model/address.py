@@ -12,20 +12,20 @@ import idna
 
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
-#: Octets a local part, and a domain, may have (RFC 5321 §4.5.3.1.1, §4.5.3.1.2).
+#: Octets of a local part and of a domain at most (RFC 5321 §4.5.3.1.1, §4.5.3.1.2).
 LOCAL_MAXIMUM = 64
 DOMAIN_MAXIMUM = 255
 
-#: A letter of a local part that needs no quotes (RFC 5321 §4.1.2 atext, RFC 6531 §3.3).
+#: A character of a local part that needs no quotes (RFC 5321 §4.1.2 atext, RFC 6531 §3.3).
 ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]"
 DOT_STRING = re.compile(rf"{ATEXT}+(?:\.{ATEXT}+)*\Z")
-#: A domain that can stand in a header field as it is: it neither ends a word nor begins another.
+#: A domain that a header field can hold unquoted: it has no delimiters or spaces.
 _ONE_WORD = re.compile(r"(?:[A-Za-z0-9._\x80-\U0010ffff-]+|\[[A-Za-z0-9.:%_-]+\])\Z")
 _ASCII_LABELS = re.compile(r"(?!-)[a-z0-9_-]+(?<!-)(?:\.(?!-)[a-z0-9_-]+(?<!-))*\Z")
 
 
 class NotAnAddress(ValueError):
-    """This text is no mail address, or no domain; the message says why."""
+    """This text is not a mail address, or not a domain; the message says why."""
 
 
 @lru_cache(maxsize=4096)
@@ -33,8 +33,8 @@ def normal_domain(domain: str) -> str:
     """
     The form in which domains are compared and kept: lower case, A-labels (RFC 5891).
 
-    An address literal (``[192.0.2.1]``) stays as it is, in lower case.
-    Raises NotAnAddress for what is no host name.
+    An address literal (``[192.0.2.1]``) is only lowercased.  Raises NotAnAddress if
+    the text is no host name.
     """
     if domain.startswith("["):
         return domain.lower()
@@ -58,9 +58,9 @@ class Address:
     """
     A mailbox's address as it was given: ``local`` without quotes, and ``domain``.
 
-    Those of others are data: any text may stand in either part, and ``domain``
-    is empty where a bare name was given.
-    Two addresses are the same mailbox when their ``normal`` forms are equal.
+    In addresses of other domains either part may be any text.  ``domain`` is empty
+    if only a name was given.  Two addresses are the same mailbox if their
+    ``normal`` forms are equal.
     """
 
     local: str
@@ -94,23 +94,23 @@ class Address:
         """
         The form in which mailboxes are compared and kept: ``local@domain``, unquoted.
 
-        Letter case does not count, nor do quotes or the form of a domain's name.
+        Letter case, quotes, and the form of the domain (U-label, A-label) do not matter.
         """
         local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", self.local).casefold())
         if not self.domain:
             return local
         try:
             return f"{local}@{normal_domain(self.domain)}"
-        except NotAnAddress:  # somebody else's: no host has that name, and it is one all the same
+        except NotAnAddress:  # another domain's address, which may have any domain part
             return f"{local}@{self.domain.lower()}"
 
     @property
     def ascii(self) -> bool:
-        """Whether it can stand on the wire without SMTPUTF8 (RFC 6531)."""
+        """Whether the address can be sent without SMTPUTF8 (RFC 6531)."""
         return self.local.isascii() and self.domain.isascii()
 
     def __str__(self) -> str:
-        """The address as it stands between angle brackets: quoted, so that it is one word."""
+        """The address as in angle brackets, quoted where necessary."""
         if not self.domain:
             return _word(self.local)
         if not _ONE_WORD.match(self.domain):
@@ -119,7 +119,7 @@ class Address:
 
 
 def _word(text: str) -> str:
-    """In quotes, where it needs them."""
+    """Quote a text if it needs quotes."""
     if DOT_STRING.match(text):
         return text
     quoted = re.sub(r'(["\\])', r"\\\1", text)
@@ -129,11 +129,11 @@ def _word(text: str) -> str:
 @dataclass(frozen=True)
 class Quota:
     """
-    What a maildrop may hold: octets of its files and messages, 0 for any number.
+    What a maildrop may hold: octets of its files, and messages; 0 is no limit.
 
-    ``over`` says what becomes of a message that does not fit: ``reject`` (its
-    sender is told for good), ``defer`` (its sender tries again) or
-    ``make-room`` (the oldest messages go).  None: as somebody else says.
+    ``over`` says what happens to a message that does not fit: ``reject`` (permanent
+    failure), ``defer`` (temporary failure) or ``make-room`` (the oldest messages
+    are removed).  None means not set here: a default applies.
     """
 
     octets: int | None = None
@@ -141,7 +141,7 @@ class Quota:
     over: str | None = None
 
     def or_else(self, other: Quota) -> Quota:
-        """This one, and what ``other`` says where this one says nothing."""
+        """This quota, completed with the values of ``other`` where this one has None."""
         return Quota(
             other.octets if self.octets is None else self.octets,
             other.messages if self.messages is None else self.messages,
@@ -150,39 +150,38 @@ class Quota:
 
     @property
     def limited(self) -> bool:
-        """Whether it limits anything."""
+        """Whether there is any limit."""
         return bool(self.octets or self.messages)
 
     def holds(self, octets: int, messages: int) -> bool:
-        """Whether so much is within it."""
+        """Whether so many octets and messages are within the limits."""
         return (not self.octets or octets <= self.octets) and (
             not self.messages or messages <= self.messages
         )
 
     def share(self, octets: int, messages: int) -> float | None:
-        """How much of it that is, 1.0 where it is full; None where it limits nothing."""
+        """The share of the quota that is used (1.0 is full); None if there is no limit."""
         limits = ((octets, self.octets), (messages, self.messages))
         return max((have / most for have, most in limits if most), default=None)
 
 
-#: What an account may be: disabled, nobody logs in to it, and mail for it is refused.
+#: The states of an account.  A disabled account allows no login, and mail for it is refused.
 ENABLED, DISABLED = STATES = ("enabled", "disabled")
 
 
 @dataclass(frozen=True)
 class Account:
     """
-    Whose maildrop it is: what a directory tells of one account.
+    One account, as a directory returns it.
 
-    ``address`` is its name, in normal form; ``maildrop`` names its maildrop
-    in the store, in the same form (a table's word, never the wire's);
-    ``secret`` is its password hash in PHC string form, or None where nobody
-    can log in with a password; ``scram`` the SCRAM-SHA-256 keys of the same
-    password (``protocol.scram.Keys``), or None where there are none; ``shared`` a
-    secret in clear, for CRAM-MD5 and APOP alone; ``quota`` what its maildrop may
-    hold, ``serving`` how that is served.  ``device`` names the device whose
-    own password somebody logged in with; it is empty for the account's.
-    ``state`` is one of STATES.
+    ``address`` is its name, in normal form.  ``maildrop`` is the name of its maildrop
+    in the store, in the same form; it comes from the directory, never from a client.
+    ``secret`` is its password hash in PHC string form, or None if no password can be
+    used.  ``scram`` are the SCRAM-SHA-256 keys of the same password
+    (``protocol.scram.Keys``), or None.  ``shared`` is a secret in clear, for CRAM-MD5
+    and APOP only.  ``quota`` is what its maildrop may hold, ``serving`` its mail
+    policy.  ``device`` is the device whose own password was used in this login;
+    empty for the account's password.  ``state`` is one of STATES.
     """
 
     address: str
@@ -197,7 +196,7 @@ class Account:
 
     @property
     def enabled(self) -> bool:
-        """Whether it may log in, and gets mail."""
+        """Whether the account allows logins and gets mail."""
         return self.state == ENABLED
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A device of an account: a mail program, or what it runs on, with a password of its own."""
+"""App passwords: an account's device (a mail program) has a password of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ PROTOCOLS = ("any", "pop3", "smtp")
 @dataclass(frozen=True)
 class AppPassword:
     """
-    One device, as a directory tells of it.
+    The password of one device, as a directory returns it.
 
-    ``name`` is its own in its account.  ``id`` is the part of its password
-    by which that is found, ``secret`` the digest of the whole, and ``scram``
-    its SCRAM-SHA-256 keys (``protocol.scram.Keys``), or None.  ``added`` and
-    ``expires`` are seconds since 1970; None: never.  It may be used with one
-    of PROTOCOLS, and from ``networks`` (addresses and networks, in words; none:
-    from everywhere).
+    ``name`` is the device's name, unique in its account.  ``id`` is the part of the
+    password by which it is looked up, ``secret`` the digest of the whole password,
+    and ``scram`` its SCRAM-SHA-256 keys (``protocol.scram.Keys``), or None.
+    ``added`` and ``expires`` are seconds since 1970; ``expires`` None means never.
+    ``protocol`` is one of PROTOCOLS; ``networks`` are the addresses and networks
+    from which the password may be used, as text (empty: from everywhere).
     """
 
     name: str
@@ -32,11 +32,11 @@ class AppPassword:
     networks: tuple[str, ...] = ()
 
     def expired(self, now: float) -> bool:
-        """Whether its password is taken no more."""
+        """Whether the password has expired."""
         return self.expires is not None and now >= self.expires
 
     def objection(self, service: str, client_address: str, now: float) -> str:
-        """Why its password is not taken by a service from there, in words; or empty."""
+        """Why the password is refused for this service and client, as text; empty if it is not."""
         if self.expired(now):
             return "it has expired"
         if self.protocol not in ("any", protocol_of(service)):
@@ -53,7 +53,7 @@ class AppPassword:
 
 
 def protocol_of(service: str) -> str:
-    """Of PROTOCOLS, that of a service's word in the configuration; of none, none."""
+    """The protocol of a service's name in the configuration; empty for an empty name."""
     if not service:
         return ""
     return "pop3" if service.startswith("pop3") else "smtp"

@@ -1,4 +1,4 @@
-"""The words of the configuration: keys, how each is read, its default and what it is for."""
+"""Configuration keys and value types: how a value is read, its default, and its explanation."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*:\S")
 @dataclass(frozen=True)
 class Kind:
     """
-    A kind of value: ``expects`` names it to people, ``read`` turns what YAML gave into it.
+    A type of value: ``expects`` describes it for users, ``read`` converts a value of YAML.
 
-    ``read`` raises ValueError; its text, if any, says what is wrong.  ``item``
-    is the kind of what is in a list: each is read, and complained of, by itself.
+    ``read`` raises ValueError; its text, if any, says what is wrong.  ``item`` is the
+    type of a list's items: each is read, and reported, by itself.
     """
 
     expects: str
@@ -44,9 +44,9 @@ class Key:
     """
     One key of the configuration, or of a maker's options.
 
-    ``default`` is in the form in which it would stand in the file; REQUIRED
-    where there is none.  ``text`` explains it, in sentences, to whoever edits
-    the file.  ``example`` is what the file shows where the default is None.
+    ``default`` is written as in the file; REQUIRED if there is none.  ``text``
+    explains the key, in sentences, to an administrator.  ``example`` is shown in the
+    file if the default is None.
     """
 
     name: str
@@ -106,7 +106,7 @@ def read_duration(value: Any) -> float:
 
 
 def read_days(value: Any) -> float:
-    """Seconds, 0 or those of at least a day: mail shall not go for a unit that was forgotten."""
+    """Seconds: 0, or at least a day, so that a forgotten unit does not remove mail early."""
     found = read_duration(value)
     if 0 < found < A_DAY:
         raise ValueError("a day is the least; a number without a unit is seconds")
@@ -131,7 +131,8 @@ def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     except ValueError as error:
         raise ValueError(str(error)) from error
     mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is not None and network.prefixlen >= 96:  # as such clients are seen
+    # IPv4 clients are compared in their plain form
+    if mapped is not None and network.prefixlen >= 96:  # IPv4 clients are compared in their plain form
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
 
@@ -182,7 +183,7 @@ def list_of(kind: Kind) -> Kind:
 
 
 def at_least(minimum: int | str, kind: Kind) -> Kind:
-    """A number or a size that is no less than ``minimum``, which is as it would be in the file."""
+    """A number or a size of at least ``minimum``, which is written as in the file."""
     least: int = kind.read(minimum)
 
     def read(value: Any) -> int:
@@ -207,5 +208,5 @@ NETWORK = Kind("an IP address or a network, such as 192.0.2.0/24", _network)
 ADDRESS = Kind("a mail address", _address)
 HOSTNAME = Kind("a host name, such as mail.example.net", _hostname)
 ENDPOINT = Kind("a Twisted endpoint, such as tcp:2525:interface=127.0.0.1", _endpoint)
-#: A path; the front door makes it absolute, relative to the configuration file or to ``state``.
+#: A path; the configuration's reader makes it absolute, from the file's folder or ``state``.
 PATH = Kind("a path", _text)

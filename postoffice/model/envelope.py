@@ -1,4 +1,4 @@
-"""The envelope: who sends, who shall get it, and how it came (RFC 5321 §2.3.1, §4.4)."""
+"""The envelope: sender, recipients, and how a message arrived (RFC 5321 §2.3.1, §4.4)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from functools import lru_cache
 
 from postoffice.model.address import Account, Address
 
-#: A name that a Received field may carry as it is (RFC 5321 §4.1.2 Domain, address-literal).
+#: A name that a Received field can hold unchanged (RFC 5321 §4.1.2 Domain).
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]+(?<!-)(?:\.(?!-)[A-Za-z0-9-]+(?<!-))*\Z")
-#: Octets of a name that may be shown; what is left of a longer one ends with dots.
+#: Octets of an escaped name at most (a longer one ends with dots), and of a valid name.
 _SHOWN = 240
 _NAME = 255
-#: In a comment, each of these octets is one of xtext (RFC 3461 §4), which any word may hold.
+#: Octets that are written in xtext (RFC 3461 §4) in a comment.
 _UNSAFE = re.compile(rb"[^!#$%&'*,./0-9:?@A-Z\[\]^_`a-z{|}~-]")
 _LITERAL = re.compile(r"\[(?:[0-9.]{7,15}|IPv6:[0-9A-Fa-f:.]{2,45})\]\Z")
 
@@ -23,7 +23,7 @@ _LITERAL = re.compile(r"\[(?:[0-9.]{7,15}|IPv6:[0-9A-Fa-f:.]{2,45})\]\Z")
 @dataclass(frozen=True)
 class Client:
     """
-    Who is at the other end: its IP address ("" on a UNIX socket), and whether the link is private.
+    A client: its IP address ("" on a UNIX socket) and port, and whether TLS is on.
 
     ``address`` is in its plain form: an IPv4 address mapped into IPv6 is IPv4.
     """
@@ -34,7 +34,7 @@ class Client:
 
     @property
     def local(self) -> bool:
-        """Whether nobody else can listen: loopback, or a UNIX socket."""
+        """Whether the connection stays on this host: loopback, or a UNIX socket."""
         return not self.address or self.address == "::1" or self.address.startswith("127.")
 
     @property
@@ -48,15 +48,14 @@ class Client:
 @dataclass
 class SessionInfo:
     """
-    One client's session with a counter, as those who judge it see it.
+    One client's session, as policies and checkers see it.
 
-    ``service`` is the word of the configuration (smtp, submission, pop3);
-    ``hello`` what the client calls itself, once it has; ``login`` the address
-    of its account, once it has proved that, and ``mechanism`` how (a SASL
-    mechanism, USER or APOP); ``device`` is that of the account whose password it was, or
-    empty.  ``tls`` is the version and the cipher, or empty.
-    ``fields`` are header fields that policies add to each message of this
-    session.
+    ``service`` is the service's name in the configuration (smtp, submission, pop3).
+    ``hello`` is the name in EHLO or HELO.  ``login`` is the address of the account
+    that has logged in, and ``mechanism`` how it did (a SASL mechanism, USER or APOP).
+    ``device`` is the account's device whose password was used.  ``tls`` is version
+    and cipher.  Each of these is empty until it is known.  ``fields`` are header
+    fields that policies add to every message of this session.
     """
 
     id: str
@@ -81,18 +80,18 @@ class Recipient:
 @dataclass
 class Envelope:
     """
-    One message's sender and recipients, and how it came; never its text.
+    One message's sender and recipients, and how it arrived; never its text.
 
-    ``sender`` None is the null reverse-path ``<>``.  ``protocol`` is a word of
-    RFC 3848 and 6531 (SMTP, ESMTPSA, UTF8LMTP).  ``id`` names the message in
-    the log, in its Received field and in the reply that takes it.  ``size``
-    is what the client declared (RFC 1870), 0 for nothing; ``utf8`` whether
-    it asked for SMTPUTF8.  ``service`` and ``login`` are those of its
-    ``SessionInfo``; ``fields`` are header fields that policies add to this message.
+    ``sender`` None is the null reverse-path ``<>``.  ``protocol`` is a name of
+    RFC 3848 or 6531 (SMTP, ESMTPSA, UTF8LMTP).  ``id`` names the message in the log,
+    in its Received field, and in the reply that accepts it.  ``size`` is the SIZE
+    that the client declared (RFC 1870), 0 for none; ``utf8`` is whether the client
+    gave SMTPUTF8.  ``service`` and ``login`` are those of the ``SessionInfo``;
+    ``fields`` are header fields that policies add to this message.
 
-    ``named`` has, for each recipient that was accepted, in the order of the
-    commands, its place in ``recipients``: who is named twice is there once.
-    ``message_id`` is the Message-ID that is added where the text has none.
+    ``named`` has, for each accepted RCPT command in order, the index of its account
+    in ``recipients``, where an account that was named twice stands once.
+    ``message_id`` is the Message-ID that is added if the text has none.
     """
 
     id: str
@@ -113,9 +112,9 @@ class Envelope:
         """
         The Return-Path and Received fields of a final delivery (RFC 5321 §4.4).
 
-        The clause ``for`` appears for a single recipient only: it would tell
-        each of several who the others are (§7.2), and the same octets for
-        all mean one file for all.
+        The clause ``for`` is used with a single recipient only.  With several it
+        would disclose the others to each (§7.2), and the message could not be one
+        file for all.
         """
         sender = "" if self.sender is None else str(self.sender)
         came = self._from()
@@ -127,9 +126,9 @@ class Envelope:
 
     def _from(self) -> str:
         """
-        ``from``: what it calls itself, and where it really is.
+        The ``from`` clause: the name in EHLO, and the client's real address.
 
-        What is no name by the book stands in a comment, escaped.
+        A name that is not valid is put, escaped, into a comment.
         """
         literal = self.client.literal
         hello, odd = self.hello, ""
@@ -140,7 +139,7 @@ class Envelope:
 
 
 def _escaped(name: str) -> str:
-    """As one word of a comment, of bounded length."""
+    """Escape a name as one word of a comment, of limited length."""
     parts: list[str] = []
     room = _SHOWN
     for letter in name[:_SHOWN]:
@@ -154,5 +153,5 @@ def _escaped(name: str) -> str:
 
 @lru_cache(maxsize=2)
 def _date(when: datetime) -> str:
-    """RFC 5322 §3.3; many messages come in one second."""
+    """RFC 5322 §3.3; cached, as many messages arrive in one second."""
     return format_datetime(when)

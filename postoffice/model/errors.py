@@ -1,4 +1,4 @@
-"""What can go wrong, by what the client should do next: try again later, or never."""
+"""The failures, by what the client should do next: try again later, or give up."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from postoffice.model.reply import (
 
 class PostOfficeError(Exception):
     """
-    An answer that is a failure: ``reply`` is what an SMTP client hears.
+    A failure of a question; ``reply`` is what an SMTP client is sent.
 
-    The exception's own text is for the log; it may hold names and paths.
+    The exception's own text is for the log; it may contain names and paths.
     """
 
     reply: Reply = TRY_LATER
@@ -31,11 +31,11 @@ class PostOfficeError(Exception):
             self.reply = reply
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copied, and sent between processes, without the constructor: each class has its own."""
-        return _remade, (type(self), self.args), self.__dict__
+        """Pickle without calling the constructor, whose arguments differ between classes."""
+        return _rebuild, (type(self), self.args), self.__dict__
 
 
-def _remade(kind: type[PostOfficeError], args: tuple[Any, ...]) -> PostOfficeError:
+def _rebuild(kind: type[PostOfficeError], args: tuple[Any, ...]) -> PostOfficeError:
     return kind.__new__(kind, *args)
 
 
@@ -54,7 +54,7 @@ class MaildropLocked(TemporaryFailure):
 
 
 class MaildropChanging(MaildropLocked):
-    """What the last session has deleted is just going: a moment later it is free."""
+    """Messages that the last session deleted are being removed; the maildrop is free soon."""
 
 
 class LoginTooSoon(TemporaryFailure):
@@ -62,7 +62,7 @@ class LoginTooSoon(TemporaryFailure):
 
 
 class NotAllRemoved(TemporaryFailure):
-    """Of the messages that were to go, only ``removed`` are gone, or none for certain (0)."""
+    """Of the messages to remove, only ``removed`` are known to be removed."""
 
     def __init__(self, reason: str = "", removed: int = 0) -> None:
         super().__init__(reason)
@@ -70,7 +70,7 @@ class NotAllRemoved(TemporaryFailure):
 
 
 class MessageGone(TemporaryFailure):
-    """A message that was listed is no longer there, or is not what was listed."""
+    """A listed message is no longer there, or has changed."""
 
 
 class PermanentFailure(PostOfficeError):
@@ -81,20 +81,20 @@ class PermanentFailure(PostOfficeError):
 
 
 class MaildropFull(PermanentFailure):
-    """A message does not fit into what its recipient may keep: 552 5.2.2."""
+    """A message does not fit into its recipient's quota: 552 5.2.2."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, MAILBOX_FULL)
 
 
 class MaildropFullNow(NoSpace):
-    """The same, where its sender shall try again: 452 4.2.2."""
+    """The same, if the sender should try again: 452 4.2.2."""
 
     reply = MAILBOX_FULL_NOW
 
 
 class LoginRefused(PostOfficeError):
-    """Unknown user or wrong password; nobody is told which: 535, ``-ERR [AUTH]`` (RFC 3206)."""
+    """Unknown user or wrong password, not told which: 535, ``-ERR [AUTH]`` (RFC 3206)."""
 
     reply = LOGIN_REFUSED
 
@@ -106,20 +106,20 @@ class AccountDisabled(PostOfficeError):
 
 
 class TooManyTries(TemporaryFailure):
-    """Too many wrong passwords lately; this one was not looked at: 454, ``-ERR [SYS/TEMP]``."""
+    """Too many wrong passwords lately; this one was not verified: 454, ``-ERR [SYS/TEMP]``."""
 
     reply = TOO_MANY_TRIES
 
 
 class NotEmpty(PostOfficeError):
-    """What was to be removed still holds something; the text says what."""
+    """What was to be removed is not empty; the text says what it holds."""
 
 
 class SettingError(Exception):
     """
     A setting cannot be used: ``key`` (dotted, or empty for the whole), and why.
 
-    Raised by makers and readers of settings; the front door adds file and line.
+    Makers and the readers of settings raise it; the configuration's reader adds file and line.
     """
 
     def __init__(self, key: str, problem: str) -> None:
@@ -129,4 +129,4 @@ class SettingError(Exception):
 
 
 class StartupError(Exception):
-    """The post office cannot open; the text says what, where, and how to mend it."""
+    """The daemon cannot start; the text says what is wrong, where, and how to fix it."""

@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 class Entry(NamedTuple):
     """
-    One message: its UIDL, its size and the store's own name for it.
+    One message: its UIDL, its size, and its name in the store.
 
-    ``size`` is octets as they will be sent: CRLF line ends, before
-    dot-stuffing (RFC 1939 §11).  ``uidl`` has 1 to 70 characters of 0x21 to
-    0x7E and is never used again (RFC 1939 §7).  ``name`` is the store's.
+    ``size`` is octets as sent: CRLF line ends, before dot-stuffing (RFC 1939 §11).
+    ``uidl`` has 1 to 70 characters of 0x21 to 0x7E and is never used again
+    (RFC 1939 §7).
 
-    ``downgraded`` is the size for clients without UTF-8 (RFC 6856 §2.1), as
-    ``protocol.downgrade`` tells it: None, or 0, where they get the same octets.
+    ``downgraded`` is the size after conversion for clients without UTF-8 (RFC 6856
+    §2.1, ``protocol.downgrade``); None or 0 if the message needs no conversion.
     """
 
     uidl: str
@@ -29,18 +29,18 @@ class Entry(NamedTuple):
 
 
 class Indexed(Entry):
-    """An entry that knows where among its ``Entries`` it stands, from 0."""
+    """An entry with its index in its ``Entries``, from 0."""
 
     position: int
 
 
 class Entries(Sequence[Entry]):
     """
-    Entries that never change, as many as you like.
+    An immutable sequence of entries, packed for large maildrops.
 
-    They take a quarter of the room of as many objects: their names lie behind
-    each other in one text, and a UIDL is a part of its name, if it can be.
-    An Entry is made when it is asked for, and is a ``CommitResult``.
+    It needs a quarter of the memory of a list of objects: all names are stored in
+    one text, and a UIDL is a slice of its name if possible.  An item is made when it
+    is accessed, and is an ``Indexed``.
     """
 
     __slots__ = (
@@ -56,12 +56,12 @@ class Entries(Sequence[Entry]):
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         text = bytearray()
-        # in the text: of each name, and of its UIDL
+        # where each name, and each UIDL, starts and stops in the text
         self._starts, self._stops = array("I"), array("I")
         self._uidl_starts, self._uidl_stops = array("I"), array("I")
-        #: The size of each, in their order.
+        #: The size of each entry, in order.
         self.sizes = array("Q")
-        #: ``Entry.downgraded`` of those that have one, by their places.
+        #: ``Entry.downgraded`` by index, for the entries that have one.
         self.downgraded: dict[int, int] = {}
         for position, entry in enumerate(entries):
             name, uidl = entry.name.encode("utf-8", "surrogatepass"), entry.uidl.encode("ascii")
@@ -79,7 +79,7 @@ class Entries(Sequence[Entry]):
             if entry.downgraded is not None:
                 self.downgraded[position] = entry.downgraded
         self._text = bytes(text)
-        #: All sizes together.
+        #: The sum of all sizes.
         self.octets = sum(self.sizes)
 
     def __len__(self) -> int:
@@ -123,12 +123,12 @@ class Entries(Sequence[Entry]):
         return entry
 
     def names(self) -> Iterator[str]:
-        """The name of each, in their order."""
+        """The name of each entry, in order."""
         texts = map(self._text.__getitem__, map(slice, self._starts, self._stops))
         return (text.decode("utf-8", "surrogatepass") for text in texts)
 
     def changed(self, gone: Collection[int], fresh: Iterable[Entry]) -> Entries:
-        """Without those at these places, and with others behind them."""
+        """A copy without the entries at the indices ``gone``, and with ``fresh`` ones appended."""
         before = self._without(gone) if gone else self
         behind = Entries(fresh)
         if not behind:
@@ -145,7 +145,7 @@ class Entries(Sequence[Entry]):
         return both
 
     def _without(self, gone: Collection[int]) -> Entries:
-        """Their names stay in the text, until that would be more than half of it."""
+        """Drop entries; their names stay in the text unless they would be half of it or more."""
         stays = bytearray(b"\1") * len(self)
         for position in gone:
             stays[position] = 0
@@ -163,31 +163,31 @@ class Entries(Sequence[Entry]):
         return left if 2 * needed > len(left._text) else Entries(left)
 
     def uidls(self) -> Iterator[bytes]:
-        """The UIDL of each, in their order."""
+        """The UIDL of each entry, in order."""
         return map(self._text.__getitem__, map(slice, self._uidl_starts, self._uidl_stops))
 
     @property
     def weight(self) -> int:
-        """About how many octets of memory they take."""
+        """About how many octets of memory this object needs."""
         return 500 + len(self._text) + 24 * len(self.sizes) + 100 * len(self.downgraded)
 
 
-#: What a session did with a message.
+#: Marks: what a session did with a message (bits).
 _DELETED, _COLLECTED = 1, 2
-#: For ``bytes.translate``: what was not deleted; what was; what was collected and stays.
+#: Tables for ``bytes.translate``: not marked deleted; marked deleted; only collected.
 _LEFT = bytes(not mark & _DELETED for mark in range(256))
 _MARKED = bytes(mark & _DELETED for mark in range(256))
 _KEPT = bytes(mark == _COLLECTED for mark in range(256))
-#: … and what is left of the marks when those of deletion are taken back.
+#: … and a table that clears the deletion marks.
 _RESET = bytes(mark & ~_DELETED for mark in range(256))
 
 
 class Listing:
     """
-    What a maildrop held at login, numbered from 1, and what the session did with it.
+    The messages of a maildrop at login, numbered from 1, and the session's marks on them.
 
-    ``entries`` may be shared between sessions and never changes; an
-    ``Entries`` where they are many.
+    ``entries`` never changes and may be shared between sessions; large maildrops
+    use ``Entries``.
     """
 
     __slots__ = ("_deleted", "_downgraded", "_marks", "_octets", "_sizes", "entries", "octets")
@@ -200,18 +200,18 @@ class Listing:
         else:
             self._sizes = [entry.size for entry in entries]
             self._octets = sum(self._sizes)
-        #: The size of all messages that are not marked deleted.
+        #: The sum of the sizes of all messages that are not marked deleted.
         self.octets = self._octets
         self._downgraded = False
         self._deleted = 0
-        self._marks = bytearray()  # one for each message, once there is any
+        self._marks = bytearray()  # one for each message, once one has a mark
 
     def __len__(self) -> int:
         """How many messages are not marked deleted."""
         return len(self._sizes) - self._deleted
 
     def downgrade(self) -> None:
-        """The client knows no UTF-8: sizes are of what it will get; to be called first."""
+        """Use the sizes for a client without UTF-8; call this before any message is marked."""
         other = {position: size for position, size in self._all_downgraded() if size}
         if other:
             self._sizes = array("Q", self._sizes)
@@ -226,7 +226,7 @@ class Listing:
         return ((position, entry.downgraded or 0) for position, entry in enumerate(self.entries))
 
     def size(self, entry: Entry) -> int:
-        """How many octets a message will have, for this client."""
+        """The size of a message as this client gets it."""
         return (entry.downgraded or entry.size) if self._downgraded else entry.size
 
     def get(self, number: int) -> Entry | None:
@@ -238,13 +238,13 @@ class Listing:
         return self.entries[number - 1]
 
     def delete(self, number: int) -> None:
-        """Mark message ``number``, which ``get`` has given; it is removed at QUIT and only then."""
+        """Mark message ``number`` deleted (``get`` must have returned it); QUIT removes it."""
         self._mark(number, _DELETED)
         self._deleted += 1
         self.octets -= self._sizes[number - 1]
 
     def reset(self) -> None:
-        """Take back all marks (RSET)."""
+        """Remove all deletion marks (RSET)."""
         self._marks = self._marks.translate(_RESET)
         self._deleted = 0
         self.octets = self._octets
@@ -266,15 +266,15 @@ class Listing:
         return compress(all_of_them, self._marks.translate(_LEFT))
 
     def collect(self, number: int) -> None:
-        """Message ``number`` was sent whole."""
+        """Mark message ``number`` as sent completely."""
         self._mark(number, _COLLECTED)
 
     def collected(self) -> list[Entry]:
-        """The messages that were sent whole, and are not marked deleted, in their order."""
+        """The messages that were sent completely and are not marked deleted, in order."""
         return self._those(_KEPT)
 
     def marked(self) -> list[Entry]:
-        """The messages that are marked deleted, in their order."""
+        """The messages that are marked deleted, in order."""
         return self._those(_MARKED)
 
     def _mark(self, number: int, mark: int) -> None:

@@ -1,4 +1,4 @@
-"""Every event of the log: its name, its level and its fields, and how they become one line."""
+"""All events of the log, with level and fields, and the formatting of an event as one line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: Octets of a line, without the time and the level that stand before it (about 50 octets).
+#: Octets of a line at most, without the time and the level before it (about 50 octets).
 LINE = 960
-#: Octets of one value; of each, where the line would be too long otherwise.
+#: Octets of one value at most; and of each value if the line would otherwise be too long.
 VALUE, SHORT = 300, 44
-#: Octets of addresses or UIDLs that share a line; the others follow in further lines.
+#: Octets of addresses or UIDLs in one line; the others follow in further lines.
 LIST = 640
 
-#: Every field and what it says.  This is the order in which fields stand in every line.
+#: Every field and its meaning.  Fields have this order in every line.
 FIELDS = {
     "id": "the session, or the message: the session's id, a dot, and a number",
     "service": "the listener's word in the configuration: smtp, submission, lmtp, pop3, …",
@@ -54,9 +54,9 @@ FIELDS = {
 @dataclass(frozen=True)
 class Event:
     """
-    One kind of event; ``meaning`` is for the manual.
+    One kind of event; ``meaning`` is printed in the manual.
 
-    ``level`` is one of Twisted's, by its name.  A field without a value is left out.
+    ``level`` is the name of one of Twisted's levels.  A field without a value is omitted.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Event:
             if value is not None and value != "":
                 parts.append(f"{field}={value if type(value) is str else _text(value)}")
         line = " ".join(parts)
-        if (  # as most are: one look for all values
+        if (  # the usual case: one check for all values
             len(line) <= LINE and line.count(" ") == len(parts) - 1 and _PLAIN_LINE.match(line)
         ):
             return line
@@ -90,9 +90,9 @@ class Event:
         return " ".join(parts)
 
 
-#: Fields that ``portions`` has made: they are never cut.
+#: Fields whose values ``portions`` has made: they are never cut.
 _LISTS = frozenset(("to", "uidls"))
-#: All events, by their names, in the order of the manual.
+#: All events by name, in the order of the manual.
 EVENTS: dict[str, Event] = {}
 
 
@@ -102,27 +102,27 @@ def _event(name: str, level: str, fields: str, meaning: str) -> Event:
 
 
 def tell(log: Any, event: Event, /, **fields: object) -> None:
-    """Log an event with a ``twisted.logger.Logger``; observers get the fields, too."""
+    """Log an event with a ``twisted.logger.Logger``; its observers also get the fields."""
     line = event.line(fields)
     fields["line"], fields["event"] = line, event.name
     getattr(log, event.level)("{line}", **fields)
 
 
 def tell_failure(log: Any, event: Event, failure: Any = None, /, **fields: object) -> None:
-    """The same of a fault of ours, with its traceback."""
+    """Log an event for a fault of ours, with its traceback."""
     log.failure("{line}", failure, line=event.line(fields), event=event.name, **fields)
 
 
 # -- values ------------------------------------------------------------------
 
-#: What needs no quotes: visible ASCII without quotes and backslashes.
+#: Text that needs no quotes: visible ASCII without quotes and backslashes.
 _PLAIN = re.compile(r"[!#-\[\]-~]+\Z")
 _PLAIN_LINE = re.compile(r"[ !#-\[\]-~]+\Z")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def shown(value: object, most: int = VALUE) -> str:
-    """A value as it stands behind ``=``: one word, or quoted, and no more than ``most`` octets."""
+    """Format a value for a log line: one word, or quoted, and at most ``most`` octets."""
     text = value if isinstance(value, str) else _text(value)
     if len(text) <= most and _PLAIN.match(text):
         return text
@@ -138,7 +138,7 @@ def _text(value: object) -> str:
 
 
 def _escaped(text: str, most: int) -> tuple[bool, str]:
-    """Whether all of it is there; and what is not printable told by its number."""
+    """Escape a text; return also whether all of it fits into ``most`` octets."""
     out: list[str] = []
     for char in text[: most + 1]:
         said = _ESCAPES.get(char) or (char if char.isprintable() else _numbered(char))
@@ -156,9 +156,9 @@ def _numbered(char: str) -> str:
 
 def portions(words: Iterable[str], first: int = LIST) -> Iterator[str]:
     """
-    Words with commas between them, as many together as a line holds.
+    Join words with commas, in portions that fit into a line.
 
-    ``first`` are the octets that the first line has room for; its portion may be empty.
+    ``first`` is how many octets fit into the first line; its portion may be empty.
     """
     held: list[str] = []
     room, size = first, 0
@@ -204,7 +204,7 @@ VOUCHER_FAILED = _event(
     "voucher-failed",
     "warn",
     "user why",
-    "A checker of a plugin has vouched for somebody who has no account here; the login is refused.",
+    "A plugin's checker accepted a user who has no account here; the login was refused.",
 )
 DEVICE_REFUSED = _event(
     "device-refused",
@@ -216,8 +216,8 @@ LOGIN_SLOWED = _event(
     "login-slowed",
     "info",
     "client user",
-    "Too many wrong passwords: this one was refused and not looked at.  The client is told to "
-    "come later.  ``client`` is its network.",
+    "Too many wrong passwords: this login was refused, and its password was not verified.  The "
+    "client may try again later.  ``client`` is the client's network.",
 )
 REFUSED = _event(
     "refused",
@@ -248,13 +248,14 @@ MESSAGE_DELETED = _event(
     "message-deleted",
     "info",
     "id service client account device uidl",
-    "A session has deleted a message: DELE and then QUIT, or collected by all who shall.",
+    "A session has deleted a message: by DELE and QUIT, or because all required devices have "
+    "collected it.",
 )
 SESSION_ENDED = _event(
     "session-ended",
     "info",
     "id service client tls account device helo taken retrieved deleted refused",
-    "A client has gone.",
+    "A client has disconnected.",
 )
 TAKEN_OVER = _event(
     "session-taken-over",
@@ -273,13 +274,13 @@ TLS_FAILED = _event(
     "tls-failed",
     "info",
     "id service client why",
-    "TLS with a client did not begin.",
+    "The TLS handshake with a client failed.",
 )
 PROXY_REFUSED = _event(
     "proxy-refused",
     "warn",
     "id service client why",
-    "A trusted balancer sent no good PROXY header; the connection was refused.",
+    "A trusted load balancer sent no valid PROXY header; the connection was refused.",
 )
 CONNECTION_REFUSED = _event(
     "connection-refused",
@@ -310,7 +311,7 @@ FAILED = _event(
     "failed",
     "warn",
     "id service client account why",
-    "Something failed, and the client heard that it may try later, or never; the reply has the id.",
+    "Something failed; the client was told to try again later, or not.  The reply has the id.",
 )
 FAULT = _event(
     "fault",
@@ -329,26 +330,26 @@ VAULT_TRIMMED = _event(
     "undelete-trimmed",
     "info",
     "maildrop messages octets",
-    "What was deleted and is kept for undelete was more than ``store.undelete_size`` allows: so "
-    "much of it, the oldest, was removed for good.",
+    "Deleted mail that is kept for undelete exceeded ``store.undelete_size``: so many of the "
+    "oldest messages were removed for good.",
 )
 MAIL_EXPIRED = _event(
     "mail-expired",
     "info",
     "account messages octets",
-    "So much has expired in the daily round: of an account, and at its end, without one, of all.",
+    "The daily expiry removed mail: one line for each account, and at the end one for all.",
 )
 EXPIRY_FAILED = _event(
     "expiry-failed",
     "error",
     "account why",
-    "Removing expired mail failed, of an account or of all; it is tried again in the next round.",
+    "Removing expired mail failed, for one account or for all; the next daily run tries again.",
 )
 NOT_REMEMBERED = _event(
     "collected-not-remembered",
     "warn",
     "account why",
-    "Noting what was collected failed; these messages stay longer than they would.",
+    "Recording which messages were collected failed; these messages are kept longer.",
 )
 ODD_FILES = _event(
     "files-not-served",
@@ -361,5 +362,5 @@ QUOTA_PASSED = _event(
     "quota-passed",
     "info",
     "maildrop percent",
-    "The owner of a maildrop was told by a letter how full it is.",
+    "The owner of a maildrop was sent a notice of how full the quota is.",
 )

@@ -1,4 +1,4 @@
-"""How an account's mail is served, and for how long it is kept: settings, and who says them."""
+"""Mail policies: retention, login delay, and what happens if a maildrop is in use."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 
-#: What may become of a login while another session holds the maildrop (``MailPolicy.in_use``).
+#: What happens to a login while another session holds the maildrop (``MailPolicy.in_use``).
 IN_USE = ("refuse", "wait", "take-over")
-#: Who must have collected a message before it counts as collected (``MailPolicy.devices``).
+#: Which devices must have fetched a message before it counts as collected (``devices``).
 DEVICES = ("any", "all")
 A_DAY = 86400
-#: Seconds for which mail waits for somebody who no longer collects by the account's own password.
+#: Seconds for which mail waits for a user of the account's own password who no longer logs in.
 LAPSE = 90 * A_DAY
 
 
 @dataclass(frozen=True)
 class KeepTimes:
     """
-    For how many seconds mail stays: after its arrival, after it was collected; None: for ever.
+    Seconds for which mail is kept after its arrival, and after it was collected; None: for ever.
 
-    It counts as collected when each of these ``devices`` has it, and whoever
-    uses the account's own password, if anybody collects by that (or has for
-    the last ``LAPSE`` seconds); where it is None, when anybody has it.
+    If ``devices`` is None, a message counts as collected when any client has fetched
+    it.  Otherwise each of these devices must have fetched it, and also a client with
+    the account's own password, if that was used within the last ``LAPSE`` seconds.
     """
 
     arrived: float | None = None
@@ -31,24 +31,24 @@ class KeepTimes:
 
     @property
     def forever(self) -> bool:
-        """Whether nothing goes by itself."""
+        """Whether no mail expires."""
         return self.arrived is None and self.collected is None
 
 
 @dataclass(frozen=True)
 class MailPolicy:
     """
-    How mail is served to one account; durations are seconds, None is: as somebody else says.
+    The mail policy of one account.  Durations are seconds; None means that a default applies.
 
-    ``keep`` is how long after its arrival a message stays, ``keep_collected``
-    how long after it was collected; both 0: for ever.  ``delete_on_collect``:
-    it goes when it is collected.  Collected is what RETR has sent whole in a
-    session that ended with QUIT, by one of the account's ``devices`` (any) or
-    by each of them (all).
+    ``keep`` is how long a message is kept after its arrival, ``keep_collected`` how
+    long after it was collected; 0 is for ever.  With ``delete_on_collect`` a message
+    is removed when it is collected.  A message is collected when RETR has sent it
+    completely in a session that ended with QUIT, to any of the account's ``devices``
+    (any) or to each of them (all).
 
-    ``login_delay`` lies between two logins at the least (RFC 2449 §6.5).
-    ``in_use`` says what becomes of a login while another session holds the
-    maildrop: it is refused, waits for as long as ``wait`` says, or takes over.
+    ``login_delay`` is the minimum time between two logins (RFC 2449 §6.5).
+    ``in_use`` says what happens to a login while another session holds the maildrop:
+    it is refused, waits for at most ``wait``, or takes over.
     """
 
     keep: float | None = None
@@ -60,7 +60,7 @@ class MailPolicy:
     wait: float | None = None
 
     def or_else(self, other: MailPolicy) -> MailPolicy:
-        """This one, and what ``other`` says where this one says nothing."""
+        """This policy, completed with the values of ``other`` where this one has None."""
         if self == UNSPECIFIED:
             return other
         mine = ((field.name, getattr(self, field.name)) for field in fields(self))
@@ -70,11 +70,11 @@ class MailPolicy:
 
     def days(self, *, makes_room: bool = False) -> int | None:
         """
-        For how many days mail stays at the least, when the maildrop is left alone; None: for ever.
+        The days for which mail is kept at least, if no client deletes it; None: for ever.
 
-        ``makes_room``: whether mail goes when there is no room for more.  What
-        is told to clients (EXPIRE, RFC 2449 §6.7) comes from here, rounded
-        down: nothing goes before that.
+        ``makes_room`` is whether a full quota removes the oldest mail.  EXPIRE
+        (RFC 2449 §6.7) announces this number; it is rounded down, so that no mail is
+        removed earlier than announced.
         """
         if makes_room or self.delete_on_collect:
             return 0
@@ -82,15 +82,15 @@ class MailPolicy:
         return int(min(limits) // A_DAY) if limits else None
 
     def kept(self, devices: Collection[str]) -> KeepTimes:
-        """When mail goes, of an account that has these devices."""
+        """How long mail is kept for an account with these devices."""
         collected = 0.0 if self.delete_on_collect else self.keep_collected or None
         every = frozenset(devices) if self.devices == "all" else None
         return KeepTimes(self.keep or None, collected, every)
 
 
-#: Says nothing.
+#: Sets nothing: the defaults apply.
 UNSPECIFIED = MailPolicy()
-#: Mail stays for ever, anybody logs in at once, and a second session is refused.
+#: The default: mail is kept for ever, no login delay, a second session is refused.
 DEFAULT_POLICY = MailPolicy(
     keep=0,
     keep_collected=0,
@@ -105,11 +105,11 @@ DEFAULT_POLICY = MailPolicy(
 @dataclass(frozen=True)
 class AnnouncedPolicy:
     """
-    What clients are told: for how many days mail stays at the least (None: for ever), and how
-    many seconds lie between two logins.
+    What CAPA announces: the days for which mail is kept at least (None: for ever), and the
+    minimum seconds between two logins.
 
-    Before a login, where accounts differ (``of_each``: the capabilities where they do), it is
-    the smallest of the former and the largest of the latter (RFC 2449 §6.5, §6.7).
+    Before a login it is the smallest number of days and the largest number of seconds of all
+    accounts (RFC 2449 §6.5, §6.7); ``of_each`` are the capabilities in which accounts differ.
     """
 
     days: int | None = None
@@ -118,12 +118,12 @@ class AnnouncedPolicy:
 
     @property
     def expire(self) -> str:
-        """As it stands behind EXPIRE."""
+        """The argument of EXPIRE."""
         return self._with_user("EXPIRE", "NEVER" if self.days is None else str(self.days))
 
     @property
     def login_delay(self) -> str:
-        """As it stands behind LOGIN-DELAY; empty: there is none."""
+        """The argument of LOGIN-DELAY; empty if there is no delay."""
         return self._with_user("LOGIN-DELAY", str(self.seconds)) if self.seconds else ""
 
     def _with_user(self, capability: str, text: str) -> str:
@@ -131,12 +131,12 @@ class AnnouncedPolicy:
 
 
 def announced(serving: MailPolicy, *, makes_room: bool) -> AnnouncedPolicy:
-    """What the clients of one account are told, whose ``serving`` is whole."""
+    """What is announced for one account; its policy ``serving`` must be complete."""
     return AnnouncedPolicy(serving.days(makes_room=makes_room), math.ceil(serving.login_delay or 0))
 
 
 def together(ones: Collection[AnnouncedPolicy]) -> AnnouncedPolicy:
-    """What is told of several accounts, one at least."""
+    """What is announced for several accounts together, at least one."""
     days = {one.days for one in ones}
     delays = {one.seconds for one in ones}
     differing = {"EXPIRE": len(days) > 1, "LOGIN-DELAY": len(delays) > 1}

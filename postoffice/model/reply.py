@@ -14,8 +14,8 @@ class Reply:
     """
     One reply: a code of three digits, an enhanced status code or none, and its text.
 
-    ``text`` may have several lines; what is not printable ASCII is replaced on
-    the wire, so that nothing a client sent can break the line.
+    ``text`` may have several lines.  Characters that are not printable ASCII are
+    replaced on the wire, so that a client's input cannot break the reply's lines.
     """
 
     code: int
@@ -31,17 +31,17 @@ class Reply:
 
     @property
     def log_text(self) -> str:
-        """The same for the log: one line."""
+        """The reply as one line, for the log."""
         return " ".join(f"{self.code} {self.status} {self.text}".split())
 
     @property
     def positive(self) -> bool:
-        """Whether it says yes: 2yz or 3yz."""
+        """Whether the reply is 2yz or 3yz."""
         return self.code < 400
 
     @property
     def permanent(self) -> bool:
-        """Whether it says never: 5yz."""
+        """Whether the reply is 5yz."""
         return self.code >= 500
 
 

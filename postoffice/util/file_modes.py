@@ -1,5 +1,5 @@
 """
-Who may read a file: whether one may, and modes that are never set through a link.
+File permissions: checking access, and setting modes without following links.
 
 Plain functions; they block.
 """
@@ -9,25 +9,25 @@ from __future__ import annotations
 import os
 import stat
 
-#: A descriptor that only names a file: to close it is no reason to lose locks on it (close(2)).
+#: O_PATH: closing such a descriptor does not release the process's locks on the file (fcntl(2)).
 _NAMES = getattr(os, "O_PATH", 0)
 
 
 def set_mode(path: str, mode: int, *, where: int = 0o777) -> None:
     """
-    Give a file or a folder of one name this mode, where it has another under the mask ``where``.
+    Set the mode of a file or a folder, if its bits under the mask ``where`` differ from ``mode``.
 
-    Links, symbolic ones and files that have a second name, are left as they
-    are, as is all that is neither.  Raises OSError.
+    Nothing is done to symbolic links, to files with several hard links, and to
+    anything that is neither a file nor a folder.  Raises OSError.
     """
-    if not _NAMES:  # here the system has a call that follows no link
+    if not _NAMES:  # this system can chmod without following links
         if _is_plain(status := os.lstat(path)) and (status.st_mode ^ mode) & where:
             os.chmod(path, mode, follow_symlinks=False)
         return
     fd = os.open(path, _NAMES | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if _is_plain(status := os.fstat(fd)) and (status.st_mode ^ mode) & where:
-            os.chmod(f"/proc/self/fd/{fd}", mode)  # fchmod takes no such descriptor
+            os.chmod(f"/proc/self/fd/{fd}", mode)  # fchmod does not accept O_PATH descriptors
     finally:
         os.close(fd)
 
@@ -37,5 +37,5 @@ def _is_plain(status: os.stat_result) -> bool:
 
 
 def may(path: str, what: int) -> bool:
-    """Whether the user that this process acts for may do ``what`` (os.R_OK and the like)."""
+    """Whether this process's effective user has this access (os.R_OK and the like)."""
     return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)

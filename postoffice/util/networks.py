@@ -1,4 +1,4 @@
-"""Addresses of clients: their plain form, the network they are in, and networks that hold them."""
+"""Client addresses: their plain form, the networks around them, and membership in networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def network_of(client_address: str) -> str:
-    """What clients at one place have in common: the IPv4 address, or the IPv6 /64."""
+    """The network that counts as one client: the IPv4 address, or the IPv6 /64."""
     if ":" not in client_address:
         return client_address
     mapped = ipaddress.IPv6Address(client_address).ipv4_mapped
@@ -19,7 +19,7 @@ def network_of(client_address: str) -> str:
 
 
 def prefix_of(place: str) -> str:
-    """The larger prefix around a place: an IPv4 /24 or an IPv6 /48; "" stays as it is."""
+    """The prefix around a ``network_of``: an IPv4 /24 or an IPv6 /48; "" for ""."""
     return _around(place.partition("/")[0], 48 if ":" in place else 24) if place else ""
 
 
@@ -42,7 +42,7 @@ def client_address(peer: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def plain_address(host: str) -> str:
-    """An IPv4 address that is mapped into IPv6 is IPv4; what is no address is ""."""
+    """The address in plain form: IPv4-mapped IPv6 becomes IPv4; "" if it is no address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Waiting for a thread that goes on when nobody waits any more."""
+"""Wait for work in a way that cancelling the wait does not cancel the work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def start_work(awaitable: Awaitable[T]) -> Deferred[T]:
-    """What workers gave us, as a Deferred that several may wait for."""
+    """Turn an executor's awaitable into a Deferred that several callers can wait for."""
     if isinstance(awaitable, Deferred):
         return awaitable
 
@@ -24,10 +24,11 @@ def start_work(awaitable: Awaitable[T]) -> Deferred[T]:
 
 async def shield(work: Deferred[T], give_back: Callable[[T], object] | None = None) -> T:
     """
-    Wait for work without ending it: whoever is cancelled only stops waiting.
+    Wait for work; if this coroutine is cancelled, only the waiting ends, not the work.
 
-    What the work brings after that is handed to ``give_back``: an open file,
-    a lock.  A result stays on ``work`` for others; a failure is raised once.
+    If the work ends after the cancellation, its result (an open file, a lock) is
+    passed to ``give_back``.  A result stays on ``work`` for other waiters; a failure
+    is raised only once.
     """
     waiting: Deferred[T] = Deferred()
     cancelled = False

@@ -1,4 +1,4 @@
-"""Budgets: how much of something each may have in a while; bounded memory, no timers."""
+"""Rate limits by key: a token bucket with bounded memory and without timers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ class TokenBucket:
     """
     A bucket of tokens for each key.
 
-    A full bucket has ``count``; it fills again evenly in ``per_seconds``.
-    ``clock`` tells seconds.  At most ``size`` keys are remembered: the ones
-    that were not asked about for longest are forgotten first, which gives
-    them a full bucket.
+    A full bucket has ``count`` tokens; an empty one refills evenly in
+    ``per_seconds``.  ``clock`` returns seconds.  At most ``size`` keys are kept: the
+    key that was used least recently is dropped first, and so has a full bucket.
     """
 
     def __init__(
@@ -26,25 +25,25 @@ class TokenBucket:
         self._buckets: Cache[Hashable, tuple[float, float]] = Cache(size)
 
     def spend(self, key: Hashable, amount: float = 1) -> bool:
-        """Take so much, if there is so much; else nothing is taken."""
+        """Take tokens if there are enough and return True; otherwise take none."""
         left, now = self._left(key)
         enough = left >= amount
         self._buckets.set(key, (left - amount if enough else left, now))
         return enough
 
     def give_back(self, key: Hashable, amount: float = 1) -> None:
-        """What was taken was not used; who was forgotten has a full bucket anyway."""
+        """Return tokens; a key that was dropped has a full bucket anyway."""
         if key in self._buckets:
             left, now = self._left(key)
             self._buckets.set(key, (min(self._count, left + amount), now))
 
     def wait(self, key: Hashable, amount: float = 1) -> float:
-        """Seconds until there is so much; 0 where there is already."""
+        """Seconds until there are so many tokens; 0 if there are already."""
         left, _ = self._left(key)
         return max(0.0, (min(amount, self._count) - left) / self._rate)
 
     def forget(self, key: Hashable) -> None:
-        """A full bucket from now on."""
+        """Give the key a full bucket."""
         self._buckets.pop(key)
 
     def _left(self, key: Hashable) -> tuple[float, float]:

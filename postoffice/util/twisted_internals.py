@@ -1,4 +1,4 @@
-"""What interpreter, C library and reactor are told when the process is ours alone."""
+"""Tuning of the interpreter, the C library and the reactor in a process of our own."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-#: Seconds after which a thread that computes gives way: the reactor's thread has to come back
-#: soon when it waits for the interpreter (the default is ten times as long).
+#: Seconds after which a computing thread must release the interpreter lock, so that the reactor's
+#: thread gets it soon (the default is ten times as long).
 SWITCH_INTERVAL = 0.0005
-#: Octets from which memory goes back to the system when it is freed: a password's hash takes
-#: 19 MiB for a moment, which would else stay with each thread that ever verified one.
+#: Octets of an allocation from which on freed memory returns to the system.  A password's hash
+#: needs 19 MiB for a moment, which otherwise every thread that ever made one would keep.
 MMAP_THRESHOLD = 1 << 20
 _M_MMAP_THRESHOLD = -3
-#: Objects that are made before the youngest are searched for rings of garbage, and how often
-#: older ones are searched: what a message needs is freed without, and each search costs time.
+#: The thresholds of the cyclic garbage collector.  It runs seldom: a message's objects are freed
+#: by their reference counts, and each collection costs time.
 GARBAGE = (50_000, 20, 50)
 
 
 def tune() -> None:
-    """Set all; the threshold of memory only where there is such a thing (glibc)."""
+    """Apply all settings; the memory threshold exists only in glibc."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     collect_garbage_seldom()
     with suppress(OSError, AttributeError):
@@ -31,7 +31,7 @@ def tune() -> None:
 
 
 def collect_garbage_seldom() -> None:
-    """Leave alone what is there at a start, for it stays; search the rest for garbage seldom."""
+    """Exclude the objects of the start from collection (they stay), and collect seldom."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
@@ -39,11 +39,11 @@ def collect_garbage_seldom() -> None:
 
 def steady(reactor: Any, seconds: Callable[[], float] = time.monotonic) -> None:
     """
-    Let the reactor's timers go by a clock that nobody sets.
+    Make the reactor's timers use a monotonic clock.
 
-    Twisted's reactor takes the time of day: where that is put back, no timer
-    rings until it has caught up; where it is put on, all ring at once.  What
-    is scheduled already stays as far away as it is.
+    Twisted's reactor uses the wall clock: if that is set back, no timer fires until
+    the clock has caught up; if it is set forward, all timers fire at once.  Timers
+    that are scheduled already keep their remaining time.
     """
     shift = seconds() - reactor.seconds()
     for call in reactor.getDelayedCalls():
