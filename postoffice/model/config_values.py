@@ -132,7 +132,7 @@ def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise ValueError(str(error)) from error
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     # IPv4 clients are compared in their plain form
-    if mapped is not None and network.prefixlen >= 96:  # IPv4 clients are compared in their plain form
+    if mapped is not None and network.prefixlen >= 96:
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
 

@@ -24,7 +24,7 @@ FIELDS = {
     "device": "the device of that account whose password it was",
     "maildrop": "the maildrop, by its name",
     "mechanism": "how the client logged in: a SASL mechanism, USER or APOP",
-    "user": "the name that a client logged in with; nobody has proved it",
+    "user": "the name that a client tried to log in with; it is not verified",
     "policy": "the policy, as the configuration names it",
     "sender": "the reverse-path (MAIL FROM), in angle brackets",
     "author": "an address in the From field",
