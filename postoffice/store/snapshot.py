@@ -29,9 +29,11 @@ def folders(store: str) -> list[tuple[str, int]]:
     """
     ``DOMAIN/LOCALPART`` of all maildrops, with about how many messages each has.
 
-    Also of those that have only a vault left.
+    Also of those that have only a vault left, and of those that are links to
+    another place: mail is collected from them like from any other.
     """
-    found = set(cleanup.maildrops(store)) | set(set_aside.maildrops(store))
+    found = set(cleanup.maildrops(store)) | set(cleanup.linked_maildrops(store))
+    found |= set(set_aside.maildrops(store))
     for domain in cleanup.domains(store):
         found |= {f"{domain}/{local}" for local in _names(f"{domain}/.vault")}
     return [

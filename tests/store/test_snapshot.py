@@ -65,6 +65,14 @@ def test_what_is_set_aside_and_in_its_place_too_is_in_it_once(root, folder, ther
     assert "set-aside" in piece.path, "what the disk has of the other, nobody knows"
 
 
+def test_a_maildrop_that_is_a_link_is_in_it(root, folder, tmp_path):
+    message(folder, "1.here")
+    os.rename(folder, tmp_path / "elsewhere")
+    os.symlink(tmp_path / "elsewhere", folder)
+    assert snapshot.folders(str(root)) == [(WHERE, 1)]
+    assert seen(root) == ["new/1.here"]
+
+
 def test_a_maildrop_that_has_nothing_but_what_is_set_aside_is_one(root):
     os.makedirs(f"{root}/.journal")
     os.chmod(root, 0o700)
