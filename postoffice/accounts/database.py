@@ -1,4 +1,4 @@
-"""The database file of the accounts: asked and changed.  Plain functions; they block."""
+"""The database file of the accounts: reads and writes.  The functions block."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 #: Inode, size and time of the database file and of its write-ahead log.
 Stamp = tuple[int, int, int, int, int, int]
 
-#: Seconds that a change waits for another, and that a question waits: a change
-#: is somebody's at a terminal, a question is a client's, who holds up others.
+#: Seconds that a write waits for another write, and that a read waits.  An administrator at a
+#: terminal writes; a client's session reads, and a read that waits delays other clients.
 WRITER_WAITS = 10.0
 READER_WAITS = 2.0
 #: Nanoseconds that the files' times must lie back to tell a later change apart:
@@ -28,7 +28,7 @@ SETTLED_WHOLE_SECONDS = 2_000_000_000
 
 
 class Database:
-    """One database file; each question or change is one transaction, on any thread."""
+    """One database file; each read or write is one transaction, on any thread."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -38,7 +38,7 @@ class Database:
         self._file: tuple[int, int] | None = None  # which it is, while it is open
 
     def open(self) -> None:
-        """Make the file if there is none; see that it is whole and ours.  Raises StartupError."""
+        """Create the file if it is missing, and check it.  Raises StartupError."""
         try:
             if not os.path.lexists(self._path):
                 schema.make(self._path)
@@ -54,7 +54,7 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._file = None
             idle, self._idle = self._idle, []
@@ -62,7 +62,9 @@ class Database:
             database.close()
 
     def look(self) -> Stamp | None:
-        """How the files look; None where there are none.  Two system calls: nothing is opened."""
+        """
+        Return the stamp of the files, None if they are missing; it takes two system calls.
+        """
         try:
             file = os.stat(self._path)
             try:
@@ -80,12 +82,11 @@ class Database:
         self, ask: Callable[[sqlite3.Connection, str], T], name: str
     ) -> tuple[T, Stamp | None]:
         """
-        An answer, and the look of the files for as long as which it is true.
+        Return an answer, and the stamp of the files for which the answer is valid.
 
-        The look is None where a later change might look the same.  It is
-        taken while nobody can write: a change is in the log before it is
-        committed, and an answer from before it must not be kept under a look
-        from after it.
+        The stamp is None if a later write could leave the same stamp.  It is read while
+        nobody can write: a write is in the log before it is committed, so an answer from
+        before the write must not be cached under a stamp from after it.
         """
         with self._asked(READER_WAITS) as database:
             look = self.look()
@@ -97,12 +98,12 @@ class Database:
             return answer, look if look is not None and settled(look) else None
 
     def read(self, ask: Callable[..., T], *args: str | None) -> T:
-        """Ask.  Raises TemporaryFailure."""
+        """Read.  Raises TemporaryFailure."""
         with self._asked(READER_WAITS) as database:
             return ask(database, *args)
 
     def write(self, change: Callable[..., T], *args: object) -> T:
-        """Change, durably, or not at all.  Raises TemporaryFailure."""
+        """Write, durably, or not at all.  Raises TemporaryFailure."""
         with self._asked(WRITER_WAITS) as database:
             database.execute("BEGIN IMMEDIATE")
             answer = change(database, *args)
@@ -119,7 +120,7 @@ class Database:
 
     @contextmanager
     def _connected(self, waits: float) -> Iterator[sqlite3.Connection]:
-        """A connection of one's own for a while; whatever goes wrong ends it."""
+        """Provide a connection for exclusive use; any error closes it."""
         database = self._take() or schema.connect(self._path, waits)
         try:
             database.execute(f"PRAGMA busy_timeout = {int(waits * 1000)}")
@@ -135,10 +136,10 @@ class Database:
 
     def _take(self) -> sqlite3.Connection | None:
         """
-        A connection that nobody uses, if there is one.
+        Return an idle connection, if there is one.
 
-        Another file in the place of ours is not touched: SQLite would read
-        the old one's log into it.
+        Raises if another file has replaced ours: SQLite would apply the old file's log to
+        it.
         """
         with self._lock:
             if self._file is None:
@@ -156,7 +157,7 @@ class Database:
 
 
 def settled(look: Stamp) -> bool:
-    """Whether any change from now on will look different."""
+    """Whether any later write will have a different stamp."""
     newest = max(look[2], look[5])
     coarse = newest % 1_000_000_000 == 0
     return time.time_ns() - newest >= (SETTLED_WHOLE_SECONDS if coarse else SETTLED)

@@ -1,4 +1,4 @@
-"""Several directories that are asked as one."""
+"""Several account directories as one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 @implementer(IAccountDirectory, IAppPasswords)
 class Directories:
     """
-    Directories asked in order: the first that knows an account wins.
+    Directories asked in order: the first that has the account wins.
 
-    One that cannot say ends the search: those behind it might know another
-    account of that name.  ``now`` tells the seconds since 1970.
+    If a directory fails, the search ends, because a later one might have another account
+    of that name. ``now`` returns seconds since 1970.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Directories:
         self._now = now
 
     async def start(self) -> None:
-        """Start all, in order; where one cannot, those before it are stopped."""
+        """Start all, in order; if one fails, stop those before it."""
         started: list[IAccountDirectory] = []
         try:
             for directory in self._directories:
@@ -46,7 +46,7 @@ class Directories:
             raise
 
     async def stop(self) -> None:
-        """Stop all, the last first, also where one of them cannot."""
+        """Stop all, the last first, even if one of them fails."""
         await _stop(list(self._directories))
 
     async def find(self, name: str) -> Account | None:

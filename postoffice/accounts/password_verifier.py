@@ -1,4 +1,6 @@
-"""Verifying passwords: off the reactor's thread, once for all who ask, remembered for a while."""
+"""
+Verifies passwords on threads, once for all who ask the same, and caches the result for a while.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ _REFUSED = "a login is refused, for too many passwords wait to be verified"
 
 
 class Verification:
-    """One run of the hash, and those who wait for it; nobody waits: it need not be done."""
+    """One run of the hash, and the callers that wait for it; if none waits, the run is skipped."""
 
     def __init__(self, asked: bytes, secret: str | None, password: bytes, network: str) -> None:
         self.asked = asked
@@ -69,7 +71,7 @@ class VerificationQueue:
         self._strangers.leave(one, one.network)
 
     def next(self) -> Verification | None:
-        """Take out the verification whose turn it is; None where none waits."""
+        """Remove and return the next verification; None if none waits."""
         if self._known and self._strangers:
             self._in_a_row = (self._in_a_row + 1) % STRANGERS_TURN
         first, second = self._known, self._strangers
@@ -80,11 +82,11 @@ class VerificationQueue:
 
 class PasswordVerifier:
     """
-    Answers whether passwords are right.
+    Verifies passwords.
 
-    ``hashing`` are threads for this alone, of which ``at_once`` work at the same
-    time.  Each run takes MEMORY for some hundredths of a second, and disk work
-    should not wait for it.
+    ``hashing`` is an executor for this alone, of which ``at_once`` threads work at the
+    same time.  Each run takes MEMORY for some hundredths of a second, and disk work must
+    not wait for it.
     """
 
     def __init__(

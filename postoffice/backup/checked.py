@@ -1,4 +1,4 @@
-"""A backup is read once before anything of it is believed: its names, digests and manifest."""
+"""Reads a whole backup and checks its names, digests and manifest before anything is restored."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from postoffice.backup.tar import TarSource, readable
 
 
 class Source(Protocol):
-    """A backup that is read."""
+    """A backup to read."""
 
     size: int
 
     def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
-        """Names, sizes and octets of its files; the manifest comes last."""
+        """Yield name, size and content of its files; the manifest comes last."""
 
     def read_so_far(self) -> int:
-        """Of ``size``."""
+        """Return how many octets of ``size`` were read."""
 
     def close(self) -> None:
-        """No more."""
+        """End reading."""
 
 
-#: Says for a file's root and path where it goes; None for nowhere.
+#: Returns the destination of a file, by its root and path; None if it is not restored.
 Goes = Callable[[str, str], str | None]
 
 
 def source_of(path: str) -> Source:
-    """A tar or a folder.  Raises BackupError, OSError."""
+    """Open a tar or a folder.  Raises BackupError, OSError."""
     return FolderSource(path) if os.path.isdir(path) else TarSource(path)
 
 
 @readable()
 def check(source: Source, step: Callable[[int], None]) -> tuple[Told, Index]:
     """
-    What its manifest tells, and an index that knows all entries.
+    Check the backup; return what its manifest tells, and an index of all entries.
 
-    Raises BackupError where a name is none of ours, where anything is missing,
-    there twice, or changed.
+    Raises BackupError if a name is not one of ours, or a file is missing, changed, or
+    there twice.
     """
     index = Index()
     told: Told | None = None

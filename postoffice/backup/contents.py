@@ -1,8 +1,8 @@
 """
-What goes into a backup, in this order: the configuration, the mail, the databases and keys.
+Writes the content of a backup, in this order: configuration, mail, databases and keys.
 
-The accounts come last: whoever had an account when the backup began, and has
-it still, is in it with all mail that was taken in by then.
+The accounts come last.  So if an account exists before and after the backup, the backup
+has it with all mail that was accepted before the backup began.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SIDE = ("-wal", "-shm", "-journal")
 
 @dataclass(frozen=True)
 class Which:
-    """The maildrops of these addresses and domains alone; with neither it is all."""
+    """The maildrops of these addresses and domains; without either, everything."""
 
     addresses: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Which:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Folders in the store with about how many files, the accounts, and their domains."""
+    """Folders in the store with about how many files each has, the accounts, and their domains."""
 
     folders: Sequence[tuple[str, int]]
     addresses: Sequence[str] = ()
@@ -55,7 +55,7 @@ class Chosen:
 
 
 def header(settings: Settings, which: Which, stamp: str, now: str) -> dict[str, Any]:
-    """What the manifest says first."""
+    """Return the first line of the manifest."""
     file = "" if settings.first_run else os.path.abspath(settings.source.file)
     told: dict[str, Any] = {
         "postoffice": __version__,
@@ -100,7 +100,7 @@ def _name(settings: Settings, path: str) -> str:
 
 
 class Contents:
-    """Writes all that was asked for; ``files`` is where lies what may change."""
+    """Writes what was asked for; ``files`` is the folder for files that may change."""
 
     def __init__(self, plugins: Plugins, settings: Settings, written: Written, files: str) -> None:
         if not IStoreBackup.providedBy(plugins.store):
@@ -112,7 +112,7 @@ class Contents:
         self._files = files
 
     async def choose(self, which: Which) -> Chosen:
-        """Raises BackupError for what is not there."""
+        """Return what to back up.  Raises BackupError if something does not exist."""
         await self._store.settle()
         folders = await self._store.folders()
         if which.whole:
@@ -146,7 +146,7 @@ class Contents:
         return Chosen(chosen, sorted(addresses), sorted(domains))
 
     async def write(self, chosen: Chosen, which: Which) -> None:
-        """All of it."""
+        """Write all of it."""
         if which.whole:
             self._write_configuration()
         for folder, _ in chosen.folders:

@@ -1,4 +1,4 @@
-"""A backup as a folder of plain files; a second one into it writes only what is new."""
+"""A backup as a folder of plain files; a second backup into it writes only what is new."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _LIKE_A_FILE = re.compile(r"\.(tar\.\w+|zip|gz|bz2|xz|zst|7z)\Z")
 
 class FolderTarget:
     """
-    Writes into ``path``, which is made, empty, or an older backup.
+    Writes into ``path``, which is new, empty, or an older backup.
 
-    What changes lies in a folder of its time: until the new manifest is in its
-    place, the old backup is whole.  Raises BackupError, OSError.
+    Files that change are written to a folder named by the time.  The old backup stays
+    complete until the new manifest replaces the old one.  Raises BackupError, OSError.
     """
 
     def __init__(self, path: str) -> None:
@@ -166,7 +166,7 @@ class FolderTarget:
 
 
 class FolderSource:
-    """Reads the files that the manifest of a folder tells of; links in it are not followed."""
+    """Reads the files in the manifest of a folder; does not follow links."""
 
     def __init__(self, path: str) -> None:
         self._path = os.path.realpath(path)
