@@ -1,4 +1,9 @@
-"""Messages that are whole are placed in groups: on threads, or apart where many come."""
+"""
+Group commit: messages that have arrived wait here, and are committed in batches.
+
+The Batcher only queues.  A Committer commits a batch: on a thread of this
+process, or in the store process while there is much mail.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +20,15 @@ from postoffice.store.journal.journal import Journal
 from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 from postoffice.store.store_process import DraftMessage, StoreProcess
 
-#: How many small messages are placed by one call of a worker, and how many calls run at once:
-#: more of them place no more messages, and cost more CPU each.
+#: The most small messages in a batch, and the most batches at once.  Larger numbers commit no more
+#: messages a second, and cost more CPU a message.
 BATCH = 32
-BATCH_SIZE = 4 << 20  # octets, or one message
+BATCH_SIZE = 4 << 20  # octets in a batch; a single larger message makes a batch of its own
 BATCHES = 2
-#: How many large ones are placed at once; each alone, nobody else waits for its sync.
+#: The most large messages at once.  Each is a batch of its own: no other waits for its sync.
 LARGE = 4
-#: So many small ones in a group are worth a process: threads that place hold up the reactor's.
+#: A batch of at least so many small messages starts the store process: threads that commit slow
+#: the reactor's thread down.
 MANY = 4
 
 
@@ -30,14 +36,14 @@ _Waiting = tuple[Draft, Deferred[None]]
 
 
 class Committer(Protocol):
-    """Who places."""
+    """Commits batches."""
 
     def commit_batch(self, wanted: Sequence[Draft]) -> Awaitable[list[Exception | None]]:
-        """As ``commit.commit_batch``; what is raised befalls all of them."""
+        """As ``commit.commit_batch``; an exception is the outcome of every message of the batch."""
 
 
 class ThreadCommitter:
-    """Placed here, by workers."""
+    """Commits on threads of this process."""
 
     def __init__(
         self, executor: Executor, journal: Journal | None, enforcement: QuotaEnforcement
@@ -52,10 +58,10 @@ class ThreadCommitter:
 
 class ProcessCommitter:
     """
-    Small ones, placed by the Placer of ``child_process`` once many came at the same time; ``here``
-    before.
+    Commits small messages in the store process, which the first large batch starts.
 
-    ``notices`` takes those of owners, and ``report`` what the log should say.
+    Until ``child_process`` is ready, ``here`` commits.  The store process returns
+    notices for owners, which go to ``notices``, and log lines, which go to ``report``.
     """
 
     def __init__(
@@ -90,18 +96,18 @@ class ProcessCommitter:
 
 class _BatchQueue:
     """
-    Messages that wait for ``committer``, which take ``size`` at a time, ``most`` times at once.
+    Messages that wait for ``committer``: at most ``size`` in a batch, ``most`` batches at once.
     """
 
     def __init__(self, committer: Committer, size: int, most: int) -> None:
         self.committer = committer
         self.waiting: deque[_Waiting] = deque()
-        self.batches = 0  # that are being placed
+        self.batches = 0  # that are being committed
         self._size = size
         self._most = most
 
     def next_batch(self) -> list[_Waiting]:
-        """Those that go together now; none while all workers are at it."""
+        """Take the next batch out of the queue; empty while ``most`` are being committed."""
         if self.batches >= self._most or not self.waiting:
             return []
         self.batches += 1
@@ -115,9 +121,10 @@ class _BatchQueue:
 
 class Batcher:
     """
-    Messages that are whole wait here, and are placed together: the disk syncs once for many.
+    Collects messages into batches and commits them, so that one sync of the disk serves many.
 
-    ``placed`` is told of a group, before anybody hears of it.
+    ``committed`` is called with the drafts of a batch that were committed, before
+    the Deferreds of ``commit`` fire.
     """
 
     def __init__(
@@ -129,7 +136,7 @@ class Batcher:
         self._idle: Deferred[None] | None = None
 
     def commit(self, draft: Draft) -> Deferred[None]:
-        """Place a message; given up in time, it is placed nowhere."""
+        """Commit a message.  If the Deferred is cancelled early enough, it reaches no maildrop."""
 
         def given_up(_: Deferred[None]) -> None:
             draft.dropped = True
@@ -141,7 +148,7 @@ class Batcher:
         return placed
 
     def finished(self) -> Deferred[None]:
-        """Fires when no message waits any more."""
+        """Fires when no batch is being committed and no message waits."""
         if not self._busy():
             return succeed(None)
         self._idle = Deferred()
@@ -165,7 +172,7 @@ class Batcher:
         both = zip(batch, outcomes, strict=True)
         self._committed([draft for (draft, _), outcome in both if outcome is None])
         for (_, placed), outcome in zip(batch, outcomes, strict=True):
-            if placed.called:  # given up
+            if placed.called:  # cancelled
                 continue
             if outcome is None:
                 placed.callback(None)

@@ -1,8 +1,10 @@
 """
-Deliveries that are placed together: promised to all, or to none, by one sync or a few.
+The commit of a batch of messages: made durable together, then linked into ``new``.
 
-A message is linked into ``new`` only when it is durable: its file was synced,
-or the journal has it.
+A message is linked only when it is durable: its file was synced, or the
+journal has it.  ``_Commit`` syncs files and folders (durability: files);
+``_JournalCommit`` appends to the journal instead.  The queue before it is
+``batcher``; a commit that a crash cut off is recovered by ``journal.redo``.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from postoffice.store.open_folders import FolderPool, OpenFolders, was_taken_awa
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.enforcement import QuotaEnforcement
 
-#: Where maildrops stand apart, the first of them may be gone, with the file that is in it.
+#: Errors of link() when the first maildrop, whose tmp has the file, was moved away or discarded:
+#: with ``draft.apart`` the other maildrops get a copy.
 _GONE = (errno.ESTALE, errno.ENOENT)
 
 
@@ -35,19 +38,20 @@ def commit_batch(
     pool: FolderPool | None = None,
 ) -> list[Exception | None]:
     """
-    Put messages into all their maildrops, durable when it returns; for each, what went wrong.
+    Put messages into all their maildrops; return, for each message, None or its error.
 
-    One call for many messages: the journal is synced once for all of them;
-    without one, each folder is.  A message that went wrong is in none of its
-    maildrops, unless they stand ``apart``: then it is in all but those that
-    it ``missed``.
+    The messages are durable when it returns.  The journal is synced once for the
+    batch; without a journal, each file and folder is.  A message with an error
+    is in none of its maildrops.  A draft that is ``apart`` has no error if only
+    some maildrops failed: its ``missed`` names those.
 
-    Nothing is made here: a maildrop that is not the one that was found when
-    the delivery began has been discarded since, and its sender tries again.
-    Links go to the folders that were opened, wherever they are by now; one
-    that was moved away meanwhile is found out after the sync, and undone.  So
-    a message is in a maildrop before that is discarded, or not at all.
-    Folders that a ``pool`` keeps open need not be opened.
+    No maildrop is created here.  If a maildrop's path leads to another folder
+    than when the delivery began, the maildrop was discarded, and the delivery
+    fails: its sender tries again.  Links are made in the opened folders,
+    wherever they are now; after the sync the path is checked again, and the
+    link in a folder that was moved away is removed.  So a message is in its
+    maildrop before that is discarded, or the delivery fails.
+    ``pool`` keeps folders open from batch to batch.
     """
     with (pool or FolderPool(keep=0)).borrowed() as folders:
         batch = (
@@ -65,7 +69,7 @@ def commit_batch(
 
 
 class _Commit:
-    """Drafts that are placed together, and the maildrops they go to, opened."""
+    """The commit of one batch by syncing each file and folder (durability: files)."""
 
     def __init__(self, wanted: Sequence[Draft], folders: OpenFolders) -> None:
         self._drafts = wanted
@@ -73,14 +77,14 @@ class _Commit:
         self._folders = folders
         self._linked: list[tuple[Draft, MaildropRef]] = []
         self._reserved: list[tuple[Draft, MaildropRef]] = []
-        self._reserving = ExitStack()  # at these:
+        self._reserving = ExitStack()  # shared locks of the maildrops in ``_counted``, until linked
         self._counted: set[MaildropRef] = set()
         self._suspect: set[MaildropRef] = (
             set()
         )  # they do not stay open: they may have been taken away
 
     def outcomes(self) -> list[Exception | None]:
-        """What went wrong with each, if anything."""
+        """For each draft, its error or None."""
         return [self._wrong.get(draft) for draft in self._drafts]
 
     def __enter__(self) -> _Commit:
@@ -99,7 +103,7 @@ class _Commit:
             self._folders.forget(ref)
 
     def _undo(self) -> bool:
-        """Take away what is in a maildrop, and shall not be; whether all of it has gone."""
+        """Unlink failed drafts where they were linked.  False if one could not be unlinked."""
         wrong = [
             (draft, ref)
             for draft, ref in self._linked
@@ -116,27 +120,29 @@ class _Commit:
         return gone
 
     def well(self) -> Iterator[Draft]:
-        """Those that nothing is wrong with, so far."""
+        """The drafts that have not failed so far."""
         return (draft for draft in self._drafts if draft not in self._wrong)
 
     def each(self, step: Callable[[Draft], None]) -> None:
-        """Take one step with each that is still well; what goes wrong costs that one only."""
+        """Take one step with each draft that has not failed; an error fails only that draft."""
         for draft in list(self.well()):
             try:
                 step(draft)
             except OSError as error:
                 self._wrong[draft] = failure(draft.path, error)
                 self._suspect.update(draft.refs)
-            except Exception as error:  # a bug costs one message, not the group
+            except Exception as error:  # a bug costs one message, not the batch
                 self._wrong[draft] = error
 
     def reserve(self, enforcement: QuotaEnforcement | None) -> None:
-        """Take the room that they need, where there is a quota; who finds none is turned away."""
+        """Reserve quota for each draft in each limited maildrop; a draft over quota fails."""
         wanted: dict[MaildropRef, list[Draft]] = {}
         for draft in self.well():
             for ref in draft.refs:
                 wanted.setdefault(ref, []).append(draft)
-        for ref, those in sorted(wanted.items()):  # in one order: others wait for us, too
+        for ref, those in sorted(
+            wanted.items()
+        ):  # lock order, by path: no deadlock with other batches
             try:
                 limited = [draft for draft in those if ref in draft.quotas]
                 if limited:
@@ -165,7 +171,9 @@ class _Commit:
                 enforcement.make_room(ref.path, limit, held, more, owner)
             taken = self._take(ref, limit, sizes)
         if taken is None:
-            raise TemporaryFailure(f"{ref.path}: counted anew again and again, for other quotas")
+            raise TemporaryFailure(
+                f"{ref.path}: reserving quota failed: others recounted it again and again"
+            )
         fits, held = taken
         for draft, fit in zip(those, fits, strict=True):
             if fit:
@@ -182,7 +190,7 @@ class _Commit:
     def _reserve_quickly(
         self, ref: MaildropRef, those: Sequence[Draft], enforcement: QuotaEnforcement | None
     ) -> bool:
-        """Where all of it fits, and all is as it was; False: nothing was reserved."""
+        """Reserve all from the open count.  False: nothing reserved, count or make room first."""
         limit, owner = those[0].quotas[ref], those[0].owners.get(ref, "")
         count = self._folders.count(ref)
         more = maildirsize.Usage(sum(draft.size for draft in those), len(those))
@@ -203,7 +211,7 @@ class _Commit:
     def _take(
         self, ref: MaildropRef, limit: Quota, sizes: Sequence[int], *, all_of_them: bool = False
     ) -> tuple[list[bool], maildirsize.Usage] | None:
-        """Reserve, and hold on to it until all is placed."""
+        """Reserve, and hold the shared lock until the batch is linked.  None: recount first."""
         fd = self._open(ref)
         with ExitStack() as stack:
             stack.enter_context(maildirsize.reserving(fd))
@@ -214,7 +222,7 @@ class _Commit:
             return taken
 
     def _count(self, ref: MaildropRef, those: Sequence[Draft]) -> None:
-        """Where somebody counts, those count too that fit always."""
+        """Count drafts for an account without a quota, if the maildrop has a maildirsize."""
         fd = self._open(ref)
         if maildirsize.is_kept(fd):
             if ref not in self._counted:
@@ -223,14 +231,14 @@ class _Commit:
             self._reserved += [(draft, ref) for draft in those]
 
     def make_durable(self) -> None:
-        """Sync each file."""
+        """Sync the file of each draft."""
         for draft in self.well():
             _start_writing(draft.fd)
         self.each(_sync)
 
     def link(self, draft: Draft) -> None:
-        """One file, as many names as maildrops."""
-        drafts.check(draft)  # nobody waits for it any more: its sender will try again
+        """Link a draft's file into ``new`` of each of its maildrops."""
+        drafts.check(draft)  # dropped: nobody waits for it, and its sender tries again
         for ref in draft.refs:
             if ref in draft.missed:
                 continue
@@ -257,7 +265,7 @@ class _Commit:
             _copy(draft, fd)
 
     def settle(self) -> None:
-        """Make the new names durable, and see that the maildrops are still in their places."""
+        """Sync the new names, and check that no maildrop was moved away meanwhile."""
         gone: dict[MaildropRef, Exception] = {}
         for ref in {ref for _, ref in self._linked}:
             try:
@@ -285,10 +293,11 @@ class _Commit:
 
 class _JournalCommit(_Commit):
     """
-    Drafts that the journal makes durable; nothing else is synced, but what went to disk before.
+    The commit of one batch by the journal (durability: journal).
 
-    What may fail comes first, for what is appended must be put in its place.
-    Where that fails all the same, the journal is told that it is gone.
+    Only the journal is synced, and the files of large texts.  Everything that
+    may fail comes before the append, because a committed message must be
+    applied.  If linking fails all the same, a removal of the message is appended.
     """
 
     def __init__(self, wanted: Sequence[Draft], folders: OpenFolders, journal: Journal) -> None:
@@ -306,7 +315,7 @@ class _JournalCommit(_Commit):
             super().__exit__(*why)
 
     def make_durable(self) -> None:
-        """One sync for all."""
+        """Sync large texts, then append the batch to the journal, which syncs once."""
         large = [draft for draft in self.well() if draft.streamed]
         if large:
             for draft in large:
@@ -322,7 +331,7 @@ class _JournalCommit(_Commit):
         try:
             self._ticket = self._journal.append(self._records)
             for draft, _ in self._committed:
-                draft.moved = draft.streamed  # it is the journal's now, until it is retired
+                draft.moved = draft.streamed  # the journal owns the file until its checkpoint
             return
         except OSError as error:
             why = failure("the journal", error)
@@ -331,7 +340,7 @@ class _JournalCommit(_Commit):
         self._wrong.update((draft, why) for draft in list(self.well()))
 
     def _records(self) -> list[PutRecord]:
-        """What is promised: to maildrops that are where they were found."""
+        """The records of the batch, for maildrops that were not moved away."""
         refs = {ref for draft in self.well() for ref in draft.refs}
         for ref in refs:
             try:
@@ -355,7 +364,7 @@ class _JournalCommit(_Commit):
         return self._journal.maildrop(ref.path)
 
     def _link(self, draft: Draft, ref: MaildropRef) -> None:
-        with suppress(FileExistsError):  # replayed by who found that somebody had died
+        with suppress(FileExistsError):  # a checkpoint has applied it: another process had died
             if not draft.streamed and len(draft.refs) == 1:
                 fd = self._open(ref)
                 target = f"new/{draft.final_name}"
@@ -368,7 +377,7 @@ class _JournalCommit(_Commit):
         pass
 
     def _apply(self, ticket: Ticket, *, failed: bool) -> None:
-        """All is in its place, or the journal knows that it shall not be."""
+        """Mark the batch as applied, after undoing what failed; or leave it to be recovered."""
         if failed:
             self._journal.leave(ticket)
             return
@@ -379,24 +388,24 @@ class _JournalCommit(_Commit):
             if draft in self._wrong or ref in draft.missed
         ]
         if broken and not self._take_back(broken):
-            self._journal.leave(ticket)  # it comes everywhere rather than to some
+            self._journal.leave(ticket)  # recovery puts it into all its maildrops rather than some
             return
         self._journal.applied(ticket)
 
     def _take_back(self, broken: Sequence[tuple[str, tuple[str, ...]]]) -> bool:
-        """Names go that shall not be; False if neither they do, nor the journal can be told."""
+        """Unlink failed messages and append their removal.  False if both failed."""
         gone = self._undo()
         try:
             undone = self._journal.append(lambda: [RemoveRecord(tuple(broken))])
         except (OSError, PostOfficeError):
-            return gone  # a crash may bring it, as whoever was told to try again is used to
+            return gone  # a crash may bring it back: a duplicate, as after any failed delivery
         if undone is not None:
             (self._journal.applied if gone else self._journal.leave)(undone)
         return True
 
 
 def _together(limit: Quota, sizes: Sequence[int]) -> maildirsize.Usage:
-    """How much of this could be in an empty maildrop."""
+    """How much of these messages an empty maildrop could hold."""
     octets = messages = 0
     for size in sizes:
         if limit.holds(octets + size, messages + 1):
@@ -405,8 +414,8 @@ def _together(limit: Quota, sizes: Sequence[int]) -> maildirsize.Usage:
 
 
 def _start_writing(fd: int) -> None:
-    """Let the disk begin with this file while the next ones are written: groups gain a third."""
-    if hasattr(os, "posix_fadvise"):  # Linux does so for what shall leave its memory
+    """Start writing this file out while the next are written: a third faster."""
+    if hasattr(os, "posix_fadvise"):  # on Linux, DONTNEED starts the write-out
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
@@ -420,8 +429,8 @@ def _is_there(ref: MaildropRef) -> None:
 
 
 def _copy(draft: Draft, folder: int) -> None:
-    """A file of its own for one maildrop."""
-    path = f"tmp/{draft.name}.copy"  # the draft itself may lie there, too
+    """Give one maildrop a copy of the file."""
+    path = f"tmp/{draft.name}.copy"  # the draft may be in the same tmp
     fd = drafts.create(path, folder)
     try:
         drafts.copy_text(draft, fd)

@@ -1,4 +1,9 @@
-"""Deliveries into Maildirs: large texts go to disk as they arrive, small ones in the end."""
+"""
+MaildirDelivery: one message on its way into its maildrops (IDelivery).
+
+A large text is written to its draft file as it arrives; a small one stays in
+memory until the batcher commits it.  The commit itself is in ``commit``.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +23,15 @@ from postoffice.store.quota.admission import FreeSpace
 from postoffice.util.cache import Cache
 from postoffice.util.shield import shield, start_work
 
-#: Octets of a text that are kept before they go to disk; there may be twice as many.
+#: Octets of a text that are buffered before they are written to disk.  There may be twice as many:
+#: the next ones are buffered while the last ones are written.
 BUFFER = 256 << 10
-#: Pieces of it up to so many octets are joined: each has an object of its own.
+#: Pieces of a text up to this size (octets) are joined, because each costs an object.
 SMALL = 4096
 
 
 class MaildropCache:
-    """Where maildrops are that had mail lately: found once, not for every delivery."""
+    """The maildrops that had mail lately, so that a delivery need not look each one up again."""
 
     #: How many are remembered.
     LIMIT = 20_000
@@ -36,10 +42,11 @@ class MaildropCache:
 
     async def find(self, folders: Sequence[str]) -> list[MaildropRef | TemporaryFailure]:
         """
-        Where they are, or what is in the way; what is missing is made.
+        Find the maildrop of each folder, and make it if it is missing.
 
-        A maildrop that was taken away, and may be there anew, is found anew: one
-        look at a folder costs less than a trip to a worker, and waits for no disk.
+        Returns, for each folder, its MaildropRef or the failure.  A remembered
+        maildrop is checked with one stat on this thread, which costs less than
+        a call on a worker thread; one that was moved away is looked up again.
         """
         outcomes: dict[str, MaildropRef | TemporaryFailure] = {}
         for folder in folders:
@@ -56,7 +63,7 @@ class MaildropCache:
         return [outcomes[folder] for folder in folders]
 
     def forget(self, folder: str) -> None:
-        """Look again next time."""
+        """Look this maildrop up again at the next delivery."""
         self._known.pop(folder)
 
 
@@ -65,8 +72,9 @@ class MaildirDelivery:
     """
     One message on its way in.
 
-    Its text counts for ``load`` until it is placed or given up, and goes to
-    disk while ``floor`` lets it.
+    ``load`` counts the octets of its text until it is committed or aborted.
+    ``floor`` refuses to write more of it when the disk is almost full.
+    ``wanted`` has, for each recipient, the maildrop or why there is none.
     """
 
     def __init__(
@@ -81,13 +89,15 @@ class MaildirDelivery:
     ) -> None:
         self._load = load
         self._floor = floor
-        self._wanted = wanted  # by each recipient
+        self._wanted = wanted
         self._executor = executor
         self._maildrops = refs
         self._batcher = batcher
         self._draft = draft
         self._buffered = 0
-        self._writing: Deferred[None] | None = None  # the octets before, on their way to disk
+        self._writing: Deferred[None] | None = (
+            None  # of the octets before, which an executor writes
+        )
         self._over = False
 
     @property
@@ -98,7 +108,7 @@ class MaildirDelivery:
         try:
             self._load.add(len(data))
             await self._write(data)
-        except NoSpace:  # what is there of it goes at once: others have the room
+        except NoSpace:  # free the space of what was written, for other messages
             self.abort()
             raise
 
@@ -130,7 +140,7 @@ class MaildirDelivery:
         except MaildropFullNow:
             raise
         except TemporaryFailure:
-            for ref in self._draft.refs:  # they may have been taken away: look again next time
+            for ref in self._draft.refs:  # one may have been moved away: look it up again
                 self._maildrops.forget(ref.path)
             raise
         finally:
@@ -174,7 +184,7 @@ class MaildirDelivery:
             start_work(self._executor.run(drafts.drop, self._draft))
 
     async def _written(self) -> None:
-        """Wait for the octets before; what went wrong with them is raised."""
+        """Wait until the octets before are written.  Raises what failed with them."""
         if self._writing is not None:
             await shield(self._writing)
 
@@ -185,7 +195,7 @@ def _failure(error: Exception) -> PostOfficeError:
 
 @implementer(IText)
 class DraftText:
-    """What was written so far: first what is on disk, then what is in memory."""
+    """The text that was written so far: first the part on disk, then the part in memory."""
 
     def __init__(self, executor: Executor, draft: Draft) -> None:
         self._executor = executor

@@ -1,4 +1,9 @@
-"""Drafts: messages on their way, in files of their own that no client can see."""
+"""
+Drafts: messages that are not committed yet, in files that no client can see.
+
+Functions write, read, copy and drop a draft's file; all block.  ``commit``
+gives the file its names in the maildrops.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from postoffice.store.text import growth
 from postoffice.store.vault import PART
 from postoffice.util.atomic_file import replacing
 
-#: Why a maildrop may not have the same file, and gets a copy: it is on another file system, or the
+#: Errors of link() that a copy of the file avoids: the maildrop is on another file system, or the
 #: file has too many names.
 COPIED = (errno.EXDEV, errno.EMLINK)
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,15 +32,15 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 @dataclass(eq=False)
 class Draft:
     """
-    One message on its way to its maildrops, under one name.
+    One message on its way to its maildrops, with the same file name in each.
 
-    What is not written yet is in ``parts``.  The lock keeps apart what
-    threads do with the file; ``dropped`` is set by anyone, and it goes no further.
-    ``quotas`` are those of the maildrops that have one, ``owners`` whose they are: the accounts'
-    addresses.
-    ``apart``: what is wrong with one maildrop is no other's matter; it is told
-    in ``missed``.  ``large`` is the folder for what goes to disk as it arrives,
-    if that is not the first maildrop's ``tmp``.
+    ``parts`` is the text that is not written yet.  The lock serializes what
+    threads do with the file.  Any thread may set ``dropped``: then the message is
+    not committed.  ``quotas`` has the quotas of those maildrops that have one,
+    ``owners`` the addresses of their accounts.
+    ``apart``: each maildrop succeeds or fails on its own, and ``missed`` says
+    which failed; otherwise all succeed or none.  ``large`` is the folder for a
+    text that is written as it arrives; "" is the first maildrop's ``tmp``.
     """
 
     refs: list[MaildropRef]
@@ -45,11 +50,11 @@ class Draft:
     owners: Mapping[MaildropRef, str] = field(default_factory=dict)
     parts: list[bytes] = field(default_factory=list)
     size: int = 0  # octets on disk
-    tail: bytes = b""  # the last of them
+    tail: bytes = b""  # the last two octets written
     downgraded: int | None = None  # as in Entry, once all of it is written
     fd: int = -1
     folder: str = ""  # where it is written
-    moved: bool = False  # out of there, or another's to remove
+    moved: bool = False  # renamed, or owned by the journal: drop() leaves the file
     text: bytes | None = None  # all of it, where it was small enough to stay in memory
     lock: Lock = field(default_factory=Lock)
     dropped: bool = False
@@ -58,27 +63,27 @@ class Draft:
 
     @property
     def path(self) -> str:
-        """Where it is written; whoever sweeps leaves it alone while its lock is held."""
+        """The path of its file.  A sweep leaves the file alone while it is locked (flock)."""
         return f"{self.folder or self.refs[0].path + '/tmp'}/{self.name}"
 
     @property
     def streamed(self) -> bool:
-        """Whether it went to disk as it arrived."""
+        """Whether its text was written as it arrived, because it is large."""
         return self.text is None
 
     @property
     def final_name(self) -> str:
-        """What it is called in ``new``; its sizes are known once all of it is written."""
+        """Its file name in ``new``, which has its sizes: valid after ``finish``."""
         return names.with_sizes(self.name, self.size, ends=self.ends, downgraded=self.downgraded)
 
     @property
     def ends(self) -> bool:
-        """Whether its last line ends."""
+        """Whether its last line has a line end."""
         return self.tail in (b"", b"\r\n")
 
 
 def append(draft: Draft, parts: Sequence[bytes]) -> None:
-    """Write more of a text to its file; what fails is given up.  Raises TemporaryFailure."""
+    """Write more of a text to its file.  Raises TemporaryFailure, and then the draft is dropped."""
     with draft.lock, failures(draft.path):
         try:
             draft.folder = draft.folder or draft.large
@@ -89,7 +94,7 @@ def append(draft: Draft, parts: Sequence[bytes]) -> None:
 
 
 def finish(draft: Draft) -> None:
-    """Write what is left of a text.  Raises OSError."""
+    """Write the rest of a text.  Raises OSError, also if the draft was dropped."""
     with draft.lock:
         if not draft.dropped:
             data = b"".join(draft.parts)
@@ -102,7 +107,7 @@ def finish(draft: Draft) -> None:
 
 
 def _downgraded(draft: Draft) -> int | None:
-    """Whoever lists it shall not have to look into it."""
+    """The size of its downgraded form; in the name, it saves a listing from reading the file."""
     more = growth(draft.fd, draft.text)
     if not more:
         return None
@@ -120,7 +125,7 @@ def _append(draft: Draft, data: bytes) -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of it where the file is."""
+    """Write all octets at the file's position."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
@@ -128,9 +133,10 @@ def write_all(fd: int, data: bytes) -> None:
 
 def create(path: str, dir_fd: int | None = None, *, locked: bool = True) -> int:
     """
-    A new file that is locked: whoever sweeps may have taken it for a leftover before it was.
+    Create a file and lock it, so that no sweep takes it for a leftover.
 
-    Not ``locked`` where nobody can be there to sweep.
+    A sweep may remove it before it is locked: then another is created.  Without
+    ``locked`` it is not locked: the caller knows that no sweep is running.
     """
     while True:
         fd = os.open(path, _CREATE, 0o600, dir_fd=dir_fd)
@@ -150,21 +156,23 @@ def create(path: str, dir_fd: int | None = None, *, locked: bool = True) -> int:
 
 
 def read(draft: Draft, offset: int, most: int) -> bytes:
-    """Octets that are on disk already.  Raises TemporaryFailure."""
+    """Read at most ``most`` octets that were written.  Raises TemporaryFailure."""
     with draft.lock, failures(draft.path):
         check(draft)
         return os.pread(draft.fd, most, offset)
 
 
 def prepend(draft: Draft, octets: bytes) -> None:
-    """Put octets before what is on disk: in a new file.  Raises TemporaryFailure."""
+    """Put octets before the text, by copying both to a new file.  Raises TemporaryFailure."""
     with draft.lock, failures(draft.path):
         check(draft)
         path = f"{draft.path}.longer"
         fd = create(path)
         try:
             copy_text(draft, fd, octets)
-            os.fsync(draft.fd)  # what the disk could not take, only this file's syncs tell
+            os.fsync(
+                draft.fd
+            )  # only a sync of this file reports that its octets could not be written
             os.rename(path, draft.path)
         except BaseException:
             os.close(fd)
@@ -177,7 +185,7 @@ def prepend(draft: Draft, octets: bytes) -> None:
 
 
 def copy_text(draft: Draft, fd: int, before: bytes = b"") -> None:
-    """What is on disk of a draft, into another file, behind some octets."""
+    """Write ``before``, then the draft's text, to another file."""
     os.lseek(draft.fd, 0, os.SEEK_SET)
     with open(fd, "wb", closefd=False) as copy, open(draft.fd, "rb", closefd=False) as text:
         copy.write(before)
@@ -185,16 +193,16 @@ def copy_text(draft: Draft, fd: int, before: bytes = b"") -> None:
 
 
 def copy_file(path: str, fd: int) -> None:
-    """A file, into another."""
+    """Copy a file's octets to another."""
     with open(fd, "wb", closefd=False) as copy, open(path, "rb") as text:
         shutil.copyfileobj(text, copy, 256 << 10)
 
 
 def move(path: str, target: str, tmp: str) -> None:
     """
-    Rename a file; to another file system, it gets there as a durable copy before the name goes.
+    Rename a file; to another file system: make a durable copy there, then unlink it here.
 
-    ``tmp`` is a folder of the target's file system, for a copy that is not whole yet.
+    ``tmp`` is a folder on the target's file system, for an unfinished copy.
     Raises OSError.
     """
     try:
@@ -209,7 +217,7 @@ def move(path: str, target: str, tmp: str) -> None:
 
 
 def _copy_over(path: str, target: str, tmp: str) -> None:
-    """A durable copy, under a name that may be there."""
+    """Make a synced copy; it replaces a file at ``target``."""
     part = f"{tmp}/{PART}{os.path.basename(target)}"
     with suppress(FileNotFoundError):
         os.unlink(part)
@@ -219,7 +227,7 @@ def _copy_over(path: str, target: str, tmp: str) -> None:
 
 
 def drop(draft: Draft) -> None:
-    """Forget a draft; its file goes.  Never fails, and may be called twice."""
+    """Give a draft up, and unlink its file unless it was moved.  Never fails, even twice."""
     with draft.lock:
         draft.dropped = True
         draft.parts.clear()
@@ -232,6 +240,6 @@ def drop(draft: Draft) -> None:
 
 
 def check(draft: Draft) -> None:
-    """Raises OSError if it was given up."""
+    """Raises OSError if the draft was dropped."""
     if draft.dropped:
-        raise OSError(errno.ECANCELED, "the delivery was given up", draft.path)
+        raise OSError(errno.ECANCELED, "the delivery was aborted", draft.path)

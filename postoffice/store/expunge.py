@@ -1,4 +1,10 @@
-"""Removal by the journal: promised at once, all or none; the names go after that."""
+"""
+Expunge: messages removed from a maildrop through the journal, all of them or none.
+
+The removal is committed to the journal first, and applied after that: the
+files are unlinked or moved into the vault.  ``maildir.remove`` unlinks them;
+the vault itself is in ``vault``.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +23,12 @@ from postoffice.store.journal.journal import Journal, Ticket
 from postoffice.store.journal.records import RemoveRecord
 from postoffice.store.pace import Limit, TakesLong
 
-#: How many names go before the client hears that they have; of more, it is only promised.
+#: Up to so many messages are unlinked before the client gets its reply; more are unlinked after it,
+#: because the commit in the journal is enough for the reply.
 AT_ONCE = 100
-#: How many are promised together, so that all of them go or none: they fit into a segment.
+#: The most messages in one commit, which is all or none: their names fit into a segment.
 TOGETHER = 100_000
-#: How many are promised together where nobody asked for all or none.
+#: The most messages in one commit where all or none is not required.
 AT_A_TIME = 10_000
 
 
@@ -32,11 +39,12 @@ def lock(
     report: set_aside.Report | None = None,
 ) -> int:
     """
-    Take a maildrop's lock (``files.lock``), and let go what its last holder has promised.
+    Take a maildrop's lock (``files.lock``), and apply a removal that its last holder left.
 
-    What is set aside and has to wait still is told by ``report``, or as the
-    journal reports.  Raises MaildropLocked, MaildropChanging, TemporaryFailure; TakesLong where
-    there is something to be done first that takes longer than ``limit``.
+    Messages that are set aside are tried again; ``report`` (or the journal's)
+    is told of those that still have to wait.  Raises MaildropLocked,
+    MaildropChanging, TemporaryFailure; with a ``limit``, TakesLong if there is
+    anything to apply or to try again.
     """
     held = files.lock(folder)
     try:
@@ -44,14 +52,14 @@ def lock(
             changing = is_changing(held)
             if limit is not None and (changing or os.path.isdir(set_aside.home(folder))):
                 raise TakesLong
-            if changing:  # whoever was at it has died
+            if changing:  # the process that applied a removal has died
                 if journal is not None:
                     journal.checkpoint(now=True)
                 set_changing(held, False)
         wrong = retry.retry(folder)
         report = report or (journal.report if journal is not None else None)
         if wrong and report is not None:
-            report("error", f"{folder}: {wrong[0]}; what is set aside waits")
+            report("error", f"{folder}: retrying what is set aside failed: {wrong[0]}")
     except BaseException:
         os.close(held)
         raise
@@ -59,7 +67,7 @@ def lock(
 
 
 def are_few(entries: Sequence[Entry]) -> bool:
-    """Whether their names go at once, behind one promise."""
+    """Whether one commit holds them, and they are unlinked before the reply."""
     return 0 < len(entries) <= min(AT_ONCE, TOGETHER)
 
 
@@ -67,12 +75,12 @@ def remove(
     journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> Ticket | None:
     """
-    Make it durable that these messages are gone, into ``vault`` if that is not empty.
+    Commit the removal of these messages: into the folder ``vault``, or for good if that is "".
 
-    ``lock`` is the maildrop's, which is held until the names are gone: they
-    are, or ``apply`` is called with what it returns.  Of more than ``TOGETHER``
-    all but the last portion are gone by then.  Raises TemporaryFailure, and
-    nothing is removed, or NotAllRemoved.
+    The caller holds the maildrop's ``lock``.  If a Ticket is returned, the last
+    ``TOGETHER`` messages at most are committed and not unlinked yet: call
+    ``apply`` with the ticket, with the lock still held.  None: all are unlinked.
+    Raises TemporaryFailure if nothing is removed, NotAllRemoved if some are.
     """
     if not entries:
         return None
@@ -82,7 +90,7 @@ def remove(
         while gone < last:
             portion = entries[gone : gone + TOGETHER]
             ticket = _commit(journal, lock, folder, portion, vault)
-            gone += len(portion)  # whatever becomes of their names now
+            gone += len(portion)  # committed: they are gone even if unlinking fails
             if ticket is not None:
                 apply(journal, ticket, lock, folder, portion, vault)
         entries = entries[last:]
@@ -93,7 +101,7 @@ def remove(
         raise
     if ticket is None or len(entries) > AT_ONCE:
         return ticket
-    with suppress(TemporaryFailure):  # it is promised: the journal tries again
+    with suppress(TemporaryFailure):  # it is committed: the next checkpoint tries again
         apply(journal, ticket, lock, folder, entries, vault)
     return None
 
@@ -109,9 +117,10 @@ def begin(
     journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> RemoveRecord:
     """
-    What is to be appended, now that what can fail before that has not.
+    Check what could keep the messages from being unlinked, and make the record to append.
 
-    The lock is marked.  Raises TemporaryFailure.
+    Marks the lock as changing: the next login waits, or applies the removal.
+    Raises TemporaryFailure.
     """
     uidls = tuple(entry.uidl for entry in entries)
     with failures(folder):
@@ -121,22 +130,22 @@ def begin(
 
 
 def append(journal: Journal, lock: int, folder: str, removal: RemoveRecord) -> Ticket | None:
-    """Promise it; raises TemporaryFailure, and nothing is removed."""
+    """Commit a removal.  Raises TemporaryFailure; then nothing is removed."""
     with failures(folder):
         try:
             return journal.append(lambda: [removal])
         except BaseException:
-            with suppress(OSError):  # whoever comes next finds that there is nothing to it
+            with suppress(OSError):  # if the mark stays, the next login finds nothing to apply
                 set_changing(lock, False)
             raise
 
 
 def _look_ahead(folder: str, entries: Sequence[Entry], vault: str) -> None:
-    """What could keep the names from going is found out before it is promised.  Raises OSError."""
+    """Find out, before the commit, what could make unlinking fail.  Raises OSError."""
     for box in {entry.name.partition("/")[0] for entry in entries}:
         path = f"{folder}/{box}"
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=True) and os.path.isdir(path):
-            raise OSError(errno.EACCES, "names cannot be taken out of it", path)
+            raise OSError(errno.EACCES, "no permission to remove files from it", path)
     if vault:
         vaults.make(vault, sync=False)
 
@@ -145,15 +154,15 @@ def apply(
     journal: Journal, ticket: Ticket, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> None:
     """
-    Let the last names of ``remove`` go.
+    Unlink the messages that ``remove`` has committed and not unlinked.
 
-    Raises TemporaryFailure where one does not; the journal tries again.
+    Raises TemporaryFailure if one cannot be unlinked; the next checkpoint tries again.
     """
     last = (len(entries) - 1) // TOGETHER * TOGETHER
     try:
         with failures(folder):
             those = entries[last:]
-            apart = not files.is_on(folder, journal.device)  # the journal's sync does not reach it
+            apart = not files.is_on(folder, journal.device)  # a checkpoint does not sync that disk
             maildir.remove(folder, those, vault, sync=apart)
             set_aside.forget(folder, (one.uidl for one in those))
             set_changing(lock, False)
@@ -172,9 +181,11 @@ def take_out(
     step: Step | None = None,
 ) -> None:
     """
-    Take messages out of a maildrop whose ``lock`` is held, into ``vault`` or for good ("").
+    Remove messages without a session, with the maildrop's ``lock`` held.
 
-    Durable when it returns; ``step`` hears how many are gone.  Raises TemporaryFailure.
+    They go into the folder ``vault``, or for good if that is "".  The removal is
+    durable when it returns.  ``step`` is called with how many of how many are
+    removed.  Raises TemporaryFailure.
     """
     if journal is None:
         maildir.remove(folder, entries, vault)

@@ -1,4 +1,11 @@
-"""One Maildir in one session: its lock, its listing, and texts that are read ahead."""
+"""
+OpenMaildir: one maildrop, opened by one session (IMaildrop).
+
+It holds the maildrop's lock and listing, and reads small messages ahead.  It
+decides what runs on the reactor's thread (work that is known to be quick) and
+what on an executor's.  Files are listed and read by ``maildir``, removed by
+``expunge``.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +41,17 @@ from postoffice.util.shield import shield, start_work
 log = Logger("postoffice")
 T = TypeVar("T")
 
-#: Octets of a message that is read whole, and of all that is read ahead for a session.
+#: The most octets of a message that is read as a whole; of all that is read ahead for a session.
 SMALL = 64 << 10
 AHEAD = 128 << 10
-#: Seconds that a login waits for a maildrop whose deleted mail is just going, and looks again.
+#: Seconds that a login waits while the session before still unlinks messages; between two tries.
 PATIENCE = 5.0
 TICK = 0.05
 
 
 @dataclass(frozen=True)
 class StoreContext:
-    """What all sessions of a store share: ``undelete`` is how long the vault keeps, in seconds."""
+    """What all sessions of a store share.  ``undelete``: seconds that the vault keeps a message."""
 
     executor: Executor
     sizes: MeasuredSizes
@@ -54,8 +61,8 @@ class StoreContext:
     report: set_aside.Report
     journal: Journal | None = None
     undelete: float = 0.0
-    most: int | None = None  # octets in the vault of one maildrop (``vault.trim``)
-    removals: set[Deferred[None]] = field(default_factory=set)  # whose names are just going
+    most: int | None = None  # most octets in the vault of one maildrop (``vault.trim``)
+    removals: set[Deferred[None]] = field(default_factory=set)  # that are under way
 
 
 @implementer(IMaildrop)
@@ -75,7 +82,9 @@ class OpenMaildir:
         self._removing = False
         self._entries = Entries()
         self._snapshot = Snapshot(self._entries, None)
-        self._next = 0  # the place of the entry that comes next, for who collects in order
+        self._next = (
+            0  # the position after the last fetched entry: is the client fetching in order?
+        )
         self._ahead: dict[Entry, bytes | MessageGone] = {}
 
     async def open(self, login_delay: float = 0) -> Listing:
@@ -99,7 +108,7 @@ class OpenMaildir:
         return Listing(snapshot.entries)
 
     async def _open_quickly(self, login_delay: float) -> tuple[int, Snapshot]:
-        """Here, where that takes no time to speak of; else on another thread."""
+        """Open on this thread if that is quick, else on an executor's."""
         pace = self._context.pace
         if pace.quick and pace.is_near(self._folder):
             with suppress(TakesLong), pace.short() as limit:
@@ -114,7 +123,7 @@ class OpenMaildir:
     def _open(self, login_delay: float, limit: Limit | None = None) -> tuple[int, Snapshot]:
         try:
             lock = expunge.lock(self._context.journal, self._folder, limit, self._context.report)
-        except MaildropLocked:  # who comes too soon shall neither wait nor take over
+        except MaildropLocked:  # LoginTooSoon goes first: such a login neither waits nor takes over
             files.see_to_delay(f"{self._folder}/{files.LOCK}", login_delay)
             raise
         try:
@@ -125,7 +134,7 @@ class OpenMaildir:
                 raise TakesLong
             if snapshot.twins and snapshot is not remembered and self._part(snapshot):
                 snapshot = maildir.scan(self._folder, self._sizes, snapshot)
-            with suppress(OSError):  # whoever counts next finds it out
+            with suppress(OSError):  # the next count finds the difference
                 if snapshot is not remembered and not maildirsize.agrees(
                     self._folder, snapshot.files, snapshot.entries.octets
                 ):
@@ -141,7 +150,7 @@ class OpenMaildir:
         return oddities.part(self._folder, snapshot.entries, snapshot.twins)
 
     def _tell(self, snapshot: Snapshot, known: Sequence[OddFile]) -> None:
-        """What is new of that which is not served; one line, however much it is."""
+        """Log that files are not served, if any are new: one line, however many files."""
         if new := [one for one in snapshot.odd if one not in known]:
             facts = {"messages": len(snapshot.odd), "file": new[0].subpath, "why": new[0].why}
             maildrop = names.maildrop_of(self._folder)
@@ -157,7 +166,7 @@ class OpenMaildir:
             await self._read([entry, *self._behind(entry, position)] if in_order else [entry])
         text = self._ahead.pop(entry)
         if isinstance(text, MessageGone):
-            raise self._found_out(text)
+            raise self._forget_listing(text)
         return SmallText(text)
 
     async def _fetch_large(self, entry: Entry) -> IText:
@@ -167,20 +176,20 @@ class OpenMaildir:
         try:
             fd, as_it_is = await shield(opening, _close_first)
         except MessageGone as gone:
-            raise self._found_out(gone) from gone
+            raise self._forget_listing(gone) from gone
         return LargeText(self._executor, fd, entry.size, as_it_is)
 
-    def _found_out(self, gone: MessageGone) -> MessageGone:
-        """The next login looks at the maildrop anew, however unchanged its folders are."""
+    def _forget_listing(self, gone: MessageGone) -> MessageGone:
+        """Make the next login list the maildrop again, even if its folders look unchanged."""
         self._listings.forget(self._folder)
         return gone
 
     def _position(self, entry: Entry) -> int:
-        """Where an entry stands in the listing; -2 where it is not from there."""
+        """The position of an entry in the listing; -2 if it is not from the listing."""
         return entry.position if isinstance(entry, Indexed) else -2
 
     def _behind(self, entry: Entry, position: int) -> list[Entry]:
-        """The small ones behind an entry, as many as may be read ahead."""
+        """The small entries after this one that may be read ahead."""
         sizes, room = self._entries.sizes[position + 1 : position + 100], AHEAD - entry.size
         behind = 0
         for size in sizes:
@@ -197,7 +206,7 @@ class OpenMaildir:
         self._ahead = dict(zip(wanted, texts, strict=False))  # as many as were read
 
     def _read_quickly(self, wanted: list[Entry]) -> list[bytes | MessageGone]:
-        """As many as can be read in no time to speak of."""
+        """Read the first messages on this thread, as many as can be read quickly; maybe none."""
         pace = self._context.pace
         if pace.quick and pace.is_near(self._folder):
             with suppress(TakesLong), pace.short() as limit:
@@ -218,7 +227,11 @@ class OpenMaildir:
         await shield(known)
 
     async def _remove(self, entries: Sequence[Entry], vault: str, known: Deferred[None]) -> None:
-        """``known`` fires, or fails, as soon as it is known what becomes of them."""
+        """
+        Remove messages; ``known`` fires when the removal is committed, or fails.
+
+        Unlinking may go on after that: the lock is held until it is done.
+        """
         run, journal, pace = self._executor.run, self._context.journal, self._context.pace
         folder, ticket = self._folder, None
         here = pace.quick and pace.is_near(folder)
@@ -248,9 +261,9 @@ class OpenMaildir:
         try:
             await run(expunge.apply, journal, ticket, self._lock, folder, entries, vault)
         except TemporaryFailure as error:
-            self.log.error("{error}; the journal tries again", error=error)
+            self.log.error("removing messages failed, retrying: {error}", error=error)
         except Exception:
-            self.log.failure("removing from {folder}; the journal tries again", folder=folder)
+            self.log.failure("removing from {folder} failed, retrying", folder=folder)
         finally:
             self._let_go()
         await run(self._trim, vault)  # the lock is free: a login need not wait for that
@@ -268,7 +281,7 @@ class OpenMaildir:
             trim(self._folder, self._context.most)
 
     async def _remove_few(self, journal: Journal, entries: Sequence[Entry], vault: str) -> None:
-        """As ``expunge.remove``, but only the journal's sync is done on another thread."""
+        """As ``expunge.remove``; only the journal's sync runs on another thread."""
         run, pace = self._executor.run, self._context.pace
         lock, folder = self._lock, self._folder
         with pace.short():
@@ -276,20 +289,20 @@ class OpenMaildir:
         ticket = await run(expunge.append, journal, lock, folder, removal)
         if ticket is not None:
             here = pace.quick and not maildirsize.is_counted(folder)
-            with suppress(TemporaryFailure):  # it is promised: the journal tries again
+            with suppress(TemporaryFailure):  # it is committed: the next checkpoint tries again
                 await self._do(here, expunge.apply, journal, ticket, lock, folder, entries, vault)
             if vault and not (here and vaults.is_within(folder, self._context.most)):
                 await run(self._trim, vault)
 
     async def _do(self, here: bool, function: Callable[..., T], *args: Any) -> T:
-        """Work that is short where the disk is quick: here then, else on another thread."""
+        """Call a function: on this thread if ``here``, where the disk is quick; else on another."""
         if here:
             with self._context.pace.short():
                 return function(*args)
         return await self._executor.run(function, *args)
 
     def _let_go(self) -> None:
-        """The lock is held until the names are gone, also when the client went before."""
+        """The removal is over: release the lock, if ``release`` was called meanwhile."""
         self._removing = False
         if self._released:
             self.release()
@@ -304,7 +317,7 @@ class OpenMaildir:
 
 @implementer(IText)
 class SmallText:
-    """A text that has been read."""
+    """A text that is in memory."""
 
     def __init__(self, octets: bytes) -> None:
         self._octets = octets
@@ -350,7 +363,7 @@ class LargeText:
         if self._fd >= 0:
             close = _closing(self._fd)
             self._fd = -1
-            self._reading.addBoth(close)  # not under a thread that reads
+            self._reading.addBoth(close)  # not while a thread reads from it
 
 
 def _vault(vault: str) -> str:

@@ -1,4 +1,10 @@
-"""What lies in a Maildir: listed, read and removed; nothing is believed before it was looked at."""
+"""
+The files in a Maildir's new and cur: listed, opened, read and removed.
+
+All functions block.  A size in a file name, or a remembered one, is checked
+before a client is told it.  Nothing here knows the journal (``expunge``) or sessions
+(``mailbox``).
+"""
 
 from __future__ import annotations
 
@@ -22,12 +28,12 @@ from postoffice.store.quota import maildirsize
 from postoffice.store.size_cache import SizeCache
 from postoffice.store.text import measure, normal
 
-#: A directory's time must be this old to tell changes apart, in nanoseconds.
+#: A directory's mtime must be this old (nanoseconds) before an unchanged mtime means no change.
 SETTLED = 20_000_000
-#: And this old where its time may be whole seconds (ext4 with small inodes, NFS), or two (FAT).
+#: The same where mtimes may be whole seconds (ext4 with small inodes, NFS), or even ones (FAT).
 SETTLED_COARSE = 2_000_000_000
 COARSE = 1_000_000_000
-#: Messages that have come since a maildrop was listed last, of which no fuss is made.
+#: Up to so many new messages are added to the remembered listing; of more, all is listed again.
 FEW = 1000
 
 
@@ -38,10 +44,11 @@ def scan(
     limit: Limit | None = None,
 ) -> Snapshot:
     """
-    List a maildrop, or find that what is remembered still holds.  Raises TemporaryFailure.
+    List a maildrop, or return ``remembered`` if its folders have not changed.
 
-    A file that was listed under the same name is not looked at again: whoever
-    reads it will see.  Raises TakesLong where that is not done within ``limit``.
+    A file that was listed under the same name is not opened again: reading it
+    finds a wrong size.  Raises TemporaryFailure; TakesLong if it is not done
+    within ``limit``.
     """
     known: dict[str, Entry] = {}
     with failures(folder):
@@ -59,7 +66,10 @@ def scan(
         twins: dict[str, Entry] = {}
         odd: list[OddFile] = []
         sizes_on_disk = SizeCache(folder)
-        for box in ("new", "cur"):  # what moves on meanwhile is seen twice, and not missed
+        for box in (
+            "new",
+            "cur",
+        ):  # in this order: a file that moves to cur meanwhile is seen twice, not missed
             for item in _messages(f"{folder}/{box}"):
                 entry = known.get(f"{box}/{item.name}")
                 entry = entry or _entry(box, item, sizes, sizes_on_disk, odd, limit)
@@ -71,7 +81,7 @@ def scan(
                 if twin is not None:
                     lesser = max(entry, twin[1], key=lambda one: one.name)
                     twins[lesser.name] = lesser
-                if twin is None or entry.name < twin[1].name:  # where it was last: in cur
+                if twin is None or entry.name < twin[1].name:  # the name in cur is the later one
                     mtime = 0.0 if item.name[:1].isdigit() else _mtime(item)
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
         sizes_on_disk.keep(len(found))
@@ -84,9 +94,9 @@ def _catch_up(
     folder: str, before: Entries, sizes: MeasuredSizes, limit: Limit | None
 ) -> Entries | None:
     """
-    What is there now, where only few have come since, all behind the others, and any have gone.
+    Update a remembered listing: messages may be gone, and at most FEW came after all others.
 
-    None where it is not so simple.  The others cost a look at their names.
+    None if more has changed: the caller lists all.  Known files cost no stat.
     """
     newest = os.path.basename(before[-1].name) if before else ""
     if not newest[:1].isdigit():
@@ -101,7 +111,7 @@ def _catch_up(
             if known.pop(f"{box}/{item.name}", None) is not None:
                 continue
             order = names.order_of(item.name, 0)
-            # What is later than all has no twin among them.  A name that tells no time is not.
+            # A later time than all others: no twin among them.  A name without a time may have one.
             if len(fresh) == FEW or order[:2] <= last[:2]:
                 return None
             entry = _entry(box, item, sizes, sizes_on_disk, odd, limit)
@@ -110,15 +120,15 @@ def _catch_up(
             if entry is not None:
                 fresh.append((order, entry))
     if len({entry.uidl for _, entry in fresh}) < len(fresh):
-        return None  # one moved while we looked
-    sizes_on_disk.keep(sys.maxsize)  # and all that was noted before: of the others nobody asked
+        return None  # a file moved while we listed
+    sizes_on_disk.keep(sys.maxsize)  # keep all sizes: those of known files were not asked for
     return before.changed(known.values(), (entry for _, entry in sorted(fresh)))
 
 
 def _stamp(folder: str) -> tuple[int, ...] | None:
     looks = []
     for box in ("new", "cur"):
-        with suppress(FileNotFoundError):  # somebody removed it: nothing is in it
+        with suppress(FileNotFoundError):  # removed by another program: it counts as empty
             looks.append(os.stat(f"{folder}/{box}"))
     now = time.time_ns()
     if not all(_is_settled(look.st_mtime_ns, now) for look in looks):
@@ -127,12 +137,12 @@ def _stamp(folder: str) -> tuple[int, ...] | None:
 
 
 def _is_settled(changed: int, now: int) -> bool:
-    """Whether a folder that changes from now on gets another time than this one."""
+    """Whether a change of the folder from now on gives it another mtime than this one."""
     return now - changed >= (SETTLED if changed % COARSE else SETTLED_COARSE)
 
 
 def _messages(path: str) -> Iterator[os.DirEntry[str]]:
-    """What may be a message: a regular file that is not hidden."""
+    """The files that may be messages: regular ones that are not hidden."""
     with suppress(FileNotFoundError), os.scandir(path) as items:
         for item in items:
             if item.name[0] != "." and item.is_file(follow_symlinks=False):
@@ -153,7 +163,11 @@ def _entry(
     odd: list[OddFile],
     limit: Limit | None,
 ) -> Entry | None:
-    """The entry of a file, its sizes known, read off its name, or measured; None: see ``odd``."""
+    """
+    The entry of a file; its sizes are known, or in its name, or measured.
+
+    None if the file is gone, or cannot be served: then it is added to ``odd``.
+    """
     subpath = f"{box}/{item.name}"
     if limit is not None:
         limit.look()
@@ -168,7 +182,7 @@ def _entry(
                 raise TakesLong
             measured = _measure(item.path, sizes_on_disk)
     except FileNotFoundError:
-        return None  # it moves just now, and is found there
+        return None  # it is moving to cur, and is found there
     except OSError as error:
         odd.append(OddFile(subpath, f"it cannot be read: {error.strerror}"))
         return None
@@ -180,10 +194,10 @@ def _entry(
 
 
 def _believable(said: names.Sizes, size: int) -> Measured | None:
-    """The sizes that a name of ours says, if a file of ``size`` octets can have them."""
+    """The sizes in a file name of ours, if they are possible for a file of ``size`` octets."""
     if said.file != size or said.wire is None or said.outdated:
         return None
-    most = 2 * size + 2  # each octet could be an LF, or the last line have none
+    most = 2 * size + 2  # every octet may be a bare LF, and the last line may lack its end
     return Measured(said.wire, said.downgraded) if size <= said.wire <= most else None
 
 
@@ -200,10 +214,11 @@ def _measure(path: str, sizes_on_disk: SizeCache) -> Measured:
 
 def open_text(folder: str, entry: Entry, sizes: MeasuredSizes) -> tuple[int, bool]:
     """
-    Open a message that will be sent in exactly ``entry.size`` octets: its file, and if as it is.
+    Open a message that will be sent in exactly ``entry.size`` octets.
 
-    Raises MessageGone if it is not there, or is not what was listed; its
-    right size is remembered for the next listing.
+    Returns its file, and whether the file can be sent as it is, without making
+    CRLF line ends.  Raises MessageGone if the file is gone or has another size
+    than was listed; the right size is remembered for the next listing.
     """
     try:
         fd, status = _find(folder, entry)
@@ -216,7 +231,7 @@ def open_text(folder: str, entry: Entry, sizes: MeasuredSizes) -> tuple[int, boo
             return fd, True
         measured = measure(fd)
         if _is_as_listed(measured, entry):
-            # making line ends adds octets, or changes nothing
+            # CRLF line ends only add octets: the same size means that nothing changes
             return fd, measured.wire == status.st_size
         sizes.set(status, measured)
         raise MessageGone(f"{folder}/{entry.name}: {measured.wire} octets, listed as {entry.size}")
@@ -229,7 +244,7 @@ def open_text(folder: str, entry: Entry, sizes: MeasuredSizes) -> tuple[int, boo
 
 
 def _is_as_listed(measured: Measured, entry: Entry) -> bool:
-    """Whether a client will get as many octets as it was told, whichever form it gets."""
+    """Whether both forms, downgraded or not, have the sizes that the client was told."""
     return measured.wire == entry.size and entry.downgraded in (None, measured.downgraded)
 
 
@@ -238,7 +253,7 @@ def _ends_in_crlf(fd: int, size: int) -> bool:
 
 
 def _find(folder: str, entry: Entry) -> tuple[int, os.stat_result]:
-    """Open a listed message, also where another program has renamed it since (flags)."""
+    """Open a listed message, even if another program has renamed it (Maildir flags)."""
     try:
         return open_plain(f"{folder}/{entry.name}")
     except FileNotFoundError:
@@ -249,7 +264,7 @@ def _find(folder: str, entry: Entry) -> tuple[int, os.stat_result]:
 
 
 def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Each file that is, or could be, a message, by its place."""
+    """The path (``new/NAME``, ``cur/NAME``) and status of each file that may be a message."""
     for box in ("new", "cur"):
         with suppress(OSError):
             for item in _messages(f"{folder}/{box}"):
@@ -258,7 +273,7 @@ def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def subpaths(folder: str) -> dict[str, str]:
-    """Where each message is now, by UIDL."""
+    """The path below ``folder`` (``new/NAME``, ``cur/NAME``) of each message, by UIDL."""
     return {
         names.uidl_of_file(item.name): f"{box}/{item.name}"
         for box in ("new", "cur")
@@ -270,10 +285,11 @@ def read_small(
     folder: str, entries: Sequence[Entry], sizes: MeasuredSizes, limit: Limit | None = None
 ) -> list[bytes | MessageGone]:
     """
-    Small messages, whole, as they are sent; for each, what went wrong.
+    Read small messages as a whole, in the form in which they are sent.
 
-    Of those that are not read within ``limit``, the last are left out.  Raises
-    TakesLong where the first has to be measured.
+    A message that cannot be read has a MessageGone in its place.  With a
+    ``limit``, the list ends early when time is over.  Raises TakesLong if the
+    first message has to be measured.
     """
     texts: list[bytes | MessageGone] = []
     for entry in entries:
@@ -297,7 +313,7 @@ def _read_small(folder: str, entry: Entry, sizes: MeasuredSizes, limit: Limit | 
         raise TakesLong
     fd, status = _find(folder, entry)
     try:
-        octets = os.read(fd, entry.size + 1)  # one more would be one too many
+        octets = os.read(fd, entry.size + 1)  # one octet more shows that the file is too long
         text = normal(octets)
         if len(octets) == status.st_size and len(text) == entry.size:
             right = entry.downgraded
@@ -314,11 +330,12 @@ def _read_small(folder: str, entry: Entry, sizes: MeasuredSizes, limit: Limit | 
 
 def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool = True) -> None:
     """
-    Take messages out of a maildrop, durably (``sync``): into the folder ``vault``, or for good.
+    Remove messages: into the folder ``vault``, or for good if that is "".
 
-    What is gone already is removed; all that can be removed is.  Raises
-    NotAllRemoved if some could not, or if it is not durable; TemporaryFailure
-    if none could.
+    ``sync``: the removal is durable when it returns.  A message that is gone
+    already counts as removed; if one fails, the others are removed all the
+    same.  Raises NotAllRemoved if some failed, or the sync did; TemporaryFailure
+    if all failed.
     """
     with failures(folder):
         if not entries:
@@ -331,7 +348,7 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
                 gone, wrong, left = _take_all(folder, entries, vault)
                 try:
                     maildirsize.add(fd, -sum(gone.values()), -len(gone))
-                except OSError:  # they are gone all the same
+                except OSError:  # the messages are gone: count again
                     maildirsize.forget(folder)
                 if vault:
                     vaults.count(folder, gone.values())
@@ -340,7 +357,7 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
         if sync and gone:
             try:
                 if vault:
-                    sync_folder(vault)  # in both places rather than in none
+                    sync_folder(vault)  # first: a crash may leave it in both places, not in none
                 for box in {subpath.partition("/")[0] for subpath in gone}:
                     sync_folder(f"{folder}/{box}")
             except OSError as error:
@@ -352,7 +369,7 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
 def _take_all(
     folder: str, entries: Sequence[Entry], vault: str
 ) -> tuple[dict[str, int], OSError | None, int]:
-    """Where each was and how many octets it had; what went wrong last, and with how many."""
+    """The path and octets of each removed file; the last error, and how many failed."""
     gone: dict[str, int] = {}
     wrong, left = None, 0
     now: dict[str, str] | None = None
@@ -374,7 +391,7 @@ def _take_all(
 
 
 def _take(folder: str, subpath: str, vault: str) -> int:
-    """Take one out; how many octets its file had."""
+    """Unlink a message, or move it into the vault; return the octets of its file."""
     name = os.path.basename(subpath)
     path = f"{folder}/{subpath}"
     size = names.sizes_of(name).file
@@ -386,6 +403,7 @@ def _take(folder: str, subpath: str, vault: str) -> int:
             return size
         except OSError as error:
             if error.errno not in FULL:
-                raise  # else there is no room for its name, and it goes for good
+                raise
+            # the disk has no room for the new name: remove it for good
     os.unlink(path)
     return size

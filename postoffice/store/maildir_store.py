@@ -1,4 +1,11 @@
-"""The store of Maildirs: ``path/DOMAIN/LOCALPART``."""
+"""
+The store of Maildirs, one folder for each maildrop: ``path/DOMAIN/LOCALPART``.
+
+MaildirStore is what the daemon and the commands see of this package.  It holds
+no algorithm: it builds the parts (batcher, journal, quotas, caches), runs their
+blocking functions on the executor, and starts the rounds that checkpoint the
+journal and sweep leftovers.
+"""
 
 from __future__ import annotations
 
@@ -67,27 +74,28 @@ from postoffice.store.quota.notices import QuotaNotices, removed, trim
 from postoffice.store.store_process import StoreProcess
 from postoffice.util.shield import shield
 
-#: Seconds between two rounds of retiring the journal.
+#: Seconds between two checkpoints of the journal.
 CHECKPOINT_INTERVAL = 2.0
-#: Seconds from one cleaning to the next.
+#: Seconds from one sweep of leftovers to the next.
 SWEEP = 86400.0
-#: Seconds between two loads of what the vault lets go.
+#: Seconds between two portions of expired files that are removed from the vault.
 PAUSE = 0.5
 
 
 @implementer(IMailStore, IMaildropMaintenance, IRetention, IStoreBackup)
 class MaildirStore:
     """
-    A folder of Maildirs; ``hostname`` stands in the names of messages.
+    The mail of all accounts, in Maildirs below ``path``.
 
-    ``durability`` is journal, files, or "" for the best that the disk allows;
-    ``undelete`` the seconds for which what was removed is kept in the vault, and
-    ``undelete_size`` the octets of it that are kept of one maildrop (``vault.trim``).
-    At each of ``levels``, in per cent of its quota, the owner of a maildrop
-    gets a letter; ``letter`` is its text, if not ours.  Where fewer octets than
-    ``free_space`` are free on the disk, no mail comes in, nor of more than
-    ``incoming`` octets at the same time.  ``child_process`` makes the
-    process that places where much mail comes, if there may be one.
+    ``hostname`` is part of the file name of each message.  ``durability`` is
+    "journal", "files", or "" for the best that the disk allows.  The vault keeps
+    removed messages for ``undelete`` seconds, and at most ``undelete_size``
+    octets of one maildrop (``vault.trim``).  ``levels`` are per cents of a quota:
+    the owner of a maildrop gets a notice when it reaches one, with ``letter`` as
+    its text, or our text if that is "".  Mail is refused while fewer than
+    ``free_space`` octets are free on the disk, and while more than ``incoming``
+    octets are being received.  ``child_process`` makes the store process, which
+    commits batches under load; None: all batches are committed on threads.
     """
 
     log = Logger()
@@ -168,9 +176,9 @@ class MaildirStore:
         )
         if self._journal.active:
             self._checkpointing.start(CHECKPOINT_INTERVAL, now=False).addErrback(
-                self._failed, "retiring"
+                self._failed, "checkpointing the journal"
             )
-        self._sweeping.start(SWEEP).addErrback(self._failed, "sweeping")
+        self._sweeping.start(SWEEP).addErrback(self._failed, "sweeping the store")
 
     def _committed(self, drafts: Sequence[Draft]) -> None:
         self._notices.tell()
@@ -180,7 +188,7 @@ class MaildirStore:
                 self._listings.changed(ref.path)
 
     def _begin(self) -> str:
-        """Which durability it is; what was left in the journal is in its place."""
+        """Recover what the journal holds; return the durability that the store has."""
         files.prepare(self._path)
         with files.failures(self._path):
             durability, warning = filesystem.choose(self._path, self._wanted)
@@ -194,8 +202,8 @@ class MaildirStore:
         if found.batches:
             self._report(
                 "info",
-                f"replayed {found.put_records} messages and {found.removals} removals that the "
-                f"last stop had cut off, in {time.monotonic() - began:.2f} s",
+                f"recovered {found.put_records} messages and {found.removals} removals from the "
+                f"journal after an unclean stop, in {time.monotonic() - began:.2f} s",
             )
         return self._journal.durability
 
@@ -203,9 +211,9 @@ class MaildirStore:
         try:
             await self._executor.run(self._journal.checkpoint)
         except (TemporaryFailure, OSError) as error:
-            self.log.error("the journal waits with what it holds: {error}", error=error)
+            self.log.error("checkpointing the journal failed, retrying: {error}", error=error)
         except Exception:
-            self.log.failure("retiring the journal")
+            self.log.failure("checkpointing the journal failed, retrying")
 
     async def stop(self) -> None:
         if self._sweeping.running:
@@ -227,7 +235,7 @@ class MaildirStore:
         unique = list(dict.fromkeys(folders))
         refs = await self._maildrops.find(unique)
         there = [ref for ref in refs if isinstance(ref, MaildropRef)]
-        if not there:  # where only some are not, who commits is told
+        if not there:  # where only some are missing, commit() raises for them
             raise next(ref for ref in refs if isinstance(ref, TemporaryFailure))
         found = dict(zip(unique, refs, strict=True))
         limited = {
@@ -368,8 +376,10 @@ class MaildirStore:
 
     async def sweep(self) -> None:
         """
-        Clean up, gently, one maildrop at a time: behind a crash, ours or another
-        program's; and in the vault, where it has kept things for long enough.
+        Remove the leftovers of crashes (ours or another program's) and expired files of the vault.
+
+        One maildrop at a time, and the vault in portions with pauses between, so that it
+        does not slow deliveries down.
         """
         run = self._executor.run
         swept = 0
@@ -389,7 +399,7 @@ class MaildirStore:
             self.log.info("swept {swept} leftovers out of the store", swept=swept)
 
     def _trim(self, folder: str) -> None:
-        """A vault is counted, and kept within its bound."""
+        """Count a maildrop's vault again, and remove its oldest files beyond ``undelete_size``."""
         if self._most != 0 and os.path.isdir(vault.path_of(folder)):
             trim(folder, self._most, anew=True)
 
@@ -399,6 +409,6 @@ class MaildirStore:
 
     def _failed(self, why: Failure, what: str) -> None:
         if isinstance(why.value, (OSError, TemporaryFailure)):
-            self.log.error("{what}: {error}", what=what, error=why.value)
+            self.log.error("{what} failed: {error}", what=what, error=why.value)
         elif not isinstance(why.value, CancelledError):
-            self.log.failure("{what}", what=what, failure=why)
+            self.log.failure("{what} failed", what=what, failure=why)

@@ -1,4 +1,4 @@
-"""Maildrops that stay open from one group of deliveries to the next."""
+"""Folders of maildrops that stay open from one batch to the next, in a pool."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from threading import Lock
 from postoffice.store.files import MaildropRef, identity
 from postoffice.store.quota.maildirsize import OpenCount
 
-#: Maildrops that stay open; each is four descriptors at most.
+#: The most maildrops that stay open; each takes four descriptors at most.
 LIMIT = 200
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class OpenFolders:
     """
-    Folders of maildrops, open; the least used ones are closed.
+    Open folders of maildrops; the least recently used ones are closed.
 
-    For one group at a time.  A folder stays open only while its ``MaildropRef``
-    says which one it is: who has another of the same name opens that.
+    One batch uses it at a time.  The key is the MaildropRef, which has the
+    folder's identity: a new maildrop of the same name is opened anew.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class OpenFolders:
         self._counts: dict[MaildropRef, OpenCount] = {}
 
     def open(self, ref: MaildropRef) -> int:
-        """The folder; raises OSError, also where another is in its place."""
+        """The folder's descriptor.  Raises OSError, also if another folder has taken its path."""
         fd = self._open.get(ref)
         if fd is None:
             fd = os.open(ref.path, _FOLDER)
@@ -43,7 +43,7 @@ class OpenFolders:
         return fd
 
     def count(self, ref: MaildropRef) -> OpenCount:
-        """What counts in it.  Raises OSError."""
+        """The open maildirsize of a maildrop.  Raises OSError."""
         count = self._counts.get(ref)
         if count is not None and not count.is_in_place():
             self._counts.pop(ref).close()
@@ -53,23 +53,23 @@ class OpenFolders:
         return count
 
     def forget(self, ref: MaildropRef) -> None:
-        """Close one that is not in its place any more."""
+        """Close a folder: its maildrop was moved away, or room is needed."""
         if (count := self._counts.pop(ref, None)) is not None:
             count.close()
         if (fd := self._open.pop(ref, None)) is not None:
             os.close(fd)
 
     def trim(self, most: int) -> None:
-        """Keep so many open; no group is at work."""
+        """Keep at most ``most`` folders open.  No batch may use them meanwhile."""
         while len(self._open) > most:
             self.forget(next(iter(self._open)))
 
 
 class FolderPool:
-    """Open folders for groups that may be placed at the same time, each with its own."""
+    """OpenFolders for batches that are committed at the same time: each borrows its own."""
 
     def __init__(self, keep: int | None = None) -> None:
-        """``keep`` is how many stay open behind a group: as many as the system allows easily."""
+        """``keep``: folders that stay open after a batch; None: as the descriptor limit allows."""
         if keep is None:
             keep = min(LIMIT, getrlimit(RLIMIT_NOFILE)[0] // 32)
         self._keep = keep
@@ -78,7 +78,7 @@ class FolderPool:
 
     @contextmanager
     def borrowed(self) -> Iterator[OpenFolders]:
-        """For one group."""
+        """Borrow OpenFolders for one batch."""
         with self._lock:
             folders = self._free.pop() if self._free else OpenFolders()
         try:
@@ -89,11 +89,11 @@ class FolderPool:
                 self._free.append(folders)
 
     def close(self) -> None:
-        """Nothing is placed any more."""
+        """Close all folders; no batch may be under way."""
         for folders in self._free:
             folders.trim(0)
 
 
 def was_taken_away(ref: MaildropRef) -> OSError:
-    """What is wrong where another folder, or none, is in a maildrop's place."""
+    """The error where a maildrop's path leads to another folder, or to none."""
     return OSError(errno.ESTALE, "the maildrop was taken away", ref.path)

@@ -1,4 +1,9 @@
-"""Who places small messages in a process of its own, and what goes there and comes back."""
+"""
+The store process: a child process that commits batches of small messages.
+
+Here are its entry point (StoreProcess) and the values that go to it and come
+back.  ``batcher.ProcessCommitter`` is the caller; ``commit`` does the work.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ Report = tuple[str, str]
 
 
 class DraftMessage(NamedTuple):
-    """A draft that is in memory as a whole, as it goes to who places it."""
+    """A draft whose whole text is in memory, in a form that can be sent to the store process."""
 
     refs: list[MaildropRef]
     name: str
@@ -33,14 +38,14 @@ class DraftMessage(NamedTuple):
 
     @classmethod
     def from_draft(cls, draft: Draft) -> DraftMessage:
-        """Of this one."""
+        """Pack a draft."""
         text = b"".join(draft.parts)
         return cls(
             draft.refs, draft.name, draft.quotas, draft.owners, text, draft.apart, draft.dropped
         )
 
     def to_draft(self) -> Draft:
-        """It is one again."""
+        """Unpack the draft, in the store process."""
         return Draft(
             self.refs,
             self.name,
@@ -54,10 +59,10 @@ class DraftMessage(NamedTuple):
 
 class CommitResult(NamedTuple):
     """
-    What came of some messages: ``outcomes`` as ``commit.commit_batch`` has them, and what each
-    missed.
+    What the store process returns for a batch.
 
-    ``notices`` are for the owners of maildrops, ``reports`` for the log.
+    ``outcomes`` are those of ``commit.commit_batch``, ``missed`` those of the
+    drafts, ``notices`` are for the owners of maildrops, ``reports`` for the log.
     """
 
     outcomes: list[Exception | None]
@@ -67,7 +72,7 @@ class CommitResult(NamedTuple):
 
 
 class StoreProcess:
-    """Places in ``store``, with its own part in the journal; the rest is as MaildirStore has it."""
+    """Commits into ``store`` with a Journal of its own; the settings are those of MaildirStore."""
 
     def __init__(
         self,
@@ -89,21 +94,21 @@ class StoreProcess:
         self._reports.append((level, text))
 
     def commit_batch(self, messages: Sequence[DraftMessage]) -> CommitResult:
-        """As ``commit.commit_batch`` does it."""
+        """Commit a batch (``commit.commit_batch``)."""
         drafts = [message.to_draft() for message in messages]
         outcomes = commit.commit_batch(
             drafts, self._enforcement.journal, self._enforcement, self._pool
         )
         for outcome in outcomes:
             if outcome is not None and not isinstance(outcome, (OSError, PostOfficeError)):
-                bug = "".join(traceback.format_exception(outcome))  # no pipe takes that along
-                self._report("error", f"a bug, in the process that places:\n{bug}")
+                bug = "".join(traceback.format_exception(outcome))  # a traceback cannot be pickled
+                self._report("error", f"a bug in the store process: committing failed:\n{bug}")
         reports, self._reports = self._reports, []
         return CommitResult(
             outcomes, [one.missed for one in drafts], self._enforcement.told(), reports
         )
 
     def close(self) -> None:
-        """Nothing is placed any more."""
+        """Close the folders and the journal; no batch may be under way."""
         self._pool.close()
         self._journal.close()

@@ -118,7 +118,7 @@ class Campaign:
         """What is wrong then; some of what is there is collected."""
         daemon, outcome = self._daemon.open(), self.outcome
         outcome.ready.append(daemon.ready)
-        if redo := daemon.said(r"replayed (\d+) messages"):
+        if redo := daemon.said(r"recovered (\d+) messages"):
             outcome.replayed += int(redo[1])
         self._refusing.end()  # and each login carries out what was set aside
         held = found(daemon, NAMES)
@@ -140,7 +140,7 @@ def ready_after(messages: int, folder: Path) -> tuple[float, float, float]:
     furnish(folder, "journal", NAMES)
     lay_down(str(folder / "state" / "maildrops"), NAMES, messages)
     daemon = Daemon(folder).open()
-    redo = daemon.said(r"replayed (\d+) messages .* in ([\d.]+) s")
+    redo = daemon.said(r"recovered (\d+) messages .* in ([\d.]+) s")
     assert redo, "there was nothing to replay"
     assert int(redo[1]) == messages, redo[0]
     assert sum(map(len, found(daemon, NAMES).values())) == messages

@@ -218,7 +218,7 @@ def test_rule_7_after_a_sync_that_failed_all_is_placed_anew_and_synced(
         one.checkpoint()
         is_placed_anew(root, synced, before, JOE, ANN)
     assert (there(root), there(root, ANN)) == ([token, "two"], [token])
-    assert any("placing all anew" in line for line in logged)
+    assert any("recovering all" in line for line in logged)
 
 
 @pytest.mark.parametrize("who", ["ours", "another's"])
@@ -869,7 +869,7 @@ def test_a_start_says_what_it_had_to_do(root, child, served, logged):
 
     assert child(post).wait() == -signal.SIGKILL
     served()
-    assert [line for line in logged if "replayed 3 messages and 1 removals" in line]
+    assert [line for line in logged if "recovered 3 messages and 1 removals" in line]
 
 
 def test_deliveries_that_wait_for_the_store_to_stop_are_in_their_places(root, served):

@@ -38,7 +38,7 @@ def test_a_login_that_cannot_place_what_waits_says_so(root, monkeypatch, lines, 
         maildrop = one.store.maildrop(JOE)
         assert len(finish(maildrop.open()).entries) == 1
         maildrop.release()
-    [line] = [line for line in lines() if "what is set aside waits" in line]
+    [line] = [line for line in lines() if "retrying what is set aside failed" in line]
     assert "Input/output error" in line
     maildrop = one.store.maildrop(JOE)
     assert len(finish(maildrop.open()).entries) == 2

@@ -171,7 +171,7 @@ def test_a_bug_in_it_is_told_and_costs_a_message(busy, logged):
     done(delivery.write(text_of("x")))
     with pytest.raises(AttributeError):
         done(delivery.commit())
-    assert any("a bug, in the process that places" in line for line in logged)
+    assert any("a bug in the store process" in line for line in logged)
 
 
 def test_nothing_waits_in_the_journal_behind_a_stop(root, machine):

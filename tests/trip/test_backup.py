@@ -86,7 +86,7 @@ def test_a_backup_comes_back_on_an_empty_machine(start, written, command, tmp_pa
         post(again, "after", joe)
         assert len(uidls(again, joe)) == 1
         again.check()
-        assert "replayed" not in again.said
+        assert "recovered" not in again.said
 
 
 def test_one_maildrop_comes_back_while_it_runs(start, written, command):

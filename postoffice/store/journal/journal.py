@@ -1,14 +1,15 @@
 """
-The store's journal: what was promised is durable here before it is in its place.
+The store's journal: a write-ahead log of deliveries and removals.
 
-Deliveries and removals are appended in one order, all processes of a store
-together, and made durable by one data sync; then they are put in their places
-without syncs of their own.  The file system is synced off the hot path; what
-it has synced is retired, and its segments are used again.  A start replays
-what was not retired.
+Every process of a store appends batches of records in one order, and makes each
+batch durable by one data sync (commit).  Then it applies the batch to the
+maildrops without a sync.  Every few seconds a checkpoint syncs the file system;
+the segments that it covers are used again.  A start recovers the batches that
+no checkpoint covers.
 
-It knows no Maildir: who does that is given by whoever makes it.  All functions
-block.  Every rule of it has a test (docs/reliability.rst).
+The journal knows no Maildir: its ``redo`` argument applies records to them.
+The format is in ``records``, the files in ``segments``, recovery in
+``recovery``.  All functions block.  Every rule has a test (docs/reliability.rst).
 """
 
 from __future__ import annotations
@@ -44,18 +45,18 @@ from postoffice.store.journal.segments import (
     StateFile,
 )
 
-#: Seconds that whoever must wait for others does, before it gives up or helps itself.
+#: Seconds to wait for other processes and threads before giving up.
 PATIENCE = 5.0
 _TICK = 0.01
-#: How often a state of another version is read before it is said to be one.
+#: How often a state in another format is read before we report a process of another version.
 _LOOKS = 100
 _R = TypeVar("_R", PutRecord, RemoveRecord)
-#: Rounds of retiring that are left to processes which were here before us.
+#: How many checkpoints we leave to processes that joined before us.
 _OTHERS = 3
 
 
 class Ticket(NamedTuple):
-    """A group that is durable, and not yet in its place; its segment is locked as long."""
+    """A batch that is committed and not applied yet; ``fd`` holds a shared lock on its segment."""
 
     fd: int
     generation: int
@@ -65,7 +66,7 @@ class Ticket(NamedTuple):
 
 @dataclass
 class Recovered:
-    """What a replay had to do."""
+    """What a recovery found."""
 
     batches: int = 0
     put_records: int = 0
@@ -74,9 +75,16 @@ class Recovered:
 
 class Journal:
     """
-    One process's part in the journal that lies in ``folder``.
+    One process's access to the journal in ``folder``.
 
-    ``report`` is told in words, with the log's level, what somebody should know.
+    ``redo`` makes what applies records again.  ``report`` is called with a log
+    level and a text.  ``key_of`` gives the part of a message's name that never
+    changes, which names its large text.  ``segment`` is the size of a segment.
+
+    Locks: ``append`` is held while the state is read or written, and for each
+    append; ``retire`` (taken first) for a checkpoint; a segment, shared, from the append
+    of a batch until it is applied; ``open``, shared, as long as a process serves
+    the store, exclusive while it starts or stops alone.
     """
 
     def __init__(
@@ -93,37 +101,40 @@ class Journal:
         self._folder = folder
         self._redo = redo
         self.report = report
-        self._key_of = key_of  # of a message's name: what of it never changes; its large text's
+        self._key_of = key_of
         self._size = segment
         self._appending = FileLock(f"{folder}/append")
         self._checkpointing = FileLock(f"{folder}/retire")
         self._open_fd = self._sync_fd = -1
-        self.device = 0  # which file system it syncs
+        self.device = 0  # of the file system that a checkpoint syncs
         self._since = 0  # the first generation that began after our descriptor was opened
         self._left_to_others = 0
-        self.durability = ""  # which it is, once it is open
-        self.active = False  # whether there is anything to append or to retire
-        self._large: dict[str, int] = {}  # texts that a replay may need, with their generations
-        self._named: set[int] = set()  # the segments whose names are on the disk
-        self._failed = -1  # the generation in which a write or a sync of ours went wrong last
+        self.durability = ""  # of the store, once the journal is open
+        self.active = False  # whether there is anything to append or to checkpoint
+        self._large: dict[
+            str, int
+        ] = {}  # keys of large texts that a recovery may need, with their generations
+        self._named: set[int] = set()  # the segments whose names are durable
+        self._failed = -1  # the last generation in which a write or sync of ours failed
         self._files = ExitStack()
         self._key = b""
         self._mark: CheckpointFile
         self._state: StateFile
 
     def maildrop(self, path: str) -> str:
-        """What a maildrop's folder is called here: by its place in the store."""
+        """The name of a maildrop in records: its folder's path below the store."""
         return path[len(self._root) + 1 :]
 
     # -- beginning and end -----------------------------------------------------
 
     def open(self, durability: str, *, asked: bool = True) -> Recovered:
         """
-        Join the others, or, alone, replay what they left; what that was.
+        Join the processes that serve the store; if there are none, recover what they left.
 
-        Where nobody ``asked`` for this durability, it is the others'.
+        Returns what was recovered.  If ``asked`` is false, ``durability`` is only
+        a default, and the other processes' durability is used.
 
-        Raises StartupError where others keep the store another way, and where
+        Raises StartupError if others serve the store with another durability, or
         the journal cannot be used; TemporaryFailure, OSError.
         """
         segments.prepare(self._folder)
@@ -138,7 +149,7 @@ class Journal:
         for look in count():
             alone = self._try_alone()
             if not alone:
-                flock(self._open_fd, LOCK_SH)  # while one of them replays, we wait here
+                flock(self._open_fd, LOCK_SH)  # waits while another process recovers
             self._read_key()
             found = Recovered()
             if alone:
@@ -147,7 +158,7 @@ class Journal:
             with self._appending.held():
                 state = self._state.read()
                 if state.boot == segments.boot():
-                    # where we were alone, we have placed ourselves all that is not retired
+                    # if we were alone, we have recovered everything ourselves
                     self._since = 0 if alone else state.generation + 1
                     self._close_generation(state)
                     break
@@ -156,7 +167,7 @@ class Journal:
                     "a process of another version serves this store, and its journal cannot be "
                     "shared with it; restart the post office first"
                 )
-            # whoever was alone has died before it was ready; others came by the same way
+            # the process that was alone has died before it was ready: try again
             self._let_go()
             time.sleep(_TICK)
         if not asked and state.durability in (JOURNAL, FILES):
@@ -186,10 +197,10 @@ class Journal:
             self._files.callback(self._mark.close)
         except FileNotFoundError:
             raise StartupError(
-                f"{self._folder} has segments and no key, so what they hold cannot be read; put "
-                "the file `key` back, or, where all mail is in its place, move the folder away"
+                f"{self._folder} has segments and no key: recovering what they hold failed; put "
+                "the file `key` back, or, if no mail is missing, move the folder away"
             ) from None
-        # before anything that it shall hear of is placed
+        # opened before anything is applied: syncfs reports every failed write since then
         self._sync_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._files.callback(os.close, self._sync_fd)
         self.device = os.fstat(self._sync_fd).st_dev
@@ -197,9 +208,9 @@ class Journal:
         self._files.callback(self._state.close)
 
     def _begin_alone(self, durability: str) -> Recovered:
-        self._mark.affirm()  # else segments are used again that a power cut would bring back
+        self._mark.affirm()  # else a power cut could bring back segments that we use again
         state = State(durability=durability, checkpointed=self._mark.read())
-        self._state.write(state)  # nobody is to believe what is there until we are ready
+        self._state.write(state)  # without our boot id: others wait until we are ready
         recovery = self._recovery(state, range(SEGMENTS))
         state.generations, state.counts = recovery.generations, recovery.counts
         state.generation = max(state.checkpointed, *state.generations)
@@ -217,9 +228,8 @@ class Journal:
                 state.held = True
                 self.report(
                     "error",
-                    f"no space to put {found.put_records} messages in their places that were taken "
-                    "in before the last stop: they wait in the journal, and no mail is taken in "
-                    "until there is room",
+                    f"recovering {found.put_records} messages failed: no space on the disk; they "
+                    "wait in the journal, and mail is refused until there is room",
                 )
         if not state.held:
             self._sweep_large(state.checkpointed)
@@ -228,7 +238,7 @@ class Journal:
         return found
 
     def _leave_for_checkpoint(self, state: State) -> None:
-        """All is in its place; it reaches the disk in the first round, behind an open door."""
+        """Mark all as applied: the first checkpoint syncs it, so that the start need not wait."""
         for number in state.pending():
             self._state.set_all_applied(number, state.counts[number])
 
@@ -239,7 +249,7 @@ class Journal:
         return f"{self._folder}/seg.{number}"
 
     def close(self) -> None:
-        """Leave; nothing of ours may be on its way.  Whoever is last leaves nothing to replay."""
+        """Leave the journal, with no batch under way.  The last process checkpoints it."""
         if self._open_fd < 0:
             return
         if self.active:
@@ -250,8 +260,8 @@ class Journal:
                 else:
                     self._unlink_large()
             with ExitStack() as others:
-                with suppress(OSError):  # or the disk has failed
-                    others.enter_context(self._checkpointing.held())  # whoever is at it ends
+                with suppress(OSError):  # close all the same if the disk has failed
+                    others.enter_context(self._checkpointing.held())  # wait for a checkpoint
                 self.active = False
                 self._let_go()
         self._leave()
@@ -268,9 +278,9 @@ class Journal:
 
     def apply_waiting(self) -> None:
         """
-        Put in its place what waits for room: all mail that was taken in is to be seen.
+        Apply the messages that could not be recovered for want of space.
 
-        Raises TemporaryFailure, OSError where there is no room still.
+        Raises TemporaryFailure or OSError if there is still no space.
         """
         if self.active and self._state.read().held:
             self.checkpoint(now=True)
@@ -279,12 +289,12 @@ class Journal:
 
     def append(self, make: Callable[[], Sequence[Record]]) -> Ticket | None:
         """
-        Make records durable: all of them, or none; None where there are none.
+        Commit records, all of them or none; return a Ticket, or None if there are none.
 
-        ``make`` says which, when everybody else waits: what it looks at stays
-        so until they are appended.  It may be asked again.  Raises
-        TemporaryFailure, NoSpace, OSError; what failed may still have taken
-        effect after a crash.
+        ``make`` returns the records.  It is called with the append lock held: what
+        it checks stays true until they are appended.  It may be called more than
+        once.  Raises TemporaryFailure, NoSpace, OSError; after an error, a crash
+        may still make the records take effect.
         """
         until = time.monotonic() + PATIENCE
         while True:
@@ -294,25 +304,29 @@ class Journal:
                     return None
                 state = self._state.read()
                 if state.held:
-                    raise NoSpace("mail waits in the journal for room in the store")
+                    raise NoSpace(
+                        "mail is refused: messages in the journal wait for space in the store"
+                    )
                 if self._has_room(state, room_for(records)):
                     return self._append(state, records)
             if time.monotonic() > until:
-                raise TemporaryFailure("the journal is full: the disk does not keep up")
+                raise TemporaryFailure(
+                    "the journal is full, and a checkpoint timed out: the disk is slow"
+                )
             self.checkpoint(stand_in=False)
             time.sleep(_TICK)
 
     def _has_room(self, state: State, octets: int) -> bool:
-        """Whether there is room for so many; the next generation begins where it must."""
+        """Whether there is room for so many octets; begins the next generation if needed."""
         if octets > self._size:
             raise TemporaryFailure(f"{octets} octets do not fit into a segment")
-        failed = state.generation == self._failed  # also where that could not be written down
+        failed = state.generation == self._failed  # even if the state could not be written
         if state.current >= 0 and not failed and state.tail + octets <= self._size:
             return True
         free = [n for n in range(SEGMENTS) if state.generations[n] <= state.checkpointed]
         if not free:
             return False
-        self._see_to_segment(free[0])
+        self._make_segment(free[0])
         state.generation += 1
         state.current, state.tail = free[0], 0
         state.generations[free[0]], state.counts[free[0]] = state.generation, 0
@@ -320,12 +334,12 @@ class Journal:
         self._state.write(state)
         return True
 
-    def _see_to_segment(self, number: int) -> None:
-        """It is there, and so is its name, whenever the power goes."""
+    def _make_segment(self, number: int) -> None:
+        """Make sure that a segment exists, and that its name is durable."""
         if number not in self._named:
             if not os.path.exists(self._segment(number)):
                 segments.make_segment(self._segment(number), self._size)
-            sync_folder(self._folder)  # also where who made it did not come to that, or failed to
+            sync_folder(self._folder)  # also if another process made it: it may have failed to
             self._named.add(number)
 
     def _append(self, state: State, records: Sequence[Record]) -> Ticket:
@@ -343,7 +357,7 @@ class Journal:
         except BaseException:
             # what a failed sync has left on the disk, nobody knows: nothing goes behind it
             self._failed = state.generation
-            with suppress(OSError):  # nor is it replayed, unless a crash brings it back
+            with suppress(OSError):  # erased, so that it is not recovered
                 segments.write_all(fd, bytes(BLOCK), at)
             os.close(fd)
             self._mark_suspect(self._state.read())
@@ -359,40 +373,43 @@ class Journal:
 
     def _mark_suspect(self, state: State) -> None:
         """
-        A sync has failed: what was placed until now may be gone, and no later sync says so.
+        A sync has failed: all that was applied so far is suspect, and is applied again.
 
-        A device that could not flush its cache has dropped it, or a file's
-        octets are forgotten that could not be written: that is told once.
+        The device may have dropped its cache, or the kernel the pages that could not be
+        written; that is reported once, and later syncs succeed.
         """
         state.suspect = state.generation
         self._close_generation(state)
 
     def note_failed_sync(self) -> None:
-        """A sync of something else has failed."""
+        """The caller's sync of another file has failed: what was applied so far is suspect."""
         with suppress(OSError):
-            self._failed = self._state.read().generation  # whoever retires now knows it at once
+            self._failed = (
+                self._state.read().generation
+            )  # a checkpoint that is under way sees it at once
             with self._appending.held():
                 self._mark_suspect(self._state.read())
 
     def applied(self, ticket: Ticket) -> None:
-        """All of a group is in its place, or undone."""
-        with suppress(OSError):  # whoever retires it finds all in its place
+        """The batch of this ticket is applied, or undone."""
+        with suppress(OSError):  # a checkpoint applies it again, which changes nothing
             self._state.set_applied(ticket.segment, ticket.number)
         os.close(ticket.fd)
 
     def leave(self, ticket: Ticket) -> None:
-        """A group could not be put in its place: whoever retires it replays it."""
+        """The batch of this ticket could not be applied: a checkpoint applies it again."""
         os.close(ticket.fd)
 
-    # -- retiring --------------------------------------------------------------
+    # -- checkpoints -----------------------------------------------------------
 
     def checkpoint(self, *, now: bool = False, stand_in: bool = True) -> None:
         """
-        Sync what is in its place, and let go of its segments; replay where something is not.
+        Sync what is applied and free its segments; first redo what is not applied.
 
-        ``now``: also what others may do with less work, if they are there still;
-        not ``stand_in``: only what is ours, however often others were waited for.
-        Raises TemporaryFailure where somebody is not done with placing, OSError.
+        Generations from before we joined are left to the older processes for a few rounds:
+        only they can tell whether a sync failed since, and need not redo all.
+        ``now``: do those as well.  Not ``stand_in``: never do those.
+        Raises TemporaryFailure if a process does not finish applying; OSError.
         """
         with self._checkpointing.held():
             if self.active:
@@ -409,7 +426,7 @@ class Journal:
             ours = oldest >= self._since
             theirs = not (now or ours or state.held)
             if theirs and (not stand_in or self._left_to_others < _OTHERS):
-                self._left_to_others += stand_in  # they can tell whether all has reached the disk
+                self._left_to_others += stand_in  # they can tell whether a sync has failed
                 return
             self._left_to_others = 0
             self._close_generation(state)
@@ -417,7 +434,7 @@ class Journal:
         whole = self._all_applied(pending, counts)
         suspect = self._is_suspect(state, oldest)
         if suspect:
-            self.report("warn", "a sync has failed; placing all anew that may not be on the disk")
+            self.report("warn", "a sync has failed; recovering all that may not be on the disk")
         believed = ours and not (state.held or state.syncing or suspect)
         if believed and whole:
             self._sync(oldest, until)
@@ -429,21 +446,23 @@ class Journal:
                 self._state.write(state)
 
     def _all_applied(self, pending: Sequence[int], counts: Sequence[int]) -> bool:
-        """Wait for those who place; whether all was placed: who was killed has not."""
+        """Wait for writers to finish.  False if one died before its batches were applied."""
         until = time.monotonic() + PATIENCE
         for number in pending:
             fd = segments.open_segment(self._segment(number))
             try:
                 while not _is_free(fd):
                     if time.monotonic() > until:
-                        raise TemporaryFailure("a delivery has not been put in its place for long")
+                        raise TemporaryFailure(
+                            "the checkpoint timed out: a delivery is not applied yet"
+                        )
                     time.sleep(_TICK)
             finally:
                 os.close(fd)
         return all(self._state.all_applied(number, counts[number]) for number in pending)
 
     def _sync(self, oldest: int, until: int) -> None:
-        """What is placed reaches the disk, and the mark says so; or all is placed once more."""
+        """Sync the file system and write the checkpoint; if the sync fails, redo all first."""
         self._change(syncing=True)
         failed: OSError | None = None
         try:
@@ -453,16 +472,16 @@ class Journal:
         with self._appending.held():
             state = self._state.read()
             if failed is not None:
-                self.report("error", f"the file system could not sync ({failed}); placing all anew")
-                self._mark_suspect(state)  # also what came meanwhile, for later generations
-            if self._is_suspect(state, oldest):  # also where another sync has failed meanwhile
+                self.report("error", f"the file system sync failed ({failed}); recovering all")
+                self._mark_suspect(state)  # including what was appended meanwhile
+            if self._is_suspect(state, oldest):  # or another sync has failed meanwhile
                 self._redo_all(state, until, anew=True, synced=True)
             else:
                 self._set_checkpointed(state, until)
             self._state.write(state)
 
     def _is_suspect(self, state: State, generation: int) -> bool:
-        """Whether a sync has failed since it began."""
+        """Whether a sync has failed since this generation began."""
         return generation <= max(state.suspect, self._failed)
 
     def _change(self, *, syncing: bool) -> None:
@@ -472,7 +491,7 @@ class Journal:
             self._state.write(state)
 
     def _redo_all(self, state: State, until: int, *, anew: bool, synced: bool) -> None:
-        """Replay what is not retired of the generations ``until`` this, and retire it."""
+        """Redo generations up to ``until`` that no checkpoint covers, and write the checkpoint."""
         recovery = self._recovery(state, state.pending())
         if not self._apply_again(recovery, until, anew=anew, synced=synced):
             self._mark_suspect(state)
@@ -484,17 +503,17 @@ class Journal:
     def _apply_again(
         self, recovery: PendingBatches, until: int, *, anew: bool, synced: bool
     ) -> bool:
-        """Whether nothing went wrong with it."""
+        """Redo generations up to ``until``.  False if the disk failed at a step."""
         work = self._redo(self.large, anew=anew, synced=synced)
         self._large |= recovery.redo(work, until, self._key_of)
         return work.well
 
     def _sync_again(self, state: State, recovery: PendingBatches, until: int) -> None:
-        """What was placed again is retired; placed once more, where it did not reach the disk."""
+        """Sync what was redone and write the checkpoint; if the sync fails, redo with syncs."""
         try:
             segments.sync_all(self._sync_fd)
         except OSError as error:
-            self.report("error", f"the file system could not sync ({error}); placing all anew")
+            self.report("error", f"the file system sync failed ({error}); recovering all")
             self._mark_suspect(state)
             self._apply_again(recovery, until, anew=True, synced=True)
         self._set_checkpointed(state, until)
@@ -526,14 +545,14 @@ class Journal:
             self.report("error", f"removing {path} failed: {error}; the next start tries again")
 
     def _sweep_large(self, checkpointed: int) -> None:
-        """Nobody else is here, and all is in its place: what no replay will need goes."""
+        """Remove large texts that no recovery needs.  The caller is alone, and all is applied."""
         self._large = {key: one for key, one in self._large.items() if one > checkpointed}
         for key in set(os.listdir(self.large)) - self._large.keys():
             self._unlink(key)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Nothing is on its way, and nobody appends: for what changes maildrops as a whole."""
+        """Checkpoint everything and hold the append lock, to move or discard whole maildrops."""
         until = time.monotonic() + 2 * PATIENCE
         while True:
             self.checkpoint()
@@ -542,7 +561,7 @@ class Journal:
                     yield
                     return
             if time.monotonic() > until:
-                raise TemporaryFailure("the journal does not come to rest")
+                raise TemporaryFailure("waiting for the journal to be empty timed out")
             time.sleep(_TICK)
 
 

@@ -1,10 +1,11 @@
 """
-The journal's groups of records, as octets: made, and found again.
+The journal's format: batches of records, encoded to octets and decoded again.
 
-A group is written at once and is whole or not at all.  It begins at a
-multiple of ``BLOCK``; what is left of its last block is zeros.  Its first
-block holds old senders' text as often as not, where no group is: so each is
-signed with a key that no sender knows, and says its own place.
+A batch is written at once, and is valid as a whole or not at all.  It begins at
+a multiple of ``BLOCK``, and zeros fill its last block.  A segment that is used
+again holds old messages' text, in which a sender may have put a forged batch:
+so each batch is signed with a key that no sender knows, and says its own
+generation and offset.  Files and locks are in ``segments`` and ``journal``.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ _RECORD = struct.Struct("<cxxxIQ")
 @dataclass(frozen=True)
 class PutRecord:
     """
-    One message for some maildrops, all under one name.
+    One message that is put into some maildrops, under one name.
 
-    ``text`` None: it is a large one of ``size`` octets, in a file beside the
-    segments, on the disk already, under what never changes of its name.
+    ``text`` None: its text of ``size`` octets is large, and in a synced file in
+    the journal's folder ``large``, named by the part of ``name`` that never changes.
     """
 
     name: str
@@ -45,9 +46,9 @@ class PutRecord:
 @dataclass(frozen=True)
 class RemoveRecord:
     """
-    Messages that go out of their maildrops: ``names`` are the unique parts of theirs.
+    Messages that are removed: ``names`` has, for each maildrop, their UIDLs.
 
-    ``vault`` says where they are kept for a while; "" for nowhere.
+    ``vault`` is the vault's folder for them; "": removed for good.
     """
 
     names: tuple[tuple[str, tuple[str, ...]], ...]
@@ -59,7 +60,7 @@ Record = PutRecord | RemoveRecord
 
 @dataclass(frozen=True)
 class Batch:
-    """A group that was found; its octets end at ``end``, and its ``count`` records are ``body``."""
+    """A valid batch in a segment: ``count`` records in ``body``, octets ``offset`` to ``end``."""
 
     generation: int
     offset: int
@@ -69,22 +70,22 @@ class Batch:
 
     @property
     def start(self) -> int:
-        """Where its body begins."""
+        """The offset of its body in the segment."""
         return self.offset + _HEADER
 
     @property
     def records(self) -> Iterator[Record]:
-        """What it says."""
+        """Its records, decoded."""
         return decode(self.body, self.count)
 
     @property
     def removals(self) -> Iterator[RemoveRecord]:
-        """What it removes; the rest is not looked at."""
+        """Its RemoveRecords; messages are skipped without decoding."""
         return removals(self.body, self.count)
 
 
 def encode(key: bytes, generation: int, offset: int, records: Sequence[Record]) -> bytes:
-    """The octets of a group, for this place."""
+    """The octets of a batch, to be written at ``offset``."""
     body = b"".join(map(_encode, records))
     fields = _FIELDS.pack(_MAGIC, _VERSION, len(records), len(body), generation, offset)
     digest = _sign(key, body)
@@ -93,7 +94,7 @@ def encode(key: bytes, generation: int, offset: int, records: Sequence[Record]) 
 
 
 def batches(key: bytes, octets: bytes, above: int) -> Iterator[Batch]:
-    """All groups of later generations than ``above`` in a segment, by their places."""
+    """All valid batches in a segment whose generation is later than ``above``, by offset."""
     view = memoryview(octets)
     offset = 0
     while offset + _HEADER <= len(view):
@@ -106,7 +107,7 @@ def batches(key: bytes, octets: bytes, above: int) -> Iterator[Batch]:
 
 
 def room_for(records: Sequence[Record]) -> int:
-    """How many octets a group of these takes, at most."""
+    """How many octets a batch of these records takes."""
     sizes = sum(_RECORD.size + len(_head(one)) + _text_size(one) for one in records)
     return -(-(_HEADER + sizes) // BLOCK) * BLOCK
 
@@ -149,7 +150,7 @@ def _text_size(record: Record) -> int:
 
 
 def _head(record: Record) -> bytes:
-    """Names, with what no name holds between them: NUL, and two where a list ends."""
+    """Names, separated by NUL, which no name contains; two NULs where a list ends."""
     if isinstance(record, PutRecord):
         words = [record.name, *record.maildrops]
     else:
@@ -160,7 +161,7 @@ def _head(record: Record) -> bytes:
 
 
 def decode(body: memoryview | bytes, count: int) -> Iterator[Record]:
-    """The records of a group, as they were written."""
+    """Decode the records of a batch."""
     at = 0
     for _ in range(count):
         kind, head_size, size = _RECORD.unpack_from(body, at)
@@ -179,7 +180,7 @@ def decode(body: memoryview | bytes, count: int) -> Iterator[Record]:
 
 
 def removals(body: memoryview | bytes, count: int) -> Iterator[RemoveRecord]:
-    """What a group removes; no text is touched."""
+    """Decode only the RemoveRecords of a batch; no text is copied."""
     at = 0
     for _ in range(count):
         kind, head_size, size = _RECORD.unpack_from(body, at)

@@ -1,8 +1,10 @@
 """
-What the journal holds that is not retired, and how it gets in its place again.
+Recovery: the batches that no checkpoint covers are found, and applied again (redo).
 
-It is for whoever holds the lock for appending: nothing comes meanwhile, so
-every removal that there is, is known.  All functions block.
+The caller holds the append lock, or has the store alone: no batch is added
+meanwhile, so all removals are known before the first message is put.  What
+"apply" means in a Maildir is given by a Redo (``redo.MaildirRedo``).  All
+functions block.
 """
 
 from __future__ import annotations
@@ -18,49 +20,50 @@ from postoffice.store.journal.segments import SEGMENTS
 
 class Redo(Protocol):
     """
-    Puts in its place what may not be there; each of its steps may be taken again.
+    Applies records that may be applied already: every step is idempotent.
 
-    ``well``: the disk has not failed at any of them.
+    ``well``: no step has failed because of the disk.
     """
 
     well: bool
 
     def __enter__(self) -> Redo:
-        """It begins."""
+        """Begin."""
 
     def __exit__(self, *why: object) -> None:
-        """It ends, or was cut off."""
+        """End; after an exception, stop what is queued."""
 
     def put(
         self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
         """
-        A message, for these of its maildrops; and for the vaults of those that it left.
+        Put a message into ``maildrops``, where it was not removed, and into vaults.
 
-        ``kept`` has such a maildrop, and which of its vaults.  Raises OSError.
+        ``kept`` has (maildrop, folder of its vault) where the message was removed
+        into the vault.  Raises OSError.
         """
 
     def remove(self, removal: RemoveRecord) -> None:
-        """What was removed.  Raises OSError."""
+        """Remove messages again.  Raises OSError."""
 
     def finish(self) -> None:
-        """All is placed and removed.  Raises OSError."""
+        """Complete the redo, after the last record.  Raises OSError."""
 
 
 class MakeRedo(Protocol):
-    """Begins a replay."""
+    """Makes a Redo."""
 
     def __call__(self, large: str, *, anew: bool, synced: bool) -> Redo:
         """
-        ``large``: the folder of large texts.
+        Begin a redo; ``large`` is the folder of large texts.
 
-        ``anew``: what is there is not believed: it may be what a power cut left.
-        ``synced``: each file and folder is synced, for a file system that has failed to.
+        ``anew``: write files again that are there, as a power cut may have left them empty.
+        ``synced``: sync each file and folder, because a sync of the file system failed.
         """
 
 
 class _BatchLocation(NamedTuple):
-    """Where a group lies that was found whole."""
+    """Where a valid batch is."""
 
     segment: int
     generation: int
@@ -71,11 +74,11 @@ class _BatchLocation(NamedTuple):
 
 class PendingBatches:
     """
-    The groups of later generations than ``checkpointed`` in these segments, which ``path_of``
-    names.
+    The batches in ``segments`` whose generation is later than ``checkpointed``.
 
-    They are verified once, and read again when they are placed: memory holds
-    one segment at most.  ``report`` is told of what is damaged.
+    ``path_of`` gives the path of a segment.  Batches are verified once, here, and
+    read again when they are applied: memory holds one segment at most.
+    ``report`` is told of damage.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class PendingBatches:
 
     @property
     def batches(self) -> int:
-        """How many there are."""
+        """How many batches there are."""
         return len(self._locations)
 
     def _scan(self, number: int, key: bytes, checkpointed: int) -> None:
@@ -113,8 +116,8 @@ class PendingBatches:
             if batch.offset != end:
                 self._report(
                     "error",
-                    f"{path} is damaged between {end} and {batch.offset}: what was there cannot "
-                    "be replayed",
+                    f"{path} is damaged between {end} and {batch.offset}: recovering what was "
+                    "there failed",
                 )
             end = batch.end
             gone = list(batch.removals)
@@ -128,7 +131,7 @@ class PendingBatches:
             self._locations.append(location)
 
     def messages(self, until: int) -> Iterator[tuple[int, PutRecord]]:
-        """What is to be placed of the generations up to and with this; and of which each is."""
+        """The messages of all generations up to ``until``, inclusive, each with its generation."""
         wanted = (one for one in self._locations if one.generation <= until)
         for number, those in groupby(wanted, attrgetter("segment")):
             with open(self._path_of(number), "rb", buffering=0) as file:
@@ -140,10 +143,10 @@ class PendingBatches:
 
     def redo(self, work: Redo, until: int, key_of: Callable[[str], str]) -> dict[str, int]:
         """
-        Place what is of the generations up to and with this, and remove all that was removed.
+        Apply all generations up to ``until``, inclusive, and the removals of all generations.
 
-        ``key_of`` says what of a message's name never changes.  Returns the keys of
-        the large texts that are still needed, with the generation of each.
+        ``key_of`` gives the part of a message's name that never changes.  Returns
+        the keys of the large texts that are still needed, with their generations.
         """
         gone = {
             (maildrop, name): removal.vault

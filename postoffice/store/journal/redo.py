@@ -1,4 +1,10 @@
-"""Replay in Maildirs: messages put in their places again, in files that no power cut has seen."""
+"""
+Redo in Maildirs: the journal's records are applied again, by a few threads.
+
+Each message is written to a new file, because a power cut may have left the
+old one empty.  Which records are applied is decided in ``recovery``.  What
+cannot be applied to one maildrop is set aside (``set_aside``).
+"""
 
 from __future__ import annotations
 
@@ -22,19 +28,19 @@ from postoffice.store.journal.records import PutRecord, RemoveRecord
 from postoffice.store.journal.segments import SEGMENT
 from postoffice.store.quota import maildirsize
 
-#: How many place at the same time: as many as are waited for where each file is synced, else as
-#: many as the interpreter lets work side by side.
+#: How many threads write: more if each file is synced, as threads wait for the disk; else no more
+#: than the interpreter lets run side by side.
 THREADS_THAT_SYNC = 4
 THREADS = 2
-#: How many messages each takes at once, and how many times as many wait for it.
+#: How many messages a thread takes at once, and how many batches may wait for it.
 BATCH = 32
 AHEAD = 4
-#: What fails with these would fail in any maildrop: our process has used up what it may have.
+#: Errors that are not of one maildrop: the process has no descriptors or memory left.
 SPENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def journal_of(store: str, report: Callable[[str, str], None], segment: int = SEGMENT) -> Journal:
-    """This process's part in the journal of the store of Maildirs at ``store``."""
+    """Make the Journal of the store of Maildirs at ``store``."""
     return Journal(
         f"{store}/{JOURNAL}",
         partial(MaildirRedo, store, report),
@@ -45,7 +51,7 @@ def journal_of(store: str, report: Callable[[str, str], None], segment: int = SE
 
 
 class _Lane:
-    """A thread that places one message behind the other, for some of the maildrops."""
+    """A thread that puts messages into some of the maildrops, in order."""
 
     def __init__(self, put: Callable[..., None]) -> None:
         self._put = put
@@ -54,7 +60,7 @@ class _Lane:
         self._running: deque[Future[None]] = deque()
 
     def add(self, *message: Any) -> None:
-        """One more; it waits while too many do.  What went wrong with one before is raised."""
+        """Queue a message; blocks while too many wait.  Raises what failed with an earlier one."""
         self._batch.append(message)
         if len(self._batch) >= BATCH:
             self._begin()
@@ -62,13 +68,13 @@ class _Lane:
                 self._running.popleft().result()
 
     def settle(self) -> None:
-        """Wait for what is being placed; what went wrong is raised."""
+        """Wait until the queue is empty.  Raises what failed."""
         self._begin()
         while self._running:
             self._running.popleft().result()
 
     def end(self) -> None:
-        """What has not begun is let be."""
+        """Drop what is queued, and stop the thread."""
         self._thread.shutdown(cancel_futures=True)
 
     def _begin(self) -> None:
@@ -83,11 +89,11 @@ class _Lane:
 
 class MaildirRedo:
     """
-    One replay over the Maildirs of ``store`` (``recovery.MakeRedo`` says the rest).
+    One redo over the Maildirs of ``store`` (arguments: ``recovery.MakeRedo``).
 
-    What cannot be put into a maildrop or taken out of it, and not for want of
-    space, is set aside (aside.py): one broken maildrop keeps nobody else's
-    mail waiting.
+    If a message cannot be put into a maildrop or removed from it, and space is
+    not the reason, it is set aside: one broken maildrop does not hold up the
+    others.
     """
 
     def __init__(
@@ -105,17 +111,21 @@ class MaildirRedo:
         self._anew = anew
         self._synced = synced
         self.well = True
-        self._alone = anew and not synced  # nobody can miss what is away for a moment
-        self._known: dict[str, dict[str, str]] = {}  # by folder: where each message is
-        self._vaults: dict[str, dict[str, str]] = {}  # by folder: what is in it already
+        self._alone = (
+            anew and not synced
+        )  # at a start: no client sees that a file is missing for a moment
+        self._known: dict[str, dict[str, str]] = {}  # by folder: the path of each message, by UIDL
+        self._vaults: dict[str, dict[str, str]] = {}  # by vault: the file names in it, by UIDL
         self._looking = Lock()
         threads = THREADS_THAT_SYNC if synced else THREADS
         self._lanes = [_Lane(self._put_record) for _ in range(threads)]
         self._lane_of: dict[str, _Lane] = {}  # by maildrop
-        # by folder, where each is synced: what was put there, of which vault ("": of none)
+        # by folder, if files are synced: (path, name, session of the vault or "") of what was put
         self._put_files: dict[str, list[tuple[str, str, str]]] = {}
-        self._removed: dict[str, list[tuple[Sequence[str], str]]] = {}  # what was taken out, too
-        self._apart: dict[str, bool] = {}  # which maildrops the journal's sync does not reach
+        self._removed: dict[str, list[tuple[Sequence[str], str]]] = {}  # and what was removed
+        self._apart: dict[
+            str, bool
+        ] = {}  # whether a maildrop is on another file system than the journal
 
     def __enter__(self) -> MaildirRedo:
         return self
@@ -127,7 +137,7 @@ class MaildirRedo:
     def put(
         self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
-        """A message, for these of its maildrops and vaults; a thread sees to it."""
+        """Queue a message; all messages of a maildrop go to the same thread."""
         first = maildrops[0] if maildrops else kept[0][0]
         lane = self._lane_of.get(first)
         if lane is None:
@@ -141,15 +151,17 @@ class MaildirRedo:
     def _put_record(
         self, record: PutRecord, maildrops: Sequence[str], kept: Sequence[tuple[str, str]]
     ) -> None:
-        """One file, with as many names as maildrops and vaults."""
+        """Put a message into its maildrops and vaults: one file, linked into each."""
         first = ""
         if record.text is None:
             large = self._large_of(record)
             if not os.path.lexists(large):
                 whose = ", ".join([*maildrops, *(maildrop for maildrop, _ in kept)])
-                self._report("error", f"{large}, of a message for {whose}, is lost: not replayed")
+                self._report(
+                    "error", f"{large}, of a message for {whose}, is lost: recovery failed"
+                )
                 return
-            if not self._synced:  # after a failed sync the disk may have lost that file's text
+            if not self._synced:  # not after a failed sync: it may have lost that file's text
                 first = large
         for maildrop in maildrops:
             folder = f"{self._store}/{maildrop}"
@@ -168,7 +180,7 @@ class MaildirRedo:
         return f"{self._large}/{names.uidl_of_file(record.name)}"
 
     def _set_aside(self, folder: str, record: PutRecord, error: OSError, session: str = "") -> None:
-        """A message waits until it can be put where it belongs.  Raises OSError."""
+        """Set a message aside until it can be put into its maildrop.  Raises OSError."""
         self._raise_if_for_all(folder, error)
         if record.text is not None:
             text: Iterable[bytes] = [record.text]
@@ -180,7 +192,7 @@ class MaildirRedo:
         )
 
     def _raise_if_for_all(self, folder: str, error: OSError) -> None:
-        """Raise an error that is not of this maildrop alone: no space, descriptors or memory."""
+        """Raise an error that concerns more than this maildrop: no space, descriptors or memory."""
         full = error.errno in FULL and not self._is_apart(folder)
         if full or error.errno in SPENT:
             raise error
@@ -228,7 +240,7 @@ class MaildirRedo:
         return path
 
     def _put_in_vault(self, folder: str, session: str, record: PutRecord, first: str) -> str:
-        """What was removed before it had reached the disk is whole in the vault, too."""
+        """Put a removed message into its vault; removed before a sync, its file may be empty."""
         known, uidl = self._messages(folder), names.uidl_of_file(record.name)
         vault, kept = self._vault(folder, session)
         at = known.get(uidl)
@@ -241,7 +253,7 @@ class MaildirRedo:
         if self._syncs(folder):
             self._put_files.setdefault(folder, []).append((path, record.name, session))
         if at is not None:
-            with suppress(OSError):  # ``remove`` tries again, and sets it aside
+            with suppress(OSError):  # ``remove`` tries again, and sets the removal aside
                 os.unlink(f"{folder}/{at}")
                 del known[uidl]
         return path
@@ -267,34 +279,34 @@ class MaildirRedo:
         vault: bool = False,
     ) -> None:
         """
-        A file that no power cut has seen, under this name, by way of a maildrop's tmp.
+        Write a new file in the maildrop's tmp, and rename it to ``path``.
 
-        ``there``: one is under that name.
+        ``there``: a file has that name already.
         """
         part = f"{folder}/tmp/{names.unique_part(record.name)}"
         sync = self._syncs(folder)
         for tries_left in (2, 1, 0):
             try:
                 self._write(part, record, first, sync=sync)
-            except FileExistsError:  # of a replay that was cut, or of who was to place it
+            except FileExistsError:  # left by a redo or a commit that was cut off
                 os.unlink(part)
                 self._write(part, record, first, sync=sync)
             if there and self._alone and not path.startswith(f"{folder}/cur/"):
-                # ext4 writes a file out that takes another's name: ten times as long
+                # unlink first: renaming over a file makes ext4 write it out, ten times slower
                 with suppress(FileNotFoundError):
                     os.unlink(path)
             box = os.path.dirname(path)
             try:
                 drafts.move(part, path, os.path.dirname(box) if vault else box)
                 break
-            except FileNotFoundError:  # somebody has just swept
+            except FileNotFoundError:  # another process has just swept tmp
                 if not tries_left:
                     raise
-            except OSError:  # it is set aside, and nobody would sweep this before the next start
+            except OSError:  # the message is set aside; no sweep would remove this before a start
                 with suppress(OSError):
                     os.unlink(part)
                 raise
-        if first:  # where both are names of one file, a rename does nothing
+        if first:  # rename does nothing if both names are of one file
             with suppress(FileNotFoundError):
                 os.unlink(part)
 
@@ -304,9 +316,9 @@ class MaildirRedo:
                 os.link(first, part)
                 return
             except FileNotFoundError:
-                pass  # somebody has just collected it
+                pass  # a client has just fetched and removed it
             except OSError as error:
-                if error.errno not in (*drafts.COPIED, errno.EPERM):  # or it is immutable
+                if error.errno not in (*drafts.COPIED, errno.EPERM):  # EPERM: the file is immutable
                     raise
         fd = drafts.create(part, locked=not self._alone)
         try:
@@ -320,7 +332,7 @@ class MaildirRedo:
             os.close(fd)
 
     def remove(self, removal: RemoveRecord) -> None:
-        """What was removed, into the vault or for good."""
+        """Remove messages again, into the vault or for good; after all that was put."""
         self._settle()
         for maildrop, uidls in removal.names:
             folder = f"{self._store}/{maildrop}"
@@ -347,7 +359,7 @@ class MaildirRedo:
     def _set_removal_aside(
         self, folder: str, uidls: Sequence[str], session: str, error: OSError
     ) -> None:
-        """A removal waits until its names can go; of those that are there, if we can tell."""
+        """Set a removal aside; only of messages that are still there, if we can tell."""
         self._raise_if_for_all(folder, error)
         left: Sequence[str] = ()
         with suppress(OSError):
@@ -357,18 +369,18 @@ class MaildirRedo:
         self._tell(folder, f"removing {len(left or uidls)} messages", error)
 
     def finish(self) -> None:
-        """What was derived from the maildrops is thrown away; what is not synced by itself, is."""
+        """Wait for the threads, delete outdated quota counts, and sync folders if needed."""
         self._settle()
         for folder in self._known:
             try:
                 maildirsize.forget(folder)
             except OSError as error:
-                self._report("error", f"{folder}: forgetting what it counts failed: {error}")
+                self._report("error", f"{folder}: deleting its maildirsize failed: {error}")
         for folder in [one for one in self._known if self._syncs(one)]:
             self._sync_folders(folder)
 
     def _sync_folders(self, folder: str) -> None:
-        """Sync a maildrop's folders; where that fails, set aside all that was done in them."""
+        """Sync a maildrop's folders; if that fails, set aside all that was done in them."""
         put = self._put_files.get(folder, [])
         boxes = [f"{folder}/new", f"{folder}/cur"]
         boxes += {os.path.dirname(path) for path, _, session in put if session}
@@ -380,17 +392,17 @@ class MaildirRedo:
                 self._raise_if_for_all(folder, error)
                 for path, name, session in put:
                     if os.path.dirname(path) == box:
-                        with suppress(FileNotFoundError):  # collected meanwhile
+                        with suppress(FileNotFoundError):  # fetched and removed meanwhile
                             set_aside.keep_text(
                                 folder, name, set_aside.pieces(path), str(error), session
                             )
-                for uidls, session in self._removed.get(folder, []):  # they may be there again
+                for uidls, session in self._removed.get(folder, []):  # a crash may bring them back
                     set_aside.keep_removal(folder, uidls, session, str(error))
                 self._tell(folder, f"syncing {box}", error)
 
 
 def _is_missing(folder: str) -> bool:
-    """Whether nothing is there, and not that nobody can say."""
+    """Whether a path does not exist; False if we cannot tell."""
     try:
         os.lstat(folder)
     except FileNotFoundError:

@@ -1,8 +1,10 @@
 """
-The journal's files: segments, the key, the mark, and what is only shared and not kept.
+The journal's files: segments, the key, the checkpoint file, the shared state, the locks.
 
-Segments are written full of zeros once: after that a data sync has no
-metadata to commit.  All functions block.  They raise OSError.
+A new segment is filled with zeros, so that later data syncs have no metadata to
+commit.  The state is shared by processes and not kept over a reboot.  What is in a
+segment is in ``records``; when files are read and written, in ``journal``.  All
+functions block, and raise OSError.
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def sync_all(fd: int) -> None:
-    """Sync the file system that ``fd`` is on (syncfs); raises OSError, also for what failed since
-    ``fd`` was opened."""
+    """Sync the file system that ``fd`` is on (syncfs).
+
+    Raises OSError, also for any write to it that failed since ``fd`` was opened.
+    """
     if _libc.syncfs(fd):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
@@ -44,9 +48,9 @@ def sync_all(fd: int) -> None:
 
 def boot() -> bytes:
     """
-    Which run of the machine this is: what was not synced is worth nothing in another.
+    The boot id of the machine: a state that another boot wrote is worthless.
 
-    Raises StartupError where nobody may know.
+    Raises StartupError if the system does not tell.
     """
     try:
         with open(_BOOT_ID, "rb") as file:
@@ -60,7 +64,7 @@ def boot() -> bytes:
 
 
 def write_all(fd: int, octets: bytes, offset: int) -> None:
-    """Write all of it there."""
+    """Write all octets at ``offset``."""
     view = memoryview(octets)
     while view:
         written = os.pwrite(fd, view, offset)
@@ -68,7 +72,7 @@ def write_all(fd: int, octets: bytes, offset: int) -> None:
 
 
 def create(path: str, pieces: Iterable[bytes]) -> None:
-    """A file with these octets, durable under its name, whole or not at all."""
+    """Create a file with these octets, durably: after a crash it is complete, or not there."""
     with replacing(path, f"{path}.new", _create) as fd:
         os.fchmod(fd, 0o600)  # whatever the umask
         offset = 0
@@ -85,7 +89,7 @@ def _create(path: str) -> int:
 
 
 class FileLock:
-    """A lock between threads and between processes; gone with its holder."""
+    """A lock between threads and processes, released when its holder dies."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -94,7 +98,7 @@ class FileLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Held by this thread of this process alone."""
+        """Hold the lock, exclusively."""
         with self._threads:
             if self._fd < 0:
                 self._fd = open_own(self._path, os.O_RDONLY)
@@ -105,7 +109,7 @@ class FileLock:
                 flock(self._fd, LOCK_UN)
 
     def close(self) -> None:
-        """No more."""
+        """Close the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -113,9 +117,10 @@ class FileLock:
 
 class CheckpointFile:
     """
-    The last generation that is retired, on the disk: two slots, written in turn.
+    The last generation that a checkpoint covers, on the disk, in three slots.
 
-    One of them is whole whenever the power goes.  A third is for ``affirm``.
+    Two are written in turn, so that one is valid whenever the power fails.  The
+    third is for ``affirm``.
     """
 
     _SLOT = struct.Struct("<8sQ")
@@ -128,11 +133,11 @@ class CheckpointFile:
         self._fd = os.open(path, _FLAGS)
 
     def read(self) -> int:
-        """Whichever slot is the latest; 0 for none, and all that is there is replayed."""
+        """The latest generation in a valid slot; 0 if none is valid: then all is recovered."""
         return max(self._slots())
 
     def write(self, checkpointed: int, last: int) -> None:
-        """Set it, durably; the slot that says ``last``, which is on the disk, stays as it is."""
+        """Write it, durably; the slot with ``last``, which is valid on the disk, is not touched."""
         slots = self._slots()
         free = 1 if slots[0] == last else 0
         write_all(self._fd, self._slot(checkpointed), free * BLOCK)
@@ -140,16 +145,16 @@ class CheckpointFile:
 
     def affirm(self) -> None:
         """
-        Write what it says once more, durably, where nothing else is lost by that.
+        Write the value once more, durably, in the third slot.
 
-        Whoever wrote it last may have heard that the disk did not take it; the
-        system's memory says so all the same.
+        The last write may have failed to reach the disk, with the value still in the
+        page cache: then what we read is not what a power cut would leave.
         """
         write_all(self._fd, self._slot(self.read()), 2 * BLOCK)
         os.fdatasync(self._fd)
 
     def close(self) -> None:
-        """No more."""
+        """Close the file."""
         os.close(self._fd)
 
     def _slot(self, checkpointed: int) -> bytes:
@@ -176,16 +181,16 @@ _ANY_MAGIC = b"PostSta"  # of any version
 @dataclass
 class State:
     """
-    What all processes of the store share, and what nobody has after a power cut.
+    What all processes of the store share; it is lost at a reboot.
 
-    ``checkpointed`` is what the mark says on the disk.  ``generation`` is the last
-    that was begun, in segment ``current`` (-1: none is open), written up to
-    ``tail``; ``generations`` and ``counts`` say which is in each segment, and
-    of how many groups.  ``syncing``: somebody
-    has asked the file system to sync, and has not heard that it did.
-    ``held``: mail waits to be replayed, and nothing may be appended.
-    ``suspect``: what was placed of the generations up to this one may have been
-    lost by a sync that failed, and no later sync tells.
+    ``checkpointed`` is the generation in the checkpoint file.  ``generation`` is
+    the last that was begun, in segment ``current`` (-1: none is open), written up
+    to ``tail``.  ``generations`` and ``counts`` say, for each segment, which
+    generation it holds and of how many batches.
+    ``syncing``: a process has called syncfs and has not written its result yet.
+    ``held``: mail waits to be recovered, for want of space; nothing may be appended.
+    ``suspect``: a sync failed; files of generations up to this one may be lost,
+    and no later sync reports it.
     """
 
     boot: bytes = b""
@@ -201,7 +206,7 @@ class State:
     counts: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
 
     def pending(self) -> list[int]:
-        """The segments with generations that are not retired, in their order."""
+        """The segments with generations that no checkpoint covers, oldest first."""
         later = [
             number for number in range(SEGMENTS) if self.generations[number] > self.checkpointed
         ]
@@ -209,18 +214,18 @@ class State:
 
 
 class StateFile:
-    """The state, in a file that is never synced; behind it, which groups are in their places."""
+    """The state, in a file that is never synced; after it, which batches are applied."""
 
     def __init__(self, path: str) -> None:
         self._fd = open_own(path)
 
     def is_of_another_version(self) -> bool:
-        """Whether it was written in another form than ours, and not by one of ours since."""
+        """Whether a process of another version wrote it last, in another format."""
         magic = os.pread(self._fd, len(_STATE_MAGIC), 0)
         return magic.startswith(_ANY_MAGIC) and magic != _STATE_MAGIC
 
     def read(self) -> State:
-        """As it is; asked and set by whoever holds the lock for appending."""
+        """Read the state.  The caller holds the append lock, as for ``write``."""
         octets = os.pread(self._fd, _STATE.size, 0)
         if len(octets) < _STATE.size or not octets.startswith(_STATE_MAGIC):
             return State()
@@ -252,7 +257,7 @@ class StateFile:
         )
 
     def write(self, state: State) -> None:
-        """Set it."""
+        """Write the state."""
         octets = _STATE.pack(
             _STATE_MAGIC,
             state.boot,
@@ -270,28 +275,28 @@ class StateFile:
         write_all(self._fd, octets, 0)
 
     def begin(self, segment: int) -> None:
-        """None of the groups of a segment is in its place."""
+        """Mark no batch of a segment as applied: a generation begins in it."""
         write_all(self._fd, bytes(BLOCK), BLOCK * (1 + segment))
 
     def set_applied(self, segment: int, number: int) -> None:
-        """One is."""
+        """Mark one batch as applied."""
         write_all(self._fd, b"\1", BLOCK * (1 + segment) + number)
 
     def set_all_applied(self, segment: int, count: int) -> None:
-        """All so many are."""
+        """Mark the first ``count`` batches as applied."""
         write_all(self._fd, b"\1" * count, BLOCK * (1 + segment))
 
     def all_applied(self, segment: int, count: int) -> bool:
-        """Whether as many as ``count`` are."""
+        """Whether the first ``count`` batches are applied."""
         return os.pread(self._fd, count, BLOCK * (1 + segment)) == b"\1" * count
 
     def close(self) -> None:
-        """No more."""
+        """Close the file."""
         os.close(self._fd)
 
 
 def read_key(folder: str) -> bytes:
-    """The journal's key; made with a new journal."""
+    """Read the journal's key, or create it with a new journal."""
     path = f"{folder}/key"
     try:
         with open(path, "rb") as file:
@@ -305,7 +310,7 @@ def read_key(folder: str) -> bytes:
 
 
 def prepare(folder: str) -> None:
-    """The journal's folders, durable."""
+    """Create the journal's folders, durably."""
     for path in (folder, f"{folder}/large"):
         if not os.path.isdir(path):
             make_folder(path)
@@ -313,11 +318,11 @@ def prepare(folder: str) -> None:
 
 
 def make_segment(path: str, size: int) -> None:
-    """A segment full of zeros."""
+    """Create a segment, full of zeros."""
     piece = min(size, 1 << 20)
     create(path, repeat(bytes(piece), size // piece))
 
 
 def open_segment(path: str) -> int:
-    """Open a segment."""
+    """Open a segment for reading and writing."""
     return os.open(path, _FLAGS)
