@@ -1,4 +1,9 @@
-"""Taking away: whole maildrops whose accounts go, and what a crash left in tmp."""
+"""
+Cleanup: discards whole maildrops, and sweeps what crashes left in tmp.
+
+Single messages are removed in ``expunge``; the vault cleans itself
+(``vault.empty``).  All functions block.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ from postoffice.store.files import (
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.enforcement import TOLD
 
-#: Seconds after which what another program left in tmp is litter (the Maildir convention).
+#: Seconds after which another program's file in tmp is a leftover (the Maildir convention).
 LITTER_AGE = 36 * 3600
 
 
@@ -34,14 +39,14 @@ def discard(
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> str:
     """
-    Take a whole maildrop, lock and all, out of its place: set aside, or deleted.
+    Discard a whole maildrop: move it to ``.removed``, and delete it there unless ``keep``.
 
-    It goes aside first, while all is ``quiet``: what a crash leaves half deleted is in no
-    new maildrop's way, and nobody waits until many files are gone.
+    It is moved first, within ``quiet`` (``Journal.quiet``): then a crash while it is
+    deleted leaves nothing at its path, and no delivery waits for the deletion.
 
-    Returns where it lies now, or "" when nothing is kept; its vault goes with
-    it.  A delivery that is under way either was placed before, and lies there
-    too, or fails and is undone (``drafts.subpath``).  Raises MaildropLocked, TemporaryFailure.
+    Returns its new path, or "" if nothing is kept; its vault goes with it.  A
+    delivery that is under way was either committed before and is in it, or fails
+    (``commit.commit_batch``).  Raises MaildropLocked, TemporaryFailure.
     """
     folder = f"{store}/{subpath}"
     if not os.path.isdir(folder):
@@ -52,7 +57,7 @@ def discard(
     try:
         with failures(folder), quiet():
             aside = _move_aside(store, subpath)
-            with suppress(FileNotFoundError):  # what was taken out of it is nobody else's either
+            with suppress(FileNotFoundError):  # no other maildrop may inherit its vault
                 os.rename(vault.path_of(folder), f"{aside}/vault")
             with suppress(FileNotFoundError):
                 os.rename(set_aside.home(folder), f"{aside}/set-aside")
@@ -68,16 +73,16 @@ def _keep_or_delete(aside: str, keep: bool) -> str:
         try:
             _empty(aside)
         except OSError:
-            _empty(aside)  # a delivery that was just being undone had a name in it
+            _empty(aside)  # a delivery was unlinking its file in it
         return ""
 
 
 def _empty(folder: str) -> None:
     """
-    Delete what a folder holds, and leave the folder itself to a later sweep.
+    Delete all in a folder, and leave the folder itself to a later sweep.
 
-    As long as it is there no new maildrop gets its inode, by which deliveries
-    that are under way know which maildrop they were meant for.
+    While the folder exists, no new maildrop gets its inode number, by which a
+    delivery that is under way recognizes its maildrop.
     """
     with os.scandir(folder) as items:
         for item in list(items):
@@ -88,7 +93,7 @@ def _empty(folder: str) -> None:
 
 
 def _move_aside(store: str, subpath: str) -> str:
-    """Rename a maildrop's folder, durably; to the domain's own side where that is another disk."""
+    """Move a maildrop's folder to ``.removed``, durably; to its domain's on another disk."""
     folder = f"{store}/{subpath}"
     domain, _, local = subpath.rpartition("/")
     stamp = time.time_ns()
@@ -110,7 +115,7 @@ def _move_aside(store: str, subpath: str) -> str:
 
 
 def _is_empty(folder: str) -> bool:
-    """Whether a maildrop holds nothing but what we made ourselves, and no mail."""
+    """Whether a maildrop holds no mail, and no files but our own."""
     there = set(os.listdir(folder))
     if there - {*FOLDERS, LOCK, maildirsize.FILE, TOLD, fetch_log.FILE, vault.FILE}:
         return False
@@ -126,7 +131,7 @@ def maildrops(store: str) -> list[str]:
     """The folders of all maildrops."""
     found = []
     for domain in domains(store):
-        with suppress(OSError):  # one that cannot be looked at keeps nobody from the others
+        with suppress(OSError):  # skip a domain that cannot be read
             found += maildrops_of(domain)
     return found
 
@@ -159,7 +164,7 @@ def _subfolders(path: str) -> list[str]:
 
 
 def sweep(folder: str, now: float) -> int:
-    """Remove what a crash left in a maildrop's tmp, and nothing that is being written; how many."""
+    """Remove leftovers of crashes from a maildrop's tmp, and no file in use; return how many."""
     swept = 0
     with suppress(OSError), os.scandir(f"{folder}/tmp") as items:
         for item in list(items):
@@ -169,7 +174,7 @@ def sweep(folder: str, now: float) -> int:
 
 
 def litter(folder: str, now: float) -> int:
-    """How much of that there is."""
+    """Count the leftovers in a maildrop's tmp."""
     found = 0
     with suppress(OSError), os.scandir(f"{folder}/tmp") as items:
         for item in items:
@@ -179,17 +184,17 @@ def litter(folder: str, now: float) -> int:
 
 
 def sweep_removed(store: str, now: float) -> None:
-    """Remove the empty folders of maildrops that were deleted, when no delivery remembers them."""
+    """Remove the empty folders of deleted maildrops, after any delivery to them has ended."""
     for root in (store, *_subfolders(store)):
         for domain in (f"{root}/.removed", *_subfolders(f"{root}/.removed")):
             for path in _subfolders(domain):
-                with suppress(OSError):  # it is not empty: something was set aside
+                with suppress(OSError):  # not empty: its mail is kept
                     if now - os.stat(path).st_mtime > LITTER_AGE:
                         os.rmdir(path)
 
 
 def _sweep_one(item: os.DirEntry[str], now: float) -> bool:
-    """Ours is litter when nobody holds its lock; others' when it is old."""
+    """Remove a file of ours if no process holds its lock, another program's if it is old."""
     if not names.is_ours(item.name):
         if now - item.stat(follow_symlinks=False).st_mtime < LITTER_AGE:
             return False
@@ -199,7 +204,7 @@ def _sweep_one(item: os.DirEntry[str], now: float) -> bool:
     if fd < 0:
         return False
     try:
-        os.unlink(item.path)  # before the lock is gone: whoever just made it sees that
+        os.unlink(item.path)  # with the lock held: ``drafts.create`` sees that it is gone
         return True
     finally:
         os.close(fd)
@@ -215,7 +220,7 @@ def _is_litter(item: os.DirEntry[str], now: float) -> bool:
 
 
 def _locked(item: os.DirEntry[str]) -> int:
-    """A draft of ours, opened and locked; -1 while somebody writes it."""
+    """Open and lock a draft of ours; -1 while another process writes it."""
     fd, _ = open_plain(item.path)
     try:
         flock(fd, LOCK_EX | LOCK_NB)

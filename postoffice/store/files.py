@@ -1,9 +1,8 @@
 """
-Maildirs on disk: folders and locks.
+Folders and locks of Maildirs: made, found, synced, locked.
 
-This room's blocking functions are here, in drafts.py and groups.py (delivery),
-contents.py (listing, reading, removing), replaying.py and clearing.py
-(setting aside, sweeping); nothing else names tmp, new and cur.
+Messages are not in here: ``drafts`` and ``commit`` write them, ``maildir`` lists,
+reads and removes them.  All functions block.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from postoffice.util.file_modes import set_mode
 
 LOCK = "postoffice.lock"
 FOLDERS = ("tmp", "new", "cur")
-#: What the disk says when it, or somebody's share of it, is full.
+#: Errors of a full disk, or a full disk quota of the system.
 FULL = (errno.ENOSPC, errno.EDQUOT)
-#: Beside the domains: the journal; and where earlier releases put mail that it could not place.
+#: Folders beside the domains: the journal; mail that earlier releases could not apply.
 JOURNAL = ".journal"
 LATE = ".unplaced"
 
@@ -40,10 +39,10 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 class MaildropRef(NamedTuple):
     """
-    A maildrop's folder, and which folder that was when it was found.
+    A maildrop's path, and the identity of its folder when the delivery began.
 
-    Whoever delivers knows by it that the maildrop is still the one that was
-    meant, and not a new one of the same name.
+    By the identity a delivery recognizes a new maildrop of the same name, which is
+    not the one that was meant.
     """
 
     path: str
@@ -52,7 +51,7 @@ class MaildropRef(NamedTuple):
 
 @contextmanager
 def failures(what: str) -> Iterator[None]:
-    """Turns an OSError into the failure that it means: later, whatever it is."""
+    """Turn an OSError into NoSpace or another TemporaryFailure."""
     try:
         yield
     except OSError as error:
@@ -60,7 +59,7 @@ def failures(what: str) -> Iterator[None]:
 
 
 def failure(what: str, error: OSError) -> TemporaryFailure:
-    """The failure that an OSError means."""
+    """NoSpace for a full disk, TemporaryFailure for any other OSError."""
     kind = NoSpace if error.errno in FULL else TemporaryFailure
     return kind(f"{what}: {error}")
 
@@ -75,7 +74,7 @@ def sync_folder(path: str, dir_fd: int | None = None) -> None:
 
 
 def prepare(store: str) -> None:
-    """See that a store's folder is there, durably, and can be written to.  Raises StartupError."""
+    """Make a store's folder if missing, and check that it is writable.  Raises StartupError."""
     path, missing = os.path.abspath(store), []
     while not os.path.lexists(path):
         missing.append(path)
@@ -98,7 +97,7 @@ def prepare(store: str) -> None:
 
 
 def make(folder: str) -> None:
-    """Make a maildrop where it is missing, durable up to the store's own folder."""
+    """Make a maildrop if it is missing, durably up to the store's folder."""
     domain = os.path.dirname(folder)
     for path in (domain, folder, *(f"{folder}/{name}" for name in FOLDERS)):
         make_folder(path)
@@ -107,7 +106,7 @@ def make(folder: str) -> None:
 
 
 def make_folder(path: str) -> None:
-    """Make a folder where it is missing, for us alone.  Raises OSError."""
+    """Make a folder if it is missing, with mode 0700.  Raises OSError."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -117,10 +116,10 @@ def make_folder(path: str) -> None:
 
 def find(folders: Sequence[str]) -> list[MaildropRef | TemporaryFailure]:
     """
-    Where these maildrops are, or what is in the way; what is missing is made, and all is durable.
+    Find these maildrops, and make those that are missing; return refs or failures.
 
-    Durable also where another process made it a moment ago: its syncs may not
-    be over, and a delivery syncs nothing above ``new``.
+    All folders are synced, even existing ones: another process may have just made
+    them and not synced yet, and a delivery syncs nothing above ``new``.
     """
     return list(map(_find, folders))
 
@@ -134,7 +133,7 @@ def _find(folder: str) -> MaildropRef | TemporaryFailure:
 
 
 def is_there(ref: MaildropRef | None) -> bool:
-    """Whether a maildrop is where it was found."""
+    """Whether a ref's path still leads to the same folder."""
     try:
         return ref is not None and identity(os.stat(ref.path)) == ref.identity
     except OSError:
@@ -142,7 +141,7 @@ def is_there(ref: MaildropRef | None) -> bool:
 
 
 def is_on(folder: str, device: int) -> bool:
-    """Whether a maildrop, with what it holds, is on the file system of this number."""
+    """Whether a maildrop with its new and cur is on the file system ``device``."""
     for path in (folder, f"{folder}/new", f"{folder}/cur"):
         with suppress(OSError):
             if os.stat(path).st_dev != device:
@@ -151,12 +150,12 @@ def is_on(folder: str, device: int) -> bool:
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:
-    """Which file this is, whatever its name."""
+    """The identity of a file, whatever its name: device and inode."""
     return status.st_dev, status.st_ino
 
 
 def open_plain(path: str) -> tuple[int, os.stat_result]:
-    """Open a file that is a plain one, and nothing that only looks so.  Raises OSError."""
+    """Open a regular file; no link, pipe or folder.  Raises OSError."""
     fd = os.open(path, _READ)
     try:
         status = os.fstat(fd)
@@ -170,7 +169,7 @@ def open_plain(path: str) -> tuple[int, os.stat_result]:
 
 def lock(folder: str) -> int:
     """
-    Take a maildrop's lock: an open file that holds it, gone with its holder.
+    Take a maildrop's lock; return the open file that holds it (flock: a dead process releases it).
 
     Raises MaildropLocked, MaildropChanging, TemporaryFailure.
     """
@@ -181,13 +180,13 @@ def lock(folder: str) -> int:
             try:
                 flock(fd, LOCK_EX | LOCK_NB)
                 if os.path.samestat(os.fstat(fd), os.stat(path)):
-                    with suppress(OSError):  # on a disk that cannot be written to it stays
+                    with suppress(OSError):  # not on a read-only disk
                         os.fchmod(fd, 0o600)  # whatever the umask
                     return fd
             except FileNotFoundError:
                 if _is_folder(fd):
                     return fd
-                # else the maildrop was set aside meanwhile: the lock is another one now
+                # else the maildrop was discarded meanwhile: lock the new file
             except BlockingIOError:
                 changing = is_changing(fd)
                 os.close(fd)
@@ -199,7 +198,7 @@ def lock(folder: str) -> int:
 
 
 def open_own(path: str, mode: int = os.O_RDWR) -> int:
-    """Open a file of ours, made where it is missing, for us alone.  Raises OSError."""
+    """Open a file of ours with mode 0600; created if missing.  Raises OSError."""
     fd = os.open(path, mode | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(fd, 0o600)  # whatever the umask
@@ -211,40 +210,40 @@ def open_own(path: str, mode: int = os.O_RDWR) -> int:
 
 def set_changing(lock: int, changing: bool) -> None:
     """
-    Mark a lock that is held: names go that nobody shall see again, and are not gone yet.
+    Mark a held lock: a removal is committed, and its files are not unlinked yet.
 
-    Whoever finds the mark on a lock that nobody held sees to the end of that.
-    It takes no room, which may be what those names go for.  The lock's time
+    A process that takes a marked lock applies the removal first.  The mark is the
+    length of the file, which needs no space on a full disk.  The mtime of the file
     stays that of the last login.
     """
     status = os.fstat(lock)
     os.ftruncate(lock, int(changing))
-    with suppress(OSError):  # it is only a time
+    with suppress(OSError):  # only the login delay depends on it
         os.utime(lock, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def is_changing(lock: int) -> bool:
-    """Whether it is marked."""
+    """Whether a lock is marked by ``set_changing``."""
     return not _is_folder(lock) and os.fstat(lock).st_size > 0
 
 
 def see_to_delay(lock: int | str, delay: float) -> None:
     """
-    Raises LoginTooSoon where the last login was less than so many seconds ago.
+    Raises LoginTooSoon if the last login was less than ``delay`` seconds ago.
 
-    ``lock`` is open, or the path of one that somebody else holds.
+    ``lock`` is the open file, or its path if another session holds it.
     """
     if delay and 0 <= time.time() - os.stat(lock).st_mtime < delay:
         raise LoginTooSoon
 
 
 def log_in(lock: int) -> None:
-    """Somebody has logged in, who holds the lock: its time says so."""
+    """Record a login: the mtime of the lock file is now."""
     os.utime(lock)
 
 
 def last_login(folder: str) -> float | None:
-    """When somebody logged in last, in seconds since 1970."""
+    """The time of the last login, in seconds since 1970; None if there was none."""
     with suppress(OSError):
         return os.stat(f"{folder}/{LOCK}").st_mtime or None
     return None
@@ -256,10 +255,10 @@ def _is_folder(fd: int) -> bool:
 
 def _open_lock(folder: str, path: str) -> int:
     """
-    The file, made where it is missing.
+    Open the lock file, created if missing.
 
-    On a read-only disk mail can still be collected: there the lock file is
-    opened for reading or, where it is missing, the folder cur is the lock.
+    On a read-only disk mail can still be fetched: there the lock file is opened for
+    reading or, if it is missing, the folder cur is the lock.
     """
     try:
         return _open_lock_to_write(folder, path)
@@ -282,6 +281,6 @@ def _open_lock_to_write(folder: str, path: str) -> int:
         fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return os.open(path, flags)
-    with suppress(OSError):  # nobody has logged in yet: who makes it may come for something else
+    with suppress(OSError):  # 0: no login yet; the caller may not be a login
         os.utime(fd, (0, 0))
     return fd

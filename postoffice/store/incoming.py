@@ -1,4 +1,4 @@
-"""How much of all texts together may be coming in, and not be placed or refused yet."""
+"""The limit (store.incoming) on octets of messages that are being received at the same time."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from postoffice.model.envelope import Client
 from postoffice.model.errors import NoSpace
 from postoffice.util.networks import network_of
 
-#: One client, by its network, may have one in so many parts of it.
+#: One client's network may use 1/SHARES of the limit.
 SHARES = 4
 
 
 class Incoming:
     """
-    Counts the octets of texts that are neither placed nor given up.
+    Counts the octets of messages that are neither committed nor aborted.
 
-    ``most`` is how many there may be, 0 for any number.  A client (an IPv4
-    address or an IPv6 /64) may have a quarter of them: nobody alone keeps the
-    mail of others out.  Those of this machine may have all.  A single text
-    goes on however large it is: something else limits that.
+    ``most`` is the limit, 0 for none.  A client (an IPv4 address or an IPv6 /64) may
+    use a quarter of it, so that no single client keeps the mail of others out;
+    clients on this machine may use all.  A message is never refused if it is the
+    only one: the size limit of a message is checked elsewhere.
     """
 
     def __init__(self, most: int) -> None:
@@ -28,11 +28,11 @@ class Incoming:
         self._networks: Counter[str] = Counter()
 
     def text(self, client: Client) -> Load:
-        """One text that begins to come."""
+        """Begin to count a message from ``client``."""
         return Load(self, "" if client.local else network_of(client.address))
 
     def add(self, network: str, own: int, size: int) -> None:
-        """So much more comes of a text that has ``own`` octets so far.  Raises NoSpace."""
+        """Count ``size`` more octets of a message that has ``own`` so far.  Raises NoSpace."""
         if self._most:
             self._see_to(self.octets, own, size, self._most)
             if network:
@@ -44,12 +44,12 @@ class Incoming:
     def _see_to(self, octets: int, own: int, size: int, most: int) -> None:
         if octets + size > most and octets > own:
             raise NoSpace(
-                f"{octets} octets of messages are just coming in, as many as store.incoming "
-                "allows: refused"
+                f"refused: {octets} octets of messages are being received, as many as "
+                "store.incoming allows"
             )
 
     def take(self, network: str, size: int) -> None:
-        """So much is placed, or given up."""
+        """Subtract a message that was committed or aborted."""
         self.octets -= size
         if network:
             self._networks[network] -= size
@@ -58,7 +58,7 @@ class Incoming:
 
 
 class Load:
-    """What one text has of it."""
+    """The share of one message in Incoming."""
 
     def __init__(self, incoming: Incoming, network: str) -> None:
         self._incoming = incoming
@@ -66,12 +66,12 @@ class Load:
         self._octets = 0
 
     def add(self, size: int) -> None:
-        """So much more has come.  Raises NoSpace, and it is not counted."""
+        """Count more octets.  Raises NoSpace; then they are not counted."""
         self._incoming.add(self._network, self._octets, size)
         self._octets += size
 
     def drop(self) -> None:
-        """It is placed, or given up.  May be called twice."""
+        """The message was committed or aborted.  May be called twice."""
         size, self._octets = self._octets, 0
         if size:
             self._incoming.take(self._network, size)

@@ -1,4 +1,4 @@
-"""What is remembered of Maildirs from one login to the next, in memory and within bounds."""
+"""Listings and measured sizes of Maildirs, kept in memory from login to login."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from postoffice.util.cache import Cache
 
 class MeasuredSizes:
     """
-    Sizes of messages that had to be measured, remembered while the file stays the same.
+    Sizes of messages that had to be measured, kept while the file stays the same.
 
-    They go before what a file's name says: it may have been caught lying.
+    A measured size takes precedence over the one in the file's name, which may be wrong.
     """
 
     LIMIT = 100_000
@@ -26,14 +26,14 @@ class MeasuredSizes:
         self._known: dict[tuple[int, int], tuple[int, int, Measured]] = {}
 
     def get(self, status: os.stat_result) -> Measured | None:
-        """The sizes of a file that looks like this, if they are known."""
+        """The sizes of a file with this status, or None."""
         known = self._known.get((status.st_dev, status.st_ino))
         if known is None or known[:2] != (status.st_size, status.st_mtime_ns):
             return None
         return known[2]
 
     def set(self, status: os.stat_result, measured: Measured) -> None:
-        """Remember."""
+        """Keep the sizes of a file."""
         if len(self._known) >= self.LIMIT:
             self._known.clear()
         self._known[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, measured)
@@ -41,29 +41,29 @@ class MeasuredSizes:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What lay in a maildrop, oldest first, and how its folders looked then."""
+    """A maildrop as it was listed: its messages, oldest first, and the state of its folders."""
 
     entries: Entries
-    stamp: tuple[int, ...] | None  # None: too fresh to tell a later change
+    stamp: tuple[int, ...] | None  # None: too recent to detect a later change
     twins: tuple[Entry, ...] = ()  # further files of messages that are listed
-    odd: tuple[OddFile, ...] = ()  # what is not listed
+    odd: tuple[OddFile, ...] = ()  # files that are not listed
 
     @property
     def files(self) -> int:
-        """How many files there are."""
+        """How many files the maildrop has."""
         return len(self.entries) + len(self.twins) + len(self.odd)
 
     def whole(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """These messages, with all their files, to be removed."""
+        """These entries with the other files of the same messages: all must be removed."""
         return with_twins(entries, self.twins)
 
 
 class ListingCache:
-    """The last snapshots of maildrops, for the next login; the least used ones go."""
+    """The last snapshot of each maildrop; the least recently used ones are dropped."""
 
-    #: Octets of memory that they take, all together; a message is some hundred.
+    #: Octets of memory of all snapshots; a message takes some hundred.
     LIMIT = 64 << 20
-    #: Maildrops whose last change is known.
+    #: For how many maildrops the last change is kept.
     CHANGES = 20_000
 
     def __init__(self) -> None:
@@ -73,19 +73,19 @@ class ListingCache:
         self._forgotten = 0  # the moment of the last change of any other
 
     def get(self, folder: str) -> Snapshot | None:
-        """The last one of a maildrop, if it is still here."""
+        """The last snapshot of a maildrop, or None."""
         return self._snapshots.get(folder)
 
     @property
     def moment(self) -> int:
-        """A point in time, for ``remember``."""
+        """A counter of changes, for the argument ``since`` of ``remember``."""
         return self._moment
 
     def changed(self, folder: str) -> None:
         """
-        Mail of ours came or went: whatever the folders' times say, they are listed again.
+        We added or removed mail: the next login lists the folders again, whatever their mtimes.
 
-        What is known of single messages stays.
+        What is known of single messages is kept.
         """
         self._moment += 1
         self._changes[folder] = self._moment
@@ -97,13 +97,13 @@ class ListingCache:
             self._snapshots.change(folder, replace(known, stamp=None))
 
     def remember(self, folder: str, snapshot: Snapshot, since: int) -> None:
-        """Keep one; its stamp only where nothing of ours came or went ``since`` it was begun."""
+        """Keep a snapshot; without its stamp if we changed the maildrop after ``since``."""
         if self._changes.get(folder, self._forgotten) > since:
             snapshot = replace(snapshot, stamp=None)
         self._snapshots.set(folder, snapshot)
 
     def forget(self, folder: str) -> None:
-        """Keep none."""
+        """Drop the snapshot of a maildrop."""
         self._snapshots.pop(folder)
 
 

@@ -1,4 +1,4 @@
-"""Messages of a backup come into a maildrop that is in use.  All functions block."""
+"""Merge: puts messages of a backup into a maildrop that is in use.  All functions block."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from postoffice.store.journal.segments import sync_all
 from postoffice.store.names import uidl_of_file
 from postoffice.store.quota import maildirsize
 
-#: How the folders begin, in tmp, that such messages are laid in first.
+#: Prefix of the folders in tmp to which a restore copies messages first.
 STAGING = ".restore."
 
 
 def staging(folder: str) -> str:
-    """A folder for them; what was left there long ago goes.  Raises TemporaryFailure."""
+    """Make a staging folder, and remove those older than a day.  Raises TemporaryFailure."""
     with files.failures(folder):
         files.make(folder)
         for name in os.listdir(f"{folder}/tmp"):
@@ -34,15 +34,15 @@ def staging(folder: str) -> str:
 
 def put_back(folder: str, staged: str, journal: Journal) -> tuple[int, int]:
     """
-    Rename into the maildrop what was laid in ``staged``; how many, and how many were there.
+    Rename the messages in ``staged`` into the maildrop.
 
-    A message that is there, by its UIDL, stays as it is.  Raises
-    MaildropLocked while a session runs, TemporaryFailure.
+    Returns how many were renamed, and how many were not, because the maildrop has
+    their UIDL already.  Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
         fd = os.open(staged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            sync_all(fd)  # the texts, before anybody sees their names
+            sync_all(fd)  # texts are durable before a client sees their names
         finally:
             os.close(fd)
         lock = expunge.lock(journal, folder)

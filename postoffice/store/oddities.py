@@ -1,4 +1,4 @@
-"""Blocking: files in a Maildir that cannot be served, and names that two files share."""
+"""Files in a Maildir that cannot be served, and twins: files with the same UIDL.  Blocking."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class OddFile:
 
 
 class NotServed(Exception):
-    """A file that is no message as it is; the text says why."""
+    """A file cannot be served; the text says why."""
 
 
 def see_to_compression(fd: int) -> None:
-    """Raises NotServed for a file that is compressed; a client could do nothing with it."""
+    """Raises NotServed if a file is compressed: a client could not read it."""
     beginning = os.pread(fd, 16, 0)
     for name, magic in _COMPRESSED.items():
         if magic.match(beginning):
@@ -45,7 +45,7 @@ def see_to_compression(fd: int) -> None:
 
 
 def with_twins(entries: Sequence[Entry], twins: Sequence[Entry]) -> Sequence[Entry]:
-    """These, and all other files of the same messages: what is removed must not come back."""
+    """Entries to remove, with all other files of the same messages, which would be listed next."""
     if not twins:
         return entries
     going = {entry.uidl for entry in entries}
@@ -54,11 +54,11 @@ def with_twins(entries: Sequence[Entry], twins: Sequence[Entry]) -> Sequence[Ent
 
 def part(folder: str, entries: Sequence[Entry], twins: Sequence[Entry]) -> int:
     """
-    Give a name of its own to each twin that holds another message; how many.
+    Rename each twin that holds another message, so that it gets a UIDL; return how many.
 
-    These are twins whose names say other sizes, and do not lie.  Where not even
-    that differs it is one message, which some program moved.  Whoever calls
-    holds the maildrop's lock.
+    Twins whose names and octets differ are different messages.  Otherwise it is one
+    message, which another program has copied or moved.  The caller holds the
+    maildrop's lock.
     """
     served = {twin.uidl: "" for twin in twins}
     for entry in entries:
@@ -68,7 +68,7 @@ def part(folder: str, entries: Sequence[Entry], twins: Sequence[Entry]) -> int:
     for twin in twins:
         if _base(served[twin.uidl]) == _base(twin.name):
             continue
-        with suppress(OSError):  # it moves just now, or nobody may read or rename it
+        with suppress(OSError):  # it was moved, or we may not read or rename it
             if not _is_same(f"{folder}/{served[twin.uidl]}", f"{folder}/{twin.name}"):
                 os.rename(f"{folder}/{twin.name}", f"{folder}/{_parted(twin.name)}")
                 parted += 1
@@ -80,7 +80,7 @@ def _base(subpath: str) -> str:
 
 
 def _parted(subpath: str) -> str:
-    """What stands behind a comma tells messages apart; the time before it stays."""
+    """A new name: the time stays, and a new random part after a comma makes the UIDL unique."""
     name, colon, flags = subpath.partition(":")
     return f"{name},R={secrets.token_hex(4)}{colon}{flags}"
 

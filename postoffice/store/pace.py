@@ -1,4 +1,8 @@
-"""Short work of the disk on the reactor's thread, as long as the disk is quick."""
+"""
+Pace: decides whether short disk work runs on the reactor's thread.
+
+It measures how long such work takes; the work itself is the caller's.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +13,31 @@ from contextlib import contextmanager, suppress
 from postoffice.store import vault
 from postoffice.store.files import is_on
 
-#: Seconds that such work may take; what is not done by then is done on another thread.
+#: Seconds that such work may take; if it takes longer, it is done on another thread.
 LIMIT = 0.005
-#: Seconds after which it is tried again where it took longer: at first, and at most.
+#: Seconds before the next try after work took longer: at first, and at most.
 PAUSE = 1.0
 PAUSE_MAXIMUM = 60.0
-#: How many maildrops are remembered that are on the store's own file system.
+#: How many maildrops are remembered as near.
 NEAR = 100_000
 #: Octets of a folder that can be listed in that time.
 SMALL_FOLDER = 16 << 10
 
 
 class TakesLong(Exception):
-    """This is nothing for the reactor's thread."""
+    """The work takes too long for the reactor's thread."""
 
 
 class Pace:
     """
-    Whether the disk is quick enough to be waited for on the reactor's thread.
+    Decides whether the disk is quick enough to wait for it on the reactor's thread.
 
-    A trip to another thread costs several times what the work itself does: at
-    each system call the thread gives the interpreter away, and has to get it
-    back from the reactor.  But a slow disk must not hold all clients up: where
-    work took longer than ``LIMIT``, other threads do it for a while.  And a
-    maildrop is only looked at here once it is known to be ``near``: on the
-    store's own file system, and not on one that may hang while that works, or
-    to which its vault would have to be copied.
+    Work on another thread costs several times as much: that thread gives up the
+    interpreter at each system call, and has to get it back from the reactor's.
+    But a slow disk must not hold up all clients: after work that took longer than
+    ``LIMIT``, other threads do it for a while.  And only a maildrop that is ``near``,
+    that is with its vault on the store's own file system, is read on the
+    reactor's thread: another file system may hang while the store's works.
     """
 
     def __init__(self, seconds: Callable[[], float], device: int) -> None:
@@ -46,15 +49,15 @@ class Pace:
 
     @property
     def quick(self) -> bool:
-        """Whether short work may be done here and now."""
+        """Whether short work may run on the reactor's thread now."""
         return self._seconds() >= self._not_before
 
     def is_near(self, folder: str) -> bool:
-        """Whether a maildrop is known to be near."""
+        """Whether a maildrop is known to be on the store's file system."""
         return folder in self._near
 
     def get_to_know(self, folder: str) -> None:
-        """Look whether a maildrop is near; not on the reactor's thread."""
+        """Find out whether a maildrop is near; not on the reactor's thread."""
         kept = vault.path_of(folder)
         if all(is_on(one, self._device) for one in (folder, os.path.dirname(kept), kept)):
             if len(self._near) >= NEAR:
@@ -65,7 +68,7 @@ class Pace:
 
     @contextmanager
     def short(self) -> Iterator[Limit]:
-        """Work that is done here; how long it takes decides where the next is done."""
+        """Run work on the reactor's thread, and measure it for ``quick``."""
         began = self._seconds()
         try:
             yield Limit(self._seconds, began + LIMIT)
@@ -79,7 +82,7 @@ class Pace:
 
 
 class Limit:
-    """Until when work on the reactor's thread has to be done."""
+    """The time limit of work on the reactor's thread."""
 
     def __init__(self, seconds: Callable[[], float], until: float) -> None:
         self._seconds = seconds
@@ -87,17 +90,17 @@ class Limit:
 
     @property
     def passed(self) -> bool:
-        """Whether it has taken too long."""
+        """Whether the time is over."""
         return self._seconds() > self._until
 
     def look(self) -> None:
-        """Raises TakesLong where it has taken too long."""
+        """Raises TakesLong if the time is over."""
         if self.passed:
             raise TakesLong
 
     def look_at(self, *folders: str) -> None:
-        """Raises TakesLong where one of them may have too many names."""
+        """Raises TakesLong if a folder may be too large to list in time."""
         for folder in folders:
-            with suppress(OSError):  # who lists it finds out
+            with suppress(OSError):  # listing it raises the error
                 if os.stat(folder).st_size > SMALL_FOLDER:
                     raise TakesLong

@@ -1,4 +1,4 @@
-"""Mail goes by itself when its time has come.  All functions block."""
+"""Retention: removes expired messages; ``fetch_log`` knows who fetched them.  Blocking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from postoffice.store.journal.journal import Journal
 from postoffice.store.listing_cache import MeasuredSizes, Snapshot
 from postoffice.store.quota.notices import trim
 
-#: The session of what went by itself, in the vault.
+#: The session's name, in the vault, of expired messages.
 EXPIRE = "expire"
 
 
@@ -31,11 +31,11 @@ def expire(
     most: int | None = None,
 ) -> list[Entry]:
     """
-    Let messages go; which.  With ``dry`` they would go.
+    Remove the expired messages of a maildrop; return them.  ``dry``: only return them.
 
-    ``undelete``: into the vault, which may hold ``most`` octets (``vault.trim``).
-    Looked at without the lock first: nobody is kept from his mail where
-    nothing goes.  Raises MaildropLocked while a session holds it, TemporaryFailure.
+    ``undelete``: they go into the vault, which may hold ``most`` octets (``vault.trim``).
+    It looks without the lock first, so that no login is refused if nothing has
+    expired.  Raises MaildropLocked while a session holds the lock, TemporaryFailure.
     """
     with failures(folder):
         if keep.forever or not os.path.isdir(folder):
@@ -51,7 +51,7 @@ def _take_out(
 ) -> list[Entry]:
     lock = expunge.lock(journal, folder)
     try:
-        going, snapshot = _due(folder, keep)  # meanwhile somebody may have been here
+        going, snapshot = _due(folder, keep)  # again: a session may have removed some
         vault = vaults.ready(vaults.path_of(folder, EXPIRE)) if undelete and going else ""
         expunge.take_out(journal, lock, folder, snapshot.whole(going), vault)
         if vault:
@@ -84,10 +84,10 @@ def _named(entry: Entry) -> float:
 
 
 def _arrived(folder: str, entry: Entry, record: FetchRecord) -> float:
-    """When a message came: the latest of all that says so, lest it go too early."""
+    """When a message arrived: the latest of all times we know, so that it never expires early."""
     try:
         written = os.stat(f"{folder}/{entry.name}", follow_symlinks=False).st_mtime
-    except FileNotFoundError:  # it moves just now: another time
+    except FileNotFoundError:  # it is being moved: next time
         return float("inf")
     return max(_named(entry), written, record.back.get(entry.uidl, 0.0))
 
@@ -95,7 +95,10 @@ def _arrived(folder: str, entry: Entry, record: FetchRecord) -> float:
 def collect(
     folder: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
 ) -> list[Entry]:
-    """A device has collected these; which of them count as collected.  TemporaryFailure."""
+    """Record that a device fetched messages; return those that all ``devices`` have.
+
+    Raises TemporaryFailure.
+    """
 
     def living() -> Sequence[Entry]:
         return maildir.scan(folder, MeasuredSizes()).entries

@@ -1,5 +1,8 @@
 """
-Try again what was set aside.  The caller holds the maildrop's lock.  All functions block.
+Retry what was set aside because it could not be applied to a maildrop.
+
+A login, a start and ``verify --repair`` call it, with the maildrop's lock held.
+The files themselves are in ``set_aside``.  All functions block.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from postoffice.store.quota import maildirsize
 
 
 def retry(folder: str) -> list[str]:
-    """Carry out what is possible by now; returns what still fails, in words.  Raises nothing."""
+    """Apply what can be applied now; return the errors of the rest.  Raises nothing."""
     if not os.path.isdir(set_aside.home(folder)):
         return []
     wrong: list[str] = []
@@ -33,7 +36,7 @@ def retry(folder: str) -> list[str]:
 
 
 def retry_all(store: str, report: set_aside.Report) -> None:
-    """Try all maildrops; report what still waits, maildrop by maildrop."""
+    """Retry in all maildrops, and report what is still set aside."""
     for folder in set_aside.maildrops(store):
         try:
             with suppress(MaildropLocked):  # the next login will do it
@@ -43,7 +46,7 @@ def retry_all(store: str, report: set_aside.Report) -> None:
                 finally:
                     os.close(lock)
         except TemporaryFailure as error:
-            report("error", f"{folder}: what is set aside for it waits: {error}")
+            report("error", f"{folder}: retrying what is set aside failed: {error}")
         with suppress(OSError):
             for one in set_aside.findings(folder):
                 report("error", f"{folder}: {one.what}; see {one.path}")
@@ -68,7 +71,7 @@ def _remove(folder: str) -> Iterable[str]:
 
 
 def _places(folder: str) -> dict[str, str]:
-    """Where each message is; nothing where the maildrop is missing.  Raises OSError."""
+    """The path of each message, by UIDL; empty if there is no maildrop.  Raises OSError."""
     return maildir.subpaths(folder) if os.path.lexists(folder) else {}
 
 

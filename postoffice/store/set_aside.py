@@ -1,5 +1,5 @@
 """
-What the journal could not carry out, until it can: ``STORE/.journal/set-aside/DOMAIN/LOCALPART/``.
+What could not be applied to a maildrop: in ``STORE/.journal/set-aside/DOMAIN/LOCALPART/``.
 
 ``place/`` has messages that could not be put into the maildrop, ``keep/SESSION/`` messages that
 could not be put into its vault, ``remove/`` removals whose files could not be unlinked: listings
@@ -26,7 +26,7 @@ _PART = ".new"  # what ``create`` has not finished
 
 
 class WaitingRemoval(NamedTuple):
-    """A removal that waits: the file that says so, and what it says."""
+    """A removal that is set aside: its file, and what is in it."""
 
     path: str
     uidls: list[str]
@@ -34,14 +34,14 @@ class WaitingRemoval(NamedTuple):
 
 
 def home(folder: str) -> str:
-    """Where that lies which waits for the maildrop in this folder."""
+    """The folder of what is set aside for a maildrop."""
     domain, local = os.path.split(folder)
     store, domain = os.path.split(domain)
     return f"{store}/{JOURNAL}/set-aside/{domain}/{local}"
 
 
 def maildrops(store: str) -> list[str]:
-    """The folders of the maildrops that something waits for."""
+    """The maildrops that something is set aside for."""
     root = f"{store}/{JOURNAL}/set-aside"
     return [
         f"{store}/{domain}/{one}" for domain in _names(root) for one in _names(f"{root}/{domain}")
@@ -52,20 +52,20 @@ def maildrops(store: str) -> list[str]:
 
 
 def keep_text(folder: str, name: str, text: Iterable[bytes], why: str, session: str = "") -> None:
-    """A message waits: for the maildrop, or for a session's vault.  Raises OSError."""
+    """Set a message aside, for the maildrop or a session's folder of the vault.  Raises OSError."""
     box = f"keep/{session}" if session else "place"
     _create(folder, f"{box}/{name}", text)
     _say(folder, why)
 
 
 def keep_removal(folder: str, uidls: Iterable[str], session: str, why: str) -> None:
-    """A removal waits; its messages are hidden.  Raises OSError."""
+    """Set a removal aside; its messages are left out of listings.  Raises OSError."""
     _create(folder, f"remove/{secrets.token_hex(8)}", [_said(uidls, session)])
     _say(folder, why)
 
 
 def pieces(path: str) -> Iterator[bytes]:
-    """A file's octets.  Raises OSError."""
+    """Read a file in pieces.  Raises OSError."""
     with open(path, "rb") as file:
         while piece := file.read(_PIECE):
             yield piece
@@ -133,7 +133,7 @@ def hidden(folder: str) -> frozenset[str]:
 
 
 def removals(folder: str) -> list[WaitingRemoval]:
-    """Those that wait.  Raises OSError."""
+    """The removals that are set aside.  Raises OSError."""
     found = []
     for path in waiting(folder, "remove"):
         with suppress(FileNotFoundError), open(path, "rb") as file:
@@ -143,18 +143,18 @@ def removals(folder: str) -> list[WaitingRemoval]:
 
 
 def waiting(folder: str, box: str) -> list[str]:
-    """The files in one of the folders, whole ones.  Raises OSError."""
+    """The complete files in ``box`` (place, remove, keep/SESSION).  Raises OSError."""
     path = f"{home(folder)}/{box}"
     return [f"{path}/{name}" for name in sorted(_names(path)) if not name.endswith(_PART)]
 
 
 def sessions(folder: str) -> list[str]:
-    """For which vaults something waits.  Raises OSError."""
+    """The sessions whose vault something is set aside for.  Raises OSError."""
     return _names(f"{home(folder)}/keep")
 
 
 def counts(folder: str) -> dict[str, int]:
-    """How many messages wait, by what for.  Raises OSError."""
+    """How many messages are set aside, by reason.  Raises OSError."""
     kept = sum(len(waiting(folder, f"keep/{one}")) for one in sessions(folder))
     told = {
         "messages are set aside, since putting them into the maildrop failed": len(
@@ -167,7 +167,7 @@ def counts(folder: str) -> dict[str, int]:
 
 
 def findings(folder: str) -> list[Finding]:
-    """What waits, in words.  Raises OSError."""
+    """What is set aside, as findings for ``verify``.  Raises OSError."""
     because = why(folder)
     return [
         Finding(home(folder), f"{number} {what}{because}", False)
@@ -176,7 +176,7 @@ def findings(folder: str) -> list[Finding]:
 
 
 def why(folder: str) -> str:
-    """What went wrong last, behind a colon; "" if nobody knows."""
+    """The last error, after a colon; "" if it is not known."""
     with suppress(OSError), open(f"{home(folder)}/why", encoding="utf-8", errors="replace") as file:
         return f": {file.read()}"
     return ""
@@ -186,12 +186,12 @@ def why(folder: str) -> str:
 
 
 def change(one: WaitingRemoval, left: Iterable[str]) -> None:
-    """Of a removal only so much still waits.  Raises OSError."""
+    """Rewrite a removal: only ``left`` is not removed yet.  Raises OSError."""
     create(one.path, [_said(left, one.vault)])
 
 
 def forget(folder: str, uidls: Iterable[str]) -> None:
-    """Remove the waiting copies of removed messages: they must not come back.  Raises OSError."""
+    """Delete messages that are set aside and were removed since.  Raises OSError."""
     place = f"{home(folder)}/place"
     names = _names(place)
     if names:
@@ -203,7 +203,7 @@ def forget(folder: str, uidls: Iterable[str]) -> None:
 
 
 def tidy(folder: str) -> None:
-    """Remove the folders that are empty."""
+    """Remove empty folders."""
     place = home(folder)
     boxes = [f"keep/{one}" for one in _names(f"{place}/keep")]
     for box in (*boxes, "keep", "place", "remove"):
@@ -217,11 +217,11 @@ def tidy(folder: str) -> None:
 
 
 def _names(folder: str) -> list[str]:
-    if os.path.isdir(folder):  # for most maildrops it is not: a login looks once, and lists nothing
+    if os.path.isdir(folder):  # for most maildrops it is missing: a login then costs one stat
         with suppress(FileNotFoundError):
             return os.listdir(folder)
     return []
 
 
-#: Tells somebody: the log's level, and words.
+#: Writes a line to the log: its level and its text.
 Report = Callable[[str, str], None]

@@ -1,4 +1,4 @@
-"""Blocking: messages that other programs brought are looked at once, and noted beside them."""
+"""Sizes of other programs' messages, kept in a file of the maildrop.  Blocking."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from postoffice.store.names import DOWNGRADED, Measured
 from postoffice.util.atomic_file import replacing
 
 FILE = "postoffice.sizes"
-#: Octets of it that are read: some hundred thousand messages.
+#: The most octets of the file that are read: some hundred thousand messages.
 MAXIMUM = 32 << 20
-#: Notes of messages that are gone, which may stay.
+#: Up to so many lines of removed messages stay in the file.
 SPARE = 1000
 
 _Stamp = tuple[int, int, int]  # inode, octets, time of the last change
@@ -21,12 +21,12 @@ _Stamp = tuple[int, int, int]  # inode, octets, time of the last change
 
 class SizeCache:
     """
-    What is noted in a maildrop; read when first needed.
+    The size cache of one maildrop; its file is read when first needed.
 
-    A line for a file, by how it looks: inode, octets, time of its last change;
-    then octets as it is sent, and for clients without UTF-8, with the letter that names of files
-    have for that (``-``: the same).  It is derived: what is missing, or is wrong or outdated
-    there, is measured again.
+    A line has a message file's inode, octets and mtime; then its octets on the
+    wire, and those of its downgraded form for clients without UTF-8, after the letter
+    that file names use for it (``-``: the same).  The file is derived: a missing, wrong or
+    outdated line is measured again.
     """
 
     def __init__(self, folder: str) -> None:
@@ -36,23 +36,23 @@ class SizeCache:
         self._fresh = False
 
     def get(self, status: os.stat_result) -> Measured | None:
-        """The sizes of a file that looks like this, if they were noted."""
+        """The sizes of a file with this status, or None."""
         measured = self._all().get(_look(status))
         if measured is not None:
             self._now[_look(status)] = measured
         return measured
 
     def set(self, status: os.stat_result, measured: Measured) -> None:
-        """Note the sizes of a file."""
+        """Keep the sizes of a file."""
         self._now[_look(status)] = measured
         self._fresh = True
 
     def keep(self, messages: int) -> None:
         """
-        Write down what is new, if anything; it may fail.
+        Write the file if anything is new; errors are ignored.
 
-        Of a maildrop with fewer ``messages`` than are noted by far, only what
-        was asked for stays.
+        If it has far more lines than the maildrop has ``messages``, only those that
+        were asked for are kept.
         """
         if not self._fresh:
             return
@@ -97,9 +97,9 @@ def _line(sizes_on_disk: tuple[_Stamp, Measured]) -> str:
 
 
 def _noted(line: str) -> tuple[_Stamp, Measured] | None:
-    """What a line says; None where it does so by rules that hold no more.  Raises ValueError."""
+    """Parse a line; None if it is of an outdated format.  Raises ValueError."""
     if not line.endswith("\n"):
-        raise ValueError("it is cut off")
+        raise ValueError("the line is cut off")
     inode, size, mtime, wire, downgraded = line.split()
     if downgraded.isdigit():
         return None

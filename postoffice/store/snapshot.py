@@ -1,9 +1,8 @@
 """
-What a backup holds of a store: the files of each maildrop, while others deliver and collect.
+Snapshot: the files of each maildrop that a backup copies, while mail is delivered and fetched.
 
-A message moves from what is set aside to new, to cur, and into the vault, and
-is looked for in this order: what moves on meanwhile is seen twice, and not
-missed.  All functions block.
+A message moves from set-aside to new, to cur, and into the vault.  Folders are listed in
+this order: a file that moves meanwhile is seen twice, not missed.  All functions block.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from postoffice.store.files import LOCK, failures
 from postoffice.store.names import uidl_of_file
 from postoffice.store.quota import maildirsize
 
-#: How often a folder is listed where it changes all the time.
+#: How often a folder that keeps changing is listed.
 LOOKS = 10
-#: What is made anew from the rest, or holds nothing that is whole.
+#: Not copied: files that are derived from the rest, and unfinished ones.
 _DERIVED = frozenset(("tmp", maildirsize.FILE, size_cache.FILE))
 
 
 def folders(store: str) -> list[tuple[str, int]]:
     """
-    ``DOMAIN/LOCALPART`` of all maildrops, with about how many messages each has.
+    ``DOMAIN/LOCALPART`` of all maildrops, each with its number of files.
 
-    Also of those that have only a vault left, and of those that are links to
-    another place: mail is collected from them like from any other.
+    Includes maildrops of which only the vault is left, and maildrops that are links to
+    another place: clients fetch mail from them as from any other.
     """
     found = set(cleanup.maildrops(store)) | set(cleanup.linked_maildrops(store))
     found |= set(set_aside.maildrops(store))
@@ -43,7 +42,7 @@ def folders(store: str) -> list[tuple[str, int]]:
 
 
 def pieces(store: str, name: str) -> list[Piece]:
-    """All that belongs to a maildrop, by where it lies in the store.  Raises TemporaryFailure."""
+    """All files of a maildrop, with their paths in the store.  Raises TemporaryFailure."""
     folder = f"{store}/{name}"
     with failures(folder):
         return _pieces(store, folder, name)
@@ -83,9 +82,9 @@ def _messages(store: str, name: str) -> list[Piece]:
 
 def _alive(twins: list[Piece]) -> list[Piece]:
     """
-    Of the places where a message was seen the last one; all where they are different files.
+    Of several names of one file, the last; all names of different files.
 
-    What is set aside has the octets that are sure, and the other file its place.
+    A message that is set aside has the right octets; the other file has its name.
     """
     if len(twins) == 1:
         return twins
@@ -101,7 +100,7 @@ def _alive(twins: list[Piece]) -> list[Piece]:
 
 
 def find_again(store: str, piece: Piece) -> Piece | None:
-    """Where a message is now that is no longer where it was; None where it is gone."""
+    """Find a message that was moved since it was listed; None if it is gone."""
     name = os.path.dirname(os.path.dirname(piece.name))
     with suppress(OSError):
         place = maildir.subpaths(f"{store}/{name}").get(piece.uidl)
@@ -111,7 +110,7 @@ def find_again(store: str, piece: Piece) -> Piece | None:
 
 
 def _others(folder: str, name: str) -> Iterator[Piece]:
-    """What else lies there: ours, and of other programs, with the folders of those."""
+    """All other files in a maildrop: ours, and those of other programs with their folders."""
     for where, below, files in os.walk(folder):
         if where == folder:
             below[:] = [one for one in below if one not in ("new", "cur", "tmp")]
@@ -128,7 +127,7 @@ def _others(folder: str, name: str) -> Iterator[Piece]:
 
 
 def _kept(store: str, name: str) -> Iterator[Piece]:
-    """The vault, and what is on its way there."""
+    """The messages in the vault, and those set aside for it."""
     folder = f"{store}/{name}"
     domain, local = os.path.split(name)
     there = vault.path_of(folder)
@@ -146,7 +145,7 @@ def _kept(store: str, name: str) -> Iterator[Piece]:
 
 
 def removed(store: str) -> Iterator[Piece]:
-    """The mail of accounts that are gone, which was set aside."""
+    """The mail of deleted accounts, in ``.removed``."""
     for root in (store, *cleanup.domains(store)):
         for where, below, files in os.walk(f"{root}/.removed"):
             below[:] = sorted(one for one in below if one != "tmp")

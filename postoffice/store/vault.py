@@ -1,8 +1,8 @@
 """
-The vault: what was taken out of maildrops, for a while: ``DOMAIN/.vault/LOCALPART/SESSION/``.
+The vault: removed messages, kept for a while in ``DOMAIN/.vault/LOCALPART/SESSION/``.
 
-A session's folder is called after the time, in seconds, and the session's id.
-All functions block.
+A session's folder is named TIME.ID: the time in seconds, and the session's id.
+``expunge`` moves messages into it.  All functions block.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from postoffice.store import names
 from postoffice.store.files import FULL, make_folder, open_own, sync_folder
 from postoffice.store.quota import maildirsize
 
-#: How the copy of a message begins that is not whole yet.
+#: Prefix of an unfinished copy of a message.
 PART = ".part."
-#: How many files go between two looks at whether there is something better to do.
+#: How many files ``empty`` deletes in one call, so that it does not hold a thread for long.
 GENTLY = 500
-#: In a maildrop: what its vault holds, each line adds to it.  Never synced: who misses it counts.
+#: A file in a maildrop with the octets in its vault; each line adds.  Never synced: if missing, the
+#: vault is counted.
 FILE = "postoffice.vault"
-#: Octets of that file, at most; then somebody counts.
+#: The most octets of that file; a longer one is replaced by a count.
 LONGEST = 4096
-#: What every message takes on the disk is a multiple of this.
+#: The space of a message on the disk is a multiple of this.
 BLOCK = 4096
-#: A vault may hold as much as its maildrop's quota, but so much at the least; or where there is
-#: no quota.
+#: The limit of a vault is its maildrop's quota, but LEAST at least; OTHERWISE if there is no quota.
 LEAST, OTHERWISE = 1 << 20, 1 << 30
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Trimmed(NamedTuple):
-    """What went out of a vault for good."""
+    """How much was deleted from a vault."""
 
     messages: int = 0
     octets: int = 0
@@ -46,14 +46,14 @@ NOTHING = Trimmed()
 
 
 def path_of(folder: str, session: str = "") -> str:
-    """Where a maildrop's vault is, or what this session takes out of it now."""
+    """The folder of a maildrop's vault, or of ``session`` in it, with the time now."""
     domain, local = os.path.split(folder)
     vault = f"{domain}/.vault/{local}"
     return f"{vault}/{time.time():.0f}.{session}" if session else vault
 
 
 def sessions(folder: str) -> list[VaultSession]:
-    """What the vault of a maildrop holds, oldest first.  Raises OSError."""
+    """The sessions in a maildrop's vault, oldest first.  Raises OSError."""
     return sorted(_sessions(path_of(folder)), key=lambda kept: kept.time)
 
 
@@ -79,11 +79,10 @@ def _folders(vault: str) -> list[tuple[str, str]]:
 
 def bring_back(folder: str, session: str, since: float) -> list[str]:
     """
-    Put back what one session took out, or all sessions since then; the names of the messages.
+    Put back the messages that ``session`` removed ("": any session) after ``since``.
 
-    Their names, and with them their UIDLs, dates and flags, are as they were.
-    Whoever calls holds the maildrop's lock, and the journal is at rest.
-    Raises OSError.
+    Returns their file names, which are as before; so are UIDLs, dates and flags.
+    The caller holds the maildrop's lock, within ``Journal.quiet``.  Raises OSError.
     """
     vault = path_of(folder)
     back: list[str] = []
@@ -93,7 +92,7 @@ def bring_back(folder: str, session: str, since: float) -> list[str]:
             continue
         for message in _names(path):
             box = "cur" if ":" in message else "new"
-            with suppress(FileNotFoundError):  # it has just been emptied
+            with suppress(FileNotFoundError):  # deleted meanwhile
                 os.rename(f"{path}/{message}", f"{folder}/{box}/{message}")
                 back.append(message)
         with suppress(FileNotFoundError):
@@ -101,7 +100,7 @@ def bring_back(folder: str, session: str, since: float) -> list[str]:
     if back:
         for place in (f"{folder}/new", f"{folder}/cur"):
             sync_folder(place)
-        with suppress(FileNotFoundError):  # nothing was left in it
+        with suppress(FileNotFoundError):  # it was empty and was removed
             sync_folder(vault)
         maildirsize.forget(folder)
         _forget(folder)
@@ -110,9 +109,10 @@ def bring_back(folder: str, session: str, since: float) -> list[str]:
 
 def empty(domain: str, before: float) -> tuple[int, bool]:
     """
-    Let go of what was taken out before then; how many messages, and whether that was all.
+    Delete messages that were removed before ``before`` from the vaults of a domain.
 
-    ``domain`` is the folder of a domain.  It stops after some: who calls comes again.
+    ``domain`` is its folder.  Returns how many were deleted, and whether these were
+    all: if not, call it again.
     """
     gone = 0
     for local in _names(f"{domain}/.vault"):
@@ -140,9 +140,9 @@ def empty(domain: str, before: float) -> tuple[int, bool]:
 
 def count(folder: str, sizes: Iterable[int]) -> None:
     """
-    Messages have gone into a maildrop's vault.  What cannot be counted will be.
+    Add messages of these sizes to the octets of a maildrop's vault.
 
-    Nor is it counted here while somebody trims, whom it does not wait for.
+    If that fails, or ``trim`` holds the lock, the file is deleted: the next ``trim`` counts.
     """
     try:
         fd = os.open(f"{folder}/{FILE}", _APPEND)
@@ -159,12 +159,11 @@ def count(folder: str, sizes: Iterable[int]) -> None:
 
 def trim(folder: str, most: int | None, *, anew: bool = False) -> Trimmed:
     """
-    Delete for good what a maildrop's vault holds beyond ``most`` octets, oldest first.
+    Delete the oldest messages of a maildrop's vault beyond ``most`` octets.
 
-    0: it may hold any number; None: as many as the maildrop's quota.  What was
-    removed first is the oldest.  A tenth more goes than must, so that not
-    every removal looks at all that is there.  ``anew``: it is counted, whatever
-    was counted before.  Raises OSError.
+    ``most`` 0: no limit; None: as many as the maildrop's quota.  The oldest is the
+    one that was removed first.  A tenth more is deleted than necessary, so that not
+    every removal lists the vault.  ``anew``: count the vault first.  Raises OSError.
     """
     limit = _limit(folder, most)
     if not limit:
@@ -185,7 +184,7 @@ def _limit(folder: str, most: int | None) -> int:
 
 
 def is_within(folder: str, most: int | None) -> bool:
-    """Whether ``trim`` would find, without counting, that there is nothing to do."""
+    """Whether the recorded octets are within the limit: then ``trim`` has nothing to do."""
     limit = _limit(folder, most)
     with suppress(OSError):
         fd = os.open(f"{folder}/{FILE}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -220,7 +219,7 @@ def _trim(folder: str, limit: int, fd: int) -> Trimmed:
 
 
 def _oldest_first(vault: str) -> list[tuple[str, int]]:
-    """The path of each message, and how many octets it has."""
+    """The path and octets of each message."""
     found = []
     for _, path in sorted(_folders(vault), key=lambda one: float(one[0].partition(".")[0])):
         for name in sorted(_names(path), key=lambda name: names.order_of(name, 0.0)):
@@ -237,7 +236,7 @@ def _on_disk(size: int) -> int:
 
 
 def _said(text: bytes) -> int | None:
-    """What its lines come to; None where they cannot be believed."""
+    """The sum of the lines; None if the file is not valid."""
     if not text.endswith(b"\n") or len(text) > LONGEST:
         return None
     try:
@@ -247,7 +246,7 @@ def _said(text: bytes) -> int | None:
 
 
 def _forget(folder: str) -> None:
-    """Whoever asks next counts."""
+    """Delete the recorded octets: the next ``trim`` counts."""
     with suppress(OSError):
         os.unlink(f"{folder}/{FILE}")
 
@@ -275,7 +274,7 @@ def ready(vault: str) -> str:
 
 
 def make(vault: str, *, sync: bool) -> None:
-    """Make a session's vault."""
+    """Make a session's folder in the vault; ``sync``: durably."""
     above = [vault]
     while len(above) < 3:
         above.append(os.path.dirname(above[-1]))
@@ -287,7 +286,7 @@ def make(vault: str, *, sync: bool) -> None:
         except FileNotFoundError:
             if missing[0] == above[-1]:
                 raise
-            # the one above it was empty, and has just been removed
+            # the folder above it was empty and was removed meanwhile: again
     if sync:
         for path in made:
             sync_folder(os.path.dirname(path))

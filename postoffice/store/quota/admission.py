@@ -1,4 +1,4 @@
-"""Whether there is room in a maildrop, and on its disk, before a message comes."""
+"""Admission: at RCPT, whether a message would fit into a maildrop's quota and on the disk."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from postoffice.store.quota import maildirsize
 from postoffice.store.quota.maildirsize import Usage
 from postoffice.util.cache import Cache
 
-#: Seconds for which it is remembered how much a maildrop held, and of how many that is.
+#: Seconds for which a maildrop's usage is remembered; for how many maildrops.
 LIFETIME = 5.0
 REMEMBERED = 10_000
 
 
 class FreeSpace:
     """
-    Takes in no more mail where fewer than ``least`` octets are free on the disk of ``path``.
+    Refuses mail while fewer than ``least`` octets are free on the disk of ``path``.
 
-    What is collected and deleted then still finds room for its own writes.
-    The disk is asked once in ``SECOND``.
+    Fetching and deleting mail needs some space of its own, which this leaves.  The
+    disk is asked at most once in ``SECOND`` seconds.
     """
 
     SECOND = 1.0
@@ -53,7 +53,7 @@ class FreeSpace:
 
 
 def free(path: str) -> int:
-    """Octets that are free on a disk, for who is not root; very many where it does not say."""
+    """Octets that are free for users other than root; sys.maxsize if the disk does not say."""
     try:
         disk = os.statvfs(path)
     except OSError:
@@ -63,10 +63,9 @@ def free(path: str) -> int:
 
 class Admission:
     """
-    Says at RCPT whether a message would fit, as far as it is known.
+    Answers at RCPT whether a message would fit, from a usage that may be seconds old.
 
-    Who had room a moment ago is not counted anew for each message: whoever
-    commits is told exactly.  ``seconds`` is a clock.
+    The commit decides exactly.  ``seconds`` is a clock.
     """
 
     def __init__(self, executor: Executor, seconds: Callable[[], float]) -> None:
@@ -74,14 +73,14 @@ class Admission:
         self._known: Cache[str, Usage] = Cache(REMEMBERED, seconds)
 
     def came(self, folder: str, size: int) -> None:
-        """A message of that size has come into a maildrop."""
+        """A message of this size was committed to a maildrop."""
         held = self._known.get(folder)
         if held is not None:
             self._known.change(folder, Usage(held.octets + size, held.messages + 1))
 
     async def admits(self, folder: str, limit: Quota, size: int) -> bool:
         """
-        Whether a message of that size fits; where room is made, if it can be.
+        Whether a message of this size fits; with ``over: make-room``, into an empty maildrop.
 
         Raises TemporaryFailure.
         """
@@ -96,7 +95,7 @@ class Admission:
 
 
 def usage(folder: str, limit: Quota, size: int) -> Usage:
-    """What a maildrop holds; counted anew if that does not fit in it.  Raises TemporaryFailure."""
+    """The usage of a maildrop; recounted if ``size`` does not fit.  Raises TemporaryFailure."""
     with failures(folder):
         try:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -104,7 +103,7 @@ def usage(folder: str, limit: Quota, size: int) -> Usage:
                 return maildirsize.has_room(fd, limit, Usage(size, 1))[1]
             finally:
                 os.close(fd)
-        except FileNotFoundError:  # it was never used, or somebody is just making it
+        except FileNotFoundError:  # never used, or another process is creating it
             return Usage(0, 0)
 
 

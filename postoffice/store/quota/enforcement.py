@@ -1,7 +1,8 @@
 """
-Who sees to it that maildrops keep within their quotas: makes room, and tells the owners.
+Quota enforcement: removes the oldest mail to make room, and collects notices for owners.
 
-All functions block, but ``QuotaEnforcement.told``.
+Counting is in ``maildirsize``, the delivery of notices in ``notices``.  All functions
+block, except ``QuotaEnforcement.told``.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from postoffice.store.journal.journal import Journal
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.quota.maildirsize import Usage
 
-#: The session of what went to make room, in the vault.
+#: The session's name, in the vault, of messages that were removed to make room.
 MAKE_ROOM = "make-room"
-#: In a maildrop: its time says when its owner was told last, and it of which level.
+#: A file in a maildrop: its mtime is that of the last notice, its content the level.
 TOLD = "postoffice.told"
-#: Seconds from one letter to the next.
+#: Seconds from one notice to the next.
 A_DAY = 86400.0
 
 
 @dataclass(frozen=True)
 class Notice:
     """
-    What the owner of a maildrop should know.
+    A notice for the owner of a maildrop.
 
-    ``level`` is the percentage of the quota that has been passed; 0: as many
-    messages as ``removed`` went to make room, with these ``uidls`` and ``octets``, and what
-    was ``trimmed`` of the vault for them.  ``owner`` is the account's address, for a maildrop
-    keeps its name where its account gets another.
+    ``level`` is the per cent of the quota that was passed.  0: ``removed`` messages
+    were removed to make room, with these ``uidls`` and ``octets``, and the vault
+    was ``trimmed`` because of them.  ``owner`` is the account's address: if the
+    account is renamed, its maildrop keeps the old name.
     """
 
     folder: str
@@ -56,11 +57,10 @@ class Notice:
 @dataclass
 class QuotaEnforcement:
     """
-    What placing a message asks about quotas, besides counting.
+    What a commit does about quotas, besides counting.
 
-    ``levels`` are percentages, in ascending order; ``undelete`` says whether
-    what goes to make room is kept in the vault, which may hold ``most`` octets
-    (``vault.trim``).
+    ``levels`` are per cents, ascending.  ``undelete``: messages that are removed to
+    make room go into the vault, which may hold ``most`` octets (``vault.trim``).
     """
 
     journal: Journal | None
@@ -74,9 +74,9 @@ class QuotaEnforcement:
         self, folder: str, quota: Quota, held: Usage, more: Usage, owner: str = ""
     ) -> None:
         """
-        Let the oldest messages go until so much more fits, those first that were seen.
+        Remove the oldest messages until ``more`` fits, those first that were fetched or seen.
 
-        A maildrop that somebody collects from stays as it is.  Raises
+        If a session holds the maildrop's lock, nothing is removed.  Raises
         TemporaryFailure, OSError.
         """
         if not more.messages:
@@ -122,17 +122,17 @@ class QuotaEnforcement:
         self, folder: str, quota: Quota, before: Usage, after: Usage, owner: str = ""
     ) -> None:
         """
-        Messages have come: their owner is told of the highest level that was passed.
+        Add a notice if the usage, grown from ``before`` to ``after``, has passed a level.
 
-        Also of one that was passed when he had been told of a lower one less
-        than a day ago.  Raises OSError.
+        Also if it passed the level earlier, and the last notice was of a lower one (at
+        most one notice a day is sent).  Raises OSError.
         """
         passed = [level for level in self.levels if level <= _at(quota, after)]
         if passed and (_at(quota, before) < passed[-1] or _told_of(folder) < passed[-1]):
             self.notices.append(Notice(folder, quota, after, level=passed[-1], owner=owner))
 
     def told(self) -> list[Notice]:
-        """What has come up since it was asked last."""
+        """Take the notices that were added since the last call."""
         notices = []
         with suppress(IndexError):
             while True:
@@ -141,12 +141,12 @@ class QuotaEnforcement:
 
 
 def _was_read(entry: Entry, record: FetchRecord) -> bool:
-    """Whether somebody has it: by what he collected, or by a flag."""
+    """Whether a device has fetched a message, or its Maildir flag says that it was seen."""
     return record.collected(entry.uidl) is not None or names.is_seen(entry.name)
 
 
 def _at(quota: Quota, held: Usage) -> float:
-    """How full a maildrop is, in per cent of what is nearest to its end."""
+    """How full a maildrop is, in per cent: of octets or messages, whichever is more."""
     parts = [0.0]
     if quota.octets:
         parts.append(100 * held.octets / quota.octets)
@@ -156,7 +156,7 @@ def _at(quota: Quota, held: Usage) -> float:
 
 
 def _told_of(folder: str) -> int:
-    """The level of which the owner was told last."""
+    """The level of the last notice to the owner."""
     try:
         with open(f"{folder}/{TOLD}", "rb") as file:
             return int(file.read(5))
@@ -166,9 +166,9 @@ def _told_of(folder: str) -> int:
 
 def is_due(folder: str, now: float, level: int) -> bool:
     """
-    Whether the owner was not told for a day; from now on, he was.  Raises TemporaryFailure.
+    Whether the last notice is a day old; if so, record one now.  Raises TemporaryFailure.
 
-    ``level`` 0: not of one.
+    ``level``: that of the notice, or 0 if it is of another kind.
     """
     path = f"{folder}/{TOLD}"
     with files.failures(path):
@@ -190,9 +190,11 @@ def is_due(folder: str, now: float, level: int) -> bool:
 
 
 def _is_old(fd: int, now: float) -> bool:
-    """Whether a day has passed, for the first of those who ask at the same time."""
+    """Whether a day has passed; true for one process only, which updates the time."""
     flock(fd, LOCK_EX)
-    if abs(now - os.fstat(fd).st_mtime) < A_DAY:  # made by the first, it is younger than ``now``
+    if (
+        abs(now - os.fstat(fd).st_mtime) < A_DAY
+    ):  # abs: another process may have made it after ``now``
         return False
     os.utime(fd, (now, now))
     return True

@@ -1,18 +1,21 @@
 """
-What a maildrop may hold, and holds: counted in its ``maildirsize`` (Maildir++).
+The usage of a maildrop, counted in its file ``maildirsize`` (Maildir++).
 
-The first line of that file is the quota that it was made for; each further
-one adds to, or takes from, what is there.  Dovecot and Courier read and write
-it, too.  It is derived from the maildrop and never synced: who finds it
-missing, or about to turn mail away, counts anew.  All functions block, and
-raise OSError.
+The first line of the file is the quota that it was written for; each further
+line adds or subtracts octets and messages.  Dovecot and Courier read and write
+it, too.  It is derived from the maildrop and never synced: if it is missing, or
+mail would be refused because of it, the maildrop is recounted.  What happens
+over quota is in ``enforcement``.  All functions block, and raise OSError.
 
-Locks keep several processes exact.  Whoever reads and adds a line holds
-the maildrop's folder.  Whoever has added the line of a message and has not
-placed it yet shares ``new``; whoever counts anew has that alone, so that no
-message is counted twice or not at all.  Those who come to place wait behind
-him, at ``tmp``, or he would wait for ever where many deliver.  Who takes
-part in several maildrops takes them in the order of their names.
+Locks (flock on folders of the maildrop):
+
+- the maildrop's folder: exclusive, while maildirsize is read or appended to;
+- ``new``: shared, from reserving space for a message until it is linked;
+  exclusive while recounting, so that no message is counted twice or missed;
+- ``tmp``: a gate, taken shared before ``new`` and exclusive by a recount, so that a
+  recount is not starved by deliveries.
+
+A batch that goes to several maildrops locks them in the order of their paths.
 """
 
 from __future__ import annotations
@@ -31,38 +34,38 @@ from postoffice.model.errors import MaildropFull, MaildropFullNow, PostOfficeErr
 from postoffice.store import drafts, names
 from postoffice.util.cache import Cache
 
-#: The file in a maildrop that counts what is in it.
+#: The file in a maildrop that has its usage.
 FILE = "maildirsize"
-#: Behind that name: a directory that was in its place.
+#: Suffix of the new name of a directory that had the file's name.
 ODD = ".odd."
-#: Octets of it that are read; Maildir++ has it counted anew when it is longer.
+#: The most octets of the file; a longer one is recounted (Maildir++).
 LONGEST = 5120
-#: Seconds for which a count of nothing but itself is believed before mail is turned away.
+#: Seconds for which mail may be refused because of our last recount, without another.
 FRESH = 60
-#: Seconds that a count waits for messages that are just being placed; they should be by then.
+#: Seconds that a recount waits for messages that are reserved and not linked yet.
 PATIENCE = 5.0
 _TICK = 0.01
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _OCTETS = re.compile(rb"[0-9]{1,18}S")
-#: Errors of opening it that say that it is not there, or no file of ours.
+#: Errors of open() if the file is missing, or not a regular file that we may read.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES)
 
 
 class Usage(NamedTuple):
-    """What a maildrop holds: octets of its files, and messages."""
+    """The usage of a maildrop: octets of its files, and messages."""
 
     octets: int
     messages: int
 
     def less(self, other: Usage) -> Usage:
-        """What is left without that."""
+        """The difference."""
         return Usage(self.octets - other.octets, self.messages - other.messages)
 
 
 class Count(NamedTuple):
-    """What the file says, and whether that was counted just now and not added up."""
+    """The usage in the file.  ``fresh``: from our own recount, unchanged since."""
 
     usage: Usage
     fresh: bool
@@ -70,11 +73,11 @@ class Count(NamedTuple):
 
 def full(maildrop: str, quota: Quota, size: int, *, alone: bool = True) -> PostOfficeError:
     """
-    What to say of a message of that size that does not fit.
+    The error for a message of ``size`` octets that is over a maildrop's quota.
 
-    Where room is made, only what is too large by itself is refused for good.
-    Where it has other recipients (not ``alone``) it is later for all: by the
-    time that the sender names them again, each of them has an answer of his own.
+    With ``over: make-room`` only a message that is larger than the whole quota is
+    refused for good.  If it has other recipients (not ``alone``), the failure is
+    temporary for all: when the sender tries again, each RCPT is answered by itself.
     """
     never = quota.over == "reject" or (quota.over == "make-room" and not quota.holds(size, 1))
     if never and alone:
@@ -83,13 +86,13 @@ def full(maildrop: str, quota: Quota, size: int, *, alone: bool = True) -> PostO
 
 
 def usage(folder: int, quota: Quota) -> Usage:
-    """What a maildrop holds, as far as it is known; counted if it is not."""
+    """The usage of a maildrop, from its file; recounted if that is not valid."""
     count = _read(folder, quota) or recount(folder, quota)
     return count.usage
 
 
 def has_room(folder: int, quota: Quota, more: Usage) -> tuple[bool, Usage]:
-    """Whether so much more fits into a maildrop, and what it holds."""
+    """Whether ``more`` fits into a maildrop, and its usage; recounts before it says no."""
     count = _read(folder, quota) or recount(folder, quota)
     if not _fits(quota, count.usage, more) and not count.fresh:
         count = recount(folder, quota)
@@ -98,7 +101,7 @@ def has_room(folder: int, quota: Quota, more: Usage) -> tuple[bool, Usage]:
 
 @contextmanager
 def reserving(folder: int) -> Iterator[None]:
-    """Messages that are reserved within this are placed within this, or given back."""
+    """Hold the shared lock: the caller reserves within it, and links or gives back within it."""
     with ExitStack() as new:
         with _opened(folder, "tmp") as gate:
             flock(gate, LOCK_SH)
@@ -108,7 +111,7 @@ def reserving(folder: int) -> Iterator[None]:
 
 @contextmanager
 def releasing(folder: int) -> Iterator[None]:
-    """Messages that go within this are counted as gone within this; it does not wait for long."""
+    """Hold the shared lock while messages are unlinked and subtracted; waits only for a recount."""
     with ExitStack() as new:
         with suppress(FileNotFoundError):
             flock(new.enter_context(_opened(folder, "new")), LOCK_SH)
@@ -116,7 +119,7 @@ def releasing(folder: int) -> Iterator[None]:
 
 
 def is_counted(folder: str) -> bool:
-    """Whether somebody counts just now what is there: ``removing`` would wait for that."""
+    """Whether a recount is under way, for which ``releasing`` would wait."""
     with suppress(OSError):
         fd = os.open(f"{folder}/new", _FOLDER)
         try:
@@ -141,10 +144,10 @@ def reserve(
     folder: int, quota: Quota, sizes: Sequence[int], *, all_of_them: bool = False
 ) -> tuple[list[bool], Usage] | None:
     """
-    Take room for messages of these sizes, each if it fits; and what is held then.
+    Reserve space for messages of these sizes; return which fit, and the new usage.
 
-    Called within ``placing``.  None: first somebody must count; or not
-    ``all_of_them`` fit, and nothing was taken.
+    Call it within ``reserving``.  None: nothing was reserved, because a recount is
+    needed first, or because with ``all_of_them`` not all fit.
     """
     with _alone(folder), _file(folder) as fd:
         count = _said(_beginning(fd), quota)
@@ -164,18 +167,17 @@ def reserve(
 
 class OpenCount:
     """
-    A maildrop's count that stays open, for who places there again and again.
+    A maildirsize that stays open, for a process that delivers to the maildrop often.
 
-    As ``placing`` and ``reserve``, where all fits, and where nobody is in the
-    way or has made the file anew: what it said is remembered as long as it is
-    the same file, and as long.
+    It does what ``reserving`` and ``reserve`` do, if all messages fit.  The usage
+    is remembered while the file has the same inode and length.
     """
 
     def __init__(self, folder: int) -> None:
-        """``folder`` is open, and stays so.  Raises OSError."""
+        """``folder``: a descriptor that stays open longer than this.  Raises OSError."""
         self._folder = folder
         self._file = -1
-        self._look = (0, 0)  # which file it was, and how long
+        self._look = (0, 0)  # its inode and its length when it was read
         self._held = Usage(0, 0)
         self._quota: Quota | None = None
         self._gate = os.open("tmp", _FOLDER, dir_fd=folder)
@@ -186,14 +188,14 @@ class OpenCount:
             raise
 
     def is_in_place(self) -> bool:
-        """Whether who counts would still lock the same folders; nobody has made them anew."""
+        """Whether ``tmp`` and ``new`` are still the folders that we lock."""
         return all(
             os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=self._folder))
             for name, fd in (("tmp", self._gate), ("new", self._new))
         )
 
     def begin(self) -> None:
-        """Messages that are reserved from now on are placed before ``end``, or given back."""
+        """Take the shared lock: what is reserved is linked or given back before ``end``."""
         flock(self._gate, LOCK_SH)
         try:
             flock(self._new, LOCK_SH)
@@ -201,11 +203,11 @@ class OpenCount:
             flock(self._gate, LOCK_UN)
 
     def end(self) -> None:
-        """All is placed."""
+        """Release the shared lock."""
         flock(self._new, LOCK_UN)
 
     def reserve(self, quota: Quota, more: Usage) -> Usage | None:
-        """Take room; what is held then.  None: it is not to be had in this way."""
+        """Reserve space; return the new usage.  None: nothing reserved, use ``reserve``."""
         with _alone(self._folder):
             try:
                 status = os.stat(FILE, dir_fd=self._folder, follow_symlinks=False)
@@ -218,14 +220,14 @@ class OpenCount:
             line = b"%d %d\n" % more
             if not quota.holds(*held) or look[1] + len(line) > LONGEST:
                 return None
-            self._quota = None  # a line that is not written whole is no count
+            self._quota = None  # not valid if the line is only written in part
             if os.write(self._file, line) < len(line):
                 return None
             self._quota, self._look, self._held = quota, (look[0], look[1] + len(line)), held
             return held
 
     def _read(self, quota: Quota, look: tuple[int, int]) -> bool:
-        """Whether what it says can be believed; then it is known, and open."""
+        """Read the file and keep it open.  False if it is not valid for this quota."""
         self._close_file()
         with _file(self._folder) as fd:
             held = _said(_beginning(fd), quota)
@@ -245,14 +247,14 @@ class OpenCount:
             self._file = -1
 
     def close(self) -> None:
-        """It is needed no more."""
+        """Close the file and the folders."""
         self._close_file()
         os.close(self._gate)
         os.close(self._new)
 
 
 def is_kept(folder: int) -> bool:
-    """Whether anybody counts."""
+    """Whether the maildrop has a maildirsize."""
     try:
         os.stat(FILE, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -261,14 +263,14 @@ def is_kept(folder: int) -> bool:
 
 
 def add(folder: int, octets: int, messages: int) -> None:
-    """Count what has come, or (less than 0) gone, if anybody counts."""
+    """Add to the usage (or subtract, below 0), if there is a maildirsize."""
     with _alone(folder), _file(folder) as fd:
         if fd is not None:
             _append(fd, Usage(octets, messages))
 
 
 def recount(folder: int, quota: Quota) -> Count:
-    """Count what is there, and begin the file anew."""
+    """Count the maildrop's files, and write a new maildirsize."""
     with _at_rest(folder):
         held = _scan(folder)
         _ours.add(_write(folder, quota, held))
@@ -276,7 +278,7 @@ def recount(folder: int, quota: Quota) -> Count:
 
 
 def audit(folder: int, quota: Quota) -> tuple[Usage, Usage] | None:
-    """What the file says, and what is there; None where it says nothing for this quota."""
+    """The usage in the file, and the counted one; None if the file is not valid for this quota."""
     with _at_rest(folder):
         count = _read(folder, quota)
         return None if count is None else (count.usage, _scan(folder))
@@ -284,7 +286,7 @@ def audit(folder: int, quota: Quota) -> tuple[Usage, Usage] | None:
 
 @contextmanager
 def _at_rest(folder: int) -> Iterator[None]:
-    """Nobody adds a line, and all that was reserved is in its place."""
+    """Hold all locks exclusively: all reserved messages are linked, and no line is added."""
     with _opened(folder, "tmp") as gate, _opened(folder, "new") as new:
         until = time.monotonic() + PATIENCE
         for fd in (gate, new):
@@ -295,7 +297,7 @@ def _at_rest(folder: int) -> Iterator[None]:
 
 
 def forget(folder: str) -> None:
-    """Whoever asks next counts."""
+    """Delete the maildirsize: the next reservation recounts."""
     try:
         os.unlink(f"{folder}/{FILE}")
     except FileNotFoundError:
@@ -305,15 +307,16 @@ def forget(folder: str) -> None:
 
 
 def _put_away(folder: int | None, path: str) -> None:
-    """A directory is in the place of the file: it gets another name, and verify tells of it."""
+    """Rename a directory that has the file's name; ``verify`` reports it."""
     os.rename(path, f"{path}{ODD}{time.time_ns()}", src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def agrees(folder: str, messages: int, octets: int) -> bool:
     """
-    Whether the file, if there is one, counts what is there.
+    Whether the maildirsize, if there is one, is right.
 
-    ``octets`` are those on the wire, which are the files' own more often than not.
+    ``octets`` is the size on the wire, mostly the same as that of the files; if it
+    differs, the files are counted.
     """
     fd = os.open(folder, _FOLDER)
     try:
@@ -329,7 +332,7 @@ def agrees(folder: str, messages: int, octets: int) -> bool:
 
 
 def octets_of(folder: str) -> int:
-    """The octets of the quota that a maildrop was last counted for; 0 where nothing says so."""
+    """The octets of the quota in the first line; 0 if there is none."""
     try:
         fd = os.open(f"{folder}/{FILE}", _LOOK)
     except OSError:
@@ -365,7 +368,7 @@ def _try(fd: int) -> bool:
 
 
 def _first_line(quota: Quota) -> bytes:
-    """``1000000S,1000C``; what is not limited is left out."""
+    """The quota as ``1000000S,1000C``, without what is not limited."""
     words = [f"{quota.octets}S"] if quota.octets else []
     if quota.messages:
         words.append(f"{quota.messages}C")
@@ -374,7 +377,7 @@ def _first_line(quota: Quota) -> bytes:
 
 @contextmanager
 def _file(folder: int, flags: int = _FILE) -> Iterator[int | None]:
-    """The file, open; None where there is none, or another program's something."""
+    """Open the file; None if it is missing or not a regular file."""
     try:
         fd = os.open(FILE, flags, dir_fd=folder)
     except OSError as error:
@@ -389,7 +392,7 @@ def _file(folder: int, flags: int = _FILE) -> Iterator[int | None]:
 
 
 def _beginning(fd: int | None) -> bytes:
-    """What the file says; one octet more where it is too long, and nothing where there is none."""
+    """The file's octets, at most LONGEST + 1; empty if there is no file."""
     if fd is None:
         return b""
     try:
@@ -399,12 +402,12 @@ def _beginning(fd: int | None) -> bytes:
 
 
 def _said(text: bytes, quota: Quota) -> Usage | None:
-    """What a file that was made for this quota says; None where it cannot be believed."""
+    """The usage in a file that was written for this quota; None if it is not valid."""
     return _parse(text) if text.partition(b"\n")[0] == _first_line(quota) else None
 
 
 def _parse(text: bytes) -> Usage | None:
-    """What the lines behind the first come to; None for what is no such file."""
+    """The sum of the lines after the first; None if the format is wrong."""
     if len(text) > LONGEST or not text.endswith(b"\n"):
         return None
     words = text.partition(b"\n")[2].split()
@@ -418,7 +421,7 @@ def _parse(text: bytes) -> Usage | None:
 
 
 def _read(folder: int, quota: Quota) -> Count | None:
-    """What the file says; None where it is missing, or cannot be believed."""
+    """The count in the file; None if it is missing or not valid."""
     with _file(folder, _LOOK) as fd:
         text = _beginning(fd)
         status = None if fd is None else os.fstat(fd)
@@ -430,10 +433,10 @@ def _read(folder: int, quota: Quota) -> Count | None:
 
 class _Ours:
     """
-    Counts of this process that nobody has changed since, for a while.
+    The maildirsize files that this process wrote and no program changed since.
 
-    Another program may count what we do not: it is believed until mail would
-    be turned away for it, and never then.
+    Another program may count differently (subfolders, for example): before mail is
+    refused because of its count, we recount.
     """
 
     LIMIT = 10_000
@@ -442,7 +445,7 @@ class _Ours:
         self._known: Cache[tuple[int, ...], bool] = Cache(self.LIMIT)
 
     def add(self, status: os.stat_result) -> None:
-        """This file was written just now."""
+        """Remember a file that we have just written, for FRESH seconds."""
         self._known.set(self._look(status), True, FRESH)
 
     def __contains__(self, status: os.stat_result) -> bool:
@@ -462,7 +465,7 @@ def _append(fd: int, more: Usage) -> None:
 
 def _write(folder: int, quota: Quota, held: Usage) -> os.stat_result:
     part = f"tmp/{names.new_name('quota')}"
-    fd = drafts.create(part, folder)  # locked: nobody takes it for a leftover
+    fd = drafts.create(part, folder)  # locked, so that no sweep takes it for a leftover
     try:
         os.write(fd, b"%s\n%d %d\n" % (_first_line(quota), *held))
         try:
@@ -480,7 +483,7 @@ def _write(folder: int, quota: Quota, held: Usage) -> os.stat_result:
 
 
 def _scan(folder: int) -> Usage:
-    """What lies in the maildrop: sizes as the names say, or the files."""
+    """Count the files in new and cur, with the sizes in their names or their own."""
     octets = messages = 0
     for box in ("new", "cur"):
         try:

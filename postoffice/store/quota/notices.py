@@ -1,4 +1,4 @@
-"""The owners of maildrops get letters about their quotas."""
+"""Notices: messages to owners about their quotas, and log lines of removed mail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = Logger("postoffice")
 
 
 class QuotaNotices:
-    """Letters, delivered by ``begin`` like other mail; ``text`` is theirs, if not ours."""
+    """Delivers notices by ``begin``, like other mail; ``text`` replaces ours unless it is ""."""
 
     log = Logger()
 
@@ -44,7 +44,7 @@ class QuotaNotices:
         self._under_way: set[Deferred[None]] = set()
 
     def tell(self) -> None:
-        """Tell what has come up; each owner once a day at most."""
+        """Send the notices that enforcement has collected; at most one a day to an owner."""
         for notice in self._enforcement.told():
             if notice.uidls:
                 name = names.maildrop_of(notice.folder)
@@ -55,7 +55,7 @@ class QuotaNotices:
             notices.addCallbacks(self._told, self._failed, (notices,), {}, (notices,))
 
     async def finished(self) -> None:
-        """All letters are delivered."""
+        """Wait until all notices are delivered."""
         for notices in list(self._under_way):
             await shield(notices)
 
@@ -64,10 +64,10 @@ class QuotaNotices:
 
     def _failed(self, why: Failure, notices: Deferred[None]) -> None:
         self._under_way.discard(notices)
-        self.log.failure("an owner could not be told of his quota", failure=why)
+        self.log.failure("delivering a quota notice failed", failure=why)
 
     async def _tell(self, notice: Notice) -> None:
-        """A letter, whether or not it fits."""
+        """Deliver a notice; the quota does not count for it."""
         if not await self._executor.run(is_due, notice.folder, time.time(), notice.level):
             return
         name = names.maildrop_of(notice.folder)
@@ -85,26 +85,28 @@ class QuotaNotices:
 
 
 def removed(maildrop: str, why: str, uidls: Sequence[str], octets: int) -> None:
-    """Log which messages have gone by themselves."""
+    """Log which messages were removed without a session."""
     facts = {"maildrop": maildrop, "messages": len(uidls), "octets": octets, "why": why}
     for some in log_events.portions(uidls):
         tell(log, log_events.MAIL_REMOVED, uidls=some, **facts)
 
 
 def trimmed(maildrop: str, gone: vault.Trimmed) -> None:
-    """Log what its vault could not hold any more, if anything."""
+    """Log what was deleted from a full vault, if anything."""
     if gone.messages:
         facts = {"messages": gone.messages, "octets": gone.octets}
         tell(log, log_events.VAULT_TRIMMED, maildrop=maildrop, **facts)
 
 
 def trim(folder: str, most: int | None, *, anew: bool = False) -> None:
-    """``vault.trim``, logged; so is what fails: the messages have gone into it all the same."""
+    """Call ``vault.trim``, and log what it deleted, or that it failed."""
     try:
         gone = vault.trim(folder, most, anew=anew)
     except OSError as error:
         log.error(
-            "{folder}: deleting the oldest of its vault failed: {error}", folder=folder, error=error
+            "{folder}: deleting the oldest files of its vault failed: {error}",
+            folder=folder,
+            error=error,
         )
     else:
         trimmed(names.maildrop_of(folder), gone)
