@@ -1,10 +1,10 @@
 """
-Who has collected what, in the file ``postoffice.collected`` of a maildrop.
+The fetch log: which device has fetched which message, in ``postoffice.collected`` of a maildrop.
 
-It has a line for each message and device; by the message's UIDL, which no
-flag and no move changes.  Lines are added, not synced: a line that a crash
-takes away, or damages, is none, and mail stays longer.  Whoever writes holds
-the maildrop's lock.  All functions block.
+It has a line for each message and device, by the message's UIDL, which flags and
+moves do not change.  Lines are appended without a sync: after a crash a lost or
+damaged line is ignored, and the message is kept longer.  The writer holds the maildrop's
+lock.  What expires because of it is decided in ``retention``.  All functions block.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from postoffice.store.files import open_own, open_plain, sync_folder
 from postoffice.util.atomic_file import replacing
 
 FILE = "postoffice.collected"
-#: Octets of a file that is believed.
+#: The most octets of the file; a larger one is ignored.
 LONGEST = 64 << 20
-#: Lines of messages that are gone, before the file is written anew.
+#: So many removed messages may have lines before the file is rewritten.
 SPARE = 1000
-#: The account's own password, among devices.
+#: The device that stands for the account's own password.
 OWN = ""
-#: What a line tells: a device has collected a message; a message came back out of the vault; a
-#: device has collected something, of which no line tells any more.
+#: Kinds of lines.  COLLECTED: a device has fetched a message.  BACK: a message was brought back
+#: from the vault.  SEEN: a device is active, though the lines of what it fetched were removed.
 NO_UIDL = "-"
 COLLECTED, BACK, SEEN = b"C", b"B", b"S"
 
@@ -39,9 +39,10 @@ COLLECTED, BACK, SEEN = b"C", b"B", b"S"
 @dataclass
 class FetchRecord:
     """
-    What is known of a maildrop: by UIDL when each device had it, and when it came back.
+    The fetch log of a maildrop, parsed.
 
-    ``seen`` are all devices that have ever collected something.
+    ``times``: by UIDL, when each device fetched the message.  ``back``: by UIDL, when
+    it was brought back from the vault.  ``seen``: when each device last fetched anything.
     """
 
     times: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -49,16 +50,16 @@ class FetchRecord:
     seen: dict[str, float] = field(default_factory=dict)
 
     def every(self, devices: frozenset[str] | None, now: float) -> frozenset[str] | None:
-        """Who must have a message for it to count as collected (``KeepTimes``); None: anybody."""
+        """The devices that must have fetched a message (``KeepTimes``); None: any device."""
         if devices is None or (devices and now - self.seen.get(OWN, -LAPSE) > LAPSE):
             return devices
         return devices | {OWN}
 
     def collected(self, uidl: str, every: frozenset[str] | None = None) -> float | None:
         """
-        When a message was collected: by the last of these, or (None) the first of all.
+        When the last device of ``every`` fetched a message; if None, the first of any.
 
-        None: not yet, or not since it was brought back.
+        Returns None if that has not happened, or not since it was brought back.
         """
         back = self.back.get(uidl, 0.0)
         had = {who: when for who, when in self.times.get(uidl, {}).items() if when > back}
@@ -68,7 +69,7 @@ class FetchRecord:
 
 
 def read(folder: str) -> FetchRecord:
-    """What is known; nothing where the file is missing or cannot be read."""
+    """Read the fetch log; empty if the file is missing or cannot be read."""
     return _parsed(_text(folder))
 
 
@@ -80,10 +81,10 @@ def add(
     living: Callable[[], Iterable[Entry]],
 ) -> FetchRecord:
     """
-    A device has collected these; what is known then.
+    Record that a device fetched messages; return the whole log.
 
-    ``living`` tells of all that lie there: lines of others go when they are
-    many.  Raises OSError.
+    ``living`` lists the maildrop: if too many lines are of other messages, the file is
+    rewritten without them.  Raises OSError.
     """
     text = _text(folder)
     record = _parsed(text)
@@ -105,14 +106,14 @@ def add(
 
 
 def came_back(folder: str, uidls: Iterable[str], now: float) -> None:
-    """These were brought back from the vault: as if they had just come.  Raises OSError."""
+    """Record that messages came back from the vault, as if newly arrived.  Raises OSError."""
     lines = [_line(BACK, now, uidl, OWN) for uidl in uidls]
     if lines:
         _append(folder, b"\n" + b"".join(lines), sync=True)
 
 
 def rewrite(folder: str, record: FetchRecord, alive: Collection[str]) -> None:
-    """Only what is known of those that are there.  Raises OSError."""
+    """Rewrite the file with the lines of messages in ``alive`` only.  Raises OSError."""
     lines = [
         _line(COLLECTED, when, uidl, device)
         for uidl, had in record.times.items()
@@ -122,7 +123,7 @@ def rewrite(folder: str, record: FetchRecord, alive: Collection[str]) -> None:
     lines += [_line(BACK, when, uidl, OWN) for uidl, when in record.back.items() if uidl in alive]
     lines += [_line(SEEN, when, NO_UIDL, device) for device, when in record.seen.items()]
     part = f"{folder}/tmp/{names.new_name('collected')}.{secrets.token_hex(2)}"
-    # A draft is locked: nobody takes it for a leftover.
+    # create() locks the file, so that no sweep takes it for a leftover
     with replacing(f"{folder}/{FILE}", part, create) as fd:
         write_all(fd, b"".join(lines))
 
@@ -151,7 +152,7 @@ def _text(folder: str) -> bytes:
 
 
 def _line(kind: bytes, when: float, uidl: str, device: str) -> bytes:
-    """Words without spaces, and their digest: what a crash has left of a line is none."""
+    """Make a line: words and their digest, by which a damaged line is recognized."""
     words = b"%s %r %s =%s" % (kind, float(when), uidl.encode(), _quoted(device))
     return b"%s %s\n" % (words, _digest(words))
 

@@ -1,7 +1,7 @@
 """
-Looking after maildrops: who holds how much, what is wrong, what can go and what can come back.
+Maintenance of maildrops for the ``postoffice`` command: usage, verify, purge, undelete.
 
-All functions block, for the ``postoffice`` command.
+Sweeps and discards are in ``cleanup``, the vault in ``vault``.  All functions block.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from postoffice.store.quota import maildirsize
 from postoffice.store.quota.notices import trim
 from postoffice.store.text import measure
 
-#: The session of what was purged, in the vault.
+#: The session's name, in the vault, of purged messages.
 PURGE = "purge"
-#: What is said of a folder that nobody can reach.
+#: The text of findings about a folder that no account can have.
 ASTRAY = "nobody can collect from it; rename it to DOMAIN/LOCALPART"
-#: Seconds after which a maildrop that lacks a folder is not just being made.
+#: Seconds after which a maildrop without new, cur or tmp is no longer being created.
 JUST_MADE = 60
 
 
 def unheard(done: int, of: int) -> None:
-    """Nobody wants to know how far it is."""
+    """The default ``step``: reports no progress."""
 
 
 def holdings(store: str, step: Step = unheard) -> list[MaildropUsage]:
-    """What lies in each maildrop, whether or not anybody has an account of its name."""
+    """The usage of each maildrop in the store, with or without an account."""
     folders = dict.fromkeys(cleanup.maildrops(store) + set_aside.maildrops(store))
     found = []
     for number, folder in enumerate(folders, 1):
@@ -58,7 +58,7 @@ def _holding(folder: str) -> MaildropUsage:
         arrived = names.time_of(os.path.basename(entry), status.st_mtime)
         oldest = arrived if oldest is None else min(oldest, arrived)
     kept: list[VaultSession] = []
-    with suppress(OSError):  # verify tells of it
+    with suppress(OSError):  # verify reports it
         kept = vaults.sessions(folder)
     return MaildropUsage(
         names.maildrop_of(folder),
@@ -72,7 +72,7 @@ def _holding(folder: str) -> MaildropUsage:
 
 
 def strays(store: str) -> list[Finding]:
-    """Folders that hold mail, or look so, and that no account can have, for their names."""
+    """Find folders that may hold mail, but whose names no account can have."""
     found = []
     for domain in cleanup.domains(store):
         if _looks_like_one(domain):
@@ -103,10 +103,10 @@ def purge(
     step: Step = unheard,
 ) -> tuple[int, int]:
     """
-    Let messages go; how many, and their octets.  With ``dry`` they would go.
+    Remove messages; return how many, and their octets.  ``dry``: only count them.
 
-    ``keep``: into the vault, which may hold ``most`` octets (``vault.trim``).  Raises
-    MaildropLocked while a session runs, TemporaryFailure.
+    ``keep``: they go into the vault, which may hold ``most`` octets (``vault.trim``).
+    Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
         if not os.path.isdir(folder):
@@ -127,7 +127,7 @@ def purge(
 
 
 def _going(folder: str, entries: Sequence[Entry], which: PurgeCriteria) -> list[Entry]:
-    """Those that are too old or too large, and the oldest until the rest is within the quota."""
+    """Messages that are too old or too large, and the oldest until the rest fits the quota."""
     going: list[tuple[Entry, int]] = []
     staying: list[tuple[Entry, int]] = []
     now = time.time()
@@ -152,14 +152,14 @@ def _going(folder: str, entries: Sequence[Entry], which: PurgeCriteria) -> list[
 
 
 def kept(folder: str) -> list[VaultSession]:
-    """What can be brought back, oldest first.  Raises TemporaryFailure."""
+    """The sessions whose messages can be brought back, oldest first.  Raises TemporaryFailure."""
     with files.failures(folder):
         return vaults.sessions(folder)
 
 
 def bring_back(folder: str, session: str, since: float, journal: Journal) -> int:
     """
-    Put back what a session took out, or all since a time; how many messages.
+    Put back the messages that a session removed, or all since a time; return how many.
 
     Raises MaildropLocked while a session runs, TemporaryFailure.
     """
@@ -176,7 +176,7 @@ def bring_back(folder: str, session: str, since: float, journal: Journal) -> int
 
 def verify(folder: str, limit: Quota, *, repair: bool, step: Step = unheard) -> list[Finding]:
     """
-    Look at each file of a maildrop; what is not as it should be, and whether it was mended.
+    Check each file of a maildrop; return what is wrong, and whether it was repaired.
     """
     found = _set_aside(folder, repair)
     if not os.path.isdir(folder):
@@ -196,13 +196,13 @@ def verify(folder: str, limit: Quota, *, repair: bool, step: Step = unheard) -> 
 
 
 def _set_aside(folder: str, repair: bool) -> list[Finding]:
-    """What the journal could not carry out; it is tried again, where nobody is at the maildrop."""
+    """Report what is set aside; ``repair``: retry it, unless a session holds the lock."""
     mended: list[Finding] = []
     try:
         before = set_aside.counts(folder)
         if before and repair:
             with suppress(MaildropLocked, TemporaryFailure):
-                os.close(expunge.lock(None, folder))  # each login tries
+                os.close(expunge.lock(None, folder))  # taking the lock retries, as each login does
             for what in before.keys() - set_aside.counts(folder).keys():
                 mended.append(Finding(set_aside.home(folder), f"{before[what]} {what}", True))
         return set_aside.findings(folder) + mended
@@ -224,7 +224,7 @@ def _folders(folder: str, repair: bool) -> Iterator[Finding]:
 
 
 def _is_new(folder: str) -> bool:
-    """Whether somebody may be just making it."""
+    """Whether another process may be creating the maildrop now."""
     return time.time() - os.stat(folder).st_mtime < JUST_MADE
 
 
@@ -249,7 +249,7 @@ def _message(folder: str, subpath: str, seen: dict[str, str], repair: bool) -> I
             return
         fd, status = files.open_plain(path)
     except FileNotFoundError:
-        return  # collected meanwhile
+        return  # fetched and removed meanwhile
     except OSError as error:
         yield Finding(path, f"it cannot be read: {error.strerror}; it is not served", False)
         return
@@ -321,6 +321,6 @@ def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
                 f"{folder}/{maildirsize.FILE}", f"it counts {what}; there are {there}", repair
             )
     except FileNotFoundError:
-        pass  # a folder is missing, which was told
+        pass  # a folder is missing, which was reported
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""A store in memory: for tests, first tries and embedding; all is gone when it stops."""
+"""A store in memory, for tests, first tries and embedding.  Nothing is kept when it stops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Drop:
         self.login = 0.0
 
     def time_collected(self, uidl: str, devices: frozenset[str] | None) -> float | None:
-        """When a message was collected, by all of whom ``KeepTimes`` speaks."""
+        """When the last of ``devices`` (None: the first of any) fetched a message, or None."""
         had = self.collected.get(uidl, {})
         if devices is None:
             return min(had.values(), default=None)
@@ -40,7 +40,7 @@ class _Drop:
         return max(had[one] for one in every) if had.keys() >= every else None
 
     def is_due(self, uidl: str, keep: KeepTimes, now: float) -> bool:
-        """Whether a message's time has come."""
+        """Whether a message has expired."""
         if keep.arrived is not None and now - self.came[uidl] >= keep.arrived:
             return True
         collected = self.time_collected(uidl, keep.devices)
@@ -51,7 +51,7 @@ class _Drop:
         )
 
     def remove(self, uidls: Sequence[str]) -> None:
-        """What is gone already is removed, too."""
+        """Remove messages; one that is gone already counts as removed."""
         for uidl in uidls:
             self.texts.pop(uidl, None)
             self.came.pop(uidl, None)
@@ -61,7 +61,7 @@ class _Drop:
 
 @implementer(IMailStore, IRetention)
 class MemoryStore:
-    """Maildrops that are dictionaries; ``now`` tells the seconds since 1970."""
+    """Maildrops in dictionaries; ``now`` returns the seconds since 1970."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.now = now
@@ -124,11 +124,11 @@ class MemoryStore:
         return len(going), octets
 
     def drop(self, name: str) -> _Drop:
-        """A maildrop's dictionary, made when first needed."""
+        """The maildrop of this name, made when first needed."""
         return self._drops.setdefault(name, _Drop())
 
     def new_uidl(self) -> str:
-        """One that was never used."""
+        """A UIDL that was never used."""
         return f"memory-{next(self._numbers)}"
 
 
@@ -235,7 +235,7 @@ class MemoryMaildrop:
 
 @implementer(IText)
 class MemoryText:
-    """A text, in one piece."""
+    """A text in memory, read in one piece."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text

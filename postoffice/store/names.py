@@ -17,15 +17,15 @@ from urllib.parse import unquote_to_bytes
 _UIDL = re.compile(r"[!-~]{1,70}\Z")
 _OURS = re.compile(r"\d+\.M\d{6}P\d+Q\d+R[0-9a-f]{8}\.")
 _ORDER = re.compile(r"(\d{1,18})(?:\.M(\d{1,9}))?")
-#: Our own field: octets of the form for clients without UTF-8, where they get another.
+#: Our own field: octets of the downgraded form, for clients without UTF-8, if there is one.
 DOWNGRADED = "H"
-#: The same by rules that hold no more: the message is measured, and what it says is not believed.
+#: The same by rules of earlier releases: ignored, and the message is measured.
 OUTDATED = "D"
 _FIELD = re.compile(rf",([SW{DOWNGRADED}{OUTDATED}])=(\d{{1,15}})(?=[,:]|\Z)")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._+-=")
 
 _count = count()
-#: Random parts of names are drawn so many at a time; a fork has its parent's, and another pid.
+#: So many random parts are drawn at once; a fork shares its parent's, but has another pid.
 RANDOM = 256
 _digits: deque[str] = deque()
 
@@ -33,10 +33,10 @@ _digits: deque[str] = deque()
 @lru_cache(maxsize=20_000)
 def folder_of(maildrop: str) -> str:
     """
-    Where a maildrop lies: ``DOMAIN/LOCALPART``, each a plain file name.
+    The folder of a maildrop below the store: ``DOMAIN/LOCALPART``.
 
-    What is not plain is percent-encoded, octet by octet; a leading dot too:
-    those names are the store's own.  Different maildrops, different places.
+    Octets that are not plain are percent-encoded, and so is a leading dot, because names
+    with one are the store's own.  Different maildrops have different folders.
     """
     local, _, domain = maildrop.rpartition("@")
     return f"{_plain(domain)}/{_plain(local)}"
@@ -51,13 +51,13 @@ def _plain(name: str) -> str:
 
 
 def maildrop_of(folder: str) -> str:
-    """The maildrop that lies in this folder, which ends in ``DOMAIN/LOCALPART``."""
+    """The maildrop of a folder, whose path ends in ``DOMAIN/LOCALPART``."""
     domain, local = folder.rsplit("/", 2)[-2:]
     return f"{_unplain(local)}@{_unplain(domain)}"
 
 
 def is_maildrop(folder: str) -> bool:
-    """Whether a maildrop lies in this folder, and not something else that was put there."""
+    """Whether a folder has a name that ``folder_of`` makes."""
     try:
         return folder.endswith(f"/{folder_of(maildrop_of(folder))}")
     except UnicodeError:
@@ -70,12 +70,12 @@ def _unplain(name: str) -> str:
 
 
 def is_seen(name: str) -> bool:
-    """Whether a flag says that somebody has read this message (Maildir: S)."""
+    """Whether the Maildir flag S says that the message was read."""
     return "S" in name.rpartition(":2,")[2] if ":2," in name else False
 
 
 def new_name(hostname: str) -> str:
-    """A name that was never used and never will be; later ones sort behind it."""
+    """Make a unique file name; later names sort after it."""
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
     return (
         f"{seconds}.M{nanoseconds // 1000:06d}P{os.getpid()}Q{next(_count)}"
@@ -89,7 +89,7 @@ def _host(hostname: str) -> str:
 
 
 def _random() -> str:
-    """Eight digits for which the system is asked but once for many names."""
+    """Eight random hex digits, drawn from the system for many names at once."""
     while True:
         with suppress(IndexError):
             return _digits.pop()
@@ -99,9 +99,9 @@ def _random() -> str:
 
 def with_sizes(name: str, size: int, *, ends: bool = True, downgraded: int | None = None) -> str:
     """
-    The name of a message whose file holds what is sent: ``S=`` and ``W=`` are one.
+    Add the sizes to the name of a message with CRLF line ends: ``S=`` and ``W=`` are the same.
 
-    A text whose last line does not end is sent with two octets more.
+    Without a line end after the last line (``ends``), ``W=`` is two octets more.
     ``downgraded`` is as in ``Entry``.
     """
     name = f"{name},S={size},W={size if ends else size + 2}"
@@ -109,7 +109,7 @@ def with_sizes(name: str, size: int, *, ends: bool = True, downgraded: int | Non
 
 
 def with_right_sizes(place: str, measured: Measured, size: int) -> str:
-    """A file's name that says what is so, where it says anything of sizes."""
+    """Correct the sizes in a file's name, if it has any."""
     right = {"S": size, "W": measured.wire}
     name, colon, flags = place.partition(":")
     ours = is_ours(name.rpartition("/")[2])
@@ -126,16 +126,16 @@ def with_right_sizes(place: str, measured: Measured, size: int) -> str:
 
 
 def is_ours(name: str) -> bool:
-    """Whether ``new_name`` made this, and not another program."""
+    """Whether ``new_name`` made this name, not another program."""
     return _OURS.match(name) is not None
 
 
 def unique_part(name: str) -> str:
     """
-    What stays the same for the life of a message, whatever its flags.
+    The part of a file name that stays the same for the life of a message.
 
-    Behind a comma only sizes are not part of it: what else stands there may be
-    all that tells two messages apart.
+    Flags and size fields are not part of it.  Other fields after a comma are, because they
+    may be the only difference between two messages.
     """
     name = name.partition(":")[0]
     return (_FIELD.sub("", name) or name) if "," in name else name
@@ -150,10 +150,10 @@ class Measured(NamedTuple):
 
 class Sizes(NamedTuple):
     """
-    What a name says: octets in the file (S) and on the wire (W); None where it does not.
+    The sizes in a name: octets in the file (S) and on the wire (W); None if missing.
 
-    ``downgraded`` as in ``Entry``; only a name that we gave says that.  ``outdated`` is whether
-    it says so by rules that hold no more.
+    ``downgraded`` is as in ``Entry``, in names of ours only.  ``outdated``: the name has it by
+    the rules of an earlier release.
     """
 
     file: int | None
@@ -183,12 +183,12 @@ def uidl_of_file(name: str) -> str:
 
 
 def time_of(name: str, mtime: float) -> float:
-    """When a message came: the time in its name, or the file's, in seconds."""
+    """When a message arrived, in seconds: the time in its name, or else ``mtime``."""
     return float(order_of(name, mtime)[0])
 
 
 def order_of(name: str, mtime: float) -> tuple[int, int, str]:
-    """Oldest first: by the time in the name, or the file's."""
+    """A key to sort names by, oldest first: the time in the name, or else ``mtime``."""
     found = _ORDER.match(name)
     if found is None:
         return int(mtime), 0, name

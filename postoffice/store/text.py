@@ -20,7 +20,7 @@ class Normalizer:
         self.size = 0  # octets given out
 
     def feed(self, data: bytes) -> bytes:
-        """The next octets."""
+        """Convert the next octets."""
         if not data:
             return data
         whole = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -31,14 +31,14 @@ class Normalizer:
         return whole
 
     def end(self) -> bytes:
-        """What is missing behind the last octet."""
+        """The CRLF that the last line lacks, or nothing."""
         missing = b"" if self._last in (b"", b"\n") else b"\r\n"
         self.size += len(missing)
         return missing
 
 
 def normal(octets: bytes) -> bytes:
-    """A whole text as it is sent; most are it already."""
+    """Convert a whole text to CRLF line ends; most have them already."""
     if not octets or (octets.endswith(b"\r\n") and octets.count(b"\n") == octets.count(b"\r\n")):
         return octets
     normalizer = Normalizer()
@@ -46,7 +46,7 @@ def normal(octets: bytes) -> bytes:
 
 
 def pieces(fd: int, *, as_it_is: bool) -> Iterator[bytes]:
-    """The octets of an open file as they are sent."""
+    """Yield the octets of an open file as they are sent; ``as_it_is``: without conversion."""
     if as_it_is:
         while data := os.read(fd, PIECE):
             yield data
@@ -59,7 +59,7 @@ def pieces(fd: int, *, as_it_is: bool) -> Iterator[bytes]:
 
 
 def measure(fd: int) -> Measured:
-    """What is sent for an open file, to either kind of client; leaves it at its beginning."""
+    """Measure both forms of an open file, and leave its position at the beginning."""
     size = 0
     last = b""
     for data in pieces(fd, as_it_is=True):
@@ -74,7 +74,7 @@ def measure(fd: int) -> Measured:
 
 
 def growth(fd: int, text: bytes | None = None) -> int:
-    """What clients without UTF-8 get more of a file than others; ``text`` is what it holds."""
+    """How many octets longer the downgraded form is; ``text``: the file's text, if in memory."""
     top = os.pread(fd, HEADER_MAXIMUM + 1, 0) if text is None else text[: HEADER_MAXIMUM + 1]
     if top.isascii():
         return 0
