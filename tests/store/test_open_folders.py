@@ -35,7 +35,7 @@ def pool():
 
 def post(place, pool, octets=b"x\r\n", limit=LIMIT):
     quotas = {place: limit} if limit else {}
-    draft = Draft([place], names.new_name("h"), "", quotas, [octets])
+    draft = Draft([place], names.new_name("h"), "", quotas, parts=[octets])
     [why] = commit.commit_batch([draft], None, None, pool)
     return why
 
