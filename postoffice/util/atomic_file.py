@@ -1,4 +1,4 @@
-"""Files that appear under their name whole or not at all.  Plain functions; they block."""
+"""Write a file so that it appears complete or not at all.  Plain functions; they block."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def replacing(
     path: str, part: str, create: Callable[[str], int], *, sync: bool = True
 ) -> Iterator[int]:
     """
-    A file to be written, which takes the name ``path`` when it is whole.
+    Write a file that is renamed to ``path`` when the block ends.
 
-    Until then its name is ``part``, under which ``create`` opens it; where
-    writing fails, it is removed.  Its octets are durable before it gets its
-    name, unless ``sync`` is False; the name is durable when its folder is.
+    ``create`` opens it under the name ``part``.  If the block or the rename fails,
+    the file is removed.  Its octets are synced before the rename, unless ``sync`` is
+    False; the caller syncs the folder to make the new name durable.
     """
     fd = create(part)
     try:

@@ -1,4 +1,4 @@
-"""A cache: bounded, the least used entry goes first, and an entry may have an age."""
+"""A bounded LRU cache, whose entries may expire."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ V = TypeVar("V")
 
 class Cache(Generic[K, V]):
     """
-    Values by their keys, no more than ``most`` of them.
+    Values by their keys, at most ``most`` of them.
 
-    With ``weigh`` it is the sum of their weights that is at most ``most``.
-    ``clock`` tells seconds, for values with an age.  Several threads may share
-    a cache without ``weigh``.
+    With ``weigh``, ``most`` limits the sum of the values' weights instead.  ``clock``
+    returns seconds, for entries that expire.  Several threads may share a cache
+    without ``weigh``.
     """
 
     def __init__(
@@ -36,25 +36,25 @@ class Cache(Generic[K, V]):
         return len(self._entries)
 
     def __contains__(self, key: K) -> bool:
-        """Whether there is a value that has not expired; to ask is to use it."""
+        """Whether there is a value that has not expired; this counts as a use of it."""
         return self._used(key) is not None
 
     def get(self, key: K) -> V | None:
-        """The value, which is used by that; None where there is none, or it has expired."""
+        """The value, or None if there is none or it has expired; this counts as a use of it."""
         entry = self._used(key)
         return None if entry is None else entry[1]
 
     def set(self, key: K, value: V, seconds: float | None = None) -> None:
-        """Keep a value, for so many seconds at most."""
+        """Store a value; it expires after ``seconds``, if given."""
         self._put(key, None if seconds is None else self._clock() + seconds, value)
 
     def change(self, key: K, value: V) -> None:
-        """Another value for a key that has one; it expires when that one would have."""
+        """Replace the value of a key that has one; the time of expiry stays the same."""
         if (entry := self._used(key)) is not None:
             self._put(key, entry[0], value)
 
     def pop(self, key: K) -> V | None:
-        """Take a value out."""
+        """Remove a value and return it; None if there is none."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
@@ -63,12 +63,12 @@ class Cache(Generic[K, V]):
         return entry[1]
 
     def clear(self) -> None:
-        """Take all values out."""
+        """Remove all values."""
         self._entries.clear()
         self._weight = 0
 
     def _used(self, key: K) -> tuple[float | None, V] | None:
-        try:  # another thread may take it out in between
+        try:  # another thread may remove it in between
             entry = self._entries[key]
             self._entries.move_to_end(key)
         except KeyError:

@@ -1,7 +1,7 @@
 """
 A small SQLite file that all processes share: one connection, one transaction at a time.
 
-For what nobody's mail depends on: the last changes may be lost with the power.
+Only for data that no mail depends on: a power failure may lose the last changes.
 Plain functions; they block.
 """
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from postoffice.model.errors import StartupError, TemporaryFailure
 
-#: Seconds to wait for another process that writes: it does not write for long.
+#: Seconds to wait while another process writes; writes are short.
 WAITS = 5.0
 
 
@@ -23,8 +23,8 @@ class SQLiteFile:
     """
     The file, and its one connection; each turn is a transaction, on any thread.
 
-    ``called`` is what errors call it, and ``advice`` says what to do where it
-    cannot be used.  ``tables`` makes those that are missing.
+    ``called`` is the file's name in error texts; ``advice`` is added if the file
+    cannot be opened.  ``tables`` is SQL that creates missing tables.
     """
 
     def __init__(self, path: str, called: str, tables: str, advice: str = "") -> None:
@@ -36,7 +36,7 @@ class SQLiteFile:
         self._database: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """Make the file, for its owner alone, and the tables.  Raises StartupError."""
+        """Create the file (mode 600) and its tables if missing, and open it.  Raises StartupError."""
         try:
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -52,7 +52,7 @@ class SQLiteFile:
         self._database = database
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._turn:
             database, self._database = self._database, None
             if database is not None:
