@@ -36,7 +36,7 @@ class SQLiteFile:
         self._database: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """Create the file (mode 600) and its tables if missing, and open it.  Raises StartupError."""
+        """Open the file; create it (mode 600) and its tables if missing.  Raises StartupError."""
         try:
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
