@@ -141,11 +141,11 @@ class Batcher:
         def given_up(_: Deferred[None]) -> None:
             draft.dropped = True
 
-        placed: Deferred[None] = Deferred(given_up)
+        done: Deferred[None] = Deferred(given_up)
         queue = self._small if draft.fd < 0 else self._large
-        queue.waiting.append((draft, placed))
+        queue.waiting.append((draft, done))
         self._begin_batches(queue)
-        return placed
+        return done
 
     def finished(self) -> Deferred[None]:
         """Fires when no batch is being committed and no message waits."""
@@ -171,13 +171,13 @@ class Batcher:
         self._begin_batches(queue)
         both = zip(batch, outcomes, strict=True)
         self._committed([draft for (draft, _), outcome in both if outcome is None])
-        for (_, placed), outcome in zip(batch, outcomes, strict=True):
-            if placed.called:  # cancelled
+        for (_, done), outcome in zip(batch, outcomes, strict=True):
+            if done.called:  # cancelled
                 continue
             if outcome is None:
-                placed.callback(None)
+                done.callback(None)
             else:
-                placed.errback(outcome)
+                done.errback(outcome)
         if self._idle is not None and not self._busy():
             idle, self._idle = self._idle, None
             idle.callback(None)

@@ -55,7 +55,7 @@ class _Lane:
 
     def __init__(self, put: Callable[..., None]) -> None:
         self._put = put
-        self._thread = ThreadPoolExecutor(1, "replay")
+        self._thread = ThreadPoolExecutor(1, "redo")
         self._batch: list[tuple[Any, ...]] = []
         self._running: deque[Future[None]] = deque()
 
