@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from postoffice import moved
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 moved.install()
