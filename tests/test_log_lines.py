@@ -101,6 +101,12 @@ REFUSED = [
         "sender=<> recipient=<joe@example.org> helo=pc.example.org "
         'command="RCPT TO:<joe@example.org>" reply="550 5.7.1 ',
     ),
+    (
+        b"MAIL FROM:<a@example.org> SIZE=99999999999\r\n",
+        "sender=<a@example.org> helo=pc.example.org "
+        'command="MAIL FROM:<a@example.org> SIZE=99999999999" reply="552 5.3.4 ',
+    ),
+    (b"MAIL FROM:a@example.org SIZE=99999999999\r\n", "sender=a@example.org helo="),
     (b"FROB x\r\n", 'helo=pc.example.org command=FROB reply="500 5.5.1 '),
     (b"\x16\x03\x01\r\n", 'helo=pc.example.org reply="554 5.5.1 '),
     (b"NOOP\nQUIT\r\n", 'helo=pc.example.org reply="500 5.5.2 '),

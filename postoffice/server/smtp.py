@@ -299,7 +299,7 @@ class SMTPConnection(LoginConnection):
             }
         field = {"MAIL": "sender", "RCPT": "recipient"}.get(refusal.verb)
         if field is not None:
-            known[field] = refusal.argument.partition(":")[2].strip() or None
+            known[field] = _without_parameters(refusal.argument.partition(":")[2].strip()) or None
         return known
 
     def _abort(self, question: Abort) -> None:
@@ -354,3 +354,11 @@ class SMTPConnection(LoginConnection):
 
 def _path(address: Address | None) -> str:
     return "<>" if address is None else f"<{address}>"
+
+
+def _without_parameters(path: str) -> str:
+    """The path in a refused MAIL or RCPT, which may have no brackets, or no right form at all."""
+    if "<" not in path:
+        return path.partition(" ")[0]
+    inside, closed, _ = path.partition("> ")
+    return inside + ">" if closed else path
