@@ -110,7 +110,7 @@ class OpenMaildir:
     async def _open_quickly(self, login_delay: float) -> tuple[int, Snapshot]:
         """Open on this thread if that is quick, else on an executor's."""
         pace = self._context.pace
-        if pace.quick and pace.is_near(self._folder):
+        if pace.may_stay(self._folder):
             with suppress(TakesLong), pace.short() as limit:
                 return self._open(login_delay, limit)
         opening = start_work(self._executor.run(self._get_to_know_and_open, login_delay))
@@ -208,7 +208,7 @@ class OpenMaildir:
     def _read_quickly(self, wanted: list[Entry]) -> list[bytes | MessageGone]:
         """Read the first messages on this thread, as many as can be read quickly; maybe none."""
         pace = self._context.pace
-        if pace.quick and pace.is_near(self._folder):
+        if pace.may_stay(self._folder):
             with suppress(TakesLong), pace.short() as limit:
                 return maildir.read_small(self._folder, wanted, self._sizes, limit)
         return []
@@ -234,7 +234,7 @@ class OpenMaildir:
         """
         run, journal, pace = self._executor.run, self._context.journal, self._context.pace
         folder, ticket = self._folder, None
-        here = pace.quick and pace.is_near(folder)
+        here = pace.may_stay(folder)
         try:
             if entries and vault and not (vault := await self._do(here, _vault, vault)):
                 self.log.warn(
@@ -244,7 +244,8 @@ class OpenMaildir:
                 )
             if journal is None:
                 await run(maildir.remove, folder, entries, vault)
-                await run(self._trim, vault)
+                if vault:
+                    await run(self._trim)
             elif here and expunge.are_few(entries):
                 await self._remove_few(journal, entries, vault)
             else:
@@ -266,19 +267,19 @@ class OpenMaildir:
             self.log.failure("removing from {folder} failed, retrying", folder=folder)
         finally:
             self._let_go()
-        await run(self._trim, vault)  # the lock is free: a login need not wait for that
+        if vault:  # the lock is free: a login need not wait for this
+            await run(self._trim)
 
     def _commit_removal(
         self, journal: Journal, entries: Sequence[Entry], vault: str
     ) -> Ticket | None:
         ticket = expunge.remove(journal, self._lock, self._folder, entries, vault)
-        if entries and ticket is None:
-            self._trim(vault)
+        if entries and vault and ticket is None:
+            self._trim()
         return ticket
 
-    def _trim(self, vault: str) -> None:
-        if vault:
-            trim(self._folder, self._context.most)
+    def _trim(self) -> None:
+        trim(self._folder, self._context.most)
 
     async def _remove_few(self, journal: Journal, entries: Sequence[Entry], vault: str) -> None:
         """As ``expunge.remove``; only the journal's sync runs on another thread."""
@@ -292,7 +293,7 @@ class OpenMaildir:
             with suppress(TemporaryFailure):  # it is committed: the next checkpoint tries again
                 await self._do(here, expunge.apply, journal, ticket, lock, folder, entries, vault)
             if vault and not (here and vaults.is_within(folder, self._context.most)):
-                await run(self._trim, vault)
+                await run(self._trim)
 
     async def _do(self, here: bool, function: Callable[..., T], *args: Any) -> T:
         """Call a function: on this thread if ``here``, where the disk is quick; else on another."""

@@ -52,6 +52,10 @@ class Pace:
         """Whether short work may run on the reactor's thread now."""
         return self._seconds() >= self._not_before
 
+    def may_stay(self, folder: str) -> bool:
+        """Whether short work on this maildrop may be done on the reactor's thread now."""
+        return self.quick and self.is_near(folder)
+
     def is_near(self, folder: str) -> bool:
         """Whether a maildrop is known to be on the store's file system."""
         return folder in self._near
