@@ -1,25 +1,18 @@
-"""SMTP on a transport: the reception, the delivery, and what a lost link costs."""
+"""SMTP on a transport: the delivery, logins, and what a lost link costs."""
 
 from __future__ import annotations
 
-import ipaddress
 from base64 import b64decode, b64encode
 from dataclasses import replace
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from postoffice.interfaces import Fields
 from postoffice.model.errors import NoSpace, TemporaryFailure
-from postoffice.model.reply import Reply
-from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
-from postoffice.policy.common import Quiet
 from postoffice.protocol.scram import derive
-from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ListenerOptions
 from postoffice.server.smtp_factory import ServiceProfile
 from postoffice.testing import finish
-from postoffice.util.token_bucket import TokenBucket
 
 HEAD = b"EHLO pc.example.org\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.net>\r\nDATA\r\n"
 TEXT = b"Subject: x\r\n\r\nhello\r\n.\r\n"
@@ -205,68 +198,7 @@ def test_a_text_that_keeps_its_pace_may_take_hours(client, memory_office):
     assert client.say(b".\r\n").startswith(b"250 2.0.0 Taken")
 
 
-# -- before the greeting ----------------------------------------------------------------
-
-
-@pytest.fixture
-def slow(memory_office):
-    """The counter lets clients from elsewhere wait for its greeting."""
-    memory_office.smtp.profile = ServiceProfile(greeting_delay=5)
-    return memory_office
-
-
-def test_who_waits_is_greeted(slow):
-    client = slow.client("smtp", "192.0.2.1")
-    slow.clock.advance(4)
-    assert client.hear() == b""
-    slow.clock.advance(1)
-    assert client.hear().startswith(b"220 mail.example.net ")
-    assert b"250 " in client.say(b"HELO pc.example.org\r\n")
-
-
-def test_who_speaks_first_is_shown_out(slow, logged):
-    client = slow.client("smtp", "192.0.2.1")
-    slow.clock.advance(4)
-    said = client.say(HEAD + TEXT + b"QUIT\r\n")
-    assert said == b"554 5.5.1 You spoke before you were greeted; closing the connection\r\n"
-    assert client.transport.disconnecting
-    assert finish(slow.store.count("joe@example.net"))[0] == 0
-    assert any('reply="554 5.5.1 You spoke before' in line for line in logged)
-    client.leave()
-    assert not slow.clock.getDelayedCalls()
-
-
-def test_neighbours_do_not_wait(slow):
-    assert slow.client("smtp", "127.0.0.1").hear().startswith(b"220 ")
-
-
-@pytest.mark.parametrize("octet", [b"\r", b"\x16"])
-def test_one_octet_is_enough_to_have_spoken(slow, octet):
-    assert slow.client("smtp", "192.0.2.1").say(octet).startswith(b"554 5.5.1 ")
-
-
-def test_who_goes_before_the_greeting_costs_nothing(slow, failures):
-    client = slow.client("smtp", "192.0.2.1")
-    client.leave()
-    assert not slow.clock.getDelayedCalls()
-    assert not failures
-
-
-def test_behind_a_balancer_it_is_the_client_that_waits(slow):
-    slow.smtp.listener_options = ListenerOptions(
-        "smtp", proxies=[ipaddress.ip_network("203.0.113.1")]
-    )
-    header = b"PROXY TCP4 192.0.2.1 203.0.113.9 4000 25\r\n"
-    early, patient = (slow.client("smtp", "203.0.113.1") for _ in range(2))
-    assert early.say(header + b"EHLO pc\r\n").startswith(b"554 5.5.1 ")
-    assert patient.say(header) == b""
-    slow.clock.advance(5)
-    assert patient.hear().startswith(b"220 ")
-
-
 # -- logging in -------------------------------------------------------------------------
-
-
 PLAIN = b"AUTH PLAIN " + b64encode(b"\0joe@example.net\0secret word") + b"\r\n"
 WRONG = b"AUTH PLAIN " + b64encode(b"\0joe@example.net\0wrong") + b"\r\n"
 HELLO = b"EHLO pc.example.org\r\n"
@@ -422,185 +354,3 @@ def test_a_fault_of_all_is_told_to_each(lmtp, failures):
     assert [line[:9] for line in said[-2:]] == [b"451 4.3.0"] * 2
     assert len(failures) == 1
     failures.clear()
-
-
-# -- unknown recipients -----------------------------------------------------------------
-
-
-@pytest.fixture
-def harvested(memory_office):
-    """The counter hears of three unknown recipients of each client in an hour."""
-    memory_office.smtp.unknown = TokenBucket(3, 3600, memory_office.clock.seconds)
-    return memory_office
-
-
-def guess(office, count: int, address="192.0.2.1") -> list[bytes]:
-    """The codes that a client hears who names so many whom nobody knows."""
-    client = office.client("smtp", address)
-    client.say(b"EHLO pc\r\nMAIL FROM:<a@example.org>\r\n")
-    said = [client.say(b"RCPT TO:<guess%d@example.net>\r\n" % n) for n in range(count)]
-    client.leave()
-    return [line[:3] for line in said]
-
-
-def test_who_guesses_names_is_shown_out(harvested, logged):
-    assert guess(harvested, 5) == [b"550", b"550", b"550", b"421", b""]
-    assert any('reply="421 4.7.1 Too many unknown' in line for line in logged)
-
-
-def test_a_new_session_brings_no_new_guesses(harvested):
-    guess(harvested, 3)
-    assert guess(harvested, 1) == [b"421"]
-    assert guess(harvested, 1, "192.0.2.2") == [b"550"]
-
-
-def test_time_brings_new_guesses(harvested):
-    guess(harvested, 4)
-    harvested.clock.advance(1200)
-    assert guess(harvested, 2) == [b"550", b"421"]
-
-
-def test_who_knows_whom_he_writes_to_is_not_disturbed(harvested):
-    guess(harvested, 3)
-    client = harvested.client("smtp", "192.0.2.1")
-    said = client.say(b"EHLO pc\r\nMAIL FROM:<>\r\nRCPT TO:<joe@example.net>\r\n")
-    assert said.endswith(b"250 2.1.5 Recipient OK\r\n")
-
-
-def test_all_of_one_network_guess_together(harvested):
-    assert guess(harvested, 3, "2001:db8::1") == [b"550"] * 3
-    assert guess(harvested, 1, "2001:db8::ffff:1") == [b"421"]
-    assert guess(harvested, 1, "2001:db8:0:1::1") == [b"550"]
-
-
-def test_neighbours_may_guess(harvested):
-    assert guess(harvested, 10, "127.0.0.1") == [b"550"] * 10
-
-
-# -- policies ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def judged(memory_office):
-    """The counter asks these policies."""
-
-    def judged(*policies):
-        office = memory_office
-        asked = [
-            ChainedPolicy(policy, str(n), frozenset({"smtp"})) for n, policy in enumerate(policies)
-        ]
-        office.reception_context = replace(
-            office.reception_context, policies=PolicyChain(asked, office.clock)
-        )
-        office.smtp.portal.realm._receptions = office.reception_context
-        office.smtp.profile = ServiceProfile(judged=frozenset(STAGES))
-        return office
-
-    return judged
-
-
-class Notes(Quiet):
-    """Says of each stage that it was there; at the text, what it saw of it."""
-
-    stages = STAGES
-
-    def __init__(self, name: bytes = b"X", refusing: str = "") -> None:
-        self.name = name
-        self.refusing = refusing
-
-    def note(self, stage: str):
-        if stage == self.refusing:
-            return Reply(550, "5.7.1", "No")
-        return Fields(self.name + b"-" + stage.title().encode() + b": yes\r\n")
-
-    async def connect(self, session_info):
-        return self.note("connect")
-
-    async def hello(self, session_info):
-        return self.note("hello")
-
-    async def sender(self, envelope):
-        return self.note("sender")
-
-    async def recipient(self, envelope, recipient):
-        return self.note("recipient")
-
-    async def text(self, envelope, text):
-        assert (await text.read()).startswith(b"Return-Path: <a@example.org>\r\nReceived: ")
-        return self.note("text")
-
-
-def fields_of(text: bytes) -> list[bytes]:
-    header = text.partition(b"\r\n\r\n")[0].split(b"\r\n")
-    return [line.partition(b":")[0] for line in header if not line.startswith(b"\t")]
-
-
-def test_fields_of_policies_stand_over_the_message_in_the_order_of_the_stages(judged):
-    office = judged(Notes(b"X"), Notes(b"Y"))
-    client = office.client("smtp")
-    assert client.say(HEAD + TEXT).splitlines()[-1].startswith(b"250 2.0.0 Taken")
-    [text] = office.store.drop("joe@example.net").texts.values()
-    assert fields_of(text) == [
-        *(b"X-Text", b"Y-Text", b"Return-Path", b"Received"),
-        *(b"X-Connect", b"Y-Connect", b"X-Hello", b"Y-Hello"),
-        *(b"X-Sender", b"Y-Sender", b"X-Recipient", b"Y-Recipient", b"Subject"),
-    ]
-
-
-def test_each_message_has_the_fields_of_its_session_and_its_own_once(judged):
-    office = judged(Notes())
-    client = office.client("smtp")
-    client.say(HEAD + TEXT)
-    client.say(b"RSET\r\n" + HEAD + TEXT)
-    first, second = office.store.drop("joe@example.net").texts.values()
-    assert fields_of(first) == fields_of(second)
-
-
-@pytest.mark.parametrize(
-    ("stage", "said"),
-    [
-        ("connect", [b"550"]),
-        ("hello", [b"220", b"550", b"503", b"503", b"503"]),
-        ("sender", [b"220", b"250", b"550", b"503", b"503"]),
-        ("recipient", [b"220", b"250", b"250", b"550", b"554"]),
-        ("text", [b"220", b"250", b"250", b"250", b"354", b"550"]),
-    ],
-)
-def test_a_refusal_is_heard_where_it_is_said_and_nothing_is_taken(judged, stage, said):
-    office = judged(Notes(refusing=stage))
-    client = office.client("smtp")
-    heard = client.hear()
-    for line in HEAD.splitlines(keepends=True):
-        heard += client.say(line)
-    if heard.endswith(b"dot\r\n"):
-        heard += client.say(TEXT)
-    codes = [line[:3] for line in heard.splitlines() if line[3:4] == b" "]
-    assert codes == said
-    assert finish(office.store.count("joe@example.net"))[0] == 0
-    assert client.transport.disconnecting == (stage == "connect")
-
-
-# -- relays in front --------------------------------------------------------------------
-
-
-def test_a_relay_is_counted_as_itself_for_whomever_it_speaks(memory_office):
-    """Its clients have been counted where they came in; all its sessions leave as they came."""
-    connection_limits = memory_office.smtp._connection_limits = ConnectionLimits(2, 1)
-    memory_office.smtp.listener_options = ListenerOptions(
-        "smtp", relays=[ipaddress.ip_network("203.0.113.1")]
-    )
-    client = memory_office.client("smtp", "203.0.113.1")
-    client.say(b"EHLO relay\r\n")
-    said = client.say(b"XCLIENT ADDR=192.0.2.1 PORT=5\r\n")
-    assert said.startswith(b"220 mail.example.net ")
-    assert client.connection.client.address == "192.0.2.1"
-    assert not connection_limits.admit("203.0.113.1", "smtp")
-    assert connection_limits.admit("192.0.2.1", "smtp")
-    client.leave()
-    assert connection_limits.admit("203.0.113.1", "smtp")
-
-
-def test_nobody_else_speaks_for_others(client):
-    client.say(HELLO)
-    assert client.say(b"XCLIENT ADDR=192.0.2.1\r\n") == b"550 5.7.0 Not from you\r\n"
-    assert client.connection.client.address == "127.0.0.1"
