@@ -96,5 +96,5 @@ def test_what_stands_behind_a_reply_has_its_place(called):
     assert [text for text in found if text not in page] == []
 
 
-def test_first_steps_leads_there():
-    assert ":doc:`replies`" in (PAGE.parent / "first-steps.rst").read_text()
+def test_troubleshooting_leads_there():
+    assert ":doc:`replies`" in (PAGE.parent / "troubleshooting.rst").read_text()

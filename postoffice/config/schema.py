@@ -138,7 +138,7 @@ _HOW = (
 )
 _APOP = (
     " USER and PASS are allowed if PLAIN or LOGIN is. APOP needs what CRAM-MD5 needs, and is only "
-    "for very old clients: see docs/collecting.rst."
+    "for very old clients: see docs/pop3.rst."
 )
 
 
@@ -332,7 +332,7 @@ TABLE: tuple[Entry, ...] = (
         "Further login checkers, for logins that no directory accepts, in the order in which they "
         "are asked: twisted.cred checkers, in the form of twistd's --auth "
         "(file:/etc/mail.passwd). A user whom a checker accepts must also have an account here; "
-        "see docs/collecting.rst.",
+        "see docs/pop3.rst.",
     ),
     PluginSection("store", "The mail store.", IStoreMaker, "maildir"),
     Section(
@@ -500,7 +500,7 @@ TABLE: tuple[Entry, ...] = (
                 "10/min",
                 "How many wrong passwords of one client (an IPv4 address or an IPv6 /64) are "
                 "checked. Further logins of this client are delayed, and then refused with a "
-                "temporary error. Clients on this machine have no limit. See docs/logins.rst.",
+                "temporary error. Clients on this machine have no limit. See docs/security.rst.",
             ),
             Key(
                 "wrong_passwords_per_account",

@@ -37,7 +37,7 @@ PASSWORD = "a-password-of-the-manual"
 #: Blocks that nobody types into a shell, by page and a part of them: what they are.
 OTHERS = {
     ("backup.rst", "MAILTO"): "a table of cron",
-    ("behind.rst", "virtual_mailbox_domains"): "Postfix's configuration",
+    ("proxies.rst", "virtual_mailbox_domains"): "Postfix's configuration",
     ("log.rst", "message-taken id="): "lines of the log",
     ("log.rst", "failregex"): "fail2ban's configuration",
     ("log.rst", "copytruncate"): "logrotate's configuration",
@@ -263,7 +263,7 @@ APART = {"backup.rst", "tls.rst", "upgrading.rst", "plugins.rst"}
 
 @pytest.mark.parametrize("page", [page for page in CHAPTERS if page not in APART])
 def test_the_commands_of_a_chapter_do_what_it_says(page, office, tmp_path):
-    if page not in ("README.rst", "first-steps.rst"):
+    if page not in ("README.rst", "install.rst"):
         furnish(office, tmp_path)
     for block in SHELL:
         if block.page != page:
@@ -347,7 +347,7 @@ def machine(tmp_path):
 
 
 def test_a_service_is_installed(machine, tmp_path):
-    (block,) = [block for block in WHOLE if block.page == "first-steps.rst" and "systemctl" in block.text]  # fmt: skip  # noqa: E501
+    (block,) = [block for block in WHOLE if block.page == "install.rst" and "systemctl" in block.text]  # fmt: skip  # noqa: E501
     machine(block)
     assert (tmp_path / "etc/systemd/system/postoffice.service").exists()
 
@@ -397,7 +397,7 @@ def test_curl_posts_and_collects(first):
         "2110": first.pop3, "2995": first.ports["pop3s"],
     }  # fmt: skip
     typed = [block for block in WHOLE if "curl" in block.text]
-    assert {block.page for block in typed} == {"behind.rst", "first-steps.rst", "tls.rst"}
+    assert {block.page for block in typed} == {"proxies.rst", "install.rst", "tls.rst"}
     for block in typed:
         text = block.text.replace("PASSWORD", PASSWORD)
         text = re.sub(r"--user (\S+@[\w.]+)(?![\w.:])", rf"--user \1:{PASSWORD}", text)
