@@ -11,17 +11,15 @@ from pathlib import Path
 import pytest
 
 import postoffice
-from postoffice.pop3 import texts
-from postoffice.pop3.languages import Text
 from postoffice.server.pop3 import POP3Factory
 
 PACKAGE = Path(postoffice.__file__).parent
 PAGE = Path(__file__).parent.parent / "docs" / "replies.rst"
 
 
-def calls(*names: str) -> Iterator[ast.Call]:
-    """Where one of these is called, anywhere in the package."""
-    for path in sorted(PACKAGE.rglob("*.py")):
+def calls(*names: str, within: str = "**/*.py") -> Iterator[ast.Call]:
+    """Where one of these is called, in the files of this pattern."""
+    for path in sorted(PACKAGE.glob(within)):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = getattr(node.func, "id", getattr(node.func, "attr", ""))
@@ -46,12 +44,28 @@ def smtp_replies() -> set[tuple[str, str]]:
     return found
 
 
+def pop3_texts(*names: str) -> set[str]:
+    """The texts, in English, that are handed to one of these: each is a literal."""
+    found = set()
+    for within in ("pop3/*.py", "server/pop3.py"):
+        for call in calls(*names, within=within):
+            text = call.args[0]
+            for one in [text.body, text.orelse] if isinstance(text, ast.IfExp) else [text]:
+                if isinstance(one, ast.Constant):
+                    found.add(one.value)
+                else:  # handed on
+                    assert ast.unparse(one) in {"why", "no.text", "text"}
+    return found - {None}
+
+
+#: What makes a reply of its first argument: ``+OK``, and ``-ERR``.
+WELL = ("_ok", "translated")
+WRONG = ("_no", "_refuse", "dismiss", "generalized", "CommandFailed")
+
+
 def pop3_replies() -> set[str]:
     """Each reply that is ``-ERR``, in English."""
-    well = {text.attr for call in calls("_ok") if isinstance(text := call.args[0], ast.Attribute)}
-    well.add("LANGUAGE")  # it says so in the language that was asked for
-    named = {name: text.en for name, text in vars(texts).items() if isinstance(text, Text)}
-    said = {re.sub(r"\{\w+\}", "...", text) for name, text in named.items() if name not in well}
+    said = {re.sub(r"\{\w+\}", "...", text) for text in pop3_texts(*WRONG)}
     for octets in (POP3Factory.full, POP3Factory.not_yet):
         said.add(octets.decode().strip().partition("] ")[2])
     return said

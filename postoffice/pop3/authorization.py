@@ -8,8 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from postoffice.model.errors import LoginRefused, PostOfficeError
-from postoffice.pop3 import texts
-from postoffice.pop3.languages import DEFAULT, Text
+from postoffice.pop3.languages import DEFAULT
 from postoffice.pop3.line_session import (
     COMMAND_MAXIMUM,
     CommandFailed,
@@ -58,10 +57,10 @@ class Authorization(POP3LineSession):
             return self._advance_auth(partial(self._exchange.respond, line))
         self.refusals.hear(line.lstrip(b" \t"))
         if len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
-            raise CommandFailed(texts.LINE_TOO_LONG)
+            raise CommandFailed("line too long")
         return super()._obey(line)
 
-    def _refuse(self, why: Text, code: str = "") -> None:
+    def _refuse(self, why: str, code: str = "") -> None:
         self._exchange = None
         super()._refuse(why, code)
 
@@ -70,23 +69,25 @@ class Authorization(POP3LineSession):
     def _stls(self, argument: bytes) -> None:
         no_argument(argument)
         if not self.options.starttls:
-            raise CommandFailed(texts.TLS_ALREADY if self.options.encrypted else texts.NO_TLS)
+            raise CommandFailed(
+                "TLS has begun already" if self.options.encrypted else "there is no TLS here"
+            )
         if self.utf8:
-            raise CommandFailed(texts.STLS_BEFORE_UTF8)  # RFC 6856 §2.1
+            raise CommandFailed("STLS comes before UTF8")  # RFC 6856 §2.1
         if not self._dismiss_if_injected():
             self._ask(Secure())
 
     def _dismiss_if_injected(self) -> bool:
         """End the session if octets arrived in clear behind STLS; return whether it is closed."""
         if self._input_behind_starttls():
-            self.dismiss(texts.BEHIND_STLS)
+            self.dismiss("nothing may stand behind STLS before TLS has begun")
         return self.closed
 
     def _user_name(self, argument: bytes) -> None:
         self._check_passwords_allowed()
         argument = argument.strip(b" \t")
         if not argument:
-            raise CommandFailed(texts.NAME_NEEDED)
+            raise CommandFailed("USER needs a name")
         check_utf8(argument)
         self._user = argument
         self._say(b"+OK")  # also for unknown users (RFC 1939 §13)
@@ -95,7 +96,7 @@ class Authorization(POP3LineSession):
         """The rest of the line is the password, spaces and all (RFC 1939 §7)."""
         self._check_passwords_allowed()
         if self._user is None:
-            raise CommandFailed(texts.USER_FIRST)
+            raise CommandFailed("USER first")
         check_utf8(argument)
         self._ask(Prove(PasswordClaim(self._user, argument), "USER"))
         self._user = None
@@ -103,11 +104,11 @@ class Authorization(POP3LineSession):
     def _apop(self, argument: bytes) -> None:
         """A digest of the greeting's timestamp and a secret (RFC 1939 §7)."""
         if not self.options.stamp:
-            raise CommandFailed(texts.NO_APOP)
+            raise CommandFailed("there is no APOP here: the greeting has no stamp")
         user, _, digest = argument.strip(b" \t").rpartition(b" ")
         user = user.rstrip(b" \t")
         if not user or not _DIGEST.fullmatch(digest):
-            raise CommandFailed(texts.APOP_NEEDS)
+            raise CommandFailed("APOP has a name and a digest")
         check_utf8(user)
         stamp = self.options.stamp.encode("ascii")
         self._ask(Prove(APOPClaim(user, stamp, digest.lower()), "APOP"))
@@ -121,7 +122,7 @@ class Authorization(POP3LineSession):
             return self._list_mechanisms()
         name = mechanism.decode("latin-1").upper()
         if name not in self.options.offered:
-            raise CommandFailed(texts.ANOTHER_MECHANISM)
+            raise CommandFailed("another mechanism, please: CAPA tells which there are")
         exchange = self._exchange = AuthExchange(name, self.options)
         return self._advance_auth(partial(exchange.begin, initial.strip(b" \t") or None))
 
@@ -135,12 +136,19 @@ class Authorization(POP3LineSession):
             raise self._encryption_needed()
         if not self.options.user:
             raise CommandFailed(
-                texts.USE_AUTH if self.options.offered else texts.USE_APOP, "SYS/PERM"
+                "passwords are not taken here; use AUTH"
+                if self.options.offered
+                else "passwords are not taken here; use APOP",
+                "SYS/PERM",
             )
 
     def _encryption_needed(self) -> CommandFailed:
-        text = texts.STLS_FIRST if self.options.starttls else texts.PRIVATE_LINK_ONLY
-        return CommandFailed(text, "SYS/PERM")
+        return CommandFailed(
+            "logins are taken on an encrypted or a local link only; say STLS first"
+            if self.options.starttls
+            else "logins are taken on an encrypted or a local link only",
+            "SYS/PERM",
+        )
 
     # -- the AUTH exchange ---------------------------------------------------------
 
@@ -149,11 +157,11 @@ class Authorization(POP3LineSession):
         try:
             told = step()
         except auth_exchange.Cancelled:
-            self._refuse(texts.CANCELLED)
+            self._refuse("the login is cancelled")
         except auth_exchange.NoBase64:
-            self._refuse(texts.NO_BASE64)
+            self._refuse("that is no base64")
         except sasl.Malformed:
-            self._refuse(texts.MALFORMED)
+            self._refuse("that is no message of this mechanism")
         except sasl.Refused:
             self._refuse_login(LoginRefused())
         else:
@@ -175,7 +183,7 @@ class Authorization(POP3LineSession):
 
     def _answered_secure(self, question: Secure, answer: PostOfficeError | None) -> None:
         if answer is None:
-            self._ok(texts.BEGIN_TLS)
+            self._ok("begin TLS")
             self.upgrading = True
         else:
             self._fail(answer)

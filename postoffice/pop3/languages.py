@@ -1,9 +1,15 @@
-"""The languages of replies (RFC 6856 §3), and the choice among them."""
+"""
+The languages of replies (RFC 6856 §3): the choice among them, and their texts.
+
+The code has the texts in English, where they are sent; ``catalogues`` has a file for each other
+language.
+"""
 
 from __future__ import annotations
 
+import pkgutil
 import re
-from dataclasses import dataclass, fields
+from ast import literal_eval
 
 #: A basic language range other than ``*`` (RFC 4647 §2.1).
 _RANGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*\Z")
@@ -21,40 +27,40 @@ LANGUAGES = {
 DEFAULT = next(iter(LANGUAGES))
 
 
-@dataclass(frozen=True)
-class Text:
+#: A message of a catalogue in gettext's form, which has no plural forms and no contexts.
+_MESSAGE = re.compile(r'^msgid ((?:".*"\s)+)msgstr ((?:".*"\s)+)', re.MULTILINE)
+
+
+def _read(tag: str) -> dict[str, str]:
+    """Return a catalogue: the texts in a language, by the English ones."""
+    octets = pkgutil.get_data(__name__, f"catalogues/{tag}.po") or b""
+    found = _MESSAGE.findall(octets.decode())
+    return {literal_eval(f"({english})"): literal_eval(f"({text})") for english, text in found}
+
+
+_CATALOGUES = {tag: _read(tag) if tag != DEFAULT else {} for tag in LANGUAGES}
+
+
+def translated(text: str, language: str, **facts: int | str) -> str:
     """
-    A reply's text in each language, with ``{placeholders}``.
+    Return the text of a reply in a language, with its ``{placeholders}`` filled in.
 
-    Response codes are not part of it: they are the same in all languages.
+    Response codes are not part of a text: they are the same in all languages.
     """
-
-    en: str
-    de: str
-    fr: str
-    es: str
-    ja: str
-
-    def said(self, language: str, **facts: int | str) -> str:
-        """The text in the language with this tag."""
-        said: str = getattr(self, language)
-        return said.format(**facts) if facts else said
-
-    def like(self, english: str, language: str) -> str:
-        """
-        ``english`` itself if that is the language; otherwise this text in its place.
-
-        An id at the end of ``english`` is kept in all languages.
-        """
-        if language == "en":
-            return english.encode("ascii", "replace").decode()
-        found = _ID.search(english)
-        return self.said(language) + (found[0] if found else "")
+    said = _CATALOGUES[language].get(text, text)
+    return said.format(**facts) if facts else said
 
 
-def tags() -> tuple[str, ...]:
-    """The languages that a ``Text`` has."""
-    return tuple(field.name for field in fields(Text))
+def generalized(text: str, english: str, language: str) -> str:
+    """
+    Return ``english`` itself if that is the language; otherwise this general text in its place.
+
+    An id at the end of ``english`` is kept in all languages.
+    """
+    if language == DEFAULT:
+        return english.encode("ascii", "replace").decode()
+    found = _ID.search(english)
+    return translated(text, language) + (found[0] if found else "")
 
 
 def chosen(wanted: str) -> str | None:

@@ -16,8 +16,7 @@ from postoffice.model.errors import (
     TooManyTries,
 )
 from postoffice.model.listing import Listing
-from postoffice.pop3 import texts
-from postoffice.pop3.languages import DEFAULT, Text
+from postoffice.pop3.languages import DEFAULT, generalized, translated
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.protocol.auth_exchange import LINE_MAXIMUM
 from postoffice.protocol.line_session import LineSession
@@ -38,8 +37,8 @@ ANYWHERE = AUTHORIZATION | TRANSACTION
 class CommandFailed(Exception):
     """A command failed, with this text and response code; ``_step`` sends the ``-ERR``."""
 
-    def __init__(self, text: Text, code: str = "") -> None:
-        super().__init__(text.en)
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
         self.text = text
         self.code = code
 
@@ -78,7 +77,7 @@ class POP3LineSession(LineSession):
         """The login is complete: enter the TRANSACTION state with this listing."""
         raise AssertionError("the subclass must have a TRANSACTION state")
 
-    def dismiss(self, why: Text | None, code: str = "") -> None:
+    def dismiss(self, why: str | None, code: str = "") -> None:
         """End the session from our side, with ``-ERR`` or silently; no message is removed."""
         if not self.closed:
             if why is not None:
@@ -88,7 +87,9 @@ class POP3LineSession(LineSession):
     def _step(self) -> bool:
         if self._lines.foreign:
             self.refusals.hear(b"")
-            self.dismiss(texts.OTHER_PROTOCOL)  # ignore the rest of the input
+            self.dismiss(
+                "this is POP3, and nothing else; closing the connection"
+            )  # ignore the rest of the input
             return False
         try:
             line = self._lines.next()
@@ -99,15 +100,15 @@ class POP3LineSession(LineSession):
             self._obey(line)
         except TooManyCommands:
             self.refusals.hear(b"")  # otherwise the log would show the previous command
-            self.dismiss(texts.TOO_MANY_COMMANDS)
+            self.dismiss("too many commands without a login")
         except CommandFailed as no:
             self._refuse(no.text, no.code)
         except LineTooLong:
             self.refusals.hear(b"")
-            self._refuse(texts.LINE_TOO_LONG)
+            self._refuse("line too long")
         except BareLineEnd:
             self.refusals.hear(b"")
-            self._refuse(texts.BARE_LINE_END)
+            self._refuse("a line has a CR only at its end, before LF")
         return True
 
     def _count_command(self) -> None:
@@ -123,22 +124,24 @@ class POP3LineSession(LineSession):
         verb, argument = (word[1], line[word.end() :]) if word else (line, b"")
         command = self.COMMANDS.get(verb.upper())
         if command is None and is_request(line):
-            return self.dismiss(texts.OTHER_PROTOCOL)
+            return self.dismiss("this is POP3, and nothing else; closing the connection")
         if command is None:
-            raise CommandFailed(texts.UNKNOWN_COMMAND)
+            raise CommandFailed("unknown command")
         states, obey = command
         if self.state not in states:
-            raise CommandFailed(texts.NOT_IN_THIS_STATE)
+            raise CommandFailed("not in this state")
         return obey(self, argument)
 
     def _say(self, line: bytes) -> None:
         self._send(line + b"\r\n")
 
-    def _ok(self, text: Text, **facts: int | str) -> None:
-        self._say(b"+OK " + text.said(self.language, **facts).encode())
+    def _ok(self, text: str, **facts: int | str) -> None:
+        self._say(b"+OK " + translated(text, self.language, **facts).encode())
 
-    def _no(self, text: Text, code: str = "", **facts: int | str) -> None:
-        self._deny(code, text.said(self.language, **facts), text.said(DEFAULT, **facts))
+    def _no(self, text: str, code: str = "", **facts: int | str) -> None:
+        self._deny(
+            code, translated(text, self.language, **facts), translated(text, DEFAULT, **facts)
+        )
 
     def _deny(self, code: str, said: str, in_english: str) -> None:
         self.refusals.add(_err(code, in_english))
@@ -146,31 +149,35 @@ class POP3LineSession(LineSession):
 
     def _fail(self, failure: PostOfficeError) -> None:
         """Send ``-ERR`` for a failure, with its response code (RFC 2449 §8, RFC 3206)."""
-        for kind, code, text in _FAILURES:
+        for kind, no in _FAILURES.items():
             if isinstance(failure, kind):
-                return self._no(text, code)
-        never = isinstance(failure, PermanentFailure)
-        text = texts.NEVER if never else texts.LATER
-        said = text.like(failure.reply.text, self.language)
-        return self._deny("SYS/PERM" if never else "SYS/TEMP", said, failure.reply.text)
+                return self._no(no.text, no.code)
+        english = failure.reply.text
+        if isinstance(failure, PermanentFailure):
+            said = generalized("this cannot be done", english, self.language)
+            return self._deny("SYS/PERM", said, english)
+        said = generalized("a fault of ours; please try again later", english, self.language)
+        return self._deny("SYS/TEMP", said, english)
 
-    def _refuse(self, why: Text, code: str = "") -> None:
+    def _refuse(self, why: str, code: str = "") -> None:
         """Refuse a command; after too many refusals, close."""
         self._errors += 1
         if self._errors > self._limits.errors:
-            self.dismiss(texts.TOO_MANY_ERRORS)
+            self.dismiss("too many errors")
         else:
             self._no(why, code)
 
 
 #: The failures of a login, with their response codes and texts.
-_FAILURES: tuple[tuple[type[PostOfficeError], str, Text], ...] = (
-    (MaildropLocked, "IN-USE", texts.IN_USE),
-    (LoginTooSoon, "LOGIN-DELAY", texts.TOO_SOON),
-    (LoginRefused, "AUTH", texts.WRONG_LOGIN),
-    (AccountDisabled, "AUTH", texts.DISABLED),
-    (TooManyTries, "SYS/TEMP", texts.TOO_MANY_TRIES),
-)
+_FAILURES: dict[type[PostOfficeError], CommandFailed] = {
+    MaildropLocked: CommandFailed("another session holds this maildrop", "IN-USE"),
+    LoginTooSoon: CommandFailed("the last login was not long enough ago", "LOGIN-DELAY"),
+    LoginRefused: CommandFailed("wrong name or password", "AUTH"),
+    AccountDisabled: CommandFailed("this account is disabled; ask your postmaster", "AUTH"),
+    TooManyTries: CommandFailed(
+        "too many wrong passwords lately; please try again later", "SYS/TEMP"
+    ),
+}
 
 
 def _err(code: str, said: str) -> str:
@@ -180,12 +187,12 @@ def _err(code: str, said: str) -> str:
 def no_argument(argument: bytes) -> None:
     """Raises CommandFailed if there is an argument."""
     if argument.strip():
-        raise CommandFailed(texts.NO_ARGUMENT)
+        raise CommandFailed("this command takes no argument")
 
 
 def whole_number(argument: bytes) -> int:
     """Parse a number.  Raises CommandFailed."""
     argument = argument.strip()
     if not argument.isdigit() or len(argument) > 10:
-        raise CommandFailed(texts.NUMBER_NEEDED)
+        raise CommandFailed("a number is needed")
     return int(argument)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from postoffice.model.errors import NotAllRemoved, PostOfficeError
-from postoffice.pop3 import texts
 from postoffice.pop3.authorization import Authorization
 from postoffice.pop3.line_session import (
     ANYWHERE,
@@ -60,13 +59,13 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
 
     def _list_capabilities(self) -> None:
         capabilities = self.options.capabilities(inside=self.state == "transaction")
-        self._ok(texts.CAPABILITIES)
+        self._ok("what postoffice can do")
         self._say(b"\r\n".join((*(one.encode() for one in capabilities), b".")))
 
     def _quit(self, argument: bytes) -> None:
         no_argument(argument)
         if self.state == "authorization":
-            self._ok(texts.GOODBYE)
+            self._ok("goodbye")
             self._close()
         else:
             self.state = "update"
@@ -76,9 +75,9 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
         """UPDATE (RFC 1939 §6): the reply says how many messages were really deleted."""
         if isinstance(answer, PostOfficeError):
             removed = answer.removed if isinstance(answer, NotAllRemoved) else 0
-            self._no(texts.NOT_ALL_REMOVED, "SYS/TEMP", deleted=removed)
+            self._no("{deleted} deleted; not all could be removed", "SYS/TEMP", deleted=removed)
         else:
-            self._ok(texts.DELETED_GOODBYE, deleted=answer)
+            self._ok("{deleted} deleted, goodbye", deleted=answer)
         self._close()
 
     _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {

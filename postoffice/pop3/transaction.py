@@ -7,7 +7,6 @@ from itertools import islice
 
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry, Listing
-from postoffice.pop3 import texts
 from postoffice.pop3.line_session import CommandFailed, POP3LineSession, no_argument, whole_number
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Enough, Fetch, More
@@ -67,7 +66,11 @@ class Transaction(POP3LineSession):
         self._ok_messages()
 
     def _ok_messages(self) -> None:
-        self._ok(texts.MESSAGES, messages=len(self._listing), octets=self._listing.octets)
+        self._ok(
+            "{messages} messages ({octets} octets)",
+            messages=len(self._listing),
+            octets=self._listing.octets,
+        )
 
     def _step(self) -> bool:
         return super()._step() if self._listed is None else self._continue_listing(self._listed)
@@ -112,7 +115,7 @@ class Transaction(POP3LineSession):
         """Mark a message; it is removed at QUIT and only then (RFC 1939 §5)."""
         number, _ = self._message(argument)
         self._listing.delete(number)
-        self._ok(texts.DELETED, number=number)
+        self._ok("message {number} deleted", number=number)
 
     def _rset(self, argument: bytes) -> None:
         no_argument(argument)
@@ -123,7 +126,7 @@ class Transaction(POP3LineSession):
         number = whole_number(argument)
         entry = self._listing.get(number)
         if entry is None:
-            raise CommandFailed(texts.NO_SUCH_MESSAGE)
+            raise CommandFailed("no such message")
         return number, entry
 
     # -- long replies ----------------------------------------------------------
@@ -182,11 +185,11 @@ class Transaction(POP3LineSession):
             self._sending = None
             if not sending.whole:
                 self._ask(Enough())
-            return self._no(texts.LATER, "SYS/TEMP")
+            return self._no("a fault of ours; please try again later", "SYS/TEMP")
         if sending.top:
             self._say(b"+OK")
         else:
-            self._ok(texts.OCTETS, octets=sending.size)
+            self._ok("{octets} octets", octets=sending.size)
         return self._send_text(sending, octets)
 
     def _answered_more(self, question: More, answer: bytes | PostOfficeError) -> None:

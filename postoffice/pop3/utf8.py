@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from postoffice.pop3 import texts
-from postoffice.pop3.languages import LANGUAGES, chosen
+from postoffice.pop3.languages import LANGUAGES, chosen, translated
 from postoffice.pop3.line_session import CommandFailed, POP3LineSession, no_argument
 from postoffice.protocol.scram import saslprep
 
@@ -15,7 +14,7 @@ class UTF8Commands(POP3LineSession):
         """Send messages unconverted, with UTF-8 in their header fields (RFC 6856 §2.1)."""
         no_argument(argument)
         self.utf8 = True
-        self._ok(texts.UTF8_ENABLED)
+        self._ok("UTF8 enabled")
 
     def _lang(self, argument: bytes) -> None:
         """RFC 6856 §3.2."""
@@ -24,12 +23,13 @@ class UTF8Commands(POP3LineSession):
             return self._list_languages()
         tag = chosen(wanted)
         if tag is None:
-            raise CommandFailed(texts.NO_SUCH_LANGUAGE)
+            raise CommandFailed("this language is not spoken here; LANG lists those that are")
         self.language = tag
-        return self._say(f"+OK {tag} {texts.LANGUAGE.said(tag)}".encode())
+        said = translated("replies are in English now", tag)
+        return self._say(f"+OK {tag} {said}".encode())
 
     def _list_languages(self) -> None:
-        self._ok(texts.LANGUAGES_FOLLOW)
+        self._ok("languages follow")
         for tag, name in LANGUAGES.items():
             self._say(f"{tag} {name}".encode())
         self._say(b".")
@@ -46,4 +46,4 @@ def check_utf8(octets: bytes) -> None:
     try:
         saslprep(octets.decode("utf-8"), query=True)
     except ValueError:
-        raise CommandFailed(texts.NOT_UTF8, "AUTH") from None
+        raise CommandFailed("names and passwords are in UTF-8", "AUTH") from None

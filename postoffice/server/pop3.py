@@ -16,7 +16,6 @@ from postoffice.model import log_events
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import AnnouncedPolicy
-from postoffice.pop3 import texts
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import (
     Announce,
@@ -172,7 +171,9 @@ class POP3Connection(LoginConnection):
         self._log(log_events.TAKEN_OVER)
         in_the_middle = self._blocked is not None
         self.session.refusals.hear(b"")
-        self.session.dismiss(None if in_the_middle else texts.TAKEN_OVER, "IN-USE")
+        self.session.dismiss(
+            None if in_the_middle else "another login has taken over this maildrop", "IN-USE"
+        )
         self._release()
         if in_the_middle:
             self.abort()
@@ -204,7 +205,7 @@ class POP3Connection(LoginConnection):
         super()._end_session(silent=silent)
         assert self.session is not None
         self.session.refusals.hear(b"")
-        self.session.dismiss(None if silent else texts.CLOSING, "SYS/TEMP")
+        self.session.dismiss(None if silent else "the post office is closing", "SYS/TEMP")
         self._release()
 
     def _hang_up(self) -> None:
