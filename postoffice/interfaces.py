@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from zope.interface import Attribute, Interface
@@ -48,7 +49,12 @@ class ChildProcess(Executor, Protocol):
     argument to each function. If the child dies, calls in progress fail with a
     TemporaryFailure, although the child may have done them; the child may be started
     again.
+
+    ``memory`` is shared with the child: octets that both can read and write at any time,
+    without a copy through a pipe.  Which part belongs to which call is up to the caller.
     """
+
+    memory: mmap
 
     @property
     def ready(self) -> bool:
@@ -64,9 +70,14 @@ class ChildProcess(Executor, Protocol):
 class MakeChildProcess(Protocol):
     """Makes a ChildProcess; the process starts when its ``start()`` is called."""
 
-    def __call__(self, name: str, make: Callable[..., Any], *args: Any) -> ChildProcess:
+    def __call__(
+        self, name: str, make: Callable[..., Any], *args: Any, memory: int
+    ) -> ChildProcess:
         """
-        The child calls ``make(*args)`` to make an object that has ``close()``; all can be pickled.
+        The child calls ``make(*args, memory)`` to make an object that has ``close()``.
+
+        All can be pickled.  ``memory``: how many octets of memory both share; the child
+        gets them as an ``mmap``.
         """
 
 

@@ -2,8 +2,8 @@
 The child process of a ``ProcessExecutor``: runs blocking functions until its parent stops.
 
 Frames arrive on standard input, each a size and a pickle: first a Begin, then Calls.
-Results go to standard output.  Both are pipes to the parent.  The child does not import
-Twisted, so that it stays small and starts fast.
+Results go to standard output.  Both are pipes to the parent.  Descriptor 3 is memory that
+both share.  The child does not import Twisted, so that it stays small and starts fast.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from mmap import mmap
 from threading import Event, Lock, Thread, current_thread
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,6 +25,8 @@ from postoffice.util.twisted_internals import collect_garbage_seldom
 
 #: The program of the child, for ``python -c``; its arguments are the parent's ``sys.path``.
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from postoffice.daemon.child import main; main()"
+#: The descriptor of the memory that parent and child share.
+MEMORY = 3
 #: Precedes each pickle: the number of its octets.
 SIZE = struct.Struct("<Q")
 #: The number of the first result, which reports that the child is ready.
@@ -34,15 +37,16 @@ PATIENCE = 0.02
 
 class Begin(NamedTuple):
     """
-    Make the child's object with ``make(*args)``, and use up to ``threads`` threads.
+    Make the child's object with ``make(*args, memory)``, and use up to ``threads`` threads.
 
-    The object has a ``close()``.
+    The object has a ``close()``.  ``memory`` is how many octets are shared.
     """
 
     name: str  # of the process, as ps and top show it
     make: Callable[..., Any]
     args: tuple[Any, ...]
     threads: int
+    memory: int
 
 
 class Call(NamedTuple):
@@ -102,10 +106,10 @@ class _Child:
         begin = self._next()
         if begin is None:  # the parent was killed before it could say what to do
             return
-        name, make, args, threads = begin
+        name, make, args, threads, size = begin
         _call_ourselves(name)
         try:
-            made = make(*args)
+            made = make(*args, mmap(MEMORY, size))
         except Exception as error:
             self._tell(Result(READY, None, error))
             return

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
+from mmap import mmap
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -13,7 +14,7 @@ from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
-from postoffice.daemon.child import PROGRAM, READY, SIZE, Begin, Call, Result, frame
+from postoffice.daemon.child import MEMORY, PROGRAM, READY, SIZE, Begin, Call, Result, frame
 from postoffice.interfaces import MakeChildProcess
 from postoffice.model.errors import TemporaryFailure
 
@@ -25,12 +26,14 @@ THREADS = 4
 
 
 def maker(reactor: Any) -> MakeChildProcess | None:
-    """Return a maker of child processes, or None if this reactor cannot start processes."""
+    """Return a maker of child processes, or None if this system or reactor cannot make any."""
     if not (sys.executable and IReactorProcess.providedBy(reactor)):
         return None
+    if not hasattr(os, "memfd_create"):  # Linux, FreeBSD 13
+        return None
 
-    def make_apart(name: str, make: Callable[..., Any], *args: Any) -> ProcessExecutor:
-        return ProcessExecutor(reactor, Begin(name, make, args, THREADS))
+    def make_apart(name: str, make: Callable[..., Any], *args: Any, memory: int) -> ProcessExecutor:
+        return ProcessExecutor(reactor, Begin(name, make, args, THREADS, memory))
 
     return make_apart
 
@@ -43,6 +46,9 @@ class ProcessExecutor:
     def __init__(self, reactor: Any, begin: Begin) -> None:
         self._reactor = reactor
         self._begin = begin
+        self._memory_fd = os.memfd_create(begin.name)
+        os.ftruncate(self._memory_fd, begin.memory)
+        self.memory = mmap(self._memory_fd, begin.memory)
         self._process: _Process | None = None
         self._not_before = 0.0
         self._stopped = False
@@ -59,8 +65,9 @@ class ProcessExecutor:
         process = _Process(self._begin, self._gone)
         command = [sys.executable, "-c", PROGRAM, *sys.path]
         try:
+            descriptors = {0: "w", 1: "r", 2: 2, MEMORY: self._memory_fd}
             self._reactor.spawnProcess(
-                process, command[0], command, os.environ, childFDs={0: "w", 1: "r", 2: 2}
+                process, command[0], command, os.environ, childFDs=descriptors
             )
         except OSError as error:  # no memory, or no more processes: the daemon works without it
             self.log.error("no process for {name}: {error}", name=self._begin.name, error=error)
@@ -71,6 +78,9 @@ class ProcessExecutor:
         self._stopped = True
         if self._process is not None:
             await self._process.leave()
+        if not self.memory.closed:
+            self.memory.close()
+            os.close(self._memory_fd)
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Call ``function(made, *args)`` in the child; only while it is ready."""

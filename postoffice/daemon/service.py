@@ -23,7 +23,7 @@ from postoffice.daemon.lifecycle import PostOffice
 from postoffice.daemon.log_format import quicken
 from postoffice.daemon.signals import hear
 from postoffice.model.errors import StartupError
-from postoffice.util.twisted_internals import steady, tune
+from postoffice.util.twisted_internals import poll_without_context, steady, tune
 
 
 class Options(usage.Options):
@@ -97,6 +97,7 @@ class FrontDoor(Service):
     def privilegedStartService(self) -> None:
         tune()
         steady(self._reactor)
+        poll_without_context(self._reactor)
         hear(self._reactor, globalLogPublisher)
         quicken(globalLogPublisher)
         self._see_to_the_pidfile()

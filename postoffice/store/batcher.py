@@ -18,15 +18,17 @@ from postoffice.store import commit
 from postoffice.store.drafts import Draft
 from postoffice.store.journal.journal import Journal
 from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
-from postoffice.store.store_process import DraftMessage, StoreProcess
+from postoffice.store.store_process import StoreProcess, pack
 
 #: The most small messages in a batch, and the most batches at once.  Larger numbers commit no more
 #: messages a second, and cost more CPU a message.
 BATCH = 32
-BATCH_SIZE = 4 << 20  # octets in a batch; a single larger message makes a batch of its own
+BATCH_SIZE = 4 << 20  # octets in a batch after which no other message joins it
 BATCHES = 2
 #: The most large messages at once.  Each is a batch of its own: no other waits for its sync.
 LARGE = 4
+#: Octets of the memory that we share with the store process for the texts of one batch.
+AREA = BATCH_SIZE + (1 << 20)
 #: A batch of at least so many small messages starts the store process: threads that commit slow
 #: the reactor's thread down.
 MANY = 4
@@ -75,18 +77,24 @@ class ProcessCommitter:
         self._here = here
         self._notices = notices
         self._report = report
+        self._areas = [AREA * number for number in range(BATCHES)]
 
     async def commit_batch(self, wanted: Sequence[Draft]) -> list[Exception | None]:
         if len(wanted) >= MANY and not self._child_process.ready:
             self._child_process.start()
-        if not self._child_process.ready:
+        fits = sum(len(part) for draft in wanted for part in draft.parts) <= AREA
+        if not (fits and self._child_process.ready):
             return await self._here.commit_batch(wanted)
-        messages = [DraftMessage.from_draft(draft) for draft in wanted]
-        outcomes, missed, notices, reports = await self._child_process.run(
-            StoreProcess.commit_batch, messages
-        )
+        area = self._areas.pop()  # there is one for each batch
+        try:
+            messages = pack(wanted, self._child_process.memory, area)
+            outcomes, missed, notices, reports = await self._child_process.run(
+                StoreProcess.commit_batch, messages
+            )
+        finally:
+            self._areas.append(area)
         for draft, message, its in zip(wanted, messages, missed, strict=True):
-            draft.size = len(message.text)
+            draft.size = message.size
             draft.missed.update(its)
         self._notices.extend(notices)
         for level, text in reports:

@@ -56,7 +56,14 @@ from postoffice.store import (
     snapshot,
     vault,
 )
-from postoffice.store.batcher import Batcher, Committer, ProcessCommitter, ThreadCommitter
+from postoffice.store.batcher import (
+    AREA,
+    BATCHES,
+    Batcher,
+    Committer,
+    ProcessCommitter,
+    ThreadCommitter,
+)
 from postoffice.store.delivery import MaildirDelivery, MaildropCache
 from postoffice.store.drafts import Draft
 from postoffice.store.files import MaildropRef
@@ -158,7 +165,9 @@ class MaildirStore:
         if self._make_child_process is not None:
             keep = bool(self._undelete)
             arguments = (self._path, durability, keep, self._levels, self._segment, self._most)
-            self._store_process = self._make_child_process("placing", StoreProcess, *arguments)
+            self._store_process = self._make_child_process(
+                "placing", StoreProcess, *arguments, memory=BATCHES * AREA
+            )
             small = ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
         self._batcher = Batcher(small, here, self._committed)
         self._large = self._journal.large if journal else ""

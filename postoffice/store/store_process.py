@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from mmap import mmap
 from typing import NamedTuple
 
 from postoffice.model.address import Quota
@@ -26,35 +27,50 @@ Report = tuple[str, str]
 
 
 class DraftMessage(NamedTuple):
-    """A draft whose whole text is in memory, in a form that can be sent to the store process."""
+    """
+    A small draft for the store process.
+
+    Its text of ``size`` octets is in the memory that both processes share, from ``offset``.
+    """
 
     refs: list[MaildropRef]
     name: str
     quotas: Mapping[MaildropRef, Quota]
     owners: Mapping[MaildropRef, str]
-    text: bytes
     apart: bool
     dropped: bool
+    offset: int
+    size: int
 
-    @classmethod
-    def from_draft(cls, draft: Draft) -> DraftMessage:
-        """Pack a draft."""
-        text = b"".join(draft.parts)
-        return cls(
-            draft.refs, draft.name, draft.quotas, draft.owners, text, draft.apart, draft.dropped
-        )
 
-    def to_draft(self) -> Draft:
-        """Unpack the draft, in the store process."""
-        return Draft(
-            self.refs,
-            self.name,
-            quotas=self.quotas,
-            owners=self.owners,
-            parts=[self.text],
-            apart=self.apart,
-            dropped=self.dropped,
+def pack(wanted: Sequence[Draft], memory: mmap, offset: int) -> list[DraftMessage]:
+    """Copy the texts of drafts into the shared memory from ``offset``, and describe the drafts."""
+    messages = []
+    for draft in wanted:
+        start = offset
+        for part in draft.parts:
+            memory[offset : offset + len(part)] = part
+            offset += len(part)
+        place = start, offset - start
+        kind = draft.apart, draft.dropped
+        messages.append(
+            DraftMessage(draft.refs, draft.name, draft.quotas, draft.owners, *kind, *place)
         )
+    return messages
+
+
+def unpack(message: DraftMessage, memory: mmap) -> Draft:
+    """The draft that ``pack`` described."""
+    refs, name, quotas, owners, apart, dropped, offset, size = message
+    return Draft(
+        refs,
+        name,
+        quotas=quotas,
+        owners=owners,
+        parts=[memory[offset : offset + size]],
+        apart=apart,
+        dropped=dropped,
+    )
 
 
 class CommitResult(NamedTuple):
@@ -72,7 +88,11 @@ class CommitResult(NamedTuple):
 
 
 class StoreProcess:
-    """Commits into ``store`` with a Journal of its own; the settings are those of MaildirStore."""
+    """
+    Commits into ``store`` with a Journal of its own; the settings are those of MaildirStore.
+
+    ``memory`` has the texts of drafts (``pack``).
+    """
 
     def __init__(
         self,
@@ -81,8 +101,10 @@ class StoreProcess:
         undelete: bool,
         levels: Sequence[int],
         segment: int,
-        most: int | None = None,
+        most: int | None,
+        memory: mmap,
     ) -> None:
+        self._memory = memory
         self._reports: list[Report] = []
         self._pool = FolderPool()
         self._journal = journal_of(store, self._report, segment)
@@ -95,7 +117,7 @@ class StoreProcess:
 
     def commit_batch(self, messages: Sequence[DraftMessage]) -> CommitResult:
         """Commit a batch (``commit.commit_batch``)."""
-        drafts = [message.to_draft() for message in messages]
+        drafts = [unpack(message, self._memory) for message in messages]
         outcomes = commit.commit_batch(
             drafts, self._enforcement.journal, self._enforcement, self._pool
         )

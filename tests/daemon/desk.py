@@ -13,8 +13,9 @@ from postoffice.model.errors import MaildropFull, StartupError
 class Desk:
     """What is made apart; its papers lie in ``folder``."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, memory):
         self.folder = folder
+        self.memory = memory
         self.seen = []
         if not os.path.isdir(folder):
             raise StartupError(f"{folder} is missing")
@@ -23,6 +24,10 @@ class Desk:
         """Where it was seen, what was before, and by whom."""
         self.seen.append(what)
         return list(self.seen), os.getpid(), threading.get_ident()
+
+    def turn_around(self):
+        """Reverse the octets of the shared memory."""
+        self.memory[:] = bytes(reversed(self.memory[:]))
 
     def close(self):
         Path(self.folder, "closed").touch()

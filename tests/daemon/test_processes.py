@@ -28,7 +28,7 @@ def apart(tmp_path):
     made = []
 
     def apart(folder=tmp_path, *, wait=True):
-        made.append(processes.maker(reactor)("desk", Desk, str(folder)))
+        made.append(processes.maker(reactor)("desk", Desk, str(folder), memory=4096))
         made[-1].start()
         if wait:
             turn_until(lambda: made[-1].ready)
@@ -55,6 +55,20 @@ def test_one_thing_is_made_in_another_process_and_is_there_for_all(apart):
     assert (first, both[1][0]) == ([(1,)], "a")
     assert pid == again != os.getpid()
     assert Path(f"/proc/{pid}/comm").read_text(encoding="ascii") == "desk\n"
+
+
+def test_memory_is_shared_also_with_the_next_process(apart):
+    executor = apart()
+    executor.memory[:3] = b"abc"
+    result(executor.run(Desk.turn_around))
+    assert executor.memory[-3:] == b"cba"
+    os.kill(executor._process.transport.pid, signal.SIGKILL)
+    turn_until(lambda: not executor.ready)
+    executor._not_before = 0
+    executor.start()
+    turn_until(lambda: executor.ready)
+    result(executor.run(Desk.turn_around))
+    assert executor.memory[:3] == b"abc"
 
 
 def test_what_is_raised_is_raised_here_with_all_that_it_says(apart):
@@ -167,7 +181,7 @@ from tests.daemon.desk import Desk, Unreadable
 from postoffice.daemon import processes
 from postoffice.daemon.child import PROGRAM
 from twisted.internet import reactor
-workers = processes.maker(reactor)("desk", Desk, ".")
+workers = processes.maker(reactor)("desk", Desk, ".", memory=4096)
 workers.start()
 MEETING = os.environ.get("MEETING", "")
 def ready():

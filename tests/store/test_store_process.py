@@ -183,3 +183,13 @@ def test_nothing_waits_in_the_journal_behind_a_stop(root, machine):
     office.stop()
     assert not state.read().pending()
     state.close()
+
+
+def test_a_batch_that_is_larger_than_the_shared_memory_is_committed_all_the_same(
+    busy, root, monkeypatch
+):
+    one = busy()
+    one.call_the_placer()
+    monkeypatch.setattr("postoffice.store.batcher.AREA", 100)
+    assert one.post(*((f"large-{n}", envelope(ANN)) for n in range(MANY))) == [None] * MANY
+    assert {f"large-{n}" for n in range(MANY)} <= set(there(root, ANN))

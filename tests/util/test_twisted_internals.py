@@ -1,15 +1,18 @@
-"""The clock that the reactor's timers go by."""
+"""The clock that the reactor's timers go by, and its loop."""
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.base import ReactorBase
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import LoopingCall
 
 from postoffice.util.token_bucket import TokenBucket
-from postoffice.util.twisted_internals import steady
+from postoffice.util.twisted_internals import poll_without_context, steady
 
 DAY = 86400
 
@@ -95,3 +98,79 @@ def test_budgets_fill_as_time_passes(reactor, times, jump):
 def test_the_clock_is_the_systems_that_nobody_sets(reactor):
     steady(reactor)
     assert reactor.seconds is time.monotonic
+
+
+class Pipe(FileDescriptor):
+    """The reading end of a pipe, which calls ``read`` when it has octets."""
+
+    def __init__(self, reactor, read):
+        super().__init__(reactor)
+        self.end, self.other = os.pipe()
+        self.read = read
+        self.lost = False
+        os.write(self.other, b"x")
+        self.startReading()
+
+    def fileno(self):
+        return self.end
+
+    def doRead(self):
+        os.read(self.end, 1)
+        return self.read(self)
+
+    def connectionLost(self, reason):
+        self.lost = True
+        os.close(self.end)
+        os.close(self.other)
+
+
+@pytest.fixture
+def epoll():
+    reactor = EPollReactor()
+    poll_without_context(reactor)
+    yield reactor
+    for one in reactor.removeAll():
+        one.connectionLost(None)
+    reactor._poller.close()
+
+
+def test_an_epoll_reactor_reads_without_a_log_context(epoll):
+    read = []
+    pipes = [Pipe(epoll, lambda pipe: read.append(pipe)) for _ in range(3)]
+    epoll.doIteration(0)
+    assert set(read) == set(pipes)
+    assert not any(pipe.lost for pipe in pipes)
+    epoll.doIteration(0)
+    assert len(read) == len(pipes)
+
+
+def test_a_bug_in_one_connection_costs_that_connection_alone(epoll, logged):
+    def break_off(_):
+        raise ZeroDivisionError
+
+    broken, well = Pipe(epoll, break_off), Pipe(epoll, lambda _: None)
+    epoll.doIteration(0)
+    assert broken.lost
+    assert not well.lost
+    assert any("ZeroDivisionError" in line for line in logged)
+
+
+def test_what_an_event_before_has_closed_is_not_read(epoll):
+    pipes = []
+
+    def close_the_other(pipe):
+        other = pipes[1 - pipes.index(pipe)]
+        other.stopReading()
+        read.append(pipe)
+
+    read = []
+    pipes += [Pipe(epoll, close_the_other) for _ in range(2)]
+    epoll.doIteration(0)
+    assert len(read) == 1
+
+
+def test_another_reactor_keeps_its_own_loop():
+    reactor = Reactor()
+    before = dict(vars(reactor))
+    poll_without_context(reactor)
+    assert vars(reactor) == before
