@@ -6,15 +6,15 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from postoffice.accounts.login_db import LoginDB
+from postoffice.util.sqlite_file import SQLiteFile
 
-#: Seconds for which failed logins are listed, and counted together.
+#: Seconds for which failed logins are listed and counted together.
 DAY = 86400.0
 #: Seconds for which the network of a successful login stays known.
 KNOWN = 30 * DAY
-#: The most known networks of one account; the oldest are removed.
+#: Known networks of one account at most; the oldest are removed.
 NETWORKS = 100
-#: Rows that stay, and rows that go at once.
+#: Rows that stay at most, and rows that one sweep removes at most.
 KEPT = 100_000
 SWEPT = 1000
 
@@ -24,10 +24,10 @@ ACCOUNT, NETWORK = "account", "network"
 @dataclass(frozen=True)
 class Allowance:
     """
-    So many wrong tries in so many seconds, in whichever such while they are counted.
+    A number of wrong passwords in any period of so many seconds.
 
-    Half of them may come at once, and the other half comes back in that time:
-    a bucket of all of them, refilled at that pace, would let twice as many in.
+    It is a token bucket that holds half of them and refills with the other half in that
+    time.  A bucket that holds all of them would allow twice as many in such a period.
     """
 
     count: int
@@ -35,12 +35,12 @@ class Allowance:
 
     @property
     def burst(self) -> float:
-        """What may come at once."""
+        """How many may come at once."""
         return max(1.0, self.count // 2)
 
     @property
     def rate(self) -> float:
-        """What comes back in a second."""
+        """How many come back in a second."""
         return max(1.0, self.count - self.burst) / self.seconds
 
 
@@ -50,8 +50,8 @@ class AttemptResult:
     Whether a login may be checked.
 
     If the network is known for this account, nothing was taken.  Otherwise the waits are
-    seconds until the account's allowance and the network's have another try; if both are
-    0, one was taken from each.
+    seconds until the account's and the network's allowance permit an attempt; if both are
+    0, one attempt was taken from each.
     """
 
     known: bool = False
@@ -83,12 +83,12 @@ class Attempts:
     has no allowance, nor has the account "" (no name given).
     """
 
-    def __init__(self, login_db: LoginDB, account: Allowance, network: Allowance) -> None:
+    def __init__(self, login_db: SQLiteFile, account: Allowance, network: Allowance) -> None:
         self._login_db = login_db
         self._allowances = {ACCOUNT: account, NETWORK: network}
 
     def take(self, account: str, network: str, now: float) -> AttemptResult:
-        """Take a try if there is one.  Raises TemporaryFailure."""
+        """Take an attempt from both allowances, if both have one.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
             if _knows(database, account, network, now):
                 return AttemptResult(known=True)
@@ -105,7 +105,7 @@ class Attempts:
 
     def give_back(self, account: str, network: str, now: float, right: bool) -> None:
         """
-        A try that was taken was none; where it was ``right``, the network is known from now on.
+        Give back an attempt; if it was ``right``, the network is known from now on.
 
         Raises TemporaryFailure.
         """
@@ -136,7 +136,7 @@ class Attempts:
             _meet(database, account, network, now)
 
     def failures(self, now: float) -> list[FailureCount]:
-        """All wrong tries of the last day, the latest first.  Raises TemporaryFailure."""
+        """Return the failed logins of the last day, the latest first.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
             rows = database.execute(
                 "SELECT kind, name, count, last FROM try WHERE count > 0 AND last > ?"
@@ -153,7 +153,7 @@ class Attempts:
 
     def clear(self, names: list[str] | None) -> int:
         """
-        Forget the wrong tries of these accounts and networks, or (None) of all; how many.
+        Forget the failed logins of these accounts and networks, or of all (None); return how many.
 
         Raises TemporaryFailure.
         """
@@ -164,7 +164,11 @@ class Attempts:
             return sum(database.execute(forget, (name,)).rowcount for name in names)
 
     def sweep(self, now: float) -> bool:
-        """Forget some of what is old, or too much; whether there may be more.  As above."""
+        """
+        Remove some rows that are old or too many; return whether there may be more.
+
+        Raises TemporaryFailure.
+        """
         gone = 0
         with self._login_db.turn() as database:
             gone += database.execute(
@@ -193,7 +197,7 @@ class Attempts:
         if row is None:
             return allowance.burst
         level, at = row
-        if at > now:  # the clock was put back: nobody waits until it is there again
+        if at > now:  # the clock was set back: do not wait until it reaches that time again
             _set(database, kind, name, level, now)
             return float(level)
         return float(min(allowance.burst, level + (now - at) * allowance.rate))

@@ -98,7 +98,7 @@ class Checker:
         found = await self._slowed(credentials, name, account)
         if found is None:
             raise UnauthorizedLogin
-        now = await self._find(found.address)  # passwords wait a while to be verified
+        now = await self._find(found.address)  # verifying takes a while
         if now is None:
             raise UnauthorizedLogin
         if not now.enabled:
@@ -116,11 +116,11 @@ class Checker:
         who = who if account is None else account.address
         network = _network(credentials)
         if IBearerLogin.providedBy(credentials) and not who:
-            who = network  # the token alone says whose it is: nobody uses up another's tries
+            who = network  # only the token says whose it is; count by network
         digest = None
         if IUsernamePassword.providedBy(credentials):
             secret = "" if account is None else account.secret or ""
-            # Where a device's password is taken is a matter of more than the network.
+            # An app password may be refused by service or address, so they are part of the digest.
             place = _from(credentials) if app_passwords.may_be_one(credentials) else (network,)
             words = (who, secret, *place, credentials.password)
             digest = self._throttle.digest(*map(_octets, words))
@@ -140,7 +140,7 @@ class Checker:
         if account is not None and device is not None:
             return replace(account, device=device.name)
         if IBearerLogin.providedBy(credentials):
-            right = False  # no directory knows of tokens
+            right = False  # only other checkers know tokens
         elif IScramLogin.providedBy(credentials):
             right = _scram_matches(credentials, account)
         elif IUsernamePassword.providedBy(credentials):
@@ -249,7 +249,7 @@ class Checker:
                     why=error,
                 )
             except Exception:
-                self.log.failure("the SCRAM keys of {name} are not kept", name=name)
+                self.log.failure("keeping the SCRAM keys of {name} failed", name=name)
             del self._deriving[name]
         if self._stopping is not None:
             self._deriving.clear()
@@ -302,11 +302,11 @@ def steady_salt(key: bytes, name: str, now: float) -> scram.Salt:
 
 
 def _fraction(octets: bytes) -> float:
-    """As a number from 0 to 1."""
+    """Turn octets into a number from 0 to 1."""
     return int.from_bytes(octets[:6], "big") / (1 << 48)
 
 
-#: What unknown users are measured by: the keys, and the secret, of nobody.
+#: Keys and a secret to compare with if the user is unknown, for equal timing.
 _NOBODYS_KEYS = scram.Keys(b"", 0, bytes(32), bytes(32))
 _NOBODYS_SECRET = secrets.token_bytes(32)
 
@@ -323,12 +323,12 @@ def _shared_matches(credentials: Any, account: Account | None) -> bool:
 
 
 def _name(avatar: object) -> str | bytes:
-    """The name that a checker returned, for the log; "" where it is no text."""
+    """Return the name that a checker returned, for the log; "" if it is no text."""
     return avatar if isinstance(avatar, str | bytes) else ""
 
 
 def _octets(said: bytes | str) -> bytes:
-    """Twisted's own credentials may have texts."""
+    """Encode a str; Twisted's own credentials may have one."""
     return said.encode("utf-8", "surrogatepass") if isinstance(said, str) else said
 
 
@@ -337,23 +337,23 @@ def _text(said: bytes | str) -> str:
 
 
 def _from(credentials: Any) -> tuple[str, str]:
-    """From which service and address they come, as far as they tell."""
+    """Return the service and the address of the login, "" if unknown."""
     client = getattr(credentials, "client", None)
     return getattr(credentials, "protocol", ""), "" if client is None else client.address
 
 
 def _network(credentials: Any) -> str:
-    """Where they come from, as far as they tell; "" is this machine."""
+    """Return the network of the login; "" for this machine or if unknown."""
     client = getattr(credentials, "client", None)
     return "" if client is None or client.local else network_of(client.address)
 
 
 def normal(user: object) -> str | None:
     """
-    The normal form of the address that somebody is called by, or None where it is none.
+    Return the normal form of a user name or of a checker's answer; None if it is no address.
 
-    On the wire and to Twisted's own checkers it is octets (UTF-8); checkers
-    of others may say a text, or an Account.
+    On the wire and in Twisted's own checkers it is octets (UTF-8); other checkers may
+    return a str or an Account.
     """
     if isinstance(user, Account):
         return user.address

@@ -20,9 +20,9 @@ class PlainLogin:
     """
     A user name and a password, as they came off the wire.
 
-    ``client`` and ``protocol`` (the word of its service: pop3s, submission)
-    are for checkers that want to know where they came from: a portal tells
-    them no more than the credentials.
+    ``client`` and ``protocol`` (the name of the service: pop3s, submission) are for
+    checkers that need to know where a login comes from; a portal passes them only the
+    credentials.
     """
 
     username: bytes
@@ -31,14 +31,14 @@ class PlainLogin:
     protocol: str
 
     def checkPassword(self, password: bytes | str) -> bool:
-        """Whether it is this password; the time it takes tells nothing of where they differ."""
-        if isinstance(password, str):  # checkers of others may keep texts
+        """Whether it is this password; compares in constant time."""
+        if isinstance(password, str):  # other checkers may use str
             password = password.encode("utf-8", "surrogatepass")
         return hmac.compare_digest(self.password, password)
 
 
 class IScramLogin(ICredentials):
-    """A proof that its maker has the password to SCRAM keys."""
+    """A proof that the client knows the password of some SCRAM keys."""
 
     username = Attribute("bytes: the user's name")
 
@@ -60,7 +60,7 @@ class ScramLogin:
         return self.claim.user
 
     def verify(self, keys: Keys) -> bool:
-        """Whether the proof fits; if so, the claim has our signature from now on."""
+        """Whether the proof fits; if so, the claim then has our signature."""
         return self.claim.verify(keys)
 
 
@@ -86,19 +86,18 @@ class SharedLogin:
 
 class IBearerLogin(ICredentials):
     """
-    A token that somebody else has given to the user (RFC 6750).
+    A token that another service has issued to the user (RFC 6750).
 
-    Only a checker of others can say whose it is: its ``requestAvatarId``
-    gives the address of an account here, and raises UnauthorizedLogin where
-    the token is not good, or not for this.
+    Only a checker from a plugin can verify it: its ``requestAvatarId`` returns the address
+    of an account here, or raises UnauthorizedLogin if the token is not valid for this.
     """
 
     username = Attribute(
-        "bytes: who the client says it is; empty where it leaves that to the token"
+        "bytes: the user name that the client gave; empty if only the token says it"
     )
     token = Attribute("bytes: the token, as it came")
-    client = Attribute("Client: where it came from")
-    protocol = Attribute("str: the service where it came from (pop3, submission)")
+    client = Attribute("Client: where the login comes from")
+    protocol = Attribute("str: the service (pop3, submission)")
 
 
 @implementer(IBearerLogin)
@@ -113,7 +112,7 @@ class BearerLogin:
 
 
 def credentials_of(claim: Claim, client: Client, protocol: str) -> Any:
-    """The credentials that a claim makes: what a portal is given."""
+    """Return the credentials for a portal that a claim makes."""
     if isinstance(claim, PasswordClaim):
         return PlainLogin(claim.user, claim.password, client, protocol)
     if isinstance(claim, ScramClaim):

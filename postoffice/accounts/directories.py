@@ -56,7 +56,7 @@ class Directories:
         return None
 
     async def devices(self, name: str) -> Sequence[AppPassword]:
-        """The devices of an account, in the directory that knows it."""
+        """Return the devices of an account, from the directory that has it."""
         for directory in self._directories:
             if await directory.find(name) is not None:
                 return await directory.devices(name) if IAppPasswords.providedBy(directory) else ()
@@ -69,7 +69,7 @@ class Directories:
         return False
 
     async def collectors(self, account: Account) -> frozenset[str]:
-        """The devices of an account that may collect its mail now, by their names."""
+        """Return the names of the devices that may now collect an account's mail."""
         now = self._now()
         return frozenset(
             one.name
@@ -78,7 +78,7 @@ class Directories:
         )
 
     async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
-        """What all accounts say of quotas and of how they are served, each once."""
+        """Return the settings of all accounts, each pair once."""
         said: set[tuple[Quota, MailPolicy]] = set()
         for directory in self._directories:
             if IAccountSettings.providedBy(directory):
@@ -88,7 +88,7 @@ class Directories:
         return frozenset(said)
 
     async def register_of(self, name: str) -> IAccountRegister | None:
-        """The directory that has the account, if it can be written to."""
+        """Return the directory that has the account, if it is writable."""
         for directory in self._directories:
             if await directory.find(name) is not None:
                 return directory if IAccountRegister.providedBy(directory) else None

@@ -1,13 +1,24 @@
 """
-The ledger of logins: one SQLite file that all processes share.  Plain functions; they block.
+The database of logins (``logins.db``), which all processes share, and what works with it.
 
-Nobody's mail depends on it.  What is lost with the power costs a guesser
-some tries more, and an account the time of its last login.
+No mail depends on this file.  If a power failure loses its last changes, somebody who guesses
+passwords gets a few more attempts, and an account loses the time of its last login.
 """
 
 from __future__ import annotations
 
+import os
+
+from twisted.internet.interfaces import IReactorTime
+
+from postoffice.accounts.attempts import Allowance, Attempts
+from postoffice.accounts.login_history import LoginHistory, LoginRecorder
+from postoffice.accounts.throttle import Throttle
+from postoffice.interfaces import Executor
 from postoffice.util.sqlite_file import SQLiteFile
+
+#: The name of the file, in the state folder.
+LOGINS = "logins.db"
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS try (
@@ -52,3 +63,43 @@ class LoginDB(SQLiteFile):
             "; it must belong to the user that the post office runs as; it can be removed: "
             "a new one is made",
         )
+
+
+class LoginRecords:
+    """
+    The database of logins in the folder ``state``, and the objects that use it.
+
+    ``account`` and ``network`` are the failed logins that are allowed at one account and
+    from one network.
+    """
+
+    def __init__(
+        self,
+        state: str,
+        executor: Executor,
+        clock: IReactorTime,
+        account: Allowance,
+        network: Allowance,
+    ) -> None:
+        self._executor = executor
+        self._login_db = LoginDB(os.path.join(state, LOGINS))
+        self.attempts = Attempts(self._login_db, account, network)
+        self.throttle = Throttle(self.attempts, executor, clock, network)
+        self.login_history = LoginHistory(self._login_db)
+        self.recording = LoginRecorder(self.login_history, executor, clock)
+        self._open = False
+
+    async def start(self) -> None:
+        """Open the file.  Raises StartupError."""
+        await self._executor.run(self._login_db.open)
+        self._open = True
+        self.throttle.start()
+        self.recording.start()
+
+    async def stop(self) -> None:
+        """Write what is not written yet, and close the file; no logins come after this."""
+        if self._open:
+            self._open = False
+            await self.throttle.stop()
+            await self.recording.stop()
+            await self._executor.run(self._login_db.close)

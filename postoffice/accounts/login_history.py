@@ -1,23 +1,41 @@
-"""How accounts and their devices have logged in, and when last.  Plain functions; they block."""
+"""When and how accounts and their devices logged in; a recorder writes many logins at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 
-from postoffice.accounts.attempts import DAY
-from postoffice.accounts.login_db import LoginDB
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-#: Seconds that a way in is remembered that was used no more.
+from postoffice.accounts.attempts import DAY
+from postoffice.interfaces import Executor
+from postoffice.model.address import Account
+from postoffice.model.envelope import SessionInfo
+from postoffice.model.errors import TemporaryFailure
+from postoffice.util.networks import network_of
+from postoffice.util.periodic import Periodic
+from postoffice.util.sqlite_file import SQLiteFile
+
+#: Seconds for which a login method stays in the history after its last use.
 REMEMBERED = 400 * DAY
-#: Rows that go at once.
+#: Rows that one sweep removes at most.
 SWEPT = 1000
+#: Seconds between a login and writing it.
+BATCH = 5.0
+#: Login methods that may wait to be written; more are not recorded.
+WAITING = 20_000
+#: Seconds between two sweeps.
+SWEEPING = 86400.0
 
 
 @dataclass(frozen=True)
 class LoginMethod:
     """
-    One way in: who, to what, by which mechanism, with which TLS, from where.
+    How an account logs in: to which service, by which mechanism, with which TLS, from where.
 
     ``device`` is empty for the account's own password; ``service`` is a word
     of the configuration; ``mechanism`` that of SASL, USER or APOP; ``tls`` a
@@ -34,13 +52,13 @@ class LoginMethod:
 
 
 class LoginHistory:
-    """The ways in that were used, each with when that was last: seconds since 1970."""
+    """All login methods that were used, and when each was last used (seconds since 1970)."""
 
-    def __init__(self, login_db: LoginDB) -> None:
+    def __init__(self, login_db: SQLiteFile) -> None:
         self._login_db = login_db
 
     def write(self, used: Mapping[LoginMethod, float]) -> None:
-        """These were used.  Raises TemporaryFailure."""
+        """Record that these were used.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
             database.executemany(
                 "INSERT INTO login VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -49,7 +67,11 @@ class LoginHistory:
             )
 
     def used(self, since: float, account: str | None = None) -> list[tuple[LoginMethod, float]]:
-        """Those that were used since, of one account or of all, the latest first.  As above."""
+        """
+        Return the login methods used since then, of one account or of all, the latest first.
+
+        Raises TemporaryFailure.
+        """
         with self._login_db.turn() as database:
             rows = database.execute(
                 "SELECT * FROM login WHERE last >= ?1 AND (account = ?2 OR ?2 IS NULL)"
@@ -59,7 +81,7 @@ class LoginHistory:
         return [(LoginMethod(*row[:6]), row[6]) for row in rows]
 
     def latest(self) -> dict[str, tuple[LoginMethod, float]]:
-        """The last way in of each account, by its own password or a device's.  As above."""
+        """Return the last login of each account or of its devices.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
             # SQLite takes the other columns from the row that has the maximum.
             rows = database.execute(
@@ -69,7 +91,7 @@ class LoginHistory:
         return {row[0]: (LoginMethod(*row[:6]), row[6]) for row in rows}
 
     def forget(self, account: str, device: str | None = None) -> None:
-        """An account is gone, with all that is known of it; or a device of it.  As above."""
+        """Forget a removed account and its networks, or one device.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
             database.execute(
                 "DELETE FROM login WHERE account = ?1 AND (device = ?2 OR ?2 IS NULL)",
@@ -79,7 +101,11 @@ class LoginHistory:
                 database.execute("DELETE FROM known WHERE account = ?", (account,))
 
     def rename(self, account: str, new: str) -> None:
-        """An account has another name now; what was known of that name is forgotten.  As above."""
+        """
+        Rename an account; forget what was recorded under the new name before.
+
+        Raises TemporaryFailure.
+        """
         with self._login_db.turn() as database:
             for table in ("login", "known"):
                 forget = f"DELETE FROM {table} WHERE account = ?"  # noqa: S608 (our own words)
@@ -88,7 +114,11 @@ class LoginHistory:
                 database.execute(change, (new, account))
 
     def sweep(self, now: float) -> bool:
-        """Forget some that were not used for long; whether there may be more.  As above."""
+        """
+        Remove some methods that were not used for REMEMBERED; return whether there may be more.
+
+        Raises TemporaryFailure.
+        """
         with self._login_db.turn() as database:
             gone = database.execute(
                 "DELETE FROM login WHERE (account, device, service, mechanism, tls, network) IN"
@@ -97,3 +127,94 @@ class LoginHistory:
                 (now - REMEMBERED, SWEPT),
             ).rowcount
         return gone == SWEPT
+
+
+class LoginRecorder:
+    """
+    Collects logins in memory and writes them to the history, many at a time.
+
+    ``now`` returns the time of day.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        login_history: LoginHistory,
+        executor: Executor,
+        clock: IReactorTime,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._login_history = login_history
+        self._executor = executor
+        self._clock = clock
+        self._now = now
+        self._used: dict[LoginMethod, float] = {}
+        self._turn = DeferredLock()
+        self._timer: IDelayedCall | None = None
+        self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._not_done)
+        self._open = False
+        self._complained = False
+
+    def start(self) -> None:
+        """Begin to write; the file is open."""
+        self._open = True
+        self._sweeping.start()
+        self._write_later()
+
+    async def stop(self) -> None:
+        """Write the rest; no logins come after this."""
+        self._open = False
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        await self._sweeping.stop()
+        await self._write()
+
+    def note(self, account: Account, session_info: SessionInfo) -> None:
+        """Record a login that has just succeeded."""
+        client = session_info.client
+        login_method = LoginMethod(
+            account.address,
+            account.device,
+            session_info.service,
+            session_info.mechanism,
+            session_info.tls.partition(" ")[0],
+            "" if client.local else network_of(client.address),
+        )
+        if login_method in self._used or len(self._used) < WAITING:
+            self._used[login_method] = self._now()
+            self._write_later()
+
+    def _write_later(self) -> None:
+        if self._open and self._used and self._timer is None:
+            self._timer = self._clock.callLater(BATCH, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        Deferred.fromCoroutine(self._write()).addErrback(self._not_done)
+
+    async def _write(self) -> None:
+        await self._turn.acquire()
+        used, self._used = self._used, {}
+        try:
+            if used:
+                await self._executor.run(self._login_history.write, used)
+                self._complained = False
+        except TemporaryFailure as failure:
+            self._used = {**used, **self._used}
+            if not self._complained:
+                self._complained = True
+                self.log.warn("writing logins failed; retrying: {why}", why=str(failure))
+        finally:
+            self._turn.release()
+        self._write_later()
+
+    async def _sweep(self) -> bool:
+        await self._turn.acquire()
+        try:
+            return await self._executor.run(self._login_history.sweep, self._now())
+        finally:
+            self._turn.release()
+
+    def _not_done(self, why: Failure) -> None:
+        self.log.failure("writing logins failed", failure=why)

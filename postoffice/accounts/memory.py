@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from zope.interface import implementer
 
-from postoffice.accounts.app_password_table import maildrops
+from postoffice.accounts.tables import maildrop_names
 from postoffice.interfaces import IAccountRegister, IAccountSettings
 from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
@@ -89,7 +89,7 @@ class MemoryDirectory:
 
     async def maildrop_for(self, name: str) -> str:
         taken = {one.maildrop for one in self._accounts.values()}
-        return next(one for one in maildrops(name) if one not in taken)
+        return next(one for one in maildrop_names(name) if one not in taken)
 
     async def rename(self, name: str, new: str) -> bool:
         self._see_to_the_domain(new)
@@ -163,7 +163,7 @@ class MemoryDirectory:
         return frozenset((one.quota, one.serving) for one in told)
 
     def _told(self, account: Account) -> Account:
-        """An account as it is told of: where it says nothing, as its domain says."""
+        """Complete an account's settings with those of its domain."""
         quota, serving = self._domains[_domain(account.address)]
         return replace(
             account,

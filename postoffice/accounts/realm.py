@@ -16,14 +16,14 @@ from postoffice.model.envelope import SessionInfo
 
 
 class Receptions(Protocol):
-    """Who takes in mail: from strangers, and from our own users."""
+    """Makes the avatars of SMTP sessions without and with a login."""
 
     def reception(self, session_info: SessionInfo) -> IReception: ...
     def submission(self, session_info: SessionInfo, account: Account) -> IReception: ...
 
 
 class Mailboxes(Protocol):
-    """Who hands out mail, to its owners."""
+    """Makes the avatars of POP3 logins."""
 
     def mailbox(self, session_info: SessionInfo, account: Account) -> IMailbox: ...
 
@@ -71,4 +71,4 @@ class Realm:
 
 
 def _nothing(*_: Any) -> None:
-    """Nothing was held, and nothing is to be noted."""
+    """Do nothing: the logout of a session that holds nothing."""

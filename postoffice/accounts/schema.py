@@ -1,7 +1,7 @@
 """
-Opening the accounts' database: it is made whole, and only believed when it was looked at.
+The tables of the accounts' database: making, checking and migrating the file.
 
-Plain functions; they block.
+The functions block.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from postoffice.util.file_modes import set_mode
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
 SCHEMA = 6
-#: What an account, or a domain for its accounts, says of how mail is served.
+#: The columns of a mail policy, of an account or of a domain.
 SERVING = (
     "keep REAL",
     "keep_collected REAL",
@@ -30,7 +30,7 @@ SERVING = (
     "in_use TEXT",
     "wait REAL",
 )
-#: What accounts' devices have for passwords, and where those may be used.
+#: Devices with their app passwords, and where those may be used.
 DEVICE = """
     CREATE TABLE device (
         account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
@@ -45,7 +45,7 @@ DEVICE = """
         PRIMARY KEY (account, name)
     ) WITHOUT ROWID
     """
-#: Whether an account may log in and gets mail: see ``model.address.STATES``.
+#: One of ``model.address.STATES``.
 STATE = "state TEXT NOT NULL DEFAULT 'enabled'"
 _SERVING = ",\n        ".join(SERVING)
 TABLES = (
@@ -76,7 +76,7 @@ TABLES = (
     "CREATE INDEX account_domain ON account (domain)",
     DEVICE,
 )
-#: What makes each older version the next one.
+#: The statements that turn each older version into the next one.
 CHANGES = {
     1: (
         "ALTER TABLE account ADD COLUMN scram TEXT",
@@ -99,17 +99,17 @@ CHANGES = {
 
 def connect(path: str, waits: float) -> sqlite3.Connection:
     """
-    A connection that waits so many seconds for others.
+    Open a connection, which waits so many seconds for other writers.
 
-    It may go from thread to thread, but serves one at a time.
+    Any thread may use it, one at a time.
     """
-    # "rw": a database that has gone is an error, and not an empty new one.
+    # "rw": a missing file is an error; SQLite would make an empty one.
     uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=rw"
     database = sqlite3.connect(
         uri, uri=True, timeout=waits, isolation_level=None, check_same_thread=False
     )
     try:
-        database.execute("PRAGMA synchronous = FULL")  # what was said to be done outlives the power
+        database.execute("PRAGMA synchronous = FULL")  # durable when COMMIT returns
         database.execute("PRAGMA foreign_keys = ON")
     except BaseException:
         database.close()
@@ -118,8 +118,8 @@ def connect(path: str, waits: float) -> sqlite3.Connection:
 
 
 def make(path: str) -> None:
-    """Make an empty database beside its place, and put it there when it is whole."""
-    # In this order: another process that is just making it links the file before its log.
+    """Make an empty database under another name, and link it to its path when it is complete."""
+    # In this order: another process that makes it now links the file before its log exists.
     if os.path.lexists(path + "-wal") and not os.path.lexists(path):
         raise StartupError(
             f"the accounts database {path} is gone, but {path}-wal is still there: put the "
@@ -152,7 +152,7 @@ def make(path: str) -> None:
 
 
 def _sync(path: str) -> None:
-    """Make a file, or a folder's names, durable; no file that SQLite has open."""
+    """Sync a file or a folder; never a file that SQLite has open."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(file)
@@ -162,9 +162,9 @@ def _sync(path: str) -> None:
 
 def see_to_its_mode(path: str) -> None:
     """
-    A file that is no file is refused, and one that others may read is closed to them.
+    Refuse what is not a regular file, and take other users' permissions away.
 
-    It is not opened here: to close a file is to lose SQLite's locks on it.
+    The file is not opened here: closing it would drop SQLite's locks on it.
     """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
@@ -177,12 +177,12 @@ def see_to_its_mode(path: str) -> None:
     if not os.access(path, os.R_OK | os.W_OK):
         raise PermissionError(13, "it cannot be read and written")
     for name in (path, path + "-wal", path + "-shm"):
-        with suppress(FileNotFoundError, PermissionError):  # another's: his to decide
+        with suppress(FileNotFoundError, PermissionError):  # it belongs to another user
             set_mode(name, 0o600, where=0o077)
 
 
 def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
-    """Refuse what another program or a later version made, and what is damaged."""
+    """Refuse a database of another program or a later version, or a damaged one; migrate ours."""
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION and not _saved(database, application):
@@ -204,14 +204,14 @@ def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
 
 def _renew(path: str, database: sqlite3.Connection) -> None:
     """
-    Bring the tables to today's version, whole or not at all; another process may do the same.
+    Migrate the tables to the current version, completely or not at all.
 
-    What it was before is kept beside it, as ``accounts.db.version-5``: who goes
-    back to the older program puts that in its place.
+    Another process may do the same at the same time.  A copy of the old file is kept beside
+    it, as ``accounts.db.version-5``; it is needed to go back to the older program.
     """
     database.execute("BEGIN IMMEDIATE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if not version:  # saved as SQL, which keeps no marks
+    if not version:  # restored from SQL text, which has no version
         version = _version(database)
     if version < SCHEMA:
         _keep_a_copy(path, copy_of(path, version))
@@ -221,7 +221,7 @@ def _renew(path: str, database: sqlite3.Connection) -> None:
 
 
 def _way_back(path: str) -> str:
-    """What else to do about a newer version: there may be what it was before."""
+    """Return what else to do about a newer version: there may be a copy from before."""
     copy = copy_of(path, SCHEMA)
     if not os.path.exists(copy):
         return ""
@@ -232,18 +232,18 @@ def _way_back(path: str) -> str:
 
 
 def copy_of(path: str, version: int) -> str:
-    """Where it is kept as it was, when it is brought to another version."""
+    """Return the path of the copy that a migration from this version keeps."""
     return f"{path}.version-{version}"
 
 
 def _keep_a_copy(path: str, copy: str) -> None:
-    """What it is, while nobody else can change it; whole, or not at all."""
+    """Copy the database while nothing else can write; completely, or not at all."""
     draft = f"{copy}.{secrets.token_hex(4)}.new"
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         with closing(connect(path, 0)) as source, closing(connect(draft, 0)) as kept:
             source.backup(kept)
-            kept.execute("PRAGMA journal_mode = DELETE")  # one file is all of it
+            kept.execute("PRAGMA journal_mode = DELETE")  # the copy is one file
         _sync(draft)
         os.replace(draft, copy)
     except BaseException:
@@ -253,7 +253,7 @@ def _keep_a_copy(path: str, copy: str) -> None:
 
 
 def _change(path: str, database: sqlite3.Connection, version: int) -> None:
-    """Bring the tables of an older version to today's."""
+    """Migrate the tables from an older version."""
     try:
         for number in range(version, SCHEMA):
             for change in CHANGES[number]:
@@ -269,7 +269,7 @@ def _change(path: str, database: sqlite3.Connection, version: int) -> None:
 
 
 def _version(database: sqlite3.Connection) -> int:
-    """By the tables that there are, and the columns of the accounts."""
+    """Guess the version from the tables and the columns of the accounts."""
     columns = _columns(database, "account")
     if "state" in columns.split(","):
         return 6
@@ -288,7 +288,7 @@ def _columns(database: sqlite3.Connection, table: str) -> str:
 
 
 def _saved(database: sqlite3.Connection, application: int) -> bool:
-    """Whether it was saved as SQL and made anew: that keeps our tables, but no marks."""
+    """Whether it was restored from SQL text, which has our tables but not our application id."""
     return (
         application == 0
         and f"{_columns(database, 'domain')},".startswith("name,")
@@ -297,7 +297,7 @@ def _saved(database: sqlite3.Connection, application: int) -> bool:
 
 
 def _see_to_its_log(path: str, database: sqlite3.Connection) -> None:
-    """Have a write-ahead log: questions go on while something is changed."""
+    """Switch to a write-ahead log: reads go on during a write."""
     (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StartupError(
@@ -307,13 +307,13 @@ def _see_to_its_log(path: str, database: sqlite3.Connection) -> None:
 
 
 def _mark(database: sqlite3.Connection) -> None:
-    """Say that it is ours, and of which version."""
+    """Set the application id and the version."""
     database.execute(f"PRAGMA application_id = {APPLICATION}")
     database.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
 def unusable(path: str, error: Exception) -> StartupError:
-    """What to tell whoever starts us: what is wrong, where, and how to mend it."""
+    """Return the error for the log: what is wrong, where, and how to repair it."""
     code = _code(error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         mend = "another program holds it; end that program"
@@ -326,7 +326,7 @@ def unusable(path: str, error: Exception) -> StartupError:
     elif code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         mend = "look at the disk"
     else:
-        # A log that is left there would be played into the backup, and damage that, too.
+        # SQLite would apply a log that is left there to the backup, and damage it.
         mend = (
             f"it is damaged: put a backup in its place, without {path}-wal and {path}-shm, or "
             "what can still be read: `sqlite3 DAMAGED .recover | sqlite3 NEW` (or `.dump`)"

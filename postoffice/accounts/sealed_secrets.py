@@ -1,7 +1,7 @@
 """
-Secrets that are kept in clear, encrypted where they lie: the key is in a file of its own.
+Encryption of the shared secrets in the accounts' database; the key is in another file.
 
-A copy of the database alone tells nobody anything.  Plain functions; they block.
+A copy of the database alone does not reveal the secrets.  The functions block.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from postoffice.model.errors import TemporaryFailure
 
 
 class Seal:
-    """Seals and unseals texts with the key in a file, which is made when it is first needed."""
+    """Encrypts and decrypts texts with the key in a file; the file is made when first needed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -29,10 +29,10 @@ class Seal:
         return self._fernet().encrypt(text.encode("utf-8", "surrogateescape")).decode()
 
     def unseal(self, token: str) -> str:
-        """Decrypt.  Raises TemporaryFailure where the key is not the one, or not there."""
+        """Decrypt.  Raises TemporaryFailure if the key is missing or another one."""
         try:
             return self._fernet().decrypt(token).decode("utf-8", "surrogateescape")
-        except (InvalidToken, ValueError):  # sealed with another, or no sealed text at all
+        except (InvalidToken, ValueError):  # encrypted with another key, or not encrypted
             raise TemporaryFailure(
                 f"{self._path} is not the key that the accounts' shared secrets were sealed with: "
                 "put the right one in its place, or set the secrets anew"
@@ -48,7 +48,7 @@ class Seal:
 
 
 def key(path: str) -> bytes:
-    """A key that outlives restarts; made when there is none.  Raises TemporaryFailure."""
+    """Return the key in a file; make the file if it is missing.  Raises TemporaryFailure."""
     make_key(path)
     try:
         return _read(path)
@@ -57,7 +57,7 @@ def key(path: str) -> bytes:
 
 
 def make_key(path: str) -> None:
-    """Make a key file where there is none, whole or not at all.  Raises TemporaryFailure."""
+    """Make a key file if there is none, whole or not at all.  Raises TemporaryFailure."""
     if os.path.lexists(path):
         return
     draft = f"{path}.{secrets.token_hex(4)}.new"

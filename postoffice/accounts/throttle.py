@@ -19,29 +19,30 @@ from postoffice.model.errors import TemporaryFailure, TooManyTries
 from postoffice.model.log_events import tell
 from postoffice.util.cache import Cache
 from postoffice.util.periodic import Periodic
+from postoffice.util.shield import shield, start_work
 from postoffice.util.token_bucket import TokenBucket
 
 T = TypeVar("T")
 
 log = Logger("postoffice")
 
-#: Seconds that a client is made to wait; mail programs wait for longer, and Postfix for ten.
+#: Seconds that a client waits at most; mail programs wait longer for an answer.
 PATIENCE = 5.0
-#: Seconds for which it is believed that nothing can be taken; others may have cleared it.
+#: Seconds until we look again whether a used-up allowance was cleared, by the command for example.
 BELIEVED = 2.0
-#: Seconds that a known network is remembered here, and how many of them.
+#: Seconds that a known network stays in memory, and how many networks at most.
 REMEMBERED = 3600.0
 MOST_KNOWN = 20_000
-#: Wrong passwords that are remembered, as digests.
+#: Wrong passwords that stay in memory, as digests.
 MOST_WRONG = 20_000
-#: Accounts and networks of which it is believed.
+#: Accounts and networks whose allowance is known to be used up.
 MOST_BELIEVED = 10_000
-#: Octets of a name that nobody has.
+#: Octets of a name that are stored at most; the account may not exist.
 NAME = 254
-#: Seconds between two sweeps of the ledger.
+#: Seconds between two sweeps of the database.
 SWEEPING = 3600.0
 
-#: An account and a network; or what is counted: a kind and a name.
+#: An account and a network; or a kind (ACCOUNT, NETWORK) and a name.
 Pair = tuple[str, str]
 
 
@@ -73,40 +74,40 @@ class Throttle:
         self._clock = clock
         self._now = now
         self._own = TokenBucket(own.burst, own.burst / own.rate, clock.seconds)
-        #: Known networks, and whether the ledger knows that they came.
+        #: Known pairs, and whether the database has the login already.
         self._known: Cache[Pair, bool] = Cache(MOST_KNOWN, clock.seconds)
         self._wrong: Cache[bytes, bool] = Cache(MOST_WRONG)
         self._key = secrets.token_bytes(32)
-        self._turn = DeferredLock()  # a ledger that is locked holds one thread, not all
-        self._used_up: Cache[Pair, float] = Cache(MOST_BELIEVED)  # believed until
+        self._turn = DeferredLock()  # a locked database blocks one thread, not all
+        self._used_up: Cache[Pair, float] = Cache(MOST_BELIEVED)  # until when
         self._waiting: dict[Pair, dict[Deferred[None], None]] = {}
         self._complained = False
         self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._not_booked)
 
     def start(self) -> None:
-        """The ledger is open: see to it that it stays small."""
+        """Begin to sweep the database; it is open."""
         self._sweeping.start()
 
     async def stop(self) -> None:
-        """Nobody asks any more: finish what is to be written."""
+        """Finish writing; no logins come after this."""
         await self._sweeping.stop()
-        await self._turn.acquire()  # behind all who are in front of us
+        await self._turn.acquire()  # behind all calls in progress
         self._turn.release()
 
-    # -- wrong before ------------------------------------------------------------------
+    # -- known wrong passwords ------------------------------------------------------------------
 
     def digest(self, *parts: bytes) -> bytes:
-        """Stands for a try; only this process can make it."""
+        """Return a digest of an attempt, keyed so that only this process can make it."""
         digest = blake2b(key=self._key, digest_size=16)
         for part in parts:
             digest.update(len(part).to_bytes(8, "big") + part)
         return digest.digest()
 
     def was_wrong(self, digest: bytes) -> bool:
-        """Whether this try was wrong before."""
+        """Whether this attempt was wrong before."""
         return digest in self._wrong
 
-    # -- a try -------------------------------------------------------------------------
+    # -- an attempt -------------------------------------------------------------------------
 
     async def judged(
         self,
@@ -126,10 +127,10 @@ class Throttle:
         own = await self._admitted(pair)
         try:
             found = await judge(own and pair in self._known)
-        except CancelledError:  # it did not wait for the answer, and has had its try
+        except CancelledError:  # the client left without waiting; the attempt counts
             self._settle(pair, own=own, right=False)
             raise
-        except Exception:  # nobody knows
+        except Exception:  # unknown whether it was right
             self._settle(pair, own=own, right=None)
             raise
         if found is None and digest is not None:
@@ -138,7 +139,7 @@ class Throttle:
         return found
 
     async def _admitted(self, pair: Pair) -> bool:
-        """Wait until it may be judged; whether that is by an allowance of its own."""
+        """Wait for an allowance; return whether the pair used its own. Raises TooManyTries."""
         until = self._clock.seconds() + PATIENCE
         while True:
             own, wait = await self._take(pair)
@@ -153,7 +154,7 @@ class Throttle:
             await self._wait(pair, min(wait, left, BELIEVED))
 
     async def _take(self, pair: Pair) -> tuple[bool, float]:
-        """Whether it has an allowance of its own, and in how many seconds there is a try."""
+        """Return whether the pair has its own allowance, and the seconds until an attempt."""
         if pair not in self._known:
             believed = max(self._used_up.get(key) or 0.0 for key in _keys(pair))
             if believed > self._clock.seconds():
@@ -161,7 +162,7 @@ class Throttle:
             try:
                 taken = await self._in_turn(self._attempts.take, *pair, self._now())
             except TemporaryFailure as failure:
-                self._complain(failure)  # and be content with its own allowance, in memory
+                self._complain(failure)  # use the pair's own allowance, in memory
                 taken = AttemptResult(known=True)
             else:
                 self._complained = False
@@ -172,7 +173,7 @@ class Throttle:
         return True, 0.0 if self._own.spend(pair) else self._own.wait(pair)
 
     def _believe(self, pair: Pair, taken: AttemptResult) -> float:
-        """For a while nothing can be had where there was nothing; how long, at least."""
+        """Remember used-up allowances for a while; return the seconds to wait at least."""
         waits = taken.account_wait, taken.network_wait
         for key, wait in zip(_keys(pair), waits, strict=True):
             if wait:
@@ -181,7 +182,7 @@ class Throttle:
         return max(waits)
 
     def _settle(self, pair: Pair, *, own: bool, right: bool | None) -> None:
-        """Write down how it went, behind the answer; None: nobody knows."""
+        """Record the result in the background; ``right`` is None if it is unknown."""
         now = self._now()
         if own and right is not False:
             self._own.give_back(pair)
@@ -200,7 +201,7 @@ class Throttle:
     # -- waiting -----------------------------------------------------------------------
 
     async def _wait(self, pair: Pair, seconds: float) -> None:
-        """Until something was given back, or for so long."""
+        """Wait until an attempt was given back, at most so many seconds."""
         waiting: Deferred[None] = Deferred()
         timer = self._clock.callLater(seconds, waiting.callback, None)
         for key in _keys(pair):
@@ -216,51 +217,43 @@ class Throttle:
                     del self._waiting[key]
 
     def _wake(self, pair: Pair) -> None:
-        """A try was given back: whoever has waited longest may have it."""
+        """An attempt was given back: the login that has waited longest may use it."""
         for key in _keys(pair):
             self._used_up.pop(key)
             if key in self._waiting:
                 next(iter(self._waiting[key])).callback(None)
 
-    # -- the ledger --------------------------------------------------------------------
+    # -- the database ------------------------------------------------------------------
 
-    def _in_turn(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Ask when it is our turn, which is over when the thread is done, not when we give up."""
-        waiting: Deferred[T] = Deferred(lambda _: None)
+    def _in_turn(self, function: Callable[..., T], *args: object) -> Deferred[T]:
+        """
+        Call a function of ``attempts`` on a thread, one call at a time.
 
-        async def ask() -> T:
-            await self._turn.acquire()
-            try:
-                return await self._executor.run(function, *args)
-            finally:
-                self._turn.release()
+        Cancelling the wait does not end the call: the next call starts when the thread is
+        done.
+        """
+        work = self._turn.run(lambda: start_work(self._executor.run(function, *args)))
+        return Deferred.fromCoroutine(shield(work))
 
-        def answered(outcome: Any) -> None:
-            if not waiting.called:
-                waiting.callback(outcome)
-
-        Deferred.fromCoroutine(ask()).addBoth(answered)
-        return waiting
-
-    def _book(self, function: Callable[..., None], *args: Any) -> Deferred[None]:
+    def _book(self, function: Callable[..., None], *args: object) -> Deferred[None]:
         return self._in_turn(function, *args).addErrback(self._not_booked)
 
     def _not_booked(self, why: Failure) -> None:
         if isinstance(why.value, TemporaryFailure):
             self._complain(why.value)
         else:
-            self.log.failure("a try is not written down", failure=why)
+            self.log.failure("recording a login attempt failed", failure=why)
 
     def _complain(self, why: TemporaryFailure) -> None:
-        """Once, until it works again."""
+        """Log the failure once, until recording works again."""
         if not self._complained:
             self._complained = True
-            self.log.warn("wrong passwords are not counted: {why}", why=str(why))
+            self.log.warn("counting wrong passwords failed: {why}", why=str(why))
 
     def _sweep(self) -> Deferred[bool]:
         return self._in_turn(self._attempts.sweep, self._now())
 
 
 def _keys(pair: Pair) -> tuple[Pair, Pair]:
-    """What is counted of it."""
+    """Return the keys under which a pair is counted."""
     return (ACCOUNT, pair[0]), (NETWORK, pair[1])

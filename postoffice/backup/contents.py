@@ -18,8 +18,8 @@ from typing import Any, cast
 import yaml
 
 from postoffice import __version__
-from postoffice.accounts.extract import keep_only
 from postoffice.accounts.sealed_secrets import Seal
+from postoffice.accounts.tables import keep_only
 from postoffice.backup.entries import BackupError
 from postoffice.backup.written import Written
 from postoffice.config.loader import Settings

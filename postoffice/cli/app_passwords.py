@@ -12,8 +12,8 @@ import click
 
 from postoffice.accounts import app_passwords as passwords
 from postoffice.accounts.app_passwords import AppPasswordToken
+from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.login_history import LoginMethod
-from postoffice.accounts.login_records import LoginRecords
 from postoffice.cli.common import (
     ADDRESS,
     Answer,

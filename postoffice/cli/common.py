@@ -14,7 +14,7 @@ from unicodedata import combining, east_asian_width
 
 import click
 
-from postoffice.accounts.login_records import LoginRecords
+from postoffice.accounts.login_db import LoginRecords
 from postoffice.cli.completion import Ask, known
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.config import loader

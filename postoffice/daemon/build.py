@@ -17,7 +17,7 @@ from twisted.internet.endpoints import serverFromString
 from postoffice.accounts.attempts import Allowance
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.directories import Directories
-from postoffice.accounts.login_records import LoginRecords
+from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.password_verifier import AT_ONCE
 from postoffice.accounts.realm import Realm
 from postoffice.config import endpoints

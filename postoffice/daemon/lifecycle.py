@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.checker import Checker
-from postoffice.accounts.login_records import LoginRecords
+from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.sealed_secrets import key
 from postoffice.config.loader import Settings
 from postoffice.daemon import preflight, privileges

@@ -9,10 +9,16 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
 from postoffice.accounts import login_history as module
-from postoffice.accounts import login_recorder as recording_module
+from postoffice.accounts import login_history as recording_module
 from postoffice.accounts.login_db import LoginDB
-from postoffice.accounts.login_history import REMEMBERED, LoginHistory, LoginMethod
-from postoffice.accounts.login_recorder import BATCH, SWEEPING, LoginRecorder
+from postoffice.accounts.login_history import (
+    BATCH,
+    REMEMBERED,
+    SWEEPING,
+    LoginHistory,
+    LoginMethod,
+    LoginRecorder,
+)
 from postoffice.accounts.realm import Realm
 from postoffice.interfaces import IMaildrop, IReception
 from postoffice.model.address import Account
@@ -170,7 +176,7 @@ def test_what_cannot_be_written_is_written_later(recording, login_history, clock
     with capturedLogs() as logged:
         clock.pump([BATCH] * 3)
     (event,) = logged
-    assert "not written down yet: the disk is full" in eventAsText(event)
+    assert "writing logins failed; retrying: the disk is full" in eventAsText(event)
     login_history.write = write
     recording.note(ANN, session_info())
     clock.advance(BATCH)

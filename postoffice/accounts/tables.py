@@ -1,0 +1,294 @@
+"""The queries to the accounts' database.  They block; each runs in one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import astuple, fields
+from itertools import count
+from typing import Any
+
+from postoffice.accounts.sealed_secrets import Seal
+from postoffice.model.address import Account, Quota
+from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import NotEmpty, TemporaryFailure
+from postoffice.model.mail_policy import MailPolicy
+
+# -- accounts and domains --------------------------------------------------------------
+
+#: The tables with settings, and the key column of each.
+NAMES = {"account": "address", "domain": "name"}
+#: The columns of a quota and of a mail policy, in the order of their values.
+QUOTA = ("quota_octets", "quota_messages", "quota_over")
+SERVING = tuple(field.name for field in fields(MailPolicy))
+#: For a SELECT: the settings of an account; where it has none, those of its domain.
+SETTINGS = ", ".join(f"ifnull(account.{one}, domain.{one})" for one in (*QUOTA, *SERVING))
+FROM_ACCOUNTS = "FROM account LEFT JOIN domain ON domain.name = account.domain"
+_ACCOUNT = f"SELECT address, maildrop, secret, scram, shared, state, {SETTINGS} {FROM_ACCOUNTS}"
+
+
+def find(database: sqlite3.Connection, name: str) -> Account | None:
+    """Return an account; its shared secret is still sealed."""
+    if not _storable(name):
+        return None
+    row = database.execute(f"{_ACCOUNT} WHERE address = ?", (name,)).fetchone()
+    return None if row is None else _account(row)
+
+
+def accounts(database: sqlite3.Connection, domain: str | None) -> list[Account]:
+    """Return all accounts, or those of one domain; their shared secrets are still sealed."""
+    which = "WHERE domain = ?1 OR ?1 IS NULL ORDER BY address"
+    return [_account(row) for row in database.execute(f"{_ACCOUNT} {which}", (domain,))]
+
+
+def _account(row: tuple[Any, ...]) -> Account:
+    address, maildrop, secret, scram, shared, state, *settings = row
+    both = _settings(settings)
+    return Account(address, maildrop, secret, scram, shared, *both, state=state)
+
+
+def _storable(name: str) -> bool:
+    """Whether SQLite can hold this name: octets that are not UTF-8 may be in it as surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def add(
+    database: sqlite3.Connection,
+    name: str,
+    secret: str | None,
+    scram: str | None,
+    maildrop: str | None,
+) -> bool:
+    domain = _domain_of(database, name)
+    if find(database, name) is not None:
+        return False
+    maildrop = maildrop or maildrop_for(database, name)
+    row = (name, domain, maildrop, secret, scram)
+    change = "INSERT INTO account (address, domain, maildrop, secret, scram) VALUES (?, ?, ?, ?, ?)"
+    database.execute(change, row)
+    return True
+
+
+def remove(database: sqlite3.Connection, name: str) -> bool:
+    return database.execute("DELETE FROM account WHERE address = ?", (name,)).rowcount > 0
+
+
+def rename(database: sqlite3.Connection, name: str, new: str) -> bool:
+    """Rename an account and its devices; the maildrop keeps its name."""
+    domain = _domain_of(database, new)
+    if find(database, new) is not None:
+        return False
+    database.execute("PRAGMA defer_foreign_keys = ON")  # until COMMIT
+    change = "UPDATE account SET address = ?, domain = ? WHERE address = ?"
+    found = database.execute(change, (new, domain, name)).rowcount > 0
+    database.execute("UPDATE device SET account = ? WHERE account = ?", (new, name))
+    return found
+
+
+def serves(database: sqlite3.Connection, domain: str) -> bool:
+    if not _storable(domain):
+        return False
+    return database.execute("SELECT 1 FROM domain WHERE name = ?", (domain,)).fetchone() is not None
+
+
+def _domain_of(database: sqlite3.Connection, name: str) -> str:
+    """Return the domain of a new account.  Raises LookupError if it is not local."""
+    domain = name.rpartition("@")[2]
+    if not serves(database, domain):
+        raise LookupError(f"{domain} is not a domain of ours")
+    return domain
+
+
+def domains(database: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in database.execute("SELECT name FROM domain ORDER BY name")]
+
+
+def add_domain(database: sqlite3.Connection, domain: str) -> bool:
+    change = "INSERT OR IGNORE INTO domain (name) VALUES (?)"
+    return database.execute(change, (domain,)).rowcount > 0
+
+
+def remove_domain(database: sqlite3.Connection, domain: str) -> bool:
+    counted = database.execute("SELECT count(*) FROM account WHERE domain = ?", (domain,))
+    (remaining,) = counted.fetchone()
+    if remaining:
+        raise NotEmpty(f"{domain} still has accounts: {remaining}")
+    return database.execute("DELETE FROM domain WHERE name = ?", (domain,)).rowcount > 0
+
+
+# -- secrets and states ------------------------------------------------------------------
+
+
+def set_secret(
+    database: sqlite3.Connection, name: str, secret: str | None, scram: str | None
+) -> bool:
+    change = "UPDATE account SET secret = ?, scram = ? WHERE address = ?"
+    return database.execute(change, (secret, scram, name)).rowcount > 0
+
+
+def keep_scram(database: sqlite3.Connection, name: str, secret: str, scram: str) -> bool:
+    change = "UPDATE account SET scram = ? WHERE address = ? AND secret = ?"
+    return database.execute(change, (scram, name, secret)).rowcount > 0
+
+
+def set_shared(database: sqlite3.Connection, name: str, sealed: str | None) -> bool:
+    change = "UPDATE account SET shared = ? WHERE address = ?"
+    return database.execute(change, (sealed, name)).rowcount > 0
+
+
+def set_state(database: sqlite3.Connection, name: str, state: str) -> bool:
+    change = "UPDATE account SET state = ? WHERE address = ?"
+    return database.execute(change, (state, name)).rowcount > 0
+
+
+# -- quotas and mail policies --------------------------------------------------------------
+
+
+def _settings(row: Sequence[Any]) -> tuple[Quota, MailPolicy]:
+    """Return the values of the columns SETTINGS."""
+    return Quota(*row[: len(QUOTA)]), _serving(row[len(QUOTA) :])
+
+
+def _serving(row: Sequence[Any]) -> MailPolicy:
+    values = dict(zip(SERVING, row, strict=True))
+    deletes = values["delete_on_collect"]  # SQLite has no booleans
+    return MailPolicy(**{**values, "delete_on_collect": None if deletes is None else bool(deletes)})
+
+
+def all_settings(database: sqlite3.Connection, _: str) -> frozenset[tuple[Quota, MailPolicy]]:
+    """Return the settings of all accounts, each pair once."""
+    return frozenset(
+        map(_settings, database.execute(f"SELECT DISTINCT {SETTINGS} {FROM_ACCOUNTS}"))
+    )
+
+
+def set_quota(database: sqlite3.Connection, table: str, name: str, quota: Quota) -> bool:
+    """Replace the quota of an account or a domain; False if it does not exist."""
+    return _set(database, table, name, QUOTA, astuple(quota))
+
+
+def quota(database: sqlite3.Connection, table: str, name: str) -> Quota | None:
+    """Return the quota of an account or a domain; None if it does not exist."""
+    row = _get(database, table, name, QUOTA)
+    return None if row is None else Quota(*row)
+
+
+def quotas(database: sqlite3.Connection, domain: str | None) -> dict[str, Quota]:
+    """Return the quotas of accounts that have their own, of all or of one domain."""
+    ask = (
+        f"SELECT address, {', '.join(QUOTA)} FROM account"  # noqa: S608 (our own words)
+        f" WHERE coalesce({', '.join(QUOTA)}) IS NOT NULL AND (domain = ?1 OR ?1 IS NULL)"
+    )
+    return {address: Quota(*row) for address, *row in database.execute(ask, (domain,))}
+
+
+def set_serving(database: sqlite3.Connection, table: str, name: str, serving: MailPolicy) -> bool:
+    """Replace the mail policy of an account or a domain; False if it does not exist."""
+    return _set(database, table, name, SERVING, astuple(serving))
+
+
+def serving(database: sqlite3.Connection, table: str, name: str) -> MailPolicy | None:
+    """Return the mail policy of an account or a domain; None if it does not exist."""
+    row = _get(database, table, name, SERVING)
+    return None if row is None else _serving(row)
+
+
+def _set(
+    database: sqlite3.Connection,
+    table: str,
+    name: str,
+    columns: tuple[str, ...],
+    values: tuple[object, ...],
+) -> bool:
+    changes = ", ".join(f"{column} = ?" for column in columns)
+    change = f"UPDATE {table} SET {changes} WHERE {NAMES[table]} = ?"  # noqa: S608 (our own words)
+    return database.execute(change, (*values, name)).rowcount > 0
+
+
+def _get(
+    database: sqlite3.Connection, table: str, name: str, columns: tuple[str, ...]
+) -> tuple[Any, ...] | None:
+    ask = f"SELECT {', '.join(columns)} FROM {table} WHERE {NAMES[table]} = ?"  # noqa: S608 (our own words)
+    row: tuple[Any, ...] | None = database.execute(ask, (name,)).fetchone()
+    return row
+
+
+# -- devices and maildrops -------------------------------------------------------------------
+
+#: The columns of a device after its account's name, in the order of the fields.
+DEVICE = tuple(field.name for field in fields(AppPassword))
+
+
+def devices(database: sqlite3.Connection, account: str) -> tuple[AppPassword, ...]:
+    """Return the devices of an account, sorted by name."""
+    rows = database.execute("SELECT * FROM device WHERE account = ? ORDER BY name", (account,))
+    return tuple(_device(dict(zip(DEVICE, row[1:], strict=True))) for row in rows)
+
+
+def _device(values: dict[str, Any]) -> AppPassword:
+    return AppPassword(**{**values, "networks": tuple(values["networks"].split())})
+
+
+def add_device(database: sqlite3.Connection, account: str, device: AppPassword) -> bool:
+    if not database.execute("SELECT 1 FROM account WHERE address = ?", (account,)).fetchone():
+        raise LookupError(f"there is no account {account}")
+    *row, networks = astuple(device)
+    change = "INSERT OR IGNORE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    return database.execute(change, [account, *row, " ".join(networks)]).rowcount > 0
+
+
+def remove_device(database: sqlite3.Connection, account: str, name: str) -> bool:
+    change = "DELETE FROM device WHERE account = ? AND name = ?"
+    return database.execute(change, (account, name)).rowcount > 0
+
+
+def maildrop_names(name: str) -> Iterator[str]:
+    """Yield names for the maildrop of an account of this name, the best first, without end."""
+    local, _, domain = name.rpartition("@")
+    yield name
+    for number in count(2):
+        yield f"{local}-{number}@{domain}"
+
+
+def maildrop_for(database: sqlite3.Connection, name: str) -> str:
+    """Return the first of these names that no account uses for its maildrop."""
+    used = "SELECT 1 FROM account WHERE maildrop = ?"
+    names = maildrop_names(name)
+    return next(one for one in names if not database.execute(used, (one,)).fetchone())
+
+
+# -- a part of the database ------------------------------------------------------------------
+
+
+def keep_only(
+    database: sqlite3.Connection,
+    addresses: Collection[str],
+    domains: Collection[str],
+    old: Seal,
+    new: Seal,
+) -> list[str]:
+    """
+    Remove all but these accounts and domains, and seal the shared secrets with the ``new`` key.
+
+    Returns the addresses whose shared secret could not be unsealed; it is removed.
+    """
+    database.execute("CREATE TEMP TABLE kept (name TEXT PRIMARY KEY)")
+    database.executemany("INSERT OR IGNORE INTO kept VALUES (?)", [(one,) for one in addresses])
+    database.execute("DELETE FROM device WHERE account NOT IN (SELECT name FROM kept)")
+    database.execute("DELETE FROM account WHERE address NOT IN (SELECT name FROM kept)")
+    database.executemany("INSERT OR IGNORE INTO kept VALUES (?)", [(one,) for one in domains])
+    database.execute("DELETE FROM domain WHERE name NOT IN (SELECT name FROM kept)")
+    lost = []
+    sealed = "SELECT address, shared FROM account WHERE shared IS NOT NULL"
+    for address, shared in database.execute(sealed).fetchall():
+        try:
+            anew = new.seal(old.unseal(shared))
+        except TemporaryFailure:
+            anew = None
+            lost.append(address)
+        set_shared(database, address, anew)
+    return lost
