@@ -29,27 +29,30 @@ from postoffice.cli import main
 from postoffice.config.loader import OTHER_PLACES, load
 from postoffice.config.schema import TABLE
 from postoffice.daemon.plugin_makers import find_maker
+from postoffice.model.log_events import EVENTS
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page for page in (ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst")))}
 PASSWORD = "a-password-of-the-manual"
 
+LOG_LINE = "a line of the log"
+
 #: Blocks that nobody types into a shell, by page and a part of them: what they are.
 OTHERS = {
     ("backup.rst", "MAILTO"): "a table of cron",
     ("proxies.rst", "virtual_mailbox_domains"): "Postfix's configuration",
-    ("log.rst", "message-taken id="): "lines of the log",
+    ("log.rst", "message-taken id="): LOG_LINE,
     ("log.rst", "failregex"): "fail2ban's configuration",
     ("log.rst", "copytruncate"): "logrotate's configuration",
     ("plugins.rst", "kind: shelf"): "tests/trip/test_plugins.py opens one",
     ("plugins.rst", "@pytest.fixture"): "a fixture; tests/contracts run it over ours",
-    ("policies.rst", "policies[0] (helo) refuses"): "a line of the log",
+    ("policies.rst", "policy-refused id="): LOG_LINE,
     ("quotas.rst", "quota       20 GiB"): "a line of `account show`",
     (
         "quotas.rst",
         "Your mailbox is ${percent}",
     ): "a letter; tests/store/test_notice_texts.py has one",
-    ("tls.rst", "does not begin: wrong version"): "a line of the log",
+    ("tls.rst", "tls-failed id="): LOG_LINE,
 }
 #: How lines begin that are not run, and why; their syntax is looked at all the same.
 NOT_RUN = {
@@ -161,6 +164,14 @@ def test_every_block_is_what_a_shell_understands():
     text = re.sub(r" \[-.*\]", "", text)  # options, as a grammar has them
     done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("page", "part"), [at for at, what in OTHERS.items() if what == LOG_LINE])
+def test_a_line_of_the_log_is_one_that_the_daemon_writes(page, part):
+    (text,) = [block.text for block in BLOCKS if block.page == page and part in block.text]
+    event = EVENTS[part.partition(" ")[0]]
+    keys = re.findall(r"\b(\w+)=", re.sub(r'"[^"]*"', "", text))
+    assert keys == [field for field in event.fields if field in keys]
 
 
 # -- the command's words ------------------------------------------------------
