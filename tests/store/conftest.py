@@ -113,7 +113,7 @@ def root(tmp_path):
 @pytest.fixture
 def served(root):
     """Serves; what still does is stopped in the end."""
-    from journaled import Served
+    from tests.store.journaled import Served
 
     all_served = []
 

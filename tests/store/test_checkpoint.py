@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from journaled import (
+from tests.store.journaled import (
     ANN,
     JOE,
     Served,

@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from journaled import JOE, Served, folder_of
+from tests.store.journaled import JOE, Served, folder_of
 from twisted.internet.task import Clock
 
 from postoffice.store import listing_cache, maildir

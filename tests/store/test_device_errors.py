@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from journaled import (
+from tests.store.journaled import (
     ANN,
     JOE,
     Served,

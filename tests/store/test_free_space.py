@@ -6,7 +6,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from journaled import JOE, Served, envelope
+from tests.store.journaled import JOE, Served, envelope
 
 from postoffice.model.address import Account, Quota
 from postoffice.model.errors import NoSpace

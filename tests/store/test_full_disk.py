@@ -8,7 +8,7 @@ import subprocess
 from contextlib import suppress
 
 import pytest
-from journaled import JOE, Served, folder_of, messages
+from tests.store.journaled import JOE, Served, folder_of, messages
 
 from postoffice.model.errors import MaildropLocked, NoSpace, TemporaryFailure
 from postoffice.store import vault

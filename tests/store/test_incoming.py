@@ -6,7 +6,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from journaled import JOE, Served, folder_of, litter, messages
+from tests.store.journaled import JOE, Served, folder_of, litter, messages
 
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient

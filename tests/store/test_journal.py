@@ -13,7 +13,7 @@ import signal
 from collections import Counter
 
 import pytest
-from journaled import (
+from tests.store.journaled import (
     ANN,
     JOE,
     LOSSES,

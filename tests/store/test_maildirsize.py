@@ -262,7 +262,7 @@ def test_mail_is_not_counted_for_each_that_is_refused(folder, monkeypatch):
 @pytest.mark.parametrize("durability", ["journal", "files"])
 @pytest.mark.usefixtures("machine")
 def test_it_is_exact_however_many_processes_deliver(root, child, durability):
-    from journaled import JOE, Served, envelope
+    from tests.store.journaled import JOE, Served, envelope
 
     limit = Quota(0, 30, "defer")
 

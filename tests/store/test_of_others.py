@@ -8,7 +8,7 @@ import lzma
 import os
 
 import pytest
-from journaled import JOE, Served, folder_of
+from tests.store.journaled import JOE, Served, folder_of
 from twisted.logger import globalLogPublisher
 
 from postoffice import interfaces

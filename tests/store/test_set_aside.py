@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from journaled import (
+from tests.store.journaled import (
     ANN,
     JOE,
     Served,
@@ -266,7 +266,7 @@ def test_what_earlier_releases_put_beside_the_store_is_tried_again(root, served)
 
 @pytest.mark.parametrize("step", range(1, 40))
 def test_whoever_is_killed_while_he_sets_aside_or_tries_again_loses_nothing(root, child, step):
-    from journaled import dying_before
+    from tests.store.journaled import dying_before
 
     posted_and_killed(root, child, ("one", JOE, ANN), ("two", JOE))
     for path in messages(root):

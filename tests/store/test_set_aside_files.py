@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from journaled import JOE, Served, folder_of
+from tests.store.journaled import JOE, Served, folder_of
 from twisted.logger import formatEvent, globalLogPublisher
 
 from postoffice.store import drafts, set_aside

@@ -6,7 +6,7 @@ import errno
 import os
 
 import pytest
-from journaled import Served
+from tests.store.journaled import Served
 
 from postoffice.interfaces import IStoreBackup
 from postoffice.model.errors import MaildropLocked, NoSpace

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from journaled import ANN, JOE, envelope, text_of, there
+from tests.store.journaled import ANN, JOE, envelope, text_of, there
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 

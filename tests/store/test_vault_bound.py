@@ -7,7 +7,7 @@ import os
 import time
 
 import pytest
-from journaled import JOE, Served, dying_before, folder_of
+from tests.store.journaled import JOE, Served, dying_before, folder_of
 
 from postoffice.interfaces import PurgeCriteria
 from postoffice.model.address import Account, Address, Quota
