@@ -10,39 +10,29 @@ from typing import ClassVar
 import pytest
 from twisted.cred.credentials import CramMD5Credentials, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, eventAsText
 
-from postoffice.accounts import checker as checker_module
 from postoffice.accounts.checker import Checker, steady_salt
 from postoffice.accounts.credentials import IBearerLogin, PlainLogin, credentials_of
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.accounts.passwords import hash_password
-from postoffice.model.address import Account
 from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
-from postoffice.protocol.sasl import APOPClaim, BearerClaim, Challenge, exchange
-from postoffice.protocol.scram import Keys, Salt, derive
-from postoffice.testing import ImmediateExecutor, ManualExecutor, ScramClient, finish
-
-RIGHT, OTHER, SHARED = b"secret word", b"other word", "tanstaaftanstaaf"
-HASHES = {word: hash_password(word) for word in (RIGHT, OTHER)}
-KEYS = {word: derive(word, b"salt of " + word, 5000) for word in (RIGHT, OTHER)}
-JOE, ANN = "joe@example.net", "ann@example.net"
-
-
-def directory_of(*accounts):
-    directory = MemoryDirectory()
-    for account in accounts:
-        finish(directory.add_domain(account.address.rpartition("@")[2]))
-        finish(directory.add(account.address, account.secret, account.scram))
-        finish(directory.set_shared(account.address, account.shared))
-    return directory
-
-
-def account(name, word=None, keys=None, shared=None):
-    return Account(name, name, HASHES.get(word), None if keys is None else str(keys), shared)
+from postoffice.protocol.sasl import APOPClaim, BearerClaim, exchange
+from postoffice.protocol.scram import Salt, derive
+from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
+from tests.accounts.proving import (
+    ANN,
+    HASHES,
+    JOE,
+    KEYS,
+    OTHER,
+    RIGHT,
+    SHARED,
+    account,
+    by_scram,
+    checker_of,
+    directory_of,
+)
 
 
 @pytest.fixture
@@ -62,30 +52,9 @@ def executor():
     return ManualExecutor()
 
 
-def checker_of(*directories, executor=None, others=()):
-    executor = ImmediateExecutor() if executor is None else executor
-    return Checker(directories, executor, clock=Clock().seconds, others=others)
-
-
 @pytest.fixture
 def checker(directory):
     return checker_of(directory)
-
-
-# -- SCRAM ------------------------------------------------------------------------
-
-
-async def by_scram(checker, user, password, meanwhile=lambda: None):
-    """A login as a client sees it: who it is, once the server has shown its signature."""
-    running = exchange("SCRAM-SHA-256", hostname="mail.example.net", bindings={}, plus=False)
-    client = ScramClient(user, password, b"nonce")
-    next(running)
-    challenge = running.send(await checker.salt(running.send(client.first).user))
-    claim = running.send(client.final(challenge.octets))
-    meanwhile()
-    found = await checker.requestAvatarId(credentials_of(claim, Client(), "submission"))
-    assert running.send(None) == Challenge(client.verdict)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -404,200 +373,3 @@ def test_a_directory_that_cannot_say_has_no_salt(directory, checker):
     directory.find = fails
     with pytest.raises(TemporaryFailure):
         salt(checker, b"joe@example.net")
-
-
-# -- keys that are derived ------------------------------------------------------------
-
-
-@pytest.fixture
-def some():
-    """Accounts that have a password each, and no keys."""
-    return directory_of(*(account(f"{who}@example.net", RIGHT) for who in "abcd"))
-
-
-def keys_of(directory, who):
-    found = finish(directory.find(f"{who}@example.net")).scram
-    return None if found is None else Keys.parse(found)
-
-
-def enter(checker, executor, *whose, password=RIGHT):
-    """Log in, each with one run of the hash; what follows from it waits."""
-    logins = [
-        Deferred.fromCoroutine(
-            checker.requestAvatarId(
-                PlainLogin(f"{who}@example.net".encode(), password, Client(), "pop3")
-            )
-        )
-        for who in whose
-    ]
-    derivations = []
-    while executor.waiting:
-        result, function, args = executor.waiting.pop(0)
-        if function is derive:
-            derivations.append((result, function, args))
-        else:
-            result.callback(function(*args))
-    executor.waiting = derivations
-    for login in logins:
-        login.addErrback(lambda failure: failure.trap(UnauthorizedLogin) and None)
-    assert all(login.called for login in logins), "a login waits for keys"
-    return [login.result for login in logins]
-
-
-def under_way(executor):
-    return [(function, args) for _, function, args in executor.waiting]
-
-
-def test_the_next_login_with_a_password_makes_the_keys_and_does_not_wait_for_them(some, executor):
-    checker = checker_of(some, executor=executor)
-    assert [found.address for found in enter(checker, executor, "a")] == ["a@example.net"]
-    assert under_way(executor) == [(derive, (RIGHT,))]
-    assert keys_of(some, "a") is None
-    executor.work_on()
-    keys = keys_of(some, "a")
-    assert keys == derive(RIGHT, keys.salt)
-    assert finish(by_scram(checker, b"a@example.net", RIGHT)).address == "a@example.net"
-    assert keys_of(some, "b") is None
-
-
-def test_keys_that_are_there_are_not_made_again(directory, some, executor):
-    checker = checker_of(directory, some, executor=executor)
-    enter(checker, executor, "joe")
-    assert executor.waiting == []
-    enter(checker, executor, "a")
-    enter(checker, executor, "a")
-    assert len(executor.waiting) == 1
-    executor.work_on()
-    enter(checker, executor, "a")
-    assert executor.waiting == []
-
-
-def test_a_wrong_password_makes_no_keys(some, executor):
-    checker = checker_of(some, executor=executor)
-    assert enter(checker, executor, "a", "e", password=OTHER) == [None, None]
-    assert executor.waiting == []
-
-
-def test_they_are_made_one_after_the_other(some, executor):
-    checker = checker_of(some, executor=executor)
-    enter(checker, executor, "a", "b", "c")
-    for number, who in enumerate("abc", 1):
-        assert len(executor.waiting) == 1
-        executor.work()
-        assert [keys_of(some, one) is not None for one in "abcd"] == [
-            one <= who for one in "abcd"
-        ], number
-    assert executor.waiting == []
-
-
-def test_no_more_passwords_wait_than_may_and_who_was_left_out_has_the_next_login(
-    some, executor, monkeypatch
-):
-    monkeypatch.setattr(checker_module, "DERIVING", 2)
-    checker = checker_of(some, executor=executor)
-    enter(checker, executor, "a", "b", "c")
-    executor.work_on()
-    assert [keys_of(some, who) is not None for who in "abc"] == [True, True, False]
-    enter(checker, executor, "c")
-    executor.work_on()
-    assert keys_of(some, "c")
-
-
-def test_keys_of_a_password_that_was_changed_meanwhile_are_not_kept(some, executor):
-    checker = checker_of(some, executor=executor)
-    enter(checker, executor, "a")
-    finish(some.set_secret("a@example.net", HASHES[OTHER]))
-    executor.work_on()
-    assert keys_of(some, "a") is None
-    enter(checker, executor, "a", password=OTHER)
-    executor.work_on()
-    keys = keys_of(some, "a")
-    assert keys == derive(OTHER, keys.salt)
-
-
-@pytest.mark.parametrize(
-    ("why", "is_ours"),
-    [(TemporaryFailure("the disk is full"), False), (ValueError("a mistake of ours"), True)],
-)
-def test_trouble_with_one_is_logged_without_his_password_and_the_others_get_theirs(
-    some, executor, failures, why, is_ours
-):
-    keep = some.keep_scram
-
-    async def keeps(name, secret, keys):
-        if name == "a@example.net":
-            raise why
-        return await keep(name, secret, keys)
-
-    some.keep_scram = keeps
-    checker = checker_of(some, executor=executor)
-    with capturedLogs() as logged:
-        enter(checker, executor, "a", "b")
-        executor.work_on()
-    (event,) = logged
-    assert "a@example.net" in eventAsText(event)
-    assert "secret word" not in eventAsText(event)
-    assert [failure.value for failure in failures] == [why] * is_ours
-    failures.clear()
-    assert (keys_of(some, "a"), keys_of(some, "b") is not None) == (None, True)
-
-
-class Table:
-    """A directory that nobody can write to, as those of plugins are."""
-
-    def __init__(self, *accounts):
-        self.accounts = {one.address: one for one in accounts}
-
-    async def find(self, name):
-        return self.accounts.get(name)
-
-
-def test_no_keys_are_made_for_whom_they_cannot_be_kept(some, executor):
-    """It would be work for nothing, with every login."""
-    checker = checker_of(Table(account("a@example.net", RIGHT)), some, executor=executor)
-    enter(checker, executor, "a", "b")
-    executor.work_on()
-    assert (keys_of(some, "a"), keys_of(some, "b") is not None) == (None, True)
-    enter(checker, executor, "a")
-    assert executor.waiting == []
-
-
-def test_whom_another_checker_vouches_for_gets_no_keys(some, executor):
-    class Vouches:
-        credentialInterfaces = Checker.credentialInterfaces
-
-        def requestAvatarId(self, credentials):
-            return b"a@example.net"
-
-    checker = checker_of(some, executor=executor, others=[Vouches()])
-    (found,) = enter(checker, executor, "a", password=OTHER)
-    assert found.address == "a@example.net"
-    assert executor.waiting == []
-
-
-# -- the end ------------------------------------------------------------------------
-
-
-def test_who_derives_nothing_stops_at_once(checker):
-    for _ in range(2):
-        finish(checker.stop())
-
-
-def test_the_stop_waits_for_what_is_under_way_and_for_no_more(some, executor):
-    checker = checker_of(some, executor=executor)
-    enter(checker, executor, "a", "b")
-    stopped = [Deferred.fromCoroutine(checker.stop()) for _ in range(2)]
-    assert not any(one.called for one in stopped)
-    executor.work()
-    assert all(one.called for one in stopped)
-    assert executor.waiting == []
-    assert [keys_of(some, who) is not None for who in "ab"] == [True, False]
-    finish(checker.stop())
-    assert not checker._deriving, "a password stays in memory"
-
-
-def test_after_the_stop_no_keys_are_made(some, executor):
-    checker = checker_of(some, executor=executor)
-    finish(checker.stop())
-    assert enter(checker, executor, "a") != [None]
-    assert executor.waiting == []

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 from click.testing import CliRunner
 
 from postoffice.cli import main
+from postoffice.store import files, vault
+from tests.cli.backups import ANN, BOB, EVE, name_of, put
 
 
 @pytest.fixture
@@ -40,3 +44,48 @@ def ask(run):
         return json.loads(run(*words, "--json", **more).stdout)
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """An office with accounts in two domains; to make one takes its time."""
+    folder = tmp_path_factory.mktemp("template")
+
+    def run(*words, text=None):
+        config = ("--config", str(folder / "postoffice.yaml")) if words[0] != "init" else ()
+        result = CliRunner().invoke(main, [*words, *config], input=text)
+        assert result.exit_code == 0, result.output
+
+    run("init", str(folder), "--hostname", "mail.example.net", "--domain", "example.net")
+    run("domain", "add", "example.org")
+    for name in (ANN, BOB, EVE):
+        run("account", "add", name, "--password-stdin", text=f"secret of {name}\n")
+    run("account", "set", ANN, "--generate-shared-secret")
+    run("account", "set", ANN, "--quota", "12MiB")
+    run("account", "device", "add", ANN, "phone")
+    return folder
+
+
+@pytest.fixture
+def here(run, template, tmp_path):
+    """The office, with mail and all else that may lie in a store."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "state" / "maildrops" / ".journal")
+    drops = tmp_path / "state" / "maildrops"
+    ann = drops / "example.net" / "ann"
+    first = put(ann, 1, b"Subject: to both\r\n\r\nx\r\n")
+    files.make(str(drops / "example.net" / "bob"))
+    os.link(first, drops / "example.net" / "bob" / "new" / first.name)
+    put(ann, 2, b"Subject: read\r\n\r\n", "cur", ":2,S")
+    put(ann, 3, b"x" * ((3 << 20) - 2) + b"\r\n")
+    put(drops / "example.org" / "eve", 4, b"Subject: eve\r\n\r\n")
+    (ann / "postoffice.collected").write_bytes(b"a note\n")
+    (ann / ".Sent" / "cur").mkdir(parents=True)
+    (ann / ".Sent" / "cur" / "1.of.another:2,S").write_bytes(b"sent\r\n")
+    (ann / "tmp" / "half").write_bytes(b"half a mess")
+    vault.make(f"{drops}/example.net/.vault/ann/1700000000.session", sync=False)
+    kept = drops / "example.net" / ".vault" / "ann" / "1700000000.session" / name_of(5, 3)
+    kept.write_bytes(b"x\r\n")
+    (drops / ".removed" / "example.net" / "old.1" / "cur").mkdir(parents=True)
+    (drops / ".removed" / "example.net" / "old.1" / "cur" / "1.x").write_bytes(b"kept\r\n")
+    return tmp_path

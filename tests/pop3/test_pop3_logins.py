@@ -3,126 +3,45 @@
 from __future__ import annotations
 
 import json
-import re
-from base64 import b64decode, b64encode
 from dataclasses import replace
-from hashlib import md5
 from hmac import new as hmac
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from postoffice.model.errors import (
-    LoginRefused,
-    LoginTooSoon,
-    MaildropLocked,
-    PermanentFailure,
     TemporaryFailure,
-    TooManyTries,
 )
-from postoffice.model.listing import Entry, Listing
-from postoffice.model.reply import NO_TLS_NOW, Reply
-from postoffice.pop3.options import POP3Limits, SessionOptions
-from postoffice.pop3.questions import Enter, Entered, Update
-from postoffice.pop3.session import POP3Session
+from postoffice.model.listing import Listing
+from postoffice.model.reply import NO_TLS_NOW
+from postoffice.pop3.questions import Enter, Entered
 from postoffice.protocol import sasl
 from postoffice.protocol.auth_exchange import LINE_MAXIMUM
 from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import (
-    APOPClaim,
     BearerClaim,
     PasswordClaim,
     Prove,
-    SaltOf,
-    ScramClaim,
-    SharedClaim,
 )
-from postoffice.protocol.scram import Salt, derive
-from postoffice.testing import ScramClient, cut
+from postoffice.testing import ScramClient
+from tests.pop3.guest import (
+    AUTH,
+    BINDINGS,
+    IN,
+    OPEN,
+    PLAIN,
+    SHARED,
+    STAMP,
+    STAMPED,
+    TOKEN,
+    WORD,
+    Guest,
+    by_apop,
+    line,
+    secured,
+)
 
-WORD, SHARED, TOKEN = b"secret word", b"a secret of its own", b"a.token"
-KEYS = derive(WORD, b"salt", 4096)
-STAMP = "<1896.697170952@mail.example.net>"
-BINDINGS = {"tls-exporter": b"e" * 32}
-OPEN = SessionOptions("mail.example.net", mechanisms=sasl.MECHANISMS, passwords=True)
 BOUND = replace(OPEN, encrypted=True, bindings=BINDINGS)
 PUBLIC = replace(OPEN, passwords=False, starttls=True)
-STAMPED = replace(OPEN, stamp=STAMP)
-IN = b"+OK 2 messages (30 octets)\r\n"
-AUTH = b"-ERR [AUTH] wrong name or password\r\n"
-
-
-class Guest:
-    """A client that gets in as joe, or does not."""
-
-    def __init__(self, options=OPEN, limits=None):
-        self.session = POP3Session(options, limits)
-        self.failures = {}
-        self.asked = []
-        self.greeting = self.session.take_output()
-
-    def hear(self, octets: bytes) -> bytes:
-        """What is said to these octets."""
-        said = b""
-        self.session.receive(octets)
-        while (question := self.session.next_question()) is not None:
-            self.asked.append(question)
-            self.session.answer(self.answer(question))
-            said += self.session.take_output()
-        return said + self.session.take_output()
-
-    def ask(self, line: bytes) -> bytes:
-        return self.hear(line + b"\r\n")
-
-    def challenge(self, line: bytes) -> bytes:
-        """What the server says in an exchange, base64 undone."""
-        said = self.ask(line)
-        assert re.fullmatch(rb"\+ [A-Za-z0-9+/=]*\r\n", said)
-        return b64decode(said[2:-2], validate=True)
-
-    def answer(self, question):
-        if failure := self.failures.get(type(question)):
-            return failure
-        match question:
-            case Prove(claim):
-                return None if claim.user == b"joe" and right(claim) else LoginRefused()
-            case SaltOf():
-                return Salt(KEYS.salt, KEYS.iterations)
-            case Enter():
-                return Entered(Listing([Entry("a", 10), Entry("b", 20)]), self.session.options)
-            case Update(entries):
-                return len(entries)
-        return None
-
-    def capabilities(self) -> list[str]:
-        return self.ask(b"CAPA").decode().splitlines()[1:-1]
-
-
-def right(claim) -> bool:
-    """Whether it is joe's password, secret, key or token."""
-    match claim:
-        case PasswordClaim(password=password):
-            return password == WORD
-        case APOPClaim() | SharedClaim():
-            return claim.verify(SHARED)
-        case ScramClaim():
-            return claim.verify(KEYS)
-    assert isinstance(claim, BearerClaim)
-    return claim.token == TOKEN
-
-
-def line(octets: bytes) -> bytes:
-    """What a client says in an exchange."""
-    return b64encode(octets)
-
-
-def by_apop(stamp: str = STAMP, secret: bytes = SHARED, user: bytes = b"joe") -> bytes:
-    return b"APOP %b %b" % (user, md5(stamp.encode() + secret).hexdigest().encode())
-
-
-PLAIN = line(b"\0joe\0" + WORD)
-
 
 # -- AUTH -----------------------------------------------------------------------------
 
@@ -305,17 +224,6 @@ def test_there_is_no_apop_without_a_stamp():
     assert Guest().ask(by_apop()).startswith(b"-ERR there is no APOP here")
 
 
-# -- STLS ---------------------------------------------------------------------------------
-
-
-def secured(guest: Guest, bindings=BINDINGS) -> Guest:
-    """Behind STLS."""
-    assert guest.ask(b"STLS") == b"+OK begin TLS\r\n"
-    assert guest.session.upgrading
-    guest.session.secured(bindings)
-    return guest
-
-
 def test_tls_begins_and_passwords_are_taken():
     guest = Guest(PUBLIC)
     assert guest.capabilities()[:3] == ["TOP", "UIDL", "STLS"]
@@ -426,114 +334,3 @@ def test_on_a_link_that_others_hear_nobody_logs_in(command):
         assert said.startswith(b"-ERR [SYS/PERM] ")
         assert said.endswith(hint + b"\r\n")
         assert not guest.asked
-
-
-# -- response codes ----------------------------------------------------------------------------
-
-HOWS = {
-    "USER": [b"USER joe", b"PASS secret word"],
-    "APOP": [by_apop()],
-    "AUTH": [b"AUTH PLAIN " + PLAIN],
-    "XOAUTH2": [b"AUTH XOAUTH2 " + line(b"user=joe\1auth=Bearer a.token\1\1")],
-}
-LATER, NEVER = TemporaryFailure(), PermanentFailure("", Reply(550, "5.2.1", "It is closed"))
-
-
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize(
-    ("question", "failure", "code"),
-    [
-        (Prove, LATER, b"[SYS/TEMP]"),
-        (Prove, NEVER, b"[SYS/PERM]"),
-        (Enter, MaildropLocked(), b"[IN-USE]"),
-        (Enter, LoginTooSoon(), b"[LOGIN-DELAY]"),
-        (Enter, LATER, b"[SYS/TEMP]"),
-        (Enter, NEVER, b"[SYS/PERM]"),
-        (Enter, LoginRefused(), b"[AUTH]"),
-    ],
-)
-def test_why_nobody_got_in_has_its_code_however_it_was_tried(how, question, failure, code):
-    guest = Guest(STAMPED)
-    guest.failures[question] = failure
-    for command in HOWS[how]:
-        said = guest.ask(command)
-    assert said.startswith(b"-ERR " + code + b" ")
-    assert said.endswith(b"\r\n")
-    assert guest.ask(b"STAT") == b"-ERR not in this state\r\n"
-    guest.failures.clear()
-    for command in HOWS[how]:
-        said = guest.ask(command)
-    assert said == IN, "and it may be tried again"
-
-
-def test_who_has_guessed_too_often_hears_so_in_his_language():
-    guest = Guest(OPEN)
-    guest.failures[Prove] = TooManyTries()
-    guest.ask(b"USER joe")
-    assert b"[SYS/TEMP] too many wrong passwords lately" in guest.ask(b"PASS x")
-    guest.ask(b"LANG de")
-    guest.ask(b"USER joe")
-    assert "[SYS/TEMP] zu viele falsche Passwörter".encode() in guest.ask(b"PASS x")
-
-
-WRONG = {
-    "USER": [b"USER joe", b"PASS x"],
-    "APOP": [by_apop(secret=b"x")],
-    "PLAIN": [b"AUTH PLAIN " + line(b"\0joe\0x")],
-    "XOAUTH2": [b"AUTH XOAUTH2 " + line(b"user=joe\1auth=Bearer x\1\1"), b"*"],
-    "in turn": [b"USER joe", b"PASS x", by_apop(secret=b"x"), b"AUTH PLAIN " + line(b"\0a\0b")],
-}
-
-
-@pytest.mark.parametrize("how", WRONG)
-def test_who_guesses_is_shown_out_however_he_does_it(how):
-    guest = Guest(STAMPED, POP3Limits(logins=3))
-    said = b""
-    while not guest.session.closed:
-        for command in WRONG[how]:
-            said += guest.ask(command)
-    assert said.count(b"-ERR [AUTH]") == 3
-    assert said.endswith(AUTH)
-
-
-def test_guesses_count_across_the_handshake():
-    guest = Guest(replace(OPEN, starttls=True), POP3Limits(logins=2))
-    guest.ask(b"AUTH PLAIN " + line(b"\0joe\0x"))
-    assert secured(guest).ask(b"AUTH PLAIN " + line(b"\0joe\0x")) == AUTH
-    assert guest.session.closed
-
-
-def test_what_failed_for_now_does_not_count():
-    guest = Guest(STAMPED, POP3Limits(logins=2))
-    guest.failures[Enter] = MaildropLocked()
-    for _ in range(5):
-        assert b"[IN-USE]" in guest.ask(b"AUTH PLAIN " + PLAIN)
-
-
-def test_broken_exchanges_are_errors():
-    guest = Guest(OPEN, POP3Limits(errors=3))
-    said = guest.hear(b"AUTH PLAIN\r\n*\r\n" * 5)
-    assert said.endswith(b"-ERR too many errors\r\n")
-    assert guest.session.closed
-
-
-# -- any octets --------------------------------------------------------------------------------
-
-LINES = st.sampled_from(
-    [*(command for how in (HOWS, WRONG) for commands in how.values() for command in commands),
-     b"AUTH PLAIN", b"AUTH LOGIN", b"AUTH CRAM-MD5", b"AUTH SCRAM-SHA-256", b"AUTH SCRAM-SHA-256 ",
-     b"AUTH", b"*", b"", PLAIN, line(b"joe"), line(WORD), line(b"n,,n=joe,r=x"), b"CAPA", b"QUIT",
-     b"STAT", b"\xff", b"AUTH OAUTHBEARER", b"AUTH XOAUTH2 =", b"x" * 1100]
-)  # fmt: skip
-
-
-@given(st.lists(LINES, max_size=12), st.lists(st.integers(0, 1000), max_size=10))
-def test_any_attempts_cut_anywhere_get_the_same_answers(lines, cuts):
-    octets = b"".join(one + b"\r\n" for one in lines)
-    one, two = Guest(STAMPED), Guest(STAMPED)
-    whole = one.hear(octets)
-    pieces = b"".join(map(two.hear, cut(octets, cuts)))
-    nonce = re.compile(rb"^\+ \S{20,}", re.MULTILINE)  # challenges are drawn by lot
-    assert nonce.sub(b"", whole) == nonce.sub(b"", pieces)
-    assert [type(q) for q in one.asked] == [type(q) for q in two.asked]
-    assert one.session.state == two.session.state

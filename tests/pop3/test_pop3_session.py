@@ -5,86 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from postoffice import __version__
 from postoffice.model.errors import (
-    LoginRefused,
     LoginTooSoon,
     MaildropLocked,
     MessageGone,
     NotAllRemoved,
     TemporaryFailure,
 )
-from postoffice.model.listing import Entry, Listing
 from postoffice.pop3.line_session import ANYWHERE, AUTHORIZATION, TRANSACTION
 from postoffice.pop3.options import POP3Limits, SessionOptions
-from postoffice.pop3.questions import Announce, Enough, Enter, Entered, Fetch, More, Update
+from postoffice.pop3.questions import Announce, Enough, Fetch, More, Update
 from postoffice.pop3.session import POP3Session, commands_of
-from postoffice.protocol.sasl import PasswordClaim, Prove
 from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
-from postoffice.testing import cut
-
-TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\nthree\r\n", b"A: 2\r\n\r\n", b"\r\n" * 50, b""]
-
-
-#: A local link, and a password as it is.
-CLEAR = SessionOptions(passwords=True, mechanisms=("PLAIN", "LOGIN"))
-
-
-class Drop:
-    """A maildrop that is a list, and the client's session with it."""
-
-    def __init__(self, texts=TEXTS, *, piece: int = 1000, options=CLEAR):
-        self.options = options
-        self.session = POP3Session(options)
-        self.texts = {f"u{n}": text for n, text in enumerate(texts, 1)}
-        self.piece = piece
-        self.announced = options
-        self.failure = None
-        self.asked = []
-        self.reading = b""
-        self.greeting = self.session.take_output()
-
-    def hear(self, data: bytes) -> bytes:
-        """What is said to these octets."""
-        said = b""
-        self.session.receive(data)
-        while (question := self.session.next_question()) is not None:
-            self.asked.append(question)
-            self.session.answer(self.answer(question))
-            said += self.session.take_output()
-        return said + self.session.take_output()
-
-    def answer(self, question):
-        failure, self.failure = self.failure, None
-        if failure is not None:
-            return failure
-        match question:
-            case Prove(PasswordClaim(b"joe", password)):
-                return None if password == b"secret word" else LoginRefused()
-            case Prove():
-                return LoginRefused()
-            case Announce():
-                return self.announced
-            case Enter():
-                listing = Listing([Entry(uidl, len(text)) for uidl, text in self.texts.items()])
-                return Entered(listing, self.options)
-            case Fetch(entry):
-                self.reading = self.texts[entry.uidl]
-                return self.next_piece()
-            case More():
-                return self.next_piece()
-            case Update(entries):
-                for entry in entries:
-                    del self.texts[entry.uidl]
-                return len(entries)
-        return None
-
-    def next_piece(self):
-        piece, self.reading = self.reading[: self.piece], self.reading[self.piece :]
-        return piece
+from tests.pop3.drop import CLEAR, Drop
 
 
 def logged_in(*args, **named) -> Drop:
@@ -375,137 +310,6 @@ def test_many_replies_take_breath():
         said += len(session.take_output())
         session.answer(None)
     assert said + session.unsent > 1_000_000
-
-
-COMMANDS = [
-    *(b"USER joe", b"PASS secret word", b"PASS no", b"STAT", b"LIST", b"UIDL", b"NOOP", b"RSET"),
-    *(
-        b"CAPA",
-        b"QUIT",
-        b"LIST 1",
-        b"UIDL 2",
-        b"RETR 1",
-        b"RETR 3",
-        b"RETR 9",
-        b"DELE 1",
-        b"DELE 2",
-    ),
-    *(b"DELE 4", b"TOP 1 1", b"TOP 2 0", b"nonsense", b"", b"RETR", b"a\rb", b"\xff"),
-]
-LINES = st.lists(
-    st.tuples(st.sampled_from(COMMANDS), st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n"])).map(
-        b"".join
-    ),
-    max_size=30,
-)
-TALK = st.tuples(
-    st.sampled_from([b"", b"USER joe\r\nPASS secret word\r\n"]), LINES.map(b"".join)
-).map(b"".join)
-ANY = st.one_of(TALK, st.binary(max_size=200))
-CUTS = st.lists(st.integers(0, 1000), max_size=10)
-
-
-@given(ANY, CUTS, st.integers(1, 40))
-def test_any_octets_cut_anywhere_get_the_same_answers(octets, cuts, piece):
-    parts = cut(octets, cuts)
-    one, two = Drop(), Drop(piece=piece)
-    assert one.hear(octets) == b"".join(map(two.hear, parts))
-    assert one.texts == two.texts
-    assert [q for q in one.asked if not isinstance(q, (More, Enough, Yield))] == [
-        q for q in two.asked if not isinstance(q, (More, Enough, Yield))
-    ]
-
-
-class Model:
-    """RFC 1939 in a page: what a maildrop that is a plain list would say."""
-
-    def __init__(self):
-        self.texts = list(enumerate(TEXTS, 1))
-        self.deleted = set()
-        self.user = None
-        self.inside = False
-        self.closed = False
-
-    def say(self, line: bytes) -> bytes:
-        line = line.removesuffix(b"\n").removesuffix(b"\r")
-        if b"\r" in line:
-            return b"-ERR"
-        verb, _, rest = line.partition(b" ")
-        if verb == b"CAPA":
-            return b"+OK many"
-        if verb == b"QUIT":
-            self.closed = True
-            return b"+OK"
-        if not self.inside:
-            return self.before(verb, rest)
-        left = [(n, text) for n, text in self.texts if n not in self.deleted]
-        total = b"%d %d" % (len(left), sum(len(text) for _, text in left))
-        number = int(rest.split()[0]) if rest.split() and rest.split()[0].isdigit() else None
-        text = dict(left).get(number)
-        match verb:
-            case b"STAT":
-                return b"+OK " + total
-            case b"NOOP":
-                return b"+OK"
-            case b"RSET":
-                self.deleted.clear()
-                return b"+OK"
-            case b"LIST" | b"UIDL" if not rest:
-                show = (lambda n, t: len(t)) if verb == b"LIST" else (lambda n, t: f"u{n}")
-                lines = [f"{n} {show(n, t)}\r\n".encode() for n, t in left]
-                return b"+OK many" + b"".join(lines)
-            case b"LIST" | b"UIDL" | b"RETR" | b"DELE" | b"TOP" if text is None:
-                return b"-ERR"
-            case b"LIST":
-                return b"+OK %d %d" % (number, len(text))
-            case b"UIDL":
-                return b"+OK %d u%d" % (number, number)
-            case b"DELE":
-                self.deleted.add(number)
-                return b"+OK"
-            case b"RETR":
-                return b"+OK many" + text
-            case b"TOP":
-                head, _, body = text.partition(b"\r\n\r\n")
-                lines = body.splitlines(keepends=True)[: int(rest.split()[1])]
-                return b"+OK many" + head + b"\r\n\r\n" + b"".join(lines)
-        return b"-ERR"
-
-    def before(self, verb, rest):
-        if verb == b"USER" and rest:
-            self.user = rest
-            return b"+OK"
-        if verb == b"PASS" and self.user:
-            self.inside = (self.user, rest) == (b"joe", b"secret word")
-            self.user = None
-            return b"+OK" if self.inside else b"-ERR"
-        return b"-ERR"
-
-
-@given(st.booleans(), LINES)
-def test_the_session_agrees_with_a_plain_list(inside, lines):
-    drop, model = Drop(), Model()
-    if inside:
-        lines = [b"USER joe\r\n", b"PASS secret word\r\n", *lines]
-    for line in lines:
-        said = drop.hear(line)
-        if model.closed or (drop.session.closed and said.startswith(b"-ERR too many")):
-            break
-        expected = model.say(line)
-        status, _, rest = said.partition(b"\r\n")
-        if expected.startswith(b"+OK many"):
-            assert status.startswith(b"+OK")
-            assert rest.endswith(b".\r\n")
-            if not line.startswith(b"CAPA"):
-                content = rest[:-3].replace(b"\r\n..", b"\r\n.")
-                assert content == expected[8:]
-        else:
-            assert rest == b"", "one line, one answer"
-            assert status.startswith(expected)
-    if not model.closed:
-        assert len(drop.texts) == 4, "nothing is removed without QUIT"
-    elif model.inside:
-        assert len(drop.texts) == 4 - len(model.deleted)
 
 
 def test_what_was_sent_whole_and_stays_is_told_at_the_end():

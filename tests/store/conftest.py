@@ -15,6 +15,7 @@ import pytest
 
 from postoffice.store import delivery
 from postoffice.store.journal import filesystem, segments
+from tests.store.on_disk import opened, started
 
 sys.path.insert(0, str(Path(__file__).parent))  # what tests share lies beside them
 
@@ -153,3 +154,15 @@ def _do(*words: str) -> None:
         pytest.skip(f"no disk can be made here: {error}")
     if done.returncode:
         pytest.skip(f"no disk can be made here: {words[0]}: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def store(root):
+    return started(root)
+
+
+@pytest.fixture
+def joe(root, store):
+    """Joe's folder, made."""
+    opened(store)[0].release()
+    return root / "example.net" / "joe"

@@ -22,6 +22,7 @@ from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import TemporaryFailure
 from postoffice.store import names
+from postoffice.store import set_aside as set_aside_module
 from postoffice.store.journal.records import BLOCK
 from postoffice.store.journal.segments import CheckpointFile, StateFile
 from postoffice.store.maildir_store import CHECKPOINT_INTERVAL, MaildirStore
@@ -274,3 +275,48 @@ def begun(coroutine, executor, rounds=1000):
         executor.work()
         rounds -= 1
     return deferred
+
+
+def pending(root) -> list[int]:
+    """The generations that are not checkpointed."""
+    state = state_of(root)
+    return [state.generations[number] for number in state.pending()]
+
+
+def before_applying(act) -> None:
+    """It happens in this process when a message is to be put in its place."""
+
+    def into_new(_, target, **named):
+        if target.startswith("new/"):
+            act()
+
+    calling_first(pytest.MonkeyPatch(), os, "rename", into_new)
+
+
+def waiting_to_apply(root, child):
+    """Somebody who has committed "slow" to Joe, and has not put it in its place yet."""
+
+    def post(parent):
+        one = Served(root)
+
+        def wait():
+            parent.say("committed")
+            parent.hear()
+
+        before_applying(wait)
+        one.post("slow")
+        parent.say("posted")
+        parent.hear()
+
+    slow = child(post)
+    assert slow.hear() == "committed"
+    return slow
+
+
+def set_aside(root, box, person=JOE) -> list[Path]:
+    return [Path(path) for path in set_aside_module.waiting(str(folder_of(root, person)), box)]
+
+
+def is_at_rest(root) -> bool:
+    state = state_of(root)
+    return state.checkpointed == state.generation

@@ -6,12 +6,12 @@ import os
 import time
 
 import pytest
-from tests.store.journaled import JOE, Served, folder_of
 from twisted.internet.task import Clock
 
 from postoffice.store import listing_cache, maildir
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import ImmediateExecutor, finish
+from tests.store.journaled import JOE, Served, folder_of
 
 SECOND = 10**9
 NOW = 1_900_000_000 * SECOND

@@ -85,7 +85,7 @@ def litter(root):
 # -- together ------------------------------------------------------------------------
 
 
-def test_messages_that_wait_are_placed_together(store, executor, root):
+def test_messages_that_wait_are_committed_together(store, executor, root):
     outcomes = [committing(store, executor, b"0\r\n")]
     assert len(executor.waiting) == 1, "the first goes at once"
     waiting = [finish(store.begin(envelope(JOE, ANN))) for _ in range(batcher.BATCH + 5)]
@@ -160,7 +160,7 @@ def test_a_slow_disk_makes_the_writer_wait(store, executor):
     executor.work_on()
 
 
-def test_stopping_waits_for_what_is_being_placed(store, executor, root):
+def test_stopping_waits_for_what_is_being_committed(store, executor, root):
     outcome = committing(store, executor)
     stopping = Deferred.fromCoroutine(store.stop())
     assert not stopping.called

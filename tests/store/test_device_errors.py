@@ -7,6 +7,12 @@ import os
 import signal
 
 import pytest
+
+from postoffice.model.errors import TemporaryFailure
+from postoffice.store import drafts
+from postoffice.store.journal import segments
+from postoffice.store.journal.records import BLOCK
+from postoffice.store.journal.segments import CheckpointFile
 from tests.store.journaled import (
     ANN,
     JOE,
@@ -24,12 +30,6 @@ from tests.store.journaled import (
     text_is_empty,
     there,
 )
-
-from postoffice.model.errors import TemporaryFailure
-from postoffice.store import drafts
-from postoffice.store.journal import segments
-from postoffice.store.journal.records import BLOCK
-from postoffice.store.journal.segments import CheckpointFile
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -62,7 +62,9 @@ def checkpointed(root) -> bool:
 
 @pytest.mark.parametrize("people", [(JOE,), (ANN,), (JOE, ANN)])
 @pytest.mark.parametrize("token", ["meanwhile", "large-meanwhile"])
-def test_what_came_during_a_sync_that_failed_is_placed_anew(root, one, monkeypatch, people, token):
+def test_what_came_during_a_sync_that_failed_is_applied_again(
+    root, one, monkeypatch, people, token
+):
     one.post("before", JOE, ANN)
     with monkeypatch.context() as patch:
 
@@ -83,7 +85,7 @@ def test_what_came_during_a_sync_that_failed_is_placed_anew(root, one, monkeypat
 
 
 def test_a_doubt_ends_where_it_began(root, one, monkeypatch):
-    """What came behind the sync that failed is believed, and is not placed twice."""
+    """What came behind the sync that failed is believed, and is not applied twice."""
     one.post("before")
     with monkeypatch.context() as patch:
         calling_first(patch, segments, "sync_all", raising(errno.EIO))
@@ -143,7 +145,7 @@ SYNCS = ["the journal", "a large text", "the folder of large texts"]
 
 
 @pytest.mark.parametrize("what", SYNCS)
-def test_a_sync_that_failed_may_have_lost_what_was_placed_before(root, one, monkeypatch, what):
+def test_a_sync_that_failed_may_have_lost_what_was_applied_before(root, one, monkeypatch, what):
     """The device has dropped its cache, and says so once: to whoever syncs."""
     one.post("before", JOE, ANN)
     call, wanted = failing_sync(what)
@@ -180,7 +182,7 @@ def test_also_where_others_are_just_syncing(root, one, monkeypatch, what):
     assert there(root) == ["before", "meanwhile"]
 
 
-def test_a_replay_that_could_not_sync_a_file_doubts_what_came_meanwhile(root, one, monkeypatch):
+def test_a_recovery_that_could_not_sync_a_file_doubts_what_came_meanwhile(root, one, monkeypatch):
     one.post("before")
     with monkeypatch.context() as patch:
 

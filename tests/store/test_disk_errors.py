@@ -8,6 +8,14 @@ import os
 import signal
 
 import pytest
+from twisted.internet.task import Clock
+
+from postoffice.model.errors import TemporaryFailure
+from postoffice.store.journal import segments
+from postoffice.store.maildir_store import MaildirStore
+from postoffice.store.names import Measured
+from postoffice.store.size_cache import SizeCache
+from postoffice.testing import ImmediateExecutor, finish
 from tests.store.journaled import (
     ANN,
     JOE,
@@ -20,14 +28,6 @@ from tests.store.journaled import (
     state_of,
     there,
 )
-from twisted.internet.task import Clock
-
-from postoffice.model.errors import TemporaryFailure
-from postoffice.store.journal import segments
-from postoffice.store.maildir_store import MaildirStore
-from postoffice.store.names import Measured
-from postoffice.store.size_cache import SizeCache
-from postoffice.testing import ImmediateExecutor, finish
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -105,14 +105,14 @@ def test_a_group_that_is_not_written_down_is_refused_and_holds_nothing_up(one, r
 def test_what_is_in_its_place_is_taken_though_that_cannot_be_written_down(one, root, monkeypatch):
     written = []
 
-    def not_placed(fd, octets, offset):
+    def not_written(fd, octets, offset):
         if is_about(STATE)(fd):
             written.append(bytes(octets))
             if octets == b"\1":
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        calling_first(patch, os, "pwrite", not_placed)
+        calling_first(patch, os, "pwrite", not_written)
         one.post("after")
     assert b"\1" in written
     one.checkpoint()
@@ -188,7 +188,7 @@ def test_what_cannot_be_taken_back_at_once_is_taken_back_later(one, root, monkey
     assert there(root, ANN) == []
 
 
-def test_a_replay_that_may_open_no_more_files_puts_nothing_aside(root, child, monkeypatch):
+def test_a_recovery_that_may_open_no_more_files_puts_nothing_aside(root, child, monkeypatch):
     def post(parent):
         Served(root).post("one")
         die()
@@ -212,9 +212,7 @@ def test_a_sweep_that_fails_is_no_fault_of_ours(root, monkeypatch, logged):
     one.stop()
 
 
-def test_what_can_neither_be_taken_back_nor_promised_to_be_gone_comes_to_all(
-    one, root, monkeypatch
-):
+def test_what_can_neither_be_taken_back_nor_committed_as_gone_comes_to_all(one, root, monkeypatch):
     with monkeypatch.context() as patch:
         calling_first(patch, os, "link", raising(errno.EACCES, is_new_in_anns))
         calling_first(patch, os, "unlink", raising(errno.EACCES))
@@ -252,7 +250,7 @@ def test_notes_that_cannot_be_written_leave_nothing(root, monkeypatch):
 
 
 @pytest.mark.parametrize("token", ["bad", "large"])
-def test_what_was_refused_is_not_replayed(one, root, monkeypatch, logged, token):
+def test_what_was_refused_is_not_recovered(one, root, monkeypatch, logged, token):
     with monkeypatch.context() as patch:
         calling_first(patch, os, "fdatasync", raising(errno.EIO, is_about(SEGMENTS)))
         with pytest.raises(TemporaryFailure):

@@ -6,13 +6,13 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from tests.store.journaled import JOE, Served, envelope
 
 from postoffice.model.address import Account, Quota
 from postoffice.model.errors import NoSpace
 from postoffice.store.quota import admission
 from postoffice.store.quota.admission import FreeSpace
 from postoffice.testing import finish
+from tests.store.journaled import JOE, Served, envelope
 
 LEAST = 1 << 20
 

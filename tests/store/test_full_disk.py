@@ -8,11 +8,11 @@ import subprocess
 from contextlib import suppress
 
 import pytest
-from tests.store.journaled import JOE, Served, folder_of, messages
 
 from postoffice.model.errors import MaildropLocked, NoSpace, TemporaryFailure
 from postoffice.store import vault
 from postoffice.testing import finish
+from tests.store.journaled import JOE, Served, folder_of, messages
 
 
 def fill(place) -> None:

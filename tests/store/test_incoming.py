@@ -6,7 +6,6 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from tests.store.journaled import JOE, Served, folder_of, litter, messages
 
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
@@ -15,6 +14,7 @@ from postoffice.store.delivery import BUFFER
 from postoffice.store.incoming import Incoming
 from postoffice.store.quota.admission import FreeSpace
 from postoffice.testing import finish
+from tests.store.journaled import JOE, Served, folder_of, litter, messages
 
 MOST = 4 * BUFFER
 pytestmark = pytest.mark.usefixtures("machine")

@@ -47,7 +47,7 @@ def test_a_maildrop_that_is_just_being_made_lacks_nothing(joe):
     assert found(joe) == []
 
 
-def test_what_is_reserved_and_not_placed_yet_is_not_missed(joe, monkeypatch):
+def test_what_is_reserved_and_not_applied_yet_is_not_missed(joe, monkeypatch):
     """Whoever verifies waits for those who deliver."""
     fd = os.open(joe, os.O_RDONLY)
     maildirsize.recount(fd, LIMIT)

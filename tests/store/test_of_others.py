@@ -8,7 +8,6 @@ import lzma
 import os
 
 import pytest
-from tests.store.journaled import JOE, Served, folder_of
 from twisted.logger import globalLogPublisher
 
 from postoffice import interfaces
@@ -16,6 +15,7 @@ from postoffice.model.address import Quota
 from postoffice.store import files, maintenance, names
 from postoffice.store.quota import maildirsize
 from postoffice.testing import finish
+from tests.store.journaled import JOE, Served, folder_of
 
 TEXT = b"Subject: x\r\n\r\ny\r\n"
 

@@ -124,7 +124,7 @@ def test_a_session_of_a_small_maildrop_waits_elsewhere_for_the_sync_only(box, ro
     assert isinstance(args[0], Journal)
     assert function.__name__ == "append"
     assert not removal.called
-    assert len(there(root)) == 10, "nothing goes before it is promised"
+    assert len(there(root)) == 10, "nothing goes before it is committed"
     executor.work()
     assert removal.called
     assert len(there(root)) == 7

@@ -125,7 +125,7 @@ def test_a_group_at_another_place_is_none():
 
 
 @pytest.mark.parametrize(("above", "there"), [(0, True), (2, True), (3, False), (4, False)])
-def test_a_group_of_a_generation_that_is_retired_is_not_found(above, there):
+def test_a_batch_of_a_generation_that_is_checkpointed_is_not_found(above, there):
     assert bool(found(bytes(BLOCK) + GOOD, above=above)) is there
 
 

@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_made_is_not_there(folder, monkeypatch, call):
 # -- the mark ---------------------------------------------------------------------------
 
 
-def test_a_new_mark_says_that_nothing_is_retired(mark):
+def test_a_new_checkpoint_file_says_that_nothing_is_checkpointed(mark):
     assert mark.read() == 0
 
 
@@ -232,7 +232,7 @@ def test_pending_segments_come_in_the_order_of_their_generations():
     assert state.pending() == [4, 0, 2]
 
 
-def test_each_group_is_placed_by_itself(folder):
+def test_each_batch_is_marked_as_applied_by_itself(folder):
     file = StateFile(f"{folder}/state")
     state = State(generation=7)
     file.write(state)

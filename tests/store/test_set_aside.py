@@ -6,11 +6,15 @@ import errno
 import os
 import signal
 import subprocess
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from postoffice.model.address import Quota
+from postoffice.model.errors import MaildropLocked, TemporaryFailure
+from postoffice.store.journal import segments
+from postoffice.testing import finish
 from tests.store.journaled import (
     ANN,
     JOE,
@@ -18,20 +22,16 @@ from tests.store.journaled import (
     calling_first,
     die,
     folder_of,
+    is_at_rest,
     messages,
     posted_and_killed,
     raising,
+    set_aside,
     state_of,
     text_of,
     there,
     token_in,
 )
-
-from postoffice.model.address import Quota
-from postoffice.model.errors import MaildropLocked, TemporaryFailure
-from postoffice.store import set_aside as set_aside_module
-from postoffice.store.journal import segments
-from postoffice.testing import finish
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -69,17 +69,8 @@ def joes_mail_stays(number):
         yield
 
 
-def set_aside(root, box, person=JOE) -> list[Path]:
-    return [Path(path) for path in set_aside_module.waiting(str(folder_of(root, person)), box)]
-
-
 def found(one, repair=False, person=JOE):
     return finish(one.store.verify(person, Quota(), repair))
-
-
-def is_at_rest(root) -> bool:
-    state = state_of(root)
-    return state.checkpointed == state.generation
 
 
 @pytest.mark.parametrize("number", FOR_GOOD)
@@ -124,7 +115,7 @@ def test_a_removal_that_fails_for_good_blocks_nobody(root, served, logged, numbe
 
 @pytest.mark.parametrize("number", FOR_GOOD)
 @pytest.mark.parametrize("token", ["one", "large"])
-def test_a_message_that_cannot_be_placed_is_set_aside_and_comes_later(
+def test_a_message_that_cannot_be_applied_is_set_aside_and_comes_later(
     root, child, logged, number, token
 ):
     posted_and_killed(root, child, (token, JOE, ANN), ("two", ANN))
@@ -327,107 +318,6 @@ def test_a_folder_that_cannot_be_synced_sets_aside_what_came_into_it(root, serve
     messages(root)[0].unlink()  # it was never on the disk
     assert one.listed() == [token]
     assert set_aside(root, "place") == []
-
-
-# -- on other file systems, with other people's rights ---------------------------------------------
-
-
-@pytest.fixture
-def elsewhere(tmp_path):
-    """A folder on another file system."""
-    if os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
-        pytest.skip("there is no other file system")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
-
-
-@pytest.mark.parametrize("token", ["one", "large"])
-def test_a_vault_on_another_file_system_gets_copies(root, served, elsewhere, token):
-    one = served(undelete=86400.0)
-    one.post(token)
-    one.post("two")
-    (root / "example.net/.vault").symlink_to(elsewhere)
-    one.remove(token)
-    one.checkpoint()
-    assert is_at_rest(root)
-    assert there(root) == ["two"]
-    assert [token_in(path.read_bytes()) for path in elsewhere.glob("joe/*/*")] == [token]
-    assert not list(elsewhere.glob("joe/.part*"))
-    assert set_aside(root, "remove") == []
-
-
-@pytest.mark.parametrize("token", ["one", "large"])
-def test_a_replay_copies_into_a_vault_on_another_file_system(root, child, served, elsewhere, token):
-    def post(parent):
-        one = Served(root, undelete=86400.0)
-        one.post(token)
-        (root / "example.net/.vault").symlink_to(elsewhere)
-        one.remove(token)
-        die()
-
-    assert child(post).wait() == -signal.SIGKILL
-    served(undelete=86400.0)
-    assert there(root) == []
-    assert [token_in(path.read_bytes()) for path in elsewhere.glob("joe/*/*")] == [token]
-
-
-def test_a_folder_on_another_file_system_loses_no_mail(root, served, elsewhere):
-    one = served()
-    one.post("before", JOE, ANN)
-    (elsewhere / "new").mkdir()
-    os.rename(folder_of(root) / "new", root / ".away")
-    (folder_of(root) / "new").symlink_to(elsewhere / "new")
-    for token in ("one", "large"):
-        for people in ((JOE,), (JOE, ANN), (ANN, JOE)):
-            with pytest.raises(TemporaryFailure):
-                one.post(token, *people)
-    one.post("two", ANN)
-    one.checkpoint()
-    assert is_at_rest(root)
-    assert one.listed(ANN) == ["before", "two"]
-    assert one.listed() == []
-
-
-def test_a_maildrop_that_was_moved_to_another_disk_gets_none_and_blocks_nobody(
-    root, child, elsewhere
-):
-    posted_and_killed(root, child, ("one", JOE, ANN), ("two", JOE))
-    subprocess.run(["mv", folder_of(root), elsewhere / "joe"], check=True)
-    folder_of(root).symlink_to(elsewhere / "joe")
-    for path in (elsewhere / "joe/new").iterdir():
-        path.unlink()
-    one = Served(root)
-    assert one.listed() == ["one", "two"]
-    with pytest.raises(TemporaryFailure, match="not on the journal's file system"):
-        one.post("three")
-    one.post("three", ANN)
-    one.remove("one")
-    other = Served(root, durability="")  # as the command comes
-    assert sorted(holding.name for holding in finish(other.store.holdings())) == [ANN]
-    other.stop()
-    one.checkpoint()
-    assert is_at_rest(root)
-    assert there(root) == ["two"]
-    one.stop()
-
-
-def test_what_a_crash_left_in_a_maildrop_that_was_moved_is_swept(root, served, elsewhere):
-    """Nobody else does: what is linked there is served like any other."""
-    one = served()
-    one.post("one")
-    left = folder_of(root) / "tmp" / messages(root)[0].name.partition(",")[0].replace("P", "P9")
-    left.write_bytes(b"half a mess")
-    subprocess.run(["mv", folder_of(root), elsewhere / "joe"], check=True)
-    folder_of(root).symlink_to(elsewhere / "joe")
-    (root / "example.net" / "loop").symlink_to("loop")
-    (root / "example.net" / "other").symlink_to(elsewhere)
-    (elsewhere / "tmp").mkdir()
-    other = elsewhere / "tmp" / left.name
-    other.write_bytes(b"not of a maildrop")
-    finish(one.store.sweep())
-    assert not (elsewhere / "joe/tmp" / left.name).exists()
-    assert other.exists()
-    assert one.listed() == ["one"]
 
 
 def immutable(path, on=True):

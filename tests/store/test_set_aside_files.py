@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from tests.store.journaled import JOE, Served, folder_of
 from twisted.logger import formatEvent, globalLogPublisher
 
 from postoffice.store import drafts, set_aside
 from postoffice.testing import finish
+from tests.store.journaled import JOE, Served, folder_of
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import errno
 import os
 
 import pytest
-from tests.store.journaled import Served
 
 from postoffice.interfaces import IStoreBackup
 from postoffice.model.errors import MaildropLocked, NoSpace
 from postoffice.store import files, merge, set_aside, snapshot
 from postoffice.testing import finish
+from tests.store.journaled import Served
 
 WHERE = "example.net/joe"
 

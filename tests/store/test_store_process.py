@@ -1,4 +1,4 @@
-"""Messages that are placed by a process of its own, while this one goes on."""
+"""Messages that are applied by a process of its own, while this one goes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.store.journaled import ANN, JOE, envelope, text_of, there
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 
@@ -21,6 +20,7 @@ from postoffice.store.batcher import BATCHES, MANY
 from postoffice.store.journal.segments import StateFile
 from postoffice.store.maildir_store import MaildirStore
 from tests.conftest import turn_until
+from tests.store.journaled import ANN, JOE, envelope, text_of, there
 
 
 class Busy:
@@ -38,7 +38,7 @@ class Busy:
             **named,
         )
         done(self.store.start())
-        self.placer = self.store._store_process
+        self.store_process = self.store._store_process
 
     def stop(self):
         done(self.store.stop())
@@ -57,11 +57,11 @@ class Busy:
 
     def call_the_placer(self):
         self.post(*((f"before-{n}", envelope(ANN)) for n in range(40)))
-        turn_until(lambda: self.placer.ready)
+        turn_until(lambda: self.store_process.ready)
 
     @property
     def pid(self):
-        return self.placer._process.transport.pid
+        return self.store_process._process.transport.pid
 
 
 def done(awaited):
@@ -111,7 +111,7 @@ def busy(request, root, machine):
 def test_a_process_comes_when_many_do_and_places_from_then_on(busy, root):
     office = busy()
     office.post(*((f"few-{n}", envelope(JOE)) for n in range(MANY - 1)))
-    assert not office.placer.ready
+    assert not office.store_process.ready
     office.call_the_placer()
     pid = office.pid
     assert office.post(("one", envelope(JOE)), ("both", envelope(JOE, ANN))) == [None, None]
@@ -120,7 +120,7 @@ def test_a_process_comes_when_many_do_and_places_from_then_on(busy, root):
     # what it does is its own: of what it opened only folders stay open, and it goes at the end
     links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
     assert not [link for link in links if "example.net" in link and not os.path.isdir(link)]
-    office.post(("large", envelope(JOE)))  # a streamed one is placed here
+    office.post(("large", envelope(JOE)))  # a streamed one is applied here
     done(office.store.stop())
     assert "large" in there(root)
     assert has_ended(pid)
@@ -153,8 +153,8 @@ def test_when_it_is_killed_nothing_is_lost_and_mail_goes_on(busy, root, logged):
         commits.append(Deferred.fromCoroutine(delivery.commit()))
     os.kill(office.pid, signal.SIGKILL)
     outcomes = [success for success, _ in done(DeferredList(commits, consumeErrors=True))]
-    assert outcomes == [False] * BATCHES + [True] * (6 - BATCHES), "who waited is placed here"
-    assert not office.placer.ready
+    assert outcomes == [False] * BATCHES + [True] * (6 - BATCHES), "who waited is applied here"
+    assert not office.store_process.ready
     assert any("process for placing has ended" in line for line in logged)
     later = [f"later-{n}" for n in range(MANY)]
     assert office.post(*((token, envelope(JOE)) for token in later)) == [None] * MANY

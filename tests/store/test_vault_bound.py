@@ -7,7 +7,6 @@ import os
 import time
 
 import pytest
-from tests.store.journaled import JOE, Served, dying_before, folder_of
 
 from postoffice.interfaces import PurgeCriteria
 from postoffice.model.address import Account, Address, Quota
@@ -17,6 +16,7 @@ from postoffice.store import expunge, mailbox, names, vault
 from postoffice.store.maildir_store import SWEEP
 from postoffice.store.store_process import DraftMessage, StoreProcess
 from postoffice.testing import finish
+from tests.store.journaled import JOE, Served, dying_before, folder_of
 
 DAY = 86400.0
 MOST = 10 * vault.BLOCK
@@ -139,19 +139,19 @@ def test_strangers_who_make_others_mail_go_do_not_fill_the_disk(root, served, cl
 
 def test_nor_do_they_where_a_process_of_its_own_places(root, clock):
     one = Served(root, undelete=DAY, undelete_size=MOST)
-    placer = StoreProcess(str(root), "journal", True, (), 1 << 20, MOST)
+    store_process = StoreProcess(str(root), "journal", True, (), 1 << 20, MOST)
     trimmed = 0
     for number in range(40):
         account = Account(JOE, JOE, quota=Quota(0, 3, "make-room"))
         to = [Recipient(Address.parse(JOE), account)]
         delivery = finish(one.store.begin(Envelope("id", Client(), recipients=to)))
         finish(delivery.write(b"Subject: %03d\r\n\r\n\r\n" % number))
-        applied = placer.commit_batch([DraftMessage.from_draft(delivery._draft)])
+        applied = store_process.commit_batch([DraftMessage.from_draft(delivery._draft)])
         assert applied.outcomes == [None]
         trimmed += sum(notice.trimmed.messages for notice in applied.notices)
     assert 9 <= len(kept(root)) <= 10
     assert trimmed == 37 - len(kept(root))
-    placer.close()
+    store_process.close()
     one.stop()
 
 
