@@ -14,7 +14,6 @@ import click  # noqa: E402
 
 import postoffice  # noqa: E402
 from postoffice.cli import main  # noqa: E402
-from postoffice.config.schema import TABLE, PluginSection  # noqa: E402
 from postoffice.config.template import reference  # noqa: E402
 from postoffice.model.log_events import EVENTS, FIELDS  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
@@ -40,9 +39,7 @@ html_show_copyright = False
 
 def configuration() -> str:
     """The reference of all keys, with those of our own makers."""
-    ours = vars(postoffice_makers).values()
-    rooms = [entry for entry in TABLE if isinstance(entry, PluginSection)]
-    return reference({r.name: [m for m in ours if r.maker.providedBy(m)] for r in rooms})
+    return reference(vars(postoffice_makers).values())
 
 
 def commands() -> str:

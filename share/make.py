@@ -19,10 +19,8 @@ import click  # noqa: E402
 from click.shell_completion import get_completion_class  # noqa: E402
 
 from postoffice.cli import main  # noqa: E402
-from postoffice.config.schema import TABLE, PluginSection  # noqa: E402
 from postoffice.config.template import reference  # noqa: E402
 from postoffice.daemon.service import Options  # noqa: E402
-from postoffice.interfaces import IMaker  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
 
 COMPLETIONS = {
@@ -104,9 +102,7 @@ def options(command: click.Command, context: click.Context) -> Iterator[str]:
 
 def of_the_configuration() -> Iterator[str]:
     """postoffice.yaml(5)."""
-    ours: list[IMaker] = list(vars(postoffice_makers).values())
-    rooms = [entry for entry in TABLE if isinstance(entry, PluginSection)]
-    keys = reference({r.name: [m for m in ours if r.maker.providedBy(m)] for r in rooms})
+    keys = reference(vars(postoffice_makers).values())
     yield from (".SH NAME", r"postoffice.yaml \- the configuration of a post office")
     yield from (".SH DESCRIPTION", "A file in YAML; each key has a default, if it is not required.")
     yield from text("`postoffice check-config` says what is wrong in it.")

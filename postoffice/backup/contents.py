@@ -22,7 +22,7 @@ from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.tables import keep_only
 from postoffice.backup.entries import BackupError
 from postoffice.backup.written import Written
-from postoffice.config.loader import Settings
+from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.privileges import as_root
 from postoffice.interfaces import IAccountRegister, IStoreBackup, Piece

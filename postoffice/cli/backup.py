@@ -33,7 +33,7 @@ from postoffice.cli.common import (
     sized,
 )
 from postoffice.cli.progress import Progress
-from postoffice.config.loader import Settings
+from postoffice.config.settings import Settings
 from postoffice.daemon import privileges
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address

@@ -18,7 +18,7 @@ from postoffice.accounts.login_db import LoginRecords
 from postoffice.cli.completion import Ask, known
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.config import loader
-from postoffice.config.loader import Settings
+from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.daemon import privileges
 from postoffice.daemon.build import build_logins, build_plugins, find_maker

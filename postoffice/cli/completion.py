@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 from twisted.internet.task import Clock
 
 from postoffice.cli.inline_executor import InlineExecutor
-from postoffice.config.loader import Settings
+from postoffice.config.settings import Settings
 from postoffice.daemon import privileges
 from postoffice.daemon.build import build_plugins
 from postoffice.interfaces import IAccountRegister

@@ -19,8 +19,8 @@ from postoffice.cli.common import (
     table,
 )
 from postoffice.cli.quotas import SIZE_TYPE, told_of
-from postoffice.config.loader import Settings
 from postoffice.config.reader import ChosenPlugin
+from postoffice.config.settings import Settings
 from postoffice.daemon.build import build_reception_context
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountDirectory

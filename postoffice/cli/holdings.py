@@ -19,7 +19,7 @@ from postoffice.cli.common import (
 )
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import limits
-from postoffice.config.loader import Settings
+from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import Finding, IAccountRegister, IMaildropMaintenance, MaildropUsage
 from postoffice.model.address import Account, Address, Quota
@@ -174,7 +174,7 @@ def _drop(settings: Settings, name: str, account: Account | None) -> Drop:
         return Drop(name)
     if account.address == settings.postmaster.normal:
         return Drop(name, account.address, settings.postmaster_quota)
-    return Drop(name, account.address, account.quota.or_else(settings.quota))
+    return Drop(name, account.address, account.quota.or_else(settings.default_quota))
 
 
 async def named(plugins: Plugins, settings: Settings, address: Address) -> Drop:

@@ -16,8 +16,7 @@ from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, comma
 from postoffice.cli.doubts import smallness
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.config import loader
-from postoffice.config.loader import Settings
-from postoffice.config.schema import USER, services
+from postoffice.config.settings import SERVICES, USER, Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.config.template import template
 from postoffice.daemon import new_files, preflight, preload, privileges
@@ -191,7 +190,7 @@ def _expiring(settings: Settings) -> list[str]:
     """Return the certificates that expire soon.  Raises ConfigurationError for an unusable one."""
     problems = []
     soon = []
-    for number, files in enumerate(settings.certificates):
+    for number, files in enumerate(settings.tls.certificates):
         try:
             loaded = load(files)
         except Unusable as error:
@@ -208,8 +207,8 @@ def _expiring(settings: Settings) -> list[str]:
 def _small(settings: Settings) -> list[str]:
     """Return warnings for quotas that are probably a mistake."""
     quotas = {
-        "quota.bytes": settings.quota.octets,
-        "quota.postmaster": settings.postmaster_quota.octets,
+        "quota.bytes": settings.quota.bytes,
+        "quota.postmaster": settings.quota.postmaster,
     }
     told = {key: smallness(octets) for key, octets in quotas.items()}
     return [str(settings.source.problem(key, why)) for key, why in told.items() if why]
@@ -222,7 +221,7 @@ def _for_the_user(settings: Settings) -> list[str]:
     who = _who(settings)
     with privileges.acting(who):
         why = preflight.of_the_state(settings.state)
-        found = [*preflight.of_the_keys(settings.certificates)]
+        found = [*preflight.of_the_keys(settings.tls.certificates)]
         if who is not None:
             found.append(preload.complaint(who.name))
     if why:
@@ -304,8 +303,8 @@ def _listeners(listen: tuple[str, ...]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for word in listen:
         service, equals, endpoint = word.partition("=")
-        if not equals or service not in services():
-            known = ", ".join(services())
+        if not equals or service not in SERVICES:
+            known = ", ".join(SERVICES)
             raise click.UsageError(
                 f"--listen {word}: expected SERVICE=ENDPOINT, SERVICE of {known}"
             )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from postoffice.cli.common import lasting
-from postoffice.config.loader import Settings
+from postoffice.config.settings import Settings
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.config_values import DAYS, DURATION, Kind
 from postoffice.model.mail_policy import DEVICES, IN_USE, UNSPECIFIED, MailPolicy
@@ -21,7 +21,7 @@ class DurationType(click.ParamType):  # type: ignore[type-arg]
 
     name = "duration"
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind[float]) -> None:
         self._kind = kind
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:

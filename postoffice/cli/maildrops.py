@@ -26,7 +26,7 @@ from postoffice.cli.holdings import Drop, care_of, drops_of, named
 from postoffice.cli.mail_policies import DURATION_TYPE
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import SIZE_TYPE
-from postoffice.config.loader import Settings
+from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import Finding, PurgeCriteria, Step, VaultSession
 from postoffice.model.address import Address, Quota
@@ -202,7 +202,7 @@ def verify(context: CommandContext, address: Address | None, repair: bool) -> An
             found += await care.strays()
         with Progress("reading messages") as progress:
             for drop in drops:
-                quota = drop.quota or settings.quota
+                quota = drop.quota or settings.default_quota
                 found += await care.verify(drop.name, quota, repair, _each(progress, messages))
         return drops, found
 

@@ -11,8 +11,7 @@ import click
 
 from postoffice.cli.common import counted, sized
 from postoffice.cli.doubts import doubt, smallness
-from postoffice.config.loader import Settings
-from postoffice.config.schema import OVER
+from postoffice.config.settings import OVER, Settings
 from postoffice.interfaces import IAccountDirectory, IAccountRegister
 from postoffice.model.address import Account, Quota
 from postoffice.model.config_values import SIZE, read_size
@@ -156,7 +155,8 @@ def tell(**sayings: Quota) -> Told:
 
 async def told_of_domain(register: IAccountRegister, settings: Settings, domain: str) -> Told:
     """Return the quota for accounts of a domain that do not set their own."""
-    return tell(domain=await register.domain_quota(domain) or Quota(), default=settings.quota)
+    quota = await register.domain_quota(domain) or Quota()
+    return tell(domain=quota, default=settings.default_quota)
 
 
 async def told_of_account(register: IAccountRegister, settings: Settings, name: str) -> Told:
@@ -166,7 +166,7 @@ async def told_of_account(register: IAccountRegister, settings: Settings, name: 
     return tell(
         account=await register.account_quota(name) or Quota(),
         domain=await register.domain_quota(name.rpartition("@")[2]) or Quota(),
-        default=settings.quota,
+        default=settings.default_quota,
     )
 
 
@@ -186,7 +186,7 @@ async def told_of_accounts(
             told[name] = tell(
                 account=own.get(name, Quota()),
                 domain=theirs.get(name.rpartition("@")[2], Quota()),
-                default=settings.quota,
+                default=settings.default_quota,
             )
     return told
 
@@ -199,4 +199,4 @@ async def told_of(
         return await told_of_account(directory, settings, name)
     if name == settings.postmaster.normal:
         return tell(postmaster=settings.postmaster_quota)
-    return tell(account=account.quota, default=settings.quota)
+    return tell(account=account.quota, default=settings.default_quota)

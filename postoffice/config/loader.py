@@ -1,23 +1,16 @@
-"""The configuration: where it is looked for, and what it says, as frozen settings."""
+"""Finds the configuration, and reads it into frozen settings."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
+from dataclasses import replace
 from string import Template
-from typing import Any
 
 from postoffice.config.endpoints import twice
-from postoffice.config.reader import ChosenPlugin, FindMaker, Reader, TryEndpoint
-from postoffice.config.schema import TABLE, WITH_CERTIFICATE
+from postoffice.config.reader import FindMaker, Reader, TryEndpoint
+from postoffice.config.schema import keys_of
+from postoffice.config.settings import IMPLICIT_TLS, Listeners, Settings
 from postoffice.config.source import ConfigurationError, Source, compose
-from postoffice.model.address import Address, Quota
-from postoffice.model.mail_policy import MailPolicy
-from postoffice.server.certificates import CertificateFiles
-
-Network = IPv4Network | IPv6Network
 
 #: Where a configuration is looked for, in this order.
 PLACES = ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
@@ -33,76 +26,9 @@ state: postoffice-data
 limits: {connections: 200}
 """
 #: What a letter to the owner of a maildrop may name.
-LETTER_WORDS = frozenset(("address", "percent", "used", "limit"))
+WARNING_WORDS = frozenset(("address", "percent", "used", "limit"))
 #: Octets of a configuration file.
 SIZE_MAXIMUM = 1 << 20
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Sizes are octets, rates are how many in how many seconds; see the table of keys."""
-
-    message_size: int
-    recipients: int
-    text_line: int
-    errors: int
-    tarpit: float
-    commands: int
-    logins: int
-    wrong_passwords: tuple[int, float]
-    wrong_passwords_per_account: tuple[int, float]
-    unknown_recipients: int
-    greeting_delay: float
-    handshake: float
-    text_pace: int
-    connections: int
-    connections_per_client: int
-
-
-@dataclass(frozen=True)
-class ListenerSettings:
-    """One endpoint of a service, how clients log in there, and who may speak for others."""
-
-    endpoint: str
-    mechanisms: tuple[str, ...] = ()
-    proxy_from: tuple[Network, ...] = ()
-    xclient_from: tuple[Network, ...] = ()
-
-
-@dataclass(frozen=True)
-class Settings:
-    """
-    What the configuration says, wherever it says it; paths are absolute.
-
-    ``listeners`` has the endpoints of each service; ``senders`` is ``own`` or
-    ``any``.  ``quota`` and ``serving`` are those of all who have no other: none
-    of them is None; ``postmaster_quota`` is the postmaster's.
-    Owners are told when their maildrop is so full as ``warnings`` say, in
-    percent, smallest first, in the words of ``warning_text`` or, where
-    that is empty, in ours.  ``first_run`` is whether there was no configuration at all.
-    """
-
-    source: Source = field(compare=False)
-    hostname: str
-    state: str
-    user: str | None
-    postmaster: Address
-    listeners: Mapping[str, tuple[ListenerSettings, ...]]
-    certificates: tuple[CertificateFiles, ...]
-    plaintext_login: str
-    senders: str
-    foreign_from: str
-    accounts: tuple[ChosenPlugin, ...]
-    checkers: tuple[str, ...]
-    store: ChosenPlugin
-    quota: Quota
-    warnings: tuple[int, ...]
-    warning_text: str
-    serving: MailPolicy
-    policies: tuple[ChosenPlugin, ...]
-    limits: Limits
-    first_run: bool = False
-    postmaster_quota: Quota = Quota(0, 0, "reject")  # noqa: RUF009
 
 
 def places() -> tuple[str, ...]:
@@ -150,66 +76,37 @@ def read(
     if node is None:
         raise ConfigurationError(source.problems)
     folder = os.path.dirname(os.path.abspath(file))
-    letter = ""
-    values = Reader(source, find_maker, try_endpoint).read(node, TABLE, folder)
+    values = Reader(source, folder, find_maker, try_endpoint).mapping(node, keys_of(Settings), "")
+    settings = Settings(source=source, first_run=first_run, **values)
     if not source.problems:
-        _see_to_the_secure(values, source)
-        _see_to_the_ports(values["listeners"], source)
-        letter = _letter(values["quota"]["warning_text"], source)
+        settings = replace(
+            settings,
+            listeners=_with_certificate(settings, source),
+            warning_text=_warning_text(settings.quota.warning_text, source),
+        )
+        _complain_of_doubles(settings.listeners, source)
     if source.problems:
         raise ConfigurationError(source.problems)
-    quota = values["quota"]
-    return Settings(
-        source=source,
-        hostname=values["hostname"],
-        state=values["state"],
-        user=values["user"],
-        postmaster=values["postmaster"],
-        listeners={
-            service: tuple(ListenerSettings(**one) for one in ones)
-            for service, ones in values["listeners"].items()
-        },
-        certificates=tuple(CertificateFiles(**one) for one in values["tls"]["certificates"]),
-        plaintext_login=values["tls"]["plaintext_login"],
-        senders=values["submission"]["senders"],
-        foreign_from=values["submission"]["foreign_from"],
-        accounts=values["accounts"],
-        checkers=values["checkers"],
-        store=values["store"],
-        quota=Quota(quota["bytes"], quota["messages"], quota["over"]),
-        warnings=tuple(sorted(set(quota["warnings"]))),
-        warning_text=letter,
-        serving=MailPolicy(**values["retention"], **values["pop3"]),
-        policies=values["policies"],
-        limits=Limits(**values["limits"]),
-        first_run=first_run,
-        postmaster_quota=Quota(
-            quota["postmaster"], 0, "make-room" if quota["postmaster"] else "reject"
-        ),
-    )
+    return settings
 
 
-def _see_to_the_secure(values: dict[str, Any], source: Source) -> None:
-    """Services with TLS from the first octet are there with a certificate, and only then."""
-    listeners = values["listeners"]
-    certificates = values["tls"]["certificates"]
-    for service, endpoint in WITH_CERTIFICATE.items():
-        if listeners[service] is None:
-            listeners[service] = ({"endpoint": endpoint},) if certificates else ()
-            if certificates:
-                listeners[service][0]["mechanisms"] = ("PLAIN", "LOGIN")
-        elif listeners[service] and not certificates:
-            source.complain(
-                f"listeners.{service}",
-                "needs a certificate; add one under tls: certificates:",
-                source.lines.get(f"listeners.{service}", 0),
-            )
+def _with_certificate(settings: Settings, source: Source) -> Listeners:
+    """Without a certificate, close the services that need one; complain if the file has them."""
+    listeners = settings.listeners
+    if settings.tls.certificates:
+        return listeners
+    for service in IMPLICIT_TLS:
+        line = source.lines.get(f"listeners.{service}")
+        if line and listeners.of(service):
+            why = "needs a certificate; add one under tls: certificates:"
+            source.complain(f"listeners.{service}", why, line)
+    return replace(listeners, **dict.fromkeys(IMPLICIT_TLS, ()))
 
 
-def _see_to_the_ports(listeners: Mapping[str, Any], source: Source) -> None:
-    """No two listen at one place."""
+def _complain_of_doubles(listeners: Listeners, source: Source) -> None:
+    """Complain of listeners that cannot be open at the same time."""
     named = [
-        (f"listeners.{service}[{number}]", one["endpoint"])
+        (f"listeners.{service}[{number}]", one.endpoint)
         for service, ones in listeners.items()
         for number, one in enumerate(ones)
     ]
@@ -219,24 +116,24 @@ def _see_to_the_ports(listeners: Mapping[str, Any], source: Source) -> None:
         source.complain(key, f"{known[key]!r}: {service} listens there already ({known[other]!r})")
 
 
-def _letter(path: str | None, source: Source) -> str:
-    """The text of the letters to owners; "" for ours."""
+def _warning_text(path: str | None, source: Source) -> str:
+    """The text of warning mails in a file; "" if there is none: then the built-in text is used."""
     key = "quota.warning_text"
     if path is None:
         return ""
     try:
-        letter = _text(path)
+        text = _text(path)
     except ConfigurationError as error:
         for problem in error.problems:
             source.complain(key, f"{path}: {problem.text}")
         return ""
-    subject, _, text = letter.lstrip().partition("\n")
-    if not subject.strip() or not text.strip():
+    subject, _, body = text.lstrip().partition("\n")
+    if not subject.strip() or not body.strip():
         source.complain(key, f"{path} has no subject in its first line, or no text below it")
-    for word in sorted(set(Template(letter).get_identifiers()) - LETTER_WORDS):
-        known = ", ".join(f"${{{one}}}" for one in sorted(LETTER_WORDS))
+    for word in sorted(set(Template(text).get_identifiers()) - WARNING_WORDS):
+        known = ", ".join(f"${{{one}}}" for one in sorted(WARNING_WORDS))
         source.complain(key, f"{path} has ${{{word}}}, which is none of {known}")
-    return letter
+    return text
 
 
 def _text(path: str) -> str:

@@ -1,4 +1,4 @@
-"""From YAML to values, by tables of keys; all that is wrong is found, with its line."""
+"""Reads YAML into values, by tables of keys; finds all that is wrong, with its line."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from postoffice.config.schema import KIND, Entry, Items, PluginSection, Section
+from postoffice.config.schema import KIND, Plugin, Section, WithCertificate
 from postoffice.config.source import ConfigurationError, Source, found, is_nothing, line_of, plain
 from postoffice.interfaces import PluginContext
 from postoffice.model.config_values import ENDPOINT, PATH, REQUIRED, Key, Kind
 from postoffice.model.errors import SettingError
 
-#: Finds the maker of an interface and a kind; raises LookupError, whose text says why not.
+#: Finds the maker for an interface and a kind; raises LookupError, whose text says what is wrong.
 FindMaker = Callable[[Any, str], Any]
-#: Tries an endpoint; raises ValueError, whose text says what is wrong with it.
+#: Checks an endpoint; raises ValueError, whose text says what is wrong.
 TryEndpoint = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ChosenPlugin:
-    """A room that the configuration asks for: its maker, the options, and where they stand."""
+    """A plugin that the configuration selects: its maker, its options, and where they stand."""
 
-    maker: Any  # IStoreMaker or IDirectoryMaker
+    maker: Any  # an IMaker
     options: Mapping[str, Any]
     source: Source = field(compare=False)
     key: str = field(compare=False)
 
     def make(self, context: PluginContext) -> Any:
-        """Make the room.  Raises ConfigurationError, whatever its maker raised."""
+        """Make the store, directory or policy.  Raises ConfigurationError, whatever fails."""
         try:
             return self.maker.make(self.options, context)
         except SettingError as error:
@@ -55,44 +55,37 @@ def _failed(kind: str, error: BaseException) -> str:
 
 class Reader:
     """
-    Reads mappings by their tables; what is wrong goes into ``source.problems``.
+    Reads mappings by their keys; what is wrong goes into ``source.problems``.
 
-    ``try_endpoint`` None leaves endpoints at a look at their form.
+    Paths are relative to ``folder``, those of plugins to the state folder.  Without
+    ``try_endpoint``, only the form of endpoints is checked.
     """
 
     def __init__(
-        self, source: Source, find_maker: FindMaker, try_endpoint: TryEndpoint | None = None
+        self,
+        source: Source,
+        folder: str,
+        find_maker: FindMaker,
+        try_endpoint: TryEndpoint | None = None,
     ) -> None:
         self._source = source
+        self._state = self._base = folder
         self._find_maker = find_maker
         self._try_endpoint = try_endpoint
-        self._state = ""
 
-    def read(self, node: MappingNode, table: Sequence[Entry], folder: str) -> dict[str, Any]:
-        """All values of a configuration whose file lies in ``folder``."""
-        self._state = folder
-        return self._mapping(node, table, "", folder)
-
-    def _mapping(
-        self, node: MappingNode, table: Sequence[Entry], where: str, base: str
-    ) -> dict[str, Any]:
-        """
-        The values of a mapping, in the order of the table.
-
-        ``where`` is its own dotted key; paths are relative to ``base``.
-        """
-        nodes = self._nodes(node, table, where)
+    def mapping(self, node: MappingNode, keys: Sequence[Key], where: str) -> dict[str, Any]:
+        """The values of a mapping, in the order of its keys; ``where`` is its own dotted key."""
+        nodes = self._nodes(node, keys, where)
         values: dict[str, Any] = {}
-        for entry in table:
-            key = _dotted(where, entry.name)
-            values[entry.name] = self._entry(nodes.get(entry.name), entry, key, base)
-            if key == "state" and values[key]:
-                self._state = values[key]
+        for one in keys:
+            values[one.name] = self._entry(nodes.get(one.name), one, _dotted(where, one.name))
+            if where == "" and one.name == "state":
+                self._state = values["state"] or self._state
         return values
 
-    def _nodes(self, node: MappingNode, table: Sequence[Entry], where: str) -> dict[str, Node]:
+    def _nodes(self, node: MappingNode, keys: Sequence[Key], where: str) -> dict[str, Node]:
         """The nodes of the known keys; complains of all others."""
-        known = [entry.name for entry in table]
+        known = [one.name for one in keys]
         nodes: dict[str, Node] = {}
         for key_node, value in node.value:
             name = key_node.value if isinstance(key_node, ScalarNode) else found(key_node)
@@ -108,161 +101,90 @@ class Reader:
                 self._source.complain(key, f"unknown key; {_hint(name, known)}", line_of(key_node))
         return nodes
 
-    def _entry(self, node: Node | None, entry: Entry, key: str, base: str) -> Any:
-        if isinstance(entry, Section):
-            return self._section(node, entry, key, base)
-        if isinstance(entry, Items):
-            return self._items(node, entry, key, base)
-        if isinstance(entry, PluginSection):
-            return (
-                self._plugin_sections(node, entry, key)
-                if entry.several
-                else self._plugin_section(node, entry, key)
-            )
-        if node is None:
-            return self._default(entry, key, base)
-        if entry.default is None and is_nothing(node):
-            return None
-        return self._value(node, entry.kind, key, base)
-
-    def _section(self, node: Node | None, section: Section, key: str, base: str) -> dict[str, Any]:
-        if node is None or is_nothing(node):
-            node = _empty(node)
-        elif not isinstance(node, MappingNode):
-            names = ", ".join(entry.name for entry in section.keys)
-            self._expected(node, f"a mapping of {names}", key)
-            node = _empty(node)
-        return self._mapping(node, section.keys, key, base)
-
-    def _items(
-        self, node: Node | None, items: Items, key: str, base: str
-    ) -> tuple[dict[str, Any], ...] | None:
-        """The mappings of a list; None where there is no list, and no fixed default."""
-        if node is None or (items.default is None and is_nothing(node)):
-            if items.default is None:
-                return None
-            node = SequenceNode("tag:yaml.org,2002:seq", [_word(one) for one in items.default])
-        if not isinstance(node, SequenceNode):
-            self._expected(node, f"a list, such as {items.example}", key)
-            return ()
-        return tuple(
-            self._item(one, items, f"{key}[{number}]", base)
-            for number, one in enumerate(node.value)
-        )
-
-    def _item(self, node: Node, items: Items, key: str, base: str) -> dict[str, Any]:
-        if isinstance(node, MappingNode):
-            self._source.lines.setdefault(key, line_of(node))
-            return self._mapping(node, items.keys, key, base)
-        if not items.short:
-            names = ", ".join(one.name for one in items.keys)
-            self._expected(node, f"a mapping of {names}", key)
-            return {}
-        self._source.lines.setdefault(key, line_of(node))
-        values = {one.name: one for one in items.keys}
-        short = values.pop(items.short)
-        read = {items.short: self._value(node, short.kind, key, base)}
-        return read | {
-            name: self._default(one, _dotted(key, name), base) for name, one in values.items()
-        }
-
-    def _plugin_sections(
-        self, node: Node | None, section: PluginSection, key: str
-    ) -> tuple[ChosenPlugin | None, ...]:
-        if node is None:
-            return (self._plugin_section(None, section, key),) if section.default else ()
-        if not isinstance(node, SequenceNode) or (section.default and not node.value):
-            self._expected(node, f"a list of mappings, such as [{{{section.such}}}]", key)
-            return ()
-        return tuple(
-            self._plugin_section(item, section, f"{key}[{n}]") for n, item in enumerate(node.value)
-        )
-
-    def _plugin_section(
-        self, node: Node | None, section: PluginSection, key: str
-    ) -> ChosenPlugin | None:
-        if node is None:
-            node = _kind_only(section.default)
-        if not isinstance(node, MappingNode):
-            self._expected(node, f"a mapping, such as {{{section.such}}}", key)
-            return None
-        self._source.lines.setdefault(key, line_of(node))
-        kinds = [value for name, value in node.value if name.value == KIND.name]
-        if not kinds:
-            self._source.complain(key, f"its kind is missing; add {section.such}")
-            return None
-        kind = self._value(kinds[0], KIND.kind, _dotted(key, KIND.name), "")
-        if kind is None:
-            return None
-        try:
-            maker = self._find_maker(section.maker, kind)
-        except LookupError as error:
-            self._source.complain(_dotted(key, KIND.name), str(error.args[0]), line_of(kinds[0]))
-            return None
-        try:
-            own = {one.name for one in maker.keys}
-            common = [one for one in section.common if one.name not in own]
-            options = self._mapping(node, (KIND, *maker.keys, *common), key, self._state)
-        except Exception as error:  # what its keys are, and how they are read, is the plugin's
-            self._source.complain(key, _failed(kind, error))
-            return None
-        del options[KIND.name]
-        return ChosenPlugin(maker, options, self._source, key)
-
-    def _default(self, entry: Key, key: str, base: str) -> Any:
-        if entry.default is REQUIRED:
+    def _entry(self, node: Node | None, entry: Key, key: str) -> Any:
+        """The value of a key, or its default."""
+        if node is not None and is_nothing(node) and _may_be_nothing(entry):
+            del self._source.lines[key]
+            node = None
+        if node is None and entry.default is REQUIRED:
             example = f"; add {entry.name}: {entry.example}" if entry.example else ""
             self._source.complain(key, f"missing{example}")
             return None
-        if entry.default is None:
+        if node is None and entry.default is None:
             return None
-        default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
-        return _absolute(entry.kind.read(default), entry.kind, base)
+        return self._value(_node(entry.default) if node is None else node, entry.kind, key)
 
-    def _value(self, node: Node, kind: Kind, key: str, base: str) -> Any:
+    def _value(self, node: Node, kind: Kind[Any], key: str) -> Any:
         """A value of a kind; None, and a complaint, if it is none."""
-        if kind.item is not None and isinstance(node, SequenceNode):
-            for number, item in enumerate(node.value):
-                self._source.lines[f"{key}[{number}]"] = line_of(item)
-            items = enumerate(node.value)
-            return tuple(self._value(one, kind.item, f"{key}[{n}]", base) for n, one in items)
+        self._source.lines.setdefault(key, line_of(node))
+        if isinstance(node, MappingNode) and isinstance(kind, Section):
+            return kind.settings(**self.mapping(node, kind.keys, key))
+        if isinstance(node, MappingNode) and isinstance(kind, Plugin):
+            return self._plugin(node, kind, key)
+        if isinstance(kind, Section) and kind.short:
+            return self._short(node, kind, key)
+        if kind.item is not None and isinstance(node, SequenceNode) and node.value:
+            items = [(f"{key}[{number}]", item) for number, item in enumerate(node.value)]
+            self._source.lines.update((name, line_of(item)) for name, item in items)
+            return tuple(self._value(item, kind.item, name) for name, item in items)
         try:
             value = kind.read(plain(node))
             if kind is ENDPOINT and self._try_endpoint is not None:
                 self._try_endpoint(value)
         except (ValueError, OverflowError, yaml.YAMLError) as error:
             why = "" if isinstance(error, yaml.YAMLError) else str(error)
-            self._expected(node, kind.expects, key, why)
+            because = f" ({why})" if why else ""
+            expected = f"found {found(node)}{because}; expected {kind.expects}"
+            self._source.complain(key, expected, line_of(node))
             return None
-        return _absolute(value, kind, base)
+        return os.path.normpath(os.path.join(self._base, value)) if kind is PATH else value
 
-    def _expected(self, node: Node, what: str, key: str, why: str = "") -> None:
-        because = f" ({why})" if why else ""
-        self._source.complain(key, f"found {found(node)}{because}; expected {what}", line_of(node))
+    def _short(self, node: Node, section: Section[Any], key: str) -> Any:
+        """A mapping of which only the value of one key is there."""
+        keys = {one.name: one for one in section.keys}
+        value = self._value(node, keys.pop(section.short).kind, key)
+        rest = self.mapping(_node({}), list(keys.values()), key)
+        return section.settings(**{section.short: value}, **rest)
+
+    def _plugin(self, node: MappingNode, kind: Plugin, key: str) -> ChosenPlugin | None:
+        """A plugin, and its options."""
+        kinds = [value for name, value in node.value if name.value == KIND.name]
+        if not kinds:
+            self._source.complain(key, f"its kind is missing; add kind: {kind.example}")
+            return None
+        name = self._value(kinds[0], KIND.kind, _dotted(key, KIND.name))
+        if name is None:
+            return None
+        try:
+            maker = self._find_maker(kind.maker, name)
+        except LookupError as error:
+            self._source.complain(_dotted(key, KIND.name), str(error.args[0]), line_of(kinds[0]))
+            return None
+        outside, self._base = self._base, self._state
+        try:
+            options = self.mapping(node, (KIND, *kind.keys_with(maker)), key)
+        except Exception as error:  # a plugin's keys, and what reads them, are code of the plugin
+            self._source.complain(key, _failed(name, error))
+            return None
+        finally:
+            self._base = outside
+        del options[KIND.name]
+        return ChosenPlugin(maker, options, self._source, key)
 
 
-def _empty(node: Node | None) -> MappingNode:
-    """A mapping without keys, where none was given."""
-    return MappingNode("tag:yaml.org,2002:map", [], node.start_mark if node else None)
+def _may_be_nothing(entry: Key) -> bool:
+    """Whether a key without a value counts as a missing key."""
+    return (
+        entry.default is None
+        or isinstance(entry.default, WithCertificate)
+        or isinstance(entry.kind, Section)
+    )
 
 
-def _word(text: str) -> ScalarNode:
-    """A plain word, as a default has it."""
-    return ScalarNode("tag:yaml.org,2002:str", text)
-
-
-def _kind_only(kind: str) -> MappingNode:
-    """A mapping that has a kind and nothing else."""
-    return MappingNode("tag:yaml.org,2002:map", [(_word(KIND.name), _word(kind))])
-
-
-def _absolute(value: Any, kind: Kind, base: str) -> Any:
-    """A path, or each path of a list, made absolute."""
-    if kind is PATH:
-        return os.path.normpath(os.path.join(base, value))
-    if kind.item is PATH:
-        return tuple(_absolute(item, PATH, base) for item in value)
-    return value
+def _node(default: Any) -> Any:
+    """A default, which is written as in the file, as a node of YAML without a line."""
+    plainly = list(default) if isinstance(default, tuple) else default
+    return yaml.representer.SafeRepresenter().represent_data(plainly)
 
 
 def _dotted(where: str, name: str) -> str:

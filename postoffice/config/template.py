@@ -1,15 +1,16 @@
-"""The table of keys in a form for people: a commented postoffice.yaml, and the reference."""
+"""Writes the keys for people: a commented postoffice.yaml, and the reference of the manual."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from postoffice.config.reader import FindMaker
-from postoffice.config.schema import TABLE, Entry, Items, PluginSection, Section
+from postoffice.config.schema import Plugin, Section, WithCertificate, keys_of
+from postoffice.config.settings import Settings
 from postoffice.interfaces import IMaker
 from postoffice.model.config_values import REQUIRED, Key
 
@@ -28,65 +29,65 @@ def template(values: Mapping[str, Any], find_maker: FindMaker) -> str:
     the file.
     """
     lines = _HEAD.splitlines()
-    for entry in TABLE:
+    for entry in keys_of(Settings):
         lines += ["", *_entry(entry, values, find_maker)]
     return "\n".join(lines) + "\n"
 
 
-def _entry(entry: Entry, values: Mapping[str, Any], find_maker: FindMaker) -> Iterator[str]:
-    if isinstance(entry, Key):
+def _entry(entry: Key, values: Mapping[str, Any], find_maker: FindMaker) -> Iterator[str]:
+    """A key of the whole file, and the keys below it."""
+    keys, first = _below(entry, find_maker)
+    if not first:
         yield from _key(entry, values, "", "")
         return
     yield from _comment(entry.text, "")
-    if isinstance(entry, PluginSection) and not entry.default:
-        yield f"{entry.name}: []"
-        return
-    yield f"{entry.name}:"
-    if isinstance(entry, Section):
-        for key in entry.keys:
-            lines = _items if isinstance(key, Items) else _key
-            yield from lines(key, values, entry.name, "  ")  # type: ignore[arg-type]
-    elif isinstance(entry, PluginSection):
-        yield f"  {'- ' if entry.several else ''}kind: {entry.default}"
-        indent = "    " if entry.several else "  "
-        for key in find_maker(entry.maker, entry.default).keys:
-            yield from _key(key, values, entry.name, indent)
+    yield from first
+    indent = "    " if first[-1].startswith("  - ") else "  "
+    for one in keys:
+        yield from _key(one, values, f"{entry.name}.", indent)
 
 
-def _items(items: Items, values: Mapping[str, Any], where: str, indent: str) -> Iterator[str]:
-    """The lines of a list; its keys stand in the reference."""
-    yield from _comment(items.text, indent)
-    value = values.get(f"{where}.{items.name}", items.default)
-    if value is None:
-        yield from _comment(f"Default: {items.otherwise}.".replace("`", ""), indent)
-        yield f"{indent}# {items.name}: {items.example}"
-        return
-    if not items.short and items.example:
-        yield from _comment(f"Such as {items.example}", indent)
-    yield f"{indent}{items.name}: {_list(value)}"
+def _below(entry: Key, find_maker: FindMaker) -> tuple[Sequence[Key], list[str]]:
+    """The keys of a section or a default plugin, and the lines above them; none of a plain key."""
+    if isinstance(entry.kind, Section):
+        return entry.kind.keys, [f"{entry.name}:"]
+    kind = entry.kind.item or entry.kind
+    if isinstance(kind, Plugin) and entry.default:
+        item = "- " if entry.kind.item else ""
+        keys = kind.keys_with(find_maker(kind.maker, kind.example))
+        return keys, [f"{entry.name}:", f"  {item}kind: {kind.example}"]
+    return (), []
 
 
-def _list(value: Sequence[Any]) -> str:
-    """A list as it stands in YAML, in one line."""
-    return f"[{', '.join(_item(one) for one in value)}]"
+def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterator[str]:
+    """A key's lines: its text, and it; commented out where it has no value."""
+    yield from _comment(key.text, indent)
+    value = values.get(where + key.name, key.default)
+    if isinstance(value, WithCertificate):
+        yield from _comment(f"Default: {_in_words(value)}.".replace("`", ""), indent)
+    elif isinstance(key.kind.item, Section) and not key.kind.item.short:
+        yield from _comment(f"Such as {key.example}", indent)
+    if value is None or value is REQUIRED or isinstance(value, WithCertificate):
+        yield f"{indent}# {key.name}: {key.example}"
+    else:
+        yield f"{indent}{key.name}: {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    """A value as it stands in YAML, in one line."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_item(one) for one in value)}]"
+    return _scalar(value)
+
+
+def _in_words(default: WithCertificate) -> str:
+    return f"{_value(default)} where `tls.certificates` has one, else closed"
 
 
 def _item(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_scalar(one)}" for key, one in value.items()) + "}"
     return _scalar(value, quoted=True)
-
-
-def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterator[str]:
-    """A key's lines: its text, and it; commented out where it has no value."""
-    yield from _comment(key.text, indent)
-    value = values.get(f"{where}.{key.name}" if where else key.name, key.default)
-    if value is None or value is REQUIRED:
-        yield f"{indent}# {key.name}: {key.example}"
-    elif isinstance(value, list | tuple):
-        yield f"{indent}{key.name}: {_list(value)}"
-    else:
-        yield f"{indent}{key.name}: {_scalar(value)}"
 
 
 def _scalar(value: Any, *, quoted: bool = False) -> str:
@@ -101,67 +102,59 @@ def _comment(text: str, indent: str) -> Iterator[str]:
         yield f"{indent}# {line}"
 
 
-def reference(makers: Mapping[str, Sequence[IMaker]]) -> str:
-    """The configuration reference, in reStructuredText; ``makers`` are those of each room."""
+def reference(makers: Iterable[object]) -> str:
+    """The configuration reference, in reStructuredText, with the kinds of these makers."""
+    ours: list[Any] = [one for one in makers if IMaker.providedBy(one)]
+    ours.sort(key=lambda maker: str(maker.kind))
     lines: list[str] = []
-    for entry in TABLE:
+    for entry in keys_of(Settings):
         lines += _heading(entry.name, "-")
-        if isinstance(entry, Key):
+        kind = entry.kind.item or entry.kind
+        if isinstance(entry.kind, Section):
+            lines += [_literal(entry.text), ""]
+            for key in entry.kind.keys:
+                lines += [*_heading(f"{entry.name}.{key.name}", "~"), *_facts(key)]
+        elif isinstance(kind, Plugin):
+            lines += [_literal(entry.text), "", *_kinds(entry, kind, ours)]
+        else:
             lines += _facts(entry)
-            continue
-        lines += [_literal(entry.text), ""]
-        if isinstance(entry, Section):
-            for key in entry.keys:
-                lines += _heading(f"{entry.name}.{key.name}", "~")
-                lines += _item_facts(key) if isinstance(key, Items) else _facts(key)
-        elif isinstance(entry, PluginSection):
-            lines += _kinds(entry, makers[entry.name])
     return "\n".join(lines) + "\n"
 
 
-def _kinds(section: PluginSection, makers: Sequence[IMaker]) -> Iterator[str]:
-    shape = "A list of mappings, each" if section.several else "A mapping"
-    default = f"{{kind: {section.default}}}" if section.default else ""
-    default = f"[{default}]" if section.several else default
+def _kinds(entry: Key, plugin: Plugin, makers: Iterable[Any]) -> Iterator[str]:
+    """How a plugin is selected, and the keys of each kind."""
+    shape = "A list of mappings, each" if entry.kind.item else "A mapping"
+    default = f"{{kind: {plugin.example}}}" if entry.default else ""
+    default = f"[{default}]" if entry.kind.item else default
     yield from (f"{shape} with its ``kind``.  Default: ``{default}``.", "")
-    for maker in sorted(makers, key=lambda maker: str(maker.kind)):
-        yield from _heading(f"{section.name}: kind {maker.kind}", "~")
-        own = {key.name for key in maker.keys}
-        keys = [*maker.keys, *(key for key in section.common if key.name not in own)]
-        if not keys:
-            yield from ("It has no further keys.", "")
-        for key in keys:
-            yield from _defined(key)
+    for maker in filter(plugin.maker.providedBy, makers):
+        yield from _heading(f"{entry.name}: kind {maker.kind}", "~")
+        keys = plugin.keys_with(maker)
+        yield from _defined(keys) if keys else ("It has no further keys.", "")
 
 
-def _defined(key: Key) -> Iterator[str]:
-    """A key as an entry of a definition list."""
-    yield from (f"``{key.name}``", *(f"    {line}".rstrip() for line in _facts(key)))
+def _defined(keys: Iterable[Key]) -> Iterator[str]:
+    """Keys as a definition list."""
+    for key in keys:
+        yield from (f"``{key.name}``", *(f"    {line}".rstrip() for line in _facts(key)))
 
 
-def _item_facts(items: Items) -> Iterator[str]:
-    """What a list is for, the keys of its mappings, and its default."""
-    if items.default is None:
-        default = f"Default: {_literal(items.otherwise)}."
-    else:
-        default = f"Default: ``{_list(items.default)}``."
-    short = f"; a plain value stands for its ``{items.short}``" if items.short else ""
-    yield from (_literal(items.text), "", f"Takes a list of mappings{short}.  {default}", "")
-    for key in items.keys:
-        yield from _defined(key)
-
-
-def _facts(key: Key) -> list[str]:
-    """What a key is for, what it takes, and its default."""
+def _facts(key: Key) -> Iterator[str]:
+    """What a key is for, what it takes, its default, and the keys of the mappings in a list."""
+    item = key.kind.item if isinstance(key.kind.item, Section) else None
+    takes = "a list of mappings" if item else key.kind.expects
+    if item and item.short:
+        takes += f"; a plain value stands for its ``{item.short}``"
     if key.default is REQUIRED:
         default = "Required."
     elif key.default is None:
         default = "Default: none."
-    elif isinstance(key.default, tuple):
-        default = f"Default: ``{list(key.default)}``.".replace("'", '"')
+    elif isinstance(key.default, WithCertificate):
+        default = f"Default: {_literal(_in_words(key.default))}."
     else:
-        default = f"Default: ``{_scalar(key.default)}``."
-    return [_literal(key.text), "", f"Takes {key.kind.expects}.  {default}", ""]
+        default = f"Default: ``{_value(key.default)}``."
+    yield from (_literal(key.text), "", f"Takes {takes}.  {default}", "")
+    yield from _defined(item.keys if item else ())
 
 
 def _literal(text: str) -> str:

@@ -21,8 +21,8 @@ from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.password_verifier import AT_ONCE
 from postoffice.accounts.realm import Realm
 from postoffice.config import endpoints
-from postoffice.config.loader import ListenerSettings, Settings
 from postoffice.config.reader import TryEndpoint, reason
+from postoffice.config.settings import IMPLICIT_TLS, SERVICES, ListenerSettings, Settings
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.daemon import processes
 from postoffice.daemon.checkers import make_checkers
@@ -55,8 +55,6 @@ from postoffice.util.token_bucket import TokenBucket
 USUALLY, THREADS = 2, 8
 #: The folder, in the state folder, for the sockets of the processes of one post office.
 NEIGHBOURS = "neighbours"
-#: Services with implicit TLS (RFC 8314).
-IMPLICIT_TLS = frozenset(("submissions", "pop3s"))
 
 
 def build(
@@ -89,8 +87,8 @@ def build(
         settings, plugins, _policies(settings, plugins, clock), now or _now
     )
     certificates = None
-    if settings.certificates:
-        certificates = Certificates(settings.certificates, threads, clock)
+    if settings.tls.certificates:
+        certificates = Certificates(settings.tls.certificates, threads, clock)
     neighbours = Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)
     leases = Leases(clock, neighbours)
     mailbox_context = build_mailbox_context(settings, plugins, leases)
@@ -171,9 +169,9 @@ def build_reception_context(
         postmaster=settings.postmaster,
         now=now,
         policies=policies,
-        any_sender=settings.senders == "any",
-        foreign_from=settings.foreign_from,
-        quota=settings.quota,
+        any_sender=settings.submission.senders == "any",
+        foreign_from=settings.submission.foreign_from,
+        quota=settings.default_quota,
         postmaster_quota=settings.postmaster_quota,
     )
 
@@ -185,7 +183,7 @@ def build_mailbox_context(settings: Settings, plugins: Plugins, leases: Leases) 
         plugins.store,
         settings.serving,
         leases,
-        settings.quota,
+        settings.default_quota,
         settings.postmaster.normal,
         directories.sayings,
         directories.collectors,
@@ -228,7 +226,7 @@ class _Factories:
     ) -> None:
         limits = settings.limits
         self.connection_limits = ConnectionLimits(
-            limits.connections, limits.connections_per_client, settings.listeners
+            limits.connections, limits.connections_per_client, SERVICES
         )
         self._settings = settings
         self._reception_context = reception_context
@@ -273,7 +271,7 @@ class _Factories:
                 self._portal,
                 clock=self._clock,
                 hostname=self._settings.hostname,
-                login_options=LoginOptions(listener.mechanisms, self._settings.plaintext_login),
+                login_options=LoginOptions(listener.mechanisms, self._settings.tls.plaintext_login),
                 limits=POP3Limits(limits.errors, limits.logins, limits.commands),
                 connection_limits=self.connection_limits,
                 listener_options=listener_options,
@@ -298,7 +296,7 @@ class _Factories:
             lmtp=service == "lmtp",
             submission=service in ("submission", "submissions"),
             mechanisms=listener.mechanisms,
-            plaintext_login=self._settings.plaintext_login,
+            plaintext_login=self._settings.tls.plaintext_login,
             greeting_delay=self._settings.limits.greeting_delay if service == "smtp" else 0,
             judged=frozenset(
                 stage for stage in STAGES if self._reception_context.policies.asks(stage, service)

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.sealed_secrets import key
-from postoffice.config.loader import Settings
+from postoffice.config.settings import Settings
 from postoffice.daemon import preflight, privileges
 from postoffice.daemon.control import Control
 from postoffice.daemon.executor import ThreadExecutor
@@ -143,7 +143,7 @@ class PostOffice(Service):
             self._fail_at_once(listening)
         privileges.become(self.settings.user, self.settings.state)
         privileges.warn(self.settings.user)
-        for why in preflight.of_the_keys(self.settings.certificates):
+        for why in preflight.of_the_keys(self.settings.tls.certificates):
             self.log.warn("{why}", why=why)
 
     def startService(self) -> None:

@@ -6,13 +6,16 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from postoffice.model.address import Address, NotAnAddress, normal_domain
 
 #: What stands for "this key must be given".
 REQUIRED = object()
 A_DAY = 86400
+
+T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
           "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
@@ -26,7 +29,7 @@ _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*:\S")
 
 
 @dataclass(frozen=True)
-class Kind:
+class Kind(Generic[T]):
     """
     A type of value: ``expects`` describes it for users, ``read`` converts a value of YAML.
 
@@ -35,8 +38,8 @@ class Kind:
     """
 
     expects: str
-    read: Callable[[Any], Any]
-    item: Kind | None = None
+    read: Callable[[Any], T]
+    item: Kind[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,38 +53,38 @@ class Key:
     """
 
     name: str
-    kind: Kind
+    kind: Kind[Any]
     default: Any
     text: str
     example: str | None = None
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError
     return value
 
 
-def _whole(value: Any) -> int:
+def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError
     return value
 
 
-def _percent(value: Any) -> int:
+def _percent(value: object) -> int:
     found = _whole(value)
     if not 1 <= found <= 100:
         raise ValueError
     return found
 
 
-def _truth(value: Any) -> bool:
+def _truth(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError
     return value
 
 
-def read_size(value: Any) -> int:
+def read_size(value: object) -> int:
     """Octets, from a number or a text such as ``50 MiB``; raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -91,7 +94,7 @@ def read_size(value: Any) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def read_duration(value: Any) -> float:
+def read_duration(value: object) -> float:
     """Seconds, from a number or a text such as ``5 min``; raises ValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
         return float(value)
@@ -105,7 +108,7 @@ def read_duration(value: Any) -> float:
     return read_duration(float(found[1]) * _SECONDS[unit])
 
 
-def read_days(value: Any) -> float:
+def read_days(value: object) -> float:
     """Seconds: 0, or at least a day, so that a forgotten unit does not remove mail early."""
     found = read_duration(value)
     if 0 < found < A_DAY:
@@ -113,7 +116,7 @@ def read_days(value: Any) -> float:
     return found
 
 
-def read_rate(value: Any) -> tuple[int, float]:
+def read_rate(value: object) -> tuple[int, float]:
     """How many, in how many seconds: ``100/h``, ``5 / 10 min``; raises ValueError."""
     found = _RATE.match(_text(value).strip())
     if found is None:
@@ -125,7 +128,7 @@ def read_rate(value: Any) -> tuple[int, float]:
     return count, seconds
 
 
-def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         network = ipaddress.ip_network(_text(value).strip(), strict=False)
     except ValueError as error:
@@ -137,14 +140,14 @@ def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return network
 
 
-def _address(value: Any) -> Address:
+def _address(value: object) -> Address:
     try:
         return Address.parse(_text(value))
     except NotAnAddress as error:
         raise ValueError(str(error)) from error
 
 
-def _hostname(value: Any) -> str:
+def _hostname(value: object) -> str:
     try:
         found = normal_domain(_text(value))
     except NotAnAddress as error:
@@ -154,16 +157,16 @@ def _hostname(value: Any) -> str:
     return found
 
 
-def _endpoint(value: Any) -> str:
+def _endpoint(value: object) -> str:
     if not _ENDPOINT.match(_text(value)):
         raise ValueError
     return str(value)
 
 
-def one_of(*words: str) -> Kind:
+def one_of(*words: str) -> Kind[str]:
     """One of these words."""
 
-    def read(value: Any) -> str:
+    def read(value: object) -> str:
         if value not in words:
             raise ValueError
         return str(value)
@@ -171,10 +174,10 @@ def one_of(*words: str) -> Kind:
     return Kind("one of " + ", ".join(words), read)
 
 
-def list_of(kind: Kind) -> Kind:
+def list_of(kind: Kind[T]) -> Kind[tuple[T, ...]]:
     """A list of values of one kind."""
 
-    def read(value: Any) -> tuple[Any, ...]:
+    def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise ValueError
         return tuple(kind.read(item) for item in value)
@@ -182,12 +185,12 @@ def list_of(kind: Kind) -> Kind:
     return Kind(f"a list, each {kind.expects}", read, kind)
 
 
-def at_least(minimum: int | str, kind: Kind) -> Kind:
+def at_least(minimum: int | str, kind: Kind[Number]) -> Kind[Number]:
     """A number or a size of at least ``minimum``, which is written as in the file."""
-    least: int = kind.read(minimum)
+    least = kind.read(minimum)
 
-    def read(value: Any) -> int:
-        found: int = kind.read(value)
+    def read(value: object) -> Number:
+        found = kind.read(value)
         if found < least:
             raise ValueError(f"{minimum} is the least")
         return found

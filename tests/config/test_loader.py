@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 
 from postoffice.config import loader
+from postoffice.config.settings import Limits, Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon.build import find_maker, try_endpoint
 from postoffice.model.address import Address, Quota
@@ -23,7 +24,7 @@ BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 LEAST = "hostname: Mail.Example.net\npostmaster: Postmaster@example.net\n"
 
 
-def read(text: str, file: str = "/etc/postoffice/postoffice.yaml") -> loader.Settings:
+def read(text: str, file: str = "/etc/postoffice/postoffice.yaml") -> Settings:
     return loader.read(text, file, find_maker, try_endpoint(reactor))
 
 
@@ -65,13 +66,13 @@ def test_the_least_that_a_configuration_says():
         "pop3": ["tcp:2110:interface=127.0.0.1"],
         "pop3s": [],
     }
-    assert settings.listeners["submission"][0].mechanisms == ("PLAIN", "LOGIN")
-    assert settings.listeners["pop3"][0].mechanisms == ("PLAIN", "LOGIN")
-    assert settings.listeners["smtp"][0].mechanisms == ()
-    assert settings.certificates == settings.policies == settings.checkers == ()
-    assert settings.senders == "own"
-    assert settings.plaintext_login == "loopback"
-    assert settings.limits == loader.Limits(
+    assert settings.listeners.submission[0].mechanisms == ("PLAIN", "LOGIN")
+    assert settings.listeners.pop3[0].mechanisms == ("PLAIN", "LOGIN")
+    assert settings.listeners.smtp[0].mechanisms == ()
+    assert settings.tls.certificates == settings.policies == settings.checkers == ()
+    assert settings.submission.senders == "own"
+    assert settings.tls.plaintext_login == "loopback"
+    assert settings.limits == Limits(
         message_size=50 << 20,
         recipients=1000,
         text_line=64 << 10,
@@ -102,7 +103,7 @@ def test_the_least_that_a_configuration_says():
         "free_space": 100 << 20,
         "incoming": 1 << 30,
     }
-    assert settings.quota == Quota(1 << 30, 0, "reject")
+    assert settings.default_quota == Quota(1 << 30, 0, "reject")
     assert settings.serving == MailPolicy(0, 0, False, "any", 0, "refuse", 30)
     assert settings.warnings == (80, 95)
     assert settings.warning_text == ""
@@ -129,8 +130,8 @@ def test_sizes_are_numbers_or_have_units():
 
 def test_a_quota_is_whole_whatever_is_said():
     found = read(LEAST + "quota: {bytes: 0, over: make-room}\n")
-    assert found.quota == Quota(0, 0, "make-room")
-    assert read(LEAST + "quota: {bytes: 1.5 MiB, messages: 9}\n").quota == Quota(
+    assert found.default_quota == Quota(0, 0, "make-room")
+    assert read(LEAST + "quota: {bytes: 1.5 MiB, messages: 9}\n").default_quota == Quota(
         3 << 19, 9, "reject"
     )
 
@@ -152,7 +153,7 @@ def test_warnings_come_in_their_order_each_once(said, warnings):
 LETTER = "Full: ${percent} %\n\nHello $address, $used of $limit.\n"
 
 
-def with_letter(tmp_path, octets: bytes) -> loader.Settings:
+def with_letter(tmp_path, octets: bytes) -> Settings:
     (tmp_path / "warning.txt").write_bytes(octets)
     return read(LEAST + "quota:\n  warning_text: warning.txt\n", str(tmp_path / "postoffice.yaml"))
 
@@ -187,7 +188,7 @@ def test_a_text_that_is_no_letter_is_an_error_of_the_configuration(tmp_path, oct
 
 
 def test_an_empty_list_closes_a_service():
-    assert read(LEAST + "listeners: {pop3: []}\n").listeners["pop3"] == ()
+    assert read(LEAST + "listeners: {pop3: []}\n").listeners.pop3 == ()
 
 
 def test_settings_are_frozen():

@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 from postoffice.config import loader
-from postoffice.config.schema import TABLE, Key, Section
+from postoffice.config.schema import Section, keys_of
+from postoffice.config.settings import Settings
 from postoffice.config.template import reference, template
 from postoffice.daemon.build import find_maker, makers
 from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
@@ -31,19 +32,20 @@ def test_what_is_written_says_what_is_the_default():
 def test_every_key_is_explained():
     text = template(EXAMPLE, find_maker)
     lines = text.splitlines()
-    for entry in TABLE:
-        inner = entry.keys if isinstance(entry, Section) else ()
+    for entry in keys_of(Settings):
+        inner = entry.kind.keys if isinstance(entry.kind, Section) else ()
         for indent, key in (("", entry), *(("  ", key) for key in inner)):
             starts = (f"{indent}{key.name}:", f"{indent}# {key.name}:")
             (at,) = (n for n, line in enumerate(lines) if line.startswith(starts))
             assert lines[at - 1].lstrip().startswith("# "), key.name
+            assert key.text
             assert key.text.split()[0] in text
 
 
 def test_what_has_no_default_is_shown_as_an_example():
     lines = template({}, find_maker).splitlines()
-    for key in TABLE:
-        if isinstance(key, Key) and key.default in (None, REQUIRED):
+    for key in keys_of(Settings):
+        if key.default in (None, REQUIRED):
             assert f"# {key.name}: {key.example}" in lines
 
 
@@ -74,10 +76,10 @@ def test_the_reference_has_every_key_and_every_kind():
         "store": makers(IStoreMaker),
         "policies": makers(IPolicyMaker),
     }
-    text = reference(plugins)
-    for entry in TABLE:
+    text = reference(maker for found in plugins.values() for maker in found)
+    for entry in keys_of(Settings):
         assert f"\n{entry.name}\n---" in f"\n{text}"
-        for key in entry.keys if isinstance(entry, Section) else ():
+        for key in entry.kind.keys if isinstance(entry.kind, Section) else ():
             assert f"\n{entry.name}.{key.name}\n~~~" in text
     for name, found in plugins.items():
         for maker in found:

@@ -27,7 +27,8 @@ from postoffice.accounts.attempts import Allowance, Attempts
 from postoffice.accounts.login_db import LoginDB
 from postoffice.cli import main
 from postoffice.config.loader import OTHER_PLACES, load
-from postoffice.config.schema import TABLE
+from postoffice.config.schema import keys_of
+from postoffice.config.settings import Settings
 from postoffice.daemon.plugin_makers import find_maker
 from postoffice.model.log_events import EVENTS
 
@@ -76,7 +77,7 @@ NOT_RUN = {
 
 
 #: What a configuration may begin a line with.
-KEYS = {entry.name.partition(".")[0] for entry in TABLE}
+KEYS = {entry.name for entry in keys_of(Settings)}
 
 
 WHO = pwd.getpwuid(os.geteuid()).pw_name

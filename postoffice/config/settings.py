@@ -1,0 +1,393 @@
+"""The settings, as frozen classes: their fields are the table of keys of postoffice.yaml."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network
+
+from postoffice.config.reader import ChosenPlugin
+from postoffice.config.schema import (
+    WithCertificate,
+    key,
+    keys_of,
+    list_of_sections,
+    plugin,
+    plugins,
+    section,
+)
+from postoffice.config.source import Source
+from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
+from postoffice.model import config_values as kinds
+from postoffice.model.address import Address, Quota
+from postoffice.model.mail_policy import DEVICES, IN_USE, MailPolicy
+from postoffice.policy.common import COMMON
+from postoffice.protocol.sasl import MECHANISMS
+from postoffice.server.certificates import CertificateFiles
+
+Network = IPv4Network | IPv6Network
+
+#: What may happen to a message that does not fit the quota (``quota.over``).
+OVER = ("reject", "defer", "make-room")
+#: The services with TLS from the first octet: without a certificate they do not listen.
+IMPLICIT_TLS = ("submissions", "pop3s")
+
+
+def _user(value: object) -> str:
+    name = kinds.TEXT.read(value)
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        raise ValueError("this machine has no user of that name") from None
+    return name
+
+
+USER = kinds.Kind("the name of a user of this machine", _user)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerSettings:
+    """
+    One endpoint of a service.
+
+    endpoint: The endpoint on which the service listens.
+    mechanisms: The authentication mechanisms (AUTH). Clients use the strongest mechanism on offer
+        and do not fall back: offer SCRAM-SHA-256 or CRAM-MD5 only when all accounts have what it
+        needs (`postoffice check-config` counts the accounts that do not). With TLS, SCRAM-SHA-256
+        implies SCRAM-SHA-256-PLUS. OAUTHBEARER and XOAUTH2 need an entry in `checkers` that accepts
+        tokens.
+    proxy_from: Load balancers in front of this listener. They must, and nobody else may, start each
+        connection with a PROXY protocol header (version 1 or 2) that names the real client, before
+        TLS and before the greeting. For all other peers the address of the connection counts.
+    xclient_from: Mail servers in front of this listener that may name the real client with XCLIENT.
+    """
+
+    endpoint: str = key(kinds.ENDPOINT, kinds.REQUIRED, "tcp:2525")
+    mechanisms: tuple[str, ...] = key(kinds.list_of(kinds.one_of(*MECHANISMS)), ())
+    proxy_from: tuple[Network, ...] = key(kinds.list_of(kinds.NETWORK), ())
+    xclient_from: tuple[Network, ...] = key(kinds.list_of(kinds.NETWORK), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionListener(ListenerSettings):
+    """A listener for users who send mail."""
+
+    mechanisms: tuple[str, ...] = key(kinds.list_of(kinds.one_of(*MECHANISMS)), ("PLAIN", "LOGIN"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMTPListener(ListenerSettings):
+    """A listener without logins."""
+
+    mechanisms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class POP3Listener(ListenerSettings):
+    """A listener for users who fetch mail."""
+
+    mechanisms: tuple[str, ...] = key(
+        kinds.list_of(kinds.one_of(*MECHANISMS, "APOP")),
+        ("PLAIN", "LOGIN"),
+        also="USER and PASS are allowed if PLAIN or LOGIN is. APOP needs what CRAM-MD5 needs, and "
+        "is only for very old clients: see docs/pop3.rst.",
+    )
+    xclient_from: tuple[Network, ...] = ()
+
+
+def _listeners(
+    settings: type[ListenerSettings], port: int, default: type = tuple
+) -> tuple[ListenerSettings, ...]:
+    endpoint = f"tcp:{port}:interface=127.0.0.1"
+    example = f'["{endpoint}"]'
+    return key(list_of_sections(settings, example, short="endpoint"), default((endpoint,)), example)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listeners:
+    """
+    Where clients connect: for each service a list of Twisted endpoints. tcp:25 is every IPv4
+    address, tcp6:25 every IPv6 and IPv4 address, tcp:25:interface=192.0.2.1 one of them,
+    unix:/run/postoffice/smtp a UNIX socket. To set more keys for an endpoint, write a mapping
+    instead. An empty list, [], closes the service.
+
+    smtp: SMTP: receives mail from anyone, for local accounts. Other mail servers connect to port
+        25: tcp6:25.
+    submission: Message submission: users send mail after they have logged in (RFC 6409). The usual
+        port is 587.
+    submissions: The same with TLS from the first octet (RFC 8314). The usual port is 465.
+    lmtp: LMTP (RFC 2033): receives mail from a mail server in front, such as Postfix or Exim. Every
+        client that can connect may deliver mail, so use a UNIX socket or a loopback address.
+    pop3: POP3: users fetch their mail. The usual port is 110.
+    pop3s: The same with TLS from the first octet (RFC 8314). The usual port is 995.
+    """
+
+    smtp: tuple[ListenerSettings, ...] = _listeners(ListenerSettings, 2525)
+    submission: tuple[ListenerSettings, ...] = _listeners(SubmissionListener, 2587)
+    submissions: tuple[ListenerSettings, ...] = _listeners(
+        SubmissionListener, 2465, WithCertificate
+    )
+    lmtp: tuple[ListenerSettings, ...] = _listeners(LMTPListener, 2424)
+    pop3: tuple[ListenerSettings, ...] = _listeners(POP3Listener, 2110)
+    pop3s: tuple[ListenerSettings, ...] = _listeners(POP3Listener, 2995, WithCertificate)
+
+    def of(self, service: str) -> tuple[ListenerSettings, ...]:
+        """The listeners of one service."""
+        found: tuple[ListenerSettings, ...] = getattr(self, service)
+        return found
+
+    def items(self) -> Iterator[tuple[str, tuple[ListenerSettings, ...]]]:
+        """Each service, and its listeners."""
+        for one in fields(self):
+            yield one.name, getattr(self, one.name)
+
+
+#: The names of all services that can listen.
+SERVICES = tuple(one.name for one in keys_of(Listeners))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateSettings(CertificateFiles):
+    """
+    The files of one certificate.
+
+    certificate: The certificate, followed by its chain.
+    key: Its private key.
+    """
+
+    certificate: str = key(kinds.PATH, kinds.REQUIRED, "/etc/ssl/mail.pem")
+    key: str = key(kinds.PATH, kinds.REQUIRED, "/etc/ssl/mail.key")
+
+
+_CERTIFICATES = "[{certificate: /etc/ssl/mail.pem, key: /etc/ssl/mail.key}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TLSSettings:
+    """
+    Encryption of connections: TLS 1.2 and later.
+
+    certificates: Certificates with their chains, and their private keys, in PEM files; the paths
+        are relative to the folder of this file. A client that asks for a host name (SNI) gets the
+        certificate for this name; all other clients get the first one. The post office reads a
+        changed file within ten seconds, without a restart.
+    plaintext_login: Where a password may be sent over a connection without TLS: never, from this
+        machine only (loopback), or always. Use always only in a network that you trust.
+    """
+
+    certificates: tuple[CertificateSettings, ...] = key(
+        list_of_sections(CertificateSettings, _CERTIFICATES), (), _CERTIFICATES
+    )
+    plaintext_login: str = key(kinds.one_of("never", "loopback", "always"), "loopback")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionSettings:
+    """
+    Limits on the mail that users submit.
+
+    senders: Which sender addresses (MAIL FROM) a user may use: addresses that lead to their own
+        account (own), or any (any).
+    foreign_from: What happens to a submitted message if an address in its From field does not lead
+        to the user's own account: it is accepted (off), accepted and logged (log), or refused
+        (refuse).
+    """
+
+    senders: str = key(kinds.one_of("own", "any"), "own")
+    foreign_from: str = key(kinds.one_of("off", "log", "refuse"), "log")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuotaSettings:
+    """
+    The quota of accounts for which neither the account nor its domain sets one (`postoffice account
+    set`, `postoffice domain set`); see docs/quotas.rst.
+
+    bytes: Octets of all messages together; 0: no limit.
+    messages: Number of messages; 0: no limit.
+    postmaster: Octets of the postmaster's maildrop; the quotas of that account and its domain do
+        not apply. Mail to the postmaster is always accepted (RFC 5321 §4.5.1), and beyond this
+        limit the oldest messages are removed (make-room); 0: no limit.
+    over: What happens to a message that does not fit the quota: it is rejected for good (reject,
+        552), or its sender is told to try again later (defer, 452), or the oldest messages are
+        removed until it fits, fetched ones first (make-room).
+    warnings: At which usage, in percent of the quota, the owner gets a warning by mail, once a day
+        at most. An empty list, [], turns warnings off.
+    warning_text: A file with the text of the warning mail, instead of the built-in text: the
+        subject, an empty line, and the body, with ${address}, ${percent}, ${used} and ${limit}. The
+        path is relative to the folder of this file.
+    """
+
+    bytes: int = key(kinds.SIZE, "1 GiB")
+    messages: int = key(kinds.WHOLE, 0)
+    postmaster: int = key(kinds.SIZE, "1 GiB")
+    over: str = key(kinds.one_of(*OVER), "reject")
+    warnings: tuple[int, ...] = key(kinds.list_of(kinds.PERCENT), (80, 95))
+    warning_text: str | None = key(kinds.PATH, None, "quota-warning.txt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionSettings:
+    """
+    How long mail is kept, for accounts where neither the account nor its domain sets it
+    (`postoffice account set`, `postoffice domain set`); see docs/retention.rst. POP3 clients are
+    told this time (EXPIRE).
+
+    keep: How long a message is kept after it arrived, whether fetched or not, such as 90 days; 0:
+        forever.
+    keep_collected: How long a message is kept after it was collected, which means: sent whole to a
+        POP3 client that then ended its session with QUIT; 0: forever.
+    delete_on_collect: Whether a message is deleted as soon as it is collected.
+    devices: Which devices (app passwords) of the account must have collected a message before it
+        counts as collected: any one of them, or all of them.
+    """
+
+    keep: float = key(kinds.DAYS, 0)
+    keep_collected: float = key(kinds.DAYS, 0)
+    delete_on_collect: bool = key(kinds.TRUTH, False)
+    devices: str = key(kinds.one_of(*DEVICES), "any")
+
+
+@dataclass(frozen=True, kw_only=True)
+class POP3Settings:
+    """
+    POP3 settings of accounts for which neither the account nor its domain sets them.
+
+    login_delay: The least time between two logins of one account, such as 5 min (LOGIN-DELAY).
+    in_use: What happens to a login while another session holds the maildrop: it is refused
+        (refuse), or waits until the other session ends (wait), or takes over from a session that is
+        idle or half dead, which can then delete nothing (take-over); see docs/in-use.rst.
+    wait: How long such a login waits (`in_use: wait`).
+    """
+
+    login_delay: float = key(kinds.DURATION, 0)
+    in_use: str = key(kinds.one_of(*IN_USE), "refuse")
+    wait: float = key(kinds.DURATION, 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """
+    Limits for each client.
+
+    message_size: Octets of one message (RFC 1870).
+    recipients: Recipients of one message; beyond it the sending server is told to send the message
+        again to the rest.
+    text_line: Octets of one line of a message, without its line end. Real mail has longer lines
+        than the 998 octets of RFC 5321; a message with a line beyond this limit is refused.
+    errors: Wrong commands in one session, including unknown recipients, before the session is
+        closed.
+    tarpit: Seconds by which the reply to each wrong command is delayed, once half of `errors` are
+        used up.
+    commands: Commands between two messages that do not lead to one (NOOP, RSET and the like),
+        before an SMTP session is closed. A session may also get this many temporary errors, and
+        `recipients` more. Also the number of commands in a POP3 session before login.
+    logins: Failed logins in one session, before the session is closed.
+    wrong_passwords: How many wrong passwords of one client (an IPv4 address or an IPv6 /64) are
+        checked. Further logins of this client are delayed, and then refused with a temporary error.
+        Clients on this machine have no limit. See docs/security.rst.
+    wrong_passwords_per_account: The same limit for all wrong passwords of one account. The owner
+        can still log in from addresses of recent successful logins.
+    unknown_recipients: Unknown recipients of one client (an IPv4 address or an IPv6 /64) in an
+        hour; after that, each further one ends the session. Clients on this machine have no limit.
+    greeting_delay: Seconds by which the greeting to SMTP clients from other machines is delayed. A
+        client that speaks before the greeting is disconnected; spam software often does. 5 catches
+        most of it.
+    handshake: Seconds that a client has before its first command, for the TLS handshake and for the
+        PROXY header of a load balancer.
+    text_pace: The least speed, in octets a second, at which a client must send the text of a
+        message, on average over five minutes.
+    connections: Simultaneous connections, of all services together. Half of them are reserved, in
+        equal parts for each service. The daemon lowers this limit at startup, with a warning, if
+        the system allows too few open files.
+    connections_per_client: Simultaneous connections from one IPv4 address or one IPv6 /64; four
+        times as many from one IPv6 /48.
+    """
+
+    message_size: int = key(kinds.at_least("64 KiB", kinds.SIZE), "50 MiB")
+    recipients: int = key(kinds.at_least(100, kinds.WHOLE), 1000)
+    text_line: int = key(kinds.at_least(998, kinds.SIZE), "64 KiB")
+    errors: int = key(kinds.POSITIVE, 20)
+    tarpit: float = key(kinds.DURATION, 1)
+    commands: int = key(kinds.POSITIVE, 200)
+    logins: int = key(kinds.POSITIVE, 5)
+    wrong_passwords: tuple[int, float] = key(kinds.RATE, "10/min")
+    wrong_passwords_per_account: tuple[int, float] = key(kinds.RATE, "100/h")
+    unknown_recipients: int = key(kinds.POSITIVE, 100)
+    greeting_delay: float = key(kinds.DURATION, 0)
+    handshake: float = key(kinds.DURATION, 30)
+    text_pace: int = key(kinds.POSITIVE, 100)
+    connections: int = key(kinds.POSITIVE, 10000)
+    connections_per_client: int = key(kinds.POSITIVE, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """
+    What postoffice.yaml says; paths are absolute.
+
+    hostname: The name of this machine in the mail system. It appears in greetings and in the
+        Received fields of all mail that the post office receives.
+    state: The folder for all data of the post office, relative to the folder of this file. It is
+        created if it is missing.
+    user: The user to run as. If root starts it, the post office switches to this user as soon as
+        its ports are open, before it touches the state folder; the `postoffice` command switches
+        too. The state folder must belong to this user. Without this key a daemon started by root
+        stays root, with a warning.
+    postmaster: The account that gets the mail for <Postmaster>, and for postmaster@ in every local
+        domain (RFC 5321 §4.5.1).
+    accounts: Account directories, in the order in which they are asked. The `postoffice` command
+        edits the first one that it can write to.
+    checkers: Further login checkers, for logins that no directory accepts, in the order in which
+        they are asked: twisted.cred checkers, in the form of twistd's --auth
+        (file:/etc/mail.passwd). A user whom a checker accepts must also have an account here; see
+        docs/pop3.rst.
+    store: The mail store.
+    policies: Policies that decide whether to accept mail, in the order in which they are asked; see
+        docs/policies.rst.
+    """
+
+    hostname: str = key(kinds.HOSTNAME, kinds.REQUIRED, "mail.example.net")
+    state: str = key(kinds.PATH, "/var/lib/postoffice")
+    user: str | None = key(USER, None, "postoffice")
+    postmaster: Address = key(kinds.ADDRESS, kinds.REQUIRED, "postmaster@example.net")
+    listeners: Listeners = section(Listeners)
+    tls: TLSSettings = section(TLSSettings)
+    submission: SubmissionSettings = section(SubmissionSettings)
+    accounts: tuple[ChosenPlugin, ...] = key(
+        plugins(plugin(IDirectoryMaker, "sqlite"), required=True), ({"kind": "sqlite"},)
+    )
+    checkers: tuple[str, ...] = key(kinds.list_of(kinds.TEXT), ())
+    store: ChosenPlugin = key(plugin(IStoreMaker, "maildir"), {"kind": "maildir"})
+    quota: QuotaSettings = section(QuotaSettings)
+    retention: RetentionSettings = section(RetentionSettings)
+    pop3: POP3Settings = section(POP3Settings)
+    policies: tuple[ChosenPlugin, ...] = key(plugins(plugin(IPolicyMaker, "helo", COMMON)), ())
+    limits: Limits = section(Limits)
+
+    #: Not keys: where all this stands; whether there is no file at all; the text of the mail that
+    #: warns of a full maildrop ("": the built-in text).
+    source: Source = field(compare=False)
+    first_run: bool = False
+    warning_text: str = ""
+
+    @property
+    def default_quota(self) -> Quota:
+        """The quota of accounts for which nothing else sets one."""
+        return Quota(self.quota.bytes, self.quota.messages, self.quota.over)
+
+    @property
+    def postmaster_quota(self) -> Quota:
+        octets = self.quota.postmaster
+        return Quota(octets, 0, "make-room" if octets else "reject")
+
+    @property
+    def warnings(self) -> tuple[int, ...]:
+        """At which percentages of a quota its owner is warned, lowest first."""
+        return tuple(sorted(set(self.quota.warnings)))
+
+    @property
+    def serving(self) -> MailPolicy:
+        """How mail is kept and served for accounts for which nothing else says it."""
+        return MailPolicy(**vars(self.retention), **vars(self.pop3))
