@@ -10,9 +10,10 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice.accounts import passwords
+from postoffice.accounts import password_schemes, passwords
 from postoffice.accounts.fair_queue import Bounds, FairQueue, QueueFull
 from postoffice.interfaces import Executor
 from postoffice.model.errors import TemporaryFailure
@@ -31,6 +32,11 @@ KNOWN = Bounds(total=2000, per_network=2000, per_prefix=2000)
 #: While the known wait, one run of so many is for a stranger.
 STRANGERS_TURN = 8
 _REFUSED = "a login is refused, for too many passwords wait to be verified"
+
+
+#: Seconds between two complaints about the same stored hash, and how many hashes are remembered.
+SILENCE = 3600.0
+COMPLAINTS = 1000
 
 
 class Verification:
@@ -89,6 +95,8 @@ class PasswordVerifier:
     not wait for it.
     """
 
+    log = Logger()
+
     def __init__(
         self, hashing: Executor, clock: Callable[[], float], at_once: int = AT_ONCE
     ) -> None:
@@ -96,6 +104,7 @@ class PasswordVerifier:
         #: Passwords that were right, by a digest that only this process can make.  It covers the
         #: stored hash: nothing need be forgotten when a password is changed.
         self._verified: Cache[bytes, bool] = Cache(REMEMBERED, clock)
+        self._complaints: Cache[bytes, bool] = Cache(COMPLAINTS, clock)
         self._queue = VerificationQueue()
         self._idle = at_once
         self._under_way: dict[bytes, Verification] = {}
@@ -120,7 +129,7 @@ class PasswordVerifier:
         the user counts because two unknown ones must not be faster together
         than two known ones.  Raises TemporaryFailure when too many wait.
         """
-        digest = self._digest(user, (secret or "").encode(), password)
+        digest = self._digest(user, (secret or "").encode("utf-8", "surrogatepass"), password)
         if digest in self._verified:
             return True
         # The known share no run with strangers: it would have a stranger's place.
@@ -128,7 +137,24 @@ class PasswordVerifier:
         if await self._verification(asked, secret, password, network, known):
             self._verified.set(digest, True, LIFETIME)
             return True
+        if secret is not None:
+            self._complain(user, secret)
         return False
+
+    def _complain(self, user: bytes, secret: str) -> None:
+        """Log why no password can be right for an account, but not for each login."""
+        digest = self._digest(user, secret.encode("utf-8", "surrogatepass"))
+        if digest in self._complaints:
+            return
+        try:
+            password_schemes.read(secret)
+        except password_schemes.UnusableHash as why:
+            self._complaints.set(digest, True, SILENCE)
+            self.log.warn(
+                "logins of {user} fail: the stored password hash cannot be used: {why}",
+                user=user.decode("utf-8", "replace"),
+                why=str(why),
+            )
 
     def _digest(self, *parts: bytes) -> bytes:
         digest = blake2b(key=self._key, digest_size=32)

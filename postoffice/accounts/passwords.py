@@ -1,4 +1,8 @@
-"""Password hashes: argon2id in the PHC string form.  Plain functions; they block for a while."""
+"""
+Passwords: hashed by argon2id (in the PHC string form), verified also by the schemes of others.
+
+Plain functions; they block for a while.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import base64
 import secrets
 
 from argon2 import PasswordHasher, Type
-from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+from argon2.exceptions import VerificationError, VerifyMismatchError
 
+from postoffice.accounts import password_schemes
+from postoffice.accounts.password_schemes import ARGON2ID, UnusableHash
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import prepared
 
@@ -58,10 +64,11 @@ def verify(secret: str | None, password: bytes) -> bool:
     """
     Whether this is the password that ``secret`` is a hash of.
 
-    It costs the same for None (no such user, or one without a password) and
-    for a hash that cannot be read.  Raises TemporaryFailure where there is
-    no memory for it.  Whoever types it may have other codes for the same
-    letters (RFC 6856 §2.2); older hashes are of what was typed.
+    A wrong password costs at least one run of argon2id with our parameters, so it costs the
+    same for None (no such user, or one without a password), for a hash that cannot be used,
+    and nearly the same for a scheme that is cheaper.  Raises TemporaryFailure where there is
+    no memory for it.  Whoever types it may have other codes for the same letters (RFC 6856
+    §2.2); older hashes are of what was typed.
     """
     alike = prepared(password)
     return _verify(secret, alike) or (alike != password and _verify(secret, password))
@@ -70,11 +77,13 @@ def verify(secret: str | None, password: bytes) -> bool:
 def _verify(secret: str | None, password: bytes) -> bool:
     if secret is not None:
         try:
-            return _HASHER.verify(secret, password)
-        except VerifyMismatchError:
-            return False
-        except (InvalidHashError, UnicodeEncodeError, VerificationError):
-            pass  # no hash at all, or no memory: what follows tells which
+            stored = password_schemes.read(secret)
+            if stored.matches(password):
+                return True
+            if stored.scheme == ARGON2ID:
+                return False
+        except UnusableHash:
+            pass
     try:
         _HASHER.verify(NOBODYS, password)
     except VerifyMismatchError:
@@ -82,6 +91,14 @@ def _verify(secret: str | None, password: bytes) -> bool:
     except VerificationError as error:
         raise TemporaryFailure(f"a password cannot be verified: {error}") from error
     return False
+
+
+def is_outdated(secret: str) -> bool:
+    """Whether a new hash of the same password would be harder to attack than this one."""
+    try:
+        return password_schemes.read(secret).work < MEMORY * PASSES
+    except UnusableHash:
+        return False
 
 
 def generate_password() -> str:

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from postoffice.accounts import passwords
 from postoffice.accounts.password_verifier import (
     LIFETIME,
+    SILENCE,
     STRANGERS,
     PasswordVerifier,
 )
@@ -338,3 +339,17 @@ def test_no_two_questions_have_the_same_digest(parts, cuts):
         other = [whole[:one], whole[one:two], whole[two:]]
         same = subject._digest(*other) == subject._digest(*parts)
         assert same == (other == parts)
+
+
+def test_a_stored_hash_that_cannot_be_used_is_logged_once_in_a_while(logged, clock):
+    subject = PasswordVerifier(ImmediateExecutor(), clock.seconds, at_once=1)
+    expensive = "$6$rounds=999999999$abcdefgh$" + "a" * 86
+    for secret in (expensive, expensive, "{SHA}Be4hqlAFIiNimj/hH0EB+FoZW3Y=", None):
+        assert not finish(subject.matches(b"ann@example.net", secret, b"x"))
+    assert logged == [
+        "logins of ann@example.net fail: the stored password hash cannot be used: "
+        "rounds 999999999 is not between 1 and 1000000"
+    ]
+    clock.advance(SILENCE + 1)
+    assert not finish(subject.matches(b"ann@example.net", expensive, b"x"))
+    assert len(logged) == 2
