@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -403,15 +404,23 @@ def test_an_immutable_folder_gets_its_mail_when_it_can(root, child, served, chat
     assert one.listed() == ["large", "one"]
 
 
+@pytest.fixture
+def root_of_nobody():
+    """
+    Where another user may have a store: below no folder of pytest's.
+
+    Every pytest that starts on this machine closes those to others again.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder, "store")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("mode", [0o000, 0o500])
 @pytest.mark.parametrize("where", ["", "new"])
-def test_a_folder_without_permission_blocks_nobody(tmp_path, root, child, mode, where):
-    if os.geteuid():
-        pytest.skip("only root can become another user")
-    for folder in tmp_path.parents:
-        if not folder.stat().st_mode & 0o001 and str(folder) != "/":
-            folder.chmod(folder.stat().st_mode | 0o011)
-    tmp_path.chmod(0o777)
+def test_a_folder_without_permission_blocks_nobody(root_of_nobody, child, mode, where):
+    root = root_of_nobody
 
     def as_nobody(parent):
         os.setgid(65534)

@@ -1,4 +1,4 @@
-"""What an attack between a relay and us has found."""
+"""A relay of ours says for whom it speaks (XCLIENT), in clear and over TLS."""
 
 from __future__ import annotations
 
