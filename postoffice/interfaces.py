@@ -577,9 +577,12 @@ class IAccountRegister(IAccountDirectory, IAppPasswords):
         False if there is no such account.
         """
 
-    def keep_scram(name: str, secret: str, scram: str) -> Awaitable[bool]:
+    def keep_scram(name: str, secret: str, scram: str, new: str | None = None) -> Awaitable[bool]:
         """
         Store the SCRAM keys of a password if its hash is still ``secret``; False if it is not.
+
+        ``new`` is another hash of the same password, which replaces ``secret`` at the same
+        moment.
         """
 
     def set_shared(name: str, shared: str | None) -> Awaitable[bool]:

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import app_passwords
+from postoffice.accounts import app_passwords, password_schemes, passwords
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.password_verifier import PasswordVerifier
@@ -33,7 +33,7 @@ from postoffice.util.networks import network_of
 
 log = Logger("postoffice")
 
-#: SCRAM keys that are being derived, for accounts that have none yet: one at a time is enough.
+#: Passwords that wait for SCRAM keys or for a new hash: one at a time is enough.
 DERIVING = 100
 #: Seconds for which the salt of an unknown name stays, at least on an average.
 PACE = 120 * 86400.0
@@ -206,8 +206,9 @@ class Checker:
         if not right:
             return False
         assert account is not None
-        if account.scram is None:
-            self._derive(account, credentials.password)
+        assert secret is not None
+        if account.scram is None or passwords.is_outdated(secret):
+            self._renew(account, credentials.password)
         return True
 
     async def stop(self) -> None:
@@ -217,9 +218,9 @@ class Checker:
         if self._deriving:
             await self._stopping
 
-    def _derive(self, account: Account, password: bytes) -> None:
+    def _renew(self, account: Account, password: bytes) -> None:
         """
-        Make the SCRAM keys that an account lacks, now that its password is known.
+        Hash a password anew, and make its SCRAM keys, now that it is known.
 
         This runs in the background.  Passwords wait in memory only until those before
         them are done.
@@ -229,31 +230,47 @@ class Checker:
         if len(self._deriving) < DERIVING and self._stopping is None:
             self._deriving[account.address] = (account.secret, password)
             if len(self._deriving) == 1:
-                Deferred.fromCoroutine(self._derive_all())
+                Deferred.fromCoroutine(self._renew_all())
 
-    async def _derive_all(self) -> None:
+    async def _renew_all(self) -> None:
         while self._deriving and self._stopping is None:
             name, (secret, password) = next(iter(self._deriving.items()))
             try:
-                register = await self._directory.register_of(name)
-                account = await self._find(name)
-                if register is not None and account is not None:
-                    salt = app_passwords.salt(account, await register.devices(name))
-                    how = () if salt is None else (salt.salt, salt.iterations)
-                    keys = await self._hashing.run(scram.derive, password, *how)
-                    await register.keep_scram(name, secret, str(keys))
+                await self._rehash(name, secret, password)
             except TemporaryFailure as error:
                 self.log.warn(
-                    "keeping the SCRAM keys of {name} failed: {why}; retrying at the next login",
+                    "keeping a new hash and the SCRAM keys of {name} failed: {why}; "
+                    "retrying at the next login",
                     name=name,
                     why=error,
                 )
             except Exception:
-                self.log.failure("keeping the SCRAM keys of {name} failed", name=name)
+                self.log.failure(
+                    "keeping a new hash and the SCRAM keys of {name} failed", name=name
+                )
             del self._deriving[name]
         if self._stopping is not None:
             self._deriving.clear()
             self._stopping.callback(None)
+
+    async def _rehash(self, name: str, secret: str, password: bytes) -> None:
+        """Store the SCRAM keys that are missing, and a new hash if ``secret`` is outdated."""
+        register = await self._directory.register_of(name)
+        account = await self._find(name)
+        if register is None or account is None:
+            return
+        keys = account.scram
+        if keys is None:
+            salt = app_passwords.salt(account, await register.devices(name))
+            how = () if salt is None else (salt.salt, salt.iterations)
+            keys = str(await self._hashing.run(scram.derive, password, *how))
+        if not passwords.is_outdated(secret):
+            await register.keep_scram(name, secret, keys)
+            return
+        new = await self._hashing.run(passwords.hash_password, password)
+        if await register.keep_scram(name, secret, keys, new):
+            why = password_schemes.read(secret).scheme
+            tell(log, log_events.PASSWORD_REHASHED, account=name, why=why)
 
     async def _find(self, name: str | None) -> Account | None:
         return None if name is None else await self._directory.find(name)

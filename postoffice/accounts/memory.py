@@ -106,13 +106,11 @@ class MemoryDirectory:
     async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
         return self._change(name, lambda known: replace(known, secret=secret, scram=scram))
 
-    async def keep_scram(self, name: str, secret: str, scram: str) -> bool:
+    async def keep_scram(self, name: str, secret: str, scram: str, new: str | None = None) -> bool:
         known = self._accounts.get(name)
-        return (
-            known is not None
-            and known.secret == secret
-            and self._change(name, lambda account: replace(account, scram=scram))
-        )
+        if known is None or known.secret != secret:
+            return False
+        return self._change(name, lambda one: replace(one, scram=scram, secret=new or secret))
 
     async def set_shared(self, name: str, shared: str | None) -> bool:
         return self._change(name, lambda known: replace(known, shared=shared))

@@ -128,8 +128,8 @@ class SQLiteDirectory:
     async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
         return await self._write(tables.set_secret, name, secret, scram)
 
-    async def keep_scram(self, name: str, secret: str, scram: str) -> bool:
-        return await self._write(tables.keep_scram, name, secret, scram)
+    async def keep_scram(self, name: str, secret: str, scram: str, new: str | None = None) -> bool:
+        return await self._write(tables.keep_scram, name, secret, scram, new)
 
     async def set_shared(self, name: str, shared: str | None) -> bool:
         return await self._executor.run(self._set_shared, name, shared)

@@ -130,9 +130,11 @@ def set_secret(
     return database.execute(change, (secret, scram, name)).rowcount > 0
 
 
-def keep_scram(database: sqlite3.Connection, name: str, secret: str, scram: str) -> bool:
-    change = "UPDATE account SET scram = ? WHERE address = ? AND secret = ?"
-    return database.execute(change, (scram, name, secret)).rowcount > 0
+def keep_scram(
+    database: sqlite3.Connection, name: str, secret: str, scram: str, new: str | None
+) -> bool:
+    change = "UPDATE account SET scram = ?, secret = ? WHERE address = ? AND secret = ?"
+    return database.execute(change, (scram, new or secret, name, secret)).rowcount > 0
 
 
 def set_shared(database: sqlite3.Connection, name: str, sealed: str | None) -> bool:

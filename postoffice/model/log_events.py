@@ -212,6 +212,13 @@ DEVICE_REFUSED = _event(
     "service client account device why",
     "The password of a device was right, but it is not taken from there.",
 )
+PASSWORD_REHASHED = _event(
+    "password-rehashed",
+    "info",
+    "account why",
+    "A password was right, and its stored hash (of the scheme that ``why`` names) was replaced by "
+    "a new one that is harder to attack.",
+)
 LOGIN_SLOWED = _event(
     "login-slowed",
     "info",

@@ -10,6 +10,8 @@ from twisted.logger import capturedLogs, eventAsText
 from postoffice.accounts import checker as checker_module
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import PlainLogin
+from postoffice.accounts.passwords import verify
+from postoffice.model.address import Account
 from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import Keys, derive
@@ -169,10 +171,10 @@ def test_trouble_with_one_is_logged_without_his_password_and_the_others_get_thei
 ):
     keep = some.keep_scram
 
-    async def keeps(name, secret, keys):
+    async def keeps(name, secret, keys, new=None):
         if name == "a@example.net":
             raise why
-        return await keep(name, secret, keys)
+        return await keep(name, secret, keys, new)
 
     some.keep_scram = keeps
     checker = checker_of(some, executor=executor)
@@ -218,6 +220,61 @@ def test_whom_another_checker_vouches_for_gets_no_keys(some, executor):
     (found,) = enter(checker, executor, "a", password=OTHER)
     assert found.address == "a@example.net"
     assert executor.waiting == []
+
+
+# -- hashes that are outdated ---------------------------------------------------------
+
+#: The digest of RIGHT, as an old LDAP server has it.
+OLD = "{SHA}PDUC6jG3V40qqE4XqHRFLkyoMVM="
+
+
+@pytest.fixture
+def imported():
+    """Accounts with a hash of another program: one without SCRAM keys, one with."""
+    return directory_of(
+        Account("a@example.net", "a@example.net", OLD),
+        Account("b@example.net", "b@example.net", OLD, str(KEYS[RIGHT])),
+    )
+
+
+def secret_of(directory, who):
+    return finish(directory.find(f"{who}@example.net")).secret
+
+
+def test_a_login_with_an_outdated_hash_makes_a_new_one_and_the_log_says_so(
+    imported, executor, logged
+):
+    checker = checker_of(imported, executor=executor)
+    assert None not in enter(checker, executor, "a", "b")
+    assert [secret_of(imported, who) for who in "ab"] == [OLD, OLD]
+    executor.work_on()
+    for who in "ab":
+        assert secret_of(imported, who).startswith("$argon2id$")
+        assert verify(secret_of(imported, who), RIGHT)
+        assert f"password-rehashed account={who}@example.net why=SHA" in logged
+    assert keys_of(imported, "b") == KEYS[RIGHT]
+    assert keys_of(imported, "a") == derive(RIGHT, keys_of(imported, "a").salt)
+    assert None not in enter(checker, executor, "a", "b")
+    assert executor.waiting == []
+
+
+def test_a_wrong_password_and_a_directory_of_others_change_no_hash(imported, executor):
+    checker = checker_of(imported, executor=executor)
+    assert enter(checker, executor, "a", password=OTHER) == [None]
+    table = Table(Account("a@example.net", "a@example.net", OLD))
+    assert None not in enter(checker_of(table, executor=executor), executor, "a")
+    executor.work_on()
+    assert secret_of(imported, "a") == OLD
+    assert table.accounts["a@example.net"].secret == OLD
+
+
+def test_a_password_that_is_changed_meanwhile_keeps_its_own_hash(imported, executor, logged):
+    checker = checker_of(imported, executor=executor)
+    enter(checker, executor, "a")
+    finish(imported.set_secret("a@example.net", HASHES[OTHER]))
+    executor.work_on()
+    assert secret_of(imported, "a") == HASHES[OTHER]
+    assert not any("password-rehashed" in line for line in logged)
 
 
 # -- the end ------------------------------------------------------------------------

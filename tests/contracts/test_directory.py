@@ -118,6 +118,15 @@ def test_scram_keys_are_kept_while_the_password_is_still_that_one(peopled):
     assert finish(peopled.find(name)) == Account(name, name, "new")
 
 
+def test_a_hash_is_replaced_while_it_is_still_that_one(peopled):
+    name, secret = "joe@example.net", "hash of joe@example.net"
+    assert finish(peopled.keep_scram(name, secret, "keys", "new hash"))
+    assert finish(peopled.find(name)) == Account(name, name, "new hash", "keys")
+    assert not finish(peopled.keep_scram(name, secret, "late keys", "late hash"))
+    assert not finish(peopled.keep_scram("jim@example.net", secret, "keys", "new hash"))
+    assert finish(peopled.find(name)) == Account(name, name, "new hash", "keys")
+
+
 def test_nobody_has_scram_keys_without_a_password(peopled):
     finish(peopled.add("postmaster@example.net", None))
     for name, secret in (("postmaster@example.net", ""), ("jim@example.net", "x")):
