@@ -29,7 +29,7 @@ COPIED = (errno.EXDEV, errno.EMLINK)
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Draft:
     """
     One message on its way to its maildrops, with the same file name in each.
@@ -51,7 +51,7 @@ class Draft:
     parts: list[bytes] = field(default_factory=list)
     size: int = 0  # octets on disk
     tail: bytes = b""  # the last two octets written
-    downgraded: int | None = None  # as in Entry, once all of it is written
+    final_name: str = ""  # in ``new``, with its sizes, once all of it is written
     fd: int = -1
     folder: str = ""  # where it is written
     moved: bool = False  # renamed, or owned by the journal: drop() leaves the file
@@ -70,11 +70,6 @@ class Draft:
     def streamed(self) -> bool:
         """Whether its text was written as it arrived, because it is large."""
         return self.text is None
-
-    @property
-    def final_name(self) -> str:
-        """Its file name in ``new``, which has its sizes: valid after ``finish``."""
-        return names.with_sizes(self.name, self.size, ends=self.ends, downgraded=self.downgraded)
 
     @property
     def ends(self) -> bool:
@@ -102,12 +97,14 @@ def finish(draft: Draft) -> None:
                 draft.text = data
             draft.parts.clear()
             _append(draft, data)
-            draft.downgraded = _downgraded(draft)
+            draft.final_name = names.with_sizes(
+                draft.name, draft.size, ends=draft.ends, downgraded=_downgraded(draft)
+            )
     check(draft)
 
 
 def _downgraded(draft: Draft) -> int | None:
-    """The size of its downgraded form; in the name, it saves a listing from reading the file."""
+    """The size of its downgraded form: in the name, it saves a listing from reading the file."""
     more = growth(draft.fd, draft.text)
     if not more:
         return None

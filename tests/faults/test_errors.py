@@ -12,7 +12,7 @@ from faults.actions import ACTIONS
 from faults.exploring import explore
 
 from postoffice.model.errors import TemporaryFailure
-from postoffice.store import commit, drafts, expunge, files, mailbox, maildir
+from postoffice.store import batch, drafts, durability, expunge, files, mailbox, maildir
 from postoffice.store.journal.journal import Journal
 
 
@@ -75,7 +75,7 @@ def _never_unlocked(self, *_):
 
 BROKEN = {
     "a sync that failed is tried again": Broken(
-        commit, "_sync", _sync_again, "files", "one", "fsync"
+        durability, "_sync", _sync_again, "files", "one", "fsync"
     ),
     "a data sync that failed is tried again": Broken(
         Journal, "_append", _data_sync_again, "journal", "one", "fdatasync"
@@ -84,12 +84,12 @@ BROKEN = {
         drafts, "write_all", _write_once, "files", "large", "write"
     ),
     "no space is told like any error": Broken(
-        commit, "failure", lambda what, error: TemporaryFailure(f"{error}"), "files", "one", "write"
+        batch, "failure", lambda what, error: TemporaryFailure(f"{error}"), "files", "one", "write"
     ),
     "an error is a bug": Broken(
         files, "failure", lambda what, error: ValueError(what), "files", "login", "open"
     ),
-    "a file is left open": Broken(commit, "drop", _keep_open, "files", "several", "link"),
+    "a file is left open": Broken(drafts, "drop", _keep_open, "files", "several", "link"),
     "a lock is left behind": Broken(
         mailbox.OpenMaildir, "_open", _never_unlocked, "files", "login", "scandir"
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from mmap import mmap
 
 import pytest
 
@@ -14,7 +15,7 @@ from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.store import expunge, mailbox, names, vault
 from postoffice.store.maildir_store import SWEEP
-from postoffice.store.store_process import DraftMessage, StoreProcess
+from postoffice.store.store_process import StoreProcess, pack
 from postoffice.testing import finish
 from tests.store.journaled import JOE, Served, dying_before, folder_of
 
@@ -139,14 +140,15 @@ def test_strangers_who_make_others_mail_go_do_not_fill_the_disk(root, served, cl
 
 def test_nor_do_they_where_a_process_of_its_own_places(root, clock):
     one = Served(root, undelete=DAY, undelete_size=MOST)
-    store_process = StoreProcess(str(root), "journal", True, (), 1 << 20, MOST)
+    memory = mmap(-1, 4096)
+    store_process = StoreProcess(str(root), "journal", True, (), 1 << 20, MOST, memory)
     trimmed = 0
     for number in range(40):
         account = Account(JOE, JOE, quota=Quota(0, 3, "make-room"))
         to = [Recipient(Address.parse(JOE), account)]
         delivery = finish(one.store.begin(Envelope("id", Client(), recipients=to)))
         finish(delivery.write(b"Subject: %03d\r\n\r\n\r\n" % number))
-        applied = store_process.commit_batch([DraftMessage.from_draft(delivery._draft)])
+        applied = placer.commit_batch(pack([delivery._draft], memory, 0))
         assert applied.outcomes == [None]
         trimmed += sum(notice.trimmed.messages for notice in applied.notices)
     assert 9 <= len(kept(root)) <= 10

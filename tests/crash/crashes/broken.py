@@ -10,8 +10,9 @@ from typing import Any
 from unittest.mock import patch
 
 from crashes.recorder import EVERYTHING, Recorder
-from postoffice.store import cleanup, commit, expunge, maildir
-from postoffice.store.commit import _JournalCommit
+from postoffice.store import cleanup, drafts, expunge, maildir
+from postoffice.store.commit import Commit
+from postoffice.store.durability import Journaled
 from postoffice.store.journal import records, segments
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.recovery import PendingBatches
@@ -46,27 +47,12 @@ def holds(this: str) -> Callable[[], AbstractContextManager[Any]]:
     return not_synced(lambda path: this in path)
 
 
-def _link_first(wanted: Any, journal: Any = None, *more: Any) -> Any:
-    group = commit._Commit if journal is None else commit._JournalCommit
-    make_durable, link, linked = group.make_durable, group.link, set()
-
-    def link_once(self: Any, draft: Any) -> None:
-        if draft not in linked:
-            linked.add(draft)
-            link(self, draft)
-
-    def link_and_make_durable(self: Any) -> None:
-        self.each(self.link)
-        make_durable(self)
-
-    with (
-        patch.object(group, "link", link_once),
-        patch.object(group, "make_durable", link_and_make_durable),
-    ):
-        return _place(wanted, journal, *more)
-
-
-_place = commit.commit_batch
+def _link_first(self: Commit) -> None:
+    self._batch.each(drafts.finish)
+    self._reservations.reserve()
+    self._batch.each(self._link)
+    self._durability.make_durable()
+    self._settle()
 
 
 def _mark_first(self: Journal, oldest: int, until: int) -> None:
@@ -105,10 +91,10 @@ def _remove_first(journal: Any, lock: int, folder: str, entries: Any, vault: str
     return _begin(journal, lock, folder, entries, vault)
 
 
-_make_durable = _JournalCommit.make_durable
+_make_durable = Journaled.make_durable
 
 
-def _large_not_kept(self: _JournalCommit) -> None:
+def _large_not_kept(self: Journaled) -> None:
     _make_durable(self)
     for draft, _ in self._committed:
         draft.moved = False
@@ -152,13 +138,13 @@ BROKEN = {
         "failed-syncfs", lambda: patch.object(Journal, "_sync", _sync_again)
     ),
     "names are given before the journal is synced": Broken(
-        "one", lambda: patch.object(commit, "commit_batch", _link_first)
+        "one", lambda: patch.object(Commit, "run", _link_first)
     ),
     "names go before the journal is synced": Broken(
         "removal", lambda: patch.object(expunge, "begin", _remove_first)
     ),
     "a large text goes before it is retired": Broken(
-        "large", lambda: patch.object(_JournalCommit, "make_durable", _large_not_kept)
+        "large", lambda: patch.object(Journaled, "make_durable", _large_not_kept)
     ),
     "a replay believes what it finds": Broken(
         "one", lambda: patch.object(MaildirRedo, "__init__", _believing)
