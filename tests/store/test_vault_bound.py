@@ -148,7 +148,7 @@ def test_nor_do_they_where_a_process_of_its_own_places(root, clock):
         to = [Recipient(Address.parse(JOE), account)]
         delivery = finish(one.store.begin(Envelope("id", Client(), recipients=to)))
         finish(delivery.write(b"Subject: %03d\r\n\r\n\r\n" % number))
-        applied = placer.commit_batch(pack([delivery._draft], memory, 0))
+        applied = store_process.commit_batch(pack([delivery._draft], memory, 0))
         assert applied.outcomes == [None]
         trimmed += sum(notice.trimmed.messages for notice in applied.notices)
     assert 9 <= len(kept(root)) <= 10
