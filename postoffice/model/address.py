@@ -96,7 +96,7 @@ class Address:
 
         Letter case, quotes, and the form of the domain (U-label, A-label) do not matter.
         """
-        local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", self.local).casefold())
+        local = self.local.lower() if self.local.isascii() else _folded(self.local)
         if not self.domain:
             return local
         try:
@@ -116,6 +116,10 @@ class Address:
         if not _ONE_WORD.match(self.domain):
             return _word(f"{self.local}@{self.domain}")
         return f"{_word(self.local)}@{self.domain}"
+
+
+def _folded(local: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
 
 
 def _word(text: str) -> str:

@@ -24,6 +24,9 @@ class Reply:
 
     @cached_property
     def wire(self) -> bytes:
+        if self.text.isascii() and self.text.isprintable():  # one line, as most are
+            status = f"{self.status} " if self.status else ""
+            return f"{self.code} {status}{self.text}\r\n".encode("ascii")
         status = f"{self.status} " if self.status else ""
         *lines, last = [status + _UNPRINTABLE.sub("?", line) for line in self.text.split("\n")]
         whole = [f"{self.code}-{line}\r\n" for line in lines] + [f"{self.code} {last}\r\n"]

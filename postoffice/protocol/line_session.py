@@ -96,9 +96,10 @@ class LineSession:
     def next_question(self) -> Any:
         """The next question; None if there is none until more input arrives."""
         assert self._asked is None, "a question is still open"
+        waiting = self._waiting
         while True:
-            while self._waiting:
-                first = self._waiting.popleft()
+            while waiting:
+                first = waiting.popleft()
                 if not callable(first):
                     self._asked = first
                     self._steps = 0
@@ -110,7 +111,7 @@ class LineSession:
             self._steps += 1
             if self._unsent > self._output_quantum:
                 self._ask(Yield())
-            elif self._steps >= STEPS and not self._waiting:
+            elif self._steps >= STEPS and not waiting:
                 self._ask(Yield(self._steps))
 
     def answer(self, answer: Any) -> None:
@@ -122,7 +123,9 @@ class LineSession:
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""
-        output = b"".join(self._output)
+        if not self._unsent:
+            return b""
+        output = self._output[0] if len(self._output) == 1 else b"".join(self._output)
         self._output.clear()
         self._unsent = 0
         return output

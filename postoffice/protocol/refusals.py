@@ -15,6 +15,7 @@ COMMAND = 120
 _LETTERS = re.compile(rb"[A-Za-z]{1,20}")
 #: Commands whose arguments, or the lines after which, are secrets.
 _SECRET = ("AUTH", "PASS", "APOP")
+_LOGIN_FIRST = frozenset((b"A", b"P", b"U", b"a", b"p", b"u"))
 _MECHANISMS = frozenset((*MECHANISMS, "SCRAM-SHA-256-PLUS"))
 
 
@@ -48,7 +49,7 @@ class Refusals:
     def hear(self, line: bytes) -> None:
         """Set the command line that is answered next."""
         self.command = line
-        if line[:4].upper() in (b"AUTH", b"PASS", b"USER", b"APOP"):
+        if line[:1] in _LOGIN_FIRST and line[:4].upper() in (b"AUTH", b"PASS", b"USER", b"APOP"):
             self._login = True
 
     def add(self, reply: str, *, in_message: bool = False) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 CRLF = b"\r\n"
 #: The only end of a text behind DATA (RFC 5321 §4.1.1.4).
 END_OF_TEXT = b"\r\n.\r\n"
-#: The beginning of an HTTP request, or of a TLS handshake (RFC 8446 §5.1).
+#: The beginning of an HTTP request, or of a TLS handshake (RFC 8446 §5.1); its first octets.
+_FOREIGN_FIRST = frozenset(b" \tGPHCODTgphcodt\x16")
 _FOREIGN = re.compile(
     rb"[ \t]*(?:(?:GET|POST|PUT|HEAD|CONNECT|OPTIONS|DELETE|PATCH|TRACE|PRI)[ \t]|\x16\x03)", re.I
 )
@@ -28,7 +29,7 @@ OUTPUT_QUANTUM = 64 << 10
 STEPS = 16
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Yield:
     """
     A session's question: may it go on?  The answer, None, comes when it is its turn again.
@@ -82,9 +83,12 @@ class LineReader:
     @property
     def foreign(self) -> bool:
         """Whether the input begins like HTTP or TLS, as far as it has arrived."""
+        octets, start = self._octets, self._start
         return (
-            not (self._overlong or self._skipping)
-            and _FOREIGN.match(self._octets, self._start) is not None
+            start < len(octets)
+            and octets[start] in _FOREIGN_FIRST  # most lines end here
+            and not (self._overlong or self._skipping)
+            and _FOREIGN.match(octets, start) is not None
         )
 
     def receive(self, data: bytes) -> None:
@@ -109,12 +113,20 @@ class LineReader:
         """
         if self._skipping and not self._skip_line():
             return None
-        end = self._octets.find(b"\n", self._start)
+        start = self._start
+        end = self._octets.find(b"\n", start)
         if end < 0:
             self._discard_overlong()
             return None
-        line = self._octets[self._start : end + 1]
+        line = self._octets[start : end + 1]
         self._start = end + 1
+        if (  # the usual line: its only CR is in its CRLF
+            line.find(b"\r") == end - start - 1 >= 0
+            and not self._overlong
+            and end - start < self.maximum
+        ):
+            self._discarded_cr = False
+            return line[:-2]
         whole = line.endswith(CRLF) or (line == b"\n" and self._discarded_cr)
         self._skipping = not (whole or self._lf)
         overlong, self._overlong, self._discarded_cr = self._overlong, False, False
@@ -177,15 +189,16 @@ class Judged:
             self._line += len(octets)
             self.overlong |= self._line > self._maximum_line
             return
-        start = 0
         limit = self._maximum_line + len(CRLF)
         room = limit - self._line
-        while start < len(octets):
-            end = octets.rfind(b"\n", start, start + room)
-            if end < 0:
-                self.overlong |= len(octets) - start >= room
-                break
-            start, room = end + 1, limit
+        if len(octets) >= room:  # otherwise no line can be too long
+            start = 0
+            while start < len(octets):
+                end = octets.rfind(b"\n", start, start + room)
+                if end < 0:
+                    self.overlong |= len(octets) - start >= room
+                    break
+                start, room = end + 1, limit
         self._line = len(octets) - (octets.rfind(b"\n") + 1)
         self.overlong |= self._line > self._maximum_line
 
@@ -205,16 +218,20 @@ class TextReader(Judged):
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Take more input; return more of the text and, once ``ended``, the input behind it."""
-        data = self._held + data
+        if self._held:
+            data = self._held + data
         end = data.find(END_OF_TEXT)
         self.ended = end >= 0
         stop = end + len(CRLF) if self.ended else len(data) - _beginning_of_an_end(data)
-        skip, self._skip = self._skip, max(self._skip - stop, 0)
-        self._judge(data[skip:stop])
+        rest = data[stop + 3 :] if self.ended else b""
         self._held = data[stop:]
-        parts = data[:stop].split(b"\r\n.")  # faster than replace(), which looks for each twice
-        text = CRLF.join(parts) if len(parts) > 1 else parts[0]
-        return self._keep(text[skip:]), (data[stop + 3 :] if self.ended else b"")
+        skip, self._skip = self._skip, max(self._skip - stop, 0)
+        text = data[skip:stop]
+        self._judge(text)
+        if data.find(b"\r\n.", 0, stop) >= 0:
+            # split() is faster than replace(), which looks for each twice
+            text = CRLF.join(data[:stop].split(b"\r\n."))[skip:]
+        return self._keep(text), rest
 
 
 class ChunkReader(Judged):
@@ -247,6 +264,8 @@ class ChunkReader(Judged):
 
 def _beginning_of_an_end(data: bytes) -> int:
     """How many octets at the end of ``data`` may be the beginning of END_OF_TEXT."""
+    if not data.endswith((b"\r", b"\n", b".")):
+        return 0
     for length in range(len(END_OF_TEXT) - 1, 0, -1):
         if data.endswith(END_OF_TEXT[:length]):
             return length
@@ -270,7 +289,8 @@ class FieldCounter:
         end = data.find(b"\r\n\r\n")
         if end >= 0:
             self._in_header = False
-            data = data[: end + 2]
+            self.count += data[: end + 2].lower().count(self._field)
+            return
         self.count += data.lower().count(self._field)
         self._tail = data[1 - len(self._field) :]
 

@@ -27,6 +27,7 @@ _PARAMETER = re.compile(
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")  # RFC 3461 §4; "<>" is one, too
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?\Z", re.IGNORECASE)
+_HELLO_FIRST = frozenset((b" ", b"E", b"H", b"L", b"X", b"e", b"h", b"l", b"x"))
 _HELLO = re.compile(rb" *(?:EHLO|HELO|LHLO|XCLIENT) ", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 #: Characters that can falsify a display: control characters, line ends, bidirectional marks.
@@ -39,7 +40,7 @@ _USED = ("ADDR", "PORT")
 UNKNOWN = "[UNAVAILABLE]"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class MailCommand:
     """MAIL FROM: ``sender`` None is the null reverse-path; ``size`` 0 means none was declared."""
 
@@ -55,8 +56,9 @@ def decode(line: bytes) -> str:
     The name in EHLO and HELO may have any octets except control characters; those
     that are not printable are escaped.
     """
-    line = line.replace(b"\t", b" ")
-    if _HELLO.match(line):
+    if b"\t" in line:
+        line = line.replace(b"\t", b" ")
+    if line[:1] in _HELLO_FIRST and _HELLO.match(line):
         if _CONTROL.search(line):
             raise PermanentFailure("control characters", BAD_CHARACTERS)
         text = line.decode("utf-8", "backslashreplace")
@@ -67,7 +69,7 @@ def decode(line: bytes) -> str:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
         raise PermanentFailure("not UTF-8", BAD_CHARACTERS) from None
-    if _ACTIVE.search(text):
+    if not (text.isascii() and text.isprintable()) and _ACTIVE.search(text):
         raise PermanentFailure("control characters", BAD_CHARACTERS)
     return text
 
@@ -142,6 +144,8 @@ def _path(argument: str, wrong: Reply) -> tuple[Address | None, str]:
 def _parameters(rest: str, known: tuple[str, ...]) -> dict[str, str | None]:
     """Parse ESMTP parameters; unknown ones are refused, not ignored (§4.1.1.11)."""
     given: dict[str, str | None] = {}
+    if not rest:
+        return given
     for word in rest.split():
         found = _PARAMETER.match(word)
         if found is None:

@@ -9,6 +9,7 @@ reads each character once.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from postoffice.model.address import Address
 
@@ -16,6 +17,8 @@ from postoffice.model.address import Address
 _HIDDEN = r'\\.|"(?:[^"\\]|\\.)*"'
 _BRACKET = re.compile(rf"{_HIDDEN}|[<>]")
 _WORD = re.compile(rf'(?:{_HIDDEN}|[^ "\\]|["\\])+')
+#: The usual form: no quotes, no display name, nothing behind it but a parameter.
+_USUAL = re.compile(r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+)@([A-Za-z0-9.-]*[A-Za-z0-9-])>(?: |\Z)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)" *(?:@(.*))?\Z')
 
 
@@ -31,6 +34,8 @@ def read(argument: str) -> tuple[Address | None, str]:
     (``<root>``), and the ``local`` part is empty for a bare domain (``<@domain>``).
     Raises NotAPath.
     """
+    if usual := _USUAL.match(argument):
+        return _known(usual[1], usual[2]), argument[usual.end() :].strip(" ")
     text = argument.strip(" ")
     start = _start_of_path(text)
     if start is None:
@@ -44,6 +49,12 @@ def read(argument: str) -> tuple[Address | None, str]:
         raise NotAPath("a blank is missing behind the >")
     inside = _innermost(text[start + 1 : end - 1].strip(" "))
     return (_address(inside) if inside else None), rest.strip(" ")
+
+
+@lru_cache(maxsize=4096)
+def _known(local: str, domain: str) -> Address:
+    """One object for all uses of an address; it remembers its normal form."""
+    return Address(local, domain)
 
 
 def _start_of_path(text: str) -> int | None:

@@ -15,24 +15,24 @@ from postoffice.protocol.wire import Yield
 from postoffice.smtp.options import SessionOptions
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Connect:
     """May this client connect?  None, or a refusal, with which the session ends."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Hello:
     """The client has sent EHLO or HELO with this name.  None, or a refusal."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Enter:
     """The AUTH exchange is over: complete the login that was proved last.  None."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Impersonate:
     """XCLIENT: this is the real client.  Its SessionOptions, or a refusal."""
 
@@ -40,14 +40,14 @@ class Impersonate:
     port: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Pause:
     """Wait for some seconds.  None."""
 
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Mail:
     """MAIL: may this sender send?  A Reply.  ``protocol`` is a name of RFC 3848 or 6531."""
 
@@ -58,31 +58,31 @@ class Mail:
     protocol: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Recipient:
     """RCPT: may this recipient get it?  A Reply.  Address None is ``<Postmaster>``."""
 
     address: Address | None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Begin:
     """DATA, or the first BDAT: can the text come?  None, or a failure."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Text:
     """More of the text.  None, or a failure."""
 
     octets: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class End:
     """The text is complete.  A Reply; over LMTP one for each accepted recipient."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Abort:
     """Discard the transaction: sender, recipients and text.  None."""
 

@@ -102,13 +102,13 @@ class SMTPSession(Transaction):
         return True
 
     def _obey(self, line: bytes) -> None:
-        self.refusals.hear(line.replace(b"\t", b" ").strip(b" "))  # as it is parsed below
-        if is_request(line) and line.split()[0].decode("latin-1").upper() not in self.COMMANDS:
-            return self.dismiss(reply.OTHER_PROTOCOL)
-        text = grammar.decode(line)
-        verb, _, argument = text.strip(" ").partition(" ")
-        verb = verb.upper()
+        heard = line.replace(b"\t", b" ").strip(b" ")
+        self.refusals.hear(heard)
+        verb = heard.partition(b" ")[0].decode("latin-1").upper()
         command = self.COMMANDS.get(verb)
+        if command is None and is_request(line):
+            return self.dismiss(reply.OTHER_PROTOCOL)
+        argument = grammar.decode(heard).partition(" ")[2]
         if verb != "BDAT" or self._chunks is None:  # chunks count by their octets
             self.progress += 1
         if len(line) > COMMAND_MAXIMUM - 2 and verb != "AUTH":
@@ -117,7 +117,7 @@ class SMTPSession(Transaction):
             self._refuse(
                 reply.NOT_IMPLEMENTED if verb in NOT_IMPLEMENTED else reply.UNKNOWN_COMMAND
             )
-        elif objection := self.options.objection(verb):
+        elif verb not in ADVANCING and (objection := self.options.objection(verb)):
             self._refuse(objection)
         elif verb in IDLE and self._too_many_idle_commands():
             self.dismiss(reply.TOO_MANY_COMMANDS)
@@ -338,6 +338,8 @@ class SMTPSession(Transaction):
 
 NO_MECHANISM = Reply(501, "5.5.4", "AUTH needs the name of a mechanism")
 NO_NAME = Reply(501, "5.5.4", "VRFY needs a name")
+#: Commands of a message, which all options allow.
+ADVANCING = frozenset(("MAIL", "RCPT", "DATA", "BDAT"))
 #: Commands that do not advance a message: their number between two messages is limited.
 IDLE = frozenset(("EHLO", "HELO", "LHLO", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "XCLIENT"))
 #: Known commands of SMTP and its extensions that are not implemented (§4.2.4: 502).

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from postoffice.model.address import Address
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import UNKNOWN_PARAMETER
-from postoffice.smtp import grammar
+from postoffice.smtp import grammar, paths
 from postoffice.smtp.grammar import MailCommand, behind, chunk, decode, hello, mail, rcpt, xclient
 
 EXTENSIONS = ("SIZE", "BODY", "SMTPUTF8")
@@ -443,3 +443,19 @@ def test_what_is_odd_is_read_in_one_go(piece):
     for argument in (piece * 20_000, f"<{piece * 20_000}>", f"<{piece * 20_000}@example.org>"):
         with suppress(PermanentFailure):
             mail(argument, EXTENSIONS)
+
+
+@given(
+    local=st.text('aB1.+@<> "\\', max_size=6),
+    domain=st.text("aB1.-_]@<> ", max_size=6),
+    rest=st.sampled_from(["", " ", " SIZE=1", ">", "x", "  X"]),
+)
+def test_the_usual_form_is_read_as_all_others(local, domain, rest):
+    """A space before it is superfluous, and leads past the shorter way."""
+
+    def read(argument):
+        with suppress(paths.NotAPath):
+            return paths.read(argument)
+        return None
+
+    assert read(f"<{local}@{domain}>{rest}") == read(f" <{local}@{domain}>{rest}")
