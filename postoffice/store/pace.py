@@ -13,8 +13,11 @@ from contextlib import contextmanager, suppress
 from postoffice.store import vault
 from postoffice.store.files import is_on
 
-#: Seconds that such work may take; if it takes longer, it is done on another thread.
+#: Seconds that such work may take on average; if it takes longer, it is done on other threads.
 LIMIT = 0.005
+#: The weight of the last piece of work in the average is 1/WEIGHT.  So one that took 40 ms is too
+#: much; one of 10 ms is not: on a busy machine another process may just have had its turn.
+WEIGHT = 8
 #: Seconds before the next try after work took longer: at first, and at most.
 PAUSE = 1.0
 PAUSE_MAXIMUM = 60.0
@@ -34,8 +37,8 @@ class Pace:
 
     Work on another thread costs several times as much: that thread gives up the
     interpreter at each system call, and has to get it back from the reactor's.
-    But a slow disk must not hold up all clients: after work that took longer than
-    ``LIMIT``, other threads do it for a while.  And only a maildrop that is ``near``,
+    But a slow disk must not hold up all clients: if work takes longer than ``LIMIT``
+    on average, other threads do it for a while.  And only a maildrop that is ``near``,
     that is with its vault on the store's own file system, is read on the
     reactor's thread: another file system may hang while the store's works.
     """
@@ -44,6 +47,7 @@ class Pace:
         self._seconds = seconds
         self._device = device
         self._near: set[str] = set()
+        self._average = 0.0  # seconds
         self._pause = PAUSE
         self._not_before = 0.0
 
@@ -78,7 +82,9 @@ class Pace:
             yield Limit(self._seconds, began + LIMIT)
         finally:
             now = self._seconds()
-            if now - began > LIMIT:
+            self._average += (now - began - self._average) / WEIGHT
+            if self._average > LIMIT:
+                self._average = LIMIT  # after the pause, one slow piece of work is enough
                 self._not_before = now + self._pause
                 self._pause = min(2 * self._pause, PAUSE_MAXIMUM)
             else:

@@ -15,7 +15,15 @@ from twisted.internet.task import Clock
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.store import expunge, files, maildir
 from postoffice.store.journal.journal import Journal
-from postoffice.store.pace import LIMIT, PAUSE, PAUSE_MAXIMUM, SMALL_FOLDER, Pace, TakesLong
+from postoffice.store.pace import (
+    LIMIT,
+    PAUSE,
+    PAUSE_MAXIMUM,
+    SMALL_FOLDER,
+    WEIGHT,
+    Pace,
+    TakesLong,
+)
 from postoffice.testing import ImmediateExecutor, ManualExecutor
 from tests.store.journaled import JOE, folder_of, there
 
@@ -35,8 +43,31 @@ def work(pace, clock, seconds):
         clock.advance(seconds)
 
 
+STALL = 2 * WEIGHT * LIMIT
+
+
+def test_one_slow_piece_of_work_is_no_slow_disk(pace, clock):
+    work(pace, clock, WEIGHT * LIMIT)
+    assert pace.quick
+    for _ in range(WEIGHT):
+        work(pace, clock, 0)
+    work(pace, clock, WEIGHT * LIMIT / 2)
+    assert pace.quick
+
+
+def test_one_long_stall_is_enough_and_so_is_work_that_is_always_slow(pace, clock):
+    work(pace, clock, STALL)
+    assert not pace.quick
+    another = Pace(clock.seconds, 1)
+    for _ in range(WEIGHT):
+        work(another, clock, 2 * LIMIT)
+    assert not another.quick
+
+
 def test_after_slow_work_it_is_tried_again_ever_later_up_to_a_bound(pace, clock):
-    pause = PAUSE
+    work(pace, clock, STALL)
+    clock.advance(PAUSE)
+    pause = 2 * PAUSE
     for _ in range(10):
         work(pace, clock, 2 * LIMIT)
         clock.advance(pause - 0.001)
@@ -48,11 +79,11 @@ def test_after_slow_work_it_is_tried_again_ever_later_up_to_a_bound(pace, clock)
 
 def test_after_quick_work_it_trusts_the_disk_again(pace, clock):
     for _ in range(8):
-        work(pace, clock, 2 * LIMIT)
+        work(pace, clock, STALL)
         clock.advance(PAUSE_MAXIMUM)
     for _ in range(10):
         work(pace, clock, LIMIT / 2)
-    work(pace, clock, 2 * LIMIT)
+    work(pace, clock, STALL)
     clock.advance(PAUSE)
     assert pace.quick
 
@@ -133,7 +164,7 @@ def test_a_session_of_a_small_maildrop_waits_elsewhere_for_the_sync_only(box, ro
 
 def test_a_listing_that_takes_long_is_made_on_another_thread(box, monkeypatch):
     one, executor = box
-    slow = Slow(monkeypatch, one.clock, LIMIT)
+    slow = Slow(monkeypatch, one.clock, STALL)
     _, opening = login(one)
     assert not opening.called
     assert slow.looks < 4, "it broke off"
@@ -239,7 +270,7 @@ def test_texts_that_take_long_to_read_are_read_one_by_one_and_then_elsewhere(box
     real = maildir._find
 
     def slow(folder, entry):
-        one.clock.advance(2 * LIMIT)
+        one.clock.advance(STALL)
         return real(folder, entry)
 
     monkeypatch.setattr(maildir, "_find", slow)
