@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 from crashes.exploring import Outcome, explore  # noqa: E402
-from crashes.scenarios import SCENARIOS  # noqa: E402
+from crashes.scenario import SCENARIOS  # noqa: E402
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from crashes.broken import BROKEN
 from crashes.exploring import explore
-from crashes.scenarios import SCENARIOS
+from crashes.scenario import SCENARIOS
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -24,11 +24,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 from faults.daemon import Daemon, furnish  # noqa: E402
 from faults.device import (  # noqa: E402
+    APPLIED,
     FAILS,
     FULL,
     LIES,
     LOSES_CACHE,
-    PLACED,
     TEARS,
     TEXTS,
     WELL,
@@ -63,8 +63,8 @@ KINDS = {
     "some texts fail": Kind(FAILS, 0.3, TEXTS),
     "some texts are torn": Kind(TEARS, 0.3, TEXTS),
     "no room for texts": Kind(FULL, 0.5, TEXTS),
-    "what is placed fails": Kind(FAILS, 0.5, PLACED),
-    "what is placed is torn": Kind(TEARS, 0.5, PLACED),
+    "what is applied fails": Kind(FAILS, 0.5, APPLIED),
+    "what is applied is torn": Kind(TEARS, 0.5, APPLIED),
     "flushes lose the cache": Kind(LOSES_CACHE, 0.3, promised=False),
     "all writes fail": Kind(FAILS),
     "some writes are torn": Kind(TEARS, 0.2, promised=False),
@@ -126,7 +126,7 @@ class Campaign:
         self._disk.be(self._kind.what, share=self._kind.share, only=self._kind.only)
         time.sleep(random.choice((0.2, 1.0, 2.5)))
         outcome.faults += self._disk.be(WELL)
-        time.sleep(random.choice((0, 0.5, 3.0)))  # the journal may retire meanwhile
+        time.sleep(random.choice((0, 0.5, 3.0)))  # the journal may be checkpointed meanwhile
         self._daemon.kill()
         self._disk.hold()  # whoever was told anything was told before
         load.end()

@@ -40,7 +40,7 @@ class Outcome:
     kills: int = 0
     placers: int = 0
     while_starting: int = 0
-    replayed: int = 0
+    recovered: int = 0
     refusing: int = 0
     ready: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Campaign:
         mark = f"{outcome.durability[0]}{number}"
         load = Load(self._ledger, NAMES, random, mark, fails=bool(self._ways))
         load.begin([self._daemon])
-        # mostly soon; sometimes when the journal has retired what it held
+        # mostly soon; sometimes when the journal has checkpointed what it held
         seconds = random.uniform(0, 3.0 if random.random() < 0.2 else 0.8)
         if random.random() < 0.4:  # first the process that places, alone
             time.sleep(seconds)
@@ -119,7 +119,7 @@ class Campaign:
         daemon, outcome = self._daemon.open(), self.outcome
         outcome.ready.append(daemon.ready)
         if redo := daemon.said(r"recovered (\d+) messages"):
-            outcome.replayed += int(redo[1])
+            outcome.recovered += int(redo[1])
         self._refusing.end()  # and each login carries out what was set aside
         held = found(daemon, NAMES)
         store = self._folder / "state" / "maildrops"
@@ -132,16 +132,16 @@ class Campaign:
 
 def ready_after(messages: int, folder: Path) -> tuple[float, float, float]:
     """
-    How long a start takes that has so many messages to replay.
+    How long a start takes that has so many messages to recover.
 
-    Seconds from the launch of the process to the open door, of the replay in
-    it, and from launch to door where there is nothing to replay.
+    Seconds from the launch of the process to the open door, of the recovery in
+    it, and from launch to door where there is nothing to recover.
     """
     furnish(folder, "journal", NAMES)
     lay_down(str(folder / "state" / "maildrops"), NAMES, messages)
     daemon = Daemon(folder).open()
     redo = daemon.said(r"recovered (\d+) messages .* in ([\d.]+) s")
-    assert redo, "there was nothing to replay"
+    assert redo, "there was nothing to recover"
     assert int(redo[1]) == messages, redo[0]
     assert sum(map(len, found(daemon, NAMES).values())) == messages
     daemon.stop()
@@ -155,7 +155,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="of each durability (20)")
     parser.add_argument("--durability", choices=("journal", "files"), help="this one only")
     parser.add_argument("--seed", type=int, default=0, help="another load, and other moments")
-    parser.add_argument("--replay", type=int, metavar="N", help="time a start that replays N")
+    parser.add_argument("--recover", type=int, metavar="N", help="time a start that recovers N")
     parser.add_argument("--folder", help="where the stores are: on the disk that is meant")
     options = parser.parse_args()
     began = time.monotonic()
@@ -166,12 +166,12 @@ def main() -> int:
                 print(f"no maildrop refuses: {why}")
             outcomes.append(Campaign(durability, options.seed, folder).run(options.rounds))
     print(_figures(outcomes))
-    if options.replay:
+    if options.recover:
         with _folder(options.folder) as folder:
-            whole, redo, without = ready_after(options.replay, folder)
+            whole, redo, without = ready_after(options.recover, folder)
         print(
-            f"a start with {options.replay} messages to replay: {whole:.2f} s until clients are "
-            f"let in, {redo:.2f} s of them for the replay; without any: {without:.2f} s"
+            f"a start with {options.recover} messages to recover: {whole:.2f} s until clients are "
+            f"let in, {redo:.2f} s of them for the recovery; without any: {without:.2f} s"
         )
     wrong = sum(len(one.problems) for one in outcomes)
     print(f"seed {options.seed}, {time.monotonic() - began:.0f} s: {wrong} wrong")
@@ -185,7 +185,7 @@ def _figures(outcomes: list[Outcome]) -> str:
         ("kills while starting", lambda one: one.while_starting),
         ("copies acknowledged (250)", lambda one: one.ledger.taken),
         ("copies removed (+OK to QUIT)", lambda one: one.ledger.gone),
-        ("replayed by starts", lambda one: one.replayed),
+        ("recovered by starts", lambda one: one.recovered),
         ("maildrops that refused meanwhile", lambda one: one.refusing),
         ("ready after the kill, median / worst, s", lambda one: seconds(one.ready)),
         ("lost, doubled, maimed, back again", lambda one: len(one.problems)),

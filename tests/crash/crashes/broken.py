@@ -127,11 +127,11 @@ BROKEN = {
     "the journal's folder is not synced": Broken("first-start", ends("/.journal")),
     "the key is not synced": Broken("first-start", ends("/key.new")),
     "the mark is not synced": Broken("busy", ends("/mark")),
-    "what is retired is not synced": Broken("checkpointed", ends(EVERYTHING)),
+    "what is checkpointed is not synced": Broken("checkpointed", ends(EVERYTHING)),
     "the mark is written before the rest is synced": Broken(
         "checkpointed", lambda: patch.object(Journal, "_sync", _mark_first)
     ),
-    "a segment is used again before it is retired": Broken(
+    "a segment is used again before it is checkpointed": Broken(
         "full-journal", lambda: patch.object(Journal, "_has_room", _use_again)
     ),
     "a sync that failed is tried again": Broken(
@@ -143,16 +143,16 @@ BROKEN = {
     "names go before the journal is synced": Broken(
         "removal", lambda: patch.object(expunge, "begin", _remove_first)
     ),
-    "a large text goes before it is retired": Broken(
+    "a large text goes before it is checkpointed": Broken(
         "large", lambda: patch.object(Journaled, "make_durable", _large_not_kept)
     ),
-    "a replay believes what it finds": Broken(
+    "a recovery believes what it finds": Broken(
         "one", lambda: patch.object(MaildirRedo, "__init__", _believing)
     ),
-    "a replay forgets what was removed": Broken(
+    "a recovery forgets what was removed": Broken(
         "removal", lambda: patch.object(PendingBatches, "redo", _without_removals)
     ),
-    "a large text goes before its replay is retired": Broken(
+    "a large text goes before its recovery is checkpointed": Broken(
         "large", lambda: patch.object(Journal, "_sweep_large", _all_large_go), again=2
     ),
     "every signature is right": Broken(

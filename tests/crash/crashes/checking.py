@@ -59,7 +59,7 @@ class Looking:
     def again(self, state: State, random: Random, most: int) -> Iterator[State]:
         """
         What the power may leave that goes once more: while the store starts from it, when it is
-        open, and while it retires what it has replayed.
+        open, and while it checkpoints what it has recovered.
         """
         clock = Clock()
         with self._place(state) as root, _logged(), machine(f"behind {state.boot}"):

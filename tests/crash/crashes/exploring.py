@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+from crashes import failures, scenarios  # noqa: F401  (they fill the table)
 from crashes.checking import Looking, State
 from crashes.disk import Disk, Model
 from crashes.operations import Note
-from crashes.scenarios import SCENARIOS, Scenario
+from crashes.scenario import SCENARIOS, Scenario
 from crashes.world import Era
 
 #: Of so many states one is cut once more, and in so many ways and places.

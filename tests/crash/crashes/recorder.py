@@ -59,7 +59,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self.meanwhile: Callable[[], object] | None = None
         self._ours = {self.base.root, *self.base.files, *self.base.folders}
         self._device = os.stat(root).st_dev
-        self._lock = RLock()  # replays have threads
+        self._lock = RLock()  # recoveries have threads
         self._left: int | None = None  # operations until we are killed
         self._patches = ExitStack()
 

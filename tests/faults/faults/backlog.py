@@ -19,7 +19,7 @@ GROUP = 32
 
 
 def lay_down(store: str, whose: Sequence[str], messages: int) -> None:
-    """Take in so many messages, and be killed before any of them is retired."""
+    """Take in so many messages, and be killed before any of them is checkpointed."""
     child = os.fork()
     if not child:
         try:

@@ -33,7 +33,7 @@ NEVER = 60
 #: all is well, but what was in the cache is gone.
 WELL, FAILS, TEARS, FULL, LOSES_CACHE, LIES = "well", "fails", "tears", "full", "loses", "lies"
 #: Where it goes wrong, if not everywhere.
-TEXTS, PLACED = "texts", "placed"
+TEXTS, APPLIED = "texts", "applied"
 _JOURNALED = b"PostJrnl"  # so begin the blocks of the journal with messages
 
 
@@ -95,7 +95,7 @@ class Device:
         From now on it is so, for such a ``share`` of its requests; how often it was before.
 
         ``only``: what is written goes wrong where a message's text is in it (TEXTS), or
-        that text is not in the journal (PLACED): never what is the file system's own, which would
+        that text is not in the journal (APPLIED): never what is the file system's own, which would
         be read-only from then on.
         """
         return self._ask(what, share=share, only=only)
@@ -296,7 +296,7 @@ class Server:
     def _is_meant(self, octets: bytes) -> bool:
         if not self._only:
             return True
-        journaled = self._only == PLACED and _JOURNALED in octets
+        journaled = self._only == APPLIED and _JOURNALED in octets
         return b"Subject: " in octets and not journaled
 
     def _put(self, offset: int, octets: memoryview) -> None:
