@@ -53,13 +53,13 @@ class MaildropCache:
             known = self._known.get(folder)
             if known is not None and files.is_there(known):
                 outcomes[folder] = known
-        missing = [folder for folder in folders if folder not in outcomes]
-        if missing:
+        if len(outcomes) < len(folders):
+            missing = [folder for folder in folders if folder not in outcomes]
             found = await self._executor.run(files.find, missing)
             outcomes.update(zip(missing, found, strict=True))
-        for folder, outcome in outcomes.items():  # others may have forgotten them meanwhile
-            if isinstance(outcome, MaildropRef):
-                self._known.set(folder, outcome)
+            for folder, outcome in outcomes.items():  # others may have forgotten them meanwhile
+                if isinstance(outcome, MaildropRef):
+                    self._known.set(folder, outcome)
         return [outcomes[folder] for folder in folders]
 
     def forget(self, folder: str) -> None:

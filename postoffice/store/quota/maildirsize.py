@@ -32,6 +32,7 @@ from typing import NamedTuple
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropFull, MaildropFullNow, PostOfficeError
 from postoffice.store import drafts, names
+from postoffice.store.files import identity
 from postoffice.util.cache import Cache
 
 #: The file in a maildrop that has its usage.
@@ -186,13 +187,13 @@ class OpenCount:
         except BaseException:
             os.close(self._gate)
             raise
+        self._locked = [identity(os.fstat(fd)) for fd in (self._gate, self._new)]
 
     def is_in_place(self) -> bool:
         """Whether ``tmp`` and ``new`` are still the folders that we lock."""
-        return all(
-            os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=self._folder))
-            for name, fd in (("tmp", self._gate), ("new", self._new))
-        )
+        # no other folder has the identity of one that is open
+        there = [identity(os.stat(name, dir_fd=self._folder)) for name in ("tmp", "new")]
+        return there == self._locked
 
     def begin(self) -> None:
         """Take the shared lock: what is reserved is linked or given back before ``end``."""
