@@ -14,31 +14,32 @@ from postoffice.config.source import ConfigurationError, Source, compose
 
 #: Where a configuration is looked for, in this order.
 PLACES = ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
-#: Names other places, with ``:`` between, in the environment: for tests, and for several offices.
+#: The environment variable that replaces PLACES, with ``:`` between them: for tests, and for
+#: several post offices on one machine.
 OTHER_PLACES = "POSTOFFICE_PLACES"
 #: The state folder of a post office without a configuration.
 FIRST_RUN_STATE = "postoffice-data"
-#: What it would say; all else is as it comes.
+#: The configuration of a post office that has no file: all other keys have their defaults.
 FIRST_RUN = """\
 hostname: localhost
 postmaster: demo@localhost
 state: postoffice-data
 limits: {connections: 200}
 """
-#: What a letter to the owner of a maildrop may name.
+#: The variables that the text of a warning mail may use.
 WARNING_WORDS = frozenset(("address", "percent", "used", "limit"))
-#: Octets of a configuration file.
+#: The most octets of a configuration file.
 SIZE_MAXIMUM = 1 << 20
 
 
 def places() -> tuple[str, ...]:
-    """Where a configuration is looked for: as the environment says, or else in PLACES."""
-    told = os.environ.get(OTHER_PLACES, "")
-    return tuple(filter(None, told.split(os.pathsep))) or PLACES
+    """The places where a configuration is looked for: from the environment, or PLACES."""
+    others = os.environ.get(OTHER_PLACES, "")
+    return tuple(filter(None, others.split(os.pathsep))) or PLACES
 
 
 def find(given: str | None) -> str | None:
-    """The configuration file: the one that was given, or the first that is there, or None."""
+    """The configuration file: the given one, or the first that exists, or None."""
     if given is not None:
         return given
     for path in places():
@@ -47,18 +48,18 @@ def find(given: str | None) -> str | None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
-            pass  # it is there, and reading it will say what is wrong
+            pass  # it exists; reading it tells what is wrong
         return path
     return None
 
 
 def load(path: str, find_maker: FindMaker, try_endpoint: TryEndpoint | None = None) -> Settings:
-    """The settings in a file.  Raises ConfigurationError, with all that is wrong."""
+    """Read the settings from a file.  Raises ConfigurationError, with all problems."""
     return read(_text(path), path, find_maker, try_endpoint)
 
 
 def first_run(find_maker: FindMaker) -> Settings:
-    """The settings where there is no configuration anywhere: all in ./postoffice-data."""
+    """The settings if there is no configuration file: everything is in ./postoffice-data."""
     return read(FIRST_RUN, "first light", find_maker, first_run=True)
 
 
@@ -70,7 +71,7 @@ def read(
     *,
     first_run: bool = False,
 ) -> Settings:
-    """The settings in a text, which stands, or will stand, in ``file``.  Raises as ``load``."""
+    """Read the settings from a text, the contents of ``file``.  Raises ConfigurationError."""
     source = Source(file)
     node = compose(text, source)
     if node is None:
@@ -137,21 +138,17 @@ def _warning_text(path: str | None, source: Source) -> str:
 
 
 def _text(path: str) -> str:
-    """What is in a file.  Raises ConfigurationError."""
-    source = Source(path)
+    """Read a text file.  Raises ConfigurationError."""
+    line = 0
     try:
         with open(path, "rb") as file:
             octets = file.read(SIZE_MAXIMUM + 1)
-        text = octets.decode("utf-8-sig")
+        if len(octets) <= SIZE_MAXIMUM:
+            return octets.decode("utf-8-sig")
+        why = f"over {SIZE_MAXIMUM >> 20} MiB; that is no text"
     except OSError as error:
-        raise ConfigurationError(
-            [source.problem("", f"cannot be read: {error.strerror}")]
-        ) from None
+        why = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         why = f"not UTF-8: the octet 0x{octets[error.start]:02X}; save the file as UTF-8"
-        raise ConfigurationError([source.problem("", why, line)]) from None
-    if len(octets) > SIZE_MAXIMUM:
-        why = f"over {SIZE_MAXIMUM >> 20} MiB; that is no text"
-        raise ConfigurationError([source.problem("", why)])
-    return text
+    raise ConfigurationError([Source(path).problem("", why, line)])

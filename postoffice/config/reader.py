@@ -45,7 +45,7 @@ class ChosenPlugin:
 
 
 def reason(error: BaseException) -> str:
-    """An exception in one line."""
+    """Describe an exception in one line."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
@@ -84,7 +84,7 @@ class Reader:
         return values
 
     def _nodes(self, node: MappingNode, keys: Sequence[Key], where: str) -> dict[str, Node]:
-        """The nodes of the known keys; complains of all others."""
+        """The nodes of the known keys; unknown keys and keys given twice are problems."""
         known = [one.name for one in keys]
         nodes: dict[str, Node] = {}
         for key_node, value in node.value:
@@ -102,7 +102,7 @@ class Reader:
         return nodes
 
     def _entry(self, node: Node | None, entry: Key, key: str) -> Any:
-        """The value of a key, or its default."""
+        """The value of a key, or its default; None if it is required and missing."""
         if node is not None and is_nothing(node) and _may_be_nothing(entry):
             del self._source.lines[key]
             node = None
@@ -115,7 +115,7 @@ class Reader:
         return self._value(_node(entry.default) if node is None else node, entry.kind, key)
 
     def _value(self, node: Node, kind: Kind[Any], key: str) -> Any:
-        """A value of a kind; None, and a complaint, if it is none."""
+        """The value of a node; None if it is not of this kind: that is a problem."""
         self._source.lines.setdefault(key, line_of(node))
         if isinstance(node, MappingNode) and isinstance(kind, Section):
             return kind.settings(**self.mapping(node, kind.keys, key))
@@ -140,14 +140,14 @@ class Reader:
         return os.path.normpath(os.path.join(self._base, value)) if kind is PATH else value
 
     def _short(self, node: Node, section: Section[Any], key: str) -> Any:
-        """A mapping of which only the value of one key is there."""
+        """A section that is written as the value of one of its keys; the rest are defaults."""
         keys = {one.name: one for one in section.keys}
         value = self._value(node, keys.pop(section.short).kind, key)
         rest = self.mapping(_node({}), list(keys.values()), key)
         return section.settings(**{section.short: value}, **rest)
 
     def _plugin(self, node: MappingNode, kind: Plugin, key: str) -> ChosenPlugin | None:
-        """A plugin, and its options."""
+        """The plugin that a mapping selects, with its options; None if there is a problem."""
         kinds = [value for name, value in node.value if name.value == KIND.name]
         if not kinds:
             self._source.complain(key, f"its kind is missing; add kind: {kind.example}")

@@ -1,4 +1,4 @@
-"""A configuration's text: composed with line numbers, and what is wrong with it."""
+"""The text of a configuration: parsed with line numbers, and the problems found in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "value", "
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong: where, at which key, and what is expected instead."""
+    """One problem: its file, line and key, and what is expected instead."""
 
     file: str
     line: int
@@ -42,26 +42,27 @@ class ConfigurationError(StartupError):
 
 @dataclass
 class Source:
-    """A configuration's file, the lines in which its keys stand, and what is wrong with it."""
+    """The file of a configuration, the lines of its keys, and the problems found in it."""
 
     file: str
     lines: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, key: str, text: str, line: int = 0) -> Problem:
-        """Something is wrong with a key, or with what is missing in its mapping."""
-        place = key
-        while not line and place:
-            line = self.lines.get(place, 0)
-            place = place.rpartition(".")[0]
+        """A problem with a key; if the key has no line, it gets that of the mapping around it."""
+        around = key
+        while not line and around:
+            line = self.lines.get(around, 0)
+            around = around.rpartition(".")[0]
         return Problem(self.file, line, key, text)
 
     def complain(self, key: str, text: str, line: int = 0) -> None:
+        """Note a problem."""
         self.problems.append(self.problem(key, text, line))
 
 
 class _Composer(yaml.SafeLoader):
-    """Composes nodes; aliases, and what is nested too deeply, are errors: no text can explode."""
+    """Composes nodes. Aliases and deep nesting are errors, so that no small text grows large."""
 
     _depth = 0
 
@@ -82,7 +83,7 @@ class _Composer(yaml.SafeLoader):
 
 
 def compose(text: str, source: Source) -> MappingNode | None:
-    """The mapping that a text is; None, and a complaint, if it is none."""
+    """Parse a text to a mapping. None if it is none: the source has the problem."""
     try:
         node = yaml.compose(text, Loader=_Composer)
     except yaml.MarkedYAMLError as error:
@@ -104,7 +105,7 @@ def compose(text: str, source: Source) -> MappingNode | None:
 
 
 def found(node: Node) -> str:
-    """What stands there, for people: short, and in one line."""
+    """Describe a node in a few words, for an error text."""
     if isinstance(node, MappingNode):
         return "a mapping"
     if isinstance(node, SequenceNode):
@@ -126,9 +127,9 @@ def is_nothing(node: Node) -> bool:
 
 def plain(node: Node) -> Any:
     """
-    A node as a Python value: text, number, list, dictionary.
+    Convert a node to a Python value: text, number, list, dictionary.
 
-    Raises ValueError or a YAMLError for what cannot be one.
+    Raises ValueError or a YAMLError if that is impossible.
     """
     if isinstance(node, SequenceNode):
         return [plain(item) for item in node.value]
