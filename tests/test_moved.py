@@ -9,6 +9,7 @@ import pytest
 
 from postoffice import interfaces, testing
 from postoffice.moved import MOVED, RENAMED
+from postoffice.policy import common
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,9 @@ def test_a_class_has_its_old_name_there(module):
         assert getattr(found, before) is getattr(new, now)
 
 
-@pytest.mark.parametrize("module", [interfaces, testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [interfaces, testing, common], ids=lambda module: module.__name__
+)
 def test_a_name_that_has_changed_can_be_used(module):
     for old, new in module._RENAMED.items():
         with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):

@@ -10,11 +10,11 @@ from zope.interface import implementer
 from postoffice.interfaces import IPolicy, IPolicyMaker
 from postoffice.model.config_values import WHOLE, Key
 from postoffice.model.reply import Reply
-from postoffice.policy.common import Quiet
+from postoffice.policy.common import PolicyBase
 
 
 @implementer(IPolicy)
-class QuietHours(Quiet):
+class QuietHours(PolicyBase):
     stages = ("recipient",)
 
     def __init__(self, begin, end, now=datetime.now):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,7 +19,7 @@ from postoffice.model.errors import TemporaryFailure, TooManyTries
 from postoffice.model.log_events import tell
 from postoffice.util.cache import Cache
 from postoffice.util.periodic import Periodic
-from postoffice.util.shield import shield, start_work
+from postoffice.util.shield import SerialExecutor
 from postoffice.util.token_bucket import TokenBucket
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Throttle:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._attempts = attempts
-        self._executor = executor
+        self._executor = SerialExecutor(executor)
         self._clock = clock
         self._now = now
         self._own = TokenBucket(own.burst, own.burst / own.rate, clock.seconds)
@@ -78,7 +78,6 @@ class Throttle:
         self._known: Cache[Pair, bool] = Cache(MOST_KNOWN, clock.seconds)
         self._wrong: Cache[bytes, bool] = Cache(MOST_WRONG)
         self._key = secrets.token_bytes(32)
-        self._turn = DeferredLock()  # a locked database blocks one thread, not all
         self._used_up: Cache[Pair, float] = Cache(MOST_BELIEVED)  # until when
         self._waiting: dict[Pair, dict[Deferred[None], None]] = {}
         self._complained = False
@@ -91,8 +90,7 @@ class Throttle:
     async def stop(self) -> None:
         """Finish writing; no logins come after this."""
         await self._sweeping.stop()
-        await self._turn.acquire()  # behind all calls in progress
-        self._turn.release()
+        await self._executor.idle()
 
     # -- known wrong passwords ------------------------------------------------------------------
 
@@ -160,7 +158,7 @@ class Throttle:
             if believed > self._clock.seconds():
                 return False, believed - self._clock.seconds()
             try:
-                taken = await self._in_turn(self._attempts.take, *pair, self._now())
+                taken = await self._executor.run(self._attempts.take, *pair, self._now())
             except TemporaryFailure as failure:
                 self._complain(failure)  # use the pair's own allowance, in memory
                 taken = AttemptResult(known=True)
@@ -225,18 +223,9 @@ class Throttle:
 
     # -- the database ------------------------------------------------------------------
 
-    def _in_turn(self, function: Callable[..., T], *args: object) -> Deferred[T]:
-        """
-        Call a function of ``attempts`` on a thread, one call at a time.
-
-        Cancelling the wait does not end the call: the next call starts when the thread is
-        done.
-        """
-        work = self._turn.run(lambda: start_work(self._executor.run(function, *args)))
-        return Deferred.fromCoroutine(shield(work))
-
     def _book(self, function: Callable[..., None], *args: object) -> Deferred[None]:
-        return self._in_turn(function, *args).addErrback(self._not_booked)
+        booked = Deferred.fromCoroutine(self._executor.run(function, *args))
+        return booked.addErrback(self._not_booked)
 
     def _not_booked(self, why: Failure) -> None:
         if isinstance(why.value, TemporaryFailure):
@@ -250,8 +239,8 @@ class Throttle:
             self._complained = True
             self.log.warn("counting wrong passwords failed: {why}", why=str(why))
 
-    def _sweep(self) -> Deferred[bool]:
-        return self._in_turn(self._attempts.sweep, self._now())
+    async def _sweep(self) -> bool:
+        return await self._executor.run(self._attempts.sweep, self._now())
 
 
 def _keys(pair: Pair) -> tuple[Pair, Pair]:

@@ -1,1 +1,1 @@
-"""Policies: whether mail may come in; one objection each."""
+"""Policies: each checks one thing about mail that comes in, and may refuse it."""

@@ -34,9 +34,9 @@ class ChainedPolicy:
     """
     A policy, and how it is asked.
 
-    ``name`` stands in the log; ``services`` are where it is asked; after
-    ``timeout`` seconds, or where it fails, the answer is ``on_failure``:
-    accept, or defer (try again later).
+    ``name`` is its name in the log.  It is asked on these ``services``.  If it fails, or
+    does not answer within ``timeout`` seconds, ``on_failure`` is the answer: accept, or
+    defer (try again later).
     """
 
     policy: IPolicy
@@ -46,12 +46,12 @@ class ChainedPolicy:
     on_failure: str = "accept"
 
     def at(self, stage: str, service: str) -> bool:
-        """Whether it is asked then and there."""
+        """Whether the policy is asked at this stage on this service."""
         return service in self.services and stage in self.policy.stages
 
 
 class PolicyChain:
-    """All policies, asked as one: the first refusal ends the question."""
+    """Asks the policies in their order, until one of them refuses."""
 
     def __init__(
         self, asked: Sequence[ChainedPolicy] = (), clock: IReactorTime | None = None
@@ -60,11 +60,11 @@ class PolicyChain:
         self._clock = clock
 
     def asks(self, stage: str, service: str) -> bool:
-        """Whether any policy is asked at this stage; nothing need be asked otherwise."""
+        """Whether any policy is asked at this stage on this service."""
         return any(one.at(stage, service) for one in self._asked)
 
     async def connect(self, session_info: SessionInfo) -> Reply | None:
-        """None, or why the client shall go; fields go to ``session_info.fields``."""
+        """None, or a refusal of the client; fields are added to ``session_info.fields``."""
         return await self._ask(
             "connect",
             session_info,
@@ -73,19 +73,19 @@ class PolicyChain:
         )
 
     async def hello(self, session_info: SessionInfo) -> Reply | None:
-        """None, or a refusal; fields go to ``session_info.fields``."""
+        """None, or a refusal; fields are added to ``session_info.fields``."""
         return await self._ask(
             "hello", session_info, session_info.fields, lambda policy: policy.hello(session_info)
         )
 
     async def sender(self, envelope: Envelope) -> Reply | None:
-        """None, or a refusal; fields go to ``envelope.fields``."""
+        """None, or a refusal; fields are added to ``envelope.fields``."""
         return await self._ask(
             "sender", envelope, envelope.fields, lambda policy: policy.sender(envelope)
         )
 
     async def recipient(self, envelope: Envelope, recipient: Recipient) -> Reply | None:
-        """None, or a refusal; fields go to ``envelope.fields``."""
+        """None, or a refusal; fields are added to ``envelope.fields``."""
         return await self._ask(
             "recipient",
             envelope,
@@ -96,7 +96,7 @@ class PolicyChain:
     async def text(
         self, envelope: Envelope, open_text: Callable[[], Awaitable[IText]]
     ) -> tuple[Reply | None, bytes]:
-        """None or a refusal, and the fields to add; each policy reads the text from its start."""
+        """None or a refusal, and the fields to add; each policy reads the whole text."""
 
         async def judge(policy: IPolicy) -> Opinion:
             text = await open_text()
@@ -133,9 +133,9 @@ class PolicyChain:
         who: SessionInfo | Envelope,
         ask: Callable[[IPolicy], Awaitable[Opinion]],
     ) -> Opinion:
-        """What a policy says; where it fails, what was settled for that."""
+        """The opinion of a policy, or its ``on_failure`` if it fails."""
         try:
-            opinion = _looked_at(await self._in_time(ask(one.policy), one.timeout))
+            opinion = _checked(await self._in_time(ask(one.policy), one.timeout))
         except CancelledError:  # the client has gone
             raise
         except (defer.TimeoutError, TimeoutError, PostOfficeError) as error:
@@ -148,7 +148,7 @@ class PolicyChain:
         return POLICY_LATER if one.on_failure == "defer" else None
 
     async def _in_time(self, answer: Awaitable[Opinion], seconds: float) -> Opinion:
-        """Its answer; whatever it does when its time is over, nobody waits for it any more."""
+        """The answer, within ``seconds``; after that, nobody waits for the policy."""
         assert self._clock is not None, "policies need a clock"
         asked: Deferred[Any] = (
             answer if isinstance(answer, Deferred) else ensureDeferred(_awaited(answer))
@@ -165,7 +165,7 @@ class PolicyChain:
             if waiting.called:
                 return
             if cancelled and not given_up:
-                waiting.errback(TemporaryFailure("it gave itself up"))
+                waiting.errback(TemporaryFailure("it cancelled its own work"))
             else:
                 waiting.callback(outcome)
 
@@ -179,7 +179,7 @@ class PolicyChain:
 
 
 def _facts(one: ChainedPolicy, who: SessionInfo | Envelope) -> dict[str, object]:
-    """What every event of a policy says."""
+    """The log fields of every event of a policy."""
     client = who.client.address or "local"
     return {"id": who.id, "service": who.service, "client": client, "policy": one.name}
 
@@ -192,12 +192,12 @@ async def _awaited(answer: Awaitable[Opinion]) -> Opinion:
     return await answer
 
 
-def _looked_at(opinion: Opinion) -> Opinion:
-    """An opinion; a refusal has a status (RFC 2034 §4).  Raises ValueError for what is none."""
+def _checked(opinion: Opinion) -> Opinion:
+    """Check an opinion; a refusal gets a status (RFC 2034 §4).  Raises ValueError, TypeError."""
     if isinstance(opinion, Fields):
         octets = opinion.octets
         if len(octets) > FIELDS_MAXIMUM or b"\0" in octets or not _FIELDS.match(octets):
-            raise ValueError("these are no header fields")
+            raise ValueError("the policy added fields that are not header fields")
         octets.decode("utf-8")
     elif isinstance(opinion, Reply):
         if not 400 <= opinion.code <= 599:

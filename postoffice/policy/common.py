@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from postoffice import moved
 from postoffice.interfaces import IText, Opinion
 from postoffice.model.config_values import DURATION, Key, list_of, one_of
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
@@ -43,8 +46,8 @@ def is_for_the_postmaster(recipient: Recipient) -> bool:
     return recipient.address.local.casefold() == "postmaster"
 
 
-class Quiet:
-    """A policy without any objection: a base class for policies."""
+class PolicyBase:
+    """A base class for policies: it has no objection to anything."""
 
     async def start(self) -> None:
         """Do nothing."""
@@ -66,3 +69,11 @@ class Quiet:
 
     async def text(self, envelope: Envelope, text: IText) -> Opinion:
         return None
+
+
+#: Names of the version before: they go in the next one.
+_RENAMED = {"Quiet": "PolicyBase"}
+
+
+def __getattr__(name: str) -> Any:
+    return moved.renamed(__name__, name, _RENAMED, globals())

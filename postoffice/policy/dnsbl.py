@@ -16,18 +16,20 @@ from postoffice.interfaces import Fields, IPolicy, Opinion
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.reply import Reply
-from postoffice.policy.common import Quiet, is_for_the_postmaster
+from postoffice.policy.common import PolicyBase, is_for_the_postmaster
 from postoffice.util.cache import Cache
+from postoffice.util.networks import Network, within
 
-#: Seconds that an answer is remembered, whatever its own time to live, and that there was none;
-#: and how many are.
+#: Seconds for which an answer is cached: its time to live, within these limits.
 SHORTEST, LONGEST = 60, 86400
+#: Seconds for which it is cached that a client is not listed, and that a lookup failed.
 NOT_LISTED = 300
 FAILED = 60
+#: How many answers are cached.
 REMEMBERED = 20_000
-#: Questions that may be open at once; each holds a socket.
+#: Lookups at the same time; each holds a socket.
 OPEN = 500
-#: Answers that say that we may not ask, or asked wrongly (RFC 5782 §2.3; Spamhaus and others).
+#: Answers of lists that refuse our lookups (RFC 5782 §2.3; Spamhaus and others).
 REFUSALS = ipaddress.ip_network("127.255.255.0/24")
 _LISTED = ipaddress.ip_network("127.0.0.0/8")
 #: Whether a client is listed, or why this is unknown.
@@ -36,20 +38,20 @@ Answer = bool | str
 
 @dataclass(frozen=True)
 class Zone:
-    """A list: its domain, and the answers that count; all, where none are given."""
+    """A block list: its domain, and the answers that mean "listed"; empty: all answers."""
 
     name: str
     answers: frozenset[str] = frozenset()
 
     def counts(self, answer: str) -> bool:
-        """Whether an answer says that the client is listed."""
+        """Whether an answer means that the client is listed."""
         if self.answers:
             return answer in self.answers
         return ipaddress.ip_address(answer) in _LISTED
 
 
 class ZoneLookup:
-    """Asks the zones, each client once: answers are remembered, and shared while on the way."""
+    """Looks up clients in the zones; answers are cached, and a lookup in progress is shared."""
 
     def __init__(self, zones: Sequence[Zone], resolver: Any, clock: Callable[[], float]) -> None:
         self._zones = tuple(zones)
@@ -58,12 +60,12 @@ class ZoneLookup:
         self._asked: dict[tuple[Zone, str], Deferred[Answer]] = {}
 
     def begin(self, address: str) -> None:
-        """Ask, and wait for nothing."""
+        """Start the lookups, without waiting for them."""
         for zone in self._zones:
             self._listed(zone, address)
 
     async def listed(self, address: str) -> str | None:
-        """The first zone to list a client, or None.  Raises TemporaryFailure."""
+        """The first zone that answers that it lists a client, or None.  Raises TemporaryFailure."""
         return await _verdict([(zone.name, self._listed(zone, address)) for zone in self._zones])
 
     def _listed(self, zone: Zone, address: str) -> Deferred[Answer]:
@@ -73,7 +75,7 @@ class ZoneLookup:
             return succeed(known)
         if key not in self._asked:
             if len(self._asked) >= OPEN:
-                return succeed("too many questions are open")
+                return succeed("too many lookups at the same time")
             asked = self._asked[key] = Deferred.fromCoroutine(self._ask(zone, address))
             return asked.addBoth(self._answered, key)
         return self._asked[key]
@@ -88,7 +90,7 @@ class ZoneLookup:
         return answer
 
     async def _look_up(self, zone: Zone, name: str) -> tuple[float, Answer]:
-        """The answer, and the seconds for which it is good."""
+        """The answer, and the seconds for which it is cached."""
         try:
             answers, _, _ = await self._resolver.lookupAddress(name, timeout=(2, 3, 4))
         except (DNSNameError, AuthoritativeDomainError):
@@ -101,7 +103,7 @@ class ZoneLookup:
             if record.type == dns.A
         ]
         if any(ipaddress.ip_address(answer) in REFUSALS for answer, _ in found):
-            return FAILED, "it does not let us ask"
+            return FAILED, "the list refuses our lookups"
         listed = any(zone.counts(answer) for answer, _ in found)
         lifetime = min((ttl for _, ttl in found), default=NOT_LISTED)
         return min(max(lifetime, SHORTEST), LONGEST), listed
@@ -109,9 +111,9 @@ class ZoneLookup:
 
 def _verdict(asked: Sequence[tuple[str, Deferred[Answer]]]) -> Deferred[str | None]:
     """
-    Fires with the first zone that says yes, or when all have said something else.
+    Fire with the first zone that lists the client, or with None when no zone does.
 
-    Others wait for the same answers, so whoever gives up waiting leaves them alone.
+    Other sessions wait for the same answers, so cancelling this does not cancel them.
     """
     verdict: Deferred[str | None] = Deferred(lambda _: None)
     waiting = len(asked)
@@ -138,18 +140,18 @@ def _verdict(asked: Sequence[tuple[str, Deferred[Answer]]]) -> Deferred[str | No
 
 
 def reverse(address: str) -> str:
-    """The labels of an address, backwards: of an IPv4 octets, of an IPv6 nibbles (RFC 5782 §2)."""
+    """The labels of an address in reverse: IPv4 octets, IPv6 nibbles (RFC 5782 §2)."""
     found = ipaddress.ip_address(address)
     return found.reverse_pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
 
 
 @implementer(IPolicy)
-class DNSBLPolicy(Quiet):
+class DNSBLPolicy(PolicyBase):
     """
-    Refuses clients that are on a list, or tags their messages.
+    Refuses listed clients, or tags their messages.
 
-    They are asked about when the client comes; the answer is needed at RCPT
-    only, where whoever is refused can still write to the postmaster.
+    The lookup starts when the client connects.  The answer is used at RCPT, so that a
+    refused sender can still write to the postmaster.
     """
 
     stages = ("connect", "recipient")
@@ -161,7 +163,7 @@ class DNSBLPolicy(Quiet):
         clock: Callable[[], float],
         *,
         tag: bool = False,
-        exempt: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = (),
+        exempt: Sequence[Network] = (),
     ) -> None:
         self._zones = zones
         self._make_resolver = make_resolver
@@ -194,10 +196,7 @@ class DNSBLPolicy(Quiet):
         return Reply(554, "5.7.1", f"{address} is on the list {zone}; ask there")
 
     def _concerns(self, address: str) -> bool:
-        """Whether the lists can know this client: it is on the public net, and not exempt."""
+        """Whether to look up this client: it has a public address, and is not exempt."""
         if not address:
             return False
-        found = ipaddress.ip_address(address)
-        return found.is_global and not any(
-            found.version == network.version and found in network for network in self._exempt
-        )
+        return ipaddress.ip_address(address).is_global and not within(address, self._exempt)

@@ -1,4 +1,4 @@
-"""What a stranger calls itself: names that no honest server has."""
+"""Checks the name in EHLO or HELO: some names no honest server uses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from zope.interface import implementer
 from postoffice.interfaces import IPolicy, Opinion
 from postoffice.model.envelope import Envelope, Recipient
 from postoffice.model.reply import Reply
-from postoffice.policy.common import Quiet, is_for_the_postmaster
+from postoffice.policy.common import PolicyBase, is_for_the_postmaster
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?\Z")
 
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a client at this address calls itself, and what we are called."""
+    """The name that a client gave (EHLO), its address, and our own host name."""
 
     hello: str
     address: str
@@ -27,15 +27,14 @@ class Introduction:
 
 
 @implementer(IPolicy)
-class HeloPolicy(Quiet):
+class HeloPolicy(PolicyBase):
     """
-    Looks at the name behind EHLO or HELO.
+    Refuses clients whose EHLO or HELO name fails a check.
 
-    ``checks`` are names of CHECKS.  What is wrong is said at RCPT, so that
-    the postmaster can be written to all the same; clients of this machine may
-    call themselves whatever they like.  RFC 5321 §4.1.4 does not let a server
-    refuse a message because a name is not that of the client's address; these
-    names are wrong by themselves.
+    ``checks`` are names of CHECKS.  The refusal comes at RCPT, so that mail to the
+    postmaster is still accepted; clients on this machine are not checked.  RFC 5321
+    §4.1.4 forbids to refuse a message because the name does not match the client's
+    address; these names are wrong whatever the address is.
     """
 
     stages = ("recipient",)
@@ -96,7 +95,7 @@ def _literal(said: Introduction) -> str:
     return "that is not your address"
 
 
-#: What can be looked at, and what says what is wrong.
+#: The checks by name; each returns what is wrong, or "".
 CHECKS: dict[str, Callable[[Introduction], str]] = {
     "own_name": _own_name,
     "bare_address": _bare_address,

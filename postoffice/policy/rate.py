@@ -1,4 +1,4 @@
-"""So many messages, and no more, from one client, one sender, one account."""
+"""Limits the messages and recipients of one client, one sender, one account."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from postoffice.interfaces import IPolicy, Opinion
 from postoffice.model.address import Address
 from postoffice.model.envelope import Envelope, Recipient
 from postoffice.model.reply import Reply
-from postoffice.policy.common import Quiet
+from postoffice.policy.common import PolicyBase
 from postoffice.util.networks import network_of
 from postoffice.util.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many in so many seconds."""
+    """At most ``count`` in ``seconds``."""
 
     count: int
     seconds: float
@@ -29,12 +29,12 @@ KEYS = ("client", "sender", "account", "client_recipients", "account_recipients"
 
 
 @implementer(IPolicy)
-class RatePolicy(Quiet):
+class RatePolicy(PolicyBase):
     """
     Counts messages at MAIL and recipients at RCPT, in memory.
 
-    ``rates`` has a Rate for some of KEYS; ``clock`` tells seconds.  Who comes
-    too often is told when to come again.
+    ``rates`` has a Rate for some of KEYS; ``clock`` tells seconds.  A client over a limit
+    gets a temporary error that says when to try again.
     """
 
     stages = ("sender", "recipient")
@@ -57,7 +57,7 @@ class RatePolicy(Quiet):
             if budget is None or not who:
                 continue
             if not budget.spend(who):
-                for other, name in spent:  # what is refused is not counted
+                for other, name in spent:  # a refused message is not counted
                     other.give_back(name)
                 when = _in_words(budget.wait(who))
                 return Reply(450, "4.7.1", f"Too many {what} from you; come again in {when}")
@@ -77,7 +77,7 @@ def _of_a_recipient(envelope: Envelope) -> Iterator[tuple[str, str]]:
 
 
 def _name(sender: Address | None) -> str:
-    """Bounces have no sender, and are not counted as one."""
+    """The sender address; "" for a bounce, which is not counted."""
     return "" if sender is None else sender.normal
 
 

@@ -1,4 +1,4 @@
-"""What the greylist remembers: who tried to reach whom, in SQLite.  Plain functions; they block."""
+"""The greylist's database of triplets (client network, sender, recipient).  It blocks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ CREATE TABLE IF NOT EXISTS known (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS known_last ON known (last);
 """
-#: Rows that go at once; others wait no longer than for these.
+#: Rows that are deleted at once; other statements wait that long.
 SWEPT = 1000
-#: How the rows of each table are counted, and how the oldest of them go.
+#: For each table: how to count its rows, and how to delete the oldest ones.
 _BOUNDS = (
     (
         "SELECT count(*) FROM triplet",
@@ -39,16 +39,17 @@ _BOUNDS = (
         "DELETE FROM known WHERE network IN (SELECT network FROM known ORDER BY last LIMIT ?)",
     ),
 )
-#: Rows of each table: the oldest go when there are more.
+#: The most rows of each table; beyond it, the oldest are deleted.
 KEPT = 500_000
 
 
 @dataclass(frozen=True)
 class GreylistTimes:
     """
-    Seconds: how long a stranger waits, until when it must come back, how long it is remembered.
+    Times in seconds.
 
-    A network that came back ``known_after`` times waits no more.
+    An unknown triplet must wait for ``delay`` and retry within ``window``; then it is
+    remembered for ``lifetime``.  A network with ``known_after`` such retries does not wait.
     """
 
     delay: float
@@ -58,7 +59,7 @@ class GreylistTimes:
 
 
 class Triplets(SQLiteFile):
-    """The database.  What is lost with the power costs a stranger one more try."""
+    """The database.  Rows lost in a power cut cost a client one more retry."""
 
     def __init__(self, path: str, times: GreylistTimes) -> None:
         super().__init__(path, "the greylist", TABLES)
@@ -66,12 +67,12 @@ class Triplets(SQLiteFile):
         self._added = 0
 
     def wait(self, network: str, sender: str, recipient: str, now: float) -> float:
-        """Seconds that this one must wait yet; 0: it may come in.  Raises TemporaryFailure."""
+        """Seconds that a triplet must still wait; 0: accepted.  Raises TemporaryFailure."""
         with self.turn() as database:
             return self._left(database, network, sender, recipient, now)
 
     def sweep(self, now: float) -> bool:
-        """Forget some of those who did not come again; whether there may be more."""
+        """Delete some old rows; return whether there may be more."""
         with self.turn() as database:
             old = database.execute(
                 "DELETE FROM triplet WHERE (network, sender, recipient) IN (SELECT network,"
@@ -88,7 +89,7 @@ class Triplets(SQLiteFile):
 
     @staticmethod
     def _bound(database: sqlite3.Connection) -> None:
-        """The oldest rows go where there are too many, faster than others come."""
+        """Delete the oldest rows of a table that is too large, faster than rows are added."""
         for count, forget in _BOUNDS:
             (many,) = database.execute(count).fetchone()
             if many > KEPT:

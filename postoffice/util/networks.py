@@ -10,12 +10,14 @@ from typing import Any
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def network_of(client_address: str) -> str:
-    """The network that counts as one client: the IPv4 address, or the IPv6 /64."""
-    if ":" not in client_address:
-        return client_address
-    mapped = ipaddress.IPv6Address(client_address).ipv4_mapped
-    return _around(client_address, 64) if mapped is None else str(mapped)
+def network_of(client_address: str, ipv4_bits: int = 32) -> str:
+    """The network that counts as one client: the IPv4 address (or network), or the IPv6 /64."""
+    if ":" in client_address:
+        mapped = ipaddress.IPv6Address(client_address).ipv4_mapped
+        if mapped is None:
+            return _around(client_address, 64)
+        client_address = str(mapped)
+    return client_address if ipv4_bits == 32 else _around(client_address, ipv4_bits)
 
 
 def prefix_of(place: str) -> str:

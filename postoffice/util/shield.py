@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
@@ -47,3 +47,33 @@ async def shield(work: Deferred[T], give_back: Callable[[T], object] | None = No
     except CancelledError:
         cancelled = True
         raise
+
+
+class SerialExecutor:
+    """
+    An executor that runs one function at a time: a locked database blocks one thread, not all.
+
+    If the wait is cancelled before the function was called, it is never called; after that,
+    only the wait ends, and the next function is called when this one is done.
+    """
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+        self._lock = DeferredLock()
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function after all others; return its result, or raise what it raised."""
+        await self._lock.acquire()
+        return await shield(start_work(self._call(function, *args)))
+
+    async def _call(self, function: Callable[..., T], *args: object) -> T:
+        try:
+            result: T = await self._executor.run(function, *args)
+            return result
+        finally:
+            self._lock.release()
+
+    async def idle(self) -> None:
+        """Wait until all calls are done."""
+        await self._lock.acquire()
+        self._lock.release()

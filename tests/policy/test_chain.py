@@ -10,14 +10,14 @@ from postoffice.interfaces import Fields
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.reply import POLICY_LATER, Reply
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
-from postoffice.policy.common import Quiet
+from postoffice.policy.common import PolicyBase
 from postoffice.testing import finish
 
 NO = Reply(550, "5.7.1", "No")
 LATER = Reply(450, "4.7.1", "Later")
 
 
-class Says(Quiet):
+class Says(PolicyBase):
     """Says the same at every stage, and counts how often."""
 
     stages = ("connect", "hello", "sender", "recipient", "text")

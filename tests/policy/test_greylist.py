@@ -9,9 +9,10 @@ from twisted.internet.task import Clock
 
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.policy import triplets as module
-from postoffice.policy.greylist import CLEARING, GreylistPolicy, network_of
+from postoffice.policy.greylist import CLEARING, IPV4_BITS, GreylistPolicy
 from postoffice.policy.triplets import SWEPT, GreylistTimes, Triplets
 from postoffice.testing import ImmediateExecutor, finish
+from postoffice.util.networks import network_of
 
 TERMS = GreylistTimes(delay=300, window=7200, lifetime=86400, known_after=2)
 
@@ -198,5 +199,5 @@ def test_a_database_that_cannot_be_used(tmp_path, envelope, recipient):
 
 
 def test_networks():
-    assert network_of("192.0.2.77") == "192.0.2.0/24"
-    assert network_of("2001:db8:1:2:3::4") == "2001:db8:1:2::/64"
+    assert network_of("192.0.2.77", IPV4_BITS) == "192.0.2.0/24"
+    assert network_of("2001:db8:1:2:3::4", IPV4_BITS) == "2001:db8:1:2::/64"

@@ -12,7 +12,7 @@ from postoffice.model.address import Address, Quota
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import MaildropFull, MaildropFullNow, TemporaryFailure
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
-from postoffice.policy.common import Quiet
+from postoffice.policy.common import PolicyBase
 from postoffice.testing import finish
 from tests.server.receiving import JOE, ask
 
@@ -188,7 +188,7 @@ def test_where_nothing_is_limited_the_store_is_not_asked(reception, envelope, as
 def test_policies_are_not_asked_of_who_has_no_room(crowded, envelope):
     """A greylist would have its sender come again for nothing."""
 
-    class Counts(Quiet):
+    class Counts(PolicyBase):
         stages = ("recipient",)
         seen = 0
 

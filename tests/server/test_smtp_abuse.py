@@ -15,7 +15,7 @@ from postoffice.interfaces import Fields
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import Reply
 from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
-from postoffice.policy.common import Quiet
+from postoffice.policy.common import PolicyBase
 from postoffice.server.factory import ListenerOptions
 from postoffice.server.smtp_factory import ServiceProfile
 from postoffice.smtp import grammar
@@ -67,7 +67,7 @@ def test_an_address_of_xclient_has_no_zone(address):
 
 
 def test_what_was_found_of_a_relay_is_not_said_of_its_client(memory_office, judged):
-    class Names(Quiet):
+    class Names(PolicyBase):
         stages = ("connect",)
 
         async def connect(self, session_info):
@@ -86,7 +86,7 @@ def test_what_was_found_of_a_relay_is_not_said_of_its_client(memory_office, judg
 
 
 def test_a_policy_that_gives_itself_up_costs_an_answer_and_no_session(judged):
-    class GivesUp(Quiet):
+    class GivesUp(PolicyBase):
         stages = ("sender",)
 
         async def sender(self, envelope):
@@ -101,7 +101,7 @@ def test_a_policy_that_gives_itself_up_costs_an_answer_and_no_session(judged):
 
 @pytest.mark.parametrize(("how", "said"), [("accept", b"250 2.1.0 "), ("defer", b"451 4.7.1 ")])
 def test_nobody_waits_for_a_policy_that_does_not_give_up(judged, memory_office, how, said):
-    class Stubborn(Quiet):
+    class Stubborn(PolicyBase):
         stages = ("sender",)
 
         async def sender(self, envelope):
@@ -160,7 +160,7 @@ def test_a_store_that_gives_itself_up_is_for_later(memory_office, monkeypatch, c
 
 
 def test_421_of_a_policy_is_the_last_word(judged):
-    class SaysGoodbye(Quiet):
+    class SaysGoodbye(PolicyBase):
         stages = ("sender",)
 
         async def sender(self, envelope):
@@ -256,7 +256,7 @@ def test_who_sends_too_much_behind_its_goodbye_is_heard_out(client, memory_offic
 
 
 def test_nothing_is_done_for_a_client_that_has_gone(memory_office, judged):
-    class SaysSomething(Quiet):
+    class SaysSomething(PolicyBase):
         """Told to stop, it has an opinion all the same."""
 
         stages = ("sender",)

@@ -10,7 +10,7 @@ import pytest
 from postoffice.interfaces import Fields
 from postoffice.model.reply import Reply
 from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
-from postoffice.policy.common import Quiet
+from postoffice.policy.common import PolicyBase
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ListenerOptions
 from postoffice.server.smtp_factory import ServiceProfile
@@ -57,7 +57,7 @@ def judged(memory_office):
     return judged
 
 
-class Notes(Quiet):
+class Notes(PolicyBase):
     """Says of each stage that it was there; at the text, what it saw of it."""
 
     stages = STAGES

@@ -16,7 +16,7 @@ from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import MaildropFull, NoSpace, TemporaryFailure
 from postoffice.model.log_events import shown
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
-from postoffice.policy.common import Quiet
+from postoffice.policy.common import PolicyBase
 from postoffice.testing import cut, finish
 from tests.server.receiving import JOE, ask
 
@@ -267,7 +267,7 @@ def test_strangers_mail_is_left_as_it_is(reception, envelope, store):
 
 
 def test_policies_see_a_users_message_as_it_will_lie_there(reception_context, kept):
-    class Looks(Quiet):
+    class Looks(PolicyBase):
         stages = ("text",)
         seen = b""
 
