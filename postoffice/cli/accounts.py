@@ -74,6 +74,7 @@ def add(
     address: Address,
     password_stdin: bool,
     generate: bool,
+    hash_stdin: bool,
     quota: Quota,
     serving: MailPolicy,
     adopt_mail: bool,
@@ -82,12 +83,15 @@ def add(
     Add the account ADDRESS, in a local domain.
 
     The command asks for the password on the terminal, twice, unless an option gives it.
+    With --hash-stdin the account keeps the password that it has elsewhere: the hash may be
+    of any scheme in the manual, such as {SSHA} or {SHA512-CRYPT}.
+
     A quota or mail policy that you do not set here comes from the account's domain, or
     else from the configuration.
 
     With --json: address, added, and generated_password if it was generated.
     """
-    password = ask_password(password_stdin, generate, address.normal)
+    password = ask_password(password_stdin, generate, address.normal, hash_stdin)
     hashed = password.hashed()
     name = address.normal
     settings = context.settings()
@@ -184,17 +188,21 @@ def show(context: CommandContext, address: Address) -> Answer:
 @click.argument("address", type=ADDRESS)
 @password_options
 def passwd(
-    context: CommandContext, address: Address, password_stdin: bool, generate: bool
+    context: CommandContext,
+    address: Address,
+    password_stdin: bool,
+    generate: bool,
+    hash_stdin: bool,
 ) -> Answer:
     """
     Set a new password for the account ADDRESS.
 
     The old password stops working at once.  The command asks for the new one on the
-    terminal, twice, unless an option gives it.
+    terminal, twice, unless an option gives it (--hash-stdin: see `account add`).
 
     With --json: address, changed, and generated_password if it was generated.
     """
-    password = ask_password(password_stdin, generate, address.normal)
+    password = ask_password(password_stdin, generate, address.normal, hash_stdin)
     name = address.normal
 
     async def work(plugins: Plugins) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from postoffice.accounts import password_schemes
 from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.cli.doubts import on_a_terminal, weakness
 from postoffice.protocol.scram import Salt, derive
@@ -19,13 +20,26 @@ MAXIMUM = 200
 
 @dataclass
 class Password:
-    """A password, and whether it was generated, so that the command must show it."""
+    """
+    A password, and whether it was generated, so that the command must show it.
+
+    ``hash`` is the hash of a password that is not known; then ``octets`` are empty.
+    """
 
     octets: bytes
     generated: bool
+    hash: str = ""
 
-    def hashed(self, salt: Salt | None = None) -> tuple[str, str]:
-        """Return the hash and the SCRAM keys (with that salt), for the account directory."""
+    def hashed(self, salt: Salt | None = None) -> tuple[str, str | None]:
+        """
+        Return the hash and the SCRAM keys (with that salt), for the account directory.
+
+        The keys of an unknown password are made at the next login, unless they are its hash.
+        """
+        if self.hash:
+            keys = password_schemes.read(self.hash).scram
+            fits = keys is not None and salt in (None, Salt(keys.salt, keys.iterations))
+            return self.hash, str(keys) if fits else None
         how = () if salt is None else (salt.salt, salt.iterations)
         return hash_password(self.octets), str(derive(self.octets, *how))
 
@@ -40,7 +54,12 @@ class Password:
 
 
 def password_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --password-stdin and --generate."""
+    """Add --password-stdin, --generate and --hash-stdin."""
+    function = click.option(
+        "--hash-stdin",
+        is_flag=True,
+        help="Read a hash of the password, as Dovecot writes it, from standard input.",
+    )(function)
     function = click.option(
         "--generate", is_flag=True, help="Generate a password, and show it this once."
     )(function)
@@ -63,20 +82,23 @@ def shared_secret_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def ask_password(password_stdin: bool, generate: bool, address: str) -> Password:
+def ask_password(
+    password_stdin: bool, generate: bool, address: str, hash_stdin: bool = False
+) -> Password:
     """
     Return the password that the options give; without one, ask twice on the terminal.
 
     For a weak password, ask for confirmation on a terminal, else warn.  Raises
     UsageError.
     """
-    if password_stdin and generate:
-        raise click.UsageError("--password-stdin and --generate exclude one another")
+    if password_stdin + generate + hash_stdin > 1:
+        raise click.UsageError("--password-stdin, --generate and --hash-stdin exclude one another")
     if generate:
         return Password(generate_password().encode(), True)
+    if hash_stdin:
+        return _of_hash(_first_line())
     if password_stdin:
-        octets = sys.stdin.buffer.read(64 << 10)
-        password = _checked(octets.removesuffix(b"\n").removesuffix(b"\r"))
+        password = _checked(_first_line())
         if why := weakness(password.octets, address):
             click.echo(f"warning: the password {why}: it is easily guessed", err=True)
         return password
@@ -88,6 +110,22 @@ def ask_password(password_stdin: bool, generate: bool, address: str) -> Password
         why = weakness(password.octets, address)
         if not why or click.confirm(f"It {why}: it is easily guessed. Use it?", err=True):
             return password
+
+
+def _first_line() -> bytes:
+    return sys.stdin.buffer.read(64 << 10).removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _of_hash(octets: bytes) -> Password:
+    """Return the password of a hash; one in clear is hashed as if it had been typed."""
+    try:
+        text = octets.decode()
+        stored = password_schemes.read(text)
+    except UnicodeDecodeError:
+        raise click.UsageError("the hash is not UTF-8") from None
+    except password_schemes.UnusableHash as why:
+        raise click.UsageError(f"the hash cannot be used: {why}") from None
+    return Password(b"", False, text) if stored.plain is None else _checked(stored.plain)
 
 
 def _checked(octets: bytes) -> Password:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 
 import pytest
 from twisted.internet.task import Clock
@@ -130,6 +131,55 @@ def test_no_terminal_and_no_option(run, office):
     assert "give --password-stdin or --generate" in said
     both = ("--generate", "--password-stdin")
     run("account", "passwd", "postmaster@example.net", *both, status=2)
+
+
+SHA = "{SHA}Be4hqlAFIiNimj/hH0EB+FoZW3Y="  # "grüner Tee"
+SCRAM = (
+    "{SCRAM-SHA-256}4096,B5TUCtEIuSYOuxXd7L/EtA==,qjP1wFT2i+MMqmQrXHiv7x8ZkQsxkME9P5PIgK56IMs="
+    ",ZC4q32gSq3qe2NgIbYwZD7o+R3RJCoh0npoUI7xmyiI="
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "mechanisms"),
+    [
+        (SHA, ["PLAIN", "LOGIN"]),
+        (SCRAM + "\r\n", ["SCRAM-SHA-256", "PLAIN", "LOGIN"]),
+        ("{PLAIN}grüner Tee\n", ["SCRAM-SHA-256", "PLAIN", "LOGIN"]),
+    ],
+)
+def test_an_account_keeps_the_password_that_it_has_elsewhere(ask, office, text, mechanisms):
+    name = "ann@example.net"
+    assert ask("account", "add", name, "--hash-stdin", text=text) == {
+        "address": name,
+        "added": True,
+    }
+    assert ask("account", "show", name)["mechanisms"] == mechanisms
+    assert ask("account", "passwd", name, "--generate")["changed"]
+    assert ask("account", "passwd", name, "--hash-stdin", text=text)["changed"]
+    assert ask("account", "show", name)["mechanisms"] == mechanisms
+    database = sqlite3.connect(office / "state" / "accounts.db")
+    ((secret,),) = database.execute("SELECT secret FROM account WHERE address = ?", (name,))
+    database.close()
+    assert verify(secret, "grüner Tee".encode())
+    assert "{PLAIN}" not in secret
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no {SCHEME}"),
+        ("secret word\n", "no {SCHEME}"),
+        ("{SHA}x", "not base64"),
+        ("$6$rounds=999999999$abcdefgh$" + "a" * 86, "rounds 999999999 is not between"),
+        ("{PLAIN.hex}09", "control characters"),
+        (b"{PLAIN}\xff", "not UTF-8"),
+    ],
+)
+def test_a_hash_that_could_log_nobody_in_is_refused(run, office, text, why):
+    add = ("account", "add", "ann@example.net", "--hash-stdin")
+    assert why in run(*add, text=text, status=2).stderr
+    assert "exclude one another" in run(*add, "--generate", text=SHA, status=2).stderr
 
 
 def test_an_account_is_added_once_and_in_a_domain_of_ours(run, office):
