@@ -114,15 +114,14 @@ def play(lines: list[Line], client, at_once: bool) -> None:
 every_dialogue = pytest.mark.parametrize(
     "path", sorted(DIALOGUES.rglob("*.txt")), ids=lambda p: f"{p.parent.name}-{p.stem}"
 )
-any_pieces = pytest.mark.parametrize("at_once", [True, False], ids=["at once", "octet by octet"])
 
 
 @every_dialogue
-@any_pieces
-def test_a_dialogue_in_memory(path, at_once, memory_office):
+def test_a_dialogue_in_memory(path, memory_office):
+    """Octet by octet: in whole lines it is played live."""
     for text in WAITING:
         memory_office.post(text)
-    play(read(path), InMemory(memory_office.client(path.parent.name)), at_once)
+    play(read(path), InMemory(memory_office.client(path.parent.name)), at_once=False)
 
 
 @pytest.fixture
