@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from zope.interface import Attribute, Interface
 
 from postoffice import moved
-from postoffice.model.address import Account, Address, Quota
+from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
+from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.config_values import Key
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
@@ -540,13 +541,17 @@ class IAccountRegister(IAccountDirectory, IAppPasswords):
         """Add a domain; False if it exists already."""
 
     def remove_domain(domain: str) -> Awaitable[bool]:
-        """Remove a domain; False if it does not exist. Raises NotEmpty while it has accounts."""
+        """
+        Remove a domain; False if it does not exist.
+
+        Raises NotEmpty while it has accounts or aliases, or another domain is the same as it.
+        """
 
     def add(
         name: str, secret: str | None, scram: str | None = None, maildrop: str | None = None
     ) -> Awaitable[bool]:
         """
-        Add an account in a local domain; False if it exists already.
+        Add an account in a local domain; False if an account or an alias has this name already.
 
         ``secret``, ``scram`` and ``maildrop`` are as in ``Account``. Give ``maildrop``
         for a restored account; otherwise the name comes from ``maildrop_for``.
@@ -565,6 +570,8 @@ class IAccountRegister(IAccountDirectory, IAppPasswords):
     def rename(name: str, new: str) -> Awaitable[bool]:
         """
         Give an account another name; it keeps its maildrop, its devices and all else.
+
+        Targets of aliases, forwards and catch-alls that were this account follow it.
 
         False if there is no such account, or if the new name is taken. Raises LookupError
         if the domain is not local.
@@ -646,16 +653,81 @@ class IAccountRegister(IAccountDirectory, IAppPasswords):
     def domain_serving(domain: str) -> Awaitable[MailPolicy | None]:
         """Return the domain's mail policy; None if there is no such domain."""
 
-    def set_state(name: str, state: str) -> Awaitable[bool]:
+    def set_state(name: str, state: str, note: StateNote = NO_NOTE) -> Awaitable[bool]:
         """
-        Set an account's state, one of ``model.address.STATES``; False if there is no such account.
+        Set an account's state, one of ``model.address.STATES``, and who set it, when and why.
+
+        False if there is no such account.
         """
 
     def remove(name: str) -> Awaitable[bool]:
         """
         Remove an account and its devices; False if there is no such account.
 
+        Aliases that have it as a target stay as they are; see ``pointing_to``.
+
         It does not touch the account's mail; see ``IMailStore.discard``.
+        """
+
+
+class IAddresses(Interface):
+    """
+    Optional interface of a directory: it knows aliases, forwards and the settings of domains.
+
+    A directory without this interface has accounts and plain domains; it is asked with
+    ``find`` and ``serves``.
+    """
+
+    def look_up(name: str) -> Found | Awaitable[Found]:
+        """
+        Return the record of a name's domain, and the account or alias of exactly this name.
+
+        ``name`` is in normal form; "@DOMAIN" asks for the domain only. The account is
+        what ``find`` returns, and the domain is not None if ``serves`` returns True. A
+        directory that knows the answer already returns it at once, otherwise it returns
+        an awaitable; tags, aliases and catch-alls are followed by the caller
+        (``accounts.addresses``). Raises TemporaryFailure, now or when awaited, if the
+        directory cannot answer.
+        """
+
+
+class IAddressRegister(IAddresses):
+    """
+    A directory whose aliases and domains the ``postoffice`` command can write to.
+
+    The command checks what it saves with ``accounts.address_checks`` before.
+    """
+
+    def aliases(
+        domain: str | None = None, after: str = "", most: int = 1000
+    ) -> Awaitable[list[Alias]]:
+        """Return aliases with names after ``after``, of all domains or of one, sorted by name."""
+
+    def add_alias(alias: Alias) -> Awaitable[bool]:
+        """
+        Add an alias; False if an account or an alias has this name already.
+
+        Raises LookupError if the domain is not local.
+        """
+
+    def set_alias(alias: Alias) -> Awaitable[bool]:
+        """Replace an alias; False if there is none of this name."""
+
+    def remove_alias(name: str) -> Awaitable[bool]:
+        """Remove an alias; False if there is none of this name."""
+
+    def set_forward(name: str, forward: Sequence[Address], keep_copy: bool) -> Awaitable[bool]:
+        """Set where an account's mail goes; False if there is no such account."""
+
+    def set_domain(domain: Domain) -> Awaitable[bool]:
+        """Replace what ``Domain`` says of a domain; False if there is no such domain."""
+
+    def pointing_to(name: str) -> Awaitable[list[str]]:
+        """
+        Return what has this address as a target, sorted: aliases, accounts that forward to it.
+
+        A catch-all is called ``*@DOMAIN``. For "@DOMAIN" the answer is what has targets
+        anywhere in this domain, and "@OTHER" for each domain that is the same as it.
         """
 
 

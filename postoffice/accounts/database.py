@@ -97,7 +97,7 @@ class Database:
             database.execute("ROLLBACK")
             return answer, look if look is not None and settled(look) else None
 
-    def read(self, ask: Callable[..., T], *args: str | None) -> T:
+    def read(self, ask: Callable[..., T], *args: object) -> T:
         """Read.  Raises TemporaryFailure."""
         with self._asked(READER_WAITS) as database:
             return ask(database, *args)

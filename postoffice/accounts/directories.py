@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from zope.interface import implementer
@@ -12,14 +12,16 @@ from postoffice.interfaces import (
     IAccountDirectory,
     IAccountRegister,
     IAccountSettings,
+    IAddresses,
     IAppPasswords,
 )
 from postoffice.model.address import Account, Quota
+from postoffice.model.alias import Domain, Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 
-@implementer(IAccountDirectory, IAppPasswords)
+@implementer(IAccountDirectory, IAddresses, IAppPasswords)
 class Directories:
     """
     Directories asked in order: the first that has the account wins.
@@ -32,6 +34,7 @@ class Directories:
         self, directories: Sequence[IAccountDirectory], now: Callable[[], float] = time.time
     ) -> None:
         self._directories = tuple(directories)
+        self._look_ups = tuple(map(_look_up_of, self._directories))
         self._now = now
 
     async def start(self) -> None:
@@ -48,6 +51,32 @@ class Directories:
     async def stop(self) -> None:
         """Stop all, the last first, even if one of them fails."""
         await _stop(list(self._directories))
+
+    def look_up(self, name: str) -> Found | Awaitable[Found]:
+        """
+        Return the first domain record and the first entry that a directory has.
+
+        At once if all directories that are asked answer at once.
+        """
+        return self._look_up(name, 0, Found(None))
+
+    def _look_up(self, name: str, start: int, known: Found) -> Found | Awaitable[Found]:
+        """Ask the directories from ``start`` on for what is not ``known``."""
+        for number in range(start, len(self._look_ups)):
+            found = self._look_ups[number](name)
+            if not isinstance(found, Found):
+                return self._wait(name, number + 1, known, found)
+            known = _merged(known, found)
+            if known.domain is not None and known.entry is not None:
+                break
+        return known
+
+    async def _wait(self, name: str, start: int, known: Found, answer: Awaitable[Found]) -> Found:
+        known = _merged(known, await answer)
+        if known.domain is not None and known.entry is not None:
+            return known
+        found = self._look_up(name, start, known)
+        return found if isinstance(found, Found) else await found
 
     async def find(self, name: str) -> Account | None:
         for directory in self._directories:
@@ -101,3 +130,22 @@ async def _stop(directories: list[IAccountDirectory]) -> None:
             await directories.pop().stop()
         finally:
             await _stop(directories)
+
+
+def _merged(known: Found, found: Found) -> Found:
+    if known.domain is None and known.entry is None:
+        return found
+    return Found(known.domain or found.domain, known.entry or found.entry)
+
+
+def _look_up_of(directory: IAccountDirectory) -> Callable[[str], Found | Awaitable[Found]]:
+    """Return a directory's ``look_up``, or one that asks with ``find`` and ``serves``."""
+    if IAddresses.providedBy(directory):
+        return cast(IAddresses, directory).look_up
+
+    async def look_up(name: str) -> Found:
+        domain = name.rpartition("@")[2]
+        entry = None if name.startswith("@") else await directory.find(name)
+        return Found(Domain(domain) if await directory.serves(domain) else None, entry)
+
+    return look_up

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from zope.interface import implementer
 
-from postoffice.accounts.tables import maildrop_names
-from postoffice.interfaces import IAccountRegister, IAccountSettings
-from postoffice.model.address import Account, Quota
+from postoffice.accounts.addresses import catch_all_name
+from postoffice.accounts.tables import check_empty, maildrop_names
+from postoffice.interfaces import IAccountRegister, IAccountSettings, IAddressRegister
+from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
+from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.app_password import AppPassword
-from postoffice.model.errors import NotEmpty
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 
-@implementer(IAccountRegister, IAccountSettings)
+@implementer(IAccountRegister, IAccountSettings, IAddressRegister)
 class MemoryDirectory:
     """Domains and accounts in dictionaries; they can be filled before ``start()``."""
 
@@ -23,6 +24,8 @@ class MemoryDirectory:
         self._domains: dict[str, tuple[Quota, MailPolicy]] = {}
         self._accounts: dict[str, Account] = {}
         self._devices: dict[str, dict[str, AppPassword]] = {}
+        self._aliases: dict[str, Alias] = {}
+        self._records: dict[str, Domain] = {}
 
     async def start(self) -> None:
         pass
@@ -62,15 +65,20 @@ class MemoryDirectory:
         if domain in self._domains:
             return False
         self._domains[domain] = (Quota(), UNSPECIFIED)
+        self._records[domain] = Domain(domain)
         return True
 
     async def remove_domain(self, domain: str) -> bool:
         if domain not in self._domains:
             return False
-        remaining = len(await self.accounts(domain))
-        if remaining:
-            raise NotEmpty(f"{domain} still has accounts: {remaining}")
+        check_empty(
+            domain,
+            accounts=len(await self.accounts(domain)),
+            aliases=len(await self.aliases(domain)),
+            domains=sum(one.same_as == domain for one in self._records.values()),
+        )
         del self._domains[domain]
+        del self._records[domain]
         return True
 
     async def add(
@@ -81,7 +89,7 @@ class MemoryDirectory:
         maildrop: str | None = None,
     ) -> bool:
         self._see_to_the_domain(name)
-        if name in self._accounts:
+        if name in self._accounts or name in self._aliases:
             return False
         maildrop = maildrop or await self.maildrop_for(name)
         self._accounts[name] = Account(name, maildrop, secret, scram)
@@ -93,11 +101,26 @@ class MemoryDirectory:
 
     async def rename(self, name: str, new: str) -> bool:
         self._see_to_the_domain(new)
-        if name not in self._accounts or new in self._accounts:
+        if name not in self._accounts or new in self._accounts or new in self._aliases:
             return False
         self._accounts[new] = replace(self._accounts.pop(name), address=new)
         self._devices[new] = self._devices.pop(name, {})
+        self._follow(name, new)
         return True
+
+    def _follow(self, name: str, new: str) -> None:
+        """Let targets that were ``name`` be ``new``."""
+        address = Address(*new.rsplit("@", 1))
+
+        def followed(targets: tuple[Address, ...]) -> tuple[Address, ...]:
+            return tuple(address if one.normal == name else one for one in targets)
+
+        for key, alias in self._aliases.items():
+            self._aliases[key] = replace(alias, targets=followed(alias.targets))
+        for key, account in self._accounts.items():
+            self._accounts[key] = replace(account, forward=followed(account.forward))
+        for key, domain in self._records.items():
+            self._records[key] = replace(domain, catch_all=followed(domain.catch_all))
 
     def _see_to_the_domain(self, name: str) -> None:
         if _domain(name) not in self._domains:
@@ -175,12 +198,70 @@ class MemoryDirectory:
         self._accounts[name] = change(self._accounts[name])
         return True
 
-    async def set_state(self, name: str, state: str) -> bool:
-        return self._change(name, lambda known: replace(known, state=state))
+    async def set_state(self, name: str, state: str, note: StateNote = NO_NOTE) -> bool:
+        return self._change(name, lambda known: replace(known, state=state, state_note=note))
 
     async def remove(self, name: str) -> bool:
         self._devices.pop(name, None)
         return self._accounts.pop(name, None) is not None
+
+    # -- addresses -----------------------------------------------------------------
+
+    def look_up(self, name: str) -> Found:
+        account = self._accounts.get(name)
+        entry = self._aliases.get(name) if account is None else self._told(account)
+        return Found(self._records.get(_domain(name)), entry)
+
+    async def aliases(
+        self, domain: str | None = None, after: str = "", most: int = 1000
+    ) -> list[Alias]:
+        names = sorted(
+            name for name in self._aliases if name > after and domain in (None, _domain(name))
+        )
+        return [self._aliases[name] for name in names[:most]]
+
+    async def add_alias(self, alias: Alias) -> bool:
+        self._see_to_the_domain(alias.address)
+        if alias.address in self._accounts or alias.address in self._aliases:
+            return False
+        self._aliases[alias.address] = alias
+        return True
+
+    async def set_alias(self, alias: Alias) -> bool:
+        if alias.address not in self._aliases:
+            return False
+        self._aliases[alias.address] = alias
+        return True
+
+    async def remove_alias(self, name: str) -> bool:
+        return self._aliases.pop(name, None) is not None
+
+    async def set_forward(self, name: str, forward: Sequence[Address], keep_copy: bool) -> bool:
+        targets = tuple(forward)
+        return self._change(
+            name, lambda known: replace(known, forward=targets, keep_copy=keep_copy)
+        )
+
+    async def set_domain(self, domain: Domain) -> bool:
+        if domain.name not in self._records:
+            return False
+        self._records[domain.name] = domain
+        return True
+
+    async def pointing_to(self, name: str) -> list[str]:
+        wanted = name.startswith("@")
+        found = {f"@{one.name}" for one in self._records.values() if f"@{one.same_as}" == name}
+        for key, targets in self._targets():
+            for target in targets:
+                normal = target.normal
+                if name == (f"@{_domain(normal)}" if wanted else normal):
+                    found.add(key)
+        return sorted(found)
+
+    def _targets(self) -> Iterator[tuple[str, tuple[Address, ...]]]:
+        yield from ((one.address, one.targets) for one in self._aliases.values())
+        yield from ((one.address, one.forward) for one in self._accounts.values())
+        yield from ((catch_all_name(one.name), one.catch_all) for one in self._records.values())
 
 
 def _domain(name: str) -> str:

@@ -19,7 +19,7 @@ from postoffice.util.file_modes import set_mode
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
-SCHEMA = 6
+SCHEMA = 7
 #: The columns of a mail policy, of an account or of a domain.
 SERVING = (
     "keep REAL",
@@ -47,7 +47,47 @@ DEVICE = """
     """
 #: One of ``model.address.STATES``.
 STATE = "state TEXT NOT NULL DEFAULT 'enabled'"
+#: Who set the state, when and why; whether an account that forwards its mail keeps a copy.
+ACCOUNT = (
+    "keep_copy INTEGER NOT NULL DEFAULT 1",
+    "state_by TEXT NOT NULL DEFAULT ''",
+    "state_at REAL NOT NULL DEFAULT 0",
+    "state_why TEXT NOT NULL DEFAULT ''",
+)
+#: See ``model.alias.Domain``; each name in ``uncaught`` is a line.
+DOMAIN = (
+    "same_as TEXT NOT NULL DEFAULT ''",
+    "separators TEXT NOT NULL DEFAULT '+'",
+    "uncaught TEXT NOT NULL DEFAULT ''",
+)
+#: Aliases, and the targets of aliases, of accounts that forward, and of catch-alls (``*@DOMAIN``).
+ALIASES = (
+    """
+    CREATE TABLE alias (
+        address TEXT PRIMARY KEY,
+        domain TEXT NOT NULL REFERENCES domain (name),
+        kind TEXT NOT NULL,
+        words TEXT NOT NULL,
+        send INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX alias_domain ON alias (domain)",
+    """
+    CREATE TABLE target (
+        name TEXT NOT NULL,
+        place INTEGER NOT NULL,
+        local TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        normal TEXT NOT NULL,
+        PRIMARY KEY (name, place)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX target_normal ON target (normal)",
+    "CREATE INDEX domain_same_as ON domain (same_as)",
+)
 _SERVING = ",\n        ".join(SERVING)
+_ACCOUNT = ",\n        ".join(ACCOUNT)
+_DOMAIN = ",\n        ".join(DOMAIN)
 TABLES = (
     f"""
     CREATE TABLE domain (
@@ -55,7 +95,8 @@ TABLES = (
         quota_octets INTEGER,
         quota_messages INTEGER,
         quota_over TEXT,
-        {_SERVING}
+        {_SERVING},
+        {_DOMAIN}
     ) WITHOUT ROWID
     """,
     f"""
@@ -70,11 +111,13 @@ TABLES = (
         quota_messages INTEGER,
         quota_over TEXT,
         {_SERVING},
-        {STATE}
+        {STATE},
+        {_ACCOUNT}
     ) WITHOUT ROWID
     """,
     "CREATE INDEX account_domain ON account (domain)",
     DEVICE,
+    *ALIASES,
 )
 #: The statements that turn each older version into the next one.
 CHANGES = {
@@ -94,6 +137,11 @@ CHANGES = {
     ),
     4: (DEVICE,),
     5: (f"ALTER TABLE account ADD COLUMN {STATE}",),
+    6: (
+        *(f"ALTER TABLE account ADD COLUMN {column}" for column in ACCOUNT),
+        *(f"ALTER TABLE domain ADD COLUMN {column}" for column in DOMAIN),
+        *ALIASES,
+    ),
 }
 
 
@@ -271,6 +319,8 @@ def _change(path: str, database: sqlite3.Connection, version: int) -> None:
 def _version(database: sqlite3.Connection) -> int:
     """Guess the version from the tables and the columns of the accounts."""
     columns = _columns(database, "account")
+    if "keep_copy" in columns.split(","):
+        return 7
     if "state" in columns.split(","):
         return 6
     if _columns(database, "device").startswith("account,"):

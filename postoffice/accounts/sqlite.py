@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import tables
+from postoffice.accounts import address_tables, tables
 from postoffice.accounts.database import Database, Stamp
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.interfaces import Executor, IAccountRegister, IAccountSettings
-from postoffice.model.address import Account, Quota
+from postoffice.interfaces import Executor, IAccountRegister, IAccountSettings, IAddressRegister
+from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
+from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.mail_policy import MailPolicy
@@ -31,11 +32,12 @@ class AnswerCache(Generic[T]):
     """
     Answers that are valid while the database file does not change.
 
-    Negative answers (None, False) have a cache of their own: a client that tries random
-    names cannot push out the others.
+    ``positive`` tells positive answers from negative ones, which have a cache of their own:
+    a client that tries random names cannot push out the others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, positive: Callable[[T], bool] = bool) -> None:
+        self._positive = positive
         self._look: Stamp | None = None
         self._known: Cache[str, T] = Cache(KNOWN)
         self._unknown: Cache[str, T] = Cache(UNKNOWN)
@@ -52,10 +54,10 @@ class AnswerCache(Generic[T]):
             self._look = look
             self._known.clear()
             self._unknown.clear()
-        (self._known if answer else self._unknown).set(name, answer)
+        (self._known if self._positive(answer) else self._unknown).set(name, answer)
 
 
-@implementer(IAccountRegister, IAccountSettings)
+@implementer(IAccountRegister, IAccountSettings, IAddressRegister)
 class SQLiteDirectory:
     """
     A database of domains and accounts in the file ``path``.
@@ -72,8 +74,7 @@ class SQLiteDirectory:
         self._seal = Seal(key_file or f"{path}.key")
         self._executor = executor
         self._complaints: set[str] = set()
-        self._accounts: AnswerCache[Account | None] = AnswerCache()
-        self._domains: AnswerCache[bool] = AnswerCache()
+        self._found: AnswerCache[Found] = AnswerCache(_is_somebody)
         self._sayings: AnswerCache[frozenset[tuple[Quota, MailPolicy]]] = AnswerCache()
         self._devices: AnswerCache[tuple[AppPassword, ...]] = AnswerCache()
 
@@ -83,11 +84,19 @@ class SQLiteDirectory:
     async def stop(self) -> None:
         await self._executor.run(self._database.close)
 
+    def look_up(self, name: str) -> Found | Awaitable[Found]:
+        holder = self._found.holder(self._database.look(), name)
+        if holder is not None:
+            return cast(Found, holder.get(name))
+        return self._answer(self._found, name, self._look_up)
+
     async def find(self, name: str) -> Account | None:
-        return await self._answer(self._accounts, name, self._found)
+        found = await self._answer(self._found, name, self._look_up)
+        return found.entry if isinstance(found.entry, Account) else None
 
     async def serves(self, domain: str) -> bool:
-        return await self._answer(self._domains, domain, tables.serves)
+        found = await self._answer(self._found, f"@{domain}", self._look_up)
+        return found.domain is not None
 
     async def devices(self, name: str) -> Sequence[AppPassword]:
         return await self._answer(self._devices, name, tables.devices)
@@ -164,11 +173,34 @@ class SQLiteDirectory:
     async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         return await self._answer(self._sayings, "", tables.all_settings)
 
-    async def set_state(self, name: str, state: str) -> bool:
-        return await self._write(tables.set_state, name, state)
+    async def set_state(self, name: str, state: str, note: StateNote = NO_NOTE) -> bool:
+        return await self._write(tables.set_state, name, state, note)
 
     async def remove(self, name: str) -> bool:
         return await self._write(tables.remove, name)
+
+    async def aliases(
+        self, domain: str | None = None, after: str = "", most: int = 1000
+    ) -> list[Alias]:
+        return await self._read(address_tables.aliases, domain, after, most)
+
+    async def add_alias(self, alias: Alias) -> bool:
+        return await self._write(address_tables.add_alias, alias)
+
+    async def set_alias(self, alias: Alias) -> bool:
+        return await self._write(address_tables.set_alias, alias)
+
+    async def remove_alias(self, name: str) -> bool:
+        return await self._write(address_tables.remove_alias, name)
+
+    async def set_forward(self, name: str, forward: Sequence[Address], keep_copy: bool) -> bool:
+        return await self._write(address_tables.set_forward, name, forward, keep_copy)
+
+    async def set_domain(self, domain: Domain) -> bool:
+        return await self._write(address_tables.set_domain, domain)
+
+    async def pointing_to(self, name: str) -> list[str]:
+        return await self._read(address_tables.pointing_to, name)
 
     async def _read(self, ask: Callable[..., T], *what: Any) -> T:
         return await self._executor.run(self._database.read, ask, *what)
@@ -180,9 +212,11 @@ class SQLiteDirectory:
         sealed = None if shared is None else self._seal.seal(shared)
         return self._database.write(tables.set_shared, name, sealed)
 
-    def _found(self, database: sqlite3.Connection, name: str) -> Account | None:
-        account = tables.find(database, name)
-        return None if account is None else self._unsealed(account)
+    def _look_up(self, database: sqlite3.Connection, name: str) -> Found:
+        found = tables.look_up(database, name)
+        if isinstance(found.entry, Account):
+            return found._replace(entry=self._unsealed(found.entry))
+        return found
 
     def _all(self, database: sqlite3.Connection, domain: str | None) -> list[Account]:
         return [self._unsealed(account) for account in tables.accounts(database, domain)]
@@ -214,3 +248,7 @@ class SQLiteDirectory:
         if look is not None:
             answers.remember(look, name, answer)
         return answer
+
+
+def _is_somebody(found: Found) -> bool:
+    return found.entry is not None

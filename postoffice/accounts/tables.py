@@ -8,8 +8,11 @@ from dataclasses import astuple, fields
 from itertools import count
 from typing import Any
 
+from postoffice.accounts import address_tables
+from postoffice.accounts.addresses import catch_all_name
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.model.address import Account, Quota
+from postoffice.model.address import NO_NOTE, Account, Quota, StateNote
+from postoffice.model.alias import Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty, TemporaryFailure
 from postoffice.model.mail_policy import MailPolicy
@@ -24,7 +27,9 @@ SERVING = tuple(field.name for field in fields(MailPolicy))
 #: For a SELECT: the settings of an account; where it has none, those of its domain.
 SETTINGS = ", ".join(f"ifnull(account.{one}, domain.{one})" for one in (*QUOTA, *SERVING))
 FROM_ACCOUNTS = "FROM account LEFT JOIN domain ON domain.name = account.domain"
-_ACCOUNT = f"SELECT address, maildrop, secret, scram, shared, state, {SETTINGS} {FROM_ACCOUNTS}"
+_OWN = "address, maildrop, secret, scram, shared, state, state_by, state_at, state_why, keep_copy"
+_FORWARDS = "EXISTS (SELECT 1 FROM target WHERE target.name = account.address)"
+_ACCOUNT = f"SELECT {_OWN}, {_FORWARDS}, {SETTINGS} {FROM_ACCOUNTS}"
 
 
 def find(database: sqlite3.Connection, name: str) -> Account | None:
@@ -32,19 +37,41 @@ def find(database: sqlite3.Connection, name: str) -> Account | None:
     if not _storable(name):
         return None
     row = database.execute(f"{_ACCOUNT} WHERE address = ?", (name,)).fetchone()
-    return None if row is None else _account(row)
+    return None if row is None else _account(database, row)
+
+
+def look_up(database: sqlite3.Connection, name: str) -> Found:
+    """Return a domain and what has exactly this name; see ``IAddresses.look_up``."""
+    if not _storable(name):
+        return Found(None)
+    domain = address_tables.domain(database, name.rpartition("@")[2])
+    if domain is None:
+        return Found(None)
+    return Found(domain, find(database, name) or address_tables.alias(database, name))
 
 
 def accounts(database: sqlite3.Connection, domain: str | None) -> list[Account]:
     """Return all accounts, or those of one domain; their shared secrets are still sealed."""
     which = "WHERE domain = ?1 OR ?1 IS NULL ORDER BY address"
-    return [_account(row) for row in database.execute(f"{_ACCOUNT} {which}", (domain,))]
+    rows = database.execute(f"{_ACCOUNT} {which}", (domain,)).fetchall()
+    return [_account(database, row) for row in rows]
 
 
-def _account(row: tuple[Any, ...]) -> Account:
-    address, maildrop, secret, scram, shared, state, *settings = row
-    both = _settings(settings)
-    return Account(address, maildrop, secret, scram, shared, *both, state=state)
+def _account(database: sqlite3.Connection, row: tuple[Any, ...]) -> Account:
+    address, maildrop, secret, scram, shared, state, by, when, why, *rest = row
+    keep_copy, forwards, *settings = rest
+    return Account(
+        address,
+        maildrop,
+        secret,
+        scram,
+        shared,
+        *_settings(settings),
+        state=state,
+        state_note=StateNote(by, when, why) if by or when or why else NO_NOTE,
+        forward=address_tables.targets(database, address) if forwards else (),
+        keep_copy=bool(keep_copy),
+    )
 
 
 def _storable(name: str) -> bool:
@@ -64,7 +91,7 @@ def add(
     maildrop: str | None,
 ) -> bool:
     domain = _domain_of(database, name)
-    if find(database, name) is not None:
+    if _taken(database, name):
         return False
     maildrop = maildrop or maildrop_for(database, name)
     row = (name, domain, maildrop, secret, scram)
@@ -74,19 +101,29 @@ def add(
 
 
 def remove(database: sqlite3.Connection, name: str) -> bool:
-    return database.execute("DELETE FROM account WHERE address = ?", (name,)).rowcount > 0
+    found = database.execute("DELETE FROM account WHERE address = ?", (name,)).rowcount > 0
+    if found:
+        address_tables.set_targets(database, name, ())
+    return found
 
 
 def rename(database: sqlite3.Connection, name: str, new: str) -> bool:
     """Rename an account and its devices; the maildrop keeps its name."""
     domain = _domain_of(database, new)
-    if find(database, new) is not None:
+    if _taken(database, new):
         return False
     database.execute("PRAGMA defer_foreign_keys = ON")  # until COMMIT
     change = "UPDATE account SET address = ?, domain = ? WHERE address = ?"
     found = database.execute(change, (new, domain, name)).rowcount > 0
     database.execute("UPDATE device SET account = ? WHERE account = ?", (new, name))
+    if found:
+        address_tables.follow(database, name, new)
     return found
+
+
+def _taken(database: sqlite3.Connection, name: str) -> bool:
+    ask = "SELECT 1 FROM account WHERE address = ?1 UNION SELECT 1 FROM alias WHERE address = ?1"
+    return database.execute(ask, (name,)).fetchone() is not None
 
 
 def serves(database: sqlite3.Connection, domain: str) -> bool:
@@ -113,11 +150,16 @@ def add_domain(database: sqlite3.Connection, domain: str) -> bool:
 
 
 def remove_domain(database: sqlite3.Connection, domain: str) -> bool:
-    counted = database.execute("SELECT count(*) FROM account WHERE domain = ?", (domain,))
-    (remaining,) = counted.fetchone()
-    if remaining:
-        raise NotEmpty(f"{domain} still has accounts: {remaining}")
+    check_empty(domain, **address_tables.counts(database, domain))
+    address_tables.set_targets(database, catch_all_name(domain), ())
     return database.execute("DELETE FROM domain WHERE name = ?", (domain,)).rowcount > 0
+
+
+def check_empty(domain: str, **counts: int) -> None:
+    """Raise NotEmpty if a domain that is to be removed still has any of these."""
+    remaining = ", ".join(f"{what}: {many}" for what, many in counts.items() if many)
+    if remaining:
+        raise NotEmpty(f"{domain} still has {remaining}")
 
 
 # -- secrets and states ------------------------------------------------------------------
@@ -142,9 +184,12 @@ def set_shared(database: sqlite3.Connection, name: str, sealed: str | None) -> b
     return database.execute(change, (sealed, name)).rowcount > 0
 
 
-def set_state(database: sqlite3.Connection, name: str, state: str) -> bool:
-    change = "UPDATE account SET state = ? WHERE address = ?"
-    return database.execute(change, (state, name)).rowcount > 0
+def set_state(database: sqlite3.Connection, name: str, state: str, note: StateNote) -> bool:
+    change = (
+        "UPDATE account SET state = ?, state_by = ?, state_at = ?, state_why = ? WHERE address = ?"
+    )
+    row = (state, note.by, note.when, note.why, name)
+    return database.execute(change, row).rowcount > 0
 
 
 # -- quotas and mail policies --------------------------------------------------------------
@@ -283,7 +328,9 @@ def keep_only(
     database.execute("DELETE FROM device WHERE account NOT IN (SELECT name FROM kept)")
     database.execute("DELETE FROM account WHERE address NOT IN (SELECT name FROM kept)")
     database.executemany("INSERT OR IGNORE INTO kept VALUES (?)", [(one,) for one in domains])
+    database.execute("DELETE FROM alias WHERE domain NOT IN (SELECT name FROM kept)")
     database.execute("DELETE FROM domain WHERE name NOT IN (SELECT name FROM kept)")
+    address_tables.drop_strays(database)
     lost = []
     sealed = "SELECT address, shared FROM account WHERE shared IS NOT NULL"
     for address, shared in database.execute(sealed).fetchall():

@@ -169,8 +169,28 @@ class Quota:
         return max((have / most for have, most in limits if most), default=None)
 
 
-#: The states of an account.  A disabled account allows no login, and mail for it is refused.
-ENABLED, DISABLED = STATES = ("enabled", "disabled")
+#: The states of an account.  All may do everything but what their names say; a disabled account
+#: has no logins and gets no mail, and the mail that it has stays.
+ENABLED, DISABLED, COLLECT_ONLY, RECEIVE_ONLY, HELD = STATES = (
+    "enabled",
+    "disabled",
+    "collect-only",
+    "receive-only",
+    "held",
+)
+
+
+@dataclass(frozen=True)
+class StateNote:
+    """Who set the state of an account, when (seconds since 1970; 0 for unknown), and why."""
+
+    by: str = ""
+    when: float = 0
+    why: str = ""
+
+
+#: Nobody has said anything about the state.
+NO_NOTE = StateNote()
 
 
 @dataclass(frozen=True)
@@ -185,7 +205,9 @@ class Account:
     (``protocol.scram.Keys``), or None.  ``shared`` is a secret in clear, for CRAM-MD5
     and APOP only.  ``quota`` is what its maildrop may hold, ``serving`` its mail
     policy.  ``device`` is the device whose own password was used in this login;
-    empty for the account's password.  ``state`` is one of STATES.
+    empty for the account's password.  ``state`` is one of STATES, ``state_note`` says who
+    set it.  ``forward`` are addresses to which its mail goes; with ``keep_copy`` its own
+    maildrop gets the mail, too.
     """
 
     address: str
@@ -197,10 +219,28 @@ class Account:
     serving: MailPolicy = UNSPECIFIED
     device: str = ""
     state: str = ENABLED
+    state_note: StateNote = NO_NOTE
+    forward: tuple[Address, ...] = ()
+    keep_copy: bool = True
 
     @property
     def enabled(self) -> bool:
-        """Whether the account allows logins and gets mail."""
+        """Whether the account may log in, collect, send and get mail."""
+        return self.state == ENABLED
+
+    @property
+    def receives(self) -> bool:
+        """Whether the account gets mail."""
+        return self.state not in (DISABLED, COLLECT_ONLY)
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether the account may log in, and collect its mail."""
+        return self.state not in (DISABLED, RECEIVE_ONLY)
+
+    @property
+    def sends(self) -> bool:
+        """Whether the account may send mail, once it has logged in."""
         return self.state == ENABLED
 
     def __repr__(self) -> str:

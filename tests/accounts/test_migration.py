@@ -13,7 +13,8 @@ import pytest
 from postoffice.accounts import schema
 from postoffice.accounts.schema import SCHEMA
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.model.address import Account, Quota
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.alias import Alias, Domain
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import StartupError
 from postoffice.testing import ImmediateExecutor, finish
@@ -98,6 +99,14 @@ VERSION_5 = """
     PRAGMA user_version = 5;
     COMMIT;
 """
+#: And the sixth.
+VERSION_6 = """
+    BEGIN IMMEDIATE;
+    ALTER TABLE account ADD COLUMN state TEXT NOT NULL DEFAULT 'enabled';
+    PRAGMA user_version = 6;
+    COMMIT;
+"""
+VERSIONS = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6]
 ACCOUNTS = [
     Account("jörg@example.net", "jörg@example.net", "$argon2id$hash"),
     Account("moved@example.net", "old@example.com", "b hash"),
@@ -113,11 +122,11 @@ def script(path, statements):
         database.executescript(statements)
 
 
-@pytest.fixture(params=[1, 2, 3, 4, 5], ids="version {}".format)
+@pytest.fixture(params=[1, 2, 3, 4, 5, 6], ids="version {}".format)
 def path(request, tmp_path):
     """A database of an older version, closed."""
     path = str(tmp_path / "accounts.db")
-    script(path, "".join([VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5][: request.param]))
+    script(path, "".join(VERSIONS[: request.param]))
     assert os.listdir(tmp_path) == ["accounts.db"]
     return path
 
@@ -141,7 +150,7 @@ def columns(path):
         names = "SELECT group_concat(name) FROM pragma_table_info(?)"
         return [
             database.execute(names, (table,)).fetchone()[0]
-            for table in ("account", "domain", "device")
+            for table in ("account", "domain", "device", "alias", "target")
         ]
 
 
@@ -171,11 +180,17 @@ def test_what_is_new_can_be_kept_in_it(path):
     assert finish(directory.add_device(name, PHONE))
     assert finish(directory.find(name)) == expected
     assert finish(directory.add("eve@example.com", "hers", "her keys"))
+    alias = Alias("info@example.net", (Address.parse(name), Address.parse("Eve@example.com")))
+    domain = Domain("example.com", same_as="example.net")
+    assert finish(directory.add_alias(alias))
+    assert finish(directory.set_domain(domain))
     finish(directory.stop())
     directory = started(path)
     assert finish(directory.find(name)) == expected
     assert finish(directory.find("eve@example.com")).scram == "her keys"
     assert list(finish(directory.devices(name))) == [PHONE]
+    assert finish(directory.aliases()) == [alias]
+    assert finish(directory.look_up("@example.com")).domain == domain
     finish(directory.stop())
 
 
@@ -216,13 +231,13 @@ def test_a_copy_alone_is_the_whole_database_and_can_be_started(path):
 
 def test_a_change_that_fails_changes_nothing_and_says_what_to_do(path):
     version = dumped(path)[1]
-    script(path, "ALTER TABLE account ADD COLUMN state TEXT")  # another program's
+    script(path, "ALTER TABLE account ADD COLUMN keep_copy TEXT")  # another program's
     before = dumped(path)
     for _ in range(3):
         with pytest.raises(StartupError) as caught:
             started(path)
         assert f"cannot be brought from version {version} to {SCHEMA}" in str(caught.value)
-        assert "failed: duplicate column name: state; it is as it was" in str(caught.value)
+        assert "failed: duplicate column name: keep_copy; it is as it was" in str(caught.value)
         assert dumped(path) == before
     names = [one for one in os.listdir(os.path.dirname(path)) if ".version-" in one]
     assert names == [f"accounts.db.version-{version}"]
