@@ -19,10 +19,10 @@ from postoffice.testing import ImmediateExecutor, finish
 ANN, BOB, INFO = (f"{name}@example.net" for name in ("ann", "bob", "info"))
 ALIASES = [
     Alias("a@example.com", (Address("ann", "example.net"),), send=True),
-    Alias(INFO, tuple(map(Address.parse, [BOB, "J.B@Elsewhere.example", '"a b"@example.net', ANN]))),
+    Alias(INFO, tuple(map(Address.parse, [BOB, "J.B@Elsewhere.test", '"a b"@example.net', ANN]))),
     Alias("left@example.net", kind=REFUSE, words="She has left; write to bob@example.net"),
     Alias("null@example.net", kind=DISCARD),
-    Alias("x y@example.net", (Address("Straße", "elsewhere.example"),)),
+    Alias("x y@example.net", (Address("Straße", "elsewhere.test"),)),
 ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_accounts_and_aliases_are_found_with_their_domains(full):
 def test_targets_keep_their_order_and_how_they_are_written(full):
     assert [str(one) for one in look_up(full, INFO).entry.targets] == [
         BOB,
-        "J.B@Elsewhere.example",
+        "J.B@Elsewhere.test",
         '"a b"@example.net',
         ANN,
     ]
@@ -158,8 +158,8 @@ def test_what_points_to_an_address_or_a_domain_is_told(full):
         full.set_domain(Domain("example.com", "example.net", "+", (Address("ann", "example.net"),)))
     )
     assert finish(full.pointing_to(ANN)) == ["*@example.com", "a@example.com", BOB, INFO]
-    assert finish(full.pointing_to("j.b@elsewhere.example")) == [INFO]
-    assert finish(full.pointing_to("@elsewhere.example")) == [INFO, "x y@example.net"]
+    assert finish(full.pointing_to("j.b@elsewhere.test")) == [INFO]
+    assert finish(full.pointing_to("@elsewhere.test")) == [INFO, "x y@example.net"]
     assert finish(full.pointing_to("@example.net")) == [
         "*@example.com", "@example.com", "a@example.com", BOB, INFO,
     ]  # fmt: skip
