@@ -31,7 +31,7 @@ STRANGERS = Bounds(total=200, per_network=16, per_prefix=32)
 KNOWN = Bounds(total=2000, per_network=2000, per_prefix=2000)
 #: While the known wait, one run of so many is for a stranger.
 STRANGERS_TURN = 8
-_REFUSED = "a login is refused, for too many passwords wait to be verified"
+_REFUSED = "login refused: too many passwords wait to be verified"
 
 
 #: Seconds between two complaints about the same stored hash, and how many hashes are remembered.

@@ -60,7 +60,7 @@ def load(path: str, find_maker: FindMaker, try_endpoint: TryEndpoint | None = No
 
 def first_run(find_maker: FindMaker) -> Settings:
     """The settings if there is no configuration file: everything is in ./postoffice-data."""
-    return read(FIRST_RUN, "first light", find_maker, first_run=True)
+    return read(FIRST_RUN, "built in: no postoffice.yaml was found", find_maker, first_run=True)
 
 
 def read(

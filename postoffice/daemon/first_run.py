@@ -117,10 +117,12 @@ class FirstRun:
         if self._terminal.write(text):
             return
         if self._password is None:
-            self.log.info("a new password: postoffice account passwd {who}", who=self._account)
+            self.log.info(
+                "to set a new password: postoffice account passwd {who}", who=self._account
+            )
             return
         _write_privately(self.path, text)
-        self.log.info("how to begin is told in {path}", path=self.path)
+        self.log.info("how to send a first message is explained in {path}", path=self.path)
 
 
 def _command() -> str:

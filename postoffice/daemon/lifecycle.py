@@ -229,7 +229,7 @@ class PostOffice(Service):
             if outcome.check(StartupError):  # type: ignore[no-untyped-call]
                 self.log.critical("the post office cannot open: {why}", why=outcome.value)
             elif not outcome.check(CancelledError):  # type: ignore[no-untyped-call]
-                self.log.failure("the post office cannot open, by a fault of ours", outcome)
+                self.log.failure("the post office cannot open: this is a bug", outcome)
         return None
 
     def _tell(self) -> None:
@@ -277,7 +277,9 @@ class PostOffice(Service):
         except OSError as error:
             # Root created this UNIX socket where the daemon's user may not remove it.  The next
             # start by root removes it.
-            self.log.warn("{where} stays behind: {why}", where=where, why=error.strerror)
+            self.log.warn(
+                "removing the socket {where} failed: {why}", where=where, why=error.strerror
+            )
 
     def _fail_at_once(self, step: Deferred[None]) -> None:
         """If a startup step has already failed, close what is open, and raise the error."""

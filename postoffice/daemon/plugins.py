@@ -79,8 +79,8 @@ class Plugins:
             raise
         except Exception as error:
             if not isinstance(error, PostOfficeError):
-                self.log.failure("{key} does not start", key=chosen.key)
-            why = f"{chosen.key} of kind {chosen.maker.kind} does not start: {reason(error)}"
+                self.log.failure("starting {key} failed", key=chosen.key)
+            why = f"{chosen.key} of kind {chosen.maker.kind} failed to start: {reason(error)}"
             raise StartupError(why) from error
 
     async def stop(self) -> None:
@@ -90,7 +90,7 @@ class Plugins:
             try:
                 await room.stop()
             except Exception:
-                self.log.failure("stopping {room}", room=room)
+                self.log.failure("stopping {room} failed", room=room)
 
 
 def _prepare(state: str) -> None:

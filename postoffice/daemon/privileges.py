@@ -31,7 +31,11 @@ def raise_open_files() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
         except (ValueError, OSError) as error:
-            log.warn("the limit of open files stays {soft}: {error}", soft=soft, error=error)
+            log.warn(
+                "raising the limit of open files failed, it stays {soft}: {error}",
+                soft=soft,
+                error=error,
+            )
     if soft == resource.RLIM_INFINITY:
         return 1 << 30
     return max(1, (soft - OF_THE_HOUSE) // OF_A_CLIENT)
@@ -171,7 +175,7 @@ def warn(user: str | None) -> None:
     elif user is None and os.getuid() != _STARTED:
         log.warn("no user: is set, so it runs as the owner of the state folder, {me}", me=name())
     elif wanted is not None and wanted not in (0, os.geteuid()):
-        log.warn("not started by root, so it does not become {user}", user=user)
+        log.warn("not started by root, so it does not switch to user {user}", user=user)
     why = preload.complaint(name()) if os.getuid() != _STARTED else ""
     if why:
         log.warn("{why}", why=why)

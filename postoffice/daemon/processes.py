@@ -70,7 +70,11 @@ class ProcessExecutor:
                 process, command[0], command, os.environ, childFDs=descriptors
             )
         except OSError as error:  # no memory, or no more processes: the daemon works without it
-            self.log.error("no process for {name}: {error}", name=self._begin.name, error=error)
+            self.log.error(
+                "starting the process for {name} failed: {error}",
+                name=self._begin.name,
+                error=error,
+            )
         else:
             self._process = process
 
@@ -92,9 +96,9 @@ class ProcessExecutor:
         self._process = None
         if why or not self._stopped:
             self.log.error(
-                "the process for {name} has ended: {why}",
+                "the process for {name} failed: {why}",
                 name=self._begin.name,
-                why=why or "nobody here has told it to",
+                why=why or "it ended by itself",
             )
 
 
@@ -169,5 +173,5 @@ class _Process(ProcessProtocol):
         for result in asked.values():
             if not result.called:
                 name = self._begin.name
-                result.errback(TemporaryFailure(f"the process for {name} ended in the middle"))
+                result.errback(TemporaryFailure(f"the process for {name} ended during a call"))
         self._end.callback(None)

@@ -405,7 +405,9 @@ class MaildirStore:
                 if not emptied:
                     await deferLater(self._clock, PAUSE)
         if swept:
-            self.log.info("swept {swept} leftovers out of the store", swept=swept)
+            self.log.info(
+                "removed {swept} leftovers of failed deliveries from the store", swept=swept
+            )
 
     def _trim(self, folder: str) -> None:
         """Count a maildrop's vault again, and remove its oldest files beyond ``undelete_size``."""

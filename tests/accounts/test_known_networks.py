@@ -79,7 +79,7 @@ def test_after_a_restart_owners_come_before_all_bots(held, runs):
     refused = [one for one in bots if not wrong(one)]
     assert len(refused) == 330 - password_verifier.STRANGERS.total - password_verifier.AT_ONCE
     assert {str(one) for (one,) in refused} == {
-        "a login is refused, for too many passwords wait to be verified: 200"
+        "login refused: too many passwords wait to be verified: 200"
     }
 
 

@@ -336,4 +336,4 @@ def test_a_system_that_does_not_let_us_raise_the_limit(monkeypatch, logged):
     monkeypatch.setattr(privileges.resource, "getrlimit", lambda which: (400, 4000))
     monkeypatch.setattr(privileges.resource, "setrlimit", no)
     assert privileges.raise_open_files() == 100
-    assert any("the limit of open files stays 400" in line for line in logged)
+    assert any("raising the limit of open files failed, it stays 400" in line for line in logged)

@@ -94,7 +94,7 @@ def test_where_no_thread_is_to_be_had_it_is_asked_for_again(apart):
 def test_where_a_call_cannot_be_read_the_process_ends_and_nobody_waits_for_it(apart):
     executor = apart()
     waiting = executor.run(Desk.see, Unreadable())
-    with pytest.raises(TemporaryFailure, match="desk ended in the middle"):
+    with pytest.raises(TemporaryFailure, match="desk ended during a call"):
         result(waiting)
 
 
@@ -138,10 +138,10 @@ def test_who_dies_in_the_middle_fails_what_it_did_and_another_comes(apart, monke
     _, pid, _ = result(executor.run(Desk.see))
     waiting = executor.run(Desk.meet, "one", "nobody")
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(TemporaryFailure, match="desk ended in the middle"):
+    with pytest.raises(TemporaryFailure, match="desk ended during a call"):
         result(waiting)
     assert not executor.ready
-    assert any("the process for desk has ended" in line for line in logged)
+    assert any("the process for desk failed" in line for line in logged)
     with pytest.raises(TemporaryFailure, match="no process"):
         result(executor.run(Desk.see))
     executor.start()
@@ -156,7 +156,7 @@ def test_what_cannot_be_made_is_said_and_nobody_is_there(apart, tmp_path, logged
     executor = apart(tmp_path / "nowhere", wait=False)
     turn_until(lambda: executor._process is None)
     assert not executor.ready
-    assert any("desk has ended" in line and "is missing" in line for line in logged)
+    assert any("desk failed" in line and "is missing" in line for line in logged)
 
 
 def test_where_there_is_no_room_for_a_process_there_is_none(apart, monkeypatch, logged):
@@ -167,7 +167,7 @@ def test_where_there_is_no_room_for_a_process_there_is_none(apart, monkeypatch, 
         patch.setattr(reactor, "spawnProcess", refuse)
         executor = apart(wait=False)
     assert not executor.ready
-    assert any("no process for desk: [Errno 11]" in line for line in logged)
+    assert any("starting the process for desk failed: [Errno 11]" in line for line in logged)
     monkeypatch.setattr(executor, "_not_before", 0.0)
     executor.start()
     turn_until(lambda: executor.ready)

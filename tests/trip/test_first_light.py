@@ -52,7 +52,7 @@ def shell(line: str, cwd: Path) -> str:
 def test_the_printed_lines_send_and_collect_a_message(start, free_ports, tmp_path, command):
     office = start()
     path = tmp_path / "postoffice-data" / "first-light.txt"
-    assert office.wait_for("how to begin is told in (.*)")[1] == str(path)
+    assert office.wait_for("how to send a first message is explained in (.*)")[1] == str(path)
     assert path.stat().st_mode & 0o777 == 0o600
     send, collect = commands(path.read_text())
     shell(send, tmp_path)

@@ -202,7 +202,7 @@ def test_a_room_that_does_not_start(failure, start, written, plugin):
     office = start(env=plugin(MAKER % store))
     assert office.end() == 1
     why = failure.replace("('", ": ").replace("')", "").replace("(3)", ": 3")
-    assert f"store of kind odd does not start: {why}" in "".join(office.err)
+    assert f"store of kind odd failed to start: {why}" in "".join(office.err)
     assert "Traceback" not in "".join(office.err)
 
 
@@ -239,7 +239,7 @@ def test_a_store_that_fails_when_the_reactor_runs_already(start, written, plugin
     office = start(env=plugin(MAKER % failing))
     assert office.end() == 1
     assert "".join(office.err).startswith("The post office cannot open:\n")
-    assert "store of kind odd does not start: TemporaryFailure: the shelf has fallen" in (
+    assert "store of kind odd failed to start: TemporaryFailure: the shelf has fallen" in (
         "".join(office.err)
     )
     assert "Traceback" not in office.said
@@ -253,7 +253,7 @@ def test_a_daemon_tells_how_it_went_when_it_knows(
     written("store: {kind: odd}\n")
     shown = daemonize("postoffice", env=plugin(MAKER % NEEDS_THE_REACTOR % work))
     assert shown.returncode == status
-    assert ("store of kind odd does not start: TemporaryFailure: no" in shown.stderr) == status
+    assert ("store of kind odd failed to start: TemporaryFailure: no" in shown.stderr) == status
     log = (tmp_path / "twistd.log").read_text()
     assert ("the post office is open: " in log) == (not status)
 

@@ -231,7 +231,7 @@ def test_a_socket_that_its_user_may_not_remove_stays_behind_and_is_no_hindrance(
             client.sendall(b"QUIT\r\n")
             assert client.recv(100).startswith(b"221 ")
         office.check()
-        assert f"{public}/lmtp stays behind: Permission denied" in office.said
+        assert f"removing the socket {public}/lmtp failed: Permission denied" in office.said
         assert "the post office is closed" in office.said
 
 
