@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
-from fcntl import ioctl
-from inspect import isawaitable
 from itertools import count
-from termios import TIOCOUTQ
-from types import coroutine
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from OpenSSL import SSL
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
@@ -32,10 +26,10 @@ from postoffice.model.envelope import Client
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.model.log_events import tell, tell_failure
 from postoffice.protocol.proxy import NotProxied, ProxyReader
-from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
 from postoffice.server import tls
 from postoffice.server.factory import ServerFactory
-from postoffice.server.fair_share import ClientShare
+from postoffice.server.question_loop import QuestionLoop, Session
+from postoffice.server.tcp import keep_alive, send_now, unacknowledged
 from postoffice.util.networks import client_address, within
 
 log = Logger("postoffice")
@@ -48,94 +42,12 @@ READ_AHEAD = 64 << 10
 LINGER = 5.0
 #: The same over TLS, where our last octets may not have been sent yet.
 LINGER_TLS = 30.0
-#: TCP keepalive: seconds of silence before the first probe, seconds between probes, and how many
-#: probes may stay unanswered before the connection counts as dead.
-KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 #: Octets that a client may send after we have hung up; they are discarded unread.
 DISCARD_MAXIMUM = 1 << 20
 
 
-class Session(Protocol):
-    """What a connection needs of its session (the pure rules of the protocol)."""
-
-    closed: bool
-    upgrading: bool
-    progress: int
-
-    @property
-    def unread(self) -> int: ...
-    @property
-    def unsent(self) -> int: ...
-    def receive(self, data: bytes) -> None: ...
-    def next_question(self) -> Any: ...
-    def answer(self, answer: Any) -> None: ...
-    def take_output(self) -> bytes: ...
-
-
-class _Synchronous:
-    """Stands in ``_running`` for a burst that runs synchronously, and so cannot be cancelled."""
-
-    def cancel(self) -> None:
-        """Nothing to do: the burst ends before any other code can run."""
-
-
-SYNCHRONOUS = _Synchronous()
-
-
-@coroutine
-def _resume(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """Run the rest of a coroutine that was started by hand and now awaits ``waits_for``."""
-    try:
-        while True:
-            try:
-                result = yield waits_for
-            except BaseException as error:
-                waits_for = begun.throw(error)
-            else:
-                waits_for = begun.send(result)
-    except StopIteration:
-        return
-
-
 #: Session ids count up from the time of the daemon's start, so that no id is used twice.
 _numbers = count(time.time_ns() >> 20)
-
-
-def _send_now(transport: Any, output: bytes) -> int:
-    """
-    Send what the socket takes now, without a turn of the reactor; return how many octets it took.
-
-    Twisted would wait for the poller before it sends, for every reply.  This
-    works only on plain TCP with an empty send buffer.  On any other transport
-    (TLS, one of a test) the function sends nothing and returns 0.
-    """
-    try:
-        if transport._tempDataBuffer or transport.offset != len(transport.dataBuffer):
-            return 0
-        if not transport.connected or transport.disconnecting:
-            return 0
-        sent = transport.writeSomeData(output)
-    except AttributeError:
-        return 0
-    return sent if isinstance(sent, int) else 0  # an exception: write() will meet it, too
-
-
-def keep_alive(transport: Any) -> None:
-    """Set TCP keepalive, so that a dead connection is found in two minutes, not in two hours."""
-    transport.setTcpKeepAlive(True)
-    found = getattr(transport, "socket", None)
-    if isinstance(found, socket.socket):
-        for option, value in KEEP_ALIVE.items():
-            if hasattr(socket, option):
-                found.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def unacknowledged(transport: Any) -> int:
-    """Octets that we sent and the client has not acknowledged; 0 if the system does not tell."""
-    try:
-        return int.from_bytes(ioctl(transport.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (AttributeError, OSError):
-        return 0
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
@@ -145,7 +57,7 @@ class Connection(TwistedProtocol):
 
     Before the session begins, a load balancer may name the real client (PROXY),
     and TLS may be negotiated.  A subclass makes the session (``_new_session``),
-    answers the session's questions (``_ask``), releases what the client held when
+    answers the session's questions (``ask``), releases what the client held when
     the connection is lost (``_client_gone``), and ends the session from our side
     (``_end_session``).
     """
@@ -160,13 +72,12 @@ class Connection(TwistedProtocol):
         self.counted_as: str | None = None  # the address that ConnectionLimits counts
         self.id = f"{next(_numbers):x}"
         self._clock = factory.clock
-        self._running: Deferred[None] | _Synchronous | None = None
-        self._blocked: Deferred[None] | None = None  # fires when the transport can take more output
+        self.loop = QuestionLoop(self, factory.reactor_shares)
         self._paused = False  # we do not read from the transport
         self._input_ended = False  # the client has closed its side: no more input
         self._closing = False  # the daemon is stopping: end the session once it is idle
         self._hung_up = False  # our side is closed: no more output
-        self._lost = False  # the connection is lost
+        self.lost = False  # the connection is lost
         self._discarded = 0  # octets that arrived after we hung up
         self._active_at = self._clock.seconds()
         self._progress = 0  # ``session.progress`` at the last check
@@ -187,8 +98,8 @@ class Connection(TwistedProtocol):
         """Make the session, now that the client's address is known."""
         raise AssertionError("the subclass must make a session")
 
-    def _ask(self, question: Any) -> Any:
-        """Return the answer, or a coroutine if the answer must wait.  Raises PostOfficeError."""
+    def ask(self, question: Any) -> object:
+        """Return the answer, or an awaitable if the answer must wait.  Raises PostOfficeError."""
         raise AssertionError("the subclass must answer its session's questions")
 
     def _client_gone(self) -> None:
@@ -202,7 +113,7 @@ class Connection(TwistedProtocol):
 
     def _is_idle(self) -> bool:
         """Whether the session can be ended now without interrupting anything."""
-        return self._running is None
+        return not self.loop.running
 
     # -- what Twisted tells us -----------------------------------------------------
 
@@ -231,7 +142,7 @@ class Connection(TwistedProtocol):
             self._read_proxy(self._proxy, data)
             return
         self.session.receive(data)
-        if self._running is None:
+        if not self.loop.running:
             self._run()
         elif self.session.unread > READ_AHEAD and not self._paused:
             self._paused = True
@@ -244,7 +155,7 @@ class Connection(TwistedProtocol):
             self.abort()
         elif self._hung_up:
             self._transport.loseConnection()
-        elif self._running is None:
+        elif not self.loop.running:
             self._hang_up()
 
     def writeConnectionLost(self) -> None:
@@ -255,28 +166,24 @@ class Connection(TwistedProtocol):
             self.abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        self._lost = True
+        self.lost = True
         self.factory.left(self)
         self._set_timer(0, None)
         if self._handshaking:
             self._log_tls_failure(reason)
         elif self.session is None:
             self._log_no_session()
-        if self._running is not None:
-            self._running.cancel()
+        self.loop.cancel()
         if self.session is not None:
             self._client_gone()
 
     def pauseProducing(self) -> None:
         """The transport's send buffer is full."""
-        if self._blocked is None:
-            self._blocked = Deferred()
+        self.loop.block()
 
     def resumeProducing(self) -> None:
         self._active_at = self._clock.seconds()
-        clogged, self._blocked = self._blocked, None
-        if clogged is not None:
-            clogged.callback(None)
+        self.loop.unblock()
 
     def stopProducing(self) -> None:
         """The transport is closing; ``connectionLost`` follows."""
@@ -411,80 +318,9 @@ class Connection(TwistedProtocol):
         return self.transport
 
     def _run(self) -> None:
-        """
-        Answer everything that has arrived.
+        self.loop.run(self.session)
 
-        Most bursts run to their end without waiting.  A Deferred costs as much
-        as the answers do, so one is made only when an answer must wait.
-        """
-        self._running = SYNCHRONOUS
-        talking = self._answer_questions()
-        outcome = None
-        try:
-            waits_for = talking.send(None)
-        except StopIteration:
-            pass
-        except Exception:
-            outcome = Failure()  # type: ignore[no-untyped-call]
-        else:
-            waiting = self._running = Deferred.fromCoroutine(_resume(talking, waits_for))
-            waiting.addBoth(self._finish_burst)
-            return
-        self._finish_burst(outcome)
-
-    async def _answer_questions(self) -> None:
-        """Answer everything that has arrived: one coroutine per burst, however many questions."""
-        session, share = self.session, ClientShare(self.factory.reactor_shares)
-        await self._wait_until_writable(share)
-        if self.factory.reactor_shares.used_up:
-            await self._resume_turn(share, new=True)
-        while (question := session.next_question()) is not None:
-            try:
-                if isinstance(question, Yield):
-                    answer: Any = self._yield_turn(question, share)
-                else:
-                    answer = self._ask(question)
-                if isawaitable(answer):
-                    share.stop()
-                    try:
-                        answer = await answer
-                    finally:
-                        share.go_on()
-            except Exception as error:
-                if self._lost and isinstance(error, CancelledError):
-                    raise
-                answer = self._failure(error)
-            if self._lost:  # the answer has no receiver any more
-                return
-            session.answer(answer)
-            if session.unsent > OUTPUT_QUANTUM:
-                self._flush()
-            if self._blocked is not None:
-                await self._wait_until_writable(share)
-            if share.had(1):
-                await self._resume_turn(share)
-        self._flush()  # the replies of a pipelined group, in one write
-        share.stop()
-
-    def _yield_turn(self, question: Yield, share: ClientShare) -> Awaitable[None] | None:
-        """The session has answered much by itself: wait if this client's share is used up."""
-        if question.steps and not share.had(question.steps):
-            return None
-        return self._resume_turn(share)
-
-    async def _resume_turn(self, share: ClientShare, *, new: bool = False) -> None:
-        """Send the output and wait until this client's next turn."""
-        self._flush()
-        await share.wait(new=new)
-
-    async def _wait_until_writable(self, share: ClientShare) -> None:
-        """Wait until the transport can take more output."""
-        if self._blocked is not None:
-            share.stop()
-            await self._blocked
-            share.go_on()
-
-    def _failure(self, error: Exception) -> PostOfficeError:
+    def failed(self, error: Exception) -> PostOfficeError:
         """Log a failure; if it has a reason, return it with the session id in its reply."""
         if not isinstance(error, PostOfficeError):
             fault = Failure(error)  # type: ignore[no-untyped-call]
@@ -498,22 +334,21 @@ class Connection(TwistedProtocol):
         told.reply = replace(error.reply, text=f"{error.reply.text} ({self.id})")
         return told
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         output = self.session.take_output()
         if output:
-            sent = 0 if self.client.encrypted else _send_now(self._transport, output)
+            sent = 0 if self.client.encrypted else send_now(self._transport, output)
             if sent < len(output):
                 self._transport.write(output[sent:])
 
-    def _finish_burst(self, outcome: Failure | None) -> None:
-        self._running = None
+    def burst_ended(self, failure: Failure | None) -> None:
         if self.session.progress != self._progress:
             self._progress = self.session.progress
             self._active_at = self._clock.seconds()
-        if isinstance(outcome, Failure):
-            if not isinstance(outcome.value, CancelledError):
+        if failure is not None:
+            if not isinstance(failure.value, CancelledError):
                 why = "the session failed and was aborted"
-                tell_failure(log, log_events.FAULT, outcome, **self._log_fields({"why": why}))
+                tell_failure(log, log_events.FAULT, failure, **self._log_fields({"why": why}))
                 self._transport.abortConnection()
             return
         if self._closing and self._is_idle():
@@ -528,7 +363,7 @@ class Connection(TwistedProtocol):
             self._clock.callLater(0, self._listen_again)
 
     def _listen_again(self) -> None:
-        if self._paused and not self._lost:
+        if self._paused and not self.lost:
             self._paused = False
             self._transport.resumeProducing()
 
@@ -547,17 +382,17 @@ class Connection(TwistedProtocol):
 
     def cut_off(self) -> None:
         """Close the connection at once: the time to end the session is over."""
-        if not self._lost:
+        if not self.lost:
             self.abort()
 
     def described(self) -> dict[str, Any]:
         """Describe this session for ``postoffice sessions``."""
         if self.session is None or self._handshaking:
             doing = "handshake" if self._held_input is None else "waiting"
-        elif self._blocked is not None:
+        elif self.loop.blocked:
             doing = "sending"
         else:
-            doing = "idle" if self._running is None else "working"
+            doing = "working" if self.loop.running else "idle"
         return {
             "id": self.id,
             "service": self.factory.listener_options.service,
@@ -586,7 +421,7 @@ class Connection(TwistedProtocol):
         if self._hung_up:
             return
         self._hung_up = True
-        self._flush()
+        self.flush()
         self._transport.unregisterProducer()
         if self._paused:
             self._listen_again()
@@ -603,7 +438,7 @@ class Connection(TwistedProtocol):
         silent = self._silent_for()
         if silent < self.timeout:
             self._set_timer(self.timeout - silent, self._check_timeout)
-        elif self._running is not None or self._hung_up:
+        elif self.loop.running or self._hung_up:
             self.abort()  # the client does not take our output
         else:
             self._end_session(silent=True)
@@ -612,7 +447,7 @@ class Connection(TwistedProtocol):
 
     def _silent_for(self) -> float:
         """Seconds since the client last sent a command or took some of our output."""
-        if self._running is not None and self._blocked is None:
+        if self.loop.running and not self.loop.blocked:
             return 0.0  # the client waits for our answer
         return self._clock.seconds() - self._active_at
 

@@ -27,7 +27,7 @@ class ReactorShares:
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
+        self.clock = clock
         self._used = 0.0  # seconds of work in this turn
         self._new: deque[Deferred[None]] = deque()
         self._others: deque[Deferred[None]] = deque()
@@ -37,9 +37,6 @@ class ReactorShares:
     def used_up(self) -> bool:
         """Whether no further client should begin in this turn."""
         return self._used >= TURN
-
-    def seconds(self) -> float:
-        return self._clock.seconds()
 
     def use(self, seconds: float) -> None:
         """Count seconds of work for a client."""
@@ -56,7 +53,7 @@ class ReactorShares:
 
     def _look_for_the_next(self) -> None:
         if self._next is None:
-            self._next = self._clock.callLater(0, self._begin)
+            self._next = self.clock.callLater(0, self._begin)
 
     def _begin(self) -> None:
         """Begin a turn: resume waiting clients, as many as it has time for."""
@@ -74,31 +71,32 @@ class ReactorShares:
 class ClientShare:
     """What one client has used since it last waited: commands and seconds."""
 
-    __slots__ = ("_began", "_commands", "_reactor_shares", "_seconds")
+    __slots__ = ("_began", "_clock", "_commands", "_reactor_shares", "_seconds")
 
     def __init__(self, reactor_shares: ReactorShares) -> None:
         self._reactor_shares = reactor_shares
+        self._clock = reactor_shares.clock
         self._commands = 0
         self._seconds = 0.0
-        self._began = reactor_shares.seconds()
+        self._began = self._clock.seconds()
 
     def had(self, commands: int) -> bool:
         """Count commands that were answered; return whether the share is used up."""
         self._commands += commands
         if self._commands >= COMMANDS:
             return True
-        return self._seconds + self._reactor_shares.seconds() - self._began >= SHARE
+        return self._seconds + self._clock.seconds() - self._began >= SHARE
 
     def stop(self) -> None:
         """The client waits for something, or has all its answers."""
-        now = self._reactor_shares.seconds()
+        now = self._clock.seconds()
         passed, self._began = now - self._began, now
         self._seconds += passed
         self._reactor_shares.use(passed)
 
     def go_on(self) -> None:
         """Measure again after ``stop``."""
-        self._began = self._reactor_shares.seconds()
+        self._began = self._clock.seconds()
 
     async def wait(self, *, new: bool = False) -> None:
         """Wait for the next turn, and begin a new share."""

@@ -88,7 +88,7 @@ class LoginConnection(Connection):
     def _silent_for(self) -> float:
         """Also time out a client that has not logged in within ``LOGIN_TIME``, if it must."""
         silent = super()._silent_for()
-        if self._login_required() and (self._running is None or self._blocked is not None):
+        if self._login_required() and (not self.loop.running or self.loop.blocked):
             late = self._clock.seconds() - self._greeted_at - LOGIN_TIME
             silent = max(silent, min(late + self.timeout, self.timeout))
         return silent
@@ -153,10 +153,10 @@ class LoginConnection(Connection):
         """Further log fields of a refusal."""
         return {}
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         if self.session.refusals.new:
             self._log_refusals()
-        super()._flush()
+        super().flush()
 
     def _client_gone(self) -> None:
         self._log_refusals()

@@ -80,7 +80,7 @@ class POP3Connection(LoginConnection):
             self.id, self.factory.listener_options.service, self.client, tls=self._tls
         )
 
-    def _ask(self, question: Question) -> Any:
+    def ask(self, question: Question) -> Any:
         assert self.session is not None
         if self.session.refusals.new:
             self._log_refusals()
@@ -169,7 +169,7 @@ class POP3Connection(LoginConnection):
         if self._measure_silence() < GIVES_WAY:
             return False
         self._log(log_events.TAKEN_OVER)
-        in_the_middle = self._blocked is not None
+        in_the_middle = self.loop.blocked
         self.session.refusals.hear(b"")
         self.session.dismiss(
             None if in_the_middle else "another login has taken over this maildrop", "IN-USE"

@@ -103,7 +103,7 @@ class SMTPConnection(LoginConnection):
             early.callback(True)
         super().dataReceived(data)
 
-    def _ask(self, question: Question) -> Any:
+    def ask(self, question: Question) -> Any:
         assert self.session is not None
         if self.session.refusals.new:
             self._log_refusals()
@@ -249,7 +249,7 @@ class SMTPConnection(LoginConnection):
         """Commit, and return a reply for each accepted recipient (RFC 2033 §4.2)."""
         outcomes = await delivery.commit_each()
         taken = Reply(250, "2.0.0", f"Taken, {envelope.id}")
-        replies = [taken if one is None else self._failure(one).reply for one in outcomes]
+        replies = [taken if one is None else self.failed(one).reply for one in outcomes]
         good = zip(envelope.recipients, outcomes, strict=True)
         self._log_taken(envelope, [one for one, out in good if out is None], delivery)
         return [replies[place] for place in envelope.named]

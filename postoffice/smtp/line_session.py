@@ -12,7 +12,7 @@ from postoffice.model.reply import Reply
 from postoffice.protocol.line_session import LineSession
 from postoffice.protocol.refusals import Refusals
 from postoffice.smtp.options import SMTPLimits
-from postoffice.smtp.questions import Answer, Pause
+from postoffice.smtp.questions import Pause
 
 
 class SMTPLineSession(LineSession):
@@ -41,7 +41,7 @@ class SMTPLineSession(LineSession):
         """Whether a transaction is open."""
         return False
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: object) -> None:
         """Answer the last question; a failure counts as its reply."""
         super().answer(answer.reply if isinstance(answer, PostOfficeError) else answer)
 

@@ -73,7 +73,7 @@ class EchoConversation(Connection):
     def _new_session(self):
         return Echo()
 
-    def _ask(self, question):
+    def ask(self, question):
         if question.startswith(b"wait"):
             return self._wait(question)
         if question == b"fail":

@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 from twisted.internet import reactor
 
-from postoffice.server import connection
-from postoffice.server.connection import KEEP_ALIVE
+from postoffice.server import tcp
+from postoffice.server.tcp import KEEP_ALIVE
 from postoffice.testing import finish
 from tests.conftest import turn_until
 
@@ -63,7 +63,7 @@ def test_a_silent_client_is_asked_soon_whether_it_is_there(memory_office, connec
 def test_a_client_that_has_vanished_is_found_out_and_removes_nothing(
     memory_office, connect, monkeypatch
 ):
-    monkeypatch.setattr(connection, "KEEP_ALIVE", dict.fromkeys(KEEP_ALIVE, 1))
+    monkeypatch.setattr(tcp, "KEEP_ALIVE", dict.fromkeys(KEEP_ALIVE, 1))
     client = connect()
     try:
         client.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
@@ -92,13 +92,13 @@ def test_what_a_client_does_not_take_is_known(memory_office, connect):
     memory_office.post(b"x" * 10_000_000 + b"\r\n")
     client = connect()
     [one] = memory_office.pop3.connections
-    assert connection.unacknowledged(one.transport) == 0
+    assert tcp.unacknowledged(one.transport) == 0
     client.sendall(b"RSET\r\nRETR 2\r\n")
-    turn_until(lambda: connection.unacknowledged(one.transport))
+    turn_until(lambda: tcp.unacknowledged(one.transport))
 
     def take() -> bool:
         with suppress(BlockingIOError):
             client.recv(1 << 20)
-        return not connection.unacknowledged(one.transport)
+        return not tcp.unacknowledged(one.transport)
 
     turn_until(take)

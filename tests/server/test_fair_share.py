@@ -48,7 +48,7 @@ def test_commands_that_are_answered_at_once_take_turns(generous, service, before
     client.say(before)
     heard = client.say(command * 1000)
     reactor_shares = 0
-    while client.connection._running is not None:
+    while client.connection.loop.running:
         assert heard.count(answer) <= COMMANDS + STEPS
         client.connection.resumeProducing()
         turn(generous.clock)
@@ -70,7 +70,7 @@ def test_all_that_was_asked_is_answered_in_its_order(memory_office):
     client = memory_office.client("pop3")
     client.say(b"USER joe@example.net\r\nPASS secret word\r\n")
     heard = client.say(b"".join(asked))
-    while client.connection._running is not None:
+    while client.connection.loop.running:
         memory_office.clock.advance(0)
         heard += client.hear()
     assert heard.split(b"\r\n") == expected.split(b"\r\n")
@@ -169,5 +169,5 @@ def test_a_client_that_leaves_in_the_middle_of_its_commands(memory_office, failu
     client.say(b"CAPA\r\n" * 150)
     client.leave()
     memory_office.clock.advance(0)
-    assert client.connection._running is None
+    assert not client.connection.loop.running
     assert not failures

@@ -210,13 +210,13 @@ def test_octets_behind_starttls_are_found_also_where_the_client_does_not_read(
 ):
     memory_office.smtp.listener_options = ListenerOptions("smtp", certificates=Ready())
     client = memory_office.client("smtp")
-    connection, clogged = client.connection, Deferred()
+    connection = client.connection
     monkeypatch.setattr(connection, "_begin_tls", lambda: pytest.fail("it began"))
 
     def ask(question):
-        connection._blocked = clogged
+        connection.pauseProducing()
 
-    monkeypatch.setattr(connection, "_ask", ask)
+    monkeypatch.setattr(connection, "ask", ask)
     client.say(b"STARTTLS\r\n")
     client.say(b"NOOP\r\n")
     connection.resumeProducing()

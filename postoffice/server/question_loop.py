@@ -1,0 +1,189 @@
+"""The loop between a session and its connection: each question is answered, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from postoffice.model.errors import PostOfficeError
+from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
+from postoffice.server.fair_share import ClientShare, ReactorShares
+from postoffice.util.at_once import at_once, waits
+
+
+class Session(Protocol):
+    """What a connection needs of its session (the pure rules of the protocol)."""
+
+    closed: bool
+    upgrading: bool
+    progress: int
+
+    @property
+    def unread(self) -> int: ...
+    @property
+    def unsent(self) -> int: ...
+    def receive(self, data: bytes) -> None: ...
+    def next_question(self) -> object: ...
+    def answer(self, answer: object) -> None: ...
+    def take_output(self) -> bytes: ...
+
+
+class Answerer(Protocol):
+    """What the loop needs of a connection."""
+
+    lost: bool
+
+    def ask(self, question: object) -> object:
+        """The answer to a question, or an awaitable of it."""
+
+    def flush(self) -> None:
+        """Send the session's output."""
+
+    def failed(self, error: Exception) -> PostOfficeError:
+        """Log an answer that could not be given; return it as the session may hear it."""
+
+    def burst_ended(self, failure: Failure | None) -> None:
+        """All that has arrived is answered; or, with ``failure``, it cannot be."""
+
+
+class QuestionLoop:
+    """
+    Answers what one client has asked, and waits where an answer must wait.
+
+    Most bursts of input are answered without waiting.  A Deferred costs as much as
+    the answers do, so one is made only when an answer must wait.  ``running`` is
+    true from the first question to the last answer.
+    """
+
+    def __init__(self, answerer: Answerer, reactor_shares: ReactorShares) -> None:
+        self.running = False
+        self._answerer = answerer
+        self._reactor_shares = reactor_shares
+        self._waiting: Deferred[None] | None = None
+        self._blocked: Deferred[None] | None = None  # fires when the transport can take more output
+        self._asked = False  # a question is open
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the transport can take no more output."""
+        return self._blocked is not None
+
+    def block(self) -> None:
+        """The transport's send buffer is full: answer no more questions."""
+        if self._blocked is None:
+            self._blocked = Deferred()
+
+    def unblock(self) -> None:
+        """The transport can take more output."""
+        blocked, self._blocked = self._blocked, None
+        if blocked is not None:
+            blocked.callback(None)
+
+    def cancel(self) -> None:
+        """The connection is lost: stop waiting."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def run(self, session: Session) -> None:
+        """Answer everything that has arrived."""
+        self.running = True
+        share = ClientShare(self._reactor_shares)
+        waiting: Awaitable[object] | None
+        if self._blocked is not None or self._reactor_shares.used_up:
+            waiting = self._pause(share, new=True)
+        else:
+            try:
+                waiting = self._advance(session, share)
+            except Exception:
+                return self._end(Failure())  # type: ignore[no-untyped-call]
+        if waiting is None:
+            return self._end(None)
+        self._waiting = Deferred.fromCoroutine(self._go_on(session, share, waiting))
+        self._waiting.addBoth(self._end)
+        return None
+
+    def _end(self, outcome: Failure | None) -> None:
+        self.running = self._asked = False
+        self._waiting = None
+        self._answerer.burst_ended(outcome)
+
+    def _advance(self, session: Session, share: ClientShare) -> Awaitable[object] | None:
+        """Answer questions until one must wait; return what to wait for, or None at the end."""
+        answerer = self._answerer
+        while (question := session.next_question()) is not None:
+            answer: object
+            try:
+                if isinstance(question, Yield):
+                    answer = self._yield_turn(question, share)
+                else:
+                    answer = at_once(answerer.ask(question))
+            except Exception as error:
+                answer = self._failed(error)
+            if waits(answer):
+                self._asked = True
+                return answer
+            if answerer.lost:  # the answer has no receiver any more
+                return None
+            waiting = self._give(session, share, answer)
+            if waiting is not None:
+                return waiting
+        answerer.flush()  # the replies of a pipelined group, in one write
+        share.stop()
+        return None
+
+    async def _go_on(
+        self, session: Session, share: ClientShare, waiting: Awaitable[object] | None
+    ) -> None:
+        """The rest of a burst in which something must wait: one coroutine for all of it."""
+        while waiting is not None:
+            share.stop()
+            try:
+                answer = await waiting
+            except Exception as error:
+                answer = self._failed(error)
+            finally:
+                share.go_on()
+            if self._answerer.lost:
+                return
+            asked, self._asked, waiting = self._asked, False, None
+            if asked:
+                waiting = self._give(session, share, answer)
+            if waiting is None:
+                waiting = self._advance(session, share)
+
+    def _give(
+        self, session: Session, share: ClientShare, answer: object
+    ) -> Awaitable[object] | None:
+        """Give the session its answer; return what to wait for before the next question."""
+        session.answer(answer)
+        if session.unsent > OUTPUT_QUANTUM:
+            self._answerer.flush()
+        turn = share.had(1)
+        return self._pause(share, turn=turn) if turn or self._blocked is not None else None
+
+    def _failed(self, error: Exception) -> PostOfficeError:
+        if self._answerer.lost and isinstance(error, CancelledError):
+            raise error
+        return self._answerer.failed(error)
+
+    def _yield_turn(self, question: Yield, share: ClientShare) -> Awaitable[None] | None:
+        """The session has answered much by itself: wait if this client's share is used up."""
+        if question.steps and not share.had(question.steps):
+            return None
+        return self._pause(share, turn=True)
+
+    async def _pause(self, share: ClientShare, *, turn: bool = False, new: bool = False) -> None:
+        """
+        Wait until the transport can take output, and with ``turn`` also for this client's turn.
+
+        A ``new`` burst waits for a turn where this one is used up.
+        """
+        if self._blocked is not None:
+            await self._blocked
+            share.go_on()
+        if turn or (new and self._reactor_shares.used_up):
+            self._answerer.flush()
+            await share.wait(new=new)
