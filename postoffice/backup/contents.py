@@ -8,20 +8,21 @@ has it with all mail that was accepted before the backup began.
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import tempfile
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import yaml
 
 from postoffice import __version__
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.tables import keep_only
-from postoffice.backup.entries import BackupError
-from postoffice.backup.written import Written
+from postoffice.backup.manifest import AccountNames, BackupError, Header
+from postoffice.backup.writer import BackupWriter
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.privileges import as_root
@@ -34,8 +35,8 @@ _SIDE = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
-class Which:
-    """The maildrops of these addresses and domains; without either, everything."""
+class Selection:
+    """Which maildrops: those of these addresses and domains, or all if there are none."""
 
     addresses: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
@@ -54,10 +55,10 @@ class Chosen:
     domains: Sequence[str] = ()
 
 
-def header(settings: Settings, which: Which, stamp: str, now: str) -> dict[str, Any]:
+def header(settings: Settings, which: Selection, stamp: str, now: str) -> Header:
     """Return the first line of the manifest."""
     file = "" if settings.first_run else os.path.abspath(settings.source.file)
-    told: dict[str, Any] = {
+    header: Header = {
         "postoffice": __version__,
         "hostname": settings.hostname,
         "begun": now,
@@ -68,12 +69,12 @@ def header(settings: Settings, which: Which, stamp: str, now: str) -> dict[str, 
         "accounts": _accounts(settings, which),
     }
     if not which.whole:
-        told["maildrops"], told["domains"] = list(which.addresses), list(which.domains)
-    return told
+        header["maildrops"], header["domains"] = list(which.addresses), list(which.domains)
+    return header
 
 
-def _accounts(settings: Settings, which: Which) -> dict[str, str]:
-    """Under which names the database of accounts is in a backup, and its key."""
+def _accounts(settings: Settings, which: Selection) -> AccountNames:
+    """Return the names in a backup of the accounts' database and of its key."""
     if (options := _options(settings)) is None:
         return {}
     if not which.whole:
@@ -84,12 +85,13 @@ def _accounts(settings: Settings, which: Which) -> dict[str, str]:
     }
 
 
-def _options(settings: Settings) -> Any:
+def _options(settings: Settings) -> Mapping[str, str] | None:
+    """Return the options of the accounts' database, if there is one."""
     return next((one.options for one in settings.accounts if one.maker.kind == "sqlite"), None)
 
 
 def _name(settings: Settings, path: str) -> str:
-    """A file's name: in the state folder, beside the configuration, or elsewhere."""
+    """Return the name in a backup of a file that may change."""
     roots = [("state", settings.state)]
     if not settings.first_run:
         roots.append(("config", os.path.dirname(os.path.abspath(settings.source.file))))
@@ -100,9 +102,11 @@ def _name(settings: Settings, path: str) -> str:
 
 
 class Contents:
-    """Writes what was asked for; ``files`` is the folder for files that may change."""
+    """Writes a selection; ``files`` is the folder for files that may change."""
 
-    def __init__(self, plugins: Plugins, settings: Settings, written: Written, files: str) -> None:
+    def __init__(
+        self, plugins: Plugins, settings: Settings, written: BackupWriter, files: str
+    ) -> None:
         if not IStoreBackup.providedBy(plugins.store):
             raise BackupError("the store of this kind has no files that could be copied")
         self._plugins = plugins
@@ -111,7 +115,7 @@ class Contents:
         self._written = written
         self._files = files
 
-    async def choose(self, which: Which) -> Chosen:
+    async def choose(self, which: Selection) -> Chosen:
         """Return what to back up.  Raises BackupError if something does not exist."""
         await self._store.settle()
         folders = await self._store.folders()
@@ -145,7 +149,7 @@ class Contents:
         chosen = [one for one in folders if one[0] in wanted]
         return Chosen(chosen, sorted(addresses), sorted(domains))
 
-    async def write(self, chosen: Chosen, which: Which) -> None:
+    async def write(self, chosen: Chosen, which: Selection) -> None:
         """Write all of it."""
         if which.whole:
             self._write_configuration()
@@ -173,8 +177,8 @@ class Contents:
         elif not piece.uidl:
             self._written.other(f"{self._files}/mail/{piece.name}", piece.path)
         elif not self._written.message(f"mail/{piece.name}", piece.path):
-            again = self._store.find_again(piece)  # renamed, or gone: both are no fault
-            if again is not None and again.name not in names:  # else it is written by itself
+            again = self._store.find_again(piece)  # it was renamed or removed meanwhile
+            if again is not None and again.name not in names:  # else it is a piece of its own
                 self._written.message(f"mail/{again.name}", again.path)
 
     def _write_state(self) -> None:
@@ -199,7 +203,7 @@ class Contents:
                 self._write_named(path, _name(self._settings, path))
 
     def _write_named(self, path: str, name: str) -> None:
-        """Read by whoever runs the command: the user of the post office may not."""
+        """Read the file as root, because the user of the post office may not."""
         try:
             with as_root(), open(path, "rb") as file:
                 octets, status = file.read(NAMED_MAXIMUM), os.fstat(file.fileno())
@@ -212,14 +216,14 @@ class Contents:
             self._written.octets_of(f"{self._files}/{name}", octets, status.st_mtime_ns)
 
     def _write_accounts(self, chosen: Chosen) -> None:
-        """The rows of these accounts, and a key of their own for what is sealed in them."""
+        """Write the rows of these accounts, with a key of their own for the shared secrets."""
         if (options := _options(self._settings)) is None:
             return
         with tempfile.TemporaryDirectory(prefix="postoffice-") as folder:
             key = f"{folder}/accounts.key"
             old, new = Seal(options["key_file"]), Seal(key)
 
-            def change(database: Any) -> None:
+            def change(database: sqlite3.Connection) -> None:
                 for address in keep_only(database, chosen.addresses, chosen.domains, old, new):
                     self._written.complaints.append(f"{address}: its shared secret is unreadable")
 
@@ -230,7 +234,7 @@ class Contents:
 
 
 def _named(file: str, state: str) -> Iterator[str]:
-    """The files that a configuration names, wherever in it."""
+    """Yield the files that a configuration names, anywhere in it."""
     with open(file, "rb") as text:
         tree = yaml.safe_load(text)
     for word in _words(tree):
@@ -243,7 +247,7 @@ def _named(file: str, state: str) -> Iterator[str]:
                     break
 
 
-def _words(node: Any) -> Iterator[str]:
+def _words(node: object) -> Iterator[str]:
     if isinstance(node, str):
         yield node
     elif isinstance(node, dict):
@@ -255,7 +259,7 @@ def _words(node: Any) -> Iterator[str]:
 
 
 def _of_the_state(state: str, store: str) -> Iterator[str]:
-    """The plain files of the state folder, but no mail, and nothing of a process that runs."""
+    """Yield the plain files of the state folder, without mail and files of a running process."""
     for where, below, files in os.walk(state):
         below[:] = sorted(one for one in below if f"{where}/{one}" != store)
         for file in sorted(files):

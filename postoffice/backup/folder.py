@@ -13,24 +13,23 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import IO
 
-from postoffice.backup.entries import (
+from postoffice.backup.manifest import (
     MANIFEST,
     PIECE,
     BackupError,
     Index,
     Octets,
-    Told,
     make_above,
     place,
     read_manifest,
 )
 from postoffice.backup.tar import WRITERS
-from postoffice.backup.written import see_to_owner
+from postoffice.backup.writer import check_owner
 from postoffice.daemon.privileges import as_root
 from postoffice.store.files import open_plain, sync_folder
 from postoffice.store.journal.segments import sync_all
 
-#: By this a folder of ours is known, also when its first backup was cut off.
+#: The file that marks a folder as a backup of ours, even if its first backup was interrupted.
 MARK = "postoffice-backup"
 _NEW = ".new"
 _LIKE_A_FILE = re.compile(r"\.(tar\.\w+|zip|gz|bz2|xz|zst|7z)\Z")
@@ -46,8 +45,8 @@ class FolderTarget:
 
     def __init__(self, path: str) -> None:
         self._path = os.path.abspath(path)
-        self._old = Index()  # what the backup before this one has
-        self._here = Index()  # what this one has
+        self._old = Index()  # the files of the previous backup
+        self._here = Index()  # the files of this backup
         if not os.path.lexists(self._path):
             if _LIKE_A_FILE.search(self._path):
                 raise BackupError("a file is written as " + ", ".join(WRITERS))
@@ -55,17 +54,17 @@ class FolderTarget:
         elif not os.path.isdir(self._path):
             raise BackupError("it is no folder; a file is written as " + ", ".join(WRITERS))
         self._sync = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        see_to_owner(self._sync)
+        check_owner(self._sync)
         self._lock = self._marked()
         os.fchmod(self._sync, 0o700)
         with suppress(FileNotFoundError, BackupError), open(f"{self._path}/{MANIFEST}", "rb") as it:
-            for entry in read_manifest(it, Told({}, {})):
+            for entry in read_manifest(it):
                 if not entry.same:
                     said = json.dumps([entry.size, entry.mtime, entry.sha256])
                     self._old.set(entry.path, said)
 
     def _marked(self) -> int:
-        """The mark, locked.  Raises BackupError where there is something of others."""
+        """Return the mark, locked.  Raises BackupError if the folder holds anything else."""
         mark = f"{self._path}/{MARK}"
         if not os.path.lexists(mark) and os.listdir(self._path):
             raise BackupError("it holds something that is no backup: name an empty folder")
@@ -123,7 +122,7 @@ class FolderTarget:
                     os.unlink(part)
                 try:
                     os.link(there, part)
-                except OSError:  # a file system without them, or too many
+                except OSError:  # a file system without links, or with too many
                     shutil.copy2(there, part)
                 os.rename(part, here)
         self._here.set(name, "")
@@ -151,14 +150,14 @@ class FolderTarget:
         self._here.close()
 
     def _remove_old(self) -> None:
-        """What this backup has no more, and what one has left that was cut off."""
+        """Remove files that are not in this backup, also those of an interrupted backup."""
         for root in ("mail", "files"):
             for folder, _, files in os.walk(self._where(root), topdown=False):
                 for file in files:
                     path = f"{folder}/{file}"
                     if self._here.get(path[len(self._path) + 1 :]) is None:
                         os.unlink(path)
-                with suppress(OSError):  # something is in it
+                with suppress(OSError):  # not empty
                     os.rmdir(folder)
 
     def _where(self, name: str) -> str:
@@ -166,7 +165,7 @@ class FolderTarget:
 
 
 class FolderSource:
-    """Reads the files in the manifest of a folder; does not follow links."""
+    """Reads the files that the manifest of a folder lists; does not follow links."""
 
     def __init__(self, path: str) -> None:
         self._path = os.path.realpath(path)
@@ -175,22 +174,21 @@ class FolderSource:
         if not os.path.isfile(f"{self._path}/{MANIFEST}"):
             raise BackupError(f"it has no {MANIFEST}: it is no backup, or its first was cut off")
         with open(f"{self._path}/{MANIFEST}", "rb") as manifest:
-            self.size = sum(entry.size for entry in read_manifest(manifest, Told({}, {})))
+            self.size = sum(entry.size for entry in read_manifest(manifest))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file stays open."""
 
     def read_so_far(self) -> int:
-        """Octets of all files, for a bar."""
         return self._read
 
     def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
-        """As of a tar."""
+        """See ``Source``."""
         self._read = 0
         with as_root():
             manifest = open(f"{self._path}/{MANIFEST}", "rb")  # noqa: SIM115
         with manifest:
-            for entry in read_manifest(manifest, Told({}, {})):
+            for entry in read_manifest(manifest):
                 if entry.same:
                     continue
                 place(entry.path)
@@ -208,7 +206,7 @@ class FolderSource:
 
     def _open_plain(self, name: str, path: str) -> int:
         if os.path.realpath(os.path.dirname(path)) != os.path.dirname(path):
-            raise BackupError(f"{name!r} in it lies behind a link")
+            raise BackupError(f"{name!r} in it is behind a link")
         try:
             return open_plain(path)[0]
         except OSError as error:

@@ -14,28 +14,29 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
-from typing import IO, Any, cast
+from typing import IO, cast
 
-from postoffice.backup.entries import MANIFEST, PIECE, BackupError, Octets
-from postoffice.backup.written import Hashed, see_to_owner
+from postoffice.backup.manifest import MANIFEST, PIECE, BackupError, Octets
+from postoffice.backup.writer import Hashed, check_owner
 from postoffice.daemon.privileges import as_root
 from postoffice.store.files import sync_folder
 
-#: How names end, and what writes and reads what is in such a file.
-WRITERS: dict[str, Callable[[IO[bytes]], Any]] = {
+_Stream = IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+#: The ending of a name, and what compresses such a file.
+WRITERS: dict[str, Callable[[IO[bytes]], _Stream]] = {
     ".tar": lambda file: file,
     ".tar.gz": lambda file: gzip.GzipFile("", "wb", 6, file, 0),
     ".tgz": lambda file: gzip.GzipFile("", "wb", 6, file, 0),
     ".tar.bz2": lambda file: bz2.BZ2File(file, "wb"),
     ".tar.xz": lambda file: lzma.LZMAFile(file, "wb", preset=1),  # noqa: SIM115
 }
-_READERS: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
+_READERS: tuple[tuple[bytes, Callable[[IO[bytes]], _Stream]], ...] = (
     (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file, mode="rb")),
     (b"BZh", lambda file: bz2.BZ2File(file, "rb")),
     (b"\xfd7zXZ\0", lambda file: lzma.LZMAFile(file, "rb")),  # noqa: SIM115
 )
 PART = ".part"
-#: Octets of what stands in an extended header (a long name), at most.
+#: The most octets of an extended header, such as a long name.
 HEADERS = 1 << 16
 
 
@@ -46,10 +47,9 @@ def is_tar(path: str) -> bool:
 
 class TarTarget:
     """
-    Writes ``path``, beside it until it is whole; ``-`` is the standard output.
+    Writes the file ``path``, under another name until it is complete; ``-`` is standard output.
 
-    It belongs to whoever runs the command, and nobody else may read it.
-    Raises BackupError, OSError.
+    Only the user who runs the command may read it.  Raises BackupError, OSError.
     """
 
     def __init__(self, path: str) -> None:
@@ -74,14 +74,14 @@ class TarTarget:
         if size <= PIECE:
             octets = io.BytesIO(_all(octets, size))
         elif isinstance(octets, Hashed):
-            octets.fills = True  # a part of it is written by then
+            octets.fills = True  # part of it is written when reading fails
         info = tarfile.TarInfo(name)
         info.size, info.mtime, info.mode = size, mtime // 10**9, 0o600
         self._tar.addfile(info, cast(IO[bytes], octets))
-        cast(Any, self._tar).members = []  # it remembers each
+        _forget_members(self._tar)
 
     def link(self, name: str, first: str) -> None:
-        """The manifest says so, and that is enough."""
+        """Do nothing: the manifest has the link."""
 
     def commit(self, manifest: IO[bytes]) -> None:
         size = os.fstat(manifest.fileno()).st_size
@@ -101,12 +101,12 @@ class TarTarget:
         if self._part:
             with suppress(OSError), as_root():
                 os.unlink(self._part)
-        with suppress(OSError):  # what it holds back has no room either
+        with suppress(OSError):  # the disk is full, and the file has a buffer
             self._files.close()
 
 
 def _all(octets: Octets, size: int) -> bytes:
-    """All of it, before a word of it is written."""
+    """Read all of a file before any of it is written."""
     found = bytearray()
     while len(found) < size and (piece := octets.read(size - len(found))):
         found += piece
@@ -114,11 +114,11 @@ def _all(octets: Octets, size: int) -> bytes:
 
 
 def _begin(part: str) -> IO[bytes]:
-    """What is not whole yet; what a backup that was killed has left there is overwritten."""
+    """Open the incomplete file; overwrite what a killed backup has left."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(part, flags, 0o600)
     try:
-        see_to_owner(fd)
+        check_owner(fd)
         try:
             flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -133,30 +133,30 @@ def _begin(part: str) -> IO[bytes]:
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """What is no tar, or is damaged, or cut off, raises BackupError, wherever it is read."""
+    """Turn the errors of an invalid, damaged or truncated tar into BackupError."""
     try:
         yield
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
         raise BackupError(f"it is no tar, or is damaged: {error}") from error
     except OSError as error:
-        if error.errno is None:  # gzip and bz2 say so
+        if error.errno is None:  # gzip and bz2 raise it for damaged data
             raise BackupError(f"it is damaged: {error}") from error
         raise
 
 
 class _Member(tarfile.TarInfo):
-    """Of a file in a backup: extended headers are read whole, and ours are short."""
+    """A member of a tar; refuses long extended headers, which tarfile reads into memory."""
 
-    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) and self.size > HEADERS:
             raise BackupError(
                 f"it is no backup of ours: a header of {self.size} octets is too large"
             )
-        return super()._proc_member(tar)  # type: ignore[misc]
+        return super()._proc_member(tar)  # type: ignore[misc, no-any-return]
 
 
 class TarSource:
-    """Reads a tar from its beginning, as often as somebody asks.  Raises BackupError, OSError."""
+    """Reads a tar from its beginning, as often as needed.  Raises BackupError, OSError."""
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "rb")  # noqa: SIM115
@@ -166,11 +166,10 @@ class TarSource:
         self._file.close()
 
     def read_so_far(self) -> int:
-        """Octets of the file, for a bar."""
         return self._file.tell()
 
     def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
-        """Each file's name, size and octets; the manifest is the last."""
+        """See ``Source``."""
         self._file.seek(0)
         start = self._file.read(8)
         self._file.seek(0)
@@ -180,9 +179,14 @@ class TarSource:
             yield from _members(tar)
 
 
+def _forget_members(tar: tarfile.TarFile) -> None:
+    """Free the list of members, which tarfile keeps for ever."""
+    vars(tar)["members"] = []
+
+
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]]:
     while (member := tar.next()) is not None:
-        cast(Any, tar).members = []
+        _forget_members(tar)
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
             raise BackupError(
                 f"it is no backup of ours, or was changed: {member.name!r} in it is no plain file"

@@ -14,12 +14,13 @@ from postoffice.cli.accounts import account
 from postoffice.cli.app_passwords import device
 from postoffice.cli.auth_failures import auth_failures
 from postoffice.cli.backup import backup
+from postoffice.cli.check_config import check_config
 from postoffice.cli.common import WRONG, say_object, shared_options
 from postoffice.cli.domains import domain
 from postoffice.cli.expiry import expire
 from postoffice.cli.explain import explain
-from postoffice.cli.holdings import list_ as list_maildrops
-from postoffice.cli.init import check_config, init
+from postoffice.cli.init import init
+from postoffice.cli.maildrop_list import list_ as list_maildrops
 from postoffice.cli.maildrops import maildrop
 from postoffice.cli.rename import rename
 from postoffice.cli.report import report

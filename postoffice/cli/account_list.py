@@ -22,7 +22,7 @@ from postoffice.cli.common import (
     table,
 )
 from postoffice.cli.progress import Progress
-from postoffice.cli.quotas import HEADS, Told, told_of_accounts
+from postoffice.cli.quotas import HEADS, EffectiveQuota, quotas_of_accounts
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Quota
 from postoffice.model.errors import PostOfficeError
@@ -66,7 +66,7 @@ class Line:
     """One account in the list."""
 
     account: Account
-    told: Told
+    told: EffectiveQuota
     last: tuple[LoginMethod, float] | None
     use: Use | None
 
@@ -123,7 +123,7 @@ def list_accounts(context: CommandContext, domain: str | None, looks: bool | Non
         if domain is not None and domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
         accounts = await plugins.register.accounts(domain)
-        told = await told_of_accounts(plugins.register, settings, accounts, domain)
+        told = await quotas_of_accounts(plugins.register, settings, accounts, domain)
         async with context.logins(plugins, settings) as logins:
             last = await plugins.executor.run(logins.login_history.latest)
         look = len(accounts) <= LOOKED_AT if looks is None else looks
@@ -139,7 +139,7 @@ def list_accounts(context: CommandContext, domain: str | None, looks: bool | Non
 
 
 async def _uses(
-    plugins: Plugins, accounts: Sequence[Account], told: Mapping[str, Told]
+    plugins: Plugins, accounts: Sequence[Account], told: Mapping[str, EffectiveQuota]
 ) -> dict[str, Use]:
     """Return the usage of each maildrop; those that cannot be read are left out."""
     uses = {}

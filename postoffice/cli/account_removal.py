@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from postoffice.cli.accounts import registered
+from postoffice.cli.accounts import refuse_postmaster, registered
 from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address, Quota
@@ -30,11 +30,7 @@ def remove(context: CommandContext, address: Address, delete_mail: bool, keep_ma
         raise click.UsageError("--delete-mail and --keep-mail exclude one another")
     settings = context.settings()
     name = address.normal
-    if name == settings.postmaster.normal:
-        raise Refused(
-            f"{name} gets the mail to postmaster; name another account at postmaster: in the "
-            "configuration first"
-        )
+    refuse_postmaster(settings, name)
 
     async def work(plugins: Plugins) -> tuple[int, list[str]]:
         found = await registered(plugins, name)

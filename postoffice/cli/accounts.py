@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -15,6 +16,7 @@ from postoffice.cli.app_passwords import (
     login_cells,
     login_data,
 )
+from postoffice.cli.change_settings import change_settings
 from postoffice.cli.common import (
     ADDRESS,
     Answer,
@@ -28,12 +30,9 @@ from postoffice.cli.common import (
 from postoffice.cli.completion import nothing
 from postoffice.cli.mail_policies import (
     NAMES,
-    Served,
-    asks_for_serving,
-    changed_serving,
-    default_serving_option,
-    served_to_account,
-    serving_options,
+    EffectivePolicy,
+    policy_of_account,
+    policy_options,
 )
 from postoffice.cli.new_password import (
     Password,
@@ -42,17 +41,15 @@ from postoffice.cli.new_password import (
     shared_secret_options,
 )
 from postoffice.cli.quotas import (
-    Told,
-    asks_for_change,
-    changed,
-    default_option,
+    EffectiveQuota,
+    quota_of_account,
     quota_options,
-    told_of_account,
 )
+from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.app_password import AppPassword
-from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
+from postoffice.model.mail_policy import MailPolicy
 from postoffice.protocol.sasl import NEEDS
 
 
@@ -64,8 +61,8 @@ def account() -> None:
 @command("add", account)
 @click.argument("address", type=ADDRESS, shell_complete=nothing)
 @password_options
-@quota_options
-@serving_options
+@quota_options()
+@policy_options()
 @click.option(
     "--adopt-mail", is_flag=True, help="Give the account the mail that an earlier account left."
 )
@@ -75,8 +72,8 @@ def add(
     password_stdin: bool,
     generate: bool,
     hash_stdin: bool,
-    quota: Quota,
-    serving: MailPolicy,
+    quota: Quota | None,
+    policy: MailPolicy | None,
     adopt_mail: bool,
 ) -> Answer:
     """
@@ -112,10 +109,10 @@ def add(
             if not await plugins.register.add(name, *hashed):
                 raise Refused(f"{name} is here already")
             await plugins.executor.run(logins.login_history.forget, name)  # an earlier one's
-        if quota != Quota():
+        if quota is not None:
             await plugins.register.set_quota(name, quota)
-        if serving != UNSPECIFIED:
-            await plugins.register.set_serving(name, serving)
+        if policy is not None:
+            await plugins.register.set_serving(name, policy)
 
     context.ask(work, settings)
     data = {"address": name, "added": True, **password.data}
@@ -137,51 +134,77 @@ def show(context: CommandContext, address: Address) -> Answer:
     device list`).
     """
     settings = context.settings()
-    devices: list[AppPassword] = []
-    last: Last = {}
 
-    async def work(plugins: Plugins) -> tuple[Account, Told, Served, int, int]:
+    async def work(plugins: Plugins) -> _Details:
         found = await registered(plugins, address.normal)
-        devices.extend(await plugins.register.devices(found.address))
+        register = plugins.register
         async with context.logins(plugins, settings) as logins:
-            last.update(await last_logins(plugins, logins, found.address))
-        told = await told_of_account(plugins.register, settings, found.address)
-        served = await served_to_account(plugins.register, settings, found.address)
-        return found, told, served, *await plugins.store.count(found.maildrop)
+            last = await last_logins(plugins, logins, found.address)
+        return _Details(
+            found,
+            await plugins.store.count(found.maildrop),
+            await quota_of_account(register, settings, found.address),
+            await policy_of_account(register, settings, found.address),
+            await register.devices(found.address),
+            last,
+        )
 
-    found, told, served, messages, octets = context.ask(work, settings)
-    has_password = found.secret is not None
-    mechanisms = [name for name, field in NEEDS.items() if getattr(found, field) is not None]
-    data = {
-        "address": found.address,
-        "maildrop": found.maildrop,
-        "state": found.state,
-        "password": has_password,
-        "mechanisms": mechanisms,
-        "messages": messages,
-        "octets": octets,
-        **told.data,
-        **served.data,
-        "last_login": login_data(last.get("")),
-        "devices": device_data(devices, last),
-    }
-    only = "only its devices can log in" if devices else "nobody can log in"
-    login = ", ".join(cell for cell in login_cells(last.get("")) if cell)
-    rows = [
-        ("account", found.address),
-        *([] if found.maildrop == found.address else [("maildrop", found.maildrop)]),
-        *([] if found.enabled else [("state", f"{found.state}: no login, mail is refused")]),
-        ("password", "yes" if has_password else f"no: {only}"),
-        ("last login", login),
-        ("logs in by", ", ".join(mechanisms) or "nothing"),
-        ("maildrop", f"{counted(messages, 'message')}, {sized(octets)}"),
-        ("quota", told.line),
-        *served.rows,
-    ]
-    lines = table(rows)
-    if devices:
-        lines += ["", *device_table(devices, last)]
-    return Answer(data, lines)
+    details = context.ask(work, settings)
+    return Answer(details.data, details.lines)
+
+
+@dataclass(frozen=True)
+class _Details:
+    """What `account show` shows; ``held`` is the messages and octets of the maildrop."""
+
+    account: Account
+    held: tuple[int, int]
+    quota: EffectiveQuota
+    policy: EffectivePolicy
+    devices: Sequence[AppPassword]
+    last: Last
+
+    @property
+    def mechanisms(self) -> list[str]:
+        """By which mechanisms the account can log in."""
+        needs = NEEDS.items()
+        return [name for name, field in needs if getattr(self.account, field) is not None]
+
+    @property
+    def data(self) -> dict[str, object]:
+        """The account as an object for --json."""
+        return {
+            "address": self.account.address,
+            "maildrop": self.account.maildrop,
+            "state": self.account.state,
+            "password": self.account.secret is not None,
+            "mechanisms": self.mechanisms,
+            "messages": self.held[0],
+            "octets": self.held[1],
+            **self.quota.data,
+            **self.policy.data,
+            "last_login": login_data(self.last.get("")),
+            "devices": device_data(self.devices, self.last),
+        }
+
+    @property
+    def lines(self) -> list[str]:
+        """The account as lines for people."""
+        one = self.account
+        nobody = f"no: {'only its devices' if self.devices else 'nobody'} can log in"
+        rows = [
+            ("account", one.address),
+            *([] if one.maildrop == one.address else [("maildrop", one.maildrop)]),
+            *([] if one.enabled else [("state", f"{one.state}: no login, mail is refused")]),
+            ("password", nobody if one.secret is None else "yes"),
+            ("last login", ", ".join(filter(None, login_cells(self.last.get(""))))),
+            ("logs in by", ", ".join(self.mechanisms) or "nothing"),
+            ("maildrop", f"{counted(self.held[0], 'message')}, {sized(self.held[1])}"),
+            ("quota", self.quota.line),
+            *self.policy.rows,
+        ]
+        devices = ["", *device_table(self.devices, self.last)] if self.devices else []
+        return [*table(rows), *devices]
 
 
 @command("passwd", account)
@@ -220,18 +243,14 @@ def passwd(
 
 @command("set", account)
 @click.argument("address", type=ADDRESS)
-@quota_options
-@default_option("Use the quota of the domain, or else of the configuration.")
-@serving_options
-@default_serving_option("Use the mail policy of the domain, or else of the configuration.")
+@quota_options("Use the quota of the domain, or else of the configuration.")
+@policy_options("Use the mail policy of the domain, or else of the configuration.")
 @shared_secret_options
 def set_(
     context: CommandContext,
     address: Address,
-    quota: Quota,
-    default_quota: bool,
-    serving: MailPolicy,
-    default_serving: bool,
+    quota: Quota | None,
+    policy: MailPolicy | None,
     shared_secret_stdin: bool,
     generate_shared_secret: bool,
     no_shared_secret: bool,
@@ -246,54 +265,19 @@ def set_(
     With --json: address, changed; quota and quota_from, serving and serving_from (as in
     show) if one of those was changed, generated_shared_secret if it was generated.
     """
-    change = _Change(
-        quota if asks_for_change(quota, default_quota) else None,
-        serving if asks_for_serving(serving, default_serving) else None,
-    )
-    if shared_secret_stdin + generate_shared_secret + no_shared_secret != (change == _Change()):
+    changes = quota is not None or policy is not None
+    if shared_secret_stdin + generate_shared_secret + no_shared_secret != (not changes):
         raise click.UsageError(
             "give one of --shared-secret-stdin, --generate-shared-secret, --no-shared-secret, or "
             f"an option for the quota, or one of {NAMES}, --default-serving"
         )
-    if change != _Change():
-        return _set_mail_policy(context, address.normal, change)
+    if changes:
+        answer = change_settings(context, "account", address.normal, quota, policy)
+        return Answer({"address": address.normal, **answer.data}, answer.lines)
     secret: Password | None = None
     if not no_shared_secret:
         secret = ask_password(shared_secret_stdin, generate_shared_secret, address.normal)
     return _set_shared(context, address.normal, secret)
-
-
-@dataclass(frozen=True)
-class _Change:
-    """The settings to change; None leaves a setting as it is, an empty value removes it."""
-
-    quota: Quota | None = None
-    serving: MailPolicy | None = None
-
-
-def _set_mail_policy(context: CommandContext, name: str, change: _Change) -> Answer:
-    settings = context.settings()
-
-    async def work(plugins: Plugins) -> tuple[Told, Served]:
-        register = plugins.register
-        known, served = await register.account_quota(name), await register.account_serving(name)
-        if known is None or served is None:
-            raise Refused(f"there is no account {name} here")
-        if change.quota is not None:
-            await register.set_quota(name, changed(known, change.quota))
-        if change.serving is not None:
-            await register.set_serving(name, changed_serving(served, change.serving))
-        return (
-            await told_of_account(register, settings, name),
-            await served_to_account(register, settings, name),
-        )
-
-    told, served = context.ask(work, settings)
-    data = {"address": name, "changed": True, **told.data, **served.data}
-    lines = [] if change.quota is None else [f"{name} has a quota: {told.line}"]
-    if change.serving is not None:
-        lines += [f"{name} has {what}: {line}" for what, line in served.rows]
-    return Answer(data, lines)
 
 
 def _set_shared(context: CommandContext, name: str, secret: Password | None) -> Answer:
@@ -318,3 +302,12 @@ async def registered(plugins: Plugins, name: str) -> Account:
     if found is None:
         raise Refused(f"there is no account {name} here")
     return found
+
+
+def refuse_postmaster(settings: Settings, name: str) -> None:
+    """Raises Refused for the account that gets the mail to postmaster."""
+    if name == settings.postmaster.normal:
+        raise Refused(
+            f"{name} gets the mail to postmaster; name another account at postmaster: in the "
+            "configuration first"
+        )

@@ -6,7 +6,6 @@ import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import click
 
@@ -18,6 +17,7 @@ from postoffice.cli.common import (
     ADDRESS,
     Answer,
     CommandContext,
+    Parameter,
     Refused,
     command,
     iso,
@@ -36,53 +36,38 @@ NAME = 64
 Last = dict[str, tuple[LoginMethod, float]]
 
 
-class NameType(click.ParamType):  # type: ignore[type-arg]
-    """The name of a device: one or more words."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        name = unicodedata.normalize("NFC", value.strip())
-        if not name or len(name) > NAME or not name.isprintable():
-            self.fail(f"{value!r} is no name: 1 to {NAME} letters that can be shown", param, ctx)
-        return name
+def _name(text: str) -> str:
+    name = unicodedata.normalize("NFC", text.strip())
+    if not name or len(name) > NAME or not name.isprintable():
+        raise ValueError(f"{text!r} is no name: 1 to {NAME} letters that can be shown")
+    return name
 
 
-class ExpiryType(click.ParamType):  # type: ignore[type-arg]
-    """A time: the end of a day, or of a duration from now."""
-
-    name = "when"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+def _expiry(text: str) -> float:
+    """Return the end of a day, or of a duration from now."""
+    try:
+        day = datetime.combine(date.fromisoformat(text), datetime.min.time())
+        end = (day + timedelta(days=1)).timestamp()
+    except ValueError:
         try:
-            day = datetime.combine(date.fromisoformat(value), datetime.min.time())
-            end = (day + timedelta(days=1)).timestamp()
+            end = time.time() + read_duration(int(text) if text.isdecimal() else text)
         except ValueError:
-            try:
-                end = time.time() + read_duration(int(value) if value.isdecimal() else value)
-            except ValueError:
-                self.fail(f"{value!r} is neither a day (2027-12-31) nor {DURATION.expects}")
-        except OverflowError:
-            self.fail(f"{value!r} is beyond all days", param, ctx)
-        if end <= time.time():
-            self.fail(f"{value!r} is over", param, ctx)
-        return end
+            why = f"{text!r} is neither a day (2027-12-31) nor {DURATION.expects}"
+            raise ValueError(why) from None
+    except OverflowError:
+        raise ValueError(f"{text!r} is beyond all days") from None
+    if end <= time.time():
+        raise ValueError(f"{text!r} is over")
+    return end
 
 
-class NetworkType(click.ParamType):  # type: ignore[type-arg]
-    """An IP address or a network, in its canonical form."""
-
-    name = "network"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        try:
-            network = NETWORK.read(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(network.network_address if network.num_addresses == 1 else network)
+def _network(text: str) -> str:
+    """Return an IP address or a network in its canonical form."""
+    network = NETWORK.read(text)
+    return str(network.network_address if network.num_addresses == 1 else network)
 
 
-NAME_TYPE = NameType()
+NAME_TYPE = Parameter("name", _name)
 
 
 @click.group()
@@ -95,7 +80,7 @@ def device() -> None:
 @click.argument("name", type=NAME_TYPE)
 @click.option(
     "--expires",
-    type=ExpiryType(),
+    type=Parameter("when", _expiry),
     help="When the password expires: 2027-12-31, or 90days from now.",
 )
 @click.option(
@@ -105,7 +90,7 @@ def device() -> None:
     help="The protocol that it works with.",
 )
 @click.option(
-    "--network", type=NetworkType(), multiple=True,
+    "--network", type=Parameter("network", _network), multiple=True,
     help="A network from which it works, such as 192.0.2.0/24; may be given several times.",
 )  # fmt: skip
 def add(
@@ -214,7 +199,7 @@ async def last_logins(plugins: Plugins, logins: LoginRecords, account: str) -> L
     return {login_method.device: (login_method, last) for login_method, last in reversed(used)}
 
 
-def login_data(last: tuple[LoginMethod, float] | None) -> dict[str, Any] | None:
+def login_data(last: tuple[LoginMethod, float] | None) -> dict[str, object] | None:
     """Return a login as an object for --json."""
     if last is None:
         return None
@@ -246,7 +231,7 @@ def login_cells(last: tuple[LoginMethod, float] | None) -> tuple[str, str, str, 
 LOGIN_HEADS = ("LAST LOGIN", "SERVICE", "MECHANISM", "TLS", "FROM")
 
 
-def device_data(devices: Iterable[AppPassword], last: Last) -> list[dict[str, Any]]:
+def device_data(devices: Iterable[AppPassword], last: Last) -> list[dict[str, object]]:
     """Return devices as objects for --json."""
     return [
         {

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import click
 
@@ -13,6 +12,7 @@ from postoffice.accounts.attempts import FailureCount
 from postoffice.cli.common import (
     Answer,
     CommandContext,
+    Parameter,
     Refused,
     command,
     counted,
@@ -26,29 +26,24 @@ from postoffice.model.config_values import NETWORK
 from postoffice.util.networks import network_of
 
 
-class WhoType(click.ParamType):  # type: ignore[type-arg]
-    """An account's address, or a client's network as the failure counts name it."""
-
-    name = "who"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+def _who(text: str) -> str:
+    """Return an account's address, or a client's network as the failure counts name it."""
+    try:
+        network = NETWORK.read(text)
+    except ValueError:
         try:
-            network = NETWORK.read(value)
-        except ValueError:
-            pass
-        else:
-            if network.prefixlen < (32 if network.version == 4 else 64):
-                self.fail("clients are an IPv4 address or an IPv6 /64 each", param, ctx)
-            return network_of(str(network.network_address))
-        try:
-            return Address.parse(value).normal
+            return Address.parse(text).normal
         except NotAnAddress:
-            self.fail(f"{value!r} is neither an account's address nor an IP address", param, ctx)
+            why = f"{text!r} is neither an account's address nor an IP address"
+            raise ValueError(why) from None
+    if network.prefixlen < (32 if network.version == 4 else 64):
+        raise ValueError("clients are an IPv4 address or an IPv6 /64 each")
+    return network_of(str(network.network_address))
 
 
 @command("auth-failures")
 @click.option(
-    "--clear", metavar="WHO", type=WhoType(), multiple=True,
+    "--clear", metavar="WHO", type=Parameter("who", _who), multiple=True,
     help="Clear the counts of an account, or of a network; may be given several times.",
 )  # fmt: skip
 @click.option("--clear-all", is_flag=True, help="Clear all counts.")

@@ -4,22 +4,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from postoffice.backup.contents import Contents, Which, header
-from postoffice.backup.entries import BackupError, Manifest
+from postoffice.backup.contents import Contents, Selection, header
 from postoffice.backup.folder import FolderTarget
+from postoffice.backup.manifest import BackupError, Manifest
 from postoffice.backup.tar import TarTarget, is_tar
-from postoffice.backup.written import Target, Written
+from postoffice.backup.writer import BackupWriter, Target
 from postoffice.cli.common import (
     ADDRESS,
     DOMAIN,
@@ -30,6 +31,7 @@ from postoffice.cli.common import (
     command,
     counted,
     iso,
+    say,
     sized,
 )
 from postoffice.cli.progress import Progress
@@ -39,32 +41,42 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.store.files import FULL
 
+T = TypeVar("T")
+
+
+def selection_options(maildrop: str, domain: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Add --maildrop and --domain with these help texts; the function gets ``which``."""
+
+    def decorate(function: Callable[..., T]) -> Callable[..., T]:
+        @functools.wraps(function)
+        def run(
+            *args: object, maildrops: tuple[Address, ...], domains: tuple[str, ...], **rest: object
+        ) -> T:
+            names = tuple(one.normal for one in maildrops)
+            return function(*args, which=Selection(names, domains), **rest)
+
+        decorated: Callable[..., T] = run
+        more = "; may be given several times."
+        for option, name, metavar, kind, text in (
+            ("--domain", "domains", "DOMAIN", DOMAIN, domain),
+            ("--maildrop", "maildrops", "ADDRESS", ADDRESS, maildrop),
+        ):
+            decorated = click.option(
+                option, name, metavar=metavar, type=kind, multiple=True, help=text + more
+            )(decorated)
+        return decorated
+
+    return decorate
+
 
 @command("backup")
 @click.argument("target", metavar="FILE|DIR")
-@click.option(
-    "--maildrop",
-    "maildrops",
-    metavar="ADDRESS",
-    type=ADDRESS,
-    multiple=True,
-    help="Back up only this account and its mail; may be given several times.",
-)
-@click.option(
-    "--domain",
-    "domains",
-    type=DOMAIN,
-    multiple=True,
-    help="Back up only the accounts of this domain and their mail; may be given several times.",
+@selection_options(
+    "Back up only this account and its mail",
+    "Back up only the accounts of this domain and their mail",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing if nothing fails.")
-def backup(
-    context: CommandContext,
-    target: str,
-    maildrops: tuple[Address, ...],
-    domains: tuple[str, ...],
-    quiet: bool,
-) -> Answer:
+def backup(context: CommandContext, target: str, which: Selection, quiet: bool) -> Answer:
     """
     Back up accounts, configuration and mail to FILE or DIR.
 
@@ -79,7 +91,6 @@ def backup(
     With --json: backup, begun, messages, files, octets (in the whole backup), copied
     (files that were written), complaints.
     """
-    which = Which(tuple(one.normal for one in maildrops), domains)
     settings = context.settings()
     begun = datetime.now(UTC)
     if target == "-" and sys.stdout.isatty():
@@ -87,7 +98,7 @@ def backup(
     with failures("backup", target), ended_by_signals(), Progress("backup") as progress:
         written = _back_up(context, settings, target, which, begun, progress)
     for complaint in written.complaints:
-        click.echo(f"not in the backup: {complaint}", err=True)
+        say(f"not in the backup: {complaint}", err=True)
     counts = written.counts()
     data = {
         "backup": target,
@@ -112,19 +123,19 @@ def _back_up(
     context: CommandContext,
     settings: Settings,
     path: str,
-    which: Which,
+    which: Selection,
     begun: datetime,
     progress: Progress,
-) -> Written:
+) -> BackupWriter:
     stamp = f"{begun:%Y%m%dT%H%M%S%f}Z"
     target: Target = TarTarget(path) if is_tar(path) else FolderTarget(path)
-    written: Written | None = None
+    written: BackupWriter | None = None
     try:
         with tempfile.TemporaryFile() as spool:
-            told = header(settings, which, stamp, str(iso(begun.timestamp())))
-            manifest = Manifest(spool, told)
-            written = Written(target, manifest, progress.step)
-            write(context, settings, written, which, told["files"], progress)
+            first = header(settings, which, stamp, str(iso(begun.timestamp())))
+            manifest = Manifest(spool, first)
+            written = BackupWriter(target, manifest, progress.step)
+            write(context, settings, written, which, first["files"], progress)
             ended = iso(datetime.now(UTC).timestamp())
             target.commit(manifest.end({**written.counts(), "ended": ended}))
     except BaseException:
@@ -139,8 +150,8 @@ def _back_up(
 def write(
     context: CommandContext,
     settings: Settings,
-    written: Written,
-    which: Which,
+    written: BackupWriter,
+    which: Selection,
     files: str,
     progress: Progress,
 ) -> None:
@@ -152,10 +163,7 @@ def write(
         progress.length = sum(number for _, number in chosen.folders)
         await contents.write(chosen, which)
 
-    who = None
-    if privileges.is_root():
-        who = privileges.identity(settings.user, settings.state)
-    with privileges.acting(who):
+    with privileges.acting(privileges.owner_of(settings.user, settings.state)):
         context.ask(work, settings)
 
 

@@ -5,26 +5,31 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from itertools import accumulate
+from typing import Any, Protocol, Self, TypeVar
 from unicodedata import combining, east_asian_width
 
 import click
+from click.shell_completion import CompletionItem
 
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.cli.completion import Ask, known
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.config import loader
+from postoffice.config.reader import TryEndpoint
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.daemon import privileges
 from postoffice.daemon.build import build_logins, build_plugins, find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister
-from postoffice.model.address import Address, NotAnAddress, normal_domain
+from postoffice.model.address import Address, normal_domain
 from postoffice.model.errors import PostOfficeError, StartupError
 
 T = TypeVar("T")
@@ -46,7 +51,7 @@ class Answer:
     ``status`` is the exit code, for commands whose exit code is part of the answer.
     """
 
-    data: dict[str, Any]
+    data: Mapping[str, object]
     lines: list[str] = field(default_factory=list)
     status: int = 0
 
@@ -58,20 +63,18 @@ class CommandContext:
     config: str | None
     reactor: Any
 
-    def settings(self, **checks: Any) -> Settings:
+    def settings(self, try_endpoint: TryEndpoint | None = None) -> Settings:
         """Return the settings, or those of a first run without a configuration file."""
         path = loader.find(self.config)
         if path is not None:
-            return loader.load(path, find_maker, **checks)
+            return loader.load(path, find_maker, try_endpoint)
         if os.path.isdir(loader.FIRST_RUN_STATE):
             return loader.first_run(find_maker)
         places = ", ".join(loader.places())
         why = f"there is no configuration: not {places}; make one: postoffice init DIR"
         raise ConfigurationError([Problem("postoffice", 0, "", why)])
 
-    def ask(
-        self, work: Callable[[Plugins], Coroutine[Any, Any, T]], settings: Settings | None = None
-    ) -> T:
+    def ask(self, work: Callable[[Plugins], Awaitable[T]], settings: Settings | None = None) -> T:
         """Run ``work`` with the plugins started, as the user that the post office runs as."""
         settings = settings or self.settings()
         executor = InlineExecutor(self.reactor)
@@ -98,46 +101,49 @@ class CommandContext:
             await logins.stop()
 
 
-class AddressType(click.ParamType):  # type: ignore[type-arg]
-    """A mail address."""
+class Parameter(click.ParamType):  # type: ignore[type-arg]
+    """
+    A kind of value on the command line, called ``name`` in help texts.
 
-    name = "address"
+    ``parse`` raises ValueError with a text for the user.  ``complete`` returns the names
+    that the shell offers.
+    """
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Address:
+    def __init__(
+        self, name: str, parse: Callable[[str], object], complete: Ask | None = None
+    ) -> None:
+        self.name = name
+        self._parse = parse
+        self._complete = complete
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        if not isinstance(value, str):  # a default, or converted already
+            return value
         try:
-            return Address.parse(value)
-        except NotAnAddress as error:
+            return self._parse(value)
+        except ValueError as error:
             self.fail(str(error), param, ctx)
 
-    def shell_complete(self, ctx: click.Context, param: Any, incomplete: str) -> list[Any]:
-        return _known(ctx, _addresses, incomplete)
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        if self._complete is None:
+            return []
+        config = ctx.params.get("config") or ctx.find_root().params.get("config")
+        return known(CommandContext(config, None).settings, self._complete, incomplete)
 
 
-class DomainType(click.ParamType):  # type: ignore[type-arg]
-    """A domain, normalized."""
-
-    name = "domain"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        try:
-            domain = normal_domain(value)
-        except NotAnAddress as error:
-            self.fail(str(error), param, ctx)
-        if domain.startswith("["):
-            self.fail(f"{value!r} is an address literal, not a domain", param, ctx)
-        return domain
-
-    def shell_complete(self, ctx: click.Context, param: Any, incomplete: str) -> list[Any]:
-        return _known(ctx, _domains, incomplete)
+def _domain(text: str) -> str:
+    domain = normal_domain(text)
+    if domain.startswith("["):
+        raise ValueError(f"{text!r} is an address literal, not a domain")
+    return domain
 
 
-def _known(ctx: click.Context, ask: Ask, incomplete: str) -> list[Any]:
-    """Return names for shell completion, from the configuration that the command line names."""
-    config = ctx.params.get("config") or ctx.find_root().params.get("config")
-    return known(CommandContext(config, None).settings, ask, incomplete)
-
-
-async def _addresses(register: IAccountRegister) -> list[str]:
+async def addresses(register: IAccountRegister) -> list[str]:
+    """Return the addresses of all accounts."""
     return [one.address for one in await register.accounts()]
 
 
@@ -145,11 +151,30 @@ async def _domains(register: IAccountRegister) -> list[str]:
     return await register.domains()
 
 
-ADDRESS = AddressType()
-DOMAIN = DomainType()
+ADDRESS = Parameter("address", Address.parse, addresses)
+DOMAIN = Parameter("domain", _domain, _domains)
 
 
-def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
+class Layer(Protocol):
+    """Settings of an account, of a domain, or of the configuration; None where not set."""
+
+    def or_else(self, other: Self, /) -> Self:
+        """Return these settings, completed with those of ``other``."""
+
+
+Settable = TypeVar("Settable", bound=Layer)
+
+
+def effective(values: Iterable[str], **layers: Settable) -> tuple[Settable, dict[str, str]]:
+    """Take each value from the first layer that sets it; return them, and where each is set."""
+    sources = {
+        value: next(name for name, one in layers.items() if getattr(one, value) is not None)
+        for value in values
+    }
+    return functools.reduce(lambda one, other: one.or_else(other), layers.values()), sources
+
+
+def shared_options(function: Callable[..., object]) -> Callable[..., object]:
     """Add --config and --json, which may stand before or after the command's name."""
     function = click.option(
         "--json", "as_json", is_flag=True, help="Print the answer as a JSON object, errors too."
@@ -171,7 +196,7 @@ def command(
 
     def decorate(function: Callable[..., Answer]) -> click.Command:
         @functools.wraps(function)
-        def run(context: click.Context, config: str | None, as_json: bool, **rest: Any) -> None:
+        def run(context: click.Context, config: str | None, as_json: bool, **rest: object) -> None:
             before = context.find_root().params
             config = config if config is not None else before.get("config")
             _answer(context, as_json or before.get("as_json", False), function, config, rest)
@@ -186,7 +211,7 @@ def _answer(
     as_json: bool,
     function: Callable[..., Answer],
     config: str | None,
-    arguments: dict[str, Any],
+    arguments: dict[str, object],
 ) -> None:
     failed = 0
     try:
@@ -203,11 +228,17 @@ def _answer(
         say_object(answer.data)
     else:
         for line in answer.lines:
-            click.echo(line, err=bool(failed))
+            say(line, err=bool(failed))
     context.exit(failed or answer.status)
 
 
-def say_object(data: dict[str, Any]) -> None:
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line; escape what could control the terminal, such as names in a foreign backup."""
+    shown = (one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in line)
+    click.echo(line if line.isprintable() else "".join(shown), err=err)
+
+
+def say_object(data: Mapping[str, object]) -> None:
     """Print the answer as JSON."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
@@ -247,16 +278,33 @@ def iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Align rows in columns; escape cells that could control the terminal (EHLO names, …)."""
-    rows = [tuple(cell if cell.isprintable() else repr(cell) for cell in row) for row in rows]
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """
+    Align rows in columns; escape cells that could control the terminal (EHLO names, …).
+
+    On a terminal that is too narrow, the last columns go to a second, indented line.
+    """
+    rows = [[cell if cell.isprintable() else repr(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
+    fits = _how_many_fit(widths)
+    lines = []
+    for row in rows:
+        cells = [
             cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+        ]
+        lines.append("  ".join(cells[:fits]).rstrip())
+        if rest := "  ".join(cells[fits:]).rstrip():
+            lines.append(f"    {rest}")
+    return lines
+
+
+def _how_many_fit(widths: Sequence[int]) -> int:
+    """Return how many columns of a table fit on the terminal; all of them in a file."""
+    if not sys.stdout.isatty():
+        return len(widths)
+    columns = shutil.get_terminal_size().columns
+    ends = accumulate(width + 2 for width in widths)
+    return max(1, sum(end - 2 <= columns for end in ends))
 
 
 def _width(text: str) -> int:

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import click
 
+from postoffice.cli.change_settings import change_settings
 from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, counted, table
 from postoffice.cli.completion import nothing
 from postoffice.cli.mail_policies import (
     NAMES,
-    Served,
-    asks_for_serving,
-    changed_serving,
-    default_serving_option,
-    served_in_domain,
-    serving_options,
+    EffectivePolicy,
+    policy_of_domain,
+    policy_options,
 )
 from postoffice.cli.quotas import (
     HEADS,
-    Told,
-    asks_for_change,
-    changed,
-    default_option,
+    EffectiveQuota,
+    quota_of_domain,
     quota_options,
-    told_of_domain,
 )
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Quota
 from postoffice.model.errors import NotEmpty
-from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
+from postoffice.model.mail_policy import MailPolicy
 
 
 @click.group()
@@ -37,9 +32,11 @@ def domain() -> None:
 
 @command("add", domain)
 @click.argument("domain", type=DOMAIN, shell_complete=nothing)
-@quota_options
-@serving_options
-def add(context: CommandContext, domain: str, quota: Quota, serving: MailPolicy) -> Answer:
+@quota_options()
+@policy_options()
+def add(
+    context: CommandContext, domain: str, quota: Quota | None, policy: MailPolicy | None
+) -> Answer:
     """
     Add DOMAIN: accept mail for its accounts from now on.
 
@@ -52,10 +49,10 @@ def add(context: CommandContext, domain: str, quota: Quota, serving: MailPolicy)
     async def work(plugins: Plugins) -> None:
         if not await plugins.register.add_domain(domain):
             raise Refused(f"{domain} is here already")
-        if quota != Quota():
+        if quota is not None:
             await plugins.register.set_domain_quota(domain, quota)
-        if serving != UNSPECIFIED:
-            await plugins.register.set_domain_serving(domain, serving)
+        if policy is not None:
+            await plugins.register.set_domain_serving(domain, policy)
 
     context.ask(work)
     return Answer({"domain": domain, "added": True}, [f"{domain} is added"])
@@ -74,17 +71,17 @@ def list_(context: CommandContext) -> Answer:
     """
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> list[tuple[str, int, Told]]:
+    async def work(plugins: Plugins) -> list[tuple[str, int, EffectiveQuota]]:
         found = []
         for name in await plugins.register.domains():
             accounts = len(await plugins.register.accounts(name))
-            found.append((name, accounts, await told_of_domain(plugins.register, settings, name)))
+            found.append((name, accounts, await quota_of_domain(plugins.register, settings, name)))
         return found
 
     found = context.ask(work, settings)
     rows = [("DOMAIN", "ACCOUNTS", *HEADS)]
-    rows += [(name, str(accounts), *told.cells) for name, accounts, told in found]
-    data = [{"domain": name, "accounts": number, **told.data} for name, number, told in found]
+    rows += [(name, str(accounts), *quota.cells) for name, accounts, quota in found]
+    data = [{"domain": name, "accounts": number, **quota.data} for name, number, quota in found]
     return Answer({"domains": data}, table(rows))
 
 
@@ -100,34 +97,27 @@ def show(context: CommandContext, domain: str) -> Answer:
     """
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> tuple[int, Told, Served]:
+    async def work(plugins: Plugins) -> tuple[int, EffectiveQuota, EffectivePolicy]:
         if domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
         return (
             len(await plugins.register.accounts(domain)),
-            await told_of_domain(plugins.register, settings, domain),
-            await served_in_domain(plugins.register, settings, domain),
+            await quota_of_domain(plugins.register, settings, domain),
+            await policy_of_domain(plugins.register, settings, domain),
         )
 
-    accounts, told, served = context.ask(work, settings)
-    data = {"domain": domain, "accounts": accounts, **told.data, **served.data}
-    rows = [("domain", domain), ("accounts", str(accounts)), ("quota", told.line), *served.rows]
+    accounts, quota, policy = context.ask(work, settings)
+    data = {"domain": domain, "accounts": accounts, **quota.data, **policy.data}
+    rows = [("domain", domain), ("accounts", str(accounts)), ("quota", quota.line), *policy.rows]
     return Answer(data, table(rows))
 
 
 @command("set", domain)
 @click.argument("domain", type=DOMAIN)
-@quota_options
-@default_option("Use the quota of the configuration.")
-@serving_options
-@default_serving_option("Use the mail policy of the configuration.")
+@quota_options("Use the quota of the configuration.")
+@policy_options("Use the mail policy of the configuration.")
 def set_(
-    context: CommandContext,
-    domain: str,
-    quota: Quota,
-    default_quota: bool,
-    serving: MailPolicy,
-    default_serving: bool,
+    context: CommandContext, domain: str, quota: Quota | None, policy: MailPolicy | None
 ) -> Answer:
     """
     Change the settings of DOMAIN.
@@ -138,35 +128,13 @@ def set_(
     With --json: domain, changed, quota and quota_from, serving and serving_from (as in
     show).
     """
-    changes_quota = asks_for_change(quota, default_quota)
-    changes_serving = asks_for_serving(serving, default_serving)
-    if not changes_quota and not changes_serving:
+    if quota is None and policy is None:
         raise click.UsageError(
             "give one of --quota, --quota-messages, --over, --default-quota, "
             f"{NAMES}, --default-serving"
         )
-    settings = context.settings()
-
-    async def work(plugins: Plugins) -> tuple[Told, Served]:
-        register = plugins.register
-        known, served = await register.domain_quota(domain), await register.domain_serving(domain)
-        if known is None or served is None:
-            raise Refused(f"there is no domain {domain} here")
-        if changes_quota:
-            await register.set_domain_quota(domain, changed(known, quota))
-        if changes_serving:
-            await register.set_domain_serving(domain, changed_serving(served, serving))
-        return (
-            await told_of_domain(register, settings, domain),
-            await served_in_domain(register, settings, domain),
-        )
-
-    told, served = context.ask(work, settings)
-    data = {"domain": domain, "changed": True, **told.data, **served.data}
-    lines = [f"{domain} has a quota: {told.line}"] if changes_quota else []
-    if changes_serving:
-        lines += [f"{domain} has {what}: {line}" for what, line in served.rows]
-    return Answer(data, lines)
+    answer = change_settings(context, "domain", domain, quota, policy)
+    return Answer({"domain": domain, **answer.data}, answer.lines)
 
 
 @command("remove", domain)

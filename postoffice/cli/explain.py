@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
 from postoffice.cli.common import (
-    AddressType,
     Answer,
     CommandContext,
+    Parameter,
+    addresses,
     command,
     counted,
     sized,
     table,
 )
-from postoffice.cli.quotas import SIZE_TYPE, told_of
+from postoffice.cli.quotas import SIZE_TYPE, quota_of
 from postoffice.config.reader import ChosenPlugin
 from postoffice.config.settings import Settings
 from postoffice.daemon.build import build_reception_context
@@ -34,11 +34,9 @@ from postoffice.policy.chain import STAGES, PolicyChain
 Step = tuple[str, str]
 
 
-class RecipientType(AddressType):
-    """A mail address, or None for ``postmaster`` without a domain."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return None if value.lower() == "postmaster" else super().convert(value, param, ctx)
+def _recipient(text: str) -> Address | None:
+    """Return a mail address, or None for ``postmaster`` without a domain."""
+    return None if text.lower() == "postmaster" else Address.parse(text)
 
 
 @click.group()
@@ -47,7 +45,7 @@ def explain() -> None:
 
 
 @command("rcpt", explain)
-@click.argument("address", type=RecipientType())
+@click.argument("address", type=Parameter("address", _recipient, addresses))
 @click.option(
     "--size",
     type=SIZE_TYPE,
@@ -127,7 +125,7 @@ async def _steps(
     if not account.enabled and account.address != postmaster:
         yield "state", f"{account.state}: no mail is taken"
         return
-    told = await told_of(directory, settings, name or postmaster, account)
+    told = await quota_of(directory, settings, name or postmaster, account)
     yield "quota", told.line
     messages, octets = await plugins.store.count(account.maildrop)
     held = f"{counted(messages, 'message')}, {sized(octets)}"

@@ -5,38 +5,37 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from postoffice.cli.common import lasting
+from postoffice.cli.common import Parameter, effective, lasting
 from postoffice.config.settings import Settings
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.config_values import DAYS, DURATION, Kind
 from postoffice.model.mail_policy import DEVICES, IN_USE, UNSPECIFIED, MailPolicy
 
+T = TypeVar("T")
 
-class DurationType(click.ParamType):  # type: ignore[type-arg]
-    """Seconds, with a unit or without; as in the configuration."""
 
-    name = "duration"
+def _duration(kind: Kind[float]) -> Parameter:
+    """Return the type of a duration: seconds, with a unit or without."""
 
-    def __init__(self, kind: Kind[float]) -> None:
-        self._kind = kind
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+    def parse(text: str) -> float:
         try:
-            return float(self._kind.read(value))
+            return float(kind.read(text))
         except ValueError as error:
             why = f" ({error})" if str(error) else ""
-            self.fail(f"{value!r} is not {self._kind.expects}{why}", param, ctx)
+            raise ValueError(f"{text!r} is not {kind.expects}{why}") from None
+
+    return Parameter("duration", parse)
 
 
-DAYS_TYPE = DurationType(DAYS)
-DURATION_TYPE = DurationType(DURATION)
+DAYS_TYPE = _duration(DAYS)
+DURATION_TYPE = _duration(DURATION)
 
 #: Each option, its type, and its help text.
-OPTIONS: tuple[tuple[str, Any, str], ...] = (
+OPTIONS: tuple[tuple[str, click.ParamType[object] | None, str], ...] = (
     ("--keep", DAYS_TYPE, "How long mail is kept, such as 90days; 0: forever."),
     ("--keep-collected", DAYS_TYPE, "How long mail is kept after it was collected; 0: forever."),
     (
@@ -57,95 +56,97 @@ OPTIONS: tuple[tuple[str, Any, str], ...] = (
 NAMES = ", ".join(name.partition("/")[0] for name, _, _ in OPTIONS)
 
 
-def serving_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add OPTIONS: the function gets ``serving``, with None for each option that was not given."""
-    names = tuple(asdict(UNSPECIFIED))
-
-    @functools.wraps(function)
-    def run(*args: Any, **rest: Any) -> Any:
-        return function(
-            *args, serving=MailPolicy(**{name: rest.pop(name) for name in names}), **rest
-        )
-
-    for name, kind, text in reversed(OPTIONS):
-        run = click.option(name, type=kind, default=None, help=text)(run)
-    return run
+VALUES = tuple(asdict(UNSPECIFIED))
 
 
-def default_serving_option(text: str) -> Callable[..., Any]:
-    """Add --default-serving."""
-    return click.option("--default-serving", is_flag=True, help=text)
+def policy_options(default: str = "") -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """
+    Add OPTIONS, and --default-serving with this help text.
+
+    The function gets ``policy``: None if no option was given, an empty one for
+    --default-serving.
+    """
+
+    def decorate(function: Callable[..., T]) -> Callable[..., T]:
+        @functools.wraps(function)
+        def run(*args: object, default_serving: bool = False, **rest: Any) -> T:
+            given = MailPolicy(**{name: rest.pop(name) for name in VALUES})
+            if default_serving and given != UNSPECIFIED:
+                raise click.UsageError(
+                    f"--default-serving takes away what {NAMES} set; give either"
+                )
+            return function(
+                *args, policy=given if default_serving or given != UNSPECIFIED else None, **rest
+            )
+
+        decorated: Callable[..., T] = run
+        if default:
+            decorated = click.option("--default-serving", is_flag=True, help=default)(decorated)
+        for name, kind, text in reversed(OPTIONS):
+            decorated = click.option(name, type=kind, default=None, help=text)(decorated)
+        return decorated
+
+    return decorate
 
 
-def asks_for_serving(serving: MailPolicy, default: bool) -> bool:
-    """Whether the options ask for a change.  Raises UsageError if they conflict."""
-    if default and serving != UNSPECIFIED:
-        raise click.UsageError(f"--default-serving takes away what {NAMES} set; give either")
-    return default or serving != UNSPECIFIED
-
-
-def changed_serving(known: MailPolicy, serving: MailPolicy) -> MailPolicy:
+def changed_policy(known: MailPolicy, policy: MailPolicy) -> MailPolicy:
     """Return the policy with these changes; an empty change removes all of it."""
-    return serving if serving == UNSPECIFIED else serving.or_else(known)
+    return policy if policy == UNSPECIFIED else policy.or_else(known)
 
 
 @dataclass(frozen=True)
-class Served:
+class EffectivePolicy:
     """The policy that applies, and where each of its values is set."""
 
-    serving: MailPolicy
+    policy: MailPolicy
     sources: Mapping[str, str]
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         """The policy as an object for --json; durations in seconds."""
-        return {"serving": asdict(self.serving), "serving_from": self.sources}
+        return {"serving": asdict(self.policy), "serving_from": self.sources}
 
     @property
     def rows(self) -> list[tuple[str, str]]:
         """The policy as lines for people: retention, and POP3 settings."""
-        serving = self.serving
-        keeps = (
-            ("keep", f"kept {_kept(serving.keep)}"),
-            ("keep_collected", f"once collected {_kept(serving.keep_collected)}"),
-            ("delete_on_collect", f"deleted then: {'yes' if serving.delete_on_collect else 'no'}"),
-            ("devices", f"devices: {serving.devices}"),
-        )
-        serves = (
-            ("login_delay", f"login delay: {lasting(serving.login_delay or 0)}"),
-            ("in_use", f"in use: {serving.in_use}"),
-            ("wait", f"wait: {lasting(serving.wait or 0)}"),
-        )
-        return [("retention", self._line(keeps)), ("pop3", self._line(serves))]
+        policy = self.policy
+        retention = {
+            "keep": f"kept {_kept(policy.keep)}",
+            "keep_collected": f"once collected {_kept(policy.keep_collected)}",
+            "delete_on_collect": f"deleted then: {'yes' if policy.delete_on_collect else 'no'}",
+            "devices": f"devices: {policy.devices}",
+        }
+        pop3 = {
+            "login_delay": f"login delay: {lasting(policy.login_delay or 0)}",
+            "in_use": f"in use: {policy.in_use}",
+            "wait": f"wait: {lasting(policy.wait or 0)}",
+        }
+        return [("retention", self._line(retention)), ("pop3", self._line(pop3))]
 
-    def _line(self, texts: tuple[tuple[str, str], ...]) -> str:
-        return ", ".join(f"{text} ({self.sources[name]})" for name, text in texts)
+    def _line(self, texts: Mapping[str, str]) -> str:
+        """Return the texts of some values, with each source once."""
+        said: dict[str, list[str]] = {}
+        for name, text in texts.items():
+            said.setdefault(self.sources[name], []).append(text)
+        return "; ".join(f"{', '.join(those)} ({source})" for source, those in said.items())
 
 
 def _kept(seconds: float | None) -> str:
     return lasting(seconds) if seconds else "for ever"
 
 
-def serve(**sayings: MailPolicy) -> Served:
-    """Take each value from the first policy that sets it; the last policy sets all."""
-    sources = {
-        value: next(who for who, one in sayings.items() if getattr(one, value) is not None)
-        for value in asdict(UNSPECIFIED)
-    }
-    return Served(functools.reduce(MailPolicy.or_else, sayings.values()), sources)
-
-
-async def served_in_domain(register: IAccountRegister, settings: Settings, domain: str) -> Served:
+async def policy_of_domain(
+    register: IAccountRegister, settings: Settings, domain: str
+) -> EffectivePolicy:
     """Return the policy for accounts of a domain that do not set their own."""
-    return serve(
-        domain=await register.domain_serving(domain) or UNSPECIFIED, default=settings.serving
-    )
+    theirs = await register.domain_serving(domain) or UNSPECIFIED
+    return EffectivePolicy(*effective(VALUES, domain=theirs, default=settings.serving))
 
 
-async def served_to_account(register: IAccountRegister, settings: Settings, name: str) -> Served:
+async def policy_of_account(
+    register: IAccountRegister, settings: Settings, name: str
+) -> EffectivePolicy:
     """Return the policy of this account."""
-    return serve(
-        account=await register.account_serving(name) or UNSPECIFIED,
-        domain=await register.domain_serving(name.rpartition("@")[2]) or UNSPECIFIED,
-        default=settings.serving,
-    )
+    own = await register.account_serving(name) or UNSPECIFIED
+    theirs = await register.domain_serving(name.rpartition("@")[2]) or UNSPECIFIED
+    return EffectivePolicy(*effective(VALUES, account=own, domain=theirs, default=settings.serving))

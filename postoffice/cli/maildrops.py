@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
 import click
 
@@ -14,6 +15,7 @@ from postoffice.cli.common import (
     REFUSED,
     Answer,
     CommandContext,
+    Parameter,
     Refused,
     command,
     counted,
@@ -22,8 +24,8 @@ from postoffice.cli.common import (
     sized,
     table,
 )
-from postoffice.cli.holdings import Drop, care_of, drops_of, named
 from postoffice.cli.mail_policies import DURATION_TYPE
+from postoffice.cli.maildrop_list import OwnedMaildrop, maintenance_of, named, owners_of
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import SIZE_TYPE
 from postoffice.config.settings import Settings
@@ -34,28 +36,21 @@ from postoffice.model.config_values import read_duration
 from postoffice.model.errors import MaildropLocked
 
 
-class SinceType(click.ParamType):  # type: ignore[type-arg]
-    """A point in time: a date, with or without a time, or how long ago it was."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+def _since(text: str) -> float:
+    """Return a point in time: a date, with or without a time, or how long ago it was."""
+    try:
+        return time.time() - read_duration(int(text) if text.isdecimal() else text)
+    except ValueError:
         try:
-            return time.time() - read_duration(int(value) if str(value).isdecimal() else value)
-        except ValueError:
-            pass
-        try:
-            return datetime.fromisoformat(value).timestamp()
+            return datetime.fromisoformat(text).timestamp()
         except (ValueError, OverflowError):
-            self.fail(
-                f"{value!r} is neither a time, such as '2026-01-31 14:00', nor how long ago it "
-                "was, such as 2h",
-                param,
-                ctx,
-            )
+            raise ValueError(
+                f"{text!r} is neither a time, such as '2026-01-31 14:00', nor how long ago it "
+                "was, such as 2h"
+            ) from None
 
 
-SINCE = SinceType()
+T = TypeVar("T")
 
 
 @click.group()
@@ -104,7 +99,9 @@ def purge(
         drop = await named(plugins, settings, address)
         which = PurgeCriteria(older_than, larger_than, _quota(drop) if over_quota else None)
         with Progress("removing messages") as progress:
-            return drop.name, *await care_of(plugins).purge(drop.name, which, dry_run, progress.at)
+            return drop.name, *await maintenance_of(plugins).purge(
+                drop.name, which, dry_run, progress.at
+            )
 
     name, messages, octets = _at_rest(context, work, settings, address)
     data = {"maildrop": name, "messages": messages, "octets": octets, "dry_run": dry_run}
@@ -112,7 +109,7 @@ def purge(
     return Answer(data, [f"{name}: {counted(messages, 'message')}, {sized(octets)}, {done}"])
 
 
-def _quota(drop: Drop) -> Quota:
+def _quota(drop: OwnedMaildrop) -> Quota:
     if drop.quota is None:
         raise Refused(
             f"there is no account {drop.name} here, and so no quota; give --older-than or "
@@ -125,7 +122,9 @@ def _quota(drop: Drop) -> Quota:
 @click.argument("address", type=ADDRESS)
 @click.option("--session", metavar="ID", help="Restore what this session removed.")
 @click.option(
-    "--since", type=SINCE, help="Restore all that was removed since this time, or so long ago."
+    "--since",
+    type=Parameter("time", _since),
+    help="Restore all that was removed since this time, or so long ago.",
 )
 def undelete(
     context: CommandContext, address: Address, session: str | None, since: float | None
@@ -148,7 +147,7 @@ def undelete(
 
     async def work(plugins: Plugins) -> tuple[str, int, list[VaultSession]]:
         drop = await named(plugins, settings, address)
-        care, back = care_of(plugins), 0
+        care, back = maintenance_of(plugins), 0
         kept = list(await care.kept(drop.name))
         if session is not None or since is not None:
             wanted = (session or "", since or 0.0)
@@ -195,8 +194,8 @@ def verify(context: CommandContext, address: Address | None, repair: bool) -> An
     """
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> tuple[list[Drop], list[Finding]]:
-        care, found = care_of(plugins), list[Finding]()
+    async def work(plugins: Plugins) -> tuple[list[OwnedMaildrop], list[Finding]]:
+        care, found = maintenance_of(plugins), list[Finding]()
         drops, messages = await _to_verify(plugins, settings, address)
         if address is None:
             found += await care.strays()
@@ -219,13 +218,13 @@ def verify(context: CommandContext, address: Address | None, repair: bool) -> An
 
 async def _to_verify(
     plugins: Plugins, settings: Settings, address: Address | None
-) -> tuple[list[Drop], int]:
+) -> tuple[list[OwnedMaildrop], int]:
     """Return the maildrops to check, and about how many messages they have; 0 if verify counts."""
     if address is not None:
         return [await named(plugins, settings, address)], 0
     with Progress("looking at maildrops") as progress:
-        holdings = await care_of(plugins).holdings(progress.at)
-    drops = await drops_of(plugins, settings, [one.name for one in holdings])
+        holdings = await maintenance_of(plugins).holdings(progress.at)
+    drops = await owners_of(plugins, settings, [one.name for one in holdings])
     return drops, sum(one.messages for one in holdings)
 
 
@@ -234,7 +233,12 @@ def _each(progress: Progress, messages: int) -> Step:
     return lambda done, of: progress.at(progress.done + 1 if messages else done, messages or of)
 
 
-def _at_rest(context: CommandContext, work: Any, settings: Settings, address: Address) -> Any:
+def _at_rest(
+    context: CommandContext,
+    work: Callable[[Plugins], Awaitable[T]],
+    settings: Settings,
+    address: Address,
+) -> T:
     """Run ``work``; refuse if a session holds the maildrop."""
     try:
         return context.ask(work, settings)

@@ -11,7 +11,7 @@ import click
 
 from postoffice.accounts import password_schemes
 from postoffice.accounts.passwords import generate_password, hash_password
-from postoffice.cli.doubts import on_a_terminal, weakness
+from postoffice.cli.confirmation import on_a_terminal, weakness
 from postoffice.protocol.scram import Salt, derive
 
 #: The longest password in octets: a PASS command has room for this many, and more.

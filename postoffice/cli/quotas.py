@@ -5,87 +5,82 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from postoffice.cli.common import counted, sized
-from postoffice.cli.doubts import doubt, smallness
+from postoffice.cli.common import Parameter, counted, effective, sized
+from postoffice.cli.confirmation import confirm_or_warn, smallness
 from postoffice.config.settings import OVER, Settings
 from postoffice.interfaces import IAccountDirectory, IAccountRegister
 from postoffice.model.address import Account, Quota
 from postoffice.model.config_values import SIZE, read_size
 
+T = TypeVar("T")
+
 #: The largest number that an account directory can store.
 MOST = (1 << 63) - 1
 
 
-class SizeType(click.ParamType):  # type: ignore[type-arg]
-    """Octets, with a unit or without."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        try:
-            octets = read_size(int(value) if str(value).isdecimal() else value)
-        except ValueError:
-            self.fail(f"{value!r} is not {SIZE.expects}", param, ctx)
-        if octets > MOST:
-            self.fail(f"{value!r} is more than there can be", param, ctx)
-        return octets
+def _size(text: str) -> int:
+    try:
+        octets = read_size(int(text) if text.isdecimal() else text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {SIZE.expects}") from None
+    if octets > MOST:
+        raise ValueError(f"{text!r} is more than there can be")
+    return octets
 
 
-class NumberType(click.ParamType):  # type: ignore[type-arg]
-    """A number of messages."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return click.IntRange(0, MOST).convert(value, param, ctx)
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST:
+        raise ValueError(f"{text!r} is not a number of messages")
+    return int(text)
 
 
-SIZE_TYPE = SizeType()
+SIZE_TYPE = Parameter("size", _size)
+#: Each option, its name in a Quota, its type, and its help text.
+OPTIONS: tuple[tuple[str, str, click.ParamType[object], str], ...] = (
+    ("--quota", "octets", SIZE_TYPE, "Most octets in the maildrop, such as 1GiB; 0: no limit."),
+    (
+        "--quota-messages",
+        "messages",
+        Parameter("number", _number),
+        "Most messages in the maildrop; 0: no limit.",
+    ),
+    ("--over", "over", click.Choice(OVER), "What happens to a message that does not fit."),
+)
+_NAMES = "--quota, --quota-messages and --over"
 
 
-def quota_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def quota_options(default: str = "") -> Callable[[Callable[..., T]], Callable[..., T]]:
     """
-    Add --quota, --quota-messages and --over: the function gets ``quota``, None for each not given.
+    Add OPTIONS, and --default-quota with this help text.
+
+    The function gets ``quota``: None if no option was given, an empty one for
+    --default-quota.
     """
 
-    @functools.wraps(function)
-    def run(
-        *args: Any, octets: int | None, messages: int | None, over: str | None, **rest: Any
-    ) -> Any:
-        if why := smallness(octets):
-            doubt(why)
-        return function(*args, quota=Quota(octets, messages, over), **rest)
+    def decorate(function: Callable[..., T]) -> Callable[..., T]:
+        @functools.wraps(function)
+        def run(*args: object, default_quota: bool = False, **rest: Any) -> T:
+            given = Quota(*(rest.pop(name) for _, name, _, _ in OPTIONS))
+            if default_quota and given != Quota():
+                raise click.UsageError(f"--default-quota takes away what {_NAMES} set; give either")
+            if why := smallness(given.octets):
+                confirm_or_warn(why)
+            return function(
+                *args, quota=given if default_quota or given != Quota() else None, **rest
+            )
 
-    for name, place, kind, text in (
-        ("--over", "over", click.Choice(OVER), "What happens to a message that does not fit."),
-        (
-            "--quota-messages",
-            "messages",
-            NumberType(),
-            "Most messages in the maildrop; 0: no limit.",
-        ),
-        ("--quota", "octets", SIZE_TYPE, "Most octets in the maildrop, such as 1GiB; 0: no limit."),
-    ):
-        run = click.option(name, place, type=kind, help=text)(run)
-    return run
+        decorated: Callable[..., T] = run
+        if default:
+            decorated = click.option("--default-quota", is_flag=True, help=default)(decorated)
+        for option, name, kind, text in reversed(OPTIONS):
+            decorated = click.option(option, name, type=kind, help=text)(decorated)
+        return decorated
 
-
-def default_option(text: str) -> Callable[..., Any]:
-    """Add --default-quota."""
-    return click.option("--default-quota", is_flag=True, help=text)
-
-
-def asks_for_change(quota: Quota, default: bool) -> bool:
-    """Whether the options ask for a change.  Raises UsageError if they conflict."""
-    if default and quota != Quota():
-        raise click.UsageError(
-            "--default-quota takes away what --quota, --quota-messages and --over set; give either"
-        )
-    return default or quota != Quota()
+    return decorate
 
 
 def changed(known: Quota, quota: Quota) -> Quota:
@@ -97,14 +92,14 @@ VALUES = ("octets", "messages", "over")
 
 
 @dataclass(frozen=True)
-class Told:
+class EffectiveQuota:
     """The quota that applies, and where each of its values is set."""
 
     quota: Quota
     sources: Mapping[str, str]
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         """The quota as an object for --json, with where each value is set."""
         quota = {value: getattr(self.quota, value) for value in VALUES}
         return {"quota": quota, "quota_from": self.sources}
@@ -127,7 +122,7 @@ class Told:
         return ", ".join(f"{text} ({who})" for text, who in said)
 
 
-#: The column heads for ``Told.cells``.
+#: The column heads for ``EffectiveQuota.cells``.
 HEADS = ("QUOTA", "OVER", "FROM")
 
 
@@ -144,59 +139,59 @@ def _messages(quota: Quota) -> str:
     return counted(quota.messages, "message") if quota.messages else ""
 
 
-def tell(**sayings: Quota) -> Told:
-    """Take each value from the first quota that sets it; the last quota sets all."""
-    sources = {
-        value: next(who for who, quota in sayings.items() if getattr(quota, value) is not None)
-        for value in VALUES
-    }
-    return Told(functools.reduce(Quota.or_else, sayings.values()), sources)
+def _effective(**layers: Quota) -> EffectiveQuota:
+    return EffectiveQuota(*effective(VALUES, **layers))
 
 
-async def told_of_domain(register: IAccountRegister, settings: Settings, domain: str) -> Told:
+async def quota_of_domain(
+    register: IAccountRegister, settings: Settings, domain: str
+) -> EffectiveQuota:
     """Return the quota for accounts of a domain that do not set their own."""
-    quota = await register.domain_quota(domain) or Quota()
-    return tell(domain=quota, default=settings.default_quota)
-
-
-async def told_of_account(register: IAccountRegister, settings: Settings, name: str) -> Told:
-    """Return the quota of this account."""
-    if name == settings.postmaster.normal:
-        return tell(postmaster=settings.postmaster_quota)
-    return tell(
-        account=await register.account_quota(name) or Quota(),
-        domain=await register.domain_quota(name.rpartition("@")[2]) or Quota(),
-        default=settings.default_quota,
+    return _effective(
+        domain=await register.domain_quota(domain) or Quota(), default=settings.default_quota
     )
 
 
-async def told_of_accounts(
+def _quota_of(settings: Settings, name: str, **layers: Quota) -> EffectiveQuota:
+    if name == settings.postmaster.normal:
+        return _effective(postmaster=settings.postmaster_quota)
+    return _effective(**layers, default=settings.default_quota)
+
+
+async def quota_of_account(
+    register: IAccountRegister, settings: Settings, name: str
+) -> EffectiveQuota:
+    """Return the quota of this account."""
+    return _quota_of(
+        settings,
+        name,
+        account=await register.account_quota(name) or Quota(),
+        domain=await register.domain_quota(name.rpartition("@")[2]) or Quota(),
+    )
+
+
+async def quotas_of_accounts(
     register: IAccountRegister, settings: Settings, accounts: Iterable[Account], domain: str | None
-) -> dict[str, Told]:
+) -> dict[str, EffectiveQuota]:
     """Return the quota of each of these accounts, of a domain or of all."""
     own = await register.account_quotas(domain)
     domains = await register.domains() if domain is None else [domain]
     theirs = {name: await register.domain_quota(name) or Quota() for name in domains}
-    told = {}
-    for one in accounts:
-        name = one.address
-        if name == settings.postmaster.normal:
-            told[name] = tell(postmaster=settings.postmaster_quota)
-        else:
-            told[name] = tell(
-                account=own.get(name, Quota()),
-                domain=theirs.get(name.rpartition("@")[2], Quota()),
-                default=settings.default_quota,
-            )
-    return told
+    return {
+        name: _quota_of(
+            settings,
+            name,
+            account=own.get(name, Quota()),
+            domain=theirs.get(name.rpartition("@")[2], Quota()),
+        )
+        for name in (one.address for one in accounts)
+    }
 
 
-async def told_of(
+async def quota_of(
     directory: IAccountDirectory, settings: Settings, name: str, account: Account
-) -> Told:
+) -> EffectiveQuota:
     """Return the quota of this account, in a directory of any kind."""
     if IAccountRegister.providedBy(directory):
-        return await told_of_account(directory, settings, name)
-    if name == settings.postmaster.normal:
-        return tell(postmaster=settings.postmaster_quota)
-    return tell(account=account.quota, default=settings.default_quota)
+        return await quota_of_account(directory, settings, name)
+    return _quota_of(settings, name, account=account.quota)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from postoffice.cli.accounts import registered
+from postoffice.cli.accounts import refuse_postmaster, registered
 from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
 from postoffice.cli.sessions import end_all
 from postoffice.daemon.plugins import Plugins
@@ -28,11 +28,7 @@ def rename(context: CommandContext, address: Address, new: Address) -> Answer:
     """
     settings = context.settings()
     name, other = address.normal, new.normal
-    if name == settings.postmaster.normal:
-        raise Refused(
-            f"{name} gets the mail to postmaster; name another account at postmaster: "
-            "in the configuration first"
-        )
+    refuse_postmaster(settings, name)
 
     async def work(plugins: Plugins) -> None:
         await registered(plugins, name)

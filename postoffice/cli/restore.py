@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import click
 
-from postoffice.backup import part, whole
-from postoffice.backup.checked import Source, check, source_of
-from postoffice.backup.contents import Which
-from postoffice.backup.entries import BackupError, Index, Told
-from postoffice.cli.backup import ended_by_signals, failures
+from postoffice.backup import restore_all, restore_maildrops
+from postoffice.backup.contents import Selection
+from postoffice.backup.manifest import BackupError, ManifestSummary
+from postoffice.backup.source import Checked, check, source_of
+from postoffice.cli.backup import ended_by_signals, failures, selection_options
 from postoffice.cli.common import (
-    ADDRESS,
-    DOMAIN,
     REFUSED,
     Answer,
     CommandContext,
@@ -28,26 +26,14 @@ from postoffice.cli.progress import Progress
 from postoffice.daemon import privileges
 from postoffice.daemon.build import find_maker
 from postoffice.daemon.plugins import Plugins
-from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked
 
 
 @command("restore")
 @click.argument("backup", metavar="FROM")
-@click.option(
-    "--maildrop",
-    "maildrops",
-    metavar="ADDRESS",
-    type=ADDRESS,
-    multiple=True,
-    help="Restore this maildrop into the existing post office; may be given several times.",
-)
-@click.option(
-    "--domain",
-    "domains",
-    type=DOMAIN,
-    multiple=True,
-    help="Restore the maildrops of this domain; may be given several times.",
+@selection_options(
+    "Restore this maildrop into the existing post office",
+    "Restore the maildrops of this domain",
 )
 @click.option(
     "--state",
@@ -65,8 +51,7 @@ from postoffice.model.errors import MaildropLocked
 def restore(
     context: CommandContext,
     backup: str,
-    maildrops: tuple[Address, ...],
-    domains: tuple[str, ...],
+    which: Selection,
     state: str | None,
     force: bool,
     only_check: bool,
@@ -87,112 +72,83 @@ def restore(
     state, files, aside (what was renamed), complaints; else maildrops, each with
     maildrop, messages, there (how many already existed), account (added, there, or "").
     """
-    which = Which(tuple(one.normal for one in maildrops), domains)
     if not which.whole and (state or force):
         raise click.UsageError("--state and --force are for a whole backup")
-    with failures("restore", backup), ended_by_signals():
-        source = source_of(backup)
-        try:
-            with Progress("check", source.size) as progress:
-                told, index = check(source, partial(progress.at, length=source.size))
-            try:
-                data, lines = _told(backup, told)
-                if only_check:
-                    return Answer(data, [*lines, "it is whole"])
-                if which.whole:
-                    return _whole(context, source, index, told, state, force, (data, lines))
-                return _part(context, source, index, told, which, (data, lines))
-            finally:
-                index.close()
-        finally:
-            source.close()
+    with failures("restore", backup), ended_by_signals(), closing(source_of(backup)) as source:
+        with Progress("check", source.size) as progress:
+            summary, index = check(source, partial(progress.at, length=source.size))
+        with closing(index):
+            answer = _describe(backup, summary)
+            if only_check:
+                return Answer(answer.data, [*answer.lines, "it is whole"])
+            found = Checked(source, index, summary)
+            if which.whole:
+                more = _restore_all(context, found, state, force)
+            else:
+                more = _restore_maildrops(context, found, which)
+    return Answer({**answer.data, **more.data}, [*answer.lines, *more.lines], more.status)
 
 
-Answered = tuple[dict[str, Any], list[str]]
-
-
-def _told(backup: str, told: Told) -> Answered:
-    header, counts = told.header, told.counts
+def _describe(backup: str, summary: ManifestSummary) -> Answer:
+    header, counts = summary.header, summary.counts
     data = {
         "backup": backup,
         "begun": header["begun"],
         "messages": counts["messages"],
         "octets": counts["octets"],
     }
-    only = [*header.get("maildrops", ()), *header.get("domains", ())]
+    only = [*(header.get("maildrops") or ()), *(header.get("domains") or ())]
     of_whom = f" of {', '.join(only)}" if only else ""
     line = (
-        f"{backup}: {header['hostname']}{of_whom}, {header['begun']}, "
+        f"{header['hostname']}{of_whom}, {header['begun']}, "
         f"{counted(counts['messages'], 'message')}, {sized(counts['octets'])}"
     )
-    return data, [line]
+    return Answer(data, [f"{backup}: {line}"])
 
 
-def _whole(
-    context: CommandContext,
-    source: Source,
-    index: Index,
-    told: Told,
-    state: str | None,
-    force: bool,
-    answered: Answered,
-) -> Answer:
-    if not told.header["whole"]:
+def _restore_all(context: CommandContext, found: Checked, state: str | None, force: bool) -> Answer:
+    if not found.summary.header["whole"]:
         raise BackupError("it holds some maildrops alone: name them with --maildrop or --domain")
-    with whole.scratch_of(source, index, ("config", "machine")) as scratch:
-        plan = whole.plan(scratch, told.header, context.config, state, find_maker)
-        whole.see_to_the_place(plan, force)
-        with Progress("restore", source.size) as progress:
-            files = whole.put_in_place(
-                source, index, plan, partial(progress.at, length=source.size)
-            )
-        written, complaints = whole.write_configuration(plan, scratch)
-    data, lines = answered
-    data |= {
+    with restore_all.scratch_of(found, ("config", "machine")) as scratch:
+        plan = restore_all.plan(scratch, found.summary.header, context.config, state, find_maker)
+        restore_all.clear_destination(plan, force)
+        with Progress("restore", found.source.size) as progress:
+            step = partial(progress.at, length=found.source.size)
+            files = restore_all.put_in_place(found, plan, step)
+        written, complaints = restore_all.write_configuration(plan, scratch)
+    data = {
         "configuration": plan.config,
         "state": plan.state,
         "files": files + len(written),
         "aside": plan.aside,
         "complaints": complaints,
     }
-    lines = [*lines, f"restored to {plan.state}", *(f"{path} is written" for path in written)]
+    lines = [f"restored to {plan.state}", *(f"{path} is written" for path in written)]
     lines += [f"what was there is {path} now" for path in plan.aside]
     lines += [f"warning: {complaint}" for complaint in complaints]
     return Answer(data, lines, REFUSED if complaints else 0)
 
 
-def _part(
-    context: CommandContext,
-    source: Source,
-    index: Index,
-    told: Told,
-    which: Which,
-    answered: Answered,
-) -> Answer:
+#: What `restore` says about the account of a maildrop.
+_ACCOUNT = {"added": "; the account is here again", "": "; no account has it", "there": ""}
+
+
+def _restore_maildrops(context: CommandContext, found: Checked, which: Selection) -> Answer:
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> list[part.PutBack]:
-        with Progress("restore", source.size) as progress:
-            step = partial(progress.at, length=source.size)
-            return await part.put_back(plugins, source, index, told, which, step)
+    async def work(plugins: Plugins) -> list[restore_maildrops.RestoredMaildrop]:
+        with Progress("restore", found.source.size) as progress:
+            step = partial(progress.at, length=found.source.size)
+            return await restore_maildrops.restore(plugins, found, which, step)
 
-    who = None
-    if privileges.is_root():
-        who = privileges.identity(settings.user, settings.state)
     try:
-        with privileges.acting(who):
+        with privileges.acting(privileges.owner_of(settings.user, settings.state)):
             done = context.ask(work, settings)
     except MaildropLocked:
         raise Refused("somebody is collecting from it; try again when that is over") from None
-    data, lines = answered
-    data["maildrops"] = [asdict(one) for one in done]
-    words = {"added": "; the account is here again", "": "; no account has it", "there": ""}
     lines = [
-        *lines,
-        *(
-            f"{one.maildrop}: {counted(one.messages, 'message')} brought back, {one.there} were "
-            f"there{words[one.account]}"
-            for one in done
-        ),
+        f"{one.maildrop}: {counted(one.messages, 'message')} brought back, {one.there} were "
+        f"there{_ACCOUNT[one.account]}"
+        for one in done
     ]
-    return Answer(data, lines)
+    return Answer({"maildrops": [asdict(one) for one in done]}, lines)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from postoffice.cli.accounts import registered
-from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
+from postoffice.cli.accounts import refuse_postmaster, registered
+from postoffice.cli.common import ADDRESS, Answer, CommandContext, command, counted
 from postoffice.cli.sessions import end_all
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import DISABLED, ENABLED, Address
@@ -24,17 +24,11 @@ def disable(context: CommandContext, address: Address) -> Answer:
     sessions).
     """
     name = address.normal
-    if name == context.settings().postmaster.normal:
-        raise Refused(
-            f"{name} gets the mail to postmaster; name another account at postmaster: "
-            "in the configuration first"
-        )
+    refuse_postmaster(context.settings(), name)
     answer = _set(context, name, DISABLED)
     ended = end_all(context, name, f"{name} is disabled")
-    answer.data["ended"] = ended
-    if ended:
-        answer.lines.append(f"{counted(ended, 'session')} of {name} ended")
-    return answer
+    lines = [f"{counted(ended, 'session')} of {name} ended"] if ended else []
+    return Answer({**answer.data, "ended": ended}, [*answer.lines, *lines])
 
 
 @command("enable")

@@ -25,7 +25,7 @@ _NOISE = re.compile(r"\S.* starting on \S|\(.*Port .*Closed\)\Z")
 _UNUSUAL = frozenset(("log_failure", "log_flattened", "log_system"))
 
 
-def quicken(publisher: LogPublisher) -> None:
+def format_fast(publisher: LogPublisher) -> None:
     """Replace the formatting function of the observers that write text to files."""
     # unpromised: if a later Twisted changes this, its own formatting stays in use
     for observer in getattr(publisher, "_observers", ()):

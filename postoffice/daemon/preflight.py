@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 
 from postoffice.daemon.plugins import Plugins
-from postoffice.daemon.privileges import name
+from postoffice.daemon.privileges import name, nearest
 from postoffice.model.address import Address
 from postoffice.server.certificates import CertificateFiles
 from postoffice.util.file_modes import may
@@ -19,9 +19,7 @@ from postoffice.util.file_modes import may
 def of_the_state(state: str) -> str:
     """Return why the state folder cannot be used or created; "" if it can."""
     me = name()
-    there = state
-    while not os.path.lexists(there) and os.path.dirname(there) != there:
-        there = os.path.dirname(there)
+    there = nearest(state, os.path.lexists)
     if not os.path.isdir(there):
         return f"{there} is no folder"
     if may(there, os.R_OK | os.W_OK | os.X_OK if there == state else os.W_OK | os.X_OK):

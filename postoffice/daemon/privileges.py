@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +74,7 @@ def identity(user: str | None, state: str) -> Identity | None:
     """
     if user is not None and Identity.named(user).uid != 0:
         return Identity.named(user)
-    status = os.stat(_nearest(state))
+    status = os.stat(nearest(state))
     if status.st_uid == 0:
         return None
     try:
@@ -84,9 +84,14 @@ def identity(user: str | None, state: str) -> Identity | None:
     return Identity(name, status.st_uid, status.st_gid)
 
 
-def _nearest(path: str) -> str:
+def owner_of(user: str | None, state: str) -> Identity | None:
+    """Return ``identity`` if this is root; None if the process cannot change its user."""
+    return identity(user, state) if is_root() else None
+
+
+def nearest(path: str, exists: Callable[[str], bool] = os.path.exists) -> str:
     """Return the path, or its nearest existing parent."""
-    while not os.path.exists(path) and os.path.dirname(path) != path:
+    while not exists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path
 

@@ -20,8 +20,8 @@ from postoffice.daemon import pidfile, privileges
 from postoffice.daemon.build import build, find_maker, try_endpoint
 from postoffice.daemon.first_run import FirstRun, Terminal
 from postoffice.daemon.lifecycle import PostOffice
-from postoffice.daemon.log_format import quicken
-from postoffice.daemon.signals import hear
+from postoffice.daemon.log_format import format_fast
+from postoffice.daemon.signals import reopen_logs_on_signals
 from postoffice.model.errors import StartupError
 from postoffice.util.twisted_internals import poll_without_context, steady, tune
 
@@ -98,12 +98,12 @@ class FrontDoor(Service):
         tune()
         steady(self._reactor)
         poll_without_context(self._reactor)
-        hear(self._reactor, globalLogPublisher)
-        quicken(globalLogPublisher)
-        self._see_to_the_pidfile()
+        reopen_logs_on_signals(self._reactor, globalLogPublisher)
+        format_fast(globalLogPublisher)
+        self._arrange_pidfile_removal()
         self._plainly(self._office.privilegedStartService)
 
-    def _see_to_the_pidfile(self) -> None:
+    def _arrange_pidfile_removal(self) -> None:
         """
         If root changes to a user that may not remove the PID file, let a helper process remove it.
         """

@@ -15,7 +15,7 @@ log = Logger()
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
 
 
-def hear(reactor: Any, publisher: LogPublisher) -> None:
+def reopen_logs_on_signals(reactor: Any, publisher: LogPublisher) -> None:
     """Handle these signals from now on.  Call it in the main thread."""
 
     def heard(number: int, _: object) -> None:

@@ -13,7 +13,7 @@ from postoffice.cli.account_list import Use
 from postoffice.model.address import Quota
 from postoffice.model.errors import TemporaryFailure
 from postoffice.store.maildir_store import MaildirStore
-from tests.cli.test_cli import post
+from tests.cli.test_accounts import post
 
 ANN, BOB = "ann@example.net", "bob@example.org"
 HOUR = 3600.0

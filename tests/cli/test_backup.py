@@ -14,7 +14,7 @@ import pytest
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.backup import folder as folders
-from postoffice.backup import written
+from postoffice.backup import writer
 from postoffice.store import snapshot
 from postoffice.testing import ImmediateExecutor, finish
 from tests.cli.backups import FORMS, name_of, put, restored, rows, tree
@@ -304,7 +304,7 @@ def test_a_file_is_whole_or_as_it_was(run, here, monkeypatch, form):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(written.Hashed, "finish", full)
+        patch.setattr(writer.Hashed, "finish", full)
         assert "no space left" in run("backup", form, status=1).stderr
     assert Path(form).read_bytes() == before
     assert not Path(f"{form}.part").exists()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.backup.checked import check, source_of
-from postoffice.backup.entries import BackupError, Entry, Manifest, place
+from postoffice.backup.manifest import BackupError, Entry, Manifest, place
+from postoffice.backup.source import check, source_of
 from tests.cli.backups import ANN, FORMS, name_of
 
 
@@ -188,6 +188,14 @@ def test_a_manifest_that_says_what_none_of_ours_says_is_refused(run, here, said)
         assert "its manifest is damaged" in run("restore", "b.tar", *words, status=1).stderr
 
 
+def test_a_backup_of_others_does_not_control_the_terminal(run, here):
+    header = HEADER | {"hostname": "mail\x1b[2J.example", "begun": "\r", "maildrops": ["\x9b"]}
+    tar_of(here / "b.tar", [], header=header)
+    said = run("restore", "b.tar", "--check").stdout
+    assert r"mail\x1b[2J.example of \x9b, \r" in said
+    assert said.replace("\n", "").isprintable()
+
+
 def test_what_a_manifest_says_leads_out_of_no_folder(run, here, tmp_path_factory, monkeypatch):
     temporary = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -214,7 +222,7 @@ def test_a_tar_that_is_not_ours_is_refused(run, tmp_path):
 
 
 def test_a_newer_layout_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("postoffice.backup.entries.FORMAT", 99)
+    monkeypatch.setattr("postoffice.backup.manifest.FORMAT", 99)
     tar_of(tmp_path / "b.tar", [])
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.cli.common import lasting
-from postoffice.cli.mail_policies import serve
+from postoffice.cli.common import effective, lasting
+from postoffice.cli.mail_policies import VALUES
 from postoffice.model.mail_policy import DEFAULT_POLICY, MailPolicy
 
 ANN = "ann@example.net"
@@ -79,10 +79,10 @@ def test_people_read_durations_with_units(run, ann):
     run("domain", "set", "example.net", "--keep", "90days", "--login-delay", "90")
     said = run("account", "set", ann, "--delete-on-collect").output
     kept = (
-        "kept 90 days (domain), once collected for ever (default), deleted then: yes (account), "
-        "devices: any (default)\n"
+        "kept 90 days (domain); once collected for ever, devices: any (default); "
+        "deleted then: yes (account)\n"
     )
-    served = "login delay: 1.5 minutes (domain), in use: refuse (default), wait: 30 seconds"
+    served = "login delay: 1.5 minutes (domain); in use: refuse, wait: 30 seconds"
     assert said == f"{ann} has retention: {kept}{ann} has pop3: {served} (default)\n"
     assert f"retention   {kept}pop3        {served}" in run("account", "show", ann).output
     shown = run("domain", "show", "example.net").output.splitlines()
@@ -108,9 +108,10 @@ def test_durations_for_people(seconds, text):
 
 
 def test_of_each_value_the_first_counts_that_says_it():
-    served = serve(a=MailPolicy(keep=0), b=MailPolicy(keep=5, devices="all"), c=DEFAULT_POLICY)
-    assert (served.serving.keep, served.serving.devices, served.serving.wait) == (0, "all", 0)
-    assert {served.sources[name] for name in ("keep", "devices", "wait")} == {"a", "b", "c"}
+    layers = {"b": MailPolicy(keep=5, devices="all"), "c": DEFAULT_POLICY}
+    policy, sources = effective(VALUES, a=MailPolicy(keep=0), **layers)
+    assert (policy.keep, policy.devices, policy.wait) == (0, "all", 0)
+    assert [sources[name] for name in ("keep", "devices", "wait")] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

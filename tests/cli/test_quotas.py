@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.cli.common import sized
-from postoffice.cli.quotas import tell
+from postoffice.cli.common import effective, sized
+from postoffice.cli.quotas import VALUES
 from postoffice.model.address import Quota
 
 ANN = "ann@example.net"
@@ -129,9 +129,10 @@ def test_sizes_for_people(octets, text):
 
 
 def test_of_each_value_the_first_counts_that_says_it():
-    told = tell(a=Quota(octets=0), b=Quota(5, None, "defer"), c=Quota(7, 8, "reject"))
-    assert told.quota == Quota(0, 8, "defer")
-    assert told.sources == {"octets": "a", "messages": "c", "over": "b"}
+    layers = {"a": Quota(octets=0), "b": Quota(5, None, "defer"), "c": Quota(7, 8, "reject")}
+    quota, sources = effective(VALUES, **layers)
+    assert quota == Quota(0, 8, "defer")
+    assert sources == {"octets": "a", "messages": "c", "over": "b"}
 
 
 @pytest.mark.parametrize(
@@ -140,9 +141,9 @@ def test_of_each_value_the_first_counts_that_says_it():
         (("--quota", "much"), "'much' is not a size (octets, or such as 50 MiB)"),
         (("--quota=-1",), "'-1' is not a size"),
         (("--quota", "99999999999 TiB"), "is more than there can be"),
-        (("--quota-messages", "1 GiB"), "is not a valid integer range"),
-        (("--quota-messages=-1",), "-1 is not in the range"),
-        (("--quota-messages", str(1 << 63)), "is not in the range"),
+        (("--quota-messages", "1 GiB"), "is not a number of messages"),
+        (("--quota-messages=-1",), "'-1' is not a number of messages"),
+        (("--quota-messages", str(1 << 63)), "is not a number of messages"),
         (("--over", "bounce"), "'bounce' is not one of 'reject', 'defer', 'make-room'"),
         (("--quota", "1", "--default-quota"), "--default-quota takes away what"),
         ((), "give one of --"),

@@ -11,7 +11,7 @@ from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.cli import sessions
 from postoffice.testing import ImmediateExecutor, finish
-from tests.cli.test_cli import post
+from tests.cli.test_accounts import post
 
 JOE, JIM = "joe@example.net", "jim@example.org"
 

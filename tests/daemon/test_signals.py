@@ -43,7 +43,7 @@ def restored():
 def test_a_signal_opens_a_log_that_was_moved_again(
     publisher, tmp_path, restored, logged, number, times
 ):
-    signals.hear(Reactor(), publisher)
+    signals.reopen_logs_on_signals(Reactor(), publisher)
     log = Logger("x", observer=publisher)
     log.info("first")
     os.rename(tmp_path / "twistd.log", tmp_path / "twistd.log.old")

@@ -128,7 +128,7 @@ def test_a_backup_that_is_ended_leaves_nothing(start, written, command, launch, 
         (drop / box).mkdir(parents=True)
     (drop / "new" / "1.one").write_bytes(b"one\r\n")
     held = (
-        "from postoffice.backup.written import Written\n"
+        "from postoffice.backup.writer import Written\n"
         "def wait(*_):\n"
         "    print('copying', flush=True)\n"
         "    import signal; signal.pause()\n"

@@ -5,41 +5,52 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
-from postoffice.backup.entries import (
+from postoffice.backup.folder import FolderSource
+from postoffice.backup.manifest import (
     MANIFEST,
     PIECE,
     BackupError,
     Entry,
     Index,
-    Told,
+    ManifestSummary,
     make_above,
+    no_summary,
     place,
     read_manifest,
 )
-from postoffice.backup.folder import FolderSource
 from postoffice.backup.tar import TarSource, readable
 
 
 class Source(Protocol):
-    """A backup to read."""
+    """A backup to read; ``size`` is in octets."""
 
     size: int
 
     def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
-        """Yield name, size and content of its files; the manifest comes last."""
+        """Yield name, size and content of each file; the manifest comes last."""
 
     def read_so_far(self) -> int:
-        """Return how many octets of ``size`` were read."""
+        """Return how many octets of ``size`` were read, for a progress bar."""
 
     def close(self) -> None:
-        """End reading."""
+        """Close the backup."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A backup that was read and is intact."""
+
+    source: Source
+    index: Index
+    summary: ManifestSummary
 
 
 #: Returns the destination of a file, by its root and path; None if it is not restored.
-Goes = Callable[[str, str], str | None]
+Destination = Callable[[str, str], str | None]
 
 
 def source_of(path: str) -> Source:
@@ -48,33 +59,33 @@ def source_of(path: str) -> Source:
 
 
 @readable()
-def check(source: Source, step: Callable[[int], None]) -> tuple[Told, Index]:
+def check(source: Source, step: Callable[[int], None]) -> tuple[ManifestSummary, Index]:
     """
-    Check the backup; return what its manifest tells, and an index of all entries.
+    Check the backup; return the summary of its manifest, and an index of all entries.
 
     Raises BackupError if a name is not one of ours, or a file is missing, changed, or
     there twice.
     """
     index = Index()
-    told: Told | None = None
+    summary: ManifestSummary | None = None
     try:
         with tempfile.SpooledTemporaryFile(1 << 24) as seen:
             for name, size, octets in source.members():
-                if told is not None:
-                    raise BackupError("something lies behind its manifest")
+                if summary is not None:
+                    raise BackupError("there are files behind its manifest")
                 if name == MANIFEST:
                     seen.seek(0)
-                    told = _compare(octets, seen, index)
+                    summary = _compare(octets, seen, index)
                     continue
                 place(name)
                 seen.write(Entry(name, size, 0, _digest(octets, step, source)).line())
                 _once(index, name, "file")
-        if told is None:
+        if summary is None:
             raise BackupError("it has no manifest: it is no backup of ours, or was cut off")
     except BaseException:
         index.close()
         raise
-    return told, index
+    return summary, index
 
 
 def _digest(octets: IO[bytes], step: Callable[[int], None], source: Source) -> str:
@@ -91,9 +102,10 @@ def _once(index: Index, name: str, what: str) -> None:
     index.set(name, what)
 
 
-def _compare(manifest: IO[bytes], seen: Any, index: Index) -> Told:
-    told = Told({}, {})
-    for entry in read_manifest(manifest, told):
+def _compare(manifest: IO[bytes], seen: IO[bytes], index: Index) -> ManifestSummary:
+    """Compare the manifest with the entries of the files that were read."""
+    summary = no_summary()
+    for entry in read_manifest(manifest, summary):
         if entry.same:
             if index.get(entry.same) != "file":
                 raise BackupError(f"{entry.same!r} is missing in it")
@@ -104,24 +116,25 @@ def _compare(manifest: IO[bytes], seen: Any, index: Index) -> Told:
                 raise BackupError(f"{entry.path!r} in it is damaged or missing")
         index.add_goal(entry.same or entry.path, entry.path, entry.mtime)
     if seen.readline():
-        raise BackupError("it has files that its manifest does not tell of")
-    return told
+        raise BackupError("it has files that are not in its manifest")
+    return summary
 
 
 @readable()
-def extract(source: Source, index: Index, goes: Goes, step: Callable[[int], None]) -> int:
+def extract(checked: Checked, destination: Destination, step: Callable[[int], None]) -> int:
     """
-    Write what goes somewhere; how many files.  The folders must be new ones, of our own.
+    Write the files that have a destination; return how many.  Raises OSError.
 
-    What is the same in the backup is one file again, where it can be.  Raises OSError.
+    The destination folders must be new and our own.  Files that are the same in the
+    backup are linked, if the file system allows it.
     """
     number = 0
-    for name, _, octets in source.members():
+    for name, _, octets in checked.source.members():
         if name == MANIFEST:
             break
         first = ""
-        for path, mtime in index.goals(name):
-            if (goal := goes(*place(path))) is None:
+        for path, mtime in checked.index.goals(name):
+            if (goal := destination(*place(path))) is None:
                 continue
             make_above(goal)
             if first:
@@ -130,7 +143,7 @@ def extract(source: Source, index: Index, goes: Goes, step: Callable[[int], None
                 _write(goal, octets, mtime)
                 first = goal
             number += 1
-        step(source.read_so_far())
+        step(checked.source.read_so_far())
     return number
 
 

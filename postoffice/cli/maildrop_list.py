@@ -30,7 +30,7 @@ HEADS = (
 
 
 @dataclass(frozen=True)
-class Drop:
+class OwnedMaildrop:
     """A maildrop, its account and its quota; both are None if the account is gone."""
 
     name: str
@@ -56,12 +56,14 @@ def list_(context: CommandContext) -> Answer:
     """
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> tuple[list[tuple[MaildropUsage, Drop]], list[Finding]]:
+    async def work(
+        plugins: Plugins,
+    ) -> tuple[list[tuple[MaildropUsage, OwnedMaildrop]], list[Finding]]:
         with Progress("looking at maildrops") as progress:
-            holdings = await care_of(plugins).holdings(progress.at)
-        drops = await drops_of(plugins, settings, [one.name for one in holdings])
+            holdings = await maintenance_of(plugins).holdings(progress.at)
+        drops = await owners_of(plugins, settings, [one.name for one in holdings])
         found = list(zip(holdings, drops, strict=True))
-        return found, list(await care_of(plugins).strays())
+        return found, list(await maintenance_of(plugins).strays())
 
     found, strays = context.ask(work, settings)
     found.sort(key=lambda one: (-one[0].octets - one[0].vault_octets, one[0].name))
@@ -74,7 +76,7 @@ def list_(context: CommandContext) -> Answer:
     return Answer(told, lines)
 
 
-def _table(found: Sequence[tuple[MaildropUsage, Drop]]) -> list[str]:
+def _table(found: Sequence[tuple[MaildropUsage, OwnedMaildrop]]) -> list[str]:
     """Return one line for each maildrop; empty columns are left out."""
     rows = [
         (
@@ -94,7 +96,7 @@ def _table(found: Sequence[tuple[MaildropUsage, Drop]]) -> list[str]:
     return table(list(zip(*shown, strict=True)))
 
 
-def _data(one: MaildropUsage, drop: Drop) -> dict[str, Any]:
+def _data(one: MaildropUsage, drop: OwnedMaildrop) -> dict[str, Any]:
     share = _share(one, drop)
     return {
         "maildrop": one.name,
@@ -127,11 +129,11 @@ def _line(total: dict[str, int]) -> str:
     return f"{line}; in the vault: {kept}, {sized(total['vault_octets'])}"
 
 
-def _share(one: MaildropUsage, drop: Drop) -> float | None:
+def _share(one: MaildropUsage, drop: OwnedMaildrop) -> float | None:
     return None if drop.quota is None else drop.quota.share(one.octets, one.messages)
 
 
-def _percent(one: MaildropUsage, drop: Drop) -> str:
+def _percent(one: MaildropUsage, drop: OwnedMaildrop) -> str:
     """Return the share of the quota, rounded down: only a full maildrop shows 100%."""
     share = _share(one, drop)
     return "" if share is None else f"{int(100 * share)}%"
@@ -144,14 +146,16 @@ def _day(seconds: float | None) -> str:
 # -- which account owns a maildrop ----------------------------------------------------------
 
 
-def care_of(plugins: Plugins) -> IMaildropMaintenance:
+def maintenance_of(plugins: Plugins) -> IMaildropMaintenance:
     """Return the store, if it supports maintenance.  Raises Refused."""
     if not IMaildropMaintenance.providedBy(plugins.store):
         raise Refused("a store of this kind does not support this command")
     return cast(IMaildropMaintenance, plugins.store)
 
 
-async def drops_of(plugins: Plugins, settings: Settings, names: Sequence[str]) -> list[Drop]:
+async def owners_of(
+    plugins: Plugins, settings: Settings, names: Sequence[str]
+) -> list[OwnedMaildrop]:
     """Return the maildrops of these names; asks each directory that can list its accounts once."""
     owners: dict[str, Account] = {}
     others = []
@@ -169,20 +173,20 @@ async def drops_of(plugins: Plugins, settings: Settings, names: Sequence[str]) -
     return [_drop(settings, name, owners.get(name)) for name in names]
 
 
-def _drop(settings: Settings, name: str, account: Account | None) -> Drop:
+def _drop(settings: Settings, name: str, account: Account | None) -> OwnedMaildrop:
     if account is None:
-        return Drop(name)
+        return OwnedMaildrop(name)
     if account.address == settings.postmaster.normal:
-        return Drop(name, account.address, settings.postmaster_quota)
-    return Drop(name, account.address, account.quota.or_else(settings.default_quota))
+        return OwnedMaildrop(name, account.address, settings.postmaster_quota)
+    return OwnedMaildrop(name, account.address, account.quota.or_else(settings.default_quota))
 
 
-async def named(plugins: Plugins, settings: Settings, address: Address) -> Drop:
+async def named(plugins: Plugins, settings: Settings, address: Address) -> OwnedMaildrop:
     """Return the maildrop of an account, or of a removed account.  Raises Refused."""
     name = address.normal
     account = await plugins.find(name)
     if account is not None:
         return _drop(settings, account.maildrop, account)
-    if any(one.name == name for one in await care_of(plugins).holdings()):
-        return (await drops_of(plugins, settings, [name]))[0]
+    if any(one.name == name for one in await maintenance_of(plugins).holdings()):
+        return (await owners_of(plugins, settings, [name]))[0]
     raise Refused(f"there is neither an account {name} here nor a maildrop of that name")

@@ -1,4 +1,4 @@
-"""A backup on its way: each file goes once into the target, and is told of in the manifest."""
+"""Writes a backup: each file once into the target, and an entry into the manifest."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing, suppress
 from hashlib import sha256
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 from postoffice.accounts.schema import connect
-from postoffice.backup.entries import PIECE, BackupError, Entry, Index, Manifest, Octets
+from postoffice.backup.manifest import PIECE, BackupError, Counts, Entry, Index, Manifest, Octets
 from postoffice.store.files import open_plain
 
-#: How a database begins.
+#: The beginning of a database file.
 SQLITE = b"SQLite format 3\0"
-#: Seconds that the copy of a database waits for whoever has locked it.
+#: How many seconds to wait for the lock of a database.
 WAITS = 30.0
 
 
 class Unreadable(Exception):
-    """A file could not be read, and nothing of it was written."""
+    """A file could not be read, and none of it was written."""
 
 
 class Target(Protocol):
-    """Where a backup is written to: a tar, or a folder."""
+    """A backup that is being written: a tar or a folder."""
 
     def known(self, name: str, size: int, mtime: int) -> str | None:
-        """The digest of a file that is there already, and is the same."""
+        """Return the digest of a file that the folder already has, unchanged; else None."""
 
     def add(self, name: str, size: int, mtime: int, octets: Octets) -> None:
         """Write a file.  Raises OSError."""
 
     def link(self, name: str, first: str) -> None:
-        """The same as a file that was written before.  Raises OSError."""
+        """Add a file that is the same as the earlier one ``first``.  Raises OSError."""
 
     def commit(self, manifest: IO[bytes]) -> None:
-        """All is there: make it durable, under its name.  Raises OSError."""
+        """Complete the backup: make it durable, under its name.  Raises OSError."""
 
     def abandon(self) -> None:
-        """Leave nothing behind that looks like a backup."""
+        """Remove what is incomplete."""
 
 
-def see_to_owner(fd: int) -> None:
-    """What others have made there, they could read or put links into.  Raises BackupError."""
+def check_owner(fd: int) -> None:
+    """Raises BackupError if another user owns the target, and could read it or add links."""
     status = os.fstat(fd)
     if status.st_uid != os.geteuid() or (stat.S_ISREG(status.st_mode) and status.st_nlink != 1):
         raise BackupError("what is there belongs to another user: chown or remove it")
@@ -54,10 +54,10 @@ def see_to_owner(fd: int) -> None:
 
 class Hashed:
     """
-    Exactly so many octets of a file, and their digest.
+    Reads exactly so many octets of a file, and computes their digest.
 
-    A file that has become shorter is filled up with zeros: then it was ``cut``.
-    One that cannot be read raises Unreadable, or, if it ``fills``, is cut, too.
+    If the file has become shorter, zeros follow, and ``cut`` is True.  If it cannot be
+    read, ``read`` raises Unreadable, or with ``fills`` returns zeros, too.
     """
 
     fills = False
@@ -87,11 +87,11 @@ class Hashed:
         return self._digest.hexdigest()
 
 
-class Written:
+class BackupWriter:
     """
-    Takes files in; ``step`` hears of each.
+    Writes a backup, and calls ``step`` after each file.
 
-    ``complaints`` has, in words, what could not be copied: the rest was.
+    ``complaints`` lists, in words, the files that could not be copied.
     """
 
     def __init__(self, target: Target, manifest: Manifest, step: Callable[[], None]) -> None:
@@ -102,14 +102,14 @@ class Written:
         self.complaints: list[str] = []
         self.messages = self.files = self.octets = self.fresh = 0
 
-    def counts(self) -> dict[str, Any]:
-        return {"files": self.files, "messages": self.messages, "octets": self.octets}
+    def counts(self) -> Counts:
+        return Counts(files=self.files, messages=self.messages, octets=self.octets)
 
     def close(self) -> None:
         self._links.close()
 
     def message(self, name: str, path: str) -> bool:
-        """A message, or whatever else never changes.  False where it is gone."""
+        """Add a message or another file that never changes.  False if it is gone."""
         try:
             fd, status = open_plain(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -122,7 +122,7 @@ class Written:
             first = self._links.get(inode) if status.st_nlink > 1 else None
             if first is not None:
                 self._target.link(name, first)
-                self._told(Entry(name, same=first), 0)
+                self._add_entry(Entry(name, same=first), 0)
             else:
                 self._copy(name, path, fd, status)
                 if status.st_nlink > 1:
@@ -145,9 +145,9 @@ class Written:
             self.fresh += 1
             if octets.cut:
                 self.complaints.append(f"{path}: its end could not be read, and is zeros")
-        self._told(Entry(name, size, mtime, digest), size)
+        self._add_entry(Entry(name, size, mtime, digest), size)
 
-    def _told(self, entry: Entry, size: int) -> None:
+    def _add_entry(self, entry: Entry, size: int) -> None:
         self._manifest.add(entry)
         self.files += 1
         self.octets += size
@@ -155,13 +155,13 @@ class Written:
         self._step()
 
     def octets_of(self, name: str, octets: bytes, mtime: int) -> None:
-        """A small file that was read already."""
+        """Add a small file that was already read."""
         self._target.add(name, len(octets), mtime, io.BytesIO(octets))
-        self._told(Entry(name, len(octets), mtime, sha256(octets).hexdigest()), len(octets))
+        self._add_entry(Entry(name, len(octets), mtime, sha256(octets).hexdigest()), len(octets))
         self.fresh += 1
 
     def other(self, name: str, path: str) -> None:
-        """A file that may change; a database by SQLite's own copy."""
+        """Add a file that may change; SQLite itself copies a database."""
         try:
             fd, status = open_plain(path)
         except FileNotFoundError:
@@ -170,8 +170,7 @@ class Written:
             self.complaints.append(f"{path}: {error.strerror}")
             return
         try:
-            # only read, and by another descriptor than SQLite's: closing it would lose locks that
-            # this process holds, and it holds none here
+            # closing this descriptor would lose SQLite's locks on the file; this process has none
             database = os.pread(fd, len(SQLITE), 0) == SQLITE
             if not database:
                 self._copy(name, path, fd, status)
@@ -183,7 +182,7 @@ class Written:
     def database(
         self, name: str, path: str, change: Callable[[sqlite3.Connection], None] | None = None
     ) -> None:
-        """A database as it is at one moment; only what ``change`` leaves of it."""
+        """Add a database as it is at one moment, after ``change`` has changed the copy."""
         with tempfile.TemporaryDirectory(prefix="postoffice-") as folder:
             copy = f"{folder}/copy.db"
             try:
@@ -210,7 +209,7 @@ def copied(
         if change is not None:
             change(new)
             new.commit()
-            new.execute("VACUUM")  # what was removed is not in free pages either
+            new.execute("VACUUM")  # so that free pages do not keep what was removed
     for rest in ("-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):
             os.unlink(copy + rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from postoffice.accounts.passwords import generate_password
-from postoffice.cli.doubts import SMALL, smallness, weakness
+from postoffice.cli.confirmation import SMALL, smallness, weakness
 
 ANN = "ann.smith@example.net"
 WEAK = [
@@ -18,7 +18,7 @@ STRONG = ["correct horse", "p4ssw0rdly", "ann.smithy", "a-password", "13572468",
 
 @pytest.fixture
 def at_a_terminal(monkeypatch):
-    for module in ("new_password", "doubts"):
+    for module in ("new_password", "confirmation"):
         monkeypatch.setattr(f"postoffice.cli.{module}.on_a_terminal", lambda: True)
 
 

@@ -50,7 +50,7 @@ def on_a_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def doubt(why: str) -> None:
+def confirm_or_warn(why: str) -> None:
     """Ask whether to go on, or warn if there is no terminal.  Raises Abort if the answer is no."""
     if on_a_terminal():
         click.confirm(f"{why}. Go on?", err=True, abort=True)

@@ -1,14 +1,14 @@
 """
-What a backup is made of: files by name, and behind them a manifest that tells of each.
+The files of a backup, by name, and the manifest, which lists each of them.
 
 Names, with the same layout in a tar and in a folder::
 
     mail/DOMAIN/LOCALPART/new/NAME          messages; they never change
-    files/TIME/mail/…                       what else lies in the store
+    files/TIME/mail/…                       other files of the store
     files/TIME/state/…                      databases and keys
-    files/TIME/config/…                     the configuration, and what lies beside it
-    files/TIME/machine/…                    what the configuration names elsewhere
-    MANIFEST                                a JSON object a line; the last file
+    files/TIME/config/…                     the configuration, and files beside it
+    files/TIME/machine/…                    files elsewhere that the configuration names
+    MANIFEST                                one JSON object on each line; the last file
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import IO, Any, Protocol
+from typing import IO, NotRequired, Protocol, TypedDict, cast
 
 from postoffice.store.files import JOURNAL, make_folder
 from postoffice.store.names import is_maildrop, maildrop_of
@@ -29,11 +29,11 @@ from postoffice.store.names import is_maildrop, maildrop_of
 FORMAT = 1
 MANIFEST = "MANIFEST"
 MAIL = "mail"
-#: Roots of what may change from one backup to the next.
+#: The folders under ``files/TIME``, for files that may change from one backup to the next.
 ROOTS = ("mail", "state", "config", "machine")
-#: Octets that are read at once; a smaller file is read whole.
+#: The most octets to read at once; a smaller file is read whole.
 PIECE = 1 << 20
-#: Octets of a line of the manifest.
+#: The most octets of a line of the manifest.
 LINE = 1 << 16
 _MAIL = (b"mail/", b"mail0")
 _LISTS = ("maildrops", "domains")
@@ -42,22 +42,53 @@ _OTHER = re.compile(r"files/[0-9TZ]{1,40}/(.+)\Z", re.DOTALL)
 
 
 class Octets(Protocol):
-    """What can be read from."""
+    """A file, as far as a backup reads it."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """So many of them, or less; none at the end."""
+        """Return at most so many octets; none at the end."""
 
 
 class BackupError(Exception):
-    """A backup cannot be made, or be believed; the text says why."""
+    """A backup cannot be made, or is invalid; the text says why."""
+
+
+class AccountNames(TypedDict, total=False):
+    """The names in the backup of the accounts' database and of its key."""
+
+    database: str
+    key: str
+
+
+class Header(TypedDict):
+    """The first line of a manifest; ``maildrops`` and ``domains`` if the backup has only those."""
+
+    postoffice: NotRequired[str]  # the version
+    hostname: str
+    begun: str
+    files: NotRequired[str]  # the folder for files that may change
+    whole: bool
+    config: str
+    state: str
+    accounts: NotRequired[AccountNames | None]
+    maildrops: NotRequired[list[str] | None]
+    domains: NotRequired[list[str] | None]
+
+
+class Counts(TypedDict):
+    """The last line of a manifest: how much is in the backup."""
+
+    files: int
+    messages: int
+    octets: int
+    ended: NotRequired[str | None]
 
 
 @dataclass(frozen=True)
 class Entry:
     """
-    A file of a backup: octets, time in nanoseconds, and digest; or ``same``, the name of another.
+    A file of a backup: size, time in nanoseconds, and digest.
 
-    The time of what is the ``same`` is the other's.
+    If another file in the backup is the same, ``same`` is its name, and the rest is empty.
     """
 
     path: str
@@ -67,24 +98,23 @@ class Entry:
     same: str = ""
 
     def line(self) -> bytes:
-        """As it stands in the manifest."""
-        told = {"path": self.path, "same": self.same} if self.same else asdict(self)
-        if not self.same:
-            del told["same"]
-        return dumped(told)
+        """Return the entry's line in the manifest."""
+        if self.same:
+            return _line({"path": self.path, "same": self.same})
+        return _line({name: value for name, value in asdict(self).items() if name != "same"})
 
 
-def dumped(what: dict[str, Any]) -> bytes:
-    """A line of the manifest."""
-    return json.dumps(what).encode() + b"\n"
+def _line(data: Mapping[str, object]) -> bytes:
+    """Return a line of the manifest."""
+    return json.dumps(data).encode() + b"\n"
 
 
 def place(name: str) -> tuple[str, str]:
     """
-    Which root a file belongs to, and its path there.
+    Split the name of a file into its root (mail, state, config or machine) and its path there.
 
-    Raises BackupError for every name that we give to none: absolute ones, those
-    that lead upwards, and those of other places.
+    Raises BackupError for a name that no backup of ours has, such as an absolute path or
+    one that leads upwards.
     """
     if name.startswith(f"{MAIL}/"):
         root, path = MAIL, name.removeprefix(f"{MAIL}/")
@@ -106,7 +136,7 @@ def _is_plain(part: str) -> bool:
 
 
 def make_above(path: str) -> None:
-    """Make the folders that a file will lie in, for us alone.  Raises OSError."""
+    """Make the parent folders of a file, for our user alone.  Raises OSError."""
     missing = []
     while not os.path.isdir(path := os.path.dirname(path)):
         missing.append(path)
@@ -115,20 +145,20 @@ def make_above(path: str) -> None:
 
 
 class Manifest:
-    """Tells of each file as it is written; it lies in ``spool`` until it is whole."""
+    """A manifest that is being written, to the temporary file ``spool``."""
 
-    def __init__(self, spool: IO[bytes], header: dict[str, Any]) -> None:
+    def __init__(self, spool: IO[bytes], header: Header) -> None:
         self.spool = spool
         self._digest = sha256()
-        self._write(dumped({"format": FORMAT, **header}))
+        self._write(_line({"format": FORMAT, **header}))
 
     def add(self, entry: Entry) -> None:
         self._write(entry.line())
 
-    def end(self, counts: dict[str, Any]) -> IO[bytes]:
-        """Whole; to be read from its beginning."""
-        self._digest.update(dumped(counts))
-        self.spool.write(dumped({"end": self._digest.hexdigest(), **counts}))
+    def end(self, counts: Counts) -> IO[bytes]:
+        """Write the last line; return the manifest, to be read from its beginning."""
+        self._digest.update(_line(counts))
+        self.spool.write(_line({"end": self._digest.hexdigest(), **counts}))
         self.spool.flush()
         self.spool.seek(0)
         return self.spool
@@ -139,28 +169,36 @@ class Manifest:
 
 
 @dataclass
-class Told:
-    """What a manifest says of the whole: its first line, and its last."""
+class ManifestSummary:
+    """The first and the last line of a manifest."""
 
-    header: dict[str, Any]
-    counts: dict[str, Any]
+    header: Header
+    counts: Counts
 
 
-def read_manifest(lines: IO[bytes], told: Told) -> Iterator[Entry]:
+def no_summary() -> ManifestSummary:
+    """Return a summary for ``read_manifest`` to fill in."""
+    header = Header(hostname="", begun="", whole=False, config="", state="")
+    return ManifestSummary(header, Counts(files=0, messages=0, octets=0))
+
+
+def read_manifest(lines: IO[bytes], summary: ManifestSummary | None = None) -> Iterator[Entry]:
     """
-    The files that a manifest tells of, with checked names; ``told`` is filled in.
+    Yield the entries of a manifest, with checked names, and fill in ``summary``.
 
-    Raises BackupError where it is not whole, not ours, or changed.
+    Raises BackupError if the manifest is incomplete, not ours, or changed.
     """
+    summary = summary or no_summary()
     digest = sha256()
-    told.header = _object(lines.readline(LINE))
-    if told.header.get("format") != FORMAT:
+    header = _object(lines.readline(LINE))
+    if header.get("format") != FORMAT:
         raise BackupError(
-            f"its format is {told.header.get('format')!r}, and this release knows {FORMAT} alone"
+            f"its format is {header.get('format')!r}, and this release knows {FORMAT} alone"
         )
-    if not all(_is_ours(told.header, key) for key in _HEADER):
+    if not all(_is_valid(header, key) for key in _HEADER):
         raise BackupError("its manifest is damaged")
-    digest.update(dumped(told.header))
+    summary.header = cast(Header, header)
+    digest.update(_line(header))
     while True:
         found = _object(lines.readline(LINE))
         if "end" in found:
@@ -169,33 +207,33 @@ def read_manifest(lines: IO[bytes], told: Told) -> Iterator[Entry]:
         digest.update(entry.line())
         yield entry
     end = found.pop("end")
-    digest.update(dumped(found))
+    digest.update(_line(found))
     if end != digest.hexdigest() or lines.readline(LINE):
         raise BackupError("its manifest is damaged")
     if not all(type(found.get(one)) is int for one in ("files", "messages", "octets")):
         raise BackupError("its manifest is damaged")
-    told.counts = found
+    summary.counts = cast(Counts, found)
 
 
-def _is_ours(header: dict[str, Any], key: str) -> bool:
-    """Whether it says there what ``backup`` may have said: it becomes part of paths."""
-    said = header.get(key)
+def _is_valid(header: dict[str, object], key: str) -> bool:
+    """Whether ``postoffice backup`` could have written this value, which may become a path."""
+    value = header.get(key)
     if key in _LISTS:
-        return said is None or (isinstance(said, list) and _are_texts(said))
+        return value is None or (isinstance(value, list) and _are_texts(value))
     if key == "accounts":
-        if not isinstance(said, dict):
-            return said is None
-        return said.keys() <= {"database", "key"} and _are_texts(said.values())
-    return isinstance(said, bool if key == "whole" else str)
+        if not isinstance(value, dict):
+            return value is None
+        return value.keys() <= {"database", "key"} and _are_texts(value.values())
+    return isinstance(value, bool if key == "whole" else str)
 
 
-def _are_texts(those: Iterable[Any]) -> bool:
-    return all(isinstance(one, str) for one in those)
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(one, str) for one in values)
 
 
-def _entry(found: dict[str, Any]) -> Entry:
+def _entry(found: dict[str, object]) -> Entry:
     try:
-        entry = Entry(**found)
+        entry = Entry(**found)  # type: ignore[arg-type]  # checked below
     except TypeError as error:
         raise BackupError(f"its manifest is damaged: {error}") from error
     texts, numbers = (entry.path, entry.sha256, entry.same), (entry.size, entry.mtime)
@@ -208,7 +246,7 @@ def _entry(found: dict[str, Any]) -> Entry:
     return entry
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _object(line: bytes) -> dict[str, object]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -219,7 +257,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 class Index:
-    """Names and what is known of them: in a temporary file as soon as they are many."""
+    """A table of names in SQLite's temporary database, which may be larger than the memory."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -242,19 +280,19 @@ class Index:
         return None if row is None else str(row[0])
 
     def add_goal(self, source: str, path: str, mtime: int) -> None:
-        """A file of the backup goes there, too."""
+        """Note that the file ``source`` of the backup is restored to ``path``."""
         row = (os.fsencode(source), os.fsencode(path), mtime)
         self._database.execute("INSERT INTO goal VALUES (?, ?, ?)", row)
 
     def goals(self, source: str) -> list[tuple[str, int]]:
-        """Where it goes, and with which time."""
+        """Return the paths to which a file is restored, each with its time."""
         found = self._database.execute(
             "SELECT path, mtime FROM goal WHERE source = ?", (os.fsencode(source),)
         )
         return [(os.fsdecode(path), mtime) for path, mtime in found]
 
     def maildrops(self) -> list[str]:
-        """Whose mail it has, by the names of files."""
+        """Return the names of the maildrops that have files in the backup."""
         paths = self._database.execute("SELECT path FROM goal WHERE path >= ? AND path < ?", _MAIL)
         found = dict.fromkeys("/".join(os.fsdecode(path).split("/")[1:3]) for (path,) in paths)
         return [maildrop_of(f"/{folder}") for folder in found if is_maildrop(f"/{folder}")]

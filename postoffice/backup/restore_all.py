@@ -1,4 +1,4 @@
-"""A whole office is put back where nothing is yet: state and mail, then the configuration."""
+"""Restores a whole post office to an empty place: state and mail, then the configuration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 
-from postoffice.backup.checked import Source, extract
-from postoffice.backup.entries import BackupError, Index
+from postoffice.backup.manifest import BackupError, Header
+from postoffice.backup.source import Checked, extract
 from postoffice.config import loader
 from postoffice.config.reader import FindMaker
 from postoffice.daemon import control, new_files, privileges
@@ -24,35 +23,40 @@ from postoffice.store import cleanup
 from postoffice.store.files import FOLDERS, make_folder
 from postoffice.store.journal.segments import sync_all
 
-#: What is not whole yet, in the folder that it will lie in.
+#: The folder for files that are being extracted, in the folder where they will be.
 STAGING = ".restoring"
 _STATE_LINE = re.compile(r"^state:[^\n]*$", re.MULTILINE)
 
 
 @dataclass
 class Plan:
-    """Where all goes."""
+    """The destinations."""
 
-    config: str  # "" where there was none
+    config: str  # "" if the backup has no configuration
     text: bytes
     state: str
     store: str
     user: str | None
-    aside: list[str] = field(default_factory=list)  # what was in the way, and is there now
+    aside: list[str] = field(default_factory=list)  # the new names of what was there
 
     @property
     def inside(self) -> bool:
-        """Whether the mail lies in the state folder."""
+        """Whether the mail is in the state folder."""
         return self.store.startswith(f"{self.state}/")
+
+    @property
+    def bases(self) -> list[str]:
+        """The folders that hold all state and mail."""
+        return [self.state] if self.inside else [self.state, self.store]
 
 
 def plan(
-    scratch: str, header: dict[str, Any], to: str | None, state: str | None, find_maker: FindMaker
+    scratch: str, header: Header, to: str | None, state: str | None, find_maker: FindMaker
 ) -> Plan:
     """
-    Where it goes, by its own configuration, of which a copy lies in ``scratch``.
+    Return the destinations, by the configuration in the backup, a copy of which is in ``scratch``.
 
-    ``to`` is another place for the configuration, ``state`` one for the state.
+    ``to`` is another path for the configuration, ``state`` one for the state folder.
     Raises BackupError, ConfigurationError.
     """
     if not header["config"]:
@@ -90,19 +94,22 @@ def _with_state(text: bytes, state: str) -> bytes:
     return (found if number else f"{line}\n{found}").encode()
 
 
-def see_to_the_place(plan: Plan, force: bool) -> None:
-    """Nothing may be there; with ``force`` it gets another name.  Raises BackupError."""
-    places = [plan.state] if plan.inside else [plan.state, plan.store]
-    busy = [path for path in places if os.path.isdir(path) and os.listdir(path)]
-    busy += [path for path in places if os.path.lexists(path) and not os.path.isdir(path)]
+def clear_destination(plan: Plan, force: bool) -> None:
+    """
+    Check that nothing is at the destinations; with ``force`` rename what is there.
+
+    Raises BackupError.
+    """
+    busy = [path for path in plan.bases if os.path.isdir(path) and os.listdir(path)]
+    busy += [path for path in plan.bases if os.path.lexists(path) and not os.path.isdir(path)]
     if plan.config and os.path.lexists(plan.config):
         busy.append(plan.config)
     if not busy:
         return
     if not force:
         raise BackupError(
-            f"{', '.join(busy)}: something is there already; with --force it gets another name "
-            "and stays, with --config and --state the backup goes elsewhere"
+            f"{', '.join(busy)}: something is there already; --force renames it, --config and "
+            "--state restore the backup elsewhere"
         )
     if _is_open(plan.state):
         raise BackupError(f"a post office runs on {plan.state}: stop it first")
@@ -118,43 +125,39 @@ def _is_open(state: str) -> bool:
     return False
 
 
-def put_in_place(source: Source, index: Index, plan: Plan, step: Callable[[int], None]) -> int:
-    """State and mail, as the user of the post office; how many files.  Raises OSError."""
-    who = None
+def put_in_place(checked: Checked, plan: Plan, step: Callable[[int], None]) -> int:
+    """
+    Restore state and mail, as the user of the post office; return how many files.
+
+    Raises OSError.
+    """
+    who = privileges.owner_of(plan.user, plan.state)
     if privileges.is_root():
-        who = privileges.identity(plan.user, plan.state)
-        new_files.folder(plan.state, 0o700, who)
-        if who is not None:
-            new_files.give(plan.state, who)
-        if not plan.inside:
-            new_files.folder(plan.store, 0o700, who)
+        for base in plan.bases:
+            new_files.folder(base, 0o700, who)
             if who is not None:
-                new_files.give(plan.store, who)
+                new_files.give(base, who)
     with privileges.acting(who):
-        bases = [plan.state] if plan.inside else [plan.state, plan.store]
-        for base in bases:
+        for base in plan.bases:
             os.makedirs(base, mode=0o700, exist_ok=True)
             shutil.rmtree(f"{base}/{STAGING}", ignore_errors=True)
             os.mkdir(f"{base}/{STAGING}", 0o700)
         try:
-            number = _extract(source, index, plan, step)
-            for base in bases:
-                _arrive(base)
+            number = _extract(checked, plan, step)
+            for base in plan.bases:
+                _move_up(base)
         finally:
-            for base in bases:
+            for base in plan.bases:
                 shutil.rmtree(f"{base}/{STAGING}", ignore_errors=True)
     return number
 
 
-def _extract(source: Source, index: Index, plan: Plan, step: Callable[[int], None]) -> int:
+def _extract(checked: Checked, plan: Plan, step: Callable[[int], None]) -> int:
     state = f"{plan.state}/{STAGING}"
     mail = state + plan.store[len(plan.state) :] if plan.inside else f"{plan.store}/{STAGING}"
     roots = {"mail": mail, "state": state}
 
-    def goes(root: str, path: str) -> str | None:
-        return f"{roots[root]}/{path}" if root in roots else None
-
-    number = extract(source, index, goes, step)
+    number = extract(checked, lambda root, path: _under(roots.get(root), path), step)
     for folder in cleanup.maildrops(mail):
         if any(os.path.isdir(f"{folder}/{box}") for box in FOLDERS):
             for box in FOLDERS:
@@ -162,8 +165,12 @@ def _extract(source: Source, index: Index, plan: Plan, step: Callable[[int], Non
     return number
 
 
-def _arrive(base: str) -> None:
-    """All is written: durable, and then by its own name."""
+def _under(folder: str | None, path: str) -> str | None:
+    return None if folder is None else f"{folder}/{path}"
+
+
+def _move_up(base: str) -> None:
+    """Make all extracted files durable, then move them to their places."""
     fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync_all(fd)
@@ -177,15 +184,15 @@ def _arrive(base: str) -> None:
 
 def write_configuration(plan: Plan, scratch: str) -> tuple[list[str], list[str]]:
     """
-    The configuration, and what it names: what lies beside it, and elsewhere on the machine.
+    Restore the configuration, and the files beside it and elsewhere that it names.
 
-    What is there already stays.  The files that were written, and complaints.
+    Existing files stay.  Returns the files that were written, and complaints.
     """
     written: list[str] = []
     complaints: list[str] = []
     if not plan.config:
         return written, complaints
-    who = privileges.identity(plan.user, plan.state) if privileges.is_root() else None
+    who = privileges.owner_of(plan.user, plan.state)
     roots = {"config": os.path.dirname(plan.config), "machine": "/"}
     pairs = []
     for root, there in roots.items():
@@ -219,15 +226,12 @@ def _write(copy: str, path: str, who: privileges.Identity | None) -> bool:
     return True
 
 
-def scratch_of(
-    source: Source, index: Index, files: Sequence[str]
-) -> tempfile.TemporaryDirectory[str]:
-    """A private folder with a copy of what lies under these roots in the backup."""
+def scratch_of(checked: Checked, files: Sequence[str]) -> tempfile.TemporaryDirectory[str]:
+    """Return a private folder with a copy of the files under these roots in the backup."""
     scratch = tempfile.TemporaryDirectory(prefix="postoffice-")
     try:
         extract(
-            source,
-            index,
+            checked,
             lambda root, path: f"{scratch.name}/{root}/{path}" if root in files else None,
             lambda _: None,
         )

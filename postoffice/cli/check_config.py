@@ -1,0 +1,149 @@
+"""``postoffice check-config``: reports all mistakes in the configuration."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from postoffice.cli.common import Answer, CommandContext, command, counted
+from postoffice.cli.confirmation import smallness
+from postoffice.cli.inline_executor import InlineExecutor
+from postoffice.config.settings import Settings
+from postoffice.config.source import ConfigurationError
+from postoffice.daemon import preflight, preload, privileges
+from postoffice.daemon.build import build_checkers, build_plugins, try_endpoint
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IAccountRegister
+from postoffice.protocol.sasl import NEEDS
+from postoffice.server.certificates import EXPIRES_SOON, Unusable, load
+
+
+@command("check-config")
+def check_config(context: CommandContext) -> Answer:
+    """
+    Report all mistakes in the configuration.
+
+    The command opens no port and creates nothing.  It reads the certificates, and counts
+    the accounts that cannot use a mechanism on offer.
+
+    With --json: configuration, problems (none), warnings; or error and problems as for
+    any wrong configuration.
+    """
+    settings = context.settings(try_endpoint=try_endpoint(context.reactor))
+    build_plugins(settings, context.reactor, InlineExecutor(context.reactor))
+    build_checkers(settings)
+    warnings = [*_expiring(settings), *_for_the_user(settings), *_small(settings)]
+    warnings += lacking(context, settings)
+    return Answer(
+        {"configuration": settings.source.file, "problems": [], "warnings": warnings},
+        [
+            f"{settings.source.file}: all is well",
+            *_summary(settings),
+            *(f"warning: {warning}" for warning in warnings),
+        ],
+    )
+
+
+def _expiring(settings: Settings) -> list[str]:
+    """Return the certificates that expire soon.  Raises ConfigurationError for an unusable one."""
+    problems = []
+    soon = []
+    for number, files in enumerate(settings.tls.certificates):
+        try:
+            loaded = load(files)
+        except Unusable as error:
+            key = f"tls.certificates[{number}]"
+            problems.append(settings.source.problem(key, str(error)))
+        else:
+            if loaded.until < datetime.now(UTC) + EXPIRES_SOON:
+                soon.append(f"{files.certificate} ends on {loaded.until:%Y-%m-%d}")
+    if problems:
+        raise ConfigurationError(problems)
+    return soon
+
+
+def _small(settings: Settings) -> list[str]:
+    """Return warnings for quotas that are probably a mistake."""
+    quotas = {
+        "quota.bytes": settings.quota.bytes,
+        "quota.postmaster": settings.quota.postmaster,
+    }
+    told = {key: smallness(octets) for key, octets in quotas.items()}
+    return [str(settings.source.problem(key, why)) for key, why in told.items() if why]
+
+
+def _for_the_user(settings: Settings) -> list[str]:
+    """
+    Return what the daemon's user cannot read.  Raises ConfigurationError for the state folder.
+    """
+    who = privileges.owner_of(settings.user, settings.state)
+    with privileges.acting(who):
+        why = preflight.of_the_state(settings.state)
+        found = [*preflight.of_the_keys(settings.tls.certificates)]
+        if who is not None:
+            found.append(preload.complaint(who.name))
+    if why:
+        raise ConfigurationError([settings.source.problem("state", why)])
+    return [*filter(None, found)]
+
+
+def lacking(context: CommandContext, settings: Settings) -> list[str]:
+    """Warn of a missing postmaster, and count accounts that cannot use a mechanism on offer."""
+    offering = {
+        mechanism: [
+            service
+            for service, ones in settings.listeners.items()
+            if any(mechanism in one.mechanisms for one in ones)
+        ]
+        for mechanism in LACKING
+    }
+    if not os.path.isdir(settings.state) or not os.listdir(settings.state):
+        return []  # there is no state yet, and this command creates none
+
+    async def count(plugins: Plugins) -> list[str]:
+        why = await preflight.of_the_postmaster(plugins, settings.postmaster)
+        found = [why] if why else []
+        accounts = [
+            one
+            for directory in plugins.directories
+            if IAccountRegister.providedBy(directory)  # no other can tell of all its accounts
+            for one in await directory.accounts()
+            if one.secret or one.shared
+        ]
+        for mechanism, where in offering.items():
+            without = [one for one in accounts if getattr(one, NEEDS[mechanism]) is None]
+            if where and without:
+                found.append(
+                    f"{mechanism} is offered by {', '.join(where)}: {len(without)} of "
+                    f"{counted(len(accounts), 'account')} {LACKING[mechanism]}"
+                )
+        return found
+
+    warnings: list[str] = context.ask(count, settings)
+    return warnings
+
+
+_WITHOUT = "have no shared secret; postoffice account set ADDRESS --generate-shared-secret"
+#: What the accounts lack for a mechanism, and how they get it.
+LACKING = {
+    "SCRAM-SHA-256": "have no keys for it yet; they get them at their next login with a password",
+    "CRAM-MD5": _WITHOUT,
+    "APOP": _WITHOUT,
+}
+
+
+def _summary(settings: Settings) -> list[str]:
+    facts: dict[str, Any] = {
+        "hostname": settings.hostname,
+        "state": settings.state,
+        "user": settings.user or "whoever starts it",
+        "postmaster": settings.postmaster,
+        **{
+            name: ", ".join(one.endpoint for one in ones) or "closed"
+            for name, ones in settings.listeners.items()
+        },
+        "accounts": ", ".join(one.maker.kind for one in settings.accounts),
+        "store": settings.store.maker.kind,
+    }
+    return [f"  {name:<12}{fact}" for name, fact in facts.items()]
