@@ -166,7 +166,7 @@ class MaildirStore:
             keep = bool(self._undelete)
             arguments = (self._path, durability, keep, self._levels, self._segment, self._most)
             self._store_process = self._make_child_process(
-                "placing", StoreProcess, *arguments, memory=BATCHES * AREA
+                "store", StoreProcess, *arguments, memory=BATCHES * AREA
             )
             small = ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
         self._batcher = Batcher(small, here, self._committed)

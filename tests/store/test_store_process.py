@@ -155,7 +155,7 @@ def test_when_it_is_killed_nothing_is_lost_and_mail_goes_on(busy, root, logged):
     outcomes = [success for success, _ in done(DeferredList(commits, consumeErrors=True))]
     assert outcomes == [False] * BATCHES + [True] * (6 - BATCHES), "who waited is applied here"
     assert not office.store_process.ready
-    assert any("process for placing failed" in line for line in logged)
+    assert any("process for store failed" in line for line in logged)
     later = [f"later-{n}" for n in range(MANY)]
     assert office.post(*((token, envelope(JOE)) for token in later)) == [None] * MANY
     mail = there(root)

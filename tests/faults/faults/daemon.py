@@ -133,7 +133,7 @@ class Daemon:
         with suppress(OSError):  # it has just gone by itself
             for task in Path(f"/proc/{self.pid}/task").iterdir():
                 for child in (task / "children").read_text(encoding="ascii").split():
-                    if Path(f"/proc/{child}/comm").read_text(encoding="ascii") == "placing\n":
+                    if Path(f"/proc/{child}/comm").read_text(encoding="ascii") == "store\n":
                         os.kill(int(child), signal.SIGKILL)
                         return True
         return False

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """
-How long a start takes that finds messages in the journal: ready, and then retired.
+How long a start takes that finds messages in the journal: until it is ready, and checkpointed.
 
-    bench/replay.py [--messages 10000] [--maildrops 4 1000]
+    bench/recovery.py [--messages 10000] [--maildrops 4 1000]
 
-Once as behind a kill, where all files are there, and once as behind a power
-cut, where none is.  Run by a Python that has postoffice; as root, on ext4 with
+Once as after a kill, where all files exist, and once as after a power cut, where
+none does.  Run by a Python that has postoffice; as root, on ext4 with
 a journal on a loop device.
 """
 
@@ -29,8 +29,8 @@ def report(level: str, text: str) -> None:
     print(f"{level}: {text}")
 
 
-def replay(folder: Path, messages: int, maildrops: int, *, cut: bool) -> tuple[float, float]:
-    """Seconds until all is in its place, and until the disk has it and the journal is empty."""
+def recover(folder: Path, messages: int, maildrops: int, *, cut: bool) -> tuple[float, float]:
+    """Seconds until all is applied, and until the disk has it and the journal is empty."""
     store = str(folder / f"{maildrops}-{cut}")
     lay_down(store, [f"u{number}" for number in range(maildrops)], messages)
     if cut:
@@ -55,14 +55,14 @@ def main() -> None:
     parser.add_argument("--maildrops", type=int, nargs="+", default=[4, 1000])
     options = parser.parse_args()
     with disk(4, wanted=os.geteuid() == 0) as (folder, what):
-        print(f"on {what}: {options.messages} messages of 2 KB to replay")
+        print(f"on {what}: {options.messages} messages of 2 KB to recover")
         for maildrops in options.maildrops:
             for cut in (False, True):
-                ready, retired = replay(folder, options.messages, maildrops, cut=cut)
+                ready, checkpointed = recover(folder, options.messages, maildrops, cut=cut)
                 why = "power cut" if cut else "kill"
                 print(
                     f"{maildrops:6} maildrops, {why:9}: ready after {ready:.2f} s, "
-                    f"retired {retired:.2f} s later"
+                    f"checkpointed {checkpointed:.2f} s later"
                 )
 
 
