@@ -150,15 +150,15 @@ def stores_left_open(monkeypatch):
     begin = Journal.open
 
     def opened(journal, *words, **named):
-        left[:] = [one for one in left if one._open_fd >= 0]
+        left[:] = [one for one in left if one._files.joined]
         left.append(journal)
         return begin(journal, *words, **named)
 
     monkeypatch.setattr(Journal, "open", opened)
     yield
     for journal in left:
-        if journal._open_fd >= 0:
-            journal._leave()
+        if journal._files.joined:
+            journal._files.leave()
 
 
 @pytest.fixture(autouse=True)

@@ -79,7 +79,7 @@ def test_rule_6_the_descriptor_is_older_than_all_that_it_is_to_tell_of(root, ser
     syncing = []
     calling_first(monkeypatch, segments, "sync_all", syncing.append)
     one = served()
-    descriptor = one.journal._sync_fd
+    descriptor = one.journal._files.sync_fd
     for token in ("one", "two"):
         one.post(token)
         one.checkpoint()
@@ -321,7 +321,7 @@ def test_what_a_start_recovers_is_checkpointed_in_its_first_round(root, child, s
     assert len(litter(root)) == 1, "a recovery may need the large text once more"
     one.checkpoint()
     assert (mark_of(root), pending(root)) == (state_of(root).generation, [])
-    assert synced == [one.journal._sync_fd]
+    assert synced == [one.journal._files.sync_fd]
     assert litter(root) == []
 
 

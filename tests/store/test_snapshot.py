@@ -146,16 +146,16 @@ def test_mail_that_waits_in_the_journal_for_room_is_put_in_its_place_first(root,
         raise NoSpace("mail waits")
 
     finish(served.store.settle())
-    state = served.journal._state.read()
+    state = served.journal._files.state.read()
     state.held = True
-    served.journal._state.write(state)
+    served.journal._files.state.write(state)
     with monkeypatch.context() as patch:
         patch.setattr(served.journal, "checkpoint", checkpoint)
         with pytest.raises(NoSpace):
             finish(served.store.settle())
     assert calls == [True]
     state.held = False
-    served.journal._state.write(state)
+    served.journal._files.state.write(state)
     served.stop()
 
 

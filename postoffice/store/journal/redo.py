@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from threading import Lock
-from typing import Any
 
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.listing import Entry
@@ -24,6 +21,7 @@ from postoffice.store import drafts, files, maildir, names, set_aside
 from postoffice.store import vault as vaults
 from postoffice.store.files import FOLDERS, FULL, JOURNAL, make, sync_folder
 from postoffice.store.journal.journal import Journal
+from postoffice.store.journal.lanes import Lane
 from postoffice.store.journal.records import PutRecord, RemoveRecord
 from postoffice.store.journal.segments import SEGMENT
 from postoffice.store.quota import maildirsize
@@ -32,9 +30,6 @@ from postoffice.store.quota import maildirsize
 #: than the interpreter lets run side by side.
 THREADS_THAT_SYNC = 4
 THREADS = 2
-#: How many messages a thread takes at once, and how many batches may wait for it.
-BATCH = 32
-AHEAD = 4
 #: Errors that are not of one maildrop: the process has no descriptors or memory left.
 SPENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -50,41 +45,7 @@ def journal_of(store: str, report: Callable[[str, str], None], segment: int = SE
     )
 
 
-class _Lane:
-    """A thread that puts messages into some of the maildrops, in order."""
-
-    def __init__(self, put: Callable[..., None]) -> None:
-        self._put = put
-        self._thread = ThreadPoolExecutor(1, "redo")
-        self._batch: list[tuple[Any, ...]] = []
-        self._running: deque[Future[None]] = deque()
-
-    def add(self, *message: Any) -> None:
-        """Queue a message; blocks while too many wait.  Raises what failed with an earlier one."""
-        self._batch.append(message)
-        if len(self._batch) >= BATCH:
-            self._begin()
-            while len(self._running) > AHEAD:
-                self._running.popleft().result()
-
-    def settle(self) -> None:
-        """Wait until the queue is empty.  Raises what failed."""
-        self._begin()
-        while self._running:
-            self._running.popleft().result()
-
-    def end(self) -> None:
-        """Drop what is queued, and stop the thread."""
-        self._thread.shutdown(cancel_futures=True)
-
-    def _begin(self) -> None:
-        batch, self._batch = self._batch, []
-        if batch:
-            self._running.append(self._thread.submit(self._put_each, batch))
-
-    def _put_each(self, batch: Sequence[tuple[Any, ...]]) -> None:
-        for message in batch:
-            self._put(*message)
+_Lane = Lane[PutRecord, Sequence[str], Sequence[tuple[str, str]]]
 
 
 class MaildirRedo:
@@ -118,7 +79,7 @@ class MaildirRedo:
         self._vaults: dict[str, dict[str, str]] = {}  # by vault: the file names in it, by UIDL
         self._looking = Lock()
         threads = THREADS_THAT_SYNC if synced else THREADS
-        self._lanes = [_Lane(self._put_record) for _ in range(threads)]
+        self._lanes = [Lane(self._put_record) for _ in range(threads)]
         self._lane_of: dict[str, _Lane] = {}  # by maildrop
         # by folder, if files are synced: (path, name, session of the vault or "") of what was put
         self._put_files: dict[str, list[tuple[str, str, str]]] = {}

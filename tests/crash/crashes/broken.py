@@ -14,7 +14,9 @@ from postoffice.store import cleanup, drafts, expunge, maildir
 from postoffice.store.commit import Commit
 from postoffice.store.durability import Journaled
 from postoffice.store.journal import records, segments
+from postoffice.store.journal.checkpoints import Checkpoints
 from postoffice.store.journal.journal import Journal
+from postoffice.store.journal.large_texts import LargeTexts
 from postoffice.store.journal.recovery import PendingBatches
 from postoffice.store.journal.redo import MaildirRedo
 
@@ -55,30 +57,30 @@ def _link_first(self: Commit) -> None:
     self._settle()
 
 
-def _mark_first(self: Journal, oldest: int, until: int) -> None:
-    with self._appending.held():
-        state = self._state.read()
+def _mark_first(self: Checkpoints, oldest: int, until: int) -> None:
+    with self._files.appending.held():
+        state = self._files.state.read()
         self._set_checkpointed(state, until)
-        self._state.write(state)
-    segments.sync_all(self._sync_fd)
+        self._files.state.write(state)
+    segments.sync_all(self._files.sync_fd)
 
 
-def _sync_again(self: Journal, oldest: int, until: int) -> None:
+def _sync_again(self: Checkpoints, oldest: int, until: int) -> None:
     try:
-        segments.sync_all(self._sync_fd)
+        segments.sync_all(self._files.sync_fd)
     except OSError:
-        segments.sync_all(self._sync_fd)
-    with self._appending.held():
-        state = self._state.read()
+        segments.sync_all(self._files.sync_fd)
+    with self._files.appending.held():
+        state = self._files.state.read()
         self._set_checkpointed(state, until)
-        self._state.write(state)
+        self._files.state.write(state)
 
 
 _has_room = Journal._has_room
 
 
 def _use_again(self: Journal, state: Any, octets: int) -> bool:
-    if state.current >= 0 and state.tail + octets > self._size:
+    if state.current >= 0 and state.tail + octets > self._files.size:
         state.generations[state.pending()[0]] = 0
     return _has_room(self, state, octets)
 
@@ -115,9 +117,8 @@ def _without_removals(self: PendingBatches, *args: Any) -> Any:
     return _redo_pending(self, *args)
 
 
-def _all_large_go(self: Journal, checkpointed: int) -> None:
-    for key in os.listdir(self.large):
-        os.unlink(f"{self.large}/{key}")
+def _all_large_go(self: LargeTexts, checkpointed: int) -> None:
+    self.unlink(os.listdir(self.folder))
 
 
 BROKEN = {
@@ -129,13 +130,13 @@ BROKEN = {
     "the mark is not synced": Broken("busy", ends("/mark")),
     "what is checkpointed is not synced": Broken("checkpointed", ends(EVERYTHING)),
     "the mark is written before the rest is synced": Broken(
-        "checkpointed", lambda: patch.object(Journal, "_sync", _mark_first)
+        "checkpointed", lambda: patch.object(Checkpoints, "_sync", _mark_first)
     ),
     "a segment is used again before it is checkpointed": Broken(
         "full-journal", lambda: patch.object(Journal, "_has_room", _use_again)
     ),
     "a sync that failed is tried again": Broken(
-        "failed-syncfs", lambda: patch.object(Journal, "_sync", _sync_again)
+        "failed-syncfs", lambda: patch.object(Checkpoints, "_sync", _sync_again)
     ),
     "names are given before the journal is synced": Broken(
         "one", lambda: patch.object(Commit, "run", _link_first)
@@ -153,7 +154,7 @@ BROKEN = {
         "removal", lambda: patch.object(PendingBatches, "redo", _without_removals)
     ),
     "a large text goes before its recovery is checkpointed": Broken(
-        "large", lambda: patch.object(Journal, "_sweep_large", _all_large_go), again=2
+        "large", lambda: patch.object(LargeTexts, "sweep", _all_large_go), again=2
     ),
     "every signature is right": Broken(
         "forged", lambda: patch.object(records, "compare_digest", lambda *_: True)

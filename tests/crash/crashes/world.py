@@ -380,13 +380,8 @@ class Running:
     def abandon(self) -> None:
         """It was killed: its locks and files are the system's again."""
         journal = self.store._journal
-        if journal._open_fd >= 0:
-            if journal.active:
-                journal._let_go()
-            os.close(journal._open_fd)
-            journal._open_fd = -1
-        journal._appending.close()
-        journal._checkpointing.close()
+        if journal._files.joined:
+            journal._files.leave()
 
 
 def read(maildrop: Any, entry: Entry) -> bytes:

@@ -82,13 +82,8 @@ class Scene:
     def abandon(self) -> None:
         """The process was killed: its locks and files are the system's again."""
         journal = self.office.store._journal
-        if journal._open_fd >= 0:
-            if journal.active:
-                journal._let_go()
-            os.close(journal._open_fd)
-            journal._open_fd = -1
-        journal._appending.close()
-        journal._checkpointing.close()
+        if journal._files.joined:
+            journal._files.leave()
 
     def furnish(self) -> None:
         """A post office that has been at work for a while, and all it has is on the disk."""
