@@ -12,6 +12,7 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from threading import Lock
 
 from postoffice.interfaces import Step
 from postoffice.model.errors import NotAllRemoved, TemporaryFailure
@@ -32,6 +33,31 @@ TOGETHER = 100_000
 AT_A_TIME = 10_000
 
 
+class SharedTicket:
+    """The ticket of a commit with several removals, which are applied one by one."""
+
+    def __init__(self, journal: Journal, ticket: Ticket, removals: int = 1) -> None:
+        self.journal = journal
+        self._ticket = ticket
+        self._changing = Lock()  # guards:
+        self._left = removals
+        self._all_applied = True
+
+    def done(self, *, applied: bool) -> None:
+        """
+        A removal is applied, or failed.
+
+        After the last one the batch is applied, or left for a checkpoint to apply again.
+        """
+        with self._changing:
+            self._left -= 1
+            self._all_applied &= applied
+            if self._left:
+                return
+        end = self.journal.applied if self._all_applied else self.journal.leave
+        end(self._ticket)
+
+
 def lock(
     journal: Journal | None,
     folder: str,
@@ -49,14 +75,14 @@ def lock(
     held = files.lock(folder)
     try:
         with failures(folder):
-            changing = is_changing(held)
-            if limit is not None and (changing or os.path.isdir(set_aside.home(folder))):
+            changing, aside = is_changing(held), os.path.isdir(set_aside.home(folder))
+            if limit is not None and (changing or aside):
                 raise TakesLong
             if changing:  # the process that applied a removal has died
                 if journal is not None:
                     journal.checkpoint(now=True)
                 set_changing(held, False)
-        wrong = retry.retry(folder)
+        wrong = retry.retry(folder) if changing or aside else []
         report = report or (journal.report if journal is not None else None)
         if wrong and report is not None:
             report("error", f"{folder}: retrying what is set aside failed: {wrong[0]}")
@@ -71,9 +97,19 @@ def are_few(entries: Sequence[Entry]) -> bool:
     return 0 < len(entries) <= min(AT_ONCE, TOGETHER)
 
 
+def ready_vault(journal: Journal | None, folder: str, session: str, *, near: bool = False) -> str:
+    """
+    Make the folder of ``session`` in a maildrop's vault; "" where the disk is full.
+
+    ``near``: it is known that a checkpoint syncs that disk.  Raises OSError.
+    """
+    synced = near or (journal is not None and files.is_on(folder, journal.device))
+    return vaults.ready(vaults.path_of(folder, session), sync=not synced)
+
+
 def remove(
     journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
-) -> Ticket | None:
+) -> SharedTicket | None:
     """
     Commit the removal of these messages: into the folder ``vault``, or for good if that is "".
 
@@ -91,26 +127,32 @@ def remove(
             portion = entries[gone : gone + TOGETHER]
             ticket = _commit(journal, lock, folder, portion, vault)
             gone += len(portion)  # committed: they are gone even if unlinking fails
-            if ticket is not None:
-                apply(journal, ticket, lock, folder, portion, vault)
+            apply(ticket, lock, folder, portion, vault)
         entries = entries[last:]
         ticket = _commit(journal, lock, folder, entries, vault)
     except TemporaryFailure as error:
         if gone:
             raise NotAllRemoved(str(error), gone) from error
         raise
-    if ticket is None or len(entries) > AT_ONCE:
+    if len(entries) > AT_ONCE:
         return ticket
     with suppress(TemporaryFailure):  # it is committed: the next checkpoint tries again
-        apply(journal, ticket, lock, folder, entries, vault)
+        apply(ticket, lock, folder, entries, vault)
     return None
 
 
 def _commit(
     journal: Journal, lock: int, folder: str, entries: Sequence[Entry], vault: str
-) -> Ticket | None:
+) -> SharedTicket:
     removal = begin(journal, lock, folder, entries, vault)
-    return append(journal, lock, folder, removal)
+    with failures(folder):
+        try:
+            ticket = journal.append(lambda: [removal])
+        except BaseException:
+            not_committed(lock)
+            raise
+    assert ticket is not None
+    return SharedTicket(journal, ticket)
 
 
 def begin(
@@ -124,34 +166,27 @@ def begin(
     """
     uidls = tuple(entry.uidl for entry in entries)
     with failures(folder):
-        _look_ahead(folder, entries, vault)
+        _look_ahead(folder, entries)
         set_changing(lock, True)
     return RemoveRecord(((journal.maildrop(folder), uidls),), os.path.basename(vault))
 
 
-def append(journal: Journal, lock: int, folder: str, removal: RemoveRecord) -> Ticket | None:
-    """Commit a removal.  Raises TemporaryFailure; then nothing is removed."""
-    with failures(folder):
-        try:
-            return journal.append(lambda: [removal])
-        except BaseException:
-            with suppress(OSError):  # if the mark stays, the next login finds nothing to apply
-                set_changing(lock, False)
-            raise
+def not_committed(lock: int) -> None:
+    """The removal failed: take back the mark of ``begin``."""
+    with suppress(OSError):  # if the mark stays, the next login finds nothing to apply
+        set_changing(lock, False)
 
 
-def _look_ahead(folder: str, entries: Sequence[Entry], vault: str) -> None:
+def _look_ahead(folder: str, entries: Sequence[Entry]) -> None:
     """Find out, before the commit, what could make unlinking fail.  Raises OSError."""
     for box in {entry.name.partition("/")[0] for entry in entries}:
         path = f"{folder}/{box}"
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=True) and os.path.isdir(path):
             raise OSError(errno.EACCES, "no permission to remove files from it", path)
-    if vault:
-        vaults.make(vault, sync=False)
 
 
 def apply(
-    journal: Journal, ticket: Ticket, lock: int, folder: str, entries: Sequence[Entry], vault: str
+    ticket: SharedTicket, lock: int, folder: str, entries: Sequence[Entry], vault: str
 ) -> None:
     """
     Unlink the messages that ``remove`` has committed and not unlinked.
@@ -162,14 +197,14 @@ def apply(
     try:
         with failures(folder):
             those = entries[last:]
-            apart = not files.is_on(folder, journal.device)  # a checkpoint does not sync that disk
+            apart = not files.is_on(folder, ticket.journal.device)  # no checkpoint syncs that disk
             maildir.remove(folder, those, vault, sync=apart)
             set_aside.forget(folder, (one.uidl for one in those))
             set_changing(lock, False)
     except BaseException:
-        journal.leave(ticket)
+        ticket.done(applied=False)
         raise
-    journal.applied(ticket)
+    ticket.done(applied=True)
 
 
 def take_out(
@@ -177,23 +212,25 @@ def take_out(
     lock: int,
     folder: str,
     entries: Sequence[Entry],
-    vault: str,
+    session: str,
     step: Step | None = None,
-) -> None:
+) -> bool:
     """
     Remove messages without a session, with the maildrop's ``lock`` held.
 
-    They go into the folder ``vault``, or for good if that is "".  The removal is
-    durable when it returns.  ``step`` is called with how many of how many are
-    removed.  Raises TemporaryFailure.
+    They go into the vault as those of ``session``, or for good if that is "".  The
+    removal is durable when it returns.  ``step`` is called with how many of how many
+    are removed.  Returns whether any are in the vault.  Raises TemporaryFailure, OSError.
     """
+    vault = ready_vault(journal, folder, session) if session and entries else ""
     if journal is None:
         maildir.remove(folder, entries, vault)
-        return
+        return bool(vault)
     for first in range(0, len(entries), AT_A_TIME):
         those = entries[first : first + AT_A_TIME]
         ticket = remove(journal, lock, folder, those, vault)
         if ticket is not None:
-            apply(journal, ticket, lock, folder, those, vault)
+            apply(ticket, lock, folder, those, vault)
         if step is not None:
             step(first + len(those), len(entries))
+    return bool(vault)

@@ -105,13 +105,14 @@ def make(folder: str) -> None:
         sync_folder(path)
 
 
-def make_folder(path: str) -> None:
-    """Make a folder if it is missing, with mode 0700.  Raises OSError."""
+def make_folder(path: str) -> bool:
+    """Make a folder with mode 0700; False if something is there already.  Raises OSError."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        return
+        return False
     set_mode(path, 0o700)  # whatever the umask
+    return True
 
 
 def find(folders: Sequence[str]) -> list[MaildropRef | TemporaryFailure]:
@@ -179,9 +180,11 @@ def lock(folder: str) -> int:
             fd = _open_lock(folder, path)
             try:
                 flock(fd, LOCK_EX | LOCK_NB)
-                if os.path.samestat(os.fstat(fd), os.stat(path)):
-                    with suppress(OSError):  # not on a read-only disk
-                        os.fchmod(fd, 0o600)  # whatever the umask
+                status = os.fstat(fd)
+                if os.path.samestat(status, os.stat(path)):
+                    if stat.S_IMODE(status.st_mode) != 0o600:  # whatever the umask
+                        with suppress(OSError):  # not on a read-only disk
+                            os.fchmod(fd, 0o600)
                     return fd
             except FileNotFoundError:
                 if _is_folder(fd):
@@ -224,7 +227,8 @@ def set_changing(lock: int, changing: bool) -> None:
 
 def is_changing(lock: int) -> bool:
     """Whether a lock is marked by ``set_changing``."""
-    return not _is_folder(lock) and os.fstat(lock).st_size > 0
+    status = os.fstat(lock)
+    return not stat.S_ISDIR(status.st_mode) and status.st_size > 0
 
 
 def see_to_delay(lock: int | str, delay: float) -> None:

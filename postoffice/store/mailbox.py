@@ -13,28 +13,25 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.interfaces import Executor, IMaildrop, IText
 from postoffice.model import log_events
-from postoffice.model.errors import MaildropChanging, MaildropLocked, MessageGone, TemporaryFailure
+from postoffice.model.errors import MaildropChanging, MaildropLocked, MessageGone
 from postoffice.model.listing import Entries, Entry, Indexed, Listing
 from postoffice.model.log_events import tell
-from postoffice.store import expunge, files, maildir, names, oddities, set_aside
-from postoffice.store import vault as vaults
-from postoffice.store.journal.journal import Journal, Ticket
-from postoffice.store.listing_cache import ListingCache, MeasuredSizes, Snapshot
+from postoffice.store import expunge, files, maildir, names, oddities
+from postoffice.store.context import StoreContext
+from postoffice.store.listing_cache import Snapshot
 from postoffice.store.oddities import OddFile
-from postoffice.store.pace import Limit, Pace, TakesLong
+from postoffice.store.pace import Limit, TakesLong
 from postoffice.store.quota import maildirsize
-from postoffice.store.quota.notices import trim
+from postoffice.store.removal import Removal
 from postoffice.store.text import pieces
 from postoffice.util.shield import shield, start_work
 
@@ -47,22 +44,6 @@ AHEAD = 128 << 10
 #: Seconds that a login waits while the session before still unlinks messages; between two tries.
 PATIENCE = 5.0
 TICK = 0.05
-
-
-@dataclass(frozen=True)
-class StoreContext:
-    """What all sessions of a store share.  ``undelete``: seconds that the vault keeps a message."""
-
-    executor: Executor
-    sizes: MeasuredSizes
-    listings: ListingCache
-    clock: Any  # IReactorTime
-    pace: Pace
-    report: set_aside.Report
-    journal: Journal | None = None
-    undelete: float = 0.0
-    most: int | None = None  # most octets in the vault of one maildrop (``vault.trim``)
-    removals: set[Deferred[None]] = field(default_factory=set)  # that are under way
 
 
 @implementer(IMaildrop)
@@ -216,91 +197,15 @@ class OpenMaildir:
     async def remove(self, entries: Sequence[Entry], session: str = "") -> None:
         self._removing = True
         self._listings.changed(self._folder)
-        vault = ""
-        if self._context.undelete:
-            vault = vaults.path_of(self._folder, session or secrets.token_hex(4))
-        known: Deferred[None] = Deferred()
-        whole = self._snapshot.whole(entries)
-        under_way = Deferred.fromCoroutine(self._remove(whole, vault, known))
+        if not self._context.undelete:
+            session = ""
+        elif not session:
+            session = secrets.token_hex(4)
+        removal = Removal(self._context, self._folder, self._lock, session, self._let_go)
+        under_way = Deferred.fromCoroutine(removal.run(self._snapshot.whole(entries)))
         self._context.removals.add(under_way)
         under_way.addBoth(lambda _: self._context.removals.discard(under_way))
-        await shield(known)
-
-    async def _remove(self, entries: Sequence[Entry], vault: str, known: Deferred[None]) -> None:
-        """
-        Remove messages; ``known`` fires when the removal is committed, or fails.
-
-        Unlinking may go on after that: the lock is held until it is done.
-        """
-        run, journal, pace = self._executor.run, self._context.journal, self._context.pace
-        folder, ticket = self._folder, None
-        here = pace.may_stay(folder)
-        try:
-            if entries and vault and not (vault := await self._do(here, _vault, vault)):
-                self.log.warn(
-                    "{folder}: the disk is full: {count} files are removed for good",
-                    folder=folder,
-                    count=len(entries),
-                )
-            if journal is None:
-                await run(maildir.remove, folder, entries, vault)
-                if vault:
-                    await run(self._trim)
-            elif here and expunge.are_few(entries):
-                await self._remove_few(journal, entries, vault)
-            else:
-                ticket = await run(self._commit_removal, journal, entries, vault)
-        except BaseException:
-            self._let_go()
-            known.errback(Failure())  # type: ignore[no-untyped-call]
-            return
-        if journal is None or ticket is None:
-            self._let_go()
-            known.callback(None)
-            return
-        known.callback(None)
-        try:
-            await run(expunge.apply, journal, ticket, self._lock, folder, entries, vault)
-        except TemporaryFailure as error:
-            self.log.error("removing messages failed, retrying: {error}", error=error)
-        except Exception:
-            self.log.failure("removing from {folder} failed, retrying", folder=folder)
-        finally:
-            self._let_go()
-        if vault:  # the lock is free: a login need not wait for this
-            await run(self._trim)
-
-    def _commit_removal(
-        self, journal: Journal, entries: Sequence[Entry], vault: str
-    ) -> Ticket | None:
-        ticket = expunge.remove(journal, self._lock, self._folder, entries, vault)
-        if entries and vault and ticket is None:
-            self._trim()
-        return ticket
-
-    def _trim(self) -> None:
-        trim(self._folder, self._context.most)
-
-    async def _remove_few(self, journal: Journal, entries: Sequence[Entry], vault: str) -> None:
-        """As ``expunge.remove``; only the journal's sync runs on another thread."""
-        run, pace = self._executor.run, self._context.pace
-        lock, folder = self._lock, self._folder
-        with pace.short():
-            removal = expunge.begin(journal, lock, folder, entries, vault)
-        ticket = await run(expunge.append, journal, lock, folder, removal)
-        if ticket is not None:
-            here = pace.quick and not maildirsize.is_counted(folder)
-            with suppress(TemporaryFailure):  # it is committed: the next checkpoint tries again
-                await self._do(here, expunge.apply, journal, ticket, lock, folder, entries, vault)
-            if vault and not (here and vaults.is_within(folder, self._context.most)):
-                await run(self._trim)
-
-    async def _do(self, here: bool, function: Callable[..., T], *args: Any) -> T:
-        """Call a function: on this thread if ``here``, where the disk is quick; else on another."""
-        if here:
-            with self._context.pace.short():
-                return function(*args)
-        return await self._executor.run(function, *args)
+        await shield(removal.known)
 
     def _let_go(self) -> None:
         """The removal is over: release the lock, if ``release`` was called meanwhile."""
@@ -365,11 +270,6 @@ class LargeText:
             close = _closing(self._fd)
             self._fd = -1
             self._reading.addBoth(close)  # not while a thread reads from it
-
-
-def _vault(vault: str) -> str:
-    with files.failures(vault):
-        return vaults.ready(vault)
 
 
 def _closing(fd: int) -> Callable[[object], None]:

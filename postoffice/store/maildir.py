@@ -53,14 +53,15 @@ def scan(
     known: dict[str, Entry] = {}
     with failures(folder):
         hidden = set_aside.hidden(folder)
-        stamp = None if hidden else _stamp(folder)
+        looks = _looks(folder)
+        stamp = None if hidden else _stamp(looks)
         if remembered is not None and stamp is not None and remembered.stamp == stamp:
             return remembered
         if limit is not None:
-            limit.look_at(f"{folder}/new", f"{folder}/cur")
+            limit.look_at(looks)
         if remembered is not None and not hidden:
             if (caught_up := _catch_up(folder, remembered.entries, sizes, limit)) is not None:
-                return Snapshot(caught_up, stamp if stamp == _stamp(folder) else None)
+                return Snapshot(caught_up, stamp if stamp == _stamp(_looks(folder)) else None)
             known = {entry.name: entry for entry in remembered.entries}
         found: dict[str, tuple[tuple[int, int, str], Entry]] = {}
         twins: dict[str, Entry] = {}
@@ -86,7 +87,7 @@ def scan(
                     found[entry.uidl] = (names.order_of(item.name, mtime), entry)
         sizes_on_disk.keep(len(found))
         entries = Entries(entry for _, entry in sorted(found.values()))
-        stamp = stamp if stamp and stamp == _stamp(folder) else None
+        stamp = stamp if stamp and stamp == _stamp(_looks(folder)) else None
         return Snapshot(entries, stamp, tuple(twins.values()), tuple(odd))
 
 
@@ -125,11 +126,15 @@ def _catch_up(
     return before.changed(known.values(), (entry for _, entry in sorted(fresh)))
 
 
-def _stamp(folder: str) -> tuple[int, ...] | None:
+def _looks(folder: str) -> list[os.stat_result]:
     looks = []
     for box in ("new", "cur"):
         with suppress(FileNotFoundError):  # removed by another program: it counts as empty
             looks.append(os.stat(f"{folder}/{box}"))
+    return looks
+
+
+def _stamp(looks: Sequence[os.stat_result]) -> tuple[int, ...] | None:
     now = time.time_ns()
     if not all(_is_settled(look.st_mtime_ns, now) for look in looks):
         return None

@@ -64,6 +64,7 @@ from postoffice.store.batcher import (
     ProcessCommitter,
     ThreadCommitter,
 )
+from postoffice.store.context import StoreContext
 from postoffice.store.delivery import MaildirDelivery, MaildropCache
 from postoffice.store.drafts import Draft
 from postoffice.store.files import MaildropRef
@@ -72,12 +73,13 @@ from postoffice.store.journal import filesystem
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.journal.segments import SEGMENT
 from postoffice.store.listing_cache import ListingCache, MeasuredSizes, Snapshot
-from postoffice.store.mailbox import OpenMaildir, StoreContext
+from postoffice.store.mailbox import OpenMaildir
 from postoffice.store.pace import Pace
 from postoffice.store.quota.admission import Admission, FreeSpace
 from postoffice.store.quota.enforcement import QuotaEnforcement
 from postoffice.store.quota.maildirsize import full
 from postoffice.store.quota.notices import QuotaNotices, removed, trim
+from postoffice.store.removal_commits import RemovalCommits
 from postoffice.store.store_process import StoreProcess
 from postoffice.util.shield import shield
 
@@ -180,6 +182,7 @@ class MaildirStore:
             pace,
             self._report,
             journal,
+            RemovalCommits(self._executor, journal) if journal else None,
             self._undelete,
             self._most,
         )

@@ -117,9 +117,8 @@ def purge(
             going = _going(folder, snapshot.entries, which)
             sizes = [entry.size for entry in going]
             if not dry:
-                vault = vaults.ready(vaults.path_of(folder, PURGE)) if keep and going else ""
-                expunge.take_out(journal, lock, folder, snapshot.whole(going), vault, step)
-                if vault:
+                session, whole = PURGE if keep else "", snapshot.whole(going)
+                if expunge.take_out(journal, lock, folder, whole, session, step):
                     trim(folder, most)
             return len(going), sum(sizes)
         finally:

@@ -7,8 +7,8 @@ It measures how long such work takes; the work itself is the caller's.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from postoffice.store import vault
 from postoffice.store.files import is_on
@@ -108,9 +108,7 @@ class Limit:
         if self.passed:
             raise TakesLong
 
-    def look_at(self, *folders: str) -> None:
+    def look_at(self, folders: Iterable[os.stat_result]) -> None:
         """Raises TakesLong if a folder may be too large to list in time."""
-        for folder in folders:
-            with suppress(OSError):  # listing it raises the error
-                if os.stat(folder).st_size > SMALL_FOLDER:
-                    raise TakesLong
+        if any(status.st_size > SMALL_FOLDER for status in folders):
+            raise TakesLong

@@ -10,7 +10,6 @@ from dataclasses import replace
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.store import expunge, fetch_log, maildir, names
-from postoffice.store import vault as vaults
 from postoffice.store.fetch_log import FetchRecord
 from postoffice.store.files import failures
 from postoffice.store.journal.journal import Journal
@@ -52,9 +51,8 @@ def _take_out(
     lock = expunge.lock(journal, folder)
     try:
         going, snapshot = _due(folder, keep)  # again: a session may have removed some
-        vault = vaults.ready(vaults.path_of(folder, EXPIRE)) if undelete and going else ""
-        expunge.take_out(journal, lock, folder, snapshot.whole(going), vault)
-        if vault:
+        session = EXPIRE if undelete else ""
+        if expunge.take_out(journal, lock, folder, snapshot.whole(going), session):
             trim(folder, most)
         return going
     finally:

@@ -7,6 +7,7 @@ A session's folder is named TIME.ID: the time in seconds, and the session's id.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -257,15 +258,15 @@ def _names(folder: str) -> list[str]:
     return []
 
 
-def ready(vault: str) -> str:
+def ready(vault: str, *, sync: bool) -> str:
     """
-    Make a session's vault; "" where the disk is full: then removed messages are deleted for good.
+    Make a session's folder (``make``); "" where the disk is full.
 
-    Keeping them would free no space, and space is what the owner needs then.  Raises OSError.
+    Then removed messages are deleted for good: keeping them would free no space, and
+    space is what the owner needs then.  Raises OSError.
     """
     try:
-        if vault:
-            make(vault, sync=False)
+        make(vault, sync=sync)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -274,19 +275,24 @@ def ready(vault: str) -> str:
 
 
 def make(vault: str, *, sync: bool) -> None:
-    """Make a session's folder in the vault; ``sync``: durably."""
-    above = [vault]
-    while len(above) < 3:
-        above.append(os.path.dirname(above[-1]))
-    made = []
-    while missing := [path for path in reversed(above) if not os.path.isdir(path)]:
-        try:
-            make_folder(missing[0])
-            made.append(missing[0])
-        except FileNotFoundError:
-            if missing[0] == above[-1]:
-                raise
-            # the folder above it was empty and was removed meanwhile: again
+    """Make a session's folder in the vault; ``sync``: durably.  Raises OSError."""
+    made = _make(vault, above=2)
+    if not made and not os.path.isdir(vault):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), vault)
     if sync:
         for path in made:
             sync_folder(os.path.dirname(path))
+
+
+def _make(path: str, above: int) -> list[str]:
+    """Make a folder and up to ``above`` missing ones above it; return those that were made."""
+    made: list[str] = []
+    for tries_left in (2, 1, 0):
+        try:
+            return [*made, path] if make_folder(path) else made
+        except FileNotFoundError:
+            if not above or not tries_left:
+                raise
+            # again after another process has removed the folder above, because it was empty
+            made += _make(os.path.dirname(path), above - 1)
+    raise AssertionError("the last try returns or raises")

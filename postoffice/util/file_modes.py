@@ -20,9 +20,10 @@ def set_mode(path: str, mode: int, *, where: int = 0o777) -> None:
     Nothing is done to symbolic links, to files with several hard links, and to
     anything that is neither a file nor a folder.  Raises OSError.
     """
+    if not (_is_plain(status := os.lstat(path)) and (status.st_mode ^ mode) & where):
+        return
     if not _NAMES:  # this system can chmod without following links
-        if _is_plain(status := os.lstat(path)) and (status.st_mode ^ mode) & where:
-            os.chmod(path, mode, follow_symlinks=False)
+        os.chmod(path, mode, follow_symlinks=False)
         return
     fd = os.open(path, _NAMES | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -151,8 +151,8 @@ def test_a_session_of_a_small_maildrop_waits_elsewhere_for_the_sync_only(box, ro
     entries = list(opening.result.entries)
     assert all(begun(maildrop.fetch(entry)).called for entry in entries)
     removal = begun(maildrop.remove(entries[:3]))
-    [(_, function, args)] = executor.waiting
-    assert isinstance(args[0], Journal)
+    [(_, function, _)] = executor.waiting
+    assert isinstance(function.__self__, Journal)
     assert function.__name__ == "append"
     assert not removal.called
     assert len(there(root)) == 10, "nothing goes before it is committed"

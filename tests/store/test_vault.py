@@ -38,7 +38,7 @@ def test_a_vault_that_is_emptied_while_it_is_made_is_made(joe, monkeypatch):
         if path.endswith("/1000.me") and not emptied:
             emptied.append(vault.empty(str(joe.parent), 2000.0))
             assert not (joe.parent / ".vault" / "joe").exists()
-        make(path)
+        return make(path)
 
     monkeypatch.setattr(vault, "make_folder", empty_first)
     path = put(joe, "1000.me", "1")
@@ -49,6 +49,17 @@ def test_a_vault_that_is_emptied_while_it_is_made_is_made(joe, monkeypatch):
 def test_no_vault_is_made_for_a_domain_that_is_gone(tmp_path):
     with pytest.raises(FileNotFoundError):
         vault.make(f"{tmp_path}/example.org/.vault/joe/1000.me", sync=True)
+
+
+def test_a_file_in_the_place_of_a_vault_is_an_error(joe):
+    (joe.parent / ".vault").mkdir()
+    (joe.parent / ".vault" / "joe").touch()
+    with pytest.raises(NotADirectoryError):
+        vault.make(f"{joe.parent}/.vault/joe/1000.me", sync=False)
+    (joe.parent / ".vault" / "joe").unlink()
+    (joe.parent / ".vault" / "joe").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError):
+        vault.make(f"{joe.parent}/.vault/joe/1000.me", sync=False)
 
 
 def test_two_may_empty_a_vault(joe, monkeypatch):

@@ -13,7 +13,7 @@ from postoffice.interfaces import PurgeCriteria
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.mail_policy import KeepTimes
-from postoffice.store import expunge, mailbox, names, vault
+from postoffice.store import expunge, mailbox, names, removal, vault
 from postoffice.store.maildir_store import SWEEP
 from postoffice.store.store_process import StoreProcess, pack
 from postoffice.testing import finish
@@ -107,7 +107,7 @@ def test_nobody_waits_for_what_a_large_quit_makes_go(root, machine, monkeypatch)
         let_go(maildrop)
 
     monkeypatch.setattr(mailbox.OpenMaildir, "_let_go", spy)
-    monkeypatch.setattr(mailbox, "trim", lambda *_: steps.append("the vault is trimmed"))
+    monkeypatch.setattr(removal, "trim", lambda *_: steps.append("the vault is trimmed"))
     one.remove(*tokens)
     assert steps == ["the lock is let go", "the vault is trimmed"]
     one.stop()

@@ -88,11 +88,9 @@ class QuotaEnforcement:
         try:
             snapshot = maildir.scan(folder, self.sizes)
             going = self._oldest(folder, snapshot.entries, quota, held, more)
-            keep = self.undelete and bool(going)
-            vault = vaults.ready(vaults.path_of(folder, MAKE_ROOM)) if keep else ""
-            expunge.take_out(self.journal, lock, folder, snapshot.whole(going), vault)
+            session, whole = MAKE_ROOM if self.undelete else "", snapshot.whole(going)
             trimmed = vaults.NOTHING
-            if vault:
+            if expunge.take_out(self.journal, lock, folder, whole, session):
                 with suppress(OSError):  # the message has its room, and a sweep comes daily
                     trimmed = vaults.trim(folder, self.most)
         finally:
