@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
 from postoffice.accounts.addresses import catch_all_name
+from postoffice.accounts.sql import Connection
 from postoffice.model.address import Address
 from postoffice.model.alias import Alias, Domain
 
 _ALIAS = "SELECT address, kind, words, send FROM alias"
 
 
-def domain(database: sqlite3.Connection, name: str) -> Domain | None:
+def domain(database: Connection, name: str) -> Domain | None:
     ask = "SELECT same_as, separators, uncaught FROM domain WHERE name = ?"
     row = database.execute(ask, (name,)).fetchone()
     if row is None:
@@ -22,36 +22,36 @@ def domain(database: sqlite3.Connection, name: str) -> Domain | None:
     return Domain(name, same_as, separators, catch_all, frozenset(uncaught.splitlines()))
 
 
-def alias(database: sqlite3.Connection, name: str) -> Alias | None:
+def alias(database: Connection, name: str) -> Alias | None:
     row = database.execute(f"{_ALIAS} WHERE address = ?", (name,)).fetchone()
     return None if row is None else _alias(database, row)
 
 
-def _alias(database: sqlite3.Connection, row: tuple[str, str, str, int]) -> Alias:
+def _alias(database: Connection, row: tuple[str, str, str, int]) -> Alias:
     address, kind, words, send = row
     return Alias(address, targets(database, address), kind, words, bool(send))
 
 
-def targets(database: sqlite3.Connection, name: str) -> tuple[Address, ...]:
+def targets(database: Connection, name: str) -> tuple[Address, ...]:
     """Return the targets of an alias, an account or a catch-all, in their order."""
     ask = "SELECT local, domain FROM target WHERE name = ? ORDER BY place"
     return tuple(Address(*row) for row in database.execute(ask, (name,)))
 
 
-def aliases(database: sqlite3.Connection, domain: str | None, after: str, most: int) -> list[Alias]:
+def aliases(database: Connection, domain: str | None, after: str, most: int) -> list[Alias]:
     which = "" if domain is None else " AND domain = ?3"
     ask = f"{_ALIAS} WHERE address > ?1{which} ORDER BY address LIMIT ?2"
     values = (after, most) if domain is None else (after, most, domain)
     return [_alias(database, row) for row in database.execute(ask, values).fetchall()]
 
 
-def add_alias(database: sqlite3.Connection, alias: Alias) -> bool:
+def add_alias(database: Connection, alias: Alias) -> bool:
     domain = alias.address.rpartition("@")[2]
     if not database.execute("SELECT 1 FROM domain WHERE name = ?", (domain,)).fetchone():
         raise LookupError(f"{domain} is not a domain of ours")
     if database.execute("SELECT 1 FROM account WHERE address = ?", (alias.address,)).fetchone():
         return False
-    change = "INSERT OR IGNORE INTO alias VALUES (?, ?, ?, ?, ?)"
+    change = "INSERT INTO alias VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     row = (alias.address, domain, alias.kind, alias.words, alias.send)
     if not database.execute(change, row).rowcount:
         return False
@@ -59,7 +59,7 @@ def add_alias(database: sqlite3.Connection, alias: Alias) -> bool:
     return True
 
 
-def set_alias(database: sqlite3.Connection, alias: Alias) -> bool:
+def set_alias(database: Connection, alias: Alias) -> bool:
     change = "UPDATE alias SET kind = ?, words = ?, send = ? WHERE address = ?"
     row = (alias.kind, alias.words, alias.send, alias.address)
     if not database.execute(change, row).rowcount:
@@ -68,7 +68,7 @@ def set_alias(database: sqlite3.Connection, alias: Alias) -> bool:
     return True
 
 
-def remove_alias(database: sqlite3.Connection, name: str) -> bool:
+def remove_alias(database: Connection, name: str) -> bool:
     found = database.execute("DELETE FROM alias WHERE address = ?", (name,)).rowcount > 0
     if found:
         set_targets(database, name, ())
@@ -76,7 +76,7 @@ def remove_alias(database: sqlite3.Connection, name: str) -> bool:
 
 
 def set_forward(
-    database: sqlite3.Connection, name: str, forward: Iterable[Address], keep_copy: bool
+    database: Connection, name: str, forward: Iterable[Address], keep_copy: bool
 ) -> bool:
     change = "UPDATE account SET keep_copy = ? WHERE address = ?"
     found = database.execute(change, (keep_copy, name)).rowcount > 0
@@ -85,7 +85,7 @@ def set_forward(
     return found
 
 
-def set_domain(database: sqlite3.Connection, domain: Domain) -> bool:
+def set_domain(database: Connection, domain: Domain) -> bool:
     change = "UPDATE domain SET same_as = ?, separators = ?, uncaught = ? WHERE name = ?"
     uncaught = "\n".join(sorted(domain.uncaught))
     row = (domain.same_as, domain.separators, uncaught, domain.name)
@@ -95,7 +95,7 @@ def set_domain(database: sqlite3.Connection, domain: Domain) -> bool:
     return found
 
 
-def set_targets(database: sqlite3.Connection, name: str, targets: Iterable[Address]) -> None:
+def set_targets(database: Connection, name: str, targets: Iterable[Address]) -> None:
     """Replace the targets of an alias, an account or a catch-all."""
     database.execute("DELETE FROM target WHERE name = ?", (name,))
     database.executemany(
@@ -104,7 +104,7 @@ def set_targets(database: sqlite3.Connection, name: str, targets: Iterable[Addre
     )
 
 
-def follow(database: sqlite3.Connection, name: str, new: str) -> None:
+def follow(database: Connection, name: str, new: str) -> None:
     """An account was renamed: its forward, and the targets that it was, get the new name."""
     database.execute("UPDATE target SET name = ? WHERE name = ?", (new, name))
     local, _, domain = new.rpartition("@")
@@ -112,17 +112,17 @@ def follow(database: sqlite3.Connection, name: str, new: str) -> None:
     database.execute(change, (local, domain, new, name))
 
 
-def pointing_to(database: sqlite3.Connection, name: str) -> list[str]:
+def pointing_to(database: Connection, name: str) -> list[str]:
     if not name.startswith("@"):
         ask = "SELECT DISTINCT name FROM target WHERE normal = ? ORDER BY name"
         return [row[0] for row in database.execute(ask, (name,))]
     same = "SELECT '@' || name FROM domain WHERE same_as = ?"
-    inside = "SELECT name FROM target WHERE substr(normal, -length(?2)) = ?2"
+    inside = "SELECT name FROM target WHERE substr(normal, length(normal) - length(?2) + 1) = ?2"
     rows = database.execute(f"{same} UNION {inside} ORDER BY 1", (name[1:], name))
     return [row[0] for row in rows]
 
 
-def counts(database: sqlite3.Connection, domain: str) -> dict[str, int]:
+def counts(database: Connection, domain: str) -> dict[str, int]:
     """Return what a domain still has: accounts, aliases, and domains that are the same as it."""
     asked = {
         "accounts": "SELECT count(*) FROM account WHERE domain = ?",
@@ -132,7 +132,7 @@ def counts(database: sqlite3.Connection, domain: str) -> dict[str, int]:
     return {one: database.execute(ask, (domain,)).fetchone()[0] for one, ask in asked.items()}
 
 
-def drop_strays(database: sqlite3.Connection) -> None:
+def drop_strays(database: Connection) -> None:
     """Remove the targets of names that are no longer there."""
     database.execute(
         "DELETE FROM target WHERE name NOT IN (SELECT address FROM account UNION ALL"

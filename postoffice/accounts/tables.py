@@ -1,8 +1,11 @@
-"""The queries to the accounts' database.  They block; each runs in one transaction."""
+"""
+The queries to the accounts' database, for SQLite and PostgreSQL.
+
+They block; each runs in one transaction.
+"""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import astuple, fields
 from itertools import count
@@ -11,6 +14,7 @@ from typing import Any
 from postoffice.accounts import address_tables
 from postoffice.accounts.addresses import catch_all_name
 from postoffice.accounts.sealed_secrets import Seal
+from postoffice.accounts.sql import Connection
 from postoffice.model.address import NO_NOTE, Account, Quota, StateNote
 from postoffice.model.alias import Found
 from postoffice.model.app_password import AppPassword
@@ -25,14 +29,14 @@ NAMES = {"account": "address", "domain": "name"}
 QUOTA = ("quota_octets", "quota_messages", "quota_over")
 SERVING = tuple(field.name for field in fields(MailPolicy))
 #: For a SELECT: the settings of an account; where it has none, those of its domain.
-SETTINGS = ", ".join(f"ifnull(account.{one}, domain.{one})" for one in (*QUOTA, *SERVING))
+SETTINGS = ", ".join(f"coalesce(account.{one}, domain.{one})" for one in (*QUOTA, *SERVING))
 FROM_ACCOUNTS = "FROM account LEFT JOIN domain ON domain.name = account.domain"
 _OWN = "address, maildrop, secret, scram, shared, state, state_by, state_at, state_why, keep_copy"
 _FORWARDS = "EXISTS (SELECT 1 FROM target WHERE target.name = account.address)"
 _ACCOUNT = f"SELECT {_OWN}, {_FORWARDS}, {SETTINGS} {FROM_ACCOUNTS}"
 
 
-def find(database: sqlite3.Connection, name: str) -> Account | None:
+def find(database: Connection, name: str) -> Account | None:
     """Return an account; its shared secret is still sealed."""
     if not _storable(name):
         return None
@@ -40,7 +44,7 @@ def find(database: sqlite3.Connection, name: str) -> Account | None:
     return None if row is None else _account(database, row)
 
 
-def look_up(database: sqlite3.Connection, name: str) -> Found:
+def look_up(database: Connection, name: str) -> Found:
     """Return a domain and what has exactly this name; see ``IAddresses.look_up``."""
     if not _storable(name):
         return Found(None)
@@ -50,14 +54,14 @@ def look_up(database: sqlite3.Connection, name: str) -> Found:
     return Found(domain, find(database, name) or address_tables.alias(database, name))
 
 
-def accounts(database: sqlite3.Connection, domain: str | None) -> list[Account]:
+def accounts(database: Connection, domain: str | None) -> list[Account]:
     """Return all accounts, or those of one domain; their shared secrets are still sealed."""
     which = "WHERE domain = ?1 OR ?1 IS NULL ORDER BY address"
     rows = database.execute(f"{_ACCOUNT} {which}", (domain,)).fetchall()
     return [_account(database, row) for row in rows]
 
 
-def _account(database: sqlite3.Connection, row: tuple[Any, ...]) -> Account:
+def _account(database: Connection, row: tuple[Any, ...]) -> Account:
     address, maildrop, secret, scram, shared, state, by, when, why, *rest = row
     keep_copy, forwards, *settings = rest
     return Account(
@@ -75,16 +79,20 @@ def _account(database: sqlite3.Connection, row: tuple[Any, ...]) -> Account:
 
 
 def _storable(name: str) -> bool:
-    """Whether SQLite can hold this name: octets that are not UTF-8 may be in it as surrogates."""
+    """
+    Whether a database can hold this name.
+
+    Octets that are not UTF-8 may be in it as surrogates, and PostgreSQL has no NUL.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in name
 
 
 def add(
-    database: sqlite3.Connection,
+    database: Connection,
     name: str,
     secret: str | None,
     scram: str | None,
@@ -100,14 +108,14 @@ def add(
     return True
 
 
-def remove(database: sqlite3.Connection, name: str) -> bool:
+def remove(database: Connection, name: str) -> bool:
     found = database.execute("DELETE FROM account WHERE address = ?", (name,)).rowcount > 0
     if found:
         address_tables.set_targets(database, name, ())
     return found
 
 
-def rename(database: sqlite3.Connection, name: str, new: str) -> bool:
+def rename(database: Connection, name: str, new: str) -> bool:
     """Rename an account and its devices; the maildrop keeps its name."""
     domain = _domain_of(database, new)
     if _taken(database, new):
@@ -121,18 +129,18 @@ def rename(database: sqlite3.Connection, name: str, new: str) -> bool:
     return found
 
 
-def _taken(database: sqlite3.Connection, name: str) -> bool:
+def _taken(database: Connection, name: str) -> bool:
     ask = "SELECT 1 FROM account WHERE address = ?1 UNION SELECT 1 FROM alias WHERE address = ?1"
     return database.execute(ask, (name,)).fetchone() is not None
 
 
-def serves(database: sqlite3.Connection, domain: str) -> bool:
+def serves(database: Connection, domain: str) -> bool:
     if not _storable(domain):
         return False
     return database.execute("SELECT 1 FROM domain WHERE name = ?", (domain,)).fetchone() is not None
 
 
-def _domain_of(database: sqlite3.Connection, name: str) -> str:
+def _domain_of(database: Connection, name: str) -> str:
     """Return the domain of a new account.  Raises LookupError if it is not local."""
     domain = name.rpartition("@")[2]
     if not serves(database, domain):
@@ -140,16 +148,16 @@ def _domain_of(database: sqlite3.Connection, name: str) -> str:
     return domain
 
 
-def domains(database: sqlite3.Connection) -> list[str]:
+def domains(database: Connection) -> list[str]:
     return [name for (name,) in database.execute("SELECT name FROM domain ORDER BY name")]
 
 
-def add_domain(database: sqlite3.Connection, domain: str) -> bool:
-    change = "INSERT OR IGNORE INTO domain (name) VALUES (?)"
+def add_domain(database: Connection, domain: str) -> bool:
+    change = "INSERT INTO domain (name) VALUES (?) ON CONFLICT DO NOTHING"
     return database.execute(change, (domain,)).rowcount > 0
 
 
-def remove_domain(database: sqlite3.Connection, domain: str) -> bool:
+def remove_domain(database: Connection, domain: str) -> bool:
     check_empty(domain, **address_tables.counts(database, domain))
     address_tables.set_targets(database, catch_all_name(domain), ())
     return database.execute("DELETE FROM domain WHERE name = ?", (domain,)).rowcount > 0
@@ -165,26 +173,22 @@ def check_empty(domain: str, **counts: int) -> None:
 # -- secrets and states ------------------------------------------------------------------
 
 
-def set_secret(
-    database: sqlite3.Connection, name: str, secret: str | None, scram: str | None
-) -> bool:
+def set_secret(database: Connection, name: str, secret: str | None, scram: str | None) -> bool:
     change = "UPDATE account SET secret = ?, scram = ? WHERE address = ?"
     return database.execute(change, (secret, scram, name)).rowcount > 0
 
 
-def keep_scram(
-    database: sqlite3.Connection, name: str, secret: str, scram: str, new: str | None
-) -> bool:
+def keep_scram(database: Connection, name: str, secret: str, scram: str, new: str | None) -> bool:
     change = "UPDATE account SET scram = ?, secret = ? WHERE address = ? AND secret = ?"
     return database.execute(change, (scram, new or secret, name, secret)).rowcount > 0
 
 
-def set_shared(database: sqlite3.Connection, name: str, sealed: str | None) -> bool:
+def set_shared(database: Connection, name: str, sealed: str | None) -> bool:
     change = "UPDATE account SET shared = ? WHERE address = ?"
     return database.execute(change, (sealed, name)).rowcount > 0
 
 
-def set_state(database: sqlite3.Connection, name: str, state: str, note: StateNote) -> bool:
+def set_state(database: Connection, name: str, state: str, note: StateNote) -> bool:
     change = (
         "UPDATE account SET state = ?, state_by = ?, state_at = ?, state_why = ? WHERE address = ?"
     )
@@ -202,29 +206,29 @@ def _settings(row: Sequence[Any]) -> tuple[Quota, MailPolicy]:
 
 def _serving(row: Sequence[Any]) -> MailPolicy:
     values = dict(zip(SERVING, row, strict=True))
-    deletes = values["delete_on_collect"]  # SQLite has no booleans
+    deletes = values["delete_on_collect"]  # the tables have no booleans
     return MailPolicy(**{**values, "delete_on_collect": None if deletes is None else bool(deletes)})
 
 
-def all_settings(database: sqlite3.Connection, _: str) -> frozenset[tuple[Quota, MailPolicy]]:
+def all_settings(database: Connection, _: str) -> frozenset[tuple[Quota, MailPolicy]]:
     """Return the settings of all accounts, each pair once."""
     return frozenset(
         map(_settings, database.execute(f"SELECT DISTINCT {SETTINGS} {FROM_ACCOUNTS}"))
     )
 
 
-def set_quota(database: sqlite3.Connection, table: str, name: str, quota: Quota) -> bool:
+def set_quota(database: Connection, table: str, name: str, quota: Quota) -> bool:
     """Replace the quota of an account or a domain; False if it does not exist."""
     return _set(database, table, name, QUOTA, astuple(quota))
 
 
-def quota(database: sqlite3.Connection, table: str, name: str) -> Quota | None:
+def quota(database: Connection, table: str, name: str) -> Quota | None:
     """Return the quota of an account or a domain; None if it does not exist."""
     row = _get(database, table, name, QUOTA)
     return None if row is None else Quota(*row)
 
 
-def quotas(database: sqlite3.Connection, domain: str | None) -> dict[str, Quota]:
+def quotas(database: Connection, domain: str | None) -> dict[str, Quota]:
     """Return the quotas of accounts that have their own, of all or of one domain."""
     ask = (
         f"SELECT address, {', '.join(QUOTA)} FROM account"  # noqa: S608 (our own words)
@@ -233,19 +237,19 @@ def quotas(database: sqlite3.Connection, domain: str | None) -> dict[str, Quota]
     return {address: Quota(*row) for address, *row in database.execute(ask, (domain,))}
 
 
-def set_serving(database: sqlite3.Connection, table: str, name: str, serving: MailPolicy) -> bool:
+def set_serving(database: Connection, table: str, name: str, serving: MailPolicy) -> bool:
     """Replace the mail policy of an account or a domain; False if it does not exist."""
     return _set(database, table, name, SERVING, astuple(serving))
 
 
-def serving(database: sqlite3.Connection, table: str, name: str) -> MailPolicy | None:
+def serving(database: Connection, table: str, name: str) -> MailPolicy | None:
     """Return the mail policy of an account or a domain; None if it does not exist."""
     row = _get(database, table, name, SERVING)
     return None if row is None else _serving(row)
 
 
 def _set(
-    database: sqlite3.Connection,
+    database: Connection,
     table: str,
     name: str,
     columns: tuple[str, ...],
@@ -257,7 +261,7 @@ def _set(
 
 
 def _get(
-    database: sqlite3.Connection, table: str, name: str, columns: tuple[str, ...]
+    database: Connection, table: str, name: str, columns: tuple[str, ...]
 ) -> tuple[Any, ...] | None:
     ask = f"SELECT {', '.join(columns)} FROM {table} WHERE {NAMES[table]} = ?"  # noqa: S608 (our own words)
     row: tuple[Any, ...] | None = database.execute(ask, (name,)).fetchone()
@@ -270,7 +274,7 @@ def _get(
 DEVICE = tuple(field.name for field in fields(AppPassword))
 
 
-def devices(database: sqlite3.Connection, account: str) -> tuple[AppPassword, ...]:
+def devices(database: Connection, account: str) -> tuple[AppPassword, ...]:
     """Return the devices of an account, sorted by name."""
     rows = database.execute("SELECT * FROM device WHERE account = ? ORDER BY name", (account,))
     return tuple(_device(dict(zip(DEVICE, row[1:], strict=True))) for row in rows)
@@ -280,15 +284,15 @@ def _device(values: dict[str, Any]) -> AppPassword:
     return AppPassword(**{**values, "networks": tuple(values["networks"].split())})
 
 
-def add_device(database: sqlite3.Connection, account: str, device: AppPassword) -> bool:
+def add_device(database: Connection, account: str, device: AppPassword) -> bool:
     if not database.execute("SELECT 1 FROM account WHERE address = ?", (account,)).fetchone():
         raise LookupError(f"there is no account {account}")
     *row, networks = astuple(device)
-    change = "INSERT OR IGNORE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    change = "INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     return database.execute(change, [account, *row, " ".join(networks)]).rowcount > 0
 
 
-def remove_device(database: sqlite3.Connection, account: str, name: str) -> bool:
+def remove_device(database: Connection, account: str, name: str) -> bool:
     change = "DELETE FROM device WHERE account = ? AND name = ?"
     return database.execute(change, (account, name)).rowcount > 0
 
@@ -301,7 +305,7 @@ def maildrop_names(name: str) -> Iterator[str]:
         yield f"{local}-{number}@{domain}"
 
 
-def maildrop_for(database: sqlite3.Connection, name: str) -> str:
+def maildrop_for(database: Connection, name: str) -> str:
     """Return the first of these names that no account uses for its maildrop."""
     used = "SELECT 1 FROM account WHERE maildrop = ?"
     names = maildrop_names(name)
@@ -312,7 +316,7 @@ def maildrop_for(database: sqlite3.Connection, name: str) -> str:
 
 
 def keep_only(
-    database: sqlite3.Connection,
+    database: Connection,
     addresses: Collection[str],
     domains: Collection[str],
     old: Seal,

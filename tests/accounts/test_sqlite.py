@@ -11,9 +11,10 @@ from contextlib import closing
 import pytest
 
 from postoffice.accounts import database as database_module
-from postoffice.accounts import sqlite as sqlite_module
+from postoffice.accounts import sql_directory
 from postoffice.accounts.database import settled
-from postoffice.accounts.sqlite import AnswerCache, SQLiteDirectory
+from postoffice.accounts.sql_directory import AnswerCache
+from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish
 from tests.accounts.sqlite_files import JOE, Another, Counted, age
@@ -120,8 +121,8 @@ def test_an_answer_does_not_outlive_the_look_of_the_files():
 
 
 def test_random_names_do_not_push_out_those_who_are_here(monkeypatch):
-    monkeypatch.setattr(sqlite_module, "KNOWN", 3)
-    monkeypatch.setattr(sqlite_module, "UNKNOWN", 2)
+    monkeypatch.setattr(sql_directory, "KNOWN", 3)
+    monkeypatch.setattr(sql_directory, "UNKNOWN", 2)
     answers, look = AnswerCache(), (1, 1, 1, 1, 1, 1)
     for name in ("a", "b", "c"):
         answers.remember(look, name, name)

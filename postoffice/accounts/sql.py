@@ -1,0 +1,36 @@
+"""What the queries of the accounts need of a database: what ``sqlite3`` has of DB-API 2.0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+#: The values for the placeholders: in order for ``?``, by number for ``?1``.
+Values = Sequence[Any]
+
+
+class Cursor(Protocol):
+    """What a statement has returned."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows a change has changed."""
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows that are left."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """All rows that are left, one after the other."""
+
+
+class Connection(Protocol):
+    """One connection, in a transaction; SQL is of the kind that SQLite and PostgreSQL share."""
+
+    def execute(self, sql: str, values: Values = ..., /) -> Cursor:
+        """Run one statement."""
+
+    def executemany(self, sql: str, rows: Iterable[Values], /) -> Any:
+        """Run one statement for each row of values."""

@@ -1,0 +1,280 @@
+"""Accounts in the tables of a SQL database, of whatever kind: see ``tables``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from postoffice.accounts import address_tables, tables
+from postoffice.accounts.sealed_secrets import Seal
+from postoffice.accounts.sql import Connection
+from postoffice.interfaces import Executor, IAccountRegister, IAccountSettings, IAddressRegister
+from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
+from postoffice.model.alias import Alias, Domain, Found
+from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.mail_policy import MailPolicy
+from postoffice.util.cache import Cache
+
+T = TypeVar("T")
+#: What a database looks like: any values.
+Stamp = tuple[Any, ...]
+
+#: Answers to keep: positive ones, and negative ones (anybody can cause those).
+KNOWN = 20_000
+UNKNOWN = 10_000
+
+
+class SQLDatabase(Protocol):
+    """
+    A database; the functions of ``tables`` get a connection and ask it.
+
+    All methods block, except ``look``.
+    """
+
+    def open(self) -> None:
+        """Get ready.  Raises StartupError."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+    def look(self) -> Stamp | None:
+        """Return a value that is another after each change; None if answers must not be kept."""
+
+    def observe(self, ask: Callable[[Any, str], T], name: str) -> tuple[T, Stamp | None]:
+        """Return an answer, and the ``look`` for which it is valid."""
+
+    def read(self, ask: Callable[..., T], *args: object) -> T:
+        """Read.  Raises TemporaryFailure."""
+
+    def write(self, change: Callable[..., T], *args: object) -> T:
+        """Write, durably, or not at all.  Raises TemporaryFailure."""
+
+
+class AnswerCache(Generic[T]):
+    """
+    Answers that are valid while the database file does not change.
+
+    ``positive`` tells positive answers from negative ones, which have a cache of their own:
+    a client that tries random names cannot push out the others.
+    """
+
+    def __init__(self, positive: Callable[[T], bool] = bool) -> None:
+        self._positive = positive
+        self._look: Stamp | None = None
+        self._known: Cache[str, T] = Cache(KNOWN)
+        self._unknown: Cache[str, T] = Cache(UNKNOWN)
+
+    def holder(self, look: Stamp | None, name: str) -> Cache[str, T] | None:
+        """Return the cache that has the answer, if the answer is still valid."""
+        if look is None or look != self._look:
+            return None
+        return next((one for one in (self._known, self._unknown) if name in one), None)
+
+    def remember(self, look: Stamp, name: str, answer: T) -> None:
+        """Keep an answer that is valid for this stamp; drop those for another one."""
+        if look != self._look:
+            self._look = look
+            self._known.clear()
+            self._unknown.clear()
+        (self._known if self._positive(answer) else self._unknown).set(name, answer)
+
+
+@implementer(IAccountRegister, IAccountSettings, IAddressRegister)
+class SQLDirectory:
+    """
+    A database of domains and accounts.
+
+    ``seal`` encrypts the shared secrets.  Answers are kept as long as the database looks
+    as it did (``SQLDatabase.look``).
+    """
+
+    log = Logger()
+
+    def __init__(self, database: SQLDatabase, executor: Executor, seal: Seal) -> None:
+        self._database = database
+        self._seal = seal
+        self._executor = executor
+        self._complaints: set[str] = set()
+        self._found: AnswerCache[Found] = AnswerCache(_is_somebody)
+        self._sayings: AnswerCache[frozenset[tuple[Quota, MailPolicy]]] = AnswerCache()
+        self._devices: AnswerCache[tuple[AppPassword, ...]] = AnswerCache()
+
+    async def start(self) -> None:
+        await self._executor.run(self._database.open)
+
+    async def stop(self) -> None:
+        await self._executor.run(self._database.close)
+
+    def look_up(self, name: str) -> Found | Awaitable[Found]:
+        holder = self._found.holder(self._database.look(), name)
+        if holder is not None:
+            return cast(Found, holder.get(name))
+        return self._answer(self._found, name, self._look_up)
+
+    async def find(self, name: str) -> Account | None:
+        found = await self._answer(self._found, name, self._look_up)
+        return found.entry if isinstance(found.entry, Account) else None
+
+    async def serves(self, domain: str) -> bool:
+        found = await self._answer(self._found, f"@{domain}", self._look_up)
+        return found.domain is not None
+
+    async def devices(self, name: str) -> Sequence[AppPassword]:
+        return await self._answer(self._devices, name, tables.devices)
+
+    async def add_device(self, name: str, device: AppPassword) -> bool:
+        return await self._write(tables.add_device, name, device)
+
+    async def remove_device(self, name: str, device: str) -> bool:
+        return await self._write(tables.remove_device, name, device)
+
+    async def domains(self) -> list[str]:
+        return await self._read(tables.domains)
+
+    async def accounts(self, domain: str | None = None) -> list[Account]:
+        return await self._read(self._all, domain)
+
+    async def add_domain(self, domain: str) -> bool:
+        return await self._write(tables.add_domain, domain)
+
+    async def remove_domain(self, domain: str) -> bool:
+        return await self._write(tables.remove_domain, domain)
+
+    async def add(
+        self,
+        name: str,
+        secret: str | None,
+        scram: str | None = None,
+        maildrop: str | None = None,
+    ) -> bool:
+        return await self._write(tables.add, name, secret, scram, maildrop)
+
+    async def maildrop_for(self, name: str) -> str:
+        return await self._read(tables.maildrop_for, name)
+
+    async def rename(self, name: str, new: str) -> bool:
+        return await self._write(tables.rename, name, new)
+
+    async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
+        return await self._write(tables.set_secret, name, secret, scram)
+
+    async def keep_scram(self, name: str, secret: str, scram: str, new: str | None = None) -> bool:
+        return await self._write(tables.keep_scram, name, secret, scram, new)
+
+    async def set_shared(self, name: str, shared: str | None) -> bool:
+        return await self._executor.run(self._set_shared, name, shared)
+
+    async def set_quota(self, name: str, quota: Quota) -> bool:
+        return await self._write(tables.set_quota, "account", name, quota)
+
+    async def account_quota(self, name: str) -> Quota | None:
+        return await self._read(tables.quota, "account", name)
+
+    async def account_quotas(self, domain: str | None = None) -> Mapping[str, Quota]:
+        return await self._read(tables.quotas, domain)
+
+    async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
+        return await self._write(tables.set_quota, "domain", domain, quota)
+
+    async def domain_quota(self, domain: str) -> Quota | None:
+        return await self._read(tables.quota, "domain", domain)
+
+    async def set_serving(self, name: str, serving: MailPolicy) -> bool:
+        return await self._write(tables.set_serving, "account", name, serving)
+
+    async def account_serving(self, name: str) -> MailPolicy | None:
+        return await self._read(tables.serving, "account", name)
+
+    async def set_domain_serving(self, domain: str, serving: MailPolicy) -> bool:
+        return await self._write(tables.set_serving, "domain", domain, serving)
+
+    async def domain_serving(self, domain: str) -> MailPolicy | None:
+        return await self._read(tables.serving, "domain", domain)
+
+    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
+        return await self._answer(self._sayings, "", tables.all_settings)
+
+    async def set_state(self, name: str, state: str, note: StateNote = NO_NOTE) -> bool:
+        return await self._write(tables.set_state, name, state, note)
+
+    async def remove(self, name: str) -> bool:
+        return await self._write(tables.remove, name)
+
+    async def aliases(
+        self, domain: str | None = None, after: str = "", most: int = 1000
+    ) -> list[Alias]:
+        return await self._read(address_tables.aliases, domain, after, most)
+
+    async def add_alias(self, alias: Alias) -> bool:
+        return await self._write(address_tables.add_alias, alias)
+
+    async def set_alias(self, alias: Alias) -> bool:
+        return await self._write(address_tables.set_alias, alias)
+
+    async def remove_alias(self, name: str) -> bool:
+        return await self._write(address_tables.remove_alias, name)
+
+    async def set_forward(self, name: str, forward: Sequence[Address], keep_copy: bool) -> bool:
+        return await self._write(address_tables.set_forward, name, forward, keep_copy)
+
+    async def set_domain(self, domain: Domain) -> bool:
+        return await self._write(address_tables.set_domain, domain)
+
+    async def pointing_to(self, name: str) -> list[str]:
+        return await self._read(address_tables.pointing_to, name)
+
+    async def _read(self, ask: Callable[..., T], *what: Any) -> T:
+        return await self._executor.run(self._database.read, ask, *what)
+
+    async def _write(self, change: Callable[..., T], *what: Any) -> T:
+        return await self._executor.run(self._database.write, change, *what)
+
+    def _set_shared(self, name: str, shared: str | None) -> bool:
+        sealed = None if shared is None else self._seal.seal(shared)
+        return self._database.write(tables.set_shared, name, sealed)
+
+    def _look_up(self, database: Connection, name: str) -> Found:
+        found = tables.look_up(database, name)
+        if isinstance(found.entry, Account):
+            return found._replace(entry=self._unsealed(found.entry))
+        return found
+
+    def _all(self, database: Connection, domain: str | None) -> list[Account]:
+        return [self._unsealed(account) for account in tables.accounts(database, domain)]
+
+    def _unsealed(self, account: Account) -> Account:
+        """Decrypt the shared secret; an account whose secret cannot be read has none."""
+        if account.shared is None:
+            return account
+        try:
+            return replace(account, shared=self._seal.unseal(account.shared))
+        except TemporaryFailure as failure:
+            self._complain(str(failure))
+            return replace(account, shared=None)
+
+    def _complain(self, why: str) -> None:
+        """Log each reason once; this may happen at every login."""
+        if why not in self._complaints:
+            self._complaints.add(why)
+            self.log.warn("{why}", why=why)
+
+    async def _answer(
+        self, answers: AnswerCache[T], name: str, ask: Callable[[Connection, str], T]
+    ) -> T:
+        holder = answers.holder(self._database.look(), name)
+        if holder is not None:
+            return cast(T, holder.get(name))  # it may be None
+        answer: T
+        answer, look = await self._executor.run(self._database.observe, ask, name)
+        if look is not None:
+            answers.remember(look, name, answer)
+        return answer
+
+
+def _is_somebody(found: Found) -> bool:
+    return found.entry is not None
