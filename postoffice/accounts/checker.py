@@ -101,7 +101,7 @@ class Checker:
         now = await self._find(found.address)  # verifying takes a while
         if now is None:
             raise UnauthorizedLogin
-        if not now.enabled:
+        if not now.logs_in:
             raise AccountDisabled
         return found
 

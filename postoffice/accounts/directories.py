@@ -34,7 +34,7 @@ class Directories:
         self, directories: Sequence[IAccountDirectory], now: Callable[[], float] = time.time
     ) -> None:
         self._directories = tuple(directories)
-        self._look_ups = tuple(map(_look_up_of, self._directories))
+        self._look_ups = tuple(map(look_up_of, self._directories))
         self._now = now
 
     async def start(self) -> None:
@@ -138,7 +138,7 @@ def _merged(known: Found, found: Found) -> Found:
     return Found(known.domain or found.domain, known.entry or found.entry)
 
 
-def _look_up_of(directory: IAccountDirectory) -> Callable[[str], Found | Awaitable[Found]]:
+def look_up_of(directory: IAccountDirectory) -> Callable[[str], Found | Awaitable[Found]]:
     """Return a directory's ``look_up``, or one that asks with ``find`` and ``serves``."""
     if IAddresses.providedBy(directory):
         return cast(IAddresses, directory).look_up

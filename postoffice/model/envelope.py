@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
@@ -89,8 +90,9 @@ class Envelope:
     gave SMTPUTF8.  ``service`` and ``login`` are those of the ``SessionInfo``;
     ``fields`` are header fields that policies add to this message.
 
-    ``named`` has, for each accepted RCPT command in order, the index of its account
-    in ``recipients``, where an account that was named twice stands once.
+    ``named`` has, for each accepted RCPT command in order, the indexes of its accounts
+    in ``recipients``, where an account to which two of them lead stands once: an alias has
+    several, and one that discards mail has none.
     ``message_id`` is the Message-ID that is added if the text has none.
     """
 
@@ -105,8 +107,23 @@ class Envelope:
     service: str = "smtp"
     login: str = ""
     fields: list[bytes] = field(default_factory=list)
-    named: list[int] = field(default_factory=list)
+    named: list[tuple[int, ...]] = field(default_factory=list)
     message_id: str = ""
+    _places: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def has(self, account: Account) -> bool:
+        """Whether the message goes to this account's maildrop already."""
+        return account.maildrop in self._places
+
+    def name(self, address: Address, accounts: Iterable[Account]) -> None:
+        """Accept one RCPT command, for an address that leads to these accounts."""
+        named = []
+        for account in accounts:
+            place = self._places.setdefault(account.maildrop, len(self.recipients))
+            if place == len(self.recipients):
+                self.recipients.append(Recipient(address, account))
+            named.append(place)
+        self.named.append(tuple(named))
 
     def trace(self, hostname: str, when: datetime) -> bytes:
         """

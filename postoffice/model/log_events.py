@@ -233,6 +233,24 @@ REFUSED = _event(
     "A command, a login, a recipient or a message was refused: each reply 4yz, 5yz and "
     "``-ERR``.  Of one session, the first 200.",
 )
+RECIPIENT_FOLLOWED = _event(
+    "recipient-followed",
+    "info",
+    "id recipient to",
+    "An alias, a forward or a catch-all leads from a recipient to these accounts.",
+)
+TARGET_REFUSED = _event(
+    "target-refused",
+    "warn",
+    "id user recipient why",
+    "A target of an alias does not get the message, but others do.  ``user`` is the target.",
+)
+MESSAGE_DISCARDED = _event(
+    "message-discarded",
+    "info",
+    "id sender recipient",
+    "An alias discards the mail for this recipient, who is accepted.",
+)
 MESSAGE_TAKEN = _event(
     "message-taken",
     "info",

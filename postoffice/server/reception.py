@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
+from functools import cached_property
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from postoffice.accounts.addresses import Refused, Resolution, resolve, run
+from postoffice.accounts.directories import look_up_of
 from postoffice.interfaces import (
     IAccountDirectory,
     IDelivery,
     IDestination,
     IReception,
-    IText,
 )
 from postoffice.model import log_events
-from postoffice.model.address import Account, Address, NotAnAddress, Quota, normal_domain
+from postoffice.model.address import Account, Address, NotAnAddress, Quota
+from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
-from postoffice.model.errors import PostOfficeError, TemporaryFailure
-from postoffice.model.log_events import tell
+from postoffice.model.errors import MaildropFull
+from postoffice.model.log_events import LIST, portions, tell
 from postoffice.model.reply import (
     FOREIGN_FROM,
-    MAILBOX_DISABLED,
+    MAY_NOT_SEND,
+    NO_FORWARDING,
     NO_RELAY,
     NO_WAY_OUT,
     NOT_YOUR_ADDRESS,
     RECIPIENT_OK,
     SENDER_OK,
-    UNKNOWN_RECIPIENT,
+    TOO_MANY_RECIPIENTS,
     Reply,
 )
 from postoffice.policy.chain import PolicyChain
+from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
 from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion, Opening
 
@@ -41,6 +46,8 @@ log = Logger("postoffice")
 
 #: A quota that limits nothing.
 UNLIMITED = Quota(0, 0, "reject")
+#: Accounts that one message goes to, at most, as far as aliases lead to them.
+MANY = 1000
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,9 @@ class ReceptionContext:
     What all receptions of one daemon share.
 
     ``hostname`` is used in the Received fields, and ``now`` returns their time
-    (with its zone).  The ``postmaster`` gets the mail for ``<Postmaster>`` and for
-    postmaster@ every domain of ours (RFC 5321 §4.5.1).  With ``any_sender`` our
-    users may send with any reverse-path.  ``foreign_from`` says how a From field
+    (with its zone).  The ``postmaster`` gets the mail for ``<Postmaster>``, and for
+    postmaster and abuse in every domain of ours (RFC 5321 §4.5.1, RFC 2142).  With
+    ``any_sender`` our users may send with any reverse-path.  ``foreign_from`` says how a From field
     with addresses that are not the user's own is treated (off, log, refuse).
     ``quota`` is complete and gives the default for all accounts;
     ``postmaster_quota`` holds for the postmaster, whatever that account says.
@@ -76,37 +83,40 @@ class ReceptionContext:
         """The avatar of a client that has logged in to this account."""
         return Submission(self, session_info, account)
 
-    async def account(self, address: Address | None) -> Account | Reply:
-        """The account that an address leads to, with a complete quota; or a refusal."""
-        if address is None:
-            return await self._postmasters_account()
-        address = self.whole(address)
-        try:
-            domain = normal_domain(address.domain)
-        except NotAnAddress:
-            return NO_RELAY
-        if not await self.directory.serves(domain):
-            return NO_RELAY
-        name = address.normal
-        if address.local.casefold() == "postmaster" or name == self.postmaster.normal:
-            return await self._postmasters_account()
-        account = await self.directory.find(name)
-        return UNKNOWN_RECIPIENT if account is None else self._limited(account)
+    def resolve(
+        self, address: Address | None, *, forwards: bool = True
+    ) -> Resolution | Awaitable[Resolution]:
+        """Follow an address (None: the postmaster), at once if the directories answer at once."""
+        postmaster = self.postmaster.normal
+        name = postmaster if address is None else self.whole(address).normal
+        return run(resolve(name, postmaster, forwards=forwards), self._look_up)
+
+    @cached_property
+    def _look_up(self) -> Callable[[str], Found | Awaitable[Found]]:
+        return look_up_of(self.directory)
+
+    def state_of(self, account: Account) -> Found | Awaitable[Found]:
+        """Look an account up as it is now."""
+        return self._look_up(account.address)
+
+    def given(self, address: Address | None) -> Address:
+        """The address in RCPT, complete."""
+        return self.postmaster if address is None else self.whole(address)
 
     def whole(self, address: Address) -> Address:
         """Complete an address without a domain with the main domain, the postmaster's."""
         return address if address.domain else replace(address, domain=self.postmaster.domain)
 
-    async def _postmasters_account(self) -> Account:
-        """The postmaster's account; its own quota lets mail in always (RFC 5321 §4.5.1)."""
-        account = await self.directory.find(self.postmaster.normal)
-        if account is None:
-            raise TemporaryFailure(f"the postmaster's account {self.postmaster} does not exist")
-        return replace(account, quota=self.postmaster_quota)
+    def limited(self, account: Account) -> Account:
+        """
+        The account with a complete quota.
 
-    def _limited(self, account: Account) -> Account:
-        """The account with a complete quota."""
-        quota = account.quota.or_else(self.quota)
+        The postmaster's account has one that lets mail in always (RFC 5321 §4.5.1).
+        """
+        if account.address == self.postmaster.normal:
+            quota = self.postmaster_quota
+        else:
+            quota = account.quota.or_else(self.quota)
         return account if quota == account.quota else replace(account, quota=quota)
 
 
@@ -134,35 +144,54 @@ class Reception:
 
     async def recipient(self, envelope: Envelope, address: Address | None) -> Reply:
         """
-        RCPT: an account of ours; it gets the message once, however often it is named.
+        RCPT: an address of ours; each account that it leads to gets the message once.
 
         Raises MaildropFull or MaildropFullNow if a message of the declared SIZE
-        does not fit into its quota.
+        does not fit into the quotas.
         """
-        account = await self._reception_context.account(address)
-        if isinstance(account, Reply):
-            return self._unknown(account)
-        if not account.enabled and account.address != self._reception_context.postmaster.normal:
-            return MAILBOX_DISABLED
-        for place, known in enumerate(envelope.recipients):
-            if known.account.maildrop == account.maildrop:
-                envelope.named.append(place)
-                return RECIPIENT_OK
-        if account.quota.limited:
-            await self._reception_context.destination.admit(account, envelope.size)
-        given = (
-            self._reception_context.postmaster
-            if address is None
-            else self._reception_context.whole(address)
-        )
-        recipient = Recipient(given, account)
-        if self._reception_context.policies.asks("recipient", envelope.service):
-            objection = await self._reception_context.policies.recipient(envelope, recipient)
+        found = self._reception_context.resolve(address)
+        if not isinstance(found, Resolution):
+            found = await found
+        if found.refusal is not None:
+            return self._unknown(found.refusal)
+        if not (found.accounts or found.discarded):
+            return NO_FORWARDING
+        many = len(found.accounts)
+        if many > 1 and envelope.recipients and len(envelope.recipients) + many > MANY:
+            return TOO_MANY_RECIPIENTS
+        accounts, full = await self._admitted(envelope, found)
+        given = self._reception_context.given(address)
+        new = [one for one in accounts if not envelope.has(one)]
+        if new and self._reception_context.policies.asks("recipient", envelope.service):
+            objection = await self._reception_context.policies.recipient(
+                envelope, Recipient(given, new[0])
+            )
             if objection is not None:
                 return objection
-        envelope.named.append(len(envelope.recipients))
-        envelope.recipients.append(recipient)
+        envelope.name(given, accounts)
+        if not isinstance(found.entry, Account) or found.entry.forward:
+            _log_followed(envelope, given, found, accounts, full)
         return RECIPIENT_OK
+
+    async def _admitted(
+        self, envelope: Envelope, found: Resolution
+    ) -> tuple[list[Account], list[Refused]]:
+        """
+        Return the accounts that have room for the message, and those that have not.
+
+        Raises if none has room, or if one is to be tried later: then all get it later.
+        """
+        accounts, full = [], []
+        for account in map(self._reception_context.limited, found.accounts):
+            try:
+                if account.quota.limited and not envelope.has(account):
+                    await self._reception_context.destination.admit(account, envelope.size)
+                accounts.append(account)
+            except MaildropFull as failure:
+                full.append(Refused(account.address, failure.reply))
+                if len(full) == len(found.accounts) and not found.discarded:
+                    raise
+        return accounts, full
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: write the trace fields; the text cannot continue the last of them."""
@@ -170,6 +199,8 @@ class Reception:
 
     async def _begun(self, envelope: Envelope) -> IDelivery:
         """Write the trace fields (RFC 5321 §4.4), then the fields that policies added."""
+        if not envelope.recipients:  # all were aliases that discard
+            return DiscardedDelivery()
         delivery = await self._reception_context.destination.begin(envelope)
         trace = envelope.trace(self._reception_context.hostname, self._reception_context.now())
         await delivery.write(b"".join([trace, *envelope.fields]))
@@ -177,6 +208,8 @@ class Reception:
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
         """The text is complete: ask the policies."""
+        if not envelope.recipients:
+            return None
         if not self._reception_context.policies.asks("text", envelope.service):
             return None
         refusal, fields = await self._reception_context.policies.text(envelope, delivery.text)
@@ -205,12 +238,22 @@ class Submission(Reception):
         self.device = account.device
 
     async def sender(self, envelope: Envelope) -> Reply:
-        """MAIL: the sender must lead to the user's account, or be the null reverse-path."""
-        if envelope.sender is not None and not self._reception_context.any_sender:
-            account = await self._reception_context.account(envelope.sender)
-            if isinstance(account, Reply) or account.address != self._account.address:
-                return NOT_YOUR_ADDRESS
+        """MAIL: the user must be allowed to send, and as this sender, or as ``<>``."""
+        now = self._reception_context.state_of(self._account)
+        account = (now if isinstance(now, Found) else await now).entry
+        if not isinstance(account, Account) or not account.sends:
+            return MAY_NOT_SEND
+        sender = None if self._reception_context.any_sender else envelope.sender
+        if sender is not None and not await self._may_send(sender):
+            return NOT_YOUR_ADDRESS
         return await super().sender(envelope)
+
+    async def _may_send(self, address: Address) -> bool:
+        """Whether the user may send as this address."""
+        found = self._reception_context.resolve(address, forwards=False)
+        if not isinstance(found, Resolution):
+            found = await found
+        return found.may_send(self._account.address)
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: complete the header as it arrives (RFC 6409 §8)."""
@@ -244,13 +287,13 @@ class Submission(Reception):
         return await super().judge(envelope, delivery)
 
     async def _foreign(self, authors: list[str]) -> str | None:
-        """The first of these addresses that does not lead to the user's account."""
+        """The first of these addresses as which the user may not send."""
         for author in authors[:MOST]:
             try:
-                account = await self._reception_context.account(Address.parse(author))
+                own = await self._may_send(Address.parse(author))
             except NotAnAddress:
-                return author
-            if isinstance(account, Reply) or account.address != self._account.address:
+                own = False
+            if not own:
                 return author
         return authors[MOST] if len(authors) > MOST else None
 
@@ -258,61 +301,24 @@ class Submission(Reception):
         return NO_WAY_OUT if why is NO_RELAY else why
 
 
-@implementer(IDelivery)
-class CompletedDelivery:
-    """
-    A delivery that corrects the beginning of the text, or completes its header.
-
-    ``authors``, if given, reads the addresses in the From field on the way.
-    """
-
-    def __init__(
-        self,
-        delivery: IDelivery,
-        completion: Completion | Opening,
-        authors: Authors | None = None,
-    ) -> None:
-        self._delivery = delivery
-        self._completion = completion
-        self._authors = authors
-
-    async def authors(self) -> list[str]:
-        """The addresses in From, once the text is complete; [] without ``authors``."""
-        await self._end()
-        return [] if self._authors is None else self._authors.addresses()
-
-    @property
-    def uidl(self) -> str:
-        return getattr(self._delivery, "uidl", "")
-
-    async def write(self, data: bytes) -> None:
-        await self._pass_on(self._completion.feed(data))
-
-    async def commit(self) -> None:
-        await self._end()
-        await self._delivery.commit()
-
-    async def commit_each(self) -> list[PostOfficeError | None]:
-        await self._end()
-        return list(await self._delivery.commit_each())
-
-    async def text(self) -> IText:
-        await self._end()
-        return await self._delivery.text()
-
-    async def prepend(self, fields: bytes) -> None:
-        await self._end()
-        await self._delivery.prepend(fields)
-
-    def abort(self) -> None:
-        self._delivery.abort()
-
-    async def _end(self) -> None:
-        """The text is complete: pass on what was held back of it, once."""
-        await self._pass_on(self._completion.end())
-
-    async def _pass_on(self, octets: bytes) -> None:
-        if octets:
-            if self._authors is not None:
-                self._authors.feed(octets)
-            await self._delivery.write(octets)
+def _log_followed(
+    envelope: Envelope,
+    given: Address,
+    found: Resolution,
+    accounts: list[Account],
+    full: list[Refused],
+) -> None:
+    """Log where an alias, a forward or a catch-all has led."""
+    recipient = f"<{given}>"
+    if accounts:
+        for to in portions([one.address for one in accounts], LIST):
+            tell(log, log_events.RECIPIENT_FOLLOWED, id=envelope.id, recipient=recipient, to=to)
+    remote = [Refused(str(one), NO_FORWARDING) for one in found.remote]
+    for one in (*found.refused, *full, *remote):
+        why = one.reply.log_text
+        tell(log, log_events.TARGET_REFUSED,
+             id=envelope.id, recipient=recipient, user=one.address, why=why)  # fmt: skip
+    if found.discarded:
+        sender = "<>" if envelope.sender is None else f"<{envelope.sender}>"
+        tell(log, log_events.MESSAGE_DISCARDED,
+             id=envelope.id, sender=sender, recipient=recipient)  # fmt: skip

@@ -252,7 +252,7 @@ class SMTPConnection(LoginConnection):
         replies = [taken if one is None else self.failed(one).reply for one in outcomes]
         good = zip(envelope.recipients, outcomes, strict=True)
         self._log_taken(envelope, [one for one, out in good if out is None], delivery)
-        return [replies[place] for place in envelope.named]
+        return [_together([replies[one] for one in named], taken) for named in envelope.named]
 
     def _log_taken(
         self, envelope: Envelope, recipients: list[Recipient_], delivery: IDelivery
@@ -263,7 +263,8 @@ class SMTPConnection(LoginConnection):
         message_id = (read and read.found()) or envelope.message_id
         sender, uidl = _path(envelope.sender), getattr(delivery, "uidl", "")
         room = ROOM - len(sender) - len(message_id) - len(envelope.hello) - len(envelope.login)
-        to, *others = portions((f"<{one.address}>" for one in recipients), room)
+        addresses = dict.fromkeys(f"<{one.address}>" for one in recipients)
+        to, *others = portions(addresses, room)
         self._log(
             log_events.MESSAGE_TAKEN,
             id=envelope.id,
@@ -350,6 +351,18 @@ class SMTPConnection(LoginConnection):
         End: _end,
         Abort: _abort,
     }
+
+
+def _together(replies: list[Reply], taken: Reply) -> Reply:
+    """
+    The one reply for a recipient that led to several accounts.
+
+    If an account is to get the message later, the sender must send it again, and the others
+    get it twice.  Otherwise it is enough that one has got it.
+    """
+    failed = [one for one in replies if not one.positive]
+    later = [one for one in failed if not one.permanent]
+    return (later or (failed if len(failed) == len(replies) else []) or [taken])[0]
 
 
 def _path(address: Address | None) -> str:

@@ -103,6 +103,10 @@ def test_the_trace_fields_come_first(reception, envelope, store):
     maildrop.release()
 
 
+def reception_of(reception_context):
+    return reception_context.reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
+
+
 @pytest.mark.parametrize(
     ("own", "domains", "whole"),
     [
@@ -116,7 +120,8 @@ def test_the_trace_fields_come_first(reception, envelope, store):
 def test_an_account_comes_with_a_whole_quota(crowded, directory, envelope, own, domains, whole):
     finish(directory.set_quota(JOE, own))
     finish(directory.set_domain_quota("example.net", domains))
-    account = finish(crowded.account(Address.parse(JOE)))
+    assert ask(reception_of(crowded), envelope, JOE) == reply.RECIPIENT_OK
+    account = envelope.recipients[0].account
     assert account == replace(finish(directory.find(JOE)), quota=whole)
 
 

@@ -85,12 +85,12 @@ def test_users_send_as_anybody_where_that_is_settled(
 def test_whose_address_it_is_may_not_be_known_now(
     reception_context, submission, envelope, directory
 ):
-    async def find(name):
+    def look_up(name):
         raise TemporaryFailure("the directory is away")
 
-    ours = submission(reception_context)
+    ours = submission(replace(reception_context))
     envelope.sender = Address.parse("joe@example.net")
-    directory.find = find
+    directory.look_up = look_up
     with pytest.raises(TemporaryFailure):
         finish(ours.sender(envelope))
 

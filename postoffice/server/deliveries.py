@@ -1,0 +1,93 @@
+"""Deliveries of the reception: with a header that is completed, and discarded."""
+
+from __future__ import annotations
+
+from zope.interface import implementer
+
+from postoffice.interfaces import IDelivery, IText
+from postoffice.model.errors import PostOfficeError, TemporaryFailure
+from postoffice.smtp.author import Authors
+from postoffice.smtp.header import Completion, Opening
+
+
+@implementer(IDelivery)
+class DiscardedDelivery:
+    """A message that nobody gets: all its recipients are aliases that discard mail."""
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    async def commit(self) -> None:
+        pass
+
+    async def commit_each(self) -> list[PostOfficeError | None]:
+        return []
+
+    async def text(self) -> IText:
+        raise TemporaryFailure("a message that is discarded has no text to read")
+
+    async def prepend(self, fields: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+@implementer(IDelivery)
+class CompletedDelivery:
+    """
+    A delivery that corrects the beginning of the text, or completes its header.
+
+    ``authors``, if given, reads the addresses in the From field on the way.
+    """
+
+    def __init__(
+        self,
+        delivery: IDelivery,
+        completion: Completion | Opening,
+        authors: Authors | None = None,
+    ) -> None:
+        self._delivery = delivery
+        self._completion = completion
+        self._authors = authors
+
+    async def authors(self) -> list[str]:
+        """The addresses in From, once the text is complete; [] without ``authors``."""
+        await self._end()
+        return [] if self._authors is None else self._authors.addresses()
+
+    @property
+    def uidl(self) -> str:
+        return getattr(self._delivery, "uidl", "")
+
+    async def write(self, data: bytes) -> None:
+        await self._pass_on(self._completion.feed(data))
+
+    async def commit(self) -> None:
+        await self._end()
+        await self._delivery.commit()
+
+    async def commit_each(self) -> list[PostOfficeError | None]:
+        await self._end()
+        return list(await self._delivery.commit_each())
+
+    async def text(self) -> IText:
+        await self._end()
+        return await self._delivery.text()
+
+    async def prepend(self, fields: bytes) -> None:
+        await self._end()
+        await self._delivery.prepend(fields)
+
+    def abort(self) -> None:
+        self._delivery.abort()
+
+    async def _end(self) -> None:
+        """The text is complete: pass on what was held back of it, once."""
+        await self._pass_on(self._completion.end())
+
+    async def _pass_on(self, octets: bytes) -> None:
+        if octets:
+            if self._authors is not None:
+                self._authors.feed(octets)
+            await self._delivery.write(octets)
