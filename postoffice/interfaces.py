@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from mmap import mmap
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, TypeVarTuple
 
 from zope.interface import Attribute, Interface
 
@@ -27,12 +27,13 @@ from postoffice.model.mail_policy import KeepTimes, MailPolicy
 from postoffice.model.reply import Reply
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 
 class Executor(Protocol):
     """Runs blocking functions outside of the reactor's thread."""
 
-    def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
+    def run(self, function: Callable[[*Args], T], *args: *Args) -> Awaitable[T]:
         """
         Call ``function(*args)`` on another thread; return its result, or raise what it raised.
 
@@ -42,9 +43,19 @@ class Executor(Protocol):
         """
 
 
-class ChildProcess(Executor, Protocol):
+class Closeable(Protocol):
+    """What a child process makes."""
+
+    def close(self) -> None:
+        """Release what it holds; nothing runs any more."""
+
+
+Made = TypeVar("Made", bound=Closeable, covariant=True)
+
+
+class ChildProcess(Protocol[Made]):
     """
-    An executor in a process of its own, for work that needs much CPU.
+    Runs functions in a process of its own, for work that needs much CPU.
 
     The child process makes one object when it starts, and passes that object as the first
     argument to each function. If the child dies, calls in progress fail with a
@@ -61,6 +72,9 @@ class ChildProcess(Executor, Protocol):
     def ready(self) -> bool:
         """Whether the child process is running; call ``run()`` only if so."""
 
+    def run(self, function: Callable[[Made, *Args], T], *args: *Args) -> Awaitable[T]:
+        """Call ``function(made, *args)`` in the child; only while it is ready."""
+
     def start(self) -> None:
         """Start the child process, unless it is starting or running, or died a moment ago."""
 
@@ -72,8 +86,8 @@ class MakeChildProcess(Protocol):
     """Makes a ChildProcess; the process starts when its ``start()`` is called."""
 
     def __call__(
-        self, name: str, make: Callable[..., Any], *args: Any, memory: int
-    ) -> ChildProcess:
+        self, name: str, make: Callable[[*Args, mmap], Made], *args: *Args, memory: int
+    ) -> ChildProcess[Made]:
         """
         The child calls ``make(*args, memory)`` to make an object that has ``close()``.
 

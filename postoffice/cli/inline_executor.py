@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 
 class InlineExecutor:
@@ -24,7 +25,7 @@ class InlineExecutor:
         self._turning = False
         self._jobs: deque[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
 
-    def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+    def run(self, function: Callable[[*Args], T], *args: *Args) -> Deferred[T]:
         """Call ``function(*args)`` in its turn; see ``interfaces.Executor``."""
         result: Deferred[T] = Deferred()
         self._jobs.append((result, function, args))

@@ -16,9 +16,10 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from io import FileIO
 from mmap import mmap
 from threading import Event, Lock, Thread, current_thread
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.twisted_internals import collect_garbage_seldom
@@ -35,6 +36,13 @@ READY = 0
 PATIENCE = 0.02
 
 
+class Closeable(Protocol):
+    """What the child makes."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
 class Begin(NamedTuple):
     """
     Make the child's object with ``make(*args, memory)``, and use up to ``threads`` threads.
@@ -43,8 +51,8 @@ class Begin(NamedTuple):
     """
 
     name: str  # of the process, as ps and top show it
-    make: Callable[..., Any]
-    args: tuple[Any, ...]
+    make: Callable[..., Closeable]
+    args: tuple[object, ...]
     threads: int
     memory: int
 
@@ -53,15 +61,15 @@ class Call(NamedTuple):
     """Call ``function(made, *args)``; the result has the same number."""
 
     number: int
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
+    function: Callable[..., object]
+    args: tuple[object, ...]
 
 
 class Result(NamedTuple):
     """The result of a call: the value that it returned, or the error that it raised."""
 
     number: int
-    value: Any
+    value: object
     error: BaseException | None = None
 
 
@@ -90,7 +98,7 @@ class _Child:
     after its call.
     """
 
-    def __init__(self, calls: BinaryIO, results: Any) -> None:
+    def __init__(self, calls: BinaryIO, results: FileIO) -> None:
         self._calls = calls
         self._results = results
         self._telling = Lock()
@@ -118,7 +126,7 @@ class _Child:
             self._tell(Result(READY, None))
             self._do_all(made, threads)
 
-    def _do_all(self, made: Any, threads: int) -> None:
+    def _do_all(self, made: Closeable, threads: int) -> None:
         """Watch the calls until no more come and all have ended."""
         hands: list[Thread] = []
         self._next_reader(made, hands)
@@ -136,7 +144,7 @@ class _Child:
         for hand in hands:
             hand.join()
 
-    def _next_reader(self, made: Any, hands: list[Thread]) -> None:
+    def _next_reader(self, made: Closeable, hands: list[Thread]) -> None:
         """
         Let a new thread read the next calls.  Raises RuntimeError if no thread can be started.
         """
@@ -149,7 +157,7 @@ class _Child:
             raise
         hands.append(reader)
 
-    def _serve(self, made: Any) -> None:
+    def _serve(self, made: Closeable) -> None:
         """Run ``_read``; if it fails, end the child, as no thread would read further calls."""
         try:
             self._read(made)
@@ -158,7 +166,7 @@ class _Child:
             self._stirring.set()
             raise
 
-    def _read(self, made: Any) -> None:
+    def _read(self, made: Closeable) -> None:
         """Run one call after the other, until another thread has become the reader."""
         me = current_thread()
         while (call := self._next()) is not None:
@@ -175,7 +183,7 @@ class _Child:
         self._ended = True
         self._stirring.set()
 
-    def _next(self) -> Any:
+    def _next(self) -> tuple[Any, ...] | None:
         """Return the next message; None at the end, also if the parent died while sending."""
         head = self._calls.read(SIZE.size)
         if len(head) < SIZE.size:
@@ -184,7 +192,8 @@ class _Child:
         octets = self._calls.read(size)
         if len(octets) < size:
             return None
-        return pickle.loads(octets)  # noqa: S301 - our own parent's
+        message: tuple[Any, ...] = pickle.loads(octets)  # noqa: S301 - our own parent's
+        return message
 
     def _tell(self, result: Result) -> None:
         octets = memoryview(_octets(result))
@@ -198,7 +207,7 @@ def _call_ourselves(name: str) -> None:
         comm.write(name)
 
 
-def _outcome(made: Any, call: Call) -> Result:
+def _outcome(made: Closeable, call: Call) -> Result:
     try:
         return Result(call.number, call.function(made, *call.args))
     except BaseException as error:

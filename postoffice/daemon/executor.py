@@ -7,12 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 _Job = tuple[int, Deferred[Any], Callable[..., Any], tuple[Any, ...]]
 #: Seconds that a job waits before the executor starts another thread.
 PATIENCE = 0.02
@@ -91,7 +92,7 @@ class ThreadExecutor:
         for thread in threads:
             thread.join()
 
-    def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+    def run(self, function: Callable[[*Args], T], *args: *Args) -> Deferred[T]:
         """Call ``function(*args)`` on a thread; see ``interfaces.Executor``."""
         if self._stopped:
             return fail(RuntimeError(f"the executor has stopped: cannot run {function}"))

@@ -7,7 +7,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from mmap import mmap
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorProcess
@@ -15,10 +15,11 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
 from postoffice.daemon.child import MEMORY, PROGRAM, READY, SIZE, Begin, Call, Result, frame
-from postoffice.interfaces import MakeChildProcess
+from postoffice.interfaces import Made, MakeChildProcess
 from postoffice.model.errors import TemporaryFailure
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 #: The least seconds between two starts of a process that dies.
 AGAIN = 10.0
 #: The most threads in the child: one works, as long as no call takes long.
@@ -32,14 +33,16 @@ def maker(reactor: Any) -> MakeChildProcess | None:
     if not hasattr(os, "memfd_create"):  # Linux, FreeBSD 13
         return None
 
-    def make_apart(name: str, make: Callable[..., Any], *args: Any, memory: int) -> ProcessExecutor:
+    def make_apart(
+        name: str, make: Callable[[*Args, mmap], Made], *args: *Args, memory: int
+    ) -> ProcessExecutor[Made]:
         return ProcessExecutor(reactor, Begin(name, make, args, THREADS, memory))
 
     return make_apart
 
 
-class ProcessExecutor:
-    """An executor in a child process; see ``interfaces.ChildProcess``."""
+class ProcessExecutor(Generic[Made]):
+    """See ``interfaces.ChildProcess``."""
 
     log = Logger()
 
@@ -86,7 +89,7 @@ class ProcessExecutor:
             self.memory.close()
             os.close(self._memory_fd)
 
-    def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+    def run(self, function: Callable[[Made, *Args], T], *args: *Args) -> Deferred[T]:
         """Call ``function(made, *args)`` in the child; only while it is ready."""
         if self._process is None:
             return fail(TemporaryFailure(f"there is no process for {self._begin.name}"))
@@ -120,7 +123,7 @@ class _Process(ProcessProtocol):
     def connectionMade(self) -> None:
         self._send(self._begin)
 
-    def call(self, function: Callable[..., T], args: tuple[Any, ...]) -> Deferred[T]:
+    def call(self, function: Callable[..., T], args: tuple[object, ...]) -> Deferred[T]:
         self._last += 1
         result: Deferred[T] = Deferred()
         self._asked[self._last] = result

@@ -68,7 +68,7 @@ class ProcessCommitter:
 
     def __init__(
         self,
-        child_process: ChildProcess,
+        child_process: ChildProcess[StoreProcess],
         here: Committer,
         notices: deque[Notice],
         report: Callable[[str, str], None],

@@ -127,7 +127,7 @@ class MaildirStore:
         child_process: MakeChildProcess | None = None,
     ) -> None:
         self._make_child_process = child_process
-        self._store_process: ChildProcess | None = None
+        self._store_process: ChildProcess[StoreProcess] | None = None
         self._segment = segment
         self._levels = sorted(levels)
         self._letter = letter

@@ -7,19 +7,20 @@ from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Iterable
 from hashlib import pbkdf2_hmac, sha256
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, execute
 
 from postoffice import moved
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 
 class ImmediateExecutor:
     """An executor that calls each function at once, on the caller's thread."""
 
-    def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
+    def run(self, function: Callable[[*Args], T], *args: *Args) -> Awaitable[T]:
         """Call it now."""
         return execute(function, *args)
 
@@ -30,7 +31,7 @@ class ManualExecutor:
     def __init__(self) -> None:
         self.waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
 
-    def run(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
+    def run(self, function: Callable[[*Args], T], *args: *Args) -> Awaitable[T]:
         """Queue the call."""
         result: Deferred[T] = Deferred()
         self.waiting.append((result, function, args))
