@@ -25,7 +25,7 @@ from postoffice.accounts.throttle import Throttle
 from postoffice.interfaces import Executor, IAccountDirectory
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address, NotAnAddress
-from postoffice.model.app_password import AppPassword
+from postoffice.model.app_password import AppPassword, within
 from postoffice.model.errors import AccountDisabled, TemporaryFailure
 from postoffice.model.log_events import tell
 from postoffice.protocol import scram
@@ -138,7 +138,7 @@ class Checker:
         """
         device = await self._device(credentials, account)
         if account is not None and device is not None:
-            return replace(account, device=device.name)
+            return _admitted(credentials, replace(account, device=device.name))
         if IBearerLogin.providedBy(credentials):
             right = False  # only other checkers know tokens
         elif IScramLogin.providedBy(credentials):
@@ -147,7 +147,9 @@ class Checker:
             right = await self._password_matches(credentials, name, account, known)
         else:
             right = _shared_matches(credentials, account)
-        return account if right else await self._vouched_for(credentials)
+        if right and account is not None:
+            return _admitted(credentials, account)
+        return await self._vouched_for(credentials)
 
     async def _device(self, credentials: Any, account: Account | None) -> AppPassword | None:
         """
@@ -286,7 +288,8 @@ class Checker:
                 continue
             account = await self._find(normal(avatar))
             if account is not None:
-                return account if await self._may_be(credentials, account) else None
+                may_be = await self._may_be(credentials, account)
+                return _admitted(credentials, account) if may_be else None
             why = "the checker vouches for somebody who has no account here"
             tell(log, log_events.VOUCHER_FAILED, user=_name(avatar), why=why)
         return None
@@ -326,6 +329,22 @@ def _fraction(octets: bytes) -> float:
 #: Keys and a secret to compare with if the user is unknown, for equal timing.
 _NOBODYS_KEYS = scram.Keys(b"", 0, bytes(32), bytes(32))
 _NOBODYS_SECRET = secrets.token_bytes(32)
+
+
+def _admitted(credentials: Any, account: Account) -> Account | None:
+    """Return the account, if it may log in from where the client is."""
+    service, address = _from(credentials)
+    if not account.networks or within(address, account.networks):
+        return account
+    tell(
+        log,
+        log_events.NETWORK_REFUSED,
+        service=service,
+        client=address or "local",
+        account=account.address,
+        why=f"it is for {', '.join(account.networks)} only",
+    )
+    return None
 
 
 def _scram_matches(credentials: Any, account: Account | None) -> bool:

@@ -207,7 +207,8 @@ class Account:
     policy.  ``device`` is the device whose own password was used in this login;
     empty for the account's password.  ``state`` is one of STATES, ``state_note`` says who
     set it.  ``forward`` are addresses to which its mail goes; with ``keep_copy`` its own
-    maildrop gets the mail, too.
+    maildrop gets the mail, too.  ``networks`` are those from which it may log in, as for
+    ``AppPassword``; with "local" also over UNIX sockets.
     """
 
     address: str
@@ -222,6 +223,7 @@ class Account:
     state_note: StateNote = NO_NOTE
     forward: tuple[Address, ...] = ()
     keep_copy: bool = True
+    networks: tuple[str, ...] = ()
 
     @property
     def enabled(self) -> bool:

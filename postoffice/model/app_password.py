@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 #: Where the password of a device may be used.
@@ -41,15 +42,17 @@ class AppPassword:
             return "it has expired"
         if self.protocol not in ("any", protocol_of(service)):
             return f"it is for {self.protocol} only"
-        if self.networks and not self._within(client_address):
+        if self.networks and not within(client_address, self.networks):
             return f"it is for {', '.join(self.networks)} only"
         return ""
 
-    def _within(self, client_address: str) -> bool:
-        if not client_address:  # a UNIX socket
-            return False
-        address = ipaddress.ip_address(client_address)
-        return any(address in ipaddress.ip_network(network) for network in self.networks)
+
+def within(client_address: str, networks: Iterable[str]) -> bool:
+    """Whether an address is in one of the networks; "local" is a client on a UNIX socket."""
+    if not client_address:
+        return "local" in networks
+    address = ipaddress.ip_address(client_address)
+    return any(address in ipaddress.ip_network(one) for one in networks if one != "local")
 
 
 def protocol_of(service: str) -> str:

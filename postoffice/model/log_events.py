@@ -212,6 +212,13 @@ DEVICE_REFUSED = _event(
     "service client account device why",
     "The password of a device was right, but it is not taken from there.",
 )
+NETWORK_REFUSED = _event(
+    "network-refused",
+    "info",
+    "service client account why",
+    "The password was right, but this account may not log in from there; the client is told that "
+    "it was wrong.",
+)
 PASSWORD_REHASHED = _event(
     "password-rehashed",
     "info",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import argon2
 import pytest
 from hypothesis import given, settings
@@ -298,6 +300,44 @@ def test_others_are_not_asked_about_what_they_do_not_know(directory):
     other.credentialInterfaces = ()
     refused(checker_of(directory, others=[other]), b"joe@example.net", b"x")
     assert not other.asked
+
+
+# -- networks -----------------------------------------------------------------
+
+
+def from_there(checker, address, user=b"joe@example.net", password=RIGHT):
+    return finish(checker.requestAvatarId(PlainLogin(user, password, Client(address), "pop3s")))
+
+
+@pytest.fixture
+def at_home(directory):
+    """Joe, who may log in from two networks only."""
+    joe = finish(directory.find("joe@example.net"))
+    networks = ("192.0.2.0/24", "2001:db8::/32")
+    directory._accounts[joe.address] = replace(joe, networks=networks)
+    return directory
+
+
+@pytest.mark.parametrize("others", [[], [Vouches(b"joe@example.net")]], ids=["own", "vouched"])
+def test_who_may_log_in_from_some_networks_only_does_so_from_there(at_home, logged, others):
+    checker = checker_of(at_home, others=others)
+    for address in ("192.0.2.7", "2001:db8::1"):
+        assert from_there(checker, address).address == "joe@example.net"
+    for address in ("192.0.3.7", "127.0.0.1", ""):
+        with pytest.raises(UnauthorizedLogin) as caught:
+            from_there(checker, address)
+        assert not caught.value.args
+        assert logged.pop() == (
+            f"network-refused service=pop3s client={address or 'local'} account=joe@example.net "
+            'why="it is for 192.0.2.0/24, 2001:db8::/32 only"'
+        )
+    assert from_there(checker_of(at_home), "192.0.3.7", "jörg@example.net".encode())
+
+
+def test_a_wrong_password_from_elsewhere_tells_nothing_of_networks(at_home, logged):
+    with pytest.raises(UnauthorizedLogin):
+        from_there(checker_of(at_home), "192.0.3.7", password=b"wrong word")
+    assert logged == []
 
 
 # -- the whole way --------------------------------------------------------------

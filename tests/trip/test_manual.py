@@ -40,8 +40,10 @@ LOG_LINE = "a line of the log"
 
 #: Blocks that nobody types into a shell, by page and a part of them: what they are.
 OTHERS = {
+    ("addresses.rst", "same_as:"): "tests/accounts/test_addresses.py plays it",
     ("backup.rst", "MAILTO"): "a table of cron",
     ("proxies.rst", "virtual_mailbox_domains"): "Postfix's configuration",
+    ("directories.rst", "carl@"): "a passwd-file; tests/accounts/test_passwd_file.py reads it",
     ("log.rst", "message-taken id="): LOG_LINE,
     ("log.rst", "failregex"): "fail2ban's configuration",
     ("log.rst", "copytruncate"): "logrotate's configuration",

@@ -27,6 +27,7 @@ from postoffice.model.config_values import (
     RATE,
     REQUIRED,
     SIZE,
+    TEXT,
     TRUTH,
     Key,
     Kind,
@@ -143,6 +144,43 @@ class SQLiteMaker:
         from postoffice.accounts.sqlite import SQLiteDirectory
 
         return SQLiteDirectory(options["path"], context.executor, options["key_file"])
+
+
+@implementer(IPlugin, IDirectoryMaker)
+class PasswdFileMaker:
+    """``kind: passwd-file``: a file in the format of Dovecot's passwd-file."""
+
+    kind = "passwd-file"
+    keys = (
+        Key(
+            "path",
+            PATH,
+            REQUIRED,
+            "The file, relative to `state`. It is read again when it changes; a version with "
+            "mistakes is logged, and not used.",
+            "/etc/postoffice/passwd",
+        ),
+        Key(
+            "domain",
+            HOSTNAME,
+            None,
+            "The domain of users that are written without one.",
+            "example.net",
+        ),
+        Key(
+            "scheme",
+            TEXT,
+            "CRYPT",
+            "The scheme of passwords that are written without {SCHEME}: docs/hashes.rst.",
+        ),
+    )
+
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
+        from postoffice.accounts.file_directory import FileDirectory
+        from postoffice.accounts.passwd_file import PasswdFile
+
+        file = PasswdFile(options["scheme"].strip("{}").upper(), options["domain"] or "")
+        return FileDirectory(options["path"], file.parse, context.executor)
 
 
 def _zone(value: Any) -> tuple[str, frozenset[str]]:
@@ -310,6 +348,7 @@ class RateMaker:
 maildir = MaildirMaker()
 memory = MemoryMaker()
 sqlite = SQLiteMaker()
+passwd_file = PasswdFileMaker()
 dnsbl = DNSBLMaker()
 greylist = GreylistMaker()
 helo = HeloMaker()

@@ -1,0 +1,120 @@
+"""What every directory of accounts must keep that is only read (``IAccountDirectory``)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from zope.interface.verify import verifyObject
+
+from postoffice.accounts.directories import Directories
+from postoffice.accounts.file_directory import FileDirectory
+from postoffice.accounts.memory import MemoryDirectory
+from postoffice.accounts.passwd_file import PasswdFile
+from postoffice.accounts.passwords import verify
+from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.interfaces import IAccountDirectory, IAccountSettings, IAddresses
+from postoffice.model.address import Quota
+from postoffice.model.alias import Domain, Found
+from postoffice.model.mail_policy import UNSPECIFIED
+from postoffice.testing import ImmediateExecutor, finish
+
+ANN, JÖRG, POSTMASTER = "ann@example.net", "jörg@xn--bcher-kva.example", "postmaster@example.net"
+#: Who is in each directory, and the hash of the password (tea, grüner Tee); one has none.
+PEOPLE = {
+    ANN: "{SSHA256.hex}e694bd87486d5c48b7782bf4288b089a0541496e46cd03158c49aabdaa41aa6c73616c74",
+    JÖRG: "$1$tdAdrSAH$Fu5SD7CPWBwc7VwU6Fkfc.",
+    POSTMASTER: None,
+}
+QUOTA = Quota(5 << 20, 100)
+
+
+def written(directory):
+    finish(directory.start())
+    for name, secret in PEOPLE.items():
+        finish(directory.add_domain(name.rpartition("@")[2]))
+        finish(directory.add(name, secret))
+    finish(directory.set_quota(ANN, QUOTA))
+    return directory
+
+
+def passwd_file(folder):
+    path = folder / "passwd"
+    path.write_text(
+        f"ann@Example.NET:{PEOPLE[ANN]}::::::userdb_quota_rule=*:storage=5M:messages=100\n"
+        f"Jörg@bücher.example:{PEOPLE[JÖRG]}\n"
+        "postmaster@example.net:*::::::\n"
+    )
+    directory = FileDirectory(str(path), PasswdFile().parse, ImmediateExecutor())
+    finish(directory.start())
+    return directory
+
+
+MAKERS = {
+    "memory": lambda _: written(MemoryDirectory()),
+    "sqlite": lambda folder: written(SQLiteDirectory(str(folder / "a.db"), ImmediateExecutor())),
+    "passwd-file": passwd_file,
+}
+
+
+@pytest.fixture(params=MAKERS)
+def directory(request, tmp_path):
+    directory = MAKERS[request.param](tmp_path)
+    yield directory
+    finish(directory.stop())
+
+
+def look_up(directory, name):
+    found = directory.look_up(name)
+    return finish(found) if isinstance(found, Awaitable) else found
+
+
+def test_it_provides_what_it_says(directory):
+    for interface in (IAccountDirectory, IAccountSettings, IAddresses):
+        assert verifyObject(interface, directory)
+
+
+def test_it_finds_who_is_in_it_and_nobody_else(directory):
+    for _ in range(2):
+        for name, secret in PEOPLE.items():
+            found = finish(directory.find(name))
+            assert (found.address, found.maildrop, found.enabled) == (name, name, True)
+            assert (found.secret is None) == (secret is None)
+            assert finish(directory.serves(name.rpartition("@")[2]))
+        for name in ("joe@example.net", "ann@example.com", "ANN@example.net", "ann", "@", ""):
+            assert finish(directory.find(name)) is None
+        for domain in ("example.com", "bücher.example", "EXAMPLE.net", ""):
+            assert not finish(directory.serves(domain))
+
+
+def test_what_it_says_of_a_password_verifies_it(directory):
+    assert verify(finish(directory.find(ANN)).secret, b"tea")
+    assert verify(finish(directory.find(JÖRG)).secret, "grüner Tee".encode())
+    assert not verify(finish(directory.find(POSTMASTER)).secret, b"")
+
+
+def test_it_says_the_quota_of_those_who_have_one(directory):
+    assert finish(directory.find(ANN)).quota == QUOTA
+    assert finish(directory.find(POSTMASTER)).quota == Quota()
+    assert finish(directory.sayings()) == {(QUOTA, UNSPECIFIED), (Quota(), UNSPECIFIED)}
+
+
+def test_a_look_up_finds_the_domain_and_the_account(directory):
+    net = Domain("example.net")
+    ann = finish(directory.find(ANN))
+    assert look_up(directory, ANN) == Found(net, ann)
+    assert look_up(directory, "joe@example.net") == look_up(directory, "@example.net") == Found(net)
+    assert look_up(directory, "ann@example.com") == Found(None)
+    assert look_up(Directories([MemoryDirectory(), directory]), ANN) == Found(net, ann)
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(name=st.text(st.characters(exclude_categories=[]), max_size=400))
+def test_any_name_can_be_asked_for(directory, name):
+    assert finish(directory.find(name)) is None
+    assert finish(directory.serves(name)) is False
+    assert look_up(directory, name) == Found(None)
