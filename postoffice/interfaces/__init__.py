@@ -1,0 +1,113 @@
+"""
+The plugin interfaces: what a store, an account directory and a policy must do.
+
+A method that returns an Awaitable may be ``async def``. No method blocks. A method
+reports a failure by raising a ``PostOfficeError``. Any other exception counts as a bug in
+the implementation: the daemon logs the traceback, and the client gets a temporary error.
+"""
+
+from __future__ import annotations
+
+from postoffice import moved
+from postoffice.interfaces.accounts import (
+    IAccountDirectory,
+    IAccountRegister,
+    IAccountSettings,
+    IAddresses,
+    IAddressRegister,
+    IAppPasswords,
+)
+from postoffice.interfaces.executors import (
+    ChildProcess,
+    Closeable,
+    Executor,
+    Made,
+    MakeChildProcess,
+)
+from postoffice.interfaces.maintenance import (
+    Finding,
+    IMaildropMaintenance,
+    IRetention,
+    IStoreBackup,
+    MaildropUsage,
+    Piece,
+    PurgeCriteria,
+    Step,
+    VaultSession,
+)
+from postoffice.interfaces.plugins import (
+    IDirectoryMaker,
+    IMaker,
+    IPolicyMaker,
+    IStoreMaker,
+    PluginContext,
+)
+from postoffice.interfaces.reception import (
+    Fields,
+    IPolicy,
+    IReception,
+    Opinion,
+)
+from postoffice.interfaces.store import (
+    IDelivery,
+    IDestination,
+    IMailbox,
+    IMaildrop,
+    IMailStore,
+    IText,
+)
+
+__all__ = (
+    "ChildProcess",
+    "Closeable",
+    "Executor",
+    "Fields",
+    "Finding",
+    "IAccountDirectory",
+    "IAccountRegister",
+    "IAccountSettings",
+    "IAddressRegister",
+    "IAddresses",
+    "IAppPasswords",
+    "IDelivery",
+    "IDestination",
+    "IDirectoryMaker",
+    "IMailStore",
+    "IMailbox",
+    "IMaildrop",
+    "IMaildropMaintenance",
+    "IMaker",
+    "IPolicy",
+    "IPolicyMaker",
+    "IReception",
+    "IRetention",
+    "IStoreBackup",
+    "IStoreMaker",
+    "IText",
+    "Made",
+    "MaildropUsage",
+    "MakeChildProcess",
+    "Opinion",
+    "Piece",
+    "PluginContext",
+    "PurgeCriteria",
+    "Step",
+    "VaultSession",
+)
+
+#: Names of 0.1 and what they are now; plugins can use the old names for one version.
+_RENAMED = {
+    "Workers": "Executor",
+    "Surroundings": "PluginContext",
+    "IDevices": "IAppPasswords",
+    "IAccountSayings": "IAccountSettings",
+    "IMaildropCare": "IMaildropMaintenance",
+    "ICollection": "IMailbox",
+    "Holding": "MaildropUsage",
+    "Old": "PurgeCriteria",
+    "Kept": "VaultSession",
+}
+
+
+def __getattr__(name: str) -> object:
+    return moved.renamed(__name__, name, _RENAMED, globals())

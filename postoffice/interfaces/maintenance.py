@@ -1,0 +1,188 @@
+"""What the command asks of a store, besides keeping mail: maintenance, retention, backup."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from zope.interface import Attribute, Interface
+
+from postoffice.model.address import Quota
+from postoffice.model.listing import Entry
+from postoffice.model.mail_policy import KeepTimes
+
+#: Progress callback: called with the number of steps done, and the number of all steps.
+Step = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class MaildropUsage:
+    """
+    What a maildrop holds, and what its vault holds (the vault keeps removed mail for a while).
+
+    ``oldest`` is when the oldest message arrived, ``login`` when a client last logged in:
+    seconds since 1970, or None.
+    """
+
+    name: str
+    messages: int
+    octets: int
+    oldest: float | None = None
+    login: float | None = None
+    vault_messages: int = 0
+    vault_octets: int = 0
+
+
+@dataclass(frozen=True)
+class PurgeCriteria:
+    """
+    Which messages a purge removes.
+
+    Messages older than so many seconds, messages larger than so many octets, and then the
+    oldest of the rest until the maildrop is within ``quota``.
+    """
+
+    older_than: float | None = None
+    larger_than: int | None = None
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True)
+class VaultSession:
+    """The messages that one session removed from a maildrop and that can be restored."""
+
+    session: str
+    time: float
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem in a maildrop, and whether it was repaired."""
+
+    path: str
+    what: str
+    mended: bool
+
+
+class IMaildropMaintenance(Interface):
+    """
+    Optional interface of a store: maintenance by the ``postoffice`` command.
+
+    Names are names of maildrops (``account.maildrop``). While a session holds a maildrop,
+    a method that would change that maildrop raises MaildropLocked.
+    """
+
+    def holdings(step: Step | None = None) -> Awaitable[Sequence[MaildropUsage]]:
+        """Return the usage of all maildrops, also of removed accounts; a step is one maildrop."""
+
+    def strays() -> Awaitable[Sequence[Finding]]:
+        """Return the files that lie where no account's maildrop can be."""
+
+    def purge(
+        name: str, which: PurgeCriteria, dry: bool, step: Step | None = None
+    ) -> Awaitable[tuple[int, int]]:
+        """
+        Remove messages, or with ``dry`` only select them; return how many, and their octets.
+
+        A step is one message.
+        """
+
+    def kept(name: str) -> Awaitable[Sequence[VaultSession]]:
+        """Return the sessions whose removed messages can be restored, oldest first."""
+
+    def undelete(name: str, session: str, since: float) -> Awaitable[int]:
+        """
+        Restore what one session removed, or if it is "" all that was removed since a time.
+
+        Returns how many messages were restored. They keep their dates and UIDLs.
+        """
+
+    def verify(
+        name: str, quota: Quota, repair: bool, step: Step | None = None
+    ) -> Awaitable[Sequence[Finding]]:
+        """
+        Check all files of a maildrop; with ``repair`` also make the repairs that are safe.
+
+        A step is one message.
+        """
+
+
+class Piece(NamedTuple):
+    """
+    A file of a store: its name in the backup, ``DOMAIN/LOCALPART/…``, and its path on disk now.
+
+    ``uidl`` is the UIDL if the file is a message; it never changes. ``empty`` means that
+    the file has no content and only its time matters.
+    """
+
+    name: str
+    path: str
+    uidl: str = ""
+    empty: bool = False
+    aside: bool = False
+
+
+class IStoreBackup(Interface):
+    """Optional interface of a store of files: ``postoffice backup`` and ``restore`` need it."""
+
+    path = Attribute("str: the folder of all maildrops")
+
+    def settle() -> Awaitable[None]:
+        """Wait until all accepted mail is visible in the folders. Raises TemporaryFailure."""
+
+    def folder_of(name: str) -> str:
+        """Return the folder of a maildrop, as ``DOMAIN/LOCALPART``."""
+
+    def folders() -> Awaitable[Sequence[tuple[str, int]]]:
+        """Return the folders of all maildrops, each with about how many files it has."""
+
+    def pieces(folder: str) -> Awaitable[Sequence[Piece]]:
+        """Return all files of a maildrop. Raises TemporaryFailure."""
+
+    def find_again(piece: Piece) -> Piece | None:
+        """Return where a message that has moved is now; None if the message is gone."""
+
+    def removed() -> Iterator[Piece]:
+        """Return the kept mail of removed accounts."""
+
+    def staging(folder: str) -> Awaitable[str]:
+        """Make a new folder for messages that will be restored into a maildrop; return its path."""
+
+    def put_back(folder: str, staging: str) -> Awaitable[tuple[int, int]]:
+        """
+        Move the staged messages into the maildrop, except those that it already has.
+
+        Returns how many were moved and how many were there already. Raises MaildropLocked
+        while a session holds the maildrop.
+        """
+
+
+class IRetention(Interface):
+    """
+    Optional interface of a store: expire mail.
+
+    Without it mail stays until somebody deletes it, and POP3 clients are told so (EXPIRE
+    NEVER).
+    """
+
+    def collect(
+        name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
+    ) -> Awaitable[Sequence[Entry]]:
+        """
+        Record that a device has collected these messages; return those that now count as collected.
+
+        ``device`` is as in ``Account.device``, ``devices`` as in ``KeepTimes``. The
+        caller is the session that holds the lock of this maildrop. The record may get
+        lost; mail then stays longer than set, and never goes early.
+        """
+
+    def expire(name: str, keep: KeepTimes, dry: bool) -> Awaitable[tuple[int, int]]:
+        """
+        Remove expired messages, or with ``dry`` only select them; return their number and octets.
+
+        Raises MaildropLocked if there are expired messages and a session holds the
+        maildrop.
+        """

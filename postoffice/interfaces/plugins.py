@@ -1,0 +1,89 @@
+"""How plugins make stores, directories and policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+from postoffice.interfaces.accounts import IAccountDirectory
+from postoffice.interfaces.executors import Executor, MakeChildProcess
+from postoffice.interfaces.reception import IPolicy
+from postoffice.interfaces.store import IMailStore
+from postoffice.model.config_values import Key
+
+
+@dataclass(frozen=True)
+class PluginContext:
+    """
+    What the daemon or the command passes to a maker.
+
+    A store warns the owner of a maildrop when its usage reaches one of ``warnings``, in
+    percent of the quota. ``warning_text`` is the mail to send: its subject, an empty
+    line, and the body, with $address, $percent, $used and $limit; if it is empty, the
+    store uses its own text. ``child_process`` makes a child process; it is None in a
+    command.
+    """
+
+    reactor: Any  # IReactorTime, IReactorThreads, …
+    executor: Executor
+    state: str  # absolute path of the state folder
+    hostname: str
+    warnings: Sequence[int] = ()
+    warning_text: str = ""
+    child_process: MakeChildProcess | None = None
+
+    @property
+    def workers(self) -> Executor:
+        """The executor, by the name that it had in 0.1."""
+        return self.executor
+
+    @property
+    def apart(self) -> MakeChildProcess | None:
+        """``child_process``, by the name that it had in 0.1."""
+        return self.child_process
+
+
+class IMaker(Interface):
+    """
+    Makes a store, a directory or a policy from its settings.
+
+    ``twisted.plugin.getPlugins`` finds makers. A maker imports the code of what it makes
+    in ``make()``, not earlier.
+    """
+
+    kind = Attribute("str: the value of ``kind:`` in the YAML that selects this maker")
+    keys: Sequence[Key] = Attribute("the other keys; they are checked before ``make`` is called")
+
+
+class IStoreMaker(IMaker):
+    """Makes an IMailStore, for ``store:``."""
+
+    def make(options: Mapping[str, Any], context: PluginContext) -> IMailStore:
+        """
+        Make the store; it touches no file before its ``start()``.
+
+        ``options`` has a value for each of ``keys``. Raises SettingError.
+        """
+
+
+class IDirectoryMaker(IMaker):
+    """Makes an IAccountDirectory, for ``accounts:``."""
+
+    def make(options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
+        """See ``IStoreMaker.make``."""
+
+
+class IPolicyMaker(IMaker):
+    """
+    Makes an IPolicy, for ``policies:``.
+
+    Every policy has the keys ``services`` (the services whose mail it checks),
+    ``timeout`` and ``on_failure`` besides its own. If a maker has a key of the same name,
+    the default of that key replaces the common one.
+    """
+
+    def make(options: Mapping[str, Any], context: PluginContext) -> IPolicy:
+        """See ``IStoreMaker.make``."""
