@@ -40,7 +40,13 @@ Asking = Generator[str, Found, T]
 
 
 class AliasLoop(TemporaryFailure):
-    """Aliases lead in a circle, or too far; the sender tries again until somebody mends them."""
+    """
+    Aliases lead in a circle, or too far; the sender tries again until somebody mends them.
+
+    ``steps`` are those that were taken before.
+    """
+
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,11 @@ def resolve(address: str, postmaster: str, *, forwards: bool = True) -> Asking[R
     Raises AliasLoop; TemporaryFailure if the postmaster leads nowhere, and if a look-up does.
     """
     expansion = _Expansion(postmaster, forwards)
-    yield from expansion.expand(address)
+    try:
+        yield from expansion.expand(address)
+    except AliasLoop as loop:
+        loop.steps = tuple(expansion.steps)
+        raise
     return Resolution(
         tuple(expansion.accounts.values()),
         tuple(expansion.remote.values()),

@@ -74,15 +74,25 @@ class CommandContext:
         why = f"there is no configuration: not {places}; make one: postoffice init DIR"
         raise ConfigurationError([Problem("postoffice", 0, "", why)])
 
-    def ask(self, work: Callable[[Plugins], Awaitable[T]], settings: Settings | None = None) -> T:
-        """Run ``work`` with the plugins started, as the user that the post office runs as."""
+    def ask(
+        self,
+        work: Callable[[Plugins], Awaitable[T]],
+        settings: Settings | None = None,
+        *,
+        policies: bool = False,
+    ) -> T:
+        """
+        Run ``work`` with the plugins started, as the user that the post office runs as.
+
+        Policies are started only if ``policies`` says so.
+        """
         settings = settings or self.settings()
         executor = InlineExecutor(self.reactor)
         plugins = build_plugins(settings, self.reactor, executor)
         privileges.become(settings.user, settings.state)
 
         async def whole() -> T:
-            await plugins.start()
+            await plugins.start(policies=policies)
             try:
                 return await work(plugins)
             finally:

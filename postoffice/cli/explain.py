@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
 
 import click
 
+from postoffice.accounts.addresses import Resolution
+from postoffice.accounts.addresses import Step as Rule
 from postoffice.cli.common import (
+    ADDRESS,
     Answer,
     CommandContext,
     Parameter,
@@ -21,14 +25,15 @@ from postoffice.cli.common import (
 from postoffice.cli.quotas import SIZE_TYPE, quota_of
 from postoffice.config.reader import ChosenPlugin
 from postoffice.config.settings import Settings
-from postoffice.daemon.build import build_reception_context
+from postoffice.daemon.build import build_policy_chain, build_reception_context
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account, Address, normal_domain
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.model.errors import PostOfficeError
-from postoffice.model.reply import TOO_LARGE, Reply
+from postoffice.model.reply import NO_FORWARDING, TOO_LARGE, Reply
 from postoffice.policy.chain import STAGES, PolicyChain
+from postoffice.server.reception import ReceptionContext
 
 #: What a step checks, and its result.
 Step = tuple[str, str]
@@ -37,6 +42,11 @@ Step = tuple[str, str]
 def _recipient(text: str) -> Address | None:
     """Return a mail address, or None for ``postmaster`` without a domain."""
     return None if text.lower() == "postmaster" else Address.parse(text)
+
+
+def _client(text: str) -> Client:
+    """Return a client with this IP address."""
+    return Client(str(ip_address(text)))
 
 
 @click.group()
@@ -52,23 +62,44 @@ def explain() -> None:
     default=0,
     help="The size that the client declares (SIZE), such as 5MiB.",
 )
-def rcpt(context: CommandContext, address: Address | None, size: int) -> Answer:
+@click.option(
+    "--from-ip",
+    type=Parameter("ip", _client),
+    help="Ask the policies, as for a client of smtp with this IP address.",
+)
+@click.option("--sender", type=ADDRESS, help="The sender (MAIL FROM); otherwise <>.")
+def rcpt(
+    context: CommandContext,
+    address: Address | None,
+    size: int,
+    from_ip: Client | None,
+    sender: Address | None,
+) -> Answer:
     """
     Show the reply to RCPT for ADDRESS, and the reasons.
 
-    ADDRESS may be postmaster, without a domain.  Policies are listed but not asked,
-    because their answers depend on the client.
+    ADDRESS may be postmaster, without a domain.  The rules are shown in the order in which
+    they are tried; targets of aliases are indented.  Policies are listed; with --from-ip
+    they are asked, and those that remember clients remember this one.
 
     With --json: address, size, steps (each with step and found), reply, accepted (true or
     false).
     """
     settings = context.settings()
+    envelope = Envelope("explained", from_ip or Client(), sender=sender, size=size)
 
     async def work(plugins: Plugins) -> tuple[list[Step], Reply]:
-        steps = [step async for step in _steps(plugins, settings, address, size)]
-        return steps, await _reply(plugins, settings, address, size)
+        explanation = Explanation(plugins, settings, build_context(plugins))
+        steps = [step async for step in explanation.steps(address, size)]
+        return steps, await _reply(explanation.context, settings, envelope, address)
 
-    steps, reply = context.ask(work, settings)
+    def build_context(plugins: Plugins) -> ReceptionContext:
+        policies = PolicyChain()
+        if from_ip is not None:
+            policies = build_policy_chain(settings, plugins, context.reactor)
+        return build_reception_context(settings, plugins, policies, lambda: datetime.now(UTC))
+
+    steps, reply = context.ask(work, settings, policies=from_ip is not None)
     said = reply.wire.decode().strip()
     data = {
         "address": str(address or "postmaster"),
@@ -80,66 +111,111 @@ def rcpt(context: CommandContext, address: Address | None, size: int) -> Answer:
     return Answer(data, table([*steps, ("reply", said)]))
 
 
-async def _reply(plugins: Plugins, settings: Settings, address: Address | None, size: int) -> Reply:
-    """Return the reply of the SMTP session."""
-    if size > settings.limits.message_size:
+async def _reply(
+    reception_context: ReceptionContext,
+    settings: Settings,
+    envelope: Envelope,
+    address: Address | None,
+) -> Reply:
+    """Return the reply of the SMTP session: to RCPT, or the refusal before."""
+    if envelope.size > settings.limits.message_size:
         return TOO_LARGE  # at MAIL
-    reception_context = build_reception_context(
-        settings, plugins, PolicyChain(), lambda: datetime.now(UTC)
-    )
-    envelope = Envelope("explained", Client(), size=size)
+    session_info = SessionInfo("explained", "smtp", envelope.client)
+    reception = reception_context.reception(session_info)
     try:
-        return await reception_context.reception(
-            SessionInfo("explained", "smtp", Client())
-        ).recipient(envelope, address)
+        refusal = await reception.connected()
+        if refusal is not None:
+            return refusal
+        said = await reception.sender(envelope)
+        return await reception.recipient(envelope, address) if said.positive else said
     except PostOfficeError as failure:
         return failure.reply
 
 
-async def _steps(
-    plugins: Plugins, settings: Settings, address: Address | None, size: int
-) -> AsyncIterator[Step]:
-    """Yield the checks of an SMTP session, in order, up to the one that refuses."""
-    most = settings.limits.message_size
-    if size:
-        large = "over" if size > most else "within"
-        yield "size", f"{sized(size)}: {large} limits.message_size, {sized(most)}"
-        if size > most:
+@dataclass
+class Explanation:
+    """What an SMTP session decides about a recipient, step by step."""
+
+    plugins: Plugins
+    settings: Settings
+    context: ReceptionContext
+
+    async def steps(self, address: Address | None, size: int) -> AsyncIterator[Step]:
+        """Yield the checks, in order, up to the one that refuses."""
+        most = self.settings.limits.message_size
+        if size:
+            large = "over" if size > most else "within"
+            yield "size", f"{sized(size)}: {large} limits.message_size, {sized(most)}"
+            if size > most:
+                return
+        if address is not None:
+            domain = normal_domain(address.domain)
+            whose = await self._whose(domain)
+            yield "domain", f"{domain} is ours, by {whose}" if whose else f"{domain} is not ours"
+            if not whose:
+                return
+        try:
+            asked = self.context.resolve(address)
+            found = asked if isinstance(asked, Resolution) else await asked
+        except PostOfficeError as failure:
+            for rule in getattr(failure, "steps", ()):
+                yield await self._rule(rule)
+            yield "failed", str(failure)
             return
-    if address is not None:
-        domain = normal_domain(address.domain)
-        whose = await _whose(plugins, domain)
-        yield "domain", f"{domain} is ours, by {whose}" if whose else f"{domain} is not ours"
-        if not whose:
+        for rule in found.steps:
+            yield await self._rule(rule)
+        async for step in self._outcome(found, size):
+            yield step
+
+    async def _rule(self, rule: Rule) -> Step:
+        place = ""
+        if isinstance(rule.entry, Account):
+            where = await _find(self.plugins, rule.entry.address)
+            place = f", in {where[0]}" if where else ""
+        return rule.rule, f"{'  ' * rule.depth}{rule.address}: {rule.found}{place}"
+
+    async def _outcome(self, found: Resolution, size: int) -> AsyncIterator[Step]:
+        """Yield what becomes of the message, and the policies if it is not refused."""
+        for one in found.refused:
+            yield "refused", f"{one.address}: {one.reply.log_text}"
+        for target in found.remote:
+            yield "remote", f"{target}: {NO_FORWARDING.log_text}"
+        for name in found.discarded:
+            yield "discarded", name
+        room = bool(found.discarded)
+        for account in found.accounts:
+            async for step, said in self._room(account, size):
+                yield step, said if len(found.accounts) == 1 else f"{account.address}: {said}"
+                room |= step == "room" and said.startswith("yes")
+        if room:
+            for chosen, policy in zip(self.settings.policies, self.plugins.policies, strict=True):
+                stages = ", ".join(stage for stage in STAGES if stage in policy.stages)
+                services = ", ".join(chosen.options["services"])
+                yield "policy", f"{_place(chosen)}, asked at {stages}, of clients of {services}"
+
+    async def _room(self, account: Account, size: int) -> AsyncIterator[Step]:
+        """Yield the account's quota, and whether there is room."""
+        found = await _find(self.plugins, account.address)
+        if found is None:
             return
-    name, postmaster = "", settings.postmaster.normal
-    if address is not None and address.local.casefold() != "postmaster":
-        name = address.normal
-    yield "postmaster", "no" if name else f"yes: his account is {postmaster}"
-    found = await _find(plugins, name or postmaster)
-    if found is None:
-        yield "account", f"there is no {name or postmaster}"
-        return
-    place, directory, account = found
-    yield "account", f"{account.address}, in {place}"
-    if not account.enabled and account.address != postmaster:
-        yield "state", f"{account.state}: no mail is taken"
-        return
-    told = await quota_of(directory, settings, name or postmaster, account)
-    yield "quota", told.line
-    messages, octets = await plugins.store.count(account.maildrop)
-    held = f"{counted(messages, 'message')}, {sized(octets)}"
-    try:
-        if told.quota.limited:
-            await plugins.store.admit(replace(account, quota=told.quota), size)
-    except PostOfficeError as failure:
-        yield "room", f"no: {failure}; it holds {held}"
-        return
-    yield "room", f"yes: it holds {held}"
-    for chosen, policy in zip(settings.policies, plugins.policies, strict=True):
-        stages = ", ".join(stage for stage in STAGES if stage in policy.stages)
-        services = ", ".join(chosen.options["services"])
-        yield "policy", f"{_place(chosen)}, asked at {stages}, of clients of {services}"
+        told = await quota_of(found[1], self.settings, account.address, account)
+        yield "quota", told.line
+        messages, octets = await self.plugins.store.count(account.maildrop)
+        held = f"{counted(messages, 'message')}, {sized(octets)}"
+        try:
+            if told.quota.limited:
+                await self.plugins.store.admit(replace(account, quota=told.quota), size)
+        except PostOfficeError as failure:
+            yield "room", f"no: {failure}; it holds {held}"
+        else:
+            yield "room", f"yes: it holds {held}"
+
+    async def _whose(self, domain: str) -> str:
+        """Return the configuration key of the directory that serves a domain, or ""."""
+        for place, directory in _directories(self.plugins):
+            if await directory.serves(domain):
+                return place
+        return ""
 
 
 def _place(chosen: ChosenPlugin) -> str:
@@ -153,17 +229,8 @@ def _directories(plugins: Plugins) -> Iterator[tuple[str, IAccountDirectory]]:
     return zip(map(_place, plugins.chosen), plugins.directories, strict=False)
 
 
-async def _whose(plugins: Plugins, domain: str) -> str:
-    """Return the configuration key of the directory that serves a domain, or ""."""
+async def _find(plugins: Plugins, name: str) -> tuple[str, IAccountDirectory] | None:
     for place, directory in _directories(plugins):
-        if await directory.serves(domain):
-            return place
-    return ""
-
-
-async def _find(plugins: Plugins, name: str) -> tuple[str, IAccountDirectory, Account] | None:
-    for place, directory in _directories(plugins):
-        account = await directory.find(name)
-        if account is not None:
-            return place, directory, account
+        if await directory.find(name) is not None:
+            return place, directory
     return None

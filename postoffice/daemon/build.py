@@ -84,7 +84,7 @@ def build(
         throttle=logins.throttle,
     )
     reception_context = build_reception_context(
-        settings, plugins, _policies(settings, plugins, clock), now or _now
+        settings, plugins, build_policy_chain(settings, plugins, clock), now or _now
     )
     certificates = None
     if settings.tls.certificates:
@@ -196,7 +196,7 @@ def build_retention(settings: Settings, plugins: Plugins) -> Retention:
     return Retention(plugins, settings.serving, Directories(plugins.directories).collectors)
 
 
-def _policies(settings: Settings, plugins: Plugins, clock: Any) -> PolicyChain:
+def build_policy_chain(settings: Settings, plugins: Plugins, clock: Any) -> PolicyChain:
     """Return the chain of policies, in the order of the configuration."""
     asked = [
         ChainedPolicy(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from zope.interface import implementer
 
+from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory
-from postoffice.model.address import Account, Quota
+from postoffice.model.address import Account, Address, Quota
+from postoffice.model.alias import DISCARD, REFUSE, Alias
+from postoffice.testing import ImmediateExecutor, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 
 ANN = "ann@example.net"
@@ -34,8 +39,7 @@ def test_somebody_who_is_here(explained):
     steps, reply = explained("Ann@Example.NET")
     assert steps == {
         "domain": "example.net is ours, by accounts[0] (sqlite)",
-        "postmaster": "no",
-        "account": "ann@example.net, in accounts[0] (sqlite)",
+        "exact": "ann@example.net: account, in accounts[0] (sqlite)",
         "quota": "1 GiB (default), any number (default), over: reject (default)",
         "room": "yes: it holds 0 messages, 0 octets",
     }
@@ -50,8 +54,8 @@ def test_a_domain_that_is_not_ours(explained):
 
 def test_nobody(explained):
     steps, reply = explained("nobody@example.net")
-    assert list(steps) == ["domain", "postmaster", "account"]
-    assert steps["account"] == "there is no nobody@example.net"
+    assert list(steps) == ["domain", "exact", "refused"]
+    assert steps["exact"] == "nobody@example.net: nothing"
     assert reply.startswith("550 5.1.1 ")
 
 
@@ -60,7 +64,7 @@ def test_the_postmaster(explained, run, address):
     run("account", "set", "postmaster@example.net", "--quota", "1")
     steps, reply = explained(address, "--size", "40 MiB")
     assert ("domain" in steps) == ("@" in address)
-    assert steps["postmaster"] == "yes: his account is postmaster@example.net"
+    assert steps["exact"] == "postmaster@example.net: account, in accounts[0] (sqlite)"
     assert steps["quota"].startswith("1 GiB (postmaster)")
     assert reply.startswith("250 ")
 
@@ -69,7 +73,7 @@ def test_a_postmaster_who_is_not_there(explained, office):
     file = office / "postoffice.yaml"
     file.write_text(file.read_text().replace("postmaster: postmaster@", "postmaster: gone@"))
     steps, reply = explained("postmaster")
-    assert steps["account"] == "there is no gone@example.net"
+    assert steps["failed"] == "the postmaster's account gone@example.net does not exist"
     assert reply.startswith("451 ")
 
 
@@ -136,11 +140,78 @@ def test_a_directory_that_only_tells(explained, monkeypatch):
 
 def test_people_read_it_in_columns(run, ann):
     assert run("explain", "rcpt", "nobody@example.net").output.splitlines() == [
-        "domain      example.net is ours, by accounts[0] (sqlite)",
-        "postmaster  no",
-        "account     there is no nobody@example.net",
-        "reply       550 5.1.1 No such mailbox here",
+        "domain   example.net is ours, by accounts[0] (sqlite)",
+        "exact    nobody@example.net: nothing",
+        "refused  nobody@example.net: 550 5.1.1 No such mailbox here",
+        "reply    550 5.1.1 No such mailbox here",
     ]
+
+
+def targets(*names):
+    return tuple(Address.parse(f"{name}@example.net") for name in names)
+
+
+@pytest.fixture
+def aliases(ann, office):
+    """Aliases of Ann, of the postmaster and of nobody, in the office's database."""
+
+    async def add():
+        directory = SQLiteDirectory(str(office / "state" / "accounts.db"), ImmediateExecutor())
+        await directory.start()
+        for name, to in {
+            "info": ("ann", "team"),
+            "team": ("postmaster", "left", "null"),
+            "a": ("b",),
+            "b": ("a",),
+        }.items():
+            assert await directory.add_alias(Alias(f"{name}@example.net", targets(*to)))
+        left = Alias("left@example.net", kind=REFUSE, words="She has left")
+        assert await directory.add_alias(left)
+        assert await directory.add_alias(Alias("null@example.net", kind=DISCARD))
+        await directory.stop()
+
+    finish(add())
+
+
+def test_the_whole_path_of_an_alias(run, aliases):
+    lines = run("explain", "rcpt", "info+news@example.net").output.splitlines()
+    held = "it holds 0 messages, 0 octets"
+    assert [re.sub(" {2,}", "  ", line) for line in lines] == [
+        "domain  example.net is ours, by accounts[0] (sqlite)",
+        "exact  info+news@example.net: nothing",
+        "without the tag  info@example.net: alias of ann@example.net, team@example.net",
+        "exact  ann@example.net: account, in accounts[0] (sqlite)",
+        "exact  team@example.net: alias of postmaster@example.net, left@example.net,"
+        " null@example.net",
+        "exact  postmaster@example.net: account, in accounts[0] (sqlite)",
+        "exact  left@example.net: refused, She has left",
+        "exact  null@example.net: discarded",
+        "refused  left@example.net: 550 5.2.1 She has left",
+        "discarded  null@example.net",
+        "quota  ann@example.net: 1 GiB (default), any number (default), over: reject (default)",
+        f"room  ann@example.net: yes: {held}",
+        "quota  postmaster@example.net: 1 GiB (postmaster), any number (postmaster), over: "
+        "make-room (postmaster)",
+        f"room  postmaster@example.net: yes: {held}",
+        "reply  250 2.1.5 Recipient OK",
+    ]
+
+
+def test_a_loop_is_shown(ask, aliases):
+    said = ask("explain", "rcpt", "a@example.net")
+    assert [one["step"] for one in said["steps"]] == ["domain", "exact", "exact", "exact", "failed"]
+    assert "a loop of aliases: a@example.net -> b@example.net" in said["steps"][-1]["found"]
+    assert said["reply"].startswith("451 ")
+
+
+def test_an_envelope_is_played_against_the_policies(ask, ann, office):
+    file = office / "postoffice.yaml"
+    file.write_text(file.read_text().replace("policies: []", "policies: [{kind: greylist}]"))
+    words = ("explain", "rcpt", ann, "--sender", "joe@elsewhere.example")
+    assert ask(*words)["reply"].startswith("250 ")
+    assert ask(*words, "--from-ip", "192.0.2.1")["reply"].startswith("451 4.7.1 You are new here")
+    assert ask(*words, "--from-ip", "::1")["reply"].startswith("250 ")
+    assert "192.0.2" in ask(*words, "--from-ip", "192.0.2", status=2)["error"]
 
 
 def test_what_is_no_address(ask, office):
