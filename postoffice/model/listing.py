@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import compress, count
+from itertools import chain, compress, count
 from typing import NamedTuple, TypeVar, overload
 
 T = TypeVar("T")
+#: Up to so many entries are packed one by one rather than column by column.
+FEW = 100
 
 
 class Entry(NamedTuple):
@@ -129,6 +131,9 @@ class Entries(Sequence[Entry]):
 
     def changed(self, gone: Collection[int], fresh: Iterable[Entry]) -> Entries:
         """A copy without the entries at the indices ``gone``, and with ``fresh`` ones appended."""
+        if len(self) <= FEW:
+            left = set(range(len(self))).difference(gone)
+            return Entries(chain(map(self._entry, sorted(left)), fresh))
         before = self._without(gone) if gone else self
         behind = Entries(fresh)
         if not behind:

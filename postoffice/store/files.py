@@ -11,8 +11,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
 
@@ -49,13 +49,20 @@ class MaildropRef(NamedTuple):
     identity: tuple[int, int]  # device and inode
 
 
-@contextmanager
-def failures(what: str) -> Iterator[None]:
-    """Turn an OSError into NoSpace or another TemporaryFailure."""
-    try:
-        yield
-    except OSError as error:
-        raise failure(what, error) from error
+def failures(what: str) -> _Failures:
+    """In ``with``: turn an OSError into NoSpace or another TemporaryFailure."""
+    return _Failures(what)
+
+
+class _Failures:
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise failure(self._what, error) from error
 
 
 def failure(what: str, error: OSError) -> TemporaryFailure:

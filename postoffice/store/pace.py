@@ -7,8 +7,7 @@ It measures how long such work takes; the work itself is the caller's.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from postoffice.store import vault
 from postoffice.store.files import is_on
@@ -74,29 +73,36 @@ class Pace:
         else:
             self._near.discard(folder)
 
-    @contextmanager
-    def short(self) -> Iterator[Limit]:
-        """Run work on the reactor's thread, and measure it for ``quick``."""
-        began = self._seconds()
-        try:
-            yield Limit(self._seconds, began + LIMIT)
-        finally:
-            now = self._seconds()
-            self._average += (now - began - self._average) / WEIGHT
-            if self._average > LIMIT:
-                self._average = LIMIT  # after the pause, one slow piece of work is enough
-                self._not_before = now + self._pause
-                self._pause = min(2 * self._pause, PAUSE_MAXIMUM)
-            else:
-                self._pause = max(self._pause / 2, PAUSE)
+    def short(self) -> Limit:
+        """Run work on the reactor's thread (``with``), and measure it for ``quick``."""
+        return Limit(self, self._seconds)
+
+    def took(self, seconds: float, now: float) -> None:
+        """Work on the reactor's thread has just ended."""
+        self._average += (seconds - self._average) / WEIGHT
+        if self._average > LIMIT:
+            self._average = LIMIT  # after the pause, one slow piece of work is enough
+            self._not_before = now + self._pause
+            self._pause = min(2 * self._pause, PAUSE_MAXIMUM)
+        else:
+            self._pause = max(self._pause / 2, PAUSE)
 
 
 class Limit:
-    """The time limit of work on the reactor's thread."""
+    """The time limit of work on the reactor's thread; the work runs in its ``with``."""
 
-    def __init__(self, seconds: Callable[[], float], until: float) -> None:
+    def __init__(self, pace: Pace, seconds: Callable[[], float]) -> None:
+        self._pace = pace
         self._seconds = seconds
-        self._until = until
+        self._began = seconds()
+        self._until = self._began + LIMIT
+
+    def __enter__(self) -> Limit:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        now = self._seconds()
+        self._pace.took(now - self._began, now)
 
     @property
     def passed(self) -> bool:

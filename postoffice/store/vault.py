@@ -276,6 +276,8 @@ def ready(vault: str, *, sync: bool) -> str:
 
 def make(vault: str, *, sync: bool) -> None:
     """Make a session's folder in the vault; ``sync``: durably.  Raises OSError."""
+    if os.path.isdir(vault):
+        return
     made = _make(vault, above=2)
     if not made and not os.path.isdir(vault):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), vault)

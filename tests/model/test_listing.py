@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postoffice.model import listing as listings
 from postoffice.model.listing import Entries, Entry, Listing
 
 ENTRIES = tuple(Entry(f"u{n}", n * 10) for n in (1, 2, 3))
@@ -67,10 +68,13 @@ def test_packed_entries_are_the_same(some, data):
         packed[len(some)]
 
 
+@pytest.mark.parametrize("few", [0, listings.FEW], ids=["by columns", "one by one"])
 @given(st.lists(entries), st.lists(entries), st.sets(st.integers(0, 20)))
-def test_packed_entries_change_as_a_list_does(before, fresh, gone):
+def test_packed_entries_change_as_a_list_does(few, before, fresh, gone):
     gone = {position for position in gone if position < len(before)}
-    changed = Entries(before).changed(gone, fresh)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listings, "FEW", few)
+        changed = Entries(before).changed(gone, fresh)
     after = [entry for position, entry in enumerate(before) if position not in gone] + fresh
     assert list(changed) == after
     assert list(changed.names()) == [entry.name for entry in after]
