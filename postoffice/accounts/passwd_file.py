@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postoffice.accounts import password_schemes
-from postoffice.accounts.file_directory import FileContents
+from postoffice.accounts.file_directory import FileContents, password_fields
 from postoffice.model.address import (
     ENABLED,
     RECEIVE_ONLY,
@@ -107,19 +107,11 @@ class PasswdFile:
         """
         Return what an account gets from a password field.
 
-        Empty, ``*``, ``x`` and ``!…``, as in /etc/passwd: no password.  One in clear is good
-        for CRAM-MD5 and APOP too, the keys of SCRAM for SCRAM.
+        Empty, ``*``, ``x`` and ``!…``, as in /etc/passwd: no password.
         """
         if text in ("", "*", "x") or text.startswith("!"):
             return {}
-        secret = text if text.startswith("{") else f"{{{self.scheme}}}{text}"
-        stored = password_schemes.read(secret)
-        found: dict[str, Any] = {"secret": secret}
-        if stored.plain is not None:
-            found["shared"] = stored.plain.decode("utf-8", "surrogateescape")
-        if stored.scram is not None:
-            found["scram"] = str(stored.scram)
-        return found
+        return password_fields(text if text.startswith("{") else f"{{{self.scheme}}}{text}")
 
 
 class _Wrong(ValueError):

@@ -10,7 +10,7 @@ from postoffice.config.endpoints import twice
 from postoffice.config.reader import FindMaker, Reader, TryEndpoint
 from postoffice.config.schema import keys_of
 from postoffice.config.settings import IMPLICIT_TLS, Listeners, Settings
-from postoffice.config.source import ConfigurationError, Source, compose
+from postoffice.config.source import SIZE_MAXIMUM, ConfigurationError, Source, compose, text_of
 
 #: Where a configuration is looked for, in this order.
 PLACES = ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
@@ -28,8 +28,6 @@ limits: {connections: 200}
 """
 #: The variables that the text of a warning mail may use.
 WARNING_WORDS = frozenset(("address", "percent", "used", "limit"))
-#: The most octets of a configuration file.
-SIZE_MAXIMUM = 1 << 20
 
 
 def places() -> tuple[str, ...]:
@@ -139,16 +137,10 @@ def _warning_text(path: str | None, source: Source) -> str:
 
 def _text(path: str) -> str:
     """Read a text file.  Raises ConfigurationError."""
-    line = 0
     try:
         with open(path, "rb") as file:
             octets = file.read(SIZE_MAXIMUM + 1)
-        if len(octets) <= SIZE_MAXIMUM:
-            return octets.decode("utf-8-sig")
-        why = f"over {SIZE_MAXIMUM >> 20} MiB; that is no text"
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError as error:
-        line = octets.count(b"\n", 0, error.start) + 1
-        why = f"not UTF-8: the octet 0x{octets[error.start]:02X}; save the file as UTF-8"
-    raise ConfigurationError([Source(path).problem("", why, line)])
+        raise ConfigurationError([Source(path).problem("", why)]) from error
+    return text_of(octets, Source(path))

@@ -14,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from postoffice.config.schema import KIND, Plugin, Section, WithCertificate
 from postoffice.config.source import ConfigurationError, Source, found, is_nothing, line_of, plain
 from postoffice.interfaces import PluginContext
-from postoffice.model.config_values import ENDPOINT, PATH, REQUIRED, Key, Kind
+from postoffice.model.config_values import ENDPOINT, PATH, REQUIRED, Key, Kind, Secret
 from postoffice.model.errors import SettingError
 
 #: Finds the maker for an interface and a kind; raises LookupError, whose text says what is wrong.
@@ -75,7 +75,7 @@ class Reader:
 
     def mapping(self, node: MappingNode, keys: Sequence[Key], where: str) -> dict[str, Any]:
         """The values of a mapping, in the order of its keys; ``where`` is its own dotted key."""
-        nodes = self._nodes(node, keys, where)
+        nodes = self.nodes(node, keys, where)
         values: dict[str, Any] = {}
         for one in keys:
             values[one.name] = self._entry(nodes.get(one.name), one, _dotted(where, one.name))
@@ -83,7 +83,7 @@ class Reader:
                 self._state = values["state"] or self._state
         return values
 
-    def _nodes(self, node: MappingNode, keys: Sequence[Key], where: str) -> dict[str, Node]:
+    def nodes(self, node: MappingNode, keys: Sequence[Key], where: str) -> dict[str, Node]:
         """The nodes of the known keys; unknown keys and keys given twice are problems."""
         known = [one.name for one in keys]
         nodes: dict[str, Node] = {}
@@ -134,7 +134,8 @@ class Reader:
         except (ValueError, OverflowError, yaml.YAMLError) as error:
             why = "" if isinstance(error, yaml.YAMLError) else str(error)
             because = f" ({why})" if why else ""
-            expected = f"found {found(node)}{because}; expected {kind.expects}"
+            what = "what is not shown" if isinstance(kind, Secret) else found(node)
+            expected = f"found {what}{because}; expected {kind.expects}"
             self._source.complain(key, expected, line_of(node))
             return None
         return os.path.normpath(os.path.join(self._base, value)) if kind is PATH else value

@@ -13,6 +13,10 @@ from postoffice.model.errors import StartupError
 
 #: Mappings and lists inside one another.
 DEPTH_MAXIMUM = 20
+#: The most octets of a file.
+SIZE_MAXIMUM = 1 << 20
+#: What an empty configuration is told.
+_EMPTY = "empty; `postoffice init` writes a configuration to begin with"
 
 _STANDARD = "tag:yaml.org,2002:"
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq"}
@@ -82,7 +86,20 @@ class _Composer(yaml.SafeLoader):
         return node
 
 
-def compose(text: str, source: Source) -> MappingNode | None:
+def text_of(octets: bytes, source: Source) -> str:
+    """Decode the octets of a file, at most SIZE_MAXIMUM.  Raises ConfigurationError."""
+    line = 0
+    try:
+        if len(octets) <= SIZE_MAXIMUM:
+            return octets.decode("utf-8-sig")
+        why = f"over {SIZE_MAXIMUM >> 20} MiB; that is no text"
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        why = f"not UTF-8: the octet 0x{octets[error.start]:02X}; save the file as UTF-8"
+    raise ConfigurationError([source.problem("", why, line)])
+
+
+def compose(text: str, source: Source, empty: str = _EMPTY) -> MappingNode | None:
     """Parse a text to a mapping. None if it is none: the source has the problem."""
     try:
         node = yaml.compose(text, Loader=_Composer)
@@ -96,7 +113,7 @@ def compose(text: str, source: Source) -> MappingNode | None:
         source.complain("", f"not YAML: a character that may not be there: {error.reason}", line)
         return None
     if node is None:
-        source.complain("", "empty; `postoffice init` writes a configuration to begin with")
+        source.complain("", empty)
         return None
     if not isinstance(node, MappingNode):
         source.complain("", f"found {found(node)}; expected a mapping of keys", line_of(node))

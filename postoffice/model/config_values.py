@@ -42,6 +42,10 @@ class Kind(Generic[T]):
     item: Kind[Any] | None = None
 
 
+class Secret(Kind[T]):
+    """A type of value that no error text may show."""
+
+
 @dataclass(frozen=True)
 class Key:
     """
@@ -199,6 +203,7 @@ def at_least(minimum: int | str, kind: Kind[Number]) -> Kind[Number]:
 
 
 TEXT = Kind("a text", _text)
+SECRET = Secret("a text; put it in quotes", _text)
 WHOLE = Kind("a whole number, 0 or more", _whole)
 POSITIVE = at_least(1, WHOLE)
 PERCENT = Kind("a percentage from 1 to 100, without its sign", _percent)

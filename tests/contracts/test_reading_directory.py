@@ -15,6 +15,7 @@ from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwd_file import PasswdFile
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.config import accounts_file
 from postoffice.interfaces import IAccountDirectory, IAccountSettings, IAddresses
 from postoffice.model.address import Quota
 from postoffice.model.alias import Domain, Found
@@ -52,10 +53,25 @@ def passwd_file(folder):
     return directory
 
 
+def yaml_file(folder):
+    path = folder / "accounts.yaml"
+    path.write_text(f"""
+        domains: {{example.net: , bücher.example: }}
+        accounts:
+            Ann@example.net: {{password: "{PEOPLE[ANN]}", quota: {{bytes: 5 MiB, messages: 100}}}}
+            JÖRG@bücher.example: {{password: {PEOPLE[JÖRG]}}}
+            postmaster@example.net:
+        """)
+    directory = FileDirectory(str(path), accounts_file.parse, ImmediateExecutor())
+    finish(directory.start())
+    return directory
+
+
 MAKERS = {
     "memory": lambda _: written(MemoryDirectory()),
     "sqlite": lambda folder: written(SQLiteDirectory(str(folder / "a.db"), ImmediateExecutor())),
     "passwd-file": passwd_file,
+    "yaml": yaml_file,
 }
 
 

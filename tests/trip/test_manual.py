@@ -43,6 +43,7 @@ OTHERS = {
     ("addresses.rst", "same_as:"): "tests/accounts/test_addresses.py plays it",
     ("backup.rst", "MAILTO"): "a table of cron",
     ("proxies.rst", "virtual_mailbox_domains"): "Postfix's configuration",
+    ("directories.rst", "uncaught:"): "tests/config/test_accounts_file.py reads it",
     ("directories.rst", "carl@"): "a passwd-file; tests/accounts/test_passwd_file.py reads it",
     ("log.rst", "message-taken id="): LOG_LINE,
     ("log.rst", "failregex"): "fail2ban's configuration",

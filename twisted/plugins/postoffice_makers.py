@@ -183,6 +183,29 @@ class PasswdFileMaker:
         return FileDirectory(options["path"], file.parse, context.executor)
 
 
+@implementer(IPlugin, IDirectoryMaker)
+class YAMLMaker:
+    """``kind: yaml``: a file that is kept by hand, with aliases."""
+
+    kind = "yaml"
+    keys = (
+        Key(
+            "path",
+            PATH,
+            REQUIRED,
+            "The file, relative to `state`. It is read again when it changes; a version with "
+            "mistakes is logged, and not used. See docs/directories.rst.",
+            "/etc/postoffice/accounts.yaml",
+        ),
+    )
+
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
+        from postoffice.accounts.file_directory import FileDirectory
+        from postoffice.config.accounts_file import parse
+
+        return FileDirectory(options["path"], parse, context.executor)
+
+
 def _zone(value: Any) -> tuple[str, frozenset[str]]:
     """``list.example``, or ``list.example=127.0.0.2,127.0.0.4``."""
     name, _, answers = str(value).partition("=")
@@ -349,6 +372,7 @@ maildir = MaildirMaker()
 memory = MemoryMaker()
 sqlite = SQLiteMaker()
 passwd_file = PasswdFileMaker()
+yaml = YAMLMaker()
 dnsbl = DNSBLMaker()
 greylist = GreylistMaker()
 helo = HeloMaker()
