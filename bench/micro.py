@@ -145,7 +145,7 @@ def office(directory: object) -> Callable[[bytes], bytes]:
 
     def say(octets: bytes) -> bytes:
         connection.dataReceived(octets)
-        if clock.calls:
+        if len(clock.calls) > 1:  # besides the timeout
             clock.advance(0)
         heard = b"".join(transport.out)
         transport.out.clear()

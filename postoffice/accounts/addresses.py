@@ -134,7 +134,16 @@ def resolve(address: str, postmaster: str, *, forwards: bool = True) -> Asking[R
 
     Raises AliasLoop; TemporaryFailure if the postmaster leads nowhere, and if a look-up does.
     """
-    expansion = _Expansion(postmaster, forwards)
+    found = yield address
+    entry = found.entry
+    if (  # most mail is for an account that keeps it
+        isinstance(entry, Account)
+        and found.domain is not None
+        and entry.receives
+        and not (forwards and entry.forward)
+    ):
+        return Resolution((entry,), (), (), (), entry, (Step(0, address, EXACT, entry),))
+    expansion = _Expansion(postmaster, forwards, {address: found})
     try:
         yield from expansion.expand(address)
     except AliasLoop as loop:
@@ -211,7 +220,8 @@ def with_changes(asking: Asking[T], *changed: Alias | Account | Domain) -> Askin
 class _Expansion:
     """Collects all to which an address leads, depth first, in the order of the targets."""
 
-    def __init__(self, postmaster: str, forwards: bool) -> None:
+    def __init__(self, postmaster: str, forwards: bool, known: dict[str, Found]) -> None:
+        self._known = known
         self._postmaster = postmaster
         self._forwards = forwards
         self.accounts: dict[str, Account] = {}
@@ -333,7 +343,7 @@ class _Expansion:
         self._names += 1
         if self._names > NAMES:
             raise AliasLoop(f"{(*self._chain, name)[0]} leads to over {NAMES} addresses")
-        return (yield name)
+        return self._known.get(name) or (yield name)
 
     def _note(self, address: str, rule: str, entry: Entry = None) -> None:
         self.steps.append(Step(len(self._chain), address, rule, entry))

@@ -34,6 +34,7 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import NO_FORWARDING, TOO_LARGE, Reply
 from postoffice.policy.chain import STAGES, PolicyChain
 from postoffice.server.reception import ReceptionContext
+from postoffice.util.at_once import later
 
 #: What a step checks, and its result.
 Step = tuple[str, str]
@@ -126,8 +127,8 @@ async def _reply(
         refusal = await reception.connected()
         if refusal is not None:
             return refusal
-        said = await reception.sender(envelope)
-        return await reception.recipient(envelope, address) if said.positive else said
+        said = await later(reception.sender(envelope))
+        return await later(reception.recipient(envelope, address)) if said.positive else said
     except PostOfficeError as failure:
         return failure.reply
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 
 from twisted.logger import FileLogObserver, LogEvent, LogPublisher, formatTime, textFileLogObserver
 
@@ -46,7 +47,8 @@ def line_of(theirs: _FormatEvent) -> _FormatEvent:
             if type(form) is str and "()" not in form and _UNUSUAL.isdisjoint(event):
                 if int(when) != second:
                     second, said = int(when), formatTime(when)
-                text = form.format_map(event).replace("\n", "\n\t")
+                text = event["line"] if form == "{line}" else form.format_map(event)
+                text = text.replace("\n", "\n\t")
                 if text:
                     source = f"{_program(event['log_namespace'])}#{event['log_level'].name}"
                     return f"{said} [{source}] {text}\n"
@@ -55,6 +57,7 @@ def line_of(theirs: _FormatEvent) -> _FormatEvent:
     return line_of
 
 
+@lru_cache(maxsize=256)
 def _program(namespace: str) -> str:
     """Return the first part of a namespace, if it is ours or Twisted's."""
     first = namespace.partition(".")[0]

@@ -32,10 +32,10 @@ class IReception(Interface):
     def hello() -> Awaitable[Reply | None]:
         """EHLO, HELO or LHLO, with the name in ``session_info.hello``: None, or a refusal."""
 
-    def sender(envelope: Envelope) -> Awaitable[Reply]:
+    def sender(envelope: Envelope) -> Reply | Awaitable[Reply]:
         """MAIL, with the sender in ``envelope.sender``."""
 
-    def recipient(envelope: Envelope, address: Address | None) -> Awaitable[Reply]:
+    def recipient(envelope: Envelope, address: Address | None) -> Reply | Awaitable[Reply]:
         """RCPT; the address None stands for ``<Postmaster>`` without a domain (RFC 5321 §4.5.1)."""
 
     def begin(envelope: Envelope) -> Awaitable[IDelivery]:

@@ -73,7 +73,12 @@ class Event:
                 parts.append(f"{field}={value if type(value) is str else _text(value)}")
         line = " ".join(parts)
         if (  # the usual case: one check for all values
-            len(line) <= LINE and line.count(" ") == len(parts) - 1 and _PLAIN_LINE.match(line)
+            len(line) <= LINE
+            and line.count(" ") == len(parts) - 1
+            and line.isascii()
+            and line.isprintable()
+            and '"' not in line
+            and "\\" not in line
         ):
             return line
         line = self._line(values, VALUE)
@@ -117,7 +122,6 @@ def tell_failure(log: Any, event: Event, failure: Any = None, /, **fields: objec
 
 #: Text that needs no quotes: visible ASCII without quotes and backslashes.
 _PLAIN = re.compile(r"[!#-\[\]-~]+\Z")
-_PLAIN_LINE = re.compile(r"[ !#-\[\]-~]+\Z")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

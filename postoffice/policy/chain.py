@@ -61,7 +61,7 @@ class PolicyChain:
 
     def asks(self, stage: str, service: str) -> bool:
         """Whether any policy is asked at this stage on this service."""
-        return any(one.at(stage, service) for one in self._asked)
+        return bool(self._asked) and any(one.at(stage, service) for one in self._asked)
 
     async def connect(self, session_info: SessionInfo) -> Reply | None:
         """None, or a refusal of the client; fields are added to ``session_info.fields``."""

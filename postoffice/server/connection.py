@@ -17,7 +17,6 @@ from twisted.internet.interfaces import (
     IPushProducer,
 )
 from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,9 +29,10 @@ from postoffice.server import tls
 from postoffice.server.factory import ServerFactory
 from postoffice.server.question_loop import QuestionLoop, Session
 from postoffice.server.tcp import keep_alive, send_now, unacknowledged
+from postoffice.util.event_log import EventLogger
 from postoffice.util.networks import client_address, within
 
-log = Logger("postoffice")
+log = EventLogger("postoffice")
 
 #: Seconds that a client waits for its greeting if it connects while the daemon starts.
 STARTUP_WAIT = 20.0

@@ -15,7 +15,6 @@ from postoffice.model import log_events
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import AccountDisabled, LoginRefused, TemporaryFailure
 from postoffice.model.reply import NO_TLS_NOW
-from postoffice.protocol.line_session import Secure
 from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
@@ -100,7 +99,7 @@ class LoginConnection(Connection):
     def _account(self) -> str:
         return self._session_info.login if self.session is not None else ""
 
-    def _secure(self, question: Secure) -> None:
+    def _secure(self) -> None:
         certificates = self.factory.listener_options.certificates
         if certificates is None or not certificates.ready:
             raise TemporaryFailure(reply=NO_TLS_NOW)
@@ -135,9 +134,16 @@ class LoginConnection(Connection):
     def _log_fields(self, fields: dict[str, object]) -> dict[str, object]:
         if self.session is None:
             return super()._log_fields(fields)
-        login, device = self._session_info.login, self._session_info.device
-        known = {"tls": self._tls, "account": login, "device": device if login else ""}
-        return super()._log_fields({**known, **fields})
+        info = self._session_info
+        return {
+            "id": self.id,
+            "service": info.service,
+            "client": self.client.address or "local",
+            "tls": self._tls,
+            "account": info.login,
+            "device": info.device if info.login else "",
+            **fields,
+        }
 
     def _log_refusals(self) -> None:
         """Log what the session has refused since the last call."""

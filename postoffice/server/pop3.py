@@ -218,7 +218,7 @@ class POP3Connection(LoginConnection):
             super()._hang_up()
 
     _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
-        Secure: LoginConnection._secure,
+        Secure: lambda self, _: self._secure(),
         SaltOf: LoginConnection._salt,
         Prove: _prove,
         Announce: _announce,

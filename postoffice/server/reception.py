@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -41,6 +41,7 @@ from postoffice.policy.chain import PolicyChain
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
 from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion, Opening
+from postoffice.util.at_once import later, then
 
 log = Logger("postoffice")
 
@@ -114,10 +115,14 @@ class ReceptionContext:
         The postmaster's account has one that lets mail in always (RFC 5321 §4.5.1).
         """
         if account.address == self.postmaster.normal:
-            quota = self.postmaster_quota
-        else:
-            quota = account.quota.or_else(self.quota)
-        return account if quota == account.quota else replace(account, quota=quota)
+            return replace(account, quota=self.postmaster_quota)
+        return _limited(account, self.quota)
+
+
+@lru_cache(maxsize=4096)
+def _limited(account: Account, default: Quota) -> Account:
+    quota = account.quota.or_else(default)
+    return account if quota == account.quota else replace(account, quota=quota)
 
 
 @implementer(IReception)
@@ -138,9 +143,12 @@ class Reception:
         """EHLO or HELO: ask the policies."""
         return await self._reception_context.policies.hello(self._session_info)
 
-    async def sender(self, envelope: Envelope) -> Reply:
+    def sender(self, envelope: Envelope) -> Reply | Awaitable[Reply]:
         """MAIL: any sender, unless a policy objects."""
-        return await self._objection("sender", envelope) or SENDER_OK
+        policies = self._reception_context.policies
+        if not policies.asks("sender", envelope.service):
+            return SENDER_OK
+        return then(policies.sender(envelope), _sender_reply)
 
     async def recipient(self, envelope: Envelope, address: Address | None) -> Reply:
         """
@@ -217,13 +225,12 @@ class Reception:
             await delivery.prepend(fields)
         return refusal
 
-    async def _objection(self, stage: str, envelope: Envelope) -> Reply | None:
-        if not self._reception_context.policies.asks(stage, envelope.service):
-            return None
-        return await self._reception_context.policies.sender(envelope)
-
     def _unknown(self, why: Reply) -> Reply:
         return why
+
+
+def _sender_reply(objection: Reply | None) -> Reply:
+    return objection or SENDER_OK
 
 
 class Submission(Reception):
@@ -237,8 +244,11 @@ class Submission(Reception):
         self.login = account.address
         self.device = account.device
 
-    async def sender(self, envelope: Envelope) -> Reply:
+    def sender(self, envelope: Envelope) -> Reply | Awaitable[Reply]:
         """MAIL: the user must be allowed to send, and as this sender, or as ``<>``."""
+        return self._sender(envelope)
+
+    async def _sender(self, envelope: Envelope) -> Reply:
         now = self._reception_context.state_of(self._account)
         account = (now if isinstance(now, Found) else await now).entry
         if not isinstance(account, Account) or not account.sends:
@@ -246,7 +256,7 @@ class Submission(Reception):
         sender = None if self._reception_context.any_sender else envelope.sender
         if sender is not None and not await self._may_send(sender):
             return NOT_YOUR_ADDRESS
-        return await super().sender(envelope)
+        return await later(super().sender(envelope))
 
     async def _may_send(self, address: Address) -> bool:
         """Whether the user may send as this address."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import Deferred
@@ -32,7 +33,9 @@ from postoffice.smtp.header import MessageIDReader
 from postoffice.smtp.options import SessionOptions
 from postoffice.smtp.questions import (
     Abort,
+    Answer,
     Begin,
+    ClientQuestion,
     Connect,
     End,
     Enter,
@@ -45,6 +48,7 @@ from postoffice.smtp.questions import (
     Text,
 )
 from postoffice.smtp.session import SMTPSession
+from postoffice.util.at_once import later, then
 from postoffice.util.networks import network_of
 
 if TYPE_CHECKING:
@@ -103,24 +107,60 @@ class SMTPConnection(LoginConnection):
             early.callback(True)
         super().dataReceived(data)
 
-    def ask(self, question: Question) -> Any:
+    def ask(self, question: Question) -> Answer | Awaitable[Answer]:
         assert self.session is not None
         if self.session.refusals.new:
             self._log_refusals()
-        return self._ANSWERS[type(question)](self, question)
+        match question:
+            case Mail():
+                return then(self._avatar(), partial(self._mail, question))
+            case Recipient():
+                return self._recipient(question)
+            case Begin():
+                return self._begin()
+            case Text():
+                return self._text(question)
+            case End():
+                return self._end()
+            case Abort():
+                self._abort()
+                return None
+        return self._ask_about_client(question)
+
+    def _ask_about_client(self, question: ClientQuestion) -> Answer | Awaitable[Answer]:
+        match question:
+            case Connect():
+                return self._connect()
+            case Hello():
+                return self._hello(question)
+            case Secure():
+                self._secure()
+            case Impersonate():
+                return self._impersonate(question)
+            case SaltOf():
+                return self._salt(question)
+            case Prove():
+                return self._prove(question)
+            case Enter():
+                self._enter()
+            case Pause():
+                return deferLater(self._clock, question.seconds, lambda: None)
+            case _:
+                assert_never(question)
+        return None
 
     # -- the client ----------------------------------------------------------------
 
-    async def _avatar(self) -> IReception:
+    def _avatar(self) -> IReception | Awaitable[IReception]:
         """The avatar of the client's account, or the anonymous one."""
-        if self._reception is None:
-            _, avatar, _ = await self.factory.portal.login(
-                Anonymous(), self._session_info, IReception
-            )
-            self._reception = cast(IReception, avatar)
+        return self._anonymous() if self._reception is None else self._reception
+
+    async def _anonymous(self) -> IReception:
+        _, avatar, _ = await self.factory.portal.login(Anonymous(), self._session_info, IReception)
+        self._reception = cast(IReception, avatar)
         return self._reception
 
-    def _connect(self, question: Connect) -> Any:
+    def _connect(self) -> Reply | Awaitable[Reply | None] | None:
         profile = self.factory.profile
         delay = 0.0 if self.client.local else profile.greeting_delay
         if delay or "connect" in profile.judged:
@@ -132,7 +172,7 @@ class SMTPConnection(LoginConnection):
             return SPOKE_TOO_EARLY
         said = None
         if "connect" in self.factory.profile.judged:
-            said = await (await self._avatar()).connected()
+            said = await (await later(self._avatar())).connected()
         self._connect_fields = list(self._session_info.fields)
         return said
 
@@ -151,7 +191,7 @@ class SMTPConnection(LoginConnection):
         if early is not None:
             early.callback(False)
 
-    def _hello(self, question: Hello) -> Any:
+    def _hello(self, question: Hello) -> Reply | Awaitable[Reply | None] | None:
         self._session_info.hello = question.name
         if "hello" in self.factory.profile.judged:
             return self._judge_hello()
@@ -159,14 +199,14 @@ class SMTPConnection(LoginConnection):
 
     async def _judge_hello(self) -> Reply | None:
         self._session_info.fields[:] = self._connect_fields
-        return await (await self._avatar()).hello()
+        return await (await later(self._avatar())).hello()
 
     def _impersonate(self, question: Impersonate) -> SessionOptions | Reply:
         """XCLIENT: a trusted relay names the real client.  ConnectionLimits counts the relay."""
         self._relay = self._relay or (self.client, self._connect_fields)
         address = self.client.address if question.address is None else question.address
         self.client = replace(self.client, address=address, port=question.port)
-        self._abort(Abort())
+        self._abort()
         self._connect_fields = []
         self._renew_session_info()
         return replace(self._options(), xclient=True)
@@ -174,18 +214,14 @@ class SMTPConnection(LoginConnection):
     async def _prove(self, question: Prove) -> None:
         self._pending, _ = await self._authenticate(question, IReception)
 
-    def _enter(self, question: Enter) -> None:
+    def _enter(self) -> None:
         assert self._pending is not None
         self._reception, self._pending = self._pending, None
         self._logged_in(self._reception.login)
 
-    def _pause(self, question: Pause) -> Awaitable[None]:
-        return deferLater(self._clock, question.seconds, lambda: None)
-
     # -- a message -----------------------------------------------------------------
 
-    async def _mail(self, question: Mail) -> Reply:
-        reception = await self._avatar()
+    def _mail(self, question: Mail, reception: IReception) -> Reply | Awaitable[Reply]:
         self._messages += 1
         envelope = Envelope(
             id=f"{self.id}.{self._messages}",
@@ -200,22 +236,29 @@ class SMTPConnection(LoginConnection):
             fields=list(self._session_info.fields),
         )
         self._refused_envelope = None
-        said = await reception.sender(envelope)
-        if said.positive:
-            self._envelope = envelope
-        return said
 
-    async def _recipient(self, question: Recipient) -> Reply:
+        def keep(said: Reply) -> Reply:
+            if said.positive:
+                self._envelope = envelope
+            return said
+
+        return then(reception.sender(envelope), keep)
+
+    def _recipient(self, question: Recipient) -> Reply | Awaitable[Reply]:
         assert self._reception is not None
         assert self._envelope is not None
-        said = await self._reception.recipient(self._envelope, question.address)
+        said = self._reception.recipient(self._envelope, question.address)
+        return then(said, self._count_unknown)
+
+    def _count_unknown(self, said: Reply) -> Reply:
+        """The reply to RCPT; instead, end the session of a client that guesses names."""
         if said is UNKNOWN_RECIPIENT and not self.client.local:
             unknown = self.factory.unknown
             if unknown is not None and not unknown.spend(network_of(self.client.address)):
                 return TOO_MANY_UNKNOWN
         return said
 
-    async def _begin(self, question: Begin) -> None:
+    async def _begin(self) -> None:
         assert self._reception is not None
         assert self._envelope is not None
         self._message_id_reader = MessageIDReader()
@@ -227,7 +270,7 @@ class SMTPConnection(LoginConnection):
         self._message_id_reader.feed(question.octets)
         return self._delivery.write(question.octets)
 
-    async def _end(self, question: End) -> Reply | list[Reply]:
+    async def _end(self) -> Reply | list[Reply]:
         envelope, delivery = self._envelope, self._delivery
         assert envelope is not None
         assert delivery is not None
@@ -241,7 +284,7 @@ class SMTPConnection(LoginConnection):
                 return await self._commit_each(envelope, delivery)
             await delivery.commit()
         finally:
-            self._abort(Abort())
+            self._abort()
         self._log_taken(envelope, envelope.recipients, delivery)
         return Reply(250, "2.0.0", f"Taken, {envelope.id}")
 
@@ -263,8 +306,9 @@ class SMTPConnection(LoginConnection):
         message_id = (read and read.found()) or envelope.message_id
         sender, uidl = _path(envelope.sender), getattr(delivery, "uidl", "")
         room = ROOM - len(sender) - len(message_id) - len(envelope.hello) - len(envelope.login)
-        addresses = dict.fromkeys(f"<{one.address}>" for one in recipients)
-        to, *others = portions(addresses, room)
+        to, others = f"<{recipients[0].address}>", []
+        if len(recipients) > 1 or not (to.isascii() and to.isprintable() and len(to) < room // 2):
+            to, *others = portions(dict.fromkeys(f"<{one.address}>" for one in recipients), room)
         self._log(
             log_events.MESSAGE_TAKEN,
             id=envelope.id,
@@ -303,7 +347,7 @@ class SMTPConnection(LoginConnection):
             known[field] = _without_parameters(refusal.argument.partition(":")[2].strip()) or None
         return known
 
-    def _abort(self, question: Abort) -> None:
+    def _abort(self) -> None:
         if self._envelope is not None:
             assert self.session is not None
             self._refused_envelope = self._envelope if self.session.in_message else None
@@ -315,7 +359,7 @@ class SMTPConnection(LoginConnection):
 
     def _client_gone(self) -> None:
         assert self.session is not None
-        self._abort(Abort())
+        self._abort()
         super()._client_gone()
 
     def _session_counts(self) -> dict[str, object]:
@@ -334,23 +378,6 @@ class SMTPConnection(LoginConnection):
     def _is_idle(self) -> bool:
         assert self.session is not None
         return super()._is_idle() and not self.session.in_text
-
-    _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
-        Connect: _connect,
-        Hello: _hello,
-        Secure: LoginConnection._secure,
-        Impersonate: _impersonate,
-        SaltOf: LoginConnection._salt,
-        Prove: _prove,
-        Enter: _enter,
-        Pause: _pause,
-        Mail: _mail,
-        Recipient: _recipient,
-        Begin: _begin,
-        Text: _text,
-        End: _end,
-        Abort: _abort,
-    }
 
 
 def _together(replies: list[Reply], taken: Reply) -> Reply:

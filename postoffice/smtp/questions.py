@@ -11,7 +11,6 @@ from postoffice.model.reply import Reply
 from postoffice.protocol.line_session import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
-from postoffice.protocol.wire import Yield
 from postoffice.smtp.options import SessionOptions
 
 
@@ -87,21 +86,8 @@ class Abort:
     """Discard the transaction: sender, recipients and text.  None."""
 
 
-Question = (
-    Connect
-    | Hello
-    | Secure
-    | SaltOf
-    | Prove
-    | Enter
-    | Impersonate
-    | Pause
-    | Mail
-    | Recipient
-    | Begin
-    | Text
-    | End
-    | Abort
-    | Yield
-)
+#: What a session asks about the client, and about a message.
+ClientQuestion = Connect | Hello | Secure | SaltOf | Prove | Enter | Impersonate | Pause
+MessageQuestion = Mail | Recipient | Begin | Text | End | Abort
+Question = ClientQuestion | MessageQuestion
 Answer = Reply | PostOfficeError | Sequence[Reply] | Salt | SessionOptions | None

@@ -83,6 +83,8 @@ class ScramClient:
 
 def finish(coroutine: Any) -> Any:
     """Return the result of a coroutine that waits for nothing, or raise what it raised."""
+    if not hasattr(coroutine, "__await__"):
+        return coroutine  # an answer that was known at once
     outcome: list[Any] = []
     Deferred.fromCoroutine(coroutine).addBoth(outcome.append)
     assert outcome, "the coroutine is still waiting for something"

@@ -57,11 +57,17 @@ def at_once(answer: T | Awaitable[T]) -> T | Awaitable[T]:
         return done
 
 
-def then(answer: T | Awaitable[T], use: Callable[[T], R]) -> R | Awaitable[R]:
+def then(answer: T | Awaitable[T], use: Callable[[T], R | Awaitable[R]]) -> R | Awaitable[R]:
     """Return ``use(answer)``: now if the answer is known, otherwise an awaitable of it."""
     answer = at_once(answer)
     return _later(answer, use) if waits(answer) else use(answer)  # type: ignore[arg-type]
 
 
-async def _later(answer: Awaitable[T], use: Callable[[T], R]) -> R:
-    return use(await answer)
+async def _later(answer: Awaitable[T], use: Callable[[T], R | Awaitable[R]]) -> R:
+    result = use(await answer)
+    return await result if waits(result) else result  # type: ignore[return-value]
+
+
+async def later(answer: T | Awaitable[T]) -> T:
+    """Return an answer, also one that is known, from something to await."""
+    return await answer if waits(answer) else answer  # type: ignore[return-value]
