@@ -11,8 +11,7 @@ form, and is sent a ``Found``; ``run()`` lets it ask a directory.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from postoffice.model.address import Account, Address
 from postoffice.model.alias import DISCARD, REFUSE, SEPARATORS, Alias, Domain, Found
@@ -49,8 +48,7 @@ class AliasLoop(TemporaryFailure):
     steps: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """
     One rule that was tried: for which address, and what it found (None: nothing).
 
@@ -81,16 +79,14 @@ class Step:
         return f"as in {entry.same_as}" if self.rule == SAME_AS else "the postmaster's"
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(NamedTuple):
     """An address, of those to which a resolution led, that takes no mail, and the reply."""
 
     address: str
     reply: Reply
 
 
-@dataclass(frozen=True)
-class Resolution:
+class Resolution(NamedTuple):
     """
     What becomes of mail for an address.
 
@@ -221,9 +217,9 @@ class _Expansion:
     """Collects all to which an address leads, depth first, in the order of the targets."""
 
     def __init__(self, postmaster: str, forwards: bool, known: dict[str, Found]) -> None:
-        self._known = known
         self._postmaster = postmaster
         self._forwards = forwards
+        self._known = known  # what was looked up
         self.accounts: dict[str, Account] = {}
         self.remote: dict[str, Address] = {}
         self.discarded: list[str] = []
@@ -232,7 +228,6 @@ class _Expansion:
         self.entry: Entry = None
         self._chain: list[str] = []  # the aliases that led here
         self._heights: dict[str, int] = {}  # of the aliases that are done: how far they lead
-        self._names = 0
         self._at_postmaster = False
 
     def expand(self, address: str, given: Address | None = None) -> Asking[int]:
@@ -340,10 +335,11 @@ class _Expansion:
         return entry
 
     def _look_up(self, name: str) -> Asking[Found]:
-        self._names += 1
-        if self._names > NAMES:
-            raise AliasLoop(f"{(*self._chain, name)[0]} leads to over {NAMES} addresses")
-        return self._known.get(name) or (yield name)
+        if name not in self._known:
+            if len(self._known) == NAMES:
+                raise AliasLoop(f"{(*self._chain, name)[0]} leads to over {NAMES} addresses")
+            self._known[name] = yield name
+        return self._known[name]
 
     def _note(self, address: str, rule: str, entry: Entry = None) -> None:
         self.steps.append(Step(len(self._chain), address, rule, entry))
