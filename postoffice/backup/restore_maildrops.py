@@ -13,7 +13,7 @@ from postoffice.backup.contents import Selection
 from postoffice.backup.manifest import BackupError
 from postoffice.backup.source import Checked, extract
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IAccountRegister, IStoreBackup
+from postoffice.interfaces import IAccountRegister, IAddressRegister, IStoreBackup
 from postoffice.model.address import Account, Quota
 from postoffice.model.mail_policy import UNSPECIFIED
 
@@ -217,7 +217,9 @@ class _Restoration:
         await register.add(name, saved.secret, saved.scram, maildrop)
         if saved.shared is not None:
             await register.set_shared(name, saved.shared)
-        await register.set_state(name, saved.state)
+        await register.set_state(name, saved.state, saved.state_note)
+        if saved.forward and IAddressRegister.providedBy(register):
+            await cast(IAddressRegister, register).set_forward(name, saved.forward, saved.keep_copy)
         await register.set_quota(name, await accounts.account_quota(name) or Quota())
         await register.set_serving(name, await accounts.account_serving(name) or UNSPECIFIED)
         for device in await accounts.devices(name):

@@ -11,11 +11,13 @@ from postoffice import __version__
 from postoffice.cli.account_list import list_accounts
 from postoffice.cli.account_removal import remove
 from postoffice.cli.accounts import account
+from postoffice.cli.aliases import alias
 from postoffice.cli.app_passwords import device
 from postoffice.cli.auth_failures import auth_failures
 from postoffice.cli.backup import backup
 from postoffice.cli.check_config import check_config
 from postoffice.cli.common import WRONG, say_object, shared_options
+from postoffice.cli.domain_aliases import domain_alias
 from postoffice.cli.domains import domain
 from postoffice.cli.expiry import expire
 from postoffice.cli.explain import explain
@@ -81,7 +83,9 @@ def main(context: click.Context, /, **_: Any) -> None:
 main.add_command(init)
 main.add_command(check_config)
 main.add_command(domain)
+domain.add_command(domain_alias)
 main.add_command(account)
+main.add_command(alias)
 main.add_command(maildrop)
 maildrop.add_command(expire)
 maildrop.add_command(list_maildrops)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from postoffice.cli.accounts import refuse_postmaster, registered
+from postoffice.cli.addresses import address_register, pointing_lines, still_pointing
 from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address, Quota
@@ -21,10 +22,11 @@ def remove(context: CommandContext, address: Address, delete_mail: bool, keep_ma
     Remove the account ADDRESS.
 
     The command is refused while the maildrop holds mail, unless an option says what to do
-    with it.  A new account of that name starts empty.
+    with it.  A new account of that name starts empty.  The command reports the aliases,
+    forwards and catch-alls that still lead to ADDRESS.
 
     With --json: address, removed, messages (how many there were), kept_in (a list of
-    folders).
+    folders), pointing (what still leads to it).
     """
     if delete_mail and keep_mail:
         raise click.UsageError("--delete-mail and --keep-mail exclude one another")
@@ -32,20 +34,26 @@ def remove(context: CommandContext, address: Address, delete_mail: bool, keep_ma
     name = address.normal
     refuse_postmaster(settings, name)
 
-    async def work(plugins: Plugins) -> tuple[int, list[str]]:
+    async def work(plugins: Plugins) -> tuple[int, list[str], list[str]]:
         found = await registered(plugins, name)
-        removed = await _remove(plugins, found, delete_mail, keep_mail)
+        messages, places = await _remove(plugins, found, delete_mail, keep_mail)
         async with context.logins(plugins, settings) as logins:
             await plugins.executor.run(logins.login_history.forget, name)
-        return removed
+        return messages, places, await still_pointing(plugins, name)
 
-    messages, places = context.ask(work, settings)
-    data = {"address": name, "removed": True, "messages": messages, "kept_in": places}
+    messages, places, pointing = context.ask(work, settings)
+    data = {
+        "address": name,
+        "removed": True,
+        "messages": messages,
+        "kept_in": places,
+        "pointing": pointing,
+    }
     lines = [f"{name} is removed"]
     if delete_mail:
         lines.append(f"{counted(messages, 'message')} deleted")
     lines += [f"its mail is kept in {place}" for place in places]
-    return Answer(data, lines)
+    return Answer(data, [*lines, *pointing_lines(name, pointing)])
 
 
 async def _remove(
@@ -78,7 +86,10 @@ async def _remove(
                 await plugins.register.set_shared(found.address, found.shared)
             await plugins.register.set_quota(found.address, own or Quota())
             await plugins.register.set_serving(found.address, serving or UNSPECIFIED)
-            await plugins.register.set_state(found.address, found.state)
+            await plugins.register.set_state(found.address, found.state, found.state_note)
+            if found.forward:
+                register = address_register(plugins)
+                await register.set_forward(found.address, found.forward, found.keep_copy)
             for device in devices:
                 await plugins.register.add_device(found.address, device)
             raise Refused(f"mail has just come for {found.address}; nothing is removed")

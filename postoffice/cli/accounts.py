@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
 
 from postoffice.accounts.app_passwords import salt as salt_of
+from postoffice.cli.addresses import still_pointing
 from postoffice.cli.app_passwords import (
     Last,
     device_data,
@@ -28,6 +30,7 @@ from postoffice.cli.common import (
     table,
 )
 from postoffice.cli.completion import nothing
+from postoffice.cli.forwards import FORWARDS, Forward, forward_options, forward_rows
 from postoffice.cli.mail_policies import (
     NAMES,
     EffectivePolicy,
@@ -129,7 +132,8 @@ def show(context: CommandContext, address: Address) -> Answer:
     (by which it can log in), messages, octets, quota (octets, messages, over) and
     quota_from (where each of these values is set: account, domain, default, or
     postmaster), serving (keep, keep_collected, delete_on_collect, devices, login_delay,
-    in_use, wait; durations in seconds) and serving_from; last_login (with its own
+    in_use, wait; durations in seconds) and serving_from; forward (addresses), keep_copy,
+    pointing (aliases, forwards and catch-alls with this target); last_login (with its own
     password: time, service, mechanism, tls, network; or null) and devices (as in `account
     device list`).
     """
@@ -145,6 +149,7 @@ def show(context: CommandContext, address: Address) -> Answer:
             await plugins.store.count(found.maildrop),
             await quota_of_account(register, settings, found.address),
             await policy_of_account(register, settings, found.address),
+            await still_pointing(plugins, found.address),
             await register.devices(found.address),
             last,
         )
@@ -161,6 +166,7 @@ class _Details:
     held: tuple[int, int]
     quota: EffectiveQuota
     policy: EffectivePolicy
+    pointing: Sequence[str]
     devices: Sequence[AppPassword]
     last: Last
 
@@ -183,6 +189,9 @@ class _Details:
             "octets": self.held[1],
             **self.quota.data,
             **self.policy.data,
+            "forward": [str(target) for target in self.account.forward],
+            "keep_copy": self.account.keep_copy,
+            "pointing": self.pointing,
             "last_login": login_data(self.last.get("")),
             "devices": device_data(self.devices, self.last),
         }
@@ -202,6 +211,8 @@ class _Details:
             ("maildrop", f"{counted(self.held[0], 'message')}, {sized(self.held[1])}"),
             ("quota", self.quota.line),
             *self.policy.rows,
+            *forward_rows(one),
+            *([("target of", ", ".join(self.pointing))] if self.pointing else []),
         ]
         devices = ["", *device_table(self.devices, self.last)] if self.devices else []
         return [*table(rows), *devices]
@@ -245,12 +256,14 @@ def passwd(
 @click.argument("address", type=ADDRESS)
 @quota_options("Use the quota of the domain, or else of the configuration.")
 @policy_options("Use the mail policy of the domain, or else of the configuration.")
+@forward_options
 @shared_secret_options
 def set_(
     context: CommandContext,
     address: Address,
     quota: Quota | None,
     policy: MailPolicy | None,
+    forward: Forward,
     shared_secret_stdin: bool,
     generate_shared_secret: bool,
     no_shared_secret: bool,
@@ -260,19 +273,22 @@ def set_(
 
     Settings that you do not give stay as they are.  A shared secret is for CRAM-MD5 and
     APOP, which need it in clear: the post office stores it encrypted, and it should not
-    be the password.
+    be the password.  With --forward, mail for ADDRESS goes to other addresses, and also to
+    its own maildrop, unless you say --no-keep-copy.
 
     With --json: address, changed; quota and quota_from, serving and serving_from (as in
     show) if one of those was changed, generated_shared_secret if it was generated.
     """
-    changes = quota is not None or policy is not None
+    changes = quota is not None or policy is not None or bool(forward)
     if shared_secret_stdin + generate_shared_secret + no_shared_secret != (not changes):
         raise click.UsageError(
             "give one of --shared-secret-stdin, --generate-shared-secret, --no-shared-secret, or "
-            f"an option for the quota, or one of {NAMES}, --default-serving"
+            f"an option for the quota, or one of {NAMES}, --default-serving, {FORWARDS}"
         )
     if changes:
-        answer = change_settings(context, "account", address.normal, quota, policy)
+        postmaster = context.settings().postmaster.normal
+        also = functools.partial(forward.save, address.normal, postmaster) if forward else None
+        answer = change_settings(context, "account", address.normal, quota, policy, also)
         return Answer({"address": address.normal, **answer.data}, answer.lines)
     secret: Password | None = None
     if not no_shared_secret:

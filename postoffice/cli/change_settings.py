@@ -18,10 +18,20 @@ from postoffice.model.mail_policy import MailPolicy
 
 
 def change_settings(
-    context: CommandContext, kind: str, name: str, quota: Quota | None, policy: MailPolicy | None
+    context: CommandContext,
+    kind: str,
+    name: str,
+    quota: Quota | None,
+    policy: MailPolicy | None,
+    also: Callable[[Plugins], Awaitable[list[str]]] | None = None,
 ) -> Answer:
-    """Change what is not None; ``kind`` is account or domain.  Return what applies now."""
+    """
+    Change what is not None; ``kind`` is account or domain.  Return what applies now.
+
+    ``also`` makes other changes, before, and returns lines about them.
+    """
     settings = context.settings()
+    changes: list[str] = []
 
     async def work(plugins: Plugins) -> tuple[EffectiveQuota, EffectivePolicy]:
         register = plugins.register
@@ -35,6 +45,8 @@ def change_settings(
             set_quota, set_policy = register.set_domain_quota, register.set_domain_serving
         if own[0] is None or own[1] is None:
             raise Refused(f"there is no {kind} {name} here")
+        if also is not None:
+            changes.extend(await also(plugins))
         if quota is not None:
             await set_quota(name, changed(own[0], quota))
         if policy is not None:
@@ -50,7 +62,7 @@ def change_settings(
         )
 
     quota_now, policy_now = context.ask(work, settings)
-    lines = [] if quota is None else [f"{name} has a quota: {quota_now.line}"]
+    lines = changes + ([] if quota is None else [f"{name} has a quota: {quota_now.line}"])
     if policy is not None:
         lines += [f"{name} has {what}: {line}" for what, line in policy_now.rows]
     return Answer({"changed": True, **quota_now.data, **policy_now.data}, lines)

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import click
 
+from postoffice.accounts.address_checks import check_domain
+from postoffice.cli.addresses import (
+    address_register,
+    asked,
+    domain_of,
+    pointing_lines,
+    still_pointing,
+)
 from postoffice.cli.change_settings import change_settings
-from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, counted, table
+from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, table
 from postoffice.cli.completion import nothing
+from postoffice.cli.domain_settings import CHANGES, DomainChange, address_options, domain_rows
 from postoffice.cli.mail_policies import (
     NAMES,
     EffectivePolicy,
@@ -20,7 +29,9 @@ from postoffice.cli.quotas import (
     quota_options,
 )
 from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IAddressRegister
 from postoffice.model.address import Quota
+from postoffice.model.alias import Domain
 from postoffice.model.errors import NotEmpty
 from postoffice.model.mail_policy import MailPolicy
 
@@ -93,47 +104,74 @@ def show(context: CommandContext, domain: str) -> Answer:
 
     With --json: domain, accounts, quota and quota_from (as in list), serving (keep,
     keep_collected, delete_on_collect, devices, login_delay, in_use, wait; durations in
-    seconds) and serving_from (where each is set).
+    seconds) and serving_from (where each is set), same_as (of which domain it is an
+    alias, or empty), separators, catch_all (targets), uncaught (local parts).
     """
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> tuple[int, EffectiveQuota, EffectivePolicy]:
+    async def work(plugins: Plugins) -> tuple[int, EffectiveQuota, EffectivePolicy, Domain]:
         if domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
+        known = None
+        if IAddressRegister.providedBy(plugins.register):
+            known = await domain_of(plugins, domain)
         return (
             len(await plugins.register.accounts(domain)),
             await quota_of_domain(plugins.register, settings, domain),
             await policy_of_domain(plugins.register, settings, domain),
+            known or Domain(domain),
         )
 
-    accounts, quota, policy = context.ask(work, settings)
-    data = {"domain": domain, "accounts": accounts, **quota.data, **policy.data}
+    accounts, quota, policy, known = context.ask(work, settings)
+    addresses = {
+        "same_as": known.same_as,
+        "separators": known.separators,
+        "catch_all": [str(one) for one in known.catch_all],
+        "uncaught": sorted(known.uncaught),
+    }
+    data = {"domain": domain, "accounts": accounts, **quota.data, **policy.data, **addresses}
     rows = [("domain", domain), ("accounts", str(accounts)), ("quota", quota.line), *policy.rows]
-    return Answer(data, table(rows))
+    return Answer(data, table([*rows, *domain_rows(known)]))
 
 
 @command("set", domain)
 @click.argument("domain", type=DOMAIN)
 @quota_options("Use the quota of the configuration.")
 @policy_options("Use the mail policy of the configuration.")
+@address_options
 def set_(
-    context: CommandContext, domain: str, quota: Quota | None, policy: MailPolicy | None
+    context: CommandContext,
+    domain: str,
+    quota: Quota | None,
+    policy: MailPolicy | None,
+    change: DomainChange,
 ) -> Answer:
     """
     Change the settings of DOMAIN.
 
-    They apply to accounts that do not set their own.  Settings that you do not give stay
-    as they are.
+    Quota and mail policy apply to accounts that do not set their own.  Settings that you
+    do not give stay as they are.
 
     With --json: domain, changed, quota and quota_from, serving and serving_from (as in
     show).
     """
-    if quota is None and policy is None:
+    if quota is None and policy is None and not change:
         raise click.UsageError(
             "give one of --quota, --quota-messages, --over, --default-quota, "
-            f"{NAMES}, --default-serving"
+            f"{NAMES}, --default-serving, {CHANGES}"
         )
-    answer = change_settings(context, "domain", domain, quota, policy)
+    postmaster = context.settings().postmaster.normal
+
+    async def addresses(plugins: Plugins) -> list[str]:
+        known = await domain_of(plugins, domain) or Domain(domain)
+        now = change.applied(known)
+        await asked(plugins, check_domain(now, postmaster))
+        await address_register(plugins).set_domain(now)
+        return [f"{domain} has {what}: {text}" for what, text in domain_rows(now)]
+
+    answer = change_settings(
+        context, "domain", domain, quota, policy, addresses if change else None
+    )
     return Answer({"domain": domain, **answer.data}, answer.lines)
 
 
@@ -141,21 +179,22 @@ def set_(
 @click.argument("domain", type=DOMAIN)
 def remove(context: CommandContext, domain: str) -> Answer:
     """
-    Remove DOMAIN; refused while it has accounts.
+    Remove DOMAIN; refused while it has accounts or aliases.
 
-    With --json: domain, removed.
+    The command reports the aliases, forwards and catch-alls with targets in DOMAIN.
+
+    With --json: domain, removed, pointing (what still leads to it).
     """
 
-    async def work(plugins: Plugins) -> None:
-        accounts = len(await plugins.register.accounts(domain))
+    async def work(plugins: Plugins) -> list[str]:
         try:
-            removed = not accounts and await plugins.register.remove_domain(domain)
-        except NotEmpty:  # somebody has just added an account
-            accounts, removed = 1, False
-        if accounts:
-            raise Refused(f"{domain} has {counted(accounts, 'account')}; remove those first")
+            removed = await plugins.register.remove_domain(domain)
+        except NotEmpty as error:
+            raise Refused(f"{error}; remove those first") from None
         if not removed:
             raise Refused(f"there is no domain {domain} here")
+        return await still_pointing(plugins, f"@{domain}")
 
-    context.ask(work)
-    return Answer({"domain": domain, "removed": True}, [f"{domain} is removed"])
+    pointing = context.ask(work)
+    data = {"domain": domain, "removed": True, "pointing": pointing}
+    return Answer(data, [f"{domain} is removed", *pointing_lines(domain, pointing)])

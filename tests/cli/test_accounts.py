@@ -90,7 +90,7 @@ def test_domains_come_and_go(run, ask, office):
 
 def test_a_domain_with_accounts_stays(run, office):
     said = run("domain", "remove", "example.net", status=1)
-    assert "example.net has 1 account; remove those first" in said.stderr
+    assert "example.net still has accounts: 1; remove those first" in said.stderr
 
 
 # -- accounts ---------------------------------------------------------------------------

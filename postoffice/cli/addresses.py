@@ -1,0 +1,104 @@
+"""What the commands on aliases, forwards and domains share: the register, checks, and words."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar, cast
+
+from postoffice.accounts.addresses import Asking, run
+from postoffice.accounts.directories import Directories
+from postoffice.cli.common import Refused
+from postoffice.cli.confirmation import confirm_or_warn
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IAddressRegister
+from postoffice.model.address import Address
+from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain
+
+T = TypeVar("T")
+
+#: How many targets a table shows.
+SHOWN = 3
+
+
+def address_register(plugins: Plugins) -> IAddressRegister:
+    """Return the directory that the command writes aliases to.  Raises Refused."""
+    if not IAddressRegister.providedBy(plugins.register):
+        raise Refused("the directory of accounts that this command edits has no aliases")
+    return cast(IAddressRegister, plugins.register)
+
+
+async def asked(plugins: Plugins, asking: Asking[T]) -> T:
+    """Let a generator of ``accounts.addresses`` ask all directories; return its result."""
+    result = run(asking, Directories(plugins.directories).look_up)
+    return await result if isinstance(result, Awaitable) else result
+
+
+async def alias_of(plugins: Plugins, name: str) -> Alias:
+    """Return the alias of that name.  Raises Refused."""
+    answer = address_register(plugins).look_up(name)
+    found = await answer if isinstance(answer, Awaitable) else answer
+    if not isinstance(found.entry, Alias):
+        raise Refused(f"there is no alias {name} here")
+    return found.entry
+
+
+async def domain_of(plugins: Plugins, name: str) -> Domain | None:
+    """Return the domain of that name, from the directory that the command writes to."""
+    answer = address_register(plugins).look_up(f"@{name}")
+    return (await answer if isinstance(answer, Awaitable) else answer).domain
+
+
+async def still_pointing(plugins: Plugins, name: str) -> list[str]:
+    """Return what has this address (or "@DOMAIN") as a target, if the directory knows that."""
+    if not IAddressRegister.providedBy(plugins.register):
+        return []
+    return await address_register(plugins).pointing_to(name)
+
+
+def pointing_lines(name: str, pointing: Iterable[str]) -> list[str]:
+    """Return lines about what still has a removed address as a target."""
+    return [f"{one} still leads to {name}" for one in pointing]
+
+
+def once_each(targets: Iterable[Address]) -> tuple[Address, ...]:
+    """Return the targets in their order, each once."""
+    found: dict[str, Address] = {}
+    for one in targets:
+        found.setdefault(one.normal, one)
+    return tuple(found.values())
+
+
+def goes_to(alias: Alias, shown: int = SHOWN) -> str:
+    """Return what happens to mail for an alias, for people."""
+    if alias.kind == REFUSE:
+        return f"refused: {alias.words}"
+    if alias.kind == DISCARD:
+        return "discarded"
+    more = len(alias.targets) - shown
+    return ", ".join(map(str, alias.targets[:shown])) + (f" and {more} more" if more > 0 else "")
+
+
+def alias_data(alias: Alias) -> dict[str, object]:
+    """Return an alias as an object for --json."""
+    return {
+        "address": alias.address,
+        "kind": alias.kind,
+        "targets": [str(one) for one in alias.targets],
+        "words": alias.words,
+        "send": alias.send,
+    }
+
+
+def confirm_look_alike(address: Address) -> None:
+    """Ask or warn if an address mixes scripts, so that it may look like another one."""
+    for text in (address.local, *address.domain.split(".")):
+        if len(found := scripts(text)) > 1:
+            confirm_or_warn(f"{address} mixes {' and '.join(found)} letters")
+
+
+def scripts(text: str) -> list[str]:
+    """Return the scripts of the letters in a text, such as Latin and Cyrillic; kana are one."""
+    names = (unicodedata.name(one, "").split(" ")[0] for one in text if one.isalpha())
+    found = {"CJK" if name in ("HIRAGANA", "KATAKANA") else name for name in names}
+    return sorted(name.title() for name in found if name)

@@ -1,0 +1,290 @@
+"""``postoffice alias``: addresses that lead to other addresses, are refused, or discard mail."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import click
+
+from postoffice.accounts.address_checks import check_alias
+from postoffice.accounts.addresses import Resolution, resolve
+from postoffice.cli.addresses import (
+    address_register,
+    alias_data,
+    alias_of,
+    asked,
+    confirm_look_alike,
+    goes_to,
+    once_each,
+    pointing_lines,
+    still_pointing,
+)
+from postoffice.cli.common import (
+    ADDRESS,
+    DOMAIN,
+    Answer,
+    CommandContext,
+    Parameter,
+    Refused,
+    command,
+    table,
+)
+from postoffice.cli.completion import nothing
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IAccountRegister, IAddressRegister
+from postoffice.model.address import Address
+from postoffice.model.alias import DISCARD, FORWARD, REFUSE, Alias
+
+T = TypeVar("T")
+
+#: How many aliases to read at once.
+PAGE = 1000
+
+
+async def _names(register: IAccountRegister) -> list[str]:
+    if not IAddressRegister.providedBy(register):
+        return []
+    return [one.address for one in await all_aliases(register, None)]
+
+
+async def all_aliases(register: IAddressRegister, domain: str | None) -> list[Alias]:
+    """Return all aliases, or those of a domain."""
+    found: list[Alias] = []
+    while page := await register.aliases(domain, found[-1].address if found else "", PAGE):
+        found += page
+    return found
+
+
+ALIAS = Parameter("address", Address.parse, _names)
+
+
+@click.group()
+def alias() -> None:
+    """Administer the aliases: addresses that lead to other addresses."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options that say what happens to the mail; None and False if they are not given."""
+
+    refuse: str | None
+    discard: bool
+    send: bool | None
+
+    @property
+    def without_targets(self) -> int:
+        """How many of them exclude targets."""
+        return (self.refuse is not None) + self.discard
+
+    def applied(self, known: Alias, targets: Sequence[Address]) -> Alias:
+        """Return an alias with these options, and with these targets, if there are any."""
+        if (self.refuse is not None) + self.discard + bool(targets) > 1:
+            raise click.UsageError("targets, --refuse and --discard exclude one another")
+        if self.refuse is not None:
+            known = Alias(known.address, kind=REFUSE, words=self.refuse)
+        elif self.discard:
+            known = Alias(known.address, kind=DISCARD)
+        elif targets:
+            known = Alias(known.address, once_each(targets), FORWARD, send=known.send)
+        return known if self.send is None else replace(known, send=self.send)
+
+
+def _alias_options(function: Callable[..., T]) -> Callable[..., T]:
+    """Add --refuse, --discard and --send: the function gets ``options``."""
+
+    @functools.wraps(function)
+    def run(
+        *args: object, refuse: str | None, discard: bool, send: bool | None, **rest: object
+    ) -> T:
+        return function(*args, options=_Options(refuse, discard, send), **rest)
+
+    decorated: Callable[..., T] = run
+    for option in (
+        click.option(
+            "--send/--no-send",
+            default=None,
+            help="Whether each account among several targets may send as this address.",
+        ),
+        click.option("--discard", is_flag=True, help="Accept mail, and discard it."),
+        click.option(
+            "--refuse", metavar="WORDS", help="Refuse mail with these words, in ASCII letters."
+        ),
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+@command("add", alias)
+@click.argument("address", type=ADDRESS, shell_complete=nothing)
+@click.argument("targets", metavar="[TARGET]...", type=ADDRESS, nargs=-1)
+@_alias_options
+def add(
+    context: CommandContext, address: Address, targets: tuple[Address, ...], options: _Options
+) -> Answer:
+    """
+    Add an alias: mail for ADDRESS goes to each TARGET.
+
+    A target is an account or another alias; 100 are the most.  Without a target, say
+    what happens to the mail with --refuse or --discard.  An account that is the only
+    target may send as ADDRESS.
+
+    With --json: address, kind (forward, refuse or discard), targets, words, send, added.
+    """
+    if not targets and not options.without_targets:
+        raise click.UsageError("name the targets, or give --refuse or --discard")
+    confirm_look_alike(address)
+    made = options.applied(Alias(address.normal), targets)
+    settings = context.settings()
+
+    async def work(plugins: Plugins) -> None:
+        register = address_register(plugins)
+        await asked(plugins, check_alias(made, settings.postmaster.normal))
+        if not await register.add_alias(made):
+            raise Refused(f"{made.address} is here already")
+
+    context.ask(work, settings)
+    data = {**alias_data(made), "added": True}
+    return Answer(data, [f"{made.address} is added: {goes_to(made)}"])
+
+
+@command("list", alias)
+@click.argument("domain", type=DOMAIN, required=False)
+def list_(context: CommandContext, domain: str | None) -> Answer:
+    """
+    List all aliases, or those of DOMAIN.
+
+    With --json: aliases, each with address, kind, targets, words, send (as in add).
+    """
+
+    async def work(plugins: Plugins) -> list[Alias]:
+        if domain is not None and domain not in await plugins.register.domains():
+            raise Refused(f"there is no domain {domain} here")
+        return await all_aliases(address_register(plugins), domain)
+
+    found = context.ask(work)
+    rows = [("ALIAS", "GOES TO"), *((one.address, goes_to(one)) for one in found)]
+    return Answer(
+        {"aliases": [alias_data(one) for one in found]}, table(rows) if found else ["no aliases"]
+    )
+
+
+@command("show", alias)
+@click.argument("address", type=ALIAS)
+def show(context: CommandContext, address: Address) -> Answer:
+    """
+    Show the alias ADDRESS, and which accounts get its mail.
+
+    With --json: address, kind, targets, words, send (as in add), accounts (that get the
+    mail), remote (addresses in other domains), refused (targets that take no mail, each
+    with address and reply), pointing (aliases, forwards and catch-alls with this target).
+    """
+    settings = context.settings()
+
+    async def work(plugins: Plugins) -> tuple[Alias, Resolution, list[str]]:
+        found = await alias_of(plugins, address.normal)
+        leads = await asked(plugins, resolve(found.address, settings.postmaster.normal))
+        return found, leads, await still_pointing(plugins, found.address)
+
+    found, leads, pointing = context.ask(work, settings)
+    accounts = [one.address for one in leads.accounts]
+    remote = [str(one) for one in leads.remote]
+    refused = [(one.address, one.reply.wire.decode().strip()) for one in leads.refused]
+    rows = [
+        ("alias", found.address),
+        ("goes to", goes_to(found, len(found.targets))),
+        *([("accounts", ", ".join(accounts))] if accounts else []),
+        *([("remote", ", ".join(remote))] if remote else []),
+        *(("refused", f"{one}: {why}") for one, why in refused),
+        *([("send", "each account among the targets may send as it")] if found.send else []),
+        *([("target of", ", ".join(pointing))] if pointing else []),
+    ]
+    data = {
+        **alias_data(found),
+        "accounts": accounts,
+        "remote": remote,
+        "refused": [{"address": one, "reply": why} for one, why in refused],
+        "pointing": pointing,
+    }
+    return Answer(data, table(rows))
+
+
+@command("set", alias)
+@click.argument("address", type=ALIAS)
+@click.argument("targets", metavar="[TARGET]...", type=ADDRESS, nargs=-1)
+@click.option(
+    "--add", "added", metavar="TARGET", type=ADDRESS, multiple=True,
+    help="Add a target; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--remove", "removed", metavar="TARGET", type=ADDRESS, multiple=True,
+    help="Remove a target; may be given several times.",
+)  # fmt: skip
+@_alias_options
+def set_(
+    context: CommandContext,
+    address: Address,
+    targets: tuple[Address, ...],
+    added: tuple[Address, ...],
+    removed: tuple[Address, ...],
+    options: _Options,
+) -> Answer:
+    """
+    Change the alias ADDRESS: give it other targets, or change its kind.
+
+    Each TARGET replaces all targets that it has; --add and --remove leave the others.
+
+    With --json: address, kind, targets, words, send (as in add), changed.
+    """
+    if not (targets or added or removed or options.without_targets or options.send is not None):
+        raise click.UsageError("name the targets, or say what to change: --add, --remove, …")
+    if (targets or options.without_targets) and (added or removed):
+        raise click.UsageError("--add and --remove change the targets that the alias has")
+    settings = context.settings()
+
+    async def work(plugins: Plugins) -> Alias:
+        register, known = address_register(plugins), await alias_of(plugins, address.normal)
+        now = _with_targets(known, added, removed) if added or removed else known
+        now = options.applied(now, targets)
+        await asked(plugins, check_alias(now, settings.postmaster.normal))
+        if not await register.set_alias(now):
+            raise Refused(f"there is no alias {now.address} here")
+        return now
+
+    now = context.ask(work, settings)
+    return Answer({**alias_data(now), "changed": True}, [f"{now.address}: {goes_to(now)}"])
+
+
+def _with_targets(known: Alias, added: Sequence[Address], removed: Sequence[Address]) -> Alias:
+    """Return an alias with some targets more, and others less.  Raises Refused."""
+    targets = {one.normal: one for one in known.targets}
+    for one in removed:
+        if targets.pop(one.normal, None) is None:
+            raise Refused(f"{known.address} has no target {one}")
+    if not targets and not added:
+        raise Refused(
+            f"{known.address} would have no target; postoffice alias remove {known.address}"
+        )
+    return replace(known, targets=once_each([*targets.values(), *added]), kind=FORWARD, words="")
+
+
+@command("remove", alias)
+@click.argument("address", type=ALIAS)
+def remove(context: CommandContext, address: Address) -> Answer:
+    """
+    Remove the alias ADDRESS, and report what still leads to it.
+
+    With --json: address, removed, pointing (aliases, forwards and catch-alls with this
+    target).
+    """
+
+    async def work(plugins: Plugins) -> tuple[str, list[str]]:
+        name = (await alias_of(plugins, address.normal)).address
+        await address_register(plugins).remove_alias(name)
+        return name, await still_pointing(plugins, name)
+
+    name, pointing = context.ask(work)
+    data = {"address": name, "removed": True, "pointing": pointing}
+    return Answer(data, [f"{name} is removed", *pointing_lines(name, pointing)])

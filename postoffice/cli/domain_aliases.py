@@ -1,0 +1,94 @@
+"""``postoffice domain alias``: domains that are the same as another domain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from postoffice.accounts.address_checks import check_domain
+from postoffice.cli.addresses import address_register, asked, domain_of
+from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, table
+from postoffice.cli.completion import nothing
+from postoffice.daemon.plugins import Plugins
+from postoffice.model.alias import Domain
+
+
+@click.group("alias")
+def domain_alias() -> None:
+    """Administer domain aliases: domains with the accounts and aliases of another domain."""
+
+
+@command("add", domain_alias)
+@click.argument("alias", type=DOMAIN, shell_complete=nothing)
+@click.argument("domain", type=DOMAIN)
+def add(context: CommandContext, alias: str, domain: str) -> Answer:
+    """
+    Make ALIAS the same as DOMAIN; add ALIAS if it is no local domain yet.
+
+    Mail for an address in ALIAS goes where mail for the same name in DOMAIN goes:
+    accounts, aliases and the catch-all.  Accounts and aliases that ALIAS has itself come
+    first.
+
+    With --json: alias, domain, added.
+    """
+    settings = context.settings()
+
+    async def work(plugins: Plugins) -> None:
+        register = address_register(plugins)
+        known = await domain_of(plugins, alias) or Domain(alias)
+        now = replace(known, same_as=domain)
+        await asked(plugins, check_domain(now, settings.postmaster.normal))
+        if known.same_as:
+            raise Refused(f"{alias} is an alias of {known.same_as} already")
+        if others := [one[1:] for one in await register.pointing_to(f"@{alias}") if one[0] == "@"]:
+            raise Refused(f"{', '.join(others)} is an alias of {alias}, which cannot be one itself")
+        await plugins.register.add_domain(alias)
+        await register.set_domain(now)
+
+    context.ask(work, settings)
+    data = {"alias": alias, "domain": domain, "added": True}
+    return Answer(data, [f"{alias} is the same as {domain} now"])
+
+
+@command("list", domain_alias)
+def list_(context: CommandContext) -> Answer:
+    """
+    List the domain aliases.
+
+    With --json: aliases, each with alias and domain.
+    """
+
+    async def work(plugins: Plugins) -> list[Domain]:
+        address_register(plugins)
+        names = await plugins.register.domains()
+        return [one for name in names if (one := await domain_of(plugins, name)) and one.same_as]
+
+    found = context.ask(work)
+    rows = [("ALIAS", "DOMAIN"), *((one.name, one.same_as) for one in found)]
+    data = [{"alias": one.name, "domain": one.same_as} for one in found]
+    return Answer({"aliases": data}, table(rows) if found else ["no domain aliases"])
+
+
+@command("remove", domain_alias)
+@click.argument("alias", type=DOMAIN)
+def remove(context: CommandContext, alias: str) -> Answer:
+    """
+    Make ALIAS a domain of its own again.
+
+    It stays a local domain, with the accounts and aliases that it has itself; `domain
+    remove` removes it.
+
+    With --json: alias, domain (of which it was one), removed.
+    """
+
+    async def work(plugins: Plugins) -> str:
+        known = await domain_of(plugins, alias)
+        if known is None or not known.same_as:
+            raise Refused(f"{alias} is no domain alias here")
+        await address_register(plugins).set_domain(replace(known, same_as=""))
+        return known.same_as
+
+    domain = context.ask(work)
+    data = {"alias": alias, "domain": domain, "removed": True}
+    return Answer(data, [f"{alias} is a domain of its own; postoffice domain remove {alias}"])
