@@ -63,7 +63,7 @@ ALIAS = Parameter("address", Address.parse, _names)
 
 @click.group()
 def alias() -> None:
-    """Administer the aliases: addresses that lead to other addresses."""
+    """Administer the aliases, which lead to other addresses."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def set_(
     options: _Options,
 ) -> Answer:
     """
-    Change the alias ADDRESS: give it other targets, or change its kind.
+    Change the targets or the kind of the alias ADDRESS.
 
     Each TARGET replaces all targets that it has; --add and --remove leave the others.
 

@@ -16,7 +16,7 @@ from postoffice.model.alias import Domain
 
 @click.group("alias")
 def domain_alias() -> None:
-    """Administer domain aliases: domains with the accounts and aliases of another domain."""
+    """Administer domains that are the same as another domain."""
 
 
 @command("add", domain_alias)
@@ -24,8 +24,9 @@ def domain_alias() -> None:
 @click.argument("domain", type=DOMAIN)
 def add(context: CommandContext, alias: str, domain: str) -> Answer:
     """
-    Make ALIAS the same as DOMAIN; add ALIAS if it is no local domain yet.
+    Make ALIAS the same as DOMAIN.
 
+    ALIAS is added, if it is no local domain yet.
     Mail for an address in ALIAS goes where mail for the same name in DOMAIN goes:
     accounts, aliases and the catch-all.  Accounts and aliases that ALIAS has itself come
     first.

@@ -84,7 +84,11 @@ def test_domains_come_and_go(run, ask, office):
     assert ask("domain", "add", "Example.ORG") == {"domain": "example.org", "added": True}
     run("domain", "add", "example.org", status=1)
     assert "example.org" in run("domain", "list").output
-    assert ask("domain", "remove", "example.org") == {"domain": "example.org", "removed": True}
+    assert ask("domain", "remove", "example.org") == {
+        "domain": "example.org",
+        "removed": True,
+        "pointing": [],
+    }
     run("domain", "remove", "example.org", status=1)
 
 
@@ -254,6 +258,7 @@ def test_an_account_without_mail_goes(run, ask, ann):
         "removed": True,
         "messages": 0,
         "kept_in": [],
+        "pointing": [],
     }
     run("account", "remove", ann, status=1)
 
@@ -343,7 +348,7 @@ class Steps:
     async def account_serving(self, name):
         return MailPolicy(keep=9)
 
-    async def set_state(self, name, state):
+    async def set_state(self, name, state, note):
         self.done.append(f"state {state}")
 
     async def devices(self, name):
