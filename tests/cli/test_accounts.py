@@ -239,6 +239,9 @@ def test_an_account_is_shown_with_its_mail(run, ask, office):
         "mechanisms": ["SCRAM-SHA-256", "PLAIN", "LOGIN"],
         "messages": 2,
         "octets": 34,
+        "forward": [],
+        "keep_copy": True,
+        "pointing": [],
         **DEFAULT,
     }
     assert "2 messages, 34 octets" in run("account", "show", "ann@example.net").output
