@@ -15,6 +15,7 @@ from errno import EDQUOT, EIO, ENOSPC
 from urllib.parse import quote
 
 from postoffice.model.errors import StartupError
+from postoffice.util.atomic_file import sync_folder
 from postoffice.util.file_modes import set_mode
 
 #: Marks the file as ours ("PoOf"), and the version of its tables.
@@ -196,11 +197,11 @@ def make(path: str) -> None:
         for name in (draft, draft + "-wal", draft + "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(name)
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _sync(path: str) -> None:
-    """Sync a file or a folder; never a file that SQLite has open."""
+    """Sync a file; never one that SQLite has open."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(file)

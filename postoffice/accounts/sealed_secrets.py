@@ -13,6 +13,7 @@ from contextlib import suppress
 from cryptography.fernet import Fernet, InvalidToken
 
 from postoffice.model.errors import TemporaryFailure
+from postoffice.util.atomic_file import sync_folder
 
 
 class Seal:
@@ -72,11 +73,7 @@ def make_key(path: str) -> None:
                 os.link(draft, path)
         finally:
             os.unlink(draft)
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(os.path.dirname(path) or ".")
     except OSError as error:
         raise TemporaryFailure(f"the key file {path}: {error}") from error
 

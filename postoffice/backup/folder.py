@@ -26,8 +26,9 @@ from postoffice.backup.manifest import (
 from postoffice.backup.tar import WRITERS
 from postoffice.backup.writer import check_owner
 from postoffice.daemon.privileges import as_root
-from postoffice.store.files import open_plain, sync_folder
+from postoffice.store.files import open_plain
 from postoffice.store.journal.segments import sync_all
+from postoffice.util.atomic_file import sync_folder
 
 #: The file that marks a folder as a backup of ours, even if its first backup was interrupted.
 MARK = "postoffice-backup"

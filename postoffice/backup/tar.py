@@ -19,7 +19,7 @@ from typing import IO, cast
 from postoffice.backup.manifest import MANIFEST, PIECE, BackupError, Octets
 from postoffice.backup.writer import Hashed, check_owner
 from postoffice.daemon.privileges import as_root
-from postoffice.store.files import sync_folder
+from postoffice.util.atomic_file import sync_folder
 
 _Stream = IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
 #: The ending of a name, and what compresses such a file.

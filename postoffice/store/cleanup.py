@@ -23,10 +23,10 @@ from postoffice.store.files import (
     lock,
     make_folder,
     open_plain,
-    sync_folder,
 )
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.enforcement import TOLD
+from postoffice.util.atomic_file import sync_folder
 
 #: Seconds after which another program's file in tmp is a leftover (the Maildir convention).
 LITTER_AGE = 36 * 3600

@@ -18,8 +18,8 @@ from postoffice.store import drafts, files, names
 from postoffice.store.batcher import Batcher
 from postoffice.store.drafts import Draft
 from postoffice.store.files import MaildropRef
-from postoffice.store.incoming import Load
 from postoffice.store.quota.admission import FreeSpace
+from postoffice.store.receiving_limit import Reservation
 from postoffice.util.cache import Cache
 from postoffice.util.shield import shield, start_work
 
@@ -84,7 +84,7 @@ class MaildirDelivery:
         batcher: Batcher,
         draft: Draft,
         wanted: Sequence[MaildropRef | TemporaryFailure],
-        load: Load,
+        load: Reservation,
         floor: FreeSpace,
     ) -> None:
         self._load = load

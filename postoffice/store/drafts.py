@@ -18,14 +18,15 @@ from threading import Lock
 
 from postoffice.model.address import Quota
 from postoffice.store import names
-from postoffice.store.files import MaildropRef, failures, sync_folder
+from postoffice.store.files import MaildropRef, failures
 from postoffice.store.text import growth
-from postoffice.store.vault import PART
-from postoffice.util.atomic_file import replacing
+from postoffice.util.atomic_file import replacing, sync_folder
 
 #: Errors of link() that a copy of the file avoids: the maildrop is on another file system, or the
 #: file has too many names.
 COPIED = (errno.EXDEV, errno.EMLINK)
+#: Prefix of an unfinished copy of a message.
+PART = ".part."
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

@@ -16,10 +16,11 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.store import drafts
 from postoffice.store.batch import Batch
 from postoffice.store.drafts import Draft
-from postoffice.store.files import MaildropRef, failure, sync_folder
+from postoffice.store.files import MaildropRef, failure
 from postoffice.store.journal.journal import Journal, Ticket
 from postoffice.store.journal.records import PutRecord, RemoveRecord
 from postoffice.store.names import uidl_of_file
+from postoffice.util.atomic_file import sync_folder
 
 #: Errors of link() when the first maildrop, whose tmp has the file, was moved away or discarded:
 #: with ``draft.apart`` the other maildrops get a copy.

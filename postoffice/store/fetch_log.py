@@ -20,8 +20,8 @@ from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import LAPSE
 from postoffice.store import names
 from postoffice.store.drafts import create, write_all
-from postoffice.store.files import open_own, open_plain, sync_folder
-from postoffice.util.atomic_file import replacing
+from postoffice.store.files import open_own, open_plain
+from postoffice.util.atomic_file import replacing, sync_folder
 
 FILE = "postoffice.collected"
 #: The most octets of the file; a larger one is ignored.

@@ -24,6 +24,7 @@ from postoffice.model.errors import (
     StartupError,
     TemporaryFailure,
 )
+from postoffice.util.atomic_file import sync_folder
 from postoffice.util.file_modes import set_mode
 
 LOCK = "postoffice.lock"
@@ -69,15 +70,6 @@ def failure(what: str, error: OSError) -> TemporaryFailure:
     """NoSpace for a full disk, TemporaryFailure for any other OSError."""
     kind = NoSpace if error.errno in FULL else TemporaryFailure
     return kind(f"{what}: {error}")
-
-
-def sync_folder(path: str, dir_fd: int | None = None) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def prepare(store: str) -> None:

@@ -19,7 +19,7 @@ from postoffice.model.listing import Entries, Entry
 from postoffice.protocol.downgrade import size_of_text
 from postoffice.store import drafts, names, set_aside
 from postoffice.store import vault as vaults
-from postoffice.store.files import FULL, failures, open_plain, sync_folder
+from postoffice.store.files import FULL, failures, open_plain
 from postoffice.store.listing_cache import MeasuredSizes, Snapshot
 from postoffice.store.names import Measured
 from postoffice.store.oddities import NotServed, OddFile, see_to_compression
@@ -27,6 +27,7 @@ from postoffice.store.pace import Limit, TakesLong
 from postoffice.store.quota import maildirsize
 from postoffice.store.size_cache import SizeCache
 from postoffice.store.text import measure, normal
+from postoffice.util.atomic_file import sync_folder
 
 #: A directory's mtime must be this old (nanoseconds) before an unchanged mtime means no change.
 SETTLED = 20_000_000

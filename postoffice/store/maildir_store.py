@@ -68,7 +68,6 @@ from postoffice.store.context import StoreContext
 from postoffice.store.delivery import MaildirDelivery, MaildropCache
 from postoffice.store.drafts import Draft
 from postoffice.store.files import MaildropRef
-from postoffice.store.incoming import Incoming
 from postoffice.store.journal import filesystem
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.journal.segments import SEGMENT
@@ -79,6 +78,7 @@ from postoffice.store.quota.admission import Admission, FreeSpace
 from postoffice.store.quota.enforcement import QuotaEnforcement
 from postoffice.store.quota.maildirsize import full
 from postoffice.store.quota.notices import QuotaNotices, removed, trim
+from postoffice.store.receiving_limit import ReceivingLimit
 from postoffice.store.removal_commits import RemovalCommits
 from postoffice.store.store_process import StoreProcess
 from postoffice.util.shield import shield
@@ -140,7 +140,7 @@ class MaildirStore:
         self._maildrops = MaildropCache(executor)
         self._admission = Admission(executor, clock.seconds)
         self._floor = FreeSpace(path, free_space, executor, clock.seconds)
-        self._incoming = Incoming(incoming)
+        self._incoming = ReceivingLimit(incoming)
         self._sizes = MeasuredSizes()
         self._listings = ListingCache()
         self._undelete = undelete

@@ -9,11 +9,12 @@ import time
 from contextlib import suppress
 
 from postoffice.store import expunge, fetch_log, files, maildir
-from postoffice.store.files import make_folder, sync_folder
+from postoffice.store.files import make_folder
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.segments import sync_all
 from postoffice.store.names import uidl_of_file
 from postoffice.store.quota import maildirsize
+from postoffice.util.atomic_file import sync_folder
 
 #: Prefix of the folders in tmp to which a restore copies messages first.
 STAGING = ".restore."

@@ -15,9 +15,9 @@ from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.model.listing import Entry
 from postoffice.store import drafts, files, maildir, set_aside
 from postoffice.store import vault as vaults
-from postoffice.store.files import sync_folder
 from postoffice.store.names import uidl_of_file
 from postoffice.store.quota import maildirsize
+from postoffice.util.atomic_file import sync_folder
 
 
 def retry(folder: str) -> list[str]:

@@ -17,9 +17,10 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from postoffice.interfaces import Finding
-from postoffice.store.files import JOURNAL, LATE, make_folder, sync_folder
+from postoffice.store.files import JOURNAL, LATE, make_folder
 from postoffice.store.journal.segments import create
 from postoffice.store.names import uidl_of_file
+from postoffice.util.atomic_file import sync_folder
 
 _PIECE = 1 << 20
 _PART = ".new"  # what ``create`` has not finished

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from postoffice.interfaces import Piece
-from postoffice.store import cleanup, maildir, set_aside, size_cache, vault
+from postoffice.store import cleanup, drafts, maildir, set_aside, size_cache, vault
 from postoffice.store.files import LOCK, failures
 from postoffice.store.names import uidl_of_file
 from postoffice.store.quota import maildirsize
@@ -139,7 +139,7 @@ def _kept(store: str, name: str) -> Iterator[Piece]:
             yield Piece(f"{domain}/.vault/{local}/{session}/{file}", path, uidl_of_file(file))
     for session in _names(there):
         for file in _names(f"{there}/{session}"):
-            if (session, file) not in seen and not file.startswith(vault.PART):
+            if (session, file) not in seen and not file.startswith(drafts.PART):
                 path = f"{there}/{session}/{file}"
                 yield Piece(f"{domain}/.vault/{local}/{session}/{file}", path, uidl_of_file(file))
 

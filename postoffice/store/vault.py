@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from postoffice.interfaces import VaultSession
 from postoffice.store import names
-from postoffice.store.files import FULL, make_folder, open_own, sync_folder
+from postoffice.store.drafts import PART
+from postoffice.store.files import FULL, make_folder, open_own
 from postoffice.store.quota import maildirsize
+from postoffice.util.atomic_file import sync_folder
 
-#: Prefix of an unfinished copy of a message.
-PART = ".part."
 #: How many files ``empty`` deletes in one call, so that it does not hold a thread for long.
 GENTLY = 500
 #: A file in a maildrop with the octets in its vault; each line adds.  Never synced: if missing, the

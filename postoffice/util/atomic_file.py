@@ -1,4 +1,4 @@
-"""Write a file so that it appears complete or not at all.  Plain functions; they block."""
+"""Write files so that they appear complete or not at all, durably.  Plain functions; they block."""
 
 from __future__ import annotations
 
@@ -28,5 +28,14 @@ def replacing(
         with suppress(OSError):
             os.unlink(part)
         raise
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: str, dir_fd: int | None = None) -> None:
+    """Make the names in a folder durable.  Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.fsync(fd)
     finally:
         os.close(fd)

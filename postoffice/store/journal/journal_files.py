@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
 from postoffice.model.errors import StartupError
-from postoffice.store.files import open_own, sync_folder
+from postoffice.store.files import open_own
 from postoffice.store.journal import segments
 from postoffice.store.journal.segments import CheckpointFile, FileLock, StateFile
+from postoffice.util.atomic_file import sync_folder
 
 #: Seconds to wait for other processes and threads before giving up; and between two looks.
 PATIENCE = 5.0

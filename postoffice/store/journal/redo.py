@@ -19,12 +19,13 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.model.listing import Entry
 from postoffice.store import drafts, files, maildir, names, set_aside
 from postoffice.store import vault as vaults
-from postoffice.store.files import FOLDERS, FULL, JOURNAL, make, sync_folder
+from postoffice.store.files import FOLDERS, FULL, JOURNAL, make
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.lanes import Lane
 from postoffice.store.journal.records import PutRecord, RemoveRecord
 from postoffice.store.journal.segments import SEGMENT
 from postoffice.store.quota import maildirsize
+from postoffice.util.atomic_file import sync_folder
 
 #: How many threads write: more if each file is synced, as threads wait for the disk; else no more
 #: than the interpreter lets run side by side.

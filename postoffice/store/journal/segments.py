@@ -23,9 +23,9 @@ from hmac import compare_digest
 from itertools import repeat
 
 from postoffice.model.errors import StartupError
-from postoffice.store.files import make_folder, open_own, sync_folder
+from postoffice.store.files import make_folder, open_own
 from postoffice.store.journal.records import BLOCK
-from postoffice.util.atomic_file import replacing
+from postoffice.util.atomic_file import replacing, sync_folder
 
 #: How many segments there may be, and octets of each.
 SEGMENTS = 16

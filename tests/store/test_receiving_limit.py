@@ -11,8 +11,8 @@ from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull, NoSpace, TemporaryFailure
 from postoffice.store.delivery import BUFFER
-from postoffice.store.incoming import Incoming
 from postoffice.store.quota.admission import FreeSpace
+from postoffice.store.receiving_limit import ReceivingLimit
 from postoffice.testing import finish
 from tests.store.journaled import JOE, Served, folder_of, litter, messages
 
@@ -121,7 +121,7 @@ def test_one_message_alone_goes_on_however_large_it_is(root, served, address):
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_without_a_bound_nobody_is_refused(most):
-    incoming = Incoming(most)
+    incoming = ReceivingLimit(most)
     first = incoming.text(Client("192.0.2.1"))
     first.add(1 << 40)
     second = incoming.text(Client("192.0.2.1"))

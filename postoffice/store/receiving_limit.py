@@ -12,7 +12,7 @@ from postoffice.util.networks import network_of
 SHARES = 4
 
 
-class Incoming:
+class ReceivingLimit:
     """
     Counts the octets of messages that are neither committed nor aborted.
 
@@ -27,9 +27,9 @@ class Incoming:
         self._most = most
         self._networks: Counter[str] = Counter()
 
-    def text(self, client: Client) -> Load:
+    def text(self, client: Client) -> Reservation:
         """Begin to count a message from ``client``."""
-        return Load(self, "" if client.local else network_of(client.address))
+        return Reservation(self, "" if client.local else network_of(client.address))
 
     def add(self, network: str, own: int, size: int) -> None:
         """Count ``size`` more octets of a message that has ``own`` so far.  Raises NoSpace."""
@@ -57,21 +57,21 @@ class Incoming:
                 del self._networks[network]
 
 
-class Load:
-    """The share of one message in Incoming."""
+class Reservation:
+    """The octets of one message that is being received."""
 
-    def __init__(self, incoming: Incoming, network: str) -> None:
-        self._incoming = incoming
+    def __init__(self, limit: ReceivingLimit, network: str) -> None:
+        self._limit = limit
         self._network = network
         self._octets = 0
 
     def add(self, size: int) -> None:
         """Count more octets.  Raises NoSpace; then they are not counted."""
-        self._incoming.add(self._network, self._octets, size)
+        self._limit.add(self._network, self._octets, size)
         self._octets += size
 
     def drop(self) -> None:
         """The message was committed or aborted.  May be called twice."""
         size, self._octets = self._octets, 0
         if size:
-            self._incoming.take(self._network, size)
+            self._limit.take(self._network, size)
