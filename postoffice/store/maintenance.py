@@ -6,6 +6,7 @@ Sweeps and discards are in ``cleanup``, the vault in ``vault``.  All functions b
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 import time
@@ -19,7 +20,7 @@ from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.model.listing import Entry
 from postoffice.store import cleanup, expunge, fetch_log, files, maildir, names, set_aside
 from postoffice.store import vault as vaults
-from postoffice.store.journal.journal import Journal
+from postoffice.store.journal.journal import UNREADABLE, Journal
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.oddities import NotServed, see_to_compression
 from postoffice.store.quota import maildirsize
@@ -30,6 +31,8 @@ from postoffice.store.text import measure
 PURGE = "purge"
 #: The text of findings about a folder that no account can have.
 ASTRAY = "nobody can collect from it; rename it to DOMAIN/LOCALPART"
+#: The text of a finding about segments that were put away.
+KEPT = "check the disk, and remove the folder when nothing is missing"
 #: Seconds after which a maildrop without new, cur or tmp is no longer being created.
 JUST_MADE = 60
 
@@ -73,7 +76,10 @@ def _holding(folder: str) -> MaildropUsage:
 
 def strays(store: str) -> list[Finding]:
     """Find folders that may hold mail, but whose names no account can have."""
-    found = []
+    found = [
+        Finding(folder, "segments of the journal that the disk failed to read; " + KEPT, False)
+        for folder in sorted(glob.glob(f"{glob.escape(store)}/{files.JOURNAL}/{UNREADABLE}/*"))
+    ]
     for domain in cleanup.domains(store):
         if _looks_like_one(domain):
             found.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections import Counter
@@ -11,6 +12,7 @@ import pytest
 from postoffice.model.errors import StartupError
 from postoffice.store import cleanup, files
 from postoffice.store.journal import journal
+from postoffice.testing import finish
 from tests.store.journaled import (
     ANN,
     JOE,
@@ -368,6 +370,78 @@ def test_what_is_damaged_is_told_and_the_rest_is_recovered(root, child, served, 
     served()
     assert there(root) == ["one", "three"]
     assert [line for line in logged if "is damaged" in line and segment.name in line]
+
+
+@pytest.fixture
+def bad_blocks(monkeypatch):
+    """Blocks that the disk fails to read: (part of the path, offset)."""
+    bad = []
+    real = os.pread
+
+    def pread(fd, size, offset):
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if any(part in path and offset <= at < offset + size for part, at in bad):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return real(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    return bad
+
+
+def test_a_segment_that_cannot_be_read_costs_only_what_was_in_its_bad_blocks(
+    root, child, served, logged, bad_blocks
+):
+    posted_and_killed(root, child, ("one", JOE), ("two", JOE), ("three", JOE))
+    [segment] = root.glob(".journal/seg.*")
+    bad_blocks.append((segment.name, segment.read_bytes().index(b"Subject: two")))
+    for path in messages(root):
+        path.unlink()
+    one = served()
+    assert there(root) == ["one", "three"]
+    assert [line for line in logged if "failed to read 1 of 16 blocks" in line]
+    [away] = root.glob(".journal/unreadable/*")
+    assert (away / segment.name).exists()
+    assert [str(away)] == [
+        finding.path for finding in finish(one.store.strays()) if "failed to read" in finding.what
+    ]
+    for number in range(40):  # it is used no more, and all segments are made anew
+        one.post(f"more-{number}")
+        one.checkpoint()
+    one.stop()
+    served()
+    assert {"one", "three", "more-39"} < set(there(root))
+
+
+def test_nobody_knows_whose_a_large_text_was_in_bad_blocks_so_it_is_kept(
+    root, child, served, bad_blocks
+):
+    posted_and_killed(root, child, ("large", JOE))
+    [segment] = root.glob(".journal/seg.*")
+    [text] = root.glob(".journal/large/*")
+    octets = text.read_bytes()
+    bad_blocks.append((segment.name, 0))
+    served()
+    assert [
+        path.read_bytes()
+        for path in root.glob(".journal/unreadable/*/*")
+        if path.name[:4] != "seg."
+    ] == [octets]
+
+
+def test_a_segment_that_cannot_be_read_fails_a_checkpoint_and_no_delivery(
+    root, served, bad_blocks, monkeypatch, logged
+):
+    one = served()
+    one.post("one")
+    [segment] = root.glob(".journal/seg.*")
+    bad_blocks.append((segment.name, 0))
+    one.journal.note_failed_sync()
+    with pytest.raises(OSError, match="Input/output"):
+        one.journal.checkpoint()
+    one.post("two")
+    assert there(root) == ["one", "two"]
+    bad_blocks.clear()
+    one.journal.checkpoint()
 
 
 def test_a_start_says_what_it_had_to_do(root, child, served, logged):

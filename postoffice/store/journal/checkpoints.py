@@ -188,11 +188,13 @@ class Checkpoints:
         state.suspect = state.generation
         self.close_generation(state)
 
-    def recovery(self, state: State, numbers: Iterable[int]) -> PendingBatches:
-        """Find the batches in these segments that no checkpoint covers."""
-        return PendingBatches(
-            numbers, self._files.segment, self._files.key, state.checkpointed, self._report
-        )
+    def recovery(
+        self, state: State, numbers: Iterable[int], *, tolerant: bool = False
+    ) -> PendingBatches:
+        """Find the batches in these segments that no checkpoint covers (``PendingBatches``)."""
+        files = self._files
+        where = files.segment, files.key, state.checkpointed
+        return PendingBatches(numbers, *where, self._report, tolerant=tolerant)
 
     def unlink_large(self) -> None:
         """Remove the large texts that a checkpoint covers."""

@@ -25,7 +25,7 @@ from itertools import count
 from typing import NamedTuple
 
 from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
-from postoffice.store.files import FULL
+from postoffice.store.files import FULL, make_folder, sync_folder
 from postoffice.store.journal import segments
 from postoffice.store.journal.checkpoints import Checkpoints
 from postoffice.store.journal.filesystem import FILES, JOURNAL
@@ -35,6 +35,8 @@ from postoffice.store.journal.records import BLOCK, PutRecord, Record, encode, r
 from postoffice.store.journal.recovery import MakeRedo
 from postoffice.store.journal.segments import SEGMENT, SEGMENTS, State
 
+#: The folder of segments that the disk could not read at a start.
+UNREADABLE = "unreadable"
 #: How often a state in another format is read before we report a process of another version.
 _LOOKS = 100
 
@@ -163,14 +165,14 @@ class Journal:
         self._files.mark.affirm()  # else a power cut could bring back segments that we use again
         state = State(durability=durability, checkpointed=self._files.mark.read())
         self._files.state.write(state)  # without our boot id: others wait until we are ready
-        recovery = self._checkpoints.recovery(state, range(SEGMENTS))
+        recovery = self._checkpoints.recovery(state, range(SEGMENTS), tolerant=True)
         state.generations, state.counts = recovery.generations, recovery.counts
         state.generation = max(state.checkpointed, *state.generations)
         found = Recovered(recovery.batches, recovery.put_records, len(recovery.removals))
-        if found.batches:
+        if found.batches or recovery.unreadable:
             try:
                 self._checkpoints.apply_again(recovery, state.generation, anew=True, synced=False)
-                if durability == JOURNAL:
+                if durability == JOURNAL and not recovery.unreadable:
                     self._leave_for_checkpoint(state)
                 else:
                     self._checkpoints.sync_again(state, recovery, state.generation)
@@ -184,10 +186,36 @@ class Journal:
                     "wait in the journal, and mail is refused until there is room",
                 )
         if not state.held:
+            if recovery.unreadable:  # all is synced: no later start needs to read them again
+                self._put_away(recovery.unreadable, state.checkpointed)
             self._large.sweep(state.checkpointed)
         state.boot = segments.boot()
         self._files.state.write(state)
         return found
+
+    def _put_away(self, numbers: Sequence[int], checkpointed: int) -> None:
+        """
+        Move segments that the disk cannot read out of the way, with the large texts.
+
+        What they held is recovered as far as it can be.  Nobody knows which large
+        texts were theirs: all that no recovery needs are kept beside them.
+        """
+        folder = f"{self._files.folder}/{UNREADABLE}/{time.time_ns()}"
+        for path in (os.path.dirname(folder), folder):
+            make_folder(path)
+            sync_folder(os.path.dirname(path))
+        texts = self._large.unneeded(checkpointed)
+        for key in texts:
+            os.rename(f"{self.large}/{key}", f"{folder}/{key}")
+        for number in numbers:
+            os.rename(self._files.segment(number), f"{folder}/seg.{number}")
+        for path in (folder, self.large, self._files.folder):
+            sync_folder(path)
+        self.report(
+            "error",
+            f"{len(numbers)} unreadable segments and {len(texts)} large texts are in {folder}; "
+            "check the disk, and remove the folder when nothing is missing",
+        )
 
     def _leave_for_checkpoint(self, state: State) -> None:
         """Mark all as applied: the first checkpoint syncs it, so that the start need not wait."""

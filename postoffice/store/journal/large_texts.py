@@ -44,5 +44,9 @@ class LargeTexts:
 
     def sweep(self, checkpointed: int) -> None:
         """Remove all that no recovery needs.  The caller is alone, and all is applied."""
+        self.unlink(self.unneeded(checkpointed))
+
+    def unneeded(self, checkpointed: int) -> set[str]:
+        """The keys of all that no recovery needs.  The caller is alone, and all is applied."""
         self.take(checkpointed)
-        self.unlink(set(os.listdir(self.folder)) - self._generations.keys())
+        return set(os.listdir(self.folder)) - self._generations.keys()

@@ -9,12 +9,14 @@ functions block.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
-from postoffice.store.journal.records import PutRecord, RemoveRecord, batches, decode
+from postoffice.store.journal.records import BLOCK, PutRecord, RemoveRecord, batches, decode
 from postoffice.store.journal.segments import SEGMENTS
 
 
@@ -78,7 +80,9 @@ class PendingBatches:
 
     ``path_of`` gives the path of a segment.  Batches are verified once, here, and
     read again when they are applied: memory holds one segment at most.
-    ``report`` is told of damage.
+    ``report`` is told of damage.  With ``tolerant``, blocks that the disk cannot
+    read count as empty, and ``unreadable`` has the segments that have some;
+    otherwise they raise OSError.
     """
 
     def __init__(
@@ -88,13 +92,17 @@ class PendingBatches:
         key: bytes,
         checkpointed: int,
         report: Callable[[str, str], None],
+        *,
+        tolerant: bool = False,
     ) -> None:
+        self.unreadable: list[int] = []
         self.generations = [0] * SEGMENTS  # by segment, as in State
         self.counts = [0] * SEGMENTS
         self.removals: list[RemoveRecord] = []
         self.put_records = 0
         self._path_of = path_of
         self._report = report
+        self._tolerant = tolerant
         self._locations: list[_BatchLocation] = []
         for number in segments:
             self._scan(number, key, checkpointed)
@@ -107,8 +115,7 @@ class PendingBatches:
     def _scan(self, number: int, key: bytes, checkpointed: int) -> None:
         path = self._path_of(number)
         try:
-            with open(path, "rb") as file:
-                octets = file.read()
+            octets = self._read(number, path)
         except FileNotFoundError:
             return
         end = 0
@@ -129,6 +136,24 @@ class PendingBatches:
                 number, batch.generation, batch.start, len(batch.body), batch.count
             )
             self._locations.append(location)
+
+    def _read(self, number: int, path: str) -> bytes:
+        """Read a segment.  Raises OSError."""
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            try:
+                return os.pread(file.fileno(), size, 0)
+            except OSError as error:
+                if error.errno != errno.EIO or not self._tolerant:
+                    raise
+            blocks = [_read_block(file.fileno(), at) for at in range(0, size, BLOCK)]
+        self.unreadable.append(number)
+        self._report(
+            "error",
+            f"{path}: the disk failed to read {blocks.count(b'')} of {len(blocks)} blocks; "
+            "messages that were in them are recovered only where they had been delivered already",
+        )
+        return b"".join(block.ljust(BLOCK, b"\0") for block in blocks)
 
     def messages(self, until: int) -> Iterator[tuple[int, PutRecord]]:
         """The messages of all generations up to ``until``, inclusive, each with its generation."""
@@ -169,3 +194,13 @@ class PendingBatches:
                 work.remove(removal)
             work.finish()
         return large
+
+
+def _read_block(fd: int, offset: int) -> bytes:
+    """Read one block of a segment; nothing if the disk cannot."""
+    try:
+        return os.pread(fd, BLOCK, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
