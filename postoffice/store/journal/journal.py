@@ -25,7 +25,7 @@ from itertools import count
 from typing import NamedTuple
 
 from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
-from postoffice.store.files import FULL, make_folder, sync_folder
+from postoffice.store.files import FULL, make_folder
 from postoffice.store.journal import segments
 from postoffice.store.journal.checkpoints import Checkpoints
 from postoffice.store.journal.filesystem import FILES, JOURNAL
@@ -34,6 +34,7 @@ from postoffice.store.journal.large_texts import LargeTexts
 from postoffice.store.journal.records import BLOCK, PutRecord, Record, encode, room_for
 from postoffice.store.journal.recovery import MakeRedo
 from postoffice.store.journal.segments import SEGMENT, SEGMENTS, State
+from postoffice.util.atomic_file import sync_folder
 
 #: The folder of segments that the disk could not read at a start.
 UNREADABLE = "unreadable"
