@@ -56,9 +56,14 @@ def look_up(database: Connection, name: str) -> Found:
 
 def accounts(database: Connection, domain: str | None) -> list[Account]:
     """Return all accounts, or those of one domain; their shared secrets are still sealed."""
-    which = "WHERE domain = ?1 OR ?1 IS NULL ORDER BY address"
-    rows = database.execute(f"{_ACCOUNT} {which}", (domain,)).fetchall()
-    return [_account(database, row) for row in rows]
+    which, values = _within(domain)
+    ask = f"{_ACCOUNT} WHERE {which} ORDER BY address"
+    return [_account(database, row) for row in database.execute(ask, values).fetchall()]
+
+
+def _within(domain: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return a condition and its value; one with OR would look at all accounts."""
+    return ("true", ()) if domain is None else ("account.domain = ?", (domain,))
 
 
 def _account(database: Connection, row: tuple[Any, ...]) -> Account:
@@ -230,11 +235,12 @@ def quota(database: Connection, table: str, name: str) -> Quota | None:
 
 def quotas(database: Connection, domain: str | None) -> dict[str, Quota]:
     """Return the quotas of accounts that have their own, of all or of one domain."""
+    which, values = _within(domain)
     ask = (
         f"SELECT address, {', '.join(QUOTA)} FROM account"  # noqa: S608 (our own words)
-        f" WHERE coalesce({', '.join(QUOTA)}) IS NOT NULL AND (domain = ?1 OR ?1 IS NULL)"
+        f" WHERE coalesce({', '.join(QUOTA)}) IS NOT NULL AND {which}"
     )
-    return {address: Quota(*row) for address, *row in database.execute(ask, (domain,))}
+    return {address: Quota(*row) for address, *row in database.execute(ask, values)}
 
 
 def set_serving(database: Connection, table: str, name: str, serving: MailPolicy) -> bool:
