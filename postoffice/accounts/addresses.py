@@ -67,7 +67,8 @@ class Step(NamedTuple):
         if entry is None:
             return "nothing"
         if isinstance(entry, Account):
-            return f"account{_going_to(entry.forward, ', forwards to')}"
+            state = "" if entry.enabled else f", {entry.state}"
+            return f"account{state}{_going_to(entry.forward, ', forwards to')}"
         if isinstance(entry, Alias):
             if entry.kind == REFUSE:
                 return f"refused, {entry.words}"

@@ -28,7 +28,7 @@ from postoffice.cli.rename import rename
 from postoffice.cli.report import report
 from postoffice.cli.restore import restore
 from postoffice.cli.sessions import session
-from postoffice.cli.states import disable, enable
+from postoffice.cli.states import disable, enable, set_state
 
 
 class CommandLine(click.Group):
@@ -101,3 +101,4 @@ account.add_command(list_accounts)
 account.add_command(rename)
 account.add_command(disable)
 account.add_command(enable)
+account.add_command(set_state)

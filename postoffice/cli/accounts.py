@@ -26,6 +26,8 @@ from postoffice.cli.common import (
     Refused,
     command,
     counted,
+    iso,
+    moment,
     sized,
     table,
 )
@@ -50,7 +52,15 @@ from postoffice.cli.quotas import (
 )
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
-from postoffice.model.address import Account, Address, Quota
+from postoffice.model.address import (
+    COLLECT_ONLY,
+    DISABLED,
+    HELD,
+    RECEIVE_ONLY,
+    Account,
+    Address,
+    Quota,
+)
 from postoffice.model.app_password import AppPassword
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.protocol.sasl import NEEDS
@@ -128,14 +138,14 @@ def show(context: CommandContext, address: Address) -> Answer:
     """
     Show the account ADDRESS and its maildrop.
 
-    With --json: address, maildrop (its name), state, password (true or false), mechanisms
-    (by which it can log in), messages, octets, quota (octets, messages, over) and
-    quota_from (where each of these values is set: account, domain, default, or
-    postmaster), serving (keep, keep_collected, delete_on_collect, devices, login_delay,
-    in_use, wait; durations in seconds) and serving_from; forward (addresses), keep_copy,
-    pointing (aliases, forwards and catch-alls with this target); last_login (with its own
-    password: time, service, mechanism, tls, network; or null) and devices (as in `account
-    device list`).
+    With --json: address, maildrop (its name), state, state_note (by, when, why), password
+    (true or false), mechanisms (by which it can log in), messages, octets, quota (octets,
+    messages, over) and quota_from (where each of these values is set: account, domain,
+    default, or postmaster), serving (keep, keep_collected, delete_on_collect, devices,
+    login_delay, in_use, wait; durations in seconds) and serving_from; forward (addresses),
+    keep_copy, pointing (aliases, forwards and catch-alls with this target); last_login
+    (with its own password: time, service, mechanism, tls, network; or null) and devices (as
+    in `account device list`).
     """
     settings = context.settings()
 
@@ -183,6 +193,7 @@ class _Details:
             "address": self.account.address,
             "maildrop": self.account.maildrop,
             "state": self.account.state,
+            "state_note": self._note,
             "password": self.account.secret is not None,
             "mechanisms": self.mechanisms,
             "messages": self.held[0],
@@ -197,6 +208,11 @@ class _Details:
         }
 
     @property
+    def _note(self) -> dict[str, object]:
+        note = self.account.state_note
+        return {"by": note.by, "when": iso(note.when or None), "why": note.why}
+
+    @property
     def lines(self) -> list[str]:
         """The account as lines for people."""
         one = self.account
@@ -204,7 +220,7 @@ class _Details:
         rows = [
             ("account", one.address),
             *([] if one.maildrop == one.address else [("maildrop", one.maildrop)]),
-            *([] if one.enabled else [("state", f"{one.state}: no login, mail is refused")]),
+            *([] if one.enabled else [("state", _state_line(one))]),
             ("password", nobody if one.secret is None else "yes"),
             ("last login", ", ".join(filter(None, login_cells(self.last.get(""))))),
             ("logs in by", ", ".join(self.mechanisms) or "nothing"),
@@ -216,6 +232,24 @@ class _Details:
         ]
         devices = ["", *device_table(self.devices, self.last)] if self.devices else []
         return [*table(rows), *devices]
+
+
+#: What an account in each state may not do.
+LIMITS = {
+    DISABLED: "no login, mail is refused",
+    COLLECT_ONLY: "mail is refused, it may not send",
+    RECEIVE_ONLY: "no login",
+    HELD: "it may not send",
+}
+
+
+def _state_line(account: Account) -> str:
+    """Return the state, what it forbids, and who set it, when and why."""
+    note = account.state_note
+    said = [f"by {note.by}" if note.by else "", moment(note.when) if note.when else ""]
+    parts = [" ".join(filter(None, said)), note.why]
+    text = f"{account.state}: {LIMITS.get(account.state, '')}"
+    return "; ".join(filter(None, [text, *parts]))
 
 
 @command("passwd", account)

@@ -1,19 +1,57 @@
-"""``postoffice account disable`` and ``enable``: whether an account may log in and gets mail."""
+"""``postoffice account state``, ``disable`` and ``enable``: what an account may do."""
 
 from __future__ import annotations
 
+import os
+import pwd
+import time
+
 import click
 
-from postoffice.cli.accounts import refuse_postmaster, registered
+from postoffice.cli.accounts import LIMITS, refuse_postmaster, registered
 from postoffice.cli.common import ADDRESS, Answer, CommandContext, command, counted
 from postoffice.cli.sessions import end_all
 from postoffice.daemon.plugins import Plugins
-from postoffice.model.address import DISABLED, ENABLED, Address
+from postoffice.model.address import (
+    DISABLED,
+    ENABLED,
+    RECEIVE_ONLY,
+    STATES,
+    Address,
+    StateNote,
+)
+
+_WHY = click.option("--why", default="", metavar="TEXT", help="The reason; `account show` has it.")
+
+
+@command("state")
+@click.argument("address", type=ADDRESS)
+@click.argument("state", type=click.Choice(STATES))
+@_WHY
+def set_state(context: CommandContext, address: Address, state: str, why: str) -> Answer:
+    """
+    Set what the account ADDRESS may do.
+
+    \b
+    enabled       everything
+    disabled      nothing: logins and mail are refused
+    collect-only  collect its mail; new mail is refused, and it may not send
+    receive-only  get mail; logins are refused
+    held          collect and get mail; it may not send
+
+    Who sets a state is recorded, and when.  If the state allows no logins, open sessions
+    end; each has five seconds to finish the command in progress.
+
+    With --json: address, state, changed (false: it had this state before), ended (how many
+    sessions).
+    """
+    return _set(context, address.normal, state, why)
 
 
 @command("disable")
 @click.argument("address", type=ADDRESS)
-def disable(context: CommandContext, address: Address) -> Answer:
+@_WHY
+def disable(context: CommandContext, address: Address, why: str) -> Answer:
     """
     Disable the account ADDRESS: refuse logins and mail.
 
@@ -23,31 +61,48 @@ def disable(context: CommandContext, address: Address) -> Answer:
     With --json: address, state, changed (false: it was disabled before), ended (how many
     sessions).
     """
-    name = address.normal
-    refuse_postmaster(context.settings(), name)
-    answer = _set(context, name, DISABLED)
-    ended = end_all(context, name, f"{name} is disabled")
-    lines = [f"{counted(ended, 'session')} of {name} ended"] if ended else []
-    return Answer({**answer.data, "ended": ended}, [*answer.lines, *lines])
+    return _set(context, address.normal, DISABLED, why)
 
 
 @command("enable")
 @click.argument("address", type=ADDRESS)
-def enable(context: CommandContext, address: Address) -> Answer:
+@_WHY
+def enable(context: CommandContext, address: Address, why: str) -> Answer:
     """
-    Enable the account ADDRESS: allow logins and accept mail again.
+    Enable the account ADDRESS: allow logins, sending and mail again.
 
-    With --json: address, state, changed (false: it was enabled before).
+    With --json: address, state, changed (false: it was enabled before), ended (0).
     """
-    return _set(context, address.normal, ENABLED)
+    return _set(context, address.normal, ENABLED, why)
 
 
-def _set(context: CommandContext, name: str, state: str) -> Answer:
+def _set(context: CommandContext, name: str, state: str, why: str) -> Answer:
+    if state in LIMITS:
+        refuse_postmaster(context.settings(), name)
+    note = StateNote(_user(), time.time(), why)
+
     async def work(plugins: Plugins) -> bool:
         found = await registered(plugins, name)
-        await plugins.register.set_state(name, state)
+        if found.state != state or why:
+            await plugins.register.set_state(name, state, note)
         return found.state != state
 
     changed = context.ask(work)
-    data = {"address": name, "state": state, "changed": changed}
-    return Answer(data, [f"{name} is {state}{'' if changed else ' already'}"])
+    ends = state in (DISABLED, RECEIVE_ONLY)
+    ended = end_all(context, name, f"{name} is {state}") if ends else 0
+    data = {"address": name, "state": state, "changed": changed, "ended": ended}
+    lines = [f"{name} is {state}{'' if changed else ' already'}"]
+    if ended:
+        lines.append(f"{counted(ended, 'session')} of {name} ended")
+    return Answer(data, lines)
+
+
+def _user() -> str:
+    """Return who runs the command; with sudo, who called it."""
+    caller = os.environ.get("SUDO_USER")
+    if caller:
+        return caller
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -235,6 +235,7 @@ def test_an_account_is_shown_with_its_mail(run, ask, office):
         "address": "ann@example.net",
         "maildrop": "ann@example.net",
         "state": "enabled",
+        "state_note": {"by": "", "when": None, "why": ""},
         "password": True,
         "mechanisms": ["SCRAM-SHA-256", "PLAIN", "LOGIN"],
         "messages": 2,

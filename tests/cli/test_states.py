@@ -1,6 +1,8 @@
-"""``postoffice account disable`` and ``enable``."""
+"""``postoffice account state``, ``disable`` and ``enable``."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -22,7 +24,9 @@ def test_an_account_is_disabled_and_enabled(joe, run, ask):
         "address": JOE, "state": "disabled", "changed": False, "ended": 0
     }  # fmt: skip
     assert ask("account", "show", JOE)["state"] == "disabled"
-    assert "state       disabled: no login, mail is refused" in run("account", "show", JOE).stdout
+    assert (
+        "state       disabled: no login, mail is refused; by " in run("account", "show", JOE).stdout
+    )
     assert run("account", "enable", JOE).stdout == f"{JOE} is enabled\n"
     assert run("account", "enable", JOE).stdout == f"{JOE} is enabled already\n"
     assert "disabled" not in run("account", "show", JOE).stdout
@@ -79,7 +83,10 @@ def test_explain_tells_why_mail_is_refused(joe, run, ask):
     run("account", "disable", JOE)
     told = ask("explain", "rcpt", JOE)
     assert told["reply"].startswith("550 5.2.1 ")
-    assert told["steps"][-1] == {"step": "state", "found": "disabled: no mail is taken"}
+    assert [one["found"] for one in told["steps"]][1:] == [
+        f"{JOE}: account, disabled, in accounts[0] (sqlite)",
+        f"{JOE}: 550 5.2.1 This mailbox is disabled",
+    ]
     run("account", "enable", JOE)
     assert ask("explain", "rcpt", JOE)["accepted"]
 
@@ -88,3 +95,47 @@ def test_a_new_password_leaves_it_disabled(joe, run, ask):
     run("account", "disable", JOE)
     run("account", "passwd", JOE, "--generate")
     assert ask("account", "show", JOE)["state"] == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("state", "limits"),
+    [
+        ("collect-only", "mail is refused, it may not send"), ("receive-only", "no login"),
+        ("held", "it may not send"), ("disabled", "no login, mail is refused"),
+    ],
+)  # fmt: skip
+def test_a_state_is_shown_with_who_set_it_when_and_why(joe, run, ask, monkeypatch, state, limits):
+    monkeypatch.setenv("SUDO_USER", "carla")
+    assert (
+        run("account", "state", JOE, state, "--why", "3 reminders").stdout == f"{JOE} is {state}\n"
+    )
+    shown = run("account", "show", JOE).stdout
+    assert re.search(rf"state +{state}: {limits}; by carla 20\d\d-.*; 3 reminders\n", shown)
+    found = ask("account", "show", JOE)
+    assert found["state"] == state
+    assert (found["state_note"]["by"], found["state_note"]["why"]) == ("carla", "3 reminders")
+    assert found["state_note"]["when"].startswith("20")
+    assert run("account", "enable", JOE, "--why", "paid").stdout == f"{JOE} is enabled\n"
+    assert ask("account", "show", JOE)["state_note"]["why"] == "paid"
+
+
+def test_setting_a_state_again_keeps_its_note_unless_there_is_a_new_reason(joe, run, ask):
+    run("account", "state", JOE, "held", "--why", "spam")
+    before = ask("account", "show", JOE)["state_note"]
+    assert run("account", "state", JOE, "held").stdout == f"{JOE} is held already\n"
+    assert ask("account", "show", JOE)["state_note"] == before
+    run("account", "state", JOE, "held", "--why", "spam again")
+    assert ask("account", "show", JOE)["state_note"]["why"] == "spam again"
+
+
+@pytest.mark.parametrize(
+    ("state", "ends"),
+    [("held", False), ("collect-only", False), ("receive-only", True), ("enabled", False)],
+)
+def test_sessions_end_where_a_state_allows_no_login(joe, ask, monkeypatch, state, ends):
+    monkeypatch.setattr(sessions, "ask", lambda context, question: [{"account": JOE}])
+    assert ask("account", "state", JOE, state)["ended"] == ends
+
+
+def test_a_state_that_there_is_not(joe, run):
+    assert "'away' is not one of" in run("account", "state", JOE, "away", status=2).output
