@@ -39,6 +39,7 @@ from postoffice.smtp.options import SMTPLimits
 from postoffice.store.journal.journal import Journal
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import ImmediateExecutor, finish
+from tests.servers import PostgreSQL
 
 #: On a busy machine any example may take long: that is no failure.  In CI the examples are the
 #: same each time, so that it says of one commit one thing; others are tried everywhere else.
@@ -330,6 +331,15 @@ class MemoryOffice:
 @pytest.fixture(scope="session")
 def secrets():
     return {word: hash_password(word) for word in (b"secret word", b"other")}
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A real PostgreSQL that runs; what it holds is left over from others."""
+    pytest.importorskip("psycopg")
+    server = PostgreSQL()
+    yield server
+    server.remove()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ failed, and mail for addresses that were found lately goes on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as TimedOut
@@ -22,6 +22,7 @@ from postoffice.util.cache import Cache
 from postoffice.util.shield import start_work
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 #: Seconds without a question after the first failure; they double with each further one.
 PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -74,7 +75,7 @@ class Breaker:
         self._trying = False
         self._why = ""
 
-    async def run(self, function: Callable[..., T], *args: Any) -> T:
+    async def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
         """Call ``function(*args)`` on a thread.  Raises Unavailable, and what it raises."""
         if self._failures and (self._trying or self._clock.seconds() < self._until):
             raise Unavailable(f"{self._server} is down: {self._why}")
@@ -95,7 +96,7 @@ class Breaker:
         self._succeed()
         return result
 
-    async def _call(self, function: Callable[..., T], *args: Any) -> T:
+    async def _call(self, function: Callable[[*Args], T], *args: *Args) -> T:
         work = start_work(self._executor.run(function, *args))
         work.addTimeout(self._timeout, self._clock)
         try:

@@ -236,9 +236,10 @@ def quota(database: Connection, table: str, name: str) -> Quota | None:
 def quotas(database: Connection, domain: str | None) -> dict[str, Quota]:
     """Return the quotas of accounts that have their own, of all or of one domain."""
     which, values = _within(domain)
+    own = " OR ".join(f"{column} IS NOT NULL" for column in QUOTA)
     ask = (
         f"SELECT address, {', '.join(QUOTA)} FROM account"  # noqa: S608 (our own words)
-        f" WHERE coalesce({', '.join(QUOTA)}) IS NOT NULL AND {which}"
+        f" WHERE ({own}) AND {which}"
     )
     return {address: Quota(*row) for address, *row in database.execute(ask, values)}
 

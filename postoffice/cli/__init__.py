@@ -17,6 +17,7 @@ from postoffice.cli.auth_failures import auth_failures
 from postoffice.cli.backup import backup
 from postoffice.cli.check_config import check_config
 from postoffice.cli.common import WRONG, say_object, shared_options
+from postoffice.cli.directories import directory
 from postoffice.cli.domain_aliases import domain_alias
 from postoffice.cli.domains import domain
 from postoffice.cli.expiry import expire
@@ -84,6 +85,7 @@ main.add_command(init)
 main.add_command(check_config)
 main.add_command(domain)
 domain.add_command(domain_alias)
+main.add_command(directory)
 main.add_command(account)
 main.add_command(alias)
 main.add_command(maildrop)

@@ -53,6 +53,8 @@ from postoffice.util.token_bucket import TokenBucket
 
 #: Threads for disk access: how many always exist, and the most.
 USUALLY, THREADS = 2, 8
+#: The same for calls that wait for other servers.
+NETWORK_USUALLY, NETWORK_THREADS = 1, 8
 #: The folder, in the state folder, for the sockets of the processes of one post office.
 NEIGHBOURS = "neighbours"
 
@@ -74,7 +76,8 @@ def build(
     clock = clock or reactor
     threads = ThreadExecutor(reactor, THREADS, "disk", usually=USUALLY)
     hashing = ThreadExecutor(reactor, AT_ONCE, "hashing")
-    plugins = build_plugins(settings, reactor, threads, processes.maker(reactor))
+    network = ThreadExecutor(reactor, NETWORK_THREADS, "network", usually=NETWORK_USUALLY)
+    plugins = build_plugins(settings, reactor, threads, processes.maker(reactor), network)
     logins = build_logins(settings, threads, clock)
     checker = Checker(
         plugins.directories,
@@ -101,7 +104,7 @@ def build(
         plugins,
         listeners,
         factories.connection_limits,
-        (threads, hashing),
+        (threads, hashing, network),
         certificates,
         checker,
         leases,
@@ -116,6 +119,7 @@ def build_plugins(
     reactor: Any,
     executor: Executor,
     child_process: MakeChildProcess | None = None,
+    network: Executor | None = None,
 ) -> Plugins:
     """Make the directories, the store and the policies.  Raises ConfigurationError."""
     context = PluginContext(
@@ -126,6 +130,7 @@ def build_plugins(
         settings.warnings,
         settings.warning_text,
         child_process,
+        network,
     )
     chosen = (*settings.accounts, settings.store, *settings.policies)
     made: list[Any] = []

@@ -24,7 +24,8 @@ class PluginContext:
     percent of the quota. ``warning_text`` is the mail to send: its subject, an empty
     line, and the body, with $address, $percent, $used and $limit; if it is empty, the
     store uses its own text. ``child_process`` makes a child process; it is None in a
-    command.
+    command. ``network`` is an executor for calls that wait for other servers: they must not
+    hold up the disk's threads.
     """
 
     reactor: Any  # IReactorTime, IReactorThreads, …
@@ -34,6 +35,12 @@ class PluginContext:
     warnings: Sequence[int] = ()
     warning_text: str = ""
     child_process: MakeChildProcess | None = None
+    network_executor: Executor | None = None
+
+    @property
+    def network(self) -> Executor:
+        """The executor for calls that wait for other servers."""
+        return self.network_executor or self.executor
 
     @property
     def workers(self) -> Executor:

@@ -8,13 +8,11 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.directories import Directories
-from postoffice.accounts.memory import MemoryDirectory
-from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IAddresses, IAddressRegister
 from postoffice.model.address import HELD, NO_NOTE, STATES, Account, Address, Quota, StateNote
 from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain, Found
 from postoffice.model.errors import NotEmpty
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import finish
 
 ANN, BOB, INFO = (f"{name}@example.net" for name in ("ann", "bob", "info"))
 ALIASES = [
@@ -26,19 +24,14 @@ ALIASES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def directory(request, tmp_path):
-    if request.param == "memory":
-        directory = MemoryDirectory()
-    else:
-        directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), ImmediateExecutor())
-    finish(directory.start())
+@pytest.fixture
+def directory(writable_directory):
+    directory = writable_directory
     for domain in ("example.net", "example.com"):
         assert finish(directory.add_domain(domain))
     for name in (ANN, BOB):
         assert finish(directory.add(name, f"hash of {name}"))
-    yield directory
-    finish(directory.stop())
+    return directory
 
 
 @pytest.fixture

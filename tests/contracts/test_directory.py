@@ -12,24 +12,17 @@ from zope.interface.verify import verifyObject
 
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory, IAccountRegister, IAppPasswords
 from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import finish
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def directory(request, tmp_path):
-    if request.param == "memory":
-        directory = MemoryDirectory()
-    else:
-        directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), ImmediateExecutor())
-    finish(directory.start())
-    yield directory
-    finish(directory.stop())
+@pytest.fixture
+def directory(writable_directory):
+    return writable_directory
 
 
 @pytest.fixture

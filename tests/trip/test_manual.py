@@ -67,6 +67,8 @@ NOT_RUN = {
     ".venv/bin/python tests/": "a campaign of minutes; .ci/run has it",
     "export PATH=": "it is of the shell that goes on",
     "useradd": "it changes the machine",
+    "createuser": "it changes the machine",
+    "createdb": "it changes the machine",
     "cd / && twistd": "tests/trip/test_run_it.py starts what init has made",
     "twistd -n": "the test starts it, with ports that are free",
     "cd first": "the test starts it there",

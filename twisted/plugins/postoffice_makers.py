@@ -9,6 +9,7 @@ from typing import Any
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from postoffice.accounts import remote
 from postoffice.interfaces import (
     IAccountDirectory,
     IDirectoryMaker,
@@ -206,6 +207,88 @@ class YAMLMaker:
         return FileDirectory(options["path"], parse, context.executor)
 
 
+def _conninfo(value: Any) -> str:
+    """``dbname=mail host=/run/postgresql``, or ``postgresql://…``; libpq checks the rest."""
+    text = str(TEXT.read(value)).strip()
+    if "=" not in text and "://" not in text:
+        raise ValueError
+    return text
+
+
+CONNINFO = Kind(
+    "what libpq connects by, such as dbname=mail host=/run/postgresql user=postoffice", _conninfo
+)
+
+
+@implementer(IPlugin, IDirectoryMaker)
+class PostgreSQLMaker:
+    """``kind: postgresql``: our own tables in a PostgreSQL database, or any, by your queries."""
+
+    kind = "postgresql"
+    keys = (
+        Key(
+            "connection",
+            CONNINFO,
+            REQUIRED,
+            "The database, as libpq connects to it. Keep a password out of this file: libpq "
+            "reads it from the file that `passfile=` names.",
+            "dbname=mail host=/run/postgresql user=postoffice",
+        ),
+        Key(
+            "find",
+            TEXT,
+            None,
+            "The query that finds an account, if the tables are not ours: it returns a column "
+            "password, and may return maildrop, quota, quota_messages, state, forward and "
+            "keep_copy. Without it, the tables are those of `postoffice directory "
+            "create-schema`.",
+            "SELECT password FROM mailbox WHERE username = %{user}",
+        ),
+        Key(
+            "domain",
+            TEXT,
+            None,
+            "The query that returns a row if a domain is local; needed if `find` is given. It may "
+            "return same_as, separators and catch_all.",
+            "SELECT 1 AS local FROM domain WHERE domain = %{user|domain}",
+        ),
+        Key(
+            "alias",
+            TEXT,
+            None,
+            "The query that returns the targets of an alias, in the column target.",
+            "SELECT goto AS target FROM alias WHERE address = %{user}",
+        ),
+        Key(
+            "key_file",
+            PATH,
+            "accounts.key",
+            "The file with the key that encrypts shared secrets in our own tables.",
+        ),
+        *remote.KEYS,
+    )
+
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
+        try:
+            from postoffice.accounts import query_directory as queries
+            from postoffice.accounts.postgresql import PostgreSQLDirectory
+            from postoffice.accounts.sealed_secrets import Seal
+        except ImportError as error:
+            why = f"psycopg is not installed: pip install 'postoffice[postgresql]' ({error})"
+            raise SettingError("kind", why) from error
+
+        how = {"timeout": options["timeout"], "stale": options["stale"]}
+        server = (options["connection"], context.network, context.reactor)
+        given = [name for name in ("find", "domain", "alias") if options[name]]
+        if not given:
+            return PostgreSQLDirectory(*server, seal=Seal(options["key_file"]), **how)
+        for name in ("find", "domain"):
+            if name not in given:
+                raise SettingError(name, f"it is needed, as {given[0]} is given")
+        asked = {name: queries.Query.read(name, options[name]) for name in given}
+        return queries.QueryDirectory(*server, asked, **how)
+
+
 def _zone(value: Any) -> tuple[str, frozenset[str]]:
     """``list.example``, or ``list.example=127.0.0.2,127.0.0.4``."""
     name, _, answers = str(value).partition("=")
@@ -371,6 +454,7 @@ class RateMaker:
 maildir = MaildirMaker()
 memory = MemoryMaker()
 sqlite = SQLiteMaker()
+postgresql = PostgreSQLMaker()
 passwd_file = PasswdFileMaker()
 yaml = YAMLMaker()
 dnsbl = DNSBLMaker()

@@ -1,0 +1,195 @@
+"""Connections to a PostgreSQL server, for any thread.  The functions block."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import psycopg
+
+from postoffice.accounts.remote import Unavailable
+from postoffice.accounts.sql import Cursor, Values
+from postoffice.model.errors import TemporaryFailure
+
+T = TypeVar("T")
+_PLACEHOLDER = re.compile(r"\?(\d*)")
+#: Of the lock that each change takes, so that changes come one after the other ("PoOf").
+LOCK = 0x506F4F66
+
+
+class SharedSQL:
+    """A connection that takes the SQL of ``accounts.tables``: its placeholders, no booleans."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Values = (), /) -> Cursor:
+        """Run one statement."""
+        result: Cursor = self._connection.execute(translated(sql), _values(values))
+        return result
+
+    def executemany(self, sql: str, rows: Iterable[Values], /) -> None:
+        """Run one statement for each row of values."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(translated(sql), [_values(row) for row in rows])
+
+
+@lru_cache(maxsize=256)
+def translated(sql: str) -> str:
+    """Translate ``?`` and ``?1`` to PostgreSQL's ``$1``."""
+    if sql == "PRAGMA defer_foreign_keys = ON":
+        return "SET CONSTRAINTS ALL DEFERRED"
+    number = 0
+
+    def placeholder(found: re.Match[str]) -> str:
+        nonlocal number
+        number += 1
+        return f"${found[1] or number}"
+
+    return _PLACEHOLDER.sub(placeholder, sql)
+
+
+def _values(values: Values) -> list[Any]:
+    return [int(one) if isinstance(one, bool) else one for one in values]
+
+
+class Connections:
+    """
+    Connections to one server; each is used by one thread at a time.
+
+    ``conninfo`` is what libpq reads: ``dbname=mail host=...``.  ``search_path`` is set if it
+    is not empty.  A statement that takes longer than ``timeout`` seconds fails.
+    """
+
+    def __init__(self, conninfo: str, timeout: float, search_path: str = "") -> None:
+        self._conninfo = conninfo
+        self._timeout = timeout
+        self._search_path = search_path
+        self._lock = threading.Lock()  # guards:
+        self._idle: list[Any] = []
+        self._busy: dict[Any, float] = {}  # since when
+        self._closed = False
+
+    def open(self) -> None:
+        """Allow connections; there is none until it is needed."""
+        self._closed = False
+
+    def close(self) -> None:
+        """Close all connections, when they are idle."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def cut(self) -> None:
+        """Break the connections of threads that wait longer than the timeout."""
+        late = time.monotonic() - self._timeout * 0.9
+        with self._lock:
+            for connection, since in self._busy.items():
+                if since <= late:
+                    _break(connection)
+
+    def read(self, ask: Callable[..., T], *args: object) -> T:
+        """
+        Call ``ask(connection, *args)``; once more if an idle connection was broken meanwhile.
+
+        Raises Unavailable, and TemporaryFailure for other errors of the server.
+        """
+        connection = self._take()
+        if connection is not None:
+            try:
+                return self._use(connection, ask, *args)
+            except Unavailable:
+                if not connection.closed:  # it answers, but too late
+                    raise
+        return self._use(self._connect(), ask, *args)
+
+    def write(self, change: Callable[..., T], *args: object) -> T:
+        """Call ``change(connection, *args)`` in one transaction, after those of others."""
+
+        def whole(connection: Any) -> T:
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock($1)", [LOCK])
+                return change(connection, *args)
+
+        connection = self._take()
+        if connection is not None:
+            try:
+                self._use(connection, _ping)  # a transaction must not be tried twice
+            except Unavailable:
+                connection = None
+            else:
+                connection = self._take()
+        return self._use(connection or self._connect(), whole)
+
+    def _take(self) -> Any:
+        """Return an idle connection, or None."""
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the directory has been stopped")
+            return self._idle.pop() if self._idle else None
+
+    def _connect(self) -> Any:
+        try:
+            connection = psycopg.connect(
+                self._conninfo,
+                autocommit=True,
+                cursor_factory=psycopg.RawCursor,
+                connect_timeout=max(2, int(self._timeout)),
+                fallback_application_name="postoffice",
+            )
+            milliseconds = str(max(1, int(self._timeout * 1000)))
+            connection.execute("SELECT set_config('statement_timeout', $1, false)", [milliseconds])
+            if self._search_path:
+                connection.execute(
+                    "SELECT set_config('search_path', $1, false)", [self._search_path]
+                )
+        except psycopg.Error as error:
+            raise Unavailable(f"connecting to PostgreSQL failed: {_said(error)}") from error
+        return connection
+
+    def _use(self, connection: Any, ask: Callable[..., T], *args: object) -> T:
+        with self._lock:
+            self._busy[connection] = time.monotonic()
+        try:
+            return ask(connection, *args)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise Unavailable(f"PostgreSQL failed: {_said(error)}") from error
+        except psycopg.Error as error:
+            raise TemporaryFailure(f"PostgreSQL refused a query: {_said(error)}") from error
+        finally:
+            self._give_back(connection)
+
+    def _give_back(self, connection: Any) -> None:
+        with self._lock:
+            self._busy.pop(connection, None)
+            if not self._closed and not connection.closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+def _ping(connection: Any) -> None:
+    connection.execute("SELECT 1")
+
+
+def _break(connection: Any) -> None:
+    """Let a thread that waits for the server see the end of the connection."""
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as link,
+    ):
+        link.shutdown(socket.SHUT_RDWR)
+
+
+def _said(error: Exception) -> str:
+    """Return what the server or libpq said, in one line."""
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -1,0 +1,242 @@
+"""Accounts in a PostgreSQL database of another program, by the administrator's own queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from postoffice.accounts.postgresql_connections import Connections
+from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
+from postoffice.interfaces import Executor, IAccountDirectory, IAddresses
+from postoffice.model.address import (
+    DISABLED,
+    ENABLED,
+    STATES,
+    Account,
+    Address,
+    NotAnAddress,
+    Quota,
+    normal_domain,
+)
+from postoffice.model.alias import SEPARATORS, Alias, Domain, Found
+from postoffice.model.config_values import read_size
+from postoffice.model.errors import SettingError, TemporaryFailure
+
+Row = Mapping[str, Any]
+
+#: The columns that a query may return: of an account, of a target of an alias, of a domain.
+ACCOUNT = ("password", "maildrop", "quota", "quota_messages", "state", "forward", "keep_copy")
+ALIAS = ("target",)
+DOMAIN = ("same_as", "separators", "catch_all")
+
+#: A variable, with the quotes that Dovecot's examples have around it.
+_VARIABLE = re.compile(r"(')?(?:%\{([^}]*)\}|%([a-zA-Z%]))(?(1)')")
+_VALUES: dict[str, Callable[[str], str]] = {
+    "user": lambda name: name,
+    "username": lambda name: name.rpartition("@")[0],
+    "domain": lambda name: name.rpartition("@")[2],
+}
+_NAMES = {
+    "user": "user", "user|username": "username", "user|domain": "domain", "username": "username",
+    "domain": "domain", "u": "user", "n": "username", "d": "domain",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Query:
+    """SQL with PostgreSQL's placeholders, and which part of an address each stands for."""
+
+    sql: str
+    parts: tuple[str, ...]
+
+    @classmethod
+    def read(cls, key: str, text: str) -> Query:
+        """
+        Read a query with Dovecot's variables: ``%{user}``, ``%{user|domain}``, ``%u``.
+
+        Each becomes a parameter; no name is ever pasted into SQL.  Raises SettingError.
+        """
+        parts: list[str] = []
+
+        def placeholder(found: re.Match[str]) -> str:
+            name = found[2] if found[2] is not None else found[3]
+            if name == "%":
+                return f"{found[1] or ''}%{found[1] or ''}"
+            part = _NAMES.get(name.replace(" ", ""))
+            if part is None:
+                known = ", ".join(f"%{{{one}}}" for one in list(_NAMES)[:3])
+                raise SettingError(key, f"the variable {found[0]} is not known, only {known}")
+            if part not in parts:
+                parts.append(part)
+            return f"${parts.index(part) + 1}"
+
+        sql = _VARIABLE.sub(placeholder, text)
+        if any("$" in one for one in re.findall(r"'([^']*)'", sql)):
+            raise SettingError(
+                key, "a variable stands inside a text: join the two with ||, as '/mail/' || %{user}"
+            )
+        return cls(sql.rstrip("; \n"), tuple(parts))
+
+    def rows(self, connection: Any, name: str) -> list[Row]:
+        """Return all rows for a name, each by the names of its columns."""
+        cursor = connection.execute(self.sql, [_VALUES[part](name) for part in self.parts])
+        if cursor.description is None:
+            raise TemporaryFailure(f"the query returns no rows: {self.sql}")
+        columns = [column.name for column in cursor.description]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+@implementer(IAccountDirectory, IAddresses)
+class QueryDirectory:
+    """
+    Accounts, aliases and domains that three queries find, in any tables; it changes nothing.
+
+    ``account`` returns one row, or none; ``alias`` a row for each target; ``domain`` one row
+    for a local domain.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        conninfo: str,
+        executor: Executor,
+        clock: Any,
+        queries: Mapping[str, Query],
+        *,
+        timeout: float,
+        stale: float,
+    ) -> None:
+        self._connections = Connections(conninfo, timeout)
+        self._threads = executor
+        self._breaker = Breaker(executor, clock, "PostgreSQL", timeout, self._connections.cut)
+        self._queries = queries
+        self._stale = StaleAnswers(stale, clock)
+
+    async def start(self) -> None:
+        self._connections.open()
+        try:
+            await self._ask("@")
+        except Unavailable as error:
+            self.log.warn("{why}; mail has to wait until it is there", why=error)
+
+    async def stop(self) -> None:
+        await self._threads.run(self._connections.close)
+
+    def look_up(self, name: str) -> Awaitable[Found]:
+        return self._stale.ask(name, lambda: self._ask(name))
+
+    async def find(self, name: str) -> Account | None:
+        found = await self.look_up(name)
+        return found.entry if isinstance(found.entry, Account) else None
+
+    async def serves(self, domain: str) -> bool:
+        return (await self.look_up(f"@{domain}")).domain is not None
+
+    async def _ask(self, name: str) -> Found:
+        if "\0" in name or not name.isprintable():  # PostgreSQL has no NUL, and UTF-8 only
+            return Found(None)
+        return await self._breaker.run(self._connections.read, self._found, name)
+
+    def _found(self, connection: Any, name: str) -> Found:
+        rows = self._queries["domain"].rows(connection, name)
+        if not rows:
+            return Found(None)
+        domain = _domain(name.rpartition("@")[2], rows[0])
+        if name.startswith("@"):
+            return Found(domain)
+        rows = self._queries["find"].rows(connection, name)
+        if len(rows) > 1:
+            raise TemporaryFailure(f"the query find returns {len(rows)} rows for {name}")
+        if rows:
+            return Found(domain, _account(name, rows[0]))
+        if "alias" in self._queries:
+            rows = self._queries["alias"].rows(connection, name)
+            targets = tuple(one for row in rows for one in _addresses("alias", row, "target"))
+            if targets:
+                return Found(domain, Alias(name, targets))
+        return Found(domain)
+
+
+def _account(name: str, row: Row) -> Account:
+    unknown = set(row) - set(ACCOUNT)
+    if unknown:
+        raise TemporaryFailure(
+            f"the query find returns a column {min(unknown)}: known are {', '.join(ACCOUNT)}"
+        )
+    if "password" not in row:
+        raise TemporaryFailure("the query find returns no column password")
+    return Account(
+        name,
+        _text(row, "maildrop") or name,
+        _text(row, "password") or None,
+        quota=Quota(_octets(row), _messages(row)),
+        state=_state(row),
+        forward=_addresses("find", row, "forward"),
+        keep_copy=_truth(row, "keep_copy"),
+    )
+
+
+def _domain(name: str, row: Row) -> Domain:
+    same_as = _text(row, "same_as")
+    try:
+        same_as = normal_domain(same_as) if same_as else ""
+    except NotAnAddress as error:
+        raise TemporaryFailure(f"the query domain: {error}") from error
+    separators = _text(row, "separators") or SEPARATORS
+    return Domain(name, same_as, separators, _addresses("domain", row, "catch_all"))
+
+
+def _text(row: Row, column: str) -> str:
+    value = row.get(column)
+    return "" if value is None else str(value)
+
+
+def _octets(row: Row) -> int | None:
+    """Return a quota in octets, which may be written as 10M or 1 GiB; 0 is no limit."""
+    text = re.sub(r"([KMGT])\Z", r"\1iB", _text(row, "quota").strip())
+    try:
+        return read_size(text) if text else None
+    except ValueError as error:
+        raise TemporaryFailure(f"the query find: {text!r} is no quota") from error
+
+
+def _messages(row: Row) -> int | None:
+    text = _text(row, "quota_messages")
+    if text and not text.isdecimal():
+        raise TemporaryFailure(f"the query find: {text!r} is no number of messages")
+    return int(text) if text else None
+
+
+def _state(row: Row) -> str:
+    """Return a state: by name, or whether the account is active, as other programs have it."""
+    value = row.get("state")
+    if value is None or value in (True, 1, "1", "t", "Y", "y"):
+        return ENABLED
+    if value in (False, 0, "0", "f", "N", "n"):
+        return DISABLED
+    if value in STATES:
+        return str(value)
+    raise TemporaryFailure(f"the query find: {value!r} is no state of an account")
+
+
+def _truth(row: Row, column: str) -> bool:
+    value = row.get(column)
+    return value is None or value in (True, 1, "1", "t", "Y", "y")
+
+
+def _addresses(query: str, row: Row, column: str) -> tuple[Address, ...]:
+    """Return the addresses in a column: an array, or a text with commas between them."""
+    value = row.get(column)
+    if value is None:
+        return ()
+    words = value if isinstance(value, list) else str(value).split(",")
+    try:
+        return tuple(Address.parse(str(word).strip()) for word in words if str(word).strip())
+    except NotAnAddress as error:
+        raise TemporaryFailure(f"the query {query}, {column}: {error}") from error

@@ -1,0 +1,130 @@
+"""Real servers for tests: each in a folder of its own, on a socket in it; started and stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from postoffice.testing import finish
+
+#: Seconds after which a server will not start any more.
+NEVER = 60
+
+
+class Server:
+    """A server in its own folder below the system's, as the paths of sockets have to be short."""
+
+    #: Who runs it, where the tests are run by root, and the programs that it needs.
+    user = "nobody"
+    programs: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+    def __init__(self):
+        self._paths = {name: self._program(name) for name in self.programs}
+        self.folder = Path(tempfile.mkdtemp(prefix="postoffice-"))
+        self._as = {"user": self.user} if os.geteuid() == 0 else {}
+        if self._as:
+            shutil.chown(self.folder, self.user)
+        self.process = None
+        self._make()
+
+    @classmethod
+    def _program(cls, name: str) -> str:
+        places = os.pathsep.join([*cls.folders, os.environ.get("PATH", "")])
+        found = shutil.which(name, path=places)
+        if found is None:
+            pytest.skip(f"{name} is not installed")
+        return found
+
+    def run(self, name: str, *words: str, text: str | None = None) -> str:
+        """Run one of its programs to the end; what it says."""
+        done = subprocess.run(
+            [self._paths[name], *words], input=text, text=True, timeout=NEVER,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder, **self._as,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                self._command(), stdout=log, stderr=log, cwd=self.folder, **self._as
+            )
+        until = time.monotonic() + NEVER
+        while not self._answers():
+            log = (self.folder / "log").read_text()
+            assert self.process.poll() is None, log
+            assert time.monotonic() < until, log
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop it at once."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(NEVER)
+            self.process = None
+
+    def freeze(self) -> None:
+        """It stays, but says nothing any more."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for pid in (self.process.pid, *map(int, children.split())):
+            os.kill(pid, number)
+
+    def remove(self) -> None:
+        """Stop it, and take its folder away."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
+
+class PostgreSQL(Server):
+    """A PostgreSQL with a database ``mail``, for the user ``postoffice``."""
+
+    user = "postgres"
+    programs = ("initdb", "postgres", "psql", "pg_isready")
+    folders = tuple(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)))
+
+    def _make(self) -> None:
+        options = ("--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")
+        self.run("initdb", *options, "--username=postoffice", str(self.folder / "data"))
+        self.start()
+        self.sql("CREATE DATABASE mail", "postgres")
+
+    @property
+    def conninfo(self) -> str:
+        return f"host={self.folder} dbname=mail user=postoffice"
+
+    def _command(self) -> list[str]:
+        settings = ("fsync=off", "listen_addresses=", f"unix_socket_directories={self.folder}")
+        options = [word for one in settings for word in ("-c", one)]
+        return [self._paths["postgres"], "-D", str(self.folder / "data"), *options]
+
+    def _answers(self) -> bool:
+        words = [self._paths["pg_isready"], "-q", "-h", str(self.folder)]
+        return subprocess.run(words).returncode == 0
+
+    def sql(self, text: str, database: str = "mail") -> str:
+        """What psql says to this."""
+        options = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder))
+        return self.run("psql", *options, "-U", "postoffice", "-d", database, text=text).strip()
+
+    def empty_tables(self, directory) -> None:
+        """Let the database have our tables, with nothing in them."""
+        if not self.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'postoffice'"):
+            finish(directory.create_schema())
+        names = ("domain", "account", "alias", "device", "target")
+        self.sql(f"TRUNCATE {', '.join(f'postoffice.{name}' for name in names)}")
