@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from postoffice.accounts import schema
 from postoffice.model.errors import TemporaryFailure
+from postoffice.util.settled import is_settled
 
 T = TypeVar("T")
 #: Inode, size and time of the database file and of its write-ahead log.
@@ -21,10 +21,6 @@ Stamp = tuple[int, int, int, int, int, int]
 #: terminal writes; a client's session reads, and a read that waits delays other clients.
 WRITER_WAITS = 10.0
 READER_WAITS = 2.0
-#: Nanoseconds that the files' times must lie back to tell a later change apart:
-#: kernels move their clock every few milliseconds, some file systems every second.
-SETTLED = 20_000_000
-SETTLED_WHOLE_SECONDS = 2_000_000_000
 
 
 class Database:
@@ -158,9 +154,7 @@ class Database:
 
 def settled(look: Stamp) -> bool:
     """Whether any later write will have a different stamp."""
-    newest = max(look[2], look[5])
-    coarse = newest % 1_000_000_000 == 0
-    return time.time_ns() - newest >= (SETTLED_WHOLE_SECONDS if coarse else SETTLED)
+    return is_settled(max(look[2], look[5]))
 
 
 def _keep_others_from_writing(database: sqlite3.Connection) -> bool:

@@ -24,7 +24,7 @@ from postoffice.store.files import (
     make_folder,
     open_plain,
 )
-from postoffice.store.quota import maildirsize
+from postoffice.store.quota import usage_file
 from postoffice.store.quota.enforcement import TOLD
 from postoffice.util.atomic_file import sync_folder
 
@@ -117,7 +117,7 @@ def _move_aside(store: str, subpath: str) -> str:
 def _is_empty(folder: str) -> bool:
     """Whether a maildrop holds no mail, and no files but our own."""
     there = set(os.listdir(folder))
-    if there - {*FOLDERS, LOCK, maildirsize.FILE, TOLD, fetch_log.FILE, vault.FILE}:
+    if there - {*FOLDERS, LOCK, usage_file.FILE, TOLD, fetch_log.FILE, vault.FILE}:
         return False
     return not any(os.listdir(f"{folder}/{box}") for box in there & {"new", "cur"})
 

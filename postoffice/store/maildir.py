@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
@@ -28,12 +27,8 @@ from postoffice.store.quota import maildirsize
 from postoffice.store.size_cache import SizeCache
 from postoffice.store.text import measure, normal
 from postoffice.util.atomic_file import sync_folder
+from postoffice.util.settled import is_settled
 
-#: A directory's mtime must be this old (nanoseconds) before an unchanged mtime means no change.
-SETTLED = 20_000_000
-#: The same where mtimes may be whole seconds (ext4 with small inodes, NFS), or even ones (FAT).
-SETTLED_COARSE = 2_000_000_000
-COARSE = 1_000_000_000
 #: Up to so many new messages are added to the remembered listing; of more, all is listed again.
 FEW = 1000
 
@@ -68,16 +63,12 @@ def scan(
         twins: dict[str, Entry] = {}
         odd: list[OddFile] = []
         sizes_on_disk = SizeCache(folder)
-        for box in (
-            "new",
-            "cur",
-        ):  # in this order: a file that moves to cur meanwhile is seen twice, not missed
+        # in this order: a file that moves to cur meanwhile is seen twice, not missed
+        for box in ("new", "cur"):
             for item in _messages(f"{folder}/{box}"):
                 entry = known.get(f"{box}/{item.name}")
                 entry = entry or _entry(box, item, sizes, sizes_on_disk, odd, limit)
-                if entry is None:
-                    continue
-                if entry.uidl in hidden:
+                if entry is None or entry.uidl in hidden:
                     continue
                 twin = found.get(entry.uidl)
                 if twin is not None:
@@ -136,15 +127,9 @@ def _looks(folder: str) -> list[os.stat_result]:
 
 
 def _stamp(looks: Sequence[os.stat_result]) -> tuple[int, ...] | None:
-    now = time.time_ns()
-    if not all(_is_settled(look.st_mtime_ns, now) for look in looks):
+    if not is_settled(*(look.st_mtime_ns for look in looks)):
         return None
     return tuple(fact for look in looks for fact in (look.st_ino, look.st_mtime_ns))
-
-
-def _is_settled(changed: int, now: int) -> bool:
-    """Whether a change of the folder from now on gives it another mtime than this one."""
-    return now - changed >= (SETTLED if changed % COARSE else SETTLED_COARSE)
 
 
 def _messages(path: str) -> Iterator[os.DirEntry[str]]:
@@ -195,8 +180,7 @@ def _entry(
     except NotServed as why:
         odd.append(OddFile(subpath, str(why)))
         return None
-    uidl = names.uidl_of_file(item.name)
-    return Entry(uidl, measured.wire, subpath, measured.downgraded)
+    return Entry(names.uidl_of_file(item.name), measured.wire, subpath, measured.downgraded)
 
 
 def _believable(said: names.Sizes, size: int) -> Measured | None:

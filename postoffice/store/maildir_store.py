@@ -13,10 +13,8 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -54,7 +52,6 @@ from postoffice.store import (
     retry,
     set_aside,
     snapshot,
-    vault,
 )
 from postoffice.store.batcher import (
     AREA,
@@ -77,18 +74,16 @@ from postoffice.store.pace import Pace
 from postoffice.store.quota.admission import Admission, FreeSpace
 from postoffice.store.quota.enforcement import QuotaEnforcement
 from postoffice.store.quota.maildirsize import full
-from postoffice.store.quota.notices import QuotaNotices, removed, trim
+from postoffice.store.quota.notices import QuotaNotices, removed
 from postoffice.store.receiving_limit import ReceivingLimit
 from postoffice.store.removal_commits import RemovalCommits
 from postoffice.store.store_process import StoreProcess
+from postoffice.store.sweep import SWEEP, Sweep
+from postoffice.util.periodic import Periodic
 from postoffice.util.shield import shield
 
 #: Seconds between two checkpoints of the journal.
 CHECKPOINT_INTERVAL = 2.0
-#: Seconds from one sweep of leftovers to the next.
-SWEEP = 86400.0
-#: Seconds between two portions of expired files that are removed from the vault.
-PAUSE = 0.5
 
 
 @implementer(IMailStore, IMaildropMaintenance, IRetention, IStoreBackup)
@@ -115,7 +110,7 @@ class MaildirStore:
         executor: Executor,
         *,
         hostname: str,
-        clock: Any,
+        clock: IReactorTime,
         durability: str = "",
         undelete: float = 0.0,
         undelete_size: int | None = None,
@@ -145,10 +140,11 @@ class MaildirStore:
         self._listings = ListingCache()
         self._undelete = undelete
         self._most = undelete_size
-        self._sweeping = LoopingCall(self._sweep)
-        self._sweeping.clock = clock
-        self._checkpointing = LoopingCall(self._checkpoint)
-        self._checkpointing.clock = clock
+        self._sweep = Sweep(path, executor, clock, undelete, undelete_size)
+        self._sweeping = Periodic(clock, SWEEP, self._sweep.run, self._sweep_failed)
+        self._checkpointing = Periodic(
+            clock, CHECKPOINT_INTERVAL, self._checkpoint, self._checkpoint_failed
+        )
 
     def _report(self, level: str, text: str) -> None:
         self.log.emit(LogLevel.lookupByName(level), "{text}", text=text)
@@ -187,10 +183,8 @@ class MaildirStore:
             self._most,
         )
         if self._journal.active:
-            self._checkpointing.start(CHECKPOINT_INTERVAL, now=False).addErrback(
-                self._failed, "checkpointing the journal"
-            )
-        self._sweeping.start(SWEEP).addErrback(self._failed, "sweeping the store")
+            self._checkpointing.start()
+        self._sweeping.start(now=True)
 
     def _committed(self, drafts: Sequence[Draft]) -> None:
         self._notices.tell()
@@ -219,24 +213,30 @@ class MaildirStore:
             )
         return self._journal.durability
 
-    async def _checkpoint(self) -> None:
-        try:
-            await self._executor.run(self._journal.checkpoint)
-        except (TemporaryFailure, OSError) as error:
-            self.log.error("checkpointing the journal failed, retrying: {error}", error=error)
-        except Exception:
-            self.log.failure("checkpointing the journal failed, retrying")
+    async def _checkpoint(self) -> bool:
+        await self._executor.run(self._journal.checkpoint)
+        return False
+
+    def _checkpoint_failed(self, why: Failure) -> None:
+        self._failed("checkpointing the journal failed, retrying", why)
+
+    def _sweep_failed(self, why: Failure) -> None:
+        self._failed("sweeping the store failed", why)
+
+    def _failed(self, what: str, why: Failure) -> None:
+        if isinstance(why.value, (OSError, TemporaryFailure)):
+            self.log.error("{what}: {error}", what=what, error=why.value)
+        else:
+            self.log.failure("{what}", what=what, failure=why)
 
     async def stop(self) -> None:
         if self._sweeping.running:
-            self._sweeping.stop()
-            self._sweep_now.cancel()
+            await self._sweeping.stop(cancel=True)
             await self._batcher.finished()
             await self._notices.finished()
             for removal in list(self._context.removals):
                 await shield(removal)
-        if self._checkpointing.running:
-            self._checkpointing.stop()
+        await self._checkpointing.stop()
         if self._store_process is not None:
             await self._store_process.stop()
         await self._executor.run(self._journal.close)
@@ -387,42 +387,5 @@ class MaildirStore:
         return await self._executor.run(merge.put_back, path, staging, self._journal)
 
     async def sweep(self) -> None:
-        """
-        Remove the leftovers of crashes (ours or another program's) and expired files of the vault.
-
-        One maildrop at a time, and the vault in portions with pauses between, so that it
-        does not slow deliveries down.
-        """
-        run = self._executor.run
-        swept = 0
-        for folder in await run(cleanup.maildrops, self._path):
-            swept += await run(cleanup.sweep, folder, time.time())
-            await run(self._trim, folder)
-        for folder in await run(cleanup.linked_maildrops, self._path):
-            swept += await run(cleanup.sweep, folder, time.time())
-        await run(cleanup.sweep_removed, self._path, time.time())
-        for domain in await run(cleanup.domains, self._path):
-            emptied = False
-            while not emptied:
-                _, emptied = await run(vault.empty, domain, time.time() - self._undelete)
-                if not emptied:
-                    await deferLater(self._clock, PAUSE)
-        if swept:
-            self.log.info(
-                "removed {swept} leftovers of failed deliveries from the store", swept=swept
-            )
-
-    def _trim(self, folder: str) -> None:
-        """Count a maildrop's vault again, and remove its oldest files beyond ``undelete_size``."""
-        if self._most != 0 and os.path.isdir(vault.path_of(folder)):
-            trim(folder, self._most, anew=True)
-
-    def _sweep(self) -> Deferred[None]:
-        self._sweep_now = Deferred.fromCoroutine(self.sweep())
-        return self._sweep_now.addErrback(self._failed, "sweeping the store")
-
-    def _failed(self, why: Failure, what: str) -> None:
-        if isinstance(why.value, (OSError, TemporaryFailure)):
-            self.log.error("{what} failed: {error}", what=what, error=why.value)
-        elif not isinstance(why.value, CancelledError):
-            self.log.failure("{what} failed", what=what, failure=why)
+        """Sweep now (``Sweep``)."""
+        await self._sweep.run()

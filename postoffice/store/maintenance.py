@@ -23,7 +23,7 @@ from postoffice.store import vault as vaults
 from postoffice.store.journal.journal import UNREADABLE, Journal
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.oddities import NotServed, see_to_compression
-from postoffice.store.quota import maildirsize
+from postoffice.store.quota import maildirsize, usage_file
 from postoffice.store.quota.notices import trim
 from postoffice.store.text import measure
 
@@ -300,14 +300,14 @@ def _leftovers(folder: str, repair: bool) -> Iterator[Finding]:
 
 
 def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
-    path = f"{folder}/{maildirsize.FILE}"
+    path = f"{folder}/{usage_file.FILE}"
     if os.path.isdir(path) and not os.path.islink(path):
         if repair:
             maildirsize.forget(folder)
         yield Finding(path, "a folder, where a file counts what is in the maildrop", repair)
         return
     for name in sorted(os.listdir(folder)):
-        if name.startswith(maildirsize.FILE + maildirsize.ODD):
+        if name.startswith(usage_file.FILE + maildirsize.ODD):
             what = "was in the place of maildirsize; nobody needs it"
             yield Finding(f"{folder}/{name}", what, False)
     if not limit.limited:
@@ -323,7 +323,7 @@ def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
             what = f"{said.octets} octets in {said.messages} messages"
             there = f"{held.octets} in {held.messages}"
             yield Finding(
-                f"{folder}/{maildirsize.FILE}", f"it counts {what}; there are {there}", repair
+                f"{folder}/{usage_file.FILE}", f"it counts {what}; there are {there}", repair
             )
     except FileNotFoundError:
         pass  # a folder is missing, which was reported

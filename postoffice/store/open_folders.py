@@ -11,7 +11,7 @@ from resource import RLIMIT_NOFILE, getrlimit
 from threading import Lock
 
 from postoffice.store.files import MaildropRef, identity
-from postoffice.store.quota.maildirsize import OpenCount
+from postoffice.store.quota.open_count import OpenCount
 
 #: The most maildrops that stay open; each takes four descriptors at most.
 LIMIT = 200

@@ -16,12 +16,12 @@ from postoffice.interfaces import Piece
 from postoffice.store import cleanup, drafts, maildir, set_aside, size_cache, vault
 from postoffice.store.files import LOCK, failures
 from postoffice.store.names import uidl_of_file
-from postoffice.store.quota import maildirsize
+from postoffice.store.quota import usage_file
 
 #: How often a folder that keeps changing is listed.
 LOOKS = 10
 #: Not copied: files that are derived from the rest, and unfinished ones.
-_DERIVED = frozenset(("tmp", maildirsize.FILE, size_cache.FILE))
+_DERIVED = frozenset(("tmp", usage_file.FILE, size_cache.FILE))
 
 
 def folders(store: str) -> list[tuple[str, int]]:

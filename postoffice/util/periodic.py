@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from postoffice.util.shield import start_work
@@ -15,13 +15,12 @@ class Periodic:
     """
     Calls ``step`` every ``seconds``, and again at once while it says that there is more to do.
 
-    ``clock`` (IReactorTime) rings.  A step that fails is told to ``failed``,
-    and the next comes in its time.
+    The failure of a step is passed to ``failed``; the next step comes in its time.
     """
 
     def __init__(
         self,
-        clock: Any,
+        clock: IReactorTime,
         seconds: float,
         step: Callable[[], Awaitable[bool]],
         failed: Callable[[Failure], object],
@@ -30,32 +29,42 @@ class Periodic:
         self._seconds = seconds
         self._step = step
         self._failed = failed
-        self._timer: Any = None
+        self._timer: IDelayedCall | None = None
         self._working: Deferred[None] | None = None
-        self._stopped = False
+        self.running = False
 
-    def start(self) -> None:
-        """The first step comes in ``seconds``."""
-        self._stopped = False
-        self._timer = self._clock.callLater(self._seconds, self._ring)
+    def start(self, *, now: bool = False) -> None:
+        """The first step comes ``now``, or in ``seconds``."""
+        self.running = True
+        if now:
+            self._ring()
+        else:
+            self._timer = self._clock.callLater(self._seconds, self._ring)
 
-    async def stop(self) -> None:
-        """No more steps; wait for the one that is under way."""
-        self._stopped = True
+    async def stop(self, *, cancel: bool = False) -> None:
+        """No more steps; wait for the one that is under way, or ``cancel`` it."""
+        self.running = False
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if self._working is not None:
-            await self._working
+            if cancel:
+                self._working.cancel()
+            else:
+                await self._working
 
     def _ring(self) -> None:
         self._working = start_work(self._work())
-        self._working.addErrback(self._failed).addCallback(self._worked)
+        self._working.addErrback(self._failed_or_cancelled).addCallback(self._worked)
+
+    def _failed_or_cancelled(self, why: Failure) -> None:
+        if self.running or not isinstance(why.value, CancelledError):
+            self._failed(why)
 
     async def _work(self) -> None:
-        while await self._step() and not self._stopped:
+        while await self._step() and self.running:
             pass
 
     def _worked(self, _: object) -> None:
         self._working = None
-        if not self._stopped:
+        if self.running:
             self._timer = self._clock.callLater(self._seconds, self._ring)

@@ -12,7 +12,6 @@ import pytest
 
 from postoffice.accounts import database as database_module
 from postoffice.accounts import sql_directory
-from postoffice.accounts.database import settled
 from postoffice.accounts.sql_directory import AnswerCache
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
@@ -135,22 +134,6 @@ def test_random_names_do_not_push_out_those_who_are_here(monkeypatch):
     answers.remember(look, "d", "d")
     assert answers.holder(look, "b") is None
     assert answers.holder(look, "a") is not None
-
-
-@pytest.mark.parametrize(
-    ("mtime", "later", "is_settled"),
-    [
-        (5_000_000_001, 19_999_999, False),
-        (5_000_000_001, 20_000_000, True),
-        (5_000_000_001, -1, False),
-        (5_000_000_000, 1_999_999_999, False),  # a file system that keeps whole seconds
-        (5_000_000_000, 2_000_000_000, True),
-    ],
-)
-def test_times_must_lie_back_to_tell_changes_apart(monkeypatch, mtime, later, is_settled):
-    monkeypatch.setattr(database_module.time, "time_ns", lambda: mtime + later)
-    assert settled((1, 1, mtime, 2, 2, 0)) is is_settled
-    assert settled((1, 1, 0, 2, 2, mtime)) is is_settled
 
 
 # -- other processes ------------------------------------------------------------

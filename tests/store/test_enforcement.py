@@ -23,8 +23,8 @@ from postoffice.store.journal import filesystem
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.quota import notices
 from postoffice.store.quota.enforcement import A_DAY, TOLD, Notice, is_due
-from postoffice.store.quota.maildirsize import Usage
 from postoffice.store.quota.notice_texts import letter
+from postoffice.store.quota.usage_file import Usage
 from postoffice.testing import ImmediateExecutor, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"

@@ -16,7 +16,7 @@ from postoffice.model.errors import MaildropFullNow, TemporaryFailure
 from postoffice.store import cleanup, commit, files, maildir, names
 from postoffice.store.drafts import Draft
 from postoffice.store.listing_cache import MeasuredSizes
-from postoffice.store.quota import maildirsize
+from postoffice.store.quota import maildirsize, open_count, usage_file
 from postoffice.store.quota.admission import LIFETIME, Admission, usage
 from postoffice.store.quota.enforcement import QuotaEnforcement
 from postoffice.testing import ImmediateExecutor, finish
@@ -103,7 +103,7 @@ def test_several_maildrops_are_taken_in_one_order(tmp_path, monkeypatch):
         taken.append(os.readlink(f"/proc/self/fd/{count._folder}"))
         return more
 
-    monkeypatch.setattr(maildirsize.OpenCount, "reserve", reserve)
+    monkeypatch.setattr(open_count.OpenCount, "reserve", reserve)
     places = files.find([f"{tmp_path}/example.net/{one}" for one in ("joe", "ann", "bob")])
     wanted = [
         Draft(list(chosen), names.new_name("h"), "", dict.fromkeys(chosen, LIMIT))
@@ -129,7 +129,7 @@ def test_whose_count_is_never_right_is_told_to_try_again(tmp_path, monkeypatch):
     """As where two processes have different limits for him; his sender is not turned away."""
     [place] = files.find([f"{tmp_path}/example.net/joe"])
     monkeypatch.setattr(maildirsize, "reserve", lambda *_, **how: None)
-    monkeypatch.setattr(maildirsize.OpenCount, "reserve", lambda *_: None)
+    monkeypatch.setattr(open_count.OpenCount, "reserve", lambda *_: None)
     draft = Draft([place], names.new_name("h"), "", {place: LIMIT})
     draft.parts.append(b"x\r\n")
     [why] = commit.commit_batch([draft])
@@ -248,15 +248,15 @@ def test_what_cannot_be_believed_is_counted_anew(folder, said):
 
 def test_what_another_program_has_put_there_or_taken_is_found_before_mail_is_refused(folder):
     write(folder, "1000S,2C\n900 1\n90 1\n")
-    assert maildirsize.has_room(folder, LIMIT, maildirsize.Usage(100, 1)) == (True, (0, 0))
+    assert maildirsize.has_room(folder, LIMIT, usage_file.Usage(100, 1)) == (True, (0, 0))
 
 
 def test_mail_is_not_counted_for_each_that_is_refused(folder, monkeypatch):
     for number in range(2):
         os.close(os.open(f"new/{number},S=10", os.O_CREAT, dir_fd=folder))
-    assert maildirsize.has_room(folder, LIMIT, maildirsize.Usage(1, 1)) == (False, (20, 2))
+    assert maildirsize.has_room(folder, LIMIT, usage_file.Usage(1, 1)) == (False, (20, 2))
     monkeypatch.setattr(maildirsize, "_scan", None)
-    assert maildirsize.has_room(folder, LIMIT, maildirsize.Usage(1, 1)) == (False, (20, 2))
+    assert maildirsize.has_room(folder, LIMIT, usage_file.Usage(1, 1)) == (False, (20, 2))
 
 
 @pytest.mark.parametrize("durability", ["journal", "files"])

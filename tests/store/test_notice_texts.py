@@ -9,8 +9,8 @@ import pytest
 
 from postoffice.model.address import Address, Quota
 from postoffice.store.quota.enforcement import Notice
-from postoffice.store.quota.maildirsize import Usage
 from postoffice.store.quota.notice_texts import letter
+from postoffice.store.quota.usage_file import Usage
 
 
 @pytest.mark.parametrize(

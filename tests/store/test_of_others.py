@@ -13,7 +13,7 @@ from twisted.logger import globalLogPublisher
 from postoffice import interfaces
 from postoffice.model.address import Quota
 from postoffice.store import files, maintenance, names
-from postoffice.store.quota import maildirsize
+from postoffice.store.quota import maildirsize, usage_file
 from postoffice.testing import finish
 from tests.store.journaled import JOE, Served, folder_of
 
@@ -228,5 +228,5 @@ def test_another_program_s_count_never_refuses_mail(joe, lines):
     limit = Quota(1000, 10)
     for _ in range(3):  # it says so again and again, just now each time
         (joe / "maildirsize").write_text(f"1000S,10C\n{lines}\n")
-        assert maildirsize.has_room(fd, limit, maildirsize.Usage(100, 1)) == (True, (len(TEXT), 1))
+        assert maildirsize.has_room(fd, limit, usage_file.Usage(100, 1)) == (True, (len(TEXT), 1))
     os.close(fd)

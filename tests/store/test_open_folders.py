@@ -15,7 +15,7 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.store import commit, files, names
 from postoffice.store.drafts import Draft
 from postoffice.store.open_folders import FolderPool, OpenFolders
-from postoffice.store.quota import maildirsize
+from postoffice.store.quota import maildirsize, usage_file
 
 LIMIT = Quota(1000, 0, "reject")
 
@@ -66,7 +66,7 @@ def test_what_is_open_is_not_opened_again(place, pool, monkeypatch):
 
     monkeypatch.setattr(os, "open", spy)
     assert post(place, pool) is None
-    assert [name for name in opened if name in ("joe", "tmp", maildirsize.FILE)] == []
+    assert [name for name in opened if name in ("joe", "tmp", usage_file.FILE)] == []
     monkeypatch.undo()
     assert counted(place) == (9, 3)
 

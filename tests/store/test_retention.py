@@ -15,7 +15,7 @@ from postoffice.store import fetch_log, files, maildir, names, retention, vault
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.quota.enforcement import QuotaEnforcement
-from postoffice.store.quota.maildirsize import Usage
+from postoffice.store.quota.usage_file import Usage
 from postoffice.testing import ImmediateExecutor, finish
 
 JOE = "joe@example.net"

@@ -10,7 +10,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from postoffice.store import files, vault
-from postoffice.store.maildir_store import PAUSE, SWEEP, MaildirStore
+from postoffice.store.maildir_store import MaildirStore
+from postoffice.store.sweep import PAUSE, SWEEP
 from postoffice.testing import ImmediateExecutor, finish
 
 

@@ -14,8 +14,8 @@ from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.store import expunge, mailbox, names, removal, vault
-from postoffice.store.maildir_store import SWEEP
 from postoffice.store.store_process import StoreProcess, pack
+from postoffice.store.sweep import SWEEP
 from postoffice.testing import finish
 from tests.store.journaled import JOE, Served, dying_before, folder_of
 

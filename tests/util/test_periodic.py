@@ -68,3 +68,14 @@ def test_who_stops_waits_for_the_step_and_there_is_no_other(steps):
 def test_stopped_between_steps_it_waits_for_nothing(steps):
     assert steps.stop() == [None]
     assert not steps.clock.getDelayedCalls()
+
+
+def test_the_first_step_may_come_at_once_and_a_stop_may_cancel_it():
+    steps = Steps()
+    steps.periodic.start(now=True)
+    assert len(steps.steps) == 1
+    Deferred.fromCoroutine(steps.periodic.stop(cancel=True))
+    assert steps.steps[0].called
+    assert not steps.failures
+    steps.clock.advance(100)
+    assert len(steps.steps) == 1

@@ -11,7 +11,7 @@ from postoffice.model.address import Quota
 from postoffice.model.errors import NoSpace
 from postoffice.store.files import failures
 from postoffice.store.quota import maildirsize
-from postoffice.store.quota.maildirsize import Usage
+from postoffice.store.quota.usage_file import Usage
 from postoffice.util.cache import Cache
 
 #: Seconds for which a maildrop's usage is remembered; for how many maildrops.

@@ -22,7 +22,7 @@ from postoffice.store import vault as vaults
 from postoffice.store.fetch_log import FetchRecord
 from postoffice.store.journal.journal import Journal
 from postoffice.store.listing_cache import MeasuredSizes
-from postoffice.store.quota.maildirsize import Usage
+from postoffice.store.quota.usage_file import Usage
 
 #: The session's name, in the vault, of messages that were removed to make room.
 MAKE_ROOM = "make-room"

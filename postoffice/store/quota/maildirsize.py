@@ -20,7 +20,6 @@ A batch that goes to several maildrops locks them in the order of their paths.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import time
@@ -32,37 +31,27 @@ from typing import NamedTuple
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropFull, MaildropFullNow, PostOfficeError
 from postoffice.store import drafts, names
-from postoffice.store.files import identity
+from postoffice.store.quota.usage_file import (
+    FILE,
+    TO_READ,
+    Usage,
+    beginning,
+    first_line,
+    opened,
+    parse,
+    usage_for,
+)
 from postoffice.util.cache import Cache
 
-#: The file in a maildrop that has its usage.
-FILE = "maildirsize"
 #: Suffix of the new name of a directory that had the file's name.
 ODD = ".odd."
-#: The most octets of the file; a longer one is recounted (Maildir++).
-LONGEST = 5120
 #: Seconds for which mail may be refused because of our last recount, without another.
 FRESH = 60
 #: Seconds that a recount waits for messages that are reserved and not linked yet.
 PATIENCE = 5.0
 _TICK = 0.01
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OCTETS = re.compile(rb"[0-9]{1,18}S")
-#: Errors of open() if the file is missing, or not a regular file that we may read.
-_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES)
-
-
-class Usage(NamedTuple):
-    """The usage of a maildrop: octets of its files, and messages."""
-
-    octets: int
-    messages: int
-
-    def less(self, other: Usage) -> Usage:
-        """The difference."""
-        return Usage(self.octets - other.octets, self.messages - other.messages)
 
 
 class Count(NamedTuple):
@@ -122,7 +111,7 @@ def releasing(folder: int) -> Iterator[None]:
 def is_counted(folder: str) -> bool:
     """Whether a recount is under way, for which ``releasing`` would wait."""
     with suppress(OSError):
-        fd = os.open(f"{folder}/new", _FOLDER)
+        fd = os.open(f"{folder}/new", FOLDER_FLAGS)
         try:
             flock(fd, LOCK_SH | LOCK_NB)
         except BlockingIOError:
@@ -134,7 +123,7 @@ def is_counted(folder: str) -> bool:
 
 @contextmanager
 def _opened(folder: int, name: str) -> Iterator[int]:
-    fd = os.open(name, _FOLDER, dir_fd=folder)
+    fd = os.open(name, FOLDER_FLAGS, dir_fd=folder)
     try:
         yield fd
     finally:
@@ -150,8 +139,8 @@ def reserve(
     Call it within ``reserving``.  None: nothing was reserved, because a recount is
     needed first, or because with ``all_of_them`` not all fit.
     """
-    with _alone(folder), _file(folder) as fd:
-        count = _said(_beginning(fd), quota)
+    with locked(folder), opened(folder) as fd:
+        count = usage_for(beginning(fd), quota)
         if fd is None or count is None:
             return None
         held = count
@@ -166,94 +155,6 @@ def reserve(
         return fits, held
 
 
-class OpenCount:
-    """
-    A maildirsize that stays open, for a process that delivers to the maildrop often.
-
-    It does what ``reserving`` and ``reserve`` do, if all messages fit.  The usage
-    is remembered while the file has the same inode and length.
-    """
-
-    def __init__(self, folder: int) -> None:
-        """``folder``: a descriptor that stays open longer than this.  Raises OSError."""
-        self._folder = folder
-        self._file = -1
-        self._look = (0, 0)  # its inode and its length when it was read
-        self._held = Usage(0, 0)
-        self._quota: Quota | None = None
-        self._gate = os.open("tmp", _FOLDER, dir_fd=folder)
-        try:
-            self._new = os.open("new", _FOLDER, dir_fd=folder)
-        except BaseException:
-            os.close(self._gate)
-            raise
-        self._locked = [identity(os.fstat(fd)) for fd in (self._gate, self._new)]
-
-    def is_in_place(self) -> bool:
-        """Whether ``tmp`` and ``new`` are still the folders that we lock."""
-        # no other folder has the identity of one that is open
-        there = [identity(os.stat(name, dir_fd=self._folder)) for name in ("tmp", "new")]
-        return there == self._locked
-
-    def begin(self) -> None:
-        """Take the shared lock: what is reserved is linked or given back before ``end``."""
-        flock(self._gate, LOCK_SH)
-        try:
-            flock(self._new, LOCK_SH)
-        finally:
-            flock(self._gate, LOCK_UN)
-
-    def end(self) -> None:
-        """Release the shared lock."""
-        flock(self._new, LOCK_UN)
-
-    def reserve(self, quota: Quota, more: Usage) -> Usage | None:
-        """Reserve space; return the new usage.  None: nothing reserved, use ``reserve``."""
-        with _alone(self._folder):
-            try:
-                status = os.stat(FILE, dir_fd=self._folder, follow_symlinks=False)
-            except FileNotFoundError:
-                return None
-            look = status.st_ino, status.st_size
-            if (look != self._look or quota != self._quota) and not self._read(quota, look):
-                return None
-            held = Usage(self._held.octets + more.octets, self._held.messages + more.messages)
-            line = b"%d %d\n" % more
-            if not quota.holds(*held) or look[1] + len(line) > LONGEST:
-                return None
-            self._quota = None  # not valid if the line is only written in part
-            if os.write(self._file, line) < len(line):
-                return None
-            self._quota, self._look, self._held = quota, (look[0], look[1] + len(line)), held
-            return held
-
-    def _read(self, quota: Quota, look: tuple[int, int]) -> bool:
-        """Read the file and keep it open.  False if it is not valid for this quota."""
-        self._close_file()
-        with _file(self._folder) as fd:
-            held = _said(_beginning(fd), quota)
-            if fd is None or held is None:
-                return False
-            status = os.fstat(fd)
-            if (status.st_ino, status.st_size) != look:
-                return False
-            self._file = os.dup(fd)
-        self._look, self._held, self._quota = look, held, quota
-        return True
-
-    def _close_file(self) -> None:
-        self._quota = None
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def close(self) -> None:
-        """Close the file and the folders."""
-        self._close_file()
-        os.close(self._gate)
-        os.close(self._new)
-
-
 def is_kept(folder: int) -> bool:
     """Whether the maildrop has a maildirsize."""
     try:
@@ -265,7 +166,7 @@ def is_kept(folder: int) -> bool:
 
 def add(folder: int, octets: int, messages: int) -> None:
     """Add to the usage (or subtract, below 0), if there is a maildirsize."""
-    with _alone(folder), _file(folder) as fd:
+    with locked(folder), opened(folder) as fd:
         if fd is not None:
             _append(fd, Usage(octets, messages))
 
@@ -293,7 +194,7 @@ def _at_rest(folder: int) -> Iterator[None]:
         for fd in (gate, new):
             while not _try(fd) and time.monotonic() < until:
                 time.sleep(_TICK)
-        with _alone(folder):
+        with locked(folder):
             yield
 
 
@@ -319,12 +220,12 @@ def agrees(folder: str, messages: int, octets: int) -> bool:
     ``octets`` is the size on the wire, mostly the same as that of the files; if it
     differs, the files are counted.
     """
-    fd = os.open(folder, _FOLDER)
+    fd = os.open(folder, FOLDER_FLAGS)
     try:
         if not is_kept(fd):
             return True
-        with _file(fd, _LOOK) as file:
-            held = _parse(_beginning(file))
+        with opened(fd, TO_READ) as file:
+            held = parse(beginning(file))
         if held is None or held.messages != messages:
             return False
         return held.octets == octets or held == _scan(fd)
@@ -335,11 +236,11 @@ def agrees(folder: str, messages: int, octets: int) -> bool:
 def octets_of(folder: str) -> int:
     """The octets of the quota in the first line; 0 if there is none."""
     try:
-        fd = os.open(f"{folder}/{FILE}", _LOOK)
+        fd = os.open(f"{folder}/{FILE}", TO_READ)
     except OSError:
         return 0
     try:
-        words = _beginning(fd).partition(b"\n")[0].split(b",")
+        words = beginning(fd).partition(b"\n")[0].split(b",")
     except OSError:
         return 0
     finally:
@@ -352,7 +253,7 @@ def _fits(quota: Quota, held: Usage, more: Usage) -> bool:
 
 
 @contextmanager
-def _alone(folder: int) -> Iterator[None]:
+def locked(folder: int) -> Iterator[None]:
     flock(folder, LOCK_EX)
     try:
         yield
@@ -368,65 +269,12 @@ def _try(fd: int) -> bool:
     return True
 
 
-def _first_line(quota: Quota) -> bytes:
-    """The quota as ``1000000S,1000C``, without what is not limited."""
-    words = [f"{quota.octets}S"] if quota.octets else []
-    if quota.messages:
-        words.append(f"{quota.messages}C")
-    return ",".join(words).encode()
-
-
-@contextmanager
-def _file(folder: int, flags: int = _FILE) -> Iterator[int | None]:
-    """Open the file; None if it is missing or not a regular file."""
-    try:
-        fd = os.open(FILE, flags, dir_fd=folder)
-    except OSError as error:
-        if error.errno not in _NO_FILE:
-            raise
-        yield None
-        return
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _beginning(fd: int | None) -> bytes:
-    """The file's octets, at most LONGEST + 1; empty if there is no file."""
-    if fd is None:
-        return b""
-    try:
-        return os.read(fd, LONGEST + 1)
-    except (BlockingIOError, IsADirectoryError):
-        return b""
-
-
-def _said(text: bytes, quota: Quota) -> Usage | None:
-    """The usage in a file that was written for this quota; None if it is not valid."""
-    return _parse(text) if text.partition(b"\n")[0] == _first_line(quota) else None
-
-
-def _parse(text: bytes) -> Usage | None:
-    """The sum of the lines after the first; None if the format is wrong."""
-    if len(text) > LONGEST or not text.endswith(b"\n"):
-        return None
-    words = text.partition(b"\n")[2].split()
-    if len(words) != 2 * (text.count(b"\n") - 1):
-        return None
-    try:
-        held = Usage(sum(map(int, words[::2])), sum(map(int, words[1::2])))
-    except ValueError:
-        return None
-    return held if held.octets >= 0 and held.messages >= 0 else None
-
-
 def _read(folder: int, quota: Quota) -> Count | None:
     """The count in the file; None if it is missing or not valid."""
-    with _file(folder, _LOOK) as fd:
-        text = _beginning(fd)
+    with opened(folder, TO_READ) as fd:
+        text = beginning(fd)
         status = None if fd is None else os.fstat(fd)
-    held = _said(text, quota)
+    held = usage_for(text, quota)
     if held is None:
         return None
     return Count(held, text.count(b"\n") == 2 and status is not None and status in _ours)
@@ -468,7 +316,7 @@ def _write(folder: int, quota: Quota, held: Usage) -> os.stat_result:
     part = f"tmp/{names.new_name('quota')}"
     fd = drafts.create(part, folder)  # locked, so that no sweep takes it for a leftover
     try:
-        os.write(fd, b"%s\n%d %d\n" % (_first_line(quota), *held))
+        os.write(fd, b"%s\n%d %d\n" % (first_line(quota), *held))
         try:
             os.rename(part, FILE, src_dir_fd=folder, dst_dir_fd=folder)
         except IsADirectoryError:
@@ -488,7 +336,7 @@ def _scan(folder: int) -> Usage:
     octets = messages = 0
     for box in ("new", "cur"):
         try:
-            fd = os.open(box, _FOLDER, dir_fd=folder)
+            fd = os.open(box, FOLDER_FLAGS, dir_fd=folder)
         except FileNotFoundError:
             continue
         try:

@@ -12,7 +12,7 @@ from postoffice.store.drafts import Draft
 from postoffice.store.files import MaildropRef, failure
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.enforcement import QuotaEnforcement
-from postoffice.store.quota.maildirsize import Usage
+from postoffice.store.quota.usage_file import Usage
 
 
 class Reservations:

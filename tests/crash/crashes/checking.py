@@ -25,7 +25,7 @@ from postoffice.store import maildir, names, retention, vault
 from postoffice.store.files import JOURNAL, LATE
 from postoffice.store.journal import segments
 from postoffice.store.maildir_store import CHECKPOINT_INTERVAL
-from postoffice.store.quota.maildirsize import FILE as QUOTA
+from postoffice.store.quota.usage_file import FILE as QUOTA
 from postoffice.testing import ImmediateExecutor, finish
 
 

@@ -12,7 +12,7 @@ from faults.daemon import DOMAIN, NEVER, Collector, Daemon, Refused
 from faults.ledger import Held, Ledger
 from postoffice.store import maildir
 from postoffice.store.files import LATE
-from postoffice.store.quota.maildirsize import FILE
+from postoffice.store.quota.usage_file import FILE
 
 #: Seconds in which a start has swept.
 SOON = 10
