@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.accounts import password_schemes
-from postoffice.interfaces import Executor, IAccountDirectory, IAccountSettings, IAddresses
+from postoffice.interfaces import Executor, IAccountListing, IAccountSettings, IAddresses
 from postoffice.model.address import Account, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.errors import StartupError
@@ -28,6 +28,9 @@ SIZE_MAXIMUM = 64 << 20
 #: cp may still be writing.  A file that is renamed into place has another inode, and is read at
 #: once (but for the rare one that gets the inode of the old one again).
 QUIET = 1.0
+#: Seconds for which clients wait for a new version.  If the last reading took longer, the old
+#: version answers until the new one is read.
+PATIENCE = 0.5
 #: Device, inode, size, and times of the file.
 Stamp = tuple[int, int, int, int, int]
 
@@ -51,7 +54,7 @@ class FileContents:
 Parse = Callable[[str, bytes], FileContents]
 
 
-@implementer(IAccountDirectory, IAccountSettings, IAddresses)
+@implementer(IAccountListing, IAccountSettings, IAddresses)
 class FileDirectory:
     """
     The accounts in one file; nothing is written to it.
@@ -72,6 +75,7 @@ class FileDirectory:
         self._contents = FileContents({}, {})
         self._stamp: Stamp | None = None
         self._reading: Deferred[None] | None = None
+        self._slow = False  # whether the last reading took longer than clients should wait
 
     async def start(self) -> None:
         self._stamp, found = await self._executor.run(self._read)
@@ -89,6 +93,17 @@ class FileDirectory:
 
     async def serves(self, domain: str) -> bool:
         return domain in (await self._current()).domains
+
+    async def domains(self) -> list[str]:
+        return sorted((await self._current()).domains)
+
+    async def accounts(self, domain: str | None = None) -> list[Account]:
+        entries = (await self._current()).entries
+        return [
+            one
+            for name, one in sorted(entries.items())
+            if isinstance(one, Account) and domain in (None, name.rpartition("@")[2])
+        ]
 
     def look_up(self, name: str) -> Found | Awaitable[Found]:
         if self._is_current():
@@ -108,7 +123,7 @@ class FileDirectory:
                 reading = Deferred.fromCoroutine(self._read_again())
                 if not reading.called:
                     self._reading = reading
-            if self._reading is not None:
+            if self._reading is not None and not self._slow:
                 await shield(self._reading)
         return self._contents
 
@@ -146,13 +161,15 @@ class FileDirectory:
 
     def _read(self) -> tuple[Stamp | None, FileContents | str]:
         """Return the file's stamp, and its contents or what is wrong with it.  It blocks."""
-        stamp = _look(self._path)
+        stamp, began = _look(self._path), time.monotonic()
         try:
             return stamp, self._parse(self._path, _octets(self._path))
         except OSError as error:
             return stamp, f"{self._path}: {error.strerror}"
         except StartupError as error:
             return stamp, str(error)
+        finally:
+            self._slow = time.monotonic() - began > PATIENCE
 
 
 def password_fields(secret: str) -> dict[str, Any]:

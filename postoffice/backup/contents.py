@@ -26,7 +26,7 @@ from postoffice.backup.writer import BackupWriter
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.privileges import as_root
-from postoffice.interfaces import IAccountRegister, IStoreBackup, Piece
+from postoffice.interfaces import IAccountListing, IStoreBackup, Piece
 from postoffice.model.errors import TemporaryFailure
 
 #: A file that the configuration names, at most.
@@ -137,7 +137,7 @@ class Contents:
             here = os.path.dirname(self._store.folder_of(f"x@{domain}"))
             found = {one for one in there if os.path.dirname(one) == here}
             for directory in self._plugins.directories:
-                if IAccountRegister.providedBy(directory):
+                if IAccountListing.providedBy(directory):
                     for one in await directory.accounts(domain):
                         addresses.add(one.address)
                         found.add(self._store.folder_of(one.maildrop))

@@ -13,7 +13,7 @@ from postoffice.backup.contents import Selection
 from postoffice.backup.manifest import BackupError
 from postoffice.backup.source import Checked, extract
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IAccountRegister, IAddressRegister, IStoreBackup
+from postoffice.interfaces import IAccountListing, IAddressRegister, IStoreBackup
 from postoffice.model.address import Account, Quota
 from postoffice.model.mail_policy import UNSPECIFIED
 
@@ -92,7 +92,7 @@ class _Restoration:
     async def run(self, which: Selection, step: Callable[[int], None]) -> list[RestoredMaildrop]:
         """Restore these maildrops."""
         for directory in self._plugins.directories:
-            if IAccountRegister.providedBy(directory):
+            if IAccountListing.providedBy(directory):
                 self._owners |= {one.maildrop: one.address for one in await directory.accounts()}
         goals = await self._goals(which)
         try:

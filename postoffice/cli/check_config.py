@@ -14,7 +14,8 @@ from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, preload, privileges
 from postoffice.daemon.build import build_checkers, build_plugins, try_endpoint
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IAccountRegister
+from postoffice.interfaces import IAccountListing, IAccountRegister
+from postoffice.model.address import Account
 from postoffice.protocol.sasl import NEEDS
 from postoffice.server.certificates import EXPIRES_SOON, Unusable, load
 
@@ -104,20 +105,20 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
     async def count(plugins: Plugins) -> list[str]:
         why = await preflight.of_the_postmaster(plugins, settings.postmaster)
         found = [why] if why else []
-        accounts = [
-            one
-            for directory in plugins.directories
-            if IAccountRegister.providedBy(directory)  # no other can tell of all its accounts
-            for one in await directory.accounts()
-            if one.secret or one.shared
-        ]
-        for mechanism, where in offering.items():
-            without = [one for one in accounts if getattr(one, NEEDS[mechanism]) is None]
-            if where and without:
-                found.append(
-                    f"{mechanism} is offered by {', '.join(where)}: {len(without)} of "
-                    f"{counted(len(accounts), 'account')} {LACKING[mechanism]}"
-                )
+        written: list[Account] = []  # by the command
+        others: list[Account] = []
+        for directory in plugins.directories:
+            if IAccountListing.providedBy(directory):
+                group = written if IAccountRegister.providedBy(directory) else others
+                group += [one for one in await directory.accounts() if one.secret or one.shared]
+        for accounts, lacks in ((written, LACKING), (others, dict.fromkeys(LACKING, _IN_FILES))):
+            for mechanism, where in offering.items():
+                without = [one for one in accounts if getattr(one, NEEDS[mechanism]) is None]
+                if where and without:
+                    found.append(
+                        f"{mechanism} is offered by {', '.join(where)}: {len(without)} of "
+                        f"{counted(len(accounts), 'account')} {lacks[mechanism]}"
+                    )
         return found
 
     warnings: list[str] = context.ask(count, settings)
@@ -125,6 +126,7 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
 
 
 _WITHOUT = "have no shared secret; postoffice account set ADDRESS --generate-shared-secret"
+_IN_FILES = "in directories that are only read cannot use it: see docs/directories.rst"
 #: What the accounts lack for a mechanism, and how they get it.
 LACKING = {
     "SCRAM-SHA-256": "have no keys for it yet; they get them at their next login with a password",

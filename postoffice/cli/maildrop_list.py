@@ -21,7 +21,7 @@ from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import limits
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import Finding, IAccountRegister, IMaildropMaintenance, MaildropUsage
+from postoffice.interfaces import Finding, IAccountListing, IMaildropMaintenance, MaildropUsage
 from postoffice.model.address import Account, Address, Quota
 
 HEADS = (
@@ -160,7 +160,7 @@ async def owners_of(
     owners: dict[str, Account] = {}
     others = []
     for directory in plugins.directories:
-        if IAccountRegister.providedBy(directory):
+        if IAccountListing.providedBy(directory):
             for account in await directory.accounts():
                 owners.setdefault(account.maildrop, account)
         else:

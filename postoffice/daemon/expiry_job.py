@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IAccountRegister, IMaildropMaintenance, IRetention
+from postoffice.interfaces import IAccountListing, IMaildropMaintenance, IRetention
 from postoffice.model import log_events
 from postoffice.model.address import Account
 from postoffice.model.errors import MaildropLocked, PostOfficeError
@@ -82,7 +82,7 @@ class Retention:
         """
         names: dict[str, None] = {}
         for directory in self._plugins.directories:
-            if IAccountRegister.providedBy(directory):
+            if IAccountListing.providedBy(directory):
                 names.update(dict.fromkeys(one.address for one in await directory.accounts()))
             elif IMaildropMaintenance.providedBy(self._plugins.store):
                 holdings = await cast(IMaildropMaintenance, self._plugins.store).holdings()

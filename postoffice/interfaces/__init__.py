@@ -11,6 +11,7 @@ from __future__ import annotations
 from postoffice import moved
 from postoffice.interfaces.accounts import (
     IAccountDirectory,
+    IAccountListing,
     IAccountRegister,
     IAccountSettings,
     IAddresses,
@@ -64,6 +65,7 @@ __all__ = (
     "Fields",
     "Finding",
     "IAccountDirectory",
+    "IAccountListing",
     "IAccountRegister",
     "IAccountSettings",
     "IAddressRegister",

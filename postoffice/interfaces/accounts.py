@@ -59,14 +59,23 @@ class IAppPasswords(Interface):
         """
 
 
-class IAccountRegister(IAccountDirectory, IAppPasswords):
-    """A directory that the ``postoffice`` command can write to."""
+class IAccountListing(IAccountDirectory):
+    """
+    Optional interface of a directory: it can list its domains and accounts.
+
+    Without it, the mail of accounts whose maildrops have other names than they is never
+    expired, and the ``postoffice`` command does not know whose it is.
+    """
 
     def domains() -> Awaitable[list[str]]:
         """Return all domains, sorted."""
 
     def accounts(domain: str | None = None) -> Awaitable[list[Account]]:
         """Return all accounts, or those of one domain, sorted by address."""
+
+
+class IAccountRegister(IAccountListing, IAppPasswords):
+    """A directory that the ``postoffice`` command can write to."""
 
     def add_domain(domain: str) -> Awaitable[bool]:
         """Add a domain; False if it exists already."""

@@ -7,6 +7,7 @@ import os
 import pytest
 from twisted.internet.defer import Deferred
 
+from postoffice.accounts import file_directory
 from postoffice.accounts.file_directory import QUIET, SIZE_MAXIMUM, FileContents, FileDirectory
 from postoffice.model.address import Account
 from postoffice.model.alias import Domain, Found
@@ -159,6 +160,23 @@ def test_all_who_ask_wait_for_one_reading(path, logged):
     executor.work()
     assert [one.called for one in waiting] == [True] * 4
     assert waiting[1].result == waiting[2].result == Account(BOB, BOB)
+
+
+def test_of_a_file_that_takes_long_the_old_version_answers_until_the_new_one_is_read(
+    path, logged, monkeypatch
+):
+    monkeypatch.setattr(file_directory, "PATIENCE", -1)
+    executor = ManualExecutor()
+    directory = FileDirectory(str(path), parse, executor)
+    started = Deferred.fromCoroutine(directory.start())
+    executor.work()
+    assert started.called
+    replace(path, BOB)
+    assert names(directory) == [ANN]
+    assert finish(directory.look_up(ANN)).entry == Account(ANN, ANN)
+    assert len(executor.waiting) == 1
+    executor.work()
+    assert names(directory) == [BOB]
 
 
 def test_a_version_that_changes_while_it_is_read_does_not_count(directory, path, logged):

@@ -204,6 +204,20 @@ def test_so_are_those_of_pop3(mechanism, old, office, ask):
     assert warning.startswith(f"{mechanism} is offered by pop3: 1 of 1 account ")
 
 
+def test_those_in_files_are_counted_too(office, ask):
+    (office / "state" / "passwd").write_text(
+        "ann@example.net:{SHA}Be4hqlAFIiNimj/hH0EB+FoZW3Y=\nbob@example.net:{PLAIN}x\n"
+    )
+    offer(office, "SCRAM-SHA-256", "CRAM-MD5")
+    with open(office / "postoffice.yaml", "a") as file:
+        file.write("accounts: [{kind: sqlite}, {kind: passwd-file, path: passwd}]\n")
+    assert ask("check-config")["warnings"] == [
+        f"{mechanism} is offered by submission: {count} of 2 accounts in directories that are only "
+        "read cannot use it: see docs/directories.rst"
+        for mechanism, count in (("SCRAM-SHA-256", 2), ("CRAM-MD5", 1))
+    ]
+
+
 def test_those_who_cannot_log_in_at_all_are_not_counted(office, ask):
     """The postmaster has no password yet."""
     offer(office, "SCRAM-SHA-256", "CRAM-MD5")

@@ -16,7 +16,7 @@ from postoffice.accounts.passwd_file import PasswdFile
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.config import accounts_file
-from postoffice.interfaces import IAccountDirectory, IAccountSettings, IAddresses
+from postoffice.interfaces import IAccountDirectory, IAccountListing, IAccountSettings, IAddresses
 from postoffice.model.address import Quota
 from postoffice.model.alias import Domain, Found
 from postoffice.model.mail_policy import UNSPECIFIED
@@ -103,6 +103,14 @@ def test_it_finds_who_is_in_it_and_nobody_else(directory):
             assert finish(directory.find(name)) is None
         for domain in ("example.com", "bücher.example", "EXAMPLE.net", ""):
             assert not finish(directory.serves(domain))
+
+
+def test_it_lists_its_domains_and_accounts(directory):
+    assert verifyObject(IAccountListing, directory)
+    assert finish(directory.domains()) == ["example.net", "xn--bcher-kva.example"]
+    assert finish(directory.accounts()) == [finish(directory.find(name)) for name in sorted(PEOPLE)]
+    for domain, names in (("example.net", [ANN, POSTMASTER]), ("example.org", [])):
+        assert [one.address for one in finish(directory.accounts(domain))] == names
 
 
 def test_what_it_says_of_a_password_verifies_it(directory):

@@ -9,7 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from postoffice.accounts.file_directory import FileDirectory
 from postoffice.accounts.memory import MemoryDirectory
+from postoffice.config.accounts_file import parse
 from postoffice.daemon.expiry_job import FIRST, PAUSE, ROUND, ExpiryJob, Retention
 from postoffice.interfaces import IAccountDirectory, IMaildropMaintenance, MaildropUsage
 from postoffice.model.address import Account, Address
@@ -17,7 +19,7 @@ from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.mail_policy import A_DAY, DEFAULT_POLICY, MailPolicy
 from postoffice.store.memory import MemoryStore
-from postoffice.testing import finish
+from postoffice.testing import ImmediateExecutor, finish
 
 NAMES = ("ann@example.net", "bob@example.net", "joe@example.net")
 
@@ -101,6 +103,21 @@ def test_accounts_of_a_directory_that_cannot_list_them_are_found_by_their_maildr
     assert finish(retention.targets()) == [], "this store does not tell of its maildrops"
     office.plugins.store = Care()
     assert [target.account for target in finish(retention.targets())] == ["eve@example.net"]
+
+
+def test_accounts_of_a_directory_that_lists_them_are_found_whatever_their_maildrops(
+    office, tmp_path
+):
+    (tmp_path / "accounts").write_text(
+        "domains: {example.net: {keep: 30 days}}\n"
+        "accounts: {ann.lee@example.net: {maildrop: ann@example.net}}\n"
+    )
+    directory = FileDirectory(str(tmp_path / "accounts"), parse, ImmediateExecutor())
+    finish(directory.start())
+    office.plugins.directories, office.plugins.find = [directory], directory.find
+    (target,) = finish(office.retention.targets())
+    assert (target.account, target.maildrop) == ("ann.lee@example.net", NAMES[0])
+    assert target.keep.arrived == 30 * A_DAY
 
 
 def test_a_round_a_day_and_the_first_a_while_after_the_start(office):
