@@ -186,7 +186,7 @@ def main() -> None:
     options = parser.parse_args()
     written = io.StringIO()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(written)], redirectStandardIO=False)
-    log_format.quicken(globalLogPublisher)
+    log_format.format_fast(globalLogPublisher)
     says = {}
     for name in options.layers:
         says[name] = LAYERS[name]()

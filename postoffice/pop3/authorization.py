@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 from postoffice.model.errors import LoginRefused, PostOfficeError
 from postoffice.pop3.languages import DEFAULT
@@ -18,11 +17,9 @@ from postoffice.pop3.line_session import (
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Enter, Entered
 from postoffice.pop3.utf8 import check_utf8
-from postoffice.protocol import auth_exchange, sasl
-from postoffice.protocol.auth_exchange import AuthExchange
-from postoffice.protocol.line_session import Secure
-from postoffice.protocol.sasl import APOPClaim, PasswordClaim, Prove, SaltOf
-from postoffice.protocol.scram import Salt
+from postoffice.protocol.auth_exchange import AuthExchange, Fault
+from postoffice.protocol.questions import Secure
+from postoffice.protocol.sasl import APOPClaim, PasswordClaim, Prove
 
 _DIGEST = re.compile(rb"[0-9a-fA-F]{32}")
 
@@ -54,7 +51,7 @@ class Authorization(POP3LineSession):
 
     def _obey(self, line: bytes) -> None:
         if self._exchange is not None:
-            return self._advance_auth(partial(self._exchange.respond, line))
+            return self._exchange.respond(line)
         self.refusals.hear(line.lstrip(b" \t"))
         if len(line) > COMMAND_MAXIMUM - 2 and line[:5].upper() != b"AUTH ":
             raise CommandFailed("line too long")
@@ -75,7 +72,7 @@ class Authorization(POP3LineSession):
         if self.utf8:
             raise CommandFailed("STLS comes before UTF8")  # RFC 6856 §2.1
         if not self._dismiss_if_injected():
-            self._ask(Secure())
+            self.ask(Secure(), self._begin_tls, self._fail)
 
     def _dismiss_if_injected(self) -> bool:
         """End the session if octets arrived in clear behind STLS; return whether it is closed."""
@@ -98,7 +95,7 @@ class Authorization(POP3LineSession):
         if self._user is None:
             raise CommandFailed("USER first")
         check_utf8(argument)
-        self._ask(Prove(PasswordClaim(self._user, argument), "USER"))
+        self._prove(Prove(PasswordClaim(self._user, argument), "USER"))
         self._user = None
 
     def _apop(self, argument: bytes) -> None:
@@ -111,7 +108,10 @@ class Authorization(POP3LineSession):
             raise CommandFailed("APOP has a name and a digest")
         check_utf8(user)
         stamp = self.options.stamp.encode("ascii")
-        self._ask(Prove(APOPClaim(user, stamp, digest.lower()), "APOP"))
+        self._prove(Prove(APOPClaim(user, stamp, digest.lower()), "APOP"))
+
+    def _prove(self, question: Prove) -> None:
+        self.ask(question, lambda _: self.login_proved(), self.refuse_login)
 
     def _auth(self, argument: bytes) -> None:
         """RFC 5034."""
@@ -123,8 +123,8 @@ class Authorization(POP3LineSession):
         name = mechanism.decode("latin-1").upper()
         if name not in self.options.offered:
             raise CommandFailed("another mechanism, please: CAPA tells which there are")
-        exchange = self._exchange = AuthExchange(name, self.options)
-        return self._advance_auth(partial(exchange.begin, initial.strip(b" \t") or None))
+        self._exchange = AuthExchange(name, self.options, self)
+        return self._exchange.begin(initial.strip(b" \t") or None)
 
     def _list_mechanisms(self) -> None:
         """AUTH without an argument: how clients older than CAPA ask for mechanisms."""
@@ -152,25 +152,22 @@ class Authorization(POP3LineSession):
 
     # -- the AUTH exchange ---------------------------------------------------------
 
-    def _advance_auth(self, step: Callable[[], auth_exchange.Step]) -> None:
-        """Advance the AUTH exchange by one step."""
-        try:
-            told = step()
-        except auth_exchange.Cancelled:
-            self._refuse("the login is cancelled")
-        except auth_exchange.NoBase64:
-            self._refuse("that is no base64")
-        except sasl.Malformed:
-            self._refuse("that is no message of this mechanism")
-        except sasl.Refused:
-            self._refuse_login(LoginRefused())
-        else:
-            if isinstance(told, bytes):
-                self._say(b"+ " + told)
-            else:
-                self._ask(Enter() if told is None else told)
+    def challenge(self, line: bytes) -> None:
+        self._say(b"+ " + line)
 
-    def _refuse_login(self, failure: PostOfficeError) -> None:
+    def end_exchange(self, fault: Fault) -> None:
+        match fault:
+            case Fault.CANCELLED:
+                self._refuse("the login is cancelled")
+            case Fault.NOT_BASE64:
+                self._refuse("that is no base64")
+            case Fault.MALFORMED:
+                self._refuse("that is no message of this mechanism")
+
+    def login_proved(self) -> None:
+        self.ask(Enter(), self._entered, self.refuse_login)
+
+    def refuse_login(self, failure: PostOfficeError) -> None:
         """Refuse a login; wrong passwords are counted, temporary failures are not."""
         self._exchange = None
         self._fail(failure)
@@ -181,37 +178,12 @@ class Authorization(POP3LineSession):
 
     # -- answers -------------------------------------------------------------------
 
-    def _answered_secure(self, question: Secure, answer: PostOfficeError | None) -> None:
-        if answer is None:
-            self._ok("begin TLS")
-            self.upgrading = True
-        else:
-            self._fail(answer)
+    def _begin_tls(self, answer: None) -> None:
+        self._ok("begin TLS")
+        self.upgrading = True
 
-    def _answered_salt(self, question: SaltOf, answer: Salt | PostOfficeError) -> None:
-        assert self._exchange is not None
-        if isinstance(answer, PostOfficeError):
-            self._refuse_login(answer)
-        else:
-            self._advance_auth(partial(self._exchange.go_on, answer))
-
-    def _answered_prove(self, question: Prove, answer: PostOfficeError | None) -> None:
-        if self._exchange is None:
-            if answer is None:
-                self._ask(Enter())
-            else:
-                self._refuse_login(answer)
-        elif answer is None:
-            self._advance_auth(partial(self._exchange.go_on, None))
-        elif isinstance(answer, LoginRefused):
-            self._advance_auth(self._exchange.refuse)
-        else:
-            self._refuse_login(answer)
-
-    def _answered_enter(self, question: Enter, answer: Entered | PostOfficeError) -> None:
-        if isinstance(answer, PostOfficeError):
-            return self._refuse_login(answer)
+    def _entered(self, entered: Entered) -> None:
         self._exchange = None
-        self.options = answer.options
+        self.options = entered.options
         self.state = "transaction"
-        return self._begin_transaction(answer.listing)
+        self._begin_transaction(entered.listing)

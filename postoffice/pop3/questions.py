@@ -1,17 +1,15 @@
-"""The questions of a POP3 session.  Each docstring ends with the answer."""
+"""The questions of a POP3 session; each is a ``Question`` of the type of its answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry, Listing
 from postoffice.pop3.options import SessionOptions
-from postoffice.protocol.line_session import Secure
+from postoffice.protocol.questions import Question, Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
-from postoffice.protocol.wire import Yield
 
 
 class Entered(NamedTuple):
@@ -21,40 +19,37 @@ class Entered(NamedTuple):
     options: SessionOptions
 
 
-@dataclass(frozen=True)
-class Announce:
-    """What does CAPA announce before a login?  SessionOptions, or a failure."""
+@dataclass(slots=True)
+class Announce(Question[SessionOptions]):
+    """What does CAPA announce before a login?"""
 
 
-@dataclass(frozen=True)
-class Enter:
-    """
-    Complete the login that was proved last, and open the maildrop.
-
-    Entered, or a failure.
-    """
+@dataclass(slots=True)
+class Enter(Question[Entered]):
+    """Complete the login that was proved last, and open the maildrop."""
 
 
-class Fetch(NamedTuple):
-    """Open a message's text.  Its first octets, or a failure."""
+@dataclass(slots=True)
+class Fetch(Question[bytes]):
+    """Open a message's text: its first octets."""
 
     entry: Entry
 
 
-@dataclass(frozen=True)
-class More:
-    """Read more of the text.  The next octets, or a failure."""
+@dataclass(slots=True)
+class More(Question[bytes]):
+    """Read more of the text: the next octets."""
 
 
-@dataclass(frozen=True)
-class Enough:
-    """Close the text; not asked if Fetch returned all of it.  None."""
+@dataclass(slots=True)
+class Enough(Question[None]):
+    """Close the text; not asked if Fetch returned all of it."""
 
 
-@dataclass(frozen=True)
-class Update:
+@dataclass(slots=True)
+class Update(Question[int]):
     """
-    QUIT: remove ``entries`` and release the lock.  How many were removed, or a failure.
+    QUIT: remove ``entries`` and release the lock.  How many were removed?
 
     ``collected`` are the messages that RETR sent completely and that are not marked
     deleted; the account's policy may remove them, too.
@@ -64,5 +59,5 @@ class Update:
     collected: tuple[Entry, ...] = ()
 
 
-Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update | Yield
-Answer = SessionOptions | Salt | Entered | bytes | int | PostOfficeError | None
+POP3Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update
+Answer = SessionOptions | Salt | Entered | bytes | int | None

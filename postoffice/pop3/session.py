@@ -17,16 +17,12 @@ from postoffice.pop3.line_session import (
     ANYWHERE,
     AUTHORIZATION,
     TRANSACTION,
-    POP3LineSession,
     no_argument,
 )
 from postoffice.pop3.options import POP3Limits, SessionOptions
-from postoffice.pop3.questions import Announce, Enough, Enter, Fetch, More, Update
+from postoffice.pop3.questions import Announce, Update
 from postoffice.pop3.transaction import Transaction
 from postoffice.pop3.utf8 import UTF8Commands
-from postoffice.protocol.line_session import Secure
-from postoffice.protocol.sasl import Prove, SaltOf
-from postoffice.protocol.wire import Yield
 
 
 class POP3Session(Authorization, Transaction, UTF8Commands):
@@ -44,18 +40,13 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
     def _capa(self, argument: bytes) -> None:
         no_argument(argument)
         if self.state == "authorization" and not self.options.known:
-            self._ask(Announce())
+            self.ask(Announce(), self._announce, self._fail)
         else:
             self._list_capabilities()
 
-    def _answered_announce(
-        self, question: Announce, answer: SessionOptions | PostOfficeError
-    ) -> None:
-        if isinstance(answer, PostOfficeError):
-            self._fail(answer)
-        else:
-            self.options = answer
-            self._list_capabilities()
+    def _announce(self, options: SessionOptions) -> None:
+        self.options = options
+        self._list_capabilities()
 
     def _list_capabilities(self) -> None:
         capabilities = self.options.capabilities(inside=self.state == "transaction")
@@ -69,29 +60,18 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
             self._close()
         else:
             self.state = "update"
-            self._ask(Update(tuple(self._listing.marked()), tuple(self._listing.collected())))
+            update = Update(tuple(self._listing.marked()), tuple(self._listing.collected()))
+            self.ask(update, self._updated, self._not_updated)
 
-    def _answered_update(self, question: Update, answer: int | PostOfficeError) -> None:
+    def _updated(self, removed: int) -> None:
         """UPDATE (RFC 1939 §6): the reply says how many messages were really deleted."""
-        if isinstance(answer, PostOfficeError):
-            removed = answer.removed if isinstance(answer, NotAllRemoved) else 0
-            self._no("{deleted} deleted; not all could be removed", "SYS/TEMP", deleted=removed)
-        else:
-            self._ok("{deleted} deleted, goodbye", deleted=answer)
+        self._ok("{deleted} deleted, goodbye", deleted=removed)
         self._close()
 
-    _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
-        Secure: Authorization._answered_secure,
-        SaltOf: Authorization._answered_salt,
-        Prove: Authorization._answered_prove,
-        Announce: _answered_announce,
-        Enter: Authorization._answered_enter,
-        Fetch: Transaction._answered_fetch,
-        More: Transaction._answered_more,
-        Enough: POP3LineSession._answered_nothing,
-        Update: _answered_update,
-        Yield: POP3LineSession._answered_nothing,
-    }
+    def _not_updated(self, failure: PostOfficeError) -> None:
+        removed = failure.removed if isinstance(failure, NotAllRemoved) else 0
+        self._no("{deleted} deleted; not all could be removed", "SYS/TEMP", deleted=removed)
+        self._close()
 
     COMMANDS: ClassVar[dict[bytes, tuple[frozenset[str], Callable[[Any, bytes], None]]]] = {
         b"USER": (AUTHORIZATION, Authorization._user_name),

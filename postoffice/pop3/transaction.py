@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
-from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry, Listing
 from postoffice.pop3.line_session import CommandFailed, POP3LineSession, no_argument, whole_number
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Enough, Fetch, More
 from postoffice.protocol.downgrade import Downgrader
+from postoffice.protocol.line_session import ignore
 from postoffice.protocol.wire import DotWriter, TopReader
 
 #: Lines of LIST or UIDL that are sent in one step.
@@ -24,10 +25,11 @@ class _Sending:
     ``downgrader`` converts it for a client without UTF-8 (RFC 6856 §2.1).
     """
 
-    __slots__ = ("dots", "downgrader", "left", "number", "size", "top", "whole")
+    __slots__ = ("dots", "downgrader", "entry", "left", "number", "size", "top", "whole")
 
     def __init__(self, number: int, entry: Entry, size: int, top: TopReader | None = None) -> None:
         self.number = number
+        self.entry = entry
         self.size = size
         self.left = entry.size  # octets of the stored text that are not read yet
         self.downgrader = Downgrader() if size != entry.size else None
@@ -56,7 +58,6 @@ class Transaction(POP3LineSession):
         super().__init__(options, limits)
         self.retrieved = 0
         self._listing = Listing(())
-        self._sending: _Sending | None = None
         self._listed: Iterator[bytes] | None = None
 
     def _begin_transaction(self, listing: Listing) -> None:
@@ -101,15 +102,13 @@ class Transaction(POP3LineSession):
 
     def _retr(self, argument: bytes) -> None:
         number, entry = self._message(argument)
-        self._sending = _Sending(number, entry, self._listing.size(entry))
-        self._ask(Fetch(entry))
+        self._fetch(_Sending(number, entry, self._listing.size(entry)))
 
     def _top(self, argument: bytes) -> None:
         message, _, lines = argument.strip(b" \t").replace(b"\t", b" ").partition(b" ")
         number, entry = self._message(message)
         top = TopReader(whole_number(lines))
-        self._sending = _Sending(number, entry, self._listing.size(entry), top)
-        self._ask(Fetch(entry))
+        self._fetch(_Sending(number, entry, self._listing.size(entry), top))
 
     def _dele(self, argument: bytes) -> None:
         """Mark a message; it is removed at QUIT and only then (RFC 1939 §5)."""
@@ -140,10 +139,11 @@ class Transaction(POP3LineSession):
             self._say(b".")
         return True
 
-    def _continue_sending(self, data: bytes) -> None:
+    def _fetch(self, sending: _Sending) -> None:
+        self.ask(Fetch(sending.entry), partial(self._begin_sending, sending), self._fail)
+
+    def _continue_sending(self, sending: _Sending, data: bytes) -> None:
         """Send the next octets of a text: exactly as many as LIST promised, or the link breaks."""
-        sending = self._sending
-        assert sending is not None
         octets = sending.take(data)
         if octets is None:
             return self._abort_sending()
@@ -154,15 +154,16 @@ class Transaction(POP3LineSession):
             data = sending.top.feed(data)
         self._send(sending.dots.write(data))
         if sending.left and not (sending.top and sending.top.done):
-            self._ask(More())
+            self.ask(
+                More(), partial(self._continue_sending, sending), lambda _: self._abort_sending()
+            )
         else:
             self._end_sending(sending)
 
     def _end_sending(self, sending: _Sending) -> None:
         self._send(sending.dots.end())
-        self._sending = None
         if not sending.whole:
-            self._ask(Enough())
+            self.ask(Enough(), ignore, ignore)
         if sending.top is None:
             self.retrieved += 1
             self._listing.collect(sending.number)
@@ -170,30 +171,17 @@ class Transaction(POP3LineSession):
     def _abort_sending(self) -> None:
         """The rest cannot be read: abort, so that the client sees an incomplete message."""
         self.broken = True
-        self._sending = None
         self._close()
 
-    def _answered_fetch(self, question: Fetch, answer: bytes | PostOfficeError) -> None:
-        sending = self._sending
-        assert sending is not None
-        if isinstance(answer, PostOfficeError):
-            self._sending = None
-            return self._fail(answer)
-        sending.whole = len(answer) == question.entry.size
-        octets = sending.take(answer)
+    def _begin_sending(self, sending: _Sending, data: bytes) -> None:
+        sending.whole = len(data) == sending.entry.size
+        octets = sending.take(data)
         if octets is None:  # no reply was sent yet
-            self._sending = None
             if not sending.whole:
-                self._ask(Enough())
+                self.ask(Enough(), ignore, ignore)
             return self._no("a fault of ours; please try again later", "SYS/TEMP")
         if sending.top:
             self._say(b"+OK")
         else:
             self._ok("{octets} octets", octets=sending.size)
         return self._send_text(sending, octets)
-
-    def _answered_more(self, question: More, answer: bytes | PostOfficeError) -> None:
-        if isinstance(answer, PostOfficeError):
-            self._abort_sending()
-        else:
-            self._continue_sending(answer)

@@ -1,40 +1,57 @@
-"""AUTH (RFC 4954 §4, RFC 5034 §4): a SASL exchange over base64 lines, one step at a time."""
+"""AUTH (RFC 4954 §4, RFC 5034 §4): a SASL exchange over base64 lines, for SMTP and POP3 alike."""
 
 from __future__ import annotations
 
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
-from typing import Any
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from typing import Protocol
 
+from postoffice.model.errors import LoginRefused, PostOfficeError
 from postoffice.protocol import sasl
-from postoffice.protocol.line_session import Link
-from postoffice.protocol.sasl import Claim, Prove, SaltOf
+from postoffice.protocol.line_session import Ask, Link
+from postoffice.protocol.sasl import Challenge, Claim, Prove, SaltOf
+from postoffice.protocol.scram import Salt
 
 #: Octets of a line of an AUTH exchange, CRLF included.
 LINE_MAXIMUM = 12288
 
-#: A line for the client; a question; or None: the client has proved who it is.
-Step = bytes | SaltOf | Prove | None
+
+class Fault(Enum):
+    """Why an exchange ended without a claim."""
+
+    CANCELLED = "the client has cancelled the exchange with *"
+    NOT_BASE64 = "the client's line is not base64"
+    MALFORMED = "the client's message does not fit the mechanism"
 
 
-class Cancelled(Exception):
-    """The client has cancelled the exchange with ``*``."""
+class LoginSession(Protocol):
+    """What an exchange needs of its session."""
 
+    @property
+    def ask(self) -> Ask: ...
 
-class NoBase64(Exception):
-    """The client's line is not base64."""
+    def challenge(self, line: bytes) -> None:
+        """Send a challenge, which is in base64 already."""
+
+    def end_exchange(self, fault: Fault) -> None:
+        """The exchange is over, because of the client."""
+
+    def refuse_login(self, failure: PostOfficeError) -> None:
+        """The exchange is over: the claim is not true, or could not be checked."""
+
+    def login_proved(self) -> None:
+        """The client has proved who it is."""
 
 
 class AuthExchange:
-    """
-    One exchange with one mechanism, which ``link`` must offer.
+    """One exchange with one mechanism, which ``link`` must offer."""
 
-    Every step may raise Cancelled, NoBase64, or an exception of the mechanism
-    (Malformed, Refused).  After an exception the exchange is over.
-    """
-
-    def __init__(self, mechanism: str, link: Link) -> None:
-        self.mechanism = mechanism
+    def __init__(self, mechanism: str, link: Link, session: LoginSession) -> None:
+        self._mechanism = mechanism
+        self._session = session
         self._refused = False
         self._exchange = sasl.exchange(
             mechanism,
@@ -43,44 +60,64 @@ class AuthExchange:
             plus=any(name.endswith("-PLUS") for name in link.offered),
         )
 
-    def begin(self, initial: bytes | None) -> Step:
+    def begin(self, initial: bytes | None) -> None:
         """The first step; ``initial`` is the client's initial response in base64, or None."""
+        self._advance(partial(self._first, initial))
+
+    def respond(self, line: bytes) -> None:
+        """The client has sent this line."""
+        line = line.rstrip(b" \t")
+        if self._refused:  # the client has read the error
+            self._session.refuse_login(LoginRefused())
+        elif line == b"*":
+            self._session.end_exchange(Fault.CANCELLED)
+        else:
+            self._advance(lambda: self._exchange.send(_decoded(line)))
+
+    def _first(self, initial: bytes | None) -> Challenge | SaltOf | Claim:
         step = self._exchange.send(None)
         if initial is None:
-            return self._as_step(step)
-        if not isinstance(step, sasl.Challenge) or not step.first:
+            return step
+        if not isinstance(step, Challenge) or not step.first:
             raise sasl.Malformed("an initial response")
-        return self.go_on(b"" if initial == b"=" else _decoded(initial))
+        return self._exchange.send(b"" if initial == b"=" else _decoded(initial))
 
-    def respond(self, line: bytes) -> Step:
-        """The client has sent this line."""
-        if self._refused:
-            raise sasl.Refused("the client has read the error")
-        line = line.rstrip(b" \t")
-        if line == b"*":
-            raise Cancelled
-        return self.go_on(_decoded(line))
-
-    def go_on(self, answer: Any) -> Step:
-        """The question that the last step returned has been answered."""
+    def _advance(self, step: Callable[[], Challenge | SaltOf | Claim]) -> None:
+        """Advance the exchange by one step."""
         try:
-            return self._as_step(self._exchange.send(answer))
+            told = step()
         except StopIteration:
-            return None
+            self._session.login_proved()
+        except NotBase64:
+            self._session.end_exchange(Fault.NOT_BASE64)
+        except sasl.Malformed:
+            self._session.end_exchange(Fault.MALFORMED)
+        except sasl.Refused:
+            self._session.refuse_login(LoginRefused())
+        else:
+            self._tell(told)
 
-    def refuse(self) -> Step:
-        """The claim is not true.  Some mechanisms then send an error and expect one more line."""
-        self._refused = True
-        return self._as_step(self._exchange.throw(sasl.Refused("the claim is not true")))
+    def _tell(self, step: Challenge | SaltOf | Claim) -> None:
+        session = self._session
+        if isinstance(step, Challenge):
+            session.challenge(b2a_base64(step.octets, newline=False))
+        elif isinstance(step, SaltOf):
+            session.ask(step, self._go_on, session.refuse_login)
+        else:
+            session.ask(Prove(step, self._mechanism), self._go_on, self._not_proved)
 
-    def _as_step(self, step: sasl.Challenge | SaltOf | Claim) -> Step:
-        if isinstance(step, sasl.Challenge):
-            return b2a_base64(step.octets, newline=False)
-        return Prove(step, self.mechanism) if isinstance(step, Claim) else step
+    def _go_on(self, answer: Salt | None) -> None:
+        self._advance(lambda: self._exchange.send(answer))
+
+    def _not_proved(self, failure: PostOfficeError) -> None:
+        """Some mechanisms send an error if a claim is not true, and expect one more line."""
+        if isinstance(failure, LoginRefused):
+            self._refused = True
+            self._advance(lambda: self._exchange.throw(sasl.Refused("the claim is not true")))
+        else:
+            self._session.refuse_login(failure)
 
 
 def _decoded(line: bytes) -> bytes:
-    try:
-        return a2b_base64(line, strict_mode=True) if line else b""
-    except NotBase64:
-        raise NoBase64 from None
+    """Decode base64.  Raises NotBase64."""
+    return a2b_base64(line, strict_mode=True) if line else b""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-from postoffice.protocol.wire import OUTPUT_QUANTUM, STEPS, LineReader, Yield
+from postoffice.model.errors import PostOfficeError
+from postoffice.protocol.questions import A, Question, Yield
+from postoffice.protocol.wire import OUTPUT_QUANTUM, STEPS, LineReader
 
-
-@dataclass(frozen=True)
-class Secure:
-    """A session's question: can TLS begin?  Answer: None, or a failure."""
+#: A question, and who takes its answer or what failed.
+_Asked = tuple[Question[Any], Callable[[Any], None], Callable[[PostOfficeError], None]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,18 @@ class Link:
         return self.mechanisms
 
 
+class Ask(Protocol):
+    """A session's method ``ask``."""
+
+    def __call__(
+        self,
+        question: Question[A],
+        then: Callable[[A], None],
+        failed: Callable[[PostOfficeError], None],
+        /,
+    ) -> None: ...
+
+
 class LineSession:
     """
     Lines in, replies and questions out.
@@ -57,8 +69,6 @@ class LineSession:
     STLS; they were not obeyed.
     """
 
-    #: The method that takes the answer to each kind of question.
-    _ANSWERED: ClassVar[dict[type, Callable[..., None]]]
     #: Octets of output after which the session yields to other clients.
     _output_quantum: ClassVar[int] = OUTPUT_QUANTUM
 
@@ -70,9 +80,9 @@ class LineSession:
         self._lines = LineReader(line_maximum, lf=lf)
         self._output: list[bytes] = []
         self._unsent = 0
-        self._asked: Any = None
+        self._asked: _Asked | None = None
         self._steps = 0  # since the last question
-        self._waiting: deque[Any] = deque()  # questions, and calls to make between them
+        self._waiting: deque[_Asked | Callable[[], None]] = deque()  # what to ask, and then to do
 
     def _step(self) -> bool:
         """Process one line or piece of the input; return False if there is none."""
@@ -93,33 +103,46 @@ class LineSession:
         if not self.closed:
             self._lines.receive(data)
 
-    def next_question(self) -> Any:
+    def next_question(self) -> Question[Any] | None:
         """The next question; None if there is none until more input arrives."""
         assert self._asked is None, "a question is still open"
         waiting = self._waiting
         while True:
             while waiting:
                 first = waiting.popleft()
-                if not callable(first):
+                if isinstance(first, tuple):
                     self._asked = first
                     self._steps = 0
-                    return first
+                    return first[0]
                 first()
             if self.closed or not self._step():
                 self._steps = 0
                 return None
             self._steps += 1
             if self._unsent > self._output_quantum:
-                self._ask(Yield())
+                self.ask(Yield(), ignore, ignore)
             elif self._steps >= STEPS and not waiting:
-                self._ask(Yield(self._steps))
+                self.ask(Yield(self._steps), ignore, ignore)
 
-    def answer(self, answer: Any) -> None:
-        """Answer the question that was asked last."""
-        question, self._asked = self._asked, None
-        assert question is not None, "no question is open"
+    def answer(self, answer: object) -> None:
+        """Answer the question that was asked last, with its answer or a PostOfficeError."""
+        asked, self._asked = self._asked, None
+        assert asked is not None, "no question is open"
         if not self.closed:
-            self._ANSWERED[type(question)](self, question, answer)
+            _, then, failed = asked
+            if isinstance(answer, PostOfficeError):
+                failed(answer)
+            else:
+                then(answer)
+
+    def ask(
+        self,
+        question: Question[A],
+        then: Callable[[A], None],
+        failed: Callable[[PostOfficeError], None],
+    ) -> None:
+        """Ask; the answer, or what failed instead, is given to one of these."""
+        self._waiting.append((question, then, failed))
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""
@@ -134,9 +157,6 @@ class LineSession:
         self._waiting.clear()
         self.closed = True
         self._lines.take()
-
-    def _ask(self, question: Any) -> None:
-        self._waiting.append(question)
 
     def _then(self, act: Callable[[], None]) -> None:
         """Call ``act`` when all questions that were asked before are answered."""
@@ -157,5 +177,6 @@ class LineSession:
         self.injected = bool(self._lines.unread)
         return self.injected
 
-    def _answered_nothing(self, question: Any, answer: None) -> None:
-        pass
+
+def ignore(answer: object) -> None:
+    """Takes an answer that makes no difference."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from hashlib import md5, sha256
 from typing import Any
 
+from postoffice.protocol.questions import Question
 from postoffice.protocol.scram import Keys, Salt, prepared
 
 #: Octets of a client's decoded message (RFC 4954 §4: 12288 in base64).
@@ -55,15 +56,15 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class SaltOf:
+class SaltOf(Question[Salt]):
     """Asks for this user's salt (RFC 5802 §5.1); the exchange is sent a ``scram.Salt``."""
 
     user: bytes
 
 
 @dataclass(frozen=True)
-class Prove:
-    """A session's question: is this claim true?  Answer: None, or a refusal."""
+class Prove(Question[None]):
+    """Is this claim true?  It is answered with LoginRefused if not."""
 
     claim: Claim
     mechanism: str

@@ -8,7 +8,6 @@ a few octets between two calls.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 CRLF = b"\r\n"
 #: The only end of a text behind DATA (RFC 5321 §4.1.1.4).
@@ -27,18 +26,6 @@ _REQUEST = re.compile(
 OUTPUT_QUANTUM = 64 << 10
 #: Commands that a session answers by itself before it yields, however short its output.
 STEPS = 16
-
-
-@dataclass(slots=True)
-class Yield:
-    """
-    A session's question: may it go on?  The answer, None, comes when it is its turn again.
-
-    ``steps`` is how many commands the session has answered by itself with little
-    output; 0 if it yields because of much output.
-    """
-
-    steps: int = 0
 
 
 def is_request(line: bytes) -> bool:
@@ -220,7 +207,8 @@ class TextReader(Judged):
         """Take more input; return more of the text and, once ``ended``, the input behind it."""
         if self._held:
             data = self._held + data
-        end = data.find(END_OF_TEXT)
+        dot = data.find(b"\r\n.")  # in most texts the only one is that of its end
+        end = data.find(END_OF_TEXT, dot) if dot >= 0 else -1
         self.ended = end >= 0
         stop = end + len(CRLF) if self.ended else len(data) - _beginning_of_an_end(data)
         rest = data[stop + 3 :] if self.ended else b""
@@ -228,7 +216,7 @@ class TextReader(Judged):
         skip, self._skip = self._skip, max(self._skip - stop, 0)
         text = data[skip:stop]
         self._judge(text)
-        if data.find(b"\r\n.", 0, stop) >= 0:
+        if 0 <= dot < stop - len(CRLF):
             # split() is faster than replace(), which looks for each twice
             text = CRLF.join(data[:stop].split(b"\r\n."))[skip:]
         return self._keep(text), rest

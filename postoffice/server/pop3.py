@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from secrets import token_urlsafe
-from typing import Any, ClassVar
+from typing import Any, assert_never
 
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
@@ -19,16 +19,17 @@ from postoffice.model.mail_policy import AnnouncedPolicy
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import (
     Announce,
+    Answer,
     Enough,
     Enter,
     Entered,
     Fetch,
     More,
-    Question,
+    POP3Question,
     Update,
 )
 from postoffice.pop3.session import POP3Session
-from postoffice.protocol.line_session import Secure
+from postoffice.protocol.questions import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ListenerOptions
@@ -80,11 +81,32 @@ class POP3Connection(LoginConnection):
             self.id, self.factory.listener_options.service, self.client, tls=self._tls
         )
 
-    def ask(self, question: Question) -> Any:
+    def ask(self, question: POP3Question) -> Answer | Awaitable[Answer]:
         assert self.session is not None
         if self.session.refusals.new:
             self._log_refusals()
-        return self._ANSWERS[type(question)](self, question)
+        match question:
+            case Fetch():
+                return self._fetch(question)
+            case More():
+                return self._more()
+            case Enough():
+                self._enough()
+            case Secure():
+                self._secure()
+            case SaltOf():
+                return self._salt(question)
+            case Prove():
+                return self._prove(question)
+            case Announce():
+                return self._announce()
+            case Enter():
+                return self._enter()
+            case Update():
+                return self._update(question)
+            case _:
+                assert_never(question)
+        return None
 
     # -- login ---------------------------------------------------------------------
 
@@ -92,7 +114,7 @@ class POP3Connection(LoginConnection):
         self._release()  # an earlier authentication whose login was not completed
         self._mailbox, self._logout = await self._authenticate(question, IMaildrop)
 
-    async def _enter(self, question: Enter) -> Entered:
+    async def _enter(self) -> Entered:
         session, mailbox = self.session, self._mailbox
         assert session is not None
         assert mailbox is not None
@@ -104,7 +126,7 @@ class POP3Connection(LoginConnection):
         self._logged_in(mailbox.account.address)
         return Entered(listing, _with_announced(session.options, mailbox.announced))
 
-    async def _announce(self, question: Announce) -> SessionOptions:
+    async def _announce(self) -> SessionOptions:
         assert self.session is not None
         assert self.factory.announced is not None
         return _with_announced(self.session.options, await self.factory.announced())
@@ -119,11 +141,11 @@ class POP3Connection(LoginConnection):
             self._enough()
         return octets
 
-    async def _more(self, question: More) -> bytes:
+    async def _more(self) -> bytes:
         assert self._text is not None
         return await self._text.read()
 
-    def _enough(self, question: Enough | None = None) -> None:
+    def _enough(self) -> None:
         text, self._text = self._text, None
         if text is not None:
             text.close()
@@ -216,18 +238,6 @@ class POP3Connection(LoginConnection):
             self._transport.abortConnection()
         else:
             super()._hang_up()
-
-    _ANSWERS: ClassVar[dict[type, Callable[..., Any]]] = {
-        Secure: lambda self, _: self._secure(),
-        SaltOf: LoginConnection._salt,
-        Prove: _prove,
-        Announce: _announce,
-        Enter: _enter,
-        Fetch: _fetch,
-        More: _more,
-        Enough: _enough,
-        Update: _update,
-    }
 
 
 def _with_announced(options: SessionOptions, announced: AnnouncedPolicy) -> SessionOptions:

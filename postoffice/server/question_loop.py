@@ -9,7 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from postoffice.model.errors import PostOfficeError
-from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
+from postoffice.protocol.questions import Yield
+from postoffice.protocol.wire import OUTPUT_QUANTUM
 from postoffice.server.fair_share import ClientShare, ReactorShares
 from postoffice.util.at_once import at_once, waits
 

@@ -25,7 +25,7 @@ from postoffice.model.reply import (
     UNKNOWN_RECIPIENT,
     Reply,
 )
-from postoffice.protocol.line_session import Secure
+from postoffice.protocol.questions import Secure
 from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.server.login import LoginConnection
@@ -43,8 +43,8 @@ from postoffice.smtp.questions import (
     Impersonate,
     Mail,
     Pause,
-    Question,
     Recipient,
+    SMTPQuestion,
     Text,
 )
 from postoffice.smtp.session import SMTPSession
@@ -107,7 +107,7 @@ class SMTPConnection(LoginConnection):
             early.callback(True)
         super().dataReceived(data)
 
-    def ask(self, question: Question) -> Answer | Awaitable[Answer]:
+    def ask(self, question: SMTPQuestion) -> Answer | Awaitable[Answer]:
         assert self.session is not None
         if self.session.refusals.new:
             self._log_refusals()

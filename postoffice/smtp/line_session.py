@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
 from postoffice.model import reply
-from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import Reply
-from postoffice.protocol.line_session import LineSession
+from postoffice.protocol.line_session import LineSession, ignore
+from postoffice.protocol.questions import A, Question
 from postoffice.protocol.refusals import Refusals
 from postoffice.smtp.options import SMTPLimits
 from postoffice.smtp.questions import Pause
@@ -41,9 +41,13 @@ class SMTPLineSession(LineSession):
         """Whether a transaction is open."""
         return False
 
-    def answer(self, answer: object) -> None:
-        """Answer the last question; a failure counts as its reply."""
-        super().answer(answer.reply if isinstance(answer, PostOfficeError) else answer)
+    def _ask(self, question: Question[A], then: Callable[[A | Reply], None]) -> None:
+        """Ask; a failure counts as its reply."""
+        self.ask(question, then, lambda failure: then(failure.reply))
+
+    def _tell(self, question: Question[None]) -> None:
+        """Ask what has no answer; what fails then was logged."""
+        self.ask(question, ignore, ignore)
 
     def dismiss(self, why: Reply) -> None:
         """End the session from our side with this reply."""
@@ -73,7 +77,7 @@ class SMTPLineSession(LineSession):
         elif self._deferrals > self._limits.deferrals:
             self.dismiss(reply.TOO_MANY_COMMANDS)
         elif refusal.permanent and self._limits.tarpit and self._errors > self._limits.errors // 2:
-            self._ask(Pause(self._limits.tarpit))
+            self._tell(Pause(self._limits.tarpit))
             self._then(partial(self._say, refusal))
         else:
             self._say(refusal)

@@ -13,28 +13,14 @@ from functools import partial
 from typing import Any, ClassVar
 
 from postoffice.model import reply
-from postoffice.model.errors import PermanentFailure
+from postoffice.model.errors import PermanentFailure, PostOfficeError
 from postoffice.model.reply import Reply
-from postoffice.protocol import auth_exchange, sasl
-from postoffice.protocol.auth_exchange import AuthExchange
-from postoffice.protocol.line_session import Secure
-from postoffice.protocol.sasl import Prove
-from postoffice.protocol.wire import BareLineEnd, LineTooLong, Yield, is_request
+from postoffice.protocol.auth_exchange import LINE_MAXIMUM, AuthExchange, Fault
+from postoffice.protocol.questions import Secure
+from postoffice.protocol.wire import BareLineEnd, LineTooLong, is_request
 from postoffice.smtp import grammar
 from postoffice.smtp.options import SessionOptions, SMTPLimits
-from postoffice.smtp.questions import (
-    Abort,
-    Begin,
-    Connect,
-    End,
-    Enter,
-    Hello,
-    Impersonate,
-    Mail,
-    Pause,
-    Recipient,
-    Text,
-)
+from postoffice.smtp.questions import Connect, Enter, Hello, Impersonate
 from postoffice.smtp.transaction import Transaction
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and more for the extensions.
@@ -45,11 +31,11 @@ class SMTPSession(Transaction):
     """The session of one SMTP, submission or LMTP client; used like any ``LineSession``."""
 
     def __init__(self, options: SessionOptions, limits: SMTPLimits) -> None:
-        line_maximum = auth_exchange.LINE_MAXIMUM if options.mechanisms else COMMAND_MAXIMUM
+        line_maximum = LINE_MAXIMUM if options.mechanisms else COMMAND_MAXIMUM
         super().__init__(options, limits, line_maximum)
         self._failed_logins = 0
         self._exchange: AuthExchange | None = None
-        self._ask(Connect())
+        self._ask(Connect(), self._answered_connect)
 
     def _reset_session(self) -> None:
         """Return to the state before EHLO."""
@@ -86,7 +72,7 @@ class SMTPSession(Transaction):
                 return False
             if self._exchange is not None:
                 self.progress += 1
-                self._advance_auth(partial(self._exchange.respond, line))
+                self._exchange.respond(line)
             else:
                 self._obey(line)
         except LineTooLong:
@@ -143,19 +129,19 @@ class SMTPSession(Transaction):
     def _greet(self, name: str, *, extended: bool) -> None:
         self._end_transaction()
         self._hello, self._extended = name, extended
-        self._ask(Hello(name))
+        self._ask(Hello(name), self._answered_hello)
 
     def _starttls(self, argument: str) -> None:
         if argument:
             return self._refuse(grammar.no_argument("STARTTLS"))
         if self._input_behind_starttls():
             return self.dismiss(reply.INJECTED)
-        return self._ask(Secure())
+        return self._ask(Secure(), self._answered_secure)
 
     def _xclient(self, argument: str) -> None:
         if self._mail is not None:
             return self._refuse(reply.IN_A_MESSAGE)
-        return self._ask(Impersonate(*grammar.xclient(argument)))
+        return self._ask(Impersonate(*grammar.xclient(argument)), self._answered_impersonate)
 
     # -- commands: logging in (RFC 4954) -----------------------------------------------
 
@@ -172,33 +158,30 @@ class SMTPSession(Transaction):
         offered = self.options.offered
         if mechanism.upper() not in offered:
             return self._refuse(reply.UNKNOWN_MECHANISM if mechanism else NO_MECHANISM)
-        exchange = self._exchange = AuthExchange(mechanism.upper(), self.options)
-        return self._advance_auth(partial(exchange.begin, initial.strip(" ").encode() or None))
+        self._exchange = AuthExchange(mechanism.upper(), self.options, self)
+        return self._exchange.begin(initial.strip(" ").encode() or None)
 
-    def _advance_auth(self, step: Callable[[], auth_exchange.Step]) -> None:
-        """Advance the AUTH exchange by one step."""
-        try:
-            told = step()
-        except auth_exchange.Cancelled:
-            self._end_exchange(reply.LOGIN_CANCELLED)
-        except auth_exchange.NoBase64:
-            self._end_exchange(reply.BAD_BASE64)
-        except sasl.Malformed:
-            self._end_exchange(reply.BAD_LOGIN)
-        except sasl.Refused:
-            self._refuse_login(reply.LOGIN_REFUSED)
-        else:
-            if isinstance(told, bytes):
-                self._say(Reply(334, "", told.decode("ascii")))
-            else:
-                self._ask(Enter() if told is None else told)
+    def challenge(self, line: bytes) -> None:
+        self._say(Reply(334, "", line.decode("ascii")))
+
+    def end_exchange(self, fault: Fault) -> None:
+        self._end_exchange(FAULTS[fault])
+
+    def login_proved(self) -> None:
+        self.ask(Enter(), self._logged_in, self.refuse_login)
+
+    def _logged_in(self, answer: None) -> None:
+        self._exchange = None
+        self._login = True
+        self._say(reply.LOGGED_IN)
 
     def _end_exchange(self, refusal: Reply) -> None:
         self._exchange = None
         self._refuse(refusal)
 
-    def _refuse_login(self, refusal: Reply) -> None:
+    def refuse_login(self, failure: PostOfficeError) -> None:
         """Refuse a login: a temporary failure with 454 (RFC 4954 §6); others are counted."""
+        refusal = failure.reply
         self._failed_logins += refusal.permanent
         if self._failed_logins >= self._limits.logins:
             self._exchange = None
@@ -239,14 +222,14 @@ class SMTPSession(Transaction):
 
     # -- answers ---------------------------------------------------------------
 
-    def _answered_connect(self, question: Connect, answer: Reply | None) -> None:
+    def _answered_connect(self, answer: Reply | None) -> None:
         if answer is None:
             kind = "LMTP" if self.options.lmtp else "ESMTP"
             self._say(Reply(220, "", f"{self.options.hostname} {kind} postoffice"))
         else:
             self.dismiss(answer)
 
-    def _answered_hello(self, question: Hello, answer: Reply | None) -> None:
+    def _answered_hello(self, answer: Reply | None) -> None:
         unnamed, self._mail_without_hello = self._mail_without_hello, None
         self._hello_refused = answer is not None
         if answer is not None:
@@ -262,59 +245,19 @@ class SMTPSession(Transaction):
         else:
             self._say(Reply(250, "", self.options.hostname))
 
-    def _answered_secure(self, question: Secure, answer: Reply | None) -> None:
+    def _answered_secure(self, answer: Reply | None) -> None:
         if answer is None:
             self._say(reply.READY_FOR_TLS)
             self.upgrading = True
         else:
             self._refuse(answer)
 
-    def _answered_impersonate(self, question: Impersonate, answer: Reply | SessionOptions) -> None:
+    def _answered_impersonate(self, answer: Reply | SessionOptions) -> None:
         if isinstance(answer, Reply):
             return self._refuse(answer)
         self.options = answer
         self._reset_session()
-        return self._ask(Connect())
-
-    def _answered_salt(self, question: sasl.SaltOf, answer: Any) -> None:
-        if isinstance(answer, Reply):
-            self._refuse_login(answer)
-        elif self._exchange is not None:
-            self._advance_auth(partial(self._exchange.go_on, answer))
-
-    def _answered_prove(self, question: Prove, answer: Reply | None) -> None:
-        assert self._exchange is not None
-        if answer is None:
-            self._advance_auth(partial(self._exchange.go_on, None))
-        elif answer is reply.LOGIN_REFUSED:
-            self._advance_auth(self._exchange.refuse)
-        else:
-            self._refuse_login(answer)
-
-    def _answered_enter(self, question: Enter, answer: Reply | None) -> None:
-        if answer is not None:
-            return self._refuse_login(answer)
-        self._exchange = None
-        self._login = True
-        return self._say(reply.LOGGED_IN)
-
-    _ANSWERED: ClassVar[dict[type, Callable[..., None]]] = {
-        Connect: _answered_connect,
-        Hello: _answered_hello,
-        Secure: _answered_secure,
-        sasl.SaltOf: _answered_salt,
-        Prove: _answered_prove,
-        Enter: _answered_enter,
-        Impersonate: _answered_impersonate,
-        Mail: Transaction._answered_mail,
-        Recipient: Transaction._answered_recipient,
-        Begin: Transaction._answered_begin,
-        Text: Transaction._answered_text,
-        End: Transaction._answered_end,
-        Abort: Transaction._answered_nothing,
-        Yield: Transaction._answered_nothing,
-        Pause: Transaction._answered_nothing,
-    }
+        return self._ask(Connect(), self._answered_connect)
 
     #: Every command and its method; each method checks the order of commands (§4.1.4).
     COMMANDS: ClassVar[Mapping[str, Callable[[Any, str], None]]] = {
@@ -336,6 +279,12 @@ class SMTPSession(Transaction):
     }
 
 
+#: The replies to the faults of a client in an AUTH exchange.
+FAULTS = {
+    Fault.CANCELLED: reply.LOGIN_CANCELLED,
+    Fault.NOT_BASE64: reply.BAD_BASE64,
+    Fault.MALFORMED: reply.BAD_LOGIN,
+}
 NO_MECHANISM = Reply(501, "5.5.4", "AUTH needs the name of a mechanism")
 NO_NAME = Reply(501, "5.5.4", "VRFY needs a name")
 #: Commands of a message, which all options allow.

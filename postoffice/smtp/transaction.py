@@ -7,6 +7,7 @@ from functools import partial
 
 from postoffice.model import reply
 from postoffice.model.reply import Reply
+from postoffice.protocol.line_session import ignore
 from postoffice.protocol.wire import ChunkReader, Judged, TextReader
 from postoffice.smtp import grammar
 from postoffice.smtp.line_session import SMTPLineSession
@@ -63,7 +64,7 @@ class Transaction(SMTPLineSession):
     def _end_transaction(self) -> None:
         """End the transaction, if there is one (§4.1.1.5)."""
         if self._mail is not None:
-            self._ask(Abort())
+            self._tell(Abort())
         self._mail = None
         self._recipients = 0
         self._dots = self._chunks = None
@@ -71,6 +72,10 @@ class Transaction(SMTPLineSession):
     @property
     def in_message(self) -> bool:
         return self._mail is not None
+
+    def _answered_hello(self, answer: Reply | None) -> None:
+        """EHLO, or MAIL without it, was answered."""
+        raise AssertionError("the subclass must greet")
 
     # -- commands -----------------------------------------------------------------
 
@@ -87,7 +92,8 @@ class Transaction(SMTPLineSession):
         protocol = self.options.protocol(
             extended=self._extended, utf8=command.utf8, login=self._login
         )
-        return self._ask(Mail(command.sender, command.size, command.utf8, self._hello, protocol))
+        mail = Mail(command.sender, command.size, command.utf8, self._hello, protocol)
+        return self._ask(mail, partial(self._answered_mail, mail))
 
     def _ask_hello_for_mail(self, argument: str) -> None:
         """MAIL without EHLO is accepted, after the policies for EHLO were asked with no name."""
@@ -98,7 +104,7 @@ class Transaction(SMTPLineSession):
         if self._hello_refused:
             return self._refuse(reply.SAY_HELLO_FIRST)
         self._mail_without_hello = argument
-        return self._ask(Hello(""))
+        return self._ask(Hello(""), self._answered_hello)
 
     def _parameters(self) -> tuple[str, ...]:
         """The parameters that MAIL may have: only those that EHLO offered (§4.1.1.11)."""
@@ -117,7 +123,7 @@ class Transaction(SMTPLineSession):
         address = grammar.rcpt(grammar.behind("TO", argument), utf8=self._mail.utf8)
         if self._recipients >= self._limits.recipients:
             return self._refuse(reply.TOO_MANY_RECIPIENTS)
-        return self._ask(Recipient(address))
+        return self._ask(Recipient(address), self._answered_recipient)
 
     def _data(self, argument: str) -> None:
         if argument:
@@ -127,7 +133,7 @@ class Transaction(SMTPLineSession):
         elif refusal := self._not_ready():
             self._refuse(refusal)
         else:
-            self._ask(Begin())
+            self._ask(Begin(), self._answered_begin)
 
     def _not_ready(self) -> Reply | None:
         """Why no text can follow now, or None (LMTP: RFC 2033 §4.2)."""
@@ -151,7 +157,7 @@ class Transaction(SMTPLineSession):
         if self._refusal is not None:
             self._end_transaction()
         elif self._chunks is None:
-            self._ask(Begin())
+            self._ask(Begin(), self._answered_begin)
         return None
 
     # -- the text --------------------------------------------------------------
@@ -207,9 +213,9 @@ class Transaction(SMTPLineSession):
         if given_up:
             return
         if self._refusal is not None:
-            self._ask(Abort())
+            self._tell(Abort())
         elif octets:
-            self._ask(Text(octets))
+            self._ask(Text(octets), self._answered_text)
 
     def _judge(self, text: Judged) -> Reply | None:
         if text.bare:
@@ -227,7 +233,7 @@ class Transaction(SMTPLineSession):
         if self._refusal is not None:
             self._finish(self._refusal)
         elif self._last:
-            self._ask(End())
+            self._ask(End(), self._finish)
         else:
             self._say(reply.CHUNK_TAKEN)
 
@@ -260,14 +266,14 @@ class Transaction(SMTPLineSession):
         else:
             self._refuse(answer)
 
-    def _answered_recipient(self, question: Recipient, answer: Reply) -> None:
+    def _answered_recipient(self, answer: Reply) -> None:
         if answer.positive:
             self._recipients += 1
             self._say(answer)
         else:
             self._refuse(answer)
 
-    def _answered_begin(self, question: Begin, answer: Reply | None) -> None:
+    def _answered_begin(self, answer: Reply | None) -> None:
         by_chunks = self._left is not None
         if by_chunks:
             self._chunks = ChunkReader(self._limits.text_line)
@@ -277,15 +283,12 @@ class Transaction(SMTPLineSession):
                 self._dots = TextReader(self._limits.text_line)
                 self._say(reply.GO_AHEAD)
         elif by_chunks:
-            self._ask(Abort())
+            self._tell(Abort())
         else:
             self._end_transaction()
             self._refuse(answer)
 
-    def _answered_text(self, question: Text, answer: Reply | None) -> None:
+    def _answered_text(self, answer: Reply | None) -> None:
         if answer is not None:
             self._refusal = answer
-            self._waiting.appendleft(Abort())
-
-    def _answered_end(self, question: End, answer: Reply | Sequence[Reply]) -> None:
-        self._finish(answer)
+            self._waiting.appendleft((Abort(), ignore, ignore))

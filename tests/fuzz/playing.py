@@ -14,8 +14,8 @@ from postoffice.pop3.session import POP3Session
 from postoffice.protocol import sasl
 from postoffice.protocol.downgrade import Downgrader, size_of
 from postoffice.protocol.proxy import NotProxied, ProxyReader
+from postoffice.protocol.questions import Yield
 from postoffice.protocol.scram import Salt
-from postoffice.protocol.wire import Yield
 from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.questions import Abort, Impersonate, Pause, Text
 from postoffice.smtp.session import SMTPSession

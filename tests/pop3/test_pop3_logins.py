@@ -16,7 +16,7 @@ from postoffice.model.reply import NO_TLS_NOW
 from postoffice.pop3.questions import Enter, Entered
 from postoffice.protocol import sasl
 from postoffice.protocol.auth_exchange import LINE_MAXIMUM
-from postoffice.protocol.line_session import Secure
+from postoffice.protocol.questions import Secure
 from postoffice.protocol.sasl import (
     BearerClaim,
     PasswordClaim,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.pop3.questions import Enough, More
-from postoffice.protocol.wire import Yield
+from postoffice.protocol.questions import Yield
 from postoffice.testing import cut
 from tests.pop3.drop import TEXTS, Drop
 

@@ -18,7 +18,8 @@ from postoffice.pop3.line_session import ANYWHERE, AUTHORIZATION, TRANSACTION
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Announce, Enough, Fetch, More, Update
 from postoffice.pop3.session import POP3Session, commands_of
-from postoffice.protocol.wire import OUTPUT_QUANTUM, Yield
+from postoffice.protocol.questions import Yield
+from postoffice.protocol.wire import OUTPUT_QUANTUM
 from tests.pop3.drop import CLEAR, Drop
 
 
