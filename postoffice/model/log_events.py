@@ -17,9 +17,9 @@ LIST = 640
 #: Every field and its meaning.  Fields have this order in every line.
 FIELDS = {
     "id": "the session, or the message: the session's id, a dot, and a number",
-    "service": "the listener's word in the configuration: smtp, submission, lmtp, pop3, …",
+    "service": "the service, as in the configuration: smtp, submission, lmtp, pop3, …",
     "client": "the client's IP address, or local for a UNIX socket",
-    "tls": "version and cipher; left out on a link without TLS",
+    "tls": "version and cipher; left out on a connection without TLS",
     "account": "the account whose password was right, or whose mail it is",
     "device": "the device of that account whose password it was",
     "maildrop": "the maildrop, by its name",
@@ -28,7 +28,7 @@ FIELDS = {
     "policy": "the policy, as the configuration names it",
     "sender": "the reverse-path (MAIL FROM), in angle brackets",
     "author": "an address in the From field",
-    "outcome": "taken or refused",
+    "outcome": "taken (accepted) or refused",
     "recipient": "the address in RCPT TO",
     "recipients": "how many recipients the message has",
     "to": "their addresses; those that do not fit follow in further lines",
@@ -37,13 +37,13 @@ FIELDS = {
     "uidl": "the UIDL of the message in the maildrop of every recipient",
     "messages": "how many messages",
     "octets": "how many octets",
-    "percent": "per cent of the quota that were passed",
-    "uidls": "UIDLs of messages, with commas; those that do not fit follow in further lines",
-    "helo": "what the client called itself (HELO, EHLO, LHLO)",
+    "percent": "the usage that was reached, in per cent of the quota",
+    "uidls": "UIDLs of messages, separated by commas; those that do not fit follow in further lines",
+    "helo": "the name that the client gave (HELO, EHLO, LHLO)",
     "command": "the command; never a password, never what follows AUTH, PASS or APOP",
-    "reply": "what the client heard",
-    "taken": "messages that were taken",
-    "retrieved": "messages that were sent whole (RETR)",
+    "reply": "the reply that the client got",
+    "taken": "messages that were accepted",
+    "retrieved": "messages that were sent completely (RETR)",
     "deleted": "messages that were deleted",
     "refused": "commands that were refused",
     "file": "a file in the maildrop",
@@ -188,7 +188,7 @@ LOGIN_REFUSED = _event(
     "login-refused",
     "info",
     "id service client tls mechanism user",
-    "Unknown user or wrong password.  Of a device that may not be used there, "
+    "Unknown user or wrong password.  For the app password of a device that may not be used there, "
     "``device-refused`` says why.",
 )
 LOGIN_DISABLED = _event(
@@ -214,7 +214,7 @@ DEVICE_REFUSED = _event(
     "device-refused",
     "info",
     "service client account device why",
-    "The password of a device was right, but it is not taken from there.",
+    "The app password of a device was right, but it may not be used there.",
 )
 NETWORK_REFUSED = _event(
     "network-refused",
@@ -266,7 +266,7 @@ MESSAGE_TAKEN = _event(
     "message-taken",
     "info",
     "id service client tls account device sender recipients to message_id size uidl helo",
-    "A message was taken: it is on the disk, and the client has heard 250.",
+    "A message was accepted: it is on the disk, and the client got the reply 250.",
 )
 MESSAGE_TAKEN_FOR = _event(
     "message-taken-for",
@@ -303,7 +303,7 @@ INJECTED = _event(
     "injected",
     "warn",
     "id service client command",
-    "Octets came in clear behind the command that begins TLS: an attack, or a broken client.  "
+    "The client sent octets together with the command that begins TLS: an attack, or a broken client.  "
     "The session was refused.",
 )
 TLS_FAILED = _event(
@@ -341,13 +341,13 @@ POLICY_FAILED = _event(
     "policy-failed",
     "warn",
     "id service client policy why",
-    "A policy failed or timed out; its ``on_failure`` says what became of the message.",
+    "A policy failed or timed out; its ``on_failure`` says what happened to the message.",
 )
 FAILED = _event(
     "failed",
     "warn",
     "id service client account why",
-    "Something failed; the client was told to try again later, or not.  The reply has the id.",
+    "Something failed; the client got an error, mostly a temporary one.  The reply has the id.",
 )
 FAULT = _event(
     "fault",
@@ -392,7 +392,7 @@ ODD_FILES = _event(
     "warn",
     "maildrop messages file why",
     "Files of a maildrop cannot be served: how many, and the first of them; ``postoffice maildrop "
-    "verify`` tells of all.",
+    "verify`` lists all.",
 )
 QUOTA_PASSED = _event(
     "quota-passed",
