@@ -38,7 +38,7 @@ FIELDS = {
     "messages": "how many messages",
     "octets": "how many octets",
     "percent": "the usage that was reached, in per cent of the quota",
-    "uidls": "UIDLs of messages, separated by commas; those that do not fit follow in further lines",
+    "uidls": "UIDLs, separated by commas; those that do not fit follow in further lines",
     "helo": "the name that the client gave (HELO, EHLO, LHLO)",
     "command": "the command; never a password, never what follows AUTH, PASS or APOP",
     "reply": "the reply that the client got",
@@ -303,7 +303,7 @@ INJECTED = _event(
     "injected",
     "warn",
     "id service client command",
-    "The client sent octets together with the command that begins TLS: an attack, or a broken client.  "
+    "Octets came together with the command that begins TLS: an attack, or a broken client.  "
     "The session was refused.",
 )
 TLS_FAILED = _event(
