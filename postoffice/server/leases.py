@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -58,7 +57,7 @@ class Leases:
     """
 
     def __init__(self, clock: IReactorTime, neighbours: Neighbours | None = None) -> None:
-        self._clock: Any = clock
+        self._clock = clock
         self._neighbours = neighbours
         self._held: dict[str, LeaseRequest] = {}
         self._waiting: dict[str, list[Deferred[None]]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Collection as AnyOf
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
@@ -27,9 +27,12 @@ from postoffice.model.mail_policy import (
     together,
 )
 from postoffice.server.leases import GiveWay, Gone, LeaseRequest, Leases
+from postoffice.util.cache import Cache
 
 log = Logger("postoffice")
 
+#: For how many pairs of quota and mail policy it is remembered what CAPA announces.
+REMEMBERED = 1000
 #: A quota that limits nothing.
 UNLIMITED = Quota(0, 0, "reject")
 
@@ -64,6 +67,9 @@ class MailboxContext:
     sayings: Callable[[], Awaitable[Sayings]] = _nothing_said
     devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
     postmaster_quota: Quota = UNLIMITED
+    _announced: Cache[tuple[Quota, MailPolicy], AnnouncedPolicy] = field(
+        default_factory=lambda: Cache(REMEMBERED), compare=False, repr=False
+    )
 
     def mailbox(self, session_info: SessionInfo, account: Account) -> IMailbox:
         """The avatar of a client that has logged in to this account."""
@@ -100,7 +106,11 @@ class MailboxContext:
         return replace(whole, keep=0, keep_collected=0, delete_on_collect=at_once)
 
     def _told(self, quota: Quota, serving: MailPolicy) -> AnnouncedPolicy:
-        return announced(self.whole(serving), makes_room=self._makes_room(quota))
+        told = self._announced.get((quota, serving))
+        if told is None:
+            told = announced(self.whole(serving), makes_room=self._makes_room(quota))
+            self._announced.set((quota, serving), told)
+        return told
 
     def _makes_room(self, quota: Quota) -> bool:
         whole = quota.or_else(self.quota)

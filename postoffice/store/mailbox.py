@@ -63,9 +63,8 @@ class OpenMaildir:
         self._removing = False
         self._entries = Entries()
         self._snapshot = Snapshot(self._entries, None)
-        self._next = (
-            0  # the position after the last fetched entry: is the client fetching in order?
-        )
+        # the position after the last fetched entry: is the client fetching in order?
+        self._next = 0
         self._ahead: dict[Entry, bytes | MessageGone] = {}
 
     async def open(self, login_delay: float = 0) -> Listing:
@@ -82,8 +81,8 @@ class OpenMaildir:
                 if clock.seconds() > until:
                     raise
                 await deferLater(clock, TICK)
-        self._listings.remember(self._folder, snapshot, since)
         if remembered is not snapshot:
+            self._listings.remember(self._folder, snapshot, since)
             self._tell(snapshot, () if remembered is None else remembered.odd)
         self._entries, self._snapshot = snapshot.entries, snapshot
         return Listing(snapshot.entries)
