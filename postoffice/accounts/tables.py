@@ -49,8 +49,6 @@ def look_up(database: Connection, name: str) -> Found:
     if not _storable(name):
         return Found(None)
     domain = address_tables.domain(database, name.rpartition("@")[2])
-    if domain is None:
-        return Found(None)
     return Found(domain, find(database, name) or address_tables.alias(database, name))
 
 

@@ -128,11 +128,11 @@ def test_a_backup_that_is_ended_leaves_nothing(start, written, command, launch, 
         (drop / box).mkdir(parents=True)
     (drop / "new" / "1.one").write_bytes(b"one\r\n")
     held = (
-        "from postoffice.backup.writer import Written\n"
+        "from postoffice.backup.writer import BackupWriter\n"
         "def wait(*_):\n"
         "    print('copying', flush=True)\n"
         "    import signal; signal.pause()\n"
-        "Written.message = wait\n"
+        "BackupWriter.message = wait\n"
     )
     with launch([sys.executable, "-c", held + COMMAND, "backup", "b.tar"], tmp_path) as backup:
         backup.wait_for("copying")
