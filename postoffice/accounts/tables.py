@@ -161,6 +161,8 @@ def add_domain(database: Connection, domain: str) -> bool:
 
 
 def remove_domain(database: Connection, domain: str) -> bool:
+    if not serves(database, domain):
+        return False
     check_empty(domain, **address_tables.counts(database, domain))
     address_tables.set_targets(database, catch_all_name(domain), ())
     return database.execute("DELETE FROM domain WHERE name = ?", (domain,)).rowcount > 0
