@@ -32,6 +32,7 @@ class Database:
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._file: tuple[int, int] | None = None  # which it is, while it is open
+        self._together: sqlite3.Connection | None = None
 
     def open(self) -> None:
         """Create the file if it is missing, and check it.  Raises StartupError."""
@@ -85,6 +86,8 @@ class Database:
         before the write must not be cached under a stamp from after it.
         """
         with self._asked(READER_WAITS) as database:
+            if database is self._together:
+                return ask(database, name), None
             look = self.look()
             if look is None or not settled(look) or not _keep_others_from_writing(database):
                 return ask(database, name), None
@@ -100,11 +103,30 @@ class Database:
 
     def write(self, change: Callable[..., T], *args: object) -> T:
         """Write, durably, or not at all.  Raises TemporaryFailure."""
+        if self._together is not None:
+            with self._asked(WRITER_WAITS) as database:
+                return change(database, *args)
         with self._asked(WRITER_WAITS) as database:
             database.execute("BEGIN IMMEDIATE")
             answer = change(database, *args)
             database.execute("COMMIT")
             return answer
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """
+        Make all reads and writes until the end one transaction; undo all if there is an error.
+
+        Nobody else may use this object meanwhile.  Raises TemporaryFailure.
+        """
+        with self._asked(WRITER_WAITS) as database:
+            database.execute("BEGIN IMMEDIATE")
+            self._together = database
+            try:
+                yield
+            finally:
+                self._together = None
+            database.execute("COMMIT")
 
     @contextmanager
     def _asked(self, waits: float) -> Iterator[sqlite3.Connection]:
@@ -117,6 +139,9 @@ class Database:
     @contextmanager
     def _connected(self, waits: float) -> Iterator[sqlite3.Connection]:
         """Provide a connection for exclusive use; any error closes it."""
+        if self._together is not None:
+            yield self._together
+            return
         database = self._take() or schema.connect(self._path, waits)
         try:
             database.execute(f"PRAGMA busy_timeout = {int(waits * 1000)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -227,6 +228,12 @@ class SQLDirectory:
 
     async def pointing_to(self, name: str) -> list[str]:
         return await self._read(address_tables.pointing_to, name)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make all changes until the end one transaction, if the database can."""
+        together: Callable[[], AbstractContextManager[None]]
+        together = getattr(self._database, "together", nullcontext)
+        return together()
 
     async def _read(self, ask: Callable[..., T], *what: Any) -> T:
         return await self._executor.run(self._database.read, ask, *what)

@@ -8,6 +8,7 @@ import click
 from twisted.logger import globalLogBeginner
 
 from postoffice import __version__
+from postoffice.cli import account_transfer, alias_transfer
 from postoffice.cli.account_list import list_accounts
 from postoffice.cli.account_removal import remove
 from postoffice.cli.accounts import account
@@ -101,6 +102,10 @@ account.add_command(device)
 account.add_command(remove)
 account.add_command(list_accounts)
 account.add_command(rename)
+account.add_command(account_transfer.import_)
+account.add_command(account_transfer.export)
+alias.add_command(alias_transfer.import_)
+alias.add_command(alias_transfer.export)
 account.add_command(disable)
 account.add_command(enable)
 account.add_command(set_state)

@@ -98,7 +98,7 @@ def ask_password(
     if hash_stdin:
         return _of_hash(_first_line())
     if password_stdin:
-        password = _checked(_first_line())
+        password = check_password(_first_line())
         if why := weakness(password.octets, address):
             click.echo(f"warning: the password {why}: it is easily guessed", err=True)
         return password
@@ -106,7 +106,7 @@ def ask_password(
         raise click.UsageError("no terminal to ask on: give --password-stdin or --generate")
     while True:
         text = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-        password = _checked(text.encode("utf-8", "surrogateescape"))
+        password = check_password(text.encode("utf-8", "surrogateescape"))
         why = weakness(password.octets, address)
         if not why or click.confirm(f"It {why}: it is easily guessed. Use it?", err=True):
             return password
@@ -125,10 +125,10 @@ def _of_hash(octets: bytes) -> Password:
         raise click.UsageError("the hash is not UTF-8") from None
     except password_schemes.UnusableHash as why:
         raise click.UsageError(f"the hash cannot be used: {why}") from None
-    return Password(b"", False, text) if stored.plain is None else _checked(stored.plain)
+    return Password(b"", False, text) if stored.plain is None else check_password(stored.plain)
 
 
-def _checked(octets: bytes) -> Password:
+def check_password(octets: bytes) -> Password:
     if not octets:
         raise click.UsageError("the password is empty")
     if len(octets) > MAXIMUM:

@@ -1,0 +1,124 @@
+"""``postoffice alias import`` and ``export``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import cast
+
+import click
+
+from postoffice.accounts.address_checks import AddressRefused, check_alias
+from postoffice.cli.addresses import address_register, asked
+from postoffice.cli.aliases import PAGE
+from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command
+from postoffice.cli.records import (
+    Record,
+    address_list,
+    one_of,
+    parsed,
+    truth,
+    written_address,
+)
+from postoffice.cli.transfer import (
+    Save,
+    Waits,
+    export_file,
+    import_file,
+    import_options,
+    transfer_options,
+)
+from postoffice.config.settings import Settings
+from postoffice.daemon.plugins import Plugins
+from postoffice.model.address import Address
+from postoffice.model.alias import FORWARD, KINDS, Alias
+
+#: The columns, and what reads each.
+COLUMNS: dict[str, Callable[[str], object]] = {
+    "address": Address.parse,
+    "targets": address_list,
+    "kind": one_of(*KINDS),
+    "words": str,
+    "send": truth,
+}
+
+
+@command("import")
+@import_options
+def import_(
+    context: CommandContext, file: str, form: str | None, update: bool, dry_run: bool
+) -> Answer:
+    """
+    Import aliases from FILE, or from the standard input.
+
+    FILE is CSV, with the names of the columns in its first line, or has a JSON object on
+    each line.  The columns are address, targets (with commas or spaces between them),
+    kind (forward, refuse or discard), words, send (yes or no).  A target may be an alias
+    that comes later.
+
+    A line that cannot be used is reported at the end, with its number, and all others are
+    imported.  An alias that exists is an error, or with --update it is replaced; so an
+    interrupted import can be repeated with --update.
+
+    With --json: file, dry_run, added, updated, failed, errors (each with file, line, text).
+    """
+
+    def saver(plugins: Plugins, settings: Settings) -> Save:
+        return functools.partial(_save, plugins, settings.postmaster.normal, update)
+
+    return import_file(context, file, form, tuple(COLUMNS), saver, dry_run)
+
+
+async def _save(plugins: Plugins, postmaster: str, update: bool, record: Record) -> bool:
+    values = parsed(record, COLUMNS)
+    if "address" not in values:
+        raise ValueError("there is no address")
+    alias = Alias(
+        cast(Address, values["address"]).normal,
+        cast(tuple[Address, ...], values.get("targets", ())),
+        str(values.get("kind", FORWARD)),
+        str(values.get("words", "")),
+        bool(values.get("send", False)),
+    )
+    register = address_register(plugins)
+    try:
+        await asked(plugins, check_alias(alias, postmaster))
+    except AddressRefused as why:
+        raise Waits(str(why)) from why  # a target may come later
+    if await register.add_alias(alias):
+        return True
+    if not update:
+        raise Refused(f"{alias.address} is here already; --update replaces it")
+    await register.set_alias(alias)
+    return False
+
+
+@command("export")
+@transfer_options
+@click.option("--domain", type=DOMAIN, help="Export only the aliases of this domain.")
+def export(context: CommandContext, file: str, form: str | None, domain: str | None) -> Answer:
+    """
+    Export the aliases to FILE, a new file, or to the standard output.
+
+    The format is CSV, or JSON lines for a name that ends in .jsonl.  `alias import` reads
+    both.
+
+    With --json: file, records (how many).
+    """
+    return export_file(context, file, form, tuple(COLUMNS), functools.partial(_everything, domain))
+
+
+async def _everything(domain: str | None, plugins: Plugins) -> AsyncIterator[Mapping[str, object]]:
+    if domain is not None and domain not in await plugins.register.domains():
+        raise Refused(f"there is no domain {domain} here")
+    register, after = address_register(plugins), ""
+    while page := await register.aliases(domain, after, PAGE):
+        for one in page:
+            yield {
+                "address": written_address(one.address),
+                "targets": [str(target) for target in one.targets] or None,
+                "kind": one.kind,
+                "words": one.words or None,
+                "send": one.send,
+            }
+        after = page[-1].address

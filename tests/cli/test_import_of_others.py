@@ -1,0 +1,81 @@
+"""The lines of docs/import.rst that make tables of other servers' accounts and aliases."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "import.rst"
+#: Each line of the page, in its order, with what the other server has.
+ANN, BOB, EVE = "ann@example.net", "bob@example.net", "eve@example.net"
+DOVECOT = f"""\
+# accounts
+{ANN}:{{ARGON2ID}}$argon2id$v=19$m=65536,t=3,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b+dWA:::::
+{BOB}:$6$saltstring${"a" * 86}:5000:5000::/home/bob::userdb_quota_rule=*:storage=1G
+"""
+MAILBOXES = (
+    f'{ANN}\t"{{BLF-CRYPT}}$2y$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui"\t1048576\n'
+)
+ALIASES = f'info@example.net\t"{BOB},{EVE}"\n'
+VIRTUAL = f"""\
+# virtual
+example.net anything
+info@example.net   {BOB}, {EVE}
+@example.net {BOB}
+"""
+LOCAL = """\
+# aliases
+info:   bob, eve@example.net
+root: bob
+prog: "|/bin/vacation"
+"""
+
+
+def lines() -> list[str]:
+    text = re.sub(r"\|\n\s*", "| ", PAGE.read_text())
+    return [line.strip() for line in text.split("\n") if line.endswith(" import")]
+
+
+CASES = {
+    "passwd-file": (0, DOVECOT, [ANN, BOB], {}),
+    "mailboxes": (1, MAILBOXES, [ANN], {}),
+    "aliases": (2, ALIASES, [], {"info@example.net": [BOB, EVE]}),
+    "virtual": (3, VIRTUAL, [], {"info@example.net": [BOB, EVE]}),
+    "local aliases": (
+        4, LOCAL, [], {"info@example.net": [BOB, EVE], "root@example.net": [BOB]},
+    ),
+}  # fmt: skip
+
+
+def test_all_lines_are_tried():
+    assert len(lines()) == len(CASES)
+
+
+@pytest.mark.skipif(not shutil.which("awk"), reason="there is no awk here")
+@pytest.mark.parametrize("case", CASES)
+def test_a_line_of_the_manual_imports_what_another_server_has(run, ask, office, case):
+    number, text, accounts, aliases = CASES[case]
+    if aliases:
+        for name in (BOB, EVE):
+            run("account", "add", name, "--generate")
+    theirs = office / "theirs"
+    theirs.write_text(text)
+    mysql = office / "bin" / "mysql"
+    mysql.parent.mkdir()
+    mysql.write_text(f"#!/bin/sh\ncat {theirs}\n")
+    mysql.chmod(0o755)
+    path = f"{mysql.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    line = re.sub(r"/etc/\S+", str(theirs), lines()[number])
+    done = subprocess.run(
+        ["bash", "-c", line], env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    found = [one["address"] for one in ask("account", "list")["accounts"]]
+    assert set(accounts) <= set(found), done.stdout + done.stderr
+    got = {one["address"]: one["targets"] for one in ask("alias", "list")["aliases"]}
+    assert got == aliases, done.stdout + done.stderr
