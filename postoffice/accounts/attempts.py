@@ -85,6 +85,10 @@ class Attempts:
 
     def __init__(self, login_db: SQLiteFile, account: Allowance, network: Allowance) -> None:
         self._login_db = login_db
+        self.allow(account, network)
+
+    def allow(self, account: Allowance, network: Allowance) -> None:
+        """Use other allowances from now on."""
         self._allowances = {ACCOUNT: account, NETWORK: network}
 
     def take(self, account: str, network: str, now: float) -> AttemptResult:

@@ -89,6 +89,11 @@ class LoginRecords:
         self.recording = LoginRecorder(self.login_history, executor, clock)
         self._open = False
 
+    def allow(self, account: Allowance, network: Allowance) -> None:
+        """Change how many failed logins are allowed; the wrong passwords so far count on."""
+        self.attempts.allow(account, network)
+        self.throttle.allow(network)
+
     async def start(self) -> None:
         """Open the file.  Raises StartupError."""
         await self._executor.run(self._login_db.open)

@@ -73,7 +73,7 @@ class Throttle:
         self._executor = SerialExecutor(executor)
         self._clock = clock
         self._now = now
-        self._own = TokenBucket(own.burst, own.burst / own.rate, clock.seconds)
+        self.allow(own)
         #: Known pairs, and whether the database has the login already.
         self._known: Cache[Pair, bool] = Cache(MOST_KNOWN, clock.seconds)
         self._wrong: Cache[bytes, bool] = Cache(MOST_WRONG)
@@ -82,6 +82,10 @@ class Throttle:
         self._waiting: dict[Pair, dict[Deferred[None], None]] = {}
         self._complained = False
         self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._not_booked)
+
+    def allow(self, own: Allowance) -> None:
+        """Use another allowance of known pairs from now on; none of it is used up yet."""
+        self._own = TokenBucket(own.burst, own.burst / own.rate, self._clock.seconds)
 
     def start(self) -> None:
         """Begin to sweep the database; it is open."""

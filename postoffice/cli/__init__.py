@@ -26,6 +26,7 @@ from postoffice.cli.explain import explain
 from postoffice.cli.init import init
 from postoffice.cli.maildrop_list import list_ as list_maildrops
 from postoffice.cli.maildrops import maildrop
+from postoffice.cli.reload import reload
 from postoffice.cli.rename import rename
 from postoffice.cli.report import report
 from postoffice.cli.restore import restore
@@ -93,6 +94,7 @@ main.add_command(maildrop)
 maildrop.add_command(expire)
 maildrop.add_command(list_maildrops)
 main.add_command(session)
+main.add_command(reload)
 main.add_command(explain)
 main.add_command(auth_failures)
 main.add_command(report)

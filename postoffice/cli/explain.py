@@ -97,7 +97,7 @@ def rcpt(
     def build_context(plugins: Plugins) -> ReceptionContext:
         policies = PolicyChain()
         if from_ip is not None:
-            policies = build_policy_chain(settings, plugins, context.reactor)
+            policies = build_policy_chain(settings, plugins.policies, context.reactor)
         return build_reception_context(settings, plugins, policies, lambda: datetime.now(UTC))
 
     steps, reply = context.ask(work, settings, policies=from_ip is not None)

@@ -87,12 +87,14 @@ def end_all(context: CommandContext, name: str, done: str) -> int:
         ) from failure
 
 
-def ask(context: CommandContext, question: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the daemon's answer.  Raises Refused."""
+def ask(
+    context: CommandContext, question: dict[str, Any], patience: float = PATIENCE
+) -> list[dict[str, Any]]:
+    """Return the daemon's answer, within ``patience`` seconds.  Raises Refused."""
     path = place(context.settings().state)
     try:
         with socket.socket(socket.AF_UNIX) as daemon:
-            daemon.settimeout(PATIENCE)
+            daemon.settimeout(patience)
             daemon.connect(path)
             daemon.sendall(json.dumps(question).encode() + b"\n")
             with daemon.makefile("rb") as lines:

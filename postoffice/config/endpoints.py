@@ -83,6 +83,11 @@ def twice(named: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return found
 
 
+def clash(one: str, other: str) -> bool:
+    """Whether two endpoints cannot listen at the same time."""
+    return bool(twice((("one", one), ("other", other))))
+
+
 def _address(text: str) -> tuple[str, str] | None:
     """Host and port, or "unix" and a path; None if the system chooses them, or if unknown."""
     kind, _, rest = text.partition(":")

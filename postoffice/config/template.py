@@ -17,7 +17,7 @@ from postoffice.model.config_values import REQUIRED, Key
 _HEAD = """\
 # The configuration of a post office.  This file has every key, with its default value
 # unless `postoffice init` was told otherwise.  `postoffice check-config` reports every mistake
-# in it; a change needs a restart.
+# in it; `postoffice reload` lets the daemon use a changed file.
 """
 
 

@@ -12,11 +12,12 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -32,8 +33,10 @@ PATIENCE = 30.0
 CLIENTS = 10
 SLICE = 100
 
-#: The function of a command: it takes the request and yields the lines of the answer.
-Answers = Callable[[Mapping[str, Any]], Iterator[Mapping[str, Any]]]
+#: The lines of an answer.
+Lines = Iterator[Mapping[str, Any]]
+#: The function of a command: it takes the request, and returns the lines of the answer.
+Answers = Callable[[Mapping[str, Any]], Lines | Coroutine[Any, Any, Lines]]
 _PEER = struct.Struct("3i")  # process, user, group (SO_PEERCRED)
 
 log = Logger("postoffice")
@@ -52,14 +55,15 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
     factory: Control
 
     def connectionMade(self) -> None:
-        self._answer: Iterator[Mapping[str, Any]] | None = None
+        self._answer: Lines | None = None
+        self._asked = False
         transport: Any = self.transport
         peer = transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         _, user, _ = _PEER.unpack(peer)
         self.factory.asking += 1
         self.setTimeout(PATIENCE)  # type: ignore[no-untyped-call]
         if user not in (0, os.geteuid()) or self.factory.asking > CLIENTS:
-            self._answer = iter(())  # ignore its request
+            self._asked = True  # ignore its request
             transport.abortConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
@@ -72,8 +76,19 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
         transport.abortConnection()
 
     def lineReceived(self, line: bytes) -> None:
-        if self._answer is None:
-            self._answer = self.factory.answer(line)
+        if self._asked:
+            return
+        self._asked = True
+        lines = self.factory.answer(line)
+        if isinstance(lines, Coroutine):
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+            Deferred.fromCoroutine(lines).addCallback(self._send)
+        else:
+            self._send(lines)
+
+    def _send(self, lines: Lines) -> None:
+        if self._answer is None:  # the client is still there
+            self._answer = _numbered(lines)
             self._go_on()
 
     def _go_on(self) -> None:
@@ -128,16 +143,22 @@ class Control(Factory):
             except ConnectionRefusedError:
                 os.unlink(self._path)
 
-    def answer(self, line: bytes) -> Iterator[Mapping[str, Any]]:
-        """Yield the lines of the answer to a request."""
+    def answer(self, line: bytes) -> Lines | Coroutine[Any, Any, Lines]:
+        """Return the lines of the answer to a request."""
         try:
             question = json.loads(line)
             command = self._commands[question["command"]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            yield {"error": "this daemon does not know that command"}
+            return iter([{"error": "this daemon does not know that command"}])
+        return command(question)
+
+
+def _numbered(lines: Lines) -> Lines:
+    """The lines, and at the end how many they are; nothing comes after an error."""
+    number = 0
+    for one in lines:
+        number += 1
+        yield one
+        if "error" in one:
             return
-        number = 0
-        for one in command(question):
-            number += 1
-            yield one
-        yield {"done": number}
+    yield {"done": number}

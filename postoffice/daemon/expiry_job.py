@@ -116,7 +116,7 @@ class ExpiryJob:
     """Runs once a day: one maildrop after the other, with pauses, except those in use."""
 
     def __init__(self, retention: Retention, clock: Any) -> None:
-        self._retention = retention
+        self.retention = retention
         self._clock = clock
         self._loop = LoopingCall(self._begin)
         self._loop.clock = clock
@@ -127,7 +127,7 @@ class ExpiryJob:
 
     def start(self) -> None:
         """Schedule the first run."""
-        if self._retention.possible:
+        if self.retention.possible:
             self._first = self._clock.callLater(FIRST, self._loop.start, ROUND)
 
     async def stop(self) -> None:
@@ -148,14 +148,14 @@ class ExpiryJob:
 
     async def round(self) -> None:
         """Visit all maildrops once; visit those that were in use again later."""
-        targets: Sequence[ExpiryTarget] = await self._retention.targets()
+        targets: Sequence[ExpiryTarget] = await self.retention.targets()
         pause = min(PAUSE, SPREAD / max(len(targets), 1))
         messages = octets = 0
         for _ in range(TRIES):
             locked = []
             for target in targets:
                 try:
-                    gone = await self._retention.expire(target)
+                    gone = await self.retention.expire(target)
                 except MaildropLocked:
                     locked.append(target)
                 except PostOfficeError as error:

@@ -3,59 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice.accounts.checker import Checker
-from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.sealed_secrets import key
 from postoffice.config.settings import Settings
+from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
 from postoffice.daemon.control import Control
-from postoffice.daemon.executor import ThreadExecutor
 from postoffice.daemon.expiry_job import ExpiryJob
+from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.live_sessions import Sessions
 from postoffice.daemon.plugins import Plugins
+from postoffice.daemon.reload import Generations, Reloaded, apply_limits
+from postoffice.daemon.systemd import Systemd
+from postoffice.model import log_events
 from postoffice.model.errors import PostOfficeError, StartupError
-from postoffice.server.certificates import Certificates
-from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ServerFactory
-from postoffice.server.leases import Leases
+from postoffice.model.log_events import tell, tell_failure
 
 #: Seconds that sessions have to end when the post office stops.
 PATIENCE = 30.0
 #: The file, in the state folder, of the key from which unknown users get fake salts.
 SALTS = "salts.key"
-
-
-@dataclass
-class Listener:
-    """One endpoint of a service; ``text`` is the endpoint as in the configuration."""
-
-    service: str
-    text: str
-    endpoint: IStreamServerEndpoint
-    factory: ServerFactory
-    port: IListeningPort | None = None
-
-    @property
-    def address(self) -> str:
-        """The address where clients connect: ``127.0.0.1:2525``, ``[::]:25``, a path."""
-        host: Any = self.port.getHost() if self.port is not None else None
-        if isinstance(host, UNIXAddress):
-            return str(host.name, "utf-8", "replace") if host.name else ""
-        if not hasattr(host, "port"):
-            return self.text
-        return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
 
 class Welcome(Protocol):
@@ -75,49 +49,36 @@ class PostOffice(Service):
     ``whenOpen()`` fails with it.
     """
 
-    log = Logger()
+    log = Logger("postoffice")
 
-    def __init__(
-        self,
-        settings: Settings,
-        plugins: Plugins,
-        listeners: Sequence[Listener],
-        connection_limits: ConnectionLimits,
-        threads: Sequence[ThreadExecutor],
-        certificates: Certificates | None,
-        checker: Checker,
-        leases: Leases,
-        logins: LoginRecords,
-        reactor: Any,
-        expiring: ExpiryJob,
-    ) -> None:
-        self.settings = settings
-        self.plugins = plugins
+    def __init__(self, core: Core, first: Generation, read_again: Callable[[], Settings]) -> None:
+        self.plugins = core.plugins
         self.welcome: Welcome | None = None
-        self._listeners = listeners
-        for listener in listeners:
-            listener.factory.starting = True
-        self._connection_limits = connection_limits
-        self._threads = threads
-        self._certificates = certificates
-        self._checker = checker
-        self._leases = leases
-        self._logins = logins
-        self._reactor = reactor
-        self._expiring = expiring
-        sessions = Sessions([listener.factory for listener in listeners], reactor)
-        self._control = Control(settings.state, reactor, sessions.commands)
+        self.systemd = Systemd({}, core.reactor)
+        self._core = core
+        self._reactor = core.reactor
+        self._generations = Generations(core, first, read_again)
+        self._expiring = ExpiryJob(first.retention, core.clock)
+        sessions = Sessions(lambda: self._generations.servers, core.reactor)
+        commands = {**sessions.commands, "reload": self._reload_asked}
+        self._control = Control(first.settings.state, core.reactor, commands)
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
         self._working = False
         self._waiting: list[Deferred[None]] = []
+        self._reloads: set[Deferred[Reloaded]] = set()
         self._outcome: object = self  # self means: not yet open, and not failed
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold for new clients."""
+        return self._generations.current.settings
 
     @property
     def addresses(self) -> dict[str, list[str]]:
         """Where each service listens."""
         found: dict[str, list[str]] = {}
-        for listener in self._listeners:
+        for listener in self._generations.listeners:
             found.setdefault(listener.service, []).append(listener.address)
         return found
 
@@ -133,12 +94,12 @@ class PostOffice(Service):
     def privilegedStartService(self) -> None:
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self.log.info("the configuration is {file}", file=self.settings.source.file)
-        self._limit()
-        if self._certificates is not None:
-            self._certificates.load_now()  # usually only root can read the keys
+        apply_limits(self._core, self.settings)
+        if self._generations.current.certificates is not None:
+            self._generations.current.certificates.load_now()  # usually only root can read the keys
         self._listening = []
-        for listener in self._listeners:
-            listening = Deferred.fromCoroutine(self._listen(listener))
+        for listener in self._generations.listeners:
+            listening = Deferred.fromCoroutine(listener.listen(self.settings.source))
             self._listening.append(listening)
             self._fail_at_once(listening)
         privileges.become(self.settings.user, self.settings.state)
@@ -150,7 +111,7 @@ class PostOffice(Service):
         if self._listening is None:
             self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
-        for executor in self._threads:
+        for executor in self._core.executors:
             executor.start()
         self._working = True
         opening = self._opening = Deferred.fromCoroutine(self._open())
@@ -159,53 +120,31 @@ class PostOffice(Service):
             self._turn_until(opening)
             self._fail_at_once(opening)
 
-    def _limit(self) -> None:
-        enough = privileges.raise_open_files()
-        if enough < self._connection_limits.total:
-            self.log.warn(
-                "limits.connections is {asked}, but the system's limit of open files is enough "
-                "for {enough} only: raise it (LimitNOFILE=, ulimit -n)",
-                asked=self._connection_limits.total,
-                enough=enough,
-            )
-            self._connection_limits.total = enough
-
-    async def _listen(self, listener: Listener) -> None:
-        try:
-            listener.port = await listener.endpoint.listen(listener.factory)
-        except CannotListenError as error:
-            why: object = getattr(error.socketError, "strerror", None) or error.socketError
-        except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-        else:
-            return
-        where = self.settings.source.problem(f"listeners.{listener.service}", "")
-        place = f" ({where.file}:{where.line})" if where.line else ""
-        raise StartupError(f"{listener.service} cannot listen on {listener.text}{place}: {why}")
-
     async def _open(self) -> None:
         for listening in self._listening or ():
             await listening
         await self.plugins.start(policies=True)
-        self._leases.start()
-        self._checker.fake_salts = await self._key()
-        await self._logins.start()
-        if self._certificates is not None:
-            await self._certificates.start()
+        self._core.leases.start()
+        generation = self._generations.current
+        generation.checker.fake_salts = await self._key()
+        await self._core.logins.start()
+        if generation.certificates is not None:
+            await generation.certificates.start()
         try:
             if self.welcome is not None:
                 await self.welcome.prepare(self.plugins)
             await self._look_for_the_postmaster()
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
-        for listener in self._listeners:
-            listener.factory.open()
+        for server in self._generations.servers:
+            server.open()
         self._expiring.start()
         self._control.start()
         where = ", ".join(
             f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
         )
         self.log.info("the post office is open: {where}", where=where)
+        self.systemd.ready(f"open: {where}")
         if self.welcome is not None:
             self.welcome.greet(self.addresses)
 
@@ -242,44 +181,91 @@ class PostOffice(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
-        if self._opening is not None:
-            self._opening.cancel()
+        for unfinished in (self._opening, *self._reloads):
+            if unfinished is not None:
+                unfinished.cancel()
+        self.systemd.stopping()
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
         """Stop listening, let sessions finish, and stop all parts."""
-        for listener in self._listeners:
-            await self._stop_listening(listener)
+        core, generations = self._core, self._generations
+        await generations.close_listeners()
         await self._control.stop()
-        self._leases.close()
-        factories = {listener.factory for listener in self._listeners}
-        closing = [Deferred.fromCoroutine(factory.close(PATIENCE)) for factory in factories]
-        for closed in closing:
-            await closed
-        self._leases.stop()
-        if self._certificates is not None:
-            await self._certificates.stop()
-        await self._checker.stop()
-        await self._logins.stop()
+        core.leases.close()
+        await generations.close(PATIENCE)
+        core.leases.stop()
+        if generations.current.certificates is not None:
+            await generations.current.certificates.stop()
+        await generations.current.checker.stop()
+        await core.logins.stop()
         await self._expiring.stop()
         await self.plugins.stop()
+        self.systemd.stopped()
         if self._working:
             self._working = False
-            for executor in self._threads:
+            for executor in core.executors:
                 await executor.stop()
             self.log.info("the post office is closed")
 
-    async def _stop_listening(self, listener: Listener) -> None:
-        where, port, listener.port = listener.address, listener.port, None
+    # -- reload --------------------------------------------------------------------
+
+    def reload(self) -> Deferred[Reloaded]:
+        """
+        Read the configuration again, and let it hold for all new sessions.
+
+        If that fails, the old configuration stays; the failure is logged.  The Deferred
+        fails with ConfigurationError or another StartupError.
+        """
+        reloading = Deferred.fromCoroutine(self._reload())
+        self._reloads.add(reloading)
+
+        def reloaded(outcome: Any) -> Any:
+            self._reloads.discard(reloading)
+            return outcome
+
+        return reloading.addBoth(reloaded)
+
+    async def _reload(self) -> Reloaded:
         try:
-            if port is not None:
-                await _maybe(port.stopListening())
-        except OSError as error:
-            # Root created this UNIX socket where the daemon's user may not remove it.  The next
-            # start by root removes it.
-            self.log.warn(
-                "removing the socket {where} failed: {why}", where=where, why=error.strerror
-            )
+            done = await self._replace_configuration()
+        except StartupError as error:
+            for why in str(error).split("\n"):
+                tell(self.log, log_events.RELOAD_FAILED, why=why)
+            raise
+        except CancelledError:
+            raise StartupError("the post office is closing") from None
+        except Exception as error:
+            tell_failure(self.log, log_events.FAULT, why="reloading the configuration failed")
+            raise StartupError("this is a bug: the log has its traceback") from error
+        self._expiring.retention = self._generations.current.retention
+        opened, closed = ", ".join(done.opened), ", ".join(done.closed)
+        tell(self.log, log_events.RELOADED, opened=opened, closed=closed)
+        return done
+
+    async def _replace_configuration(self) -> Reloaded:
+        if self._outcome is not None or not self.running:
+            raise StartupError("the post office is not open")
+        if self.settings.first_run:
+            raise StartupError("there is no configuration file: this is a post office for trials")
+        self.systemd.reloading()
+        try:
+            return await self._generations.reload()
+        finally:
+            if self.running:
+                self.systemd.ready("open")
+
+    async def _reload_asked(self, _: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Answer the command ``reload`` of the control socket."""
+        try:
+            done = await self.reload()
+        except ConfigurationError as error:
+            return iter([{"problems": [vars(problem) for problem in error.problems]}])
+        except StartupError as error:
+            return iter([{"failed": str(error)}])
+        return iter([vars(done)])
+
+    # -- waiting -------------------------------------------------------------------
 
     def _fail_at_once(self, step: Deferred[None]) -> None:
         """If a startup step has already failed, close what is open, and raise the error."""
@@ -300,12 +286,7 @@ class PostOffice(Service):
         """
         until = self._reactor.seconds() + patience
         while not done.called and (
-            any(executor.busy for executor in self._threads) or self._reactor.seconds() < until
+            any(executor.busy for executor in self._core.executors)
+            or self._reactor.seconds() < until
         ):
             self._reactor.iterate(0.1)
-
-
-async def _maybe(stopped: Any) -> None:
-    """Wait if it is a Deferred."""
-    if isinstance(stopped, Deferred):
-        await stopped

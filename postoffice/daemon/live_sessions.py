@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from postoffice.server.connection import Connection
@@ -15,7 +15,7 @@ PATIENCE = 5.0
 class Sessions:
     """Answers the commands ``sessions`` and ``end``."""
 
-    def __init__(self, factories: Sequence[ServerFactory], clock: Any) -> None:
+    def __init__(self, factories: Callable[[], Iterable[ServerFactory]], clock: Any) -> None:
         self._factories = factories
         self._clock = clock
 
@@ -39,4 +39,4 @@ class Sessions:
                 yield described
 
     def _all(self) -> list[Connection]:
-        return [one for factory in self._factories for one in factory.connections]
+        return [one for factory in self._factories() for one in factory.connections]

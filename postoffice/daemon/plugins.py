@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from postoffice.config.reader import ChosenPlugin, reason
@@ -69,13 +70,29 @@ class Plugins:
             await self.stop()
             raise
 
+    async def start_policies(self, new: Sequence[tuple[ChosenPlugin, IPolicy]]) -> None:
+        """Start more policies.  Raises StartupError, after stopping those that were started."""
+        try:
+            for chosen, policy in new:
+                await self._start(chosen, policy)
+        except BaseException:
+            await self.stop_policies([policy for _, policy in new])
+            raise
+
+    async def stop_policies(self, policies: Sequence[IPolicy]) -> None:
+        """Stop those of these policies that were started."""
+        for policy in policies:
+            if policy in self._started:
+                self._started.remove(policy)
+                await self._stop(policy)
+
     async def _start(
         self, chosen: ChosenPlugin, room: IAccountDirectory | IMailStore | IPolicy
     ) -> None:
         self._started.append(room)
         try:
             await room.start()
-        except StartupError:
+        except (StartupError, CancelledError):
             raise
         except Exception as error:
             if not isinstance(error, PostOfficeError):
@@ -86,11 +103,13 @@ class Plugins:
     async def stop(self) -> None:
         """Stop all, the store first; if one fails to stop, the others are still stopped."""
         while self._started:
-            room = self._started.pop()
-            try:
-                await room.stop()
-            except Exception:
-                self.log.failure("stopping {room} failed", room=room)
+            await self._stop(self._started.pop())
+
+    async def _stop(self, room: IAccountDirectory | IMailStore | IPolicy) -> None:
+        try:
+            await room.stop()
+        except Exception:
+            self.log.failure("stopping {room} failed", room=room)
 
 
 def _prepare(state: str) -> None:

@@ -21,7 +21,8 @@ from postoffice.daemon.build import build, find_maker, try_endpoint
 from postoffice.daemon.first_run import FirstRun, Terminal
 from postoffice.daemon.lifecycle import PostOffice
 from postoffice.daemon.log_format import format_fast
-from postoffice.daemon.signals import reopen_logs_on_signals
+from postoffice.daemon.signals import act_on_signals
+from postoffice.daemon.systemd import Systemd
 from postoffice.model.errors import StartupError
 from postoffice.util.twisted_internals import poll_without_context, steady, tune
 
@@ -58,6 +59,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(_words(error)) from None
     if options.parent is None:
         return office
+    office.systemd = Systemd(os.environ, reactor)
     return FrontDoor(office, options.parent, reactor)
 
 
@@ -98,7 +100,7 @@ class FrontDoor(Service):
         tune()
         steady(self._reactor)
         poll_without_context(self._reactor)
-        reopen_logs_on_signals(self._reactor, globalLogPublisher)
+        act_on_signals(self._reactor, globalLogPublisher, self._reload)
         format_fast(globalLogPublisher)
         self._arrange_pidfile_removal()
         self._plainly(self._office.privilegedStartService)
@@ -120,6 +122,10 @@ class FrontDoor(Service):
         if not opening.called:  # a plugin waits for something that needs a running reactor
             self._pipe = self._twistd.pop("statusPipe", None)
         opening.addCallbacks(self._opened, self._failed)
+
+    def _reload(self) -> None:
+        """Reload the configuration; the log tells how it went."""
+        self._office.reload().addErrback(lambda _: None)
 
     def _opened(self, _: None) -> None:
         self._tell_parent(b"0")

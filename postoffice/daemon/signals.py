@@ -1,9 +1,10 @@
-"""SIGHUP and SIGUSR1 reopen the log file, as administrators expect from a daemon."""
+"""SIGHUP reopens the log file and reloads the configuration; SIGUSR1 reopens the log file."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import FileLogObserver, Logger, LogPublisher
@@ -11,26 +12,24 @@ from twisted.python.logfile import BaseLogFile
 
 log = Logger()
 
-#: Neither ends the process; both do the same, as the configuration cannot be reloaded yet.
+#: Neither ends the process.
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
 
 
-def reopen_logs_on_signals(reactor: Any, publisher: LogPublisher) -> None:
+def act_on_signals(reactor: Any, publisher: LogPublisher, reload: Callable[[], object]) -> None:
     """Handle these signals from now on.  Call it in the main thread."""
 
     def heard(number: int, _: object) -> None:
-        reactor.callFromThread(_heard, signal.Signals(number).name, publisher)
+        reactor.callFromThread(act, signal.Signals(number))
+
+    def act(received: signal.Signals) -> None:
+        reopen(publisher)
+        log.info("{name}: the log file is opened again", name=received.name)
+        if received == signal.SIGHUP:
+            reload()
 
     for number in SIGNALS:
         signal.signal(number, heard)
-
-
-def _heard(name: str, publisher: LogPublisher) -> None:
-    reopen(publisher)
-    log.info(
-        "{name}: the log file is opened again; the configuration is read by a restart only",
-        name=name,
-    )
 
 
 def reopen(publisher: LogPublisher) -> None:

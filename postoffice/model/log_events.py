@@ -47,6 +47,8 @@ FIELDS = {
     "deleted": "messages that were deleted",
     "refused": "commands that were refused",
     "file": "a file in the maildrop",
+    "opened": "listeners that were opened, with commas: service and address",
+    "closed": "listeners that were closed, with commas; their sessions go on",
     "why": "the reason",
 }
 
@@ -399,4 +401,16 @@ QUOTA_PASSED = _event(
     "info",
     "maildrop percent",
     "The owner of a maildrop was sent a notice of how full the quota is.",
+)
+RELOADED = _event(
+    "configuration-reloaded",
+    "info",
+    "opened closed",
+    "A reload has succeeded: the new configuration holds for new sessions.",
+)
+RELOAD_FAILED = _event(
+    "reload-failed",
+    "error",
+    "why",
+    "A reload has failed: the old configuration stays. There is an event for each problem.",
 )

@@ -172,11 +172,20 @@ class Certificates:
         """Whether the first certificate is loaded, so that TLS can begin."""
         return self._pairs[0].loaded is not None
 
-    def load_now(self) -> None:
-        """Read all certificates now.  It blocks.  Raises StartupError."""
+    def load_now(self, known: Certificates | None = None) -> None:
+        """
+        Read all certificates now.  It blocks.  Raises StartupError.
+
+        ``known`` has some of them already: perhaps only root can read their files.
+        """
         problems = []
+        old = {pair.files: pair for pair in known._pairs} if known is not None else {}
         for pair in self._pairs:
             pair.look = _look(pair.files)
+            same = old.get(pair.files)
+            if same is not None and same.look == pair.look:
+                pair.loaded = same.loaded
+                continue
             try:
                 self._take(pair, load(pair.files))
             except Unusable as error:
@@ -188,6 +197,9 @@ class Certificates:
         """Check the files for changes from now on."""
         if not self.ready:
             self.load_now()
+        for pair in self._pairs:
+            if pair.loaded is not None:
+                self._take(pair, pair.loaded)
         self._remind()
         self._wait()
 
@@ -237,6 +249,16 @@ class Certificates:
         if outcome is not None:
             self.log.failure("checking the certificates failed; retrying", failure=outcome)
         self._wait()
+
+    async def look(self) -> None:
+        """Read changed files now; a check in progress is enough."""
+        if self._looking is None and self._timer is not None:
+            self._timer.cancel()
+            self._look_again()
+        if self._looking is not None:
+            looked: Deferred[None] = Deferred()
+            self._looking.addBoth(lambda _: looked.callback(None))
+            await looked
 
     async def _look_at_all(self) -> None:
         for pair in self._pairs:

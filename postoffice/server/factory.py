@@ -101,7 +101,7 @@ class ServerFactory(Factory):
         self.starting = False
         self._refusals_logged = TokenBucket(*REFUSALS_LOGGED, clock.seconds)
         self._connection_limits = connection_limits
-        self._empty: Deferred[None] | None = None
+        self._empty: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
         address = client_address(addr)
@@ -151,9 +151,10 @@ class ServerFactory(Factory):
         if self._connection_limits is not None and connection.counted_as is not None:
             self._connection_limits.leave(connection.counted_as, self.listener_options.service)
         self.connections.discard(connection)
-        if self._empty is not None and not self.connections:
-            empty, self._empty = self._empty, None
-            empty.callback(None)
+        if self._empty and not self.connections:
+            empty, self._empty = self._empty, []
+            for waiting in empty:
+                waiting.callback(None)
 
     async def close(self, patience: float) -> None:
         """End all sessions; abort those that are still open after ``patience`` seconds."""
@@ -161,11 +162,17 @@ class ServerFactory(Factory):
             connection.leave()
         if not self.connections:
             return
-        empty = self._empty = Deferred()
         timer: Any = self.clock.callLater(patience, self._cut_off)
-        await empty
+        await self.emptied()
         if timer.active():
             timer.cancel()
+
+    async def emptied(self) -> None:
+        """Wait until no connection is open."""
+        if self.connections:
+            waiting: Deferred[None] = Deferred()
+            self._empty.append(waiting)
+            await waiting
 
     def _cut_off(self) -> None:
         for connection in list(self.connections):

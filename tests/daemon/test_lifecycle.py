@@ -153,17 +153,17 @@ def test_a_directory_that_cannot_be_asked_keeps_it_closed(tmp_path):
     office.plugins.find = find
     with pytest.raises(StartupError, match="the accounts are away"):
         office.startService()
-    assert all(listener.factory.starting for listener in office._listeners)
+    assert all(listener.server.starting for listener in office._generations.listeners)
 
 
 def test_what_does_not_open_leaves_no_port_open(tmp_path):
     (tmp_path / "state").write_text("a file")
     office = build(settings_of(tmp_path), reactor)
     office.privilegedStartService()
-    assert all(listener.port is not None for listener in office._listeners)
+    assert all(listener.port is not None for listener in office._generations.listeners)
     with pytest.raises(StartupError, match="cannot be made: File exists"):
         office.startService()
-    assert all(listener.port is None for listener in office._listeners)
+    assert all(listener.port is None for listener in office._generations.listeners)
 
 
 def test_an_endpoint_that_twisted_does_not_know(tmp_path):
@@ -183,7 +183,7 @@ def test_the_reactor_and_the_clock_are_arguments(tmp_path):
     office.privilegedStartService()
     assert [server[0] for server in memory.tcpServers] == [0, 0]
     factory = memory.tcpServers[0][1]
-    factory.open()
+    factory.server.open()
     client = factory.buildProtocol(None)
     transport = StringTransport(peerAddress=UNIXAddress("somewhere"))
     client.makeConnection(transport)

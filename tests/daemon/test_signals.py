@@ -43,7 +43,8 @@ def restored():
 def test_a_signal_opens_a_log_that_was_moved_again(
     publisher, tmp_path, restored, logged, number, times
 ):
-    signals.reopen_logs_on_signals(Reactor(), publisher)
+    reloads = []
+    signals.act_on_signals(Reactor(), publisher, lambda: reloads.append(number))
     log = Logger("x", observer=publisher)
     log.info("first")
     os.rename(tmp_path / "twistd.log", tmp_path / "twistd.log.old")
@@ -54,6 +55,7 @@ def test_a_signal_opens_a_log_that_was_moved_again(
     assert "second" not in (tmp_path / "twistd.log.old").read_text()
     assert "second" in (tmp_path / "twistd.log").read_text()
     assert f"{number.name}: the log file is opened again" in "\n".join(logged)
+    assert reloads == ([number] * times if number == signal.SIGHUP else [])
 
 
 @pytest.mark.parametrize("why", ["no folder", "a folder in its place"])

@@ -1,0 +1,264 @@
+"""
+What one reading of the configuration makes, and what goes on over all of them.
+
+A reload makes a new generation beside the old one: new connections are served by the new
+one, and open sessions keep the old one until they end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from twisted.cred.portal import Portal
+from twisted.internet.endpoints import serverFromString
+
+from postoffice.accounts.checker import Checker
+from postoffice.accounts.login_db import LoginRecords
+from postoffice.accounts.realm import Realm
+from postoffice.config.reader import reason
+from postoffice.config.settings import IMPLICIT_TLS, ListenerSettings, Settings
+from postoffice.config.source import ConfigurationError
+from postoffice.daemon.executor import ThreadExecutor
+from postoffice.daemon.expiry_job import Retention
+from postoffice.daemon.listeners import Listener
+from postoffice.daemon.parts import (
+    build_checkers,
+    build_mailbox_context,
+    build_policy_chain,
+    build_reception_context,
+    build_retention,
+    make_all,
+)
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IPolicy, PluginContext
+from postoffice.policy.chain import STAGES
+from postoffice.pop3.options import POP3Limits
+from postoffice.server.certificates import Certificates
+from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.factory import ListenerOptions, ServerFactory
+from postoffice.server.fair_share import ReactorShares
+from postoffice.server.leases import Leases
+from postoffice.server.login import LoginOptions
+from postoffice.server.pop3 import POP3Factory
+from postoffice.server.smtp import SMTPConnection
+from postoffice.server.smtp_factory import ServiceProfile, SMTPFactory
+from postoffice.smtp.options import SMTPLimits
+from postoffice.util.token_bucket import TokenBucket
+
+
+@dataclass
+class Core:
+    """What is made once, and goes on over all reloads."""
+
+    reactor: Any
+    clock: Any
+    now: Callable[[], datetime]
+    threads: ThreadExecutor
+    hashing: ThreadExecutor
+    network: ThreadExecutor
+    context: PluginContext
+    plugins: Plugins
+    logins: LoginRecords
+    leases: Leases
+    connection_limits: ConnectionLimits
+    reactor_shares: ReactorShares
+
+    @property
+    def executors(self) -> tuple[ThreadExecutor, ...]:
+        """All executors, in the order in which they start and stop."""
+        return self.threads, self.hashing, self.network
+
+
+@dataclass(eq=False)
+class Generation:
+    """
+    What one reading of the configuration made.
+
+    ``policies`` are in the order of the settings.  ``servers`` make the connections;
+    ``listeners`` have them until the next generation replaces them.
+    """
+
+    settings: Settings
+    policies: Sequence[IPolicy]
+    checker: Checker
+    certificates: Certificates | None
+    unknown: TokenBucket
+    retention: Retention
+    listeners: Sequence[Listener] = ()
+    servers: Sequence[ServerFactory] = ()
+
+
+def first_generation(core: Core, settings: Settings) -> Generation:
+    """Make the generation of the start.  Raises ConfigurationError."""
+    checker = _checker(core, settings)
+    return _generation(core, settings, core.plugins.policies, checker, None)
+
+
+def next_generation(core: Core, settings: Settings, before: Generation) -> Generation:
+    """Make a generation that shares what has not changed.  Raises ConfigurationError."""
+    policies = _policies(core, settings, before)
+    checker = _checker(core, settings)
+    if settings.checkers == before.settings.checkers:
+        checker = before.checker
+    checker.fake_salts = before.checker.fake_salts
+    return _generation(core, settings, policies, checker, before)
+
+
+def _policies(core: Core, settings: Settings, before: Generation) -> list[IPolicy]:
+    """The old policy where its configuration is the same: it remembers clients; or a new one."""
+    old = list(zip(before.settings.policies, before.policies, strict=True))
+    shared: list[IPolicy | None] = []
+    for chosen in settings.policies:
+        same = next((pair for pair in old if pair[0] == chosen), None)
+        if same is not None:
+            old.remove(same)
+        shared.append(None if same is None else same[1])
+    pairs = zip(settings.policies, shared, strict=True)
+    made = iter(make_all([chosen for chosen, policy in pairs if policy is None], core.context))
+    return [next(made) if policy is None else policy for policy in shared]
+
+
+def _checker(core: Core, settings: Settings) -> Checker:
+    """Make the login checker.  Raises ConfigurationError."""
+    return Checker(
+        core.plugins.directories,
+        core.hashing,
+        clock=core.clock.seconds,
+        others=build_checkers(settings),
+        throttle=core.logins.throttle,
+    )
+
+
+def _generation(
+    core: Core,
+    settings: Settings,
+    policies: Sequence[IPolicy],
+    checker: Checker,
+    before: Generation | None,
+) -> Generation:
+    certificates = None
+    if before is not None and settings.tls.certificates == before.settings.tls.certificates:
+        certificates = before.certificates
+    elif settings.tls.certificates:
+        certificates = Certificates(settings.tls.certificates, core.threads, core.clock)
+    many = settings.limits.unknown_recipients
+    if before is not None and many == before.settings.limits.unknown_recipients:
+        unknown = before.unknown
+    else:
+        unknown = TokenBucket(many, 3600, core.clock.seconds)
+    retention = build_retention(settings, core.plugins)
+    made = Generation(settings, policies, checker, certificates, unknown, retention)
+    made.listeners = _listeners(core, made)
+    made.servers = [listener.server for listener in made.listeners]
+    for server in made.servers:
+        server.starting = True
+    return made
+
+
+def _listeners(core: Core, made: Generation) -> list[Listener]:
+    """Make all listeners, not yet open.  Raises ConfigurationError."""
+    settings, factories = made.settings, _Factories(core, made)
+    listeners = []
+    problems = []
+    for service, ones in settings.listeners.items():
+        for number, one in enumerate(ones):
+            try:
+                endpoint = serverFromString(core.reactor, one.endpoint)  # type: ignore[no-untyped-call]
+            except Exception as error:
+                key = f"listeners.{service}[{number}]"
+                problems.append(settings.source.problem(key, f"{one.endpoint!r}: {reason(error)}"))
+            else:
+                factory = factories.make(service, one)
+                listeners.append(Listener(service, one.endpoint, endpoint, factory))
+    if problems:
+        raise ConfigurationError(problems)
+    return listeners
+
+
+class _Factories:
+    """Makes the server factory of each listener; the listeners share limits, portal and buckets."""
+
+    def __init__(self, core: Core, made: Generation) -> None:
+        settings, plugins = made.settings, core.plugins
+        limits = settings.limits
+        self._core = core
+        self._settings = settings
+        self._checker = made.checker
+        self._certificates = made.certificates
+        self._unknown = made.unknown
+        self._policies = build_policy_chain(settings, made.policies, core.clock)
+        self._mailbox_context = build_mailbox_context(settings, plugins, core.leases)
+        reception = build_reception_context(settings, plugins, self._policies, core.now)
+        realm = Realm(self._mailbox_context, reception, core.logins.recording.note)
+        self._portal = Portal(realm, [made.checker])
+        self._limits = SMTPLimits(
+            message_size=limits.message_size,
+            recipients=limits.recipients,
+            text_line=limits.text_line,
+            errors=limits.errors,
+            tarpit=limits.tarpit,
+            logins=limits.logins,
+            commands=limits.commands,
+            pace=int(limits.text_pace * SMTPConnection.timeout),
+        )
+
+    def make(self, service: str, listener: ListenerSettings) -> ServerFactory:
+        """Return the server factory of one listener."""
+        factory = self._make(service, listener)
+        factory.reactor_shares = self._core.reactor_shares
+        return factory
+
+    def _make(self, service: str, listener: ListenerSettings) -> ServerFactory:
+        limits = self._settings.limits
+        listener_options = ListenerOptions(
+            service=service,
+            certificates=self._certificates,
+            implicit=service in IMPLICIT_TLS,
+            proxies=listener.proxy_from,
+            relays=listener.xclient_from,
+            handshake=self._settings.limits.handshake,
+        )
+        if service in ("pop3", "pop3s"):
+            return POP3Factory(
+                self._portal,
+                clock=self._core.clock,
+                hostname=self._settings.hostname,
+                login_options=LoginOptions(listener.mechanisms, self._settings.tls.plaintext_login),
+                limits=POP3Limits(limits.errors, limits.logins, limits.commands),
+                connection_limits=self._core.connection_limits,
+                listener_options=listener_options,
+                salts=self._checker.salt,
+                announced=self._mailbox_context.announced,
+            )
+        lmtp = service == "lmtp"
+        return SMTPFactory(
+            self._portal,
+            hostname=self._settings.hostname,
+            limits=_patient(self._limits) if lmtp else self._limits,
+            clock=self._core.clock,
+            connection_limits=self._core.connection_limits,
+            listener_options=listener_options,
+            profile=self._profile(service, listener),
+            salts=self._checker.salt,
+            unknown=self._unknown if service == "smtp" else None,
+        )
+
+    def _profile(self, service: str, listener: ListenerSettings) -> ServiceProfile:
+        return ServiceProfile(
+            lmtp=service == "lmtp",
+            submission=service in ("submission", "submissions"),
+            mechanisms=listener.mechanisms,
+            plaintext_login=self._settings.tls.plaintext_login,
+            greeting_delay=self._settings.limits.greeting_delay if service == "smtp" else 0,
+            judged=frozenset(stage for stage in STAGES if self._policies.asks(stage, service)),
+        )
+
+
+def _patient(limits: SMTPLimits) -> SMTPLimits:
+    """
+    Relax limits for a mail server in front: it forwards mail of many senders, with their errors.
+    """
+    return replace(limits, errors=max(limits.errors, 1000), tarpit=0)

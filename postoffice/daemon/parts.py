@@ -1,0 +1,164 @@
+"""Makes the parts of a post office from its settings, for the daemon and for the command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.endpoints import serverFromString
+
+from postoffice.accounts.attempts import Allowance
+from postoffice.accounts.directories import Directories
+from postoffice.accounts.login_db import LoginRecords
+from postoffice.config import endpoints
+from postoffice.config.reader import ChosenPlugin, TryEndpoint, reason
+from postoffice.config.settings import Settings
+from postoffice.config.source import ConfigurationError, Problem
+from postoffice.daemon.checkers import make_checkers
+from postoffice.daemon.expiry_job import Retention
+from postoffice.daemon.plugin_makers import broken
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import Executor, IPolicy, MakeChildProcess, PluginContext
+from postoffice.policy.chain import ChainedPolicy, PolicyChain
+from postoffice.server.leases import Leases
+from postoffice.server.mailbox import MailboxContext
+from postoffice.server.reception import ReceptionContext
+
+
+def build_plugins(settings: Settings, reactor: Any, executor: Executor) -> Plugins:
+    """Make the directories, the store and the policies.  Raises ConfigurationError."""
+    return make_plugins(settings, plugin_context(settings, reactor, executor))
+
+
+def plugin_context(
+    settings: Settings,
+    reactor: Any,
+    executor: Executor,
+    child_process: MakeChildProcess | None = None,
+    network: Executor | None = None,
+) -> PluginContext:
+    """Make what all makers of plugins are given."""
+    return PluginContext(
+        reactor,
+        executor,
+        settings.state,
+        settings.hostname,
+        settings.warnings,
+        settings.warning_text,
+        child_process,
+        network,
+    )
+
+
+def make_plugins(settings: Settings, context: PluginContext) -> Plugins:
+    """Make all plugins of the configuration.  Raises ConfigurationError."""
+    chosen = (*settings.accounts, settings.store, *settings.policies)
+    made = make_all(chosen, context)
+    known = len(settings.accounts)
+    return Plugins(
+        settings.state, made[:known], made[known], made[known + 1 :], chosen, context.executor
+    )
+
+
+def make_all(chosen: Iterable[ChosenPlugin], context: PluginContext) -> list[Any]:
+    """Make plugins.  Raises ConfigurationError, with the problems of all of them."""
+    made: list[Any] = []
+    problems: list[Problem] = []
+    for one in chosen:
+        try:
+            made.append(one.make(context))
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    return made
+
+
+def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
+    """Make the twisted.cred checkers of the configuration.  Raises ConfigurationError."""
+    return make_checkers(settings, broken)
+
+
+def build_logins(settings: Settings, executor: Executor, clock: Any) -> LoginRecords:
+    """Make the login records: login history, failed logins, and the throttle."""
+    limits = settings.limits
+    return LoginRecords(
+        settings.state,
+        executor,
+        clock,
+        Allowance(*limits.wrong_passwords_per_account),
+        Allowance(*limits.wrong_passwords),
+    )
+
+
+def build_reception_context(
+    settings: Settings, plugins: Plugins, policies: PolicyChain, now: Callable[[], datetime]
+) -> ReceptionContext:
+    """Make what all receptions share."""
+    return ReceptionContext(
+        Directories(plugins.directories),
+        plugins.store,
+        hostname=settings.hostname,
+        postmaster=settings.postmaster,
+        now=now,
+        policies=policies,
+        any_sender=settings.submission.senders == "any",
+        foreign_from=settings.submission.foreign_from,
+        quota=settings.default_quota,
+        postmaster_quota=settings.postmaster_quota,
+    )
+
+
+def build_mailbox_context(settings: Settings, plugins: Plugins, leases: Leases) -> MailboxContext:
+    """Make what all mailboxes share."""
+    directories = Directories(plugins.directories)
+    return MailboxContext(
+        plugins.store,
+        settings.serving,
+        leases,
+        settings.default_quota,
+        settings.postmaster.normal,
+        directories.sayings,
+        directories.collectors,
+        settings.postmaster_quota,
+    )
+
+
+def build_retention(settings: Settings, plugins: Plugins) -> Retention:
+    """Make the object that selects and removes expired mail."""
+    return Retention(plugins, settings.serving, Directories(plugins.directories).collectors)
+
+
+def build_policy_chain(settings: Settings, policies: Iterable[IPolicy], clock: Any) -> PolicyChain:
+    """Return the chain of policies, in the order of the configuration."""
+    asked = [
+        ChainedPolicy(
+            policy,
+            f"{chosen.key} ({chosen.maker.kind})",
+            frozenset(chosen.options["services"]),
+            chosen.options["timeout"],
+            chosen.options["on_failure"],
+        )
+        for chosen, policy in zip(settings.policies, policies, strict=True)
+    ]
+    return PolicyChain(asked, clock)
+
+
+def try_endpoint(reactor: Any) -> TryEndpoint:
+    """Return a function that checks whether Twisted accepts an endpoint; it opens nothing."""
+
+    def try_it(text: str) -> None:
+        if text.startswith("systemd:") and "LISTEN_FDS" not in os.environ:
+            return  # only systemd sets what is needed to check it
+        why = endpoints.mistake(text)
+        try:
+            serverFromString(reactor, text)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise ValueError(why or reason(error)) from error
+        if why and text.startswith("tcp"):
+            raise ValueError(why)
+
+    return try_it
