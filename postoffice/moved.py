@@ -67,7 +67,7 @@ class _Old(Loader, MetaPathFinder):
 
 
 def install() -> None:
-    """Let the old names be found, behind all others."""
+    """Let the old names be found, after all others."""
     if not any(isinstance(finder, _Old) for finder in sys.meta_path):
         sys.meta_path.append(_Old())
 

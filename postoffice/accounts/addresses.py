@@ -233,7 +233,7 @@ class _Expansion:
 
     def expand(self, address: str, given: Address | None = None) -> Asking[int]:
         """
-        Follow one address; return how many aliases lead from one to the next behind it.
+        Follow one address; return how many aliases follow one another after it.
 
         ``given`` is the target as it was written; None for the address that was asked for.
         """

@@ -72,7 +72,7 @@ def check(source: Source, step: Callable[[int], None]) -> tuple[ManifestSummary,
         with tempfile.SpooledTemporaryFile(1 << 24) as seen:
             for name, size, octets in source.members():
                 if summary is not None:
-                    raise BackupError("there are files behind its manifest")
+                    raise BackupError("there are files after its manifest")
                 if name == MANIFEST:
                     seen.seek(0)
                     summary = _compare(octets, seen, index)

@@ -297,7 +297,7 @@ class _File:
 
 
 def _as_mapping(node: Node) -> MappingNode | None:
-    """Return what stands behind a name, as a mapping; a list is that of the targets."""
+    """Return the value of a name, as a mapping; a list is that of the targets."""
     if isinstance(node, MappingNode):
         return node
     if is_nothing(node):

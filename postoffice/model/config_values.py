@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from postoffice.model.address import Address, NotAnAddress, normal_domain
 
-#: What stands for "this key must be given".
+#: The default of a key that must be given.
 REQUIRED = object()
 A_DAY = 86400
 

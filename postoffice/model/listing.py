@@ -1,4 +1,4 @@
-"""The numbered snapshot of a maildrop, behind STAT, LIST, UIDL and DELE (RFC 1939 §4, §5)."""
+"""A maildrop's numbered snapshot, for STAT, LIST, UIDL and DELE (RFC 1939 §4, §5)."""
 
 from __future__ import annotations
 

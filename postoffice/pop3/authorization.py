@@ -75,9 +75,9 @@ class Authorization(POP3LineSession):
             self.ask(Secure(), self._begin_tls, self._fail)
 
     def _dismiss_if_injected(self) -> bool:
-        """End the session if octets arrived in clear behind STLS; return whether it is closed."""
+        """End the session if octets arrived in clear after STLS; return whether it is closed."""
         if self._input_behind_starttls():
-            self.dismiss("nothing may stand behind STLS before TLS has begun")
+            self.dismiss("no command may follow STLS before TLS has begun")
         return self.closed
 
     def _user_name(self, argument: bytes) -> None:
@@ -101,7 +101,7 @@ class Authorization(POP3LineSession):
     def _apop(self, argument: bytes) -> None:
         """A digest of the greeting's timestamp and a secret (RFC 1939 §7)."""
         if not self.options.stamp:
-            raise CommandFailed("there is no APOP here: the greeting has no stamp")
+            raise CommandFailed("there is no APOP here: the greeting has no timestamp")
         user, _, digest = argument.strip(b" \t").rpartition(b" ")
         user = user.rstrip(b" \t")
         if not user or not _DIGEST.fullmatch(digest):
@@ -122,7 +122,7 @@ class Authorization(POP3LineSession):
             return self._list_mechanisms()
         name = mechanism.decode("latin-1").upper()
         if name not in self.options.offered:
-            raise CommandFailed("another mechanism, please: CAPA tells which there are")
+            raise CommandFailed("mechanism not offered here; CAPA lists those that are")
         self._exchange = AuthExchange(name, self.options, self)
         return self._exchange.begin(initial.strip(b" \t") or None)
 
@@ -136,17 +136,17 @@ class Authorization(POP3LineSession):
             raise self._encryption_needed()
         if not self.options.user:
             raise CommandFailed(
-                "passwords are not taken here; use AUTH"
+                "passwords are not accepted here; use AUTH"
                 if self.options.offered
-                else "passwords are not taken here; use APOP",
+                else "passwords are not accepted here; use APOP",
                 "SYS/PERM",
             )
 
     def _encryption_needed(self) -> CommandFailed:
         return CommandFailed(
-            "logins are taken on an encrypted or a local link only; say STLS first"
+            "logins are accepted on an encrypted or a local connection only; say STLS first"
             if self.options.starttls
-            else "logins are taken on an encrypted or a local link only",
+            else "logins are accepted on an encrypted or a local connection only",
             "SYS/PERM",
         )
 
@@ -160,9 +160,9 @@ class Authorization(POP3LineSession):
             case Fault.CANCELLED:
                 self._refuse("the login is cancelled")
             case Fault.NOT_BASE64:
-                self._refuse("that is no base64")
+                self._refuse("that is not base64")
             case Fault.MALFORMED:
-                self._refuse("that is no message of this mechanism")
+                self._refuse("invalid message for this mechanism")
 
     def login_proved(self) -> None:
         self.ask(Enter(), self._entered, self.refuse_login)

@@ -26,7 +26,7 @@ from postoffice.protocol.wire import BareLineEnd, LineTooLong, is_request
 #: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and more for long passwords.
 COMMAND_MAXIMUM = 1024
 
-#: The verb and one space behind it; people and old programs also send TABs and more spaces.
+#: The verb and one space after it; people and old programs also send TABs and more spaces.
 _WORD = re.compile(rb"[ \t]*([^ \t]*)(?:[ \t]|\Z)")
 
 AUTHORIZATION = frozenset({"authorization"})
@@ -108,7 +108,7 @@ class POP3LineSession(LineSession):
             self._refuse("line too long")
         except BareLineEnd:
             self.refusals.hear(b"")
-            self._refuse("a line has a CR only at its end, before LF")
+            self._refuse("a line may have a CR only at its end, before LF")
         return True
 
     def _count_command(self) -> None:

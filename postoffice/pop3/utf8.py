@@ -23,7 +23,7 @@ class UTF8Commands(POP3LineSession):
             return self._list_languages()
         tag = chosen(wanted)
         if tag is None:
-            raise CommandFailed("this language is not spoken here; LANG lists those that are")
+            raise CommandFailed("this language is not available; LANG lists those that are")
         self.language = tag
         said = translated("replies are in English now", tag)
         return self._say(f"+OK {tag} {said}".encode())
@@ -46,4 +46,4 @@ def check_utf8(octets: bytes) -> None:
     try:
         saslprep(octets.decode("utf-8"), query=True)
     except ValueError:
-        raise CommandFailed("names and passwords are in UTF-8", "AUTH") from None
+        raise CommandFailed("names and passwords must be in UTF-8", "AUTH") from None

@@ -37,7 +37,7 @@ _TOKEN = re.compile(
     |(?P<word>[^ \t()<>\[\],;:"\\]+)""",
     re.VERBOSE,
 )
-_Token = tuple[str, str]  # its kind, and the text as it stands
+_Token = tuple[str, str]  # its kind, and the text as written
 
 
 class _Unclear(ValueError):

@@ -65,7 +65,7 @@ class LineSession:
     or enough of a text, from the client.
 
     ``upgrading`` means: send the output, begin TLS, and call ``secured``.
-    ``injected`` means that the client sent octets in clear behind STARTTLS or
+    ``injected`` means that the client sent octets in clear after STARTTLS or
     STLS; they were not obeyed.
     """
 
@@ -168,10 +168,10 @@ class LineSession:
 
     def _input_behind_starttls(self) -> bool:
         """
-        Whether octets arrived in clear behind STARTTLS or STLS; sets ``injected``.
+        Whether octets arrived in clear after STARTTLS or STLS; sets ``injected``.
 
         An attacker on the network could have inserted them, so they must not be obeyed
-        after the handshake.  A client that sends them itself cannot be told from an
+        after the handshake.  A client that sends them itself cannot be distinguished from an
         attack (RFC 3207 §6, RFC 2595 §4).
         """
         self.injected = bool(self._lines.unread)

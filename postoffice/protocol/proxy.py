@@ -32,7 +32,7 @@ class ProxiedClient:
 
 
 class ProxyReader:
-    """Reads one header; ``rest`` is the input behind it."""
+    """Reads one header; ``rest`` is the input after it."""
 
     def __init__(self) -> None:
         self.rest = b""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 CRLF = b"\r\n"
-#: The only end of a text behind DATA (RFC 5321 §4.1.1.4).
+#: The only end of a text after DATA (RFC 5321 §4.1.1.4).
 END_OF_TEXT = b"\r\n.\r\n"
 #: The beginning of an HTTP request, or of a TLS handshake (RFC 8446 §5.1); its first octets.
 _FOREIGN_FIRST = frozenset(b" \tGPHCODTgphcodt\x16")
@@ -192,7 +192,7 @@ class Judged:
 
 class TextReader(Judged):
     """
-    Reads the text behind DATA (RFC 5321 §4.5.2): undoes dot-stuffing, finds the end, and checks.
+    Reads the text after DATA (RFC 5321 §4.5.2): undoes dot-stuffing, finds the end, and checks.
 
     Only CRLF . CRLF ends the text.
     """
@@ -200,11 +200,11 @@ class TextReader(Judged):
     def __init__(self, maximum_line: int) -> None:
         super().__init__(maximum_line)
         self.ended = False
-        self._held = CRLF  # octets that may begin CRLF . CRLF; at first, the CRLF behind DATA
+        self._held = CRLF  # octets that may begin CRLF . CRLF; at first, the CRLF after DATA
         self._skip = len(CRLF)  # held octets that are not part of the text
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take more input; return more of the text and, once ``ended``, the input behind it."""
+        """Take more input; return more of the text and, once ``ended``, the input after it."""
         if self._held:
             data = self._held + data
         dot = data.find(b"\r\n.")  # in most texts the only one is that of its end
@@ -270,7 +270,7 @@ class FieldCounter:
         self._in_header = True
 
     def feed(self, data: bytes) -> None:
-        """Take more of a message; everything behind the first empty line is ignored."""
+        """Take more of a message; everything after the first empty line is ignored."""
         if not self._in_header:
             return
         data = self._tail + data

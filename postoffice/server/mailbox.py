@@ -158,7 +158,7 @@ class Mailbox:
         serving = self.serving
         if serving.delete_on_collect and serving.devices == "any":
             return await self._remove([*removed, *collected], session)
-        # Start both before waiting: the client may disconnect behind QUIT, which cancels us.
+        # Start both before waiting: the client may disconnect after QUIT, which cancels us.
         noting = Deferred.fromCoroutine(self._note(collected))
         gone = await self._remove(removed, session)
         by_all = await noting

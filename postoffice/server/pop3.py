@@ -172,7 +172,7 @@ class POP3Connection(LoginConnection):
 
     def _input_closed(self) -> bool:
         """
-        Whether the client has closed its side and sent nothing behind its login.
+        Whether the client has closed its side and sent nothing after its login.
 
         TCP does not tell whether such a client is gone.  Its login gets no
         maildrop, and does not end another session.

@@ -12,7 +12,7 @@ from postoffice.model.reply import NEED_SMTPUTF8, PARAMETERS_NEED_EHLO, UNKNOWN_
 from postoffice.smtp import paths
 
 BAD_COMMAND = Reply(501, "5.5.4", "Syntax error in the argument")
-BAD_HELLO = Reply(501, "5.5.4", "A name is missing; say EHLO and what you are called")
+BAD_HELLO = Reply(501, "5.5.4", "A name is missing; say EHLO and your host name")
 BAD_CHARACTERS = Reply(500, "5.5.2", "Control characters, or octets that are not UTF-8")
 
 _BEHIND = {
@@ -80,7 +80,7 @@ def _escaped(letter: str) -> str:
 
 def hello(argument: str) -> str:
     """
-    The name behind EHLO or HELO; any text is accepted.  Raises PermanentFailure if it is empty.
+    The name after EHLO or HELO; any text is accepted.  Raises PermanentFailure if it is empty.
 
     A Received field shows a name that is no valid domain in a comment.
     """
@@ -90,7 +90,7 @@ def hello(argument: str) -> str:
 
 
 def behind(word: str, argument: str) -> str:
-    """The text behind ``FROM:`` or ``TO:``, with or without spaces.  Raises PermanentFailure."""
+    """The text after ``FROM:`` or ``TO:``, with or without spaces.  Raises PermanentFailure."""
     found = _BEHIND[word].match(argument)
     if found is None:
         wrong = _SENDER if word == "FROM" else _RECIPIENT
@@ -101,7 +101,7 @@ def behind(word: str, argument: str) -> str:
 
 def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
     """
-    Parse the text behind ``MAIL FROM:`` (§4.1.1.2); ``parameters`` are those that are allowed.
+    Parse the text after ``MAIL FROM:`` (§4.1.1.2); ``parameters`` are those that are allowed.
 
     Raises PermanentFailure.
     """
@@ -117,14 +117,14 @@ def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
 
 def rcpt(argument: str, *, utf8: bool) -> Address | None:
     """
-    Parse the text behind ``RCPT TO:`` (§4.1.1.3); None is ``<Postmaster>`` without a domain.
+    Parse the text after ``RCPT TO:`` (§4.1.1.3); None is ``<Postmaster>`` without a domain.
 
     Raises PermanentFailure.
     """
     address, rest = _path(argument, _RECIPIENT)
     if address is None or not address.local:
         where = "between < and >" if address is None else "before the @"
-        refusal = replace(_RECIPIENT, text=f"{_RECIPIENT.text}: nothing stands {where}")
+        refusal = replace(_RECIPIENT, text=f"{_RECIPIENT.text}: nothing {where}")
         raise PermanentFailure("no recipient", refusal)
     _parameters(rest, ())
     if not address.domain and address.local.lower() == "postmaster":

@@ -105,7 +105,7 @@ class Completion:
     header lacks them.  Bcc and Resent-Bcc are removed, so that no recipient learns of
     blind copies (RFC 5322 §3.6.3, §3.6.6).  A text without a header gets one.
 
-    A line that is no field ends the header; it and the lines behind it become body.
+    A line that is no field ends the header; it and the lines after it become body.
     Bcc is also removed from these lines, up to the first empty line.  The same holds
     for a text that begins with an empty line.
     """

@@ -17,7 +17,7 @@ from postoffice.model.address import Address
 _HIDDEN = r'\\.|"(?:[^"\\]|\\.)*"'
 _BRACKET = re.compile(rf"{_HIDDEN}|[<>]")
 _WORD = re.compile(rf'(?:{_HIDDEN}|[^ "\\]|["\\])+')
-#: The usual form: no quotes, no display name, nothing behind it but a parameter.
+#: The usual form: no quotes, no display name, nothing after it but a parameter.
 _USUAL = re.compile(r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+)@([A-Za-z0-9.-]*[A-Za-z0-9-])>(?: |\Z)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)" *(?:@(.*))?\Z')
 
@@ -28,7 +28,7 @@ class NotAPath(ValueError):
 
 def read(argument: str) -> tuple[Address | None, str]:
     """
-    The address at the start of ``argument``, and the text behind it.
+    The address at the start of ``argument``, and the text after it.
 
     None is the null path ``<>``.  The ``domain`` is empty for a bare name
     (``<root>``), and the ``local`` part is empty for a bare domain (``<@domain>``).
@@ -46,7 +46,7 @@ def read(argument: str) -> tuple[Address | None, str]:
     end = _end_of_path(text, start)
     rest = text[end:].lstrip(">,;")  # superfluous characters are ignored
     if rest and not rest.startswith(" "):
-        raise NotAPath("a blank is missing behind the >")
+        raise NotAPath("a space is missing after the >")
     inside = _innermost(text[start + 1 : end - 1].strip(" "))
     return (_address(inside) if inside else None), rest.strip(" ")
 
@@ -58,7 +58,7 @@ def _known(local: str, domain: str) -> Address:
 
 
 def _start_of_path(text: str) -> int | None:
-    """The position of ``<``, at the start or behind a display name; None if there is none."""
+    """The position of ``<``, at the start or after a display name; None if there is none."""
     for found in _BRACKET.finditer(text):
         if found[0] == "<":
             before = text[: found.start()]
@@ -67,13 +67,13 @@ def _start_of_path(text: str) -> int | None:
 
 
 def _end_of_path(text: str, start: int) -> int:
-    """The position behind the ``>`` that matches the ``<`` at ``start``.  Raises NotAPath."""
+    """The position after the ``>`` that matches the ``<`` at ``start``.  Raises NotAPath."""
     depth = 0
     for found in _BRACKET.finditer(text, start):
         depth += (found[0] == "<") - (found[0] == ">")
         if not depth:
             return found.end()
-    raise NotAPath("the > behind it is missing")
+    raise NotAPath("the closing > is missing")
 
 
 def _innermost(inside: str) -> str:
@@ -98,16 +98,16 @@ def _address(text: str) -> Address:
     if domain is None:
         domain = ""
     elif not domain:
-        raise NotAPath("nothing stands behind the @")
+        raise NotAPath("nothing after the @")
     if any(letter in domain for letter in ' <>"'):
-        raise NotAPath("behind the @ stands no domain")
+        raise NotAPath("no domain after the @")
     if any(letter in local for letter in "<>") and not text.startswith('"'):
         raise NotAPath("a < or > is inside")
     return Address(local, domain)
 
 
 def _parts(text: str) -> tuple[str, str | None]:
-    """The local part, and the domain behind the last @; None if there is no @."""
+    """The local part, and the domain after the last @; None if there is no @."""
     quoted = _QUOTED.match(text)
     if quoted is not None:
         local, domain = re.sub(r"\\(.)", r"\1", quoted[1]), quoted[2]

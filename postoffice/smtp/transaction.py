@@ -33,7 +33,7 @@ class Transaction(SMTPLineSession):
         self._idle_commands = 0
         self._mail: Mail | None = None
         self._recipients = 0
-        self._dots: TextReader | None = None  # the text behind DATA
+        self._dots: TextReader | None = None  # the text after DATA
         self._chunks: ChunkReader | None = None  # the text in chunks, by BDAT
         self._left: int | None = None  # octets left of the current chunk
         self._last = True  # whether the current chunk is the last

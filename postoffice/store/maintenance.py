@@ -216,7 +216,7 @@ def _set_aside(folder: str, repair: bool) -> list[Finding]:
 
 
 def _hidden(folder: str, error: OSError) -> Finding:
-    return Finding(error.filename or folder, f"it cannot be looked at: {error.strerror}", False)
+    return Finding(error.filename or folder, f"it cannot be examined: {error.strerror}", False)
 
 
 def _folders(folder: str, repair: bool) -> Iterator[Finding]:

@@ -1,8 +1,8 @@
 """
-Removal: what a session has deleted is removed at QUIT.
+Removal: the messages that a session has deleted are removed at QUIT.
 
-The blocking work is in ``expunge`` and ``maildir``.  Here it is decided what of it
-runs on the reactor's thread, and when the client gets its reply.
+The blocking work is in ``expunge`` and ``maildir``.  This module decides which part of
+it runs on the reactor's thread, and when the client gets its reply.
 """
 
 from __future__ import annotations

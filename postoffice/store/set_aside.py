@@ -1,5 +1,7 @@
 """
-What could not be applied to a maildrop: in ``STORE/.journal/set-aside/DOMAIN/LOCALPART/``.
+Messages and removals that could not be applied to a maildrop.
+
+They are in ``STORE/.journal/set-aside/DOMAIN/LOCALPART/``:
 
 ``place/`` has messages that could not be put into the maildrop, ``keep/SESSION/`` messages that
 could not be put into its vault, ``remove/`` removals whose files could not be unlinked: listings

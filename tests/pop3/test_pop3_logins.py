@@ -62,7 +62,7 @@ def test_an_initial_response_saves_a_step():
 
 
 def test_an_initial_response_of_nothing_is_an_equals_sign():
-    assert Guest().ask(b"AUTH PLAIN =") == b"-ERR that is no message of this mechanism\r\n"
+    assert Guest().ask(b"AUTH PLAIN =") == b"-ERR invalid message for this mechanism\r\n"
 
 
 def test_login():
@@ -133,14 +133,14 @@ def test_a_token_that_nobody_can_judge_now_is_for_later():
     ("said", "why"),
     [
         (b"*", b"-ERR the login is cancelled\r\n"),
-        (b"%%%", b"-ERR that is no base64\r\n"),
-        (b"AAA", b"-ERR that is no base64\r\n"),
-        (b" " + PLAIN, b"-ERR that is no base64\r\n"),
-        (line(b"joe"), b"-ERR that is no message of this mechanism\r\n"),
+        (b"%%%", b"-ERR that is not base64\r\n"),
+        (b"AAA", b"-ERR that is not base64\r\n"),
+        (b" " + PLAIN, b"-ERR that is not base64\r\n"),
+        (line(b"joe"), b"-ERR invalid message for this mechanism\r\n"),
         (line(b"\0joe\0wrong"), AUTH),
         (line(b"ann\0joe\0" + WORD), AUTH),
         (b"x" * LINE_MAXIMUM, b"-ERR line too long\r\n"),
-        (b"AA\r", b"-ERR a line has a CR only at its end, before LF\r\n"),
+        (b"AA\r", b"-ERR a line may have a CR only at its end, before LF\r\n"),
     ],
 )
 def test_an_exchange_that_goes_wrong_is_over(said, why):
@@ -164,7 +164,7 @@ def test_the_longest_message_is_taken_and_no_other_line_so_long():
 
 @pytest.mark.parametrize("name", [b"SCRAM-SHA-256-PLUS", b"GSSAPI", b"\xff", b"APOP", b"USER"])
 def test_what_is_not_offered_is_not_to_be_had(name):
-    assert Guest().ask(b"AUTH " + name).startswith(b"-ERR another mechanism, please")
+    assert Guest().ask(b"AUTH " + name).startswith(b"-ERR mechanism not offered here")
 
 
 def test_old_clients_ask_for_the_mechanisms_by_auth_alone():
@@ -247,7 +247,7 @@ def test_who_it_was_is_forgotten_when_tls_begins():
 def test_octets_behind_stls_end_the_session_and_are_not_looked_at(behind):
     guest = Guest(PUBLIC)
     said = guest.hear(b"STLS\r\n" + behind)
-    assert said == b"-ERR nothing may stand behind STLS before TLS has begun\r\n"
+    assert said == b"-ERR no command may follow STLS before TLS has begun\r\n"
     assert guest.session.closed
     assert guest.session.injected
     assert not guest.session.upgrading
@@ -320,10 +320,14 @@ def test_what_accounts_differ_in_is_their_own_after_login():
 
 def test_passwords_are_for_listeners_that_offer_a_mechanism_of_them():
     guest = Guest(replace(OPEN, mechanisms=("SCRAM-SHA-256", "CRAM-MD5")))
-    assert guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not taken here; use AUTH\r\n"
+    assert (
+        guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not accepted here; use AUTH\r\n"
+    )
     assert guest.ask(b"PASS x").startswith(b"-ERR [SYS/PERM] ")
     guest = Guest(replace(STAMPED, mechanisms=()))
-    assert guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not taken here; use APOP\r\n"
+    assert (
+        guest.ask(b"USER joe") == b"-ERR [SYS/PERM] passwords are not accepted here; use APOP\r\n"
+    )
 
 
 @pytest.mark.parametrize("command", [b"USER joe", b"PASS x", b"AUTH PLAIN", b"AUTH"])

@@ -278,10 +278,10 @@ def test_a_login_behind_stls_says_that_it_is_encrypted(office, visits, monkeypat
 def test_octets_behind_stls_are_in_the_log(office, visits, logged):
     client = office.client("pop3", "192.0.2.1")
     said = client.say(b"STLS\r\n" + LOGIN + b"DELE 1\r\nQUIT\r\n")
-    assert said.splitlines()[1:] == [b"-ERR nothing may stand behind STLS before TLS has begun"]
+    assert said.splitlines()[1:] == [b"-ERR no command may follow STLS before TLS has begun"]
     client.leave()
     assert not visits
-    (line,) = [line for line in logged if "behind STLS" in line]
+    (line,) = [line for line in logged if "follow STLS" in line]
     assert "192.0.2.1" in line
     assert count(office) == 3
 

@@ -45,10 +45,10 @@ def test_who_speaks_first_is_shown_out(slow, logged):
     client = slow.client("smtp", "192.0.2.1")
     slow.clock.advance(4)
     said = client.say(HEAD + TEXT + b"QUIT\r\n")
-    assert said == b"554 5.5.1 You spoke before you were greeted; closing the connection\r\n"
+    assert said == b"554 5.5.1 You did not wait for the greeting; closing the connection\r\n"
     assert client.transport.disconnecting
     assert finish(slow.store.count("joe@example.net"))[0] == 0
-    assert any('reply="554 5.5.1 You spoke before' in line for line in logged)
+    assert any('reply="554 5.5.1 You did not wait' in line for line in logged)
     client.leave()
     assert not slow.clock.getDelayedCalls()
 

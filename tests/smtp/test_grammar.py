@@ -88,14 +88,14 @@ def test_addresses_as_the_field_sends_them(argument, local, domain):
         ("", "there is none"),
         ("<@>", "there is none"),
         (">", "there is none"),
-        ("<a@>", "nothing stands behind the @"),
-        ("<a@.>", "nothing stands behind the @"),
-        ("<a@exa mple.org>", "behind the @ stands no domain"),
-        ("<a@example.org", "the > behind it is missing"),
-        ("<<a@example.org>", "the > behind it is missing"),
+        ("<a@>", "nothing after the @"),
+        ("<a@.>", "nothing after the @"),
+        ("<a@exa mple.org>", "no domain after the @"),
+        ("<a@example.org", "the closing > is missing"),
+        ("<<a@example.org>", "the closing > is missing"),
         ("<@relay.example:>", "there is none"),
-        ("<a@example.org>x", "a blank is missing behind the >"),
-        ("<a@example.org>SIZE=1", "a blank is missing behind the >"),
+        ("<a@example.org>x", "a space is missing after the >"),
+        ("<a@example.org>SIZE=1", "a space is missing after the >"),
     ],
 )
 def test_what_is_no_address_is_told_what_it_lacks(argument, what):
@@ -114,7 +114,7 @@ def test_a_sender_may_be_a_domain_and_a_recipient_may_not(argument):
     with pytest.raises(PermanentFailure) as refused:
         rcpt(argument, utf8=True)
     assert refused.value.reply.wire == b"501 5.1.3 Bad recipient address: " + (
-        b"nothing stands before the @\r\n"
+        b"nothing before the @\r\n"
     )
 
 

@@ -81,7 +81,7 @@ def test_what_cannot_be_looked_at_is_told_and_the_rest_is_looked_at(joe, monkeyp
     monkeypatch.setattr(os, "listdir", listdir)
     [finding] = maintenance.verify(str(joe), UNLIMITED, repair=True)
     assert finding == maintenance.Finding(
-        f"{joe}/new", "it cannot be looked at: Permission denied", False
+        f"{joe}/new", "it cannot be examined: Permission denied", False
     )
 
 

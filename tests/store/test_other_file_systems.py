@@ -51,7 +51,7 @@ def test_rule_13_a_maildrop_on_another_file_system_is_told_at_the_start(
     Served(root).stop()
     assert [line for line in logged if what in line and "mail for it is refused" in line]
     served(durability="")
-    assert [line for line in logged if what in line and "durability: files is taken" in line]
+    assert [line for line in logged if what in line and "using durability: files" in line]
 
 
 def test_rule_13_one_that_comes_later_gets_no_mail(root, served, elsewhere):

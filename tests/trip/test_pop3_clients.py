@@ -210,7 +210,7 @@ def test_commands_put_behind_stls_are_not_obeyed(raw, whole_office, trusted, use
         client.hear()
         client.say(b"NOOP\r\nSTLS\r\n" + injected)
         assert client.rest().splitlines()[1:] == [
-            b"-ERR nothing may stand behind STLS before TLS has begun"
+            b"-ERR no command may follow STLS before TLS has begun"
         ]
     whole_office.wait_for(f"injected .* client={here} command=STLS")
     assert len(whole_office.collect(user)) == 3

@@ -212,7 +212,7 @@ def test_commands_put_behind_starttls_are_not_obeyed(raw, whole_office, service)
         client.reply()
         client.say(STARTTLS[service] + b"\r\nSTARTTLS\r\n" + STARTTLS[service] + b"\r\n" + injected)
         assert client.reply().startswith(b"250-")
-        assert client.rest() == b"554 5.5.1 Octets behind STARTTLS; closing the connection\r\n"
+        assert client.rest() == b"554 5.5.1 Octets after STARTTLS; closing the connection\r\n"
     whole_office.wait_for(f"injected .* client={here} command=STARTTLS")
     assert whole_office.collect(account) == []
 

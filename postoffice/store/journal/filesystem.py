@@ -13,10 +13,10 @@ from postoffice.model.errors import StartupError
 JOURNAL = "journal"
 FILES = "files"
 
-#: Where the journal's promises hold, where they should, and where they are known not to.
+#: File systems on which the journal keeps its promises, and on which that was not tested.
 SAFE = frozenset({"ext4", "xfs"})
 UNTESTED = frozenset({"btrfs", "zfs", "bcachefs", "f2fs", "ext3", "ext2", "tmpfs", "ramfs"})
-#: syncfs reports what failed (before, it said that all was well).
+#: From this version on, syncfs reports failed writes; earlier ones report success.
 LINUX = (5, 17)
 
 _MOUNTS = "/proc/self/mountinfo"
@@ -30,11 +30,11 @@ class _Mount(NamedTuple):
 
 def choose(path: str, wanted: str) -> tuple[str, str]:
     """
-    ``wanted`` or, where that is "", the best that can be had; and a warning, or "".
+    Return the durability to use, and a warning, or "".
 
-    Where the journal is asked for, a maildrop on another file system gets no
-    mail, and keeps nobody else from theirs.  Raises StartupError where the
-    journal is asked for and cannot be right for the store.
+    It is ``wanted``, or, if that is "", the best that the file system allows.  If the
+    journal is wanted, a maildrop on another file system gets no mail, and all others do.
+    Raises StartupError if the journal is wanted and cannot work for this store.
     """
     if wanted == FILES:
         return FILES, ""
@@ -45,24 +45,24 @@ def choose(path: str, wanted: str) -> tuple[str, str]:
     if elsewhere:
         why = f"{elsewhere} is on another file system than the store {path}"
     elif kind in SAFE:
-        why = f"Linux {platform.release()} does not report what syncfs could not write"
+        why = f"Linux {platform.release()} does not report failed writes of syncfs"
     if not wanted:
-        return FILES, f"{why}: durability: files is taken, which syncs each message by itself"
+        return FILES, f"{why}: using durability: files, which syncs each message separately"
     if elsewhere and kind in SAFE | UNTESTED and _linux() >= LINUX:
-        return JOURNAL, f"{why}: mail for it is refused; move it back, or take durability: files"
+        return JOURNAL, f"{why}: mail for it is refused; move it back, or use durability: files"
     if kind in UNTESTED and _linux() >= LINUX:
-        return JOURNAL, f"{why}, where the journal was not tested against power cuts"
+        return JOURNAL, f"{why}, where the journal was not tested against power failures"
     raise StartupError(
-        f"{why}, where durability: journal cannot keep what it promises; take durability: files, "
+        f"{why}, where durability: journal cannot keep its promises; use durability: files, "
         "or put the whole store on ext4 or XFS"
     )
 
 
 def apart(path: str) -> str:
     """
-    A maildrop, or a domain, that is on another file system than the store; "" if none is.
+    Return a maildrop or a domain on another file system than the store; "" if there is none.
 
-    Other disks are not synced with the journal's.
+    A sync of the journal's file system does not sync that one.
     """
     device = _device(path)
     for domain in _subfolders(path):
@@ -79,7 +79,7 @@ def _device(path: str) -> int | None:
 
 
 def _subfolders(path: str) -> list[str]:
-    """Links to folders are some, too; what we may not look at (lost+found) holds no mail."""
+    """List the subfolders, links included; none of a folder that we may not read (lost+found)."""
     with suppress(OSError), os.scandir(path) as items:
         return [item.path for item in items if not item.name.startswith(".") and _is_folder(item)]
     return []
@@ -112,14 +112,14 @@ def file_system(path: str) -> str:
 
 
 def _mounts() -> list[_Mount]:
-    """What is mounted; on the same place the later over the earlier (proc_pid_mountinfo(5))."""
+    """List the mounts; of two on the same path the later one counts (proc_pid_mountinfo(5))."""
     try:
         with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            # a name may hold whatever else others take for a blank or the end of a line
+            # only these separate: a name may contain other kinds of spaces and line ends
             lines = [line.rstrip("\n").split(" ") for line in file]
     except OSError:
         return []
-    # behind six fields there are as many more as it takes, and a dash
+    # after six fields come optional ones, and a dash
     return [_Mount(words[2], _plain(words[4]), words[words.index("-", 6) + 1]) for words in lines]
 
 
@@ -128,5 +128,5 @@ def _is_below(path: str, mount: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A path as it is: mountinfo writes blanks and the like as octal numbers."""
+    """Decode a path: mountinfo writes spaces and the like as octal numbers."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), name)

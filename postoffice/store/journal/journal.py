@@ -313,7 +313,7 @@ class Journal:
             state.counts[state.current] += 1
             self._files.state.write(state)
         except BaseException:
-            # what a failed sync has left on the disk, nobody knows: nothing goes behind it
+            # nobody knows what a failed sync has left on the disk: nothing is appended after it
             self._checkpoints.failed = state.generation
             with suppress(OSError):  # erased, so that it is not recovered
                 segments.write_all(fd, bytes(BLOCK), at)

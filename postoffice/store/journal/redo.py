@@ -202,7 +202,7 @@ class MaildirRedo:
         return path
 
     def _put_in_vault(self, folder: str, session: str, record: PutRecord, first: str) -> str:
-        """Put a removed message into its vault; removed before a sync, its file may be empty."""
+        """Put a removed message into its vault: its file there may be empty after a crash."""
         known, uidl = self._messages(folder), names.uidl_of_file(record.name)
         vault, kept = self._vault(folder, session)
         at = known.get(uidl)
