@@ -75,20 +75,32 @@ class Server:
     def freeze(self) -> None:
         """It stays, but says nothing any more."""
         self._signal(signal.SIGSTOP)
+        while not all(map(_is_stopped, self._processes())):
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """It goes on."""
         self._signal(signal.SIGCONT)
 
+    def _processes(self) -> list[int]:
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [pid, *map(int, children.split())]
+
     def _signal(self, number: int) -> None:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        for pid in (self.process.pid, *map(int, children.split())):
+        for pid in self._processes():
             os.kill(pid, number)
 
     def remove(self) -> None:
         """Stop it, and take its folder away."""
         self.stop()
         shutil.rmtree(self.folder)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are: a signal takes its time."""
+    states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
 
 
 class PostgreSQL(Server):
@@ -128,3 +140,70 @@ class PostgreSQL(Server):
             finish(directory.create_schema())
         names = ("domain", "account", "alias", "device", "target")
         self.sql(f"TRUNCATE {', '.join(f'postoffice.{name}' for name in names)}")
+
+
+class LDAP(Server):
+    """A slapd for ``dc=example,dc=net``, which ``cn=admin`` may change."""
+
+    user = "openldap"
+    programs = ("slapd", "slapadd", "ldapadd", "ldapmodify", "ldapsearch")
+    folders = ("/usr/sbin",)
+    base = "dc=example,dc=net"
+    admin = f"cn=admin,{base}"
+
+    def _make(self) -> None:
+        (self.folder / "data").mkdir()
+        if self._as:
+            shutil.chown(self.folder / "data", self.user)
+        schemas = "".join(
+            f"include /etc/ldap/schema/{name}.schema\n"
+            for name in ("core", "cosine", "nis", "inetorgperson", "misc")
+        )
+        (self.folder / "slapd.conf").write_text(
+            f"{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\n"
+            f"pidfile {self.folder}/pid\ndatabase mdb\nmaxsize 10485760\n"
+            f"suffix {self.base}\nrootdn {self.admin}\nrootpw secret\n"
+            f"directory {self.folder}/data\ndbnosync\n{self.more}"
+        )
+        self.start()
+        self.change("ldapadd", self.entries)
+
+    #: What stands in its configuration as well: who may see what.
+    more = (
+        f"access to attrs=userPassword by dn.base=cn=reader,{base} read by anonymous auth\n"
+        f"access to * by dn.base=cn=reader,{base} read by anonymous auth by self read\n"
+    )
+    entries = """\
+dn: dc=example,dc=net
+objectClass: domain
+dc: example
+
+dn: cn=reader,dc=example,dc=net
+objectClass: organizationalRole
+objectClass: simpleSecurityObject
+cn: reader
+userPassword: may read
+
+dn: ou=people,dc=example,dc=net
+objectClass: organizationalUnit
+ou: people
+"""
+
+    @property
+    def uri(self) -> str:
+        return f"ldapi://{str(self.folder / 'socket').replace('/', '%2F')}"
+
+    def _command(self) -> list[str]:
+        return [
+            self._paths["slapd"], "-f", str(self.folder / "slapd.conf"), "-h", self.uri, "-d", "0",
+        ]  # fmt: skip
+
+    def _answers(self) -> bool:
+        words = [self._paths["ldapsearch"], "-x", "-H", self.uri, "-b", "", "-s", "base"]
+        return subprocess.run(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ).returncode in (0, 32)
+
+    def change(self, program: str, text: str) -> None:
+        """Let one of its programs add entries, or change them."""
+        self.run(program, "-x", "-H", self.uri, "-D", self.admin, "-w", "secret", text=text)

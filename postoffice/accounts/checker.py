@@ -35,6 +35,8 @@ log = Logger("postoffice")
 
 #: Passwords that wait for SCRAM keys or for a new hash: one at a time is enough.
 DERIVING = 100
+#: Seconds for which a password is known as wrong that a directory verifies: it may be set there.
+WRONG_ELSEWHERE = 300
 #: Seconds for which the salt of an unknown name stays, at least on an average.
 PACE = 120 * 86400.0
 
@@ -119,7 +121,7 @@ class Checker:
             who = network  # only the token says whose it is; count by network
         digest = None
         if IUsernamePassword.providedBy(credentials):
-            secret = "" if account is None else account.secret or ""
+            secret = "" if account is None else account.secret or self._lately()
             # An app password may be refused by service or address, so they are part of the digest.
             place = _from(credentials) if app_passwords.may_be_one(credentials) else (network,)
             words = (who, secret, *place, credentials.password)
@@ -127,6 +129,10 @@ class Checker:
             if self._throttle.was_wrong(digest):
                 return await self._vouched_for(credentials)
         return await self._throttle.judged(who, network, digest, judge)
+
+    def _lately(self) -> str:
+        """Return a text for the time: what a directory verifies may be right a while later."""
+        return f"{self._now() // WRONG_ELSEWHERE:.0f}"
 
     async def _judge(
         self, credentials: Any, name: str | None, account: Account | None, known: bool
@@ -202,15 +208,20 @@ class Checker:
     ) -> bool:
         secret = None if account is None else account.secret
         user = _octets(credentials.username if name is None else name)
+        password = credentials.password
+        if account is not None and secret is None:
+            elsewhere = await self._directory.verify(account, _octets(password))
+            if elsewhere:  # a wrong one takes as long as others do
+                return True
         right = await self._verifier.matches(
-            user, secret, credentials.password, network=_network(credentials), known=known
+            user, secret, password, network=_network(credentials), known=known
         )
         if not right:
             return False
         assert account is not None
         assert secret is not None
         if account.scram is None or passwords.is_outdated(secret):
-            self._renew(account, credentials.password)
+            self._renew(account, password)
         return True
 
     async def stop(self) -> None:

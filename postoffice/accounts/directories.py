@@ -14,6 +14,7 @@ from postoffice.interfaces import (
     IAccountSettings,
     IAddresses,
     IAppPasswords,
+    IPasswordVerifier,
 )
 from postoffice.model.address import Account, Quota
 from postoffice.model.alias import Domain, Found
@@ -21,7 +22,7 @@ from postoffice.model.app_password import AppPassword
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 
-@implementer(IAccountDirectory, IAddresses, IAppPasswords)
+@implementer(IAccountDirectory, IAddresses, IAppPasswords, IPasswordVerifier)
 class Directories:
     """
     Directories asked in order: the first that has the account wins.
@@ -90,6 +91,15 @@ class Directories:
             if await directory.find(name) is not None:
                 return await directory.devices(name) if IAppPasswords.providedBy(directory) else ()
         return ()
+
+    async def verify(self, account: Account, password: bytes) -> bool:
+        """Return whether the directory that has the account says that the password is right."""
+        for directory in self._directories:
+            if await directory.find(account.address) is not None:
+                verifies = IPasswordVerifier.providedBy(directory)
+                verifier = cast(IPasswordVerifier, directory)
+                return verifies and await verifier.verify(account, password)
+        return False
 
     async def serves(self, domain: str) -> bool:
         for directory in self._directories:

@@ -78,7 +78,7 @@ class Breaker:
     async def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
         """Call ``function(*args)`` on a thread.  Raises Unavailable, and what it raises."""
         if self._failures and (self._trying or self._clock.seconds() < self._until):
-            raise Unavailable(f"{self._server} is down: {self._why}")
+            raise Unavailable(f"{self._why}; {self._server} is not asked again yet")
         trying = self._trying = self._failures > 0
         try:
             result = await self._call(function, *args)
@@ -104,13 +104,14 @@ class Breaker:
             return result
         except TimedOut as error:
             self._cut()
-            raise Unavailable(f"no answer within {self._timeout:g} s: timed out") from error
+            why = f"{self._server} failed: no answer within {self._timeout:g} s: timed out"
+            raise Unavailable(why) from error
 
     def _fail(self, why: str) -> None:
         if self._clock.seconds() < self._until:
             return  # a call that began before; the pause has begun
         if not self._failures:
-            self.log.warn("{server} failed: {why}; retrying", server=self._server, why=why)
+            self.log.warn("{why}; retrying", why=why)
         self._why = why
         self._until = self._clock.seconds() + min(PAUSE * 2**self._failures, LONGEST_PAUSE)
         self._failures = min(self._failures + 1, 10)

@@ -17,6 +17,7 @@ from postoffice.interfaces.accounts import (
     IAddresses,
     IAddressRegister,
     IAppPasswords,
+    IPasswordVerifier,
 )
 from postoffice.interfaces.executors import (
     ChildProcess,
@@ -79,6 +80,7 @@ __all__ = (
     "IMaildrop",
     "IMaildropMaintenance",
     "IMaker",
+    "IPasswordVerifier",
     "IPolicy",
     "IPolicyMaker",
     "IReception",

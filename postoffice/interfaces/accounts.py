@@ -59,6 +59,17 @@ class IAppPasswords(Interface):
         """
 
 
+class IPasswordVerifier(Interface):
+    """Optional interface of a directory that verifies passwords itself, and gives no hash away."""
+
+    def verify(account: Account, password: bytes) -> Awaitable[bool]:
+        """
+        Return whether this is the password of an account whose ``secret`` is None.
+
+        An empty password is never right. Raises as ``find``.
+        """
+
+
 class IAccountListing(IAccountDirectory):
     """
     Optional interface of a directory: it can list its domains and accounts.

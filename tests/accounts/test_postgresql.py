@@ -111,7 +111,7 @@ def test_while_it_is_down_known_accounts_are_served_and_all_others_are_for_later
     assert finish(directory.find(ANN)).secret == f"hash of {ANN}"
     assert finish(directory.find("nobody@example.net")) is None
     failed, again = logged
-    assert failed.startswith("PostgreSQL failed: connecting to PostgreSQL failed: ")
+    assert failed.startswith("connecting to PostgreSQL failed: ")
     assert again == "PostgreSQL answers again"
 
 

@@ -1,10 +1,8 @@
-"""`postoffice directory create-schema`, and the commands over the tables that it makes."""
+"""`postoffice directory create-schema`, the commands over its tables, and what is checked."""
 
 from __future__ import annotations
 
 import pytest
-
-pytest.importorskip("psycopg")
 
 
 @pytest.fixture
@@ -13,11 +11,14 @@ def server(postgresql):
     return postgresql
 
 
-def configure(office, keys: str) -> None:
-    """The office has its accounts in a PostgreSQL, with these keys."""
+def configure(office, keys: str, kind: str = "postgresql") -> None:
+    """The office has its accounts in a directory of this kind, with these keys."""
+    pytest.importorskip({"postgresql": "psycopg", "ldap": "ldap"}[kind])
     config = office / "postoffice.yaml"
     text = config.read_text().replace("    path: accounts.db\n", "")
-    config.write_text(text.replace("  - kind: sqlite\n", f"  - kind: postgresql\n{keys}\n"))
+    if kind != "postgresql":
+        text = text.replace("    key_file: accounts.key\n", "")
+    config.write_text(text.replace("  - kind: sqlite\n", f"  - kind: {kind}\n{keys}\n"))
 
 
 @pytest.fixture
@@ -75,3 +76,30 @@ def test_what_makes_no_sense_is_told(ask, office, connection, more, problem):
     configure(office, "\n".join(f"    {line}" for line in (f"connection: {connection}", *lines)))
     problems = ask("check-config", status=2)["problems"]
     assert any(problem in f"{one['key']}: {one['text']}" for one in problems), problems
+
+
+LDAP = ["uri: ['ldaps://x.example']", "base: dc=x", "domains: [example.net]"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (["uri: [http://x]"], "accounts[0].uri"),
+        (["base: dc=x"], "accounts[0].uri"),
+        ([*LDAP, "filter: (mail=%{pass})"], "accounts[0].filter: the variable %{pass} is not"),
+        ([*LDAP, "starttls: true"], "accounts[0].starttls: it is for ldap:// only"),
+        ([*LDAP, "bind_dn: cn=x"], "accounts[0].bind_password_file: bind_dn needs a password"),
+        ([*LDAP, "bind_password_file: none"], "accounts[0].bind_password_file: it cannot be read"),
+    ],
+)
+def test_what_makes_no_sense_of_an_ldap_server_is_told(ask, office, keys, problem):
+    configure(office, "\n".join(f"    {line}" for line in keys), "ldap")
+    problems = ask("check-config", status=2)["problems"]
+    assert any(problem in f"{one['key']}: {one['text']}" for one in problems), problems
+
+
+def test_an_ldap_server_that_cannot_be_reached_is_told(run, office):
+    (office / "password").write_text("secret\n")
+    more = ("bind_dn: cn=x", f"bind_password_file: {office / 'password'}", "stale: 2 h")
+    configure(office, "\n".join(f"    {line}" for line in (*LDAP, *more)), "ldap")
+    assert "Can't contact LDAP server" in run("check-config", status=1).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -289,6 +290,98 @@ class PostgreSQLMaker:
         return queries.QueryDirectory(*server, asked, **how)
 
 
+def _uri(value: Any) -> str:
+    """``ldaps://ldap.example.net``."""
+    text = str(TEXT.read(value)).strip()
+    if not re.match(r"(ldap|ldaps|ldapi)://\S*\Z", text):
+        raise ValueError
+    return text
+
+
+LDAP_URI = Kind("an LDAP URI, such as ldaps://ldap.example.net", _uri)
+
+
+@implementer(IPlugin, IDirectoryMaker)
+class LDAPMaker:
+    """``kind: ldap``: accounts in an LDAP server, such as OpenLDAP or Active Directory."""
+
+    kind = "ldap"
+    keys = (
+        Key("uri", list_of(LDAP_URI), REQUIRED, "The servers, asked in this order.",
+            "[ldaps://ldap.example.net]"),
+        Key("domains", list_of(HOSTNAME), REQUIRED, "The local domains that it has accounts of.",
+            "[example.net]"),
+        Key("base", TEXT, REQUIRED, "The entry below which accounts are searched.",
+            '"ou=people,dc=example,dc=net"'),
+        Key(
+            "filter",
+            TEXT,
+            "(&(objectClass=inetOrgPerson)(mail=%{user}))",
+            "The filter that finds the entry of an address: %{user} is the address, "
+            "%{user|username} and %{user|domain} its parts. If there are `alias_attributes`, it "
+            "must find those as well.",
+        ),
+        Key("bind_dn", TEXT, None, "The entry that searches log in as, if not as anonymous."),
+        Key("bind_password_file", PATH, None, "The file with its password, in one line."),
+        Key("starttls", TRUTH, False, "Begin TLS on ldap:// before anything else."),
+        Key("ca_file", PATH, None, "The certificates that the server's must be signed by, if not "
+            "those that the machine trusts."),
+        Key("address_attribute", TEXT, "mail", "The attribute with the account's address, which "
+            "has one value; none: whatever the filter finds is the account."),
+        Key("alias_attributes", list_of(TEXT), (), "Attributes with further addresses, which "
+            "become aliases of the account."),
+        Key("password_attribute", TEXT, None, "The attribute with a password hash. Without it the "
+            "server verifies passwords: a bind as the user, on a connection of its own.",
+            "userPassword"),
+        Key("maildrop_attribute", TEXT, None, "The attribute with the name of the maildrop, in the "
+            "form of an address, if it is not the account's address."),
+        Key("quota_attribute", TEXT, None, "The attribute with the quota, in octets or such as "
+            "1 GiB."),
+        *remote.KEYS,
+    )  # fmt: skip
+
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
+        try:
+            from postoffice.accounts.ldap_connections import LDAPServer
+            from postoffice.accounts.ldap_directory import LDAPDirectory, LDAPSearch
+        except ImportError as error:
+            why = f"python-ldap is not installed: pip install 'postoffice[ldap]' ({error})"
+            raise SettingError("kind", why) from error
+
+        password = ""
+        if options["bind_password_file"]:
+            try:
+                with open(options["bind_password_file"], encoding="utf-8") as file:
+                    password = file.read().removesuffix("\n")
+            except (OSError, ValueError) as error:
+                raise SettingError("bind_password_file", f"it cannot be read: {error}") from error
+        if options["bind_dn"] and not password:
+            raise SettingError("bind_password_file", "bind_dn needs a password: without one the "
+                               "server takes us for anonymous")  # fmt: skip
+        if options["starttls"] and not all(uri.startswith("ldap://") for uri in options["uri"]):
+            raise SettingError("starttls", "it is for ldap:// only; ldaps:// has TLS already")
+        server = LDAPServer(
+            options["uri"],
+            options["timeout"],
+            options["starttls"],
+            options["ca_file"] or "",
+            options["bind_dn"] or "",
+            password,
+        )
+        search = LDAPSearch(
+            options["base"],
+            options["filter"],
+            "" if options["address_attribute"] == "none" else options["address_attribute"],
+            options["alias_attributes"],
+            options["password_attribute"] or "",
+            options["maildrop_attribute"] or "",
+            options["quota_attribute"] or "",
+        )
+        domains = options["domains"]
+        how = (server, context.network, context.reactor, search, domains)
+        return LDAPDirectory(*how, stale=options["stale"])
+
+
 def _zone(value: Any) -> tuple[str, frozenset[str]]:
     """``list.example``, or ``list.example=127.0.0.2,127.0.0.4``."""
     name, _, answers = str(value).partition("=")
@@ -455,6 +548,7 @@ maildir = MaildirMaker()
 memory = MemoryMaker()
 sqlite = SQLiteMaker()
 postgresql = PostgreSQLMaker()
+ldap = LDAPMaker()
 passwd_file = PasswdFileMaker()
 yaml = YAMLMaker()
 dnsbl = DNSBLMaker()

@@ -1,0 +1,186 @@
+"""
+Connections to an LDAP server: searches on shared ones, passwords on one of their own.
+
+The functions block.  Each call to the server has a time limit of the library's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import ldap
+
+from postoffice.accounts.remote import Unavailable
+from postoffice.model.errors import TemporaryFailure
+
+T = TypeVar("T")
+#: The name of an entry, and its attributes, in lower case.
+Entry = tuple[str, Mapping[str, Sequence[bytes]]]
+
+#: The server is not there, has no time, or does not let us in.
+_DOWN = (
+    ldap.SERVER_DOWN,
+    ldap.CONNECT_ERROR,
+    ldap.TIMEOUT,
+    ldap.TIMELIMIT_EXCEEDED,
+    ldap.ADMINLIMIT_EXCEEDED,
+    ldap.BUSY,
+    ldap.UNAVAILABLE,
+    ldap.INVALID_CREDENTIALS,
+    ldap.STRONG_AUTH_REQUIRED,
+    ldap.LOCAL_ERROR,
+)
+#: A bind with these says that the password is wrong, or that there is none.
+_WRONG = (ldap.INVALID_CREDENTIALS, ldap.INAPPROPRIATE_AUTH, ldap.NO_SUCH_OBJECT)
+
+
+@dataclass(frozen=True)
+class LDAPServer:
+    """Where the server is, and who asks: ``bind_dn`` "" is anonymous."""
+
+    uris: tuple[str, ...]
+    timeout: float
+    starttls: bool = False
+    ca_file: str = ""
+    bind_dn: str = ""
+    bind_password: str = ""
+
+    def connect(self) -> Any:
+        """Return a connection on which nobody has logged in.  Raises ldap.LDAPError."""
+        connection = ldap.initialize(" ".join(self.uris))
+        connection.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
+        connection.set_option(ldap.OPT_REFERRALS, 0)
+        connection.set_option(ldap.OPT_NETWORK_TIMEOUT, self.timeout)
+        connection.timeout = self.timeout
+        connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
+        if self.ca_file:
+            connection.set_option(ldap.OPT_X_TLS_CACERTFILE, self.ca_file)
+        connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
+        if self.starttls:
+            connection.start_tls_s()
+        return connection
+
+
+class LDAPConnections:
+    """Connections that search; each is used by one thread at a time."""
+
+    def __init__(self, server: LDAPServer) -> None:
+        self._server = server
+        self._lock = threading.Lock()  # guards:
+        self._idle: list[Any] = []
+        self._closed = False
+
+    def open(self) -> None:
+        """Allow connections; there is none until it is needed."""
+        self._closed = False
+
+    def close(self) -> None:
+        """Close all connections, when they are idle."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            _unbind(connection)
+
+    def search(self, base: str, query: str, attributes: Sequence[str]) -> list[Entry]:
+        """
+        Return the entries below ``base``, two at most; attributes are in lower case.
+
+        Raises Unavailable, and TemporaryFailure for what the server refuses.
+        """
+
+        def ask(connection: Any) -> list[Entry]:
+            try:
+                found = connection.search_ext_s(
+                    base, ldap.SCOPE_SUBTREE, query, list(attributes),
+                    timeout=self._server.timeout, sizelimit=2,
+                )  # fmt: skip
+            except ldap.SIZELIMIT_EXCEEDED as error:
+                raise TemporaryFailure(f"LDAP finds many entries for {query}") from error
+            return [
+                (name, {key.lower(): one for key, one in values.items()})
+                for name, values in found
+                if name is not None  # a referral has none
+            ]
+
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the directory has been stopped")
+            connection = self._idle.pop() if self._idle else None
+        if connection is not None:
+            with suppress(ldap.SERVER_DOWN):  # it was closed meanwhile, or the server was restarted
+                return self._use(connection, ask)
+        return self._use(None, ask)
+
+    def _use(self, connection: Any, ask: Callable[[Any], T]) -> T:
+        fresh = connection is None
+        try:
+            if connection is None:
+                connection = self._logged_in()
+            found = ask(connection)
+        except ldap.LDAPError as error:
+            _unbind(connection)
+            if not fresh and isinstance(error, ldap.SERVER_DOWN):
+                raise
+            raise _failure(error) from error
+        except BaseException:
+            _unbind(connection)
+            raise
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return found
+        _unbind(connection)
+        return found
+
+    def _logged_in(self) -> Any:
+        connection = self._server.connect()
+        try:
+            if self._server.bind_dn:
+                connection.simple_bind_s(self._server.bind_dn, self._server.bind_password)
+        except BaseException:
+            _unbind(connection)
+            raise
+        return connection
+
+    def verify(self, name: str, password: bytes) -> bool:
+        """
+        Whether this is the password of an entry: a bind, on a connection of its own.
+
+        An empty password never gets there: such a bind succeeds for everybody (RFC 4513
+        §5.1.2).  Nor does one with a NUL, which libraries take for its end.
+        """
+        if not name or not password or b"\0" in password:
+            return False
+        try:
+            text = password.decode()
+        except UnicodeDecodeError:
+            return False
+        connection = None
+        try:
+            connection = self._server.connect()
+            connection.simple_bind_s(name, text)
+        except _WRONG:
+            return False
+        except ldap.LDAPError as error:
+            raise _failure(error) from error
+        finally:
+            _unbind(connection)
+        return True
+
+
+def _unbind(connection: Any) -> None:
+    if connection is not None:
+        with suppress(ldap.LDAPError):
+            connection.unbind_s()
+
+
+def _failure(error: Any) -> TemporaryFailure:
+    said = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    words = [str(said[key]).strip() for key in ("desc", "info") if said.get(key)]
+    why = f"LDAP failed: {'; '.join(words) or type(error).__name__}"
+    return Unavailable(why) if isinstance(error, _DOWN) else TemporaryFailure(why)
