@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import click
 
+from postoffice.accounts import password_schemes
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.cli.app_passwords import login_data
 from postoffice.cli.common import (
     DOMAIN,
+    TIME,
     Answer,
     CommandContext,
     Refused,
@@ -24,8 +27,12 @@ from postoffice.cli.common import (
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import HEADS, EffectiveQuota, quotas_of_accounts
 from postoffice.daemon.plugins import Plugins
-from postoffice.model.address import Account, Quota
+from postoffice.model.address import STATES, Account, Quota
 from postoffice.model.errors import PostOfficeError
+
+T = TypeVar("T")
+#: How an account logged in, and when.
+Login = tuple[LoginMethod, float]
 
 #: Up to this many accounts the command reads the maildrops without being asked (--use).
 LOOKED_AT = 500
@@ -52,7 +59,7 @@ class Use:
         return sized(self.octets) + ("" if share is None else f", {int(100 * share)}%")
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         """The usage as an object for --json."""
         return {"messages": self.messages, "octets": self.octets, "percent": self.percent}
 
@@ -66,8 +73,8 @@ class Line:
     """One account in the list."""
 
     account: Account
-    told: EffectiveQuota
-    last: tuple[LoginMethod, float] | None
+    quota: EffectiveQuota
+    last: Login | None
     use: Use | None
 
     def cells(self, now: float) -> tuple[str, ...]:
@@ -78,10 +85,10 @@ class Line:
             login = (f"{lasting(max(1.0, now - when))} ago", login_method.service)
         has = "yes" if one.secret is not None else "no"
         use = "?" if self.use is None else self.use.cell
-        return (one.address, one.state, has, *login, use, *self.told.cells)
+        return (one.address, one.state, has, *login, use, *self.quota.cells)
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         """The account as an object for --json."""
         login = login_data(self.last)
         if login is not None and self.last is not None:
@@ -90,19 +97,92 @@ class Line:
             "address": self.account.address,
             "state": self.account.state,
             "password": self.account.secret is not None,
+            "scheme": scheme_of(self.account),
             "last_login": login,
             **(NO_USE if self.use is None else self.use.data),
-            **self.told.data,
+            **self.quota.data,
         }
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which accounts are listed; None for each option that was not given."""
+
+    state: str | None
+    scheme: str | None
+    login_before: float | None
+    over: float | None
+
+    def admits(self, account: Account, last: Login | None) -> bool:
+        """Whether an account is listed, as far as its maildrop does not decide."""
+        if self.state not in (None, account.state):
+            return False
+        if self.scheme is not None and self.scheme.upper() != scheme_of(account):
+            return False
+        return self.login_before is None or last is None or last[1] < self.login_before
+
+    def admits_use(self, use: Use | None) -> bool:
+        """Whether an account with this usage is listed."""
+        return self.over is None or (use is not None and (use.percent or 0) > self.over)
+
+
+def scheme_of(account: Account) -> str:
+    """Return the scheme of the account's password hash, NONE, or UNUSABLE."""
+    if account.secret is None:
+        return "NONE"
+    try:
+        return password_schemes.read(account.secret).scheme
+    except password_schemes.UnusableHash:
+        return "UNUSABLE"
+
+
+def filter_options(function: Callable[..., T]) -> Callable[..., T]:
+    """Add --state, --scheme, --last-login-before and --over: the function gets ``filters``."""
+
+    @functools.wraps(function)
+    def run(
+        *args: object,
+        state: str | None,
+        scheme: str | None,
+        last_login_before: float | None,
+        over: float | None,
+        **rest: object,
+    ) -> T:
+        filters = Filters(state, scheme, last_login_before, over)
+        return function(*args, filters=filters, **rest)
+
+    decorated: Callable[..., T] = run
+    for option in (
+        click.option(
+            "--over", metavar="PERCENT", type=click.FloatRange(0),
+            help="Only accounts that use more than PERCENT of their quota.",
+        ),
+        click.option(
+            "--last-login-before", type=TIME,
+            help="Only accounts without a login since this time, or since so long ago.",
+        ),
+        click.option(
+            "--scheme", metavar="NAME",
+            help="Only accounts with a password hash of this scheme, such as ARGON2ID, or none.",
+        ),
+        click.option(
+            "--state", type=click.Choice(STATES), help="Only accounts in this state.",
+        ),
+    ):  # fmt: skip
+        decorated = option(decorated)
+    return decorated
 
 
 @command("list")
 @click.argument("domain", type=DOMAIN, required=False)
+@filter_options
 @click.option(
     "--use/--no-use", "looks", default=None,
     help=f"Look into each maildrop, or into none; not said: of up to {LOOKED_AT} accounts.",
 )  # fmt: skip
-def list_accounts(context: CommandContext, domain: str | None, looks: bool | None) -> Answer:
+def list_accounts(
+    context: CommandContext, domain: str | None, filters: Filters, looks: bool | None
+) -> Answer:
     """
     List all accounts, or those of DOMAIN.
 
@@ -110,9 +190,10 @@ def list_accounts(context: CommandContext, domain: str | None, looks: bool | Non
     with the account's own password or with a device's.  USED is the size of the maildrop,
     and its share of the quota.  FROM is where the quota is set: in the account, its
     domain, or the configuration (default); the postmaster has a quota of its own
-    (quota.postmaster).
+    (quota.postmaster).  With several options, an account must fit all of them.
 
-    With --json: accounts, each with address, state, password (true or false), last_login
+    With --json: accounts, each with address, state, password (true or false), scheme (of
+    the password hash; NONE without a password), last_login
     (time, service, mechanism, tls, network, device; or null), messages, octets, percent
     (of the quota; each null if the maildrop was not read), quota (octets, messages, over)
     and quota_from (where each is set).
@@ -123,14 +204,17 @@ def list_accounts(context: CommandContext, domain: str | None, looks: bool | Non
         if domain is not None and domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
         accounts = await plugins.register.accounts(domain)
-        told = await quotas_of_accounts(plugins.register, settings, accounts, domain)
+        quotas = await quotas_of_accounts(plugins.register, settings, accounts, domain)
         async with context.logins(plugins, settings) as logins:
             last = await plugins.executor.run(logins.login_history.latest)
+        accounts = [one for one in accounts if filters.admits(one, last.get(one.address))]
         look = len(accounts) <= LOOKED_AT if looks is None else looks
-        uses = await _uses(plugins, accounts, told) if look else {}
+        look = look or filters.over is not None
+        uses = await _uses(plugins, accounts, quotas) if look else {}
         return [
-            Line(one, told[one.address], last.get(one.address), uses.get(one.address))
+            Line(one, quotas[one.address], last.get(one.address), uses.get(one.address))
             for one in accounts
+            if filters.admits_use(uses.get(one.address))
         ]
 
     found = context.ask(work, settings)
@@ -139,7 +223,7 @@ def list_accounts(context: CommandContext, domain: str | None, looks: bool | Non
 
 
 async def _uses(
-    plugins: Plugins, accounts: Sequence[Account], told: Mapping[str, EffectiveQuota]
+    plugins: Plugins, accounts: Sequence[Account], quotas: Mapping[str, EffectiveQuota]
 ) -> dict[str, Use]:
     """Return the usage of each maildrop; those that cannot be read are left out."""
     uses = {}
@@ -150,7 +234,7 @@ async def _uses(
             except PostOfficeError:
                 pass  # `maildrop verify` reports it
             else:
-                uses[one.address] = Use(*held, told[one.address].quota)
+                uses[one.address] = Use(*held, quotas[one.address].quota)
             progress.step()
     return uses
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from postoffice.daemon.build import build_logins, build_plugins, find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import Address, normal_domain
+from postoffice.model.config_values import read_duration
 from postoffice.model.errors import PostOfficeError, StartupError
 
 T = TypeVar("T")
@@ -161,8 +163,23 @@ async def _domains(register: IAccountRegister) -> list[str]:
     return await register.domains()
 
 
+def _time(text: str) -> float:
+    """Return a point in time: a date, with or without a time, or how long ago it was."""
+    try:
+        return time.time() - read_duration(int(text) if text.isdecimal() else text)
+    except ValueError:
+        try:
+            return datetime.fromisoformat(text).timestamp()
+        except (ValueError, OverflowError):
+            raise ValueError(
+                f"{text!r} is neither a time, such as '2026-01-31 14:00', nor how long ago it "
+                "was, such as 2h"
+            ) from None
+
+
 ADDRESS = Parameter("address", Address.parse, addresses)
 DOMAIN = Parameter("domain", _domain, _domains)
+TIME = Parameter("time", _time)
 
 
 class Layer(Protocol):

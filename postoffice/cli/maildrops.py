@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import datetime
 from typing import TypeVar
 
 import click
@@ -13,9 +11,9 @@ import click
 from postoffice.cli.common import (
     ADDRESS,
     REFUSED,
+    TIME,
     Answer,
     CommandContext,
-    Parameter,
     Refused,
     command,
     counted,
@@ -32,23 +30,7 @@ from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import Finding, PurgeCriteria, Step, VaultSession
 from postoffice.model.address import Address, Quota
-from postoffice.model.config_values import read_duration
 from postoffice.model.errors import MaildropLocked
-
-
-def _since(text: str) -> float:
-    """Return a point in time: a date, with or without a time, or how long ago it was."""
-    try:
-        return time.time() - read_duration(int(text) if text.isdecimal() else text)
-    except ValueError:
-        try:
-            return datetime.fromisoformat(text).timestamp()
-        except (ValueError, OverflowError):
-            raise ValueError(
-                f"{text!r} is neither a time, such as '2026-01-31 14:00', nor how long ago it "
-                "was, such as 2h"
-            ) from None
-
 
 T = TypeVar("T")
 
@@ -123,7 +105,7 @@ def _quota(drop: OwnedMaildrop) -> Quota:
 @click.option("--session", metavar="ID", help="Restore what this session removed.")
 @click.option(
     "--since",
-    type=Parameter("time", _since),
+    type=TIME,
     help="Restore all that was removed since this time, or so long ago.",
 )
 def undelete(

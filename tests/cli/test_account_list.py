@@ -130,3 +130,42 @@ def test_the_state_is_told(people, run, ask):
         "postmaster@example.net": "enabled",
     }
     assert f"{ANN}         disabled  yes" in run("account", "list").stdout
+
+
+# -- which accounts --------------------------------------------------------------------
+
+
+def names(ask, *words):
+    return sorted(listed(ask, *words))
+
+
+def test_only_those_in_a_state_are_listed(people, run, ask):
+    run("account", "disable", ANN)
+    assert names(ask, "--state", "disabled") == [ANN]
+    assert names(ask, "--state", "held") == []
+    assert names(ask, "example.org", "--state", "enabled") == [BOB]
+    assert "not one of" in run("account", "list", "--state", "gone", status=2).stderr
+
+
+def test_only_those_over_a_share_of_their_quota_are_listed(people, office, ask, monkeypatch):
+    monkeypatch.setattr(account_list, "LOOKED_AT", 0)
+    post(office, BOB, 15)
+    assert names(ask, "--over", "24") == [BOB]
+    assert names(ask, "--over", "25") == []
+
+
+def test_only_those_who_have_not_logged_in_for_so_long_are_listed(people, ask, log_in):
+    log_in(ANN, 30 * 24 * HOUR)
+    log_in("postmaster@example.net", HOUR)
+    assert names(ask, "--last-login-before", "10 days") == [ANN, BOB]
+    assert names(ask, "--last-login-before", "60 days") == [BOB]
+    assert names(ask, "--last-login-before", "2001-01-01") == [BOB]
+
+
+def test_only_those_with_a_scheme_of_hashes_are_listed(people, run, ask):
+    run("account", "passwd", ANN, "--hash-stdin", text="{SHA256}" + 43 * "A" + "=")
+    schemes = {name: one["scheme"] for name, one in listed(ask).items()}
+    assert schemes == {ANN: "SHA256", BOB: "ARGON2ID", "postmaster@example.net": "NONE"}
+    assert names(ask, "--scheme", "sha256") == [ANN]
+    assert names(ask, "--scheme", "none") == ["postmaster@example.net"]
+    assert names(ask, "--scheme", "SHA256", "--state", "disabled") == []
