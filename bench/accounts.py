@@ -2,9 +2,9 @@
 """
 What a directory of many accounts and aliases costs: to fill it, to look names up, to list it.
 
-    bench/accounts.py [--accounts 100000] [--domains 100]
+    bench/accounts.py [--accounts 100000] [--domains 100] [--postgresql CONNINFO]
 
-In SQLite as everybody has it, on a disk that syncs.  Times of a look-up are those on the thread
+In SQLite as everybody has it, on a disk that syncs; or in an empty PostgreSQL database.  Times of a look-up are those on the thread
 that does it: the median and the 99th percentile of 2000 names drawn by lot.  Run by a Python that
 has postoffice; as root, on ext4 with a journal on a loop device.
 """
@@ -23,9 +23,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from twisted.internet.task import Clock
+
 from disk import disk  # noqa: E402
 from postoffice.accounts import address_tables, tables  # noqa: E402
 from postoffice.accounts.addresses import resolve, run  # noqa: E402
+from postoffice.accounts.sealed_secrets import Seal  # noqa: E402
+from postoffice.accounts.sql_directory import SQLDirectory  # noqa: E402
 from postoffice.accounts.sqlite import SQLiteDirectory  # noqa: E402
 from postoffice.model.address import Address  # noqa: E402
 from postoffice.model.alias import Alias  # noqa: E402
@@ -66,7 +70,7 @@ def batches(count: int) -> Iterator[range]:
         yield range(start, min(start + BATCH, count))
 
 
-def fill(directory: SQLiteDirectory, names: Names) -> tuple[float, float]:
+def fill(directory: SQLDirectory, names: Names) -> tuple[float, float]:
     """Seconds to add all accounts, and all aliases, in transactions of BATCH rows."""
 
     def accounts(database, numbers: range) -> None:
@@ -103,7 +107,7 @@ def timed(names: list[str], ask: Callable[[str], object]) -> str:
     return f"{took[len(took) // 2] * 1e6:7.0f} µs, 99 % under {took[len(took) * 99 // 100] * 1e6:7.0f} µs"
 
 
-def look_ups(directory: SQLiteDirectory, names: Names) -> None:
+def look_ups(directory: SQLDirectory, names: Names) -> None:
     def account(name: str) -> None:
         assert answered(directory.look_up(name)).entry is not None
 
@@ -122,7 +126,7 @@ def look_ups(directory: SQLiteDirectory, names: Names) -> None:
     )
 
 
-def lists(directory: SQLiteDirectory, names: Names) -> None:
+def lists(directory: SQLDirectory, names: Names) -> None:
     for what, ask in (
         ("accounts of one domain", lambda: directory.accounts(names.domains[1])),
         ("aliases of one domain", lambda: directory.aliases(names.domains[1])),
@@ -137,24 +141,35 @@ def lists(directory: SQLiteDirectory, names: Names) -> None:
         del found  # to free 100,000 accounts takes its time, too
 
 
+def made(folder: Path, conninfo: str | None) -> SQLDirectory:
+    if conninfo is None:
+        return SQLiteDirectory(str(folder / "accounts.db"), ImmediateExecutor())
+    from postoffice.accounts.postgresql import PostgreSQLDirectory
+
+    seal = Seal(str(folder / "accounts.key"))
+    directory = PostgreSQLDirectory(
+        conninfo, ImmediateExecutor(), Clock(), seal=seal, timeout=60, stale=0
+    )
+    finish(directory.create_schema())
+    return directory
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--domains", type=int, default=100)
+    parser.add_argument("--postgresql", metavar="CONNINFO")
     options = parser.parse_args()
     names = Names(options.accounts, options.domains)
-    with disk(2, wanted=os.geteuid() == 0) as (folder, what):
-        print(f"{names.count} accounts and aliases in {options.domains} domains, on {what}")
-        path = folder / "accounts.db"
-        directory = SQLiteDirectory(str(path), ImmediateExecutor())
+    with disk(2, wanted=os.geteuid() == 0 and not options.postgresql) as (folder, what):
+        what = "in PostgreSQL" if options.postgresql else f"in SQLite, on {what}"
+        print(f"{names.count} accounts and aliases in {options.domains} domains, {what}")
+        directory = made(folder, options.postgresql)
         finish(directory.start())
         accounts, aliases = fill(directory, names)
-        print(
-            f"  filled: accounts in {accounts:.1f} s, aliases in {aliases:.1f} s, "
-            f"{path.stat().st_size >> 20} MiB"
-        )
+        print(f"  filled: accounts in {accounts:.1f} s, aliases in {aliases:.1f} s")
         look_ups(directory, names)
         lists(directory, names)
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

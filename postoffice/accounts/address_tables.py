@@ -55,7 +55,7 @@ def add_alias(database: Connection, alias: Alias) -> bool:
     row = (alias.address, domain, alias.kind, alias.words, alias.send)
     if not database.execute(change, row).rowcount:
         return False
-    set_targets(database, alias.address, alias.targets)
+    _add_targets(database, alias.address, alias.targets)
     return True
 
 
@@ -98,10 +98,13 @@ def set_domain(database: Connection, domain: Domain) -> bool:
 def set_targets(database: Connection, name: str, targets: Iterable[Address]) -> None:
     """Replace the targets of an alias, an account or a catch-all."""
     database.execute("DELETE FROM target WHERE name = ?", (name,))
-    database.executemany(
-        "INSERT INTO target VALUES (?, ?, ?, ?, ?)",
-        ((name, place, one.local, one.domain, one.normal) for place, one in enumerate(targets)),
-    )
+    _add_targets(database, name, targets)
+
+
+def _add_targets(database: Connection, name: str, targets: Iterable[Address]) -> None:
+    change = "INSERT INTO target VALUES (?, ?, ?, ?, ?)"
+    for place, one in enumerate(targets):
+        database.execute(change, (name, place, one.local, one.domain, one.normal))
 
 
 def follow(database: Connection, name: str, new: str) -> None:

@@ -30,7 +30,7 @@ from postoffice.interfaces import IAccountListing, IStoreBackup, Piece
 from postoffice.model.errors import TemporaryFailure
 
 #: A file that the configuration names, at most.
-NAMED_MAXIMUM = 16 << 20
+NAMED_MAXIMUM = 64 << 20
 _SIDE = ("-wal", "-shm", "-journal")
 
 
