@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Self
 
 import idna
 
+from postoffice.model.cached import cached
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 #: Octets of a local part and of a domain at most (RFC 5321 §4.5.3.1.1, §4.5.3.1.2).
@@ -89,7 +90,7 @@ class Address:
         normal_domain(domain)
         return cls(local, domain)
 
-    @cached_property
+    @cached
     def normal(self) -> str:
         """
         The form in which mailboxes are compared and kept: ``local@domain``, unquoted.
@@ -111,6 +112,10 @@ class Address:
 
     def __str__(self) -> str:
         """The address as in angle brackets, quoted where necessary."""
+        return self._text
+
+    @cached
+    def _text(self) -> str:
         if not self.domain:
             return _word(self.local)
         if not _ONE_WORD.match(self.domain):

@@ -147,12 +147,16 @@ class Envelope:
 
         A name that is not valid is put, escaped, into a comment.
         """
-        literal = self.client.literal
-        hello, odd = self.hello, ""
-        if not (_LITERAL.match(hello) or (len(hello) <= _NAME and _DOMAIN.match(hello))):
-            odd = f"\r\n\t(HELO {_escaped(hello)})" if hello else ""
-            hello = literal or "localhost"
-        return f"from {hello} ({literal}){odd}" if literal else f"from {hello}{odd}"
+        return _from(self.client.literal, self.hello)
+
+
+@lru_cache(maxsize=1024)
+def _from(literal: str, hello: str) -> str:
+    odd = ""
+    if not (_LITERAL.match(hello) or (len(hello) <= _NAME and _DOMAIN.match(hello))):
+        odd = f"\r\n\t(HELO {_escaped(hello)})" if hello else ""
+        hello = literal or "localhost"
+    return f"from {hello} ({literal}){odd}" if literal else f"from {hello}{odd}"
 
 
 def _escaped(name: str) -> str:

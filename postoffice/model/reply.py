@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+
+from postoffice.model.cached import cached
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
@@ -22,7 +23,7 @@ class Reply:
     status: str
     text: str
 
-    @cached_property
+    @cached
     def wire(self) -> bytes:
         if self.text.isascii() and self.text.isprintable():  # one line, as most are
             status = f"{self.status} " if self.status else ""

@@ -61,8 +61,9 @@ class LineSession:
 
     Call ``receive`` with input; call ``next_question`` until it returns None, and
     ``answer`` after each question; send what ``take_output`` returns.  ``closed``
-    means: send the output, then hang up.  ``progress`` grows with each command,
-    or enough of a text, from the client.
+    means: send the output, then hang up.  ``unsent`` is how many octets of output
+    there are.  ``progress`` grows with each command, or enough of a text, from the
+    client.
 
     ``upgrading`` means: send the output, begin TLS, and call ``secured``.
     ``injected`` means that the client sent octets in clear after STARTTLS or
@@ -79,7 +80,7 @@ class LineSession:
         self.injected = False
         self._lines = LineReader(line_maximum, lf=lf)
         self._output: list[bytes] = []
-        self._unsent = 0
+        self.unsent = 0
         self._asked: _Asked | None = None
         self._steps = 0  # since the last question
         self._waiting: deque[_Asked | Callable[[], None]] = deque()  # what to ask, and then to do
@@ -92,11 +93,6 @@ class LineSession:
     def unread(self) -> int:
         """Octets of input that are not processed yet."""
         return self._lines.unread
-
-    @property
-    def unsent(self) -> int:
-        """Octets that ``take_output`` would return."""
-        return self._unsent
 
     def receive(self, data: bytes) -> None:
         """Input has arrived; it is ignored after the session is closed."""
@@ -119,7 +115,7 @@ class LineSession:
                 self._steps = 0
                 return None
             self._steps += 1
-            if self._unsent > self._output_quantum:
+            if self.unsent > self._output_quantum:
                 self.ask(Yield(), ignore, ignore)
             elif self._steps >= STEPS and not waiting:
                 self.ask(Yield(self._steps), ignore, ignore)
@@ -146,11 +142,11 @@ class LineSession:
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""
-        if not self._unsent:
+        if not self.unsent:
             return b""
         output = self._output[0] if len(self._output) == 1 else b"".join(self._output)
         self._output.clear()
-        self._unsent = 0
+        self.unsent = 0
         return output
 
     def _close(self) -> None:
@@ -164,7 +160,7 @@ class LineSession:
 
     def _send(self, octets: bytes) -> None:
         self._output.append(octets)
-        self._unsent += len(octets)
+        self.unsent += len(octets)
 
     def _input_behind_starttls(self) -> bool:
         """

@@ -62,6 +62,7 @@ class Connection(TwistedProtocol):
     (``_end_session``).
     """
 
+    transport: Any
     session: Any = None  # a Session, after the PROXY header and the implicit TLS handshake
     factory: ServerFactory
     timeout: ClassVar[float] = 300
@@ -118,7 +119,7 @@ class Connection(TwistedProtocol):
     # -- what Twisted tells us -----------------------------------------------------
 
     def connectionMade(self) -> None:
-        transport = self._transport
+        transport = self.transport
         peer = transport.getPeer()
         self.client = Client(client_address(peer), port=getattr(peer, "port", 0) or 0)
         if self.client.address:
@@ -146,7 +147,7 @@ class Connection(TwistedProtocol):
             self._run()
         elif self.session.unread > READ_AHEAD and not self._paused:
             self._paused = True
-            self._transport.pauseProducing()
+            self.transport.pauseProducing()
 
     def readConnectionLost(self) -> None:
         """The client has closed its side; the client may still read its replies."""
@@ -154,7 +155,7 @@ class Connection(TwistedProtocol):
         if self.session is None:
             self.abort()
         elif self._hung_up:
-            self._transport.loseConnection()
+            self.transport.loseConnection()
         elif not self.loop.running:
             self._hang_up()
 
@@ -214,8 +215,8 @@ class Connection(TwistedProtocol):
     def _reject(self, said: bytes) -> None:
         """Send a refusal and close; with implicit TLS, whose clients expect no text, only close."""
         self._hung_up = True
-        self._transport.write(b"" if self.factory.listener_options.implicit else said)
-        self._transport.loseConnection()
+        self.transport.write(b"" if self.factory.listener_options.implicit else said)
+        self.transport.loseConnection()
 
     def _setup_timed_out(self) -> None:
         """The PROXY header or the TLS handshake took too long."""
@@ -235,7 +236,7 @@ class Connection(TwistedProtocol):
         """The daemon is still starting: keep the client waiting until ``greet()``."""
         self._held_input = rest
         self._paused = True
-        self._transport.pauseProducing()
+        self.transport.pauseProducing()
         self._set_timer(STARTUP_WAIT, self._hold_timed_out)
 
     def _hold_timed_out(self) -> None:
@@ -273,13 +274,13 @@ class Connection(TwistedProtocol):
     def _begin_tls(self, rest: bytes = b"") -> None:
         self._handshaking = True
         self._set_timer(self.factory.listener_options.handshake, self._setup_timed_out)
-        self._transport.startTLS(self.factory.listener_options.certificates)
+        self.transport.startTLS(self.factory.listener_options.certificates)
         if rest:
-            self._transport.protocol.dataReceived(rest)
+            self.transport.protocol.dataReceived(rest)
 
     def handshakeCompleted(self) -> None:
         """The TLS handshake is over."""
-        connection: SSL.Connection = self._transport.getHandle()
+        connection: SSL.Connection = self.transport.getHandle()
         self._handshaking = False
         self._tls = tls.describe(connection)
         self._bindings = tls.bindings(connection)
@@ -313,10 +314,6 @@ class Connection(TwistedProtocol):
 
     # -- answering questions -------------------------------------------------------
 
-    @property
-    def _transport(self) -> Any:
-        return self.transport
-
     def _run(self) -> None:
         self.loop.run(self.session)
 
@@ -337,9 +334,9 @@ class Connection(TwistedProtocol):
     def flush(self) -> None:
         output = self.session.take_output()
         if output:
-            sent = 0 if self.client.encrypted else send_now(self._transport, output)
+            sent = 0 if self.client.encrypted else send_now(self.transport, output)
             if sent < len(output):
-                self._transport.write(output[sent:])
+                self.transport.write(output[sent:])
 
     def burst_ended(self, failure: Failure | None) -> None:
         if self.session.progress != self._progress:
@@ -349,7 +346,7 @@ class Connection(TwistedProtocol):
             if not isinstance(failure.value, CancelledError):
                 why = "the session failed and was aborted"
                 tell_failure(log, log_events.FAULT, failure, **self._log_fields({"why": why}))
-                self._transport.abortConnection()
+                self.transport.abortConnection()
             return
         if self._closing and self._is_idle():
             self._end_session(silent=False)
@@ -365,7 +362,7 @@ class Connection(TwistedProtocol):
     def _listen_again(self) -> None:
         if self._paused and not self.lost:
             self._paused = False
-            self._transport.resumeProducing()
+            self.transport.resumeProducing()
 
     # -- ending --------------------------------------------------------------------
 
@@ -409,7 +406,7 @@ class Connection(TwistedProtocol):
 
     def abort(self) -> None:
         """Close the connection at once, without sending what waits."""
-        self._transport.abortConnection()
+        self.transport.abortConnection()
 
     def _hang_up(self) -> None:
         """
@@ -422,16 +419,16 @@ class Connection(TwistedProtocol):
             return
         self._hung_up = True
         self.flush()
-        self._transport.unregisterProducer()
+        self.transport.unregisterProducer()
         if self._paused:
             self._listen_again()
         if self._input_ended or self.client.encrypted:
             # TLS sends its own close_notify, and waits for that of the client.
-            self._transport.loseConnection()
+            self.transport.loseConnection()
             if self.client.encrypted:
                 self._set_timer(LINGER_TLS, self.abort)
         else:
-            self._transport.loseWriteConnection()
+            self.transport.loseWriteConnection()
 
     def _check_timeout(self) -> None:
         """One timer per client: it is set again when it fires, not for each octet."""
@@ -457,7 +454,7 @@ class Connection(TwistedProtocol):
 
         Progress shows only when that number has changed since the last call.
         """
-        before, self._unacknowledged = self._unacknowledged, unacknowledged(self._transport)
+        before, self._unacknowledged = self._unacknowledged, unacknowledged(self.transport)
         if self._unacknowledged and self._unacknowledged != before:
             self._active_at = self._clock.seconds()
         return self._silent_for()

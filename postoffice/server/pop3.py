@@ -235,7 +235,7 @@ class POP3Connection(LoginConnection):
         assert self.session is not None
         self._release()
         if self.session.broken:
-            self._transport.abortConnection()
+            self.transport.abortConnection()
         else:
             super()._hang_up()
 

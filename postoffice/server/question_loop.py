@@ -120,10 +120,12 @@ class QuestionLoop:
                 if isinstance(question, Yield):
                     answer = self._yield_turn(question, share)
                 else:
-                    answer = at_once(answerer.ask(question))
+                    answer = answerer.ask(question)
+                    if answer is not None:
+                        answer = at_once(answer)
             except Exception as error:
                 answer = self._failed(error)
-            if waits(answer):
+            if answer is not None and waits(answer):
                 self._asked = True
                 return answer
             if answerer.lost:  # the answer has no receiver any more

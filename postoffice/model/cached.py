@@ -1,0 +1,28 @@
+"""A property that is worked out once; that of ``functools`` takes a lock until Python 3.12."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class cached(Generic[S, T]):  # noqa: N801
+    """A method as a property whose first value stays, in the object's ``__dict__``."""
+
+    def __init__(self, method: Callable[[S], T]) -> None:
+        self._method = method
+        self._name = method.__name__
+        self.__doc__ = method.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> cached[S, T]: ...
+    @overload
+    def __get__(self, instance: S, owner: type[Any]) -> T: ...
+    def __get__(self, instance: S | None, owner: type[Any]) -> cached[S, T] | T:
+        if instance is None:
+            return self
+        value = instance.__dict__[self._name] = self._method(instance)
+        return value
