@@ -1,4 +1,4 @@
-"""Letters of the post office to the owners of maildrops, about their quotas."""
+"""The texts of quota notices, the messages to the owners of maildrops about their quotas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from string import Template
 from postoffice.model.address import Address
 from postoffice.store.quota.enforcement import Notice
 
-#: What a letter says: the subject in the first line, an empty line, the text.
+#: The text of a notice: the subject in the first line, an empty line, the body.
 FILLING = """\
 Your mailbox is ${percent} % full
 
@@ -21,7 +21,7 @@ of the ${limit} that it may hold.
 ${when_full}
 Please collect your mail, and remove what you no longer need.
 """
-#: What will happen, by ``Quota.over``.
+#: What happens when the quota is reached, by ``Quota.over``.
 WHEN_FULL = {
     "reject": "When it is full, new mail for you will be turned away.",
     "defer": """\
@@ -37,9 +37,9 @@ Old messages were removed from your mailbox
 Your mailbox ${address} was full: it may hold ${limit}.
 To make room for new mail, the oldest messages in it were removed: ${removed}.
 
-Whoever runs this post office may be able to bring them back for a few
-days. Please collect your mail more often, or remove what you no longer
-need.
+The administrators of this post office may be able to bring them back for
+a few days. Please collect your mail more often, or remove what you no
+longer need.
 """
 
 
@@ -47,10 +47,10 @@ def letter(
     notice: Notice, address: Address, hostname: str, unique: str, when: datetime, text: str = ""
 ) -> bytes:
     """
-    A letter about what has happened; ``text`` instead of ours for a mailbox that fills up.
+    Make the message of a notice; ``text`` replaces our text about a mailbox that fills up.
 
-    Lines end in CRLF; what is not ASCII is encoded for who knows no UTF-8, but
-    for an address that needs it (RFC 6532).
+    Lines end in CRLF.  Text that is not ASCII is encoded for programs without UTF-8,
+    except for an address that needs UTF-8 (RFC 6532).
     """
     template = MADE_ROOM if notice.removed else text or FILLING
     words = Template(template).safe_substitute(
@@ -74,7 +74,7 @@ def letter(
 
 
 def _said(octets: int, messages: int) -> str:
-    """``12.3 MiB, 40 messages``, of which what is 0 is not said."""
+    """Format a usage as ``12.3 MiB, 40 messages``; a number that is 0 is omitted."""
     words = []
     if octets:
         size, unit = float(octets), "octets"
