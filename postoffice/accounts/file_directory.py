@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.accounts import password_schemes
-from postoffice.interfaces import Executor, IAccountListing, IAccountSettings, IAddresses
+from postoffice.interfaces import Executor, IAccountListing, IAccountSettings, IAliasListing
 from postoffice.model.address import Account, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.errors import StartupError
@@ -54,7 +55,7 @@ class FileContents:
 Parse = Callable[[str, bytes], FileContents]
 
 
-@implementer(IAccountListing, IAccountSettings, IAddresses)
+@implementer(IAccountListing, IAccountSettings, IAliasListing)
 class FileDirectory:
     """
     The accounts in one file; nothing is written to it.
@@ -104,6 +105,14 @@ class FileDirectory:
             for name, one in sorted(entries.items())
             if isinstance(one, Account) and domain in (None, name.rpartition("@")[2])
         ]
+
+    async def aliases(
+        self, domain: str | None = None, after: str = "", most: int = 1000
+    ) -> list[Alias]:
+        entries = (await self._current()).entries
+        names = sorted(name for name in entries if name > after)
+        found = (entries[name] for name in names if domain in (None, name.rpartition("@")[2]))
+        return list(islice((one for one in found if isinstance(one, Alias)), most))
 
     def look_up(self, name: str) -> Found | Awaitable[Found]:
         if self._is_current():

@@ -8,6 +8,7 @@ from typing import Any
 
 from postoffice.cli.common import Answer, CommandContext, command, counted
 from postoffice.cli.confirmation import smallness
+from postoffice.cli.dead_ends import dead_ends
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
@@ -25,8 +26,9 @@ def check_config(context: CommandContext) -> Answer:
     """
     Report all mistakes in the configuration.
 
-    The command opens no port and creates nothing.  It reads the certificates, and counts
-    the accounts that cannot use a mechanism on offer.
+    The command opens no port and creates nothing.  It reads the certificates, counts the
+    accounts that cannot use a mechanism on offer, and follows the targets of all aliases,
+    forwards and catch-alls.
 
     With --json: configuration, problems (none), warnings; or error and problems as for
     any wrong configuration.
@@ -105,6 +107,7 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
     async def count(plugins: Plugins) -> list[str]:
         why = await preflight.of_the_postmaster(plugins, settings.postmaster)
         found = [why] if why else []
+        found += await dead_ends(plugins, settings.postmaster.normal)
         written: list[Account] = []  # by the command
         others: list[Account] = []
         for directory in plugins.directories:

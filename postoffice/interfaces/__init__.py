@@ -16,6 +16,7 @@ from postoffice.interfaces.accounts import (
     IAccountSettings,
     IAddresses,
     IAddressRegister,
+    IAliasListing,
     IAppPasswords,
     IPasswordVerifier,
 )
@@ -71,6 +72,7 @@ __all__ = (
     "IAccountSettings",
     "IAddressRegister",
     "IAddresses",
+    "IAliasListing",
     "IAppPasswords",
     "IDelivery",
     "IDestination",

@@ -242,17 +242,25 @@ class IAddresses(Interface):
         """
 
 
-class IAddressRegister(IAddresses):
+class IAliasListing(IAddresses):
     """
-    A directory whose aliases and domains the ``postoffice`` command can write to.
+    Optional interface of a directory: it can list its aliases.
 
-    The command checks what it saves with ``accounts.address_checks`` before.
+    ``postoffice check-config`` reports those that lead nowhere.
     """
 
     def aliases(
         domain: str | None = None, after: str = "", most: int = 1000
     ) -> Awaitable[list[Alias]]:
         """Return aliases with names after ``after``, of all domains or of one, sorted by name."""
+
+
+class IAddressRegister(IAliasListing):
+    """
+    A directory whose aliases and domains the ``postoffice`` command can write to.
+
+    The command checks what it saves with ``accounts.address_checks`` before.
+    """
 
     def add_alias(alias: Alias) -> Awaitable[bool]:
         """
