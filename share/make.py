@@ -34,6 +34,11 @@ FILES = """\
 The configuration, unless
 .B \\-\\-config
 names another."""
+SIGNALS = {
+    "SIGHUP": "Reloads the configuration, as `postoffice reload` does; opens the log file anew.",
+    "SIGUSR1": "Opens the log file anew.",
+    "SIGTERM": "Closes the post office; open sessions have half a minute to finish.",
+}
 HEADINGS = {"-": ".SS", "~": ".SS"}
 
 
@@ -121,8 +126,14 @@ def of_the_daemon() -> Iterator[str]:
     yield ".SH OPTIONS"
     for name, short, _, what in Options.optParameters:
         yield from (".TP", rf"\fB\-{short}\fR, \fB\-\-{escaped(name)}\fR FILE", *text(what))
+    yield from (".SH SIGNALS", *signals())
     yield from (".SH FILES", FILES, ".SH SEE ALSO")
     yield r".BR postoffice (1), \ postoffice.yaml (5), \ twistd (1)"
+
+
+def signals() -> Iterator[str]:
+    for name, what in SIGNALS.items():
+        yield from (".TP", rf"\fB{name}\fR", *text(what))
 
 
 # -- roff ---------------------------------------------------------------------------------

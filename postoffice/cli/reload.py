@@ -21,8 +21,8 @@ def reload(context: CommandContext) -> Answer:
     configuration.  These keys need a restart: hostname, state, user, accounts, store,
     quota.warnings and quota.warning_text.
 
-    With --json: opened and closed (listeners, each with its service and address) and
-    warnings.
+    With --json: configuration (the daemon's file), opened and closed (listeners, each
+    with its service and address) and warnings.
     """
     try:
         (done,) = ask(context, {"command": "reload"}, PATIENCE)
@@ -35,4 +35,4 @@ def reload(context: CommandContext) -> Answer:
     lines = [f"opened: {one}" for one in done["opened"]]
     lines += [f"closed: {one}" for one in done["closed"]]
     lines += [f"warning: {one}" for one in done["warnings"]]
-    return Answer(done, ["the configuration was reloaded", *lines])
+    return Answer(done, [f"{done['configuration']} was reloaded", *lines])

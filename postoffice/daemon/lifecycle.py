@@ -140,13 +140,15 @@ class PostOffice(Service):
             server.open()
         self._expiring.start()
         self._control.start()
-        where = ", ".join(
-            f"{service} {' '.join(addresses)}" for service, addresses in self.addresses.items()
-        )
-        self.log.info("the post office is open: {where}", where=where)
-        self.systemd.ready(f"open: {where}")
+        self.log.info("the post office is open: {where}", where=self._where())
+        self.systemd.ready(f"open: {self._where()}")
         if self.welcome is not None:
             self.welcome.greet(self.addresses)
+
+    def _where(self) -> str:
+        """The addresses of all services, in words."""
+        found = self.addresses.items()
+        return ", ".join(f"{service} {' '.join(addresses)}" for service, addresses in found)
 
     async def _key(self) -> bytes:
         try:
@@ -249,11 +251,14 @@ class PostOffice(Service):
         if self.settings.first_run:
             raise StartupError("there is no configuration file: this is a post office for trials")
         self.systemd.reloading()
+        outcome = "the last reload failed; "
         try:
-            return await self._generations.reload()
+            done = await self._generations.reload()
+            outcome = ""
+            return done
         finally:
             if self.running:
-                self.systemd.ready("open")
+                self.systemd.ready(f"{outcome}open: {self._where()}")
 
     async def _reload_asked(self, _: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """Answer the command ``reload`` of the control socket."""

@@ -34,8 +34,9 @@ RESTART = {
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What a reload changed: the listeners that were opened and closed, and warnings."""
+    """The file that was read, the listeners that were opened and closed, and warnings."""
 
+    configuration: str
     opened: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -92,7 +93,7 @@ class Generations:
         if old.certificates is not None:
             await old.certificates.look()
         if settings == old.settings:
-            return Reloaded()
+            return Reloaded(settings.source.file)
         new = next_generation(self._core, settings, old)
         change = Change(self.listeners, new.listeners)
         closed = tuple(listener.name for listener in change.closed)
@@ -113,7 +114,8 @@ class Generations:
             await new.certificates.start()
         self._retire_later(old)
         opened = tuple(listener.name for listener in change.opened)
-        return Reloaded(opened, closed, tuple(await self._warnings()))
+        warnings = tuple(await self._warnings())
+        return Reloaded(settings.source.file, opened, closed, warnings)
 
     async def _start(self, new: Generation, old: Generation) -> None:
         """Start the parts that the old generation does not have.  Raises StartupError."""

@@ -7,6 +7,7 @@ import os
 import socket
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -71,6 +72,25 @@ def test_a_long_answer_comes_in_slices(control):
         {"done": 1000}
     ]
     assert found.transport.disconnecting
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_answer_may_take_long_and_its_client_may_go(tmp_path, there):
+    working = Deferred()
+
+    async def slow(question):
+        return iter([{"found": await working}])
+
+    control = Control(str(tmp_path), Reactor(), {"slow": slow})
+    found = asked(control)
+    found.dataReceived(b'{"command": "slow"}\n{"command": "slow"}\n')
+    control.reactor.advance(PATIENCE * 3)
+    assert not found.transport.aborted
+    if not there:
+        found.connectionLost()
+    working.callback("much")
+    answer = b'{"found": "much"}\n{"done": 1}\n'
+    assert found.transport.value() == (answer if there else b"")
 
 
 def test_whoever_asks_nothing_is_cut_off(control):

@@ -156,6 +156,7 @@ def test_a_policy_is_stopped_when_its_last_session_has_ended(office, write, make
     assert maker.events[3:] == ["a stops"]
     disconnect(middle)
     assert maker.events[3:] == ["a stops", "b stops"]
+    assert len(running._generations.servers) == 1  # nothing is left of those before
     turn_until(running.stopService())
     assert maker.events[3:] == ["a stops", "b stops", "c stops"]
 

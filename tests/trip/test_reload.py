@@ -54,12 +54,16 @@ def refused(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_limits_hold_for_new_sessions_and_old_ones_keep_theirs(running, written, reload):
+def test_limits_hold_for_new_sessions_and_old_ones_keep_theirs(
+    running, written, reload, command, tmp_path
+):
     account = running.new_account()
     with smtplib.SMTP("127.0.0.1", running.smtp) as old:
         assert size_of(old) == str(50 << 20)
         written("limits: {message_size: 1 MiB}\n")
-        assert reload() == {"opened": [], "closed": [], "warnings": []}
+        file = str(tmp_path / "postoffice.yaml")
+        assert reload() == {"configuration": file, "opened": [], "closed": [], "warnings": []}
+        assert command("reload").stdout == f"{file} was reloaded\n"  # nothing has changed
         assert size_of(old) == str(50 << 20)
         with smtplib.SMTP("127.0.0.1", running.smtp) as new:
             assert size_of(new) == str(1 << 20)
@@ -161,6 +165,28 @@ def test_a_listener_moves_to_an_endpoint_that_overlaps_its_old_one(start, writte
         "", ('smtp: ["tcp:0:interface=127.0.0.1"]', f'smtp: ["tcp:{port}:interface=127.0.0.1"]')
     )
     assert reload()["opened"] == [f"smtp 127.0.0.1:{port}"]
+    assert old.noop()[0] == 250
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        assert client.noop()[0] == 250
+    old.quit()
+    running.check()
+
+
+def test_a_listener_that_cannot_move_is_opened_again(start, written, command):
+    port = free_port()
+    smtp = 'smtp: ["tcp:0:interface=127.0.0.1"]'
+    written("", (smtp, f'smtp: ["tcp:{port}"]'))
+    running = start().open()
+    old = smtplib.SMTP("127.0.0.1", port)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        places = [port, other.getsockname()[1]]
+        texts = ", ".join(f'"tcp:{one}:interface=127.0.0.1"' for one in places)
+        written("", (smtp, f"smtp: [{texts}]"))
+        assert command("reload").returncode == 1
+        written("", (smtp, f"smtp: [{', '.join(reversed(texts.split(', ')))}]"))
+        assert command("reload").returncode == 1
     assert old.noop()[0] == 250
     with smtplib.SMTP("127.0.0.1", port) as client:
         assert client.noop()[0] == 250
@@ -322,7 +348,12 @@ def test_systemd_is_told(start, written, tmp_path, with_path):
         assert manager.recv(4096).startswith(b"READY=1\nSTATUS=open: smtp 127.0.0.1:")
         running.process.send_signal(signal.SIGHUP)
         assert manager.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
-        assert manager.recv(4096).startswith(b"READY=1\n")
+        assert manager.recv(4096).startswith(b"READY=1\nSTATUS=open: smtp 127.0.0.1:")
+        written("limits: {errors: none}\n")
+        running.process.send_signal(signal.SIGHUP)
+        assert manager.recv(4096).startswith(b"RELOADING=1\n")
+        failed = b"READY=1\nSTATUS=the last reload failed; open: smtp 127.0.0.1:"
+        assert manager.recv(4096).startswith(failed)
         running.check()
         assert manager.recv(4096) == b"STOPPING=1"
 
