@@ -13,14 +13,18 @@ from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql import Connection
 from postoffice.accounts.sql_directory import SQLDirectory
 from postoffice.interfaces import Executor
-from postoffice.model.address import Account
+from postoffice.model.address import Account, Quota
 from postoffice.model.alias import Found
 from postoffice.model.errors import StartupError, TemporaryFailure
+from postoffice.model.mail_policy import MailPolicy
+from postoffice.util.cache import Cache
 
 T = TypeVar("T")
 
 #: The schema that has our tables.
 NAME = "postoffice"
+#: Seconds for which the settings of all accounts are kept: all are read for that, at each CAPA.
+SAYINGS = 60.0
 #: What the types of SQLite are here.  Names are compared and sorted by their octets.
 _TYPES = {"TEXT": 'text COLLATE "C"', "INTEGER": "bigint", "REAL": "double precision"}
 
@@ -128,6 +132,7 @@ class PostgreSQLDirectory(SQLDirectory):
         self._threads = executor
         self._connections = connections
         self._stale = StaleAnswers(stale, clock)
+        self._said: Cache[str, frozenset[tuple[Quota, MailPolicy]]] = Cache(1, clock.seconds)
 
     async def start(self) -> None:
         try:
@@ -151,3 +156,15 @@ class PostgreSQLDirectory(SQLDirectory):
 
     async def serves(self, domain: str) -> bool:
         return (await self.look_up(f"@{domain}")).domain is not None
+
+    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
+        """Return the settings of all accounts; those of others' changes a minute later."""
+        known = self._said.get("")
+        if known is None:
+            known = await super().sayings()
+            self._said.set("", known, SAYINGS)
+        return known
+
+    async def _write(self, change: Callable[..., T], *what: Any) -> T:
+        self._said.clear()
+        return await super()._write(change, *what)

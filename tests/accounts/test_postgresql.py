@@ -12,15 +12,17 @@ from twisted.internet.task import Clock
 from postoffice.accounts.remote import LONGEST_PAUSE, Unavailable
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.daemon.executor import ThreadExecutor
+from postoffice.model.address import Quota
 from postoffice.model.alias import Domain, Found
 from postoffice.model.errors import StartupError, TemporaryFailure
+from postoffice.model.mail_policy import UNSPECIFIED
 from postoffice.testing import ImmediateExecutor, finish
 from tests.conftest import turn_until
 from tests.servers import PostgreSQL
 
 pytest.importorskip("psycopg")
 from postoffice.accounts import postgresql as tables
-from postoffice.accounts.postgresql import PostgreSQLDirectory
+from postoffice.accounts.postgresql import SAYINGS, PostgreSQLDirectory
 from postoffice.accounts.postgresql_connections import translated
 
 JOE, ANN = "joe@example.net", "ann@example.net"
@@ -232,6 +234,17 @@ def test_changes_come_one_after_the_other(directory, made):
     for thread in threads:
         thread.join()
     assert sorted(added) == [False] * 30 + [True] * 10
+
+
+def test_settings_of_all_accounts_are_read_once_a_minute(directory, made, clock):
+    other = made()
+    assert finish(directory.sayings()) == {(Quota(), UNSPECIFIED)}
+    finish(other.set_quota(JOE, Quota(1, 2, "reject")))
+    assert finish(directory.sayings()) == {(Quota(), UNSPECIFIED)}
+    clock.advance(SAYINGS)
+    assert len(finish(directory.sayings())) == 2
+    finish(directory.set_quota(JOE, Quota()))
+    assert finish(directory.sayings()) == {(Quota(), UNSPECIFIED)}
 
 
 def test_names_cannot_be_sql(directory):
