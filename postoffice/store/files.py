@@ -11,8 +11,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
 
@@ -35,6 +35,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 JOURNAL = ".journal"
 LATE = ".unplaced"
 
+#: Flags with which a folder is opened.
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -70,6 +72,16 @@ def failure(what: str, error: OSError) -> TemporaryFailure:
     """NoSpace for a full disk, TemporaryFailure for any other OSError."""
     kind = NoSpace if error.errno in FULL else TemporaryFailure
     return kind(f"{what}: {error}")
+
+
+@contextmanager
+def open_folder(path: str, dir_fd: int | None = None) -> Iterator[int]:
+    """Open a folder, for work relative to it and for its locks.  Raises OSError."""
+    fd = os.open(path, FOLDER, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def prepare(store: str) -> None:
@@ -271,7 +283,7 @@ def _open_lock(folder: str, path: str) -> int:
     with suppress(FileNotFoundError):
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     # cur is locked for this alone; deliveries and recounts lock the maildrop's other folders
-    return os.open(f"{folder}/cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return os.open(f"{folder}/cur", FOLDER)
 
 
 def _open_lock_to_write(folder: str, path: str) -> int:

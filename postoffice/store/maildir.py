@@ -18,7 +18,7 @@ from postoffice.model.listing import Entries, Entry
 from postoffice.protocol.downgrade import size_of_text
 from postoffice.store import drafts, names, set_aside
 from postoffice.store import vault as vaults
-from postoffice.store.files import FULL, failures, open_plain
+from postoffice.store.files import FULL, failures, open_folder, open_plain
 from postoffice.store.listing_cache import MeasuredSizes, Snapshot
 from postoffice.store.names import Measured
 from postoffice.store.oddities import NotServed, OddFile, see_to_compression
@@ -332,18 +332,14 @@ def remove(folder: str, entries: Sequence[Entry], vault: str = "", *, sync: bool
             return
         if vault:
             vaults.make(vault, sync=sync)
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with maildirsize.releasing(fd):
-                gone, wrong, left = _take_all(folder, entries, vault)
-                try:
-                    maildirsize.add(fd, -sum(gone.values()), -len(gone))
-                except OSError:  # the messages are gone: count again
-                    maildirsize.forget(folder)
-                if vault:
-                    vaults.count(folder, gone.values())
-        finally:
-            os.close(fd)
+        with open_folder(folder) as fd, maildirsize.releasing(fd):
+            gone, wrong, left = _take_all(folder, entries, vault)
+            try:
+                maildirsize.add(fd, -sum(gone.values()), -len(gone))
+            except OSError:  # the messages are gone: count again
+                maildirsize.forget(folder)
+            if vault:
+                vaults.count(folder, gone.values())
         if sync and gone:
             try:
                 if vault:

@@ -312,8 +312,7 @@ def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
             yield Finding(f"{folder}/{name}", what, False)
     if not limit.limited:
         return
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with suppress(FileNotFoundError), files.open_folder(folder) as fd:  # if not, it was reported
         if (audit := maildirsize.audit(fd, limit)) is None:
             return
         said, held = audit
@@ -325,7 +324,3 @@ def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
             yield Finding(
                 f"{folder}/{usage_file.FILE}", f"it counts {what}; there are {there}", repair
             )
-    except FileNotFoundError:
-        pass  # a folder is missing, which was reported
-    finally:
-        os.close(fd)

@@ -41,11 +41,8 @@ def put_back(folder: str, staged: str, journal: Journal) -> tuple[int, int]:
     their UIDL already.  Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
-        fd = os.open(staged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with files.open_folder(staged) as fd:
             sync_all(fd)  # texts are durable before a client sees their names
-        finally:
-            os.close(fd)
         lock = expunge.lock(journal, folder)
         try:
             with journal.quiet():

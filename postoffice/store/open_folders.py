@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from resource import RLIMIT_NOFILE, getrlimit
 from threading import Lock
 
-from postoffice.store.files import MaildropRef, identity
+from postoffice.store.files import FOLDER, MaildropRef, identity
 from postoffice.store.quota.open_count import OpenCount
 
 #: The most maildrops that stay open; each takes four descriptors at most.
 LIMIT = 200
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class OpenFolders:
@@ -34,7 +33,7 @@ class OpenFolders:
         """The folder's descriptor.  Raises OSError, also if another folder has taken its path."""
         fd = self._open.get(ref)
         if fd is None:
-            fd = os.open(ref.path, _FOLDER)
+            fd = os.open(ref.path, FOLDER)
             if identity(os.fstat(fd)) != ref.identity:
                 os.close(fd)
                 raise was_taken_away(ref)

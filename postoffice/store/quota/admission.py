@@ -9,7 +9,7 @@ from collections.abc import Callable
 from postoffice.interfaces import Executor
 from postoffice.model.address import Quota
 from postoffice.model.errors import NoSpace
-from postoffice.store.files import failures
+from postoffice.store.files import failures, open_folder
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.usage_file import Usage
 from postoffice.util.cache import Cache
@@ -98,11 +98,8 @@ def usage(folder: str, limit: Quota, size: int) -> Usage:
     """The usage of a maildrop; recounted if ``size`` does not fit.  Raises TemporaryFailure."""
     with failures(folder):
         try:
-            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
+            with open_folder(folder) as fd:
                 return maildirsize.has_room(fd, limit, Usage(size, 1))[1]
-            finally:
-                os.close(fd)
         except FileNotFoundError:  # never used, or another process is creating it
             return Usage(0, 0)
 

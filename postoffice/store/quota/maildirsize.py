@@ -31,6 +31,7 @@ from typing import NamedTuple
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropFull, MaildropFullNow, PostOfficeError
 from postoffice.store import drafts, names
+from postoffice.store.files import open_folder
 from postoffice.store.quota.usage_file import (
     FILE,
     TO_READ,
@@ -50,7 +51,6 @@ FRESH = 60
 #: Seconds that a recount waits for messages that are reserved and not linked yet.
 PATIENCE = 5.0
 _TICK = 0.01
-FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OCTETS = re.compile(rb"[0-9]{1,18}S")
 
 
@@ -93,9 +93,9 @@ def has_room(folder: int, quota: Quota, more: Usage) -> tuple[bool, Usage]:
 def reserving(folder: int) -> Iterator[None]:
     """Hold the shared lock: the caller reserves within it, and links or gives back within it."""
     with ExitStack() as new:
-        with _opened(folder, "tmp") as gate:
+        with open_folder("tmp", folder) as gate:
             flock(gate, LOCK_SH)
-            flock(new.enter_context(_opened(folder, "new")), LOCK_SH)
+            flock(new.enter_context(open_folder("new", folder)), LOCK_SH)
         yield
 
 
@@ -104,30 +104,18 @@ def releasing(folder: int) -> Iterator[None]:
     """Hold the shared lock while messages are unlinked and subtracted; waits only for a recount."""
     with ExitStack() as new:
         with suppress(FileNotFoundError):
-            flock(new.enter_context(_opened(folder, "new")), LOCK_SH)
+            flock(new.enter_context(open_folder("new", folder)), LOCK_SH)
         yield
 
 
 def is_counted(folder: str) -> bool:
     """Whether a recount is under way, for which ``releasing`` would wait."""
-    with suppress(OSError):
-        fd = os.open(f"{folder}/new", FOLDER_FLAGS)
-        try:
-            flock(fd, LOCK_SH | LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-    return False
-
-
-@contextmanager
-def _opened(folder: int, name: str) -> Iterator[int]:
-    fd = os.open(name, FOLDER_FLAGS, dir_fd=folder)
     try:
-        yield fd
-    finally:
-        os.close(fd)
+        with open_folder(f"{folder}/new") as fd:
+            flock(fd, LOCK_SH | LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
 
 
 def reserve(
@@ -189,7 +177,7 @@ def audit(folder: int, quota: Quota) -> tuple[Usage, Usage] | None:
 @contextmanager
 def _at_rest(folder: int) -> Iterator[None]:
     """Hold all locks exclusively: all reserved messages are linked, and no line is added."""
-    with _opened(folder, "tmp") as gate, _opened(folder, "new") as new:
+    with open_folder("tmp", folder) as gate, open_folder("new", folder) as new:
         until = time.monotonic() + PATIENCE
         for fd in (gate, new):
             while not _try(fd) and time.monotonic() < until:
@@ -220,8 +208,7 @@ def agrees(folder: str, messages: int, octets: int) -> bool:
     ``octets`` is the size on the wire, mostly the same as that of the files; if it
     differs, the files are counted.
     """
-    fd = os.open(folder, FOLDER_FLAGS)
-    try:
+    with open_folder(folder) as fd:
         if not is_kept(fd):
             return True
         with opened(fd, TO_READ) as file:
@@ -229,8 +216,6 @@ def agrees(folder: str, messages: int, octets: int) -> bool:
         if held is None or held.messages != messages:
             return False
         return held.octets == octets or held == _scan(fd)
-    finally:
-        os.close(fd)
 
 
 def octets_of(folder: str) -> int:
@@ -335,20 +320,13 @@ def _scan(folder: int) -> Usage:
     """Count the files in new and cur, with the sizes in their names or their own."""
     octets = messages = 0
     for box in ("new", "cur"):
-        try:
-            fd = os.open(box, FOLDER_FLAGS, dir_fd=folder)
-        except FileNotFoundError:
-            continue
-        try:
-            with os.scandir(fd) as items:
-                for item in items:
-                    with suppress(OSError):
-                        if item.name.startswith(".") or not item.is_file(follow_symlinks=False):
-                            continue
-                        octets += _size(item)
-                        messages += 1
-        finally:
-            os.close(fd)
+        with suppress(FileNotFoundError), open_folder(box, folder) as fd, os.scandir(fd) as items:
+            for item in items:
+                with suppress(OSError):
+                    if item.name.startswith(".") or not item.is_file(follow_symlinks=False):
+                        continue
+                    octets += _size(item)
+                    messages += 1
     return Usage(octets, messages)
 
 

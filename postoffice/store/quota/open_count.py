@@ -6,8 +6,8 @@ import os
 from fcntl import LOCK_SH, LOCK_UN, flock
 
 from postoffice.model.address import Quota
-from postoffice.store.files import identity
-from postoffice.store.quota.maildirsize import FOLDER_FLAGS, locked
+from postoffice.store.files import FOLDER, identity
+from postoffice.store.quota.maildirsize import locked
 from postoffice.store.quota.usage_file import FILE, LONGEST, Usage, beginning, opened, usage_for
 
 
@@ -26,9 +26,9 @@ class OpenCount:
         self._look = (0, 0)  # its inode and its length when it was read
         self._held = Usage(0, 0)
         self._quota: Quota | None = None
-        self._gate = os.open("tmp", FOLDER_FLAGS, dir_fd=folder)
+        self._gate = os.open("tmp", FOLDER, dir_fd=folder)
         try:
-            self._new = os.open("new", FOLDER_FLAGS, dir_fd=folder)
+            self._new = os.open("new", FOLDER, dir_fd=folder)
         except BaseException:
             os.close(self._gate)
             raise
