@@ -12,8 +12,8 @@ from postoffice.accounts.app_passwords import AppPasswordToken
 from postoffice.model import log_events
 from postoffice.model.app_password import AppPassword
 from postoffice.model.log_events import EVENTS
-from postoffice.server.factory import ListenerOptions
-from postoffice.server.smtp_factory import ServiceProfile
+from postoffice.server.listener_options import ListenerOptions
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.testing import finish
 
 DOCS = Path(__file__).parent.parent / "docs"

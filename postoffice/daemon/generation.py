@@ -38,13 +38,15 @@ from postoffice.policy.chain import STAGES
 from postoffice.pop3.options import POP3Limits
 from postoffice.server.certificates import Certificates
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ListenerOptions, ServerFactory
+from postoffice.server.factory import ServerFactory
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.leases import Leases
+from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.login import LoginOptions
 from postoffice.server.pop3 import POP3Factory
 from postoffice.server.smtp import SMTPConnection
-from postoffice.server.smtp_factory import ServiceProfile, SMTPFactory
+from postoffice.server.smtp_factory import SMTPFactory
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.smtp.options import SMTPLimits
 from postoffice.util.token_bucket import TokenBucket
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError
@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
+    IReactorTime,
 )
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -26,7 +27,8 @@ from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.model.log_events import tell, tell_failure
 from postoffice.protocol.proxy import NotProxied, ProxyReader
 from postoffice.server import tls
-from postoffice.server.factory import ServerFactory
+from postoffice.server.fair_share import ReactorShares
+from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.question_loop import QuestionLoop, Session
 from postoffice.server.tcp import keep_alive, send_now, unacknowledged
 from postoffice.util.event_log import EventLogger
@@ -50,6 +52,22 @@ DISCARD_MAXIMUM = 1 << 20
 _numbers = count(time.time_ns() >> 20)
 
 
+class Listener(Protocol):
+    """What a connection needs of its factory; a refused client is sent ``full`` or ``not_yet``."""
+
+    full: ClassVar[bytes]
+    not_yet: ClassVar[bytes]
+    clock: IReactorTime
+    connections: set[Connection]
+    listener_options: ListenerOptions
+    reactor_shares: ReactorShares
+    starting: bool
+
+    def recount(self, connection: Connection, address: str) -> bool: ...
+    def refused(self, address: str) -> None: ...
+    def left(self, connection: Connection) -> None: ...
+
+
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class Connection(TwistedProtocol):
     """
@@ -64,10 +82,10 @@ class Connection(TwistedProtocol):
 
     transport: Any
     session: Any = None  # a Session, after the PROXY header and the implicit TLS handshake
-    factory: ServerFactory
+    factory: Listener
     timeout: ClassVar[float] = 300
 
-    def __init__(self, factory: ServerFactory) -> None:
+    def __init__(self, factory: Listener) -> None:
         self.factory = factory
         self.client = Client()
         self.counted_as: str | None = None  # the address that ConnectionLimits counts

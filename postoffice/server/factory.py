@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
@@ -16,48 +13,17 @@ from twisted.logger import Logger
 
 from postoffice.model import log_events
 from postoffice.model.log_events import tell
+from postoffice.server.connection import Connection
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.fair_share import ReactorShares
+from postoffice.server.listener_options import ListenerOptions
 from postoffice.util.networks import client_address, within
 from postoffice.util.token_bucket import TokenBucket
-
-if TYPE_CHECKING:
-    from postoffice.server.connection import Connection
 
 log = Logger("postoffice")
 
 #: Refused connections that are logged: at most so many, in so many seconds.
 REFUSALS_LOGGED = (60, 60)
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Certificates(Protocol):
-    """An ``IOpenSSLServerConnectionCreator`` that also knows whether a certificate is loaded."""
-
-    @property
-    def ready(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class ListenerOptions:
-    """
-    The TLS, PROXY and XCLIENT settings of one listener.
-
-    ``service`` is the service's name in the configuration.  ``certificates`` is
-    None if the listener has no TLS; with ``implicit`` the connection begins with
-    a TLS handshake.  ``proxies`` are the networks of load balancers, which send a
-    PROXY header first; ``relays`` are those of clients that may use XCLIENT.
-    ``handshake`` is the timeout, in seconds, of the PROXY header and of the TLS
-    handshake.
-    """
-
-    service: str = ""
-    certificates: Certificates | None = None
-    implicit: bool = False
-    proxies: Sequence[Network] = ()
-    relays: Sequence[Network] = ()
-    handshake: float = 30.0
 
 
 class RefusedConnection(TwistedProtocol):

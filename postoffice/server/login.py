@@ -20,7 +20,8 @@ from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
 from postoffice.server.connection import Connection
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ListenerOptions, ServerFactory
+from postoffice.server.factory import ServerFactory
+from postoffice.server.listener_options import ListenerOptions
 
 Salts = Callable[[bytes], Awaitable[Salt]]
 

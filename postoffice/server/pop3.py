@@ -32,7 +32,7 @@ from postoffice.pop3.session import POP3Session
 from postoffice.protocol.questions import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ListenerOptions
+from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.login import LoginConnection, LoginFactory, LoginOptions, Salts
 
 #: Seconds of silence after which another login may take over the session's maildrop.

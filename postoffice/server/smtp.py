@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, assert_never, cast
+from typing import Any, assert_never, cast
 
 from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import Deferred
@@ -13,7 +13,6 @@ from twisted.internet.task import deferLater
 
 from postoffice.interfaces import IDelivery, IReception
 from postoffice.model import log_events
-from postoffice.model.address import Address
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.model.envelope import Recipient as Recipient_
 from postoffice.model.log_events import portions
@@ -28,7 +27,9 @@ from postoffice.model.reply import (
 from postoffice.protocol.questions import Secure
 from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
-from postoffice.server.login import LoginConnection
+from postoffice.server.login import LoginConnection, LoginFactory
+from postoffice.server.message_log import ROOM, addresses_of, path_text, without_parameters
+from postoffice.server.smtp_service import SMTPService
 from postoffice.smtp.header import MessageIDReader
 from postoffice.smtp.options import SessionOptions
 from postoffice.smtp.questions import (
@@ -51,22 +52,16 @@ from postoffice.smtp.session import SMTPSession
 from postoffice.util.at_once import later, then
 from postoffice.util.networks import network_of
 
-if TYPE_CHECKING:
-    from postoffice.server.smtp_factory import SMTPFactory
-
-#: Octets of a log line for a message's long fields: recipients, Message-ID, names.
-ROOM = 600
-
 
 class SMTPConnection(LoginConnection):
     """One SMTP, submission or LMTP client."""
 
     session: SMTPSession | None = None
-    factory: SMTPFactory
     starttls = "STARTTLS"
 
-    def __init__(self, factory: SMTPFactory) -> None:
+    def __init__(self, factory: LoginFactory, service: SMTPService) -> None:
         super().__init__(factory)
+        self._service = service
         self._early: Deferred[bool] | None = None  # fires if the client speaks before its greeting
         self._connect_fields: list[bytes] = []  # fields that policies added at the connect stage
         # the relay itself, and its connect fields, from before XCLIENT
@@ -83,10 +78,10 @@ class SMTPConnection(LoginConnection):
         self._session_info = SessionInfo(
             self.id, self.factory.listener_options.service, self.client
         )
-        return SMTPSession(self._options(), self.factory.limits)
+        return SMTPSession(self._options(), self._service.limits)
 
     def _options(self) -> SessionOptions:
-        return self.factory.options(self.client, self._bindings)
+        return self._service.options(self.client, self._bindings)
 
     def _tls_started(self) -> None:
         """TLS began after STARTTLS: forget the login and what XCLIENT said (RFC 3207 §4.2)."""
@@ -161,7 +156,7 @@ class SMTPConnection(LoginConnection):
         return self._reception
 
     def _connect(self) -> Reply | Awaitable[Reply | None] | None:
-        profile = self.factory.profile
+        profile = self._service.profile
         delay = 0.0 if self.client.local else profile.greeting_delay
         if delay or "connect" in profile.judged:
             return self._judge_client(delay)
@@ -171,7 +166,7 @@ class SMTPConnection(LoginConnection):
         if delay and await self._speaks_early(delay):
             return SPOKE_TOO_EARLY
         said = None
-        if "connect" in self.factory.profile.judged:
+        if "connect" in self._service.profile.judged:
             said = await (await later(self._avatar())).connected()
         self._connect_fields = list(self._session_info.fields)
         return said
@@ -193,7 +188,7 @@ class SMTPConnection(LoginConnection):
 
     def _hello(self, question: Hello) -> Reply | Awaitable[Reply | None] | None:
         self._session_info.hello = question.name
-        if "hello" in self.factory.profile.judged:
+        if "hello" in self._service.profile.judged:
             return self._judge_hello()
         return None
 
@@ -253,7 +248,7 @@ class SMTPConnection(LoginConnection):
     def _count_unknown(self, said: Reply) -> Reply:
         """The reply to RCPT; instead, end the session of a client that guesses names."""
         if said is UNKNOWN_RECIPIENT and not self.client.local:
-            unknown = self.factory.unknown
+            unknown = self._service.unknown
             if unknown is not None and not unknown.spend(network_of(self.client.address)):
                 return TOO_MANY_UNKNOWN
         return said
@@ -275,12 +270,12 @@ class SMTPConnection(LoginConnection):
         assert envelope is not None
         assert delivery is not None
         try:
-            if "text" in self.factory.profile.judged:
+            if "text" in self._service.profile.judged:
                 assert self._reception is not None
                 refusal = await self._reception.judge(envelope, delivery)
                 if refusal is not None:
                     return refusal
-            if self.factory.profile.lmtp:
+            if self._service.profile.lmtp:
                 return await self._commit_each(envelope, delivery)
             await delivery.commit()
         finally:
@@ -304,11 +299,8 @@ class SMTPConnection(LoginConnection):
             return
         read = self._message_id_reader
         message_id = (read and read.found()) or envelope.message_id
-        sender, uidl = _path(envelope.sender), getattr(delivery, "uidl", "")
-        room = ROOM - len(sender) - len(message_id) - len(envelope.hello) - len(envelope.login)
-        to, others = f"<{recipients[0].address}>", []
-        if len(recipients) > 1 or not (to.isascii() and to.isprintable() and len(to) < room // 2):
-            to, *others = portions(dict.fromkeys(f"<{one.address}>" for one in recipients), room)
+        sender, uidl = path_text(envelope.sender), getattr(delivery, "uidl", "")
+        to, *others = addresses_of(envelope, recipients, len(sender) + len(message_id))
         self._log(
             log_events.MESSAGE_TAKEN,
             id=envelope.id,
@@ -338,13 +330,13 @@ class SMTPConnection(LoginConnection):
             to = [f"<{one.address}>" for one in envelope.recipients]
             known |= {
                 "id": envelope.id,
-                "sender": _path(envelope.sender),
+                "sender": path_text(envelope.sender),
                 "recipients": len(to) or None,
                 "to": next(portions(to, ROOM // 4)),
             }
         field = {"MAIL": "sender", "RCPT": "recipient"}.get(refusal.verb)
         if field is not None:
-            known[field] = _without_parameters(refusal.argument.partition(":")[2].strip()) or None
+            known[field] = without_parameters(refusal.argument.partition(":")[2].strip()) or None
         return known
 
     def _abort(self) -> None:
@@ -367,7 +359,7 @@ class SMTPConnection(LoginConnection):
         return {"helo": self._session_info.hello, "taken": self.session.taken}
 
     def _login_required(self) -> bool:
-        return self.factory.profile.submission and not self._session_info.login
+        return self._service.profile.submission and not self._session_info.login
 
     def _end_session(self, *, silent: bool) -> None:
         super()._end_session(silent=silent)
@@ -390,15 +382,3 @@ def _together(replies: list[Reply], taken: Reply) -> Reply:
     failed = [one for one in replies if not one.positive]
     later = [one for one in failed if not one.permanent]
     return (later or (failed if len(failed) == len(replies) else []) or [taken])[0]
-
-
-def _path(address: Address | None) -> str:
-    return "<>" if address is None else f"<{address}>"
-
-
-def _without_parameters(path: str) -> str:
-    """The path in a refused MAIL or RCPT, which may have no brackets, or no right form at all."""
-    if "<" not in path:
-        return path.partition(" ")[0]
-    inside, closed, _ = path.partition("> ")
-    return inside + ">" if closed else path

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
 
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
@@ -11,28 +10,13 @@ from twisted.internet.interfaces import IReactorTime
 from postoffice.model.envelope import Client
 from postoffice.model.reply import STARTING, TOO_MANY_CONNECTIONS
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ListenerOptions
-from postoffice.server.login import LoginFactory, LoginOptions, Salts
+from postoffice.server.listener_options import ListenerOptions
+from postoffice.server.login import LoginFactory, Salts
 from postoffice.server.smtp import SMTPConnection
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.util.networks import within
 from postoffice.util.token_bucket import TokenBucket
-
-
-@dataclass(frozen=True)
-class ServiceProfile(LoginOptions):
-    """
-    The settings of one SMTP service.
-
-    ``lmtp`` and ``submission`` are as in ``SessionOptions``.  ``greeting_delay`` is
-    how many seconds a client that is not local waits for the greeting.
-    ``judged`` are the stages at which policies are asked (connect, hello, text).
-    """
-
-    lmtp: bool = False
-    submission: bool = False
-    greeting_delay: float = 0.0
-    judged: frozenset[str] = field(default_factory=frozenset)
 
 
 class SMTPFactory(LoginFactory):
@@ -67,9 +51,9 @@ class SMTPFactory(LoginFactory):
         self.unknown = unknown
 
     def _connection(self) -> SMTPConnection:
-        return SMTPConnection(self)
+        return SMTPConnection(self, self)
 
-    def options(self, client: Client, bindings: Any) -> SessionOptions:
+    def options(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
         """The session options for this client on its present connection."""
         profile = self.profile
         return SessionOptions(

@@ -15,7 +15,7 @@ from postoffice.accounts.memory import MemoryDirectory
 from postoffice.model.address import Address, Quota
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ListenerOptions
+from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.reception import ReceptionContext
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import finish

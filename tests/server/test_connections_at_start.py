@@ -8,7 +8,7 @@ from postoffice.server.connection import (
     LINGER,
     STARTUP_WAIT,
 )
-from postoffice.server.factory import ListenerOptions
+from postoffice.server.listener_options import ListenerOptions
 from tests.server.echoes import connected, lose, reasons, said
 
 

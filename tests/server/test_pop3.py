@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import MessageGone, TemporaryFailure
-from postoffice.server.factory import ListenerOptions
+from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.login import LoginOptions
 from postoffice.testing import finish
 

@@ -27,7 +27,8 @@ from postoffice.model.errors import MaildropFull, MaildropFullNow, TemporaryFail
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.policy.common import PolicyBase
 from postoffice.server.reception import MANY
-from postoffice.server.smtp_factory import ServiceProfile, SMTPFactory
+from postoffice.server.smtp_factory import SMTPFactory
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.smtp.options import SMTPLimits
 from postoffice.testing import finish
 from tests.server.receiving import ask

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 
 from postoffice.model.errors import NoSpace, TemporaryFailure
 from postoffice.protocol.scram import derive
-from postoffice.server.factory import ListenerOptions
-from postoffice.server.smtp_factory import ServiceProfile
+from postoffice.server.listener_options import ListenerOptions
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.testing import finish
 
 HEAD = b"EHLO pc.example.org\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.net>\r\nDATA\r\n"

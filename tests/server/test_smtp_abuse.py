@@ -16,8 +16,8 @@ from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import Reply
 from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
 from postoffice.policy.common import PolicyBase
-from postoffice.server.factory import ListenerOptions
-from postoffice.server.smtp_factory import ServiceProfile
+from postoffice.server.listener_options import ListenerOptions
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.smtp import grammar
 
 ENVELOPE = b"EHLO pc\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.net>\r\n"

@@ -12,8 +12,8 @@ from postoffice.model.reply import Reply
 from postoffice.policy.chain import STAGES, ChainedPolicy, PolicyChain
 from postoffice.policy.common import PolicyBase
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ListenerOptions
-from postoffice.server.smtp_factory import ServiceProfile
+from postoffice.server.listener_options import ListenerOptions
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.testing import finish
 
 HEAD = b"EHLO pc.example.org\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<joe@example.net>\r\nDATA\r\n"

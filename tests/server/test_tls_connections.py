@@ -19,7 +19,7 @@ from postoffice.server.connection import (
     LINGER_TLS,
     READ_AHEAD,
 )
-from postoffice.server.factory import ListenerOptions
+from postoffice.server.listener_options import ListenerOptions
 from postoffice.testing import ImmediateExecutor
 from tests.server.echoes import FOR_A_CLIENT, for_client, lose, said
 

@@ -6,8 +6,8 @@ import ipaddress
 
 import pytest
 
-from postoffice.server.factory import ListenerOptions
-from postoffice.server.smtp_factory import ServiceProfile
+from postoffice.server.listener_options import ListenerOptions
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.testing import finish
 from postoffice.util.token_bucket import TokenBucket
 

@@ -22,7 +22,8 @@ from postoffice.model.address import Address, Quota
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.pop3 import POP3Factory
 from postoffice.server.reception import ReceptionContext
-from postoffice.server.smtp_factory import ServiceProfile, SMTPFactory
+from postoffice.server.smtp_factory import SMTPFactory
+from postoffice.server.smtp_service import ServiceProfile
 from postoffice.smtp.options import SMTPLimits
 from postoffice.testing import finish
 
