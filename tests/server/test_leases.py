@@ -289,7 +289,7 @@ def test_who_waits_for_a_maildrop_is_ended_with_the_sessions_of_its_account(
     first.client.say(LOGIN)
     second = office.client("pop3")
     second.say(LOGIN)
-    sessions = Sessions([office.pop3], office.clock)
+    sessions = Sessions(lambda: [office.pop3], office.clock)
     assert list(sessions.end({"account": "joe@example.net"}))
     pass_time(office, seconds)
     first.held.callback(None)
