@@ -9,13 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import password_schemes
 from postoffice.interfaces import Executor, IAccountListing, IAccountSettings, IAliasListing
 from postoffice.model.address import Account, Quota
 from postoffice.model.alias import Alias, Domain, Found
@@ -179,22 +177,6 @@ class FileDirectory:
             return stamp, str(error)
         finally:
             self._slow = time.monotonic() - began > PATIENCE
-
-
-def password_fields(secret: str) -> dict[str, Any]:
-    """
-    Return what an account gets from a stored hash: ``secret``, ``shared``, ``scram``.
-
-    A password in clear is good for CRAM-MD5 and APOP too, the keys of SCRAM for SCRAM.
-    Raises UnusableHash.
-    """
-    stored = password_schemes.read(secret)
-    found: dict[str, Any] = {"secret": secret}
-    if stored.plain is not None:
-        found["shared"] = stored.plain.decode("utf-8", "surrogateescape")
-    if stored.scram is not None:
-        found["scram"] = str(stored.scram)
-    return found
 
 
 def _look(path: str) -> Stamp | None:

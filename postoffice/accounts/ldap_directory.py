@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.accounts.ldap_connections import LDAPConnections, LDAPServer
+from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
 from postoffice.interfaces import (
     Executor,
@@ -176,9 +177,13 @@ class LDAPDirectory:
     def _account(self, name: str, dn: str, values: Mapping[str, Sequence[bytes]]) -> Account:
         quota = _one(dn, values, self._search.quota, read_size)
         maildrop = _one(dn, values, self._search.maildrop, _address)
-        secret = _one(dn, values, self._search.password, str)
+        # A password without a scheme is in clear (RFC 4519 §2.41).
+        password = _one(dn, values, self._search.password, str)
         return Account(
-            name, maildrop or name, secret, quota=Quota() if quota is None else Quota(octets=quota)
+            name,
+            maildrop or name,
+            **fields_elsewhere(password, "PLAIN"),
+            quota=Quota() if quota is None else Quota(octets=quota),
         )
 
 

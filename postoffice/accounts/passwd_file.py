@@ -7,14 +7,13 @@ may log in, and that are not known here, are errors; what is for Dovecot's stora
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from postoffice.accounts import password_schemes
-from postoffice.accounts.file_directory import FileContents, password_fields
+from postoffice.accounts.file_directory import FileContents
 from postoffice.model.address import (
     ENABLED,
     RECEIVE_ONLY,
@@ -24,6 +23,7 @@ from postoffice.model.address import (
     Quota,
 )
 from postoffice.model.alias import Domain
+from postoffice.model.app_password import networks_of
 from postoffice.model.errors import StartupError
 
 #: Problems that are told of; and octets of a line.
@@ -105,13 +105,13 @@ class PasswdFile:
 
     def _password(self, text: str) -> dict[str, Any]:
         """
-        Return what an account gets from a password field.
-
-        Empty, ``*``, ``x`` and ``!…``, as in /etc/passwd: no password.
+        Return what an account gets from a password field; nothing if there is no password.
         """
-        if text in ("", "*", "x") or text.startswith("!"):
+        if password_schemes.is_none(text):
             return {}
-        return password_fields(text if text.startswith("{") else f"{{{self.scheme}}}{text}")
+        return password_schemes.password_fields(
+            text if text.startswith("{") else f"{{{self.scheme}}}{text}"
+        )
 
 
 class _Wrong(ValueError):
@@ -159,7 +159,10 @@ class _Extra:
         elif name in ("userdb_quota_storage_size", "userdb_quota_message_count"):
             self._limit(f"{'bytes' if name.endswith('size') else 'messages'}={value}")
         elif name == "allow_nets":
-            self.networks += tuple(map(_network, value.split(",")))
+            try:
+                self.networks += networks_of(value)
+            except ValueError as error:
+                raise _Wrong(f"allow_nets: {error}") from None
         elif name == "nologin":
             self.nologin = self.nologin or value.lower() not in ("n", "no", "0")
         elif not name.startswith("userdb_") and name not in ("nodelay", "reason"):
@@ -185,12 +188,3 @@ class _Extra:
             self.messages = number
         else:
             self.octets = number * (1 if kind == "bytes" and not unit else _UNITS[unit])
-
-
-def _network(text: str) -> str:
-    if text == "local":
-        return text
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError as error:
-        raise _Wrong(f"allow_nets: {error}") from None

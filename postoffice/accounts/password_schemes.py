@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import new, pbkdf2_hmac
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
@@ -82,6 +83,43 @@ def read(secret: str) -> StoredHash:
     if encoding:
         text = _decoded(text, encoding).decode("utf-8", "surrogateescape")
     return _read_text(scheme, text)
+
+
+def password_fields(secret: str) -> dict[str, Any]:
+    """
+    Return what an account gets from a stored hash: ``secret``, ``shared``, ``scram``.
+
+    A password in clear is good for CRAM-MD5 and APOP too, the keys of SCRAM for SCRAM.
+    Raises UnusableHash.
+    """
+    stored = read(secret)
+    found = {"secret": secret}
+    if stored.plain is not None:
+        found["shared"] = stored.plain.decode("utf-8", "surrogateescape")
+    if stored.scram is not None:
+        found["scram"] = str(stored.scram)
+    return found
+
+
+def is_none(text: str) -> bool:
+    """Whether a stored password says that there is none, as in /etc/passwd and /etc/shadow."""
+    return text in ("", "*", "x") or text.startswith("!")
+
+
+def fields_elsewhere(text: str | None, scheme: str) -> dict[str, Any]:
+    """
+    Return the same for a password in a database of another program.
+
+    ``scheme`` is that of passwords without one.  A hash that cannot be used stays: only
+    logins fail, and the log has the reason.
+    """
+    if text is None or is_none(text):
+        return {}
+    secret = text if text.startswith(("{", "$")) else f"{{{scheme}}}{text}"
+    try:
+        return password_fields(secret)
+    except UnusableHash:
+        return {"secret": secret}
 
 
 def _read_text(scheme: str, text: str) -> StoredHash:

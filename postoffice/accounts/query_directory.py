@@ -10,6 +10,7 @@ from typing import Any
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.postgresql_connections import Connections
 from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
 from postoffice.interfaces import Executor, IAccountDirectory, IAddresses
@@ -24,13 +25,16 @@ from postoffice.model.address import (
     normal_domain,
 )
 from postoffice.model.alias import SEPARATORS, Alias, Domain, Found
+from postoffice.model.app_password import networks_of
 from postoffice.model.config_values import read_size
 from postoffice.model.errors import SettingError, TemporaryFailure
 
 Row = Mapping[str, Any]
 
 #: The columns that a query may return: of an account, of a target of an alias, of a domain.
-ACCOUNT = ("password", "maildrop", "quota", "quota_messages", "state", "forward", "keep_copy")
+ACCOUNT = ("password", "maildrop", "quota", "quota_messages", "state", "forward", "keep_copy",
+    "allow_nets",
+)  # fmt: skip
 ALIAS = ("target",)
 DOMAIN = ("same_as", "separators", "catch_all")
 
@@ -174,7 +178,8 @@ def _account(name: str, row: Row) -> Account:
     return Account(
         name,
         _text(row, "maildrop") or name,
-        _text(row, "password") or None,
+        **fields_elsewhere(_text(row, "password"), "CRYPT"),
+        networks=_networks(row),
         quota=Quota(_octets(row), _messages(row)),
         state=_state(row),
         forward=_addresses("find", row, "forward"),
@@ -195,6 +200,14 @@ def _domain(name: str, row: Row) -> Domain:
 def _text(row: Row, column: str) -> str:
     value = row.get(column)
     return "" if value is None else str(value)
+
+
+def _networks(row: Row) -> tuple[str, ...]:
+    text = _text(row, "allow_nets")
+    try:
+        return networks_of(text) if text else ()
+    except ValueError as error:
+        raise TemporaryFailure(f"the query find, allow_nets: {error}") from error
 
 
 def _octets(row: Row) -> int | None:

@@ -15,8 +15,8 @@ from postoffice.accounts.address_checks import (
     check_forward,
 )
 from postoffice.accounts.addresses import Asking, run
-from postoffice.accounts.file_directory import FileContents, password_fields
-from postoffice.accounts.password_schemes import UnusableHash
+from postoffice.accounts.file_directory import FileContents
+from postoffice.accounts.password_schemes import UnusableHash, password_fields
 from postoffice.config.reader import Reader
 from postoffice.config.schema import key, keys_of, section_of
 from postoffice.config.settings import OVER

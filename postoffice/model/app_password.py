@@ -55,6 +55,14 @@ def within(client_address: str, networks: Iterable[str]) -> bool:
     return any(address in ipaddress.ip_network(one) for one in networks if one != "local")
 
 
+def networks_of(text: str) -> tuple[str, ...]:
+    """Return the networks in a text with commas between them.  Raises ValueError."""
+    words = (one.strip() for one in text.split(","))
+    return tuple(
+        one if one == "local" else str(ipaddress.ip_network(one, strict=False)) for one in words
+    )
+
+
 def protocol_of(service: str) -> str:
     """The protocol of a service's name in the configuration; empty for an empty name."""
     if not service:

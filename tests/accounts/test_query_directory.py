@@ -86,6 +86,26 @@ def test_accounts_aliases_and_domains_are_found(directory):
     assert not finish(directory.serves("example.com"))
 
 
+def test_a_password_is_what_other_programs_keep(directory, postgresql):
+    for text, fields in (
+        ("5UEC.YswLNazM", ("{CRYPT}5UEC.YswLNazM", None)),
+        ("{PLAIN}tea", ("{PLAIN}tea", "tea")),
+        ("{ROT13}grn", ("{ROT13}grn", None)),
+        ("!", (None, None)),
+        ("", (None, None)),
+    ):
+        postgresql.sql(f"UPDATE mailbox SET password = '{text}' WHERE username LIKE 'joe%'")
+        found = finish(directory.find("joe@example.net"))
+        assert (found.secret, found.shared) == fields
+
+
+def test_an_account_may_log_in_from_some_networks_only(made):
+    directory = made("SELECT 'x' AS password, '192.0.2.1/24,::1' AS allow_nets")
+    finish(directory.start())
+    assert finish(directory.find("joe@example.net")).networks == ("192.0.2.0/24", "::1/128")
+    finish(directory.stop())
+
+
 def test_aliases_are_followed(directory):
     found = run(resolve("info+x@example.net", "joe@example.net"), directory.look_up)
     found = finish(found)
@@ -108,6 +128,7 @@ def test_names_are_parameters_whatever_is_in_them(directory, postgresql):
         ("SELECT username FROM mailbox WHERE username = %u", "returns a column username"),
         ("SELECT quota FROM mailbox WHERE username = %u", "no column password"),
         ("SELECT 'x' AS password, 'much' AS quota", "'much' is no quota"),
+        ("SELECT 'x' AS password, 'home' AS allow_nets", "allow_nets: 'home' does not appear"),
         ("SELECT 'x' AS password, -1 AS quota", "'-1' is no quota"),
         ("SELECT 'x' AS password, 'x' AS quota_messages", "'x' is no number of messages"),
         ("SELECT 'x' AS password, 'gone' AS state", "'gone' is no state"),
