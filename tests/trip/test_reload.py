@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import poplib
+import pwd
+import shutil
 import signal
 import smtplib
 import socket
 import ssl
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
 from postoffice.cli import self_signed
 
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 TEXT = b"Subject: x\r\n\r\nx\r\n"
 RESTART = "this key has changed, which needs a restart; nothing was reloaded"
 
@@ -363,3 +369,42 @@ def test_without_a_daemon_that_is_said(written, command):
     done = command("reload")
     assert done.returncode == 1
     assert "the daemon is not running" in done.stderr
+
+
+def test_a_certificate_that_was_renewed_is_used_at_once(start, written, reload, tmp_path):
+    def renew() -> str:
+        certificate, key = self_signed.make(["mail.example.net"])
+        (tmp_path / "mail.pem").write_bytes(certificate + key)
+        return certificate.decode().strip()
+
+    port = free_port()
+    services = f'  pop3s: ["tcp:{port}:interface=127.0.0.1"]\n  submissions: []\n  pop3: ['
+    certificates = "tls: {certificates: [{certificate: mail.pem, key: mail.pem}]}\n"
+    written(certificates, ("  pop3: [", services))
+    first = renew()
+    running = start().open()
+    assert ssl.get_server_certificate(("127.0.0.1", port)).strip() == first
+    second = renew()
+    reload()
+    assert ssl.get_server_certificate(("127.0.0.1", port)).strip() == second
+    running.check()
+
+
+@ROOT_ONLY
+def test_root_reloads_a_daemon_that_has_become_another_user(start, written, command, tmp_path):
+    nobody = pwd.getpwnam("nobody")
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    written("user: nobody\n")
+    (folder / "state").mkdir(mode=0o700)
+    os.chown(folder / "state", nobody.pw_uid, nobody.pw_gid)
+    file = folder / "postoffice.yaml"
+    text = (tmp_path / "postoffice.yaml").read_text()
+    file.write_text(text)
+    running = start("--pidfile=", "postoffice", cwd=folder).open()
+    file.write_text(text + "limits: {message_size: 1 MiB}\n")
+    assert command("reload", f"--config={file}").returncode == 0
+    with smtplib.SMTP("127.0.0.1", running.smtp) as client:
+        assert size_of(client) == str(1 << 20)
+    running.check()
+    shutil.rmtree(folder)
