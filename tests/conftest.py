@@ -39,7 +39,7 @@ from postoffice.smtp.options import SMTPLimits
 from postoffice.store.journal.journal import Journal
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import ImmediateExecutor, finish
-from tests.servers import PostgreSQL
+from tests.servers import LDAP, PostgreSQL
 
 #: On a busy machine any example may take long: that is no failure.  In CI the examples are the
 #: same each time, so that it says of one commit one thing; others are tried everywhere else.
@@ -338,6 +338,15 @@ def postgresql():
     """A real PostgreSQL that runs; what it holds is left over from others."""
     pytest.importorskip("psycopg")
     server = PostgreSQL()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def slapd():
+    """A real LDAP server that runs; its entries are left over from others."""
+    pytest.importorskip("ldap")
+    server = LDAP()
     yield server
     server.remove()
 

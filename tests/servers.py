@@ -150,6 +150,7 @@ class LDAP(Server):
     folders = ("/usr/sbin",)
     base = "dc=example,dc=net"
     admin = f"cn=admin,{base}"
+    peopled = False
 
     def _make(self) -> None:
         (self.folder / "data").mkdir()

@@ -14,27 +14,26 @@ from postoffice.testing import ImmediateExecutor, finish
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def writable_directory(request, tmp_path):
     """A directory that the command can write to, with nobody in it; it is started."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("postgresql_directory")
+        return
     if request.param == "memory":
         directory = MemoryDirectory()
-    elif request.param == "sqlite":
-        directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), ImmediateExecutor())
     else:
-        directory = _in_postgresql(request.getfixturevalue("postgresql"), tmp_path)
+        directory = SQLiteDirectory(str(tmp_path / "state" / "accounts.db"), ImmediateExecutor())
     finish(directory.start())
     yield directory
     finish(directory.stop())
 
 
-def _in_postgresql(server, tmp_path):
+@pytest.fixture
+def postgresql_directory(postgresql, tmp_path):
+    """The same in a real PostgreSQL."""
     from postoffice.accounts.postgresql import PostgreSQLDirectory
 
-    directory = PostgreSQLDirectory(
-        server.conninfo,
-        ImmediateExecutor(),
-        Clock(),
-        seal=Seal(str(tmp_path / "key")),
-        timeout=30,
-        stale=0,
-    )
-    server.empty_tables(directory)
-    return directory
+    how = {"seal": Seal(str(tmp_path / "key")), "timeout": 30, "stale": 0}
+    directory = PostgreSQLDirectory(postgresql.conninfo, ImmediateExecutor(), Clock(), **how)
+    postgresql.empty_tables(directory)
+    finish(directory.start())
+    yield directory
+    finish(directory.stop())

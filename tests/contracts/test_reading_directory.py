@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.directories import Directories
@@ -67,19 +68,86 @@ def yaml_file(folder):
     return directory
 
 
+def by_queries(server):
+    """In tables of another program."""
+    from postoffice.accounts.query_directory import Query, QueryDirectory
+
+    quotas = {ANN: "5 << 20, 100"}
+    rows = ", ".join(
+        f"('{name}', nullif('{secret or ''}', ''), {quotas.get(name, 'NULL, NULL')})"
+        for name, secret in PEOPLE.items()
+    )
+    server.sql(
+        "SET client_min_messages = error; DROP TABLE IF EXISTS people;"
+        "CREATE TABLE people (name text, secret text, octets bigint, messages bigint);"
+        f"INSERT INTO people VALUES {rows}"
+    )
+    queries = {
+        "find": "SELECT secret AS password, octets AS quota, messages AS quota_messages"
+        " FROM people WHERE name = %{user}",
+        "domain": "SELECT DISTINCT 1 FROM people WHERE split_part(name, '@', 2) = %{user|domain}",
+    }
+    read = {key: Query.read(key, text) for key, text in queries.items()}
+    how = (server.conninfo, ImmediateExecutor(), Clock(), read)
+    return started(QueryDirectory(*how, timeout=60, stale=0))
+
+
+def in_ldap(server):
+    """In a slapd, in an attribute that may have any letters; it has no quota of messages."""
+    from postoffice.accounts.ldap_connections import LDAPServer
+    from postoffice.accounts.ldap_directory import LDAPDirectory, LDAPSearch
+
+    if not server.peopled:
+        server.peopled = True
+        for number, (name, secret) in enumerate(PEOPLE.items()):
+            server.change(
+                "ldapadd",
+                f"dn: cn={number},ou=people,{server.base}\nobjectClass: inetOrgPerson\n"
+                f"sn: x\ndisplayName: {name}\n"
+                + (f"userPassword: {secret}\n" if secret else "")
+                + ("employeeNumber: 5 MiB\n" if name == ANN else ""),
+            )
+    search = LDAPSearch(
+        f"ou=people,{server.base}", "(displayName=%{user})",
+        address="displayName", password="userPassword", quota="employeeNumber",
+    )  # fmt: skip
+    who = {"bind_dn": f"cn=reader,{server.base}", "bind_password": "may read"}
+    domains = {name.rpartition("@")[2] for name in PEOPLE}
+    how = (LDAPServer((server.uri,), 60, **who), ImmediateExecutor(), Clock(), search, domains)
+    return started(LDAPDirectory(*how, stale=0))
+
+
+def started(directory):
+    finish(directory.start())
+    return directory
+
+
 MAKERS = {
     "memory": lambda _: written(MemoryDirectory()),
     "sqlite": lambda folder: written(SQLiteDirectory(str(folder / "a.db"), ImmediateExecutor())),
     "passwd-file": passwd_file,
     "yaml": yaml_file,
 }
+#: Those with a real server, which is a fixture.
+SERVERS = {"queries": ("postgresql", by_queries), "ldap": ("slapd", in_ldap)}
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=[*MAKERS, *SERVERS])
 def directory(request, tmp_path):
-    directory = MAKERS[request.param](tmp_path)
+    if request.param in SERVERS:
+        name, make = SERVERS[request.param]
+        directory = make(request.getfixturevalue(name))
+    else:
+        directory = MAKERS[request.param](tmp_path)
     yield directory
     finish(directory.stop())
+
+
+def sees_to(interface, directory):
+    """A directory need not have what is optional."""
+    if not interface.providedBy(directory):
+        pytest.skip(f"it has no {interface.__name__}")
+    assert verifyObject(interface, directory)
 
 
 def look_up(directory, name):
@@ -88,7 +156,7 @@ def look_up(directory, name):
 
 
 def test_it_provides_what_it_says(directory):
-    for interface in (IAccountDirectory, IAccountSettings, IAddresses):
+    for interface in (IAccountDirectory, IAddresses):
         assert verifyObject(interface, directory)
 
 
@@ -106,7 +174,7 @@ def test_it_finds_who_is_in_it_and_nobody_else(directory):
 
 
 def test_it_lists_its_domains_and_accounts(directory):
-    assert verifyObject(IAccountListing, directory)
+    sees_to(IAccountListing, directory)
     assert finish(directory.domains()) == ["example.net", "xn--bcher-kva.example"]
     assert finish(directory.accounts()) == [finish(directory.find(name)) for name in sorted(PEOPLE)]
     for domain, names in (("example.net", [ANN, POSTMASTER]), ("example.org", [])):
@@ -120,8 +188,9 @@ def test_what_it_says_of_a_password_verifies_it(directory):
 
 
 def test_it_says_the_quota_of_those_who_have_one(directory):
-    assert finish(directory.find(ANN)).quota == QUOTA
+    assert finish(directory.find(ANN)).quota in (QUOTA, Quota(QUOTA.octets))
     assert finish(directory.find(POSTMASTER)).quota == Quota()
+    sees_to(IAccountSettings, directory)
     assert finish(directory.sayings()) == {(QUOTA, UNSPECIFIED), (Quota(), UNSPECIFIED)}
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Awaitable
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postoffice.accounts.memory import MemoryDirectory
@@ -78,15 +78,27 @@ def told(directory):
     return found
 
 
+def agree(directory, made):
+    """The directory is empty, and so is the one in memory that it is compared with."""
+    memory = MemoryDirectory()
+    first = [("add_domain", "x.example"), ("add", NAMES[0], None), ("add", NAMES[2], None)]
+    for change in [*first, *made]:
+        assert done(directory, change) == done(memory, change), change
+    assert told(directory) == told(memory)
+
+
 @settings(max_examples=60)
 @given(st.lists(changes, min_size=5, max_size=25))
 def test_any_changes_leave_the_same_answers(made):
     with tempfile.TemporaryDirectory() as folder:
-        memory = MemoryDirectory()
         database = SQLiteDirectory(str(Path(folder) / "accounts.db"), ImmediateExecutor())
         finish(database.start())
-        first = [("add_domain", "x.example"), ("add", NAMES[0], None), ("add", NAMES[2], None)]
-        for change in [*first, *made]:
-            assert done(database, change) == done(memory, change), change
-        assert told(database) == told(memory)
+        agree(database, made)
         finish(database.stop())
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=st.lists(changes, min_size=5, max_size=25))
+def test_they_do_in_postgresql(postgresql, postgresql_directory, made):
+    postgresql.empty_tables(postgresql_directory)
+    agree(postgresql_directory, made)
