@@ -6,13 +6,22 @@ import unicodedata
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar, cast
 
-from postoffice.accounts.addresses import Asking, run
+from postoffice.accounts.address_checks import AddressRefused
+from postoffice.accounts.addresses import (
+    DEPTH,
+    NAMES,
+    AliasLoop,
+    Asking,
+    resolve,
+    run,
+    with_changes,
+)
 from postoffice.accounts.directories import Directories
 from postoffice.cli.common import Refused
 from postoffice.cli.confirmation import confirm_or_warn
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAddressRegister
-from postoffice.model.address import Address
+from postoffice.model.address import Account, Address
 from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain
 
 T = TypeVar("T")
@@ -32,6 +41,24 @@ async def asked(plugins: Plugins, asking: Asking[T]) -> T:
     """Let a generator of ``accounts.addresses`` ask all directories; return its result."""
     result = run(asking, Directories(plugins.directories).look_up)
     return await result if isinstance(result, Awaitable) else result
+
+
+async def check_above(plugins: Plugins, changed: Alias | Account, postmaster: str) -> None:
+    """Check that what leads to a changed entry can still be followed.  Raises AddressRefused."""
+    register = address_register(plugins)
+    above: dict[str, None] = {}
+    names = [changed.address]
+    for _ in range(DEPTH):
+        pointing = [one for name in names for one in await register.pointing_to(name)]
+        names = [one for one in dict.fromkeys(pointing) if one not in above]
+        above.update(dict.fromkeys(names[: NAMES - len(above)]))
+    for name in above:
+        try:
+            await asked(plugins, with_changes(resolve(name, postmaster), changed))
+        except AliasLoop as loop:
+            raise AddressRefused(
+                f"{changed.address} cannot have these targets: {name} leads to it: {loop}"
+            ) from loop
 
 
 async def alias_of(plugins: Plugins, name: str) -> Alias:

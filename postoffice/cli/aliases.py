@@ -16,6 +16,7 @@ from postoffice.cli.addresses import (
     alias_data,
     alias_of,
     asked,
+    check_above,
     confirm_look_alike,
     goes_to,
     once_each,
@@ -142,6 +143,7 @@ def add(
     async def work(plugins: Plugins) -> None:
         register = address_register(plugins)
         await asked(plugins, check_alias(made, settings.postmaster.normal))
+        await check_above(plugins, made, settings.postmaster.normal)
         if not await register.add_alias(made):
             raise Refused(f"{made.address} is here already")
 
@@ -249,6 +251,7 @@ def set_(
         now = _with_targets(known, added, removed) if added or removed else known
         now = options.applied(now, targets)
         await asked(plugins, check_alias(now, settings.postmaster.normal))
+        await check_above(plugins, now, settings.postmaster.normal)
         if not await register.set_alias(now):
             raise Refused(f"there is no alias {now.address} here")
         return now

@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from postoffice.accounts.address_checks import check_forward
-from postoffice.cli.addresses import address_register, asked, once_each
+from postoffice.cli.addresses import address_register, asked, check_above, once_each
 from postoffice.cli.common import ADDRESS, Refused
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address
@@ -43,6 +43,7 @@ class Forward:
         now = replace(found, forward=targets, keep_copy=keep_copy)
         register = address_register(plugins)
         await asked(plugins, check_forward(now, postmaster))
+        await check_above(plugins, now, postmaster)
         await register.set_forward(name, targets, keep_copy)
         rows = forward_rows(now) or [("forward", "none")]
         return [f"{name} has a {what}: {text}" for what, text in rows]

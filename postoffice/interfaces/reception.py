@@ -91,7 +91,11 @@ class IPolicy(Interface):
         """MAIL, with the sender in ``envelope.sender``."""
 
     def recipient(envelope: Envelope, recipient: Recipient) -> Awaitable[Opinion]:
-        """RCPT, for a local account that is not yet among ``envelope.recipients``."""
+        """
+        RCPT, for a local account that is not yet among ``envelope.recipients``.
+
+        If an alias leads to several accounts, it is asked once, with the first of them.
+        """
 
     def text(envelope: Envelope, text: IText) -> Awaitable[Opinion]:
         """The whole message, as the maildrop will keep it; a refusal is for all recipients."""

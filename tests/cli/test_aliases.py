@@ -243,3 +243,18 @@ def test_a_domain_that_cannot_be_so_is_refused(run, ask, people, words, why):
     before = ask("domain", "show", "example.org")
     assert why in ask("domain", "set", "example.org", "--quota", "1GiB", *words, status=1)["error"]
     assert ask("domain", "show", "example.org") == before
+
+
+def test_what_leads_to_an_alias_is_followed_before_it_grows(run, people):
+    """Ten aliases in a row are the most, wherever the eleventh would be put in."""
+    for number in range(9, 0, -1):
+        target = INFO if number == 9 else f"a{number + 1}@example.net"
+        run("alias", "add", f"a{number}@example.net", target)
+    run("alias", "add", ALL, ANN)
+    said = run("alias", "set", INFO, ALL, status=1).output
+    assert "info@example.net cannot have these targets: a1@example.net leads to it: over 10" in said
+    said = run("account", "set", BOB, "--forward", ANN, status=1).output
+    assert "bob@example.net cannot have these targets: a1@example.net leads to it: over 10" in said
+    run("alias", "set", "a5@example.net", ANN)
+    run("alias", "set", INFO, ALL)
+    run("account", "set", BOB, "--forward", ANN)
