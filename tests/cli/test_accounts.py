@@ -204,6 +204,7 @@ def test_accounts_are_listed(run, ask, office):
                 "address": "ann@example.org",
                 "state": "enabled",
                 "password": True,
+                "scheme": "ARGON2ID",
                 "last_login": None,
                 "messages": 0,
                 "octets": 0,
