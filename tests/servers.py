@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +17,8 @@ from postoffice.testing import finish
 
 #: Seconds after which a server will not start any more.
 NEVER = 60
+#: Where a server with a certificate listens: where the certificate fits, and where it does not.
+HOSTS = ("127.0.0.1", "127.0.0.2")
 
 
 class Server:
@@ -26,14 +29,27 @@ class Server:
     programs: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
 
-    def __init__(self):
+    def __init__(self, certificate=None):
+        """``certificate``: it also listens on a port of loopback, with TLS; two files."""
         self._paths = {name: self._program(name) for name in self.programs}
         self.folder = Path(tempfile.mkdtemp(prefix="postoffice-"))
         self._as = {"user": self.user} if os.geteuid() == 0 else {}
         if self._as:
             shutil.chown(self.folder, self.user)
         self.process = None
+        self.certificate, self.port = {}, 0
+        if certificate is not None:
+            self.port = _free_port()
+            self.certificate = {what: self._own(path) for what, path in certificate.items()}
         self._make()
+
+    def _own(self, path: str) -> str:
+        """A copy of a file that its user may read, and nobody else."""
+        copy = shutil.copy(path, self.folder)
+        os.chmod(copy, 0o600)
+        if self._as:
+            shutil.chown(copy, self.user)
+        return copy
 
     @classmethod
     def _program(cls, name: str) -> str:
@@ -97,6 +113,12 @@ class Server:
         shutil.rmtree(self.folder)
 
 
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
 def _is_stopped(pid: int) -> bool:
     """Whether all threads of a process are: a signal takes its time."""
     states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
@@ -121,18 +143,27 @@ class PostgreSQL(Server):
         return f"host={self.folder} dbname=mail user=postoffice"
 
     def _command(self) -> list[str]:
-        settings = ("fsync=off", "listen_addresses=", f"unix_socket_directories={self.folder}")
+        settings = ["fsync=off", f"unix_socket_directories={self.folder}"]
+        settings += [f"listen_addresses={','.join(HOSTS) if self.port else ''}"]
+        if self.port:
+            files = (f"ssl_cert_file={self.certificate['certificate']}", f"port={self.port}")
+            settings += ["ssl=on", f"ssl_key_file={self.certificate['key']}", *files]
         options = [word for one in settings for word in ("-c", one)]
         return [self._paths["postgres"], "-D", str(self.folder / "data"), *options]
 
     def _answers(self) -> bool:
-        words = [self._paths["pg_isready"], "-q", "-h", str(self.folder)]
+        words = [self._paths["pg_isready"], "-q", "-h", str(self.folder), "-p", self._port]
         return subprocess.run(words).returncode == 0
 
     def sql(self, text: str, database: str = "mail") -> str:
         """What psql says to this."""
         options = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder))
-        return self.run("psql", *options, "-U", "postoffice", "-d", database, text=text).strip()
+        options += ("-p", self._port, "-U", "postoffice", "-d", database)
+        return self.run("psql", *options, text=text).strip()
+
+    @property
+    def _port(self) -> str:
+        return str(self.port or 5432)
 
     def empty_tables(self, directory) -> None:
         """Let the database have our tables, with nothing in them."""
@@ -162,7 +193,7 @@ class LDAP(Server):
         )
         (self.folder / "slapd.conf").write_text(
             f"{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\n"
-            f"pidfile {self.folder}/pid\ndatabase mdb\nmaxsize 10485760\n"
+            f"pidfile {self.folder}/pid\n{self._tls()}database mdb\nmaxsize 10485760\n"
             f"suffix {self.base}\nrootdn {self.admin}\nrootpw secret\n"
             f"directory {self.folder}/data\ndbnosync\n{self.more}"
         )
@@ -196,8 +227,15 @@ ou: people
 
     def _command(self) -> list[str]:
         return [
-            self._paths["slapd"], "-f", str(self.folder / "slapd.conf"), "-h", self.uri, "-d", "0",
+            self._paths["slapd"], "-f", str(self.folder / "slapd.conf"), "-d", "0", "-h",
+            " ".join([self.uri, *(f"ldaps://{host}:{self.port}" for host in HOSTS if self.port)]),
         ]  # fmt: skip
+
+    def _tls(self) -> str:
+        if not self.port:
+            return ""
+        files = self.certificate
+        return f"TLSCertificateFile {files['certificate']}\nTLSCertificateKeyFile {files['key']}\n"
 
     def _answers(self) -> bool:
         words = [self._paths["ldapsearch"], "-x", "-H", self.uri, "-b", "", "-s", "base"]
