@@ -89,7 +89,7 @@ class Refused(NamedTuple):
 
 class Resolution(NamedTuple):
     """
-    What becomes of mail for an address.
+    What happens to mail for an address.
 
     ``accounts`` get it, each once; ``remote`` are addresses of other domains; ``discarded``
     are aliases that discard it.  ``refused`` are the addresses on the way that take no

@@ -131,7 +131,7 @@ class Checker:
         return await self._throttle.judged(who, network, digest, judge)
 
     def _lately(self) -> str:
-        """Return a text for the time: what a directory verifies may be right a while later."""
+        """Return the period of time: a refused password may be right in a later period."""
         return f"{self._now() // WRONG_ELSEWHERE:.0f}"
 
     async def _judge(

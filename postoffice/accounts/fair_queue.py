@@ -44,7 +44,7 @@ class FairQueue(Generic[T]):
         return self._length
 
     def join(self, item: T, network: str) -> T | None:
-        """Add an item; the item that gives way to it, or None.  Raises QueueFull."""
+        """Add an item; return the item that gives way to it, or None.  Raises QueueFull."""
         prefix = prefix_of(network)
         ours = len(self._prefixes.get(prefix, ()))
         if network and self._networks[network] >= self._bounds.per_network:

@@ -1,5 +1,5 @@
 """
-Connections to an LDAP server: searches on shared ones, passwords on one of their own.
+Connections to an LDAP server: shared ones for searches, a new one for each password.
 
 The functions block.  Each call to the server has a time limit of the library's.
 """

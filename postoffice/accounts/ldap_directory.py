@@ -116,7 +116,7 @@ class LDAPDirectory:
         try:
             await self._breaker.run(self._entry, "postmaster@localhost")
         except Unavailable as error:
-            self.log.warn("{why}; mail has to wait until it is there", why=error)
+            self.log.warn("{why}; mail must wait until the server answers", why=error)
 
     async def stop(self) -> None:
         await self._threads.run(self._connections.close)

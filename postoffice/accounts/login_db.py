@@ -58,7 +58,7 @@ class LoginDB(SQLiteFile):
     def __init__(self, path: str) -> None:
         super().__init__(
             path,
-            "the ledger of logins",
+            "the database of logins",
             TABLES,
             "; it must belong to the user that the post office runs as; it can be removed: "
             "a new one is made",

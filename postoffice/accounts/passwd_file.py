@@ -26,7 +26,7 @@ from postoffice.model.alias import Domain
 from postoffice.model.app_password import networks_of
 from postoffice.model.errors import StartupError
 
-#: Problems that are told of; and octets of a line.
+#: Problems that are reported, and octets of a line, at most.
 PROBLEMS = 20
 LINE = 8192
 #: Octets in the units of a quota rule; storage is in KiB where it has none.

@@ -1,6 +1,4 @@
-"""
-Verifies passwords on threads, once for all who ask the same, and caches the result for a while.
-"""
+"""Verifies passwords on threads; equal requests share a run, and right passwords are cached."""
 
 from __future__ import annotations
 
@@ -21,15 +19,15 @@ from postoffice.util.cache import Cache
 
 #: Seconds that a verified password is remembered.
 LIFETIME = 300.0
-#: Verified passwords that are remembered; the least used ones go.
+#: Verified passwords that are remembered; the least recently used ones are dropped.
 REMEMBERED = 10_000
 #: Runs at once: one for each processor.
 AT_ONCE = os.cpu_count() or 1
-#: Those who may wait for a run: some seconds of work for strangers; for the known, who come
-#: first, as long as mail programs wait for an answer.
+#: How many verifications may wait.  Those for strangers are some seconds of work; those for known
+#: clients, which come first, take as long as mail programs wait for an answer.
 STRANGERS = Bounds(total=200, per_network=16, per_prefix=32)
 KNOWN = Bounds(total=2000, per_network=2000, per_prefix=2000)
-#: While the known wait, one run of so many is for a stranger.
+#: While verifications for known clients wait, one run of so many is for a stranger.
 STRANGERS_TURN = 8
 _REFUSED = "login refused: too many passwords wait to be verified"
 
@@ -50,7 +48,7 @@ class Verification:
         self.waiting: list[Deferred[bool]] = []
 
     def run(self) -> bool:
-        """Hash; this is what a worker does."""
+        """Verify, on a worker thread."""
         return bool(self.waiting) and passwords.verify(self._secret, self._password)
 
 
@@ -120,19 +118,18 @@ class PasswordVerifier:
         known: bool = False,
     ) -> bool:
         """
-        Whether ``secret`` is a hash of ``password``; ``secret`` None: the same work, and False.
+        Whether ``secret`` is a hash of ``password``; if it is None, do the same work, return False.
 
-        ``known`` are those whose account has lately been logged in to from
-        this ``network``.
+        ``known``: somebody has lately logged in to this account from this ``network``.
 
-        All who ask the same for the same user at the same time share one run;
-        the user counts because two unknown ones must not be faster together
-        than two known ones.  Raises TemporaryFailure when too many wait.
+        Equal requests for one user at the same time share one run.  Two users never share
+        one, because two unknown users must not be faster together than two known ones.
+        Raises TemporaryFailure if too many wait.
         """
         digest = self._digest(user, (secret or "").encode("utf-8", "surrogatepass"), password)
         if digest in self._verified:
             return True
-        # The known share no run with strangers: it would have a stranger's place.
+        # A known client shares no run with strangers: that run would wait among the strangers.
         asked = digest + bytes([known])
         if await self._verification(asked, secret, password, network, known):
             self._verified.set(digest, True, LIFETIME)
@@ -165,7 +162,7 @@ class PasswordVerifier:
     def _verification(
         self, asked: bytes, secret: str | None, password: bytes, network: str, known: bool
     ) -> Deferred[bool]:
-        """Wait for the run that is under way, or stand in line for one."""
+        """Wait for the run that is under way, or queue a new one."""
 
         def leave(deferred: Deferred[bool]) -> None:
             if deferred in verification.waiting:
@@ -199,11 +196,11 @@ class PasswordVerifier:
         self._forget(verification)
         waiting, verification.waiting = verification.waiting, []
         for deferred in waiting:
-            if not deferred.called:  # one that was told before may have cancelled it
+            if not deferred.called:  # the callback of an earlier one may have cancelled it
                 deferred.callback(outcome)
 
     def _go_on(self) -> None:
-        """Give work to those workers that have none."""
+        """Start verifications while threads are idle."""
         while self._idle and (verification := self._queue.next()) is not None:
             self._idle -= 1
             Deferred.fromCoroutine(self._run(verification))

@@ -17,10 +17,9 @@ from postoffice.accounts.password_schemes import ARGON2ID, UnusableHash
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import prepared
 
-# What OWASP's Password Storage Cheat Sheet names as the least for argon2id, of
-# several that are equally hard to attack the one that takes least processor
-# time: a mail server hashes for whoever asks.  One lane, because one thread
-# does the work.
+# The minimum for argon2id in OWASP's Password Storage Cheat Sheet.  Of several that are equally
+# hard to attack, these parameters take the least CPU time: any client can make a mail server
+# hash.  One lane, because one thread does the work.
 MEMORY = 19 * 1024  # KiB
 PASSES = 2
 LANES = 1
@@ -43,7 +42,7 @@ _HASHER = PasswordHasher(
 
 
 def _nobodys() -> str:
-    """A hash of today's parameters that belongs to no password: its digest is drawn by lot."""
+    """A hash with our parameters that belongs to no password: its digest is random."""
     salt, digest = (
         base64.b64encode(secrets.token_bytes(octets)).decode().rstrip("=")
         for octets in (SALT, DIGEST)
@@ -51,24 +50,24 @@ def _nobodys() -> str:
     return f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}${salt}${digest}"
 
 
-#: Stands in for the hash of an unknown user, so that there is as much to do.
+#: Verified instead of the hash of an unknown user, so that this takes as long.
 NOBODYS = _nobodys()
 
 
 def hash_password(password: bytes) -> str:
-    """A new hash of a password in its prepared form (SASLprep), with a salt of its own."""
+    """Hash a password in its prepared form (SASLprep), with a new salt."""
     return _HASHER.hash(prepared(password))
 
 
 def verify(secret: str | None, password: bytes) -> bool:
     """
-    Whether this is the password that ``secret`` is a hash of.
+    Whether ``secret`` is a hash of this password.
 
     A wrong password costs at least one run of argon2id with our parameters, so it costs the
     same for None (no such user, or one without a password), for a hash that cannot be used,
-    and nearly the same for a scheme that is cheaper.  Raises TemporaryFailure where there is
-    no memory for it.  Whoever types it may have other codes for the same letters (RFC 6856
-    §2.2); older hashes are of what was typed.
+    and nearly the same for a scheme that is cheaper.  The password is tried in its prepared
+    form and as typed: the same letters may have different codes (RFC 6856 §2.2), and older
+    hashes are of the typed form.  Raises TemporaryFailure if there is no memory for it.
     """
     alike = prepared(password)
     return _verify(secret, alike) or (alike != password and _verify(secret, password))
@@ -102,5 +101,5 @@ def is_outdated(secret: str) -> bool:
 
 
 def generate_password() -> str:
-    """A password drawn by lot: 83 bits, in groups that can be read out and typed."""
+    """Generate a random password: 83 bits, in groups that can be read out and typed."""
     return "-".join("".join(secrets.choice(LETTERS) for _ in range(GROUP)) for _ in range(GROUPS))

@@ -138,7 +138,7 @@ class PostgreSQLDirectory(SQLDirectory):
         try:
             await super().start()
         except Unavailable as error:
-            self.log.warn("{why}; mail has to wait until it is there", why=error)
+            self.log.warn("{why}; mail must wait until the server answers", why=error)
 
     async def stop(self) -> None:
         await self._threads.run(self._database.close)

@@ -82,7 +82,8 @@ class Query:
         sql = _VARIABLE.sub(placeholder, text)
         if any("$" in one for one in re.findall(r"'([^']*)'", sql)):
             raise SettingError(
-                key, "a variable stands inside a text: join the two with ||, as '/mail/' || %{user}"
+                key,
+                "a variable is inside a quoted text: join the two with ||, as '/mail/' || %{user}",
             )
         return cls(sql.rstrip("; \n"), tuple(parts))
 
@@ -127,7 +128,7 @@ class QueryDirectory:
         try:
             await self._ask("@")
         except Unavailable as error:
-            self.log.warn("{why}; mail has to wait until it is there", why=error)
+            self.log.warn("{why}; mail must wait until the server answers", why=error)
 
     async def stop(self) -> None:
         await self._threads.run(self._connections.close)

@@ -53,7 +53,9 @@ class FolderTarget:
                 raise BackupError("a file is written as " + ", ".join(WRITERS))
             os.mkdir(self._path, 0o700)
         elif not os.path.isdir(self._path):
-            raise BackupError("it is no folder; a file is written as " + ", ".join(WRITERS))
+            raise BackupError(
+                "it is not a folder; the name of a file ends in " + ", ".join(WRITERS)
+            )
         self._sync = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         check_owner(self._sync)
         self._lock = self._marked()

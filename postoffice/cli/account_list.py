@@ -178,7 +178,7 @@ def filter_options(function: Callable[..., T]) -> Callable[..., T]:
 @filter_options
 @click.option(
     "--use/--no-use", "looks", default=None,
-    help=f"Look into each maildrop, or into none; not said: of up to {LOOKED_AT} accounts.",
+    help=f"Read each maildrop, or none; default: only with up to {LOOKED_AT} accounts.",
 )  # fmt: skip
 def list_accounts(
     context: CommandContext, domain: str | None, filters: Filters, looks: bool | None
@@ -227,7 +227,7 @@ async def _uses(
 ) -> dict[str, Use]:
     """Return the usage of each maildrop; those that cannot be read are left out."""
     uses = {}
-    with Progress("looking into the maildrops", len(accounts)) as progress:
+    with Progress("reading the maildrops", len(accounts)) as progress:
         for one in accounts:
             try:
                 held = await plugins.store.count(one.maildrop)
@@ -243,4 +243,4 @@ def _lines(found: Iterable[Line], looked: bool) -> list[str]:
     now = time.time()
     heads = ("ACCOUNT", "STATE", "PASSWORD", "LAST LOGIN", "SERVICE", "USED", *HEADS)
     lines = table([heads, *(line.cells(now) for line in found)])
-    return lines if looked else [*lines, "the maildrops were not looked at; --use looks at them"]
+    return lines if looked else [*lines, "the maildrops were not read; --use reads them"]

@@ -101,4 +101,4 @@ async def _discard(plugins: Plugins, found: Account, keep: bool) -> str:
     try:
         return await plugins.store.discard(found.maildrop, keep)
     except MaildropLocked:
-        raise Refused(f"{found.address} collects its mail just now; try again") from None
+        raise Refused(f"{found.address} has an open POP3 session; try again later") from None

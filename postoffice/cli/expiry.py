@@ -82,7 +82,7 @@ async def _expire(retention: Retention, target: ExpiryTarget, dry: bool) -> Expi
     try:
         return await retention.expire(target, dry=dry)
     except MaildropLocked:
-        return ExpiryResult(target, why="somebody collects from it just now")
+        return ExpiryResult(target, why="a POP3 session is open")
     except PostOfficeError as error:
         return ExpiryResult(target, why=str(error))
 
@@ -94,7 +94,7 @@ def _lines(found: Sequence[ExpiryResult], dry: bool) -> list[str]:
     rows: list[tuple[Any, ...]] = [
         (gone.target.account, f"{counted(gone.messages, 'message')}, {sized(gone.octets)}, {verb}")
         if not gone.why
-        else (gone.target.account, f"left alone: {gone.why}")
+        else (gone.target.account, f"skipped: {gone.why}")
         for gone in found
         if gone.messages or gone.why
     ]

@@ -176,7 +176,7 @@ class Explanation:
         return rule.rule, f"{'  ' * rule.depth}{rule.address}: {rule.found}{place}"
 
     async def _outcome(self, found: Resolution, size: int) -> AsyncIterator[Step]:
-        """Yield what becomes of the message, and the policies if it is not refused."""
+        """Yield what happens to the message, and the policies if it is not refused."""
         for one in found.refused:
             yield "refused", f"{one.address}: {one.reply.log_text}"
         for target in found.remote:

@@ -72,9 +72,7 @@ def policy_options(default: str = "") -> Callable[[Callable[..., T]], Callable[.
         def run(*args: object, default_serving: bool = False, **rest: Any) -> T:
             given = MailPolicy(**{name: rest.pop(name) for name in VALUES})
             if default_serving and given != UNSPECIFIED:
-                raise click.UsageError(
-                    f"--default-serving takes away what {NAMES} set; give either"
-                )
+                raise click.UsageError(f"--default-serving removes what {NAMES} set; give only one")
             return function(
                 *args, policy=given if default_serving or given != UNSPECIFIED else None, **rest
             )

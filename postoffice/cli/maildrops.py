@@ -225,6 +225,4 @@ def _at_rest(
     try:
         return context.ask(work, settings)
     except MaildropLocked:
-        raise Refused(
-            f"somebody is collecting from {address.normal}; try again when that is over"
-        ) from None
+        raise Refused(f"a POP3 session holds {address.normal}; try again later") from None

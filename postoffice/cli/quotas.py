@@ -66,7 +66,7 @@ def quota_options(default: str = "") -> Callable[[Callable[..., T]], Callable[..
         def run(*args: object, default_quota: bool = False, **rest: Any) -> T:
             given = Quota(*(rest.pop(name) for _, name, _, _ in OPTIONS))
             if default_quota and given != Quota():
-                raise click.UsageError(f"--default-quota takes away what {_NAMES} set; give either")
+                raise click.UsageError(f"--default-quota removes what {_NAMES} set; give only one")
             if why := smallness(given.octets):
                 confirm_or_warn(why)
             return function(

@@ -42,7 +42,7 @@ class BadRecord(ValueError):
 
 
 class Unreadable(BadRecord):
-    """Nothing behind this line can be read either."""
+    """Nothing after this line can be read either."""
 
 
 def read(
@@ -51,7 +51,7 @@ def read(
     """
     Yield what each line has, or why it cannot be used.
 
-    ``columns`` are all that are known; the first must be given.  ``step`` hears how many
+    ``columns`` are all that are known; the first must be given.  ``step`` is called with how many
     octets were read.  Raises Unreadable.
     """
     lines = _Lines(file, step)

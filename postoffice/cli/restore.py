@@ -145,7 +145,7 @@ def _restore_maildrops(context: CommandContext, found: Checked, which: Selection
         with privileges.acting(privileges.owner_of(settings.user, settings.state)):
             done = context.ask(work, settings)
     except MaildropLocked:
-        raise Refused("somebody is collecting from it; try again when that is over") from None
+        raise Refused("a POP3 session holds it; try again later") from None
     lines = [
         f"{one.maildrop}: {counted(one.messages, 'message')} brought back, {one.there} were "
         f"there{_ACCOUNT[one.account]}"

@@ -25,7 +25,7 @@ TryEndpoint = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ChosenPlugin:
-    """A plugin that the configuration selects: its maker, its options, and where they stand."""
+    """A plugin that the configuration selects: its maker, its options, and their lines."""
 
     maker: Any  # an IMaker
     options: Mapping[str, Any]

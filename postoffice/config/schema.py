@@ -63,7 +63,7 @@ def key(kind: Kind[T], default: object, example: str | None = None, *, also: str
     """
     A field of a settings class that is a key of the file.
 
-    The key's text stands in the docstring of the class; ``also`` is added to it.
+    The key's text is in the docstring of the class; ``also`` is added to it.
     """
     found: T = field(metadata={_KEY: Key("", kind, default, also, example)})
     return found

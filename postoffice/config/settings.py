@@ -366,8 +366,8 @@ class Settings:
     policies: tuple[ChosenPlugin, ...] = key(plugins(plugin(IPolicyMaker, "helo", COMMON)), ())
     limits: Limits = section(Limits)
 
-    #: Not keys: where all this stands; whether there is no file at all; the text of the mail that
-    #: warns of a full maildrop ("": the built-in text).
+    #: Not keys: the file that was read; whether there is none; the text of the mail that warns of
+    #: a full maildrop ("": the built-in text).
     source: Source = field(compare=False)
     first_run: bool = False
     warning_text: str = ""

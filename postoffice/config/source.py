@@ -15,7 +15,7 @@ from postoffice.model.errors import StartupError
 DEPTH_MAXIMUM = 20
 #: The most octets of a file.
 SIZE_MAXIMUM = 1 << 20
-#: What an empty configuration is told.
+#: The problem of an empty configuration.
 _EMPTY = "empty; `postoffice init` writes a configuration to begin with"
 
 _STANDARD = "tag:yaml.org,2002:"
@@ -73,14 +73,14 @@ class _Composer(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
         self._depth += 1
         if self._depth > DEPTH_MAXIMUM:
             raise yaml.MarkedYAMLError(problem="too deeply nested", problem_mark=mark)
         node: Node | None = super().compose_node(parent, index)
         if node is not None and node.tag.removeprefix(_STANDARD) not in _TAGS:
             raise yaml.MarkedYAMLError(
-                problem=f"the tag {node.tag} is not taken", problem_mark=mark
+                problem=f"the tag {node.tag} is not allowed", problem_mark=mark
             )
         self._depth -= 1
         return node
@@ -92,7 +92,7 @@ def text_of(octets: bytes, source: Source) -> str:
     try:
         if len(octets) <= SIZE_MAXIMUM:
             return octets.decode("utf-8-sig")
-        why = f"over {SIZE_MAXIMUM >> 20} MiB; that is no text"
+        why = f"over {SIZE_MAXIMUM >> 20} MiB; a configuration is smaller"
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         why = f"not UTF-8: the octet 0x{octets[error.start]:02X}; save the file as UTF-8"
@@ -110,7 +110,7 @@ def compose(text: str, source: Source, empty: str = _EMPTY) -> MappingNode | Non
         return None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        source.complain("", f"not YAML: a character that may not be there: {error.reason}", line)
+        source.complain("", f"not YAML: a character that is not allowed: {error.reason}", line)
         return None
     if node is None:
         source.complain("", empty)

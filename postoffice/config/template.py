@@ -74,7 +74,7 @@ def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterat
 
 
 def _value(value: Any) -> str:
-    """A value as it stands in YAML, in one line."""
+    """Format a value in YAML, in one line."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(_item(one) for one in value)}]"
     return _scalar(value)
@@ -91,7 +91,7 @@ def _item(value: Any) -> str:
 
 
 def _scalar(value: Any, *, quoted: bool = False) -> str:
-    """A value as it stands in YAML, in one line."""
+    """Format a value in YAML, in one line."""
     style = '"' if quoted and isinstance(value, str) else None
     text = yaml.safe_dump(value, default_style=style, width=1 << 20, allow_unicode=True)
     return text.removesuffix("...\n").strip()
@@ -158,7 +158,7 @@ def _facts(key: Key) -> Iterator[str]:
 
 
 def _literal(text: str) -> str:
-    """What stands between single backquotes is literal in reStructuredText too."""
+    """Make text between single backquotes literal in reStructuredText, too."""
     return text.replace("`", "``").replace("*", "\\*")
 
 

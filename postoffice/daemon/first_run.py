@@ -21,26 +21,26 @@ The post office is open, on this machine only.  Its account is
 
     {account}    password: {password}
 
-which is shown this once.  Send a first message, and collect it:
+which is shown this once.  Send a first message, and fetch it:
 
     printf 'From: me@example.org\\r\\nSubject: hello\\r\\n\\r\\nHow are you?\\r\\n' |
         curl -sS smtp://{smtp} --mail-from me@example.org --mail-rcpt {account} -T -
 
     curl -sS pop3://{pop3}/1 --user {account}:{password}
 
-A file of your own is sent by: curl --crlf -T FILE ... (mail has CR LF line ends).
-A mail program sends to {submission} and collects from {pop3}, with no
+To send a file of your own: curl --crlf -T FILE ... (mail has CR LF line ends).
+A mail program sends to {submission} and fetches from {pop3}, with no
 encryption and the account's whole address as user name.  Mail goes to accounts
 of this office only: there is no sending to other servers yet.
 
-Ctrl-C closes it; all is kept in {state}.
+Ctrl-C stops it; all data is in {state}.
 For an office of your own: {command} init --help
 
 """
 _LATER = """\
 
-The post office is open, on this machine only.  Strangers post by SMTP to {smtp},
-{account} sends to {submission}, and collects by POP3 from {pop3}.
+The post office is open, on this machine only.  Strangers send by SMTP to {smtp};
+{account} sends to {submission}, and fetches by POP3 from {pop3}.
 For a new password of that account: {command} account passwd {account} --generate
 
 """

@@ -21,7 +21,7 @@ def of_the_state(state: str) -> str:
     me = name()
     there = nearest(state, os.path.lexists)
     if not os.path.isdir(there):
-        return f"{there} is no folder"
+        return f"{there} is not a folder"
     if may(there, os.R_OK | os.W_OK | os.X_OK if there == state else os.W_OK | os.X_OK):
         return ""
     if there == state:
@@ -34,7 +34,7 @@ def of_the_state(state: str) -> str:
 def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
     """Return warnings for certificates and keys whose renewals the current user cannot read."""
     return [
-        f"{path} cannot be read by {name()}: a renewed one is only taken at a restart"
+        f"{path} cannot be read by {name()}: a renewed one is used only after a restart"
         for files in certificates
         for path in (files.certificate, files.key)
         if os.geteuid() != 0 and not may(path, os.R_OK)
@@ -45,7 +45,7 @@ async def of_the_postmaster(plugins: Plugins, postmaster: Address) -> str:
     """Return why mail to the postmaster gets a temporary error; "" if it does not."""
     if await plugins.find(postmaster.normal) is not None:
         return ""
-    later = "mail to the postmaster is told to come later"
+    later = "mail to the postmaster gets a temporary error"
     for directory in plugins.directories:
         if await directory.serves(postmaster.domain):
             add = f"postoffice account add {postmaster}"

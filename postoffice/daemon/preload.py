@@ -98,12 +98,12 @@ def _closed(path: str) -> str:
 
 
 def complaint(user: str) -> str:
-    """Return the warning about a Python that this user cannot read; "" if he can."""
+    """Return the warning about a Python that this user cannot read; "" if the user can."""
     found = unreadable()
     if not found:
         return ""
     return (
         f"this Python lies where user {user} cannot read it: {', '.join(found[:3])}"
-        f"{' and more' if found[3:] else ''}; what is loaded later may fail: "
+        f"{' and more' if found[3:] else ''}; modules that are loaded later may fail: "
         "make the environment with a Python that every user can run, such as /usr/bin/python3"
     )

@@ -16,7 +16,7 @@ log = Logger("postoffice")
 
 class Systemd:
     """
-    The service manager, if it has named a socket in ``environment``; else nobody is told.
+    The service manager, if it has named a socket in ``environment``; otherwise nothing is sent.
 
     The variables are removed, so that child processes do not inherit them.  While the
     daemon is ready, the manager gets signs of life, twice as often as it expects them:
@@ -39,7 +39,7 @@ class Systemd:
             self._signs.start(max(int(self._expected), 1) / 2e6)
 
     def reloading(self) -> None:
-        """A reload begins; ``ready`` tells its end."""
+        """A reload begins; ``ready`` reports its end."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._tell("RELOADING=1", f"MONOTONIC_USEC={now}")
 

@@ -99,7 +99,9 @@ def prepare(store: str) -> None:
             f"the store {store} cannot be made: {error}; make it, or give another `path`"
         ) from error
     if not os.path.isdir(store):
-        raise StartupError(f"the store {store} is no folder; move it away, or give another `path`")
+        raise StartupError(
+            f"the store {store} is not a folder; move it away, or give another `path`"
+        )
     if not os.access(store, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         raise StartupError(
             f"the store {store} cannot be written to; it must belong to the user "

@@ -122,7 +122,7 @@ def test_a_start_does_not_wait_for_the_server(made, server, clock, logged):
     server.stop()
     directory = made()
     finish(directory.start())
-    assert "mail has to wait until it is there" in logged[-1]
+    assert "mail must wait until the server answers" in logged[-1]
     with pytest.raises(Unavailable):
         finish(directory.find(JOE))
     server.start()

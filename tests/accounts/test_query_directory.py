@@ -190,8 +190,8 @@ def test_dovecots_variables_become_parameters(text, sql, parts):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("a = '/mail/%u'", "a variable stands inside a text"),
-        ("a = '%n@%d'", "a variable stands inside a text"),
+        ("a = '/mail/%u'", "a variable is inside a quoted text"),
+        ("a = '%n@%d'", "a variable is inside a quoted text"),
         ("a = %{pass}", "the variable %{pass} is not known, only %{user}"),
         ("a = %w", "the variable %w is not known"),
     ],

@@ -100,7 +100,7 @@ def test_the_maildrops_of_many_are_looked_at_only_where_that_is_asked_for(
 ):
     monkeypatch.setattr(account_list, "LOOKED_AT", 2)
     post(office, BOB)
-    note = "the maildrops were not looked at; --use looks at them"
+    note = "the maildrops were not read; --use reads them"
     assert listed(ask)[BOB]["octets"] is None
     assert note in run("account", "list").stdout
     assert listed(ask, "--use")[BOB]["octets"] == 17

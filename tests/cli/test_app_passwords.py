@@ -260,7 +260,7 @@ def test_where_nobody_would_break_it_says_so(joe, run, used):
 
 def test_a_ledger_that_another_holds_is_no_traceback(joe, run, monkeypatch):
     def locked(self, since, account=None):
-        raise TemporaryFailure("the ledger of logins: database is locked")
+        raise TemporaryFailure("the database of logins: database is locked")
 
     monkeypatch.setattr(LoginHistory, "used", locked)
     assert "is locked" in run("account", "show", JOE, status=1).stderr

@@ -194,7 +194,7 @@ def test_check_config_knows_a_state_that_cannot_be_made(ask, office, state):
     changed(office, "state: state", f"state: {state}")
     (problem,) = ask("check-config", status=2)["problems"]
     assert problem["key"] == "state"
-    assert re.search("is no folder|cannot be made", problem["text"])
+    assert re.search("is not a folder|cannot be made", problem["text"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -123,7 +123,7 @@ def test_of_each_value_the_first_counts_that_says_it():
         (("--wait=-1",), "'-1' is not a duration"),
         (("--devices", "some"), "'some' is not one of 'any', 'all'"),
         (("--in-use", "share"), "'share' is not one of 'refuse', 'wait', 'take-over'"),
-        (("--keep", "0", "--default-serving"), "--default-serving takes away what --keep, "),
+        (("--keep", "0", "--default-serving"), "--default-serving removes what --keep, "),
         ((), "--keep, --keep-collected, --delete-on-collect, --devices, --login-delay, "),
     ],
 )

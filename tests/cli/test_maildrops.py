@@ -273,10 +273,8 @@ def test_a_session_is_not_disturbed(run, ask, ann, words):
     (kept / "1").write_bytes(b"x\r\n")
     lock = files.lock(str(ann))
     said = run("maildrop", *words, status=1).output
-    assert said == (
-        "postoffice: somebody is collecting from ann@example.net; try again when that is over\n"
-    )
-    assert ask("maildrop", *words, status=1)["error"].startswith("somebody is collecting")
+    assert said == ("postoffice: a POP3 session holds ann@example.net; try again later\n")
+    assert ask("maildrop", *words, status=1)["error"].startswith("a POP3 session holds")
     os.close(lock)
     run("maildrop", *words)
 

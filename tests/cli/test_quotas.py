@@ -145,7 +145,7 @@ def test_of_each_value_the_first_counts_that_says_it():
         (("--quota-messages=-1",), "'-1' is not a number of messages"),
         (("--quota-messages", str(1 << 63)), "is not a number of messages"),
         (("--over", "bounce"), "'bounce' is not one of 'reject', 'defer', 'make-room'"),
-        (("--quota", "1", "--default-quota"), "--default-quota takes away what"),
+        (("--quota", "1", "--default-quota"), "--default-quota removes what"),
         ((), "give one of --"),
     ],
 )

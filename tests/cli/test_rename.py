@@ -135,7 +135,7 @@ def test_where_what_is_known_of_logins_cannot_be_opened_nothing_is_half_done(joe
     logins = office / "state" / "logins.db"
     logins.unlink()
     logins.mkdir()
-    why = "the ledger of logins .* cannot be used: .*"
+    why = "the database of logins .* cannot be used: .*"
     for words in (("rename", JOE, JIM), ("add", JIM, "--generate")):
         assert re.search(why, run("account", *words, status=1).stderr)
         logins.rmdir()

@@ -174,7 +174,7 @@ def test_a_section_may_be_empty_or_missing(text):
             f"{NET}aliases: {{{ANN}: [{', '.join(['b@c.d'] * 101)}]}}",
             "101 targets; 100 are the most",
         ),
-        ("domains: &a {}\naccounts: *a", "FILE:2: not YAML: aliases are not taken"),
+        ("domains: &a {}\naccounts: *a", "FILE:2: not YAML: aliases are not allowed"),
         ("domains: \udcff", "FILE:1: not UTF-8"),
         ("#" * (1 << 20) + "#", "FILE: over 1 MiB"),
     ],

@@ -172,7 +172,7 @@ def test_the_text_of_warnings_lies_beside_the_file(tmp_path):
             "has ${usage}, which is none of ${address}, ${limit}, ${percent}, ${used}",
         ),
         (b"\xff\n\nx\n", "not UTF-8: the octet 0xFF; save the file as UTF-8"),
-        (b"x\n\n" + b"x" * loader.SIZE_MAXIMUM, "over 1 MiB; that is no text"),
+        (b"x\n\n" + b"x" * loader.SIZE_MAXIMUM, "over 1 MiB; a configuration is smaller"),
     ],
     ids=["empty", "subject", "word", "octets", "long"],
 )

@@ -142,7 +142,7 @@ def test_a_store_that_cannot_be_made(start, written, tmp_path):
     written()
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "maildrops").write_text("a file")
-    refuses(start(), f"the store {tmp_path}/state/maildrops is no folder")
+    refuses(start(), f"the store {tmp_path}/state/maildrops is not a folder")
 
 
 @pytest.fixture
