@@ -1,15 +1,18 @@
-"""Where modules were before 0.2: plugins can import them by their old names for one version."""
+"""Names of before 0.2, of modules and of members: plugins can use them for one version."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+T = TypeVar("T")
 
 #: Old name -> new name, within ``postoffice``: the modules that the manual named to plugin authors.
 MOVED = {
@@ -53,17 +56,89 @@ class _Old(Loader, MetaPathFinder):
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__.removeprefix("postoffice.")
         new = MOVED[old]
-        warnings.warn(
-            f"postoffice.{old} is now postoffice.{new}; the old name goes in the next version",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        _warn(f"postoffice.{old}", f"postoffice.{new}")
         there = importlib.import_module(f"postoffice.{new}")
         names = {n: v for n, v in vars(there).items() if not n.startswith("__")}
         names |= {o: getattr(there, n) for o, n in RENAMED.get(new, {}).items()}
         vars(module).update(names)
         if module.__name__ in _PACKAGES:
             module.__path__ = []
+
+
+#: Old name -> new name of members of what plugins implement, and of what they are given.
+MEMBERS = {
+    "account_serving": "account_mail_policy",
+    "add_device": "add_app_password",
+    "devices": "app_passwords",
+    "domain_serving": "domain_mail_policy",
+    "kept": "vault_sessions",
+    "remove_device": "remove_app_password",
+    "sayings": "account_settings",
+    "serving": "mail_policy",
+    "set_domain_serving": "set_domain_mail_policy",
+    "set_serving": "set_mail_policy",
+}
+
+
+class OldMembers:
+    """A mixin: members of a class can be used by their old names."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            if name not in MEMBERS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            _warn(f"{type(self).__name__}.{name}", MEMBERS[name])
+            return getattr(self, MEMBERS[name])
+
+
+def old_fields(**names: str) -> Callable[[type[T]], type[T]]:
+    """Let fields of a dataclass be given and read by their old names (``old="new"``)."""
+
+    def decorate(kind: type[T]) -> type[T]:
+        init = kind.__init__
+
+        @functools.wraps(init)
+        def with_old_names(self: T, *args: object, **given: object) -> None:
+            for old, new in names.items():
+                if old in given:
+                    _warn(f"{kind.__name__}.{old}", new)
+                    given[new] = given.pop(old)
+            init(self, *args, **given)
+
+        def reader(old: str, new: str) -> property:
+            def read(self: T) -> object:
+                _warn(f"{kind.__name__}.{old}", new)
+                return getattr(self, new)
+
+            return property(read)
+
+        kind.__init__ = with_old_names  # type: ignore[assignment]
+        for old, new in names.items():
+            setattr(kind, old, reader(old, new))
+        return kind
+
+    return decorate
+
+
+def adopt(plugin: object) -> None:
+    """Give a plugin's class the new names of what it implements by the old ones."""
+    from zope.interface import providedBy
+
+    kind = type(plugin)
+    expected = {name for interface in providedBy(plugin) for name in interface.names(all=True)}
+    for old, new in MEMBERS.items():
+        if new in expected and hasattr(kind, old) and not hasattr(kind, new):
+            _warn(f"{kind.__module__}.{kind.__name__}.{old}", new)
+            setattr(kind, new, getattr(kind, old))
+
+
+def _warn(old: str, new: str, stacklevel: int = 3) -> None:
+    warnings.warn(
+        f"{old} is now {new}; the old name goes in the next version",
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def install() -> None:
@@ -76,9 +151,5 @@ def renamed(module: str, name: str, table: Mapping[str, str], there: Mapping[str
     """What has another name now; for a module's ``__getattr__``."""
     if name not in table:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warnings.warn(
-        f"{module}.{name} is now {table[name]}; the old name goes in the next version",
-        DeprecationWarning,
-        stacklevel=3,
-    )
+    _warn(f"{module}.{name}", table[name], 4)
     return there[table[name]]

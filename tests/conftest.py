@@ -309,7 +309,9 @@ class MemoryOffice:
 
     def serve(self, **serving) -> None:
         """Mail is served on these terms (``MailPolicy``) from now on."""
-        mailbox_context = replace(self.mailbox_context, serving=replace(DEFAULT_POLICY, **serving))
+        mailbox_context = replace(
+            self.mailbox_context, mail_policy=replace(DEFAULT_POLICY, **serving)
+        )
         self.pop3.portal.realm = Realm(mailbox_context, self.reception_context)
 
     def client(self, service: str, address="127.0.0.1") -> MemoryClient:

@@ -190,7 +190,7 @@ PHONE = AppPasswordToken.read("k3hxqt-8acdfw-9pnrt4-yjhm7e")
 def phone(memory_office):
     """Joe has a telephone; what it says for PLAIN."""
     device = AppPassword("Joe's phone", PHONE.id, PHONE.digest)
-    assert finish(memory_office.directory.add_device("joe@example.net", device))
+    assert finish(memory_office.directory.add_app_password("joe@example.net", device))
     return b64encode(b"\0joe@example.net\0" + PHONE.text.encode())
 
 

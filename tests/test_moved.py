@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 
 import pytest
+from zope.interface import implementer
+from zope.interface.interface import InterfaceClass
 
 from postoffice import interfaces, testing
-from postoffice.moved import MOVED, RENAMED
+from postoffice.accounts.memory import MemoryDirectory
+from postoffice.model.address import Account
+from postoffice.model.mail_policy import MailPolicy
+from postoffice.moved import MEMBERS, MOVED, RENAMED, adopt
 from postoffice.policy import common
+from postoffice.testing import finish
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +64,51 @@ def test_what_was_never_there_is_not_there():
 def test_a_maker_may_use_the_old_names_of_its_context():
     context = interfaces.PluginContext(None, "executor", "/state", "mail.example.net")
     assert (context.workers, context.apart) == ("executor", None)
+
+
+OLD_ACCOUNT = r"Account\.serving is now mail_policy"
+
+
+def test_an_account_can_be_made_and_read_by_the_old_name_of_a_field():
+    policy = MailPolicy(keep=7)
+    with pytest.warns(DeprecationWarning, match=OLD_ACCOUNT):
+        account = Account("a@b", "a@b", serving=policy)
+    assert account.mail_policy == policy
+    with pytest.warns(DeprecationWarning, match=OLD_ACCOUNT):
+        assert account.serving == policy
+    assert replace(account, state="held").mail_policy == policy
+
+
+@pytest.mark.parametrize("old", MEMBERS)
+def test_a_member_has_an_interface_by_its_new_name_only(old):
+    names = {name for one in vars(interfaces).values() if isinstance(one, InterfaceClass)
+             for name in one.names(all=True)}  # fmt: skip
+    assert MEMBERS[old] in names
+    assert old not in names
+
+
+def test_our_directories_can_be_asked_by_the_old_names():
+    directory = MemoryDirectory()
+    finish(directory.add_domain("example.net"))
+    finish(directory.add("a@example.net", None))
+    with pytest.warns(DeprecationWarning, match="devices is now app_passwords"):
+        assert finish(directory.devices("a@example.net")) == ()
+    with pytest.warns(DeprecationWarning, match="set_serving is now set_mail_policy"):
+        assert finish(directory.set_serving("a@example.net", MailPolicy(keep=7)))
+    with pytest.raises(AttributeError):
+        _ = directory.nothing
+
+
+def test_a_plugin_that_has_the_old_names_is_used():
+    @implementer(interfaces.IAccountSettings)
+    class Theirs:
+        devices = "no method of this interface"
+
+        def sayings(self):
+            return {1}
+
+    plugin = Theirs()
+    with pytest.warns(DeprecationWarning, match="Theirs.sayings is now account_settings"):
+        adopt(plugin)
+    assert plugin.account_settings() == {1}
+    assert not hasattr(plugin, "app_passwords")

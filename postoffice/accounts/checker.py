@@ -167,7 +167,7 @@ class Checker:
         if account is None or not app_passwords.may_be_one(credentials):
             return None
         found = app_passwords.recognized(
-            credentials, await self._directory.devices(account.address)
+            credentials, await self._directory.app_passwords(account.address)
         )
         if found is None:
             return None
@@ -198,7 +198,9 @@ class Checker:
         if account is not None:
             salt = app_passwords.salt(account)
             if salt is None:
-                salt = app_passwords.salt(account, await self._directory.devices(account.address))
+                salt = app_passwords.salt(
+                    account, await self._directory.app_passwords(account.address)
+                )
             if salt is not None:
                 return salt
         return fake
@@ -274,7 +276,7 @@ class Checker:
             return
         keys = account.scram
         if keys is None:
-            salt = app_passwords.salt(account, await register.devices(name))
+            salt = app_passwords.salt(account, await register.app_passwords(name))
             how = () if salt is None else (salt.salt, salt.iterations)
             keys = str(await self._hashing.run(scram.derive, password, *how))
         if not passwords.is_outdated(secret):

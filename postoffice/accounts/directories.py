@@ -85,11 +85,15 @@ class Directories:
                 return account
         return None
 
-    async def devices(self, name: str) -> Sequence[AppPassword]:
+    async def app_passwords(self, name: str) -> Sequence[AppPassword]:
         """Return the devices of an account, from the directory that has it."""
         for directory in self._directories:
             if await directory.find(name) is not None:
-                return await directory.devices(name) if IAppPasswords.providedBy(directory) else ()
+                return (
+                    await directory.app_passwords(name)
+                    if IAppPasswords.providedBy(directory)
+                    else ()
+                )
         return ()
 
     async def verify(self, account: Account, password: bytes) -> bool:
@@ -112,16 +116,16 @@ class Directories:
         now = self._now()
         return frozenset(
             one.name
-            for one in await self.devices(account.address)
+            for one in await self.app_passwords(account.address)
             if one.protocol in ("any", "pop3") and not one.expired(now)
         )
 
-    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
+    async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         """Return the settings of all accounts, each pair once."""
         said: set[tuple[Quota, MailPolicy]] = set()
         for directory in self._directories:
             if IAccountSettings.providedBy(directory):
-                said.update(await cast(IAccountSettings, directory).sayings())
+                said.update(await cast(IAccountSettings, directory).account_settings())
             else:
                 said.add((Quota(), UNSPECIFIED))
         return frozenset(said)

@@ -42,10 +42,10 @@ class FileContents:
     entries: Mapping[str, Account | Alias] = field(repr=False)
 
     @cached_property
-    def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
+    def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         """The quota and the mail policy of all accounts, each pair once."""
         accounts = (one for one in self.entries.values() if isinstance(one, Account))
-        return frozenset((one.quota, one.serving) for one in accounts)
+        return frozenset((one.quota, one.mail_policy) for one in accounts)
 
 
 #: Makes the contents from the file's path and its octets; runs on a thread.  Raises StartupError
@@ -120,8 +120,8 @@ class FileDirectory:
     async def _look_up(self, name: str) -> Found:
         return _look_up(await self._current(), name)
 
-    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
-        return (await self._current()).sayings
+    async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
+        return (await self._current()).account_settings
 
     async def _current(self) -> FileContents:
         """Return what the file says now, or what its last good version said."""

@@ -14,10 +14,11 @@ from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
+from postoffice.moved import OldMembers
 
 
 @implementer(IAccountRegister, IAccountSettings, IAddressRegister)
-class MemoryDirectory:
+class MemoryDirectory(OldMembers):
     """Domains and accounts in dictionaries; they can be filled before ``start()``."""
 
     def __init__(self) -> None:
@@ -40,15 +41,15 @@ class MemoryDirectory:
     async def serves(self, domain: str) -> bool:
         return domain in self._domains
 
-    async def devices(self, name: str) -> Sequence[AppPassword]:
+    async def app_passwords(self, name: str) -> Sequence[AppPassword]:
         return [device for _, device in sorted(self._devices.get(name, {}).items())]
 
-    async def add_device(self, name: str, device: AppPassword) -> bool:
+    async def add_app_password(self, name: str, device: AppPassword) -> bool:
         if name not in self._accounts:
             raise LookupError(f"there is no account {name}")
         return self._devices.setdefault(name, {}).setdefault(device.name, device) is device
 
-    async def remove_device(self, name: str, device: str) -> bool:
+    async def remove_app_password(self, name: str, device: str) -> bool:
         return self._devices.get(name, {}).pop(device, None) is not None
 
     async def domains(self) -> list[str]:
@@ -162,34 +163,34 @@ class MemoryDirectory:
         known = self._domains.get(domain)
         return None if known is None else known[0]
 
-    async def set_serving(self, name: str, serving: MailPolicy) -> bool:
-        return self._change(name, lambda known: replace(known, serving=serving))
+    async def set_mail_policy(self, name: str, mail_policy: MailPolicy) -> bool:
+        return self._change(name, lambda known: replace(known, mail_policy=mail_policy))
 
-    async def account_serving(self, name: str) -> MailPolicy | None:
+    async def account_mail_policy(self, name: str) -> MailPolicy | None:
         known = self._accounts.get(name)
-        return None if known is None else known.serving
+        return None if known is None else known.mail_policy
 
-    async def set_domain_serving(self, domain: str, serving: MailPolicy) -> bool:
+    async def set_domain_mail_policy(self, domain: str, mail_policy: MailPolicy) -> bool:
         known = self._domains.get(domain)
         if known is not None:
-            self._domains[domain] = (known[0], serving)
+            self._domains[domain] = (known[0], mail_policy)
         return known is not None
 
-    async def domain_serving(self, domain: str) -> MailPolicy | None:
+    async def domain_mail_policy(self, domain: str) -> MailPolicy | None:
         known = self._domains.get(domain)
         return None if known is None else known[1]
 
-    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
+    async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         told = map(self._told, self._accounts.values())
-        return frozenset((one.quota, one.serving) for one in told)
+        return frozenset((one.quota, one.mail_policy) for one in told)
 
     def _told(self, account: Account) -> Account:
         """Complete an account's settings with those of its domain."""
-        quota, serving = self._domains[_domain(account.address)]
+        quota, mail_policy = self._domains[_domain(account.address)]
         return replace(
             account,
             quota=account.quota.or_else(quota),
-            serving=account.serving.or_else(serving),
+            mail_policy=account.mail_policy.or_else(mail_policy),
         )
 
     def _change(self, name: str, change: Callable[[Account], Account]) -> bool:

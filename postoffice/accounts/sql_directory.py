@@ -19,6 +19,7 @@ from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.mail_policy import MailPolicy
+from postoffice.moved import OldMembers
 from postoffice.util.cache import Cache
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class AnswerCache(Generic[T]):
 
 
 @implementer(IAccountRegister, IAccountSettings, IAddressRegister)
-class SQLDirectory:
+class SQLDirectory(OldMembers):
     """
     A database of domains and accounts.
 
@@ -125,14 +126,14 @@ class SQLDirectory:
         found = await self._answer(self._found, f"@{domain}", self._look_up)
         return found.domain is not None
 
-    async def devices(self, name: str) -> Sequence[AppPassword]:
+    async def app_passwords(self, name: str) -> Sequence[AppPassword]:
         return await self._answer(self._devices, name, tables.devices)
 
-    async def add_device(self, name: str, device: AppPassword) -> bool:
-        return await self._write(tables.add_device, name, device)
+    async def add_app_password(self, name: str, device: AppPassword) -> bool:
+        return await self._write(tables.add_app_password, name, device)
 
-    async def remove_device(self, name: str, device: str) -> bool:
-        return await self._write(tables.remove_device, name, device)
+    async def remove_app_password(self, name: str, device: str) -> bool:
+        return await self._write(tables.remove_app_password, name, device)
 
     async def domains(self) -> list[str]:
         return await self._read(tables.domains)
@@ -185,19 +186,19 @@ class SQLDirectory:
     async def domain_quota(self, domain: str) -> Quota | None:
         return await self._read(tables.quota, "domain", domain)
 
-    async def set_serving(self, name: str, serving: MailPolicy) -> bool:
-        return await self._write(tables.set_serving, "account", name, serving)
+    async def set_mail_policy(self, name: str, mail_policy: MailPolicy) -> bool:
+        return await self._write(tables.set_mail_policy, "account", name, mail_policy)
 
-    async def account_serving(self, name: str) -> MailPolicy | None:
-        return await self._read(tables.serving, "account", name)
+    async def account_mail_policy(self, name: str) -> MailPolicy | None:
+        return await self._read(tables.mail_policy, "account", name)
 
-    async def set_domain_serving(self, domain: str, serving: MailPolicy) -> bool:
-        return await self._write(tables.set_serving, "domain", domain, serving)
+    async def set_domain_mail_policy(self, domain: str, mail_policy: MailPolicy) -> bool:
+        return await self._write(tables.set_mail_policy, "domain", domain, mail_policy)
 
-    async def domain_serving(self, domain: str) -> MailPolicy | None:
-        return await self._read(tables.serving, "domain", domain)
+    async def domain_mail_policy(self, domain: str) -> MailPolicy | None:
+        return await self._read(tables.mail_policy, "domain", domain)
 
-    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
+    async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         return await self._answer(self._sayings, "", tables.all_settings)
 
     async def set_state(self, name: str, state: str, note: StateNote = NO_NOTE) -> bool:

@@ -244,12 +244,12 @@ def quotas(database: Connection, domain: str | None) -> dict[str, Quota]:
     return {address: Quota(*row) for address, *row in database.execute(ask, values)}
 
 
-def set_serving(database: Connection, table: str, name: str, serving: MailPolicy) -> bool:
+def set_mail_policy(database: Connection, table: str, name: str, mail_policy: MailPolicy) -> bool:
     """Replace the mail policy of an account or a domain; False if it does not exist."""
-    return _set(database, table, name, SERVING, astuple(serving))
+    return _set(database, table, name, SERVING, astuple(mail_policy))
 
 
-def serving(database: Connection, table: str, name: str) -> MailPolicy | None:
+def mail_policy(database: Connection, table: str, name: str) -> MailPolicy | None:
     """Return the mail policy of an account or a domain; None if it does not exist."""
     row = _get(database, table, name, SERVING)
     return None if row is None else _serving(row)
@@ -291,7 +291,7 @@ def _device(values: dict[str, Any]) -> AppPassword:
     return AppPassword(**{**values, "networks": tuple(values["networks"].split())})
 
 
-def add_device(database: Connection, account: str, device: AppPassword) -> bool:
+def add_app_password(database: Connection, account: str, device: AppPassword) -> bool:
     if not database.execute("SELECT 1 FROM account WHERE address = ?", (account,)).fetchone():
         raise LookupError(f"there is no account {account}")
     *row, networks = astuple(device)
@@ -299,7 +299,7 @@ def add_device(database: Connection, account: str, device: AppPassword) -> bool:
     return database.execute(change, [account, *row, " ".join(networks)]).rowcount > 0
 
 
-def remove_device(database: Connection, account: str, name: str) -> bool:
+def remove_app_password(database: Connection, account: str, name: str) -> bool:
     change = "DELETE FROM device WHERE account = ? AND name = ?"
     return database.execute(change, (account, name)).rowcount > 0
 

@@ -209,8 +209,8 @@ class _Restoration:
         domain = name.rpartition("@")[2]
         if await register.add_domain(domain):
             await register.set_domain_quota(domain, await accounts.domain_quota(domain) or Quota())
-            await register.set_domain_serving(
-                domain, await accounts.domain_serving(domain) or UNSPECIFIED
+            await register.set_domain_mail_policy(
+                domain, await accounts.domain_mail_policy(domain) or UNSPECIFIED
             )
         taken = {one.maildrop for one in await register.accounts()}
         maildrop = None if saved.maildrop in taken else saved.maildrop
@@ -221,6 +221,8 @@ class _Restoration:
         if saved.forward and IAddressRegister.providedBy(register):
             await cast(IAddressRegister, register).set_forward(name, saved.forward, saved.keep_copy)
         await register.set_quota(name, await accounts.account_quota(name) or Quota())
-        await register.set_serving(name, await accounts.account_serving(name) or UNSPECIFIED)
-        for device in await accounts.devices(name):
-            await register.add_device(name, device)
+        await register.set_mail_policy(
+            name, await accounts.account_mail_policy(name) or UNSPECIFIED
+        )
+        for device in await accounts.app_passwords(name):
+            await register.add_app_password(name, device)

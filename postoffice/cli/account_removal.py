@@ -75,8 +75,8 @@ async def _remove(
     if delete or keep:
         places.append(await _discard(plugins, found, keep))
     own = await plugins.register.account_quota(found.address)
-    serving = await plugins.register.account_serving(found.address)
-    devices = await plugins.register.devices(found.address)
+    serving = await plugins.register.account_mail_policy(found.address)
+    devices = await plugins.register.app_passwords(found.address)
     await plugins.register.remove(found.address)
     late, _ = await plugins.store.count(found.maildrop)
     if late:
@@ -85,13 +85,13 @@ async def _remove(
             if found.shared is not None:
                 await plugins.register.set_shared(found.address, found.shared)
             await plugins.register.set_quota(found.address, own or Quota())
-            await plugins.register.set_serving(found.address, serving or UNSPECIFIED)
+            await plugins.register.set_mail_policy(found.address, serving or UNSPECIFIED)
             await plugins.register.set_state(found.address, found.state, found.state_note)
             if found.forward:
                 register = address_register(plugins)
                 await register.set_forward(found.address, found.forward, found.keep_copy)
             for device in devices:
-                await plugins.register.add_device(found.address, device)
+                await plugins.register.add_app_password(found.address, device)
             raise Refused(f"mail has just come for {found.address}; nothing is removed")
         places.append(await _discard(plugins, found, keep))
     return messages + late, [place for place in places if place]

@@ -192,7 +192,7 @@ class _Saver:
             if not await self._register.add(name, *secrets, maildrop):
                 raise Refused(f"{name} is an alias")
         elif secrets[0] is not None:
-            devices = await self._register.devices(name)
+            devices = await self._register.app_passwords(name)
             salt = salt_of(known, devices) if devices else None
             await self._register.set_secret(name, *self._secrets(values, salt))
         await self._set_rest(name, values)
@@ -250,8 +250,8 @@ class _Saver:
             await register.set_quota(name, given.or_else(known))
         policy = MailPolicy(**{one: values.get(one) for one in POLICY})  # type: ignore[arg-type]
         if policy != UNSPECIFIED:
-            now = await register.account_serving(name) or UNSPECIFIED
-            await register.set_serving(name, policy.or_else(now))
+            now = await register.account_mail_policy(name) or UNSPECIFIED
+            await register.set_mail_policy(name, policy.or_else(now))
         if "state" in values:
             note = StateNote(
                 str(values.get("state_by", "")),
@@ -260,8 +260,8 @@ class _Saver:
             )
             await register.set_state(name, str(values["state"]), note)
         for device in cast(tuple[AppPassword, ...], values.get("app_passwords", ())):
-            await register.remove_device(name, device.name)
-            await register.add_device(name, device)
+            await register.remove_app_password(name, device.name)
+            await register.add_app_password(name, device)
 
 
 def _checked(password: bytes) -> Password:
@@ -305,10 +305,10 @@ async def _everything(
         quotas = await register.account_quotas(one)
         for account in await register.accounts(one):
             quota = quotas.get(account.address, Quota())
-            policy = await register.account_serving(account.address) or UNSPECIFIED
+            policy = await register.account_mail_policy(account.address) or UNSPECIFIED
             record = _record(account, quota, policy)
             if secrets:
-                devices = await register.devices(account.address)
+                devices = await register.app_passwords(account.address)
                 record |= {
                     "hash": account.secret,
                     "scram": account.scram,

@@ -125,7 +125,7 @@ def add(
         if quota is not None:
             await plugins.register.set_quota(name, quota)
         if policy is not None:
-            await plugins.register.set_serving(name, policy)
+            await plugins.register.set_mail_policy(name, policy)
 
     context.ask(work, settings)
     data = {"address": name, "added": True, **password.data}
@@ -160,7 +160,7 @@ def show(context: CommandContext, address: Address) -> Answer:
             await quota_of_account(register, settings, found.address),
             await policy_of_account(register, settings, found.address),
             await still_pointing(plugins, found.address),
-            await register.devices(found.address),
+            await register.app_passwords(found.address),
             last,
         )
 
@@ -276,7 +276,7 @@ def passwd(
     async def work(plugins: Plugins) -> None:
         found = await registered(plugins, name)
         salt = None
-        if devices := await plugins.register.devices(name):
+        if devices := await plugins.register.app_passwords(name):
             salt = salt_of(found, devices)  # the SCRAM keys of the devices use this salt
         if not await plugins.register.set_secret(name, *password.hashed(salt)):
             raise Refused(f"there is no account {name} here")

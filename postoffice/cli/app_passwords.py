@@ -117,7 +117,7 @@ def add(
         found = await plugins.register.find(address.normal)
         if found is None:
             raise Refused(f"there is no account {address.normal} here")
-        salt = passwords.salt(found, await plugins.register.devices(found.address))
+        salt = passwords.salt(found, await plugins.register.app_passwords(found.address))
         how = () if salt is None else (salt.salt, salt.iterations)
         made = AppPassword(
             name,
@@ -129,7 +129,7 @@ def add(
             protocol,
             network,
         )
-        if not await plugins.register.add_device(found.address, made):
+        if not await plugins.register.add_app_password(found.address, made):
             raise Refused(f"{found.address} has a device {name!r} already")
 
     context.ask(work)
@@ -159,7 +159,7 @@ def list_(context: CommandContext, address: Address) -> Answer:
             raise Refused(f"there is no account {address.normal} here")
         async with context.logins(plugins, settings) as logins:
             last = await last_logins(plugins, logins, found.address)
-        return await plugins.register.devices(found.address), last
+        return await plugins.register.app_passwords(found.address), last
 
     found, last = context.ask(work, settings)
     lines = device_table(found, last) if found else [f"{address.normal} has no devices"]
@@ -180,7 +180,7 @@ def remove(context: CommandContext, address: Address, name: str) -> Answer:
     settings = context.settings()
 
     async def work(plugins: Plugins) -> None:
-        if not await plugins.register.remove_device(address.normal, name):
+        if not await plugins.register.remove_app_password(address.normal, name):
             raise Refused(f"{address.normal} has no device {name!r}")
         async with context.logins(plugins, settings) as logins:
             await plugins.executor.run(logins.login_history.forget, address.normal, name)

@@ -38,11 +38,11 @@ def change_settings(
         set_quota: Callable[[str, Quota], Awaitable[bool]]
         set_policy: Callable[[str, MailPolicy], Awaitable[bool]]
         if kind == "account":
-            own = await register.account_quota(name), await register.account_serving(name)
-            set_quota, set_policy = register.set_quota, register.set_serving
+            own = await register.account_quota(name), await register.account_mail_policy(name)
+            set_quota, set_policy = register.set_quota, register.set_mail_policy
         else:
-            own = await register.domain_quota(name), await register.domain_serving(name)
-            set_quota, set_policy = register.set_domain_quota, register.set_domain_serving
+            own = await register.domain_quota(name), await register.domain_mail_policy(name)
+            set_quota, set_policy = register.set_domain_quota, register.set_domain_mail_policy
         if own[0] is None or own[1] is None:
             raise Refused(f"there is no {kind} {name} here")
         if also is not None:

@@ -63,7 +63,7 @@ def add(
         if quota is not None:
             await plugins.register.set_domain_quota(domain, quota)
         if policy is not None:
-            await plugins.register.set_domain_serving(domain, policy)
+            await plugins.register.set_domain_mail_policy(domain, policy)
 
     context.ask(work)
     return Answer({"domain": domain, "added": True}, [f"{domain} is added"])

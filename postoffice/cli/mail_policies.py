@@ -137,14 +137,16 @@ async def policy_of_domain(
     register: IAccountRegister, settings: Settings, domain: str
 ) -> EffectivePolicy:
     """Return the policy for accounts of a domain that do not set their own."""
-    theirs = await register.domain_serving(domain) or UNSPECIFIED
-    return EffectivePolicy(*effective(VALUES, domain=theirs, default=settings.serving))
+    theirs = await register.domain_mail_policy(domain) or UNSPECIFIED
+    return EffectivePolicy(*effective(VALUES, domain=theirs, default=settings.mail_policy))
 
 
 async def policy_of_account(
     register: IAccountRegister, settings: Settings, name: str
 ) -> EffectivePolicy:
     """Return the policy of this account."""
-    own = await register.account_serving(name) or UNSPECIFIED
-    theirs = await register.domain_serving(name.rpartition("@")[2]) or UNSPECIFIED
-    return EffectivePolicy(*effective(VALUES, account=own, domain=theirs, default=settings.serving))
+    own = await register.account_mail_policy(name) or UNSPECIFIED
+    theirs = await register.domain_mail_policy(name.rpartition("@")[2]) or UNSPECIFIED
+    return EffectivePolicy(
+        *effective(VALUES, account=own, domain=theirs, default=settings.mail_policy)
+    )

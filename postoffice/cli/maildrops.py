@@ -130,7 +130,7 @@ def undelete(
     async def work(plugins: Plugins) -> tuple[str, int, list[VaultSession]]:
         drop = await named(plugins, settings, address)
         care, back = maintenance_of(plugins), 0
-        kept = list(await care.kept(drop.name))
+        kept = list(await care.vault_sessions(drop.name))
         if session is not None or since is not None:
             wanted = (session or "", since or 0.0)
             if any(wanted[0] in ("", one.session) and one.time >= wanted[1] for one in kept):

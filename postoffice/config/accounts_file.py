@@ -133,7 +133,7 @@ class AccountKeys(MailKeys):
             self.maildrop.normal if self.maildrop else name,
             shared=self.shared_secret,
             quota=self.limits.or_else(domain.limits),
-            serving=self.policy.or_else(domain.policy),
+            mail_policy=self.policy.or_else(domain.policy),
             state=self.state,
             forward=self.forward,
             keep_copy=self.keep_copy,

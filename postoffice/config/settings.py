@@ -388,6 +388,6 @@ class Settings:
         return tuple(sorted(set(self.quota.warnings)))
 
     @property
-    def serving(self) -> MailPolicy:
+    def mail_policy(self) -> MailPolicy:
         """How mail is kept and served for accounts for which nothing else says it."""
         return MailPolicy(**vars(self.retention), **vars(self.pop3))

@@ -54,18 +54,18 @@ class Retention:
     """
     Selects and removes expired mail.
 
-    ``serving`` is the policy of accounts that do not set their own.  ``devices`` returns
+    ``mail_policy`` is the policy of accounts that do not set their own.  ``devices`` returns
     the names of an account's devices.
     """
 
     def __init__(
         self,
         plugins: Plugins,
-        serving: MailPolicy,
+        mail_policy: MailPolicy,
         devices: Callable[[Account], Awaitable[Collection[str]]],
     ) -> None:
         self._plugins = plugins
-        self._serving = serving
+        self._mail_policy = mail_policy
         self._devices = devices
 
     @property
@@ -93,9 +93,9 @@ class Retention:
 
     async def target(self, account: Account) -> ExpiryTarget:
         """Return the target for one account."""
-        serving = account.serving.or_else(self._serving)
-        devices = await self._devices(account) if serving.devices == "all" else ()
-        return ExpiryTarget(account.address, account.maildrop, serving.kept(devices))
+        mail_policy = account.mail_policy.or_else(self._mail_policy)
+        devices = await self._devices(account) if mail_policy.devices == "all" else ()
+        return ExpiryTarget(account.address, account.maildrop, mail_policy.kept(devices))
 
     async def expire(self, target: ExpiryTarget, *, dry: bool = False) -> ExpiryResult:
         """

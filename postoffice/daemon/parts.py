@@ -10,6 +10,7 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.endpoints import serverFromString
 
+from postoffice import moved
 from postoffice.accounts.attempts import Allowance
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.login_db import LoginRecords
@@ -70,6 +71,7 @@ def make_all(chosen: Iterable[ChosenPlugin], context: PluginContext) -> list[Any
     for one in chosen:
         try:
             made.append(one.make(context))
+            moved.adopt(made[-1])
         except ConfigurationError as error:
             problems += error.problems
     if problems:
@@ -117,11 +119,11 @@ def build_mailbox_context(settings: Settings, plugins: Plugins, leases: Leases) 
     directories = Directories(plugins.directories)
     return MailboxContext(
         plugins.store,
-        settings.serving,
+        settings.mail_policy,
         leases,
         settings.default_quota,
         settings.postmaster.normal,
-        directories.sayings,
+        directories.account_settings,
         directories.collectors,
         settings.postmaster_quota,
     )
@@ -129,7 +131,7 @@ def build_mailbox_context(settings: Settings, plugins: Plugins, leases: Leases) 
 
 def build_retention(settings: Settings, plugins: Plugins) -> Retention:
     """Make the object that selects and removes expired mail."""
-    return Retention(plugins, settings.serving, Directories(plugins.directories).collectors)
+    return Retention(plugins, settings.mail_policy, Directories(plugins.directories).collectors)
 
 
 def build_policy_chain(settings: Settings, policies: Iterable[IPolicy], clock: Any) -> PolicyChain:

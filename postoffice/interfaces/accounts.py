@@ -25,7 +25,7 @@ class IAccountDirectory(Interface):
         """
         Return the account that receives mail for this address, as it is now, or None.
 
-        Each value of ``quota`` and of ``serving`` that the account does not set comes
+        Each value of ``quota`` and of ``mail_policy`` that the account does not set comes
         from its domain, if the domain sets it. Raises TemporaryFailure if the directory
         cannot answer.
         """
@@ -42,16 +42,16 @@ class IAccountSettings(Interface):
     before they log in.
     """
 
-    def sayings() -> Awaitable[Collection[tuple[Quota, MailPolicy]]]:
+    def account_settings() -> Awaitable[Collection[tuple[Quota, MailPolicy]]]:
         """
-        Return the ``quota`` and ``serving`` of all accounts, as ``find`` does; each pair once.
+        Return the ``quota`` and ``mail_policy`` of all accounts, as ``find`` does; each pair once.
         """
 
 
 class IAppPasswords(Interface):
     """Optional interface of a directory: accounts have devices, each with an app password."""
 
-    def devices(name: str) -> Awaitable[Sequence[AppPassword]]:
+    def app_passwords(name: str) -> Awaitable[Sequence[AppPassword]]:
         """
         Return all devices of an account, as they are now, sorted by name, also expired ones.
 
@@ -150,14 +150,14 @@ class IAccountRegister(IAccountListing, IAppPasswords):
         CRAM-MD5 needs this secret in clear; the directory stores it encrypted.
         """
 
-    def add_device(name: str, device: AppPassword) -> Awaitable[bool]:
+    def add_app_password(name: str, device: AppPassword) -> Awaitable[bool]:
         """
         Add a device to an account; False if the account has one of that name already.
 
         Raises LookupError if there is no such account.
         """
 
-    def remove_device(name: str, device: str) -> Awaitable[bool]:
+    def remove_app_password(name: str, device: str) -> Awaitable[bool]:
         """
         Remove a device; its app password stops working at once. False if there is no such device.
         """
@@ -186,22 +186,22 @@ class IAccountRegister(IAccountListing, IAppPasswords):
     def domain_quota(domain: str) -> Awaitable[Quota | None]:
         """Return the domain's quota; None if there is no such domain."""
 
-    def set_serving(name: str, serving: MailPolicy) -> Awaitable[bool]:
+    def set_mail_policy(name: str, mail_policy: MailPolicy) -> Awaitable[bool]:
         """
         Set an account's own mail policy; False if there is no such account.
 
         It replaces all of the account's own policy; None works as in ``set_quota``.
         """
 
-    def account_serving(name: str) -> Awaitable[MailPolicy | None]:
+    def account_mail_policy(name: str) -> Awaitable[MailPolicy | None]:
         """Return the account's own mail policy; None if there is no such account."""
 
-    def set_domain_serving(domain: str, serving: MailPolicy) -> Awaitable[bool]:
+    def set_domain_mail_policy(domain: str, mail_policy: MailPolicy) -> Awaitable[bool]:
         """
         Set a domain's policy, for accounts without their own; False if there is no such domain.
         """
 
-    def domain_serving(domain: str) -> Awaitable[MailPolicy | None]:
+    def domain_mail_policy(domain: str) -> Awaitable[MailPolicy | None]:
         """Return the domain's mail policy; None if there is no such domain."""
 
     def set_state(name: str, state: str, note: StateNote = NO_NOTE) -> Awaitable[bool]:

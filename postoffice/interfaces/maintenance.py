@@ -90,7 +90,7 @@ class IMaildropMaintenance(Interface):
         A step is one message.
         """
 
-    def kept(name: str) -> Awaitable[Sequence[VaultSession]]:
+    def vault_sessions(name: str) -> Awaitable[Sequence[VaultSession]]:
         """Return the sessions whose removed messages can be restored, oldest first."""
 
     def undelete(name: str, session: str, since: float) -> Awaitable[int]:

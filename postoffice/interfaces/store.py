@@ -147,7 +147,7 @@ class IMailbox(IMaildrop):
     The avatar of a POP3 login: an account's maildrop, with the account's settings applied.
 
     The ``mind`` of the login is the session's ``SessionInfo``. ``open()`` applies what
-    ``serving`` says about other sessions and about the time between logins; so it may
+    ``mail_policy`` says about other sessions and about the time between logins; so it may
     raise LoginTooSoon even if ``login_delay`` is 0.
     """
 
@@ -157,7 +157,7 @@ class IMailbox(IMaildrop):
         gone: Callable[[], bool] | None = None,
     ) -> Awaitable[Listing]:
         """
-        Like ``IMaildrop.open``; ``serving`` decides what happens if another session has the lock.
+        Like ``IMaildrop.open``; ``mail_policy`` says what happens if another session has the lock.
 
         This session calls ``give_way`` when another login may take over. The function
         ends this session, with ``release()``, and returns True; or it returns False if
@@ -167,7 +167,7 @@ class IMailbox(IMaildrop):
         """
 
     account = Attribute("Account: the owner of the maildrop")
-    serving = Attribute("MailPolicy: the policy that applies; no field is None")
+    mail_policy = Attribute("MailPolicy: the policy that applies; no field is None")
     announced = Attribute("Announced: what CAPA tells the client")
 
     def update(
@@ -177,7 +177,7 @@ class IMailbox(IMaildrop):
         End the session after QUIT: remove the messages marked deleted, as ``remove`` does.
 
         ``collected`` are messages that RETR sent whole and that are not among
-        ``removed``; ``serving`` decides what happens to them. Returns how many messages
+        ``removed``; ``mail_policy`` decides what happens to them. Returns how many messages
         were removed; raises as ``remove``.
         """
 

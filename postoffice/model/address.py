@@ -10,6 +10,7 @@ from typing import Self
 
 import idna
 
+from postoffice import moved
 from postoffice.model.cached import cached
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
@@ -198,6 +199,7 @@ class StateNote:
 NO_NOTE = StateNote()
 
 
+@moved.old_fields(serving="mail_policy")
 @dataclass(frozen=True)
 class Account:
     """
@@ -208,7 +210,7 @@ class Account:
     ``secret`` is its password hash in PHC string form, or None if no password can be
     used.  ``scram`` are the SCRAM-SHA-256 keys of the same password
     (``protocol.scram.Keys``), or None.  ``shared`` is a secret in clear, for CRAM-MD5
-    and APOP only.  ``quota`` is what its maildrop may hold, ``serving`` its mail
+    and APOP only.  ``quota`` is what its maildrop may hold, ``mail_policy`` its mail
     policy.  ``device`` is the device whose own password was used in this login;
     empty for the account's password.  ``state`` is one of STATES, ``state_note`` says who
     set it.  ``forward`` are addresses to which its mail goes; with ``keep_copy`` its own
@@ -222,7 +224,7 @@ class Account:
     scram: str | None = None
     shared: str | None = None
     quota: Quota = Quota()
-    serving: MailPolicy = UNSPECIFIED
+    mail_policy: MailPolicy = UNSPECIFIED
     device: str = ""
     state: str = ENABLED
     state_note: StateNote = NO_NOTE

@@ -130,9 +130,11 @@ class AnnouncedPolicy:
         return f"{text} USER" if capability in self.of_each else text
 
 
-def announced(serving: MailPolicy, *, makes_room: bool) -> AnnouncedPolicy:
-    """What is announced for one account; its policy ``serving`` must be complete."""
-    return AnnouncedPolicy(serving.days(makes_room=makes_room), math.ceil(serving.login_delay or 0))
+def announced(mail_policy: MailPolicy, *, makes_room: bool) -> AnnouncedPolicy:
+    """What is announced for one account; its policy ``mail_policy`` must be complete."""
+    return AnnouncedPolicy(
+        mail_policy.days(makes_room=makes_room), math.ceil(mail_policy.login_delay or 0)
+    )
 
 
 def together(ones: Collection[AnnouncedPolicy]) -> AnnouncedPolicy:

@@ -30,21 +30,21 @@ class LeaseRequest:
     """One login's request for a maildrop, with the mail policy of its account."""
 
     maildrop: str
-    serving: MailPolicy
+    mail_policy: MailPolicy
     give_way: GiveWay
     gone: Gone
 
     @property
     def takes_over(self) -> bool:
         """Whether this login may end another session."""
-        return self.serving.in_use == "take-over"
+        return self.mail_policy.in_use == "take-over"
 
     @property
     def patience(self) -> float:
         """Seconds that this login waits."""
         if self.takes_over:
             return TAKING_OVER
-        return (self.serving.wait or 0.0) if self.serving.in_use == "wait" else 0.0
+        return (self.mail_policy.wait or 0.0) if self.mail_policy.in_use == "wait" else 0.0
 
 
 class Leases:

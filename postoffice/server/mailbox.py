@@ -26,6 +26,7 @@ from postoffice.model.mail_policy import (
     announced,
     together,
 )
+from postoffice.moved import OldMembers
 from postoffice.server.leases import GiveWay, Gone, LeaseRequest, Leases
 from postoffice.util.cache import Cache
 
@@ -52,19 +53,19 @@ class MailboxContext:
     """
     What all mailboxes of one daemon share.
 
-    ``serving`` and ``quota`` are complete: they give the defaults for what an
+    ``mail_policy`` and ``quota`` are complete: they give the defaults for what an
     account does not set.  The ``postmaster`` (an address in normal form) has the
-    ``postmaster_quota``.  ``sayings`` returns the quota and mail policy of all
+    ``postmaster_quota``.  ``account_settings`` returns the quota and mail policy of all
     accounts; ``devices`` returns the names of one account's devices.  Without
     ``leases`` no login waits for a maildrop or takes one over.
     """
 
     store: IMailStore
-    serving: MailPolicy = DEFAULT_POLICY
+    mail_policy: MailPolicy = DEFAULT_POLICY
     leases: Leases | None = None
     quota: Quota = UNLIMITED
     postmaster: str = ""
-    sayings: Callable[[], Awaitable[Sayings]] = _nothing_said
+    account_settings: Callable[[], Awaitable[Sayings]] = _nothing_said
     devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
     postmaster_quota: Quota = UNLIMITED
     _announced: Cache[tuple[Quota, MailPolicy], AnnouncedPolicy] = field(
@@ -83,33 +84,33 @@ class MailboxContext:
         after the postmaster's login: no other account loses mail by it.
         """
         try:
-            said = await self.sayings() or ((self.quota, self.serving),)
+            said = await self.account_settings() or ((self.quota, self.mail_policy),)
         except TemporaryFailure:
-            least = announced(self.serving, makes_room=True)
+            least = announced(self.mail_policy, makes_room=True)
             return replace(least, of_each=frozenset(("EXPIRE", "LOGIN-DELAY")))
-        ones = {self._told(quota, serving) for quota, serving in said}
+        ones = {self._told(quota, mail_policy) for quota, mail_policy in said}
         if any(self._makes_room(quota) for quota, _ in said):
-            ones |= {self._told(self.postmaster_quota, serving) for _, serving in said}
+            ones |= {self._told(self.postmaster_quota, mail_policy) for _, mail_policy in said}
         return together(ones)
 
     def announced_to(self, account: Account) -> AnnouncedPolicy:
         """What CAPA says after a login to this account."""
         is_his = account.address == self.postmaster
-        return self._told(self.postmaster_quota if is_his else account.quota, account.serving)
+        return self._told(self.postmaster_quota if is_his else account.quota, account.mail_policy)
 
-    def whole(self, serving: MailPolicy) -> MailPolicy:
+    def whole(self, mail_policy: MailPolicy) -> MailPolicy:
         """A policy completed with the defaults, without what this store cannot do."""
-        whole = serving.or_else(self.serving)
+        whole = mail_policy.or_else(self.mail_policy)
         if IRetention.providedBy(self.store):
             return whole
         at_once = whole.delete_on_collect and whole.devices == "any"
         return replace(whole, keep=0, keep_collected=0, delete_on_collect=at_once)
 
-    def _told(self, quota: Quota, serving: MailPolicy) -> AnnouncedPolicy:
-        told = self._announced.get((quota, serving))
+    def _told(self, quota: Quota, mail_policy: MailPolicy) -> AnnouncedPolicy:
+        told = self._announced.get((quota, mail_policy))
         if told is None:
-            told = announced(self.whole(serving), makes_room=self._makes_room(quota))
-            self._announced.set((quota, serving), told)
+            told = announced(self.whole(mail_policy), makes_room=self._makes_room(quota))
+            self._announced.set((quota, mail_policy), told)
         return told
 
     def _makes_room(self, quota: Quota) -> bool:
@@ -118,7 +119,7 @@ class MailboxContext:
 
 
 @implementer(IMailbox)
-class Mailbox:
+class Mailbox(OldMembers):
     """One account's mail, in one session."""
 
     def __init__(
@@ -126,7 +127,7 @@ class Mailbox:
     ) -> None:
         self.account = account
         self.device = account.device
-        self.serving = mailbox_context.whole(account.serving)
+        self.mail_policy = mailbox_context.whole(account.mail_policy)
         self.announced = mailbox_context.announced_to(account)
         self._mailbox_context = mailbox_context
         self._session_info = session_info
@@ -138,11 +139,11 @@ class Mailbox:
     async def open(
         self, login_delay: float = 0, give_way: GiveWay | None = None, gone: Gone | None = None
     ) -> Listing:
-        delay = max(login_delay, self.serving.login_delay or 0)
+        delay = max(login_delay, self.mail_policy.login_delay or 0)
         if self._leases is None:
             return await self._maildrop.open(delay)
         self._claim = LeaseRequest(
-            self.account.maildrop, self.serving, give_way or _no, gone or _no
+            self.account.maildrop, self.mail_policy, give_way or _no, gone or _no
         )
         return await self._leases.take(self._claim, partial(self._maildrop.open, delay))
 
@@ -155,14 +156,14 @@ class Mailbox:
     async def update(
         self, removed: Sequence[Entry], collected: Sequence[Entry], session: str
     ) -> int:
-        serving = self.serving
-        if serving.delete_on_collect and serving.devices == "any":
+        mail_policy = self.mail_policy
+        if mail_policy.delete_on_collect and mail_policy.devices == "any":
             return await self._remove([*removed, *collected], session)
         # Start both before waiting: the client may disconnect after QUIT, which cancels us.
         noting = Deferred.fromCoroutine(self._note(collected))
         gone = await self._remove(removed, session)
         by_all = await noting
-        if not serving.delete_on_collect:
+        if not mail_policy.delete_on_collect:
             return gone
         try:
             return gone + await self._remove(by_all, session)
@@ -188,7 +189,7 @@ class Mailbox:
             return ()
         every: frozenset[str] | None = None
         try:
-            if self.serving.devices == "all":
+            if self.mail_policy.devices == "all":
                 every = frozenset(await self._mailbox_context.devices(self.account))
             return await cast(IRetention, self._mailbox_context.store).collect(
                 self.account.maildrop, entries, self.account.device, every

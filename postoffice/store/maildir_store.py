@@ -322,7 +322,7 @@ class MaildirStore:
         purge = partial(maintenance.purge, keep=keep, dry=dry, most=self._most, step=step)
         return await self._executor.run(purge, self._folder(name), which, self._context.journal)
 
-    async def kept(self, name: str) -> list[VaultSession]:
+    async def vault_sessions(self, name: str) -> list[VaultSession]:
         return await self._executor.run(maintenance.kept, self._folder(name))
 
     async def undelete(self, name: str, session: str, since: float) -> int:

@@ -111,7 +111,7 @@ def directory(runs):
 
 
 def add(directory, one, account=JOE):
-    assert finish(directory.add_device(account, one))
+    assert finish(directory.add_app_password(account, one))
 
 
 def checker_of(directory, now=NOW, throttle=None):
@@ -161,7 +161,7 @@ def test_one_that_was_taken_away_fails_at_once(directory):
     add(directory, device("phone", PHONE))
     checker = checker_of(directory)
     assert login(checker, PHONE)
-    finish(directory.remove_device(JOE, "phone"))
+    finish(directory.remove_app_password(JOE, "phone"))
     assert login(checker, PHONE) is None
 
 

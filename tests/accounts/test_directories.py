@@ -109,7 +109,7 @@ def test_devices_that_may_collect_are_those_for_pop3_that_have_not_expired():
         AppPassword("old", "3", "", expires=50.0),
         AppPassword("out", "4", "", protocol="smtp"),
     ):
-        assert finish(directory.add_device("joe@example.net", device))
+        assert finish(directory.add_app_password("joe@example.net", device))
     subject = Directories([directory], lambda: 60.0)
     joe = finish(subject.find("joe@example.net"))
     assert finish(subject.collectors(joe)) == {"phone", "pad"}

@@ -177,7 +177,7 @@ def test_what_is_new_can_be_kept_in_it(path):
     assert finish(directory.set_quota(name, Quota(octets=1 << 40)))
     assert finish(directory.set_domain_quota("example.net", Quota(0, 9, "defer")))
     expected = Account(name, name, "$argon2id$hash", "keys", "tanstaaf", Quota(1 << 40, 9, "defer"))
-    assert finish(directory.add_device(name, PHONE))
+    assert finish(directory.add_app_password(name, PHONE))
     assert finish(directory.find(name)) == expected
     assert finish(directory.add("eve@example.com", "hers", "her keys"))
     alias = Alias("info@example.net", (Address.parse(name), Address.parse("Eve@example.com")))
@@ -188,7 +188,7 @@ def test_what_is_new_can_be_kept_in_it(path):
     directory = started(path)
     assert finish(directory.find(name)) == expected
     assert finish(directory.find("eve@example.com")).scram == "her keys"
-    assert list(finish(directory.devices(name))) == [PHONE]
+    assert list(finish(directory.app_passwords(name))) == [PHONE]
     assert finish(directory.aliases()) == [alias]
     assert finish(directory.look_up("@example.com")).domain == domain
     finish(directory.stop())

@@ -349,19 +349,19 @@ class Steps:
     async def set_quota(self, name, quota):
         self.done.append(f"quota {quota.octets}")
 
-    async def account_serving(self, name):
+    async def account_mail_policy(self, name):
         return MailPolicy(keep=9)
 
     async def set_state(self, name, state, note):
         self.done.append(f"state {state}")
 
-    async def devices(self, name):
+    async def app_passwords(self, name):
         return [AppPassword("phone", "acdefg", "digest")]
 
-    async def add_device(self, name, device):
+    async def add_app_password(self, name, device):
         self.done.append(f"device {device.name}")
 
-    async def set_serving(self, name, serving):
+    async def set_mail_policy(self, name, serving):
         self.done.append(f"keep {serving.keep}")
 
 

@@ -70,7 +70,7 @@ def test_columns_stand_below_each_other_in_whatever_letters(joe, run):
 def test_a_device_gets_a_password_that_is_shown_once(joe, run, directory, office):
     said = run("account", "device", "add", JOE, "my phone").stdout
     text = re.fullmatch(f"{JOE} has a device 'my phone'\npassword: (.*)\n", said)[1]
-    (device,) = finish(directory.devices(JOE))
+    (device,) = finish(directory.app_passwords(JOE))
     password = AppPasswordToken.read(text)
     assert password.of([device]) == device
     assert (device.name, device.protocol, device.networks, device.expires) == (
@@ -107,10 +107,10 @@ def test_a_day_counts_to_its_end(joe, ask):
 
 def test_one_that_has_expired_is_told_so(joe, run, ask, directory):
     add(ask, "phone", "--expires", "1")
-    (device,) = finish(directory.devices(JOE))
-    finish(directory.remove_device(JOE, "phone"))
+    (device,) = finish(directory.app_passwords(JOE))
+    finish(directory.remove_app_password(JOE, "phone"))
     object.__setattr__(device, "expires", time.time() - 1)
-    finish(directory.add_device(JOE, device))
+    finish(directory.add_app_password(JOE, device))
     assert ask("account", "device", "list", JOE)["devices"][0]["expired"] is True
     assert "  since " in run("account", "device", "list", JOE).stdout
 
@@ -157,7 +157,7 @@ def test_all_keys_of_an_account_have_one_salt(joe, run, ask, directory):
     run("account", "passwd", JOE, "--password-stdin", text="another\n")
     add(ask, "pad")
     account = finish(directory.find(JOE))
-    texts = [account.scram, *(one.scram for one in finish(directory.devices(JOE)))]
+    texts = [account.scram, *(one.scram for one in finish(directory.app_passwords(JOE)))]
     keys = [Keys.parse(text) for text in texts]
     assert len({(one.salt, one.iterations) for one in keys}) == 1
     salt = keys[0].salt, keys[0].iterations

@@ -102,9 +102,9 @@ def test_a_running_daemon_sees_it_at_once(joe, office, run):
     for name, other in ((JOE, JIM), (JIM, "jörg@example.net"), ("jörg@example.net", JOE)):
         for _ in range(2):
             assert finish(daemons.find(name)).shared == "tanstaaf"
-            assert len(finish(daemons.devices(name))) == 1
+            assert len(finish(daemons.app_passwords(name))) == 1
             assert finish(daemons.find(other)) is None
-            assert finish(daemons.devices(other)) == ()
+            assert finish(daemons.app_passwords(other)) == ()
         run("account", "rename", name, other)
     finish(daemons.stop())
 

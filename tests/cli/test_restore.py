@@ -31,7 +31,7 @@ def test_one_maildrop_comes_back_with_its_account(run, ask, here, form):
     messages = {name: text for name, text in before.items() if name.startswith(("new", "cur"))}
     assert {n: t for n, t in tree(ann).items() if n.startswith(("new", "cur"))} == messages
     assert finish(directory.find(ANN)) == saved
-    assert [one.name for one in finish(directory.devices(ANN))] == ["phone"]
+    assert [one.name for one in finish(directory.app_passwords(ANN))] == ["phone"]
     finish(directory.stop())
     again = rows(here / "state" / "accounts.db")
     assert len(again) == len(accounts)

@@ -62,7 +62,8 @@ def accounts_of(office: Path) -> list:
     finish(directory.start())
     names = [one.address for one in finish(directory.accounts())]
     found = [
-        (vars(finish(directory.find(name))), finish(directory.devices(name))) for name in names
+        (vars(finish(directory.find(name))), finish(directory.app_passwords(name)))
+        for name in names
     ]
     finish(directory.stop())
     return found

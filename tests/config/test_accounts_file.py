@@ -91,7 +91,7 @@ def test_all_that_an_account_can_say():
         "{PLAIN}secret word",
         shared="tanstaaf",
         quota=Quota(1 << 20, 0, "defer"),
-        serving=MailPolicy(keep=90 * 86400, delete_on_collect=True, in_use="wait"),
+        mail_policy=MailPolicy(keep=90 * 86400, delete_on_collect=True, in_use="wait"),
         state="held",
         forward=(Address("bob", "bücher.example"), Address("a b", "elsewhere.example")),
         keep_copy=False,
@@ -99,7 +99,7 @@ def test_all_that_an_account_can_say():
     )
     bob = found.entries[f"bob@{domain}"]
     assert (bob.shared, bob.quota) == ("other word", Quota(5 << 10, 7, "defer"))
-    assert len(found.sayings) == 2
+    assert len(found.account_settings) == 2
 
 
 def test_all_that_domains_and_aliases_can_say():
@@ -129,7 +129,7 @@ def test_all_that_domains_and_aliases_can_say():
 def test_a_section_may_be_empty_or_missing(text):
     assert read(text).entries == {}
     assert read(f"{NET}accounts:\n  {ANN}:\n").entries == {
-        ANN: Account(ANN, ANN, serving=UNSPECIFIED)
+        ANN: Account(ANN, ANN, mail_policy=UNSPECIFIED)
     }
 
 

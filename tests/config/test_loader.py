@@ -104,7 +104,7 @@ def test_the_least_that_a_configuration_says():
         "incoming": 1 << 30,
     }
     assert settings.default_quota == Quota(1 << 30, 0, "reject")
-    assert settings.serving == MailPolicy(0, 0, False, "any", 0, "refuse", 30)
+    assert settings.mail_policy == MailPolicy(0, 0, False, "any", 0, "refuse", 30)
     assert settings.warnings == (80, 95)
     assert settings.warning_text == ""
     assert not settings.first_run
@@ -138,9 +138,9 @@ def test_a_quota_is_whole_whatever_is_said():
 
 def test_retention_and_pop3_are_how_mail_is_served():
     said = "retention: {keep: 90 days, keep_collected: 1 week, delete_on_collect: true}\n"
-    assert read(f"{LEAST}{said}pop3: {{in_use: wait, login_delay: 5 min}}\n").serving == MailPolicy(
-        90 * 86400, 7 * 86400, True, "any", 300, "wait", 30
-    )
+    assert read(
+        f"{LEAST}{said}pop3: {{in_use: wait, login_delay: 5 min}}\n"
+    ).mail_policy == MailPolicy(90 * 86400, 7 * 86400, True, "any", 300, "wait", 30)
 
 
 @pytest.mark.parametrize(

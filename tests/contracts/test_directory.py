@@ -154,43 +154,43 @@ PAD = AppPassword("pad", "hjkmnp", "another digest")
 
 
 def devices(directory, name="joe@example.net"):
-    return list(finish(directory.devices(name)))
+    return list(finish(directory.app_passwords(name)))
 
 
 def test_an_account_has_the_devices_that_were_added_as_they_were(peopled):
     assert devices(peopled) == []
-    assert finish(peopled.add_device("joe@example.net", PHONE))
-    assert finish(peopled.add_device("joe@example.net", PAD))
-    assert finish(peopled.add_device("ann@example.net", replace(PAD, secret="hers")))
+    assert finish(peopled.add_app_password("joe@example.net", PHONE))
+    assert finish(peopled.add_app_password("joe@example.net", PAD))
+    assert finish(peopled.add_app_password("ann@example.net", replace(PAD, secret="hers")))
     for _ in range(2):
         assert devices(peopled) == [PAD, PHONE]
         assert devices(peopled, "joe@example.com") == devices(peopled, "eve@example.net") == []
-        assert list(finish(Directories([peopled]).devices("joe@example.net"))) == [PAD, PHONE]
+        assert list(finish(Directories([peopled]).app_passwords("joe@example.net"))) == [PAD, PHONE]
 
 
 def test_a_device_has_a_name_of_its_own_in_its_account(peopled):
-    assert finish(peopled.add_device("joe@example.net", PHONE))
-    assert not finish(peopled.add_device("joe@example.net", replace(PAD, name="phone")))
+    assert finish(peopled.add_app_password("joe@example.net", PHONE))
+    assert not finish(peopled.add_app_password("joe@example.net", replace(PAD, name="phone")))
     assert devices(peopled) == [PHONE]
 
 
 def test_nobody_has_no_devices(peopled):
     with pytest.raises(LookupError):
-        finish(peopled.add_device("jim@example.net", PHONE))
-    assert not finish(peopled.remove_device("jim@example.net", "phone"))
+        finish(peopled.add_app_password("jim@example.net", PHONE))
+    assert not finish(peopled.remove_app_password("jim@example.net", "phone"))
 
 
 def test_a_device_can_be_taken_away(peopled):
     for name in ("joe@example.net", "ann@example.net"):
-        finish(peopled.add_device(name, PHONE))
-    assert finish(peopled.remove_device("joe@example.net", "phone"))
-    assert not finish(peopled.remove_device("joe@example.net", "phone"))
+        finish(peopled.add_app_password(name, PHONE))
+    assert finish(peopled.remove_app_password("joe@example.net", "phone"))
+    assert not finish(peopled.remove_app_password("joe@example.net", "phone"))
     assert devices(peopled) == []
     assert devices(peopled, "ann@example.net") == [PHONE]
 
 
 def test_devices_go_with_their_account_and_with_nothing_else(peopled):
-    finish(peopled.add_device("joe@example.net", PHONE))
+    finish(peopled.add_app_password("joe@example.net", PHONE))
     finish(peopled.set_secret("joe@example.net", "new"))
     assert devices(peopled) == [PHONE]
     finish(peopled.remove("joe@example.net"))
@@ -205,8 +205,8 @@ def test_a_directory_that_has_no_devices_has_none_in_a_row_of_them(peopled):
         async def find(self, name):
             return Account(name, name) if name == "joe@example.net" else None
 
-    finish(peopled.add_device("joe@example.net", PHONE))
-    finish(peopled.add_device("ann@example.net", PHONE))
+    finish(peopled.add_app_password("joe@example.net", PHONE))
+    finish(peopled.add_app_password("ann@example.net", PHONE))
     both = Directories([Without(), peopled])
     assert devices(both) == []
     assert devices(both, "ann@example.net") == [PHONE]
@@ -306,44 +306,44 @@ SERVINGS = [
 def test_how_mail_is_served_can_be_set_and_taken_away(peopled, serving):
     name = "joe@example.net"
     joe = finish(peopled.find(name))
-    assert joe.serving == finish(peopled.account_serving(name)) == UNSPECIFIED
+    assert joe.mail_policy == finish(peopled.account_mail_policy(name)) == UNSPECIFIED
     for said in (serving, MailPolicy(keep=7, delete_on_collect=True), serving):
-        assert finish(peopled.set_serving(name, said))
-        assert finish(peopled.account_serving(name)) == said
-        assert finish(peopled.find(name)) == replace(joe, serving=said)
+        assert finish(peopled.set_mail_policy(name, said))
+        assert finish(peopled.account_mail_policy(name)) == said
+        assert finish(peopled.find(name)) == replace(joe, mail_policy=said)
         assert finish(peopled.find(name)) in finish(peopled.accounts("example.net"))
-    assert finish(peopled.find(name)).serving.delete_on_collect is serving.delete_on_collect
-    assert finish(peopled.find("ann@example.net")).serving == UNSPECIFIED
-    assert finish(peopled.domain_serving("example.net")) == UNSPECIFIED
+    assert finish(peopled.find(name)).mail_policy.delete_on_collect is serving.delete_on_collect
+    assert finish(peopled.find("ann@example.net")).mail_policy == UNSPECIFIED
+    assert finish(peopled.domain_mail_policy("example.net")) == UNSPECIFIED
 
 
 @pytest.mark.parametrize("serving", SERVINGS, ids=repr)
 def test_how_a_domains_mail_is_served_is_for_all_that_say_nothing(peopled, serving):
     own = MailPolicy(keep=0, delete_on_collect=False, in_use="refuse")
-    finish(peopled.set_serving("ann@example.net", own))
+    finish(peopled.set_mail_policy("ann@example.net", own))
     finish(peopled.set_domain_quota("example.net", Quota(1, 1, "reject")))
-    assert finish(peopled.set_domain_serving("example.net", serving))
-    assert finish(peopled.domain_serving("example.net")) == serving
+    assert finish(peopled.set_domain_mail_policy("example.net", serving))
+    assert finish(peopled.domain_mail_policy("example.net")) == serving
     assert finish(peopled.domain_quota("example.net")) == Quota(1, 1, "reject")
-    assert finish(peopled.account_serving("joe@example.net")) == UNSPECIFIED
-    assert finish(peopled.account_serving("ann@example.net")) == own
+    assert finish(peopled.account_mail_policy("joe@example.net")) == UNSPECIFIED
+    assert finish(peopled.account_mail_policy("ann@example.net")) == own
     expected = {
         "ann@example.net": own.or_else(serving),
         "joe@example.com": UNSPECIFIED,
         "joe@example.net": serving,
     }
-    assert {one.address: one.serving for one in finish(peopled.accounts())} == expected
-    assert {name: finish(peopled.find(name)).serving for name in expected} == expected
-    assert finish(peopled.set_domain_serving("example.net", UNSPECIFIED))
-    assert finish(peopled.find("joe@example.net")).serving == UNSPECIFIED
+    assert {one.address: one.mail_policy for one in finish(peopled.accounts())} == expected
+    assert {name: finish(peopled.find(name)).mail_policy for name in expected} == expected
+    assert finish(peopled.set_domain_mail_policy("example.net", UNSPECIFIED))
+    assert finish(peopled.find("joe@example.net")).mail_policy == UNSPECIFIED
 
 
 def test_nobody_and_nowhere_are_not_served(peopled):
     serving = MailPolicy(keep=0)
-    assert not finish(peopled.set_serving("jim@example.net", serving))
-    assert not finish(peopled.set_domain_serving("example.org", serving))
-    assert finish(peopled.account_serving("jim@example.net")) is None
-    assert finish(peopled.domain_serving("example.org")) is None
+    assert not finish(peopled.set_mail_policy("jim@example.net", serving))
+    assert not finish(peopled.set_domain_mail_policy("example.org", serving))
+    assert finish(peopled.account_mail_policy("jim@example.net")) is None
+    assert finish(peopled.domain_mail_policy("example.org")) is None
 
 
 def test_a_removed_account_is_gone_at_once(peopled):
@@ -397,7 +397,7 @@ def test_an_account_that_is_added_again_is_a_new_one(peopled):
     finish(peopled.set_secret("joe@example.net", "old", "old keys"))
     finish(peopled.set_shared("joe@example.net", "tanstaaf"))
     finish(peopled.set_quota("joe@example.net", Quota(1, 1, "reject")))
-    finish(peopled.set_serving("joe@example.net", MailPolicy(keep=86400)))
+    finish(peopled.set_mail_policy("joe@example.net", MailPolicy(keep=86400)))
     finish(peopled.remove("joe@example.net"))
     assert finish(peopled.add("joe@example.net", None))
     assert finish(peopled.find("joe@example.net")) == Account("joe@example.net", "joe@example.net")
@@ -408,18 +408,18 @@ JOE, JIM = "joe@example.net", "jim@example.com"
 
 def named(directory, name):
     """The account of that name, its domain's part of it, and its devices."""
-    own = finish(directory.account_quota(name)), finish(directory.account_serving(name))
-    return finish(directory.find(name)), *own, list(finish(directory.devices(name)))
+    own = finish(directory.account_quota(name)), finish(directory.account_mail_policy(name))
+    return finish(directory.find(name)), *own, list(finish(directory.app_passwords(name)))
 
 
 def test_a_renamed_account_keeps_all_but_its_name(peopled):
     finish(peopled.set_secret(JOE, "hash", "keys"))
     finish(peopled.set_shared(JOE, "tanstaaf"))
     finish(peopled.set_quota(JOE, Quota(1, 2, "defer")))
-    finish(peopled.set_serving(JOE, MailPolicy(keep=86400)))
+    finish(peopled.set_mail_policy(JOE, MailPolicy(keep=86400)))
     finish(peopled.set_state(JOE, "disabled"))
     for device in (PHONE, PAD):
-        finish(peopled.add_device(JOE, device))
+        finish(peopled.add_app_password(JOE, device))
     account, *rest = named(peopled, JOE)
     assert finish(peopled.rename(JOE, JIM))
     assert named(peopled, JIM) == (replace(account, address=JIM), *rest)
@@ -468,7 +468,7 @@ def test_an_account_comes_back_to_its_own_maildrop(peopled):
 
 
 def test_the_devices_of_a_renamed_account_go_with_it(peopled):
-    finish(peopled.add_device(JOE, PHONE))
+    finish(peopled.add_app_password(JOE, PHONE))
     finish(peopled.rename(JOE, JIM))
     finish(peopled.remove(JIM))
     finish(peopled.add(JOE, None))

@@ -191,7 +191,7 @@ def test_it_says_the_quota_of_those_who_have_one(directory):
     assert finish(directory.find(ANN)).quota in (QUOTA, Quota(QUOTA.octets))
     assert finish(directory.find(POSTMASTER)).quota == Quota()
     sees_to(IAccountSettings, directory)
-    assert finish(directory.sayings()) == {(QUOTA, UNSPECIFIED), (Quota(), UNSPECIFIED)}
+    assert finish(directory.account_settings()) == {(QUOTA, UNSPECIFIED), (Quota(), UNSPECIFIED)}
 
 
 def test_a_look_up_finds_the_domain_and_the_account(directory):

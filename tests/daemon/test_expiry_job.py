@@ -52,7 +52,7 @@ class Office:
         finish(delivery.commit())
 
     def says(self, name, **said):
-        finish(self.directory.set_serving(name, MailPolicy(**said)))
+        finish(self.directory.set_mail_policy(name, MailPolicy(**said)))
 
     def holds(self, name) -> int:
         return finish(self.store.count(name))[0]
@@ -68,7 +68,7 @@ def office():
 
 def test_only_those_are_looked_at_whose_mail_is_not_kept_for_ever(office):
     assert finish(office.retention.targets()) == []
-    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=30 * A_DAY)))
+    finish(office.directory.set_domain_mail_policy("example.net", MailPolicy(keep=30 * A_DAY)))
     office.says(NAMES[0], keep=0)
     office.says(NAMES[1], devices="all", keep_collected=A_DAY)
     office.devices[NAMES[1]] = ("phone",)
@@ -137,7 +137,7 @@ def test_a_round_a_day_and_the_first_a_while_after_the_start(office):
 
 
 def test_one_maildrop_after_the_other_with_a_rest_between(office):
-    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
+    finish(office.directory.set_domain_mail_policy("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     round_ = Deferred.fromCoroutine(office.expiring.round())
     assert office.held() == [0, 1, 1]
@@ -149,7 +149,7 @@ def test_one_maildrop_after_the_other_with_a_rest_between(office):
 
 
 def test_what_is_said_while_a_round_goes_on_holds_at_once(office):
-    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
+    finish(office.directory.set_domain_mail_policy("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     round_ = Deferred.fromCoroutine(office.expiring.round())
     office.says(NAMES[1], keep=0)
@@ -160,7 +160,7 @@ def test_what_is_said_while_a_round_goes_on_holds_at_once(office):
 
 
 def test_who_collects_just_now_is_looked_at_again_later(office):
-    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
+    finish(office.directory.set_domain_mail_policy("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     maildrop = office.store.maildrop(NAMES[0])
     finish(maildrop.open())
@@ -185,7 +185,7 @@ def test_who_collects_all_the_time_keeps_his_mail_until_tomorrow(office):
 
 
 def test_one_that_fails_keeps_nobody_elses_mail(office, monkeypatch):
-    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
+    finish(office.directory.set_domain_mail_policy("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     expire = office.store.expire
 
@@ -216,7 +216,7 @@ def test_a_directory_that_cannot_say_puts_it_off_until_tomorrow(office, monkeypa
 
 
 def test_stopping_waits_for_what_goes_just_now(office, monkeypatch):
-    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
+    finish(office.directory.set_domain_mail_policy("example.net", MailPolicy(keep=A_DAY)))
     office.expiring.start()
     going, ends = [], Deferred()
 
@@ -237,7 +237,7 @@ def test_stopping_waits_for_what_goes_just_now(office, monkeypatch):
 
 
 def test_stopping_ends_a_rest_at_once(office):
-    finish(office.directory.set_domain_serving("example.net", MailPolicy(keep=A_DAY)))
+    finish(office.directory.set_domain_mail_policy("example.net", MailPolicy(keep=A_DAY)))
     office.expiring.start()
     office.clock.advance(FIRST)
     stopped = Deferred.fromCoroutine(office.expiring.stop())

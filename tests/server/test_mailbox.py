@@ -40,8 +40,8 @@ def recipient() -> Recipient:
     return Recipient(Address.parse(JOE), Account(JOE, JOE))
 
 
-def mailbox(mailbox_context, *, serving=UNSPECIFIED, device="", quota=Quota()):  # noqa: B008 (a value)
-    account = Account(JOE, JOE, quota=quota, serving=serving, device=device)
+def mailbox(mailbox_context, *, mail_policy=UNSPECIFIED, **more):
+    account = Account(JOE, JOE, mail_policy=mail_policy, **more)
     return mailbox_context.mailbox(SessionInfo("id", "pop3", Client()), account)
 
 
@@ -73,7 +73,7 @@ def test_the_accounts_own_terms_go_before_those_of_all(store):
     mailbox_context = MailboxContext(
         store, MailPolicy(delete_on_collect=True).or_else(DEFAULT_POLICY)
     )
-    assert quit_with(mailbox(mailbox_context, serving=MailPolicy(delete_on_collect=False))) == 0
+    assert quit_with(mailbox(mailbox_context, mail_policy=MailPolicy(delete_on_collect=False))) == 0
     assert quit_with(mailbox(mailbox_context), removed=[2], collected=[0, 1]) == 3
     assert left(store) == 0
 
@@ -90,8 +90,8 @@ def test_all_devices_of_an_account_are_waited_for(store):
 
     mailbox_context = MailboxContext(store, devices=devices)
     options = MailPolicy(delete_on_collect=True, devices="all")
-    phone = mailbox(mailbox_context, serving=options, device="phone")
-    laptop = mailbox(mailbox_context, serving=options, device="laptop")
+    phone = mailbox(mailbox_context, mail_policy=options, device="phone")
+    laptop = mailbox(mailbox_context, mail_policy=options, device="laptop")
     assert quit_with(phone, collected=[0, 1, 2]) == 0
     assert quit_with(laptop, removed=[1], collected=[0]) == 2
     assert left(store) == 1
@@ -104,7 +104,7 @@ def test_a_note_that_cannot_be_made_keeps_no_mail_from_going(store, monkeypatch)
     monkeypatch.setattr(store, "collect", fail)
     assert quit_with(mailbox(MailboxContext(store)), removed=[0], collected=[1]) == 1
     options = MailPolicy(delete_on_collect=True, devices="all")
-    assert quit_with(mailbox(MailboxContext(store), serving=options), collected=[0, 1]) == 0
+    assert quit_with(mailbox(MailboxContext(store), mail_policy=options), collected=[0, 1]) == 0
     assert left(store) == 2
 
 
@@ -130,7 +130,9 @@ def test_a_removal_that_fails_behind_another_says_how_many_went(store, monkeypat
     monkeypatch.setattr(MemoryMaildrop, "remove", fail)
     options = MailPolicy(delete_on_collect=True, devices="all")
     with pytest.raises(NotAllRemoved) as raised:
-        quit_with(mailbox(MailboxContext(store), serving=options), removed=[0], collected=[1, 2])
+        quit_with(
+            mailbox(MailboxContext(store), mail_policy=options), removed=[0], collected=[1, 2]
+        )
     assert raised.value.removed == 2
 
 
@@ -157,7 +159,7 @@ def test_a_login_may_not_follow_the_last_one_too_soon(store):
     quit_with(mailbox(mailbox_context))
     with pytest.raises(LoginTooSoon):
         quit_with(mailbox(mailbox_context))
-    quit_with(mailbox(mailbox_context, serving=MailPolicy(login_delay=0)))
+    quit_with(mailbox(mailbox_context, mail_policy=MailPolicy(login_delay=0)))
 
 
 # -- what clients are told -----------------------------------------------------------------
@@ -173,8 +175,8 @@ def test_who_has_logged_in_is_told_what_holds_for_him(store):
         store, MailPolicy(keep=30 * A_DAY, login_delay=60).or_else(DEFAULT_POLICY)
     )
     assert told(mailbox_context) == ("30", "60")
-    assert told(mailbox_context, serving=MailPolicy(keep=0, login_delay=0)) == ("NEVER", "")
-    assert told(mailbox_context, serving=MailPolicy(delete_on_collect=True)) == ("0", "60")
+    assert told(mailbox_context, mail_policy=MailPolicy(keep=0, login_delay=0)) == ("NEVER", "")
+    assert told(mailbox_context, mail_policy=MailPolicy(delete_on_collect=True)) == ("0", "60")
     assert told(mailbox_context, quota=MAKES_ROOM) == ("0", "60")
     assert told(mailbox_context, quota=Quota(0, 0, "make-room")) == ("30", "60"), (
         "there is always room"
@@ -208,11 +210,13 @@ def test_nobody_is_told_of_what_the_store_cannot_do():
         DEFAULT_POLICY
     )
     assert told(MailboxContext(Plain(), serving)) == ("0", "")
-    assert told(MailboxContext(Plain(), serving), serving=MailPolicy(devices="all")) == (
+    assert told(MailboxContext(Plain(), serving), mail_policy=MailPolicy(devices="all")) == (
         "NEVER",
         "",
     )
-    assert told(MailboxContext(Plain(), serving), serving=MailPolicy(delete_on_collect=False)) == (
+    assert told(
+        MailboxContext(Plain(), serving), mail_policy=MailPolicy(delete_on_collect=False)
+    ) == (
         "NEVER",
         "",
     )
@@ -237,15 +241,17 @@ def before(mailbox_context) -> tuple[str, str]:
 
 
 def test_before_a_login_clients_are_told_of_all_accounts(store, directory):
-    mailbox_context = MailboxContext(store, sayings=Directories([directory]).sayings)
+    mailbox_context = MailboxContext(
+        store, account_settings=Directories([directory]).account_settings
+    )
     assert before(mailbox_context) == ("NEVER", "")
-    finish(directory.set_serving(JOE, MailPolicy(keep=30 * A_DAY)))
+    finish(directory.set_mail_policy(JOE, MailPolicy(keep=30 * A_DAY)))
     assert before(mailbox_context) == ("30 USER", "")
-    finish(directory.set_serving("ann@example.net", MailPolicy(keep=30 * A_DAY)))
+    finish(directory.set_mail_policy("ann@example.net", MailPolicy(keep=30 * A_DAY)))
     assert before(mailbox_context) == ("30", "")
-    finish(directory.set_domain_serving("example.net", MailPolicy(login_delay=300)))
+    finish(directory.set_domain_mail_policy("example.net", MailPolicy(login_delay=300)))
     assert before(mailbox_context) == ("30", "300")
-    finish(directory.set_serving(JOE, MailPolicy(delete_on_collect=True, login_delay=10)))
+    finish(directory.set_mail_policy(JOE, MailPolicy(delete_on_collect=True, login_delay=10)))
     assert before(mailbox_context) == ("0 USER", "300 USER")
     finish(directory.remove(JOE))
     assert before(mailbox_context) == ("30", "300")
@@ -260,7 +266,7 @@ def test_accounts_of_a_directory_that_does_not_say_count_as_all_others(store):
     mailbox_context = MailboxContext(
         store,
         MailPolicy(keep=9 * A_DAY).or_else(DEFAULT_POLICY),
-        sayings=Directories([Quiet()]).sayings,
+        account_settings=Directories([Quiet()]).account_settings,
     )
     assert before(mailbox_context) == ("9", "")
 
@@ -270,4 +276,4 @@ def test_where_nobody_can_say_clients_are_told_the_least(store):
         raise TemporaryFailure("no answer")
 
     serving = MailPolicy(keep=9 * A_DAY, login_delay=5).or_else(DEFAULT_POLICY)
-    assert before(MailboxContext(store, serving, sayings=fail)) == ("0 USER", "5 USER")
+    assert before(MailboxContext(store, serving, account_settings=fail)) == ("0 USER", "5 USER")

@@ -136,7 +136,7 @@ def test_what_went_to_make_room_can_be_brought_back_where_things_are_kept(kept, 
     store = kept(undelete=undelete)
     for number in range(4):
         post(store, text(number), ROOMY)
-    kept_there = finish(store.kept(JOE))
+    kept_there = finish(store.vault_sessions(JOE))
     assert [(one.session, one.messages) for one in kept_there] == [("make-room", 1)] * bool(
         undelete
     )

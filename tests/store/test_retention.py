@@ -107,7 +107,7 @@ def test_what_expires_lies_in_the_vault_and_comes_back_to_stay(store, joe):
     remember(joe, 50, uidl)
     keep = KeepTimes(arrived=30 * A_DAY, collected=7 * A_DAY)
     assert expire(store, keep) == 1
-    (kept,) = finish(store.kept(JOE))
+    (kept,) = finish(store.vault_sessions(JOE))
     assert (kept.session, kept.messages) == ("expire", 1)
     assert finish(store.undelete(JOE, "expire", 0.0)) == 1
     assert there(joe) == {uidl}

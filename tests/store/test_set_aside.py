@@ -109,7 +109,7 @@ def test_a_removal_that_fails_for_good_blocks_nobody(root, served, logged, numbe
     assert found(one) == []
     assert there(root) == one.listed() == ["two"]
     assert not (root / ".journal/set-aside/example.net/joe").exists()
-    kept = finish(one.store.kept(JOE))
+    kept = finish(one.store.vault_sessions(JOE))
     assert sum(session.messages for session in kept) == (1 if undelete else 0)
     one.stop()
 

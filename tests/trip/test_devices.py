@@ -92,7 +92,7 @@ def add(office, name: str, **how) -> str:
     password = AppPasswordToken.generate()
     with office.directory() as directory:
         device = AppPassword(name, password.id, password.digest, **how)
-        assert finish(directory.add_device(JOE, device))
+        assert finish(directory.add_app_password(JOE, device))
     return password.text
 
 
@@ -109,7 +109,7 @@ def test_devices_collect_and_send_where_they_may(office, ask, collect, send, tmp
     if shutil.which("msmtp"):
         assert by_scram(office, tmp_path, phone) == 0
     with office.directory() as directory:
-        assert finish(directory.remove_device(JOE, "scanner"))
+        assert finish(directory.remove_app_password(JOE, "scanner"))
     assert not send(scanner)
     office.stop()  # what waits to be written is written now
     shown = ask("account", "show", JOE)

@@ -44,7 +44,7 @@ def account(office):
     def account(**said):
         made = office.new_account()
         with office.directory() as directory:
-            finish(directory.set_serving(made.address, MailPolicy(**said)))
+            finish(directory.set_mail_policy(made.address, MailPolicy(**said)))
         with smtplib.SMTP("127.0.0.1", office.smtp, timeout=30) as client:
             for _ in range(2):
                 client.sendmail("a@example.org", [made.address], TEXT)
@@ -110,7 +110,7 @@ def test_what_one_device_has_waits_for_the_others(office, account):
     with office.directory() as directory:
         for name, password in passwords.items():
             device = AppPassword(name, password.id, password.digest)
-            assert finish(directory.add_device(account.address, device))
+            assert finish(directory.add_app_password(account.address, device))
 
     def collects(name, *numbers):
         client = logged_in(office, replace(account, password=passwords[name].text))
