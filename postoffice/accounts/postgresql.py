@@ -24,7 +24,7 @@ T = TypeVar("T")
 #: The schema that has our tables.
 NAME = "postoffice"
 #: Seconds for which the settings of all accounts are kept: all are read for that, at each CAPA.
-SAYINGS = 60.0
+SETTINGS_AGE = 60.0
 #: What the types of SQLite are here.  Names are compared and sorted by their octets.
 _TYPES = {"TEXT": 'text COLLATE "C"', "INTEGER": "bigint", "REAL": "double precision"}
 
@@ -132,7 +132,7 @@ class PostgreSQLDirectory(SQLDirectory):
         self._threads = executor
         self._connections = connections
         self._stale = StaleAnswers(stale, clock)
-        self._said: Cache[str, frozenset[tuple[Quota, MailPolicy]]] = Cache(1, clock.seconds)
+        self._settings: Cache[str, frozenset[tuple[Quota, MailPolicy]]] = Cache(1, clock.seconds)
 
     async def start(self) -> None:
         try:
@@ -157,14 +157,14 @@ class PostgreSQLDirectory(SQLDirectory):
     async def serves(self, domain: str) -> bool:
         return (await self.look_up(f"@{domain}")).domain is not None
 
-    async def sayings(self) -> frozenset[tuple[Quota, MailPolicy]]:
+    async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
         """Return the settings of all accounts; those of others' changes a minute later."""
-        known = self._said.get("")
+        known = self._settings.get("")
         if known is None:
-            known = await super().sayings()
-            self._said.set("", known, SAYINGS)
+            known = await super().account_settings()
+            self._settings.set("", known, SETTINGS_AGE)
         return known
 
     async def _write(self, change: Callable[..., T], *what: Any) -> T:
-        self._said.clear()
+        self._settings.clear()
         return await super()._write(change, *what)

@@ -103,7 +103,7 @@ class SQLDirectory(OldMembers):
         self._executor = executor
         self._complaints: set[str] = set()
         self._found: AnswerCache[Found] = AnswerCache(_is_somebody)
-        self._sayings: AnswerCache[frozenset[tuple[Quota, MailPolicy]]] = AnswerCache()
+        self._all_settings: AnswerCache[frozenset[tuple[Quota, MailPolicy]]] = AnswerCache()
         self._devices: AnswerCache[tuple[AppPassword, ...]] = AnswerCache()
 
     async def start(self) -> None:
@@ -199,7 +199,7 @@ class SQLDirectory(OldMembers):
         return await self._read(tables.mail_policy, "domain", domain)
 
     async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
-        return await self._answer(self._sayings, "", tables.all_settings)
+        return await self._answer(self._all_settings, "", tables.all_settings)
 
     async def set_state(self, name: str, state: str, note: StateNote = NO_NOTE) -> bool:
         return await self._write(tables.set_state, name, state, note)

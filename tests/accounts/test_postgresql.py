@@ -22,7 +22,7 @@ from tests.servers import PostgreSQL
 
 pytest.importorskip("psycopg")
 from postoffice.accounts import postgresql as tables
-from postoffice.accounts.postgresql import SAYINGS, PostgreSQLDirectory
+from postoffice.accounts.postgresql import SETTINGS_AGE, PostgreSQLDirectory
 from postoffice.accounts.postgresql_connections import translated
 
 JOE, ANN = "joe@example.net", "ann@example.net"
@@ -238,13 +238,13 @@ def test_changes_come_one_after_the_other(directory, made):
 
 def test_settings_of_all_accounts_are_read_once_a_minute(directory, made, clock):
     other = made()
-    assert finish(directory.sayings()) == {(Quota(), UNSPECIFIED)}
+    assert finish(directory.account_settings()) == {(Quota(), UNSPECIFIED)}
     finish(other.set_quota(JOE, Quota(1, 2, "reject")))
-    assert finish(directory.sayings()) == {(Quota(), UNSPECIFIED)}
-    clock.advance(SAYINGS)
-    assert len(finish(directory.sayings())) == 2
+    assert finish(directory.account_settings()) == {(Quota(), UNSPECIFIED)}
+    clock.advance(SETTINGS_AGE)
+    assert len(finish(directory.account_settings())) == 2
     finish(directory.set_quota(JOE, Quota()))
-    assert finish(directory.sayings()) == {(Quota(), UNSPECIFIED)}
+    assert finish(directory.account_settings()) == {(Quota(), UNSPECIFIED)}
 
 
 def test_names_cannot_be_sql(directory):
