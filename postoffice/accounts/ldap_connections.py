@@ -6,7 +6,6 @@ The functions block.  Each call to the server has a time limit of the library's.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import ldap
 
 from postoffice.accounts.remote import Unavailable
 from postoffice.model.errors import TemporaryFailure
+from postoffice.util.connection_pool import ConnectionPool
 
 T = TypeVar("T")
 #: The name of an entry, and its attributes, in lower case.
@@ -70,21 +70,8 @@ class LDAPConnections:
 
     def __init__(self, server: LDAPServer) -> None:
         self._server = server
-        self._lock = threading.Lock()  # guards:
-        self._idle: list[Any] = []
-        self._closed = False
-
-    def open(self) -> None:
-        """Allow connections; there is none until it is needed."""
-        self._closed = False
-
-    def close(self) -> None:
-        """Close all connections, when they are idle."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            _unbind(connection)
+        self._pool: ConnectionPool[Any] = ConnectionPool(_unbind)
+        self.open, self.close = self._pool.open, self._pool.close
 
     def search(self, base: str, query: str, attributes: Sequence[str]) -> list[Entry]:
         """
@@ -107,10 +94,7 @@ class LDAPConnections:
                 if name is not None  # a referral has none
             ]
 
-        with self._lock:
-            if self._closed:
-                raise Unavailable("the directory has been stopped")
-            connection = self._idle.pop() if self._idle else None
+        connection = self._pool.take()
         if connection is not None:
             with suppress(ldap.SERVER_DOWN):  # it was closed meanwhile, or the server was restarted
                 return self._use(connection, ask)
@@ -130,11 +114,7 @@ class LDAPConnections:
         except BaseException:
             _unbind(connection)
             raise
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return found
-        _unbind(connection)
+        self._pool.give_back(connection)
         return found
 
     def _logged_in(self) -> Any:

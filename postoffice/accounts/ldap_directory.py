@@ -13,6 +13,7 @@ from zope.interface import implementer
 from postoffice.accounts.ldap_connections import LDAPConnections, LDAPServer
 from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
+from postoffice.accounts.variables import VARIABLE, value, variable
 from postoffice.interfaces import (
     Executor,
     IAccountDirectory,
@@ -22,14 +23,9 @@ from postoffice.interfaces import (
 from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.config_values import read_size
-from postoffice.model.errors import SettingError, TemporaryFailure
+from postoffice.model.errors import TemporaryFailure
 
-_VARIABLE = re.compile(r"%\{([^}]*)\}|%([a-zA-Z])")
-#: Variables, and whether each is the local part and the domain of an address.
-_PARTS = {
-    "user": (True, True), "user|username": (True, False), "user|domain": (False, True),
-    "u": (True, True), "n": (True, False), "d": (False, True),
-}  # fmt: skip
+_VARIABLE = re.compile(VARIABLE)
 _SPECIAL = re.compile(r"[\\*()\0]")
 
 
@@ -55,11 +51,7 @@ class LDAPSearch:
     def __post_init__(self) -> None:
         """Raise SettingError for a variable that does not exist."""
         for found in _VARIABLE.finditer(self.query):
-            if (found[1] or found[2]).replace(" ", "") not in _PARTS:
-                raise SettingError(
-                    "filter", f"the variable {found[0]} is not known, only %{{user}}, "
-                    "%{user|username} and %{user|domain}",
-                )  # fmt: skip
+            variable("filter", found)
 
     @property
     def attributes(self) -> list[str]:
@@ -69,14 +61,9 @@ class LDAPSearch:
 
     def filter_for(self, name: str) -> str:
         """Return the filter for an address; what is special in it is escaped."""
-        local, _, domain = name.rpartition("@")
-
-        def value(found: re.Match[str]) -> str:
-            with_local, with_domain = _PARTS[(found[1] or found[2]).replace(" ", "")]
-            text = name if with_local and with_domain else local if with_local else domain
-            return escaped(text)
-
-        return _VARIABLE.sub(value, self.query)
+        return _VARIABLE.sub(
+            lambda found: escaped(value(variable("filter", found), name)), self.query
+        )
 
 
 def escaped(text: str) -> str:

@@ -17,6 +17,7 @@ import psycopg
 from postoffice.accounts.remote import Unavailable
 from postoffice.accounts.sql import Cursor, Values
 from postoffice.model.errors import TemporaryFailure
+from postoffice.util.connection_pool import ConnectionPool
 
 T = TypeVar("T")
 _PLACEHOLDER = re.compile(r"\?(\d*)")
@@ -72,22 +73,10 @@ class Connections:
         self._conninfo = conninfo
         self._timeout = timeout
         self._search_path = search_path
+        self._pool: ConnectionPool[Any] = ConnectionPool(lambda connection: connection.close())
+        self.open, self.close = self._pool.open, self._pool.close
         self._lock = threading.Lock()  # guards:
-        self._idle: list[Any] = []
         self._busy: dict[Any, float] = {}  # since when
-        self._closed = False
-
-    def open(self) -> None:
-        """Allow connections; there is none until it is needed."""
-        self._closed = False
-
-    def close(self) -> None:
-        """Close all connections, when they are idle."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
 
     def cut(self) -> None:
         """Break the connections of threads that wait longer than the timeout."""
@@ -103,7 +92,7 @@ class Connections:
 
         Raises Unavailable, and TemporaryFailure for other errors of the server.
         """
-        connection = self._take()
+        connection = self._pool.take()
         if connection is not None:
             try:
                 return self._use(connection, ask, *args)
@@ -120,22 +109,15 @@ class Connections:
                 connection.execute("SELECT pg_advisory_xact_lock($1)", [LOCK])
                 return change(connection, *args)
 
-        connection = self._take()
+        connection = self._pool.take()
         if connection is not None:
             try:
                 self._use(connection, _ping)  # a transaction must not be tried twice
             except Unavailable:
                 connection = None
             else:
-                connection = self._take()
+                connection = self._pool.take()
         return self._use(connection or self._connect(), whole)
-
-    def _take(self) -> Any:
-        """Return an idle connection, or None."""
-        with self._lock:
-            if self._closed:
-                raise Unavailable("the directory has been stopped")
-            return self._idle.pop() if self._idle else None
 
     def _connect(self) -> Any:
         try:
@@ -166,15 +148,10 @@ class Connections:
         except psycopg.Error as error:
             raise TemporaryFailure(f"PostgreSQL refused a query: {_said(error)}") from error
         finally:
-            self._give_back(connection)
-
-    def _give_back(self, connection: Any) -> None:
-        with self._lock:
-            self._busy.pop(connection, None)
-            if not self._closed and not connection.closed:
-                self._idle.append(connection)
-                return
-        connection.close()
+            with self._lock:
+                del self._busy[connection]
+            if not connection.closed:
+                self._pool.give_back(connection)
 
 
 def _ping(connection: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from zope.interface import implementer
 from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.postgresql_connections import Connections
 from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
+from postoffice.accounts.variables import VARIABLE, value, variable
 from postoffice.interfaces import Executor, IAccountDirectory, IAddresses
 from postoffice.model.address import (
     DISABLED,
@@ -38,22 +39,13 @@ ACCOUNT = ("password", "maildrop", "quota", "quota_messages", "state", "forward"
 ALIAS = ("target",)
 DOMAIN = ("same_as", "separators", "catch_all")
 
-#: A variable, with the quotes that Dovecot's examples have around it.
-_VARIABLE = re.compile(r"(')?(?:%\{([^}]*)\}|%([a-zA-Z%]))(?(1)')")
-_VALUES: dict[str, Callable[[str], str]] = {
-    "user": lambda name: name,
-    "username": lambda name: name.rpartition("@")[0],
-    "domain": lambda name: name.rpartition("@")[2],
-}
-_NAMES = {
-    "user": "user", "user|username": "username", "user|domain": "domain", "username": "username",
-    "domain": "domain", "u": "user", "n": "username", "d": "domain",
-}  # fmt: skip
+#: A variable, with the quotes that Dovecot's examples have around it; and a per cent sign.
+_VARIABLE = re.compile(rf"(?P<quote>')?(?:{VARIABLE})(?(quote)')|%%")
 
 
 @dataclass(frozen=True)
 class Query:
-    """SQL with PostgreSQL's placeholders, and which part of an address each stands for."""
+    """SQL with PostgreSQL's placeholders, and which variable each stands for."""
 
     sql: str
     parts: tuple[str, ...]
@@ -68,13 +60,9 @@ class Query:
         parts: list[str] = []
 
         def placeholder(found: re.Match[str]) -> str:
-            name = found[2] if found[2] is not None else found[3]
-            if name == "%":
-                return f"{found[1] or ''}%{found[1] or ''}"
-            part = _NAMES.get(name.replace(" ", ""))
-            if part is None:
-                known = ", ".join(f"%{{{one}}}" for one in list(_NAMES)[:3])
-                raise SettingError(key, f"the variable {found[0]} is not known, only {known}")
+            if found[0] == "%%":
+                return "%"
+            part = variable(key, found)
             if part not in parts:
                 parts.append(part)
             return f"${parts.index(part) + 1}"
@@ -89,7 +77,7 @@ class Query:
 
     def rows(self, connection: Any, name: str) -> list[Row]:
         """Return all rows for a name, each by the names of its columns."""
-        cursor = connection.execute(self.sql, [_VALUES[part](name) for part in self.parts])
+        cursor = connection.execute(self.sql, [value(part, name) for part in self.parts])
         if cursor.description is None:
             raise TemporaryFailure(f"the query returns no rows: {self.sql}")
         columns = [column.name for column in cursor.description]

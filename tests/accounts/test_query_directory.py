@@ -37,6 +37,7 @@ FIND = "SELECT password, quota, active AS state FROM mailbox WHERE username = '%
 ALIAS = "SELECT goto AS target FROM alias WHERE address = %{user} AND active"
 DOMAIN = "SELECT 1 AS local FROM domain WHERE domain = %{user|domain} AND active"
 NET = Domain("example.net")
+LOCAL, DOMAIN_OF = "user|username", "user|domain"
 
 
 @pytest.fixture
@@ -177,10 +178,10 @@ def test_an_account_that_is_active_is_enabled(made, value):
 @pytest.mark.parametrize(
     ("text", "sql", "parts"),
     [
-        ("a = %u AND b = '%d'", "a = $1 AND b = $2", ("user", "domain")),
-        ("%{user} %{user | username} %{user|domain};", "$1 $2 $3", ("user", "username", "domain")),
-        ("%n %n %{username}", "$1 $1 $1", ("username",)),
-        ("a LIKE 'x%%' AND b = %d", "a LIKE 'x%' AND b = $1", ("domain",)),
+        ("a = %u AND b = '%d'", "a = $1 AND b = $2", ("user", DOMAIN_OF)),
+        ("%{user} %{user | username} %{user|domain};", "$1 $2 $3", ("user", LOCAL, DOMAIN_OF)),
+        ("%n %n %{user|username}", "$1 $1 $1", (LOCAL,)),
+        ("a LIKE 'x%%' AND b = %d", "a LIKE 'x%' AND b = $1", (DOMAIN_OF,)),
     ],
 )
 def test_dovecots_variables_become_parameters(text, sql, parts):

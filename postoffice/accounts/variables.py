@@ -1,0 +1,35 @@
+"""Dovecot's variables in queries and filters: ``%{user}``, ``%{user|domain}``, ``%u``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from postoffice.model.errors import SettingError
+
+#: A variable, in a regular expression.
+VARIABLE = r"%\{(?P<long>[^}]*)\}|%(?P<short>[a-zA-Z])"
+#: What each is of an address.
+_VALUES: dict[str, Callable[[str], str]] = {
+    "user": lambda name: name,
+    "user|username": lambda name: name.rpartition("@")[0],
+    "user|domain": lambda name: name.rpartition("@")[2],
+}
+_SHORT = {"u": "user", "n": "user|username", "d": "user|domain"}
+
+
+def variable(key: str, found: re.Match[str]) -> str:
+    """Return which variable was found.  Raises SettingError for ``key`` if there is none such."""
+    long = found["long"]
+    name = _SHORT.get(found["short"], "") if long is None else long.replace(" ", "")
+    if name not in _VALUES:
+        known = ", ".join(f"%{{{one}}}" for one in _VALUES)
+        raise SettingError(
+            key, f"the variable {found[0].strip(chr(39))} is not known, only {known}"
+        )
+    return name
+
+
+def value(variable: str, address: str) -> str:
+    """Return what a variable stands for."""
+    return _VALUES[variable](address)
