@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -85,7 +86,7 @@ class LDAPDirectory:
         self,
         server: LDAPServer,
         executor: Executor,
-        clock: Any,
+        clock: IReactorTime,
         search: LDAPSearch,
         domains: Sequence[str],
         *,

@@ -6,6 +6,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+from twisted.internet.interfaces import IReactorTime
+
 from postoffice.accounts import schema
 from postoffice.accounts.postgresql_connections import Connections, SharedSQL
 from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
@@ -120,7 +122,7 @@ class PostgreSQLDirectory(SQLDirectory):
         self,
         conninfo: str,
         executor: Executor,
-        clock: Any,
+        clock: IReactorTime,
         *,
         seal: Seal,
         timeout: float,

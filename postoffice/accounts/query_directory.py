@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -99,7 +100,7 @@ class QueryDirectory:
         self,
         conninfo: str,
         executor: Executor,
-        clock: Any,
+        clock: IReactorTime,
         queries: Mapping[str, Query],
         *,
         timeout: float,

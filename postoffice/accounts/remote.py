@@ -8,10 +8,11 @@ failed, and mail for addresses that were found lately goes on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from postoffice.interfaces import Executor
@@ -60,7 +61,7 @@ class Breaker:
     def __init__(
         self,
         executor: Executor,
-        clock: Any,
+        clock: IReactorTime,
         server: str,
         timeout: float,
         cut: Callable[[], object] = lambda: None,
@@ -125,7 +126,7 @@ class Breaker:
 class StaleAnswers:
     """Answers that were positive, for ``seconds``: they are served while the server is down."""
 
-    def __init__(self, seconds: float, clock: Any) -> None:
+    def __init__(self, seconds: float, clock: IReactorTime) -> None:
         self._seconds = seconds
         self._known: Cache[str, Found] = Cache(REMEMBERED, clock.seconds)
 

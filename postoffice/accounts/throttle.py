@@ -6,9 +6,10 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -65,7 +66,7 @@ class Throttle:
         self,
         attempts: Attempts,
         executor: Executor,
-        clock: Any,
+        clock: IReactorTime,
         own: Allowance,
         now: Callable[[], float] = time.time,
     ) -> None:

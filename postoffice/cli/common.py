@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
 from unicodedata import combining, east_asian_width
 
 import click
@@ -33,6 +33,7 @@ from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import Address, normal_domain
 from postoffice.model.config_values import read_duration
 from postoffice.model.errors import PostOfficeError, StartupError
+from postoffice.util.reactor import IReactor
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class CommandContext:
     """What a command runs with: ``config`` is the file given with --config, if any."""
 
     config: str | None
-    reactor: Any
+    reactor: IReactor
 
     def settings(self, try_endpoint: TryEndpoint | None = None) -> Settings:
         """Return the settings, or those of a first run without a configuration file."""
@@ -144,7 +145,9 @@ class Parameter(click.ParamType):  # type: ignore[type-arg]
         if self._complete is None:
             return []
         config = ctx.params.get("config") or ctx.find_root().params.get("config")
-        return known(CommandContext(config, None).settings, self._complete, incomplete)
+        return known(
+            CommandContext(config, cast(IReactor, None)).settings, self._complete, incomplete
+        )
 
 
 def _domain(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from click.shell_completion import CompletionItem
 from twisted.internet.task import Clock
@@ -14,6 +14,7 @@ from postoffice.config.settings import Settings
 from postoffice.daemon import privileges
 from postoffice.daemon.build import build_plugins
 from postoffice.interfaces import IAccountRegister
+from postoffice.util.reactor import IReactor
 
 #: The most names to offer.
 MOST = 1000
@@ -36,8 +37,9 @@ def known(settings: Callable[[], Settings], ask: Ask, incomplete: str) -> list[C
 def _names(settings: Settings, ask: Ask) -> list[str]:
     if not os.path.isdir(settings.state):
         return []
-    executor = InlineExecutor(None)
-    register = build_plugins(settings, Clock(), executor).register
+    reactor = cast(IReactor, Clock())  # nothing here waits
+    executor = InlineExecutor(reactor)
+    register = build_plugins(settings, reactor, executor).register
     privileges.become(settings.user, settings.state)
 
     async def whole() -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, TypeVarTuple
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from postoffice.util.reactor import IReactor
+
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
@@ -20,7 +22,7 @@ class InlineExecutor:
     If nothing waits for a function in the end (such as a store's cleanup), it is not run.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactor) -> None:
         self._reactor = reactor
         self._turning = False
         self._jobs: deque[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = deque()

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts.password_verifier import AT_ONCE
 from postoffice.config import loader
@@ -31,6 +32,7 @@ from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.leases import Leases
 from postoffice.server.neighbours import Neighbours
+from postoffice.util.reactor import IReactor
 
 #: Threads for disk access: how many always exist, and the most.
 USUALLY, THREADS = 2, 8
@@ -42,9 +44,9 @@ NEIGHBOURS = "neighbours"
 
 def build(
     settings: Settings,
-    reactor: Any,
+    reactor: IReactor,
     *,
-    clock: Any = None,
+    clock: IReactorTime | None = None,
     now: Callable[[], datetime] | None = None,
 ) -> PostOffice:
     """

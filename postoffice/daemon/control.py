@@ -24,6 +24,8 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.protocols.policies import TimeoutMixin
 
+from postoffice.util.reactor import IReactor
+
 #: The name of the socket in the state folder.
 NAME = "control"
 #: The most octets of a request, seconds for a connection, connections at the same time, and lines
@@ -109,7 +111,7 @@ class Control(Factory):
     noisy = False
     protocol = _Asked  # type: ignore[assignment]
 
-    def __init__(self, state: str, reactor: Any, commands: Mapping[str, Answers]) -> None:
+    def __init__(self, state: str, reactor: IReactor, commands: Mapping[str, Answers]) -> None:
         self.reactor = reactor
         self.asking = 0
         self._path = place(state)

@@ -12,6 +12,8 @@ from typing import Any, TypeVar, TypeVarTuple
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+from postoffice.util.reactor import IReactor
+
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 _Job = tuple[int, Deferred[Any], Callable[..., Any], tuple[Any, ...]]
@@ -36,7 +38,7 @@ class ThreadExecutor:
     """
 
     def __init__(
-        self, reactor: Any, threads: int = 8, name: str = "worker", *, usually: int = 0
+        self, reactor: IReactor, threads: int = 8, name: str = "worker", *, usually: int = 0
     ) -> None:
         self._reactor = reactor  # IReactorFromThreads; IReactorTime for additional threads
         self._jobs: SimpleQueue[_Job] = SimpleQueue()

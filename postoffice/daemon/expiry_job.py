@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -115,7 +116,7 @@ class Retention:
 class ExpiryJob:
     """Runs once a day: one maildrop after the other, with pauses, except those in use."""
 
-    def __init__(self, retention: Retention, clock: Any) -> None:
+    def __init__(self, retention: Retention, clock: IReactorTime) -> None:
         self.retention = retention
         self._clock = clock
         self._loop = LoopingCall(self._begin)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.login_db import LoginRecords
@@ -48,6 +48,7 @@ from postoffice.server.smtp import SMTPConnection
 from postoffice.server.smtp_factory import SMTPFactory
 from postoffice.server.smtp_service import ServiceProfile
 from postoffice.smtp.options import SMTPLimits
+from postoffice.util.reactor import IReactor
 from postoffice.util.token_bucket import TokenBucket
 
 
@@ -55,8 +56,8 @@ from postoffice.util.token_bucket import TokenBucket
 class Core:
     """What is made once, and goes on over all reloads."""
 
-    reactor: Any
-    clock: Any
+    reactor: IReactor
+    clock: IReactorTime
     now: Callable[[], datetime]
     threads: ThreadExecutor
     hashing: ThreadExecutor

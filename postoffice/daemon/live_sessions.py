@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
+
 from postoffice.server.connection import Connection
 from postoffice.server.factory import ServerFactory
 
@@ -15,7 +17,9 @@ PATIENCE = 5.0
 class Sessions:
     """Answers the commands ``sessions`` and ``end``."""
 
-    def __init__(self, factories: Callable[[], Iterable[ServerFactory]], clock: Any) -> None:
+    def __init__(
+        self, factories: Callable[[], Iterable[ServerFactory]], clock: IReactorTime
+    ) -> None:
         self._factories = factories
         self._clock = clock
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorTime
 
 from postoffice import moved
 from postoffice.accounts.attempts import Allowance
@@ -27,16 +28,17 @@ from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.reception import ReceptionContext
+from postoffice.util.reactor import IReactor
 
 
-def build_plugins(settings: Settings, reactor: Any, executor: Executor) -> Plugins:
+def build_plugins(settings: Settings, reactor: IReactor, executor: Executor) -> Plugins:
     """Make the directories, the store and the policies.  Raises ConfigurationError."""
     return make_plugins(settings, plugin_context(settings, reactor, executor))
 
 
 def plugin_context(
     settings: Settings,
-    reactor: Any,
+    reactor: IReactor,
     executor: Executor,
     child_process: MakeChildProcess | None = None,
     network: Executor | None = None,
@@ -84,7 +86,7 @@ def build_checkers(settings: Settings) -> list[ICredentialsChecker]:
     return make_checkers(settings, broken)
 
 
-def build_logins(settings: Settings, executor: Executor, clock: Any) -> LoginRecords:
+def build_logins(settings: Settings, executor: Executor, clock: IReactorTime) -> LoginRecords:
     """Make the login records: login history, failed logins, and the throttle."""
     limits = settings.limits
     return LoginRecords(
@@ -134,7 +136,9 @@ def build_retention(settings: Settings, plugins: Plugins) -> Retention:
     return Retention(plugins, settings.mail_policy, Directories(plugins.directories).collectors)
 
 
-def build_policy_chain(settings: Settings, policies: Iterable[IPolicy], clock: Any) -> PolicyChain:
+def build_policy_chain(
+    settings: Settings, policies: Iterable[IPolicy], clock: IReactorTime
+) -> PolicyChain:
     """Return the chain of policies, in the order of the configuration."""
     asked = [
         ChainedPolicy(
@@ -149,7 +153,7 @@ def build_policy_chain(settings: Settings, policies: Iterable[IPolicy], clock: A
     return PolicyChain(asked, clock)
 
 
-def try_endpoint(reactor: Any) -> TryEndpoint:
+def try_endpoint(reactor: IReactor) -> TryEndpoint:
     """Return a function that checks whether Twisted accepts an endpoint; it opens nothing."""
 
     def try_it(text: str) -> None:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from postoffice.daemon.child import MEMORY, PROGRAM, READY, SIZE, Begin, Call, Result, frame
 from postoffice.interfaces import Made, MakeChildProcess
 from postoffice.model.errors import TemporaryFailure
+from postoffice.util.reactor import IReactor
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -26,7 +27,7 @@ AGAIN = 10.0
 THREADS = 4
 
 
-def maker(reactor: Any) -> MakeChildProcess | None:
+def maker(reactor: IReactor) -> MakeChildProcess | None:
     """Return a maker of child processes, or None if this system or reactor cannot make any."""
     if not (sys.executable and IReactorProcess.providedBy(reactor)):
         return None
@@ -46,7 +47,7 @@ class ProcessExecutor(Generic[Made]):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, begin: Begin) -> None:
+    def __init__(self, reactor: IReactor, begin: Begin) -> None:
         self._reactor = reactor
         self._begin = begin
         self._memory_fd = os.memfd_create(begin.name)
@@ -68,7 +69,7 @@ class ProcessExecutor(Generic[Made]):
         process = _Process(self._begin, self._gone)
         command = [sys.executable, "-c", PROGRAM, *sys.path]
         try:
-            descriptors = {0: "w", 1: "r", 2: 2, MEMORY: self._memory_fd}
+            descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: 2, MEMORY: self._memory_fd}
             self._reactor.spawnProcess(
                 process, command[0], command, os.environ, childFDs=descriptors
             )

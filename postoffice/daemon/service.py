@@ -6,7 +6,7 @@ import atexit
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,6 +24,7 @@ from postoffice.daemon.log_format import format_fast
 from postoffice.daemon.signals import act_on_signals
 from postoffice.daemon.systemd import Systemd
 from postoffice.model.errors import StartupError
+from postoffice.util.reactor import IReactor
 from postoffice.util.twisted_internals import poll_without_context, steady, tune
 
 
@@ -51,8 +52,9 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """Build the post office that the options describe; exit if it cannot be built."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as common
 
+    reactor = cast(IReactor, common)
     try:
         office = _office(options["config"], reactor)
     except StartupError as error:
@@ -63,7 +65,7 @@ def makeService(options: Options) -> IService:
     return FrontDoor(office, options.parent, reactor)
 
 
-def _office(given: str | None, reactor: Any) -> PostOffice:
+def _office(given: str | None, reactor: IReactor) -> PostOffice:
     path = loader.find(given)
     if path is not None:
         return build(loader.load(path, find_maker, try_endpoint(reactor)), reactor)
@@ -88,7 +90,7 @@ class FrontDoor(Service):
 
     log = Logger()
 
-    def __init__(self, office: PostOffice, twistd: Any, reactor: Any) -> None:
+    def __init__(self, office: PostOffice, twistd: Any, reactor: IReactor) -> None:
         self._office = office
         self._twistd = twistd
         self._reactor = reactor

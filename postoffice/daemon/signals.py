@@ -10,13 +10,17 @@ from typing import Any
 from twisted.logger import FileLogObserver, Logger, LogPublisher
 from twisted.python.logfile import BaseLogFile
 
+from postoffice.util.reactor import IReactor
+
 log = Logger()
 
 #: Neither ends the process.
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
 
 
-def act_on_signals(reactor: Any, publisher: LogPublisher, reload: Callable[[], object]) -> None:
+def act_on_signals(
+    reactor: IReactor, publisher: LogPublisher, reload: Callable[[], object]
+) -> None:
     """Handle these signals from now on.  Call it in the main thread."""
 
     def heard(number: int, _: object) -> None:

@@ -6,10 +6,11 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
-from typing import Any
 
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+
+from postoffice.util.reactor import IReactor
 
 log = Logger("postoffice")
 
@@ -23,7 +24,7 @@ class Systemd:
     they stop if the reactor hangs.
     """
 
-    def __init__(self, environment: MutableMapping[str, str], reactor: Any) -> None:
+    def __init__(self, environment: MutableMapping[str, str], reactor: IReactor) -> None:
         name = environment.pop("NOTIFY_SOCKET", "")
         self._address = f"\0{name[1:]}" if name.startswith("@") else name
         self._process = environment.pop("WATCHDOG_PID", "")

@@ -13,6 +13,7 @@ from postoffice.interfaces.executors import Executor, MakeChildProcess
 from postoffice.interfaces.reception import IPolicy
 from postoffice.interfaces.store import IMailStore
 from postoffice.model.config_values import Key
+from postoffice.util.reactor import IReactor
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class PluginContext:
     hold up the disk's threads.
     """
 
-    reactor: Any  # IReactorTime, IReactorThreads, …
+    reactor: IReactor
     executor: Executor
     state: str  # absolute path of the state folder
     hostname: str

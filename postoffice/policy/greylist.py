@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -36,7 +37,9 @@ class GreylistPolicy(PolicyBase):
     log = Logger()
     stages = ("recipient",)
 
-    def __init__(self, triplets: Triplets, executor: Executor, clock: Any, now: Any = None) -> None:
+    def __init__(
+        self, triplets: Triplets, executor: Executor, clock: IReactorTime, now: Any = None
+    ) -> None:
         self._triplets = triplets
         self._executor = SerialExecutor(executor)
         self._now = now or time.time

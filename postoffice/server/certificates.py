@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -159,7 +159,9 @@ class Certificates:
 
     log = Logger()
 
-    def __init__(self, pairs: Sequence[CertificateFiles], executor: Executor, clock: Any) -> None:
+    def __init__(
+        self, pairs: Sequence[CertificateFiles], executor: Executor, clock: IReactorTime
+    ) -> None:
         self._pairs = [_Pair(files) for files in pairs]
         self._executor = executor
         self._clock = clock

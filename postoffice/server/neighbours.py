@@ -12,9 +12,13 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
+from postoffice.util.reactor import IReactor
+
 #: The messages, each about one maildrop: the sender waits for it; the sender waits for it and may
 #: take it over; the sender has released it.
 WAIT, TAKE, FREE = "wait", "take", "free"
+#: Octets of a message at most.
+PACKET = 8192
 
 #: Called for each message: the word, the maildrop, and the sender's socket name.
 Hear = Callable[[str, str, str], None]
@@ -31,7 +35,7 @@ class Neighbours(DatagramProtocol):
     log = Logger()
     noisy = False
 
-    def __init__(self, folder: str, reactor: Any) -> None:
+    def __init__(self, folder: str, reactor: IReactor) -> None:
         self._folder = folder
         self._reactor = reactor
         self._name = ""
@@ -45,7 +49,9 @@ class Neighbours(DatagramProtocol):
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._port = self._reactor.listenUNIXDatagram(self._path(self._name), self, mode=0o600)
+            self._port = self._reactor.listenUNIXDatagram(
+                self._path(self._name), self, PACKET, 0o600
+            )
         except (OSError, CannotListenError) as error:
             self.log.warn(
                 "opening a socket in {folder} failed: {why}; "

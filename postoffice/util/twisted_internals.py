@@ -53,7 +53,7 @@ def steady(reactor: Any, seconds: Callable[[], float] = time.monotonic) -> None:
     reactor.seconds = seconds
 
 
-def poll_without_context(reactor: Any) -> None:
+def poll_without_context(reactor: object) -> None:
     """
     Make an epoll reactor read from its connections without a log context for each event.
 
