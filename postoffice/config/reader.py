@@ -10,15 +10,16 @@ from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from zope.interface.interface import InterfaceClass
 
 from postoffice.config.schema import KIND, Plugin, Section, WithCertificate
 from postoffice.config.source import ConfigurationError, Source, found, is_nothing, line_of, plain
-from postoffice.interfaces import PluginContext
+from postoffice.interfaces import IMaker, PluginContext
 from postoffice.model.config_values import ENDPOINT, PATH, REQUIRED, Key, Kind, Secret
 from postoffice.model.errors import SettingError
 
 #: Finds the maker for an interface and a kind; raises LookupError, whose text says what is wrong.
-FindMaker = Callable[[Any, str], Any]
+FindMaker = Callable[[InterfaceClass, str], IMaker]
 #: Checks an endpoint; raises ValueError, whose text says what is wrong.
 TryEndpoint = Callable[[str], None]
 

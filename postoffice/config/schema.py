@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from zope.interface.interface import InterfaceClass
 
+from postoffice.interfaces import IMaker
 from postoffice.model.config_values import REQUIRED, TEXT, Key, Kind
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Plugin(Kind[Any]):
     example: str
     common: tuple[Key, ...] = ()
 
-    def keys_with(self, maker: Any) -> list[Key]:
+    def keys_with(self, maker: IMaker) -> list[Key]:
         """The keys of a maker, and the common ones."""
         own = {one.name for one in maker.keys}
         return [*maker.keys, *(one for one in self.common if one.name not in own)]
@@ -117,19 +118,19 @@ def keys_of(settings: Any) -> tuple[Key, ...]:
     return tuple(found)
 
 
-def _paragraphs(settings: Any) -> list[str]:
+def _paragraphs(settings: object) -> list[str]:
     """A docstring's paragraphs, and its "name: text" entries, each in one line."""
     doc = re.sub(r"\n +", " ", cleandoc(vars(settings).get("__doc__") or ""))
     return doc.split("\n")
 
 
-def _intro(settings: Any) -> str:
+def _intro(settings: object) -> str:
     """The first paragraph."""
     lines = _paragraphs(settings)
     return " ".join(lines[: lines.index("")] if "" in lines else lines)
 
 
-def _texts(settings: Any) -> dict[str, str]:
+def _texts(settings: object) -> dict[str, str]:
     """What the docstring of a class says of its fields."""
     lines = _paragraphs(settings)
     return {m[1]: one[m.end() :] for one in lines if (m := _TEXT.match(one))}

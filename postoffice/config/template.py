@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import yaml
 
@@ -21,7 +20,7 @@ _HEAD = """\
 """
 
 
-def template(values: Mapping[str, Any], find_maker: FindMaker) -> str:
+def template(values: Mapping[str, object], find_maker: FindMaker) -> str:
     """
     Return a postoffice.yaml in which a comment explains each key.
 
@@ -34,7 +33,7 @@ def template(values: Mapping[str, Any], find_maker: FindMaker) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _entry(entry: Key, values: Mapping[str, Any], find_maker: FindMaker) -> Iterator[str]:
+def _entry(entry: Key, values: Mapping[str, object], find_maker: FindMaker) -> Iterator[str]:
     """A key of the whole file, and the keys below it."""
     keys, first = _below(entry, find_maker)
     if not first:
@@ -59,7 +58,7 @@ def _below(entry: Key, find_maker: FindMaker) -> tuple[Sequence[Key], list[str]]
     return (), []
 
 
-def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterator[str]:
+def _key(key: Key, values: Mapping[str, object], where: str, indent: str) -> Iterator[str]:
     """A key's lines: its text, and it; commented out where it has no value."""
     yield from _comment(key.text, indent)
     value = values.get(where + key.name, key.default)
@@ -73,7 +72,7 @@ def _key(key: Key, values: Mapping[str, Any], where: str, indent: str) -> Iterat
         yield f"{indent}{key.name}: {_value(value)}"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     """Format a value in YAML, in one line."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(_item(one) for one in value)}]"
@@ -84,13 +83,13 @@ def _in_words(default: WithCertificate) -> str:
     return f"{_value(default)} where `tls.certificates` has one, else closed"
 
 
-def _item(value: Any) -> str:
+def _item(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_scalar(one)}" for key, one in value.items()) + "}"
     return _scalar(value, quoted=True)
 
 
-def _scalar(value: Any, *, quoted: bool = False) -> str:
+def _scalar(value: object, *, quoted: bool = False) -> str:
     """Format a value in YAML, in one line."""
     style = '"' if quoted and isinstance(value, str) else None
     text = yaml.safe_dump(value, default_style=style, width=1 << 20, allow_unicode=True)
@@ -104,7 +103,7 @@ def _comment(text: str, indent: str) -> Iterator[str]:
 
 def reference(makers: Iterable[object]) -> str:
     """The configuration reference, in reStructuredText, with the kinds of these makers."""
-    ours: list[Any] = [one for one in makers if IMaker.providedBy(one)]
+    ours: list[IMaker] = [one for one in makers if IMaker.providedBy(one)]
     ours.sort(key=lambda maker: str(maker.kind))
     lines: list[str] = []
     for entry in keys_of(Settings):
@@ -121,7 +120,7 @@ def reference(makers: Iterable[object]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _kinds(entry: Key, plugin: Plugin, makers: Iterable[Any]) -> Iterator[str]:
+def _kinds(entry: Key, plugin: Plugin, makers: Iterable[IMaker]) -> Iterator[str]:
     """How a plugin is selected, and the keys of each kind."""
     shape = "A list of mappings, each" if entry.kind.item else "A mapping"
     default = f"{{kind: {plugin.example}}}" if entry.default else ""

@@ -16,6 +16,7 @@ from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
 from postoffice.daemon.generation import Core, Generation, next_generation
 from postoffice.daemon.listeners import Change
+from postoffice.model.errors import PostOfficeError
 from postoffice.server.factory import ServerFactory
 
 log = Logger("postoffice")
@@ -104,18 +105,25 @@ class Generations:
             await self._stop_unshared(new)
             raise
         self._old.append(old)
-        self.current, self.listeners = new, change.commit()
-        apply_limits(self._core, settings)
-        for server in new.servers:
-            server.open()
-        for listener in change.closed:
-            await listener.stop()
-        if new.certificates is not None and new.certificates is not old.certificates:
-            await new.certificates.start()
-        self._retire_later(old)
+        self.current, self.listeners = new, [*change.commit(), *change.closed]
+        try:
+            await self._take_over(new, old)
+            for listener in change.closed:
+                await listener.stop()
+                self.listeners.remove(listener)
+        finally:
+            self._retire_later(old)
         opened = tuple(listener.name for listener in change.opened)
         warnings = tuple(await self._warnings())
         return Reloaded(settings.source.file, opened, closed, warnings)
+
+    async def _take_over(self, new: Generation, old: Generation) -> None:
+        """Let a generation serve the clients that connect from now on."""
+        apply_limits(self._core, new.settings)
+        if new.certificates is not None and new.certificates is not old.certificates:
+            await new.certificates.start()
+        for server in new.servers:
+            server.open()
 
     async def _start(self, new: Generation, old: Generation) -> None:
         """Start the parts that the old generation does not have.  Raises StartupError."""
@@ -157,7 +165,10 @@ class Generations:
         """What is odd about the new configuration; it is logged, too."""
         settings = self.current.settings
         warnings = preflight.of_the_keys(settings.tls.certificates)
-        missing = await preflight.of_the_postmaster(self._core.plugins, settings.postmaster)
+        try:
+            missing = await preflight.of_the_postmaster(self._core.plugins, settings.postmaster)
+        except PostOfficeError as error:
+            missing = f"looking for the postmaster's account failed: {error}"
         warnings += [missing] if missing else []
         for why in warnings:
             log.warn("{why}", why=why)

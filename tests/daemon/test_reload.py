@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -15,7 +15,7 @@ from postoffice.config.source import ConfigurationError
 from postoffice.daemon.build import build, find_maker
 from postoffice.interfaces import IPolicy, IPolicyMaker
 from postoffice.model.config_values import TEXT, Key
-from postoffice.model.errors import StartupError
+from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.policy.common import PolicyBase
 
 OFFICE = """\
@@ -266,3 +266,48 @@ def test_a_file_that_has_gone_is_an_error(office, tmp_path):
     (tmp_path / "postoffice.yaml").unlink()
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         turn_until(running.reload())
+
+
+def test_a_directory_that_is_down_does_not_undo_a_reload(office, write, monkeypatch):
+    running = office("a")
+
+    async def find(name):
+        raise TemporaryFailure("the directory is down")
+
+    monkeypatch.setattr(running.plugins.directories[0], "find", find)
+    write("b")
+    done = turn_until(running.reload())
+    assert done.warnings == ("looking for the postmaster's account failed: the directory is down",)
+
+
+def test_the_end_comes_while_old_ports_are_closed(office, write, maker, tmp_path):
+    running = office("a")
+    (old,) = running._generations.listeners
+    closed = Deferred()
+    port, old.port = old.port, SlowPort(closed)
+    write("b")
+    file = tmp_path / "postoffice.yaml"
+    file.write_text(file.read_text().replace('smtp: ["tcp:0:interface=127.0.0.1"]', "smtp: []"))
+    reloading = running.reload()
+    while old.port is not None:
+        reactor.iterate(0.05)
+    stopping = running.stopService()
+    with pytest.raises(StartupError, match="is closing"):
+        turn_until(reloading)
+    turn_until(stopping)
+    assert sorted(maker.events) == ["a starts", "a stops", "b starts", "b stops"]
+    assert len(running._generations.servers) == 0
+    turn_until(port.stopListening())
+
+
+class SlowPort:
+    """A port that takes as long to close as the test wants."""
+
+    def __init__(self, closed):
+        self._closed = closed
+
+    def getHost(self):
+        return UNIXAddress("/somewhere")
+
+    def stopListening(self):
+        return self._closed
