@@ -48,6 +48,10 @@ class AliasLoop(TemporaryFailure):
     steps: tuple[Step, ...] = ()
 
 
+class NoPostmaster(TemporaryFailure):
+    """The address of the postmaster leads nowhere; the sender tries again."""
+
+
 class Step(NamedTuple):
     """
     One rule that was tried: for which address, and what it found (None: nothing).
@@ -129,7 +133,7 @@ def resolve(address: str, postmaster: str, *, forwards: bool = True) -> Asking[R
     ``address`` and ``postmaster`` (where mail for postmaster and abuse goes) are in normal
     form.  Without ``forwards`` an account stands for itself, wherever its mail goes.
 
-    Raises AliasLoop; TemporaryFailure if the postmaster leads nowhere, and if a look-up does.
+    Raises AliasLoop, NoPostmaster, and what a look-up raises.
     """
     found = yield address
     entry = found.entry
@@ -247,7 +251,7 @@ class _Expansion:
                 self.remote[address] = given
         elif entry is None:
             if address == self._postmaster:
-                raise TemporaryFailure(f"the postmaster's account {address} does not exist")
+                raise NoPostmaster(f"the postmaster's account {address} does not exist")
             self.refused[address] = UNKNOWN_RECIPIENT
         else:
             targets = self._take(entry)
@@ -325,7 +329,7 @@ class _Expansion:
         local, entry = yield from self._locate(self._postmaster)
         self._at_postmaster = False
         if not local or entry is None:
-            raise TemporaryFailure(f"the postmaster's account {self._postmaster} does not exist")
+            raise NoPostmaster(f"the postmaster's account {self._postmaster} does not exist")
         return True, entry
 
     def _locate_in(self, record: Domain, local: str, hops: int) -> Asking[Entry]:

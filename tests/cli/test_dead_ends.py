@@ -91,3 +91,21 @@ def test_aliases_in_files_are_looked_at_too(run, office, warnings):
     assert warnings() == [
         "info@example.org has the target nobody@example.org: there is no such address"
     ]
+
+
+def test_the_postmaster_may_be_an_alias_that_leads_somewhere(directory, ask, office):
+    file = office / "postoffice.yaml"
+    file.write_text(file.read_text().replace("postmaster: postmaster@", "postmaster: chief@"))
+
+    def said():
+        return [one for one in ask("check-config")["warnings"] if "postmaster" in one]
+
+    add(directory, "chief", "ann", "bob")
+    assert said() == []
+    assert ask("explain", "rcpt", "abuse@example.net")["accepted"]
+    for name in (ANN, BOB):
+        finish(directory.set_state(name, "disabled"))
+    assert said() == ["mail to the postmaster is refused: 550 5.2.1 This mailbox is disabled"]
+    finish(directory.set_alias(Alias("chief@example.net", targets("chief"))))
+    (why,) = said()
+    assert why.startswith("mail to the postmaster gets a temporary error: a loop of aliases")

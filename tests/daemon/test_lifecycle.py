@@ -147,10 +147,10 @@ def test_nothing_is_touched_before_it_starts(tmp_path):
 def test_a_directory_that_cannot_be_asked_keeps_it_closed(tmp_path):
     office = build(settings_of(tmp_path), reactor)
 
-    async def find(name):
+    def look_up(name):
         raise TemporaryFailure("the accounts are away")
 
-    office.plugins.find = find
+    office.plugins.directories[0].look_up = look_up
     with pytest.raises(StartupError, match="the accounts are away"):
         office.startService()
     assert all(listener.server.starting for listener in office._generations.listeners)
