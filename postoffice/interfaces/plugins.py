@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
 
@@ -13,7 +13,9 @@ from postoffice.interfaces.executors import Executor, MakeChildProcess
 from postoffice.interfaces.reception import IPolicy
 from postoffice.interfaces.store import IMailStore
 from postoffice.model.config_values import Key
-from postoffice.util.reactor import IReactor
+
+if TYPE_CHECKING:  # the store process does without Twisted
+    from postoffice.util.reactor import IReactor
 
 
 @dataclass(frozen=True)
