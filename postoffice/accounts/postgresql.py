@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
@@ -89,6 +90,9 @@ class PostgreSQLDatabase:
 
     def write(self, change: Callable[..., T], *args: object) -> T:
         return self._connections.write(_asking(change), *args)
+
+    def together(self) -> AbstractContextManager[None]:
+        return self._connections.together()
 
 
 def _asking(ask: Callable[..., T]) -> Callable[..., T]:

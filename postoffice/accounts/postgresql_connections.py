@@ -7,8 +7,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -77,6 +77,7 @@ class Connections:
         self.open, self.close = self._pool.open, self._pool.close
         self._lock = threading.Lock()  # guards:
         self._busy: dict[Any, float] = {}  # since when
+        self._together: Any = None  # the connection whose transaction is open
 
     def cut(self) -> None:
         """Break the connections of threads that wait longer than the timeout."""
@@ -92,6 +93,8 @@ class Connections:
 
         Raises Unavailable, and TemporaryFailure for other errors of the server.
         """
+        if self._together is not None:
+            return self._ask(self._together, ask, *args)
         connection = self._pool.take()
         if connection is not None:
             try:
@@ -104,20 +107,44 @@ class Connections:
     def write(self, change: Callable[..., T], *args: object) -> T:
         """Call ``change(connection, *args)`` in one transaction, after those of others."""
 
+        if self._together is not None:
+            return self._ask(self._together, change, *args)
+
         def whole(connection: Any) -> T:
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock($1)", [LOCK])
+            with _transaction(connection):
                 return change(connection, *args)
 
+        return self._use(self._alive(), whole)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """
+        Make all reads and writes until the end one transaction, after those of others.
+
+        Nobody else may use this object meanwhile.  Raises as ``write``.
+        """
+        connection = self._alive()
+        try:
+            with _errors(), _transaction(connection):
+                self._together = connection
+                try:
+                    yield
+                finally:
+                    self._together = None
+        finally:
+            self._give_back(connection)
+
+    def _alive(self) -> Any:
+        """Return a connection that was just used: a transaction must not be tried twice."""
         connection = self._pool.take()
         if connection is not None:
             try:
-                self._use(connection, _ping)  # a transaction must not be tried twice
+                self._use(connection, _ping)
             except Unavailable:
                 connection = None
             else:
                 connection = self._pool.take()
-        return self._use(connection or self._connect(), whole)
+        return connection or self._connect()
 
     def _connect(self) -> Any:
         try:
@@ -142,16 +169,37 @@ class Connections:
         with self._lock:
             self._busy[connection] = time.monotonic()
         try:
-            return ask(connection, *args)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise Unavailable(f"PostgreSQL failed: {_said(error)}") from error
-        except psycopg.Error as error:
-            raise TemporaryFailure(f"PostgreSQL refused a query: {_said(error)}") from error
+            return self._ask(connection, ask, *args)
         finally:
             with self._lock:
                 del self._busy[connection]
-            if not connection.closed:
-                self._pool.give_back(connection)
+            self._give_back(connection)
+
+    def _ask(self, connection: Any, ask: Callable[..., T], *args: object) -> T:
+        with _errors():
+            return ask(connection, *args)
+
+    def _give_back(self, connection: Any) -> None:
+        if not connection.closed:
+            self._pool.give_back(connection)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn the errors of psycopg into Unavailable and TemporaryFailure."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Unavailable(f"PostgreSQL failed: {_said(error)}") from error
+    except psycopg.Error as error:
+        raise TemporaryFailure(f"PostgreSQL refused a query: {_said(error)}") from error
+
+
+@contextmanager
+def _transaction(connection: Any) -> Iterator[None]:
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock($1)", [LOCK])
+        yield
 
 
 def _ping(connection: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -13,7 +13,13 @@ from zope.interface import implementer
 from postoffice.accounts import address_tables, tables
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql import Connection
-from postoffice.interfaces import Executor, IAccountRegister, IAccountSettings, IAddressRegister
+from postoffice.interfaces import (
+    Executor,
+    IAccountRegister,
+    IAccountSettings,
+    IAddressRegister,
+    ITransactions,
+)
 from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.app_password import AppPassword
@@ -56,6 +62,9 @@ class SQLDatabase(Protocol):
     def write(self, change: Callable[..., T], *args: object) -> T:
         """Write, durably, or not at all.  Raises TemporaryFailure."""
 
+    def together(self) -> AbstractContextManager[None]:
+        """Make all until the end one transaction; undo all if there is an error."""
+
 
 class AnswerCache(Generic[T]):
     """
@@ -86,7 +95,7 @@ class AnswerCache(Generic[T]):
         (self._known if self._positive(answer) else self._unknown).set(name, answer)
 
 
-@implementer(IAccountRegister, IAccountSettings, IAddressRegister)
+@implementer(IAccountRegister, IAccountSettings, IAddressRegister, ITransactions)
 class SQLDirectory(OldMembers):
     """
     A database of domains and accounts.
@@ -231,10 +240,8 @@ class SQLDirectory(OldMembers):
         return await self._read(address_tables.pointing_to, name)
 
     def together(self) -> AbstractContextManager[None]:
-        """Make all changes until the end one transaction, if the database can."""
-        together: Callable[[], AbstractContextManager[None]]
-        together = getattr(self._database, "together", nullcontext)
-        return together()
+        """See ``ITransactions``."""
+        return self._database.together()
 
     async def _read(self, ask: Callable[..., T], *what: Any) -> T:
         return await self._executor.run(self._database.read, ask, *what)

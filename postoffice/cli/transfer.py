@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 import click
 
@@ -25,6 +25,7 @@ from postoffice.cli.progress import Progress
 from postoffice.cli.records import BadRecord, Record, Unreadable
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import ITransactions
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 
 T = TypeVar("T")
@@ -81,8 +82,10 @@ def import_file(
     with _opened(path) as file, Progress("import", _size(file)) as progress:
 
         async def work(plugins: Plugins) -> None:
-            together = getattr(plugins.register, "together", nullcontext)
-            if dry_run and together is nullcontext:
+            together: Callable[[], AbstractContextManager[None]] = nullcontext
+            if ITransactions.providedBy(plugins.register):
+                together = cast(ITransactions, plugins.register).together
+            elif dry_run:
                 raise Refused("the directory of accounts cannot undo changes: no dry run")
             found = records.read(
                 file, _form(path, form), columns, lambda done: progress.at(done, progress.length)

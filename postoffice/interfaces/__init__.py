@@ -19,6 +19,7 @@ from postoffice.interfaces.accounts import (
     IAliasListing,
     IAppPasswords,
     IPasswordVerifier,
+    ITransactions,
 )
 from postoffice.interfaces.executors import (
     ChildProcess,
@@ -90,6 +91,7 @@ __all__ = (
     "IStoreBackup",
     "IStoreMaker",
     "IText",
+    "ITransactions",
     "Made",
     "MaildropUsage",
     "MakeChildProcess",

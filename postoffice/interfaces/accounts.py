@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from zope.interface import Interface
 
@@ -287,4 +288,17 @@ class IAddressRegister(IAliasListing):
 
         A catch-all is called ``*@DOMAIN``. For "@DOMAIN" the answer is what has targets
         anywhere in this domain, and "@OTHER" for each domain that is the same as it.
+        """
+
+
+class ITransactions(Interface):
+    """Optional interface of a register: many changes can be one transaction."""
+
+    def together() -> AbstractContextManager[None]:
+        """
+        Make all changes until the end of the block one transaction.
+
+        An exception in the block undoes all of them. Questions in the block are answered
+        as if the changes were made already. Nobody else uses the directory meanwhile.
+        Raises TemporaryFailure.
         """

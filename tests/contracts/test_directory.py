@@ -12,7 +12,12 @@ from zope.interface.verify import verifyObject
 
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.interfaces import IAccountDirectory, IAccountRegister, IAppPasswords
+from postoffice.interfaces import (
+    IAccountDirectory,
+    IAccountRegister,
+    IAppPasswords,
+    ITransactions,
+)
 from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty
@@ -500,3 +505,43 @@ def test_of_several_directories_the_first_that_has_an_account_is_its_register(pe
     assert finish(both.register_of("joe@example.net")) is peopled
     assert finish(both.register_of("jim@example.net")) is other
     assert finish(both.register_of("eve@example.net")) is None
+
+
+# -- many changes at once --------------------------------------------------------------
+
+
+@pytest.fixture
+def transactions(peopled):
+    if not ITransactions.providedBy(peopled):
+        pytest.skip("it has no transactions")
+    return peopled
+
+
+def test_changes_together_are_seen_at_once_and_stay(transactions):
+    name = "new@example.net"
+    with transactions.together():
+        assert finish(transactions.find(name)) is None
+        assert finish(transactions.add(name, "hash"))
+        assert finish(transactions.find(name)).secret == "hash"
+        assert finish(transactions.set_quota(name, Quota(5)))
+        assert not finish(transactions.add(name, "other"))
+    assert finish(transactions.find(name)).quota.octets == 5
+    assert finish(transactions.set_secret(name, "other"))
+
+
+def test_an_error_undoes_all_changes_together(transactions):
+    name = "new@example.net"
+    before = finish(transactions.accounts())
+
+    def change() -> None:
+        with transactions.together():
+            assert finish(transactions.add(name, "hash"))
+            assert finish(transactions.remove("joe@example.net"))
+            raise KeyError(name)
+
+    with pytest.raises(KeyError):
+        change()
+    assert finish(transactions.accounts()) == before
+    assert finish(transactions.find(name)) is None
+    assert finish(transactions.find("joe@example.net")) is not None
+    assert finish(transactions.add(name, "hash"))
