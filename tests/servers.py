@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import finish
 
 #: Seconds after which a server will not start any more.
@@ -167,10 +168,12 @@ class PostgreSQL(Server):
 
     def empty_tables(self, directory) -> None:
         """Let the database have our tables, with nothing in them."""
-        if not self.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'postoffice'"):
-            finish(directory.create_schema())
         names = ("domain", "account", "alias", "device", "target")
-        self.sql(f"TRUNCATE {', '.join(f'postoffice.{name}' for name in names)}")
+        empty = f"TRUNCATE {', '.join(f'postoffice.{name}' for name in names)}"
+        try:
+            directory._connections.read(lambda connection: connection.execute(empty))
+        except TemporaryFailure:
+            finish(directory.create_schema())
 
 
 class LDAP(Server):

@@ -135,7 +135,7 @@ def test_nothing_is_heard_behind_quit():
     [
         (b"MAIL FROM:<a@example.org>", b"250 2.1.0"),
         (b" mail\tFROM :\t< a@example.org > ", b"250 2.1.0"),
-        (b"MAIL FROM:<a@example.org> SIZE=1", b"555 5.5.4 Parameters are for those who say EHLO"),
+        (b"MAIL FROM:<a@example.org> SIZE=1", b"555 5.5.4 Parameters need EHLO first"),
         (b"AUTH PLAIN", b"502 5.5.1 No logins on this port: use submission"),
         (b"LHLO pc", b"500 5.5.1 This is SMTP: say EHLO"),
         (b"RCPT TO:<a@example.org>", b"503 5.5.1"),
