@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from postoffice.accounts.passwords import hash_password
 from postoffice.config import loader
+from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import privileges
 from postoffice.daemon.build import build, find_maker, makers, try_endpoint
@@ -41,7 +42,7 @@ store: {kind: memory}
 """
 
 
-def settings_of(folder, text: str = OFFICE) -> loader.Settings:
+def settings_of(folder, text: str = OFFICE) -> Settings:
     return loader.read(text, f"{folder}/postoffice.yaml", find_maker)
 
 
