@@ -41,7 +41,7 @@ _PACKAGES = {"postoffice.downgrading", "postoffice.office"}
 
 
 class _Old(Loader, MetaPathFinder):
-    """Finds modules by their old names, and warns whoever asks."""
+    """Finds modules by their old names, with a warning."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

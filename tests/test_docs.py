@@ -105,6 +105,17 @@ def test_a_decision_says_what_why_and_what_it_costs(page):
         assert f"**{part}**" in text
 
 
+#: Words of an English that needs a second reading.
+HARD = re.compile(r"\b(?:Whoever|[Ss]hall|[Hh]e|[Hh]is|[Hh]im|shown out|told to come later)\b")
+PEOPLE = [ROOT / name for name in ("README.rst", "CONTRIBUTING.rst", "SECURITY.md")]
+
+
+@pytest.mark.parametrize("page", [*PEOPLE, *sorted(DOCS.rglob("*.rst"))], ids=lambda p: p.stem)
+def test_a_page_is_in_plain_english(page):
+    prose = LITERAL.sub("", page.read_text())
+    assert [line for line in prose.split("\n") if HARD.search(line)] == []
+
+
 def test_the_readme_gives_the_two_commands():
     """As they are; .ci/run runs the second one as it stands there."""
     readme = (ROOT / "README.rst").read_text()

@@ -3,7 +3,7 @@ A checker of bearer tokens, for OAUTHBEARER and XOAUTH2: ``checkers: ["tokens:/e
 
 Each line of its file is the SHA-256 of a token, in hex, the account that it is
 for, and until when it is good, in seconds since 1970.  A real one would ask
-whoever gives out the tokens (RFC 7662), or verify their signature.
+the service that issues the tokens (RFC 7662), or verify their signature.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from postoffice.accounts.credentials import IBearerLogin
 
 @implementer(ICredentialsChecker)
 class Tokens:
-    """Says whose a token is."""
+    """Returns the account of a token."""
 
     credentialInterfaces = (IBearerLogin,)
 
@@ -44,7 +44,7 @@ class Tokens:
 
 @implementer(ICheckerFactory, IPlugin)
 class TokensFactory:
-    """Makes it from what stands behind ``tokens:``."""
+    """Makes it from the text after ``tokens:``."""
 
     authType = "tokens"
     authHelp = "Bearer tokens, by their digests in a file."
