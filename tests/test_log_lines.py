@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from postoffice.accounts.app_passwords import AppPasswordToken
-from postoffice.model import log_events
+from postoffice.model import log_event
 from postoffice.model.app_password import AppPassword
 from postoffice.model.log_events import EVENTS
 from postoffice.server.listener_options import ListenerOptions
@@ -86,7 +86,7 @@ def test_each_of_many_recipients_is_told_in_short_lines(memory_office, logged, l
     told = [re.search(r" to=(\S+)", line) for line in (first, *others)]
     assert ",".join(found[1] for found in told if found) == ",".join(f"<{n}>" for n in names)
     assert all(f" id={client.connection.id}.1 " in line for line in others)
-    assert max(len(line.encode()) for line in logged) <= log_events.LINE
+    assert max(len(line.encode()) for line in logged) <= log_event.LINE
 
 
 REFUSED = [

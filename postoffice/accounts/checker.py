@@ -27,7 +27,7 @@ from postoffice.model import log_events
 from postoffice.model.address import Account, Address, NotAnAddress
 from postoffice.model.app_password import AppPassword, within
 from postoffice.model.errors import AccountDisabled, TemporaryFailure
-from postoffice.model.log_events import tell
+from postoffice.model.log_event import tell
 from postoffice.protocol import scram
 from postoffice.util.networks import network_of
 

@@ -17,7 +17,7 @@ from postoffice.accounts.attempts import ACCOUNT, NETWORK, Allowance, AttemptRes
 from postoffice.interfaces import Executor
 from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure, TooManyTries
-from postoffice.model.log_events import tell
+from postoffice.model.log_event import tell
 from postoffice.util.cache import Cache
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import SerialExecutor

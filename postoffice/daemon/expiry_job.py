@@ -17,7 +17,7 @@ from postoffice.interfaces import IAccountListing, IMaildropMaintenance, IRetent
 from postoffice.model import log_events
 from postoffice.model.address import Account
 from postoffice.model.errors import MaildropLocked, PostOfficeError
-from postoffice.model.log_events import tell, tell_failure
+from postoffice.model.log_event import tell, tell_failure
 from postoffice.model.mail_policy import KeepTimes, MailPolicy
 
 log = Logger("postoffice")

@@ -24,7 +24,7 @@ from postoffice.daemon.reload import Generations, Reloaded, apply_limits
 from postoffice.daemon.systemd import Systemd
 from postoffice.model import log_events
 from postoffice.model.errors import PostOfficeError, StartupError
-from postoffice.model.log_events import tell, tell_failure
+from postoffice.model.log_event import tell, tell_failure
 
 #: Seconds that sessions have to end when the post office stops.
 PATIENCE = 30.0

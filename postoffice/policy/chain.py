@@ -17,7 +17,7 @@ from postoffice.interfaces import Fields, IPolicy, IText, Opinion
 from postoffice.model import log_events
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
-from postoffice.model.log_events import tell, tell_failure
+from postoffice.model.log_event import tell, tell_failure
 from postoffice.model.reply import POLICY_LATER, Reply
 
 log = Logger("postoffice")

@@ -21,10 +21,10 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.model import log_events
+from postoffice.model import log_event, log_events
 from postoffice.model.envelope import Client
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
-from postoffice.model.log_events import tell, tell_failure
+from postoffice.model.log_event import tell, tell_failure
 from postoffice.protocol.proxy import NotProxied, ProxyReader
 from postoffice.server import tls
 from postoffice.server.fair_share import ReactorShares
@@ -321,7 +321,7 @@ class Connection(TwistedProtocol):
             why = "; ".join(words) or "broken off"
         self._log(log_events.TLS_FAILED, why=why)
 
-    def _log(self, event: log_events.Event, /, **fields: object) -> None:
+    def _log(self, event: log_event.Event, /, **fields: object) -> None:
         """Log an event of this connection."""
         tell(log, event, **self._log_fields(fields))
 

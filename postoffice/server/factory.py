@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
 
 from postoffice.model import log_events
-from postoffice.model.log_events import tell
+from postoffice.model.log_event import tell
 from postoffice.server.connection import Connection
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.fair_share import ReactorShares

@@ -18,7 +18,7 @@ from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import NotAllRemoved, PostOfficeError, TemporaryFailure
 from postoffice.model.listing import Entry, Listing
-from postoffice.model.log_events import tell
+from postoffice.model.log_event import tell
 from postoffice.model.mail_policy import (
     DEFAULT_POLICY,
     AnnouncedPolicy,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from postoffice.model.address import Address
 from postoffice.model.envelope import Envelope, Recipient
-from postoffice.model.log_events import portions
+from postoffice.model.log_event import portions
 
 #: Octets of a log line for a message's long fields: recipients, Message-ID, names.
 ROOM = 600

@@ -24,7 +24,7 @@ from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
 from postoffice.model.errors import MaildropFull
-from postoffice.model.log_events import LIST, portions, tell
+from postoffice.model.log_event import LIST, portions, tell
 from postoffice.model.reply import (
     FOREIGN_FROM,
     MAY_NOT_SEND,

@@ -15,7 +15,7 @@ from postoffice.interfaces import IDelivery, IReception
 from postoffice.model import log_events
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.model.envelope import Recipient as Recipient_
-from postoffice.model.log_events import portions
+from postoffice.model.log_event import portions
 from postoffice.model.reply import (
     SHUTTING_DOWN,
     SPOKE_TOO_EARLY,

@@ -24,7 +24,7 @@ from postoffice.interfaces import Executor, IMaildrop, IText
 from postoffice.model import log_events
 from postoffice.model.errors import MaildropChanging, MaildropLocked, MessageGone
 from postoffice.model.listing import Entries, Entry, Indexed, Listing
-from postoffice.model.log_events import tell
+from postoffice.model.log_event import tell
 from postoffice.store import expunge, files, maildir, names, oddities
 from postoffice.store.context import StoreContext
 from postoffice.store.listing_cache import Snapshot

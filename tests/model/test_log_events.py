@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from twisted.logger import Logger, LogPublisher, jsonFileLogObserver
 
 import postoffice
-from postoffice.model import log_events
-from postoffice.model.log_events import EVENTS, FIELDS, LINE, LIST, Event, portions, shown, tell
+from postoffice.model import log_event, log_events
+from postoffice.model.log_event import LINE, LIST, Event, portions, shown, tell
+from postoffice.model.log_events import EVENTS, FIELDS
 
 ALL = sorted(EVENTS.values(), key=lambda event: event.name)
 NAMES = {name: one for name, one in vars(log_events).items() if isinstance(one, Event)}
@@ -48,7 +49,7 @@ def test_a_value_is_one_word_or_quoted(value, said):
 def test_no_value_breaks_a_line_or_is_too_long(value):
     said = shown(value)
     assert said.isprintable()
-    assert len(said.encode()) <= log_events.VALUE + 5
+    assert len(said.encode()) <= log_event.VALUE + 5
     assert " " not in said or (said[0] == said[-1] == '"')
 
 

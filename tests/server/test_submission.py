@@ -14,7 +14,7 @@ from postoffice.model import reply
 from postoffice.model.address import Address
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import MaildropFull, NoSpace, TemporaryFailure
-from postoffice.model.log_events import shown
+from postoffice.model.log_event import shown
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.policy.common import PolicyBase
 from postoffice.testing import cut, finish

@@ -11,10 +11,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.interfaces import Executor, IDelivery
-from postoffice.model import log_events
+from postoffice.model import log_event, log_events
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
-from postoffice.model.log_events import tell
+from postoffice.model.log_event import tell
 from postoffice.store import names, vault
 from postoffice.store.quota.enforcement import MAKE_ROOM, Notice, QuotaEnforcement, is_due
 from postoffice.store.quota.notice_texts import letter
@@ -87,7 +87,7 @@ class QuotaNotices:
 def removed(maildrop: str, why: str, uidls: Sequence[str], octets: int) -> None:
     """Log which messages were removed without a session."""
     facts = {"maildrop": maildrop, "messages": len(uidls), "octets": octets, "why": why}
-    for some in log_events.portions(uidls):
+    for some in log_event.portions(uidls):
         tell(log, log_events.MAIL_REMOVED, uidls=some, **facts)
 
 
