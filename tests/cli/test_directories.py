@@ -44,6 +44,20 @@ def test_every_command_works_over_tables_of_ours(ask, run, in_postgresql):
     assert ask("account", "list")["accounts"] == []
 
 
+def test_a_backup_has_the_mail_and_leaves_the_database_to_others(ask, run, in_postgresql):
+    run("directory", "create-schema")
+    run("domain", "add", "example.net")
+    run("account", "add", "ann@example.net", "--generate")
+    folder = in_postgresql / "state" / "maildrops" / "example.net" / "ann" / "new"
+    folder.mkdir(parents=True)
+    (folder / "1700000000.M1P1Q1.h,S=14").write_bytes(b"Subject: x\r\n\r\n")
+    run("backup", "whole.tar")
+    run("backup", "one.tar", "--maildrop", "ann@example.net")
+    (folder / "1700000000.M1P1Q1.h,S=14").unlink()
+    [ann] = ask("restore", "one.tar", "--maildrop", "ann@example.net")["maildrops"]
+    assert (ann["account"], ann["messages"]) == ("there", 1)
+
+
 def test_what_is_printed_makes_the_same(ask, run, in_postgresql, server):
     server.sql(run("directory", "create-schema", "--print").stdout)
     assert ask("domain", "list")["domains"] == []
