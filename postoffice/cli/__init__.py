@@ -50,7 +50,7 @@ class CommandLine(click.Group):
         ctx.meta["--json"] = "--json" in args
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
@@ -64,7 +64,7 @@ class CommandLine(click.Group):
 @shared_options
 @click.version_option(__version__, prog_name="postoffice")
 @click.pass_context
-def main(context: click.Context, /, **_: Any) -> None:
+def main(context: click.Context, /, **_: object) -> None:
     """
     Set up a post office, and administer its domains and accounts, also while it runs.
 

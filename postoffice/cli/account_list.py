@@ -23,6 +23,7 @@ from postoffice.cli.common import (
     lasting,
     sized,
     table,
+    with_options,
 )
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import HEADS, EffectiveQuota, quotas_of_accounts
@@ -151,26 +152,24 @@ def filter_options(function: Callable[..., T]) -> Callable[..., T]:
         filters = Filters(state, scheme, last_login_before, over)
         return function(*args, filters=filters, **rest)
 
-    decorated: Callable[..., T] = run
-    for option in (
+    return with_options(
+        run,
         click.option(
-            "--over", metavar="PERCENT", type=click.FloatRange(0),
-            help="Only accounts that use more than PERCENT of their quota.",
-        ),
-        click.option(
-            "--last-login-before", type=TIME,
-            help="Only accounts without a login since this time, or since so long ago.",
+            "--state", type=click.Choice(STATES), help="Only accounts in this state.",
         ),
         click.option(
             "--scheme", metavar="NAME",
             help="Only accounts with a password hash of this scheme, such as ARGON2ID, or none.",
         ),
         click.option(
-            "--state", type=click.Choice(STATES), help="Only accounts in this state.",
+            "--last-login-before", type=TIME,
+            help="Only accounts without a login since this time, or since so long ago.",
         ),
-    ):  # fmt: skip
-        decorated = option(decorated)
-    return decorated
+        click.option(
+            "--over", metavar="PERCENT", type=click.FloatRange(0),
+            help="Only accounts that use more than PERCENT of their quota.",
+        ),
+    )  # fmt: skip
 
 
 @command("list")

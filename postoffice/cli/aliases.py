@@ -32,6 +32,7 @@ from postoffice.cli.common import (
     Refused,
     command,
     table,
+    with_options,
 )
 from postoffice.cli.completion import nothing
 from postoffice.daemon.plugins import Plugins
@@ -102,20 +103,18 @@ def _alias_options(function: Callable[..., T]) -> Callable[..., T]:
     ) -> T:
         return function(*args, options=_Options(refuse, discard, send), **rest)
 
-    decorated: Callable[..., T] = run
-    for option in (
+    return with_options(
+        run,
+        click.option(
+            "--refuse", metavar="WORDS", help="Refuse mail with these words, in ASCII letters."
+        ),
+        click.option("--discard", is_flag=True, help="Accept mail, and discard it."),
         click.option(
             "--send/--no-send",
             default=None,
             help="Whether each account among several targets may send as this address.",
         ),
-        click.option("--discard", is_flag=True, help="Accept mail, and discard it."),
-        click.option(
-            "--refuse", metavar="WORDS", help="Refuse mail with these words, in ASCII letters."
-        ),
-    ):
-        decorated = option(decorated)
-    return decorated
+    )
 
 
 @command("add", alias)

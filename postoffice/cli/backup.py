@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -33,6 +33,7 @@ from postoffice.cli.common import (
     iso,
     say,
     sized,
+    with_options,
 )
 from postoffice.cli.progress import Progress
 from postoffice.config.settings import Settings
@@ -55,16 +56,17 @@ def selection_options(maildrop: str, domain: str) -> Callable[[Callable[..., T]]
             names = tuple(one.normal for one in maildrops)
             return function(*args, which=Selection(names, domains), **rest)
 
-        decorated: Callable[..., T] = run
         more = "; may be given several times."
-        for option, name, metavar, kind, text in (
-            ("--domain", "domains", "DOMAIN", DOMAIN, domain),
-            ("--maildrop", "maildrops", "ADDRESS", ADDRESS, maildrop),
-        ):
-            decorated = click.option(
-                option, name, metavar=metavar, type=kind, multiple=True, help=text + more
-            )(decorated)
-        return decorated
+        return with_options(
+            run,
+            click.option(
+                "--maildrop", "maildrops", metavar="ADDRESS", type=ADDRESS, multiple=True,
+                help=maildrop + more,
+            ),
+            click.option(
+                "--domain", "domains", type=DOMAIN, multiple=True, help=domain + more
+            ),
+        )  # fmt: skip
 
     return decorate
 
@@ -187,9 +189,9 @@ def failures(what: str, place: str) -> Iterator[None]:
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the command like ^C, so that it removes unfinished files."""
-    before: dict[int, Any] = {}
+    before = {}
 
-    def end(*_: Any) -> None:
+    def end(*_: object) -> None:
         raise KeyboardInterrupt
 
     with suppress(ValueError):  # not the main thread

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import Any
 
 from postoffice.cli.common import Answer, CommandContext, command, counted
 from postoffice.cli.confirmation import smallness
@@ -139,7 +138,7 @@ LACKING = {
 
 
 def _summary(settings: Settings) -> list[str]:
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "hostname": settings.hostname,
         "state": settings.state,
         "user": settings.user or "whoever starts it",

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Protocol, Self, TypeVar, cast
 from unicodedata import combining, east_asian_width
 
 import click
@@ -130,7 +130,7 @@ class Parameter(click.ParamType):  # type: ignore[type-arg]
         self._complete = complete
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> object:
         if not isinstance(value, str):  # a default, or converted already
             return value
@@ -212,6 +212,13 @@ def shared_options(function: Callable[..., object]) -> Callable[..., object]:
     return click.option(
         "--config", metavar="FILE", help="The configuration file, instead of the first found."
     )(function)
+
+
+def with_options(
+    function: Callable[..., T], *options: Callable[[Callable[..., T]], Callable[..., T]]
+) -> Callable[..., T]:
+    """Return the function with these options, the first of which is the first in the help."""
+    return functools.reduce(lambda inner, option: option(inner), reversed(options), function)
 
 
 def command(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 from click.shell_completion import CompletionItem
 from twisted.internet.task import Clock
@@ -18,7 +18,7 @@ from postoffice.util.reactor import IReactor
 
 #: The most names to offer.
 MOST = 1000
-Ask = Callable[[IAccountRegister], Coroutine[Any, Any, list[str]]]
+Ask = Callable[[IAccountRegister], Awaitable[list[str]]]
 
 
 def known(settings: Callable[[], Settings], ask: Ask, incomplete: str) -> list[CompletionItem]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from postoffice.cli.addresses import once_each
-from postoffice.cli.common import ADDRESS, Parameter
+from postoffice.cli.common import ADDRESS, Parameter, with_options
 from postoffice.model.address import Address
 from postoffice.model.alias import SEPARATORS, Domain
 
@@ -63,8 +63,21 @@ def address_options(function: Callable[..., T]) -> Callable[..., T]:
         )
         return function(*args, change=change, **rest)
 
-    decorated: Callable[..., T] = run
-    for option in (
+    return with_options(
+        run,
+        click.option(
+            "--separators",
+            metavar="CHARACTERS",
+            help="The characters that separate a name from its tag, such as +-; empty: none.",
+        ),
+        click.option(
+            "--catch-all",
+            metavar="TARGET",
+            type=ADDRESS,
+            multiple=True,
+            help="Where mail for addresses that do not exist goes; may be given several times.",
+        ),
+        click.option("--no-catch-all", is_flag=True, help="Refuse addresses that do not exist."),
         click.option(
             "--except",
             "uncaught",
@@ -73,22 +86,7 @@ def address_options(function: Callable[..., T]) -> Callable[..., T]:
             multiple=True,
             help="A local part that the catch-all does not catch; may be given several times.",
         ),
-        click.option("--no-catch-all", is_flag=True, help="Refuse addresses that do not exist."),
-        click.option(
-            "--catch-all",
-            metavar="TARGET",
-            type=ADDRESS,
-            multiple=True,
-            help="Where mail for addresses that do not exist goes; may be given several times.",
-        ),
-        click.option(
-            "--separators",
-            metavar="CHARACTERS",
-            help="The characters that separate a name from its tag, such as +-; empty: none.",
-        ),
-    ):
-        decorated = option(decorated)
-    return decorated
+    )
 
 
 def domain_rows(domain: Domain) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -91,7 +90,7 @@ def _lines(found: Sequence[ExpiryResult], dry: bool) -> list[str]:
     if not found:
         return ["all mail is kept for ever"]
     verb = "would go" if dry else "went"
-    rows: list[tuple[Any, ...]] = [
+    rows: list[tuple[str, ...]] = [
         (gone.target.account, f"{counted(gone.messages, 'message')}, {sized(gone.octets)}, {verb}")
         if not gone.why
         else (gone.target.account, f"skipped: {gone.why}")

@@ -11,7 +11,7 @@ import click
 
 from postoffice.accounts.address_checks import check_forward
 from postoffice.cli.addresses import address_register, asked, check_above, once_each
-from postoffice.cli.common import ADDRESS, Refused
+from postoffice.cli.common import ADDRESS, Refused, with_options
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address
 
@@ -65,14 +65,8 @@ def forward_options(function: Callable[..., T]) -> Callable[..., T]:
         targets = () if no_forward else once_each(forward) or None
         return function(*args, forward=Forward(targets, keep_copy), **rest)
 
-    decorated: Callable[..., T] = run
-    for option in (
-        click.option(
-            "--keep-copy/--no-keep-copy",
-            default=None,
-            help="Whether mail that is forwarded also goes to its own maildrop (default: yes).",
-        ),
-        click.option("--no-forward", is_flag=True, help="Forward no mail any more."),
+    return with_options(
+        run,
         click.option(
             "--forward",
             metavar="TARGET",
@@ -80,9 +74,13 @@ def forward_options(function: Callable[..., T]) -> Callable[..., T]:
             multiple=True,
             help="Forward mail to this address; may be given several times.",
         ),
-    ):
-        decorated = option(decorated)
-    return decorated
+        click.option("--no-forward", is_flag=True, help="Forward no mail any more."),
+        click.option(
+            "--keep-copy/--no-keep-copy",
+            default=None,
+            help="Whether mail that is forwarded also goes to its own maildrop (default: yes).",
+        ),
+    )
 
 
 def forward_rows(account: Account) -> list[tuple[str, str]]:

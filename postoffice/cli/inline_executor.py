@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, TypeVarTuple
+from functools import partial
+from typing import TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
@@ -25,24 +26,24 @@ class InlineExecutor:
     def __init__(self, reactor: IReactor) -> None:
         self._reactor = reactor
         self._turning = False
-        self._jobs: deque[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._jobs: deque[Callable[[], None]] = deque()
 
     def run(self, function: Callable[[*Args], T], *args: *Args) -> Deferred[T]:
         """Call ``function(*args)`` in its turn; see ``interfaces.Executor``."""
         result: Deferred[T] = Deferred()
-        self._jobs.append((result, function, args))
+        self._jobs.append(partial(_run, result, function, *args))
         if self._turning:
             self._reactor.callLater(0, self._do_next)
         return result
 
-    def finish(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def finish(self, coroutine: Coroutine[Deferred[object], object, T]) -> T:
         """
         Return the result of a coroutine, or raise what it raised.
 
         If the coroutine waits for something other than this executor, this runs the
         reactor, which is possible only once in a program.
         """
-        outcome: list[Any] = []
+        outcome: list[T | Failure] = []
         whole = Deferred.fromCoroutine(coroutine)
         whole.addBoth(outcome.append)
         while self._jobs and not outcome:
@@ -53,15 +54,18 @@ class InlineExecutor:
             raise KeyboardInterrupt  # a signal has stopped the reactor
         if isinstance(outcome[0], Failure):
             outcome[0].raiseException()
-        return outcome[0]  # type: ignore[no-any-return]
+        return outcome[0]
 
-    def _turn_until(self, whole: Deferred[Any]) -> None:
+    def _turn_until(self, whole: Deferred[T]) -> None:
         """Run the reactor: waiting for its threads or its start would never end otherwise."""
         self._turning = True
         whole.addBoth(lambda _: self._reactor.stop())
         self._reactor.run()
 
     def _do_next(self) -> None:
-        result, function, args = self._jobs.popleft()
-        if not result.called:  # nor cancelled
-            maybeDeferred(function, *args).addBoth(result.callback)
+        self._jobs.popleft()()
+
+
+def _run(result: Deferred[T], function: Callable[[*Args], T], *args: *Args) -> None:
+    if not result.called:  # nor cancelled
+        maybeDeferred(function, *args).addBoth(result.callback)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from postoffice.cli.common import Parameter, effective, lasting
+from postoffice.cli.common import Parameter, effective, lasting, with_options
 from postoffice.config.settings import Settings
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.config_values import DAYS, DURATION, Kind
@@ -77,12 +77,11 @@ def policy_options(default: str = "") -> Callable[[Callable[..., T]], Callable[.
                 *args, policy=given if default_serving or given != UNSPECIFIED else None, **rest
             )
 
-        decorated: Callable[..., T] = run
-        if default:
-            decorated = click.option("--default-serving", is_flag=True, help=default)(decorated)
-        for name, kind, text in reversed(OPTIONS):
-            decorated = click.option(name, type=kind, default=None, help=text)(decorated)
-        return decorated
+        options = [
+            click.option(one, type=kind, default=None, help=text) for one, kind, text in OPTIONS
+        ]
+        unset = [click.option("--default-serving", is_flag=True, help=default)] if default else []
+        return with_options(run, *options, *unset)
 
     return decorate
 

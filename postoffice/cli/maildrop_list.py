@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 
 from postoffice.cli.common import (
     Answer,
@@ -70,7 +70,7 @@ def list_(context: CommandContext) -> Answer:
     total = _total([holding for holding, _ in found])
     lines = [*_table(found), "", _line(total)] if found else ["no maildrops"]
     lines += [f"{one.path}: {one.what}" for one in strays]
-    told: dict[str, Any] = {"maildrops": [_data(*one) for one in found], "total": total}
+    told: dict[str, object] = {"maildrops": [_data(*one) for one in found], "total": total}
     if strays:
         told["strays"] = [{"path": one.path, "what": one.what} for one in strays]
     return Answer(told, lines)
@@ -96,7 +96,7 @@ def _table(found: Sequence[tuple[MaildropUsage, OwnedMaildrop]]) -> list[str]:
     return table(list(zip(*shown, strict=True)))
 
 
-def _data(one: MaildropUsage, drop: OwnedMaildrop) -> dict[str, Any]:
+def _data(one: MaildropUsage, drop: OwnedMaildrop) -> dict[str, object]:
     share = _share(one, drop)
     return {
         "maildrop": one.name,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import click
 
 from postoffice.accounts import password_schemes
 from postoffice.accounts.passwords import generate_password, hash_password
+from postoffice.cli.common import with_options
 from postoffice.cli.confirmation import on_a_terminal, weakness
 from postoffice.protocol.scram import Salt, derive
+
+T = TypeVar("T")
 
 #: The longest password in octets: a PASS command has room for this many, and more.
 MAXIMUM = 200
@@ -53,33 +56,35 @@ class Password:
         return [f"password: {self.octets.decode()}"] if self.generated else []
 
 
-def password_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def password_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add --password-stdin, --generate and --hash-stdin."""
-    function = click.option(
-        "--hash-stdin",
-        is_flag=True,
-        help="Read a hash of the password, as Dovecot writes it, from standard input.",
-    )(function)
-    function = click.option(
-        "--generate", is_flag=True, help="Generate a password, and show it this once."
-    )(function)
-    return click.option(
-        "--password-stdin", is_flag=True, help="Read the password from standard input."
-    )(function)
+    return _with_flags(
+        function,
+        {
+            "--password-stdin": "Read the password from standard input.",
+            "--generate": "Generate a password, and show it this once.",
+            "--hash-stdin": "Read a hash of the password, as Dovecot writes it, from standard "
+            "input.",
+        },
+    )
 
 
-def shared_secret_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def shared_secret_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add --shared-secret-stdin, --generate-shared-secret and --no-shared-secret."""
-    for name, text in (
-        ("--no-shared-secret", "Remove the shared secret: CRAM-MD5 and APOP stop working."),
-        (
-            "--generate-shared-secret",
-            "Generate a secret for CRAM-MD5 and APOP, and show it this once.",
-        ),
-        ("--shared-secret-stdin", "Read the secret for CRAM-MD5 and APOP from standard input."),
-    ):
-        function = click.option(name, is_flag=True, help=text)(function)
-    return function
+    return _with_flags(
+        function,
+        {
+            "--shared-secret-stdin": "Read the secret for CRAM-MD5 and APOP from standard input.",
+            "--generate-shared-secret": "Generate a secret for CRAM-MD5 and APOP, and show it "
+            "this once.",
+            "--no-shared-secret": "Remove the shared secret: CRAM-MD5 and APOP stop working.",
+        },
+    )
+
+
+def _with_flags(function: Callable[..., T], flags: Mapping[str, str]) -> Callable[..., T]:
+    options = [click.option(name, is_flag=True, help=text) for name, text in flags.items()]
+    return with_options(function, *options)
 
 
 def ask_password(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
 
 #: Seconds that a command may take before a bar is shown.
 PATIENCE = 2.0
@@ -31,7 +34,7 @@ class Progress:
         self._clock = clock
         self._begun = self._drawn = clock()
         self.done = 0
-        self._bar: Any = None
+        self._bar: ProgressBar[object] | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -69,6 +72,7 @@ class Progress:
 
     def _draw(self, now: float) -> None:
         self._drawn = now
+        assert self._bar is not None
         self._bar.length = self.length
         self._bar.update(self.done - self._bar.pos)
         self._bar.render_progress()

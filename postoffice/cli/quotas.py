@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from postoffice.cli.common import Parameter, counted, effective, sized
+from postoffice.cli.common import Parameter, counted, effective, sized, with_options
 from postoffice.cli.confirmation import confirm_or_warn, smallness
 from postoffice.config.settings import OVER, Settings
 from postoffice.interfaces import IAccountDirectory, IAccountRegister
@@ -73,12 +73,11 @@ def quota_options(default: str = "") -> Callable[[Callable[..., T]], Callable[..
                 *args, quota=given if default_quota or given != Quota() else None, **rest
             )
 
-        decorated: Callable[..., T] = run
-        if default:
-            decorated = click.option("--default-quota", is_flag=True, help=default)(decorated)
-        for option, name, kind, text in reversed(OPTIONS):
-            decorated = click.option(option, name, type=kind, help=text)(decorated)
-        return decorated
+        options = [
+            click.option(one, name, type=kind, help=text) for one, name, kind, text in OPTIONS
+        ]
+        unset = [click.option("--default-quota", is_flag=True, help=default)] if default else []
+        return with_options(run, *options, *unset)
 
     return decorate
 

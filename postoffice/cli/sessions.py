@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -88,7 +89,7 @@ def end_all(context: CommandContext, name: str, done: str) -> int:
 
 
 def ask(
-    context: CommandContext, question: dict[str, Any], patience: float = PATIENCE
+    context: CommandContext, question: Mapping[str, object], patience: float = PATIENCE
 ) -> list[dict[str, Any]]:
     """Return the daemon's answer, within ``patience`` seconds.  Raises Refused."""
     path = place(context.settings().state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.cred import strcred
 from twisted.cred.checkers import ICredentialsChecker
@@ -27,7 +26,7 @@ def make_checkers(settings: Settings, broken: Callable[[], str]) -> list[ICreden
     ``broken`` returns which plugins cannot be imported.  Raises ConfigurationError, also
     if a listener offers a mechanism that no checker supports.
     """
-    made: list[Any] = []
+    made: list[ICredentialsChecker] = []
     problems: list[Problem] = []
     for number, word in enumerate(settings.checkers):
         try:
@@ -42,10 +41,10 @@ def make_checkers(settings: Settings, broken: Callable[[], str]) -> list[ICreden
     return made
 
 
-def _make(word: str, broken: Callable[[], str]) -> Any:
+def _make(word: str, broken: Callable[[], str]) -> ICredentialsChecker:
     """Make one checker.  Raises ValueError with the reason."""
     try:
-        checker: Any = strcred.makeChecker(word)  # type: ignore[no-untyped-call]
+        checker: ICredentialsChecker = strcred.makeChecker(word)  # type: ignore[no-untyped-call]
     except strcred.InvalidAuthType:
         kinds = sorted({one.authType for one in strcred.findCheckerFactories()})  # type: ignore[no-untyped-call]
         raise ValueError(f"there is no such checker, only: {', '.join(kinds)}{broken()}") from None
@@ -56,7 +55,7 @@ def _make(word: str, broken: Callable[[], str]) -> Any:
     return checker
 
 
-def _understands(checker: Any, shown: type[Interface]) -> bool:
+def _understands(checker: ICredentialsChecker, shown: type[Interface]) -> bool:
     return any(shown.isOrExtends(one) for one in checker.credentialInterfaces)
 
 

@@ -36,9 +36,9 @@ CLIENTS = 10
 SLICE = 100
 
 #: The lines of an answer.
-Lines = Iterator[Mapping[str, Any]]
+Lines = Iterator[Mapping[str, object]]
 #: The function of a command: it takes the request, and returns the lines of the answer.
-Answers = Callable[[Mapping[str, Any]], Lines | Coroutine[Any, Any, Lines]]
+Answers = Callable[[Mapping[str, object]], Lines | Coroutine[Deferred[object], object, Lines]]
 _PEER = struct.Struct("3i")  # process, user, group (SO_PEERCRED)
 
 log = Logger("postoffice")
@@ -68,7 +68,7 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
             self._asked = True  # ignore its request
             transport.abortConnection()
 
-    def connectionLost(self, reason: Any = None) -> None:
+    def connectionLost(self, reason: object = None) -> None:
         self.factory.asking -= 1
         self.setTimeout(None)  # type: ignore[no-untyped-call]
         self._answer = iter(())
@@ -145,7 +145,7 @@ class Control(Factory):
             except ConnectionRefusedError:
                 os.unlink(self._path)
 
-    def answer(self, line: bytes) -> Lines | Coroutine[Any, Any, Lines]:
+    def answer(self, line: bytes) -> Lines | Coroutine[Deferred[object], object, Lines]:
         """Return the lines of the answer to a request."""
         try:
             question = json.loads(line)

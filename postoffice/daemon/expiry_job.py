@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -121,7 +121,7 @@ class ExpiryJob:
         self._clock = clock
         self._loop = LoopingCall(self._begin)
         self._loop.clock = clock
-        self._first: Any = None
+        self._first: IDelayedCall | None = None
         self._round: Deferred[None] | None = None
         self._pause: Deferred[None] | None = None
         self._stopped = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -161,7 +161,7 @@ class PostOffice(Service):
         if why:
             self.log.warn("{why}", why=why)
 
-    def _opened(self, outcome: Any) -> Any:
+    def _opened(self, outcome: object) -> object:
         self._outcome = outcome
         self._tell()
         if isinstance(outcome, Failure):
@@ -222,7 +222,7 @@ class PostOffice(Service):
         reloading = Deferred.fromCoroutine(self._reload())
         self._reloads.add(reloading)
 
-        def reloaded(outcome: Any) -> Any:
+        def reloaded(outcome: object) -> object:
             self._reloads.discard(reloading)
             return outcome
 
@@ -260,7 +260,7 @@ class PostOffice(Service):
             if self.running:
                 self.systemd.ready(f"{outcome}open: {self._where()}")
 
-    async def _reload_asked(self, _: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    async def _reload_asked(self, _: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         """Answer the command ``reload`` of the control socket."""
         try:
             done = await self.reload()

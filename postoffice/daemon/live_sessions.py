@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from postoffice.daemon.control import Answers
 from postoffice.server.connection import Connection
 from postoffice.server.factory import ServerFactory
 
@@ -24,16 +24,16 @@ class Sessions:
         self._clock = clock
 
     @property
-    def commands(self) -> dict[str, Any]:
+    def commands(self) -> dict[str, Answers]:
         """The commands, for the control socket."""
         return {"sessions": self.listed, "end": self.end}
 
-    def listed(self, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def listed(self, question: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         """Yield all sessions; sessions that end meanwhile may be missing."""
         for connection in self._all():
             yield connection.described()
 
-    def end(self, question: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def end(self, question: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         """End the sessions of ``account``; yield each of them."""
         for connection in self._all():
             described = connection.described()

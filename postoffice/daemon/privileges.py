@@ -8,7 +8,6 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.logger import Logger
 
@@ -104,7 +103,7 @@ def become(user: str | None, state: str) -> None:
     """
     if os.geteuid() != 0:
         return
-    who: Any = user
+    who: Identity | str | None = user
     try:
         who = identity(user, state)
         if who is not None:

@@ -96,7 +96,7 @@ class FrontDoor(Service):
         self._reactor = reactor
         self._pipe: int | None = None  # the pipe to the parent process that waits for the status
         self._stderr = _standard_error()
-        self._remover: Any = None
+        self._remover: object = None
 
     def privilegedStartService(self) -> None:
         tune()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
 
 from twisted.logger import FileLogObserver, Logger, LogPublisher
 from twisted.python.logfile import BaseLogFile
@@ -45,7 +44,7 @@ def reopen(publisher: LogPublisher) -> None:
             _reopen(file)
 
 
-def _reopen(file: Any) -> None:
+def _reopen(file: BaseLogFile) -> None:
     try:  # first: if the old file were closed and the new one failed to open, logging would end
         os.close(os.open(file.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640))
     except OSError as error:
@@ -55,4 +54,4 @@ def _reopen(file: Any) -> None:
             why=error.strerror,
         )
     else:
-        file.reopen()
+        file.reopen()  # type: ignore[no-untyped-call]
