@@ -300,8 +300,17 @@ def test_policies_that_have_not_changed_remember_their_clients(running, written,
     running.check()
 
 
-def test_no_session_is_lost_while_it_is_reloaded_under_load(running, written, reload):
+#: What is there in every other reload under load.
+MORE = """\
+tls: {certificates: [{certificate: mail.pem, key: mail.pem}]}
+policies: [{kind: rate, client: 100000/s}, {kind: helo}]
+"""
+
+
+def test_no_session_is_lost_while_it_is_reloaded_under_load(running, written, reload, tmp_path):
     account = running.new_account()
+    (tmp_path / "mail.pem").write_bytes(b"".join(self_signed.make(["mail.example.net"])))
+    context = ssl._create_unverified_context()
     ended = threading.Event()
     posted: list[int] = []
     lost: list[BaseException] = []
@@ -310,6 +319,9 @@ def test_no_session_is_lost_while_it_is_reloaded_under_load(running, written, re
         try:
             while not ended.is_set():
                 with smtplib.SMTP("127.0.0.1", running.smtp, timeout=30) as client:
+                    client.ehlo("mail.example.org")
+                    if client.has_extn("starttls"):
+                        client.starttls(context=context)
                     for _ in range(3):
                         client.sendmail("a@example.org", [account.address], TEXT)
                         posted.append(1)
@@ -331,10 +343,9 @@ def test_no_session_is_lost_while_it_is_reloaded_under_load(running, written, re
     try:
         for number in range(12):
             port = free_port()
-            written(
-                f"limits: {{message_size: {number + 1} MiB}}\n",
-                ("lmtp: [", f'lmtp: ["tcp:{port}:interface=127.0.0.1", '),
-            )
+            listeners = f'submissions: []\n  pop3s: []\n  lmtp: ["tcp:{port}:interface=127.0.0.1", '
+            limits = f"limits: {{message_size: {number + 1} MiB}}\n"
+            written(limits + MORE * (number % 2), ("lmtp: [", listeners))
             assert reload()["opened"] == [f"lmtp 127.0.0.1:{port}"]
     finally:
         ended.set()
