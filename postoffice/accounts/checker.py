@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -13,32 +12,30 @@ from typing import Any
 from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
 from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import LoginFailed, Unauthorized, UnauthorizedLogin
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import app_passwords, password_schemes, passwords
+from postoffice.accounts import app_passwords, passwords
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
+from postoffice.accounts.fake_salts import steady_salt
 from postoffice.accounts.password_verifier import PasswordVerifier
+from postoffice.accounts.rehashing import Rehashing
 from postoffice.accounts.throttle import Throttle
 from postoffice.interfaces import Executor, IAccountDirectory
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address, NotAnAddress
 from postoffice.model.app_password import AppPassword, within
-from postoffice.model.errors import AccountDisabled, TemporaryFailure
+from postoffice.model.errors import AccountDisabled
 from postoffice.model.log_event import tell
 from postoffice.protocol import scram
 from postoffice.util.networks import network_of
 
 log = Logger("postoffice")
 
-#: Passwords that wait for SCRAM keys or for a new hash: one at a time is enough.
-DERIVING = 100
 #: Seconds for which a password is known as wrong that a directory verifies: it may be set there.
 WRONG_ELSEWHERE = 300
-#: Seconds for which the salt of an unknown name stays, at least on an average.
-PACE = 120 * 86400.0
 
 
 @implementer(ICredentialsChecker)
@@ -82,8 +79,8 @@ class Checker:
         self._throttle = throttle
         self._now = now
         self.fake_salts = secrets.token_bytes(32)
-        self._deriving: dict[str, tuple[str, bytes]] = {}
-        self._stopping: Deferred[None] | None = None
+        self._rehashing = Rehashing(self._directory, hashing)
+        self.stop = self._rehashing.stop
 
     async def requestAvatarId(self, credentials: Any) -> Any:  # type: ignore[override]
         """
@@ -223,69 +220,8 @@ class Checker:
         assert account is not None
         assert secret is not None
         if account.scram is None or passwords.is_outdated(secret):
-            self._renew(account, password)
+            self._rehashing.add(account, password)
         return True
-
-    async def stop(self) -> None:
-        """End the work in the background; no logins come after this."""
-        if self._stopping is None:
-            self._stopping = Deferred()
-        if self._deriving:
-            await self._stopping
-
-    def _renew(self, account: Account, password: bytes) -> None:
-        """
-        Hash a password anew, and make its SCRAM keys, now that it is known.
-
-        This runs in the background.  Passwords wait in memory only until those before
-        them are done.
-        """
-        if account.secret is None or account.address in self._deriving:
-            return
-        if len(self._deriving) < DERIVING and self._stopping is None:
-            self._deriving[account.address] = (account.secret, password)
-            if len(self._deriving) == 1:
-                Deferred.fromCoroutine(self._renew_all())
-
-    async def _renew_all(self) -> None:
-        while self._deriving and self._stopping is None:
-            name, (secret, password) = next(iter(self._deriving.items()))
-            try:
-                await self._rehash(name, secret, password)
-            except TemporaryFailure as error:
-                self.log.warn(
-                    "keeping a new hash and the SCRAM keys of {name} failed: {why}; "
-                    "retrying at the next login",
-                    name=name,
-                    why=error,
-                )
-            except Exception:
-                self.log.failure(
-                    "keeping a new hash and the SCRAM keys of {name} failed", name=name
-                )
-            del self._deriving[name]
-        if self._stopping is not None:
-            self._deriving.clear()
-            self._stopping.callback(None)
-
-    async def _rehash(self, name: str, secret: str, password: bytes) -> None:
-        """Store the SCRAM keys that are missing, and a new hash if ``secret`` is outdated."""
-        register = await self._directory.register_of(name)
-        account = await self._find(name)
-        if register is None or account is None:
-            return
-        keys = account.scram
-        if keys is None:
-            salt = app_passwords.salt(account, await register.app_passwords(name))
-            how = () if salt is None else (salt.salt, salt.iterations)
-            keys = str(await self._hashing.run(scram.derive, password, *how))
-        if not passwords.is_outdated(secret):
-            await register.keep_scram(name, secret, keys)
-            return
-        new = await self._hashing.run(passwords.hash_password, password)
-        if await register.keep_scram(name, secret, keys, new):
-            why = password_schemes.read(secret).scheme
-            tell(log, log_events.PASSWORD_REHASHED, account=name, why=why)
 
     async def _find(self, name: str | None) -> Account | None:
         return None if name is None else await self._directory.find(name)
@@ -313,30 +249,6 @@ class Checker:
             return True
         named = await self._find(normal(credentials.username))
         return named is not None and named.address == account.address
-
-
-def steady_salt(key: bytes, name: str, now: float) -> scram.Salt:
-    """
-    Return the fake salt of an unknown name; it changes at times that only the key determines.
-
-    Each name has its own period, of one to sixteen times PACE, and its salt changes once
-    in each.
-    """
-    octets = name.encode("utf-8", "replace")
-
-    def drawn(what: str) -> bytes:
-        return hmac.digest(key, what.encode() + b" " + octets, "sha256")
-
-    pace = PACE * 16 ** _fraction(drawn("pace"))
-    epoch, passed = divmod(now + pace * _fraction(drawn("start")), pace)
-    if passed < pace * _fraction(drawn(f"change {int(epoch)}")):
-        epoch -= 1
-    return scram.Salt(drawn(f"salt {int(epoch)}")[: scram.SALT], scram.ITERATIONS)
-
-
-def _fraction(octets: bytes) -> float:
-    """Turn octets into a number from 0 to 1."""
-    return int.from_bytes(octets[:6], "big") / (1 << 48)
 
 
 #: Keys and a secret to compare with if the user is unknown, for equal timing.

@@ -12,8 +12,9 @@ from twisted.cred.credentials import CramMD5Credentials, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.task import Clock
 
-from postoffice.accounts.checker import Checker, steady_salt
+from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import IBearerLogin, PlainLogin, credentials_of
+from postoffice.accounts.fake_salts import steady_salt
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure

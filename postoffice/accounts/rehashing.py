@@ -1,0 +1,93 @@
+"""Passwords are hashed anew, and get SCRAM keys, in the background after a login."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from postoffice.accounts import app_passwords, password_schemes, passwords
+from postoffice.accounts.directories import Directories
+from postoffice.interfaces import Executor
+from postoffice.model import log_events
+from postoffice.model.address import Account
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.log_event import tell
+from postoffice.protocol import scram
+
+log = Logger("postoffice")
+
+#: Passwords that wait for SCRAM keys or for a new hash: one at a time is enough.
+DERIVING = 100
+
+
+class Rehashing:
+    """Hashes passwords anew on ``hashing``, and keeps the hashes in ``directory``."""
+
+    log = Logger()
+
+    def __init__(self, directory: Directories, hashing: Executor) -> None:
+        self._directory = directory
+        self._hashing = hashing
+        self._deriving: dict[str, tuple[str, bytes]] = {}
+        self._stopping: Deferred[None] | None = None
+
+    async def stop(self) -> None:
+        """End the work in the background; no logins come after this."""
+        if self._stopping is None:
+            self._stopping = Deferred()
+        if self._deriving:
+            await self._stopping
+
+    def add(self, account: Account, password: bytes) -> None:
+        """
+        Hash a password anew, and make its SCRAM keys, now that it is known.
+
+        This runs in the background.  Passwords wait in memory only until those before
+        them are done.
+        """
+        if account.secret is None or account.address in self._deriving:
+            return
+        if len(self._deriving) < DERIVING and self._stopping is None:
+            self._deriving[account.address] = (account.secret, password)
+            if len(self._deriving) == 1:
+                Deferred.fromCoroutine(self._renew_all())
+
+    async def _renew_all(self) -> None:
+        while self._deriving and self._stopping is None:
+            name, (secret, password) = next(iter(self._deriving.items()))
+            try:
+                await self._rehash(name, secret, password)
+            except TemporaryFailure as error:
+                self.log.warn(
+                    "keeping a new hash and the SCRAM keys of {name} failed: {why}; "
+                    "retrying at the next login",
+                    name=name,
+                    why=error,
+                )
+            except Exception:
+                self.log.failure(
+                    "keeping a new hash and the SCRAM keys of {name} failed", name=name
+                )
+            del self._deriving[name]
+        if self._stopping is not None:
+            self._deriving.clear()
+            self._stopping.callback(None)
+
+    async def _rehash(self, name: str, secret: str, password: bytes) -> None:
+        """Store the SCRAM keys that are missing, and a new hash if ``secret`` is outdated."""
+        register = await self._directory.register_of(name)
+        account = await self._directory.find(name)
+        if register is None or account is None:
+            return
+        keys = account.scram
+        if keys is None:
+            salt = app_passwords.salt(account, await register.app_passwords(name))
+            how = () if salt is None else (salt.salt, salt.iterations)
+            keys = str(await self._hashing.run(scram.derive, password, *how))
+        if not passwords.is_outdated(secret):
+            await register.keep_scram(name, secret, keys)
+            return
+        new = await self._hashing.run(passwords.hash_password, password)
+        if await register.keep_scram(name, secret, keys, new):
+            why = password_schemes.read(secret).scheme
+            tell(log, log_events.PASSWORD_REHASHED, account=name, why=why)
