@@ -105,6 +105,29 @@ def test_a_catch_all_and_a_domain_alias_are_followed(peopled, reception, envelop
     assert getting(envelope) == [ANN, JOE]
 
 
+@pytest.mark.parametrize(
+    ("address", "names"),
+    [
+        (JOE, [JOE]), ("joe+x@example.net", ["joe+x@example.net", JOE]),
+        ("both@example.net", ["both@example.net", "info@example.net", JOE, ANN]),
+        ("joe@elsewhere.example", ["joe@elsewhere.example"]),
+    ],
+)  # fmt: skip
+def test_each_name_on_the_way_is_looked_up_once_with_its_domain(
+    peopled, reception_context, envelope, address, names
+):
+    asked, look_up = [], peopled.look_up
+
+    def noted(name):
+        asked.append(name)
+        return look_up(name)
+
+    peopled.look_up = noted
+    reception = replace(reception_context).reception(SessionInfo("id", "smtp", Client("192.0.2.1")))
+    ask(reception, envelope, address)
+    assert asked == names
+
+
 def test_a_loop_is_tried_later(peopled, reception, envelope):
     add(peopled, "a", "b")
     add(peopled, "b", "a")
