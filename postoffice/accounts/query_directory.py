@@ -9,13 +9,13 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.postgresql_connections import Connections
 from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.variables import VARIABLE, value, variable
-from postoffice.interfaces import Executor, IAccountDirectory, IAddresses
+from postoffice.interfaces import Executor, IAccountDirectory, IAccountListing, IAddresses
 from postoffice.model.address import (
     DISABLED,
     ENABLED,
@@ -88,10 +88,10 @@ class Query:
 @implementer(IAccountDirectory, IAddresses)
 class QueryDirectory:
     """
-    Accounts, aliases and domains that three queries find, in any tables; it changes nothing.
+    Accounts, aliases and domains that queries find, in any tables; it changes nothing.
 
-    ``account`` returns one row, or none; ``alias`` a row for each target; ``domain`` one row
-    for a local domain.
+    ``find`` returns one row, or none; ``alias`` a row for each target; ``domain`` one row
+    for a local domain.  ``iterate`` returns all accounts; without it they cannot be listed.
     """
 
     log = Logger()
@@ -111,6 +111,8 @@ class QueryDirectory:
         self._breaker = Breaker(executor, clock, "PostgreSQL", timeout, self._connections.cut)
         self._queries = queries
         self._stale = StaleAnswers(stale, clock)
+        if "iterate" in queries:
+            alsoProvides(self, IAccountListing)
 
     async def start(self) -> None:
         self._connections.open()
@@ -131,6 +133,21 @@ class QueryDirectory:
 
     async def serves(self, domain: str) -> bool:
         return (await self.look_up(f"@{domain}")).domain is not None
+
+    async def domains(self) -> list[str]:
+        """Return the domains of all accounts, sorted; only with the query ``iterate``."""
+        return sorted({one.address.rpartition("@")[2] for one in await self.accounts()})
+
+    async def accounts(self, domain: str | None = None) -> list[Account]:
+        """Return all accounts, or those of one domain, sorted; only with ``iterate``."""
+        found = await self._breaker.run(self._connections.read, self._all)
+        return sorted(
+            (one for one in found if domain in (None, one.address.rpartition("@")[2])),
+            key=lambda one: one.address,
+        )
+
+    def _all(self, connection: Any) -> list[Account]:
+        return [_listed(row) for row in self._queries["iterate"].rows(connection, "")]
 
     async def _ask(self, name: str) -> Found:
         if "\0" in name or not name.isprintable():  # PostgreSQL has no NUL, and UTF-8 only
@@ -157,14 +174,23 @@ class QueryDirectory:
         return Found(domain)
 
 
-def _account(name: str, row: Row) -> Account:
+def _listed(row: Row) -> Account:
+    """Return the account in a row of the query ``iterate``, which also says whose it is."""
+    try:
+        name = Address.parse(_text(row, "user")).normal
+    except NotAnAddress as error:
+        raise TemporaryFailure(f"the query iterate, user: {error}") from error
+    return _account(name, {key: one for key, one in row.items() if key != "user"}, "iterate")
+
+
+def _account(name: str, row: Row, query: str = "find") -> Account:
     unknown = set(row) - set(ACCOUNT)
     if unknown:
         raise TemporaryFailure(
-            f"the query find returns a column {min(unknown)}: known are {', '.join(ACCOUNT)}"
+            f"the query {query} returns a column {min(unknown)}: known are {', '.join(ACCOUNT)}"
         )
     if "password" not in row:
-        raise TemporaryFailure("the query find returns no column password")
+        raise TemporaryFailure(f"the query {query} returns no column password")
     return Account(
         name,
         _text(row, "maildrop") or name,

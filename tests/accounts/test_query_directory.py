@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.addresses import resolve, run
-from postoffice.interfaces import IAccountDirectory, IAddresses
+from postoffice.interfaces import IAccountDirectory, IAccountListing, IAddresses
 from postoffice.model.address import DISABLED, ENABLED, HELD, Account, Address, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.errors import SettingError, TemporaryFailure
@@ -36,7 +36,7 @@ INSERT INTO alias VALUES
 FIND = "SELECT password, quota, active AS state FROM mailbox WHERE username = '%u'"
 ALIAS = "SELECT goto AS target FROM alias WHERE address = %{user} AND active"
 DOMAIN = "SELECT 1 AS local FROM domain WHERE domain = %{user|domain} AND active"
-NET = Domain("example.net")
+NET, ANN, JOE = Domain("example.net"), "ann@example.net", "joe@example.net"
 LOCAL, DOMAIN_OF = "user|username", "user|domain"
 
 
@@ -49,8 +49,8 @@ def server(postgresql):
 @pytest.fixture
 def made(server):
 
-    def made(find=FIND, alias=ALIAS, domain=DOMAIN):
-        texts = {"find": find, "alias": alias, "domain": domain}
+    def made(find=FIND, alias=ALIAS, domain=DOMAIN, **more):
+        texts = {"find": find, "alias": alias, "domain": domain, **more}
         queries = {key: Query.read(key, text) for key, text in texts.items()}
         return QueryDirectory(
             server.conninfo, ImmediateExecutor(), Clock(), queries, timeout=30, stale=0
@@ -152,6 +152,25 @@ def test_nonsense_means_later(made, find, why):
     with pytest.raises(TemporaryFailure, match=why):
         finish(directory.find("joe@example.net"))
     finish(directory.stop())
+
+
+def test_accounts_are_listed_where_there_is_a_query_for_it(made):
+    assert not IAccountListing.providedBy(made())
+    people = "WHERE username IN ('joe@example.net', 'ann@example.net')"
+    directory = made(iterate=f"SELECT username AS user, password FROM mailbox {people}")
+    assert verifyObject(IAccountListing, directory)
+    assert [one.address for one in finish(directory.accounts("example.net"))] == [ANN, JOE]
+    assert finish(directory.accounts("example.org")) == []
+    assert finish(directory.domains()) == ["example.net"]
+    finish(directory.stop())
+    for iterate, why in (
+        ("SELECT 'joe' AS user, 'x' AS password", "the query iterate, user: 'joe' is not an"),
+        ("SELECT 'joe@example.net' AS user", "the query iterate returns no column password"),
+    ):
+        directory = made(iterate=iterate)
+        with pytest.raises(TemporaryFailure, match=why):
+            finish(directory.accounts())
+        finish(directory.stop())
 
 
 def test_an_alias_that_leads_to_no_address_means_later(directory):

@@ -85,6 +85,8 @@ def by_queries(server):
     queries = {
         "find": "SELECT secret AS password, octets AS quota, messages AS quota_messages"
         " FROM people WHERE name = %{user}",
+        "iterate": "SELECT name AS user, secret AS password, octets AS quota,"
+        " messages AS quota_messages FROM people",
         "domain": "SELECT DISTINCT 1 FROM people WHERE split_part(name, '@', 2) = %{user|domain}",
     }
     read = {key: Query.read(key, text) for key, text in queries.items()}

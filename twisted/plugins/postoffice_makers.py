@@ -261,6 +261,14 @@ class PostgreSQLMaker:
             "SELECT goto AS target FROM alias WHERE address = %{user}",
         ),
         Key(
+            "iterate",
+            TEXT,
+            None,
+            "The query that returns all accounts: the columns of `find`, and user, the address. "
+            "Without it the accounts cannot be listed.",
+            "SELECT username AS user, password FROM mailbox",
+        ),
+        Key(
             "key_file",
             PATH,
             "accounts.key",
@@ -280,7 +288,7 @@ class PostgreSQLMaker:
 
         how = {"timeout": options["timeout"], "stale": options["stale"]}
         server = (options["connection"], context.network, context.reactor)
-        given = [name for name in ("find", "domain", "alias") if options[name]]
+        given = [name for name in ("find", "domain", "alias", "iterate") if options[name]]
         if not given:
             return PostgreSQLDirectory(*server, seal=Seal(options["key_file"]), **how)
         for name in ("find", "domain"):
