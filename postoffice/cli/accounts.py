@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import click
 
 from postoffice.accounts.app_passwords import salt as salt_of
-from postoffice.cli.addresses import still_pointing
+from postoffice.cli.addresses import check_free, confirm_look_alike, still_pointing
 from postoffice.cli.app_passwords import (
     Last,
     device_data,
@@ -101,17 +101,14 @@ def add(
 
     With --json: address, added, and generated_password if it was generated.
     """
+    confirm_look_alike(address)
     password = ask_password(password_stdin, generate, address.normal, hash_stdin)
     hashed = password.hashed()
     name = address.normal
     settings = context.settings()
 
     async def work(plugins: Plugins) -> None:
-        if await plugins.find(name) is not None:
-            raise Refused(f"{name} is here already")
-        domain = name.rpartition("@")[2]
-        if not await plugins.register.serves(domain):
-            raise Refused(f"{domain} is not ours; postoffice domain add {domain}")
+        await check_free(plugins, name)
         messages, _ = await plugins.store.count(await plugins.register.maildrop_for(name))
         if messages and not adopt_mail:
             raise Refused(

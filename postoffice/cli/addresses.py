@@ -76,6 +76,19 @@ async def domain_of(plugins: Plugins, name: str) -> Domain | None:
     return (await answer if isinstance(answer, Awaitable) else answer).domain
 
 
+async def check_free(plugins: Plugins, name: str) -> None:
+    """Raises Refused if no account can have this name: it is taken, or its domain is not ours."""
+    found = Directories(plugins.directories).look_up(name)
+    domain, entry = await found if isinstance(found, Awaitable) else found
+    if isinstance(entry, Alias):
+        raise Refused(f"{name} is an alias; postoffice alias remove {name}")
+    if entry is not None:
+        raise Refused(f"{name} is here already")
+    if domain is None or not await plugins.register.serves(domain.name):
+        where = name.rpartition("@")[2]
+        raise Refused(f"{where} is not ours; postoffice domain add {where}")
+
+
 async def still_pointing(plugins: Plugins, name: str) -> list[str]:
     """Return what has this address (or "@DOMAIN") as a target, if the directory knows that."""
     if not IAddressRegister.providedBy(plugins.register):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from postoffice.cli.accounts import refuse_postmaster, registered
+from postoffice.cli.addresses import check_free
 from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
 from postoffice.cli.sessions import end_all
 from postoffice.daemon.plugins import Plugins
@@ -32,11 +33,7 @@ def rename(context: CommandContext, address: Address, new: Address) -> Answer:
 
     async def work(plugins: Plugins) -> None:
         await registered(plugins, name)
-        if await plugins.find(other) is not None:
-            raise Refused(f"{other} is here already")
-        domain = other.rpartition("@")[2]
-        if not await plugins.register.serves(domain):
-            raise Refused(f"{domain} is not ours; postoffice domain add {domain}")
+        await check_free(plugins, other)
         async with context.logins(plugins, settings) as logins:
             if not await plugins.register.rename(name, other):
                 raise Refused(

@@ -159,6 +159,17 @@ def test_scripts(text, found):
     assert scripts(text) == found
 
 
+@pytest.mark.parametrize("words", [("add", INFO, "--generate"), ("rename", ANN, INFO)])
+def test_no_account_gets_the_name_of_an_alias(ask, people, words):
+    why = f"{INFO} is an alias; postoffice alias remove {INFO}"
+    assert ask("account", *words, status=1) == {"error": why}
+
+
+def test_an_account_that_looks_like_another_is_warned_of(run, people):
+    said = run("account", "add", "\u0430nn@example.net", "--generate")
+    assert "mixes Cyrillic and Latin letters" in said.stderr
+
+
 # -- forwards --------------------------------------------------------------------------
 
 
