@@ -27,6 +27,11 @@ def _load() -> Callable[[bytes, bytes, object], bytes | None] | None:
 _crypt_r = _load()
 
 
+def is_available() -> bool:
+    """Whether this system has the function."""
+    return _crypt_r is not None
+
+
 def crypt(password: bytes, setting: bytes) -> bytes | None:
     """
     Hash a password in the way that ``setting``, a hash or its beginning, says.

@@ -21,7 +21,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 from argon2.low_level import ARGON2_VERSION, error_to_str
 
-from postoffice.accounts.libcrypt import crypt
+from postoffice.accounts import libcrypt
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import Keys
 
@@ -211,6 +211,8 @@ def _read_crypt(scheme: str, text: str) -> StoredHash:
         found = form.fullmatch(text) if scheme in (kind, "CRYPT") else None
         if found is not None:
             scheme = "MD5-CRYPT" if kind == "MD5" else kind
+            if not libcrypt.is_available():
+                raise UnusableHash(f"this system has no libcrypt, which {scheme} needs")
             _check_cost(scheme, found)
             return StoredHash(scheme, partial(_matches_crypt, scheme, text))
     kind = "crypt(3)" if scheme == "CRYPT" else scheme
@@ -232,7 +234,7 @@ def _check_cost(scheme: str, found: re.Match[str]) -> None:
 def _matches_crypt(scheme: str, text: str, password: bytes) -> bool:
     if b"\0" in password:  # in C it ends there
         return False
-    found = crypt(password, _octets(text))
+    found = libcrypt.crypt(password, _octets(text))
     if found is None:
         raise UnusableHash(f"the crypt(3) of this system does not know {scheme}")
     return hmac.compare_digest(found, _octets(text))

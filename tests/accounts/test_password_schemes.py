@@ -196,9 +196,13 @@ def test_what_stands_behind_a_nul_is_not_ignored():
         assert not read(secret).matches(TEA + b"\0x")
 
 
-def test_a_system_without_that_kind_of_crypt_refuses_the_hash(monkeypatch):
-    monkeypatch.setattr(libcrypt, "_crypt_r", None)
-    with pytest.raises(UnusableHash, match="does not know MD5-CRYPT"):
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [(None, "has no libcrypt, which MD5-CRYPT"), (lambda *_: b"*0", "does not know MD5-CRYPT")],
+)
+def test_a_system_without_that_kind_of_crypt_refuses_the_hash(monkeypatch, function, why):
+    monkeypatch.setattr(libcrypt, "_crypt_r", function)
+    with pytest.raises(UnusableHash, match=why):
         read("$1$tdAdrSAH$Fu5SD7CPWBwc7VwU6Fkfc.").matches(TEA)
     assert not verify("$1$tdAdrSAH$Fu5SD7CPWBwc7VwU6Fkfc.", TEA)
 
