@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from itertools import count
@@ -25,24 +25,20 @@ from postoffice.model import log_event, log_events
 from postoffice.model.envelope import Client
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.model.log_event import tell, tell_failure
-from postoffice.protocol.proxy import NotProxied, ProxyReader
 from postoffice.server import tls
+from postoffice.server.client_timer import ClientTimer
+from postoffice.server.connection_setup import LINGER, ConnectionSetup, Listener
 from postoffice.server.fair_share import ReactorShares
-from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.question_loop import QuestionLoop, Session
 from postoffice.server.tcp import keep_alive, send_now, unacknowledged
 from postoffice.util.event_log import EventLogger
-from postoffice.util.networks import client_address, within
+from postoffice.util.networks import client_address
 
 log = EventLogger("postoffice")
 
-#: Seconds that a client waits for its greeting if it connects while the daemon starts.
-STARTUP_WAIT = 20.0
 #: Unread octets of input from which on we stop reading from the transport.
 READ_AHEAD = 64 << 10
-#: Seconds that a client has to close its side of the connection after we have closed ours.
-LINGER = 5.0
-#: The same over TLS, where our last octets may not have been sent yet.
+#: As ``LINGER``, but over TLS, where our last octets may not have been sent yet.
 LINGER_TLS = 30.0
 #: Octets that a client may send after we have hung up; they are discarded unread.
 DISCARD_MAXIMUM = 1 << 20
@@ -52,19 +48,14 @@ DISCARD_MAXIMUM = 1 << 20
 _numbers = count(time.time_ns() >> 20)
 
 
-class Listener(Protocol):
-    """What a connection needs of its factory; a refused client is sent ``full`` or ``not_yet``."""
+class ConnectionFactory(Listener, Protocol):
+    """What a connection needs of its factory."""
 
-    full: ClassVar[bytes]
-    not_yet: ClassVar[bytes]
     clock: IReactorTime
     connections: set[Connection]
-    listener_options: ListenerOptions
     reactor_shares: ReactorShares
-    starting: bool
 
     def recount(self, connection: Connection, address: str) -> bool: ...
-    def refused(self, address: str) -> None: ...
     def left(self, connection: Connection) -> None: ...
 
 
@@ -82,10 +73,10 @@ class Connection(TwistedProtocol):
 
     transport: Any
     session: Any = None  # a Session, after the PROXY header and the implicit TLS handshake
-    factory: Listener
+    factory: ConnectionFactory
     timeout: ClassVar[float] = 300
 
-    def __init__(self, factory: Listener) -> None:
+    def __init__(self, factory: ConnectionFactory) -> None:
         self.factory = factory
         self.client = Client()
         self.counted_as: str | None = None  # the address that ConnectionLimits counts
@@ -98,18 +89,13 @@ class Connection(TwistedProtocol):
         self._hung_up = False  # our side is closed: no more output
         self.lost = False  # the connection is lost
         self._discarded = 0  # octets that arrived after we hung up
-        self._active_at = self._clock.seconds()
         self._progress = 0  # ``session.progress`` at the last check
-        self._unacknowledged = 0  # octets at the last check
-        self._proxy: ProxyReader | None = None  # until the PROXY header is read
-        self._held_input: bytes | None = None  # input that arrived while the daemon starts
-        self._failure_reason = ""  # why no session began
-        self._failure_logged = False
         self._handshaking = False
         self._tls = ""  # version and cipher
         self._bindings: Mapping[str, bytes] = {}  # TLS channel bindings
         self._connected_at = time.time()  # wall clock, for ``described()``
-        self._timer: Any = None
+        self.timer = ClientTimer(self._clock)
+        self.setup = ConnectionSetup(self, factory)
 
     # -- what a subclass provides --------------------------------------------------
 
@@ -145,11 +131,7 @@ class Connection(TwistedProtocol):
             keep_alive(transport)
         transport.registerProducer(self, True)
         self.factory.connections.add(self)
-        if within(self.client.address, self.factory.listener_options.proxies):
-            self._proxy = ProxyReader()
-            self._set_timer(self.factory.listener_options.handshake, self._setup_timed_out)
-        else:
-            self._start(b"")
+        self.setup.begin()
 
     def dataReceived(self, data: bytes) -> None:
         if self._hung_up:
@@ -157,15 +139,14 @@ class Connection(TwistedProtocol):
             if self._discarded > DISCARD_MAXIMUM:
                 self.abort()
             return
-        if self._proxy is not None:
-            self._read_proxy(self._proxy, data)
+        if self.session is None:
+            self.setup.receive(data)
             return
         self.session.receive(data)
         if not self.loop.running:
             self._run()
         elif self.session.unread > READ_AHEAD and not self._paused:
-            self._paused = True
-            self.transport.pauseProducing()
+            self.pause_reading()
 
     def readConnectionLost(self) -> None:
         """The client has closed its side; the client may still read its replies."""
@@ -180,18 +161,18 @@ class Connection(TwistedProtocol):
     def writeConnectionLost(self) -> None:
         """After ``_hang_up``: all output is sent.  Otherwise nothing can be sent any more."""
         if self._hung_up:
-            self._set_timer(LINGER, self.abort)
+            self.timer.set(LINGER, self.abort)
         else:
             self.abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.lost = True
         self.factory.left(self)
-        self._set_timer(0, None)
+        self.timer.stop()
         if self._handshaking:
-            self._log_tls_failure(reason)
+            self.setup.log_tls_failure(reason)
         elif self.session is None:
-            self._log_no_session()
+            self.setup.log_failure()
         self.loop.cancel()
         if self.session is not None:
             self._client_gone()
@@ -201,7 +182,7 @@ class Connection(TwistedProtocol):
         self.loop.block()
 
     def resumeProducing(self) -> None:
-        self._active_at = self._clock.seconds()
+        self.timer.note_activity()
         self.loop.unblock()
 
     def stopProducing(self) -> None:
@@ -209,72 +190,20 @@ class Connection(TwistedProtocol):
 
     # -- before the session --------------------------------------------------------
 
-    def _read_proxy(self, proxy: ProxyReader, data: bytes) -> None:
-        """Read the PROXY header, with which a load balancer names the real client."""
-        try:
-            source = proxy.feed(data)
-        except NotProxied as error:
-            self._log(log_events.PROXY_REFUSED, why=str(error))
-            self._failure_logged = True
-            self.abort()
-            return
-        if source is None:
-            return
-        self._proxy = None
-        if source.address is not None:
-            self.client = Client(source.address, port=source.port)
-        if self.factory.recount(self, self.client.address):
-            self._start(proxy.rest)
-        else:
-            self.factory.refused(self.client.address)
-            self._failure_logged = True
-            self._reject(self.factory.full)
+    def renamed(self, client: Client) -> bool:
+        """A load balancer says that this is the real client; return whether it may connect."""
+        self.client = client
+        return self.factory.recount(self, client.address)
 
-    def _reject(self, said: bytes) -> None:
+    def reject(self, said: bytes) -> None:
         """Send a refusal and close; with implicit TLS, whose clients expect no text, only close."""
         self._hung_up = True
         self.transport.write(b"" if self.factory.listener_options.implicit else said)
         self.transport.loseConnection()
 
-    def _setup_timed_out(self) -> None:
-        """The PROXY header or the TLS handshake took too long."""
-        self._failure_reason = self._failure_reason or "timed out"
-        self.abort()
-
-    def _log_no_session(self) -> None:
-        if self._failure_logged:
-            return
-        why = self._failure_reason or "the link was closed"
-        if self._proxy is not None:
-            octets = self._proxy.octets
-            why += f" after {octets} octets of a PROXY header" if octets else ", no PROXY header"
-        self._log(log_events.SESSION_FAILED, why=why)
-
-    def _hold(self, rest: bytes) -> None:
-        """The daemon is still starting: keep the client waiting until ``greet()``."""
-        self._held_input = rest
-        self._paused = True
-        self.transport.pauseProducing()
-        self._set_timer(STARTUP_WAIT, self._hold_timed_out)
-
-    def _hold_timed_out(self) -> None:
-        self._held_input = None
-        self._failure_reason = "timed out: the daemon is still starting"
-        self._reject(self.factory.not_yet)
-        self._set_timer(LINGER, self.abort)
-
-    def greet(self) -> None:
-        """The daemon has started: begin the session of a client that waits for it."""
-        if self._held_input is not None:
-            rest, self._held_input = self._held_input, None
-            self._start(rest)
-            self._clock.callLater(0, self._listen_again)
-
-    def _start(self, rest: bytes) -> None:
-        """The client's address is known; ``rest`` is input that has arrived already."""
-        if self.factory.starting:
-            self._hold(rest)
-        elif self.factory.listener_options.implicit:
+    def set_up(self, rest: bytes) -> None:
+        """Begin TLS or the session; ``rest`` is input that has arrived already."""
+        if self.factory.listener_options.implicit:
             self._begin_tls(rest)
         else:
             self._begin_session()
@@ -282,8 +211,8 @@ class Connection(TwistedProtocol):
                 self.dataReceived(rest)
 
     def _begin_session(self) -> None:
-        self._set_timer(self.timeout, self._check_timeout)
-        self._active_at = self._clock.seconds()
+        self.timer.set(self.timeout, self._check_timeout)
+        self.timer.note_activity()
         self.session = self._new_session()
         self._run()
 
@@ -291,7 +220,7 @@ class Connection(TwistedProtocol):
 
     def _begin_tls(self, rest: bytes = b"") -> None:
         self._handshaking = True
-        self._set_timer(self.factory.listener_options.handshake, self._setup_timed_out)
+        self.setup.limit_time()
         self.transport.startTLS(self.factory.listener_options.certificates)
         if rest:
             self.transport.protocol.dataReceived(rest)
@@ -306,22 +235,13 @@ class Connection(TwistedProtocol):
         if self.session is None:
             self._begin_session()
             return
-        self._set_timer(self.timeout, self._check_timeout)
-        self._active_at = self._clock.seconds()
+        self.timer.set(self.timeout, self._check_timeout)
+        self.timer.note_activity()
         self._tls_started()
         self.session.secured(self._bindings)
         self._run()
 
-    def _log_tls_failure(self, reason: Failure | None) -> None:
-        """Log why the TLS handshake failed."""
-        why: object = self._failure_reason or "the link was closed"
-        if reason is not None and isinstance(reason.value, SSL.Error):
-            told = reason.value.args[0] if reason.value.args else ()
-            words = [str(one[-1]) for one in told] if isinstance(told, list) else []
-            why = "; ".join(words) or "broken off"
-        self._log(log_events.TLS_FAILED, why=why)
-
-    def _log(self, event: log_event.Event, /, **fields: object) -> None:
+    def log(self, event: log_event.Event, /, **fields: object) -> None:
         """Log an event of this connection."""
         tell(log, event, **self._log_fields(fields))
 
@@ -342,7 +262,7 @@ class Connection(TwistedProtocol):
             tell_failure(log, log_events.FAULT, fault, **self._log_fields({}))
             error = TemporaryFailure()
         elif str(error):
-            self._log(log_events.FAILED, why=str(error))
+            self.log(log_events.FAILED, why=str(error))
         else:
             return error
         told = copy(error)
@@ -359,7 +279,7 @@ class Connection(TwistedProtocol):
     def burst_ended(self, failure: Failure | None) -> None:
         if self.session.progress != self._progress:
             self._progress = self.session.progress
-            self._active_at = self._clock.seconds()
+            self.timer.note_activity()
         if failure is not None:
             if not isinstance(failure.value, CancelledError):
                 why = "the session failed and was aborted"
@@ -374,8 +294,16 @@ class Connection(TwistedProtocol):
         if self.session.upgrading:
             self._begin_tls()
         if self._paused:
-            # Later, not here: a transport may call dataReceived at once, inside this call.
-            self._clock.callLater(0, self._listen_again)
+            self.resume_reading()
+
+    def pause_reading(self) -> None:
+        """Read no more input from the transport."""
+        self._paused = True
+        self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Read again, but later: a transport may call dataReceived at once, inside this call."""
+        self._clock.callLater(0, self._listen_again)
 
     def _listen_again(self) -> None:
         if self._paused and not self.lost:
@@ -387,8 +315,8 @@ class Connection(TwistedProtocol):
     def leave(self) -> None:
         """The daemon is stopping: end the session as soon as it is idle."""
         self._closing = True
-        if self._held_input is not None:
-            self._hold_timed_out()
+        if self.setup.waiting:
+            self.setup.stop_waiting()
         elif self.session is None or self._handshaking:
             self.abort()
         elif self._is_idle():
@@ -400,10 +328,10 @@ class Connection(TwistedProtocol):
         if not self.lost:
             self.abort()
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, str | float]:
         """Describe this session for ``postoffice sessions``."""
         if self.session is None or self._handshaking:
-            doing = "handshake" if self._held_input is None else "waiting"
+            doing = "waiting" if self.setup.waiting else "handshake"
         elif self.loop.blocked:
             doing = "sending"
         else:
@@ -438,13 +366,12 @@ class Connection(TwistedProtocol):
         self._hung_up = True
         self.flush()
         self.transport.unregisterProducer()
-        if self._paused:
-            self._listen_again()
+        self._listen_again()
         if self._input_ended or self.client.encrypted:
             # TLS sends its own close_notify, and waits for that of the client.
             self.transport.loseConnection()
             if self.client.encrypted:
-                self._set_timer(LINGER_TLS, self.abort)
+                self.timer.set(LINGER_TLS, self.abort)
         else:
             self.transport.loseWriteConnection()
 
@@ -452,33 +379,21 @@ class Connection(TwistedProtocol):
         """One timer per client: it is set again when it fires, not for each octet."""
         silent = self._silent_for()
         if silent < self.timeout:
-            self._set_timer(self.timeout - silent, self._check_timeout)
+            self.timer.set(self.timeout - silent, self._check_timeout)
         elif self.loop.running or self._hung_up:
             self.abort()  # the client does not take our output
         else:
             self._end_session(silent=True)
-            self._set_timer(self.timeout, self.abort)
+            self.timer.set(self.timeout, self.abort)
             self._hang_up()
 
     def _silent_for(self) -> float:
         """Seconds since the client last sent a command or took some of our output."""
         if self.loop.running and not self.loop.blocked:
             return 0.0  # the client waits for our answer
-        return self._clock.seconds() - self._active_at
+        return self.timer.silent_for()
 
     def _measure_silence(self) -> float:
-        """
-        The same, but octets in the kernel's send buffer count as not taken.
-
-        Progress shows only when that number has changed since the last call.
-        """
-        before, self._unacknowledged = self._unacknowledged, unacknowledged(self.transport)
-        if self._unacknowledged and self._unacknowledged != before:
-            self._active_at = self._clock.seconds()
+        """The same, but octets in the kernel's send buffer count as not taken."""
+        self.timer.acknowledge(unacknowledged(self.transport))
         return self._silent_for()
-
-    def _set_timer(self, seconds: float, ring: Callable[[], None] | None) -> None:
-        """Set the client's only timer to call ``ring``; None stops the timer."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None if ring is None else self._clock.callLater(seconds, ring)

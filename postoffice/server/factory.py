@@ -45,7 +45,7 @@ class ServerFactory(Factory):
     ``reactor_shares`` may be replaced by an object that several services share.
     A client that ``connection_limits`` refuses is sent ``full``.  While ``starting``
     is true, clients wait for their greeting until ``open()``; a client that waits
-    longer than ``connection.STARTUP_WAIT`` is sent ``not_yet``.
+    longer than ``connection_setup.STARTUP_WAIT`` is sent ``not_yet``.
     """
 
     noisy = False
@@ -106,7 +106,7 @@ class ServerFactory(Factory):
         """The daemon has started: greet the clients that are waiting."""
         self.starting = False
         for connection in list(self.connections):
-            connection.greet()
+            connection.setup.daemon_started()
 
     def _connection(self) -> Connection:
         """Make a connection of this service."""

@@ -95,7 +95,7 @@ class LoginConnection(Connection):
 
     def _end_session(self, *, silent: bool) -> None:
         if silent and self._login_required():
-            self._log(log_events.LOGIN_TIMED_OUT)
+            self.log(log_events.LOGIN_TIMED_OUT)
 
     def _account(self) -> str:
         return self._session_info.login if self.session is not None else ""
@@ -117,10 +117,10 @@ class LoginConnection(Connection):
         try:
             _, found, logout = await self.factory.portal.login(credentials, session_info, avatar)
         except UnauthorizedLogin:
-            self._log(log_events.LOGIN_REFUSED, mechanism=session_info.mechanism, user=claim.user)
+            self.log(log_events.LOGIN_REFUSED, mechanism=session_info.mechanism, user=claim.user)
             raise LoginRefused from None
         except AccountDisabled:
-            self._log(log_events.LOGIN_DISABLED, mechanism=session_info.mechanism, user=claim.user)
+            self.log(log_events.LOGIN_DISABLED, mechanism=session_info.mechanism, user=claim.user)
             raise
         session_info.device = getattr(found, "device", "")
         return found, logout
@@ -128,7 +128,7 @@ class LoginConnection(Connection):
     def _logged_in(self, login: str) -> None:
         """The login is complete: the client acts for this account from now on."""
         self._session_info.login = login
-        self._log(log_events.LOGIN, mechanism=self._session_info.mechanism)
+        self.log(log_events.LOGIN, mechanism=self._session_info.mechanism)
 
     # -- the log -------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class LoginConnection(Connection):
     def _log_refusals(self) -> None:
         """Log what the session has refused since the last call."""
         for one in self.session.refusals.take():
-            self._log(
+            self.log(
                 log_events.REFUSED,
                 command=one.command,
                 reply=one.reply,
@@ -168,8 +168,8 @@ class LoginConnection(Connection):
     def _client_gone(self) -> None:
         self._log_refusals()
         if self.session.injected:
-            self._log(log_events.INJECTED, command=self.starttls)
-        self._log(
+            self.log(log_events.INJECTED, command=self.starttls)
+        self.log(
             log_events.SESSION_ENDED, refused=self.session.refusals.count, **self._session_counts()
         )
 

@@ -166,7 +166,7 @@ class POP3Connection(LoginConnection):
         """Log each removed message, at most ``SLICE`` in one turn of the reactor."""
         slice_ = list(islice(entries, SLICE))
         for entry in slice_:
-            self._log(log_events.MESSAGE_DELETED, uidl=entry.uidl)
+            self.log(log_events.MESSAGE_DELETED, uidl=entry.uidl)
         if len(slice_) == SLICE:
             self._clock.callLater(0, self._log_deleted, entries)
 
@@ -190,7 +190,7 @@ class POP3Connection(LoginConnection):
         assert self.session is not None
         if self._measure_silence() < GIVES_WAY:
             return False
-        self._log(log_events.TAKEN_OVER)
+        self.log(log_events.TAKEN_OVER)
         in_the_middle = self.loop.blocked
         self.session.refusals.hear(b"")
         self.session.dismiss(

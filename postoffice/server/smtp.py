@@ -301,7 +301,7 @@ class SMTPConnection(LoginConnection):
         message_id = (read and read.found()) or envelope.message_id
         sender, uidl = path_text(envelope.sender), getattr(delivery, "uidl", "")
         to, *others = addresses_of(envelope, recipients, len(sender) + len(message_id))
-        self._log(
+        self.log(
             log_events.MESSAGE_TAKEN,
             id=envelope.id,
             sender=sender,
@@ -313,7 +313,7 @@ class SMTPConnection(LoginConnection):
             helo=envelope.hello,
         )
         for to in others:
-            self._log(log_events.MESSAGE_TAKEN_FOR, id=envelope.id, to=to, uidl=uidl)
+            self.log(log_events.MESSAGE_TAKEN_FOR, id=envelope.id, to=to, uidl=uidl)
         self._refused_envelope = None
 
     def _log_refusals(self) -> None:

@@ -6,6 +6,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL
+from twisted.python.failure import Failure
 
 #: RFC 9266 §2.
 _EXPORTER = b"EXPORTER-Channel-Binding"
@@ -34,6 +35,15 @@ def bindings(connection: SSL.Connection) -> dict[str, bytes]:
         if algorithm is not None:
             found["tls-server-end-point"] = certificate.fingerprint(algorithm)
     return found
+
+
+def why_failed(reason: Failure | None) -> str:
+    """What OpenSSL says about a handshake that failed; empty if the failure is not one of TLS."""
+    if reason is None or not isinstance(reason.value, SSL.Error):
+        return ""
+    told = reason.value.args[0] if reason.value.args else ()
+    words = [str(one[-1]) for one in told] if isinstance(told, list) else []
+    return "; ".join(words) or "broken off"
 
 
 def _hash_of_signature(certificate: x509.Certificate) -> hashes.HashAlgorithm | None:

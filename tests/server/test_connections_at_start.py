@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from postoffice.server.connection import (
+from postoffice.server.connection_setup import (
     LINGER,
     STARTUP_WAIT,
 )
