@@ -135,7 +135,7 @@ def adopt(plugin: object) -> None:
 
 def _warn(old: str, new: str, stacklevel: int = 3) -> None:
     warnings.warn(
-        f"{old} is now {new}; the old name goes in the next version",
+        f"{old} is now {new}; the old name will not work in the next version",
         DeprecationWarning,
         stacklevel=stacklevel,
     )

@@ -21,7 +21,7 @@ T = TypeVar("T")
 #: The name of an entry, and its attributes, in lower case.
 Entry = tuple[str, Mapping[str, Sequence[bytes]]]
 
-#: The server is not there, has no time, or does not let us in.
+#: The server is down or busy, or refuses our login.
 _DOWN = (
     ldap.SERVER_DOWN,
     ldap.CONNECT_ERROR,
@@ -34,7 +34,7 @@ _DOWN = (
     ldap.STRONG_AUTH_REQUIRED,
     ldap.LOCAL_ERROR,
 )
-#: A bind with these says that the password is wrong, or that there is none.
+#: Errors of a bind that mean a wrong password, or no password.
 _WRONG = (ldap.INVALID_CREDENTIALS, ldap.INAPPROPRIATE_AUTH, ldap.NO_SUCH_OBJECT)
 
 

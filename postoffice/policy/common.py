@@ -71,7 +71,7 @@ class PolicyBase:
         return None
 
 
-#: Names of the version before: they go in the next one.
+#: Names of the previous version; the next version removes them.
 _RENAMED = {"Quiet": "PolicyBase"}
 
 

@@ -11,7 +11,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Certificates(Protocol):
-    """An ``IOpenSSLServerConnectionCreator`` that also tells whether a certificate is loaded."""
+    """An ``IOpenSSLServerConnectionCreator`` that also knows whether a certificate is loaded."""
 
     @property
     def ready(self) -> bool: ...

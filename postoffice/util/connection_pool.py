@@ -24,7 +24,7 @@ class ConnectionPool(Generic[C]):
             return self._idle.pop() if self._idle else None
 
     def give_back(self, connection: C) -> None:
-        """Keep a connection that works for whoever takes it next."""
+        """Keep a connection that works, for the next user."""
         with self._lock:
             if not self.closed:
                 self._idle.append(connection)
