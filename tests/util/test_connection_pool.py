@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from postoffice.util.connection_pool import ConnectionPool
+from twisted.internet.task import Clock
+
+from postoffice.util.connection_pool import IDLE, ConnectionPool
 
 
 def test_a_connection_that_is_given_back_is_taken_again():
@@ -30,3 +32,16 @@ def test_a_pool_can_be_opened_again():
     pool.open()
     pool.give_back("one")
     assert pool.take() == "one"
+
+
+def test_what_was_idle_for_long_is_closed():
+    closed, clock = [], Clock()
+    pool = ConnectionPool(closed.append, clock.seconds)
+    for name in ("one", "two"):
+        pool.give_back(name)
+    clock.advance(IDLE)
+    assert pool.take() == "two"
+    pool.give_back("two")
+    clock.advance(IDLE + 1)
+    assert pool.take() is None
+    assert closed == ["one", "two"]
