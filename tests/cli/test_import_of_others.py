@@ -14,41 +14,57 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "import.rst"
 #: Each line of the page, in its order, with what the other server has.
 ANN, BOB, EVE = "ann@example.net", "bob@example.net", "eve@example.net"
+DAN = "dan@example.net"
 DOVECOT = f"""\
 # accounts
 {ANN}:{{ARGON2ID}}$argon2id$v=19$m=65536,t=3,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b+dWA:::::
 {BOB}:$6$saltstring${"a" * 86}:5000:5000::/home/bob::userdb_quota_rule=*:storage=1G
+{EVE}:{{PLAIN}}a "quoted" word
+{DAN}:*::::::
 """
 MAILBOXES = (
     f'{ANN}\t"{{BLF-CRYPT}}$2y$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui"\t1048576\n'
 )
+FORWARDS = f'{BOB}\t"{EVE}"\tno\n'
 ALIASES = f'info@example.net\t"{BOB},{EVE}"\n'
 VIRTUAL = f"""\
 # virtual
 example.net anything
-info@example.net   {BOB}, {EVE}
+info@example.net   {BOB},
+  # a comment between the lines of one entry
+\t{EVE}
+"two.words"@example.net {BOB}
 @example.net {BOB}
 """
 LOCAL = """\
 # aliases
-info:   bob, eve@example.net
-root: bob
+info:   bob,
+\teve@example.net
+all:bob,
+  eve
 prog: "|/bin/vacation"
+"two words": bob
+root : bob
 """
 
 
 def lines() -> list[str]:
     text = re.sub(r"\|\n\s*", "| ", PAGE.read_text())
-    return [line.strip() for line in text.split("\n") if line.endswith(" import")]
+    return [line.strip() for line in text.split("\n") if re.search(" import( --update)?$", line)]
 
 
+BOTH = [BOB, EVE]
 CASES = {
-    "passwd-file": (0, DOVECOT, [ANN, BOB], {}),
+    "passwd-file": (0, DOVECOT, [ANN, BOB, EVE, DAN], {}),
     "mailboxes": (1, MAILBOXES, [ANN], {}),
-    "aliases": (2, ALIASES, [], {"info@example.net": [BOB, EVE]}),
-    "virtual": (3, VIRTUAL, [], {"info@example.net": [BOB, EVE]}),
+    "forwards": (2, FORWARDS, [BOB], {}),
+    "aliases": (3, ALIASES, [], {"info@example.net": BOTH}),
+    "virtual": (4, VIRTUAL, [], {"info@example.net": BOTH, "two.words@example.net": [BOB]}),
     "local aliases": (
-        4, LOCAL, [], {"info@example.net": [BOB, EVE], "root@example.net": [BOB]},
+        5, LOCAL, [], {
+            "info@example.net": BOTH, "all@example.net": BOTH, "root@example.net": [BOB],
+            "two words@example.net": [BOB],
+        },
     ),
 }  # fmt: skip
 
@@ -61,7 +77,7 @@ def test_all_lines_are_tried():
 @pytest.mark.parametrize("case", CASES)
 def test_a_line_of_the_manual_imports_what_another_server_has(run, ask, office, case):
     number, text, accounts, aliases = CASES[case]
-    if aliases:
+    if aliases or case == "forwards":
         for name in (BOB, EVE):
             run("account", "add", name, "--generate")
     theirs = office / "theirs"
@@ -75,6 +91,9 @@ def test_a_line_of_the_manual_imports_what_another_server_has(run, ask, office, 
     done = subprocess.run(
         ["bash", "-c", line], env=os.environ | {"PATH": path}, capture_output=True, text=True
     )
+    if case == "forwards":
+        shown = ask("account", "show", BOB)
+        assert (shown["forward"], shown["keep_copy"]) == ([EVE], False), done.stderr
     found = [one["address"] for one in ask("account", "list")["accounts"]]
     assert set(accounts) <= set(found), done.stdout + done.stderr
     got = {one["address"]: one["targets"] for one in ask("alias", "list")["aliases"]}
