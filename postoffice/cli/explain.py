@@ -12,7 +12,6 @@ import click
 from postoffice.accounts.addresses import Resolution
 from postoffice.accounts.addresses import Step as Rule
 from postoffice.cli.common import (
-    ADDRESS,
     Answer,
     CommandContext,
     Parameter,
@@ -45,6 +44,11 @@ def _recipient(text: str) -> Address | None:
     return None if text.lower() == "postmaster" else Address.parse(text)
 
 
+def _sender(text: str) -> Address | None:
+    """Return a mail address, or None for the null reverse-path of bounces."""
+    return None if text in ("", "<>") else Address.parse(text)
+
+
 def _client(text: str) -> Client:
     """Return a client with this IP address."""
     return Client(str(ip_address(text)))
@@ -68,7 +72,11 @@ def explain() -> None:
     type=Parameter("ip", _client),
     help="Ask the policies, as for a client of smtp with this IP address.",
 )
-@click.option("--sender", type=ADDRESS, help="The sender (MAIL FROM); otherwise <>.")
+@click.option(
+    "--sender",
+    type=Parameter("address", _sender, addresses),
+    help="The sender (MAIL FROM); otherwise <>.",
+)
 def rcpt(
     context: CommandContext,
     address: Address | None,

@@ -214,6 +214,12 @@ def test_an_envelope_is_played_against_the_policies(ask, ann, office):
     assert "192.0.2" in ask(*words, "--from-ip", "192.0.2", status=2)["error"]
 
 
+@pytest.mark.parametrize("null", ["<>", ""])
+def test_the_sender_of_a_bounce_can_be_given(ask, ann, null):
+    assert ask("explain", "rcpt", ann, "--sender", null)["accepted"]
+    assert "joe" in ask("explain", "rcpt", ann, "--sender", "joe", status=2)["error"]
+
+
 def test_what_is_no_address(ask, office):
     assert "is not an address" in ask("explain", "rcpt", "ann", status=2)["error"]
     assert "is not a size" in ask("explain", "rcpt", ANN, "--size", "big", status=2)["error"]
