@@ -18,6 +18,7 @@ from zope.interface import implementer
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory
+from postoffice.model.address import Account
 from postoffice.server.certificates import CertificateFiles, load
 from postoffice.testing import ImmediateExecutor, finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
@@ -247,8 +248,11 @@ def test_a_directory_that_cannot_be_counted_is_no_problem(office, ask, monkeypat
         async def stop(self):
             pass
 
+        async def serves(self, domain):
+            return True
+
         async def find(self, name):
-            return object()
+            return Account(name, name)
 
     monkeypatch.setattr(SQLiteMaker, "make", lambda *args: ReadOnly())
     offer(office, "SCRAM-SHA-256")
