@@ -36,6 +36,10 @@ PLACES = sorted({name for row in ROWS for name in LITERAL.findall(row[2])})
 NAMED_TESTS = sorted({name for row in ROWS for name in LITERAL.findall(row[3])})
 
 
+#: Packages that some modules need, and that need not be installed.
+OPTIONAL = ("ldap", "psycopg")
+
+
 def find(name: str) -> object:
     """What a dotted name within the package stands for.  Raises ImportError or AttributeError."""
     parts = name.split(".")
@@ -44,6 +48,8 @@ def find(name: str) -> object:
         try:
             found = importlib.import_module(module)
         except ModuleNotFoundError as error:
+            if error.name in OPTIONAL:
+                pytest.skip(f"{error.name} is not installed")
             if not module.startswith(str(error.name)):
                 raise
             continue
