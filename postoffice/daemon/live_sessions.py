@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.daemon.control import Answers
-from postoffice.server.connection import Connection
-from postoffice.server.factory import ServerFactory
+from postoffice.server.factory import AnyConnection, ServerFactory
 
 #: Seconds that a session has to finish its command before it is cut off.
 PATIENCE = 5.0
@@ -39,8 +38,8 @@ class Sessions:
             described = connection.described()
             if described["account"] and described["account"] == question.get("account"):
                 connection.leave()
-                self._clock.callLater(PATIENCE, connection.cut_off)
+                self._clock.callLater(PATIENCE, connection.abort)
                 yield described
 
-    def _all(self) -> list[Connection]:
+    def _all(self) -> list[AnyConnection]:
         return [one for factory in self._factories() for one in factory.connections]

@@ -18,6 +18,7 @@ from postoffice.model.errors import (
 from postoffice.model.listing import Listing
 from postoffice.pop3.languages import DEFAULT, generalized, translated
 from postoffice.pop3.options import POP3Limits, SessionOptions
+from postoffice.pop3.questions import Answer, POP3Question
 from postoffice.protocol.auth_exchange import LINE_MAXIMUM
 from postoffice.protocol.line_session import LineSession
 from postoffice.protocol.refusals import Refusals
@@ -47,7 +48,7 @@ class TooManyCommands(Exception):
     """The client has sent too many commands without a login."""
 
 
-class POP3LineSession(LineSession):
+class POP3LineSession(LineSession[POP3Question, Answer]):
     """
     A session in one of three states that answers with ``+OK`` and ``-ERR``.
 

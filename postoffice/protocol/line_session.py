@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from postoffice.model.errors import PostOfficeError
 from postoffice.protocol.questions import A, Question, Yield
 from postoffice.protocol.wire import OUTPUT_QUANTUM, STEPS, LineReader
 
+#: The questions of one protocol, and their answers.
+Questions = TypeVar("Questions")
+Answers = TypeVar("Answers")
+
 #: A question, and who takes its answer or what failed.
-_Asked = tuple[Question[Any], Callable[[Any], None], Callable[[PostOfficeError], None]]
+_Asked = tuple[Any, Callable[[Any], None], Callable[[PostOfficeError], None]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Ask(Protocol):
     ) -> None: ...
 
 
-class LineSession:
+class LineSession(Generic[Questions, Answers]):
     """
     Lines in, replies and questions out.
 
@@ -99,7 +103,7 @@ class LineSession:
         if not self.closed:
             self._lines.receive(data)
 
-    def next_question(self) -> Question[Any] | None:
+    def next_question(self) -> Questions | Yield | None:
         """The next question; None if there is none until more input arrives."""
         assert self._asked is None, "a question is still open"
         waiting = self._waiting
@@ -109,7 +113,8 @@ class LineSession:
                 if isinstance(first, tuple):
                     self._asked = first
                     self._steps = 0
-                    return first[0]
+                    question: Questions | Yield = first[0]
+                    return question
                 first()
             if self.closed or not self._step():
                 self._steps = 0
@@ -120,7 +125,7 @@ class LineSession:
             elif self._steps >= STEPS and not waiting:
                 self.ask(Yield(self._steps), ignore, ignore)
 
-    def answer(self, answer: object) -> None:
+    def answer(self, answer: Answers | PostOfficeError | None) -> None:
         """Answer the question that was asked last, with its answer or a PostOfficeError."""
         asked, self._asked = self._asked, None
         assert asked is not None, "no question is open"

@@ -18,6 +18,11 @@ class ClientTimer:
         self._unacknowledged = 0  # octets at the last check
         self._call: IDelayedCall | None = None
 
+    def start(self, seconds: float, ring: Callable[[], None]) -> None:
+        """The client is active now; call ``ring`` in so many seconds."""
+        self.note_activity()
+        self.set(seconds, ring)
+
     def set(self, seconds: float, ring: Callable[[], None]) -> None:
         """Call ``ring`` in so many seconds, instead of what was to be called."""
         self.stop()

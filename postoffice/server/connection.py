@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from copy import copy
 from dataclasses import replace
 from itertools import count
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError
@@ -29,7 +29,7 @@ from postoffice.server import tls
 from postoffice.server.client_timer import ClientTimer
 from postoffice.server.connection_setup import LINGER, ConnectionSetup, Listener
 from postoffice.server.fair_share import ReactorShares
-from postoffice.server.question_loop import QuestionLoop, Session
+from postoffice.server.question_loop import A, Q, QuestionLoop, Session
 from postoffice.server.tcp import keep_alive, send_now, unacknowledged
 from postoffice.util.event_log import EventLogger
 from postoffice.util.networks import client_address
@@ -52,15 +52,15 @@ class ConnectionFactory(Listener, Protocol):
     """What a connection needs of its factory."""
 
     clock: IReactorTime
-    connections: set[Connection]
+    connections: set[Connection[Any, Any]]
     reactor_shares: ReactorShares
 
-    def recount(self, connection: Connection, address: str) -> bool: ...
-    def left(self, connection: Connection) -> None: ...
+    def recount(self, connection: Connection[Any, Any], address: str) -> bool: ...
+    def left(self, connection: Connection[Any, Any]) -> None: ...
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
-class Connection(TwistedProtocol):
+class Connection(TwistedProtocol, Generic[Q, A]):
     """
     A client, and the session that holds the rules.
 
@@ -72,7 +72,7 @@ class Connection(TwistedProtocol):
     """
 
     transport: Any
-    session: Any = None  # a Session, after the PROXY header and the implicit TLS handshake
+    session: Session[Q, A] | None = None  # after the PROXY header and the implicit TLS handshake
     factory: ConnectionFactory
     timeout: ClassVar[float] = 300
 
@@ -82,7 +82,7 @@ class Connection(TwistedProtocol):
         self.counted_as: str | None = None  # the address that ConnectionLimits counts
         self.id = f"{next(_numbers):x}"
         self._clock = factory.clock
-        self.loop = QuestionLoop(self, factory.reactor_shares)
+        self.loop: QuestionLoop[Q, A] = QuestionLoop(self, factory.reactor_shares)
         self._paused = False  # we do not read from the transport
         self._input_ended = False  # the client has closed its side: no more input
         self._closing = False  # the daemon is stopping: end the session once it is idle
@@ -99,11 +99,11 @@ class Connection(TwistedProtocol):
 
     # -- what a subclass provides --------------------------------------------------
 
-    def _new_session(self) -> Session:
+    def _new_session(self) -> Session[Q, A]:
         """Make the session, now that the client's address is known."""
         raise AssertionError("the subclass must make a session")
 
-    def ask(self, question: Any) -> object:
+    def ask(self, question: Q) -> A | Awaitable[A]:
         """Return the answer, or an awaitable if the answer must wait.  Raises PostOfficeError."""
         raise AssertionError("the subclass must answer its session's questions")
 
@@ -211,8 +211,7 @@ class Connection(TwistedProtocol):
                 self.dataReceived(rest)
 
     def _begin_session(self) -> None:
-        self.timer.set(self.timeout, self._check_timeout)
-        self.timer.note_activity()
+        self.timer.start(self.timeout, self._check_timeout)
         self.session = self._new_session()
         self._run()
 
@@ -235,8 +234,7 @@ class Connection(TwistedProtocol):
         if self.session is None:
             self._begin_session()
             return
-        self.timer.set(self.timeout, self._check_timeout)
-        self.timer.note_activity()
+        self.timer.start(self.timeout, self._check_timeout)
         self._tls_started()
         self.session.secured(self._bindings)
         self._run()
@@ -253,6 +251,7 @@ class Connection(TwistedProtocol):
     # -- answering questions -------------------------------------------------------
 
     def _run(self) -> None:
+        assert self.session is not None
         self.loop.run(self.session)
 
     def failed(self, error: Exception) -> PostOfficeError:
@@ -270,6 +269,7 @@ class Connection(TwistedProtocol):
         return told
 
     def flush(self) -> None:
+        assert self.session is not None
         output = self.session.take_output()
         if output:
             sent = 0 if self.client.encrypted else send_now(self.transport, output)
@@ -277,6 +277,7 @@ class Connection(TwistedProtocol):
                 self.transport.write(output[sent:])
 
     def burst_ended(self, failure: Failure | None) -> None:
+        assert self.session is not None
         if self.session.progress != self._progress:
             self._progress = self.session.progress
             self.timer.note_activity()
@@ -323,11 +324,6 @@ class Connection(TwistedProtocol):
             self._end_session(silent=False)
             self._hang_up()
 
-    def cut_off(self) -> None:
-        """Close the connection at once: the time to end the session is over."""
-        if not self.lost:
-            self.abort()
-
     def described(self) -> dict[str, str | float]:
         """Describe this session for ``postoffice sessions``."""
         if self.session is None or self._handshaking:
@@ -352,7 +348,8 @@ class Connection(TwistedProtocol):
 
     def abort(self) -> None:
         """Close the connection at once, without sending what waits."""
-        self.transport.abortConnection()
+        if not self.lost:
+            self.transport.abortConnection()
 
     def _hang_up(self) -> None:
         """

@@ -22,6 +22,9 @@ from postoffice.util.token_bucket import TokenBucket
 
 log = Logger("postoffice")
 
+#: A connection of any protocol.
+AnyConnection = Connection[Any, Any]
+
 #: Refused connections that are logged: at most so many, in so many seconds.
 REFUSALS_LOGGED = (60, 60)
 
@@ -62,7 +65,7 @@ class ServerFactory(Factory):
         self.portal = portal
         self.clock = clock
         self.listener_options = listener_options or ListenerOptions()
-        self.connections: set[Connection] = set()
+        self.connections: set[AnyConnection] = set()
         self.reactor_shares = ReactorShares(clock)
         self.starting = False
         self._refusals_logged = TokenBucket(*REFUSALS_LOGGED, clock.seconds)
@@ -80,7 +83,7 @@ class ServerFactory(Factory):
         connection.counted_as = address
         return connection
 
-    def recount(self, connection: Connection, address: str) -> bool:
+    def recount(self, connection: AnyConnection, address: str) -> bool:
         """Count a connection under its real client's address; False if that client is refused."""
         if self._connection_limits is not None:
             self._connection_limits.leave(
@@ -108,11 +111,11 @@ class ServerFactory(Factory):
         for connection in list(self.connections):
             connection.setup.daemon_started()
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> AnyConnection:
         """Make a connection of this service."""
         raise AssertionError("the subclass must make connections")
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: AnyConnection) -> None:
         """A connection is lost."""
         if self._connection_limits is not None and connection.counted_as is not None:
             self._connection_limits.leave(connection.counted_as, self.listener_options.service)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
@@ -15,13 +15,14 @@ from postoffice.model import log_events
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import AccountDisabled, LoginRefused, TemporaryFailure
 from postoffice.model.reply import NO_TLS_NOW
-from postoffice.protocol.refusals import Refusal
+from postoffice.protocol.refusals import Refusal, Refusals
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
 from postoffice.server.connection import Connection
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ServerFactory
 from postoffice.server.listener_options import ListenerOptions
+from postoffice.server.question_loop import A, A_contra, Q, Q_co, Session
 
 Salts = Callable[[bytes], Awaitable[Salt]]
 
@@ -69,9 +70,17 @@ class LoginFactory(ServerFactory):
 LOGIN_TIME = 600.0
 
 
-class LoginConnection(Connection):
+class SessionWithLogin(Session[Q_co, A_contra], Protocol[Q_co, A_contra]):
+    """What a connection needs of a session in which clients can log in."""
+
+    refusals: Refusals
+    injected: bool
+
+
+class LoginConnection(Connection[Q, A]):
     """A client that may log in; ``_session_info`` is the mind of its logins (twisted.cred)."""
 
+    session: SessionWithLogin[Q, A] | None = None
     factory: LoginFactory
     starttls: ClassVar[str]  # the command that begins TLS
     _session_info: SessionInfo
@@ -148,6 +157,7 @@ class LoginConnection(Connection):
 
     def _log_refusals(self) -> None:
         """Log what the session has refused since the last call."""
+        assert self.session is not None
         for one in self.session.refusals.take():
             self.log(
                 log_events.REFUSED,
@@ -161,11 +171,13 @@ class LoginConnection(Connection):
         return {}
 
     def flush(self) -> None:
+        assert self.session is not None
         if self.session.refusals.new:
             self._log_refusals()
         super().flush()
 
     def _client_gone(self) -> None:
+        assert self.session is not None
         self._log_refusals()
         if self.session.injected:
             self.log(log_events.INJECTED, command=self.starttls)

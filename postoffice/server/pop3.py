@@ -43,7 +43,7 @@ SLICE = 200
 BY_PASSWORD = LoginOptions(("PLAIN", "LOGIN"))
 
 
-class POP3Connection(LoginConnection):
+class POP3Connection(LoginConnection[POP3Question, Answer]):
     """One POP3 client."""
 
     session: POP3Session | None = None

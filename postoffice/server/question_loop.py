@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Mapping
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -14,8 +14,18 @@ from postoffice.protocol.wire import OUTPUT_QUANTUM
 from postoffice.server.fair_share import ClientShare, ReactorShares
 from postoffice.util.at_once import at_once, waits
 
+#: The questions of one protocol, and their answers.
+Q = TypeVar("Q")
+A = TypeVar("A")
+Q_co = TypeVar("Q_co", covariant=True)
+A_contra = TypeVar("A_contra", contravariant=True)
+Q_contra = TypeVar("Q_contra", contravariant=True)
+A_co = TypeVar("A_co", covariant=True)
+#: An answer, or why there is none; None answers a Yield.
+Outcome: TypeAlias = A | PostOfficeError | None
 
-class Session(Protocol):
+
+class Session(Protocol[Q_co, A_contra]):
     """What a connection needs of its session (the pure rules of the protocol)."""
 
     closed: bool
@@ -27,18 +37,19 @@ class Session(Protocol):
     @property
     def unsent(self) -> int: ...
     def receive(self, data: bytes) -> None: ...
-    def next_question(self) -> object: ...
-    def answer(self, answer: object) -> None: ...
+    def next_question(self) -> Q_co | Yield | None: ...
+    def answer(self, answer: A_contra | PostOfficeError | None) -> None: ...
     def take_output(self) -> bytes: ...
+    def secured(self, bindings: Mapping[str, bytes]) -> None: ...
 
 
-class Answerer(Protocol):
+class Answerer(Protocol[Q_contra, A_co]):
     """What the loop needs of a connection."""
 
     lost: bool
 
-    def ask(self, question: object) -> object:
-        """The answer to a question, or an awaitable of it."""
+    def ask(self, question: Q_contra) -> A_co | Awaitable[A_co]:
+        """The answer to a question, or an awaitable of it.  Raises PostOfficeError."""
 
     def flush(self) -> None:
         """Send the session's output."""
@@ -50,7 +61,7 @@ class Answerer(Protocol):
         """All that has arrived is answered; or, with ``failure``, it cannot be."""
 
 
-class QuestionLoop:
+class QuestionLoop(Generic[Q, A]):
     """
     Answers what one client has asked, and waits where an answer must wait.
 
@@ -59,7 +70,7 @@ class QuestionLoop:
     true from the first question to the last answer.
     """
 
-    def __init__(self, answerer: Answerer, reactor_shares: ReactorShares) -> None:
+    def __init__(self, answerer: Answerer[Q, A], reactor_shares: ReactorShares) -> None:
         self.running = False
         self._answerer = answerer
         self._reactor_shares = reactor_shares
@@ -88,11 +99,11 @@ class QuestionLoop:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def run(self, session: Session) -> None:
+    def run(self, session: Session[Q, A]) -> None:
         """Answer everything that has arrived."""
         self.running = True
         share = ClientShare(self._reactor_shares)
-        waiting: Awaitable[object] | None
+        waiting: Awaitable[Outcome[A]] | None
         if self._blocked is not None or self._reactor_shares.used_up:
             waiting = self._pause(share, new=True)
         else:
@@ -111,11 +122,11 @@ class QuestionLoop:
         self._waiting = None
         self._answerer.burst_ended(outcome)
 
-    def _advance(self, session: Session, share: ClientShare) -> Awaitable[object] | None:
+    def _advance(self, session: Session[Q, A], share: ClientShare) -> Awaitable[Outcome[A]] | None:
         """Answer questions until one must wait; return what to wait for, or None at the end."""
         answerer = self._answerer
         while (question := session.next_question()) is not None:
-            answer: object
+            answer: Outcome[A] | Awaitable[Outcome[A]]
             try:
                 if isinstance(question, Yield):
                     answer = self._yield_turn(question, share)
@@ -127,10 +138,10 @@ class QuestionLoop:
                 answer = self._failed(error)
             if answer is not None and waits(answer):
                 self._asked = True
-                return answer
+                return answer  # type: ignore[return-value]
             if answerer.lost:  # the answer has no receiver any more
                 return None
-            waiting = self._give(session, share, answer)
+            waiting = self._give(session, share, answer)  # type: ignore[arg-type]
             if waiting is not None:
                 return waiting
         answerer.flush()  # the replies of a pipelined group, in one write
@@ -138,11 +149,12 @@ class QuestionLoop:
         return None
 
     async def _go_on(
-        self, session: Session, share: ClientShare, waiting: Awaitable[object] | None
+        self, session: Session[Q, A], share: ClientShare, waiting: Awaitable[Outcome[A]] | None
     ) -> None:
         """The rest of a burst in which something must wait: one coroutine for all of it."""
         while waiting is not None:
             share.stop()
+            answer: Outcome[A]
             try:
                 answer = await waiting
             except Exception as error:
@@ -158,8 +170,8 @@ class QuestionLoop:
                 waiting = self._advance(session, share)
 
     def _give(
-        self, session: Session, share: ClientShare, answer: object
-    ) -> Awaitable[object] | None:
+        self, session: Session[Q, A], share: ClientShare, answer: Outcome[A]
+    ) -> Awaitable[Outcome[A]] | None:
         """Give the session its answer; return what to wait for before the next question."""
         session.answer(answer)
         if session.unsent > OUTPUT_QUANTUM:

@@ -53,7 +53,7 @@ from postoffice.util.at_once import later, then
 from postoffice.util.networks import network_of
 
 
-class SMTPConnection(LoginConnection):
+class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
     """One SMTP, submission or LMTP client."""
 
     session: SMTPSession | None = None

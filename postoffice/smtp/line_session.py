@@ -12,10 +12,10 @@ from postoffice.protocol.line_session import LineSession, ignore
 from postoffice.protocol.questions import A, Question
 from postoffice.protocol.refusals import Refusals
 from postoffice.smtp.options import SMTPLimits
-from postoffice.smtp.questions import Pause
+from postoffice.smtp.questions import Answer, Pause, SMTPQuestion
 
 
-class SMTPLineSession(LineSession):
+class SMTPLineSession(LineSession[SMTPQuestion, Answer]):
     """
     A session that answers with SMTP replies.
 
