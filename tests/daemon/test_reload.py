@@ -271,10 +271,11 @@ def test_a_file_that_has_gone_is_an_error(office, tmp_path):
 def test_a_directory_that_is_down_does_not_undo_a_reload(office, write, monkeypatch):
     running = office("a")
 
-    async def find(name):
+    async def fail(name):
         raise TemporaryFailure("the directory is down")
 
-    monkeypatch.setattr(running.plugins.directories[0], "find", find)
+    for asked in ("find", "serves", "look_up"):
+        monkeypatch.setattr(running.plugins.directories[0], asked, fail, raising=False)
     write("b")
     done = turn_until(running.reload())
     assert done.warnings == ("looking for the postmaster's account failed: the directory is down",)
