@@ -12,11 +12,11 @@ from postoffice.pop3.line_session import (
     COMMAND_MAXIMUM,
     CommandFailed,
     POP3LineSession,
+    check_utf8,
     no_argument,
 )
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Enter, Entered
-from postoffice.pop3.utf8 import check_utf8
 from postoffice.protocol.auth_exchange import AuthExchange, Fault
 from postoffice.protocol.questions import Secure
 from postoffice.protocol.sasl import APOPClaim, PasswordClaim, Prove

@@ -22,6 +22,7 @@ from postoffice.pop3.questions import Answer, POP3Question
 from postoffice.protocol.auth_exchange import LINE_MAXIMUM
 from postoffice.protocol.line_session import LineSession
 from postoffice.protocol.refusals import Refusals
+from postoffice.protocol.scram import saslprep
 from postoffice.protocol.wire import BareLineEnd, LineTooLong, is_request
 
 #: Octets of a command line, CRLF included: 255 by RFC 2449 §4, and more for long passwords.
@@ -197,3 +198,17 @@ def whole_number(argument: bytes) -> int:
     if not argument.isdigit() or len(argument) > 10:
         raise CommandFailed("a number is needed")
     return int(argument)
+
+
+def check_utf8(octets: bytes) -> None:
+    """
+    Raises CommandFailed for octets that cannot be a name or a password (RFC 6856 §2.2).
+
+    SASLprep is applied as to a query, which allows unassigned characters (RFC 4013 §2.5).
+    """
+    if octets.isascii():
+        return
+    try:
+        saslprep(octets.decode("utf-8"), query=True)
+    except ValueError:
+        raise CommandFailed("names and passwords must be in UTF-8", "AUTH") from None

@@ -13,19 +13,20 @@ from typing import Any, ClassVar
 
 from postoffice.model.errors import NotAllRemoved, PostOfficeError
 from postoffice.pop3.authorization import Authorization
+from postoffice.pop3.languages import LANGUAGES, chosen, translated
 from postoffice.pop3.line_session import (
     ANYWHERE,
     AUTHORIZATION,
     TRANSACTION,
+    CommandFailed,
     no_argument,
 )
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Announce, Update
 from postoffice.pop3.transaction import Transaction
-from postoffice.pop3.utf8 import UTF8Commands
 
 
-class POP3Session(Authorization, Transaction, UTF8Commands):
+class POP3Session(Authorization, Transaction):
     """The session of one POP3 client; used like any ``LineSession``."""
 
     def __init__(self, options: SessionOptions, limits: POP3Limits | None = None) -> None:
@@ -52,6 +53,30 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
         capabilities = self.options.capabilities(inside=self.state == "transaction")
         self._ok("what postoffice can do")
         self._say(b"\r\n".join((*(one.encode() for one in capabilities), b".")))
+
+    def _utf8(self, argument: bytes) -> None:
+        """Send messages unconverted, with UTF-8 in their header fields (RFC 6856 §2.1)."""
+        no_argument(argument)
+        self.utf8 = True
+        self._ok("UTF8 enabled")
+
+    def _lang(self, argument: bytes) -> None:
+        """RFC 6856 §3.2."""
+        wanted = argument.strip().decode("latin-1")
+        if not wanted:
+            return self._list_languages()
+        tag = chosen(wanted)
+        if tag is None:
+            raise CommandFailed("this language is not available; LANG lists those that are")
+        self.language = tag
+        said = translated("replies are in English now", tag)
+        return self._say(f"+OK {tag} {said}".encode())
+
+    def _list_languages(self) -> None:
+        self._ok("languages follow")
+        for tag, name in LANGUAGES.items():
+            self._say(f"{tag} {name}".encode())
+        self._say(b".")
 
     def _quit(self, argument: bytes) -> None:
         no_argument(argument)
@@ -87,8 +112,8 @@ class POP3Session(Authorization, Transaction, UTF8Commands):
         b"TOP": (TRANSACTION, Transaction._top),
         b"UIDL": (TRANSACTION, Transaction._uidl),
         b"NOOP": (TRANSACTION, _noop),
-        b"UTF8": (AUTHORIZATION, UTF8Commands._utf8),
-        b"LANG": (ANYWHERE, UTF8Commands._lang),
+        b"UTF8": (AUTHORIZATION, _utf8),
+        b"LANG": (ANYWHERE, _lang),
         b"CAPA": (ANYWHERE, _capa),
         b"QUIT": (ANYWHERE, _quit),
     }
