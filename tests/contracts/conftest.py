@@ -37,3 +37,17 @@ def postgresql_directory(postgresql, tmp_path):
     finish(directory.start())
     yield directory
     finish(directory.stop())
+
+
+@pytest.fixture
+def directory(writable_directory):
+    return writable_directory
+
+
+@pytest.fixture
+def peopled(directory):
+    for domain in ("example.net", "example.com"):
+        assert finish(directory.add_domain(domain))
+    for name in ("joe@example.net", "ann@example.net", "joe@example.com"):
+        assert finish(directory.add(name, f"hash of {name}"))
+    return directory
