@@ -101,13 +101,13 @@ class _Child:
     def __init__(self, calls: BinaryIO, results: FileIO) -> None:
         self._calls = calls
         self._results = results
-        self._telling = Lock()
+        self._sending = Lock()
         self._parent = os.getppid()
         self._changing = Lock()  # guards:
         self._reader: Thread | None = None
         self._doing = False  # whether the reader runs a call, and the number of that call:
         self._number = 0
-        self._stirring = Event()  # set when a call begins: the main thread watches its duration
+        self._call_began = Event()  # set when a call begins: the main thread watches its duration
         self._ended = False  # no more calls come
 
     def work(self) -> None:
@@ -115,36 +115,36 @@ class _Child:
         if begin is None:  # the parent was killed before it could say what to do
             return
         name, make, args, threads, size = begin
-        _call_ourselves(name)
+        _set_process_name(name)
         try:
             made = make(*args, mmap(MEMORY, size))
         except Exception as error:
-            self._tell(Result(READY, None, error))
+            self._send(Result(READY, None, error))
             return
         collect_garbage_seldom()
         with closing(made):
-            self._tell(Result(READY, None))
+            self._send(Result(READY, None))
             self._do_all(made, threads)
 
-    def _do_all(self, made: Closeable, threads: int) -> None:
+    def _do_all(self, made: Closeable, most: int) -> None:
         """Watch the calls until no more come and all have ended."""
-        hands: list[Thread] = []
-        self._next_reader(made, hands)
+        readers: list[Thread] = []
+        self._next_reader(made, readers)
         while not self._ended:
-            self._stirring.clear()
+            self._call_began.clear()
             if not self._doing and not self._ended:
-                self._stirring.wait()
+                self._call_began.wait()
             number = self._number
             time.sleep(PATIENCE)
-            hands = [hand for hand in hands if hand.is_alive()]
+            readers = [one for one in readers if one.is_alive()]
             with self._changing:
-                if self._doing and self._number == number and len(hands) < threads:
+                if self._doing and self._number == number and len(readers) < most:
                     with suppress(RuntimeError):  # the system has no thread now: try again later
-                        self._next_reader(made, hands)
-        for hand in hands:
-            hand.join()
+                        self._next_reader(made, readers)
+        for one in readers:
+            one.join()
 
-    def _next_reader(self, made: Closeable, hands: list[Thread]) -> None:
+    def _next_reader(self, made: Closeable, readers: list[Thread]) -> None:
         """
         Let a new thread read the next calls.  Raises RuntimeError if no thread can be started.
         """
@@ -155,7 +155,7 @@ class _Child:
         except RuntimeError:
             self._reader, self._doing = before, doing
             raise
-        hands.append(reader)
+        readers.append(reader)
 
     def _serve(self, made: Closeable) -> None:
         """Run ``_read``; if it fails, end the child, as no thread would read further calls."""
@@ -163,7 +163,7 @@ class _Child:
             self._read(made)
         except BaseException:
             self._ended = True
-            self._stirring.set()
+            self._call_began.set()
             raise
 
     def _read(self, made: Closeable) -> None:
@@ -172,16 +172,16 @@ class _Child:
         while (call := self._next()) is not None:
             self._number += 1
             self._doing = True
-            if not self._stirring.is_set():
-                self._stirring.set()
+            if not self._call_began.is_set():
+                self._call_began.set()
             if os.getppid() == self._parent:  # else the parent has died, and nobody waits
-                self._tell(_outcome(made, Call(*call)))
+                self._send(_outcome(made, Call(*call)))
             with self._changing:
                 if self._reader is not me:
                     return
                 self._doing = False
         self._ended = True
-        self._stirring.set()
+        self._call_began.set()
 
     def _next(self) -> tuple[Any, ...] | None:
         """Return the next message; None at the end, also if the parent died while sending."""
@@ -195,14 +195,14 @@ class _Child:
         message: tuple[Any, ...] = pickle.loads(octets)  # noqa: S301 - our own parent's
         return message
 
-    def _tell(self, result: Result) -> None:
+    def _send(self, result: Result) -> None:
         octets = memoryview(_octets(result))
-        with self._telling, suppress(BrokenPipeError):
+        with self._sending, suppress(BrokenPipeError):
             while octets:
                 octets = octets[self._results.write(octets) :]
 
 
-def _call_ourselves(name: str) -> None:
+def _set_process_name(name: str) -> None:
     with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
         comm.write(name)
 

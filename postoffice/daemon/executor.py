@@ -88,7 +88,7 @@ class ThreadExecutor:
         ends: list[Deferred[None]] = [Deferred() for _ in threads]
         self._asked += len(ends)
         for end in ends:
-            self._jobs.put((0, end, _go_home, ()))
+            self._jobs.put((0, end, _end_thread, ()))
         for end in ends:
             await end
         for thread in threads:
@@ -122,11 +122,11 @@ class ThreadExecutor:
 
     def _work(self, idle: float | None) -> None:
         function: Callable[..., Any] | None = None
-        while function is not _go_home:  # each thread takes one of these
+        while function is not _end_thread:  # each thread takes one of these
             try:
                 number, result, function, args = self._jobs.get(timeout=idle)
             except Empty:
-                if self._goes():
+                if self._may_end():
                     return
                 continue
             self._taken = max(self._taken, number)
@@ -138,9 +138,9 @@ class ThreadExecutor:
             del result, outcome, args  # keep nothing alive while waiting for the next job
             if not self._waking:
                 self._waking = True
-                self._reactor.callFromThread(self._bring)
+                self._reactor.callFromThread(self._deliver)
 
-    def _goes(self) -> bool:
+    def _may_end(self) -> bool:
         """Whether this thread may end: there is no job, and it is an additional thread."""
         with self._changing:
             goes = not self._stopped and self._jobs.empty()
@@ -148,7 +148,7 @@ class ThreadExecutor:
                 self._threads.remove(current_thread())
             return goes
 
-    def _bring(self) -> None:
+    def _deliver(self) -> None:
         """Deliver the results, on the reactor's thread; later results wake the reactor again."""
         self._waking = False
         while self._results:
@@ -157,5 +157,5 @@ class ThreadExecutor:
             result.callback(outcome)
 
 
-def _go_home() -> None:
+def _end_thread() -> None:
     """The last job of each thread: it ends the thread."""
