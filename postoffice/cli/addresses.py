@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar, cast
 
+import idna
+
 from postoffice.accounts.address_checks import AddressRefused
 from postoffice.accounts.addresses import (
     DEPTH,
@@ -130,11 +132,31 @@ def alias_data(alias: Alias) -> dict[str, object]:
     }
 
 
-def confirm_look_alike(address: Address) -> None:
-    """Ask or warn if an address mixes scripts, so that it may look like another one."""
-    for text in (address.local, *address.domain.split(".")):
+def confirm_look_alike(name: Address | str) -> None:
+    """
+    Ask or warn if a new address, or domain, may look like another one.
+
+    It may if it mixes scripts, or has variants of other letters, such as full-width ones.
+    """
+    if isinstance(name, Address):
+        shown, parts = str(name), [name.local, *name.domain.split(".")]
+    else:
+        shown = readable(name)
+        parts = shown.split(".")
+    for text in parts:
         if len(found := scripts(text)) > 1:
-            confirm_or_warn(f"{address} mixes {' and '.join(found)} letters")
+            confirm_or_warn(f"{shown} mixes {' and '.join(found)} letters")
+    plain = unicodedata.normalize("NFKC", shown)
+    if plain != unicodedata.normalize("NFC", shown):
+        confirm_or_warn(f"{shown} looks like {plain}, and is another name")
+
+
+def readable(domain: str) -> str:
+    """Return a domain in normal form in its own script."""
+    try:
+        return idna.decode(domain) if "xn--" in domain else domain
+    except idna.IDNAError:  # an A-label of an older standard
+        return domain
 
 
 def scripts(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from postoffice.accounts.address_checks import check_domain
-from postoffice.cli.addresses import address_register, asked, domain_of
+from postoffice.cli.addresses import address_register, asked, confirm_look_alike, domain_of
 from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, table
 from postoffice.cli.completion import nothing
 from postoffice.daemon.plugins import Plugins
@@ -33,6 +33,7 @@ def add(context: CommandContext, alias: str, domain: str) -> Answer:
 
     With --json: alias, domain, added.
     """
+    confirm_look_alike(alias)
     settings = context.settings()
 
     async def work(plugins: Plugins) -> None:

@@ -8,6 +8,7 @@ from postoffice.accounts.address_checks import check_domain
 from postoffice.cli.addresses import (
     address_register,
     asked,
+    confirm_look_alike,
     domain_of,
     pointing_lines,
     still_pointing,
@@ -56,6 +57,8 @@ def add(
 
     With --json: domain, added.
     """
+
+    confirm_look_alike(domain)
 
     async def work(plugins: Plugins) -> None:
         if not await plugins.register.add_domain(domain):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from postoffice.cli.accounts import refuse_postmaster, registered
-from postoffice.cli.addresses import check_free
+from postoffice.cli.addresses import check_free, confirm_look_alike
 from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
 from postoffice.cli.sessions import end_all
 from postoffice.daemon.plugins import Plugins
@@ -27,6 +27,7 @@ def rename(context: CommandContext, address: Address, new: Address) -> Answer:
 
     With --json: address, new_address, ended (how many sessions).
     """
+    confirm_look_alike(new)
     settings = context.settings()
     name, other = address.normal, new.normal
     refuse_postmaster(settings, name)

@@ -146,6 +146,26 @@ def test_letters_that_look_like_others_are_warned_of(run, people):
 
 
 @pytest.mark.parametrize(
+    ("words", "warning"),
+    [
+        (
+            ("domain", "add", "ex\u0430mple.org"),
+            "ex\u0430mple.org mixes Cyrillic and Latin letters",
+        ),
+        (("domain", "alias", "add", "ex\u0430mple.org", "example.net"), "mixes Cyrillic and Latin"),
+        (("account", "rename", ANN, "\u0430nn@example.net"), "mixes Cyrillic and Latin letters"),
+        (("alias", "add", "\uff41lex@example.net", ANN), "looks like alex@example.net"),
+        (("domain", "add", "b\u00fccher.example"), ""),
+        (("domain", "add", "xn--a.example"), ""),
+        (("domain", "add", "a_b.example"), ""),
+    ],
+)
+def test_new_names_that_look_like_others_are_warned_of(run, people, words, warning):
+    said = run(*words).stderr
+    assert warning in said if warning else not said
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("ann", ["Latin"]),
