@@ -104,6 +104,9 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
         return []  # there is no state yet, and this command creates none
 
     async def count(plugins: Plugins) -> list[str]:
+        for chosen in settings.accounts:
+            for domain in chosen.options.get("domains", ()):  # its server has to answer
+                await plugins.find(f"postmaster@{domain}")
         why = await preflight.of_the_postmaster(plugins, settings.postmaster)
         found = [why] if why else []
         found += await dead_ends(plugins, settings.postmaster.normal)

@@ -112,7 +112,13 @@ def test_what_makes_no_sense_of_an_ldap_server_is_told(ask, office, keys, proble
     assert any(problem in f"{one['key']}: {one['text']}" for one in problems), problems
 
 
-def test_an_ldap_server_that_cannot_be_reached_is_told(run, office):
+@pytest.mark.parametrize("postmaster", ["postmaster@example.net", "postmaster@example.org"])
+def test_an_ldap_server_that_cannot_be_reached_is_told(run, office, postmaster):
+    config = office / "postoffice.yaml"
+    text = config.read_text().replace(
+        "postmaster: postmaster@example.net", f"postmaster: {postmaster}"
+    )
+    config.write_text(text)
     (office / "password").write_text("secret\n")
     more = ("bind_dn: cn=x", f"bind_password_file: {office / 'password'}", "stale: 2 h")
     configure(office, "\n".join(f"    {line}" for line in (*LDAP, *more)), "ldap")
