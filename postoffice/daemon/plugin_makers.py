@@ -15,8 +15,23 @@ from postoffice.interfaces import IDirectoryMaker, IMaker, IPolicyMaker, IStoreM
 WHAT = {IStoreMaker: "store", IDirectoryMaker: "directory of accounts", IPolicyMaker: "policy"}
 
 
+#: The makers that were found before root changed to another user.
+_remembered: dict[Any, list[Any]] = {}
+
+
+def remember() -> None:
+    """
+    Find no other plugins from now on.
+
+    The user that root changes to may not be able to read them, and a reload needs them.
+    """
+    _remembered.update({interface: makers(interface) for interface in WHAT})
+
+
 def makers(interface: Any) -> list[Any]:
     """All makers of an interface that can be imported."""
+    if interface in _remembered:
+        return _remembered[interface]
     found: list[Any] = []
     for maker in getPlugins(interface):
         if hasattr(maker, "kind") and all(maker is not other for other in found):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from twisted.logger import Logger
 
-from postoffice.daemon import preload
+from postoffice.daemon import plugin_makers, preload
 from postoffice.model.errors import StartupError
 
 log = Logger()
@@ -108,6 +108,7 @@ def become(user: str | None, state: str) -> None:
         who = identity(user, state)
         if who is not None:
             preload.load()
+            plugin_makers.remember()
             os.setgroups(who.groups)
             os.setgid(who.gid)
             os.setuid(who.uid)
