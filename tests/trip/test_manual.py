@@ -65,6 +65,8 @@ NOT_RUN = {
     "/opt/postoffice/bin/pip": "it asks the network",
     ".venv/bin/pip": "it asks the network; tests/trip/test_plugins.py builds the plugin",
     ".venv/bin/python tests/": "a campaign of minutes; .ci/run has it",
+    "sudo .venv/bin/python bench/": "it takes a quarter of an hour, and both cores",
+    "bench/picture.py": "tests/test_picture.py draws one",
     "export PATH=": "it is of the shell that goes on",
     "useradd": "it changes the machine",
     "createuser": "it changes the machine",
