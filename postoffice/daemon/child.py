@@ -19,8 +19,9 @@ from contextlib import closing, suppress
 from io import FileIO
 from mmap import mmap
 from threading import Event, Lock, Thread, current_thread
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
+from postoffice.interfaces import Closeable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.twisted_internals import collect_garbage_seldom
 
@@ -34,13 +35,6 @@ SIZE = struct.Struct("<Q")
 READY = 0
 #: Seconds that a call may take before another thread reads the next calls.
 PATIENCE = 0.02
-
-
-class Closeable(Protocol):
-    """What the child makes."""
-
-    def close(self) -> None:
-        """Release what it holds."""
 
 
 class Begin(NamedTuple):

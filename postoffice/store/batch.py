@@ -58,13 +58,14 @@ class Batch:
         """Whether a draft failed, or failed in this maildrop."""
         return draft in self.wrong or ref in draft.missed
 
-    def check_places(self, refs: Iterable[MaildropRef]) -> dict[MaildropRef, Exception]:
-        """Check that these maildrops were not moved away; return the errors of those that were."""
+    def check(
+        self, refs: Iterable[MaildropRef], step: Callable[[MaildropRef], None]
+    ) -> dict[MaildropRef, Exception]:
+        """Take one step with each maildrop; return the errors, and do not keep those folders."""
         gone: dict[MaildropRef, Exception] = {}
         for ref in refs:
             try:
-                if identity(os.stat(ref.path)) != ref.identity:
-                    raise was_taken_away(ref)
+                step(ref)
             except OSError as error:
                 gone[ref] = failure(ref.path, error)
         self.suspect.update(gone)
@@ -82,3 +83,9 @@ class Batch:
                 except OSError:
                     gone = False
         return gone
+
+
+def check_place(ref: MaildropRef) -> None:
+    """Check that a maildrop was not moved away.  Raises OSError."""
+    if identity(os.stat(ref.path)) != ref.identity:
+        raise was_taken_away(ref)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from postoffice.store import drafts
-from postoffice.store.batch import Batch
+from postoffice.store.batch import Batch, check_place
 from postoffice.store.drafts import Draft
 from postoffice.store.durability import Durability, Journaled, SyncedFiles
 from postoffice.store.files import failure
@@ -98,7 +98,7 @@ class Commit:
     def _settle(self) -> None:
         """Sync the new names, and check that no maildrop was moved away meanwhile."""
         refs = {ref for _, ref in self._batch.linked}
-        gone = self._durability.sync_names(refs) | self._batch.check_places(refs)
+        gone = self._durability.sync_names(refs) | self._batch.check(refs, check_place)
         if gone:
             for draft, ref in self._batch.linked:
                 if ref in gone:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from postoffice.model.errors import PostOfficeError
 from postoffice.store import drafts
-from postoffice.store.batch import Batch
+from postoffice.store.batch import Batch, check_place
 from postoffice.store.drafts import Draft
 from postoffice.store.files import MaildropRef, failure
 from postoffice.store.journal.journal import Journal, Ticket
@@ -58,14 +58,8 @@ class SyncedFiles:
         _link(self._batch, draft, ref)
 
     def sync_names(self, refs: set[MaildropRef]) -> dict[MaildropRef, Exception]:
-        gone: dict[MaildropRef, Exception] = {}
-        for ref in refs:
-            try:
-                sync_folder("new", dir_fd=self._batch.folders.open(ref))
-            except OSError as error:
-                self._batch.suspect.add(ref)
-                gone[ref] = failure(ref.path, error)
-        return gone
+        folders = self._batch.folders
+        return self._batch.check(refs, lambda ref: sync_folder("new", dir_fd=folders.open(ref)))
 
     def end(self, *, failed: bool) -> None:
         self._batch.undo()
@@ -119,12 +113,7 @@ class Journaled:
         """The records of the batch, for maildrops that were not moved away."""
         drafts = self._batch.well()
         refs = {ref for draft in drafts for ref in draft.refs}
-        gone = self._batch.check_places(refs)
-        for ref in refs - gone.keys():
-            if ref.identity[0] != self._journal.device:
-                why = OSError(errno.EXDEV, "not on the journal's file system", ref.path)
-                self._batch.suspect.add(ref)
-                gone[ref] = failure(ref.path, why)
+        gone = self._batch.check(refs, self._check_place)
         if gone:
             for draft in drafts:
                 for ref in gone.keys() & set(draft.refs):
@@ -138,6 +127,12 @@ class Journaled:
             PutRecord(draft.final_name, tuple(map(self._maildrop, refs)), draft.text, draft.size)
             for draft, refs in self._committed
         ]
+
+    def _check_place(self, ref: MaildropRef) -> None:
+        """Check that a maildrop is there, and that a checkpoint syncs it.  Raises OSError."""
+        check_place(ref)
+        if ref.identity[0] != self._journal.device:
+            raise OSError(errno.EXDEV, "not on the journal's file system", ref.path)
 
     def _maildrop(self, ref: MaildropRef) -> str:
         return self._journal.maildrop(ref.path)
