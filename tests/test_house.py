@@ -15,8 +15,8 @@ HOUSE = Path(postoffice.__file__).parent
 #: The rooms of each floor, from the ground up.  A room imports from the floors below.
 FLOORS = [
     ["model", "util", "protocol", "interfaces"],
-    ["smtp", "pop3"],
-    ["store", "accounts", "policy"],
+    ["smtp", "pop3", "outbound"],
+    ["store", "accounts", "policy", "queue", "dns"],
     ["server"],
     ["config", "daemon", "backup", "cli"],
 ]

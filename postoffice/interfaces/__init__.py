@@ -46,6 +46,10 @@ from postoffice.interfaces.plugins import (
     IStoreMaker,
     PluginContext,
 )
+from postoffice.interfaces.queue import (
+    Arrived,
+    IMailQueue,
+)
 from postoffice.interfaces.reception import (
     Fields,
     IPolicy,
@@ -62,6 +66,7 @@ from postoffice.interfaces.store import (
 )
 
 __all__ = (
+    "Arrived",
     "ChildProcess",
     "Closeable",
     "Executor",
@@ -78,6 +83,7 @@ __all__ = (
     "IDelivery",
     "IDestination",
     "IDirectoryMaker",
+    "IMailQueue",
     "IMailStore",
     "IMailbox",
     "IMaildrop",

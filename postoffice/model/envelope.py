@@ -10,6 +10,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from postoffice.model.address import Account, Address
+from postoffice.model.queued import QueuedMessage, QueuedRecipient
 
 #: A name that a Received field can hold unchanged (RFC 5321 §4.1.2 Domain).
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]+(?<!-)(?:\.(?!-)[A-Za-z0-9-]+(?<!-))*\Z")
@@ -90,9 +91,13 @@ class Envelope:
     gave SMTPUTF8.  ``service`` and ``login`` are those of the ``SessionInfo``;
     ``fields`` are header fields that policies add to this message.
 
+    ``queued`` are the recipients in other domains; ``held`` says why they do not get the
+    message at once, and ``device`` is the one of the ``SessionInfo``.
+
     ``named`` has, for each accepted RCPT command in order, the indexes of its accounts
     in ``recipients``, where an account to which two of them lead stands once: an alias has
-    several, and one that discards mail has none.
+    several, and one that discards mail has none.  If it leads to other domains too, -1 stands
+    among them.
     ``message_id`` is the Message-ID that is added if the text has none.
     """
 
@@ -109,21 +114,61 @@ class Envelope:
     fields: list[bytes] = field(default_factory=list)
     named: list[tuple[int, ...]] = field(default_factory=list)
     message_id: str = ""
+    queued: list[QueuedRecipient] = field(default_factory=list)
+    held: str = ""
+    device: str = ""
     _places: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    _queued: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def has(self, account: Account) -> bool:
         """Whether the message goes to this account's maildrop already."""
         return account.maildrop in self._places
 
-    def name(self, address: Address, accounts: Iterable[Account]) -> None:
-        """Accept one RCPT command, for an address that leads to these accounts."""
+    def name(
+        self,
+        address: Address,
+        accounts: Iterable[Account],
+        queued: Iterable[QueuedRecipient] = (),
+    ) -> None:
+        """Accept one RCPT command, for an address that leads to these accounts and recipients."""
         named = []
         for account in accounts:
             place = self._places.setdefault(account.maildrop, len(self.recipients))
             if place == len(self.recipients):
                 self.recipients.append(Recipient(address, account))
             named.append(place)
-        self.named.append(tuple(named))
+        outside: tuple[int, ...] = ()
+        for one in queued:
+            if self._queued.setdefault(one.address, len(self.queued)) == len(self.queued):
+                self.queued.append(one)
+            outside = (-1,)
+        self.named.append((*named, *outside))
+
+    @property
+    def return_path(self) -> bytes:
+        """The Return-Path field, which stands before all other trace fields."""
+        sender = "" if self.sender is None else str(self.sender)
+        return f"Return-Path: <{sender}>\r\n".encode()
+
+    def message(self, came: float, size: int, before: int = 0) -> QueuedMessage:
+        """
+        Return the message as the queue keeps it.
+
+        ``size`` octets of text came at ``came`` (Unix time); ``before`` octets stand before its
+        trace fields.
+        """
+        return QueuedMessage(
+            id=self.id,
+            sender="" if self.sender is None else str(self.sender),
+            recipients=tuple(self.queued),
+            came=came,
+            size=size,
+            hole=(before, len(self.return_path)),
+            login=self.login,
+            device=self.device,
+            held=self.held,
+            utf8=self.utf8,
+        )
 
     def trace(self, hostname: str, when: datetime) -> bytes:
         """
@@ -133,13 +178,14 @@ class Envelope:
         would disclose the others to each (§7.2), and the message could not be one
         file for all.
         """
-        sender = "" if self.sender is None else str(self.sender)
         came = self._from()
         by = f"by {hostname} with {self.protocol} id {self.id}"
-        if len(self.recipients) == 1:
-            by += f"\r\n\tfor <{self.recipients[0].address}>"
+        everyone = len(self.recipients) + len(self.queued)
+        if everyone == 1:
+            only = self.recipients[0].address if self.recipients else self.queued[0].shown
+            by += f"\r\n\tfor <{only}>"
         received = f"Received: {came}\r\n\t{by};\r\n\t{_date(when)}\r\n"
-        return f"Return-Path: <{sender}>\r\n{received}".encode()
+        return self.return_path + received.encode()
 
     def _from(self) -> str:
         """

@@ -1,0 +1,1 @@
+"""The domain name system: a resolver, mail exchangers, and policies published there."""

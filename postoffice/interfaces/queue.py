@@ -1,0 +1,61 @@
+"""The queue of a store: messages for other servers, committed together with local mail."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from zope.interface import Interface
+
+from postoffice.interfaces.store import IDelivery, IText
+from postoffice.model.queued import QueuedMessage
+
+#: Told of a message that was committed to the queue: its name there, and the message.
+Arrived = Callable[[str, QueuedMessage], None]
+
+
+class IMailQueue(Interface):
+    """
+    What a store keeps for other servers.
+
+    ``IDestination.begin`` puts a message here too if the envelope has ``queued`` recipients, in
+    the same commit as into the maildrops: all get it or none, over any crash.
+    A message has a name, which is never used again.
+    """
+
+    def watch(arrived: Arrived) -> None:
+        """From now on call ``arrived`` for each message that is committed, before its 250."""
+
+    def names() -> Awaitable[list[str]]:
+        """List the names of all messages, oldest first."""
+
+    def read(names: Sequence[str]) -> Awaitable[list[QueuedMessage | None]]:
+        """
+        Read messages, with their marks; None for one that is gone.
+
+        One that cannot be read is set aside and logged, and counts as gone.
+        """
+
+    def text(name: str) -> Awaitable[IText]:
+        """Begin to read the text as it is sent.  Raises MessageGone."""
+
+    def finish(
+        name: str,
+        done: Collection[int],
+        told: Collection[int] = (),
+        letters: Sequence[IDelivery] = (),
+        *,
+        whole: bool,
+    ) -> Awaitable[None]:
+        """
+        Mark recipients as finished or told, and commit letters about them, all or nothing.
+
+        ``whole``: no recipient is left, the message is removed.  Durable when it returns.
+        Each of ``letters`` was begun here and written, and is neither committed nor aborted.
+        Raises TemporaryFailure, and then nothing has happened.
+        """
+
+    def set_aside(name: str, why: str) -> Awaitable[None]:
+        """Take a message out of the queue that makes us fail; it is kept, logged and shown."""
+
+    def usage() -> Awaitable[tuple[int, int]]:
+        """Return how many messages wait, and their octets."""

@@ -1,0 +1,95 @@
+"""What one attempt to send needs and gives: a host, a transaction, and the peer's replies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from postoffice.model.queued import QueuedRecipient
+
+#: How a connection to another server is encrypted, the weakest first: never; if the server can; it
+#: must, with any certificate; it must, with a certificate that fits the host's name.
+NONE, OPPORTUNISTIC, ENCRYPT, VERIFY = LEVELS = ("none", "opportunistic", "encrypt", "verify")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """
+    One host to try, at one address.
+
+    ``host`` is its name: for SNI, for its certificate and the log.  ``address`` is an IP address,
+    or the path of a UNIX socket.  ``implicit`` is TLS from the first octet.
+    """
+
+    host: str
+    address: str
+    port: int = 25
+    lmtp: bool = False
+    level: str = OPPORTUNISTIC
+    implicit: bool = False
+    login: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReply:
+    """
+    What a server answered, or what kept it from that (``code`` 0).
+
+    ``status`` is the enhanced status code (RFC 3463) or "".  ``text`` is one line, printable.
+    ``phase`` is connect, tls, greeting, hello, auth, mail, rcpt, data or end.
+    """
+
+    code: int
+    status: str
+    text: str
+    phase: str
+
+    @property
+    def sent(self) -> bool:
+        """Whether the server has taken it."""
+        return 200 <= self.code < 300
+
+    @property
+    def permanent(self) -> bool:
+        """Whether another attempt would be in vain."""
+        return 500 <= self.code < 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """
+    One message to recipients of one domain.
+
+    ``recipients`` are at most 50.  ``sender`` is the reverse-path that is sent (after SRS).
+    ``size`` are octets.  ``utf8``: this transaction needs SMTPUTF8.
+    """
+
+    id: str
+    sender: str
+    recipients: Sequence[QueuedRecipient]
+    size: int
+    utf8: bool = False
+    eight_bit: bool = False
+    requiretls: bool = False
+    ret: str = ""
+    envid: str = ""
+
+
+@dataclass(slots=True)
+class Result:
+    """
+    How a transaction ended: a reply for each recipient, in order.
+
+    ``postponed`` are indexes of recipients that the server wants in a transaction of their own
+    (452 4.5.3, RFC 5321 §4.5.3.1.10).  ``usable`` is whether the connection can take another
+    transaction.  ``dsn``: the server has the DSN extension, and got its parameters.
+    ``times`` are seconds: waited, connecting, and sending.
+    """
+
+    replies: list[PeerReply]
+    postponed: frozenset[int] = frozenset()
+    usable: bool = False
+    dsn: bool = False
+    tls: str = ""
+    times: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -1,0 +1,1 @@
+"""The queue: messages for other servers, their schedule, and the destinations."""
