@@ -18,6 +18,8 @@ from typing import Self
 _FOOTER = struct.Struct("!I8s")
 _MAGIC = b"\r\npoq1\r\n"
 FOOTER = _FOOTER.size
+#: Fields without a default, which are left out where they are empty.
+_NEEDED = {"id": "", "sender": "", "came": 0.0}
 
 
 class NotQueued(ValueError):
@@ -129,7 +131,7 @@ class QueuedMessage:
             kept = json.loads(octets[:-FOOTER])
             recipients = tuple(QueuedRecipient(**one) for one in kept.pop("to"))
             hole = tuple(kept.pop("hole", (0, 0)))
-            return cls(recipients=recipients, hole=hole, **{"sender": "", **kept})
+            return cls(recipients=recipients, hole=hole, **(_NEEDED | kept))
         except NotQueued:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
