@@ -10,7 +10,7 @@ from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.queued import FOOTER, NotQueued, QueuedMessage, QueuedRecipient
 
-WORDS = st.text(max_size=20)
+WORDS = st.text('ab@<> "\\\n\u00e9\u2028', max_size=20)
 RECIPIENTS = st.builds(
     QueuedRecipient, address=WORDS, original=WORDS, forwarder=WORDS, notify=WORDS, orcpt=WORDS
 )
