@@ -13,7 +13,6 @@ from threading import Thread
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from twisted.cred.portal import Portal
 from twisted.internet import reactor
@@ -84,10 +83,6 @@ def _stay_within_rules(event: str, facts: tuple) -> None:
 
 
 sys.addaudithook(_stay_within_rules)
-
-
-def pytest_collection_finish():
-    st.characters().validate()  # Hypothesis writes its table now, not within a test of the rules
 
 
 def pytest_addoption(parser):
