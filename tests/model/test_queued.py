@@ -12,7 +12,12 @@ from postoffice.model.queued import FOOTER, NotQueued, QueuedMessage, QueuedReci
 
 WORDS = st.text('ab@<> "\\\n\u00e9\u2028', max_size=20)
 RECIPIENTS = st.builds(
-    QueuedRecipient, address=WORDS, original=WORDS, forwarder=WORDS, notify=WORDS, orcpt=WORDS
+    QueuedRecipient,
+    address=WORDS.map("a".__add__),
+    original=WORDS,
+    forwarder=WORDS,
+    notify=WORDS,
+    orcpt=WORDS,
 )
 MESSAGES = st.builds(
     QueuedMessage,
