@@ -132,7 +132,7 @@ def counts(database: Connection, domain: str) -> dict[str, int]:
         "aliases": "SELECT count(*) FROM alias WHERE domain = ?",
         "domains": "SELECT count(*) FROM domain WHERE same_as = ?",
     }
-    return {one: database.execute(ask, (domain,)).fetchone()[0] for one, ask in asked.items()}
+    return {one: many for one, ask in asked.items() for (many,) in database.execute(ask, (domain,))}
 
 
 def drop_strays(database: Connection) -> None:

@@ -8,11 +8,11 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Self
+from typing import Self
 
 from twisted.cred.credentials import IUsernamePassword
 
-from postoffice.accounts.credentials import IScramLogin
+from postoffice.accounts.credentials import Credentials, IScramLogin
 from postoffice.accounts.passwords import GROUP, GROUPS, LETTERS
 from postoffice.model.address import Account
 from postoffice.model.app_password import AppPassword
@@ -66,12 +66,12 @@ class AppPasswordToken:
         return None
 
 
-def may_be_one(credentials: Any) -> bool:
+def may_be_one(credentials: Credentials) -> bool:
     """Whether these credentials have the form of an app password."""
     return IScramLogin.providedBy(credentials) or _read(credentials) is not None
 
 
-def recognized(credentials: Any, devices: Iterable[AppPassword]) -> AppPassword | None:
+def recognized(credentials: Credentials, devices: Iterable[AppPassword]) -> AppPassword | None:
     """Return the device, of these, whose credentials these are."""
     password = _read(credentials)
     if password is not None:
@@ -98,7 +98,7 @@ def salt(account: Account, devices: Iterable[AppPassword] = ()) -> Salt | None:
     return None
 
 
-def _read(credentials: Any) -> AppPasswordToken | None:
+def _read(credentials: Credentials) -> AppPasswordToken | None:
     if not IUsernamePassword.providedBy(credentials):
         return None
     return AppPasswordToken.read(credentials.password)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
 from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword, IUsernamePassword
@@ -17,7 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.accounts import app_passwords, passwords
-from postoffice.accounts.credentials import IBearerLogin, IScramLogin
+from postoffice.accounts.credentials import Credentials, IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.fake_salts import steady_salt
 from postoffice.accounts.password_verifier import PasswordVerifier
@@ -82,7 +81,9 @@ class Checker:
         self._rehashing = Rehashing(self._directory, hashing)
         self.stop = self._rehashing.stop
 
-    async def requestAvatarId(self, credentials: Any) -> Any:  # type: ignore[override]
+    async def requestAvatarId(  # type: ignore[override]
+        self, credentials: Credentials | IAnonymous
+    ) -> Account | tuple[()]:
         """
         Return the Account, read just now, with its device; ANONYMOUS for IAnonymous.
 
@@ -105,7 +106,7 @@ class Checker:
         return found
 
     async def _slowed(
-        self, credentials: Any, name: str | None, account: Account | None
+        self, credentials: Credentials, name: str | None, account: Account | None
     ) -> Account | None:
         """Check the credentials when the throttle allows it; skip known wrong passwords."""
         judge = partial(self._judge, credentials, name, account)
@@ -132,7 +133,7 @@ class Checker:
         return f"{self._now() // WRONG_ELSEWHERE:.0f}"
 
     async def _judge(
-        self, credentials: Any, name: str | None, account: Account | None, known: bool
+        self, credentials: Credentials, name: str | None, account: Account | None, known: bool
     ) -> Account | None:
         """
         Return the account of the credentials; None if they are wrong.
@@ -154,7 +155,9 @@ class Checker:
             return _admitted(credentials, account)
         return await self._vouched_for(credentials)
 
-    async def _device(self, credentials: Any, account: Account | None) -> AppPassword | None:
+    async def _device(
+        self, credentials: Credentials, account: Account | None
+    ) -> AppPassword | None:
         """
         Return the device whose app password this is, if the device may be used from here.
 
@@ -203,7 +206,7 @@ class Checker:
         return fake
 
     async def _password_matches(
-        self, credentials: Any, name: str | None, account: Account | None, known: bool
+        self, credentials: IUsernamePassword, name: str | None, account: Account | None, known: bool
     ) -> bool:
         secret = None if account is None else account.secret
         user = _octets(credentials.username if name is None else name)
@@ -226,7 +229,7 @@ class Checker:
     async def _find(self, name: str | None) -> Account | None:
         return None if name is None else await self._directory.find(name)
 
-    async def _vouched_for(self, credentials: Any) -> Account | None:
+    async def _vouched_for(self, credentials: Credentials) -> Account | None:
         """Return the account that one of the other checkers accepts."""
         for other in self._others:
             if not any(kind.providedBy(credentials) for kind in other.credentialInterfaces):
@@ -243,7 +246,7 @@ class Checker:
             tell(log, log_events.VOUCHER_FAILED, user=_name(avatar), why=why)
         return None
 
-    async def _may_be(self, credentials: Any, account: Account) -> bool:
+    async def _may_be(self, credentials: Credentials, account: Account) -> bool:
         """Whether a name that came with a token belongs to the token's owner."""
         if not IBearerLogin.providedBy(credentials) or not credentials.username:
             return True
@@ -256,7 +259,7 @@ _NOBODYS_KEYS = scram.Keys(b"", 0, bytes(32), bytes(32))
 _NOBODYS_SECRET = secrets.token_bytes(32)
 
 
-def _admitted(credentials: Any, account: Account) -> Account | None:
+def _admitted(credentials: Credentials, account: Account) -> Account | None:
     """Return the account, if it may log in from where the client is."""
     service, address = _from(credentials)
     if not account.networks or within(address, account.networks):
@@ -272,15 +275,15 @@ def _admitted(credentials: Any, account: Account) -> Account | None:
     return None
 
 
-def _scram_matches(credentials: Any, account: Account | None) -> bool:
+def _scram_matches(credentials: IScramLogin, account: Account | None) -> bool:
     keys = None if account is None else scram.Keys.read(account.scram)
     return bool(credentials.verify(keys or _NOBODYS_KEYS)) and keys is not None
 
 
-def _shared_matches(credentials: Any, account: Account | None) -> bool:
+def _shared_matches(credentials: IUsernameHashedPassword, account: Account | None) -> bool:
     secret = None if account is None else account.shared
     shared = _NOBODYS_SECRET if not secret else secret.encode("utf-8", "surrogateescape")
-    return bool(credentials.checkPassword(shared)) and bool(secret)
+    return bool(credentials.checkPassword(shared)) and bool(secret)  # type: ignore[no-untyped-call]
 
 
 def _name(avatar: object) -> str | bytes:
@@ -297,13 +300,13 @@ def _text(said: bytes | str) -> str:
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
 
 
-def _from(credentials: Any) -> tuple[str, str]:
+def _from(credentials: Credentials) -> tuple[str, str]:
     """Return the service and the address of the login, "" if unknown."""
     client = getattr(credentials, "client", None)
     return getattr(credentials, "protocol", ""), "" if client is None else client.address
 
 
-def _network(credentials: Any) -> str:
+def _network(credentials: Credentials) -> str:
     """Return the network of the login; "" for this machine or if unknown."""
     client = getattr(credentials, "client", None)
     return "" if client is None or client.local else network_of(client.address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
 from zope.interface import Attribute, implementer
@@ -40,7 +40,7 @@ class PlainLogin:
 class IScramLogin(ICredentials):
     """A proof that the client knows the password of some SCRAM keys."""
 
-    username = Attribute("bytes: the user's name")
+    username: bytes = Attribute("the user's name")
 
     def verify(keys: Keys) -> bool:
         """Whether the proof fits these keys."""
@@ -92,12 +92,12 @@ class IBearerLogin(ICredentials):
     of an account here, or raises UnauthorizedLogin if the token is not valid for this.
     """
 
-    username = Attribute(
-        "bytes: the user name that the client gave; empty if only the token says it"
+    username: bytes = Attribute(
+        "the user name that the client gave; empty if only the token says it"
     )
-    token = Attribute("bytes: the token, as it came")
-    client = Attribute("Client: where the login comes from")
-    protocol = Attribute("str: the service (pop3, submission)")
+    token: bytes = Attribute("the token, as it came")
+    client: Client = Attribute("where the login comes from")
+    protocol: str = Attribute("the service (pop3, submission)")
 
 
 @implementer(IBearerLogin)
@@ -111,7 +111,11 @@ class BearerLogin:
     protocol: str
 
 
-def credentials_of(claim: Claim, client: Client, protocol: str) -> Any:
+#: The credentials of somebody with a name: ours, or those of Twisted.
+Credentials: TypeAlias = IUsernamePassword | IUsernameHashedPassword | IScramLogin | IBearerLogin
+
+
+def credentials_of(claim: Claim, client: Client, protocol: str) -> Credentials:
     """Return the credentials for a portal that a claim makes."""
     if isinstance(claim, PasswordClaim):
         return PlainLogin(claim.user, claim.password, client, protocol)

@@ -7,13 +7,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from postoffice.accounts import schema
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.settled import is_settled
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 #: Inode, size and time of the database file and of its write-ahead log.
 Stamp = tuple[int, int, int, int, int, int]
 
@@ -96,12 +97,12 @@ class Database:
             database.execute("ROLLBACK")
             return answer, look if look is not None and settled(look) else None
 
-    def read(self, ask: Callable[..., T], *args: object) -> T:
+    def read(self, ask: Callable[[sqlite3.Connection, *Args], T], *args: *Args) -> T:
         """Read.  Raises TemporaryFailure."""
         with self._asked(READER_WAITS) as database:
             return ask(database, *args)
 
-    def write(self, change: Callable[..., T], *args: object) -> T:
+    def write(self, change: Callable[[sqlite3.Connection, *Args], T], *args: *Args) -> T:
         """Write, durably, or not at all.  Raises TemporaryFailure."""
         if self._together is not None:
             with self._asked(WRITER_WAITS) as database:

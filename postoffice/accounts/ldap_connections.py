@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Protocol
 
 import ldap
 
@@ -17,7 +17,7 @@ from postoffice.accounts.remote import Unavailable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.connection_pool import ConnectionPool
 
-T = TypeVar("T")
+_Found = Sequence[tuple[str | None, Mapping[str, Sequence[bytes]]]]
 #: The name of an entry, and its attributes, in lower case.
 Entry = tuple[str, Mapping[str, Sequence[bytes]]]
 
@@ -38,6 +38,21 @@ _DOWN = (
 _WRONG = (ldap.INVALID_CREDENTIALS, ldap.INAPPROPRIATE_AUTH, ldap.NO_SUCH_OBJECT)
 
 
+class LDAPConnection(Protocol):
+    """What we use of a connection of python-ldap, which need not be installed."""
+
+    timeout: float
+
+    def set_option(self, option: int, value: object, /) -> object: ...
+    def start_tls_s(self) -> object: ...
+    def simple_bind_s(self, who: str, cred: str, /) -> object: ...
+    def search_ext_s(
+        self, base: str, scope: int, query: str, names: Sequence[str], /,
+        *, timeout: float, sizelimit: int,
+    ) -> _Found: ...  # fmt: skip
+    def unbind_s(self) -> object: ...
+
+
 @dataclass(frozen=True)
 class LDAPServer:
     """Where the server is, and who asks: ``bind_dn`` "" is anonymous."""
@@ -49,9 +64,9 @@ class LDAPServer:
     bind_dn: str = ""
     bind_password: str = ""
 
-    def connect(self) -> Any:
+    def connect(self) -> LDAPConnection:
         """Return a connection on which nobody has logged in.  Raises ldap.LDAPError."""
-        connection = ldap.initialize(" ".join(self.uris))
+        connection: LDAPConnection = ldap.initialize(" ".join(self.uris))
         connection.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
         connection.set_option(ldap.OPT_REFERRALS, 0)
         connection.set_option(ldap.OPT_NETWORK_TIMEOUT, self.timeout)
@@ -70,7 +85,7 @@ class LDAPConnections:
 
     def __init__(self, server: LDAPServer) -> None:
         self._server = server
-        self._pool: ConnectionPool[Any] = ConnectionPool(_unbind)
+        self._pool: ConnectionPool[LDAPConnection] = ConnectionPool(_unbind)
         self.open, self.close = self._pool.open, self._pool.close
 
     def search(self, base: str, query: str, attributes: Sequence[str]) -> list[Entry]:
@@ -80,7 +95,7 @@ class LDAPConnections:
         Raises Unavailable, and TemporaryFailure for what the server refuses.
         """
 
-        def ask(connection: Any) -> list[Entry]:
+        def ask(connection: LDAPConnection) -> list[Entry]:
             try:
                 found = connection.search_ext_s(
                     base, ldap.SCOPE_SUBTREE, query, list(attributes),
@@ -100,7 +115,9 @@ class LDAPConnections:
                 return self._use(connection, ask)
         return self._use(None, ask)
 
-    def _use(self, connection: Any, ask: Callable[[Any], T]) -> T:
+    def _use(
+        self, connection: LDAPConnection | None, ask: Callable[[LDAPConnection], list[Entry]]
+    ) -> list[Entry]:
         fresh = connection is None
         try:
             if connection is None:
@@ -117,7 +134,7 @@ class LDAPConnections:
         self._pool.give_back(connection)
         return found
 
-    def _logged_in(self) -> Any:
+    def _logged_in(self) -> LDAPConnection:
         connection = self._server.connect()
         try:
             if self._server.bind_dn:
@@ -153,13 +170,13 @@ class LDAPConnections:
         return True
 
 
-def _unbind(connection: Any) -> None:
+def _unbind(connection: LDAPConnection | None) -> None:
     if connection is not None:
         with suppress(ldap.LDAPError):
             connection.unbind_s()
 
 
-def _failure(error: Any) -> TemporaryFailure:
+def _failure(error: Exception) -> TemporaryFailure:
     said = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
     words = [str(said[key]).strip() for key in ("desc", "info") if said.get(key)]
     why = f"LDAP failed: {'; '.join(words) or type(error).__name__}"

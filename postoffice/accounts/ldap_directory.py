@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -26,6 +26,7 @@ from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.config_values import read_size
 from postoffice.model.errors import TemporaryFailure
 
+T = TypeVar("T")
 _VARIABLE = re.compile(VARIABLE)
 _SPECIAL = re.compile(r"[\\*()\0]")
 
@@ -180,8 +181,8 @@ def _address(text: str) -> str:
 
 
 def _one(
-    dn: str, values: Mapping[str, Sequence[bytes]], key: str, read: Callable[[str], Any]
-) -> Any:
+    dn: str, values: Mapping[str, Sequence[bytes]], key: str, read: Callable[[str], T]
+) -> T | None:
     """Return the value of an attribute; None if there is none, or it is not asked for."""
     found = values.get(key.lower(), ()) if key else ()
     if len(found) > 1:

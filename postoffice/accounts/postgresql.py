@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts import schema
-from postoffice.accounts.postgresql_connections import Connections, SharedSQL
+from postoffice.accounts.postgresql_connections import (
+    Connections,
+    PostgreSQLConnection,
+    SharedSQL,
+)
 from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql import Connection
@@ -23,6 +27,7 @@ from postoffice.model.mail_policy import MailPolicy
 from postoffice.util.cache import Cache
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 #: The schema that has our tables.
 NAME = "postoffice"
@@ -85,31 +90,34 @@ class PostgreSQLDatabase:
     def observe(self, ask: Callable[[Connection, str], T], name: str) -> tuple[T, None]:
         return self.read(ask, name), None
 
-    def read(self, ask: Callable[..., T], *args: object) -> T:
+    def read(self, ask: Callable[[Connection, *Args], T], *args: *Args) -> T:
         return self._connections.read(_asking(ask), *args)
 
-    def write(self, change: Callable[..., T], *args: object) -> T:
+    def write(self, change: Callable[[Connection, *Args], T], *args: *Args) -> T:
         return self._connections.write(_asking(change), *args)
 
     def together(self) -> AbstractContextManager[None]:
         return self._connections.together()
 
 
-def _asking(ask: Callable[..., T]) -> Callable[..., T]:
-    def asking(connection: Any, *args: object) -> T:
+def _asking(
+    ask: Callable[[Connection, *Args], T],
+) -> Callable[[PostgreSQLConnection, *Args], T]:
+    def asking(connection: PostgreSQLConnection, *args: *Args) -> T:
         return ask(SharedSQL(connection), *args)
 
     return asking
 
 
-def _version(connection: Any) -> int | None:
+def _version(connection: PostgreSQLConnection) -> int | None:
     ask = "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'version'"
     if connection.execute(ask, [NAME]).fetchone() is None:
         return None
-    return int(connection.execute("SELECT number FROM version").fetchone()[0])
+    ((number,),) = connection.execute("SELECT number FROM version").fetchall()
+    return int(number)
 
 
-def _make(connection: Any) -> None:
+def _make(connection: PostgreSQLConnection) -> None:
     for statement in statements():
         connection.execute(statement)
 
@@ -171,6 +179,6 @@ class PostgreSQLDirectory(SQLDirectory):
             self._settings.set("", known, SETTINGS_AGE)
         return known
 
-    async def _write(self, change: Callable[..., T], *what: Any) -> T:
+    async def _write(self, change: Callable[[Connection, *Args], T], *what: *Args) -> T:
         self._settings.clear()
         return await super()._write(change, *what)

@@ -7,10 +7,10 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import psycopg
 
@@ -20,21 +20,47 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.util.connection_pool import ConnectionPool
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 _PLACEHOLDER = re.compile(r"\?(\d*)")
 #: Of the lock that each change takes, so that changes come one after the other ("PoOf").
 LOCK = 0x506F4F66
 
 
+class Column(Protocol):
+    """A column of an answer."""
+
+    name: str
+
+
+class PostgreSQLCursor(Cursor, Protocol):
+    """What a statement has returned; ``description`` is None if it returns no rows."""
+
+    @property
+    def description(self) -> Sequence[Column] | None: ...
+    def executemany(self, sql: str, rows: Iterable[Values], /) -> object: ...
+
+
+class PostgreSQLConnection(Protocol):
+    """What we use of a connection of psycopg, which need not be installed."""
+
+    @property
+    def closed(self) -> bool: ...
+    def execute(self, sql: str, values: Values = ..., /) -> PostgreSQLCursor: ...
+    def cursor(self) -> AbstractContextManager[PostgreSQLCursor]: ...
+    def transaction(self) -> AbstractContextManager[object]: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
 class SharedSQL:
     """A connection that takes the SQL of ``accounts.tables``: its placeholders, no booleans."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: PostgreSQLConnection) -> None:
         self._connection = connection
 
     def execute(self, sql: str, values: Values = (), /) -> Cursor:
         """Run one statement."""
-        result: Cursor = self._connection.execute(translated(sql), _values(values))
-        return result
+        return self._connection.execute(translated(sql), _values(values))
 
     def executemany(self, sql: str, rows: Iterable[Values], /) -> None:
         """Run one statement for each row of values."""
@@ -57,7 +83,7 @@ def translated(sql: str) -> str:
     return _PLACEHOLDER.sub(placeholder, sql)
 
 
-def _values(values: Values) -> list[Any]:
+def _values(values: Values) -> list[object]:
     return [int(one) if isinstance(one, bool) else one for one in values]
 
 
@@ -73,11 +99,11 @@ class Connections:
         self._conninfo = conninfo
         self._timeout = timeout
         self._search_path = search_path
-        self._pool: ConnectionPool[Any] = ConnectionPool(lambda connection: connection.close())
+        self._pool: ConnectionPool[PostgreSQLConnection] = ConnectionPool(lambda one: one.close())
         self.open, self.close = self._pool.open, self._pool.close
         self._lock = threading.Lock()  # guards:
-        self._busy: dict[Any, float] = {}  # since when
-        self._together: Any = None  # the connection whose transaction is open
+        self._busy: dict[PostgreSQLConnection, float] = {}  # since when
+        self._together: PostgreSQLConnection | None = None  # its transaction is open
 
     def cut(self) -> None:
         """Break the connections of threads that wait longer than the timeout."""
@@ -87,7 +113,7 @@ class Connections:
                 if since <= late:
                     _break(connection)
 
-    def read(self, ask: Callable[..., T], *args: object) -> T:
+    def read(self, ask: Callable[[PostgreSQLConnection, *Args], T], *args: *Args) -> T:
         """
         Call ``ask(connection, *args)``; once more if an idle connection was broken meanwhile.
 
@@ -104,13 +130,13 @@ class Connections:
                     raise
         return self._use(self._connect(), ask, *args)
 
-    def write(self, change: Callable[..., T], *args: object) -> T:
+    def write(self, change: Callable[[PostgreSQLConnection, *Args], T], *args: *Args) -> T:
         """Call ``change(connection, *args)`` in one transaction, after those of others."""
 
         if self._together is not None:
             return self._ask(self._together, change, *args)
 
-        def whole(connection: Any) -> T:
+        def whole(connection: PostgreSQLConnection) -> T:
             with _transaction(connection):
                 return change(connection, *args)
 
@@ -134,7 +160,7 @@ class Connections:
         finally:
             self._give_back(connection)
 
-    def _alive(self) -> Any:
+    def _alive(self) -> PostgreSQLConnection:
         """Return a connection that was just used: a transaction must not be tried twice."""
         connection = self._pool.take()
         if connection is not None:
@@ -146,9 +172,9 @@ class Connections:
                 connection = self._pool.take()
         return connection or self._connect()
 
-    def _connect(self) -> Any:
+    def _connect(self) -> PostgreSQLConnection:
         try:
-            connection = psycopg.connect(
+            connection: PostgreSQLConnection = psycopg.connect(
                 self._conninfo,
                 autocommit=True,
                 cursor_factory=psycopg.RawCursor,
@@ -165,7 +191,12 @@ class Connections:
             raise Unavailable(f"connecting to PostgreSQL failed: {_said(error)}") from error
         return connection
 
-    def _use(self, connection: Any, ask: Callable[..., T], *args: object) -> T:
+    def _use(
+        self,
+        connection: PostgreSQLConnection,
+        ask: Callable[[PostgreSQLConnection, *Args], T],
+        *args: *Args,
+    ) -> T:
         with self._lock:
             self._busy[connection] = time.monotonic()
         try:
@@ -175,11 +206,16 @@ class Connections:
                 del self._busy[connection]
             self._give_back(connection)
 
-    def _ask(self, connection: Any, ask: Callable[..., T], *args: object) -> T:
+    def _ask(
+        self,
+        connection: PostgreSQLConnection,
+        ask: Callable[[PostgreSQLConnection, *Args], T],
+        *args: *Args,
+    ) -> T:
         with _errors():
             return ask(connection, *args)
 
-    def _give_back(self, connection: Any) -> None:
+    def _give_back(self, connection: PostgreSQLConnection) -> None:
         if not connection.closed:
             self._pool.give_back(connection)
 
@@ -196,17 +232,17 @@ def _errors() -> Iterator[None]:
 
 
 @contextmanager
-def _transaction(connection: Any) -> Iterator[None]:
+def _transaction(connection: PostgreSQLConnection) -> Iterator[None]:
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock($1)", [LOCK])
         yield
 
 
-def _ping(connection: Any) -> None:
+def _ping(connection: PostgreSQLConnection) -> None:
     connection.execute("SELECT 1")
 
 
-def _break(connection: Any) -> None:
+def _break(connection: PostgreSQLConnection) -> None:
     """Let a thread that waits for the server see the end of the connection."""
     with (
         suppress(OSError, psycopg.Error),

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
 from postoffice.accounts.password_schemes import fields_elsewhere
-from postoffice.accounts.postgresql_connections import Connections
+from postoffice.accounts.postgresql_connections import Connections, PostgreSQLConnection
 from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.variables import VARIABLE, value, variable
 from postoffice.interfaces import Executor, IAccountDirectory, IAccountListing, IAddresses
@@ -31,7 +30,7 @@ from postoffice.model.app_password import networks_of
 from postoffice.model.config_values import read_size
 from postoffice.model.errors import SettingError, TemporaryFailure
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 #: The columns that a query may return: of an account, of a target of an alias, of a domain.
 ACCOUNT = ("password", "maildrop", "quota", "quota_messages", "state", "forward", "keep_copy",
@@ -76,7 +75,7 @@ class Query:
             )
         return cls(sql.rstrip("; \n"), tuple(parts))
 
-    def rows(self, connection: Any, name: str) -> list[Row]:
+    def rows(self, connection: PostgreSQLConnection, name: str) -> list[Row]:
         """Return all rows for a name, each by the names of its columns."""
         cursor = connection.execute(self.sql, [value(part, name) for part in self.parts])
         if cursor.description is None:
@@ -146,7 +145,7 @@ class QueryDirectory:
             key=lambda one: one.address,
         )
 
-    def _all(self, connection: Any) -> list[Account]:
+    def _all(self, connection: PostgreSQLConnection) -> list[Account]:
         return [_listed(row) for row in self._queries["iterate"].rows(connection, "")]
 
     async def _ask(self, name: str) -> Found:
@@ -154,7 +153,7 @@ class QueryDirectory:
             return Found(None)
         return await self._breaker.run(self._connections.read, self._found, name)
 
-    def _found(self, connection: Any, name: str) -> Found:
+    def _found(self, connection: PostgreSQLConnection, name: str) -> Found:
         rows = self._queries["domain"].rows(connection, name)
         if not rows:
             return Found(None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from postoffice.interfaces import IMailbox, IMaildrop, IReception
 from postoffice.model.address import Account
@@ -46,9 +46,9 @@ class Realm:
         self._receptions = receptions
         self._note = note or _nothing
 
-    def requestAvatar(
-        self, avatarId: Any, mind: Any, *interfaces: Any
-    ) -> tuple[Any, Any, Callable[[], None]]:
+    def requestAvatar(  # type: ignore[override]  # the mind is always one
+        self, avatarId: object, mind: SessionInfo, *interfaces: type[Interface]
+    ) -> tuple[type[Interface], object, Callable[[], None]]:
         """
         Return the avatar of an Account or of ANONYMOUS, and its logout, which may be called twice.
 
@@ -70,5 +70,5 @@ class Realm:
         raise NotImplementedError(f"no avatar for {avatarId!r} provides {interfaces}")
 
 
-def _nothing(*_: Any) -> None:
+def _nothing(*_: object) -> None:
     """Do nothing: the logout of a session that holds nothing."""

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 #: The values for the placeholders: in order for ``?``, by number for ``?1``.
-Values = Sequence[Any]
+Values = Sequence[object]
+#: The columns of a row; only the query says what types they have.
+Row = tuple[Any, ...]
 
 
 class Cursor(Protocol):
@@ -16,13 +18,13 @@ class Cursor(Protocol):
     def rowcount(self) -> int:
         """How many rows a change has changed."""
 
-    def fetchone(self) -> Any:
+    def fetchone(self) -> Row | None:
         """Return the next row, or None."""
 
-    def fetchall(self) -> list[Any]:
+    def fetchall(self) -> list[Row]:
         """Return all rows that are left."""
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Row]:
         """All rows that are left, one after the other."""
 
 
@@ -32,5 +34,5 @@ class Connection(Protocol):
     def execute(self, sql: str, values: Values = ..., /) -> Cursor:
         """Run one statement."""
 
-    def executemany(self, sql: str, rows: Iterable[Values], /) -> Any:
+    def executemany(self, sql: str, rows: Iterable[Values], /) -> object:
         """Run one statement for each row of values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, TypeVarTuple, cast
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -29,8 +29,9 @@ from postoffice.moved import OldMembers
 from postoffice.util.cache import Cache
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 #: What a database looks like: any values.
-Stamp = tuple[Any, ...]
+Stamp = tuple[object, ...]
 
 #: Answers to keep: positive ones, and negative ones (anybody can cause those).
 KNOWN = 20_000
@@ -53,13 +54,13 @@ class SQLDatabase(Protocol):
     def look(self) -> Stamp | None:
         """Return a value that is another after each change; None if answers must not be kept."""
 
-    def observe(self, ask: Callable[[Any, str], T], name: str) -> tuple[T, Stamp | None]:
+    def observe(self, ask: Callable[[Connection, str], T], name: str) -> tuple[T, Stamp | None]:
         """Return an answer, and the ``look`` for which it is valid."""
 
-    def read(self, ask: Callable[..., T], *args: object) -> T:
+    def read(self, ask: Callable[[Connection, *Args], T], *args: *Args) -> T:
         """Read.  Raises TemporaryFailure."""
 
-    def write(self, change: Callable[..., T], *args: object) -> T:
+    def write(self, change: Callable[[Connection, *Args], T], *args: *Args) -> T:
         """Write, durably, or not at all.  Raises TemporaryFailure."""
 
     def together(self) -> AbstractContextManager[None]:
@@ -243,11 +244,11 @@ class SQLDirectory(OldMembers):
         """See ``ITransactions``."""
         return self._database.together()
 
-    async def _read(self, ask: Callable[..., T], *what: Any) -> T:
-        return await self._executor.run(self._database.read, ask, *what)
+    async def _read(self, ask: Callable[[Connection, *Args], T], *what: *Args) -> T:
+        return await self._executor.run(lambda: self._database.read(ask, *what))
 
-    async def _write(self, change: Callable[..., T], *what: Any) -> T:
-        return await self._executor.run(self._database.write, change, *what)
+    async def _write(self, change: Callable[[Connection, *Args], T], *what: *Args) -> T:
+        return await self._executor.run(lambda: self._database.write(change, *what))
 
     def _set_shared(self, name: str, shared: str | None) -> bool:
         sealed = None if shared is None else self._seal.seal(shared)

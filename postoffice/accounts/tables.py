@@ -6,15 +6,14 @@ They block; each runs in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import astuple, fields
+from collections.abc import Collection, Iterator
+from dataclasses import astuple, fields, replace
 from itertools import count
-from typing import Any
 
 from postoffice.accounts import address_tables
 from postoffice.accounts.addresses import catch_all_name
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.accounts.sql import Connection
+from postoffice.accounts.sql import Connection, Row
 from postoffice.model.address import NO_NOTE, Account, Quota, StateNote
 from postoffice.model.alias import Found
 from postoffice.model.app_password import AppPassword
@@ -64,16 +63,15 @@ def _within(domain: str | None) -> tuple[str, tuple[str, ...]]:
     return ("true", ()) if domain is None else ("account.domain = ?", (domain,))
 
 
-def _account(database: Connection, row: tuple[Any, ...]) -> Account:
-    address, maildrop, secret, scram, shared, state, by, when, why, *rest = row
-    keep_copy, forwards, *settings = rest
+def _account(database: Connection, row: Row) -> Account:
+    address, maildrop, secret, scram, shared, state, by, when, why, keep_copy, forwards = row[:11]
     return Account(
         address,
         maildrop,
         secret,
         scram,
         shared,
-        *_settings(settings),
+        *_settings(row[11:]),
         state=state,
         state_note=StateNote(by, when, why) if by or when or why else NO_NOTE,
         forward=address_tables.targets(database, address) if forwards else (),
@@ -204,15 +202,15 @@ def set_state(database: Connection, name: str, state: str, note: StateNote) -> b
 # -- quotas and mail policies --------------------------------------------------------------
 
 
-def _settings(row: Sequence[Any]) -> tuple[Quota, MailPolicy]:
+def _settings(row: Row) -> tuple[Quota, MailPolicy]:
     """Return the values of the columns SETTINGS."""
     return Quota(*row[: len(QUOTA)]), _serving(row[len(QUOTA) :])
 
 
-def _serving(row: Sequence[Any]) -> MailPolicy:
-    values = dict(zip(SERVING, row, strict=True))
-    deletes = values["delete_on_collect"]  # the tables have no booleans
-    return MailPolicy(**{**values, "delete_on_collect": None if deletes is None else bool(deletes)})
+def _serving(row: Row) -> MailPolicy:
+    found = MailPolicy(*row)
+    deletes = found.delete_on_collect  # the tables have no booleans
+    return found if deletes is None else replace(found, delete_on_collect=bool(deletes))
 
 
 def all_settings(database: Connection, _: str) -> frozenset[tuple[Quota, MailPolicy]]:
@@ -267,28 +265,22 @@ def _set(
     return database.execute(change, (*values, name)).rowcount > 0
 
 
-def _get(
-    database: Connection, table: str, name: str, columns: tuple[str, ...]
-) -> tuple[Any, ...] | None:
+def _get(database: Connection, table: str, name: str, columns: tuple[str, ...]) -> Row | None:
     ask = f"SELECT {', '.join(columns)} FROM {table} WHERE {NAMES[table]} = ?"  # noqa: S608 (our own words)
-    row: tuple[Any, ...] | None = database.execute(ask, (name,)).fetchone()
-    return row
+    return database.execute(ask, (name,)).fetchone()
 
 
 # -- devices and maildrops -------------------------------------------------------------------
 
-#: The columns of a device after its account's name, in the order of the fields.
-DEVICE = tuple(field.name for field in fields(AppPassword))
-
 
 def devices(database: Connection, account: str) -> tuple[AppPassword, ...]:
-    """Return the devices of an account, sorted by name."""
+    """Return the devices of an account, sorted by name; their columns are those of AppPassword."""
     rows = database.execute("SELECT * FROM device WHERE account = ? ORDER BY name", (account,))
-    return tuple(_device(dict(zip(DEVICE, row[1:], strict=True))) for row in rows)
+    return tuple(map(_device, rows))
 
 
-def _device(values: dict[str, Any]) -> AppPassword:
-    return AppPassword(**{**values, "networks": tuple(values["networks"].split())})
+def _device(row: Row) -> AppPassword:
+    return replace(AppPassword(*row[1:]), networks=tuple(row[-1].split()))
 
 
 def add_app_password(database: Connection, account: str, device: AppPassword) -> bool:
