@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 T = TypeVar("T")
 
@@ -147,7 +147,9 @@ def install() -> None:
         sys.meta_path.append(_Old())
 
 
-def renamed(module: str, name: str, table: Mapping[str, str], there: Mapping[str, Any]) -> Any:
+def renamed(
+    module: str, name: str, table: Mapping[str, str], there: Mapping[str, object]
+) -> object:
     """What has another name now; for a module's ``__getattr__``."""
     if name not in table:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")

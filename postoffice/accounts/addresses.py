@@ -11,7 +11,7 @@ form, and is sent a ``Found``; ``run()`` lets it ask a directory.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from postoffice.model.address import Account, Address
 from postoffice.model.alias import DISCARD, REFUSE, SEPARATORS, Alias, Domain, Found
@@ -162,7 +162,7 @@ def resolve(address: str, postmaster: str, *, forwards: bool = True) -> Asking[R
 
 def run(
     asking: Asking[T], look_up: Callable[[str], Found | Awaitable[Found]]
-) -> T | Coroutine[Any, Any, T]:
+) -> T | Coroutine[object, object, T]:
     """
     Let a generator ask a directory.
 

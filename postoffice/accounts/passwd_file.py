@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from postoffice.accounts import password_schemes
 from postoffice.accounts.file_directory import FileContents
@@ -103,7 +102,7 @@ class PasswdFile:
             raise _Wrong(f"{user} has no domain; write {user}@DOMAIN, or set domain: for the file")
         return Address.parse(f"{user}@{self.domain}").normal
 
-    def _password(self, text: str) -> dict[str, Any]:
+    def _password(self, text: str) -> password_schemes.PasswordFields:
         """
         Return what an account gets from a password field; nothing if there is no password.
         """

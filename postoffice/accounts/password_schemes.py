@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import new, pbkdf2_hmac
-from typing import Any
+from typing import TypedDict
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
@@ -85,15 +85,23 @@ def read(secret: str) -> StoredHash:
     return _read_text(scheme, text)
 
 
-def password_fields(secret: str) -> dict[str, Any]:
+class PasswordFields(TypedDict, total=False):
+    """What an account gets from a stored password."""
+
+    secret: str
+    shared: str
+    scram: str
+
+
+def password_fields(secret: str) -> PasswordFields:
     """
-    Return what an account gets from a stored hash: ``secret``, ``shared``, ``scram``.
+    Return what an account gets from a stored hash.
 
     A password in clear is good for CRAM-MD5 and APOP too, the keys of SCRAM for SCRAM.
     Raises UnusableHash.
     """
     stored = read(secret)
-    found = {"secret": secret}
+    found: PasswordFields = {"secret": secret}
     if stored.plain is not None:
         found["shared"] = stored.plain.decode("utf-8", "surrogateescape")
     if stored.scram is not None:
@@ -106,7 +114,7 @@ def is_none(text: str) -> bool:
     return text in ("", "*", "x") or text.startswith("!")
 
 
-def fields_elsewhere(text: str | None, scheme: str) -> dict[str, Any]:
+def fields_elsewhere(text: str | None, scheme: str) -> PasswordFields:
     """
     Return the same for a password in a database of another program.
 

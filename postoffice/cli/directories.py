@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
 
 import click
 
@@ -52,8 +53,16 @@ def create_schema(context: CommandContext, only_print: bool) -> Answer:
     return Answer({"created": True}, ["the tables are there now, in the schema postoffice"])
 
 
-def _directory(directories: Any) -> Any:
+@runtime_checkable
+class SchemaMaker(Protocol):
+    """A directory that can make its tables; its module needs psycopg, which need not be there."""
+
+    async def create_schema(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+def _directory(directories: Iterable[object]) -> SchemaMaker:
     for one in directories:
-        if hasattr(one, "create_schema"):
+        if isinstance(one, SchemaMaker):
             return one
     raise Refused("no directory under accounts: is of kind postgresql, without queries of its own")

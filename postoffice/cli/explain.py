@@ -22,7 +22,7 @@ from postoffice.cli.common import (
     table,
 )
 from postoffice.cli.quotas import SIZE_TYPE, quota_of
-from postoffice.config.reader import ChosenPlugin
+from postoffice.config.chosen_plugin import ChosenPlugin
 from postoffice.config.settings import Settings
 from postoffice.daemon.build import build_policy_chain, build_reception_context
 from postoffice.daemon.plugins import Plugins
@@ -227,7 +227,7 @@ class Explanation:
         return ""
 
 
-def _place(chosen: ChosenPlugin) -> str:
+def _place(chosen: ChosenPlugin[object]) -> str:
     return f"{chosen.key} ({chosen.maker.kind})"
 
 

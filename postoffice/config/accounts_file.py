@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -315,5 +315,5 @@ def _domain(name: str) -> str:
     return name.rpartition("@")[2]
 
 
-def _no_plugins(_: Any, kind: str) -> NoReturn:
+def _no_plugins(_: object, kind: str) -> NoReturn:
     raise LookupError(f"there are no plugins here: {kind}")

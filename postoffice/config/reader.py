@@ -4,54 +4,22 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from zope.interface.interface import InterfaceClass
 
+from postoffice.config.chosen_plugin import ChosenPlugin, failed
 from postoffice.config.schema import KIND, Plugin, Section, WithCertificate
-from postoffice.config.source import ConfigurationError, Source, found, is_nothing, line_of, plain
-from postoffice.interfaces import IMaker, PluginContext
+from postoffice.config.source import Source, found, is_nothing, line_of, plain
+from postoffice.interfaces import IMaker
 from postoffice.model.config_values import ENDPOINT, PATH, REQUIRED, Key, Kind, Secret
-from postoffice.model.errors import SettingError
 
 #: Finds the maker for an interface and a kind; raises LookupError, whose text says what is wrong.
-FindMaker = Callable[[InterfaceClass, str], IMaker]
+FindMaker = Callable[[type[IMaker], str], IMaker]
 #: Checks an endpoint; raises ValueError, whose text says what is wrong.
 TryEndpoint = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class ChosenPlugin:
-    """A plugin that the configuration selects: its maker, its options, and their lines."""
-
-    maker: Any  # an IMaker
-    options: Mapping[str, Any]
-    source: Source = field(compare=False)
-    key: str = field(compare=False)
-
-    def make(self, context: PluginContext) -> Any:
-        """Make the store, directory or policy.  Raises ConfigurationError, whatever fails."""
-        try:
-            return self.maker.make(self.options, context)
-        except SettingError as error:
-            key = f"{self.key}.{error.key}" if error.key else self.key
-            raise ConfigurationError([self.source.problem(key, error.problem)]) from error
-        except Exception as error:
-            why = _failed(self.maker.kind, error)
-            raise ConfigurationError([self.source.problem(self.key, why)]) from error
-
-
-def reason(error: BaseException) -> str:
-    """Describe an exception in one line."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _failed(kind: str, error: BaseException) -> str:
-    return f"the plugin of kind {kind!r} failed: {reason(error)}"
 
 
 class Reader:
@@ -81,7 +49,7 @@ class Reader:
         for one in keys:
             values[one.name] = self._entry(nodes.get(one.name), one, _dotted(where, one.name))
             if where == "" and one.name == "state":
-                self._state = values["state"] or self._state
+                self._state = str(values["state"] or self._state)
         return values
 
     def nodes(self, node: MappingNode, keys: Sequence[Key], where: str) -> dict[str, Node]:
@@ -102,7 +70,7 @@ class Reader:
                 self._source.complain(key, f"unknown key; {_hint(name, known)}", line_of(key_node))
         return nodes
 
-    def _entry(self, node: Node | None, entry: Key, key: str) -> Any:
+    def _entry(self, node: Node | None, entry: Key, key: str) -> object:
         """The value of a key, or its default; None if it is required and missing."""
         if node is not None and is_nothing(node) and _may_be_nothing(entry):
             del self._source.lines[key]
@@ -115,7 +83,7 @@ class Reader:
             return None
         return self._value(_node(entry.default) if node is None else node, entry.kind, key)
 
-    def _value(self, node: Node, kind: Kind[Any], key: str) -> Any:
+    def _value(self, node: Node, kind: Kind[object], key: str) -> object:
         """The value of a node; None if it is not of this kind: that is a problem."""
         self._source.lines.setdefault(key, line_of(node))
         if isinstance(node, MappingNode) and isinstance(kind, Section):
@@ -131,7 +99,7 @@ class Reader:
         try:
             value = kind.read(plain(node))
             if kind is ENDPOINT and self._try_endpoint is not None:
-                self._try_endpoint(value)
+                self._try_endpoint(str(value))
         except (ValueError, OverflowError, yaml.YAMLError) as error:
             why = "" if isinstance(error, yaml.YAMLError) else str(error)
             because = f" ({why})" if why else ""
@@ -139,16 +107,18 @@ class Reader:
             expected = f"found {what}{because}; expected {kind.expects}"
             self._source.complain(key, expected, line_of(node))
             return None
-        return os.path.normpath(os.path.join(self._base, value)) if kind is PATH else value
+        return os.path.normpath(os.path.join(self._base, str(value))) if kind is PATH else value
 
-    def _short(self, node: Node, section: Section[Any], key: str) -> Any:
+    def _short(self, node: Node, section: Section[object], key: str) -> object:
         """A section that is written as the value of one of its keys; the rest are defaults."""
         keys = {one.name: one for one in section.keys}
         value = self._value(node, keys.pop(section.short).kind, key)
         rest = self.mapping(_node({}), list(keys.values()), key)
         return section.settings(**{section.short: value}, **rest)
 
-    def _plugin(self, node: MappingNode, kind: Plugin, key: str) -> ChosenPlugin | None:
+    def _plugin(
+        self, node: MappingNode, kind: Plugin[object], key: str
+    ) -> ChosenPlugin[object] | None:
         """The plugin that a mapping selects, with its options; None if there is a problem."""
         kinds = [value for name, value in node.value if name.value == KIND.name]
         if not kinds:
@@ -158,7 +128,7 @@ class Reader:
         if name is None:
             return None
         try:
-            maker = self._find_maker(kind.maker, name)
+            maker = self._find_maker(kind.maker, str(name))
         except LookupError as error:
             self._source.complain(_dotted(key, KIND.name), str(error.args[0]), line_of(kinds[0]))
             return None
@@ -166,7 +136,7 @@ class Reader:
         try:
             options = self.mapping(node, (KIND, *kind.keys_with(maker)), key)
         except Exception as error:  # a plugin's keys, and what reads them, are code of the plugin
-            self._source.complain(key, _failed(name, error))
+            self._source.complain(key, failed(maker.kind, error))
             return None
         finally:
             self._base = outside
@@ -183,7 +153,7 @@ def _may_be_nothing(entry: Key) -> bool:
     )
 
 
-def _node(default: Any) -> Any:
+def _node(default: object) -> Any:
     """A default, which is written as in the file, as a node of YAML without a line."""
     plainly = list(default) if isinstance(default, tuple) else default
     return yaml.representer.SafeRepresenter().represent_data(plainly)

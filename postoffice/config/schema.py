@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from inspect import cleandoc
-from typing import Any, NoReturn, TypeVar
+from typing import Never, NoReturn, TypeVar
 
-from zope.interface.interface import InterfaceClass
-
+from postoffice.config.chosen_plugin import ChosenPlugin, P
 from postoffice.interfaces import IMaker
 from postoffice.model.config_values import REQUIRED, TEXT, Key, Kind
 
@@ -42,7 +41,7 @@ class Section(Kind[T]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plugin(Kind[Any]):
+class Plugin(Kind[ChosenPlugin[P]]):
     """
     A mapping with ``kind``, which selects a plugin, and the keys of that plugin's maker.
 
@@ -50,7 +49,7 @@ class Plugin(Kind[Any]):
     maker's key of the same name replaces the common one.
     """
 
-    maker: InterfaceClass
+    maker: type[IMaker]
     example: str
     common: tuple[Key, ...] = ()
 
@@ -83,13 +82,13 @@ def list_of_sections(
     return Kind(f"a list, such as {example}", _empty_list, section_of(settings, short))
 
 
-def plugin(maker: InterfaceClass, example: str, common: tuple[Key, ...] = ()) -> Plugin:
+def plugin(maker: type[IMaker], example: str, common: tuple[Key, ...] = ()) -> Plugin[P]:
     """A mapping that selects a plugin."""
     expects = f"a mapping, such as {{kind: {example}}}"
     return Plugin(expects, _no_value, maker=maker, example=example, common=common)
 
 
-def plugins(kind: Plugin, *, required: bool = False) -> Kind[tuple[Any, ...]]:
+def plugins(kind: Plugin[P], *, required: bool = False) -> Kind[tuple[ChosenPlugin[P], ...]]:
     """A list of mappings that select plugins; ``required``: at least one."""
     expects = f"a list of mappings, such as [{{kind: {kind.example}}}]"
     return Kind(expects, _no_value if required else _empty_list, kind)
@@ -104,8 +103,9 @@ def section_of(settings: Callable[..., T], short: str = "") -> Section[T]:
 
 
 @lru_cache
-def keys_of(settings: Any) -> tuple[Key, ...]:
+def keys_of(settings: Callable[..., object]) -> tuple[Key, ...]:
     """The keys of a settings class, with their names and texts."""
+    assert isinstance(settings, type)
     texts: dict[str, str] = {}
     for base in reversed(settings.__mro__):
         texts |= _texts(base)
@@ -136,7 +136,7 @@ def _texts(settings: object) -> dict[str, str]:
     return {m[1]: one[m.end() :] for one in lines if (m := _TEXT.match(one))}
 
 
-def _empty_list(value: object) -> tuple[Any, ...]:
+def _empty_list(value: object) -> tuple[Never, ...]:
     """Whole lists are read item by item; this is for all else."""
     if value == []:
         return ()

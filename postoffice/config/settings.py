@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 
-from postoffice.config.reader import ChosenPlugin
+from postoffice.config.chosen_plugin import ChosenPlugin
 from postoffice.config.schema import (
     WithCertificate,
     key,
@@ -18,7 +18,14 @@ from postoffice.config.schema import (
     section,
 )
 from postoffice.config.source import Source
-from postoffice.interfaces import IDirectoryMaker, IPolicyMaker, IStoreMaker
+from postoffice.interfaces import (
+    IAccountDirectory,
+    IDirectoryMaker,
+    IMailStore,
+    IPolicy,
+    IPolicyMaker,
+    IStoreMaker,
+)
 from postoffice.model import config_values as kinds
 from postoffice.model.address import Address, Quota
 from postoffice.model.mail_policy import DEVICES, IN_USE, MailPolicy
@@ -355,15 +362,17 @@ class Settings:
     listeners: Listeners = section(Listeners)
     tls: TLSSettings = section(TLSSettings)
     submission: SubmissionSettings = section(SubmissionSettings)
-    accounts: tuple[ChosenPlugin, ...] = key(
+    accounts: tuple[ChosenPlugin[IAccountDirectory], ...] = key(
         plugins(plugin(IDirectoryMaker, "sqlite"), required=True), ({"kind": "sqlite"},)
     )
     checkers: tuple[str, ...] = key(kinds.list_of(kinds.TEXT), ())
-    store: ChosenPlugin = key(plugin(IStoreMaker, "maildir"), {"kind": "maildir"})
+    store: ChosenPlugin[IMailStore] = key(plugin(IStoreMaker, "maildir"), {"kind": "maildir"})
     quota: QuotaSettings = section(QuotaSettings)
     retention: RetentionSettings = section(RetentionSettings)
     pop3: POP3Settings = section(POP3Settings)
-    policies: tuple[ChosenPlugin, ...] = key(plugins(plugin(IPolicyMaker, "helo", COMMON)), ())
+    policies: tuple[ChosenPlugin[IPolicy], ...] = key(
+        plugins(plugin(IPolicyMaker, "helo", COMMON)), ()
+    )
     limits: Limits = section(Limits)
 
     #: Not keys: the file that was read; whether there is none; the text of the mail that warns of

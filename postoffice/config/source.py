@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -70,7 +69,7 @@ class _Composer(yaml.SafeLoader):
 
     _depth = 0
 
-    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
@@ -142,7 +141,7 @@ def is_nothing(node: Node) -> bool:
     return isinstance(node, ScalarNode) and node.tag == f"{_STANDARD}null"
 
 
-def plain(node: Node) -> Any:
+def plain(node: Node) -> object:
     """
     Convert a node to a Python value: text, number, list, dictionary.
 

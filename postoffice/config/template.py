@@ -120,7 +120,7 @@ def reference(makers: Iterable[object]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _kinds(entry: Key, plugin: Plugin, makers: Iterable[IMaker]) -> Iterator[str]:
+def _kinds(entry: Key, plugin: Plugin[object], makers: Iterable[IMaker]) -> Iterator[str]:
     """How a plugin is selected, and the keys of each kind."""
     shape = "A list of mappings, each" if entry.kind.item else "A mapping"
     default = f"{{kind: {plugin.example}}}" if entry.default else ""

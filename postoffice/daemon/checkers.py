@@ -10,7 +10,7 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from zope.interface import Interface
 
 from postoffice.accounts.credentials import IBearerLogin, IScramLogin
-from postoffice.config.reader import reason
+from postoffice.config.chosen_plugin import reason
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.protocol.sasl import BEARER

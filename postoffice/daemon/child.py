@@ -19,7 +19,7 @@ from contextlib import closing, suppress
 from io import FileIO
 from mmap import mmap
 from threading import Event, Lock, Thread, current_thread
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from postoffice.interfaces import Closeable
 from postoffice.model.errors import TemporaryFailure
@@ -105,20 +105,20 @@ class _Child:
         self._ended = False  # no more calls come
 
     def work(self) -> None:
-        begin = self._next()
-        if begin is None:  # the parent was killed before it could say what to do
+        octets = self._next()
+        if octets is None:  # the parent was killed before it could say what to do
             return
-        name, make, args, threads, size = begin
-        _set_process_name(name)
+        begin = Begin(*pickle.loads(octets))  # noqa: S301 - our own parent's
+        _set_process_name(begin.name)
         try:
-            made = make(*args, mmap(MEMORY, size))
+            made = begin.make(*begin.args, mmap(MEMORY, begin.memory))
         except Exception as error:
             self._send(Result(READY, None, error))
             return
         collect_garbage_seldom()
         with closing(made):
             self._send(Result(READY, None))
-            self._do_all(made, threads)
+            self._do_all(made, begin.threads)
 
     def _do_all(self, made: Closeable, most: int) -> None:
         """Watch the calls until no more come and all have ended."""
@@ -163,13 +163,14 @@ class _Child:
     def _read(self, made: Closeable) -> None:
         """Run one call after the other, until another thread has become the reader."""
         me = current_thread()
-        while (call := self._next()) is not None:
+        while (octets := self._next()) is not None:
+            call = Call(*pickle.loads(octets))  # noqa: S301 - our own parent's
             self._number += 1
             self._doing = True
             if not self._call_began.is_set():
                 self._call_began.set()
             if os.getppid() == self._parent:  # else the parent has died, and nobody waits
-                self._send(_outcome(made, Call(*call)))
+                self._send(_outcome(made, call))
             with self._changing:
                 if self._reader is not me:
                     return
@@ -177,17 +178,14 @@ class _Child:
         self._ended = True
         self._call_began.set()
 
-    def _next(self) -> tuple[Any, ...] | None:
+    def _next(self) -> bytes | None:
         """Return the next message; None at the end, also if the parent died while sending."""
         head = self._calls.read(SIZE.size)
         if len(head) < SIZE.size:
             return None
         (size,) = SIZE.unpack(head)
         octets = self._calls.read(size)
-        if len(octets) < size:
-            return None
-        message: tuple[Any, ...] = pickle.loads(octets)  # noqa: S301 - our own parent's
-        return message
+        return octets if len(octets) == size else None
 
     def _send(self, result: Result) -> None:
         octets = memoryview(_octets(result))

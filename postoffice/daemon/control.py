@@ -17,8 +17,9 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -55,18 +56,20 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
     delimiter = b"\n"
     MAX_LENGTH = QUESTION_MAXIMUM
     factory: Control
+    transport: Any
 
     def connectionMade(self) -> None:
         self._answer: Lines | None = None
         self._asked = False
-        transport: Any = self.transport
-        peer = transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        peer = self.transport.getHandle().getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size
+        )
         _, user, _ = _PEER.unpack(peer)
         self.factory.asking += 1
         self.setTimeout(PATIENCE)  # type: ignore[no-untyped-call]
         if user not in (0, os.geteuid()) or self.factory.asking > CLIENTS:
             self._asked = True  # ignore its request
-            transport.abortConnection()
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: object = None) -> None:
         self.factory.asking -= 1
@@ -74,8 +77,7 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
         self._answer = iter(())
 
     def timeoutConnection(self) -> None:
-        transport: Any = self.transport
-        transport.abortConnection()
+        self.transport.abortConnection()
 
     def lineReceived(self, line: bytes) -> None:
         if self._asked:
@@ -95,14 +97,13 @@ class _Asked(LineOnlyReceiver, TimeoutMixin):
 
     def _go_on(self) -> None:
         """Send a slice of the answer in each turn of the reactor."""
-        transport: Any = self.transport
         assert self._answer is not None
         lines = [json.dumps(one).encode() + b"\n" for one in islice(self._answer, SLICE)]
-        transport.write(b"".join(lines))
+        self.transport.write(b"".join(lines))
         if len(lines) == SLICE:
             self.factory.reactor.callLater(0, self._go_on)
         else:
-            transport.loseConnection()
+            self.transport.loseConnection()
 
 
 class Control(Factory):
@@ -116,7 +117,7 @@ class Control(Factory):
         self.asking = 0
         self._path = place(state)
         self._commands = commands
-        self._port: Any = None
+        self._port: IListeningPort | None = None
 
     def start(self) -> None:
         """Listen.  If this fails, log it and go on without the socket."""
@@ -134,7 +135,7 @@ class Control(Factory):
         """Stop listening."""
         port, self._port = self._port, None
         if port is not None:
-            await port.stopListening()
+            await maybeDeferred(port.stopListening)
 
     def _remove_what_is_dead(self) -> None:
         """Remove the socket that a killed daemon left behind."""

@@ -10,13 +10,14 @@ from threading import Lock, Thread, current_thread
 from typing import Any, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from postoffice.util.reactor import IReactor
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
-_Job = tuple[int, Deferred[Any], Callable[..., Any], tuple[Any, ...]]
+_Job = tuple[int, Deferred[Any], Callable[..., object], tuple[object, ...]]
 #: Seconds that a job waits before the executor starts another thread.
 PATIENCE = 0.02
 #: Seconds without a job after which an additional thread ends.
@@ -42,7 +43,7 @@ class ThreadExecutor:
     ) -> None:
         self._reactor = reactor  # IReactorFromThreads; IReactorTime for additional threads
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
-        self._results: deque[tuple[Deferred[Any], Any]] = deque()
+        self._results: deque[tuple[Deferred[Any], object]] = deque()
         self._waking = False
         self._stopped = False
         self._asked = 0
@@ -53,7 +54,7 @@ class ThreadExecutor:
         self._put = 0  # the number of the last job in the queue
         self._taken = 0  # the number of the last job that a thread has begun
         self._waits = 0  # the number of a job that was still waiting at the last check
-        self._timer: Any = None  # for the next check
+        self._timer: IDelayedCall | None = None  # for the next check
 
     @property
     def busy(self) -> bool:
@@ -121,7 +122,7 @@ class ThreadExecutor:
             self._look_again(self._waits if waits else self._put)
 
     def _work(self, idle: float | None) -> None:
-        function: Callable[..., Any] | None = None
+        function: Callable[..., object] | None = None
         while function is not _end_thread:  # each thread takes one of these
             try:
                 number, result, function, args = self._jobs.get(timeout=idle)

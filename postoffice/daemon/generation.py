@@ -18,9 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.realm import Realm
-from postoffice.config.reader import reason
+from postoffice.config.chosen_plugin import reason
 from postoffice.config.settings import IMPLICIT_TLS, ListenerSettings, Settings
-from postoffice.config.source import ConfigurationError
+from postoffice.config.source import ConfigurationError, Problem
 from postoffice.daemon.executor import ThreadExecutor
 from postoffice.daemon.expiry_job import Retention
 from postoffice.daemon.listeners import Listener
@@ -120,7 +120,11 @@ def _policies(core: Core, settings: Settings, before: Generation) -> list[IPolic
             old.remove(same)
         shared.append(None if same is None else same[1])
     pairs = zip(settings.policies, shared, strict=True)
-    made = iter(make_all([chosen for chosen, policy in pairs if policy is None], core.context))
+    new = [chosen for chosen, policy in pairs if policy is None]
+    problems: list[Problem] = []
+    made = iter(make_all(new, core.context, problems))
+    if problems:
+        raise ConfigurationError(problems)
     return [next(made) if policy is None else policy for policy in shared]
 
 

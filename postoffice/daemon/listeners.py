@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
@@ -45,10 +44,10 @@ class Listener(Factory):
     @property
     def address(self) -> str:
         """The address where clients connect: ``127.0.0.1:2525``, ``[::]:25``, a path."""
-        host: Any = self.port.getHost() if self.port is not None else None
+        host = self.port.getHost() if self.port is not None else None
         if isinstance(host, UNIXAddress):
             return str(host.name, "utf-8", "replace") if host.name else ""
-        if not hasattr(host, "port"):
+        if not isinstance(host, IPv4Address | IPv6Address):
             return self.text
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
@@ -84,7 +83,7 @@ class Listener(Factory):
         where, port, self.port = self.address, self.port, None
         try:
             if port is not None:
-                stopped: Any = port.stopListening()
+                stopped: object = port.stopListening()
                 if isinstance(stopped, Deferred):
                     await stopped
         except OSError as error:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.daemon.control import Answers
-from postoffice.server.factory import AnyConnection, ServerFactory
+from postoffice.server.connection import OpenConnection
+from postoffice.server.factory import ServerFactory
 
 #: Seconds that a session has to finish its command before it is cut off.
 PATIENCE = 5.0
@@ -41,5 +42,5 @@ class Sessions:
                 self._clock.callLater(PATIENCE, connection.abort)
                 yield described
 
-    def _all(self) -> list[AnyConnection]:
+    def _all(self) -> list[OpenConnection]:
         return [one for factory in self._factories() for one in factory.connections]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.endpoints import serverFromString
@@ -16,7 +15,8 @@ from postoffice.accounts.attempts import Allowance
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.config import endpoints
-from postoffice.config.reader import ChosenPlugin, TryEndpoint, reason
+from postoffice.config.chosen_plugin import ChosenPlugin, P, reason
+from postoffice.config.reader import TryEndpoint
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.daemon.checkers import make_checkers
@@ -58,26 +58,27 @@ def plugin_context(
 
 def make_plugins(settings: Settings, context: PluginContext) -> Plugins:
     """Make all plugins of the configuration.  Raises ConfigurationError."""
-    chosen = (*settings.accounts, settings.store, *settings.policies)
-    made = make_all(chosen, context)
-    known = len(settings.accounts)
-    return Plugins(
-        settings.state, made[:known], made[known], made[known + 1 :], chosen, context.executor
-    )
-
-
-def make_all(chosen: Iterable[ChosenPlugin], context: PluginContext) -> list[Any]:
-    """Make plugins.  Raises ConfigurationError, with the problems of all of them."""
-    made: list[Any] = []
     problems: list[Problem] = []
+    directories = make_all(settings.accounts, context, problems)
+    stores = make_all([settings.store], context, problems)
+    policies = make_all(settings.policies, context, problems)
+    if problems:
+        raise ConfigurationError(problems)
+    chosen = (*settings.accounts, settings.store, *settings.policies)
+    return Plugins(settings.state, directories, stores[0], policies, chosen, context.executor)
+
+
+def make_all(
+    chosen: Iterable[ChosenPlugin[P]], context: PluginContext, problems: list[Problem]
+) -> list[P]:
+    """Make plugins; what is wrong with those that cannot be made is added to ``problems``."""
+    made: list[P] = []
     for one in chosen:
         try:
             made.append(one.make(context))
             moved.adopt(made[-1])
         except ConfigurationError as error:
             problems += error.problems
-    if problems:
-        raise ConfigurationError(problems)
     return made
 
 

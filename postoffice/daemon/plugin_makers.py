@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 from twisted.plugin import getPlugins
 from twisted.python.modules import getModule
 
-from postoffice.config.reader import reason
+from postoffice.config.chosen_plugin import reason
 from postoffice.interfaces import IDirectoryMaker, IMaker, IPolicyMaker, IStoreMaker
 
 #: What each kind of maker makes, in words.
@@ -16,7 +15,7 @@ WHAT = {IStoreMaker: "store", IDirectoryMaker: "directory of accounts", IPolicyM
 
 
 #: The makers that were found before root changed to another user.
-_remembered: dict[Any, list[Any]] = {}
+_remembered: dict[type[IMaker], list[IMaker]] = {}
 
 
 def remember() -> None:
@@ -28,18 +27,18 @@ def remember() -> None:
     _remembered.update({interface: makers(interface) for interface in WHAT})
 
 
-def makers(interface: Any) -> list[Any]:
+def makers(interface: type[IMaker]) -> list[IMaker]:
     """All makers of an interface that can be imported."""
     if interface in _remembered:
         return _remembered[interface]
-    found: list[Any] = []
+    found: list[IMaker] = []
     for maker in getPlugins(interface):
         if hasattr(maker, "kind") and all(maker is not other for other in found):
             found.append(maker)
     return found
 
 
-def find_maker(interface: Any, kind: str) -> IMaker:
+def find_maker(interface: type[IMaker], kind: str) -> IMaker:
     """
     Return the maker of that kind.
 
@@ -49,7 +48,7 @@ def find_maker(interface: Any, kind: str) -> IMaker:
     known = makers(interface)
     fitting = [maker for maker in known if maker.kind == kind]
     if len(fitting) == 1:
-        return fitting[0]  # type: ignore[no-any-return]
+        return fitting[0]
     if fitting:
         where = ", ".join(type(maker).__module__ for maker in fitting)
         raise LookupError(f"kind {kind!r} is claimed by several plugins: {where}")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from postoffice.config.reader import ChosenPlugin, reason
+from postoffice.config.chosen_plugin import ChosenPlugin, reason
 from postoffice.daemon import privileges
 from postoffice.interfaces import Executor, IAccountDirectory, IAccountRegister, IMailStore, IPolicy
 from postoffice.model.address import Account
@@ -30,7 +29,7 @@ class Plugins:
     directories: Sequence[IAccountDirectory]
     store: IMailStore
     policies: Sequence[IPolicy]
-    chosen: Sequence[ChosenPlugin]
+    chosen: Sequence[ChosenPlugin[object]]
     executor: Executor
 
     log = Logger()
@@ -62,7 +61,10 @@ class Plugins:
         """Start all.  Raises StartupError, after stopping those that were started."""
         try:
             await self.executor.run(_prepare, self.state)
-            plugins: list[Any] = [*self.directories, self.store]
+            plugins: list[IAccountDirectory | IMailStore | IPolicy] = [
+                *self.directories,
+                self.store,
+            ]
             plugins += self.policies if policies else ()
             for chosen, room in zip(self.chosen, plugins, strict=False):
                 await self._start(chosen, room)
@@ -70,7 +72,7 @@ class Plugins:
             await self.stop()
             raise
 
-    async def start_policies(self, new: Sequence[tuple[ChosenPlugin, IPolicy]]) -> None:
+    async def start_policies(self, new: Sequence[tuple[ChosenPlugin[IPolicy], IPolicy]]) -> None:
         """Start more policies.  Raises StartupError, after stopping those that were started."""
         try:
             for chosen, policy in new:
@@ -87,7 +89,7 @@ class Plugins:
                 await self._stop(policy)
 
     async def _start(
-        self, chosen: ChosenPlugin, room: IAccountDirectory | IMailStore | IPolicy
+        self, chosen: ChosenPlugin[object], room: IAccountDirectory | IMailStore | IPolicy
     ) -> None:
         self._started.append(room)
         try:

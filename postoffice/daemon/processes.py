@@ -10,7 +10,7 @@ from mmap import mmap
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
@@ -109,7 +109,7 @@ class ProcessExecutor(Generic[Made]):
 class _Process(ProcessProtocol):
     """One child process, from its start to its end."""
 
-    transport: Any
+    transport: IProcessTransport
 
     def __init__(self, begin: Begin, gone: Callable[[str], None]) -> None:
         self.ready = self._leaving = False

@@ -6,7 +6,7 @@ import atexit
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -90,7 +90,7 @@ class FrontDoor(Service):
 
     log = Logger()
 
-    def __init__(self, office: PostOffice, twistd: Any, reactor: IReactor) -> None:
+    def __init__(self, office: PostOffice, twistd: usage.Options, reactor: IReactor) -> None:
         self._office = office
         self._twistd = twistd
         self._reactor = reactor

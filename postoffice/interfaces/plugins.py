@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zope.interface import Attribute, Interface
 
@@ -16,6 +16,10 @@ from postoffice.model.config_values import Key
 
 if TYPE_CHECKING:  # the store process does without Twisted
     from postoffice.util.reactor import IReactor
+
+
+#: The values of a maker's keys; each has the type of its ``Key.kind``.
+Options: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,29 @@ class IMaker(Interface):
     in ``make()``, not earlier.
     """
 
-    kind = Attribute("str: the value of ``kind:`` in the YAML that selects this maker")
+    kind: str = Attribute("the value of ``kind:`` in the YAML that selects this maker")
     keys: Sequence[Key] = Attribute("the other keys; they are checked before ``make`` is called")
 
-
-class IStoreMaker(IMaker):
-    """Makes an IMailStore, for ``store:``."""
-
-    def make(options: Mapping[str, Any], context: PluginContext) -> IMailStore:
+    def make(options: Options, context: PluginContext) -> object:
         """
-        Make the store; it touches no file before its ``start()``.
+        Make it; it touches no file before its ``start()``.
 
         ``options`` has a value for each of ``keys``. Raises SettingError.
         """
 
 
+class IStoreMaker(IMaker):
+    """Makes an IMailStore, for ``store:``."""
+
+    def make(options: Options, context: PluginContext) -> IMailStore:
+        """See ``IMaker.make``."""
+
+
 class IDirectoryMaker(IMaker):
     """Makes an IAccountDirectory, for ``accounts:``."""
 
-    def make(options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
-        """See ``IStoreMaker.make``."""
+    def make(options: Options, context: PluginContext) -> IAccountDirectory:
+        """See ``IMaker.make``."""
 
 
 class IPolicyMaker(IMaker):
@@ -95,5 +102,5 @@ class IPolicyMaker(IMaker):
     the default of that key replaces the common one.
     """
 
-    def make(options: Mapping[str, Any], context: PluginContext) -> IPolicy:
-        """See ``IStoreMaker.make``."""
+    def make(options: Options, context: PluginContext) -> IPolicy:
+        """See ``IMaker.make``."""

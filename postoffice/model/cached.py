@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import Generic, TypeVar, overload
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -18,10 +18,10 @@ class cached(Generic[S, T]):  # noqa: N801
         self.__doc__ = method.__doc__
 
     @overload
-    def __get__(self, instance: None, owner: type[Any]) -> cached[S, T]: ...
+    def __get__(self, instance: None, owner: type[object]) -> cached[S, T]: ...
     @overload
-    def __get__(self, instance: S, owner: type[Any]) -> T: ...
-    def __get__(self, instance: S | None, owner: type[Any]) -> cached[S, T] | T:
+    def __get__(self, instance: S, owner: type[object]) -> T: ...
+    def __get__(self, instance: S | None, owner: type[object]) -> cached[S, T] | T:
         if instance is None:
             return self
         value = instance.__dict__[self._name] = self._method(instance)

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from postoffice.model.address import Address, NotAnAddress, normal_domain
 
@@ -15,6 +15,7 @@ REQUIRED = object()
 A_DAY = 86400
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Number = TypeVar("Number", int, float)
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
@@ -29,7 +30,7 @@ _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*:\S")
 
 
 @dataclass(frozen=True)
-class Kind(Generic[T]):
+class Kind(Generic[T_co]):
     """
     A type of value: ``expects`` describes it for users, ``read`` converts a value of YAML.
 
@@ -38,11 +39,11 @@ class Kind(Generic[T]):
     """
 
     expects: str
-    read: Callable[[Any], T]
-    item: Kind[Any] | None = None
+    read: Callable[[object], T_co]
+    item: Kind[object] | None = None
 
 
-class Secret(Kind[T]):
+class Secret(Kind[T_co]):
     """A type of value that no error text may show."""
 
 
@@ -57,8 +58,8 @@ class Key:
     """
 
     name: str
-    kind: Kind[Any]
-    default: Any
+    kind: Kind[object]
+    default: object
     text: str
     example: str | None = None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from postoffice.model.reply import (
     ACCOUNT_DISABLED,
     LOGIN_REFUSED,
@@ -30,12 +28,12 @@ class PostOfficeError(Exception):
         if reply is not None:
             self.reply = reply
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle without calling the constructor, whose arguments differ between classes."""
         return _rebuild, (type(self), self.args), self.__dict__
 
 
-def _rebuild(kind: type[PostOfficeError], args: tuple[Any, ...]) -> PostOfficeError:
+def _rebuild(kind: type[PostOfficeError], args: tuple[object, ...]) -> PostOfficeError:
     return kind.__new__(kind, *args)
 
 

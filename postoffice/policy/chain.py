@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -150,17 +149,17 @@ class PolicyChain:
     async def _in_time(self, answer: Awaitable[Opinion], seconds: float) -> Opinion:
         """The answer, within ``seconds``; after that, nobody waits for the policy."""
         assert self._clock is not None, "policies need a clock"
-        asked: Deferred[Any] = (
+        asked: Deferred[Opinion] = (
             answer if isinstance(answer, Deferred) else ensureDeferred(_awaited(answer))
         )
         given_up = False
 
-        def give_up(_: Deferred[Any]) -> None:
+        def give_up(_: Deferred[Opinion]) -> None:
             nonlocal given_up
             given_up = True
             asked.cancel()
 
-        def answered(outcome: Any) -> None:
+        def answered(outcome: Opinion | Failure) -> None:
             cancelled = isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError)
             if waiting.called:
                 return
@@ -169,7 +168,7 @@ class PolicyChain:
             else:
                 waiting.callback(outcome)
 
-        waiting: Deferred[Any] = Deferred(give_up)
+        waiting: Deferred[Opinion] = Deferred(give_up)
 
         asked.addBoth(answered)
         if not waiting.called:

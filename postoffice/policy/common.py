@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from postoffice import moved
 from postoffice.interfaces import IText, Opinion
 from postoffice.model.config_values import DURATION, Key, list_of, one_of
@@ -75,5 +73,5 @@ class PolicyBase:
 _RENAMED = {"Quiet": "PolicyBase"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     return moved.renamed(__name__, name, _RENAMED, globals())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.names import dns
 from twisted.names.error import AuthoritativeDomainError, DNSNameError
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.interfaces import Fields, IPolicy, Opinion
@@ -36,6 +37,14 @@ _LISTED = ipaddress.ip_network("127.0.0.0/8")
 Answer = bool | str
 
 
+class Resolver(Protocol):
+    """What we use of a resolver of twisted.names."""
+
+    def lookupAddress(
+        self, name: str, timeout: Sequence[int]
+    ) -> Deferred[tuple[Sequence[Any], ...]]: ...
+
+
 @dataclass(frozen=True)
 class Zone:
     """A block list: its domain, and the answers that mean "listed"; empty: all answers."""
@@ -53,7 +62,9 @@ class Zone:
 class ZoneLookup:
     """Looks up clients in the zones; answers are cached, and a lookup in progress is shared."""
 
-    def __init__(self, zones: Sequence[Zone], resolver: Any, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, zones: Sequence[Zone], resolver: Resolver, clock: Callable[[], float]
+    ) -> None:
         self._zones = tuple(zones)
         self._resolver = resolver
         self._known: Cache[tuple[Zone, str], Answer] = Cache(REMEMBERED, clock)
@@ -80,7 +91,7 @@ class ZoneLookup:
             return asked.addBoth(self._answered, key)
         return self._asked[key]
 
-    def _answered(self, outcome: Any, key: tuple[Zone, str]) -> Any:
+    def _answered(self, outcome: Answer | Failure, key: tuple[Zone, str]) -> Answer | Failure:
         self._asked.pop(key, None)
         return outcome
 
@@ -159,7 +170,7 @@ class DNSBLPolicy(PolicyBase):
     def __init__(
         self,
         zones: Sequence[Zone],
-        make_resolver: Callable[[], Any],
+        make_resolver: Callable[[], Resolver],
         clock: Callable[[], float],
         *,
         tag: bool = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -38,11 +38,15 @@ class GreylistPolicy(PolicyBase):
     stages = ("recipient",)
 
     def __init__(
-        self, triplets: Triplets, executor: Executor, clock: IReactorTime, now: Any = None
+        self,
+        triplets: Triplets,
+        executor: Executor,
+        clock: IReactorTime,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._triplets = triplets
         self._executor = SerialExecutor(executor)
-        self._now = now or time.time
+        self._now = now
         self._clearing = Periodic(clock, CLEARING, self._clear, self._not_cleared)
 
     async def start(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from postoffice.model.errors import PostOfficeError
 from postoffice.protocol.questions import A, Question, Yield
@@ -16,7 +16,9 @@ Questions = TypeVar("Questions")
 Answers = TypeVar("Answers")
 
 #: A question, and who takes its answer or what failed.
-_Asked = tuple[Any, Callable[[Any], None], Callable[[PostOfficeError], None]]
+_Asked: TypeAlias = tuple[
+    Questions | Yield, Callable[[Answers | None], None], Callable[[PostOfficeError], None]
+]
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,10 @@ class LineSession(Generic[Questions, Answers]):
         self._lines = LineReader(line_maximum, lf=lf)
         self._output: list[bytes] = []
         self.unsent = 0
-        self._asked: _Asked | None = None
+        self._asked: _Asked[Questions, Answers] | None = None
         self._steps = 0  # since the last question
-        self._waiting: deque[_Asked | Callable[[], None]] = deque()  # what to ask, and then to do
+        # what to ask, and then to do
+        self._waiting: deque[_Asked[Questions, Answers] | Callable[[], None]] = deque()
 
     def _step(self) -> bool:
         """Process one line or piece of the input; return False if there is none."""
@@ -113,8 +116,7 @@ class LineSession(Generic[Questions, Answers]):
                 if isinstance(first, tuple):
                     self._asked = first
                     self._steps = 0
-                    question: Questions | Yield = first[0]
-                    return question
+                    return first[0]
                 first()
             if self.closed or not self._step():
                 self._steps = 0
@@ -143,7 +145,8 @@ class LineSession(Generic[Questions, Answers]):
         failed: Callable[[PostOfficeError], None],
     ) -> None:
         """Ask; the answer, or what failed instead, is given to one of these."""
-        self._waiting.append((question, then, failed))
+        # A session asks only what is among its Questions, so this answer is among its Answers.
+        self._waiting.append((question, then, failed))  # type: ignore[arg-type]
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""

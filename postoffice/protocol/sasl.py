@@ -18,7 +18,6 @@ from binascii import Error as NotBase64
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from hashlib import md5, sha256
-from typing import Any
 
 from postoffice.protocol.questions import Question
 from postoffice.protocol.scram import Keys, Salt, prepared
@@ -70,7 +69,9 @@ class Prove(Question[None]):
     mechanism: str
 
 
-Exchange = Generator[Challenge | Claim | SaltOf, Any, None]
+#: An exchange asks with each step; it is sent a message of the client, a salt, or None.
+Answer = bytes | Salt | None
+Exchange = Generator[Challenge | Claim | SaltOf, Answer, None]
 
 
 @dataclass
@@ -178,7 +179,7 @@ def exchange(
 
 def _plain() -> Exchange:
     """RFC 4616: [authzid] NUL authcid NUL password."""
-    message = _bounded((yield Challenge(b"", first=True)))
+    message = yield from _message(Challenge(b"", first=True))
     words = message.split(b"\0")
     if len(words) != 3 or not words[1] or not words[2]:
         raise Malformed("PLAIN has three words")
@@ -188,8 +189,8 @@ def _plain() -> Exchange:
 
 def _login() -> Exchange:
     """LOGIN, which no RFC defines: the user name, then the password."""
-    user = _bounded((yield Challenge(b"Username:", first=True)))
-    password = _bounded((yield Challenge(b"Password:")))
+    user = yield from _message(Challenge(b"Username:", first=True))
+    password = yield from _message(Challenge(b"Password:"))
     if not user or not password:
         raise Malformed("LOGIN has a user and a password")
     yield PasswordClaim(user, password)
@@ -198,7 +199,7 @@ def _login() -> Exchange:
 def _cram(hostname: str, nonce: str) -> Exchange:
     """RFC 2195: user SP digest in hex."""
     challenge = f"<{nonce}@{hostname}>".encode()
-    message = _bounded((yield Challenge(challenge)))
+    message = yield from _message(Challenge(challenge))
     user, space, digest = message.rpartition(b" ")
     if not space or not user or not re.fullmatch(rb"[0-9a-fA-F]{32}", digest):
         raise Malformed("CRAM-MD5 has a user and a digest")
@@ -215,7 +216,7 @@ _BEARER = re.compile(
 
 def _oauthbearer() -> Exchange:
     """RFC 7628 §3: a token, and perhaps a user name; a refusal is explained in JSON."""
-    found = _OAUTHBEARER.match(_bounded((yield Challenge(b"", first=True))))
+    found = _OAUTHBEARER.match((yield from _message(Challenge(b"", first=True))))
     if found is None:
         raise Malformed("no message of OAUTHBEARER's")
     yield from _bearer(
@@ -225,7 +226,7 @@ def _oauthbearer() -> Exchange:
 
 def _xoauth2() -> Exchange:
     """XOAUTH2, Google's predecessor of OAUTHBEARER."""
-    found = _XOAUTH2.match(_bounded((yield Challenge(b"", first=True))))
+    found = _XOAUTH2.match((yield from _message(Challenge(b"", first=True))))
     if found is None:
         raise Malformed("no message of XOAUTH2's")
     yield from _bearer(found[1], found[2], b'{"status":"401","schemes":"bearer"}')
@@ -256,18 +257,19 @@ _FINAL = re.compile(
 
 def _scram(bindings: Mapping[str, bytes], nonce: str, *, plus: bool) -> Exchange:
     """RFC 5802 §5; if there are ``bindings`` (-PLUS), the client must use one of them."""
-    first = _FIRST.match(_bounded((yield Challenge(b"", first=True))))
+    first = _FIRST.match((yield from _message(Challenge(b"", first=True))))
     if first is None:
         raise Malformed("no first message of SCRAM's")
     bound = _bound(first, bindings, plus=plus)
     user = _name(first["user"])
     if first["authzid"] is not None:
         _check_authzid(_name(first["authzid"]), user)
-    salt: Salt = yield SaltOf(user)
+    salt = yield SaltOf(user)
+    assert isinstance(salt, Salt)
     whole_nonce = first["nonce"] + nonce.encode()
     salted = b64encode(salt.salt)
     server_first = b"r=%b,s=%b,i=%d" % (whole_nonce, salted, salt.iterations)
-    final = _FINAL.match(_bounded((yield Challenge(server_first))))
+    final = _FINAL.match((yield from _message(Challenge(server_first))))
     if final is None:
         raise Malformed("no final message of SCRAM's")
     channel, proof = _unbase64(final["channel"]), _unbase64(final["proof"])
@@ -320,7 +322,10 @@ def _check_authzid(authorized: bytes, user: bytes) -> None:
         raise Refused("another identity")
 
 
-def _bounded(message: bytes) -> bytes:
+def _message(challenge: Challenge) -> Generator[Challenge, Answer, bytes]:
+    """Send a challenge; return the client's message."""
+    message = yield challenge
+    assert isinstance(message, bytes)
     if len(message) > MESSAGE_MAXIMUM:
         raise Malformed("a message that is too long")
     return message

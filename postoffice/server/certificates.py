@@ -6,16 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.interfaces import Executor
@@ -62,7 +64,7 @@ class Loaded:
 def load(files: CertificateFiles) -> Loaded:
     """Read a certificate with its chain, and its key.  It blocks.  Raises Unusable."""
     certificate, *chain = _certificates(files.certificate)
-    key: Any = _key(files.key)  # Twisted's annotations are narrower than what it accepts
+    key = _key(files.key)
     if key.public_key() != certificate.public_key():
         raise Unusable(
             f"the key {files.key} does not belong to the certificate {files.certificate}: "
@@ -70,9 +72,10 @@ def load(files: CertificateFiles) -> Loaded:
         )
     try:
         options = CertificateOptions(
-            privateKey=key,
-            certificate=certificate,
-            extraCertChain=chain,
+            # Twisted's annotations are narrower than what it accepts
+            privateKey=key,  # type: ignore[arg-type]
+            certificate=certificate,  # type: ignore[arg-type]
+            extraCertChain=chain,  # type: ignore[arg-type]
             raiseMinimumTo=TLSVersion.TLSv1_2,
         )
         context = options.getContext()
@@ -84,14 +87,14 @@ def load(files: CertificateFiles) -> Loaded:
     return Loaded(context, _names(certificate), certificate.not_valid_after_utc)
 
 
-def _certificates(path: str) -> list[Any]:
+def _certificates(path: str) -> list[x509.Certificate]:
     try:
         return list(x509.load_pem_x509_certificates(_octets(path)))
     except (ValueError, x509.InvalidVersion) as error:
         raise Unusable(f"{path} has no certificate in PEM form: {error}") from None
 
 
-def _key(path: str) -> Any:
+def _key(path: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(_octets(path), None)
     except TypeError:
@@ -165,7 +168,7 @@ class Certificates:
         self._pairs = [_Pair(files) for files in pairs]
         self._executor = executor
         self._clock = clock
-        self._timer: Any = None
+        self._timer: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
         self._reminded = -REMINDERS  # so that the first check warns, even with a clock at 0
 
@@ -219,7 +222,7 @@ class Certificates:
         loaded.context.set_tlsext_servername_callback(self._choose)
         pair.loaded = loaded
 
-    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """A connection with the first certificate, until the client names a server (SNI)."""
         loaded = self._pairs[0].loaded
         assert loaded is not None, "no certificate is loaded"
@@ -244,12 +247,12 @@ class Certificates:
         self._looking = Deferred.fromCoroutine(self._look_at_all())
         self._looking.addBoth(self._looked)
 
-    def _looked(self, outcome: Any) -> None:
+    def _looked(self, failure: Failure | None) -> None:
         if self._looking is None:  # it was stopped
             return
         self._looking = None
-        if outcome is not None:
-            self.log.failure("checking the certificates failed; retrying", failure=outcome)
+        if failure is not None:
+            self.log.failure("checking the certificates failed; retrying", failure=failure)
         self._wait()
 
     async def look(self) -> None:

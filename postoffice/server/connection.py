@@ -48,15 +48,26 @@ DISCARD_MAXIMUM = 1 << 20
 _numbers = count(time.time_ns() >> 20)
 
 
+class OpenConnection(Protocol):
+    """What a factory needs of a connection, whatever the protocol."""
+
+    counted_as: str | None
+    setup: ConnectionSetup
+
+    def leave(self) -> None: ...
+    def abort(self) -> None: ...
+    def described(self) -> dict[str, str | float]: ...
+
+
 class ConnectionFactory(Listener, Protocol):
     """What a connection needs of its factory."""
 
     clock: IReactorTime
-    connections: set[Connection[Any, Any]]
+    connections: set[OpenConnection]
     reactor_shares: ReactorShares
 
-    def recount(self, connection: Connection[Any, Any], address: str) -> bool: ...
-    def left(self, connection: Connection[Any, Any]) -> None: ...
+    def recount(self, connection: OpenConnection, address: str) -> bool: ...
+    def left(self, connection: OpenConnection) -> None: ...
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)

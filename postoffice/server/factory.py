@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from postoffice.model import log_events
 from postoffice.model.log_event import tell
-from postoffice.server.connection import Connection
+from postoffice.server.connection import Connection, OpenConnection
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.listener_options import ListenerOptions
@@ -21,9 +21,6 @@ from postoffice.util.networks import client_address, within
 from postoffice.util.token_bucket import TokenBucket
 
 log = Logger("postoffice")
-
-#: A connection of any protocol.
-AnyConnection = Connection[Any, Any]
 
 #: Refused connections that are logged: at most so many, in so many seconds.
 REFUSALS_LOGGED = (60, 60)
@@ -36,9 +33,9 @@ class RefusedConnection(TwistedProtocol):
         self._goodbye = goodbye
 
     def connectionMade(self) -> None:
-        transport: Any = self.transport
-        transport.write(self._goodbye)
-        transport.loseConnection()
+        assert self.transport is not None
+        self.transport.write(self._goodbye)
+        self.transport.loseConnection()
 
 
 class ServerFactory(Factory):
@@ -65,7 +62,7 @@ class ServerFactory(Factory):
         self.portal = portal
         self.clock = clock
         self.listener_options = listener_options or ListenerOptions()
-        self.connections: set[AnyConnection] = set()
+        self.connections: set[OpenConnection] = set()
         self.reactor_shares = ReactorShares(clock)
         self.starting = False
         self._refusals_logged = TokenBucket(*REFUSALS_LOGGED, clock.seconds)
@@ -83,7 +80,7 @@ class ServerFactory(Factory):
         connection.counted_as = address
         return connection
 
-    def recount(self, connection: AnyConnection, address: str) -> bool:
+    def recount(self, connection: OpenConnection, address: str) -> bool:
         """Count a connection under its real client's address; False if that client is refused."""
         if self._connection_limits is not None:
             self._connection_limits.leave(
@@ -111,11 +108,11 @@ class ServerFactory(Factory):
         for connection in list(self.connections):
             connection.setup.daemon_started()
 
-    def _connection(self) -> AnyConnection:
+    def _connection(self) -> Connection[Any, Any]:
         """Make a connection of this service."""
         raise AssertionError("the subclass must make connections")
 
-    def left(self, connection: AnyConnection) -> None:
+    def left(self, connection: OpenConnection) -> None:
         """A connection is lost."""
         if self._connection_limits is not None and connection.counted_as is not None:
             self._connection_limits.leave(connection.counted_as, self.listener_options.service)
@@ -131,7 +128,7 @@ class ServerFactory(Factory):
             connection.leave()
         if not self.connections:
             return
-        timer: Any = self.clock.callLater(patience, self._cut_off)
+        timer = self.clock.callLater(patience, self._cut_off)
         await self.emptied()
         if timer.active():
             timer.cancel()

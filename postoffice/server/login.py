@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface
 
 from postoffice.accounts.credentials import credentials_of
 from postoffice.model import log_events
@@ -118,7 +119,9 @@ class LoginConnection(Connection[Q, A]):
         assert self.factory.salts is not None, "a service that offers SCRAM must have salts"
         return await self.factory.salts(question.user)
 
-    async def _authenticate(self, question: Prove, avatar: Any) -> tuple[Any, Callable[[], Any]]:
+    async def _authenticate(
+        self, question: Prove, avatar: type[Interface]
+    ) -> tuple[Any, Callable[[], None]]:
         """Log in; return the avatar with this interface, and its logout.  Raises LoginRefused."""
         claim, session_info = question.claim, self._session_info
         session_info.mechanism, session_info.tls = question.mechanism, self._tls

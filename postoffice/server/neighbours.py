@@ -88,7 +88,9 @@ class Neighbours(DatagramProtocol):
         except OSError:
             pass  # the process has just ended, or this is no socket
 
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+    def datagramReceived(  # type: ignore[override]  # this address is a path
+        self, datagram: bytes, addr: str | None
+    ) -> None:
         """A message has arrived."""
         word, _, maildrop = datagram.decode("utf-8", "replace").partition(" ")
         self._hear(word, maildrop, os.path.basename(addr or ""))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from hashlib import pbkdf2_hmac, sha256
 from itertools import pairwise
 from typing import Any, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import Deferred, execute
+from twisted.python.failure import Failure
 
 from postoffice import moved
 
@@ -29,7 +30,7 @@ class ManualExecutor:
     """An executor that queues calls until the test runs them, in order."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
+        self.waiting: list[tuple[Deferred[Any], Callable[..., object], tuple[object, ...]]] = []
 
     def run(self, function: Callable[[*Args], T], *args: *Args) -> Awaitable[T]:
         """Queue the call."""
@@ -81,14 +82,14 @@ class ScramClient:
         return unsigned + b",p=" + b64encode(proof)
 
 
-def finish(coroutine: Any) -> Any:
+def finish(coroutine: T | Coroutine[Deferred[Any], Any, T]) -> T:
     """Return the result of a coroutine that waits for nothing, or raise what it raised."""
-    if not hasattr(coroutine, "__await__"):
+    if not isinstance(coroutine, Coroutine):
         return coroutine  # an answer that was known at once
-    outcome: list[Any] = []
+    outcome: list[T | Failure] = []
     Deferred.fromCoroutine(coroutine).addBoth(outcome.append)
     assert outcome, "the coroutine is still waiting for something"
-    if hasattr(outcome[0], "raiseException"):
+    if isinstance(outcome[0], Failure):
         outcome[0].raiseException()
     return outcome[0]
 
@@ -103,5 +104,5 @@ def cut(octets: bytes, places: Iterable[int]) -> list[bytes]:
 _RENAMED = {"InlineWorkers": "ImmediateExecutor", "PatientWorkers": "ManualExecutor"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     return moved.renamed(__name__, name, _RENAMED, globals())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -37,7 +36,7 @@ def within(address: str, networks: Sequence[Network]) -> bool:
     return any(found.version == network.version and found in network for network in networks)
 
 
-def client_address(peer: Any) -> str:
+def client_address(peer: object) -> str:
     """The IP address of a peer in its plain form; "" for a UNIX socket."""
     return plain_address(getattr(peer, "host", "") or "")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 
 def start_work(awaitable: Awaitable[T]) -> Deferred[T]:
@@ -33,13 +34,13 @@ async def shield(work: Deferred[T], give_back: Callable[[T], object] | None = No
     waiting: Deferred[T] = Deferred()
     cancelled = False
 
-    def arrived(outcome: Any) -> Any:
-        failed = isinstance(outcome, Failure)
+    def arrived(outcome: T | Failure) -> T | None:
+        result = None if isinstance(outcome, Failure) else outcome
         if not cancelled:
             waiting.callback(outcome)
-        elif give_back is not None and not failed:
+        elif give_back is not None and not isinstance(outcome, Failure):
             give_back(outcome)
-        return None if failed else outcome
+        return result
 
     work.addBoth(arrived)
     try:
@@ -47,6 +48,12 @@ async def shield(work: Deferred[T], give_back: Callable[[T], object] | None = No
     except CancelledError:
         cancelled = True
         raise
+
+
+class Runner(Protocol):
+    """An executor; see ``interfaces.Executor``."""
+
+    def run(self, function: Callable[[*Args], T], *args: *Args) -> Awaitable[T]: ...
 
 
 class SerialExecutor:
@@ -57,19 +64,18 @@ class SerialExecutor:
     only the wait ends, and the next function is called when this one is done.
     """
 
-    def __init__(self, executor: Any) -> None:
+    def __init__(self, executor: Runner) -> None:
         self._executor = executor
         self._lock = DeferredLock()
 
-    async def run(self, function: Callable[..., T], *args: object) -> T:
+    async def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
         """Call a function after all others; return its result, or raise what it raised."""
         await self._lock.acquire()
         return await shield(start_work(self._call(function, *args)))
 
-    async def _call(self, function: Callable[..., T], *args: object) -> T:
+    async def _call(self, function: Callable[[*Args], T], *args: *Args) -> T:
         try:
-            result: T = await self._executor.run(function, *args)
-            return result
+            return await self._executor.run(function, *args)
         finally:
             self._lock.release()
 

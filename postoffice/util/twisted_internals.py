@@ -74,8 +74,8 @@ def poll_without_context(reactor: object) -> None:
 
 def _poller(
     poller: select.epoll,
-    selectables: dict[int, Any],
-    do: Callable[[Any, int, int], None],
+    selectables: dict[int, object],
+    do: Callable[[object, int, int], None],
     report: Callable[[], None],
 ) -> Callable[[float | None], None]:
     """Return what ``EPollReactor.doPoll`` is, without the context."""
