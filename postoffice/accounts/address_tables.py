@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from postoffice.accounts.addresses import catch_all_name
-from postoffice.accounts.sql import Connection
+from postoffice.accounts.sql import Connection, Row
 from postoffice.model.address import Address
 from postoffice.model.alias import Alias, Domain
 
+#: The names in one statement, for ``within``.
+CHUNK = 500
+ADD_ALIAS = "INSERT INTO alias VALUES (?, ?, ?, ?, ?)"
 _ALIAS = "SELECT address, kind, words, send FROM alias"
+_DOMAIN = "SELECT name, same_as, separators, uncaught FROM domain"
+Targets = tuple[Address, ...]
 
 
 def domain(database: Connection, name: str) -> Domain | None:
-    ask = "SELECT same_as, separators, uncaught FROM domain WHERE name = ?"
-    row = database.execute(ask, (name,)).fetchone()
-    if row is None:
-        return None
-    same_as, separators, uncaught = row
-    catch_all = targets(database, catch_all_name(name))
+    row = database.execute(f"{_DOMAIN} WHERE name = ?", (name,)).fetchone()
+    return None if row is None else _domain(row, targets(database, catch_all_name(name)))
+
+
+def domains(database: Connection, names: Iterable[str]) -> dict[str, Domain]:
+    """Return those of these domains that are local."""
+    rows = list(within(database, f"{_DOMAIN} WHERE name", names))
+    caught = targets_of(database, [catch_all_name(row[0]) for row in rows])
+    return {row[0]: _domain(row, caught.get(catch_all_name(row[0]), ())) for row in rows}
+
+
+def _domain(row: tuple[str, str, str, str], catch_all: Targets) -> Domain:
+    name, same_as, separators, uncaught = row
     return Domain(name, same_as, separators, catch_all, frozenset(uncaught.splitlines()))
 
 
 def alias(database: Connection, name: str) -> Alias | None:
     row = database.execute(f"{_ALIAS} WHERE address = ?", (name,)).fetchone()
-    return None if row is None else _alias(database, row)
+    return None if row is None else _alias(row, targets(database, name))
 
 
-def _alias(database: Connection, row: tuple[str, str, str, int]) -> Alias:
+def aliases_of(database: Connection, names: Iterable[str]) -> dict[str, Alias]:
+    """Return those of these names that are aliases."""
+    found = _with_targets(database, list(within(database, f"{_ALIAS} WHERE address", names)))
+    return {one.address: one for one in found}
+
+
+def _with_targets(database: Connection, rows: list[tuple[str, str, str, int]]) -> list[Alias]:
+    found = targets_of(database, [row[0] for row in rows])
+    return [_alias(row, found.get(row[0], ())) for row in rows]
+
+
+def _alias(row: tuple[str, str, str, int], targets: Targets) -> Alias:
     address, kind, words, send = row
-    return Alias(address, targets(database, address), kind, words, bool(send))
+    return Alias(address, targets, kind, words, bool(send))
 
 
-def targets(database: Connection, name: str) -> tuple[Address, ...]:
+def within(database: Connection, ask: str, names: Iterable[str]) -> Iterator[Row]:
+    """Yield the rows of a question that ends in a column, for all names that it may have."""
+    rest = iter(names)
+    while chunk := list(islice(rest, CHUNK)):
+        marks = ", ".join("?" for _ in chunk)
+        yield from database.execute(f"{ask} IN ({marks})", chunk).fetchall()
+
+
+def targets(database: Connection, name: str) -> Targets:
     """Return the targets of an alias, an account or a catch-all, in their order."""
     ask = "SELECT local, domain FROM target WHERE name = ? ORDER BY place"
     return tuple(Address(*row) for row in database.execute(ask, (name,)))
+
+
+def targets_of(database: Connection, names: Iterable[str]) -> dict[str, Targets]:
+    """Return the targets of each of these names that has any."""
+    found: dict[str, dict[int, Address]] = {}
+    ask = "SELECT name, place, local, domain FROM target WHERE name"
+    for name, place, *address in within(database, ask, names):
+        found.setdefault(name, {})[place] = Address(*address)
+    return {name: tuple(at[place] for place in sorted(at)) for name, at in found.items()}
 
 
 def aliases(database: Connection, domain: str | None, after: str, most: int) -> list[Alias]:
     which = "" if domain is None else " AND domain = ?3"
     ask = f"{_ALIAS} WHERE address > ?1{which} ORDER BY address LIMIT ?2"
     values = (after, most) if domain is None else (after, most, domain)
-    return [_alias(database, row) for row in database.execute(ask, values).fetchall()]
+    return _with_targets(database, database.execute(ask, values).fetchall())
 
 
 def add_alias(database: Connection, alias: Alias) -> bool:
@@ -51,12 +92,16 @@ def add_alias(database: Connection, alias: Alias) -> bool:
         raise LookupError(f"{domain} is not a domain of ours")
     if database.execute("SELECT 1 FROM account WHERE address = ?", (alias.address,)).fetchone():
         return False
-    change = "INSERT INTO alias VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-    row = (alias.address, domain, alias.kind, alias.words, alias.send)
-    if not database.execute(change, row).rowcount:
+    if not database.execute(f"{ADD_ALIAS} ON CONFLICT DO NOTHING", alias_row(alias)).rowcount:
         return False
-    _add_targets(database, alias.address, alias.targets)
+    add_targets(database, [(alias.address, alias.targets)])
     return True
+
+
+def alias_row(alias: Alias) -> tuple[object, ...]:
+    """Return the values for ADD_ALIAS."""
+    domain = alias.address.rpartition("@")[2]
+    return alias.address, domain, alias.kind, alias.words, alias.send
 
 
 def set_alias(database: Connection, alias: Alias) -> bool:
@@ -98,13 +143,18 @@ def set_domain(database: Connection, domain: Domain) -> bool:
 def set_targets(database: Connection, name: str, targets: Iterable[Address]) -> None:
     """Replace the targets of an alias, an account or a catch-all."""
     database.execute("DELETE FROM target WHERE name = ?", (name,))
-    _add_targets(database, name, targets)
+    add_targets(database, [(name, targets)])
 
 
-def _add_targets(database: Connection, name: str, targets: Iterable[Address]) -> None:
-    change = "INSERT INTO target VALUES (?, ?, ?, ?, ?)"
-    for place, one in enumerate(targets):
-        database.execute(change, (name, place, one.local, one.domain, one.normal))
+def add_targets(database: Connection, new: Iterable[tuple[str, Iterable[Address]]]) -> None:
+    """Add the targets of names that have none."""
+    rows = [
+        (name, place, one.local, one.domain, one.normal)
+        for name, targets in new
+        for place, one in enumerate(targets)
+    ]
+    if rows:
+        database.executemany("INSERT INTO target VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def follow(database: Connection, name: str, new: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar, TypeVarTuple, cast
@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar, TypeVarTuple, cast
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import address_tables, tables
+from postoffice.accounts import address_tables, bulk_tables, tables
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql import Connection
 from postoffice.interfaces import (
@@ -18,6 +18,7 @@ from postoffice.interfaces import (
     IAccountRegister,
     IAccountSettings,
     IAddressRegister,
+    IBulkRegister,
     ITransactions,
 )
 from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
@@ -96,7 +97,7 @@ class AnswerCache(Generic[T]):
         (self._known if self._positive(answer) else self._unknown).set(name, answer)
 
 
-@implementer(IAccountRegister, IAccountSettings, IAddressRegister, ITransactions)
+@implementer(IAccountRegister, IAccountSettings, IAddressRegister, IBulkRegister, ITransactions)
 class SQLDirectory(OldMembers):
     """
     A database of domains and accounts.
@@ -240,6 +241,22 @@ class SQLDirectory(OldMembers):
     async def pointing_to(self, name: str) -> list[str]:
         return await self._read(address_tables.pointing_to, name)
 
+    async def look_ups(self, names: Collection[str]) -> Mapping[str, Found]:
+        found = await self._read(bulk_tables.look_ups, names)
+        return {name: self._with_secret(one) for name, one in found.items()}
+
+    async def maildrops(self, names: Collection[str]) -> Collection[str]:
+        return await self._read(bulk_tables.maildrops, names)
+
+    async def pointed_to(self, names: Collection[str]) -> Collection[str]:
+        return await self._read(bulk_tables.pointed_to, names)
+
+    async def add_accounts(self, new: Sequence[bulk_tables.NewAccount]) -> None:
+        await self._write(bulk_tables.add_accounts, await self._executor.run(self._sealed, new))
+
+    async def put_aliases(self, aliases: Sequence[Alias]) -> None:
+        await self._write(bulk_tables.put_aliases, aliases)
+
     def together(self) -> AbstractContextManager[None]:
         """See ``ITransactions``."""
         return self._database.together()
@@ -254,8 +271,22 @@ class SQLDirectory(OldMembers):
         sealed = None if shared is None else self._seal.seal(shared)
         return self._database.write(tables.set_shared, name, sealed)
 
+    def _sealed(self, new: Sequence[bulk_tables.NewAccount]) -> list[bulk_tables.NewAccount]:
+        """Encrypt the shared secrets."""
+        return [
+            (
+                account
+                if account.shared is None
+                else replace(account, shared=self._seal.seal(account.shared)),
+                devices,
+            )
+            for account, devices in new
+        ]
+
     def _look_up(self, database: Connection, name: str) -> Found:
-        found = tables.look_up(database, name)
+        return self._with_secret(tables.look_up(database, name))
+
+    def _with_secret(self, found: Found) -> Found:
         if isinstance(found.entry, Account):
             return found._replace(entry=self._unsealed(found.entry))
         return found

@@ -6,7 +6,7 @@ They block; each runs in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, fields, replace
 from itertools import count
 
@@ -14,7 +14,7 @@ from postoffice.accounts import address_tables
 from postoffice.accounts.addresses import catch_all_name
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql import Connection, Row
-from postoffice.model.address import NO_NOTE, Account, Quota, StateNote
+from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
 from postoffice.model.alias import Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty, TemporaryFailure
@@ -31,21 +31,22 @@ SERVING = tuple(field.name for field in fields(MailPolicy))
 SETTINGS = ", ".join(f"coalesce(account.{one}, domain.{one})" for one in (*QUOTA, *SERVING))
 FROM_ACCOUNTS = "FROM account LEFT JOIN domain ON domain.name = account.domain"
 _OWN = "address, maildrop, secret, scram, shared, state, state_by, state_at, state_why, keep_copy"
+_OWN_COUNT = len(_OWN.split(","))
 _FORWARDS = "EXISTS (SELECT 1 FROM target WHERE target.name = account.address)"
 _ACCOUNT = f"SELECT {_OWN}, {_FORWARDS}, {SETTINGS} {FROM_ACCOUNTS}"
 
 
 def find(database: Connection, name: str) -> Account | None:
     """Return an account; its shared secret is still sealed."""
-    if not _storable(name):
+    if not storable(name):
         return None
     row = database.execute(f"{_ACCOUNT} WHERE address = ?", (name,)).fetchone()
-    return None if row is None else _account(database, row)
+    return None if row is None else _with_forwards(database, [row])[0]
 
 
 def look_up(database: Connection, name: str) -> Found:
     """Return a domain and what has exactly this name; see ``IAddresses.look_up``."""
-    if not _storable(name):
+    if not storable(name):
         return Found(None)
     domain = address_tables.domain(database, name.rpartition("@")[2])
     return Found(domain, find(database, name) or address_tables.alias(database, name))
@@ -55,7 +56,13 @@ def accounts(database: Connection, domain: str | None) -> list[Account]:
     """Return all accounts, or those of one domain; their shared secrets are still sealed."""
     which, values = _within(domain)
     ask = f"{_ACCOUNT} WHERE {which} ORDER BY address"
-    return [_account(database, row) for row in database.execute(ask, values).fetchall()]
+    return _with_forwards(database, database.execute(ask, values).fetchall())
+
+
+def accounts_of(database: Connection, names: Iterable[str]) -> list[Account]:
+    """Return those of these names that are accounts; their shared secrets are still sealed."""
+    ask = f"{_ACCOUNT} WHERE address"
+    return _with_forwards(database, list(address_tables.within(database, ask, names)))
 
 
 def _within(domain: str | None) -> tuple[str, tuple[str, ...]]:
@@ -63,23 +70,29 @@ def _within(domain: str | None) -> tuple[str, tuple[str, ...]]:
     return ("true", ()) if domain is None else ("account.domain = ?", (domain,))
 
 
-def _account(database: Connection, row: Row) -> Account:
-    address, maildrop, secret, scram, shared, state, by, when, why, keep_copy, forwards = row[:11]
+def _with_forwards(database: Connection, rows: list[Row]) -> list[Account]:
+    forwarding = [row[0] for row in rows if row[_OWN_COUNT]]
+    targets = address_tables.targets_of(database, forwarding)
+    return [_account(row, targets.get(row[0], ())) for row in rows]
+
+
+def _account(row: Row, forward: tuple[Address, ...]) -> Account:
+    address, maildrop, secret, scram, shared, state, by, when, why, keep_copy = row[:_OWN_COUNT]
     return Account(
         address,
         maildrop,
         secret,
         scram,
         shared,
-        *_settings(row[11:]),
+        *_settings(row[_OWN_COUNT + 1 :]),
         state=state,
         state_note=StateNote(by, when, why) if by or when or why else NO_NOTE,
-        forward=address_tables.targets(database, address) if forwards else (),
+        forward=forward,
         keep_copy=bool(keep_copy),
     )
 
 
-def _storable(name: str) -> bool:
+def storable(name: str) -> bool:
     """
     Whether a database can hold this name.
 
@@ -136,7 +149,7 @@ def _taken(database: Connection, name: str) -> bool:
 
 
 def serves(database: Connection, domain: str) -> bool:
-    if not _storable(domain):
+    if not storable(domain):
         return False
     return database.execute("SELECT 1 FROM domain WHERE name = ?", (domain,)).fetchone() is not None
 
@@ -272,6 +285,8 @@ def _get(database: Connection, table: str, name: str, columns: tuple[str, ...]) 
 
 # -- devices and maildrops -------------------------------------------------------------------
 
+ADD_DEVICE = "INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+
 
 def devices(database: Connection, account: str) -> tuple[AppPassword, ...]:
     """Return the devices of an account, sorted by name; their columns are those of AppPassword."""
@@ -286,9 +301,13 @@ def _device(row: Row) -> AppPassword:
 def add_app_password(database: Connection, account: str, device: AppPassword) -> bool:
     if not database.execute("SELECT 1 FROM account WHERE address = ?", (account,)).fetchone():
         raise LookupError(f"there is no account {account}")
+    return database.execute(ADD_DEVICE, device_row(account, device)).rowcount > 0
+
+
+def device_row(account: str, device: AppPassword) -> list[object]:
+    """Return the values for ADD_DEVICE."""
     *row, networks = astuple(device)
-    change = "INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-    return database.execute(change, [account, *row, " ".join(networks)]).rowcount > 0
+    return [account, *row, " ".join(networks)]
 
 
 def remove_app_password(database: Connection, account: str, name: str) -> bool:

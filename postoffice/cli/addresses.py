@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import TypeVar, cast
 
 import idna
@@ -133,8 +133,14 @@ def alias_data(alias: Alias) -> dict[str, object]:
 
 
 def confirm_look_alike(name: Address | str) -> None:
+    """Ask or warn if a new address, or domain, may look like another one."""
+    for why in look_alikes(name):
+        confirm_or_warn(why)
+
+
+def look_alikes(name: Address | str) -> Iterator[str]:
     """
-    Ask or warn if a new address, or domain, may look like another one.
+    Yield why an address, or a domain, may look like another one.
 
     It may if it mixes scripts, or has variants of other letters, such as full-width ones.
     """
@@ -143,12 +149,14 @@ def confirm_look_alike(name: Address | str) -> None:
     else:
         shown = readable(name)
         parts = shown.split(".")
+    if shown.isascii():
+        return
     for text in parts:
         if len(found := scripts(text)) > 1:
-            confirm_or_warn(f"{shown} mixes {' and '.join(found)} letters")
+            yield f"{shown} mixes {' and '.join(found)} letters"
     plain = unicodedata.normalize("NFKC", shown)
     if plain != unicodedata.normalize("NFC", shown):
-        confirm_or_warn(f"{shown} looks like {plain}, and is another name")
+        yield f"{shown} looks like {plain}, and is another name"
 
 
 def readable(domain: str) -> str:

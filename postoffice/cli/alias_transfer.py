@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import cast
 
 import click
 
 from postoffice.accounts.address_checks import AddressRefused, check_alias
-from postoffice.cli.addresses import address_register, asked
+from postoffice.cli.addresses import address_register
 from postoffice.cli.aliases import PAGE
 from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command
-from postoffice.cli.records import (
-    Record,
-    address_list,
-    one_of,
-    parsed,
-    truth,
-    written_address,
-)
-from postoffice.cli.transfer import (
-    Save,
-    Waits,
-    export_file,
-    import_file,
-    import_options,
-    transfer_options,
-)
+from postoffice.cli.import_groups import Saver, Values, Waits
+from postoffice.cli.import_view import ImportView, explained
+from postoffice.cli.records import address_list, one_of, truth, written_address
+from postoffice.cli.transfer import export_file, import_file, import_options, transfer_options
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
@@ -60,37 +48,76 @@ def import_(
     imported.  An alias that exists is an error, or with --update it is replaced; so an
     interrupted import can be repeated with --update.
 
-    With --json: file, dry_run, added, updated, failed, errors (each with file, line, text).
+    With --json: file, dry_run, added, updated, failed, errors and warnings (each with file,
+    line, text).
     """
 
-    def saver(plugins: Plugins, settings: Settings) -> Save:
-        return functools.partial(_save, plugins, settings.postmaster.normal, update)
+    def saver(plugins: Plugins, settings: Settings) -> Saver:
+        return _Saver(plugins, settings.postmaster.normal, update)
 
-    return import_file(context, file, form, tuple(COLUMNS), saver, dry_run)
+    return import_file(context, file, form, COLUMNS, saver, dry_run)
 
 
-async def _save(plugins: Plugins, postmaster: str, update: bool, record: Record) -> bool:
-    values = parsed(record, COLUMNS)
-    if "address" not in values:
-        raise ValueError("there is no address")
-    alias = Alias(
+class _Saver:
+    """Saves the aliases of an import; see ``import_groups.Saver``."""
+
+    def __init__(self, plugins: Plugins, postmaster: str, update: bool) -> None:
+        self._register = address_register(plugins)
+        self._view = ImportView(plugins)
+        self._postmaster = postmaster
+        self._update = update
+        self._unwritten: dict[str, Alias] = {}
+
+    async def begin(self, group: Sequence[Values]) -> None:
+        aliases = [_alias(values) for values in group]
+        targets = {target.normal for one in aliases for target in one.targets}
+        await self._view.begin({one.address for one in aliases}, targets)
+
+    async def save(self, values: Values) -> bool:
+        alias = _alias(values)
+        try:
+            await self._check(alias)
+        except AddressRefused as why:
+            raise Waits(str(why)) from why  # a target may come later
+        found, _ = await self._view.find(alias.address)
+        if found.domain is None:
+            raise Refused(f"{alias.address.rpartition('@')[2]} is in another directory")
+        if found.entry is not None and not self._update:
+            raise Refused(f"{alias.address} is here already; --update replaces it")
+        self._view.add(alias)
+        if self._view.bulk is not None:
+            self._unwritten[alias.address] = alias
+        elif not await self._register.add_alias(alias):
+            await self._register.set_alias(alias)
+        return found.entry is None
+
+    async def _check(self, alias: Alias) -> None:
+        await self._view.asked(check_alias(alias, self._postmaster))
+        if self._view.is_target(alias.address):
+            await self.flush()
+            await self._view.check_above(alias, self._postmaster)
+
+    async def flush(self) -> None:
+        unwritten, self._unwritten = self._unwritten, {}
+        if self._view.bulk is not None and unwritten:
+            await self._view.bulk.put_aliases(list(unwritten.values()))
+
+    async def explain(self, waiting: Sequence[Values]) -> Sequence[str]:
+        await self.begin(waiting)
+        return await explained(
+            self._view,
+            [(alias := _alias(one), check_alias(alias, self._postmaster)) for one in waiting],
+        )
+
+
+def _alias(values: Values) -> Alias:
+    return Alias(
         cast(Address, values["address"]).normal,
         cast(tuple[Address, ...], values.get("targets", ())),
         str(values.get("kind", FORWARD)),
         str(values.get("words", "")),
         bool(values.get("send", False)),
     )
-    register = address_register(plugins)
-    try:
-        await asked(plugins, check_alias(alias, postmaster))
-    except AddressRefused as why:
-        raise Waits(str(why)) from why  # a target may come later
-    if await register.add_alias(alias):
-        return True
-    if not update:
-        raise Refused(f"{alias.address} is here already; --update replaces it")
-    await register.set_alias(alias)
-    return False
 
 
 @command("export")

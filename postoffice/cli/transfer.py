@@ -1,80 +1,36 @@
-"""What import and export share: options, files, groups of changes, and errors at the end."""
+"""What import and export share: options, files, and the report of what was done."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar, cast
 
 import click
 
 from postoffice.cli import records
 from postoffice.cli.common import REFUSED, Answer, CommandContext, Refused, counted
+from postoffice.cli.import_groups import Import, Outcome, Saver
 from postoffice.cli.progress import Progress
-from postoffice.cli.records import BadRecord, Record, Unreadable
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import ITransactions
-from postoffice.model.errors import PostOfficeError, TemporaryFailure
 
 T = TypeVar("T")
-
-#: Records that are written in one transaction.
-GROUP = 1000
-#: Errors that are reported; beyond them only their number.
-MOST = 1000
 
 
 class _DryRun(Exception):
     """Undoes what a dry run has written."""
 
 
-class Waits(Exception):
-    """A record needs another one that may come later in the file; the text says which."""
-
-
-@dataclass
-class Outcome:
-    """What an import has done; an error is a line and a text."""
-
-    added: int = 0
-    updated: int = 0
-    failed: int = 0
-    errors: list[tuple[int, str]] = field(default_factory=list)
-
-    def fail(self, line: int, why: str) -> None:
-        self.failed += 1
-        if len(self.errors) < MOST:
-            self.errors.append((line, why))
-
-    def count(self, new: bool) -> None:
-        if new:
-            self.added += 1
-        else:
-            self.updated += 1
-
-
-#: Saves a record; returns whether it is new.  Raises ValueError, PostOfficeError, Waits.
-Save = Callable[[Record], Awaitable[bool]]
-
-
 def import_file(
     context: CommandContext,
     path: str,
     form: str | None,
-    columns: Sequence[str],
-    saver: Callable[[Plugins, Settings], Save],
+    parsers: Mapping[str, Callable[[str], object]],
+    saver: Callable[[Plugins, Settings], Saver],
     dry_run: bool,
 ) -> Answer:
     """Import a file: each record that can be used, and a report about the others."""
@@ -88,11 +44,14 @@ def import_file(
             elif dry_run:
                 raise Refused("the directory of accounts cannot undo changes: no dry run")
             found = records.read(
-                file, _form(path, form), columns, lambda done: progress.at(done, progress.length)
+                file,
+                _form(path, form),
+                tuple(parsers),
+                lambda done: progress.at(done, progress.length),
             )
-            importing = _Import(saver(plugins, settings), outcome, together)
-            with suppress(_DryRun), together() if dry_run else nullcontext():
-                await importing.run(found, grouped=not dry_run)
+            whole, each = (together, nullcontext) if dry_run else (nullcontext, together)
+            with suppress(_DryRun), whole():
+                await Import(saver(plugins, settings), parsers, outcome, each).run(found)
                 if dry_run:
                     raise _DryRun
 
@@ -100,62 +59,11 @@ def import_file(
     return _answer(path, outcome, dry_run)
 
 
-class _Import:
-    def __init__(
-        self, save: Save, outcome: Outcome, together: Callable[[], AbstractContextManager[None]]
-    ) -> None:
-        self._save = save
-        self._outcome = outcome
-        self._together = together
-        self._waiting: list[tuple[Record, str]] = []
-
-    async def run(self, found: Iterable[Record | BadRecord], *, grouped: bool) -> None:
-        """Save all records; those that wait for others after them, until no more can be saved."""
-        rest = iter(found)
-        while group := self._next(rest):
-            with self._together() if grouped else nullcontext():
-                for record in group:
-                    await self._try(record)
-        while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            with self._together() if grouped else nullcontext():
-                for record, _ in waiting:
-                    await self._try(record)
-            if len(self._waiting) == len(waiting):
-                break
-        for record, why in self._waiting:
-            self._outcome.fail(record.line, why)
-        self._outcome.errors.sort()
-
-    def _next(self, rest: Iterator[Record | BadRecord]) -> list[Record]:
-        group: list[Record] = []
-        try:
-            for one in rest:
-                if isinstance(one, Record):
-                    group.append(one)
-                    if len(group) == GROUP:
-                        break
-                else:
-                    self._outcome.fail(one.line, str(one))
-        except Unreadable as error:
-            self._outcome.fail(error.line, f"{error}; the rest was not read")
-        return group
-
-    async def _try(self, record: Record) -> None:
-        try:
-            self._outcome.count(await self._save(record))
-        except Waits as why:
-            self._waiting.append((record, str(why)))
-        except TemporaryFailure:
-            raise  # the whole group is undone: this record could be half written
-        except (ValueError, PostOfficeError, Refused) as error:
-            self._outcome.fail(record.line, str(error))
-
-
 def _answer(path: str, outcome: Outcome, dry_run: bool) -> Answer:
     errors = outcome.errors
     would = "would be " if dry_run else ""
-    lines = [f"{path}:{line}: {why}" for line, why in errors]
+    lines = [f"{path}:{line}: warning: {why}" for line, why in outcome.warnings]
+    lines += [f"{path}:{line}: {why}" for line, why in errors]
     if outcome.failed > len(errors):
         lines.append(f"and {outcome.failed - len(errors)} more errors")
     lines.append(
@@ -168,9 +76,14 @@ def _answer(path: str, outcome: Outcome, dry_run: bool) -> Answer:
         "added": outcome.added,
         "updated": outcome.updated,
         "failed": outcome.failed,
-        "errors": [{"file": path, "line": line, "text": why} for line, why in errors],
+        "errors": _data(path, errors),
+        "warnings": _data(path, outcome.warnings),
     }
     return Answer(data, lines, REFUSED if outcome.failed else 0)
+
+
+def _data(path: str, said: Sequence[tuple[int, str]]) -> list[dict[str, object]]:
+    return [{"file": path, "line": line, "text": text} for line, text in said]
 
 
 def export_file(

@@ -18,6 +18,7 @@ from postoffice.interfaces.accounts import (
     IAddressRegister,
     IAliasListing,
     IAppPasswords,
+    IBulkRegister,
     IPasswordVerifier,
     ITransactions,
 )
@@ -80,6 +81,7 @@ __all__ = (
     "IAddresses",
     "IAliasListing",
     "IAppPasswords",
+    "IBulkRegister",
     "IDelivery",
     "IDestination",
     "IDirectoryMaker",

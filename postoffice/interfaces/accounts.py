@@ -291,6 +291,37 @@ class IAddressRegister(IAliasListing):
         """
 
 
+class IBulkRegister(Interface):
+    """
+    Optional interface of a register with ``ITransactions``: many names in one question.
+
+    An import asks and writes so, a thousand lines at a time, instead of each by itself.
+    """
+
+    def look_ups(names: Collection[str]) -> Awaitable[Mapping[str, Found]]:
+        """Return for each of these names what ``IAddresses.look_up`` returns."""
+
+    def maildrops(names: Collection[str]) -> Awaitable[Collection[str]]:
+        """Return those of these names that accounts use for their maildrops."""
+
+    def pointed_to(names: Collection[str]) -> Awaitable[Collection[str]]:
+        """Return those of these addresses to which ``pointing_to`` finds something."""
+
+    def add_accounts(new: Sequence[tuple[Account, Sequence[AppPassword]]]) -> Awaitable[None]:
+        """
+        Add accounts with all that is in ``Account``, and with their devices.
+
+        Their domains are local; their names, and the names of their maildrops, are free.
+        """
+
+    def put_aliases(aliases: Sequence[Alias]) -> Awaitable[None]:
+        """
+        Add aliases, or replace those that are there.
+
+        Their domains are local; they have different names, and no account has one of them.
+        """
+
+
 class ITransactions(Interface):
     """Optional interface of a register: many changes can be one transaction."""
 

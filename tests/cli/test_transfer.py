@@ -8,10 +8,12 @@ import random
 from pathlib import Path
 
 import pytest
+from zope.interface import Interface
 
+from postoffice.accounts import bulk_tables
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.cli import records, transfer
+from postoffice.cli import import_groups, import_view, records
 from postoffice.cli.records import LINE, BadRecord, Record, Unreadable, address_list, read
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import TemporaryFailure
@@ -38,6 +40,17 @@ def full(run, office):
     run("alias", "add", "gone@example.net", "--refuse", 'Left, "for good"')
     run("alias", "add", "noreply@example.net", "--discard")
     return office
+
+
+class _INobody(Interface):
+    """No register provides it."""
+
+
+@pytest.fixture(params=["many at once", "one by one"])
+def writes(request, monkeypatch):
+    """Registers that write many names at once, and others, of plugins."""
+    if request.param == "one by one":
+        monkeypatch.setattr(import_view, "IBulkRegister", _INobody)
 
 
 @pytest.fixture
@@ -70,6 +83,7 @@ def accounts_of(office: Path) -> list:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.usefixtures("writes")
 def test_all_comes_back_as_it_was(run, ask, full, other, form):
     accounts, aliases = accounts_of(full), ask("alias", "list")
     exported = ask("account", "export", f"accounts.{form}", "--with-secrets")
@@ -96,6 +110,7 @@ def test_without_secrets_nothing_secret_is_in_it(run, full):
     assert text.splitlines()[0].startswith("address,maildrop,state,")
 
 
+@pytest.mark.usefixtures("writes")
 def test_a_second_import_changes_nothing_and_one_with_update_what_it_says(run, ask, office):
     file = Path("a.csv")
     file.write_text(f"address,quota,keep\n{ANN},5 MiB,30 days\n{BOB},,\n")
@@ -110,6 +125,7 @@ def test_a_second_import_changes_nothing_and_one_with_update_what_it_says(run, a
     assert (shown["quota"]["octets"], shown["serving"]["keep"]) == (5 << 20, 60 * 86400)
 
 
+@pytest.mark.usefixtures("writes")
 def test_a_dry_run_reports_the_same_and_changes_nothing(run, ask, office):
     Path("a.csv").write_text(f"address,forward\n{ANN},{BOB}\n{BOB},\n{BOB},\nx,\n")
     before = ask("account", "list")
@@ -119,6 +135,81 @@ def test_a_dry_run_reports_the_same_and_changes_nothing(run, ask, office):
     wet = ask("account", "import", "a.csv", status=1)
     assert wet == {**dry, "dry_run": False}
     assert ask("account", "show", ANN)["forward"] == [BOB]
+
+
+@pytest.mark.usefixtures("writes")
+def test_a_line_may_need_what_a_line_before_it_has(run, ask, office):
+    """Within one group, before anything of it is written."""
+    run("account", "add", BOB, "--generate")
+    run("account", "rename", BOB, "rob@example.net")
+    rows = [f"{ANN},1", f"{BOB},2", f"{ANN},3", f"{CARL},4", f"{CARL},"]
+    Path("a.csv").write_text("\n".join(["address,quota_messages", *rows]))
+    said = ask("account", "import", "a.csv", "--update")
+    assert (said["added"], said["updated"]) == (3, 2)
+    accounts = {account["address"]: account for account, _ in accounts_of(office)}
+    assert [accounts[one]["quota"].messages for one in (ANN, BOB, CARL)] == [3, 2, 4]
+    assert accounts[BOB]["maildrop"] == "bob-2@example.net"
+    lines = [f"x@example.net,{ANN}", f"y@example.net,x@example.net {BOB}", f"x@example.net,{CARL}"]
+    Path("b.csv").write_text("\n".join(["address,targets", *lines, f"y@example.net,{BOB}"]))
+    said = ask("alias", "import", "b.csv", "--update")
+    assert (said["added"], said["updated"]) == (2, 2)
+    assert ask("alias", "show", "x@example.net")["accounts"] == [CARL]
+    assert ask("alias", "show", "y@example.net")["targets"] == [BOB]
+
+
+@pytest.mark.usefixtures("writes")
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_loop_inside_a_file_is_reported_as_a_loop(ask, run, office, monkeypatch, rows):
+    monkeypatch.setattr(import_groups, "GROUP", rows)
+    lines = [
+        "address,targets", "a@example.net,b@example.net", "b@example.net,c@example.net",
+        f"c@example.net,a@example.net {POSTMASTER}", "d@example.net,nobody@example.net",
+        "e@example.net,d@example.net",
+    ]  # fmt: skip
+    Path("a.csv").write_text("\n".join(lines))
+    texts = [one["text"] for one in ask("alias", "import", "a.csv", status=1)["errors"]]
+    loop = "a@example.net -> b@example.net -> c@example.net -> a@example.net"
+    assert texts[0] == f"a@example.net cannot have these targets: a loop of aliases: {loop}"
+    assert ["a loop of aliases" in one for one in texts] == [True, True, True, False, False]
+    assert "d@example.net: there is no such address" in texts[4]
+    Path("b.csv").write_text(f"address,forward\n{ANN},{BOB}\n{BOB},{ANN}\n")
+    texts = [one["text"] for one in ask("account", "import", "b.csv", status=1)["errors"]]
+    assert all("a loop of aliases" in one for one in texts)
+
+
+@pytest.mark.usefixtures("writes")
+def test_what_leads_to_an_imported_alias_must_still_be_followed(ask, run, office):
+    """As in `alias add`: no more than ten in a row, seen from above, too."""
+    names = [f"a{number}@example.net" for number in range(11)]
+    for name, target in zip(names[:6], [POSTMASTER, *names], strict=False):
+        run("alias", "add", name, target)
+    for name, target in zip(names[6:10], [POSTMASTER, *names[6:]], strict=False):
+        run("alias", "add", name, target)
+    Path("a.csv").write_text(f"address,targets\na0@example.net,{names[9]}\n")
+    said = ask("alias", "import", "a.csv", "--update")
+    assert said["updated"] == 1
+    run("alias", "set", names[0], POSTMASTER)
+    run("alias", "add", names[10], names[9])
+    said = ask("alias", "import", "a.csv", "--update")
+    run("alias", "set", names[0], POSTMASTER)
+    Path("a.csv").write_text(f"address,targets\na0@example.net,{names[10]}\n")
+    said = ask("alias", "import", "a.csv", "--update", status=1)
+    assert "leads to it: over 10 aliases in a row" in said["errors"][0]["text"]
+
+
+def test_a_new_name_that_may_look_like_another_is_warned_about(ask, run, office):
+    names = [ANN, "pаypal@example.net", "ａｎｎ@example.net", "straße@example.net"]
+    Path("a.csv").write_text("\n".join(["address", *names]))
+    said = ask("account", "import", "a.csv")
+    assert said["added"] == 4
+    assert [(one["line"], one["text"]) for one in said["warnings"]] == [
+        (3, "pаypal@example.net mixes Cyrillic and Latin letters"),
+        (4, "ａｎｎ@example.net looks like ann@example.net, and is another name"),
+    ]
+    Path("b.csv").write_text(f"address,targets\nbоb@example.net,{ANN}\n")
+    assert "a.csv" not in run("alias", "import", "b.csv").stdout
+    said = run("alias", "import", "b.csv", "--update").stdout
+    assert "warning" not in said
 
 
 def test_passwords_and_the_hashes_of_others_are_imported(run, office):
@@ -136,6 +227,7 @@ def test_passwords_and_the_hashes_of_others_are_imported(run, office):
     assert secrets[CARL].startswith("$argon2id$")
 
 
+@pytest.mark.usefixtures("writes")
 def test_aliases_may_name_those_that_come_later(run, ask, office):
     aliases = [f"a{number}@example.net" for number in range(9)]
     rows = [f"{one},{two}" for one, two in zip(aliases, [*aliases[1:], POSTMASTER], strict=True)]
@@ -146,16 +238,16 @@ def test_aliases_may_name_those_that_come_later(run, ask, office):
 
 
 def test_a_group_is_written_whole_or_not_at_all(run, ask, office, monkeypatch):
-    """A disk that fails in the middle of a record leaves no half account."""
-    monkeypatch.setattr(transfer, "GROUP", 2)
-    real = SQLiteDirectory.set_quota
+    """A disk that fails in the middle of a group leaves nothing of it."""
+    monkeypatch.setattr(import_groups, "GROUP", 2)
+    real = bulk_tables.add_accounts
 
-    async def fails(self, name, quota):
-        if name == CARL:
+    def fails(database, new):
+        real(database, new)
+        if any(account.address == CARL for account, _ in new):
             raise TemporaryFailure("the disk")
-        return await real(self, name, quota)
 
-    monkeypatch.setattr(SQLiteDirectory, "set_quota", fails)
+    monkeypatch.setattr(bulk_tables, "add_accounts", fails)
     names = (ANN, BOB, "bea@example.net", CARL)
     Path("a.csv").write_text("\n".join(["address,quota", *(f"{one},1GiB" for one in names)]))
     assert "the disk" in ask("account", "import", "a.csv", status=1)["error"]
@@ -188,6 +280,7 @@ BAD_ACCOUNTS = {
 }
 
 
+@pytest.mark.usefixtures("writes")
 def test_each_line_that_cannot_be_used_is_reported_and_the_others_are_imported(ask, run, office):
     run("alias", "add", "info@example.net", POSTMASTER)
     lines = ["address,state,hash,quota,keep,forward", *BAD_ACCOUNTS, f"{BOB},,,,,"]
@@ -214,6 +307,7 @@ BAD_ALIASES = {
 }
 
 
+@pytest.mark.usefixtures("writes")
 def test_each_alias_that_cannot_be_is_reported(ask, office):
     good = f"good@example.net,{POSTMASTER},"
     Path("a.csv").write_text("\r\n".join(["\ufeffaddress,targets,kind", good, *BAD_ALIASES]))
@@ -338,6 +432,7 @@ def test_a_device_of_a_file_has_what_an_export_writes(ask, office):
     assert all(one["text"].startswith("app_passwords: ") for one in said["errors"])
 
 
+@pytest.mark.usefixtures("writes")
 def test_a_maildrop_of_another_account_is_refused(ask, run, office):
     Path("a.csv").write_text(f"address,maildrop\n{ANN},{POSTMASTER}\n{BOB},../../etc@example.net\n")
     said = ask("account", "import", "a.csv", status=1)
@@ -348,7 +443,7 @@ def test_a_maildrop_of_another_account_is_refused(ask, run, office):
 
 
 def test_only_so_many_errors_are_kept(run, office, monkeypatch):
-    monkeypatch.setattr(transfer, "MOST", 2)
+    monkeypatch.setattr(import_groups, "MOST", 2)
     Path("a.csv").write_text("address\n" + "x\n" * 5)
     said = run("account", "import", "a.csv", status=1).stdout.splitlines()
     assert said[2:] == ["and 3 more errors", "a.csv: 0 added, 0 updated, 5 errors"]

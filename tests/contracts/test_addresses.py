@@ -8,10 +8,12 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.directories import Directories
-from postoffice.interfaces import IAddresses, IAddressRegister
+from postoffice.interfaces import IAddresses, IAddressRegister, IBulkRegister
 from postoffice.model.address import HELD, NO_NOTE, STATES, Account, Address, Quota, StateNote
 from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain, Found
+from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty
+from postoffice.model.mail_policy import MailPolicy
 from postoffice.testing import finish
 
 ANN, BOB, INFO = (f"{name}@example.net" for name in ("ann", "bob", "info"))
@@ -213,3 +215,50 @@ def test_what_changes_is_seen_at_once(full):
         assert look_up(full, "new@example.net").entry is None
     assert finish(full.add_alias(Alias("new@example.net", kind=DISCARD)))
     assert look_up(full, "new@example.net").entry.kind == DISCARD
+
+
+# -- many names at once ------------------------------------------------------------------
+
+
+@pytest.fixture
+def bulk(full):
+    if not IBulkRegister.providedBy(full):
+        pytest.skip("it has nothing for many names at once")
+    return full
+
+
+def test_many_look_ups_answer_what_each_of_them_does(bulk):
+    assert verifyObject(IBulkRegister, bulk)
+    finish(bulk.set_domain(Domain("example.com", "example.net", "-", (Address.parse(ANN),))))
+    finish(bulk.set_forward(ANN, [Address.parse(BOB)], False))
+    finish(bulk.set_shared(BOB, "tanstaaf"))
+    some = [one.address for one in ALIASES] + [ANN, BOB, "nobody@example.com", "x@y.test", "\0@x"]
+    names = {*some, "\udcff@example.net", *(f"n{number}@example.net" for number in range(1200))}
+    assert finish(bulk.look_ups(names)) == {name: look_up(bulk, name) for name in names}
+    assert finish(bulk.look_ups([])) == {}
+
+
+def test_many_accounts_and_aliases_are_written_at_once(bulk):
+    device = AppPassword("phone", "id", "digest", None, 1.5, None, "pop3", ("192.0.2.0/24",))
+    policy = MailPolicy(keep=5.0, delete_on_collect=True)
+    note = StateNote("root", 2.5, "why")
+    more = {"forward": (Address.parse(BOB),), "keep_copy": False, "quota": Quota(5, None, "defer")}
+    new = [
+        Account("c@example.net", "other@example.net", "hash", "keys", "tanstaaf", state=HELD,
+            state_note=note, mail_policy=policy, **more),
+        Account("d@example.com", "d@example.com"),
+    ]  # fmt: skip
+    finish(bulk.add_accounts([(new[0], [device]), (new[1], [])]))
+    for one in new:
+        assert vars(finish(bulk.find(one.address))) == vars(one)
+    assert finish(bulk.app_passwords("c@example.net")) == (device,)
+    assert finish(bulk.maildrops(["c@example.net", "other@example.net", ANN])) == {
+        "other@example.net",
+        ANN,
+    }
+    aliases = [Alias(INFO, (Address.parse(ANN),)), Alias("new@example.net", kind=DISCARD)]
+    finish(bulk.put_aliases(aliases))
+    for alias in aliases:
+        assert look_up(bulk, alias.address).entry == alias
+    assert finish(bulk.pointed_to([ANN, BOB, INFO])) == {ANN, BOB}
+    assert finish(bulk.pointing_to(BOB)) == ["c@example.net"]
