@@ -9,6 +9,8 @@ from postoffice.cli.common import Answer, CommandContext, command, counted
 from postoffice.cli.confirmation import smallness
 from postoffice.cli.dead_ends import dead_ends
 from postoffice.cli.inline_executor import InlineExecutor
+from postoffice.config.outbound import OutboundSettings
+from postoffice.config.outbound_files import warnings as outbound_warnings
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, preload, privileges
@@ -36,7 +38,7 @@ def check_config(context: CommandContext) -> Answer:
     build_plugins(settings, context.reactor, InlineExecutor(context.reactor))
     build_checkers(settings)
     warnings = [*_expiring(settings), *_for_the_user(settings), *_small(settings)]
-    warnings += lacking(context, settings)
+    warnings += _of_outbound(settings) + lacking(context, settings)
     return Answer(
         {"configuration": settings.source.file, "problems": [], "warnings": warnings},
         [
@@ -75,6 +77,13 @@ def _small(settings: Settings) -> list[str]:
     return [str(settings.source.problem(key, why)) for key, why in told.items() if why]
 
 
+def _of_outbound(settings: Settings) -> list[str]:
+    """Return warnings for routes and password files."""
+    if settings.outbound is None:
+        return []
+    return [str(settings.source.problem(*one)) for one in outbound_warnings(settings.outbound)]
+
+
 def _for_the_user(settings: Settings) -> list[str]:
     """
     Return what the daemon's user cannot read.  Raises ConfigurationError for the state folder.
@@ -83,6 +92,8 @@ def _for_the_user(settings: Settings) -> list[str]:
     with privileges.acting(who):
         why = preflight.of_the_state(settings.state)
         found = [*preflight.of_the_keys(settings.tls.certificates)]
+        if settings.outbound is not None:
+            found += preflight.of_the_passwords(settings.outbound)
         if who is not None:
             found.append(preload.complaint(who.name))
     if why:
@@ -152,5 +163,13 @@ def _summary(settings: Settings) -> list[str]:
         },
         "accounts": ", ".join(one.maker.kind for one in settings.accounts),
         "store": settings.store.maker.kind,
+        "outbound": _ways_out(settings.outbound),
     }
     return [f"  {name:<12}{fact}" for name, fact in facts.items()]
+
+
+def _ways_out(outbound: OutboundSettings | None) -> str:
+    """Return where mail for other domains goes, in a few words."""
+    if outbound is None:
+        return "nothing leaves"
+    return counted(len(outbound.routes), "route")

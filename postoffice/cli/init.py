@@ -20,7 +20,8 @@ from postoffice.cli.common import (
     command,
 )
 from postoffice.config import loader
-from postoffice.config.settings import SERVICES, USER, Settings
+from postoffice.config.listeners import SERVICES
+from postoffice.config.settings import USER, Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.config.template import template
 from postoffice.daemon import new_files, privileges

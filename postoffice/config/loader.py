@@ -7,9 +7,11 @@ from dataclasses import replace
 from string import Template
 
 from postoffice.config.endpoints import twice
+from postoffice.config.listeners import IMPLICIT_TLS, Listeners
+from postoffice.config.outbound_files import complete
 from postoffice.config.reader import FindMaker, Reader, TryEndpoint
 from postoffice.config.schema import keys_of
-from postoffice.config.settings import IMPLICIT_TLS, Listeners, Settings
+from postoffice.config.settings import Settings
 from postoffice.config.source import SIZE_MAXIMUM, ConfigurationError, Source, compose, text_of
 
 #: Where a configuration is looked for, in this order.
@@ -82,6 +84,7 @@ def read(
             settings,
             listeners=_with_certificate(settings, source),
             warning_text=_warning_text(settings.quota.warning_text, source),
+            outbound=settings.outbound and complete(settings.outbound, source),
         )
         _complain_of_doubles(settings.listeners, source)
     if source.problems:

@@ -11,7 +11,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from postoffice.config.chosen_plugin import ChosenPlugin, failed
-from postoffice.config.schema import KIND, Plugin, Section, WithCertificate
+from postoffice.config.schema import KIND, Named, Plugin, Section, WithCertificate
 from postoffice.config.source import Source, found, is_nothing, line_of, plain
 from postoffice.interfaces import IMaker
 from postoffice.model.config_values import ENDPOINT, PATH, REQUIRED, Key, Kind, Secret
@@ -87,7 +87,11 @@ class Reader:
         """The value of a node; None if it is not of this kind: that is a problem."""
         self._source.lines.setdefault(key, line_of(node))
         if isinstance(node, MappingNode) and isinstance(kind, Section):
-            return kind.settings(**self.mapping(node, kind.keys, key))
+            return kind.make(self.mapping(node, kind.keys, key))
+        if isinstance(node, MappingNode) and isinstance(kind, Named):
+            scalars = (name.value for name, _ in node.value if isinstance(name, ScalarNode))
+            keys = [Key(name, kind.section, REQUIRED, "") for name in dict.fromkeys(scalars)]
+            return self.mapping(node, keys, key)
         if isinstance(node, MappingNode) and isinstance(kind, Plugin):
             return self._plugin(node, kind, key)
         if isinstance(kind, Section) and kind.short:
@@ -114,7 +118,7 @@ class Reader:
         keys = {one.name: one for one in section.keys}
         value = self._value(node, keys.pop(section.short).kind, key)
         rest = self.mapping(_node({}), list(keys.values()), key)
-        return section.settings(**{section.short: value}, **rest)
+        return section.make({section.short: value, **rest})
 
     def _plugin(
         self, node: MappingNode, kind: Plugin[object], key: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from inspect import cleandoc
+from keyword import iskeyword
 from typing import Never, NoReturn, TypeVar
 
 from postoffice.config.chosen_plugin import ChosenPlugin, P
@@ -39,6 +40,17 @@ class Section(Kind[T]):
     keys: tuple[Key, ...]
     short: str = ""
 
+    def make(self, values: Mapping[str, object]) -> T:
+        """Make the settings from the values of the keys."""
+        return self.settings(**{f"{n}_" if iskeyword(n) else n: v for n, v in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Kind[Mapping[str, T]]):
+    """A mapping from names, which the administrator chooses, to sections."""
+
+    section: Section[T]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin(Kind[ChosenPlugin[P]]):
@@ -63,7 +75,8 @@ def key(kind: Kind[T], default: object, example: str | None = None, *, also: str
     """
     A field of a settings class that is a key of the file.
 
-    The key's text is in the docstring of the class; ``also`` is added to it.
+    The key's text is in the docstring of the class; ``also`` is added to it.  A field whose
+    name would be a word of Python has a ``_`` at its end: ``from_``.
     """
     found: T = field(metadata={_KEY: Key("", kind, default, also, example)})
     return found
@@ -75,11 +88,23 @@ def section(settings: Callable[..., T]) -> T:
     return found
 
 
+def optional_section(settings: Callable[..., T]) -> T | None:
+    """A field that is a section, and None if the file does not have it."""
+    found: T = field(metadata={_KEY: Key("", section_of(settings), None, _intro(settings))})
+    return found
+
+
 def list_of_sections(
     settings: Callable[..., T], example: str, short: str = ""
 ) -> Kind[tuple[T, ...]]:
     """A list of mappings, each read into a settings class."""
     return Kind(f"a list, such as {example}", _empty_list, section_of(settings, short))
+
+
+def named_sections(settings: Callable[..., T], example: str) -> Named[T]:
+    """A mapping from names to mappings, each read into a settings class."""
+    expects = f"a mapping, such as {example}"
+    return Named(expects, _empty_mapping, section=section_of(settings))
 
 
 def plugin(maker: type[IMaker], example: str, common: tuple[Key, ...] = ()) -> Plugin[P]:
@@ -114,7 +139,7 @@ def keys_of(settings: Callable[..., object]) -> tuple[Key, ...]:
         if _KEY in one.metadata:
             key: Key = one.metadata[_KEY]
             text = f"{texts.get(one.name, '')} {key.text}".strip()
-            found.append(replace(key, name=one.name, text=text))
+            found.append(replace(key, name=one.name.removesuffix("_"), text=text))
     return tuple(found)
 
 
@@ -140,6 +165,13 @@ def _empty_list(value: object) -> tuple[Never, ...]:
     """Whole lists are read item by item; this is for all else."""
     if value == []:
         return ()
+    raise ValueError
+
+
+def _empty_mapping(value: object) -> dict[str, Never]:
+    """Whole mappings are read name by name; this is for all else."""
+    if value == {}:
+        return {}
     raise ValueError
 
 

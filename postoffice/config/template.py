@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import yaml
 
 from postoffice.config.reader import FindMaker
-from postoffice.config.schema import Plugin, Section, WithCertificate, keys_of
+from postoffice.config.schema import Named, Plugin, Section, WithCertificate, keys_of
 from postoffice.config.settings import Settings
 from postoffice.interfaces import IMaker
-from postoffice.model.config_values import REQUIRED, Key
+from postoffice.model.config_values import REQUIRED, Key, Kind
 
 _HEAD = """\
 # The configuration of a post office.  This file has every key, with its default value
@@ -39,6 +39,12 @@ def _entry(entry: Key, values: Mapping[str, object], find_maker: FindMaker) -> I
     if not first:
         yield from _key(entry, values, "", "")
         return
+    if entry.default is None and not any(name.startswith(f"{entry.name}.") for name in values):
+        yield from _comment(entry.text, "")
+        yield f"# {entry.name}:"
+        for one in keys:
+            yield from (f"# {line}" for line in _key(one, {}, "", "  "))
+        return
     yield from _comment(entry.text, "")
     yield from first
     indent = "    " if first[-1].startswith("  - ") else "  "
@@ -61,15 +67,26 @@ def _below(entry: Key, find_maker: FindMaker) -> tuple[Sequence[Key], list[str]]
 def _key(key: Key, values: Mapping[str, object], where: str, indent: str) -> Iterator[str]:
     """A key's lines: its text, and it; commented out where it has no value."""
     yield from _comment(key.text, indent)
+    if isinstance(key.kind, Section):
+        yield f"{indent}{key.name}:"
+        for one in key.kind.keys:
+            yield from _key(one, values, f"{where}{key.name}.", f"{indent}  ")
+        return
     value = values.get(where + key.name, key.default)
     if isinstance(value, WithCertificate):
         yield from _comment(f"Default: {_in_words(value)}.".replace("`", ""), indent)
-    elif isinstance(key.kind.item, Section) and not key.kind.item.short:
+    elif _shown(key):
         yield from _comment(f"Such as {key.example}", indent)
     if value is None or value is REQUIRED or isinstance(value, WithCertificate):
         yield f"{indent}# {key.name}: {key.example}"
     else:
         yield f"{indent}{key.name}: {_value(value)}"
+
+
+def _shown(key: Key) -> bool:
+    """Whether the file shows an example of the key beside its default."""
+    item = key.kind.item
+    return isinstance(key.kind, Named) or (isinstance(item, Section) and not item.short)
 
 
 def _value(value: object) -> str:
@@ -140,20 +157,34 @@ def _defined(keys: Iterable[Key]) -> Iterator[str]:
 
 def _facts(key: Key) -> Iterator[str]:
     """What a key is for, what it takes, its default, and the keys of the mappings in a list."""
-    item = key.kind.item if isinstance(key.kind.item, Section) else None
-    takes = "a list of mappings" if item else key.kind.expects
+    item, takes = _items(key.kind)
     if item and item.short:
         takes += f"; a plain value stands for its ``{item.short}``"
     if key.default is REQUIRED:
         default = "Required."
+    elif isinstance(key.kind, Section):
+        default = ""
     elif key.default is None:
         default = "Default: none."
     elif isinstance(key.default, WithCertificate):
         default = f"Default: {_literal(_in_words(key.default))}."
     else:
         default = f"Default: ``{_value(key.default)}``."
-    yield from (_literal(key.text), "", f"Takes {takes}.  {default}", "")
+    yield from (_literal(key.text), "", f"Takes {takes}.  {default}".rstrip(), "")
     yield from _defined(item.keys if item else ())
+
+
+def _items(kind: Kind[object]) -> tuple[Section[object] | None, str]:
+    """The section whose keys stand below a key, if any, and what the key takes."""
+    if isinstance(kind, Section):
+        return kind, "a mapping"
+    if isinstance(kind, Named):
+        return kind.section, "a mapping of names to mappings"
+    return (
+        (kind.item, "a list of mappings")
+        if isinstance(kind.item, Section)
+        else (None, kind.expects)
+    )
 
 
 def _literal(text: str) -> str:

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts.password_verifier import AT_ONCE
 from postoffice.config import loader
-from postoffice.config.settings import SERVICES, Settings
+from postoffice.config.listeners import SERVICES
+from postoffice.config.settings import Settings
 from postoffice.daemon import processes
 from postoffice.daemon.executor import ThreadExecutor
 from postoffice.daemon.generation import Core, first_generation

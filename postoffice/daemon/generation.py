@@ -19,7 +19,8 @@ from postoffice.accounts.checker import Checker
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.realm import Realm
 from postoffice.config.chosen_plugin import reason
-from postoffice.config.settings import IMPLICIT_TLS, ListenerSettings, Settings
+from postoffice.config.listeners import IMPLICIT_TLS, ListenerSettings
+from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.daemon.executor import ThreadExecutor
 from postoffice.daemon.expiry_job import Retention

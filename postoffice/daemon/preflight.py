@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from postoffice.accounts.addresses import AliasLoop, NoPostmaster, Resolution, resolve, run
 from postoffice.accounts.directories import Directories
+from postoffice.config.outbound import OutboundSettings
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.privileges import name, nearest
 from postoffice.model.address import Address
@@ -41,6 +42,15 @@ def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
         for files in certificates
         for path in (files.certificate, files.key)
         if os.geteuid() != 0 and not may(path, os.R_OK)
+    ]
+
+
+def of_the_passwords(outbound: OutboundSettings) -> list[str]:
+    """Return warnings for password files that the current user cannot read."""
+    return [
+        f"{path} cannot be read by {name()}: a reload of the configuration will fail"
+        for one in outbound.smarthosts.values()
+        if (path := one.password_file) is not None and not may(path, os.R_OK)
     ]
 
 

@@ -212,3 +212,19 @@ def test_check_config_knows_the_key_of_another_certificate(ask, run, office):
     changed(office, "tls/key.pem", "other/tls/key.pem")
     (problem,) = ask("check-config", status=2)["problems"]
     assert re.search("the key .*key.pem does not belong to the certificate", problem["text"])
+
+
+def test_check_config_tells_what_is_odd_about_outbound(run, ask, office):
+    (office / "provider.secret").write_text("secret\n")
+    (office / "provider.secret").chmod(0o644)
+    with (office / "postoffice.yaml").open("a") as file:
+        file.write(
+            "outbound:\n"
+            "  routes: [{to: [a.example], via: p}]\n"
+            "  smarthosts: {p: {host: h.example, login: u, password_file: provider.secret}}\n"
+        )
+    told = [one for one in ask("check-config")["warnings"] if "outbound" in one]
+    assert len(told) == 2
+    assert "outbound.routes: mail that fits no route is refused; end with {via: direct}" in told[0]
+    assert "provider.secret can be read by every user of this machine" in told[1]
+    assert "outbound    1 route\n" in run("check-config").output

@@ -14,11 +14,15 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 
 from postoffice.config import loader
+from postoffice.config.outbound import QueueSettings
+from postoffice.config.outbound_files import warnings
 from postoffice.config.settings import Limits, Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon.build import find_maker, try_endpoint
 from postoffice.model.address import Address, Quota
 from postoffice.model.mail_policy import MailPolicy
+from postoffice.model.route import Direct, Host, Refuse, Smarthost
+from postoffice.outbound.routing import NO_ROUTE
 
 BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 LEAST = "hostname: Mail.Example.net\npostmaster: Postmaster@example.net\n"
@@ -297,3 +301,92 @@ def test_whatever_stands_there_is_read_or_complained_of(tree):
 def test_whatever_the_text_is_it_is_read_or_complained_of(text):
     with pytest.raises(ConfigurationError):
         loader.read(text, "FILE", find_maker)
+
+
+def test_without_outbound_nothing_leaves():
+    assert read(LEAST).outbound is read(LEAST + "outbound:\n").outbound is None
+
+
+def test_the_least_that_outbound_says():
+    found = read(LEAST + "outbound: {}\n").outbound
+    assert found == read(LEAST + "outbound:\n  queue:\n  routes: [{via: direct}]\n").outbound
+    assert found.router().route("ann@example.net", "x@example.com") == Direct()
+    assert found.smarthosts == {}
+    assert found.queue == QueueSettings(
+        lifetime=4 * 86400, warn=4 * 3600, bounce_lifetime=86400, messages=100_000, bytes=20 << 30
+    )
+    assert found.limits.recipients == ((200, 3600), (1000, 86400))
+    assert (found.limits.over, found.ip, found.private) == ("hold", "v4-first", False)
+    assert (found.connections.destination, found.connections.all) == (10, 100)
+    assert (found.tls.mta_sts, found.tls.domains, found.tls.ca) == (True, (), None)
+    assert (found.dns.servers, found.dns.trust_ad) == ((), False)
+    assert (found.source.v4, found.source.v6, found.addresses) == (None, None, ())
+    assert found.srs.domain is None
+    assert list(warnings(found)) == []
+
+
+@pytest.mark.parametrize(
+    ("via", "route"),
+    [
+        ("direct", Direct()),
+        ("refuse", NO_ROUTE),
+        ("smtp:Mail.Example.NET", Host("mail.example.net", 25)),
+        ("smtp:10.0.0.5:2525", Host("10.0.0.5", 2525)),
+        ("smtp:[2001:DB8::1]", Host("2001:db8::1", 25)),
+        ("lmtp:[::1]:24", Host("::1", 24, lmtp=True)),
+        ("lmtp:unix:/run/lmtp", Host("/run/lmtp", 0, lmtp=True)),
+    ],
+)
+def test_a_route_leads_to(via, route):
+    found = read(f'{LEAST}outbound: {{routes: [{{via: "{via}"}}]}}\n').outbound
+    assert found.router().route("", "x@example.com") == route
+
+
+def test_a_smarthost_is_a_route_with_its_password(tmp_path):
+    (tmp_path / "secret").write_text("pass word\r\nsomething else\n")
+    said = """outbound:
+  routes: [{from: [ann@example.net], via: provider}, {to: [x.example], via: refuse, words: Never}]
+  smarthosts:
+    provider: {host: smtp.example.org, port: 465, login: u, password_file: secret, sign: false}
+    25: {host: smtp.example.org, implicit: true}
+"""
+    found = read(LEAST + said, f"{tmp_path}/postoffice.yaml").outbound
+    router = found.router()
+    assert router.route("Ann@Example.NET", "x@example.com") == Smarthost(
+        name="provider",
+        host="smtp.example.org",
+        port=465,
+        login="u",
+        password="pass word",
+        level="verify",
+        implicit=True,
+        rate=(300, 3600),
+        sign=False,
+    )
+    assert "pass word" not in repr(found)
+    assert found.smarthosts["25"].route("25").implicit
+    assert router.route("bob@example.net", "y@x.example") == Refuse("Never")
+    assert router.route("bob@example.net", "y@y.example") == NO_ROUTE
+    (tmp_path / "secret").chmod(0o644)
+    assert [key for key, _ in warnings(found)] == [
+        "outbound.routes",
+        "outbound.smarthosts.provider.password_file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("octets", "why"),
+    [
+        (b"", "has no password in its first line"),
+        (b"\nsecret\n", "has no password in its first line"),
+        (b"a\0b", "has no password in its first line"),
+        (b"\xff", "is not UTF-8"),
+        (b"x" * 5000, "has over 4096 octets: it is no password file"),
+    ],
+)
+def test_a_password_file_has_a_password(tmp_path, octets, why):
+    (tmp_path / "secret").write_bytes(octets)
+    said = "outbound: {smarthosts: {p: {host: h, login: u, password_file: secret}}}\n"
+    with pytest.raises(ConfigurationError) as caught:
+        read(LEAST + said, f"{tmp_path}/postoffice.yaml")
+    assert str(caught.value).endswith(f"smarthosts.p.password_file: {tmp_path}/secret {why}")

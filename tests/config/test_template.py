@@ -34,7 +34,8 @@ def test_every_key_is_explained():
     lines = text.splitlines()
     for entry in keys_of(Settings):
         inner = entry.kind.keys if isinstance(entry.kind, Section) else ()
-        for indent, key in (("", entry), *(("  ", key) for key in inner)):
+        below = "  " if entry.default is not None else "#   "
+        for indent, key in (("", entry), *((below, key) for key in inner)):
             starts = (f"{indent}{key.name}:", f"{indent}# {key.name}:")
             (at,) = (n for n, line in enumerate(lines) if line.startswith(starts))
             assert lines[at - 1].lstrip().startswith("# "), key.name
@@ -46,7 +47,18 @@ def test_what_has_no_default_is_shown_as_an_example():
     lines = template({}, find_maker).splitlines()
     for key in keys_of(Settings):
         if key.default in (None, REQUIRED):
-            assert f"# {key.name}: {key.example}" in lines
+            assert f"# {key.name}: {key.example or ''}".rstrip() in lines
+
+
+def test_a_section_in_comments_is_the_default_when_its_comment_signs_are_taken_away():
+    text = template(EXAMPLE, find_maker)
+    above, head, section = text.partition("# outbound:\n")
+    section = "".join(line.removeprefix("# ") for line in (head + section).splitlines(True))
+    assert loader.read(text, "FILE", find_maker).outbound is None
+    default = loader.read(f"{above}outbound: {{}}", "FILE", find_maker).outbound
+    assert loader.read(above + section, "FILE", find_maker).outbound == default
+    chosen = template(EXAMPLE | {"outbound.ip": "v4"}, find_maker)
+    assert loader.read(chosen, "FILE", find_maker).outbound.ip == "v4"
 
 
 def test_values_stand_as_they_were_given():

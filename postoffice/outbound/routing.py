@@ -1,0 +1,88 @@
+"""
+Routes: by sender and recipient, where a message for another domain goes next.
+
+A pattern is an address, a domain, ``.example.net`` for all domains below example.net, or ``<>``
+for the null reverse-path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postoffice.model.address import Address, NotAnAddress, normal_domain
+from postoffice.model.route import Refuse, Route
+
+#: The pattern of the null reverse-path, as which bounces are sent.
+NULL = "<>"
+#: What happens to mail that fits no route.
+NO_ROUTE = Refuse("There is no route to this address from here")
+#: Octets of a refusal at most.
+WORDS = 200
+
+
+def read_pattern(text: str) -> str:
+    """Return the normal form of a pattern.  Raises NotAnAddress."""
+    if text == NULL:
+        return text
+    if text.startswith("."):
+        return f".{normal_domain(text[1:])}"
+    return Address.parse(text).normal if "@" in text else normal_domain(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """
+    One route and its conditions: patterns in their normal form, or None for all.
+
+    It holds for a message if one of ``senders`` and one of ``recipients`` fit.
+    """
+
+    route: Route
+    senders: frozenset[str] | None = None
+    recipients: frozenset[str] | None = None
+
+    @property
+    def unconditional(self) -> bool:
+        """Whether it holds for all mail, so that later ones are never asked."""
+        return self.senders is None and self.recipients is None
+
+
+class Router:
+    """Finds the route of a message: the first of the rules that holds."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._by_sender = any(rule.senders is not None for rule in rules)
+        self._by_recipient = any(rule.recipients is not None for rule in rules)
+
+    def route(self, sender: str, recipient: str) -> Route:
+        """Return the route from a sender ("" for ``<>``) to a recipient of another domain."""
+        senders = _fitting(sender) if self._by_sender else ()
+        recipients = _fitting(recipient) if self._by_recipient else ()
+        for rule in self._rules:
+            if _holds(rule.senders, senders) and _holds(rule.recipients, recipients):
+                return rule.route
+        return NO_ROUTE
+
+
+def _holds(patterns: frozenset[str] | None, fitting: Sequence[str]) -> bool:
+    return patterns is None or not patterns.isdisjoint(fitting)
+
+
+def _fitting(address: str) -> list[str]:
+    """Return all patterns that fit an address."""
+    if not address:
+        return [NULL]
+    try:
+        normal = Address.parse(address).normal
+    except NotAnAddress:  # a stranger's sender may have any form
+        normal = address.lower()
+    domain = normal.rpartition("@")[2]
+    fitting = [normal, domain]
+    if domain.startswith("["):  # an address literal has no domains above it
+        return fitting
+    while dot := domain.partition(".")[2]:
+        domain = dot
+        fitting.append(f".{domain}")
+    return fitting
