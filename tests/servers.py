@@ -114,6 +114,54 @@ class Server:
         shutil.rmtree(self.folder)
 
 
+class NSD(Server):
+    """An nsd on a port of loopback: it knows ``zones``, and resolves nothing else."""
+
+    programs = ("nsd",)
+    folders = ("/usr/sbin",)
+    zones = {
+        "example": """\
+$ORIGIN example.
+$TTL 300
+@ SOA ns admin 1 3600 600 86400 60
+@ NS ns
+ns A 127.0.0.1
+@ MX 20 mx2
+@ MX 10 mx1
+mx1 A 192.0.2.1
+mx1 AAAA 2001:db8::1
+mx2 CNAME mx1
+null MX 0 .
+bare A 192.0.2.3
+text TXT "one " "record"
+far CNAME www.elsewhere.test.
+big TXT ( {big} )
+""".format(big=" ".join(f'"{n:0200}"' for n in range(20)))
+    }
+
+    def _make(self) -> None:
+        self.port = _free_port()
+        for name, text in self.zones.items():
+            (self.folder / name).write_text(text)
+        zones = "".join(f"zone:\n  name: {name}\n  zonefile: {name}\n" for name in self.zones)
+        files = "".join(
+            f'  {what}: "{self.folder}/{what}"\n'
+            for what in ("pidfile", "zonelistfile", "xfrdfile")
+        )
+        (self.folder / "nsd.conf").write_text(
+            f'server:\n  ip-address: 127.0.0.1@{self.port}\n  username: ""\n  database: ""\n'
+            f'  server-count: 1\n  zonesdir: "{self.folder}"\n  xfrdir: "{self.folder}"\n{files}'
+            f"remote-control:\n  control-enable: no\n{zones}"
+        )
+        self.start()
+
+    def _command(self) -> list[str]:
+        return [self._paths["nsd"], "-d", "-c", str(self.folder / "nsd.conf")]
+
+    def _answers(self) -> bool:
+        return "nsd started" in (self.folder / "log").read_text()
+
+
 def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

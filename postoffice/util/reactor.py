@@ -8,7 +8,9 @@ from twisted.internet.interfaces import (
     IReactorInThreads,
     IReactorPluggableNameResolver,
     IReactorProcess,
+    IReactorTCP,
     IReactorTime,
+    IReactorUDP,
     IReactorUNIX,
     IReactorUNIXDatagram,
 )
@@ -21,6 +23,8 @@ class IReactor(
     IReactorInThreads,
     IReactorProcess,
     IReactorPluggableNameResolver,
+    IReactorTCP,
+    IReactorUDP,
     IReactorUNIX,
     IReactorUNIXDatagram,
 ):

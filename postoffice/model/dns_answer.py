@@ -1,0 +1,56 @@
+"""What the domain name system says of a name: its records, that there are none, or nothing now."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from postoffice.model.errors import TemporaryFailure
+
+
+class DNSUnavailable(TemporaryFailure):
+    """
+    No server gave an answer that counts: SERVFAIL, REFUSED, timed out, or nonsense.
+
+    It says nothing about the name: ask again later.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    The records of a name.
+
+    They are plain values: for A and AAAA the address, for MX (preference, host name; "" is the
+    root), for TXT its octets, for TLSA (usage, selector, matching type, data), for CNAME and PTR a
+    host name; for others their text.  Names are in lower case, without the final dot.
+
+    ``name`` is where the records stand, behind all aliases (CNAME).  ``secure``: a server that is
+    believed has checked it with DNSSEC, with all aliases on the way (the AD bit, RFC 4035 §3.2.3).
+    """
+
+    records: tuple[Any, ...]
+    name: str = ""
+    secure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """The name is there, but has no record of this type."""
+
+    name: str = ""
+    secure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchName:
+    """The name is not there (NXDOMAIN)."""
+
+    name: str = ""
+    secure: bool = False
+
+
+Outcome = Answer | NoData | NoSuchName
+#: Asks for a name and a type of record ("MX").  Raises DNSUnavailable, and nothing else.
+Ask = Callable[[str, str], Awaitable[Outcome]]

@@ -1,0 +1,44 @@
+"""The resolver and nsd, a name server of others."""
+
+from __future__ import annotations
+
+import pytest
+
+from postoffice.dns.resolver import Resolver
+from postoffice.model.dns_answer import Answer, DNSUnavailable, NoData, NoSuchName
+from tests.servers import NSD
+
+
+@pytest.fixture(scope="module")
+def nsd():
+    server = NSD()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def ask(loop, clock, nsd):
+    resolver = Resolver(loop.reactor, [("127.0.0.1", nsd.port)], clock=clock)
+    return lambda name, kind: loop.wait(resolver.ask(name, kind))
+
+
+def test_its_records(ask):
+    assert sorted(ask("example", "MX").records) == [(10, "mx1.example"), (20, "mx2.example")]
+    assert ask("null.example", "MX").records == ((0, ""),)
+    assert ask("mx2.example", "AAAA") == Answer(("2001:db8::1",), "mx1.example")
+    assert ask("text.example", "TXT").records == (b"one record",)
+
+
+def test_it_has_no_such_record_and_no_such_name(ask):
+    assert ask("bare.example", "MX") == NoData("bare.example")
+    assert ask("nowhere.example", "MX") == NoSuchName("nowhere.example")
+
+
+def test_what_does_not_fit_into_a_datagram(ask):
+    assert len(ask("big.example", "TXT").records[0]) == 4000
+
+
+@pytest.mark.parametrize("name", ["elsewhere.test", "far.example"])
+def test_it_is_lame_for_the_names_of_others(ask, name):
+    with pytest.raises(DNSUnavailable, match="REFUSED"):
+        ask(name, "A")
