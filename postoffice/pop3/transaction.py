@@ -11,7 +11,6 @@ from postoffice.pop3.line_session import CommandFailed, POP3LineSession, no_argu
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Enough, Fetch, More
 from postoffice.protocol.downgrade import Downgrader
-from postoffice.protocol.line_session import ignore
 from postoffice.protocol.wire import DotWriter, TopReader
 
 #: Lines of LIST or UIDL that are sent in one step.
@@ -163,7 +162,7 @@ class Transaction(POP3LineSession):
     def _end_sending(self, sending: _Sending) -> None:
         self._send(sending.dots.end())
         if not sending.whole:
-            self.ask(Enough(), ignore, ignore)
+            self._tell(Enough())
         if sending.top is None:
             self.retrieved += 1
             self._listing.collect(sending.number)
@@ -178,7 +177,7 @@ class Transaction(POP3LineSession):
         octets = sending.take(data)
         if octets is None:  # no reply was sent yet
             if not sending.whole:
-                self.ask(Enough(), ignore, ignore)
+                self._tell(Enough())
             return self._no("a fault of ours; please try again later", "SYS/TEMP")
         if sending.top:
             self._say(b"+OK")

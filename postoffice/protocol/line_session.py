@@ -123,9 +123,9 @@ class LineSession(Generic[Questions, Answers]):
                 return None
             self._steps += 1
             if self.unsent > self._output_quantum:
-                self.ask(Yield(), ignore, ignore)
+                self._tell(Yield())
             elif self._steps >= STEPS and not waiting:
-                self.ask(Yield(self._steps), ignore, ignore)
+                self._tell(Yield(self._steps))
 
     def answer(self, answer: Answers | PostOfficeError | None) -> None:
         """Answer the question that was asked last, with its answer or a PostOfficeError."""
@@ -147,6 +147,10 @@ class LineSession(Generic[Questions, Answers]):
         """Ask; the answer, or what failed instead, is given to one of these."""
         # A session asks only what is among its Questions, so this answer is among its Answers.
         self._waiting.append((question, then, failed))  # type: ignore[arg-type]
+
+    def _tell(self, question: Question[None]) -> None:
+        """Ask what has no answer; what fails then was logged."""
+        self.ask(question, ignore, ignore)
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from postoffice.model.address import Address
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import NEED_SMTPUTF8, PARAMETERS_NEED_EHLO, UNKNOWN_PARAMETER, Reply
 from postoffice.smtp import paths
+from postoffice.smtp.questions import Mail
+
+#: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and more for the extensions.
+COMMAND_MAXIMUM = 2048
 
 BAD_COMMAND = Reply(501, "5.5.4", "Syntax error in the argument")
 BAD_HELLO = Reply(501, "5.5.4", "A name is missing; say EHLO and your host name")
@@ -35,18 +39,19 @@ _ACTIVE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 
+#: Commands that advance a message, which all options allow.
+ADVANCING = frozenset(("MAIL", "RCPT", "DATA", "BDAT"))
+#: Commands that do not advance a message: their number between two messages is limited.
+IDLE = frozenset(("EHLO", "HELO", "LHLO", "RSET", "NOOP", "VRFY", "HELP", "AUTH", "XCLIENT"))
+#: Commands that cannot be given within a message.
+OUTSIDE = frozenset(("MAIL", "AUTH", "XCLIENT"))
+#: Commands that have no argument.
+ALONE = frozenset(("STARTTLS", "DATA", "RSET", "QUIT"))
+#: Known commands of SMTP and its extensions that are not implemented (§4.2.4: 502).
+NOT_IMPLEMENTED = frozenset(("EXPN", "TURN", "ETRN", "SEND", "SOML", "SAML", "BURL", "ATRN"))
 #: The attributes of XCLIENT that are used; all others are ignored.
 _USED = ("ADDR", "PORT")
 UNKNOWN = "[UNAVAILABLE]"
-
-
-@dataclass(slots=True)
-class MailCommand:
-    """MAIL FROM: ``sender`` None is the null reverse-path; ``size`` 0 means none was declared."""
-
-    sender: Address | None
-    size: int = 0
-    utf8: bool = False
 
 
 def decode(line: bytes) -> str:
@@ -99,11 +104,11 @@ def behind(word: str, argument: str) -> str:
     return found[1]
 
 
-def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
+def mail(argument: str, parameters: tuple[str, ...]) -> Mail:
     """
     Parse the text after ``MAIL FROM:`` (§4.1.1.2); ``parameters`` are those that are allowed.
 
-    Raises PermanentFailure.
+    ``hello`` and ``protocol`` are left to the caller.  Raises PermanentFailure.
     """
     sender, rest = _path(argument, _SENDER)
     if rest and not parameters:
@@ -112,7 +117,7 @@ def mail(argument: str, parameters: tuple[str, ...]) -> MailCommand:
     utf8 = "SMTPUTF8" in given
     if sender is not None and not sender.ascii and not utf8:
         raise PermanentFailure("SMTPUTF8 missing", NEED_SMTPUTF8)
-    return MailCommand(sender, _declared_size(given), utf8)
+    return Mail(sender, _declared_size(given), utf8)
 
 
 def rcpt(argument: str, *, utf8: bool) -> Address | None:

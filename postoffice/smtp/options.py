@@ -1,10 +1,11 @@
-"""The options of an SMTP session: SMTP, submission and LMTP differ only in these."""
+"""The options and limits of an SMTP session: SMTP, submission and LMTP differ only in these."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from postoffice.model.cached import cached
 from postoffice.model.reply import (
     LMTP_SAYS_LHLO,
     NO_LOGINS_HERE,
@@ -12,6 +13,8 @@ from postoffice.model.reply import (
     NOT_TRUSTED,
     SMTP_SAYS_EHLO,
     TLS_IS_ON,
+    TOO_MANY_COMMANDS,
+    TOO_MANY_ERRORS,
     Reply,
 )
 from postoffice.protocol.line_session import Link
@@ -52,6 +55,37 @@ class SMTPLimits:
         return self.recipients + self.commands
 
 
+@dataclass(slots=True)
+class ErrorCounts:
+    """Errors and failed logins of a session; deferrals and idle commands since the last message."""
+
+    limits: SMTPLimits
+    errors: int = 0
+    logins: int = 0
+    deferrals: int = 0
+    idle: int = 0
+
+    def refused(self, refusal: Reply) -> Reply | None:
+        """Count a refusal; return the reply that closes the session instead, if one must."""
+        self.errors += refusal.permanent
+        self.deferrals += not refusal.permanent
+        if refusal.code == 421:  # 421 always closes (RFC 5321 §3.8)
+            return refusal
+        if self.errors > self.limits.errors:
+            return TOO_MANY_ERRORS
+        return TOO_MANY_COMMANDS if self.deferrals > self.limits.deferrals else None
+
+    @property
+    def slow(self) -> bool:
+        """Whether the replies to errors are delayed."""
+        return self.limits.tarpit > 0 and self.errors > self.limits.errors // 2
+
+    def idled(self) -> bool:
+        """Count a command that does not advance a message; return whether it is one too many."""
+        self.idle += 1
+        return self.idle > self.limits.commands
+
+
 @dataclass(frozen=True)
 class SessionOptions(Link):
     """
@@ -64,6 +98,22 @@ class SessionOptions(Link):
     lmtp: bool = False
     submission: bool = False
     xclient: bool = False
+
+    @property
+    def greeting(self) -> Reply:
+        return Reply(220, "", f"{self.hostname} {'LMTP' if self.lmtp else 'ESMTP'} postoffice")
+
+    def hello(self, limits: SMTPLimits, *, extended: bool) -> Reply:
+        """The reply to EHLO or HELO."""
+        if not extended:
+            return Reply(250, "", self.hostname)
+        return Reply(
+            250, "", "\n".join((f"{self.hostname} at your service", *self.keywords(limits)))
+        )
+
+    def help(self, verbs: Iterable[str]) -> Reply:
+        known = " ".join(verb for verb in verbs if self.objection(verb) is None)
+        return Reply(214, "2.0.0", f"This is postoffice; it knows\n{known}")
 
     def keywords(self, limits: SMTPLimits) -> Iterator[str]:
         """The extensions, as EHLO lists them (RFC 5321 §4.1.1.1)."""
@@ -80,6 +130,14 @@ class SessionOptions(Link):
             yield "XCLIENT NAME ADDR PORT PROTO HELO"
         if not self.lmtp:
             yield "HELP"
+
+    @cached
+    def mail_parameters(self) -> tuple[str, ...]:
+        """The parameters that MAIL may have after EHLO: only those offered (§4.1.1.11)."""
+        known: tuple[str, ...] = ("SIZE", "BODY", "SMTPUTF8")
+        if self.encrypted:
+            known += ("REQUIRETLS",)
+        return (*known, "AUTH") if self.offered else known
 
     def protocol(self, *, extended: bool, utf8: bool, login: bool) -> str:
         """The protocol name for the Received field (RFC 3848, RFC 6531)."""

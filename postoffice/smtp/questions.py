@@ -47,13 +47,18 @@ class Pause(Question[None]):
 
 @dataclass(slots=True)
 class Mail(Question[Reply]):
-    """MAIL: may this sender send?  A Reply.  ``protocol`` is a name of RFC 3848 or 6531."""
+    """
+    MAIL: may this sender send?  A Reply.
+
+    ``sender`` None is the null reverse-path; ``size`` 0 means none was declared.
+    ``protocol`` is a name of RFC 3848 or 6531.
+    """
 
     sender: Address | None
-    size: int
-    utf8: bool
-    hello: str
-    protocol: str
+    size: int = 0
+    utf8: bool = False
+    hello: str = ""
+    protocol: str = "SMTP"
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from postoffice.model.address import Address
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import UNKNOWN_PARAMETER
 from postoffice.smtp import grammar, paths
-from postoffice.smtp.grammar import MailCommand, behind, chunk, decode, hello, mail, rcpt, xclient
+from postoffice.smtp.grammar import behind, chunk, decode, hello, mail, rcpt, xclient
+from postoffice.smtp.questions import Mail
 
 EXTENSIONS = ("SIZE", "BODY", "SMTPUTF8")
 
@@ -79,7 +80,7 @@ def test_recipients_that_are_addresses(argument, address):
 def test_addresses_as_the_field_sends_them(argument, local, domain):
     assert rcpt(argument, utf8=False) == Address(local, domain)
     assert mail(argument, ()).sender == Address(local, domain)
-    assert mail(f"{argument}  SIZE=3 ", EXTENSIONS) == MailCommand(Address(local, domain), 3)
+    assert mail(f"{argument}  SIZE=3 ", EXTENSIONS) == Mail(Address(local, domain), 3)
 
 
 @pytest.mark.parametrize(
@@ -151,12 +152,12 @@ def test_without_the_colon_there_is_no_address(argument):
 @pytest.mark.parametrize(
     ("argument", "command"),
     [
-        ("<>", MailCommand(None)),
-        ("<a@example.org> SIZE=100", MailCommand(Address("a", "example.org"), 100)),
-        ("<a@example.org> body=8bitmime", MailCommand(Address("a", "example.org"))),
-        ("<a@example.org> BODY=7BIT  SIZE=1", MailCommand(Address("a", "example.org"), 1)),
-        ("<ä@example.org> SMTPUTF8", MailCommand(Address("ä", "example.org"), 0, True)),
-        ("<a@exämple.org> SMTPUTF8", MailCommand(Address("a", "exämple.org"), 0, True)),
+        ("<>", Mail(None)),
+        ("<a@example.org> SIZE=100", Mail(Address("a", "example.org"), 100)),
+        ("<a@example.org> body=8bitmime", Mail(Address("a", "example.org"))),
+        ("<a@example.org> BODY=7BIT  SIZE=1", Mail(Address("a", "example.org"), 1)),
+        ("<ä@example.org> SMTPUTF8", Mail(Address("ä", "example.org"), 0, True)),
+        ("<a@exämple.org> SMTPUTF8", Mail(Address("a", "exämple.org"), 0, True)),
     ],
 )
 def test_senders(argument, command):
@@ -215,7 +216,7 @@ SECURE = (*EXTENSIONS, "AUTH", "REQUIRETLS")
 )
 def test_parameters_that_are_offered_to_some(parameters):
     argument = f"<a@example.org> {parameters}"
-    assert mail(argument, SECURE) == MailCommand(Address("a", "example.org"))
+    assert mail(argument, SECURE) == Mail(Address("a", "example.org"))
     with pytest.raises(PermanentFailure) as refused:
         mail(argument, EXTENSIONS)
     assert refused.value.reply.code == 555
