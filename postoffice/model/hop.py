@@ -31,13 +31,18 @@ class Hop:
     password: str = field(default="", repr=False)
 
 
+#: The phase of a refusal of our own.
+CHECK = "check"
+
+
 @dataclass(frozen=True, slots=True)
 class PeerReply:
     """
     What a server answered, or what kept it from that (``code`` 0).
 
     ``status`` is the enhanced status code (RFC 3463) or "".  ``text`` is one line, printable.
-    ``phase`` is connect, tls, greeting, hello, auth, mail, rcpt, data or end.
+    ``phase`` is connect, tls, greeting, hello, auth, mail, rcpt, data or end; or check (CHECK)
+    where we did not ask the server, because what it offers does not fit the message.
     """
 
     code: int
@@ -62,7 +67,8 @@ class Transaction:
     One message to recipients of one domain.
 
     ``recipients`` are at most 50.  ``sender`` is the reverse-path that is sent (after SRS).
-    ``size`` are octets.  ``utf8``: this transaction needs SMTPUTF8.
+    ``size`` are octets.  ``utf8``: the header fields need SMTPUTF8, so that all recipients need it;
+    those whose own address needs it need not be named here.
     """
 
     id: str
@@ -83,13 +89,16 @@ class Result:
 
     ``postponed`` are indexes of recipients that the server wants in a transaction of their own
     (452 4.5.3, RFC 5321 §4.5.3.1.10).  ``usable`` is whether the connection can take another
-    transaction.  ``dsn``: the server has the DSN extension, and got its parameters.
+    transaction.  ``begun`` is false where a connection that had served other transactions was lost
+    before the server answered MAIL: that says nothing about the message, which can be tried at once
+    on another connection.  ``dsn``: the server has the DSN extension, and got its parameters.
     ``times`` are seconds: waited, connecting, and sending.
     """
 
     replies: list[PeerReply]
     postponed: frozenset[int] = frozenset()
     usable: bool = False
+    begun: bool = True
     dsn: bool = False
     tls: str = ""
     times: tuple[float, float, float] = (0.0, 0.0, 0.0)

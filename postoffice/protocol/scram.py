@@ -75,11 +75,15 @@ class Keys:
 
 def derive(password: bytes, salt: bytes | None = None, iterations: int = ITERATIONS) -> Keys:
     """Make the keys of a password, with a random salt by default; it is slow on purpose."""
-    salt = secrets.token_bytes(SALT) if salt is None else salt
+    return client_keys(password, salt or secrets.token_bytes(SALT), iterations)[1]
+
+
+def client_keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, Keys]:
+    """The same, with the ClientKey, which only a client needs (RFC 5802 §3)."""
     salted = pbkdf2_hmac("sha256", prepared(password), salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
     server_key = hmac.digest(salted, b"Server Key", "sha256")
-    return Keys(salt, iterations, sha256(client_key).digest(), server_key)
+    return client_key, Keys(salt, iterations, sha256(client_key).digest(), server_key)
 
 
 #: Octets of the longest name or password that is prepared: normalization is quadratic.

@@ -7,7 +7,9 @@ from email import message_from_bytes
 
 from postoffice.model import reply
 from postoffice.model.errors import LoginRefused, TemporaryFailure
+from postoffice.model.hop import Transaction
 from postoffice.model.listing import Entry, Listing
+from postoffice.model.queued import QueuedRecipient
 from postoffice.pop3 import options as pop3_terms
 from postoffice.pop3.questions import Entered
 from postoffice.pop3.session import POP3Session
@@ -16,6 +18,8 @@ from postoffice.protocol.downgrade import Downgrader, size_of
 from postoffice.protocol.proxy import NotProxied, ProxyReader
 from postoffice.protocol.questions import Yield
 from postoffice.protocol.scram import Salt
+from postoffice.smtp.client import SMTPClientSession
+from postoffice.smtp.client_options import ClientOptions
 from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.questions import Abort, Impersonate, Pause, Text
 from postoffice.smtp.session import SMTPSession
@@ -245,4 +249,82 @@ def message(octets: bytes) -> None:
     ]
 
 
-TARGETS = {"smtp": smtp, "proxy": proxy, "sasl": exchanges, "pop3": pop3, "message": message}
+CLIENTS = (
+    ClientOptions(hostname="mail.example.net", nonce=lambda: "nonce"),
+    ClientOptions(hostname="mail.example.net", level="encrypt", login="joe", password="x"),
+    ClientOptions(hostname="mail.example.net", level="none", login="joe", password="x"),
+    ClientOptions(hostname="mail.example.net", level="none", lmtp=True),
+)
+SENT = [
+    Transaction(
+        id="id",
+        sender="ann@example.net",
+        recipients=[QueuedRecipient(address=name, orcpt="rfc822;x") for name in names],
+        size=9,
+        requiretls=len(names) == 3,
+        envid="1",
+    )
+    for names in (
+        ("joe@example.org", "j\xf6@example.org"),
+        ("joe@b\xfccher.example",),
+        ("a@x",) * 3,
+    )
+]
+
+
+class PlayClient:
+    """A client's session, which does at once what is its own to do."""
+
+    def __init__(self, options: ClientOptions):
+        self.session = SMTPClientSession(options)
+        self.left = list(SENT)
+        self.said = b""
+        self.results = []
+
+    def act(self) -> None:
+        session = self.session
+        while True:
+            self.said += session.take_output()
+            state = session.state
+            if (result := session.take_result()) is not None:
+                self.results.append(result)
+            if state == "text":
+                session.text(b".x\r\n")
+                session.end_text()
+            elif state == "handshake":
+                session.secured(verified=True)
+            elif state == "ready" and self.left:
+                session.begin(self.left.pop(0))
+            else:
+                return
+
+
+def client(octets: bytes) -> None:
+    """Options by the first octet; the rest is what a server says, in bursts divided by 0xFF."""
+    if not octets:
+        return
+    options = CLIENTS[octets[0] % len(CLIENTS)]
+    whole, pieces = PlayClient(options), PlayClient(options)
+    for burst in octets[1:].split(b"\xff"):
+        whole.session.receive(burst)
+        for n in range(len(burst)):
+            pieces.session.receive(burst[n : n + 1])
+        whole.act()
+        pieces.act()
+    for play in (whole, pieces):
+        play.session.lost("The server was silent")
+        play.act()
+        for result, transaction in zip(play.results, SENT, strict=False):
+            assert len(result.replies) == len(transaction.recipients)
+            assert all(one.text.isprintable() for one in result.replies)
+    assert (pieces.said, pieces.results) == (whole.said, whole.results)
+
+
+TARGETS = {
+    "smtp": smtp,
+    "proxy": proxy,
+    "sasl": exchanges,
+    "pop3": pop3,
+    "message": message,
+    "client": client,
+}

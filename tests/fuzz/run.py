@@ -1,5 +1,5 @@
 """
-Fuzz one target, or all: python tests/fuzz/run.py [smtp|pop3|proxy|sasl|message] [--seconds N]
+Fuzz one target, or all: tests/fuzz/run.py [smtp|pop3|proxy|sasl|message|client] [--seconds N]
 
 --runs N plays as many inputs, the same ones each time, and --input FILE... these files once.
 """

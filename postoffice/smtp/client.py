@@ -1,0 +1,403 @@
+"""
+The rules of an SMTP or LMTP client (RFC 5321, 2033), without I/O: octets in, octets out.
+
+A session first greets the server, begins TLS and logs in; then it sends one transaction after
+another.  Every reply belongs to the command that waits longest for one.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
+
+from postoffice.model.hop import NONE, OPPORTUNISTIC, PeerReply, Result, Transaction
+from postoffice.protocol import client_sasl
+from postoffice.protocol.client_sasl import NotProved
+from postoffice.protocol.wire import DotWriter
+from postoffice.smtp.client_attempt import DATA, MAIL, RCPT, Attempt
+from postoffice.smtp.client_envelope import Offers
+from postoffice.smtp.client_options import ClientOptions
+from postoffice.smtp.client_reply import NotAReply, ReplyReader, peer_reply
+
+#: What the session waits for: a reply to a command, our own next step, or TLS.
+GREETING, EHLO, HELO, STARTTLS, AUTH = "greeting", "EHLO", "HELO", "STARTTLS", "AUTH"
+END, LONE_DOT, RSET, QUIT = "end", "lone dot", "RSET", "QUIT"
+HANDSHAKE, READY, TEXT, CLOSED = "handshake", "ready", "text", "closed"
+
+
+class State(NamedTuple):
+    """
+    What a state means.
+
+    ``phase`` is that of its replies; ``seconds`` is how long the server may take (RFC 5321
+    §4.5.3.2); 0 where we do not wait for the server.  ``take`` takes a reply.
+    """
+
+    phase: str
+    seconds: float
+    take: Callable[[SMTPClientSession, PeerReply], None]
+
+
+class SMTPClientSession:
+    """
+    One connection to a server.
+
+    Call ``receive`` with input and send what ``take_output`` returns.  When ``state`` is READY,
+    call ``begin`` with a transaction; when it is TEXT, give the text to ``text`` in pieces and call
+    ``end_text``; ``take_result`` returns the result once there is one.  When it is HANDSHAKE, send
+    the output, begin TLS, and call ``secured``.  When it is CLOSED, send the output and hang up;
+    ``failed`` says why, unless we asked for it.  Tell ``lost`` what else ends the connection.
+
+    ``offers`` is what the server offers; ``heard`` grows with each reply.
+    """
+
+    def __init__(self, options: ClientOptions) -> None:
+        self.options = options
+        self.offers = Offers()
+        self.failed: PeerReply | None = None
+        self.heard = 0
+        self.unsent = 0
+        self._output: list[bytes] = []
+        self._replies = ReplyReader()
+        self._lines: list[bytes] = []  # the text of the reply that is taken
+        self._awaited: deque[str] = deque([GREETING])
+        self._resting = READY  # the state while no reply is awaited
+        self._mechanisms: list[str] = []  # those that we have not tried yet
+        self._exchange: client_sasl.Exchange | None = None
+        self._attempt: Attempt | None = None
+        self._result: Result | None = None
+        self._dots = DotWriter()
+        self._transactions = 0
+
+    @property
+    def state(self) -> str:
+        """What the session waits for."""
+        return self._awaited[0] if self._awaited else self._resting
+
+    @property
+    def seconds(self) -> float:
+        """How long the server may take for its next reply; 0 if we do not wait for one."""
+        return self.STATES[self.state].seconds
+
+    # -- the driver's side -----------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Octets have arrived; they are ignored after the session is closed."""
+        if self._resting == CLOSED:
+            return
+        self._replies.receive(data)
+        try:
+            while self._resting != CLOSED and self._may_read():
+                found = self._replies.next()
+                if found is None:
+                    return
+                self._take(*found)
+        except NotAReply as why:
+            self._fail(self._own(f"The connection was given up: {why}"))
+
+    def take_output(self) -> bytes:
+        """Return the output that is to be sent, and clear it."""
+        output = self._output[0] if len(self._output) == 1 else b"".join(self._output)
+        self._output.clear()
+        self.unsent = 0
+        return output
+
+    def secured(self, *, verified: bool) -> None:
+        """TLS has begun: forget everything that the server said before (RFC 3207 §4.2)."""
+        assert self.state == HANDSHAKE
+        self.options = replace(self.options, encrypted=True, verified=verified)
+        self._resting = READY
+        self._greet()
+
+    def begin(self, transaction: Transaction) -> None:
+        """Begin a transaction."""
+        assert self.state == READY
+        assert self._attempt is None
+        self._attempt = Attempt(transaction, self.offers, verified=self.options.verified)
+        if self._attempt.commands:
+            self._transactions += 1
+            self._go_on()
+        else:
+            self._finish()
+
+    def text(self, piece: bytes) -> None:
+        """The next octets of the text."""
+        if self.state == TEXT:
+            self._send(self._dots.write(piece))
+
+    def end_text(self) -> None:
+        """The text is complete."""
+        if self.state == TEXT:
+            self._resting = READY
+            self._send(self._dots.end())
+            assert self._attempt is not None
+            self._awaited.extend(END for _ in self._attempt.begin_end(lmtp=self.options.lmtp))
+
+    def take_result(self) -> Result | None:
+        """Return the result of a transaction, once."""
+        result, self._result = self._result, None
+        return result
+
+    def quit(self) -> None:
+        """End the session: politely where the server waits for a command."""
+        if self.state == READY and self._attempt is None:
+            self._command(QUIT, b"QUIT\r\n")
+        elif self.state not in (QUIT, CLOSED):
+            self._fail(self._own("The connection was given up: we are stopping"))
+
+    def lost(self, why: str) -> None:
+        """The connection is lost, the server was silent too long, or the text cannot be read."""
+        if self.state == QUIT:
+            self._close()
+        elif self.state != CLOSED:
+            self._fail(self._own(why))
+
+    # -- replies ---------------------------------------------------------------------
+
+    def _may_read(self) -> bool:
+        """Octets in clear behind the reply to STARTTLS are an attack (RFC 3207 §6)."""
+        if self.state != HANDSHAKE:
+            return True
+        if self._replies.unread:
+            self._fail(self._own("The server sent octets in clear behind its reply to STARTTLS"))
+        return False
+
+    def _take(self, code: int, lines: list[bytes]) -> None:
+        state = self.STATES[self._awaited.popleft() if self._awaited else self._resting]
+        answer = peer_reply(code, lines, state.phase)
+        self.heard += 1
+        if code == 421:  # at any time (RFC 5321 §3.8)
+            self._fail(answer)
+        else:
+            self._lines = lines
+            state.take(self, answer)
+
+    def _take_unasked(self, answer: PeerReply) -> None:
+        """A reply that nothing asked for: a refusal, but never a yes."""
+        if answer.code < 400:
+            answer = replace(answer, code=0, text=f"The server is out of step: {answer.text}")
+        self._fail(answer)
+
+    def _fits(self, answer: PeerReply, *classes: int) -> bool:
+        """Whether the class of a reply is possible here; if not, the session fails."""
+        if answer.code // 100 in (*classes, 4, 5):
+            return True
+        self._fail(replace(answer, code=0, text=f"The server is out of step: {_told(answer)}"))
+        return False
+
+    def _succeeded(self, answer: PeerReply) -> bool:
+        """Whether a command without which nothing goes on has succeeded; if not, we fail."""
+        if self._fits(answer, 2) and not answer.sent:
+            self._fail(answer)
+        return answer.sent
+
+    def _own(self, why: str) -> PeerReply:
+        return PeerReply(0, "", why, self.STATES[self.state].phase)
+
+    # -- greeting, TLS, login ----------------------------------------------------------
+
+    def _take_greeting(self, answer: PeerReply) -> None:
+        if self._succeeded(answer):
+            self._greet()
+
+    def _greet(self) -> None:
+        verb = b"LHLO" if self.options.lmtp else b"EHLO"
+        self._command(EHLO, b"%b %b\r\n" % (verb, self.options.hostname.encode()))
+
+    def _take_ehlo(self, answer: PeerReply) -> None:
+        if answer.permanent and not self.options.lmtp:  # a server of before 1995
+            self._command(HELO, b"HELO %b\r\n" % self.options.hostname.encode())
+        elif self._succeeded(answer):
+            self._greeted(extended=True)
+
+    def _take_helo(self, answer: PeerReply) -> None:
+        if self._succeeded(answer):
+            self._greeted(extended=False)
+
+    def _greeted(self, *, extended: bool) -> None:
+        self.offers = Offers.read(self._lines, extended=extended)
+        options = self.options
+        if options.encrypted or options.level == NONE:
+            self._log_in()
+        elif self.offers.has("STARTTLS"):
+            self._command(STARTTLS, b"STARTTLS\r\n")
+        elif options.level == OPPORTUNISTIC:
+            self._log_in()
+        else:
+            self._fail(PeerReply(0, "", "The server does not offer TLS (STARTTLS)", "tls"))
+
+    def _take_starttls(self, answer: PeerReply) -> None:
+        if answer.sent:
+            self._resting = HANDSHAKE
+        elif self.options.level != OPPORTUNISTIC:
+            self._fail(answer)
+        elif self._fits(answer):
+            self._log_in()
+
+    def _log_in(self) -> None:
+        """Log in, if we are to; then transactions may begin."""
+        options = self.options
+        if options.login:
+            self._mechanisms = client_sasl.mechanisms(
+                self.offers.mechanisms, passwords=options.encrypted or options.level == NONE
+            )
+            self._try_to_log_in(PeerReply(0, "", "The server offers no login (AUTH)", "auth"))
+
+    def _try_to_log_in(self, otherwise: PeerReply) -> None:
+        """Try the next mechanism; if there is none, this is why the session fails."""
+        if not self._mechanisms:
+            return self._fail(otherwise)
+        name, options = self._mechanisms.pop(0), self.options
+        self._exchange = client_sasl.exchange(name, options.login, options.password, options.nonce)
+        first = next(self._exchange)
+        initial = b"" if first is None else b" " + b64encode(first)
+        return self._command(AUTH, b"AUTH %b%b\r\n" % (name.encode(), initial))
+
+    def _take_auth(self, answer: PeerReply) -> None:
+        assert self._exchange is not None
+        try:
+            if answer.sent:
+                with_end(self._exchange)
+            elif answer.code // 100 == 3:
+                challenge = b64decode(self._lines[0].strip(), validate=True)
+                self._command(AUTH, b64encode(self._exchange.send(challenge) or b"") + b"\r\n")
+            elif answer.code in (504, 534):  # this mechanism is not for us
+                self._try_to_log_in(answer)
+            else:
+                self._fail(answer)
+        except (NotProved, NotBase64, StopIteration) as error:
+            self._fail(PeerReply(0, "", f"The login failed: {error}", "auth"))
+
+    # -- a transaction -----------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Send the commands that may be sent now: with PIPELINING all of them (RFC 2920)."""
+        attempt = self._attempt
+        assert attempt is not None
+        if self._awaited:
+            return
+        if not attempt.open:
+            self._command(RSET, b"RSET\r\n")
+        elif self.offers.has("PIPELINING"):
+            self._awaited.extend(state for state, _ in attempt.commands)
+            self._send(b"".join(line for _, line in attempt.commands))
+            attempt.commands.clear()
+        else:
+            self._command(*attempt.commands.popleft())
+
+    def _take_mail(self, answer: PeerReply) -> None:
+        assert self._attempt is not None
+        if self._fits(answer, 2):
+            self._attempt.take_mail(answer)
+            self._go_on()
+
+    def _take_rcpt(self, answer: PeerReply) -> None:
+        assert self._attempt is not None
+        if self._fits(answer, 2):
+            self._attempt.take_rcpt(answer)
+            self._go_on()
+
+    def _take_data(self, answer: PeerReply) -> None:
+        attempt = self._attempt
+        assert attempt is not None
+        if not self._fits(answer, 3):
+            return
+        if answer.code // 100 != 3:
+            attempt.fill(answer)
+            self._command(RSET, b"RSET\r\n")
+        elif attempt.accepted:
+            self._dots = DotWriter()
+            self._resting = TEXT
+        else:  # no recipient, and still it waits for a text (RFC 2920 §3.1)
+            self._command(LONE_DOT, b".\r\n")
+
+    def _take_end(self, answer: PeerReply) -> None:
+        assert self._attempt is not None
+        if self._fits(answer, 2):
+            self._attempt.take_end(answer)
+            if not self._awaited:
+                self._finish()
+
+    def _take_lone_dot(self, answer: PeerReply) -> None:
+        if self._fits(answer, 2):
+            self._finish()
+
+    def _take_rset(self, answer: PeerReply) -> None:
+        if self._succeeded(answer):
+            self._finish()
+
+    def _take_quit(self, answer: PeerReply) -> None:
+        self._close()
+
+    def _finish(self) -> None:
+        """The transaction is over."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            closed, most = self._resting == CLOSED, self.offers.messages
+            self._result = Result(
+                [answer for answer in attempt.replies if answer is not None],
+                frozenset(attempt.postponed),
+                usable=not closed and not (most and self._transactions >= most),
+                begun=not closed or attempt.mail_answered or self._transactions < 2,
+                dsn=self.offers.has("DSN"),
+            )
+
+    # -- sending, ending -----------------------------------------------------------------
+
+    def _command(self, state: str, line: bytes) -> None:
+        self._awaited.append(state)
+        self._send(line)
+
+    def _send(self, octets: bytes) -> None:
+        self._output.append(octets)
+        self.unsent += len(octets)
+
+    def _fail(self, why: PeerReply) -> None:
+        """The connection is of no use any more; recipients without a reply get this one."""
+        self.failed = why
+        self._close()
+        if self._attempt is not None:
+            self._attempt.fill(why)
+            self._finish()
+
+    def _close(self) -> None:
+        self._resting = CLOSED
+        self._awaited.clear()
+        self._exchange = None
+
+    #: The table of the protocol.
+    STATES: ClassVar[Mapping[str, State]] = {
+        GREETING: State("greeting", 300, _take_greeting),
+        EHLO: State("hello", 300, _take_ehlo),
+        HELO: State("hello", 300, _take_helo),
+        STARTTLS: State("tls", 300, _take_starttls),
+        HANDSHAKE: State("tls", 120, _take_unasked),
+        AUTH: State("auth", 300, _take_auth),
+        READY: State("mail", 0, _take_unasked),
+        MAIL: State("mail", 300, _take_mail),
+        RCPT: State("rcpt", 300, _take_rcpt),
+        DATA: State("data", 120, _take_data),
+        TEXT: State("data", 180, _take_unasked),
+        END: State("end", 600, _take_end),
+        LONE_DOT: State("data", 60, _take_lone_dot),
+        RSET: State("end", 20, _take_rset),
+        QUIT: State("end", 5, _take_quit),
+        CLOSED: State("end", 0, _take_unasked),
+    }
+
+
+def with_end(exchange: client_sasl.Exchange) -> None:
+    """The server says that the login has succeeded.  Raises NotProved if it has not shown it."""
+    try:
+        exchange.send(None)
+    except StopIteration:
+        return
+    raise NotProved("the server ended the login too early")
+
+
+def _told(answer: PeerReply) -> str:
+    return f"{answer.code} {answer.text}"

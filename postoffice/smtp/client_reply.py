@@ -1,0 +1,88 @@
+"""The replies of a server (RFC 5321 §4.2), as a client reads them: tolerant, and within bounds."""
+
+from __future__ import annotations
+
+import re
+
+from postoffice.model.hop import PeerReply
+
+#: Lines of one reply, and its octets; a server that sends more is not heard further.
+LINES_MAXIMUM = 100
+REPLY_MAXIMUM = 8 << 10
+#: Characters of a reply's text that are kept.
+TEXT_MAXIMUM = 1000
+_LINE = re.compile(rb"([2-5][0-9][0-9])(?![0-9])(-?)[ \t]?(.*)\Z", re.DOTALL)
+_STATUS = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|\Z)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class NotAReply(ValueError):
+    """The server sent something that is no reply; the message says what."""
+
+
+class ReplyReader:
+    """
+    Splits a server's octets into replies.
+
+    A line ends with LF, with or without CR.  The code ends at anything but a digit; only a
+    hyphen behind it continues the reply.  A line without a code is part of the reply that it
+    interrupts.
+    """
+
+    def __init__(self) -> None:
+        self._octets = b""
+        self._lines: list[bytes] = []
+        self._kept = 0  # octets of those lines
+
+    @property
+    def unread(self) -> int:
+        """Octets that have arrived and are not part of a whole reply."""
+        return len(self._octets) + self._kept
+
+    def receive(self, data: bytes) -> None:
+        """Octets have arrived."""
+        self._octets = self._octets + data if self._octets else data
+
+    def next(self) -> tuple[int, list[bytes]] | None:
+        """Return the next reply, its code and the text of its lines.  Raises NotAReply."""
+        start = 0
+        while (end := self._octets.find(b"\n", start)) >= 0:
+            line = self._octets[start:end].removesuffix(b"\r")
+            start = end + 1
+            found = _LINE.match(line)
+            if found is None and not self._lines:
+                raise NotAReply(f"it sent {printable(line[:80])!r}, which is no reply")
+            self._lines.append(line if found is None else found[3])
+            self._kept += len(line) + 2
+            if self._kept > REPLY_MAXIMUM or len(self._lines) > LINES_MAXIMUM:
+                raise NotAReply("its reply is too long")
+            if found is not None and not found[2]:
+                lines, self._lines, self._kept = self._lines, [], 0
+                self._octets = self._octets[start:]
+                return int(found[1]), lines
+        self._octets = self._octets[start:]
+        if self.unread > REPLY_MAXIMUM:
+            raise NotAReply("its reply is too long")
+        return None
+
+
+def peer_reply(code: int, lines: list[bytes], phase: str) -> PeerReply:
+    """Make the reply's value: its enhanced status code, and one printable line of text."""
+    status = ""
+    texts = []
+    for line in lines:
+        found = _STATUS.match(line)
+        if found is not None and line[0] == code // 100 + ord("0"):
+            status, line = status or found[1].decode(), line[found.end() :]
+        texts.append(line)
+    text = b" ".join(texts) if len(texts) > 1 else texts[0]
+    return PeerReply(code, status, printable(text), phase)
+
+
+def printable(octets: bytes) -> str:
+    """Text of a server for logs and letters; what is not printable ASCII is escaped."""
+    text = octets.strip()[:TEXT_MAXIMUM].decode("ascii", "backslashreplace")
+    if text.isprintable():
+        return text
+    text = text.replace("\t", " ")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
