@@ -19,6 +19,8 @@ class Hop:
 
     ``host`` is its name: for SNI, for its certificate and the log.  ``address`` is an IP address,
     or the path of a UNIX socket.  ``implicit`` is TLS from the first octet.
+    ``secure``: DNSSEC says that the domain names this host, and that this is its address; where
+    DANE (RFC 7672) is done, it asks for TLSA records of these only.
     """
 
     host: str
@@ -27,6 +29,7 @@ class Hop:
     lmtp: bool = False
     level: str = OPPORTUNISTIC
     implicit: bool = False
+    secure: bool = False
     login: str = ""
     password: str = field(default="", repr=False)
 
