@@ -50,6 +50,7 @@ from postoffice.interfaces.plugins import (
 from postoffice.interfaces.queue import (
     Arrived,
     IMailQueue,
+    IQueueStore,
 )
 from postoffice.interfaces.reception import (
     Fields,
@@ -94,6 +95,7 @@ __all__ = (
     "IPasswordVerifier",
     "IPolicy",
     "IPolicyMaker",
+    "IQueueStore",
     "IReception",
     "IRetention",
     "IStoreBackup",

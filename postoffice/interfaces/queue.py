@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from postoffice.interfaces.store import IDelivery, IText
 from postoffice.model.queued import QueuedMessage
 
 #: Told of a message that was committed to the queue: its name there, and the message.
 Arrived = Callable[[str, QueuedMessage], None]
+
+
+class IQueueStore(Interface):
+    """Optional interface of a store: it keeps a queue in the same commits as its maildrops."""
+
+    queue = Attribute("IMailQueue: the queue of the store")
 
 
 class IMailQueue(Interface):
@@ -51,7 +57,8 @@ class IMailQueue(Interface):
 
         ``whole``: no recipient is left, the message is removed.  Durable when it returns.
         Each of ``letters`` was begun here and written, and is neither committed nor aborted.
-        Raises TemporaryFailure, and then nothing has happened.
+        Raises TemporaryFailure, or MaildropFull where a letter does not fit; then nothing has
+        happened.
         """
 
     def set_aside(name: str, why: str) -> Awaitable[None]:

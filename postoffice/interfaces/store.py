@@ -42,7 +42,8 @@ class IDelivery(Interface):
         Make the message durable in the maildrop of each recipient for whom this is possible.
 
         Returns one item for each of ``envelope.recipients``, in order: None for success,
-        or the error (LMTP, RFC 2033 §4.2). It does not raise errors that concern single
+        or the error (LMTP, RFC 2033 §4.2). One more item, at the end, is for the queue if
+        ``envelope.queued`` is not empty. It does not raise errors that concern single
         recipients. For a recipient with None the message is as durable as after
         ``commit()``.
         """
@@ -75,9 +76,11 @@ class IDestination(Interface):
 
     def begin(envelope: Envelope) -> Awaitable[IDelivery]:
         """
-        Begin a delivery to ``envelope.recipients`` (at least one, by their ``account.maildrop``).
+        Begin a delivery to ``envelope.recipients``, by their ``account.maildrop``.
 
-        No field of any account's ``quota`` is None.
+        If ``envelope.queued`` is not empty, the message is for the store's queue too
+        (``IQueueStore``), or for that alone; else there is at least one recipient. No field of
+        any account's ``quota`` is None.
 
         Raises TemporaryFailure if the store already knows that it cannot keep the
         message.

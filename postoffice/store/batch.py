@@ -14,49 +14,100 @@ class Batch:
     """
     Drafts that are committed together, each with its own outcome.
 
-    ``wrong`` has the error of each draft that failed.  ``linked`` has the links
-    that were made.  ``suspect`` are maildrops whose folders do not stay open,
-    because they may have been taken away.
+    ``drafts`` are those and the ones beside them.  ``wrong`` has the error of each draft that
+    failed by itself.  ``linked`` has the links that were made.  ``suspect`` are maildrops whose
+    folders do not stay open, because they may have been taken away.  ``pledged`` drafts cannot
+    fail any more, because the journal has a removal that is committed with them: if one cannot
+    be linked, the batch is ``unfinished``, and a checkpoint applies it again.
     """
 
     def __init__(self, drafts: Sequence[Draft], folders: OpenFolders) -> None:
+        self._wanted = drafts
+        self._partners: dict[Draft, Sequence[Draft]] = {}
         self.drafts = drafts
+        if any(draft.beside for draft in drafts):
+            self.drafts = [*drafts, *(one for draft in drafts for one in draft.beside)]
+            self._pair(drafts)
+        self.pledged: set[Draft] = set()
+        self.unfinished = False
         self.folders = folders
         self.wrong: dict[Draft, Exception] = {}
         self.linked: list[tuple[Draft, MaildropRef]] = []
         self.suspect: set[MaildropRef] = set()
 
+    def _pair(self, drafts: Sequence[Draft]) -> None:
+        """Find, for each draft, those whose failure is its own too."""
+        for draft in drafts:
+            if draft.beside:
+                group = [draft, *draft.beside]
+                for one in draft.beside:
+                    self._partners[one] = [draft] if draft.apart else group
+                if not draft.apart:
+                    self._partners[draft] = group
+
     def outcomes(self) -> list[Exception | None]:
-        """For each draft, its error or None."""
-        return [self.wrong.get(draft) for draft in self.drafts]
+        """For each draft that was wanted, its error or None."""
+        for draft in self._wanted:
+            if draft.apart and self.error(draft) is None:
+                for one in draft.beside:
+                    if (why := self.error(one)) is not None:
+                        draft.missed.update(dict.fromkeys(one.refs, why))
+        return [self.error(draft) for draft in self._wanted]
 
-    def well(self) -> Sequence[Draft]:
-        """The drafts that have not failed so far."""
+    def error(self, draft: Draft) -> Exception | None:
+        """Why a draft failed, by itself or because another one did; None if it did not."""
         if not self.wrong:
-            return self.drafts
-        return [draft for draft in self.drafts if draft not in self.wrong]
+            return None
+        those = (draft, *self._partners.get(draft, ()))
+        return next((self.wrong[one] for one in those if one in self.wrong), None)
 
-    def each(self, step: Callable[[Draft], None]) -> None:
+    def well(self, among: Sequence[Draft] | None = None) -> Sequence[Draft]:
+        """The drafts that have not failed so far."""
+        drafts = self.drafts if among is None else among
+        if not self.wrong:
+            return drafts
+        return [draft for draft in drafts if self.error(draft) is None]
+
+    def turns(self) -> list[Sequence[Draft]]:
+        """The drafts by their turns: most batches have one turn."""
+        if not self._partners:
+            return [self.drafts]
+        turns: dict[int, list[Draft]] = {}
+        for draft in self.drafts:
+            turns.setdefault(draft.turn, []).append(draft)
+        return [turns[turn] for turn in sorted(turns)]
+
+    def removing(self) -> Sequence[Draft]:
+        """The drafts with a removal."""
+        return [draft for draft in self._wanted if draft.removal is not None]
+
+    def each(self, step: Callable[[Draft], None], among: Sequence[Draft] | None = None) -> None:
         """Take one step with each draft that has not failed; an error fails only that draft."""
-        for draft in self.well():
+        for draft in self.well(among):
             try:
                 step(draft)
             except OSError as error:
-                self.wrong[draft] = failure(draft.path, error)
+                self._fail(draft, failure(draft.path, error))
                 self.suspect.update(draft.refs)
             except Exception as error:  # a bug costs one message, not the batch
-                self.wrong[draft] = error
+                self._fail(draft, error)
+
+    def _fail(self, draft: Draft, why: Exception) -> None:
+        if draft in self.pledged:
+            self.unfinished = True
+        else:
+            self.wrong.setdefault(draft, why)
 
     def miss(self, draft: Draft, ref: MaildropRef, why: Exception) -> None:
         """A draft cannot get into one of its maildrops: it fails, unless it is ``apart``."""
         if draft.apart:
             draft.missed[ref] = why
         else:
-            self.wrong.setdefault(draft, why)
+            self._fail(draft, why)
 
     def failed_in(self, draft: Draft, ref: MaildropRef) -> bool:
         """Whether a draft failed, or failed in this maildrop."""
-        return draft in self.wrong or ref in draft.missed
+        return self.error(draft) is not None or ref in draft.missed
 
     def check(
         self, refs: Iterable[MaildropRef], step: Callable[[MaildropRef], None]

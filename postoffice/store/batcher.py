@@ -83,6 +83,7 @@ class ProcessCommitter:
         if len(wanted) >= MANY and not self._child_process.ready:
             self._child_process.start()
         fits = sum(len(part) for draft in wanted for part in draft.parts) <= AREA
+        fits = fits and all(map(_is_one_text, wanted))
         if not (fits and self._child_process.ready):
             return await self._here.commit_batch(wanted)
         area = self._areas.pop()  # there is one for each batch
@@ -100,6 +101,17 @@ class ProcessCommitter:
         for level, text in reports:
             self._report(level, text)
         return outcomes
+
+
+def _is_one_text(draft: Draft) -> bool:
+    """Whether all that is committed with a draft are copies of it."""
+    return draft.removal is None and all(one.original is draft for one in draft.beside)
+
+
+def _octets(draft: Draft) -> int:
+    """Octets that a draft, and those beside it, take in the journal."""
+    those = (draft, *draft.beside) if draft.beside else (draft,)
+    return sum(len(part) for one in those for part in (one.original or one).parts)
 
 
 class _BatchQueue:
@@ -123,7 +135,7 @@ class _BatchQueue:
         size = 0
         while self.waiting and len(batch) < self._size and (not batch or size < BATCH_SIZE):
             batch.append(self.waiting.popleft())
-            size += sum(map(len, batch[-1][0].parts))
+            size += _octets(batch[-1][0])
         return batch
 
 
@@ -150,7 +162,8 @@ class Batcher:
             draft.dropped = True
 
         done: Deferred[None] = Deferred(given_up)
-        queue = self._small if draft.fd < 0 else self._large
+        small = draft.fd < 0 and all(one.fd < 0 for one in draft.beside)
+        queue = self._small if small else self._large
         queue.waiting.append((draft, done))
         self._begin_batches(queue)
         return done

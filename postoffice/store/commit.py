@@ -64,8 +64,9 @@ class Commit:
         self._batch.each(drafts.finish)
         self._reservations.reserve()
         self._durability.make_durable()
-        self._batch.each(self._link)
-        self._settle()
+        for turn in self._batch.turns():
+            self._settle(turn)
+        self._batch.each(self._durability.remove, self._batch.removing())
 
     def __enter__(self) -> Commit:
         return self
@@ -95,11 +96,14 @@ class Commit:
             else:
                 self._batch.linked.append((draft, ref))
 
-    def _settle(self) -> None:
-        """Sync the new names, and check that no maildrop was moved away meanwhile."""
-        refs = {ref for _, ref in self._batch.linked}
+    def _settle(self, drafts: Sequence[Draft]) -> None:
+        """Link drafts, sync the names, and check that no maildrop was moved away meanwhile."""
+        before = len(self._batch.linked)
+        self._batch.each(self._link, drafts)
+        linked = self._batch.linked[before:]
+        refs = {ref for _, ref in linked}
         gone = self._durability.sync_names(refs) | self._batch.check(refs, check_place)
         if gone:
-            for draft, ref in self._batch.linked:
+            for draft, ref in linked:
                 if ref in gone:
                     self._batch.miss(draft, ref, gone[ref])

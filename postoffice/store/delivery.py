@@ -7,12 +7,15 @@ memory until the batcher commits it.  The commit itself is in ``commit``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from postoffice.interfaces import Executor, IDelivery, IText
+from postoffice.model.envelope import Envelope
 from postoffice.model.errors import MaildropFullNow, NoSpace, PostOfficeError, TemporaryFailure
 from postoffice.store import drafts, files, names
 from postoffice.store.batcher import Batcher
@@ -74,7 +77,8 @@ class MaildirDelivery:
 
     ``load`` counts the octets of its text until it is committed or aborted.
     ``floor`` refuses to write more of it when the disk is almost full.
-    ``wanted`` has, for each recipient, the maildrop or why there is none.
+    ``wanted`` has, for each recipient, the maildrop or why there is none; then the queue's
+    place, if the message is for that too.
     """
 
     def __init__(
@@ -86,7 +90,10 @@ class MaildirDelivery:
         wanted: Sequence[MaildropRef | TemporaryFailure],
         load: Reservation,
         floor: FreeSpace,
+        envelope: Envelope,
     ) -> None:
+        self._envelope = envelope
+        self._before = -1  # octets before the Return-Path field; -1: there is none
         self._load = load
         self._floor = floor
         self._wanted = wanted
@@ -99,6 +106,7 @@ class MaildirDelivery:
             None  # of the octets before, which an executor writes
         )
         self._over = False
+        self._begun = False
 
     @property
     def uidl(self) -> str:
@@ -114,6 +122,10 @@ class MaildirDelivery:
 
     async def _write(self, data: bytes) -> None:
         parts = self._draft.parts
+        if not self._begun:
+            self._begun = True
+            if self._envelope.queued and data.startswith(self._envelope.return_path):
+                self._before = 0
         if parts and len(parts[-1]) + len(data) <= SMALL:
             parts[-1] += data
         else:
@@ -127,15 +139,8 @@ class MaildirDelivery:
             self._writing = start_work(self._executor.run(drafts.append, self._draft, parts))
 
     async def commit(self) -> None:
-        for ref in self._wanted:
-            if isinstance(ref, TemporaryFailure):
-                raise ref
-        await self._commit()
-
-    async def _commit(self) -> None:
         try:
-            await self._written()
-            self._over = True
+            await self.complete()
             await self._batcher.commit(self._draft)
         except MaildropFullNow:
             raise
@@ -146,9 +151,34 @@ class MaildirDelivery:
         finally:
             self._load.drop()
 
+    async def complete(self) -> list[Draft]:
+        """The text is complete: the drafts to commit.  Raises TemporaryFailure."""
+        for ref in self._wanted:
+            if isinstance(ref, TemporaryFailure) and not self._draft.apart:
+                raise ref
+        await self._written()
+        self._over = True
+        if self._envelope.queued:
+            self._seal(self._draft.beside[0] if self._draft.beside else self._draft)
+        return [self._draft, *self._draft.beside]
+
+    def _seal(self, draft: Draft) -> None:
+        """Make what stands behind the text in the queue."""
+        size = self._draft.size + sum(map(len, self._draft.parts))
+        message = self._envelope.message(time.time(), size, max(0, self._before))
+        draft.queued = message if self._before >= 0 else replace(message, hole=(0, 0))
+        draft.trailer = draft.queued.encode()
+        draft.final_name = names.with_size(draft.name, size + len(draft.trailer))
+
+    def end(self) -> None:
+        """Others committed the drafts that ``complete`` gave, or did not."""
+        self._load.drop()
+        if self._draft.fd >= 0:
+            start_work(self._executor.run(drafts.drop, self._draft))
+
     async def commit_each(self) -> list[PostOfficeError | None]:
         self._draft.apart = True
-        await self._commit()
+        await self.commit()
         missed = self._draft.missed
         for ref in missed:
             self._maildrops.forget(ref.path)
@@ -167,6 +197,8 @@ class MaildirDelivery:
 
     async def prepend(self, fields: bytes) -> None:
         await self._written()
+        if self._before >= 0:
+            self._before += len(fields)
         if self._draft.fd < 0:
             self._draft.parts.insert(0, fields)
             self._buffered += len(fields)

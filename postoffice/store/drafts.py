@@ -17,17 +17,34 @@ from fcntl import LOCK_EX, flock
 from threading import Lock
 
 from postoffice.model.address import Quota
+from postoffice.model.queued import QueuedMessage
 from postoffice.store import names
 from postoffice.store.files import MaildropRef, failures
+from postoffice.store.journal.records import RemoveRecord
 from postoffice.store.text import growth
 from postoffice.util.atomic_file import replacing, sync_folder
 
 #: Errors of link() that a copy of the file avoids: the maildrop is on another file system, or the
 #: file has too many names.
 COPIED = (errno.EXDEV, errno.EMLINK)
+#: Errors of copy_file_range() where the file system cannot do it.
+_NO_RANGE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 #: Prefix of an unfinished copy of a message.
 PART = ".part."
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass
+class QueueRemoval:
+    """
+    A message that leaves the queue, with its marks: the record, and the paths of the files.
+
+    ``there`` is whether the message was there when its file was unlinked.
+    """
+
+    record: RemoveRecord
+    paths: tuple[str, ...]
+    there: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -42,6 +59,13 @@ class Draft:
     ``apart``: each maildrop succeeds or fails on its own, and ``missed`` says
     which failed; otherwise all succeed or none.  ``large`` is the folder for a
     text that is written as it arrives; "" is the first maildrop's ``tmp``.
+
+    ``trailer`` stands behind the text in the queue: it is what ``queued`` encodes.
+    ``original`` has the text of this draft, which is written when that one is finished.
+    ``beside`` are committed with this draft, all of them or none; if it is ``apart``, they
+    fail with it, and it does not fail with them.  ``turn`` says which names are durable
+    first, where each folder is synced.  ``removal`` is committed with it too, and ``intent`` is
+    where this is written down first, where there is no journal.
     """
 
     refs: list[MaildropRef]
@@ -52,7 +76,7 @@ class Draft:
     parts: list[bytes] = field(default_factory=list)
     size: int = 0  # octets on disk
     tail: bytes = b""  # the last two octets written
-    final_name: str = ""  # in ``new``, with its sizes, once all of it is written
+    final_name: str = ""  # in ``new``; with its sizes, once all of it is written
     fd: int = -1
     folder: str = ""  # where it is written
     moved: bool = False  # renamed, or owned by the journal: drop() leaves the file
@@ -61,6 +85,13 @@ class Draft:
     dropped: bool = False
     apart: bool = False
     missed: dict[MaildropRef, Exception] = field(default_factory=dict)
+    trailer: bytes = b""
+    queued: QueuedMessage | None = None
+    original: Draft | None = None
+    beside: list[Draft] = field(default_factory=list)
+    turn: int = 0
+    removal: QueueRemoval | None = None
+    intent: str = ""
 
     @property
     def path(self) -> str:
@@ -93,15 +124,30 @@ def finish(draft: Draft) -> None:
     """Write the rest of a text.  Raises OSError, also if the draft was dropped."""
     with draft.lock:
         if not draft.dropped:
-            data = b"".join(draft.parts)
+            data = _rest(draft)
             if draft.fd < 0:
                 draft.text = data
             draft.parts.clear()
             _append(draft, data)
-            draft.final_name = names.with_sizes(
+            draft.final_name = draft.final_name or names.with_sizes(
                 draft.name, draft.size, ends=draft.ends, downgraded=_downgraded(draft)
             )
     check(draft)
+
+
+def _rest(draft: Draft) -> bytes:
+    """The octets that are not written yet; a large text of the original is copied here."""
+    original = draft.original
+    if original is None:
+        return b"".join((*draft.parts, draft.trailer))
+    check(original)
+    if original.text is not None:
+        return original.text + draft.trailer
+    draft.folder = draft.large
+    draft.fd = create(draft.path)
+    copy_range(original.fd, draft.fd, original.size)
+    draft.size = original.size
+    return draft.trailer
 
 
 def _downgraded(draft: Draft) -> int | None:
@@ -188,6 +234,22 @@ def copy_text(draft: Draft, fd: int, before: bytes = b"") -> None:
     with open(fd, "wb", closefd=False) as copy, open(draft.fd, "rb", closefd=False) as text:
         copy.write(before)
         shutil.copyfileobj(text, copy, 256 << 10)
+
+
+def copy_range(source: int, target: int, size: int) -> None:
+    """Copy the first octets of a file to the beginning of another, in the kernel if it can."""
+    done = 0
+    try:
+        while done < size and (more := os.copy_file_range(source, target, size - done, done)):
+            done += more
+    except OSError as error:
+        if error.errno not in _NO_RANGE:
+            raise
+    while done < size and (octets := os.pread(source, min(size - done, 256 << 10), done)):
+        write_all(target, octets)
+        done += len(octets)
+    if done < size:
+        raise OSError(errno.EIO, "a text became shorter while it was copied")
 
 
 def copy_file(path: str, fd: int) -> None:

@@ -13,12 +13,12 @@ from contextlib import suppress
 from typing import Protocol
 
 from postoffice.model.errors import PostOfficeError
-from postoffice.store import drafts
+from postoffice.store import drafts, intents, queue_files
 from postoffice.store.batch import Batch, check_place
 from postoffice.store.drafts import Draft
 from postoffice.store.files import MaildropRef, failure
 from postoffice.store.journal.journal import Journal, Ticket
-from postoffice.store.journal.records import PutRecord, RemoveRecord
+from postoffice.store.journal.records import PutRecord, Record, RemoveRecord
 from postoffice.store.names import uidl_of_file
 from postoffice.util.atomic_file import sync_folder
 
@@ -39,6 +39,9 @@ class Durability(Protocol):
     def sync_names(self, refs: set[MaildropRef]) -> dict[MaildropRef, Exception]:
         """Make new names durable where that is needed; return errors."""
 
+    def remove(self, draft: Draft) -> None:
+        """Carry out a draft's removal from the queue.  Raises OSError."""
+
     def end(self, *, failed: bool) -> None:
         """The batch was applied; ``failed``: the commit itself was broken off."""
 
@@ -48,11 +51,18 @@ class SyncedFiles:
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
+        self._intents: dict[Draft, int] = {}  # open files, locked
+        self._unsure = False
 
     def make_durable(self) -> None:
         for draft in self._batch.well():
             _start_writing(draft.fd)
         self._batch.each(_sync)
+        self._batch.each(self._intend, [draft for draft in self._batch.drafts if draft.intent])
+
+    def _intend(self, draft: Draft) -> None:
+        """Write down what is done together; a start completes it or takes it back."""
+        self._intents[draft] = intents.write(draft)
 
     def link(self, draft: Draft, ref: MaildropRef) -> None:
         _link(self._batch, draft, ref)
@@ -61,8 +71,20 @@ class SyncedFiles:
         folders = self._batch.folders
         return self._batch.check(refs, lambda ref: sync_folder("new", dir_fd=folders.open(ref)))
 
+    def remove(self, draft: Draft) -> None:
+        assert draft.removal is not None
+        queue_files.carry_out(draft.removal)
+        try:
+            queue_files.sync_folders(draft.removal.paths)
+        except OSError:  # a crash may bring the message back: the next start removes it again
+            self._unsure = True
+
     def end(self, *, failed: bool) -> None:
-        self._batch.undo()
+        well = self._batch.undo() and not failed and not self._unsure
+        for draft, fd in self._intents.items():
+            if well:
+                intents.forget(draft.intent)
+            os.close(fd)
 
 
 class Journaled:
@@ -90,6 +112,8 @@ class Journaled:
             self._ticket = self._journal.append(self._records)
             for draft, _ in self._committed:
                 draft.moved = draft.streamed  # the journal owns the file until its checkpoint
+            for draft in self._batch.well(self._batch.removing()):
+                self._batch.pledged.update((draft, *draft.beside))
             return
         except OSError as error:
             why = failure("the journal", error)
@@ -109,7 +133,7 @@ class Journaled:
         if any(draft in wrong for draft in large):
             self._journal.note_failed_sync()
 
-    def _records(self) -> list[PutRecord]:
+    def _records(self) -> list[Record]:
         """The records of the batch, for maildrops that were not moved away."""
         drafts = self._batch.well()
         refs = {ref for draft in drafts for ref in draft.refs}
@@ -123,10 +147,12 @@ class Journaled:
             for draft in self._batch.well()
         ]
         self._committed = [(draft, refs) for draft, refs in those if refs]
-        return [
+        records: list[Record] = [
             PutRecord(draft.final_name, tuple(map(self._maildrop, refs)), draft.text, draft.size)
             for draft, refs in self._committed
         ]
+        removing = self._batch.well(self._batch.removing())
+        return records + [draft.removal.record for draft in removing if draft.removal is not None]
 
     def _check_place(self, ref: MaildropRef) -> None:
         """Check that a maildrop is there, and that a checkpoint syncs it.  Raises OSError."""
@@ -151,6 +177,10 @@ class Journaled:
     def sync_names(self, refs: set[MaildropRef]) -> dict[MaildropRef, Exception]:
         return {}
 
+    def remove(self, draft: Draft) -> None:
+        assert draft.removal is not None
+        queue_files.carry_out(draft.removal)
+
     def end(self, *, failed: bool) -> None:
         """Mark the batch as applied, after undoing what failed; or leave it to be recovered."""
         ticket, self._ticket = self._ticket, None
@@ -161,6 +191,8 @@ class Journaled:
             self._batch.undo()
         elif not self._undo():
             self._journal.leave(ticket)  # recovery puts it into all its maildrops rather than some
+        elif self._batch.unfinished:
+            self._journal.leave(ticket)
         else:
             self._journal.applied(ticket)
 

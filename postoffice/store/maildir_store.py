@@ -27,6 +27,7 @@ from postoffice.interfaces import (
     IMaildrop,
     IMaildropMaintenance,
     IMailStore,
+    IQueueStore,
     IRetention,
     IStoreBackup,
     MaildropUsage,
@@ -48,6 +49,7 @@ from postoffice.store import (
     maintenance,
     merge,
     names,
+    queue_files,
     retention,
     retry,
     set_aside,
@@ -62,13 +64,14 @@ from postoffice.store.batcher import (
     ThreadCommitter,
 )
 from postoffice.store.context import StoreContext
-from postoffice.store.delivery import MaildirDelivery, MaildropCache
+from postoffice.store.deliveries import Deliveries
+from postoffice.store.delivery import MaildropCache
 from postoffice.store.drafts import Draft
-from postoffice.store.files import MaildropRef
 from postoffice.store.journal import filesystem
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.journal.segments import SEGMENT
 from postoffice.store.listing_cache import ListingCache, MeasuredSizes, Snapshot
+from postoffice.store.mail_queue import MailQueue
 from postoffice.store.mailbox import OpenMaildir
 from postoffice.store.pace import Pace
 from postoffice.store.quota.admission import Admission, FreeSpace
@@ -86,7 +89,7 @@ from postoffice.util.shield import shield
 CHECKPOINT_INTERVAL = 2.0
 
 
-@implementer(IMailStore, IMaildropMaintenance, IRetention, IStoreBackup)
+@implementer(IMailStore, IQueueStore, IMaildropMaintenance, IRetention, IStoreBackup)
 class MaildirStore:
     """
     The mail of all accounts, in Maildirs below ``path``.
@@ -98,7 +101,8 @@ class MaildirStore:
     the owner of a maildrop gets a notice when it reaches one, with ``letter`` as
     its text, or our text if that is "".  Mail is refused while fewer than
     ``free_space`` octets are free on the disk, and while more than ``incoming``
-    octets are being received.  ``child_process`` makes the store process, which
+    octets are being received.  ``queue`` is how many messages and octets the queue may hold, 0
+    for any number (``MailQueue``).  ``child_process`` makes the store process, which
     commits batches under load; None: all batches are committed on threads.
     """
 
@@ -120,6 +124,7 @@ class MaildirStore:
         free_space: int = 0,
         incoming: int = 0,
         child_process: MakeChildProcess | None = None,
+        queue: tuple[int, int] = (0, 0),
     ) -> None:
         self._make_child_process = child_process
         self._store_process: ChildProcess[StoreProcess] | None = None
@@ -133,6 +138,7 @@ class MaildirStore:
         self._wanted = durability
         self._journal = journal_of(path, self._report, segment)
         self._maildrops = MaildropCache(executor)
+        self.queue = MailQueue(path, executor, self._maildrops, hostname, *queue)
         self._admission = Admission(executor, clock.seconds)
         self._floor = FreeSpace(path, free_space, executor, clock.seconds)
         self._incoming = ReceivingLimit(incoming)
@@ -168,7 +174,19 @@ class MaildirStore:
             )
             small = ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
         self._batcher = Batcher(small, here, self._committed)
-        self._large = self._journal.large if journal else ""
+        large = self._journal.large if journal else ""
+        self._deliveries = Deliveries(
+            self._path,
+            self._executor,
+            self._hostname,
+            self._maildrops,
+            self.queue,
+            self._batcher,
+            large,
+            self._incoming,
+            self._floor,
+        )
+        self.queue.start(journal, self._batcher)
         pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
         self._context = StoreContext(
             self._executor,
@@ -188,10 +206,15 @@ class MaildirStore:
 
     def _committed(self, drafts: Sequence[Draft]) -> None:
         self._notices.tell()
-        for draft in drafts:
-            for ref in draft.refs:
-                self._admission.came(ref.path, draft.size)
-                self._listings.changed(ref.path)
+        for lead in drafts:
+            for draft in (lead, *lead.beside):
+                if draft.queued is not None:
+                    if not lead.missed.keys() & set(draft.refs):
+                        self.queue.came(draft)
+                    continue
+                for ref in draft.refs:
+                    self._admission.came(ref.path, draft.size)
+                    self._listings.changed(ref.path)
 
     def _begin(self) -> str:
         """Recover what the journal holds; return the durability that the store has."""
@@ -205,6 +228,7 @@ class MaildirStore:
             found = self._journal.open(durability, asked=bool(self._wanted))
             set_aside.adopt(self._path)
             retry.retry_all(self._path, self._report)
+            self.queue.open()
         if found.batches:
             self._report(
                 "info",
@@ -234,6 +258,7 @@ class MaildirStore:
             await self._sweeping.stop(cancel=True)
             await self._batcher.finished()
             await self._notices.finished()
+            await self.queue.stop()
             for removal in list(self._context.removals):
                 await shield(removal)
         await self._checkpointing.stop()
@@ -242,35 +267,7 @@ class MaildirStore:
         await self._executor.run(self._journal.close)
 
     async def begin(self, envelope: Envelope) -> IDelivery:
-        await self._floor.check()
-        folders = [self._folder(one.account.maildrop) for one in envelope.recipients]
-        unique = list(dict.fromkeys(folders))
-        refs = await self._maildrops.find(unique)
-        there = [ref for ref in refs if isinstance(ref, MaildropRef)]
-        if not there:  # where only some are missing, commit() raises for them
-            raise next(ref for ref in refs if isinstance(ref, TemporaryFailure))
-        found = dict(zip(unique, refs, strict=True))
-        limited = {
-            ref: one.account
-            for folder, one in zip(folders, envelope.recipients, strict=True)
-            if one.account.quota.limited and isinstance(ref := found[folder], MaildropRef)
-        }
-        draft = Draft(
-            there,
-            names.new_name(self._hostname),
-            self._large,
-            {ref: account.quota for ref, account in limited.items()},
-            {ref: account.address for ref, account in limited.items()},
-        )
-        return MaildirDelivery(
-            self._executor,
-            self._maildrops,
-            self._batcher,
-            draft,
-            [found[one] for one in folders],
-            self._incoming.text(envelope.client),
-            self._floor,
-        )
+        return await self._deliveries.begin(envelope)
 
     async def admit(self, account: Account, size: int) -> None:
         await self._floor.check()
@@ -313,7 +310,10 @@ class MaildirStore:
         )
 
     async def strays(self) -> list[Finding]:
-        return await self._executor.run(maintenance.strays, self._path)
+        return await self._executor.run(self._strays)
+
+    def _strays(self) -> list[Finding]:
+        return maintenance.strays(self._path) + queue_files.findings(self._path)
 
     async def purge(
         self, name: str, which: PurgeCriteria, dry: bool, step: Step | None = None

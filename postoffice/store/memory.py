@@ -8,13 +8,14 @@ from itertools import count
 
 from zope.interface import implementer
 
-from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IRetention, IText
+from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IQueueStore, IRetention, IText
 from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import LoginTooSoon, MaildropLocked, MessageGone, PostOfficeError
 from postoffice.model.listing import Entry, Listing
 from postoffice.model.mail_policy import KeepTimes
 from postoffice.protocol.downgrade import size_of_text
+from postoffice.store.memory_queue import MemoryQueue
 from postoffice.store.quota.maildirsize import full
 from postoffice.store.text import Normalizer
 
@@ -59,12 +60,17 @@ class _Drop:
             self.downgraded.pop(uidl, None)
 
 
-@implementer(IMailStore, IRetention)
+@implementer(IMailStore, IQueueStore, IRetention)
 class MemoryStore:
-    """Maildrops in dictionaries; ``now`` returns the seconds since 1970."""
+    """
+    Maildrops in dictionaries, and a queue for at most ``queued`` messages, 0 for any number.
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    ``now`` returns the seconds since 1970.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time, queued: int = 0) -> None:
         self.now = now
+        self.queue = MemoryQueue(MemoryText, queued)
         self._drops: dict[str, _Drop] = {}
         self._numbers = count(1)
 
@@ -75,7 +81,9 @@ class MemoryStore:
         self._drops.clear()
 
     async def begin(self, envelope: Envelope) -> IDelivery:
-        return MemoryDelivery(self, [one.account for one in envelope.recipients])
+        if envelope.queued:
+            self.queue.admit(envelope)
+        return MemoryDelivery(self, envelope)
 
     async def admit(self, account: Account, size: int) -> None:
         messages, octets = await self.count(account.maildrop)
@@ -136,9 +144,11 @@ class MemoryStore:
 class MemoryDelivery:
     """One message on its way in."""
 
-    def __init__(self, store: MemoryStore, accounts: Sequence[Account]) -> None:
+    def __init__(self, store: MemoryStore, envelope: Envelope) -> None:
         self._store = store
-        self._accounts = accounts
+        self._envelope = envelope
+        self._accounts = [one.account for one in envelope.recipients]
+        self._before = 0
         self._parts: list[bytes] = []
         self.uidl = ""
 
@@ -157,10 +167,11 @@ class MemoryDelivery:
         text = self._text()
         fitting = [one for one in self._accounts if self._fits(one, text)]
         self._post(text, fitting)
-        return [
+        outcomes: list[PostOfficeError | None] = [
             None if one in fitting else full(one.maildrop, one.quota, len(text))
             for one in self._accounts
         ]
+        return [*outcomes, None] if self._envelope.queued else outcomes
 
     def _text(self) -> bytes:
         normalizer = Normalizer()
@@ -185,12 +196,15 @@ class MemoryDelivery:
             drop.texts[uidl], drop.came[uidl] = text, self._store.now()
             if downgraded is not None:
                 drop.downgraded[uidl] = downgraded
+        if self._envelope.queued:
+            self._store.queue.put(self._envelope, text, self._before, self._store.now())
 
     async def text(self) -> IText:
         return MemoryText(b"".join(self._parts))
 
     async def prepend(self, fields: bytes) -> None:
         self._parts.insert(0, fields)
+        self._before += len(fields)
 
     def abort(self) -> None:
         self._parts.clear()

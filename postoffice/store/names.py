@@ -108,6 +108,11 @@ def with_sizes(name: str, size: int, *, ends: bool = True, downgraded: int | Non
     return name if downgraded is None else f"{name},{DOWNGRADED}={downgraded}"
 
 
+def with_size(name: str, size: int) -> str:
+    """Add the size of its file to the name of a message in the queue."""
+    return f"{name},S={size}"
+
+
 def with_right_sizes(place: str, measured: Measured, size: int) -> str:
     """Correct the sizes in a file's name, if it has any."""
     right = {"S": size, "W": measured.wire}

@@ -31,6 +31,7 @@ class DraftMessage(NamedTuple):
     A small draft for the store process.
 
     Its text of ``size`` octets is in the memory that both processes share, from ``offset``.
+    ``beside`` are its copies: their places, names (also the final ones), trailers and turns.
     """
 
     refs: list[MaildropRef]
@@ -41,6 +42,9 @@ class DraftMessage(NamedTuple):
     dropped: bool
     offset: int
     size: int
+    final_name: str
+    trailer: bytes
+    beside: Sequence[tuple[list[MaildropRef], str, str, bytes, int]]
 
 
 def pack(wanted: Sequence[Draft], memory: mmap, offset: int) -> list[DraftMessage]:
@@ -53,16 +57,19 @@ def pack(wanted: Sequence[Draft], memory: mmap, offset: int) -> list[DraftMessag
             offset += len(part)
         place = start, offset - start
         kind = draft.apart, draft.dropped
-        messages.append(
-            DraftMessage(draft.refs, draft.name, draft.quotas, draft.owners, *kind, *place)
-        )
+        copies = [
+            (one.refs, one.name, one.final_name, one.trailer, one.turn) for one in draft.beside
+        ]
+        who = draft.refs, draft.name, draft.quotas, draft.owners
+        final = draft.final_name, draft.trailer
+        messages.append(DraftMessage(*who, *kind, *place, *final, copies))
     return messages
 
 
 def unpack(message: DraftMessage, memory: mmap) -> Draft:
     """The draft that ``pack`` described."""
-    refs, name, quotas, owners, apart, dropped, offset, size = message
-    return Draft(
+    refs, name, quotas, owners, apart, dropped, offset, size, final, trailer, copies = message
+    draft = Draft(
         refs,
         name,
         quotas=quotas,
@@ -70,7 +77,13 @@ def unpack(message: DraftMessage, memory: mmap) -> Draft:
         parts=[memory[offset : offset + size]],
         apart=apart,
         dropped=dropped,
+        final_name=final,
+        trailer=trailer,
     )
+    for refs, name, final, trailer, turn in copies:
+        copy = Draft(refs, name, final_name=final, trailer=trailer, original=draft, turn=turn)
+        draft.beside.append(copy)
+    return draft
 
 
 class CommitResult(NamedTuple):

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from postoffice.interfaces import Executor
 from postoffice.store import cleanup, vault
+from postoffice.store.queue_files import MARKS, MESSAGES
 from postoffice.store.quota.notices import trim
 
 #: Seconds from one sweep to the next.
@@ -52,6 +53,8 @@ class Sweep:
             await run(self._trim, folder)
         for folder in await run(cleanup.linked_maildrops, self._path):
             swept += await run(cleanup.sweep, folder, time.time())
+        for place in (MESSAGES, MARKS):
+            swept += await run(cleanup.sweep, f"{self._path}/{place}", time.time())
         await run(cleanup.sweep_removed, self._path, time.time())
         for domain in await run(cleanup.domains, self._path):
             await self._empty(domain)

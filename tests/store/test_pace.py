@@ -14,7 +14,6 @@ from twisted.internet.task import Clock
 
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.store import expunge, files, maildir
-from postoffice.store.journal.journal import Journal
 from postoffice.store.pace import (
     LIMIT,
     PAUSE,
@@ -24,6 +23,7 @@ from postoffice.store.pace import (
     Pace,
     TakesLong,
 )
+from postoffice.store.removal_commits import RemovalCommits
 from postoffice.testing import ImmediateExecutor, ManualExecutor
 from tests.store.journaled import JOE, folder_of, there
 
@@ -152,8 +152,7 @@ def test_a_session_of_a_small_maildrop_waits_elsewhere_for_the_sync_only(box, ro
     assert all(begun(maildrop.fetch(entry)).called for entry in entries)
     removal = begun(maildrop.remove(entries[:3]))
     [(_, function, _)] = executor.waiting
-    assert isinstance(function.__self__, Journal)
-    assert function.__name__ == "append"
+    assert isinstance(function.__self__, RemovalCommits)
     assert not removal.called
     assert len(there(root)) == 10, "nothing goes before it is committed"
     executor.work()

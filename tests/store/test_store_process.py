@@ -16,6 +16,7 @@ from postoffice.daemon.executor import ThreadExecutor
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull
+from postoffice.model.queued import QueuedRecipient
 from postoffice.store.batcher import BATCHES, MANY
 from postoffice.store.journal.segments import StateFile
 from postoffice.store.maildir_store import MaildirStore
@@ -139,6 +140,27 @@ def test_it_knows_quotas_and_says_what_each_maildrop_missed(busy, root):
     assert (type(of_joe), of_ann) == (MaildropFull, None)
     assert "each" in there(root, ANN)
     turn_until(lambda: len(list(root.glob("example.net/joe/new/*"))) == 2)  # he is told of it
+
+
+def test_it_puts_messages_into_the_queue_too(busy, root):
+    office = busy()
+    office.call_the_placer()
+    queue, came = office.store.queue, []
+    queue.watch(lambda name, message: came.append((name, message)))
+    far = [QueuedRecipient(address="far@example.org")]
+    mixed, remote, each = envelope(JOE), envelope(), limited(Quota(10, 0, "reject"), JOE)
+    for one in (mixed, remote, each):
+        one.queued.extend(far)
+    assert office.post(("mixed", mixed), ("remote", remote)) == [None, None]
+    [(full, queued)] = office.post(("each", each), apart=True)
+    assert (type(full), queued) == (MaildropFull, None)
+    assert [one for one in there(root) if "before" not in one] == ["mixed"]
+    names = done(queue.names())
+    assert len(names) == done(queue.usage())[0] == 3
+    assert sorted(came) == sorted(zip(names, done(queue.read(names)), strict=True))
+    done(queue.finish(names[0], [], [0], whole=False))
+    assert done(queue.read(names[:1]))[0].told == {0}
+    assert office.store_process.ready
 
 
 def test_when_it_is_killed_nothing_is_lost_and_mail_goes_on(busy, root, logged):

@@ -1,0 +1,320 @@
+"""
+MailQueue: the queue of a store of Maildirs (IMailQueue).
+
+A message comes into it with a delivery (``delivery``).  The files, and all that blocks, are in
+``queue_files``; how a commit takes the messages of several places together is in ``batch``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from postoffice.interfaces import Arrived, Executor, IDelivery, IMailQueue, IText
+from postoffice.model.envelope import Envelope
+from postoffice.model.errors import MessageGone, NoSpace, TemporaryFailure
+from postoffice.model.queued import QueuedMessage
+from postoffice.store import files, intents, names, queue_files
+from postoffice.store.batcher import Batcher
+from postoffice.store.delivery import MaildirDelivery, MaildropCache
+from postoffice.store.drafts import Draft, QueueRemoval
+from postoffice.store.files import MaildropRef
+from postoffice.store.journal.journal import Journal
+from postoffice.store.queue_files import Unreadable
+from postoffice.util.gather import Gather
+from postoffice.util.shield import shield, start_work
+
+#: The most messages that are read at once, and the most that are removed in one commit.
+PAGE = 500
+TOGETHER = 64
+#: Octets of a text that are read at once.
+PIECE = 256 << 10
+
+
+@implementer(IMailQueue)
+class MailQueue:
+    """
+    The queue of the store at ``store``.
+
+    It holds at most ``messages`` messages and ``octets`` octets; 0: any number.  Letters of
+    our own come in even if it is full, as without them it could not become empty.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        store: str,
+        executor: Executor,
+        maildrops: MaildropCache,
+        hostname: str,
+        messages: int = 0,
+        octets: int = 0,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._maildrops = maildrops
+        self._hostname = hostname
+        self._limit = messages, octets
+        self._messages = self._octets = 0
+        self._marks: dict[str, list[str]] = {}
+        self._watching: list[Arrived] = []
+        self._removals: Gather[QueueRemoval, None] = Gather(executor, self._remove, TOGETHER)
+
+    # -- for the store ---------------------------------------------------------
+
+    def open(self) -> None:
+        """Settle what a crash has cut off, and count.  Blocks.  Raises OSError."""
+        if not os.path.isdir(f"{self._store}/{queue_files.QUEUE}"):
+            return
+        queue_files.prepare(self._store)
+        intents.settle(self._store, self._report)
+        sizes, self._marks = queue_files.contents(self._store)
+        self._messages, self._octets = len(sizes), sum(sizes.values())
+
+    def _report(self, level: str, text: str) -> None:
+        self.log.info("{text}", text=text)
+
+    def start(self, journal: Journal | None, batcher: Batcher) -> None:
+        """The store has begun."""
+        self._journal = journal
+        self._batcher = batcher
+
+    async def stop(self) -> None:
+        """Wait for the removals that are under way."""
+        await self._removals.idle()
+
+    def admit(self, envelope: Envelope) -> None:
+        """Raises NoSpace if the queue is full."""
+        if envelope.sender is None and envelope.client.local:
+            return
+        for held, most, what in zip(
+            (self._messages, self._octets), self._limit, ("messages", "octets"), strict=True
+        ):
+            if most and held >= most:
+                raise NoSpace(f"refused: the queue is full: it holds {held} {what} of {most}")
+
+    async def place(self) -> MaildropRef:
+        """Where a message for the queue is put.  Raises TemporaryFailure."""
+        return await self._find(queue_files.MESSAGES)
+
+    async def _find(self, folder: str) -> MaildropRef:
+        [found] = await self._maildrops.find([f"{self._store}/{folder}"])
+        if isinstance(found, TemporaryFailure):
+            raise found
+        return found
+
+    def came(self, draft: Draft) -> None:
+        """A draft was committed to the queue."""
+        assert draft.queued is not None
+        self._messages += 1
+        self._octets += names.sizes_of(draft.final_name).file or 0
+        for arrived in self._watching:
+            try:
+                arrived(draft.final_name, draft.queued)
+            except Exception:
+                self.log.failure("telling of a message in the queue failed; a start finds it")
+
+    # -- IMailQueue ------------------------------------------------------------
+
+    def watch(self, arrived: Arrived) -> None:
+        self._watching.append(arrived)
+
+    async def names(self) -> list[str]:
+        return await self._executor.run(self._names)
+
+    def _names(self) -> list[str]:
+        with files.failures(self._store):
+            return queue_files.listing(self._store)
+
+    async def read(self, names: Sequence[str]) -> list[QueuedMessage | None]:
+        found: list[QueuedMessage | None] = []
+        for start in range(0, len(names), PAGE):
+            page = names[start : start + PAGE]
+            marks = [tuple(self._marks.get(name, ())) for name in page]
+            read = await self._executor.run(self._read, page, marks)
+            for name, one in zip(page, read, strict=True):
+                if isinstance(one, Unreadable):
+                    await self._give_up(name, one)
+                    one = None
+                found.append(one)
+        return found
+
+    def _read(
+        self, page: Sequence[str], marks: Sequence[Sequence[str]]
+    ) -> list[QueuedMessage | Unreadable | None]:
+        found: list[QueuedMessage | Unreadable | None] = []
+        with files.failures(self._store):
+            for name, its in zip(page, marks, strict=True):
+                try:
+                    found.append(queue_files.read(self._store, name, its))
+                except Unreadable as why:
+                    found.append(why)
+        return found
+
+    async def _give_up(self, name: str, why: Unreadable) -> None:
+        try:
+            await self.set_aside(name, str(why))
+        except TemporaryFailure as error:
+            self.log.error("setting {name} aside failed: {error}", name=name, error=error)
+
+    async def text(self, name: str) -> IText:
+        opening = start_work(self._executor.run(self._open, name))
+        fd, first, left = await shield(opening, lambda opened: os.close(opened[0]))
+        return QueuedText(self._executor, fd, first, left)
+
+    def _open(self, name: str) -> tuple[int, bytes, list[tuple[int, int]]]:
+        """Open a message's file; read its first piece, and say which octets are left."""
+        with files.failures(name):
+            try:
+                fd, message = queue_files.open_message(self._store, name)
+            except (FileNotFoundError, Unreadable) as error:
+                raise MessageGone(f"{name} is not in the queue: {error}") from error
+            try:
+                start, length = message.hole
+                first, left = _read_piece(fd, [(0, start), (start + length, message.size)])
+                while left and len(first) < PIECE:
+                    more, left = _read_piece(fd, left)
+                    first += more
+            except BaseException:
+                os.close(fd)
+                raise
+        return fd, first, left
+
+    async def finish(
+        self,
+        name: str,
+        done: Collection[int],
+        told: Collection[int] = (),
+        letters: Sequence[IDelivery] = (),
+        *,
+        whole: bool,
+    ) -> None:
+        finishing = self._finish(name, done, told, letters, whole=whole)
+        await shield(Deferred.fromCoroutine(finishing))
+
+    async def _finish(
+        self,
+        name: str,
+        done: Collection[int],
+        told: Collection[int],
+        letters: Sequence[IDelivery],
+        *,
+        whole: bool,
+    ) -> None:
+        removal = self._removal(name) if whole else None
+        if removal is not None and not letters:
+            await self._removals.add(removal)
+        else:
+            mark = None if whole else await self._mark(name, done, told)
+            await self._commit(removal, mark, letters)
+            if mark is not None:
+                self._marks.setdefault(name, []).append(mark.final_name)
+        if removal is not None:
+            self._gone(name, removal)
+
+    def _removal(self, name: str) -> QueueRemoval:
+        return queue_files.removal_of(self._store, name, self._marks.get(name, ()))
+
+    def _gone(self, name: str, removal: QueueRemoval) -> None:
+        self._marks.pop(name, None)
+        if removal.there:
+            self._messages -= 1
+            self._octets -= names.sizes_of(name).file or 0
+
+    def _remove(self, wanted: list[QueueRemoval]) -> Sequence[Exception | None]:
+        return queue_files.remove(self._store, self._journal, wanted)
+
+    async def _mark(self, name: str, done: Collection[int], told: Collection[int]) -> Draft:
+        mark = f"{name}{queue_files.MARK}{secrets.token_hex(4)}"
+        text = queue_files.mark_text(done, told)
+        place = await self._find(queue_files.MARKS)
+        return Draft([place], mark, parts=[text], final_name=mark, turn=1)
+
+    async def _commit(
+        self, removal: QueueRemoval | None, mark: Draft | None, letters: Sequence[IDelivery]
+    ) -> None:
+        """Commit letters, and the removal or the mark, all or nothing."""
+        begun = [letter for letter in letters if isinstance(letter, MaildirDelivery)]
+        if len(begun) < len(letters):
+            raise TypeError("a letter was begun elsewhere")
+        try:
+            group = [draft for letter in begun for draft in await letter.complete()]
+            if mark is not None:
+                group.append(mark)
+            lead, *others = group
+            lead.beside, lead.removal = others, removal
+            if letters and self._journal is None:
+                await self._executor.run(self._prepare)
+                name = names.new_name(self._hostname)
+                lead.intent = f"{self._store}/{queue_files.INTENTS}/{name}"
+            await self._batcher.commit(lead)
+        finally:
+            for letter in begun:
+                letter.end()
+
+    def _prepare(self) -> None:
+        with files.failures(self._store):
+            queue_files.prepare(self._store)
+
+    async def set_aside(self, name: str, why: str) -> None:
+        removal = self._removal(name)
+        await shield(start_work(self._executor.run(self._put_aside, name, removal, why)))
+        if removal.there:
+            self._gone(name, removal)
+            self.log.error(
+                "{name} was taken out of the queue, and set aside: {why}", name=name, why=why
+            )
+
+    def _put_aside(self, name: str, removal: QueueRemoval, why: str) -> None:
+        queue_files.put_aside(self._store, self._journal, name, removal, why)
+
+    async def usage(self) -> tuple[int, int]:
+        return self._messages, self._octets
+
+
+def _read_piece(fd: int, left: Sequence[tuple[int, int]]) -> tuple[bytes, list[tuple[int, int]]]:
+    """Read the next octets of these ranges; return them, and what is left then."""
+    (start, end), *rest = left
+    octets = os.pread(fd, min(PIECE, end - start), start)
+    start += len(octets)
+    if start < end:
+        if not octets:
+            raise MessageGone("a message became shorter while it was read")
+        return octets, [(start, end), *rest]
+    return octets, list(rest)
+
+
+@implementer(IText)
+class QueuedText:
+    """The text of a message as it is sent: ``first``, then the octets ``left`` of a file."""
+
+    def __init__(
+        self, executor: Executor, fd: int, first: bytes, left: list[tuple[int, int]]
+    ) -> None:
+        self._executor = executor
+        self._fd = fd
+        self._first = first
+        self._left = left
+        self._reading: Deferred[tuple[bytes, list[tuple[int, int]]]] | None = None
+
+    async def read(self) -> bytes:
+        octets, self._first = self._first, b""
+        while not octets and self._left and self._fd >= 0:
+            self._reading = start_work(self._executor.run(_read_piece, self._fd, self._left))
+            octets, self._left = await shield(self._reading)
+        return octets
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        self._first = b""
+        if fd >= 0:
+            if self._reading is None:
+                os.close(fd)
+            else:
+                self._reading.addBoth(lambda _: os.close(fd))  # not while a thread reads from it
