@@ -28,10 +28,10 @@ sys.path.insert(0, str(ROOT))
 from twisted.internet.task import Clock
 
 from disk import disk  # noqa: E402
-from postoffice.accounts.addresses import resolve, run  # noqa: E402
+from postoffice.accounts.address_resolution import resolve, run  # noqa: E402
 from postoffice.accounts.sealed_secrets import Seal  # noqa: E402
 from postoffice.accounts.sql_directory import SQLDirectory  # noqa: E402
-from postoffice.accounts.sqlite import SQLiteDirectory  # noqa: E402
+from postoffice.accounts.sqlite_directory import SQLiteDirectory  # noqa: E402
 from postoffice.model.address import Address  # noqa: E402
 from postoffice.model.alias import Alias  # noqa: E402
 from postoffice.testing import ImmediateExecutor, finish  # noqa: E402
@@ -146,7 +146,7 @@ def made(folder: Path, conninfo: str | None) -> SQLDirectory:
     kind = "{kind: sqlite}"
     directory: SQLDirectory = SQLiteDirectory(str(folder / "accounts.db"), ImmediateExecutor())
     if conninfo is not None:
-        from postoffice.accounts.postgresql import PostgreSQLDirectory
+        from postoffice.accounts.postgresql_directory import PostgreSQLDirectory
 
         kind = f"{{kind: postgresql, connection: '{conninfo}'}}"
         seal = Seal(str(folder / "accounts.key"))

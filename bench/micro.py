@@ -33,7 +33,7 @@ from twisted.logger import globalLogBeginner, globalLogPublisher, textFileLogObs
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.realm import Realm
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.daemon import log_format
 from postoffice.daemon.build import _now
 from postoffice.model import reply

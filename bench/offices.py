@@ -138,7 +138,7 @@ limits: {{connections: 5000, connections_per_client: 5000}}
     ACCOUNTS = """
 import sys
 from postoffice.accounts.passwords import hash_password
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.protocol.scram import derive
 from postoffice.testing import ImmediateExecutor as InlineWorkers, finish
 path, domain, password, users = sys.argv[1:]

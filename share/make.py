@@ -20,7 +20,7 @@ from click.shell_completion import get_completion_class  # noqa: E402
 
 from postoffice.cli import main  # noqa: E402
 from postoffice.config.template import reference  # noqa: E402
-from postoffice.daemon.service import Options  # noqa: E402
+from postoffice.daemon.twistd_service import Options  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
 
 COMPLETIONS = {

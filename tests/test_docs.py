@@ -15,7 +15,7 @@ import pytest
 from zope.interface.interface import InterfaceClass
 
 from postoffice.accounts.passwords import hash_password
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.testing import ImmediateExecutor, finish
 
 TESTS = Path(__file__).parent

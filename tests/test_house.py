@@ -102,7 +102,7 @@ def test_the_two_lowest_floors_never_mention_twisted(name):
 @pytest.mark.parametrize("name", modules())
 def test_nobody_takes_the_reactor_from_the_air(name):
     taken = "twisted.internet.reactor" in imports(modules()[name])
-    assert not taken or name in {"daemon.service", "cli"}
+    assert not taken or name in {"daemon.twistd_service", "cli"}
     assert "twisted.internet.reactor" not in imports(modules()[name], at_import=True)
 
 

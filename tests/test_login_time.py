@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from twisted.logger import globalLogPublisher
 
-from postoffice.server.login import LOGIN_TIME
+from postoffice.server.login_connection import LOGIN_TIME
 
 POP3_LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from string import ascii_letters, digits
 
-from postoffice.accounts.addresses import (
+from postoffice.accounts.address_resolution import (
     AliasLoop,
     Asking,
     catch_all_name,

@@ -19,8 +19,8 @@ from postoffice.accounts import app_passwords, passwords
 from postoffice.accounts.credentials import Credentials, IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.fake_salts import steady_salt
+from postoffice.accounts.password_upgrade import PasswordUpgrade
 from postoffice.accounts.password_verifier import PasswordVerifier
-from postoffice.accounts.rehashing import Rehashing
 from postoffice.accounts.throttle import Throttle
 from postoffice.interfaces import Executor, IAccountDirectory
 from postoffice.model import log_events
@@ -78,8 +78,8 @@ class Checker:
         self._throttle = throttle
         self._now = now
         self.fake_salts = secrets.token_bytes(32)
-        self._rehashing = Rehashing(self._directory, hashing)
-        self.stop = self._rehashing.stop
+        self._password_upgrade = PasswordUpgrade(self._directory, hashing)
+        self.stop = self._password_upgrade.stop
 
     async def requestAvatarId(  # type: ignore[override]
         self, credentials: Credentials | IAnonymous
@@ -223,7 +223,7 @@ class Checker:
         assert account is not None
         assert secret is not None
         if account.scram is None or passwords.is_outdated(secret):
-            self._rehashing.add(account, password)
+            self._password_upgrade.add(account, password)
         return True
 
     async def _find(self, name: str | None) -> Account | None:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import ldap
 
-from postoffice.accounts.remote import Unavailable
+from postoffice.accounts.circuit_breaker import Unavailable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.connection_pool import ConnectionPool
 

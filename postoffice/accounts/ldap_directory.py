@@ -11,10 +11,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.ldap_connections import LDAPConnections, LDAPServer
 from postoffice.accounts.password_schemes import fields_elsewhere
-from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
-from postoffice.accounts.variables import VARIABLE, value, variable
+from postoffice.accounts.query_variables import VARIABLE, value, variable
 from postoffice.interfaces import (
     Executor,
     IAccountDirectory,

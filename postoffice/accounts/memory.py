@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from zope.interface import implementer
 
-from postoffice.accounts.addresses import catch_all_name
-from postoffice.accounts.tables import check_empty, maildrop_names
+from postoffice.accounts.account_queries import check_empty, maildrop_names
+from postoffice.accounts.address_resolution import catch_all_name
 from postoffice.interfaces import IAccountRegister, IAccountSettings, IAddressRegister
 from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
 from postoffice.model.alias import Alias, Domain, Found

@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 import psycopg
 
-from postoffice.accounts.remote import Unavailable
-from postoffice.accounts.sql import Cursor, Values
+from postoffice.accounts.circuit_breaker import Unavailable
+from postoffice.accounts.sql_connection import Cursor, Values
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.connection_pool import ConnectionPool
 
@@ -53,7 +53,7 @@ class PostgreSQLConnection(Protocol):
 
 
 class SharedSQL:
-    """A connection that takes the SQL of ``accounts.tables``: its placeholders, no booleans."""
+    """A connection that takes the SQL of ``account_queries``: its placeholders, no booleans."""
 
     def __init__(self, connection: PostgreSQLConnection) -> None:
         self._connection = connection

@@ -10,10 +10,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
+from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.postgresql_connections import Connections, PostgreSQLConnection
-from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
-from postoffice.accounts.variables import VARIABLE, value, variable
+from postoffice.accounts.query_variables import VARIABLE, value, variable
 from postoffice.interfaces import Executor, IAccountDirectory, IAccountListing, IAddresses
 from postoffice.model.address import (
     DISABLED,

@@ -10,9 +10,9 @@ from typing import Generic, Protocol, TypeVar, TypeVarTuple, cast
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts import address_tables, bulk_tables, tables
+from postoffice.accounts import account_queries, address_queries, bulk_queries
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.accounts.sql import Connection
+from postoffice.accounts.sql_connection import Connection
 from postoffice.interfaces import (
     Executor,
     IAccountRegister,
@@ -138,25 +138,25 @@ class SQLDirectory(OldMembers):
         return found.domain is not None
 
     async def app_passwords(self, name: str) -> Sequence[AppPassword]:
-        return await self._answer(self._devices, name, tables.devices)
+        return await self._answer(self._devices, name, account_queries.devices)
 
     async def add_app_password(self, name: str, device: AppPassword) -> bool:
-        return await self._write(tables.add_app_password, name, device)
+        return await self._write(account_queries.add_app_password, name, device)
 
     async def remove_app_password(self, name: str, device: str) -> bool:
-        return await self._write(tables.remove_app_password, name, device)
+        return await self._write(account_queries.remove_app_password, name, device)
 
     async def domains(self) -> list[str]:
-        return await self._read(tables.domains)
+        return await self._read(account_queries.domains)
 
     async def accounts(self, domain: str | None = None) -> list[Account]:
         return await self._read(self._all, domain)
 
     async def add_domain(self, domain: str) -> bool:
-        return await self._write(tables.add_domain, domain)
+        return await self._write(account_queries.add_domain, domain)
 
     async def remove_domain(self, domain: str) -> bool:
-        return await self._write(tables.remove_domain, domain)
+        return await self._write(account_queries.remove_domain, domain)
 
     async def add(
         self,
@@ -165,97 +165,97 @@ class SQLDirectory(OldMembers):
         scram: str | None = None,
         maildrop: str | None = None,
     ) -> bool:
-        return await self._write(tables.add, name, secret, scram, maildrop)
+        return await self._write(account_queries.add, name, secret, scram, maildrop)
 
     async def maildrop_for(self, name: str) -> str:
-        return await self._read(tables.maildrop_for, name)
+        return await self._read(account_queries.maildrop_for, name)
 
     async def rename(self, name: str, new: str) -> bool:
-        return await self._write(tables.rename, name, new)
+        return await self._write(account_queries.rename, name, new)
 
     async def set_secret(self, name: str, secret: str | None, scram: str | None = None) -> bool:
-        return await self._write(tables.set_secret, name, secret, scram)
+        return await self._write(account_queries.set_secret, name, secret, scram)
 
     async def keep_scram(self, name: str, secret: str, scram: str, new: str | None = None) -> bool:
-        return await self._write(tables.keep_scram, name, secret, scram, new)
+        return await self._write(account_queries.keep_scram, name, secret, scram, new)
 
     async def set_shared(self, name: str, shared: str | None) -> bool:
         return await self._executor.run(self._set_shared, name, shared)
 
     async def set_quota(self, name: str, quota: Quota) -> bool:
-        return await self._write(tables.set_quota, "account", name, quota)
+        return await self._write(account_queries.set_quota, "account", name, quota)
 
     async def account_quota(self, name: str) -> Quota | None:
-        return await self._read(tables.quota, "account", name)
+        return await self._read(account_queries.quota, "account", name)
 
     async def account_quotas(self, domain: str | None = None) -> Mapping[str, Quota]:
-        return await self._read(tables.quotas, domain)
+        return await self._read(account_queries.quotas, domain)
 
     async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
-        return await self._write(tables.set_quota, "domain", domain, quota)
+        return await self._write(account_queries.set_quota, "domain", domain, quota)
 
     async def domain_quota(self, domain: str) -> Quota | None:
-        return await self._read(tables.quota, "domain", domain)
+        return await self._read(account_queries.quota, "domain", domain)
 
     async def set_mail_policy(self, name: str, mail_policy: MailPolicy) -> bool:
-        return await self._write(tables.set_mail_policy, "account", name, mail_policy)
+        return await self._write(account_queries.set_mail_policy, "account", name, mail_policy)
 
     async def account_mail_policy(self, name: str) -> MailPolicy | None:
-        return await self._read(tables.mail_policy, "account", name)
+        return await self._read(account_queries.mail_policy, "account", name)
 
     async def set_domain_mail_policy(self, domain: str, mail_policy: MailPolicy) -> bool:
-        return await self._write(tables.set_mail_policy, "domain", domain, mail_policy)
+        return await self._write(account_queries.set_mail_policy, "domain", domain, mail_policy)
 
     async def domain_mail_policy(self, domain: str) -> MailPolicy | None:
-        return await self._read(tables.mail_policy, "domain", domain)
+        return await self._read(account_queries.mail_policy, "domain", domain)
 
     async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
-        return await self._answer(self._all_settings, "", tables.all_settings)
+        return await self._answer(self._all_settings, "", account_queries.all_settings)
 
     async def set_state(self, name: str, state: str, note: StateNote = NO_NOTE) -> bool:
-        return await self._write(tables.set_state, name, state, note)
+        return await self._write(account_queries.set_state, name, state, note)
 
     async def remove(self, name: str) -> bool:
-        return await self._write(tables.remove, name)
+        return await self._write(account_queries.remove, name)
 
     async def aliases(
         self, domain: str | None = None, after: str = "", most: int = 1000
     ) -> list[Alias]:
-        return await self._read(address_tables.aliases, domain, after, most)
+        return await self._read(address_queries.aliases, domain, after, most)
 
     async def add_alias(self, alias: Alias) -> bool:
-        return await self._write(address_tables.add_alias, alias)
+        return await self._write(address_queries.add_alias, alias)
 
     async def set_alias(self, alias: Alias) -> bool:
-        return await self._write(address_tables.set_alias, alias)
+        return await self._write(address_queries.set_alias, alias)
 
     async def remove_alias(self, name: str) -> bool:
-        return await self._write(address_tables.remove_alias, name)
+        return await self._write(address_queries.remove_alias, name)
 
     async def set_forward(self, name: str, forward: Sequence[Address], keep_copy: bool) -> bool:
-        return await self._write(address_tables.set_forward, name, forward, keep_copy)
+        return await self._write(address_queries.set_forward, name, forward, keep_copy)
 
     async def set_domain(self, domain: Domain) -> bool:
-        return await self._write(address_tables.set_domain, domain)
+        return await self._write(address_queries.set_domain, domain)
 
     async def pointing_to(self, name: str) -> list[str]:
-        return await self._read(address_tables.pointing_to, name)
+        return await self._read(address_queries.pointing_to, name)
 
     async def look_ups(self, names: Collection[str]) -> Mapping[str, Found]:
-        found = await self._read(bulk_tables.look_ups, names)
+        found = await self._read(bulk_queries.look_ups, names)
         return {name: self._with_secret(one) for name, one in found.items()}
 
     async def maildrops(self, names: Collection[str]) -> Collection[str]:
-        return await self._read(bulk_tables.maildrops, names)
+        return await self._read(bulk_queries.maildrops, names)
 
     async def pointed_to(self, names: Collection[str]) -> Collection[str]:
-        return await self._read(bulk_tables.pointed_to, names)
+        return await self._read(bulk_queries.pointed_to, names)
 
-    async def add_accounts(self, new: Sequence[bulk_tables.NewAccount]) -> None:
-        await self._write(bulk_tables.add_accounts, await self._executor.run(self._sealed, new))
+    async def add_accounts(self, new: Sequence[bulk_queries.NewAccount]) -> None:
+        await self._write(bulk_queries.add_accounts, await self._executor.run(self._sealed, new))
 
     async def put_aliases(self, aliases: Sequence[Alias]) -> None:
-        await self._write(bulk_tables.put_aliases, aliases)
+        await self._write(bulk_queries.put_aliases, aliases)
 
     def together(self) -> AbstractContextManager[None]:
         """See ``ITransactions``."""
@@ -269,9 +269,9 @@ class SQLDirectory(OldMembers):
 
     def _set_shared(self, name: str, shared: str | None) -> bool:
         sealed = None if shared is None else self._seal.seal(shared)
-        return self._database.write(tables.set_shared, name, sealed)
+        return self._database.write(account_queries.set_shared, name, sealed)
 
-    def _sealed(self, new: Sequence[bulk_tables.NewAccount]) -> list[bulk_tables.NewAccount]:
+    def _sealed(self, new: Sequence[bulk_queries.NewAccount]) -> list[bulk_queries.NewAccount]:
         """Encrypt the shared secrets."""
         return [
             (
@@ -284,7 +284,7 @@ class SQLDirectory(OldMembers):
         ]
 
     def _look_up(self, database: Connection, name: str) -> Found:
-        return self._with_secret(tables.look_up(database, name))
+        return self._with_secret(account_queries.look_up(database, name))
 
     def _with_secret(self, found: Found) -> Found:
         if isinstance(found.entry, Account):
@@ -292,7 +292,7 @@ class SQLDirectory(OldMembers):
         return found
 
     def _all(self, database: Connection, domain: str | None) -> list[Account]:
-        return [self._unsealed(account) for account in tables.accounts(database, domain)]
+        return [self._unsealed(account) for account in account_queries.accounts(database, domain)]
 
     def _unsealed(self, account: Account) -> Account:
         """Decrypt the shared secret; an account whose secret cannot be read has none."""

@@ -19,8 +19,8 @@ from typing import cast
 import yaml
 
 from postoffice import __version__
+from postoffice.accounts.account_queries import keep_only
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.accounts.tables import keep_only
 from postoffice.backup.manifest import AccountNames, BackupError, Header
 from postoffice.backup.writer import BackupWriter
 from postoffice.config.settings import Settings

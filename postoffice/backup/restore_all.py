@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import yaml
 
 from postoffice.backup.manifest import BackupError, Header
-from postoffice.backup.source import Checked, extract
+from postoffice.backup.reader import Checked, extract
 from postoffice.config import loader
 from postoffice.config.reader import FindMaker
-from postoffice.daemon import control, new_files, privileges
+from postoffice.daemon import control_socket, new_files, privileges
 from postoffice.store import cleanup
 from postoffice.store.files import FOLDERS, make_folder
 from postoffice.store.journal.segments import sync_all
@@ -120,7 +120,7 @@ def clear_destination(plan: Plan, force: bool) -> None:
 
 def _is_open(state: str) -> bool:
     with suppress(OSError), socket.socket(socket.AF_UNIX) as other:
-        other.connect(control.place(state))
+        other.connect(control_socket.place(state))
         return True
     return False
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.backup.contents import Selection
 from postoffice.backup.manifest import BackupError
-from postoffice.backup.source import Checked, extract
+from postoffice.backup.reader import Checked, extract
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountListing, IAddressRegister, IStoreBackup
 from postoffice.model.address import Account, Quota

@@ -11,6 +11,7 @@ from postoffice import __version__
 from postoffice.cli import account_transfer, alias_transfer
 from postoffice.cli.account_list import list_accounts
 from postoffice.cli.account_removal import remove
+from postoffice.cli.account_states import disable, enable, set_state
 from postoffice.cli.accounts import account
 from postoffice.cli.aliases import alias
 from postoffice.cli.app_passwords import device
@@ -31,7 +32,6 @@ from postoffice.cli.rename import rename
 from postoffice.cli.report import report
 from postoffice.cli.restore import restore
 from postoffice.cli.sessions import session
-from postoffice.cli.states import disable, enable, set_state
 
 
 class CommandLine(click.Group):

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 import idna
 
 from postoffice.accounts.address_checks import AddressRefused
-from postoffice.accounts.addresses import (
+from postoffice.accounts.address_resolution import (
     DEPTH,
     NAMES,
     AliasLoop,
@@ -40,7 +40,7 @@ def address_register(plugins: Plugins) -> IAddressRegister:
 
 
 async def asked(plugins: Plugins, asking: Asking[T]) -> T:
-    """Let a generator of ``accounts.addresses`` ask all directories; return its result."""
+    """Let a generator of ``accounts.address_resolution`` ask all directories; return its result."""
     result = run(asking, Directories(plugins.directories).look_up)
     return await result if isinstance(result, Awaitable) else result
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from postoffice.accounts.address_checks import check_alias
-from postoffice.accounts.addresses import Resolution, resolve
+from postoffice.accounts.address_resolution import Resolution, resolve
 from postoffice.cli.addresses import (
     address_register,
     alias_data,

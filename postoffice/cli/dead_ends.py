@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from postoffice.accounts.addresses import AliasLoop, catch_all_name, resolve
+from postoffice.accounts.address_resolution import AliasLoop, catch_all_name, resolve
 from postoffice.cli.addresses import asked
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountListing, IAddresses, IAliasListing

@@ -32,7 +32,7 @@ def create_schema(context: CommandContext, only_print: bool) -> Answer:
     With --json: created, or with --print: sql.
     """
     if only_print:
-        from postoffice.accounts.postgresql import script
+        from postoffice.accounts.postgresql_directory import script
 
         text = script()
         return Answer({"sql": text}, text.splitlines())

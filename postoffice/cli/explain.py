@@ -9,8 +9,8 @@ from ipaddress import ip_address
 
 import click
 
-from postoffice.accounts.addresses import Resolution
-from postoffice.accounts.addresses import Step as Rule
+from postoffice.accounts.address_resolution import Resolution
+from postoffice.accounts.address_resolution import Step as Rule
 from postoffice.cli.common import (
     Answer,
     CommandContext,
@@ -33,7 +33,7 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import NO_FORWARDING, TOO_LARGE, Reply
 from postoffice.policy.chain import STAGES, PolicyChain
 from postoffice.server.reception import ReceptionContext
-from postoffice.util.at_once import later
+from postoffice.util.maybe_awaitable import later
 
 #: What a step checks, and its result.
 Step = tuple[str, str]

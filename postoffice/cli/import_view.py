@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 from zope.interface import implementer
 
 from postoffice.accounts.address_checks import AddressRefused
-from postoffice.accounts.addresses import DEPTH, Asking, run
+from postoffice.accounts.address_resolution import DEPTH, Asking, run
 from postoffice.accounts.directories import Directories, look_up_of
 from postoffice.cli.addresses import check_above
 from postoffice.daemon.plugins import Plugins
@@ -88,7 +88,7 @@ class ImportView:
         return mine, anywhere if isinstance(anywhere, Found) else await anywhere
 
     async def asked(self, asking: Asking[T]) -> T:
-        """Let a generator of ``accounts.addresses`` ask all directories."""
+        """Let a generator of ``accounts.address_resolution`` ask all directories."""
         result = run(asking, self._all.look_up)
         return await result if isinstance(result, Awaitable) else result
 

@@ -11,7 +11,7 @@ import click
 from postoffice.backup import restore_all, restore_maildrops
 from postoffice.backup.contents import Selection
 from postoffice.backup.manifest import BackupError, ManifestSummary
-from postoffice.backup.source import Checked, check, source_of
+from postoffice.backup.reader import Checked, check, source_of
 from postoffice.cli.backup import ended_by_signals, failures, selection_options
 from postoffice.cli.common import (
     REFUSED,

@@ -20,7 +20,7 @@ from postoffice.cli.common import (
     moment,
     table,
 )
-from postoffice.daemon.control import PATIENCE, place
+from postoffice.daemon.control_socket import PATIENCE, place
 from postoffice.model.address import Address
 
 

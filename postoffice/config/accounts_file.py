@@ -14,7 +14,7 @@ from postoffice.accounts.address_checks import (
     check_domain,
     check_forward,
 )
-from postoffice.accounts.addresses import Asking, run
+from postoffice.accounts.address_resolution import Asking, run
 from postoffice.accounts.file_directory import FileContents
 from postoffice.accounts.password_schemes import UnusableHash, password_fields
 from postoffice.config.reader import Reader

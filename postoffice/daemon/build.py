@@ -14,25 +14,25 @@ from postoffice.accounts.password_verifier import AT_ONCE
 from postoffice.config import loader
 from postoffice.config.listeners import SERVICES
 from postoffice.config.settings import Settings
-from postoffice.daemon import processes
-from postoffice.daemon.executor import ThreadExecutor
+from postoffice.daemon import process_executor
+from postoffice.daemon.build_parts import build_checkers as build_checkers
+from postoffice.daemon.build_parts import build_logins as build_logins
+from postoffice.daemon.build_parts import build_mailbox_context as build_mailbox_context
+from postoffice.daemon.build_parts import build_plugins as build_plugins
+from postoffice.daemon.build_parts import build_policy_chain as build_policy_chain
+from postoffice.daemon.build_parts import build_reception_context as build_reception_context
+from postoffice.daemon.build_parts import build_retention as build_retention
+from postoffice.daemon.build_parts import make_plugins, plugin_context
+from postoffice.daemon.build_parts import try_endpoint as try_endpoint
 from postoffice.daemon.generation import Core, first_generation
 from postoffice.daemon.lifecycle import PostOffice
-from postoffice.daemon.parts import build_checkers as build_checkers
-from postoffice.daemon.parts import build_logins as build_logins
-from postoffice.daemon.parts import build_mailbox_context as build_mailbox_context
-from postoffice.daemon.parts import build_plugins as build_plugins
-from postoffice.daemon.parts import build_policy_chain as build_policy_chain
-from postoffice.daemon.parts import build_reception_context as build_reception_context
-from postoffice.daemon.parts import build_retention as build_retention
-from postoffice.daemon.parts import make_plugins, plugin_context
-from postoffice.daemon.parts import try_endpoint as try_endpoint
 from postoffice.daemon.plugin_makers import find_maker as find_maker
 from postoffice.daemon.plugin_makers import makers as makers
+from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.leases import Leases
-from postoffice.server.neighbours import Neighbours
+from postoffice.server.neighbour_processes import Neighbours
 from postoffice.util.reactor import IReactor
 
 #: Threads for disk access: how many always exist, and the most.
@@ -60,7 +60,7 @@ def build(
     clock = clock or reactor
     threads = ThreadExecutor(reactor, THREADS, "disk", usually=USUALLY)
     network = ThreadExecutor(reactor, NETWORK_THREADS, "network", usually=NETWORK_USUALLY)
-    context = plugin_context(settings, reactor, threads, processes.maker(reactor), network)
+    context = plugin_context(settings, reactor, threads, process_executor.maker(reactor), network)
     limits = settings.limits
     core = Core(
         reactor,

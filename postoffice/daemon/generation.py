@@ -22,10 +22,7 @@ from postoffice.config.chosen_plugin import reason
 from postoffice.config.listeners import IMPLICIT_TLS, ListenerSettings
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError, Problem
-from postoffice.daemon.executor import ThreadExecutor
-from postoffice.daemon.expiry_job import Retention
-from postoffice.daemon.listeners import Listener
-from postoffice.daemon.parts import (
+from postoffice.daemon.build_parts import (
     build_checkers,
     build_mailbox_context,
     build_policy_chain,
@@ -33,7 +30,10 @@ from postoffice.daemon.parts import (
     build_retention,
     make_all,
 )
+from postoffice.daemon.expiry_job import Retention
+from postoffice.daemon.listeners import Listener
 from postoffice.daemon.plugins import Plugins
+from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.interfaces import IPolicy, PluginContext
 from postoffice.policy.chain import STAGES
 from postoffice.pop3.options import POP3Limits
@@ -43,7 +43,7 @@ from postoffice.server.factory import ServerFactory
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.leases import Leases
 from postoffice.server.listener_options import ListenerOptions
-from postoffice.server.login import LoginOptions
+from postoffice.server.login_connection import LoginOptions
 from postoffice.server.pop3 import POP3Factory
 from postoffice.server.smtp import SMTPConnection
 from postoffice.server.smtp_factory import SMTPFactory

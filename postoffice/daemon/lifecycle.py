@@ -15,7 +15,7 @@ from postoffice.accounts.sealed_secrets import key
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
-from postoffice.daemon.control import Control
+from postoffice.daemon.control_socket import Control
 from postoffice.daemon.expiry_job import ExpiryJob
 from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.live_sessions import Sessions

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice.daemon.control import Answers
+from postoffice.daemon.control_socket import Answers
 from postoffice.server.connection import OpenConnection
 from postoffice.server.factory import ServerFactory
 

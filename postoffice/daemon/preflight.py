@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from postoffice.accounts.addresses import AliasLoop, NoPostmaster, Resolution, resolve, run
+from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster, Resolution, resolve, run
 from postoffice.accounts.directories import Directories
 from postoffice.config.outbound import OutboundSettings
 from postoffice.daemon.plugins import Plugins

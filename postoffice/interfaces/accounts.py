@@ -238,7 +238,7 @@ class IAddresses(Interface):
         what ``find`` returns, and the domain is not None if ``serves`` returns True. A
         directory that knows the answer already returns it at once, otherwise it returns
         an awaitable; tags, aliases and catch-alls are followed by the caller
-        (``accounts.addresses``). Raises TemporaryFailure, now or when awaited, if the
+        (``accounts.address_resolution``). Raises TemporaryFailure, now or when awaited, if the
         directory cannot answer.
         """
 

@@ -11,7 +11,7 @@ from typing import Self
 import idna
 
 from postoffice import moved
-from postoffice.model.cached import cached
+from postoffice.model.cached_property import cached_property
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 #: Octets of a local part and of a domain at most (RFC 5321 §4.5.3.1.1, §4.5.3.1.2).
@@ -91,7 +91,7 @@ class Address:
         normal_domain(domain)
         return cls(local, domain)
 
-    @cached
+    @cached_property
     def normal(self) -> str:
         """
         The form in which mailboxes are compared and kept: ``local@domain``, unquoted.
@@ -115,7 +115,7 @@ class Address:
         """The address as in angle brackets, quoted where necessary."""
         return self._text
 
-    @cached
+    @cached_property
     def _text(self) -> str:
         if not self.domain:
             return _word(self.local)

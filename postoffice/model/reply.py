@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from postoffice.model.cached import cached
+from postoffice.model.cached_property import cached_property
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
@@ -23,7 +23,7 @@ class Reply:
     status: str
     text: str
 
-    @cached
+    @cached_property
     def wire(self) -> bytes:
         if self.text.isascii() and self.text.isprintable():  # one line, as most are
             status = f"{self.status} " if self.status else ""

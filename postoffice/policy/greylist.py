@@ -14,7 +14,7 @@ from postoffice.interfaces import Executor, IPolicy, Opinion
 from postoffice.model.envelope import Envelope, Recipient
 from postoffice.model.reply import Reply
 from postoffice.policy.common import PolicyBase, is_for_the_postmaster
-from postoffice.policy.triplets import Triplets
+from postoffice.policy.greylist_db import Triplets
 from postoffice.util.networks import network_of
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import SerialExecutor

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.listing import Listing
 from postoffice.model.mail_policy import MailPolicy
-from postoffice.server.neighbours import FREE, TAKE, WAIT, Neighbours
+from postoffice.server.neighbour_processes import FREE, TAKE, WAIT, Neighbours
 
 #: Asks a session to end for another login; returns whether it ended and released its maildrop.
 GiveWay = Callable[[], bool]

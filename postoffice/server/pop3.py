@@ -33,7 +33,7 @@ from postoffice.protocol.questions import Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.listener_options import ListenerOptions
-from postoffice.server.login import LoginConnection, LoginFactory, LoginOptions, Salts
+from postoffice.server.login_connection import LoginConnection, LoginFactory, LoginOptions, Salts
 
 #: Seconds of silence after which another login may take over the session's maildrop.
 GIVES_WAY = 10.0

@@ -12,7 +12,7 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.protocol.questions import Yield
 from postoffice.protocol.wire import OUTPUT_QUANTUM
 from postoffice.server.fair_share import ClientShare, ReactorShares
-from postoffice.util.at_once import at_once, waits
+from postoffice.util.maybe_awaitable import at_once, waits
 
 #: The questions of one protocol, and their answers.
 Q = TypeVar("Q")

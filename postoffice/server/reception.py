@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts.addresses import Refused, Resolution, resolve, run
+from postoffice.accounts.address_resolution import Refused, Resolution, resolve, run
 from postoffice.accounts.directories import look_up_of
 from postoffice.interfaces import (
     IAccountDirectory,
@@ -41,7 +41,7 @@ from postoffice.policy.chain import PolicyChain
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
 from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion, Opening
-from postoffice.util.at_once import later, then
+from postoffice.util.maybe_awaitable import later, then
 
 log = Logger("postoffice")
 

@@ -27,7 +27,7 @@ from postoffice.model.reply import (
 from postoffice.protocol.questions import Secure
 from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
-from postoffice.server.login import LoginConnection, LoginFactory
+from postoffice.server.login_connection import LoginConnection, LoginFactory
 from postoffice.server.message_log import ROOM, addresses_of, path_text, without_parameters
 from postoffice.server.smtp_service import SMTPService
 from postoffice.smtp.header import MessageIDReader
@@ -49,7 +49,7 @@ from postoffice.smtp.questions import (
     Text,
 )
 from postoffice.smtp.session import SMTPSession
-from postoffice.util.at_once import later, then
+from postoffice.util.maybe_awaitable import later, then
 from postoffice.util.networks import network_of
 
 

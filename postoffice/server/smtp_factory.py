@@ -11,7 +11,7 @@ from postoffice.model.envelope import Client
 from postoffice.model.reply import STARTING, TOO_MANY_CONNECTIONS
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.listener_options import ListenerOptions
-from postoffice.server.login import LoginFactory, Salts
+from postoffice.server.login_connection import LoginFactory, Salts
 from postoffice.server.smtp import SMTPConnection
 from postoffice.server.smtp_service import ServiceProfile
 from postoffice.smtp.options import SessionOptions, SMTPLimits

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from postoffice.model.envelope import Client
-from postoffice.server.login import LoginOptions
+from postoffice.server.login_connection import LoginOptions
 from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.util.token_bucket import TokenBucket
 

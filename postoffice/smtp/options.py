@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from postoffice.model.cached import cached
+from postoffice.model.cached_property import cached_property
 from postoffice.model.reply import (
     LMTP_SAYS_LHLO,
     NO_LOGINS_HERE,
@@ -131,7 +131,7 @@ class SessionOptions(Link):
         if not self.lmtp:
             yield "HELP"
 
-    @cached
+    @cached_property
     def mail_parameters(self) -> tuple[str, ...]:
         """The parameters that MAIL may have after EHLO: only those offered (§4.1.1.11)."""
         known: tuple[str, ...] = ("SIZE", "BODY", "SMTPUTF8")

@@ -27,7 +27,7 @@ from postoffice.store.quota import maildirsize
 from postoffice.store.size_cache import SizeCache
 from postoffice.store.text import measure, normal
 from postoffice.util.atomic_file import sync_folder
-from postoffice.util.settled import is_settled
+from postoffice.util.file_times import is_settled
 
 #: Up to so many new messages are added to the remembered listing; of more, all is listed again.
 FEW = 1000

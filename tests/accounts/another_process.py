@@ -7,7 +7,7 @@ import resource
 import sqlite3
 import sys
 
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.testing import ImmediateExecutor, finish
 
 path = sys.argv[1]

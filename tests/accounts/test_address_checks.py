@@ -12,7 +12,7 @@ from postoffice.accounts.address_checks import (
     check_domain,
     check_forward,
 )
-from postoffice.accounts.addresses import run
+from postoffice.accounts.address_resolution import run
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.model.address import DISABLED, Address
 from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain

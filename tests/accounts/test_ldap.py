@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.checker import Checker
+from postoffice.accounts.circuit_breaker import LONGEST_PAUSE, Unavailable
 from postoffice.accounts.credentials import PlainLogin
-from postoffice.accounts.remote import LONGEST_PAUSE, Unavailable
 from postoffice.interfaces import IAccountDirectory, IAddresses, IPasswordVerifier
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.alias import Alias, Domain, Found

@@ -16,8 +16,8 @@ from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import PlainLogin
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
-from postoffice.accounts.sqlite import SQLiteDirectory
-from postoffice.daemon.executor import ThreadExecutor
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
+from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.interfaces import IMaildrop
 from postoffice.model.envelope import Client
 from postoffice.server.mailbox import MailboxContext

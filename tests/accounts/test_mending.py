@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from postoffice.accounts import schema
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish
 

@@ -12,7 +12,7 @@ import pytest
 
 from postoffice.accounts import schema
 from postoffice.accounts.schema import SCHEMA
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.alias import Alias, Domain
 from postoffice.model.app_password import AppPassword
@@ -328,7 +328,7 @@ def test_a_change_that_fails_in_the_middle_leaves_the_old_version(path, monkeypa
 
 
 def test_another_that_writes_keeps_the_office_closed_and_the_old_version(path, monkeypatch):
-    monkeypatch.setattr("postoffice.accounts.database.WRITER_WAITS", 0.01)
+    monkeypatch.setattr("postoffice.accounts.sqlite_database.WRITER_WAITS", 0.01)
     before = dumped(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from postoffice.accounts.addresses import resolve, run
+from postoffice.accounts.address_resolution import resolve, run
 from postoffice.interfaces import IAccountDirectory, IAccountListing, IAddresses
 from postoffice.model.address import DISABLED, ENABLED, HELD, Account, Address, Quota
 from postoffice.model.alias import Alias, Domain, Found

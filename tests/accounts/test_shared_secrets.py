@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from twisted.logger import capturedLogs, eventAsText
 
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.address import Account
 from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from postoffice.accounts import database as database_module
-from postoffice.accounts.database import Database
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts import sqlite_database as database_module
+from postoffice.accounts.sqlite_database import Database
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish
 from tests.accounts.sqlite_files import JOE, Another, Counted, age

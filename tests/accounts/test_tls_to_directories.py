@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.accounts.remote import Unavailable
+from postoffice.accounts.circuit_breaker import Unavailable
 from postoffice.cli import self_signed
 from postoffice.testing import ImmediateExecutor, finish
 from tests.servers import HOSTS, LDAP, PostgreSQL

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from postoffice.accounts.passwords import verify
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import account_removal
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account, Address, Quota

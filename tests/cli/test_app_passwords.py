@@ -11,7 +11,7 @@ import pytest
 from postoffice.accounts.app_passwords import AppPasswordToken
 from postoffice.accounts.login_db import LoginDB
 from postoffice.accounts.login_history import LoginHistory, LoginMethod
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import Keys, derive
 from postoffice.testing import ImmediateExecutor, finish

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from postoffice.accounts.passwords import hash_password
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.backup import folder as folders
 from postoffice.backup import writer
 from postoffice.store import snapshot

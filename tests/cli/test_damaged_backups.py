@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.backup.manifest import BackupError, Entry, Manifest, place
-from postoffice.backup.source import check, source_of
+from postoffice.backup.reader import check, source_of
 from tests.cli.backups import ANN, FORMS, name_of
 
 

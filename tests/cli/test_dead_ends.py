@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import dead_ends
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain

@@ -7,7 +7,7 @@ import re
 import pytest
 from zope.interface import implementer
 
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.alias import DISCARD, REFUSE, Alias

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from zope.interface import implementer
 
 from postoffice.accounts.passwords import hash_password
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account
 from postoffice.server.certificates import CertificateFiles, load

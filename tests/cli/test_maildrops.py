@@ -115,7 +115,7 @@ def test_where_each_has_its_account_nothing_is_said_of_it_and_a_line_fits(run, a
 
 def test_accounts_are_asked_for_once_however_many_they_are(run, ann, monkeypatch):
     """With 20,000 maildrops a question for each takes longer than all of the rest."""
-    from postoffice.accounts.database import Database
+    from postoffice.accounts.sqlite_database import Database
 
     asked = []
     read, observe = Database.read, Database.observe

@@ -8,7 +8,7 @@ import pytest
 
 from postoffice.accounts.login_db import LoginDB
 from postoffice.accounts.login_history import LoginHistory, LoginMethod
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import sessions
 from postoffice.testing import ImmediateExecutor, finish
 from tests.cli.test_accounts import post

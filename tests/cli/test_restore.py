@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.testing import ImmediateExecutor, finish
 from tests.cli.backups import ANN, BOB, EVE, name_of, put, restored, rows, tree
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from zope.interface import Interface
 
-from postoffice.accounts import bulk_tables
+from postoffice.accounts import bulk_queries
 from postoffice.accounts.passwords import verify
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import import_groups, import_view, records
 from postoffice.cli.records import LINE, BadRecord, Record, Unreadable, address_list, read
 from postoffice.model.app_password import AppPassword
@@ -240,14 +240,14 @@ def test_aliases_may_name_those_that_come_later(run, ask, office):
 def test_a_group_is_written_whole_or_not_at_all(run, ask, office, monkeypatch):
     """A disk that fails in the middle of a group leaves nothing of it."""
     monkeypatch.setattr(import_groups, "GROUP", 2)
-    real = bulk_tables.add_accounts
+    real = bulk_queries.add_accounts
 
     def fails(database, new):
         real(database, new)
         if any(account.address == CARL for account, _ in new):
             raise TemporaryFailure("the disk")
 
-    monkeypatch.setattr(bulk_tables, "add_accounts", fails)
+    monkeypatch.setattr(bulk_queries, "add_accounts", fails)
     names = (ANN, BOB, "bea@example.net", CARL)
     Path("a.csv").write_text("\n".join(["address,quota", *(f"{one},1GiB" for one in names)]))
     assert "the disk" in ask("account", "import", "a.csv", status=1)["error"]

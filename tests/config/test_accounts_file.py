@@ -19,7 +19,7 @@ from postoffice.model.address import Account, Address, Quota
 from postoffice.model.alias import Alias, Domain
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 from postoffice.testing import ImmediateExecutor, finish
-from tests.accounts.test_addresses import EXAMPLE, ROWS, resolved
+from tests.accounts.test_address_resolution import EXAMPLE, ROWS, resolved
 
 PAGE = (Path(__file__).parents[2] / "docs/directories.rst").read_text()
 ANN, BOB = "ann@example.net", "bob@example.net"

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.testing import ImmediateExecutor, finish
 
 
@@ -29,7 +29,7 @@ def writable_directory(request, tmp_path):
 @pytest.fixture
 def postgresql_directory(postgresql, tmp_path):
     """The same in a real PostgreSQL."""
-    from postoffice.accounts.postgresql import PostgreSQLDirectory
+    from postoffice.accounts.postgresql_directory import PostgreSQLDirectory
 
     how = {"seal": Seal(str(tmp_path / "key")), "timeout": 30, "stale": 0}
     directory = PostgreSQLDirectory(postgresql.conninfo, ImmediateExecutor(), Clock(), **how)

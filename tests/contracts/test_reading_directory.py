@@ -15,7 +15,7 @@ from postoffice.accounts.file_directory import FileDirectory
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwd_file import PasswdFile
 from postoffice.accounts.passwords import verify
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.config import accounts_file
 from postoffice.interfaces import IAccountDirectory, IAccountListing, IAccountSettings, IAddresses
 from postoffice.model.address import Quota

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.address import STATES, Address, StateNote
 from postoffice.model.alias import KINDS, Alias, Domain
 from postoffice.model.errors import NotEmpty

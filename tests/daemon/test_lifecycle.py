@@ -25,7 +25,7 @@ from postoffice.daemon import privileges
 from postoffice.daemon.build import build, find_maker, makers, try_endpoint
 from postoffice.daemon.first_run import FirstRun, Terminal
 from postoffice.daemon.lifecycle import PostOffice
-from postoffice.daemon.service import FrontDoor, Options, makeService
+from postoffice.daemon.twistd_service import FrontDoor, Options, makeService
 from postoffice.model.address import Address
 from postoffice.model.errors import StartupError, TemporaryFailure
 

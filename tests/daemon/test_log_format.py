@@ -70,7 +70,7 @@ def test_each_is_as_twisted_would_write_it(events):
         ("SMTPFactory starting on 25", False),
         ("SMTPFactory starting on 'lmtp.sock'", False),
         (
-            "<class 'postoffice.server.neighbours.Neighbours'> starting on '/proc/self/fd/20/1'",
+            "<class 'postoffice.server.neighbour_processes.Neighbours'> starting on '/proc/1/fd/2'",
             False,
         ),
         ("(TCP Port 25 Closed)", False),

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from postoffice.model.errors import TemporaryFailure
 from postoffice.policy.dnsbl import FAILED, Zone, ZoneLookup
 from postoffice.policy.greylist import GreylistPolicy
-from postoffice.policy.triplets import GreylistTimes, Triplets
+from postoffice.policy.greylist_db import GreylistTimes, Triplets
 from postoffice.testing import ManualExecutor, finish
 
 

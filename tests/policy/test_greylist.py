@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.task import Clock
 
 from postoffice.model.errors import StartupError, TemporaryFailure
-from postoffice.policy import triplets as module
+from postoffice.policy import greylist_db as module
 from postoffice.policy.greylist import CLEARING, IPV4_BITS, GreylistPolicy
-from postoffice.policy.triplets import SWEPT, GreylistTimes, Triplets
+from postoffice.policy.greylist_db import SWEPT, GreylistTimes, Triplets
 from postoffice.testing import ImmediateExecutor, finish
 from postoffice.util.networks import network_of
 

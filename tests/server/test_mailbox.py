@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.interfaces import IMailbox, IMailStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient, SessionInfo

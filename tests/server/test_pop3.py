@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import MessageGone, TemporaryFailure
 from postoffice.server.listener_options import ListenerOptions
-from postoffice.server.login import LoginOptions
+from postoffice.server.login_connection import LoginOptions
 from postoffice.testing import finish
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from postoffice.store import listing_cache, maildir
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import ImmediateExecutor, finish
-from postoffice.util import settled
+from postoffice.util import file_times
 from tests.store.journaled import JOE, Served, folder_of
 
 SECOND = 10**9
@@ -23,7 +23,7 @@ class Coarse:
 
     def __init__(self, root, patch, step: int) -> None:
         self.now, self.step = NOW, step
-        patch.setattr(settled.time, "time_ns", lambda: self.now)
+        patch.setattr(file_times.time, "time_ns", lambda: self.now)
         self.served = Served(root, durability="files")
         self.folder = folder_of(root)
         self.served.listed()
@@ -124,7 +124,7 @@ def test_what_was_listed_while_something_came_is_not_believed(monkeypatch):
 def test_it_is_so_on_ext4_with_small_inodes(disk, monkeypatch):
     small_inodes = disk("-I", "128")
     now = time.time_ns
-    monkeypatch.setattr(settled.time, "time_ns", lambda: now() + SECOND // 20)  # nothing is fresh
+    monkeypatch.setattr(file_times.time, "time_ns", lambda: now() + SECOND // 20)
     store = MaildirStore(
         str(small_inodes / "store"),
         ImmediateExecutor(),

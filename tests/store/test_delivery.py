@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 
-from postoffice.daemon.executor import ThreadExecutor
+from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropLocked, TemporaryFailure

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from postoffice.store import maildir
-from postoffice.util import settled
+from postoffice.util import file_times
 from tests.store.journaled import (
     ANN,
     JOE,
@@ -40,10 +40,10 @@ def test_rule_14_a_listing_is_remembered_when_its_folders_have_settled(root, ser
     one.post("one")
     folder, sizes = str(folder_of(root)), one.store._sizes
     changed = max((folder_of(root) / box).stat().st_mtime_ns for box in ("new", "cur"))
-    assert settled.SETTLED == 20_000_000
-    monkeypatch.setattr(settled.time, "time_ns", lambda: changed + settled.SETTLED - 1)
+    assert file_times.SETTLED == 20_000_000
+    monkeypatch.setattr(file_times.time, "time_ns", lambda: changed + file_times.SETTLED - 1)
     assert maildir.scan(folder, sizes).stamp is None
-    monkeypatch.setattr(settled.time, "time_ns", lambda: changed + settled.SETTLED)
+    monkeypatch.setattr(file_times.time, "time_ns", lambda: changed + file_times.SETTLED)
     assert maildir.scan(folder, sizes).stamp is not None
 
 

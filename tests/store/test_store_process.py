@@ -11,8 +11,8 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 
-from postoffice.daemon import processes
-from postoffice.daemon.executor import ThreadExecutor
+from postoffice.daemon import process_executor
+from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull
@@ -35,7 +35,7 @@ class Busy:
             self.executor,
             hostname="mail.example.net",
             clock=reactor,
-            child_process=processes.maker(reactor),
+            child_process=process_executor.maker(reactor),
             **named,
         )
         done(self.store.start())

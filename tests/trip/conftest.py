@@ -24,7 +24,7 @@ import pytest
 
 import postoffice
 from postoffice.accounts.passwords import hash_password
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import self_signed
 from postoffice.protocol.scram import derive
 from postoffice.testing import ImmediateExecutor, finish

@@ -40,7 +40,7 @@ LOG_LINE = "a line of the log"
 
 #: Blocks that nobody types into a shell, by page and a part of them: what they are.
 OTHERS = {
-    ("addresses.rst", "same_as:"): "tests/accounts/test_addresses.py plays it",
+    ("addresses.rst", "same_as:"): "tests/accounts/test_address_resolution.py plays it",
     ("backup.rst", "MAILTO"): "a table of cron",
     ("proxies.rst", "virtual_mailbox_domains"): "Postfix's configuration",
     ("directories.rst", "uncaught:"): "tests/config/test_accounts_file.py reads it",

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from postoffice.accounts import remote
+from postoffice.accounts import circuit_breaker
 from postoffice.interfaces import (
     IAccountDirectory,
     IDirectoryMaker,
@@ -143,7 +143,7 @@ class SQLiteMaker:
     )
 
     def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
-        from postoffice.accounts.sqlite import SQLiteDirectory
+        from postoffice.accounts.sqlite_directory import SQLiteDirectory
 
         return SQLiteDirectory(options["path"], context.executor, options["key_file"])
 
@@ -274,13 +274,13 @@ class PostgreSQLMaker:
             "accounts.key",
             "The file with the key that encrypts shared secrets in our own tables.",
         ),
-        *remote.KEYS,
+        *circuit_breaker.KEYS,
     )
 
     def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
         try:
             from postoffice.accounts import query_directory as queries
-            from postoffice.accounts.postgresql import PostgreSQLDirectory
+            from postoffice.accounts.postgresql_directory import PostgreSQLDirectory
             from postoffice.accounts.sealed_secrets import Seal
         except ImportError as error:
             why = f"psycopg is not installed: pip install 'postoffice[postgresql]' ({error})"
@@ -345,7 +345,7 @@ class LDAPMaker:
             "form of an address, if it is not the account's address."),
         Key("quota_attribute", TEXT, None, "The attribute with the quota, in octets or such as "
             "1 GiB."),
-        *remote.KEYS,
+        *circuit_breaker.KEYS,
     )  # fmt: skip
 
     def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
@@ -493,7 +493,7 @@ class GreylistMaker:
 
     def make(self, options: Mapping[str, Any], context: PluginContext) -> IPolicy:
         from postoffice.policy.greylist import GreylistPolicy
-        from postoffice.policy.triplets import GreylistTimes, Triplets
+        from postoffice.policy.greylist_db import GreylistTimes, Triplets
 
         names = ("delay", "window", "lifetime", "known_after")
         times = GreylistTimes(**{name: options[name] for name in names})
@@ -544,7 +544,7 @@ class RateMaker:
     )
 
     def make(self, options: Mapping[str, Any], context: PluginContext) -> IPolicy:
-        from postoffice.policy.rate import KEYS, Rate, RatePolicy
+        from postoffice.policy.rate_limit import KEYS, Rate, RatePolicy
 
         rates = {key: Rate(*options[key]) for key in KEYS if options[key] is not None}
         if not rates:

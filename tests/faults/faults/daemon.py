@@ -17,7 +17,7 @@ from pathlib import Path
 import postoffice
 from faults.ledger import Held, Ledger
 from postoffice.accounts.passwords import hash_password
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.address import Quota
 from postoffice.testing import ImmediateExecutor, finish
 

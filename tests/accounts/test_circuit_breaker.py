@@ -6,7 +6,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.accounts.remote import LONGEST_PAUSE, PAUSE, Breaker, StaleAnswers, Unavailable
+from postoffice.accounts.circuit_breaker import (
+    LONGEST_PAUSE,
+    PAUSE,
+    Breaker,
+    StaleAnswers,
+    Unavailable,
+)
 from postoffice.model.address import Account
 from postoffice.model.alias import Domain, Found
 from postoffice.model.errors import TemporaryFailure

@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from postoffice.server.leases import ASK_AGAIN
-from postoffice.server.neighbours import Neighbours
+from postoffice.server.neighbour_processes import Neighbours
 from postoffice.server.pop3 import GIVES_WAY
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import ImmediateExecutor, finish

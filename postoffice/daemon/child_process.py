@@ -26,7 +26,8 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.util.twisted_internals import collect_garbage_seldom
 
 #: The program of the child, for ``python -c``; its arguments are the parent's ``sys.path``.
-PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from postoffice.daemon.child import main; main()"
+PROGRAM = """import sys; sys.path[:] = sys.argv[1:]
+from postoffice.daemon.child_process import main; main()"""
 #: The descriptor of the memory that parent and child share.
 MEMORY = 3
 #: Precedes each pickle: the number of its octets.

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, fields, replace
 from itertools import count
 
-from postoffice.accounts import address_tables
-from postoffice.accounts.addresses import catch_all_name
+from postoffice.accounts import address_queries
+from postoffice.accounts.address_resolution import catch_all_name
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.accounts.sql import Connection, Row
+from postoffice.accounts.sql_connection import Connection, Row
 from postoffice.model.address import NO_NOTE, Account, Address, Quota, StateNote
 from postoffice.model.alias import Found
 from postoffice.model.app_password import AppPassword
@@ -48,8 +48,8 @@ def look_up(database: Connection, name: str) -> Found:
     """Return a domain and what has exactly this name; see ``IAddresses.look_up``."""
     if not storable(name):
         return Found(None)
-    domain = address_tables.domain(database, name.rpartition("@")[2])
-    return Found(domain, find(database, name) or address_tables.alias(database, name))
+    domain = address_queries.domain(database, name.rpartition("@")[2])
+    return Found(domain, find(database, name) or address_queries.alias(database, name))
 
 
 def accounts(database: Connection, domain: str | None) -> list[Account]:
@@ -62,7 +62,7 @@ def accounts(database: Connection, domain: str | None) -> list[Account]:
 def accounts_of(database: Connection, names: Iterable[str]) -> list[Account]:
     """Return those of these names that are accounts; their shared secrets are still sealed."""
     ask = f"{_ACCOUNT} WHERE address"
-    return _with_forwards(database, list(address_tables.within(database, ask, names)))
+    return _with_forwards(database, list(address_queries.within(database, ask, names)))
 
 
 def _within(domain: str | None) -> tuple[str, tuple[str, ...]]:
@@ -72,7 +72,7 @@ def _within(domain: str | None) -> tuple[str, tuple[str, ...]]:
 
 def _with_forwards(database: Connection, rows: list[Row]) -> list[Account]:
     forwarding = [row[0] for row in rows if row[_OWN_COUNT]]
-    targets = address_tables.targets_of(database, forwarding)
+    targets = address_queries.targets_of(database, forwarding)
     return [_account(row, targets.get(row[0], ())) for row in rows]
 
 
@@ -125,7 +125,7 @@ def add(
 def remove(database: Connection, name: str) -> bool:
     found = database.execute("DELETE FROM account WHERE address = ?", (name,)).rowcount > 0
     if found:
-        address_tables.set_targets(database, name, ())
+        address_queries.set_targets(database, name, ())
     return found
 
 
@@ -139,7 +139,7 @@ def rename(database: Connection, name: str, new: str) -> bool:
     found = database.execute(change, (new, domain, name)).rowcount > 0
     database.execute("UPDATE device SET account = ? WHERE account = ?", (new, name))
     if found:
-        address_tables.follow(database, name, new)
+        address_queries.follow(database, name, new)
     return found
 
 
@@ -174,8 +174,8 @@ def add_domain(database: Connection, domain: str) -> bool:
 def remove_domain(database: Connection, domain: str) -> bool:
     if not serves(database, domain):
         return False
-    check_empty(domain, **address_tables.counts(database, domain))
-    address_tables.set_targets(database, catch_all_name(domain), ())
+    check_empty(domain, **address_queries.counts(database, domain))
+    address_queries.set_targets(database, catch_all_name(domain), ())
     return database.execute("DELETE FROM domain WHERE name = ?", (domain,)).rowcount > 0
 
 
@@ -352,7 +352,7 @@ def keep_only(
     database.executemany("INSERT OR IGNORE INTO kept VALUES (?)", [(one,) for one in domains])
     database.execute("DELETE FROM alias WHERE domain NOT IN (SELECT name FROM kept)")
     database.execute("DELETE FROM domain WHERE name NOT IN (SELECT name FROM kept)")
-    address_tables.drop_strays(database)
+    address_queries.drop_strays(database)
     lost = []
     sealed = "SELECT address, shared FROM account WHERE shared IS NOT NULL"
     for address, shared in database.execute(sealed).fetchall():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from postoffice.accounts.addresses import catch_all_name
-from postoffice.accounts.sql import Connection, Row
+from postoffice.accounts.address_resolution import catch_all_name
+from postoffice.accounts.sql_connection import Connection, Row
 from postoffice.model.address import Address
 from postoffice.model.alias import Alias, Domain
 

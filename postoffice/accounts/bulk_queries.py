@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple
 
-from postoffice.accounts import address_tables, tables
-from postoffice.accounts.sql import Connection, Row
+from postoffice.accounts import account_queries, address_queries
+from postoffice.accounts.sql_connection import Connection, Row
 from postoffice.model.address import Account
 from postoffice.model.alias import Alias, Found
 from postoffice.model.app_password import AppPassword
@@ -16,18 +16,18 @@ NewAccount = tuple[Account, Sequence[AppPassword]]
 
 _COLUMNS = (
     *("address", "domain", "maildrop", "secret", "scram", "shared"),
-    *tables.QUOTA,
-    *tables.SERVING,
+    *account_queries.QUOTA,
+    *account_queries.SERVING,
     *("state", "state_by", "state_at", "state_why", "keep_copy"),
 )
 
 
 def look_ups(database: Connection, names: Collection[str]) -> dict[str, Found]:
-    """Return for each name what ``tables.look_up`` returns."""
-    storable = {name for name in names if tables.storable(name)}
-    domains = address_tables.domains(database, {name.rpartition("@")[2] for name in storable})
-    entries: dict[str, Account | Alias] = {**address_tables.aliases_of(database, storable)}
-    entries |= {one.address: one for one in tables.accounts_of(database, storable)}
+    """Return for each name what ``account_queries.look_up`` returns."""
+    storable = {name for name in names if account_queries.storable(name)}
+    domains = address_queries.domains(database, {name.rpartition("@")[2] for name in storable})
+    entries: dict[str, Account | Alias] = {**address_queries.aliases_of(database, storable)}
+    entries |= {one.address: one for one in account_queries.accounts_of(database, storable)}
     return {
         name: Found(domains.get(name.rpartition("@")[2]), entries.get(name))
         if name in storable
@@ -39,25 +39,29 @@ def look_ups(database: Connection, names: Collection[str]) -> dict[str, Found]:
 def maildrops(database: Connection, names: Iterable[str]) -> frozenset[str]:
     """Return those of these names that accounts use for their maildrops."""
     ask = "SELECT maildrop FROM account WHERE maildrop"
-    return frozenset(row[0] for row in address_tables.within(database, ask, names))
+    return frozenset(row[0] for row in address_queries.within(database, ask, names))
 
 
 def pointed_to(database: Connection, names: Iterable[str]) -> frozenset[str]:
     """Return those of these addresses that are targets."""
     ask = "SELECT normal FROM target WHERE normal"
-    return frozenset(row[0] for row in address_tables.within(database, ask, names))
+    return frozenset(row[0] for row in address_queries.within(database, ask, names))
 
 
 def add_accounts(database: Connection, new: Sequence[NewAccount]) -> None:
     """Add accounts with all that they have; their names and maildrops must be free."""
     marks = ", ".join("?" for _ in _COLUMNS)
-    change = f"INSERT INTO account ({', '.join(_COLUMNS)}) VALUES ({marks})"  # noqa: S608 (our own words)
+    change = f"INSERT INTO account ({', '.join(_COLUMNS)}) VALUES ({marks})"  # noqa: S608 (ours)
     database.executemany(change, [_row(account) for account, _ in new])
     forwards = [(account.address, account.forward) for account, _ in new]
-    address_tables.add_targets(database, forwards)
-    rows = [tables.device_row(account.address, one) for account, devices in new for one in devices]
+    address_queries.add_targets(database, forwards)
+    rows = [
+        account_queries.device_row(account.address, one)
+        for account, devices in new
+        for one in devices
+    ]
     if rows:
-        database.executemany(tables.ADD_DEVICE, rows)
+        database.executemany(account_queries.ADD_DEVICE, rows)
 
 
 def _row(account: Account) -> Row:
@@ -75,10 +79,10 @@ def _row(account: Account) -> Row:
 def put_aliases(database: Connection, aliases: Sequence[Alias]) -> None:
     """Add or replace aliases; each has a name of its own, which no account has."""
     change = (
-        f"{address_tables.ADD_ALIAS} ON CONFLICT (address) DO UPDATE"
+        f"{address_queries.ADD_ALIAS} ON CONFLICT (address) DO UPDATE"
         " SET kind = excluded.kind, words = excluded.words, send = excluded.send"
     )
-    database.executemany(change, [address_tables.alias_row(one) for one in aliases])
+    database.executemany(change, [address_queries.alias_row(one) for one in aliases])
     gone = "DELETE FROM target WHERE name = ?"
     database.executemany(gone, [(one.address,) for one in aliases])
-    address_tables.add_targets(database, [(one.address, one.targets) for one in aliases])
+    address_queries.add_targets(database, [(one.address, one.targets) for one in aliases])

@@ -9,9 +9,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from postoffice.accounts.remote import LONGEST_PAUSE, Unavailable
+from postoffice.accounts.circuit_breaker import LONGEST_PAUSE, Unavailable
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.daemon.executor import ThreadExecutor
+from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.model.address import Quota
 from postoffice.model.alias import Domain, Found
 from postoffice.model.errors import StartupError, TemporaryFailure
@@ -21,9 +21,9 @@ from tests.conftest import turn_until
 from tests.servers import PostgreSQL
 
 pytest.importorskip("psycopg")
-from postoffice.accounts import postgresql as tables
-from postoffice.accounts.postgresql import SETTINGS_AGE, PostgreSQLDirectory
+from postoffice.accounts import postgresql_directory as account_queries
 from postoffice.accounts.postgresql_connections import translated
+from postoffice.accounts.postgresql_directory import SETTINGS_AGE, PostgreSQLDirectory
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 
@@ -175,7 +175,7 @@ def test_without_our_tables_there_is_no_start(made, server, monkeypatch):
         finish(made().start())
     finish(made().create_schema())
     finish(made().start())
-    monkeypatch.setattr(tables.schema, "SCHEMA", 99)
+    monkeypatch.setattr(account_queries.schema, "SCHEMA", 99)
     with pytest.raises(StartupError, match="have version 7, this postoffice knows 99"):
         finish(made().start())
 
@@ -203,9 +203,9 @@ def test_what_is_wrong_with_a_connection_is_in_the_log(made, server, logged, wro
 
 
 def test_the_schema_is_made_whole_or_not_at_all(made, server, monkeypatch):
-    whole = [*tables.statements(), "SELECT 1/0"]
+    whole = [*account_queries.statements(), "SELECT 1/0"]
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "statements", lambda: whole)
+        patch.setattr(account_queries, "statements", lambda: whole)
         with pytest.raises(TemporaryFailure, match="division by zero"):
             finish(made().create_schema())
     assert server.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'postoffice'") == "0"
@@ -215,7 +215,7 @@ def test_the_schema_is_made_whole_or_not_at_all(made, server, monkeypatch):
 
 
 def test_the_printed_script_makes_the_same(made, server):
-    server.sql(tables.script())
+    server.sql(account_queries.script())
     finish(made().start())
 
 

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IProcessTransport, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
-from postoffice.daemon.child import MEMORY, PROGRAM, READY, SIZE, Begin, Call, Result, frame
+from postoffice.daemon.child_process import MEMORY, PROGRAM, READY, SIZE, Begin, Call, Result, frame
 from postoffice.interfaces import Made, MakeChildProcess
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.reactor import IReactor

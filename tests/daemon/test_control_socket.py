@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from postoffice.daemon.control import _PEER, CLIENTS, PATIENCE, SLICE, Control
+from postoffice.daemon.control_socket import _PEER, CLIENTS, PATIENCE, SLICE, Control
 
 
 class Reactor(Clock):

@@ -10,14 +10,14 @@ from typing import TypeVar, TypeVarTuple
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts import schema
+from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.postgresql_connections import (
     Connections,
     PostgreSQLConnection,
     SharedSQL,
 )
-from postoffice.accounts.remote import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.accounts.sql import Connection
+from postoffice.accounts.sql_connection import Connection
 from postoffice.accounts.sql_directory import SQLDirectory
 from postoffice.interfaces import Executor
 from postoffice.model.address import Account, Quota

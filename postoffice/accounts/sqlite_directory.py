@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from postoffice.accounts.database import Database
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql_directory import SQLDirectory
+from postoffice.accounts.sqlite_database import Database
 from postoffice.interfaces import Executor
 
 

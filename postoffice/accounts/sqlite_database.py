@@ -11,7 +11,7 @@ from typing import TypeVar, TypeVarTuple
 
 from postoffice.accounts import schema
 from postoffice.model.errors import TemporaryFailure
-from postoffice.util.settled import is_settled
+from postoffice.util.file_times import is_settled
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")

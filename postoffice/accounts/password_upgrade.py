@@ -20,7 +20,7 @@ log = Logger("postoffice")
 DERIVING = 100
 
 
-class Rehashing:
+class PasswordUpgrade:
     """Hashes passwords anew on ``hashing``, and keeps the hashes in ``directory``."""
 
     log = Logger()

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.accounts.addresses import DEPTH, AliasLoop, resolve, run, untagged
+from postoffice.accounts.address_resolution import DEPTH, AliasLoop, resolve, run, untagged
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.model.address import DISABLED, STATES, Account, Address

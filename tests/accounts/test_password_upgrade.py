@@ -7,7 +7,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, eventAsText
 
-from postoffice.accounts import rehashing
+from postoffice.accounts import password_upgrade
 from postoffice.accounts.checker import Checker
 from postoffice.accounts.credentials import PlainLogin
 from postoffice.accounts.passwords import verify
@@ -140,7 +140,7 @@ def test_they_are_made_one_after_the_other(some, executor):
 def test_no_more_passwords_wait_than_may_and_who_was_left_out_has_the_next_login(
     some, executor, monkeypatch
 ):
-    monkeypatch.setattr(rehashing, "DERIVING", 2)
+    monkeypatch.setattr(password_upgrade, "DERIVING", 2)
     checker = checker_of(some, executor=executor)
     enter(checker, executor, "a", "b", "c")
     executor.work_on()
@@ -295,7 +295,7 @@ def test_the_stop_waits_for_what_is_under_way_and_for_no_more(some, executor):
     assert executor.waiting == []
     assert [keys_of(some, who) is not None for who in "ab"] == [True, False]
     finish(checker.stop())
-    assert not checker._rehashing._deriving, "a password stays in memory"
+    assert not checker._password_upgrade._deriving, "a password stays in memory"
 
 
 def test_after_the_stop_no_keys_are_made(some, executor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from postoffice.policy.rate import Rate, RatePolicy
+from postoffice.policy.rate_limit import Rate, RatePolicy
 from postoffice.testing import finish
 
 

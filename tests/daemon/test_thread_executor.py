@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from postoffice.daemon import executor as module
-from postoffice.daemon.executor import ThreadExecutor
+from postoffice.daemon import thread_executor as module
+from postoffice.daemon.thread_executor import ThreadExecutor
 
 
 class Reactor(Clock):

@@ -14,8 +14,8 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from postoffice.daemon import processes
-from postoffice.daemon.child import PROGRAM
+from postoffice.daemon import process_executor
+from postoffice.daemon.child_process import PROGRAM
 from postoffice.model.errors import MaildropFull, TemporaryFailure
 from postoffice.model.reply import MAILBOX_FULL
 from tests.conftest import turn_until
@@ -28,7 +28,7 @@ def apart(tmp_path):
     made = []
 
     def apart(folder=tmp_path, *, wait=True):
-        made.append(processes.maker(reactor)("desk", Desk, str(folder), memory=4096))
+        made.append(process_executor.maker(reactor)("desk", Desk, str(folder), memory=4096))
         made[-1].start()
         if wait:
             turn_until(lambda: made[-1].ready)
@@ -178,10 +178,10 @@ import os, sys, time
 sys.path[:0] = sys.argv[1:]
 from tests.daemon.desk import Desk, Unreadable
 
-from postoffice.daemon import processes
-from postoffice.daemon.child import PROGRAM
+from postoffice.daemon import process_executor
+from postoffice.daemon.child_process import PROGRAM
 from twisted.internet import reactor
-workers = processes.maker(reactor)("desk", Desk, ".", memory=4096)
+workers = process_executor.maker(reactor)("desk", Desk, ".", memory=4096)
 workers.start()
 MEETING = os.environ.get("MEETING", "")
 def ready():
@@ -221,7 +221,7 @@ def test_behind_a_parent_that_was_killed_it_ends_what_it_is_at_and_nothing_more(
     )
     pid = int(parent.stdout.readline())
     end = os.pidfd_open(pid)
-    assert processes.THREADS == 4
+    assert process_executor.THREADS == 4
     turn_until(lambda: all((tmp_path / one).exists() for one in "1234"))  # all threads are at it
     parent.kill()
     parent.wait(60)
@@ -243,11 +243,11 @@ def test_a_parent_that_is_killed_before_it_says_anything_is_no_bug():
 
 def test_a_process_apart_knows_nothing_of_twisted():
     asked = (
-        "import sys, postoffice.daemon.child, postoffice.store.store_process;"
+        "import sys, postoffice.daemon.child_process, postoffice.store.store_process;"
         "sys.exit('twisted' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
 def test_where_no_process_can_be_made_nobody_makes_one():
-    assert processes.maker(object()) is None
+    assert process_executor.maker(object()) is None

@@ -9,7 +9,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class cached(Generic[S, T]):  # noqa: N801
+class cached_property(Generic[S, T]):  # noqa: N801
     """A method as a property whose first value stays, in the object's ``__dict__``."""
 
     def __init__(self, method: Callable[[S], T]) -> None:
@@ -18,10 +18,10 @@ class cached(Generic[S, T]):  # noqa: N801
         self.__doc__ = method.__doc__
 
     @overload
-    def __get__(self, instance: None, owner: type[object]) -> cached[S, T]: ...
+    def __get__(self, instance: None, owner: type[object]) -> cached_property[S, T]: ...
     @overload
     def __get__(self, instance: S, owner: type[object]) -> T: ...
-    def __get__(self, instance: S | None, owner: type[object]) -> cached[S, T] | T:
+    def __get__(self, instance: S | None, owner: type[object]) -> cached_property[S, T] | T:
         if instance is None:
             return self
         value = instance.__dict__[self._name] = self._method(instance)

@@ -10,10 +10,10 @@ from contextlib import closing
 
 import pytest
 
-from postoffice.accounts import database as database_module
 from postoffice.accounts import sql_directory
+from postoffice.accounts import sqlite_database as database_module
 from postoffice.accounts.sql_directory import AnswerCache
-from postoffice.accounts.sqlite import SQLiteDirectory
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish
 from tests.accounts.sqlite_files import JOE, Another, Counted, age

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.util import settled
+from postoffice.util import file_times
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,6 @@ from postoffice.util import settled
     ],
 )
 def test_times_must_lie_back_to_tell_changes_apart(monkeypatch, mtime, later, is_settled):
-    monkeypatch.setattr(settled.time, "time_ns", lambda: mtime + later)
-    assert settled.is_settled(mtime) == is_settled
-    assert settled.is_settled(1, mtime) == is_settled
+    monkeypatch.setattr(file_times.time, "time_ns", lambda: mtime + later)
+    assert file_times.is_settled(mtime) == is_settled
+    assert file_times.is_settled(1, mtime) == is_settled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from postoffice.util.at_once import at_once, later, then, waits
+from postoffice.util.maybe_awaitable import at_once, later, then, waits
 
 
 async def after(deferred):
