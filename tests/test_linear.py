@@ -279,9 +279,10 @@ def repetitions(parsed):
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "a.", "@a,", "\\", '"', " ", "<", ">", "A=B ", "ü", "[", ":"]
+    "unit",
+    ["a", "a.", "@a,", "\\", '"', " ", "<", ">", "A=B ", "ü", "[", ":", "+2B", "\\x{41}", ",", ";"],
 )
-@pytest.mark.parametrize("read", ["mail", "rcpt", "hello", "xclient"])
+@pytest.mark.parametrize("read", ["mail", "rcpt", "hello", "xclient", "envid", "notify", "orcpt"])
 def test_the_grammar_is_linear(unit, read):
     def work(octets):
         argument = much(unit.encode(), octets).decode(errors="ignore")
@@ -290,6 +291,11 @@ def test_the_grammar_is_linear(unit, read):
                 grammar.mail(f"<{argument}@b> {argument}", ("SIZE",))
             elif read == "rcpt":
                 grammar.rcpt(f"<{argument}", utf8=True)
+            elif read == "envid":
+                grammar.mail(f"<a@b> ENVID={argument}", ("ENVID",))
+            elif read in ("notify", "orcpt"):
+                parameter = f"{read}={'utf-8;' * (read == 'orcpt')}{argument}"
+                grammar.rcpt(f"<a@b> {parameter}", ("NOTIFY", "ORCPT"), utf8=True)
             elif read == "hello":
                 grammar.hello(argument)
             else:

@@ -9,7 +9,7 @@ from zope.interface import Attribute, Interface
 
 from postoffice.interfaces.store import IDelivery, IText
 from postoffice.model.address import Address
-from postoffice.model.envelope import Envelope, Recipient, SessionInfo
+from postoffice.model.envelope import Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.reply import Reply
 
 
@@ -35,8 +35,14 @@ class IReception(Interface):
     def sender(envelope: Envelope) -> Reply | Awaitable[Reply]:
         """MAIL, with the sender in ``envelope.sender``."""
 
-    def recipient(envelope: Envelope, address: Address | None) -> Reply | Awaitable[Reply]:
-        """RCPT; the address None stands for ``<Postmaster>`` without a domain (RFC 5321 §4.5.1)."""
+    def recipient(
+        envelope: Envelope, address: Address | None, notify: Notify | None = None
+    ) -> Reply | Awaitable[Reply]:
+        """
+        RCPT, with what it said about notifications (RFC 3461).
+
+        The address None stands for ``<Postmaster>`` without a domain (RFC 5321 §4.5.1).
+        """
 
     def begin(envelope: Envelope) -> Awaitable[IDelivery]:
         """DATA: begin a delivery to all recipients, and write its trace fields."""

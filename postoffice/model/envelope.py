@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -71,12 +71,38 @@ class SessionInfo:
     device: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryStatus:
+    """
+    What MAIL said about delivery status notifications (RFC 3461 §4.3, §4.4).
+
+    ``ret`` is FULL, HDRS or ""; ``envid`` is in xtext, as it came, or "".
+    """
+
+    ret: str = ""
+    envid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """
+    What RCPT said about delivery status notifications (RFC 3461 §4.1, §4.2).
+
+    ``flags`` is NEVER, or a list such as "SUCCESS,FAILURE", or ""; ``orcpt`` is the type and
+    the address of the original recipient, in xtext, as they came, or "".
+    """
+
+    flags: str = ""
+    orcpt: str = ""
+
+
 @dataclass(frozen=True)
 class Recipient:
     """One recipient: the address that was given, and the account it leads to."""
 
     address: Address
     account: Account
+    notify: Notify | None = None
 
 
 @dataclass
@@ -98,7 +124,8 @@ class Envelope:
     in ``recipients``, where an account to which two of them lead stands once: an alias has
     several, and one that discards mail has none.  If it leads to other domains too, -1 stands
     among them.
-    ``message_id`` is the Message-ID that is added if the text has none.
+    ``message_id`` is the Message-ID that is added if the text has none.  ``status`` is None
+    if MAIL said nothing about delivery status notifications.
     """
 
     id: str
@@ -117,6 +144,7 @@ class Envelope:
     queued: list[QueuedRecipient] = field(default_factory=list)
     held: str = ""
     device: str = ""
+    status: DeliveryStatus | None = None
     _places: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
     _queued: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
@@ -129,17 +157,24 @@ class Envelope:
         address: Address,
         accounts: Iterable[Account],
         queued: Iterable[QueuedRecipient] = (),
+        notify: Notify | None = None,
     ) -> None:
-        """Accept one RCPT command, for an address that leads to these accounts and recipients."""
+        """
+        Accept one RCPT command, for an address that leads to these accounts and recipients.
+
+        What it said in ``notify`` holds for each of them that no earlier command named.
+        """
         named = []
         for account in accounts:
             place = self._places.setdefault(account.maildrop, len(self.recipients))
             if place == len(self.recipients):
-                self.recipients.append(Recipient(address, account))
+                self.recipients.append(Recipient(address, account, notify))
             named.append(place)
         outside: tuple[int, ...] = ()
         for one in queued:
             if self._queued.setdefault(one.address, len(self.queued)) == len(self.queued):
+                if notify is not None:
+                    one = replace(one, notify=notify.flags, orcpt=notify.orcpt)
                 self.queued.append(one)
             outside = (-1,)
         self.named.append((*named, *outside))
@@ -157,6 +192,7 @@ class Envelope:
         ``size`` octets of text came at ``came`` (Unix time); ``before`` octets stand before its
         trace fields.
         """
+        status = self.status or DeliveryStatus()
         return QueuedMessage(
             id=self.id,
             sender="" if self.sender is None else str(self.sender),
@@ -167,6 +203,8 @@ class Envelope:
             login=self.login,
             device=self.device,
             held=self.held,
+            ret=status.ret,
+            envid=status.envid,
             utf8=self.utf8,
         )
 

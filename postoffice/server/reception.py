@@ -22,7 +22,7 @@ from postoffice.interfaces import (
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.alias import Found
-from postoffice.model.envelope import Envelope, Recipient, SessionInfo
+from postoffice.model.envelope import Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.errors import MaildropFull
 from postoffice.model.log_event import LIST, portions, tell
 from postoffice.model.reply import (
@@ -150,7 +150,9 @@ class Reception:
             return SENDER_OK
         return then(policies.sender(envelope), _sender_reply)
 
-    async def recipient(self, envelope: Envelope, address: Address | None) -> Reply:
+    async def recipient(
+        self, envelope: Envelope, address: Address | None, notify: Notify | None = None
+    ) -> Reply:
         """
         RCPT: an address of ours; each account that it leads to gets the message once.
 
@@ -176,7 +178,7 @@ class Reception:
             )
             if objection is not None:
                 return objection
-        envelope.name(given, accounts)
+        envelope.name(given, accounts, notify=notify)
         if not isinstance(found.entry, Account) or found.entry.forward:
             _log_followed(envelope, given, found, accounts, full)
         return RECIPIENT_OK

@@ -226,6 +226,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
             sender=question.sender,
             size=question.size,
             utf8=question.utf8,
+            status=question.status,
             service=self._session_info.service,
             login=self._session_info.login,
             fields=list(self._session_info.fields),
@@ -242,7 +243,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
     def _recipient(self, question: Recipient) -> Reply | Awaitable[Reply]:
         assert self._reception is not None
         assert self._envelope is not None
-        said = self._reception.recipient(self._envelope, question.address)
+        said = self._reception.recipient(self._envelope, question.address, question.notify)
         return then(said, self._count_unknown)
 
     def _count_unknown(self, said: Reply) -> Reply:

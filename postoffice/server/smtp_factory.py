@@ -60,6 +60,7 @@ class SMTPFactory(LoginFactory):
             hostname=self.hostname,
             lmtp=profile.lmtp,
             submission=profile.submission,
+            dsn=profile.dsn,
             mechanisms=profile.mechanisms,
             passwords=profile.takes_passwords(client),
             starttls=self.listener_options.certificates is not None and not client.encrypted,

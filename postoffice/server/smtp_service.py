@@ -17,13 +17,14 @@ class ServiceProfile(LoginOptions):
     """
     The settings of one SMTP service.
 
-    ``lmtp`` and ``submission`` are as in ``SessionOptions``.  ``greeting_delay`` is
+    ``lmtp``, ``submission`` and ``dsn`` are as in ``SessionOptions``.  ``greeting_delay`` is
     how many seconds a client that is not local waits for the greeting.
     ``judged`` are the stages at which policies are asked (connect, hello, text).
     """
 
     lmtp: bool = False
     submission: bool = False
+    dsn: bool = False
     greeting_delay: float = 0.0
     judged: frozenset[str] = field(default_factory=frozenset)
 

@@ -7,13 +7,18 @@ import re
 from dataclasses import replace
 
 from postoffice.model.address import Address
+from postoffice.model.envelope import DeliveryStatus, Notify
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import NEED_SMTPUTF8, PARAMETERS_NEED_EHLO, UNKNOWN_PARAMETER, Reply
+from postoffice.protocol import xtext
 from postoffice.smtp import paths
-from postoffice.smtp.questions import Mail
+from postoffice.smtp.questions import Mail, Recipient
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and more for the extensions.
 COMMAND_MAXIMUM = 2048
+#: Octets of the values of ENVID and ORCPT (RFC 3461 §4.4, §4.2).
+ENVID_MAXIMUM = 100
+ORCPT_MAXIMUM = 500
 
 BAD_COMMAND = Reply(501, "5.5.4", "Syntax error in the argument")
 BAD_HELLO = Reply(501, "5.5.4", "A name is missing; say EHLO and your host name")
@@ -29,7 +34,7 @@ _PARAMETER = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~\x80-\U0010ffff]+))?\Z"
 )
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")  # RFC 3461 §4; "<>" is one, too
+_EVENTS = frozenset(("SUCCESS", "FAILURE", "DELAY"))
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?\Z", re.IGNORECASE)
 _HELLO_FIRST = frozenset((b" ", b"E", b"H", b"L", b"X", b"e", b"h", b"l", b"x"))
 _HELLO = re.compile(rb" *(?:EHLO|HELO|LHLO|XCLIENT) ", re.IGNORECASE)
@@ -117,12 +122,13 @@ def mail(argument: str, parameters: tuple[str, ...]) -> Mail:
     utf8 = "SMTPUTF8" in given
     if sender is not None and not sender.ascii and not utf8:
         raise PermanentFailure("SMTPUTF8 missing", NEED_SMTPUTF8)
-    return Mail(sender, _declared_size(given), utf8)
+    status = _status(given) if "RET" in given or "ENVID" in given else None
+    return Mail(sender, _declared_size(given), utf8, status=status)
 
 
-def rcpt(argument: str, *, utf8: bool) -> Address | None:
+def rcpt(argument: str, parameters: tuple[str, ...] = (), *, utf8: bool) -> Recipient:
     """
-    Parse the text after ``RCPT TO:`` (§4.1.1.3); None is ``<Postmaster>`` without a domain.
+    Parse the text after ``RCPT TO:`` (§4.1.1.3); ``parameters`` are those that are allowed.
 
     Raises PermanentFailure.
     """
@@ -131,12 +137,12 @@ def rcpt(argument: str, *, utf8: bool) -> Address | None:
         where = "between < and >" if address is None else "before the @"
         refusal = replace(_RECIPIENT, text=f"{_RECIPIENT.text}: nothing {where}")
         raise PermanentFailure("no recipient", refusal)
-    _parameters(rest, ())
+    notify = _notify(_parameters(rest, parameters), utf8=utf8) if rest else None
     if not address.domain and address.local.lower() == "postmaster":
-        return None
+        return Recipient(None, notify)
     if not address.ascii and not utf8:
         raise PermanentFailure("SMTPUTF8 missing", NEED_SMTPUTF8)
-    return address
+    return Recipient(address, notify)
 
 
 def _path(argument: str, wrong: Reply) -> tuple[Address | None, str]:
@@ -168,9 +174,47 @@ def _parameters(rest: str, known: tuple[str, ...]) -> dict[str, str | None]:
         if (given["BODY"] or "").upper() == "BINARYMIME":  # RFC 3030 §3; not offered
             raise _unknown("BODY=BINARYMIME")
         raise _bad("BODY is 7BIT or 8BITMIME")
-    if "AUTH" in given and not _XTEXT.match(given["AUTH"] or ""):  # RFC 4954 §5
+    if "AUTH" in given and _decoded(given["AUTH"]) is None:  # RFC 4954 §5; "<>" is xtext, too
         raise _bad("AUTH has an address in xtext, or <>")
     return given
+
+
+def _decoded(text: str | None) -> str | None:
+    """Decode xtext (RFC 3461 §4); None if it is none."""
+    try:
+        return xtext.decoded(text or "")
+    except ValueError:
+        return None
+
+
+def _status(given: dict[str, str | None]) -> DeliveryStatus:
+    """The values of RET and ENVID (RFC 3461 §4.3, §4.4)."""
+    ret, envid = (given.get("RET") or "").upper(), given.get("ENVID") or ""
+    if "RET" in given and ret not in ("FULL", "HDRS"):
+        raise _bad("RET is FULL or HDRS")
+    if "ENVID" in given:
+        meant = _decoded(envid)
+        if len(envid) > ENVID_MAXIMUM or not (meant and meant.isascii() and meant.isprintable()):
+            raise _bad(f"ENVID has printable ASCII in xtext, {ENVID_MAXIMUM} octets at most")
+    return DeliveryStatus(ret, envid)
+
+
+def _notify(given: dict[str, str | None], *, utf8: bool) -> Notify:
+    """The values of NOTIFY and ORCPT (RFC 3461 §4.1, §4.2; RFC 6533 §3)."""
+    flags = list(dict.fromkeys((given.get("NOTIFY") or "").upper().split(",")))
+    if "NOTIFY" in given and flags != ["NEVER"] and not _EVENTS.issuperset(flags):
+        raise _bad("NOTIFY is NEVER, or a list of SUCCESS, FAILURE and DELAY")
+    orcpt = given.get("ORCPT") or ""
+    if "ORCPT" in given:
+        try:
+            xtext.original_recipient(orcpt)
+        except ValueError:
+            raise _bad("ORCPT has a type, a semicolon, and an address in xtext") from None
+        if len(orcpt.encode()) > ORCPT_MAXIMUM:
+            raise _bad(f"ORCPT has {ORCPT_MAXIMUM} octets at most")
+        if not (utf8 or orcpt.isascii()):
+            raise PermanentFailure("SMTPUTF8 missing", NEED_SMTPUTF8)
+    return Notify(",".join(flags), orcpt)
 
 
 def no_argument(verb: str) -> Reply:
@@ -218,9 +262,10 @@ def xclient(argument: str) -> tuple[str | None, int]:
             raise _bad(f"{word[:40]} is no attribute")
         if name not in _USED:  # LOGIN, HELO, and attributes of the future
             continue
-        if name in given or not _XTEXT.match(value):
+        meant = _decoded(value)
+        if name in given or meant is None:
             raise _bad(f"{name} is given twice, or has no value in xtext")
-        given[name] = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), value)
+        given[name] = meant
     if not words:
         raise _bad("XCLIENT has attributes")
     try:

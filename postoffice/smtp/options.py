@@ -92,12 +92,14 @@ class SessionOptions(Link):
     What the session offers to this client on its present connection.
 
     ``lmtp``: LHLO, and a reply for each recipient (RFC 2033).  ``submission``: MAIL
-    needs a login (RFC 6409).  ``xclient``: the client may use XCLIENT.
+    needs a login (RFC 6409).  ``xclient``: the client may use XCLIENT.  ``dsn``: MAIL and RCPT
+    may ask for delivery status notifications (RFC 3461).
     """
 
     lmtp: bool = False
     submission: bool = False
     xclient: bool = False
+    dsn: bool = False
 
     @property
     def greeting(self) -> Reply:
@@ -119,6 +121,8 @@ class SessionOptions(Link):
         """The extensions, as EHLO lists them (RFC 5321 §4.1.1.1)."""
         yield from ("PIPELINING", f"SIZE {limits.message_size}", "8BITMIME")
         yield from ("ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING")
+        if self.dsn:
+            yield "DSN"
         yield f"LIMITS RCPTMAX={min(limits.recipients, RCPTMAX)}"
         if self.encrypted:
             yield "REQUIRETLS"
@@ -137,7 +141,14 @@ class SessionOptions(Link):
         known: tuple[str, ...] = ("SIZE", "BODY", "SMTPUTF8")
         if self.encrypted:
             known += ("REQUIRETLS",)
+        if self.dsn:
+            known += ("RET", "ENVID")
         return (*known, "AUTH") if self.offered else known
+
+    @property
+    def rcpt_parameters(self) -> tuple[str, ...]:
+        """The parameters that RCPT may have after EHLO."""
+        return ("NOTIFY", "ORCPT") if self.dsn else ()
 
     def protocol(self, *, extended: bool, utf8: bool, login: bool) -> str:
         """The protocol name for the Received field (RFC 3848, RFC 6531)."""

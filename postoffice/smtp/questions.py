@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postoffice.model.address import Address
+from postoffice.model.envelope import DeliveryStatus, Notify
 from postoffice.model.reply import Reply
 from postoffice.protocol.questions import Question, Secure
 from postoffice.protocol.sasl import Prove, SaltOf
@@ -51,7 +52,7 @@ class Mail(Question[Reply]):
     MAIL: may this sender send?  A Reply.
 
     ``sender`` None is the null reverse-path; ``size`` 0 means none was declared.
-    ``protocol`` is a name of RFC 3848 or 6531.
+    ``protocol`` is a name of RFC 3848 or 6531.  ``status`` is None without RET and ENVID.
     """
 
     sender: Address | None
@@ -59,13 +60,19 @@ class Mail(Question[Reply]):
     utf8: bool = False
     hello: str = ""
     protocol: str = "SMTP"
+    status: DeliveryStatus | None = None
 
 
 @dataclass(slots=True)
 class Recipient(Question[Reply]):
-    """RCPT: may this recipient get it?  A Reply.  Address None is ``<Postmaster>``."""
+    """
+    RCPT: may this recipient get it?  A Reply.
+
+    Address None is ``<Postmaster>``.  ``notify`` is None without NOTIFY and ORCPT.
+    """
 
     address: Address | None
+    notify: Notify | None = None
 
 
 @dataclass(slots=True)

@@ -252,7 +252,8 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
         return self._ask(questions.Hello(""), partial(self._answered_no_hello, argument))
 
     def _rcpt_to(self, argument: str) -> None:
-        self._ask(self._transaction.recipient(argument), self._answered_recipient)
+        parameters = self.options.rcpt_parameters if self._extended else ()
+        self._ask(self._transaction.recipient(argument, parameters), self._answered_recipient)
 
     def _data(self, argument: str) -> None:
         self._ask(self._transaction.begin(), self._answered_data)

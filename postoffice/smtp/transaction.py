@@ -39,16 +39,21 @@ class Transaction:
     refusal: Reply | None = None
     unpaced: int = 0  # octets of text, accepted or not, that are not counted as progress yet
 
-    def recipient(self, argument: str) -> Recipient:
-        """The question of a RCPT with this argument.  Raises PostOfficeError."""
+    def recipient(self, argument: str, parameters: tuple[str, ...]) -> Recipient:
+        """
+        The question of a RCPT with this argument; ``parameters`` are those that are allowed.
+
+        Raises PostOfficeError.
+        """
         if self.mail is None:
             raise PostOfficeError(reply=reply.NEED_MAIL)
         if self.chunks is not None:
             raise PostOfficeError(reply=reply.IN_CHUNKS)
-        address = grammar.rcpt(grammar.behind("TO", argument), utf8=self.mail.utf8)
+        path = grammar.behind("TO", argument)
+        recipient = grammar.rcpt(path, parameters, utf8=self.mail.utf8)
         if self.recipients >= self.limits.recipients:
             raise PostOfficeError(reply=reply.TOO_MANY_RECIPIENTS)
-        return Recipient(address)
+        return recipient
 
     @property
     def not_ready(self) -> Reply | None:

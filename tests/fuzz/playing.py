@@ -28,9 +28,9 @@ from postoffice.testing import cut
 LIMITS = SMTPLimits(message_size=500, recipients=3, text_line=60, errors=12, tarpit=1, commands=30)
 SMTP = SessionOptions("mail.example.net", starttls=True, xclient=True)
 MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
-SUBMISSION = replace(SMTP, submission=True, mechanisms=MECHANISMS, passwords=True)
+SUBMISSION = replace(SMTP, submission=True, dsn=True, mechanisms=MECHANISMS, passwords=True)
 SECURE = replace(SUBMISSION, encrypted=True, starttls=False, bindings={"tls-exporter": b"x" * 32})
-LMTP = SessionOptions("mail.example.net", lmtp=True)
+LMTP = SessionOptions("mail.example.net", lmtp=True, dsn=True)
 TERMS = (SMTP, SUBMISSION, SECURE, LMTP)
 OPEN = pop3_terms.SessionOptions(passwords=True, mechanisms=sasl.MECHANISMS)
 POP3 = (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.model.address import Account, Address
-from postoffice.model.envelope import Client, Envelope
+from postoffice.model.envelope import Client, DeliveryStatus, Envelope, Notify
 from postoffice.model.queued import FOOTER, NotQueued, QueuedMessage, QueuedRecipient
 
 WORDS = st.text('ab@<> "\\\n\u00e9\u2028', max_size=20)
@@ -81,6 +83,20 @@ def test_a_mixed_message_names_accounts_and_the_queue():
     one.name(Address("eve", "there.example"), [], [QueuedRecipient(address="eve@there.example")])
     assert one.named == [(0, -1), (-1,)]
     assert one.queued == [eve]
+
+
+def test_what_was_said_about_notifications_goes_with_it():
+    one = replace(envelope(), status=DeliveryStatus("HDRS", "a+20b"))
+    eve = QueuedRecipient(address="eve@there.example")
+    bob = QueuedRecipient(address="bob@there.example")
+    one.name(Address("eve", "there.example"), [], [eve], Notify("DELAY", "rfc822;e@x.example"))
+    one.name(Address("bob", "there.example"), [], [bob])
+    message = one.message(12.0, 1000)
+    assert (message.ret, message.envid) == ("HDRS", "a+20b")
+    assert message.recipients == (
+        replace(eve, notify="DELAY", orcpt="rfc822;e@x.example"),
+        bob,
+    )
 
 
 def test_the_hole_is_the_return_path():

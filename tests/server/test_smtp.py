@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from twisted.internet.defer import Deferred
 
+from postoffice.model.envelope import DeliveryStatus, Notify
 from postoffice.model.errors import NoSpace, TemporaryFailure
 from postoffice.protocol.scram import derive
 from postoffice.server.listener_options import ListenerOptions
@@ -99,6 +100,29 @@ def test_a_commit_that_fails_is_for_later(client, delivery, failure, said, failu
     assert len(failures) == isinstance(failure, OSError)
     failures.clear()
     assert client.say(b"NOOP\r\n") == b"250 2.0.0 OK\r\n"
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_what_is_said_about_notifications_stands_in_the_envelope(memory_office, monkeypatch, lmtp):
+    memory_office.smtp.profile = ServiceProfile(lmtp=lmtp, dsn=True)
+    begun = []
+
+    async def begin(envelope):
+        begun.append(envelope)
+        return Delivery()
+
+    monkeypatch.setattr(memory_office.store, "begin", begin)
+    client = memory_office.client("smtp")
+    client.say(b"LHLO pc\r\n" if lmtp else b"EHLO pc\r\n")
+    client.say(
+        b"MAIL FROM:<a@example.org> RET=FULL ENVID=x\r\n"
+        b"RCPT TO:<joe@example.net> NOTIFY=NEVER ORCPT=rfc822;j@example.com\r\n"
+        b"RCPT TO:<ann@example.net>\r\nDATA\r\n"
+    )
+    [one] = begun
+    assert one.status == DeliveryStatus("FULL", "x")
+    never = Notify("NEVER", "rfc822;j@example.com")
+    assert [recipient.notify for recipient in one.recipients] == [never, None]
 
 
 def test_a_lost_link_aborts_the_delivery(client, delivery):
