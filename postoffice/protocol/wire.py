@@ -169,10 +169,10 @@ class Judged:
 
     def _judge(self, octets: bytes) -> None:
         """Check octets as they arrived; no CRLF may be split between two calls."""
-        lines = octets.count(b"\n")
-        if lines != octets.count(b"\r") or lines != octets.count(CRLF):
-            self.bare = True
-        if not lines:
+        rest = octets.replace(CRLF, b"")  # several times as fast as counting CR, LF and CRLF
+        bare_lf = b"\n" in rest
+        self.bare |= bare_lf or b"\r" in rest
+        if len(rest) == len(octets) and not bare_lf:
             self._line += len(octets)
             self.overlong |= self._line > self._maximum_line
             return
