@@ -59,8 +59,8 @@ def pop3_texts(*names: str) -> set[str]:
 
 
 #: What makes a reply of its first argument: ``+OK``, and ``-ERR``.
-WELL = ("_ok", "translated")
-WRONG = ("_no", "_refuse", "dismiss", "generalized", "CommandFailed")
+WELL = ("ok", "translated")
+WRONG = ("no", "_refuse", "dismiss", "generalized", "CommandFailed")
 
 
 def pop3_replies() -> set[str]:

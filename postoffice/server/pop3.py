@@ -216,7 +216,7 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
 
     def _session_counts(self) -> dict[str, object]:
         assert self.session is not None
-        return {"retrieved": self.session.retrieved, "deleted": self._deleted}
+        return {"retrieved": self.session.transaction.retrieved, "deleted": self._deleted}
 
     def _end_session(self, *, silent: bool) -> None:
         """

@@ -14,10 +14,15 @@ from postoffice.model.errors import (
     NotAllRemoved,
     TemporaryFailure,
 )
-from postoffice.pop3.line_session import ANYWHERE, AUTHORIZATION, TRANSACTION
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Announce, Enough, Fetch, More, Update
-from postoffice.pop3.session import POP3Session, commands_of
+from postoffice.pop3.session import (
+    ANYWHERE,
+    AUTHORIZATION,
+    TRANSACTION,
+    POP3Session,
+    commands_of,
+)
 from postoffice.protocol.questions import Yield
 from postoffice.protocol.wire import OUTPUT_QUANTUM
 from tests.pop3.drop import CLEAR, Drop
@@ -97,7 +102,7 @@ def test_retr_sends_the_text_with_its_dots_stuffed(piece):
     )
     assert drop.hear(b"RETR 4\r\n") == b"+OK 0 octets\r\n.\r\n"
     assert (Enough() in drop.asked) is (piece < 26), "not asked where all came at once"
-    assert drop.session.retrieved == 2
+    assert drop.session.transaction.retrieved == 2
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 1000])
@@ -106,7 +111,7 @@ def test_top_sends_the_header_and_that_many_lines(piece):
     assert drop.hear(b"TOP 1 0\r\n") == b"+OK\r\nA: 1\r\n\r\n.\r\n"
     assert drop.hear(b"TOP 1 2\r\n") == b"+OK\r\nA: 1\r\n\r\none\r\n..dot\r\n.\r\n"
     assert drop.hear(b"TOP 1 99\r\n").endswith(b"three\r\n.\r\n")
-    assert drop.session.retrieved == 0
+    assert drop.session.transaction.retrieved == 0
 
 
 def test_deleted_mail_leaves_the_listing():
