@@ -6,11 +6,11 @@ import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 T = TypeVar("T")
 
@@ -67,6 +67,7 @@ class _Old(Loader, MetaPathFinder):
 
 #: Old name -> new name of members of what plugins implement, and of what they are given.
 MEMBERS = {
+    "accounts": "each_account",
     "account_serving": "account_mail_policy",
     "add_device": "add_app_password",
     "devices": "app_passwords",
@@ -80,6 +81,32 @@ MEMBERS = {
 }
 
 
+def _as_list(each: Callable[..., AsyncIterator[T]]) -> Callable[..., Awaitable[list[T]]]:
+    async def accounts(domain: str | None = None) -> list[T]:
+        return [one async for one in each(domain)]
+
+    return accounts
+
+
+def _one_by_one(accounts: Callable[..., Awaitable[list[T]]]) -> Callable[..., AsyncIterator[T]]:
+    async def each_account(self: object, domain: str | None = None) -> AsyncIterator[T]:
+        for one in await accounts(self, domain):
+            yield one
+
+    return each_account
+
+
+#: Old name -> the member with the old name made of the one with the new name, and the reverse,
+#: where they differ not only in their names.
+CONVERSIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "accounts": (_as_list, _one_by_one),
+}
+
+
+def _same(member: T) -> T:
+    return member
+
+
 class OldMembers:
     """A mixin: members of a class can be used by their old names."""
 
@@ -89,7 +116,8 @@ class OldMembers:
             if name not in MEMBERS:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             _warn(f"{type(self).__name__}.{name}", MEMBERS[name])
-            return getattr(self, MEMBERS[name])
+            to_old, _ = CONVERSIONS.get(name, (_same, _same))
+            return to_old(getattr(self, MEMBERS[name]))
 
 
 def old_fields(**names: str) -> Callable[[type[T]], type[T]]:
@@ -130,7 +158,8 @@ def adopt(plugin: object) -> None:
     for old, new in MEMBERS.items():
         if new in expected and hasattr(kind, old) and not hasattr(kind, new):
             _warn(f"{kind.__module__}.{kind.__name__}.{old}", new)
-            setattr(kind, new, getattr(kind, old))
+            _, to_new = CONVERSIONS.get(old, (_same, _same))
+            setattr(kind, new, to_new(getattr(kind, old)))
 
 
 def _warn(old: str, new: str, stacklevel: int = 3) -> None:

@@ -16,7 +16,7 @@ from postoffice.model.address import Account
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.moved import MEMBERS, MOVED, RENAMED, adopt
 from postoffice.policy import common
-from postoffice.testing import finish
+from postoffice.testing import finish, finish_all
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +112,23 @@ def test_a_plugin_that_has_the_old_names_is_used():
         adopt(plugin)
     assert plugin.account_settings() == {1}
     assert not hasattr(plugin, "app_passwords")
+
+
+def test_a_list_of_accounts_is_an_iterator_now_and_the_old_one_still_works():
+    directory = MemoryDirectory()
+    finish(directory.add_domain("example.net"))
+    finish(directory.add("a@example.net", None))
+    with pytest.warns(DeprecationWarning, match="accounts is now each_account"):
+        accounts = finish(directory.accounts("example.net"))
+    assert [one.address for one in accounts] == ["a@example.net"]
+
+    @implementer(interfaces.IAccountListing)
+    class Theirs:
+        async def accounts(self, domain=None):
+            return [one for one in accounts if domain in (None, "example.net")]
+
+    plugin = Theirs()
+    with pytest.warns(DeprecationWarning, match="Theirs.accounts is now each_account"):
+        adopt(plugin)
+    assert finish_all(plugin.each_account()) == accounts
+    assert finish_all(plugin.each_account("example.org")) == []

@@ -52,11 +52,11 @@ def look_up(database: Connection, name: str) -> Found:
     return Found(domain, find(database, name) or address_queries.alias(database, name))
 
 
-def accounts(database: Connection, domain: str | None) -> list[Account]:
-    """Return all accounts, or those of one domain; their shared secrets are still sealed."""
+def accounts(database: Connection, domain: str | None, after: str, most: int) -> list[Account]:
+    """Return accounts with names after ``after``; their shared secrets are still sealed."""
     which, values = _within(domain)
-    ask = f"{_ACCOUNT} WHERE {which} ORDER BY address"
-    return _with_forwards(database, database.execute(ask, values).fetchall())
+    ask = f"{_ACCOUNT} WHERE {which} AND address > ? ORDER BY address LIMIT ?"
+    return _with_forwards(database, database.execute(ask, (*values, after, most)).fetchall())
 
 
 def accounts_of(database: Connection, names: Iterable[str]) -> list[Account]:
@@ -84,7 +84,7 @@ def _account(row: Row, forward: tuple[Address, ...]) -> Account:
         secret,
         scram,
         shared,
-        *_settings(row[_OWN_COUNT + 1 :]),
+        *settings_of(row[_OWN_COUNT + 1 :]),
         state=state,
         state_note=StateNote(by, when, why) if by or when or why else NO_NOTE,
         forward=forward,
@@ -215,7 +215,7 @@ def set_state(database: Connection, name: str, state: str, note: StateNote) -> b
 # -- quotas and mail policies --------------------------------------------------------------
 
 
-def _settings(row: Row) -> tuple[Quota, MailPolicy]:
+def settings_of(row: Row) -> tuple[Quota, MailPolicy]:
     """Return the values of the columns SETTINGS."""
     return Quota(*row[: len(QUOTA)]), _serving(row[len(QUOTA) :])
 
@@ -229,7 +229,7 @@ def _serving(row: Row) -> MailPolicy:
 def all_settings(database: Connection, _: str) -> frozenset[tuple[Quota, MailPolicy]]:
     """Return the settings of all accounts, each pair once."""
     return frozenset(
-        map(_settings, database.execute(f"SELECT DISTINCT {SETTINGS} {FROM_ACCOUNTS}"))
+        map(settings_of, database.execute(f"SELECT DISTINCT {SETTINGS} {FROM_ACCOUNTS}"))
     )
 
 
@@ -291,10 +291,10 @@ ADD_DEVICE = "INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT 
 def devices(database: Connection, account: str) -> tuple[AppPassword, ...]:
     """Return the devices of an account, sorted by name; their columns are those of AppPassword."""
     rows = database.execute("SELECT * FROM device WHERE account = ? ORDER BY name", (account,))
-    return tuple(map(_device, rows))
+    return tuple(map(device_of, rows))
 
 
-def _device(row: Row) -> AppPassword:
+def device_of(row: Row) -> AppPassword:
     return replace(AppPassword(*row[1:]), networks=tuple(row[-1].split()))
 
 

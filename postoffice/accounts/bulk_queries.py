@@ -7,9 +7,10 @@ from dataclasses import astuple
 
 from postoffice.accounts import account_queries, address_queries
 from postoffice.accounts.sql_connection import Connection, Row
-from postoffice.model.address import Account
+from postoffice.model.address import Account, Quota
 from postoffice.model.alias import Alias, Found
 from postoffice.model.app_password import AppPassword
+from postoffice.model.mail_policy import MailPolicy
 
 #: An account to add, and its devices.
 NewAccount = tuple[Account, Sequence[AppPassword]]
@@ -46,6 +47,22 @@ def pointed_to(database: Connection, names: Iterable[str]) -> frozenset[str]:
     """Return those of these addresses that are targets."""
     ask = "SELECT normal FROM target WHERE normal"
     return frozenset(row[0] for row in address_queries.within(database, ask, names))
+
+
+def own_settings(database: Connection, names: Iterable[str]) -> dict[str, tuple[Quota, MailPolicy]]:
+    """Return for each of these accounts what it sets itself."""
+    columns = ", ".join((*account_queries.QUOTA, *account_queries.SERVING))
+    ask = f"SELECT address, {columns} FROM account WHERE address"  # noqa: S608 (our own words)
+    rows = address_queries.within(database, ask, names)
+    return {row[0]: account_queries.settings_of(row[1:]) for row in rows}
+
+
+def app_passwords(database: Connection, names: Iterable[str]) -> dict[str, tuple[AppPassword, ...]]:
+    """Return the devices of each of these accounts that has any, sorted by name."""
+    found: dict[str, list[AppPassword]] = {}
+    for row in address_queries.within(database, "SELECT * FROM device WHERE account", names):
+        found.setdefault(row[0], []).append(account_queries.device_of(row))
+    return {name: tuple(sorted(ones, key=lambda one: one.name)) for name, ones in found.items()}
 
 
 def add_accounts(database: Connection, new: Sequence[NewAccount]) -> None:

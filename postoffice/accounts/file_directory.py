@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -96,13 +96,12 @@ class FileDirectory:
     async def domains(self) -> list[str]:
         return sorted((await self._current()).domains)
 
-    async def accounts(self, domain: str | None = None) -> list[Account]:
+    async def each_account(self, domain: str | None = None) -> AsyncIterator[Account]:
         entries = (await self._current()).entries
-        return [
-            one
-            for name, one in sorted(entries.items())
-            if isinstance(one, Account) and domain in (None, name.rpartition("@")[2])
-        ]
+        for name in sorted(entries):
+            one = entries[name]
+            if isinstance(one, Account) and domain in (None, name.rpartition("@")[2]):
+                yield one
 
     async def aliases(
         self, domain: str | None = None, after: str = "", most: int = 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from zope.interface import implementer
@@ -55,12 +55,13 @@ class MemoryDirectory(OldMembers):
     async def domains(self) -> list[str]:
         return sorted(self._domains)
 
-    async def accounts(self, domain: str | None = None) -> list[Account]:
-        return [
-            self._told(account)
-            for name, account in sorted(self._accounts.items())
-            if domain is None or _domain(name) == domain
-        ]
+    async def each_account(self, domain: str | None = None) -> AsyncIterator[Account]:
+        for name in self._names(domain):
+            if name in self._accounts:
+                yield self._told(self._accounts[name])
+
+    def _names(self, domain: str | None) -> list[str]:
+        return sorted(one for one in self._accounts if domain in (None, _domain(one)))
 
     async def add_domain(self, domain: str) -> bool:
         if domain in self._domains:
@@ -74,7 +75,7 @@ class MemoryDirectory(OldMembers):
             return False
         check_empty(
             domain,
-            accounts=len(await self.accounts(domain)),
+            accounts=len(self._names(domain)),
             aliases=len(await self.aliases(domain)),
             domains=sum(one.same_as == domain for one in self._records.values()),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar, TypeVarTuple, cast
@@ -37,6 +37,8 @@ Stamp = tuple[object, ...]
 #: Answers to keep: positive ones, and negative ones (anybody can cause those).
 KNOWN = 20_000
 UNKNOWN = 10_000
+#: Accounts that are read at once when all are listed.
+PAGE = 1000
 
 
 class SQLDatabase(Protocol):
@@ -149,8 +151,12 @@ class SQLDirectory(OldMembers):
     async def domains(self) -> list[str]:
         return await self._read(account_queries.domains)
 
-    async def accounts(self, domain: str | None = None) -> list[Account]:
-        return await self._read(self._all, domain)
+    async def each_account(self, domain: str | None = None) -> AsyncIterator[Account]:
+        after = ""
+        while page := await self._read(self._page, domain, after):
+            for account in page:
+                yield account
+            after = page[-1].address
 
     async def add_domain(self, domain: str) -> bool:
         return await self._write(account_queries.add_domain, domain)
@@ -251,6 +257,14 @@ class SQLDirectory(OldMembers):
     async def pointed_to(self, names: Collection[str]) -> Collection[str]:
         return await self._read(bulk_queries.pointed_to, names)
 
+    async def own_settings(self, names: Collection[str]) -> Mapping[str, tuple[Quota, MailPolicy]]:
+        return await self._read(bulk_queries.own_settings, names)
+
+    async def all_app_passwords(
+        self, names: Collection[str]
+    ) -> Mapping[str, Sequence[AppPassword]]:
+        return await self._read(bulk_queries.app_passwords, names)
+
     async def add_accounts(self, new: Sequence[bulk_queries.NewAccount]) -> None:
         await self._write(bulk_queries.add_accounts, await self._executor.run(self._sealed, new))
 
@@ -291,8 +305,10 @@ class SQLDirectory(OldMembers):
             return found._replace(entry=self._unsealed(found.entry))
         return found
 
-    def _all(self, database: Connection, domain: str | None) -> list[Account]:
-        return [self._unsealed(account) for account in account_queries.accounts(database, domain)]
+    def _page(self, database: Connection, domain: str | None, after: str) -> list[Account]:
+        return [
+            self._unsealed(one) for one in account_queries.accounts(database, domain, after, PAGE)
+        ]
 
     def _unsealed(self, account: Account) -> Account:
         """Decrypt the shared secret; an account whose secret cannot be read has none."""

@@ -138,7 +138,7 @@ class Contents:
             found = {one for one in there if os.path.dirname(one) == here}
             for directory in self._plugins.directories:
                 if IAccountListing.providedBy(directory):
-                    for one in await directory.accounts(domain):
+                    async for one in directory.each_account(domain):
                         addresses.add(one.address)
                         found.add(self._store.folder_of(one.maildrop))
                 if await directory.serves(domain):

@@ -93,7 +93,8 @@ class _Restoration:
         """Restore these maildrops."""
         for directory in self._plugins.directories:
             if IAccountListing.providedBy(directory):
-                self._owners |= {one.maildrop: one.address for one in await directory.accounts()}
+                async for one in directory.each_account():
+                    self._owners[one.maildrop] = one.address
         goals = await self._goals(which)
         try:
             for goal in goals.values():
@@ -152,8 +153,10 @@ class _Restoration:
 
         An account that was renamed since has the address that it has here.
         """
-        rows = await self._saved.accounts(domain) if self._saved is not None else []
-        saved = [one for one in rows if one.address.endswith(f"@{domain}")]  # not what else it has
+        saved = []
+        if self._saved is not None:
+            rows = self._saved.each_account(domain)
+            saved = [one async for one in rows if one.address.endswith(f"@{domain}")]
         names = [self._owners.get(one.maildrop, one.address) for one in saved]
         names += [
             owner
@@ -212,8 +215,8 @@ class _Restoration:
             await register.set_domain_mail_policy(
                 domain, await accounts.domain_mail_policy(domain) or UNSPECIFIED
             )
-        taken = {one.maildrop for one in await register.accounts()}
-        maildrop = None if saved.maildrop in taken else saved.maildrop
+        free = await register.maildrop_for(saved.maildrop) == saved.maildrop
+        maildrop = saved.maildrop if free else None
         await register.add(name, saved.secret, saved.scram, maildrop)
         if saved.shared is not None:
             await register.set_shared(name, saved.shared)

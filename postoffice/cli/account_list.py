@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import click
 
 from postoffice.accounts import password_schemes
+from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.cli.app_passwords import login_data
 from postoffice.cli.common import (
@@ -22,11 +23,12 @@ from postoffice.cli.common import (
     command,
     lasting,
     sized,
-    table,
     with_options,
 )
+from postoffice.cli.list_output import ListOutput, paged
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import HEADS, EffectiveQuota, quotas_of_accounts
+from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import STATES, Account, Quota
 from postoffice.model.errors import PostOfficeError
@@ -198,48 +200,65 @@ def list_accounts(
     and quota_from (where each is set).
     """
     settings = context.settings()
+    heads = ("ACCOUNT", "STATE", "PASSWORD", "LAST LOGIN", "SERVICE", "USED", *HEADS)
+    output = ListOutput(context, heads, "accounts")
 
-    async def work(plugins: Plugins) -> list[Line]:
+    async def work(plugins: Plugins) -> bool:
         if domain is not None and domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
-        accounts = await plugins.register.accounts(domain)
-        quotas = await quotas_of_accounts(plugins.register, settings, accounts, domain)
         async with context.logins(plugins, settings) as logins:
-            last = await plugins.executor.run(logins.login_history.latest)
-        accounts = [one for one in accounts if filters.admits(one, last.get(one.address))]
-        look = len(accounts) <= LOOKED_AT if looks is None else looks
-        look = look or filters.over is not None
-        uses = await _uses(plugins, accounts, quotas) if look else {}
-        return [
-            Line(one, quotas[one.address], last.get(one.address), uses.get(one.address))
-            for one in accounts
-            if filters.admits_use(uses.get(one.address))
-        ]
+            lines = _admitted(plugins, settings, logins, domain, filters)
+            return await _add_all(plugins, lines, filters, looks, output)
 
-    found = context.ask(work, settings)
-    looked = any(line.use for line in found) or not found
-    return Answer({"accounts": [line.data for line in found]}, _lines(found, looked))
+    looked = context.ask(work, settings)
+    output.end(*() if looked else ["the maildrops were not read; --use reads them"])
 
 
-async def _uses(
-    plugins: Plugins, accounts: Sequence[Account], quotas: Mapping[str, EffectiveQuota]
-) -> dict[str, Use]:
-    """Return the usage of each maildrop; those that cannot be read are left out."""
-    uses = {}
-    with Progress("reading the maildrops", len(accounts)) as progress:
+async def _admitted(
+    plugins: Plugins,
+    settings: Settings,
+    logins: LoginRecords,
+    domain: str | None,
+    filters: Filters,
+) -> AsyncIterator[Line]:
+    """Yield the accounts that are listed, as far as their maildrops do not decide."""
+    domains: dict[str, Quota] = {}
+    async for accounts in paged(plugins.register.each_account(domain)):
+        names = [one.address for one in accounts]
+        quotas = await quotas_of_accounts(plugins.register, settings, names, domains)
+        last = await plugins.executor.run(logins.login_history.latest, names)
         for one in accounts:
-            try:
-                held = await plugins.store.count(one.maildrop)
-            except PostOfficeError:
-                pass  # `maildrop verify` reports it
-            else:
-                uses[one.address] = Use(*held, quotas[one.address].quota)
-            progress.step()
-    return uses
+            if filters.admits(one, last.get(one.address)) and one.address in quotas:
+                yield Line(one, quotas[one.address], last.get(one.address), None)
 
 
-def _lines(found: Iterable[Line], looked: bool) -> list[str]:
+async def _add_all(
+    plugins: Plugins,
+    lines: AsyncIterator[Line],
+    filters: Filters,
+    looks: bool | None,
+    output: ListOutput,
+) -> bool:
+    """Add the accounts to the output; return False if their maildrops were not read."""
     now = time.time()
-    heads = ("ACCOUNT", "STATE", "PASSWORD", "LAST LOGIN", "SERVICE", "USED", *HEADS)
-    lines = table([heads, *(line.cells(now) for line in found)])
-    return lines if looked else [*lines, "the maildrops were not read; --use reads them"]
+    looks = True if filters.over is not None else looks
+    with Progress("reading the maildrops") as progress:
+        async for page in paged(lines, LOOKED_AT + 1):
+            if looks is None:
+                looks = len(page) <= LOOKED_AT
+            for line in page:
+                if looks:
+                    line = replace(line, use=await _use(plugins, line))
+                    progress.step()
+                if filters.admits_use(line.use):
+                    output.add(line.cells(now), line.data)
+    return looks is not False
+
+
+async def _use(plugins: Plugins, line: Line) -> Use | None:
+    """Return the usage of a maildrop; None if it cannot be read."""
+    try:
+        held = await plugins.store.count(line.account.maildrop)
+    except PostOfficeError:
+        return None  # `maildrop verify` reports it
+    return Use(*held, line.quota.quota)

@@ -29,10 +29,12 @@ from postoffice.cli.addresses import address_register
 from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command
 from postoffice.cli.import_groups import Saver, Values, Waits
 from postoffice.cli.import_view import ImportView, explained
+from postoffice.cli.list_output import paged
+from postoffice.cli.quotas import own_settings
 from postoffice.cli.transfer import export_file, import_file, import_options, transfer_options
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IAccountRegister, IAddressRegister
+from postoffice.interfaces import IAccountRegister, IAddressRegister, IBulkRegister
 from postoffice.model.address import (
     ENABLED,
     Account,
@@ -245,21 +247,31 @@ async def _everything(
     domain: str | None, secrets: bool, plugins: Plugins
 ) -> AsyncIterator[Mapping[str, object]]:
     register = plugins.register
-    domains = await register.domains()
-    if domain is not None and domain not in domains:
+    if domain is not None and domain not in await register.domains():
         raise Refused(f"there is no domain {domain} here")
-    for one in domains if domain is None else [domain]:
-        quotas = await register.account_quotas(one)
-        for account in await register.accounts(one):
-            quota = quotas.get(account.address, Quota())
-            policy = await register.account_mail_policy(account.address) or UNSPECIFIED
-            record = record_of(account, quota, policy)
+    async for accounts in paged(register.each_account(domain)):
+        names = [one.address for one in accounts]
+        own = await own_settings(register, names)
+        devices = await _devices(register, names) if secrets else {}
+        for account in accounts:
+            if account.address not in own:
+                continue  # it was removed meanwhile
+            record = record_of(account, *own[account.address])
             if secrets:
-                devices = await register.app_passwords(account.address)
                 record |= {
                     "hash": account.secret,
                     "scram": account.scram,
                     "shared_secret": account.shared,
-                    "app_passwords": [asdict(device) for device in devices] or None,
+                    "app_passwords": [asdict(one) for one in devices.get(account.address, ())]
+                    or None,
                 }
             yield record
+
+
+async def _devices(
+    register: IAccountRegister, names: Sequence[str]
+) -> Mapping[str, Sequence[AppPassword]]:
+    """Return the devices of these accounts."""
+    if IBulkRegister.providedBy(register):
+        return await cast(IBulkRegister, register).all_app_passwords(names)
+    return {name: await register.app_passwords(name) for name in names}

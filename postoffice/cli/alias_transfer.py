@@ -10,7 +10,7 @@ import click
 
 from postoffice.accounts.address_checks import AddressRefused, check_alias
 from postoffice.cli.addresses import address_register
-from postoffice.cli.aliases import PAGE
+from postoffice.cli.aliases import all_aliases
 from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command
 from postoffice.cli.import_groups import Saver, Values, Waits
 from postoffice.cli.import_view import ImportView, explained
@@ -138,14 +138,11 @@ def export(context: CommandContext, file: str, form: str | None, domain: str | N
 async def _everything(domain: str | None, plugins: Plugins) -> AsyncIterator[Mapping[str, object]]:
     if domain is not None and domain not in await plugins.register.domains():
         raise Refused(f"there is no domain {domain} here")
-    register, after = address_register(plugins), ""
-    while page := await register.aliases(domain, after, PAGE):
-        for one in page:
-            yield {
-                "address": written_address(one.address),
-                "targets": [str(target) for target in one.targets] or None,
-                "kind": one.kind,
-                "words": one.words or None,
-                "send": one.send,
-            }
-        after = page[-1].address
+    async for one in all_aliases(address_register(plugins), domain):
+        yield {
+            "address": written_address(one.address),
+            "targets": [str(target) for target in one.targets] or None,
+            "kind": one.kind,
+            "words": one.words or None,
+            "send": one.send,
+        }

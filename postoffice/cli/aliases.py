@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import click
 
@@ -35,8 +35,9 @@ from postoffice.cli.common import (
     with_options,
 )
 from postoffice.cli.completion import nothing
+from postoffice.cli.list_output import ListOutput
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IAccountRegister, IAddressRegister
+from postoffice.interfaces import IAccountRegister, IAddressRegister, IAliasListing
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, FORWARD, REFUSE, Alias
 
@@ -46,18 +47,19 @@ T = TypeVar("T")
 PAGE = 1000
 
 
-async def _names(register: IAccountRegister) -> list[str]:
-    if not IAddressRegister.providedBy(register):
-        return []
-    return [one.address for one in await all_aliases(register, None)]
+async def _names(register: IAccountRegister) -> AsyncIterator[str]:
+    if IAddressRegister.providedBy(register):
+        async for one in all_aliases(cast(IAddressRegister, register), None):
+            yield one.address
 
 
-async def all_aliases(register: IAddressRegister, domain: str | None) -> list[Alias]:
-    """Return all aliases, or those of a domain."""
-    found: list[Alias] = []
-    while page := await register.aliases(domain, found[-1].address if found else "", PAGE):
-        found += page
-    return found
+async def all_aliases(register: IAliasListing, domain: str | None) -> AsyncIterator[Alias]:
+    """Yield all aliases, or those of a domain."""
+    after = ""
+    while page := await register.aliases(domain, after, PAGE):
+        for one in page:
+            yield one
+        after = page[-1].address
 
 
 ALIAS = Parameter("address", Address.parse, _names)
@@ -159,17 +161,16 @@ def list_(context: CommandContext, domain: str | None) -> Answer:
 
     With --json: aliases, each with address, kind, targets, words, send (as in add).
     """
+    output = ListOutput(context, ("ALIAS", "GOES TO"), "aliases", "no aliases")
 
-    async def work(plugins: Plugins) -> list[Alias]:
+    async def work(plugins: Plugins) -> None:
         if domain is not None and domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
-        return await all_aliases(address_register(plugins), domain)
+        async for one in all_aliases(address_register(plugins), domain):
+            output.add((one.address, goes_to(one)), alias_data(one))
 
-    found = context.ask(work)
-    rows = [("ALIAS", "GOES TO"), *((one.address, goes_to(one)) for one in found)]
-    return Answer(
-        {"aliases": [alias_data(one) for one in found]}, table(rows) if found else ["no aliases"]
-    )
+    context.ask(work)
+    output.end()
 
 
 @command("show", alias)

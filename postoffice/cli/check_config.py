@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import UTC, datetime
 
 from postoffice.cli.common import Answer, CommandContext, command, counted
@@ -121,24 +122,30 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
         why = await preflight.of_the_postmaster(plugins, settings.postmaster)
         found = [why] if why else []
         found += await dead_ends(plugins, settings.postmaster.normal)
-        written: list[Account] = []  # by the command
-        others: list[Account] = []
+        written, others = Counter[str](), Counter[str]()  # by the command; in its own way
         for directory in plugins.directories:
             if IAccountListing.providedBy(directory):
                 group = written if IAccountRegister.providedBy(directory) else others
-                group += [one for one in await directory.accounts() if one.secret or one.shared]
-        for accounts, lacks in ((written, LACKING), (others, dict.fromkeys(LACKING, _IN_FILES))):
+                async for one in directory.each_account():
+                    group.update(_without(one))
+        for counts, lacks in ((written, LACKING), (others, dict.fromkeys(LACKING, _IN_FILES))):
             for mechanism, where in offering.items():
-                without = [one for one in accounts if getattr(one, NEEDS[mechanism]) is None]
-                if where and without:
+                if where and counts[mechanism]:
                     found.append(
-                        f"{mechanism} is offered by {', '.join(where)}: {len(without)} of "
-                        f"{counted(len(accounts), 'account')} {lacks[mechanism]}"
+                        f"{mechanism} is offered by {', '.join(where)}: {counts[mechanism]} of "
+                        f"{counted(counts['all'], 'account')} {lacks[mechanism]}"
                     )
         return found
 
     warnings: list[str] = context.ask(count, settings)
     return warnings
+
+
+def _without(account: Account) -> list[str]:
+    """Return which mechanisms an account with a password cannot use, and "all"."""
+    if not (account.secret or account.shared):
+        return []
+    return ["all", *(one for one in LACKING if getattr(account, NEEDS[one]) is None)]
 
 
 _WITHOUT = "have no shared secret; postoffice account set ADDRESS --generate-shared-secret"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import Protocol, Self, TypeVar, cast
 from unicodedata import combining, east_asian_width
 
@@ -65,6 +65,7 @@ class CommandContext:
 
     config: str | None
     reactor: IReactor
+    as_json: bool = False
 
     def settings(self, try_endpoint: TryEndpoint | None = None) -> Settings:
         """Return the settings, or those of a first run without a configuration file."""
@@ -157,13 +158,15 @@ def _domain(text: str) -> str:
     return domain
 
 
-async def addresses(register: IAccountRegister) -> list[str]:
-    """Return the addresses of all accounts."""
-    return [one.address for one in await register.accounts()]
+async def addresses(register: IAccountRegister) -> AsyncIterator[str]:
+    """Yield the addresses of all accounts."""
+    async for one in register.each_account():
+        yield one.address
 
 
-async def _domains(register: IAccountRegister) -> list[str]:
-    return await register.domains()
+async def _domains(register: IAccountRegister) -> AsyncIterator[str]:
+    for name in await register.domains():
+        yield name
 
 
 def _time(text: str) -> float:
@@ -252,7 +255,7 @@ def _answer(
 ) -> None:
     failed = 0
     try:
-        answer = function(CommandContext(config, context.obj), **arguments)
+        answer = function(CommandContext(config, context.obj, as_json), **arguments)
     except ConfigurationError as error:
         failed = WRONG
         problems = [vars(problem) for problem in error.problems]
@@ -315,14 +318,15 @@ def iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]], least: Sequence[int] = ()) -> list[str]:
     """
     Align rows in columns; escape cells that could control the terminal (EHLO names, …).
 
+    The columns are at least as wide as ``least``.
     On a terminal that is too narrow, the last columns go to a second, indented line.
     """
     rows = [[cell if cell.isprintable() else repr(cell) for cell in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    widths = widths_of(rows, least)
     fits = _how_many_fit(widths)
     lines = []
     for row in rows:
@@ -333,6 +337,12 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         if rest := "  ".join(cells[fits:]).rstrip():
             lines.append(f"    {rest}")
     return lines
+
+
+def widths_of(rows: Sequence[Sequence[str]], least: Sequence[int] = ()) -> list[int]:
+    """Return how wide the columns of a table are, and at least."""
+    found = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return [max(pair) for pair in zip_longest(found, least, fillvalue=0)]
 
 
 def _how_many_fit(widths: Sequence[int]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from click.shell_completion import CompletionItem
@@ -18,7 +18,7 @@ from postoffice.util.reactor import IReactor
 
 #: The most names to offer.
 MOST = 1000
-Ask = Callable[[IAccountRegister], Awaitable[list[str]]]
+Ask = Callable[[IAccountRegister], AsyncIterator[str]]
 
 
 def known(settings: Callable[[], Settings], ask: Ask, incomplete: str) -> list[CompletionItem]:
@@ -28,13 +28,12 @@ def known(settings: Callable[[], Settings], ask: Ask, incomplete: str) -> list[C
     It creates and changes nothing.
     """
     try:
-        names = _names(settings(), ask)
+        return [CompletionItem(name) for name in _names(settings(), ask, incomplete)]
     except Exception:
         return []
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)][:MOST]
 
 
-def _names(settings: Settings, ask: Ask) -> list[str]:
+def _names(settings: Settings, ask: Ask, incomplete: str) -> list[str]:
     if not os.path.isdir(settings.state):
         return []
     reactor = cast(IReactor, Clock())  # nothing here waits
@@ -45,7 +44,13 @@ def _names(settings: Settings, ask: Ask) -> list[str]:
     async def whole() -> list[str]:
         await register.start()
         try:
-            return await ask(register)
+            found: list[str] = []
+            async for name in ask(register):
+                if name.startswith(incomplete):
+                    found.append(name)
+                if len(found) == MOST:
+                    break
+            return found
         finally:
             await register.stop()
 

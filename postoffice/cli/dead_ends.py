@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 
 from postoffice.accounts.address_resolution import AliasLoop, catch_all_name, resolve
 from postoffice.cli.addresses import asked
+from postoffice.cli.aliases import all_aliases
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountListing, IAddresses, IAliasListing
 from postoffice.model.address import Address
-from postoffice.model.alias import FORWARD, Alias
+from postoffice.model.alias import FORWARD
 from postoffice.model.reply import UNKNOWN_RECIPIENT
 
-#: Aliases that are listed at a time, and warnings that are shown.
-PAGE = 1000
+#: Warnings that are shown.
 SHOWN = 20
 
 
@@ -47,17 +47,13 @@ async def _dead(plugins: Plugins, target: Address, postmaster: str) -> str:
     return "there is no such address" if unknown else ""
 
 
-def _forwards(alias: Alias) -> bool:
-    return alias.kind == FORWARD
-
-
 async def _targets(plugins: Plugins) -> AsyncIterator[tuple[str, tuple[Address, ...]]]:
     """Yield everything that has targets, in all directories that can list it."""
     for directory in plugins.directories:
         if not IAddresses.providedBy(directory):
             continue
         if IAccountListing.providedBy(directory):
-            for account in await directory.accounts():
+            async for account in directory.each_account():
                 yield account.address, account.forward
             for domain in await directory.domains():
                 answer = directory.look_up(f"@{domain}")
@@ -65,8 +61,6 @@ async def _targets(plugins: Plugins) -> AsyncIterator[tuple[str, tuple[Address, 
                 if record is not None and record.catch_all:
                     yield catch_all_name(domain), record.catch_all
         if IAliasListing.providedBy(directory):
-            after = ""
-            while page := await directory.aliases(after=after, most=PAGE):
-                for alias in filter(_forwards, page):
+            async for alias in all_aliases(directory, None):
+                if alias.kind == FORWARD:
                     yield alias.address, alias.targets
-                after = page[-1].address

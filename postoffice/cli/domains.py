@@ -88,7 +88,7 @@ def list_(context: CommandContext) -> Answer:
     async def work(plugins: Plugins) -> list[tuple[str, int, EffectiveQuota]]:
         found = []
         for name in await plugins.register.domains():
-            accounts = len(await plugins.register.accounts(name))
+            accounts = await _count(plugins, name)
             found.append((name, accounts, await quota_of_domain(plugins.register, settings, name)))
         return found
 
@@ -97,6 +97,14 @@ def list_(context: CommandContext) -> Answer:
     rows += [(name, str(accounts), *quota.cells) for name, accounts, quota in found]
     data = [{"domain": name, "accounts": number, **quota.data} for name, number, quota in found]
     return Answer({"domains": data}, table(rows))
+
+
+async def _count(plugins: Plugins, domain: str) -> int:
+    """Return how many accounts a domain has."""
+    count = 0
+    async for _ in plugins.register.each_account(domain):
+        count += 1
+    return count
 
 
 @command("show", domain)
@@ -119,7 +127,7 @@ def show(context: CommandContext, domain: str) -> Answer:
         if IAddressRegister.providedBy(plugins.register):
             known = await domain_of(plugins, domain)
         return (
-            len(await plugins.register.accounts(domain)),
+            await _count(plugins, domain),
             await quota_of_domain(plugins.register, settings, domain),
             await policy_of_domain(plugins.register, settings, domain),
             known or Domain(domain),

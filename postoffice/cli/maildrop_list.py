@@ -157,25 +157,24 @@ async def owners_of(
     plugins: Plugins, settings: Settings, names: Sequence[str]
 ) -> list[OwnedMaildrop]:
     """Return the maildrops of these names; asks each directory that can list its accounts once."""
-    owners: dict[str, Account] = {}
+    wanted, owners = set(names), dict[str, OwnedMaildrop]()
     others = []
     for directory in plugins.directories:
         if IAccountListing.providedBy(directory):
-            for account in await directory.accounts():
-                owners.setdefault(account.maildrop, account)
+            async for account in directory.each_account():
+                if account.maildrop in wanted:
+                    owners.setdefault(account.maildrop, _drop(settings, account.maildrop, account))
         else:
             others.append(directory)
     for name in names:
         for directory in () if name in owners else others:
             found = await directory.find(name)
             if found is not None and found.maildrop == name:
-                owners.setdefault(name, found)
-    return [_drop(settings, name, owners.get(name)) for name in names]
+                owners.setdefault(name, _drop(settings, name, found))
+    return [owners.get(name) or OwnedMaildrop(name) for name in names]
 
 
-def _drop(settings: Settings, name: str, account: Account | None) -> OwnedMaildrop:
-    if account is None:
-        return OwnedMaildrop(name)
+def _drop(settings: Settings, name: str, account: Account) -> OwnedMaildrop:
     if account.address == settings.postmaster.normal:
         return OwnedMaildrop(name, account.address, settings.postmaster_quota)
     return OwnedMaildrop(name, account.address, account.quota.or_else(settings.default_quota))

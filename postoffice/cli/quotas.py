@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
 from postoffice.cli.common import Parameter, counted, effective, sized, with_options
 from postoffice.cli.confirmation import confirm_or_warn, smallness
 from postoffice.config.settings import OVER, Settings
-from postoffice.interfaces import IAccountDirectory, IAccountRegister
+from postoffice.interfaces import IAccountDirectory, IAccountRegister, IBulkRegister
 from postoffice.model.address import Account, Quota
 from postoffice.model.config_values import SIZE, read_size
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 T = TypeVar("T")
 
@@ -169,21 +170,30 @@ async def quota_of_account(
     )
 
 
-async def quotas_of_accounts(
-    register: IAccountRegister, settings: Settings, accounts: Iterable[Account], domain: str | None
-) -> dict[str, EffectiveQuota]:
-    """Return the quota of each of these accounts, of a domain or of all."""
-    own = await register.account_quotas(domain)
-    domains = await register.domains() if domain is None else [domain]
-    theirs = {name: await register.domain_quota(name) or Quota() for name in domains}
+async def own_settings(
+    register: IAccountRegister, names: Sequence[str]
+) -> Mapping[str, tuple[Quota, MailPolicy]]:
+    """Return what each of these accounts sets itself."""
+    if IBulkRegister.providedBy(register):
+        return await cast(IBulkRegister, register).own_settings(names)
     return {
-        name: _quota_of(
-            settings,
-            name,
-            account=own.get(name, Quota()),
-            domain=theirs.get(name.rpartition("@")[2], Quota()),
+        name: (
+            await register.account_quota(name) or Quota(),
+            await register.account_mail_policy(name) or UNSPECIFIED,
         )
-        for name in (one.address for one in accounts)
+        for name in names
+    }
+
+
+async def quotas_of_accounts(
+    register: IAccountRegister, settings: Settings, names: Sequence[str], domains: dict[str, Quota]
+) -> dict[str, EffectiveQuota]:
+    """Return the quota of each of these accounts; ``domains`` keeps those of their domains."""
+    for domain in {name.rpartition("@")[2] for name in names} - set(domains):
+        domains[domain] = await register.domain_quota(domain) or Quota()
+    return {
+        name: _quota_of(settings, name, account=own, domain=domains[name.rpartition("@")[2]])
+        for name, (own, _) in (await own_settings(register, names)).items()
     }
 
 

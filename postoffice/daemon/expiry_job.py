@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -81,16 +81,24 @@ class Retention:
         If a directory cannot list its accounts, they are found by the names of the
         maildrops.  Raises PostOfficeError.
         """
-        names: dict[str, None] = {}
+        targets: dict[ExpiryTarget, None] = {}
+        seen: set[str] = set()
+        async for name in self._names():
+            account = None if name in seen else await self._plugins.find(name)
+            seen.add(name)
+            if account is not None and not (target := await self.target(account)).keep.forever:
+                targets[target] = None
+        return list(targets)
+
+    async def _names(self) -> AsyncIterator[str]:
+        """Yield the names of all accounts, and of maildrops that may be an account's."""
         for directory in self._plugins.directories:
             if IAccountListing.providedBy(directory):
-                names.update(dict.fromkeys(one.address for one in await directory.accounts()))
+                async for one in directory.each_account():
+                    yield one.address
             elif IMaildropMaintenance.providedBy(self._plugins.store):
-                holdings = await cast(IMaildropMaintenance, self._plugins.store).holdings()
-                names.update(dict.fromkeys(one.name for one in holdings))
-        accounts = [await self._plugins.find(name) for name in names]
-        targets = [await self.target(account) for account in accounts if account is not None]
-        return [target for target in dict.fromkeys(targets) if not target.keep.forever]
+                for holding in await cast(IMaildropMaintenance, self._plugins.store).holdings():
+                    yield holding.name
 
     async def target(self, account: Account) -> ExpiryTarget:
         """Return the target for one account."""

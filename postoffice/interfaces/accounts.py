@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from zope.interface import Interface
@@ -82,8 +82,13 @@ class IAccountListing(IAccountDirectory):
     def domains() -> Awaitable[list[str]]:
         """Return all domains, sorted."""
 
-    def accounts(domain: str | None = None) -> Awaitable[list[Account]]:
-        """Return all accounts, or those of one domain, sorted by address."""
+    def each_account(domain: str | None = None) -> AsyncIterator[Account]:
+        """
+        Yield all accounts, or those of one domain, sorted by address if the directory can.
+
+        There may be a hundred thousand: read them in pages.  A change in the meantime may be
+        seen or not, but no account that stays is left out, and none is yielded twice.
+        """
 
 
 class IAccountRegister(IAccountListing, IAppPasswords):
@@ -306,6 +311,14 @@ class IBulkRegister(Interface):
 
     def pointed_to(names: Collection[str]) -> Awaitable[Collection[str]]:
         """Return those of these addresses to which ``pointing_to`` finds something."""
+
+    def own_settings(names: Collection[str]) -> Awaitable[Mapping[str, tuple[Quota, MailPolicy]]]:
+        """Return for each of these accounts what it sets itself."""
+
+    def all_app_passwords(
+        names: Collection[str],
+    ) -> Awaitable[Mapping[str, Sequence[AppPassword]]]:
+        """Return the devices, sorted by name, of each of these accounts that has any."""
 
     def add_accounts(new: Sequence[tuple[Account, Sequence[AppPassword]]]) -> Awaitable[None]:
         """

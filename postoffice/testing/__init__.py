@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from hashlib import pbkdf2_hmac, sha256
 from itertools import pairwise
 from typing import Any, TypeVar, TypeVarTuple
@@ -92,6 +92,15 @@ def finish(coroutine: T | Coroutine[Deferred[Any], Any, T]) -> T:
     if isinstance(outcome[0], Failure):
         outcome[0].raiseException()
     return outcome[0]
+
+
+def finish_all(each: AsyncIterator[T]) -> list[T]:
+    """Return all that an iterator yields that waits for nothing."""
+
+    async def gather() -> list[T]:
+        return [one async for one in each]
+
+    return finish(gather())
 
 
 def cut(octets: bytes, places: Iterable[int]) -> list[bytes]:

@@ -11,7 +11,7 @@ import pytest
 from postoffice.accounts import schema
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 
 
 @pytest.fixture
@@ -140,5 +140,7 @@ def test_the_database_itself_keeps_accounts_in_domains_of_ours(path):
         with pytest.raises(TemporaryFailure, match="FOREIGN KEY"):
             directory._database.write(lambda database, change=change: database.execute(change))
     assert finish(directory.serves("example.net"))
-    assert [account.address for account in finish(directory.accounts())] == ["joe@example.net"]
+    assert [account.address for account in finish_all(directory.each_account())] == [
+        "joe@example.net"
+    ]
     finish(directory.stop())

@@ -17,7 +17,7 @@ from postoffice.model.address import Account, Address, Quota
 from postoffice.model.alias import Alias, Domain
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import StartupError
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 
 #: A database as the first version made it, and filled.
 VERSION_1 = """
@@ -156,7 +156,7 @@ def columns(path):
 
 def test_all_accounts_of_an_older_version_are_there(path):
     directory = started(path)
-    assert finish(directory.accounts()) == ACCOUNTS
+    assert finish_all(directory.each_account()) == ACCOUNTS
     assert finish(directory.find("moved@example.net")).maildrop == "old@example.com"
     assert finish(directory.domains()) == ["example.com", "example.net"]
     finish(directory.stop())
@@ -223,7 +223,7 @@ def test_a_copy_alone_is_the_whole_database_and_can_be_started(path):
     os.rename(f"{path}.version-{version}", path)
     assert not [one for one in os.listdir(os.path.dirname(path)) if one.endswith(("-wal", "-shm"))]
     directory = started(path)
-    assert [one.address for one in finish(directory.accounts())] == sorted(
+    assert [one.address for one in finish_all(directory.each_account())] == sorted(
         one.address for one in ACCOUNTS
     )
     finish(directory.stop())
@@ -289,7 +289,7 @@ def test_an_older_one_that_was_saved_as_sql_is_brought_to_today_as_well(path):
     os.replace(path + ".new", path)
     assert dumped(path)[:2] == [0, 0]
     directory = started(path)
-    assert finish(directory.accounts()) == ACCOUNTS
+    assert finish_all(directory.each_account()) == ACCOUNTS
     finish(directory.stop())
     assert dumped(path)[:2] == [schema.APPLICATION, schema.SCHEMA]
 
@@ -307,7 +307,7 @@ def test_two_that_start_at_once_change_it_once(path, monkeypatch):
     monkeypatch.setattr(schema, "_renew", renews_later)
     slower = started(path)
     assert finish(slower.find("moved@example.net")).scram == "keys"
-    assert finish(faster[0].accounts()) == finish(slower.accounts())
+    assert finish_all(faster[0].each_account()) == finish_all(slower.each_account())
     for directory in (slower, *faster):
         finish(directory.stop())
     assert dumped(path)[1] == schema.SCHEMA
@@ -323,7 +323,7 @@ def test_a_change_that_fails_in_the_middle_leaves_the_old_version(path, monkeypa
     assert dumped(path) == before
     monkeypatch.setitem(schema.CHANGES, last, change)
     directory = started(path)
-    assert finish(directory.accounts()) == ACCOUNTS
+    assert finish_all(directory.each_account()) == ACCOUNTS
     finish(directory.stop())
 
 

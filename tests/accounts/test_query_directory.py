@@ -13,7 +13,7 @@ from postoffice.interfaces import IAccountDirectory, IAccountListing, IAddresses
 from postoffice.model.address import DISABLED, ENABLED, HELD, Account, Address, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.errors import SettingError, TemporaryFailure
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 
 pytest.importorskip("psycopg")
 from postoffice.accounts.query_directory import Query, QueryDirectory
@@ -159,8 +159,8 @@ def test_accounts_are_listed_where_there_is_a_query_for_it(made):
     people = "WHERE username IN ('joe@example.net', 'ann@example.net')"
     directory = made(iterate=f"SELECT username AS user, password FROM mailbox {people}")
     assert verifyObject(IAccountListing, directory)
-    assert [one.address for one in finish(directory.accounts("example.net"))] == [ANN, JOE]
-    assert finish(directory.accounts("example.org")) == []
+    assert [one.address for one in finish_all(directory.each_account("example.net"))] == [ANN, JOE]
+    assert finish_all(directory.each_account("example.org")) == []
     assert finish(directory.domains()) == ["example.net"]
     finish(directory.stop())
     for iterate, why in (
@@ -169,7 +169,7 @@ def test_accounts_are_listed_where_there_is_a_query_for_it(made):
     ):
         directory = made(iterate=iterate)
         with pytest.raises(TemporaryFailure, match=why):
-            finish(directory.accounts())
+            finish_all(directory.each_account())
         finish(directory.stop())
 
 

@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, eventAsText
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.address import Account
 from postoffice.model.errors import TemporaryFailure
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 
 JOE = Account("joe@example.net", "joe@example.net", "a hash", "keys", "tanstaaf")
 
@@ -46,7 +46,7 @@ def rows(path, asked="SELECT shared FROM account ORDER BY address", *args):
 def test_it_is_read_in_clear_after_a_restart_too(path):
     directory = started(path)
     assert finish(directory.find("joe@example.net")) == JOE
-    assert [account.shared for account in finish(directory.accounts())] == ["tanstaaf"] * 2
+    assert [account.shared for account in finish_all(directory.each_account())] == ["tanstaaf"] * 2
     finish(directory.stop())
 
 
@@ -96,7 +96,7 @@ def test_one_that_cannot_be_read_is_none_and_all_else_works_on(path, trouble):
     with capturedLogs() as logged:
         for _ in range(3):
             assert finish(directory.find("joe@example.net")) == replace(JOE, shared=None)
-            assert len(finish(directory.accounts())) == 2
+            assert len(finish_all(directory.each_account())) == 2
     (event,) = logged
     text = eventAsText(event)
     assert f"{path}.key" in text

@@ -15,7 +15,7 @@ from postoffice.accounts import sqlite_database as database_module
 from postoffice.accounts.sql_directory import AnswerCache
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 from tests.accounts.sqlite_files import JOE, Another, Counted, age
 
 
@@ -176,7 +176,7 @@ def test_several_processes_begin_and_write_at_once(path, another):
         assert finish(directory.add(f"c{number}@example.net", None))
         assert finish(directory.find(f"c{number}@example.net"))
     assert [command.hear() for command in commands] == ["done", "done"]
-    names = {account.address for account in finish(directory.accounts())}
+    names = {account.address for account in finish_all(directory.each_account())}
     assert names == {f"{who}{number}@example.net" for who in "abc" for number in range(40)}
     assert [name for name in os.listdir(os.path.dirname(path)) if name.endswith(".new")] == []
     finish(directory.stop())
@@ -215,7 +215,7 @@ def test_a_full_disk_costs_the_change_and_nothing_else(directory, path, another)
     command.ask("start")
     command.ask("limit", os.stat(path + "-wal").st_size + 20_000)
     assert command.ask("fill", "a", 1000).startswith("TemporaryFailure: the accounts in ")
-    names = [account.address for account in finish(directory.accounts())]
+    names = [account.address for account in finish_all(directory.each_account())]
     assert JOE in names
     assert finish(directory.add("ann@example.net", None))
     with closing(sqlite3.connect(path)) as other:

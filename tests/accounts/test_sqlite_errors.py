@@ -16,7 +16,7 @@ from postoffice.accounts import sqlite_database as database_module
 from postoffice.accounts.sqlite_database import Database
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 from tests.accounts.sqlite_files import JOE, Another, Counted, age
 
 
@@ -221,7 +221,7 @@ def test_after_the_stop_nothing_is_opened_again(directory, path):
     late = SQLiteDirectory(path, Held())
     late._database = Database(path)
     late._database.open()
-    waiting = Deferred.fromCoroutine(late.accounts())
+    waiting = Deferred.fromCoroutine(late.domains())
     late._database.close()
     ((function, args),) = held
     with pytest.raises(TemporaryFailure, match="not open"):
@@ -238,7 +238,11 @@ def test_a_question_that_ends_after_the_stop_gives_its_connection_up(directory):
 
 def test_no_secret_is_in_what_is_shown(directory, path):
     finish(directory.set_secret(JOE, "$argon2id$x"))
-    shown = [repr(directory), repr(finish(directory.find(JOE))), repr(finish(directory.accounts()))]
+    shown = [
+        repr(directory),
+        repr(finish(directory.find(JOE))),
+        repr(finish_all(directory.each_account())),
+    ]
     os.rename(path, path + ".away")
     with pytest.raises(TemporaryFailure) as raised:
         finish(directory.set_secret(JOE, "$argon2id$x"))

@@ -8,7 +8,7 @@ import pytest
 
 from postoffice.accounts.login_db import LoginDB
 from postoffice.accounts.login_history import LoginHistory, LoginMethod
-from postoffice.cli import account_list
+from postoffice.cli import account_list, list_output
 from postoffice.cli.account_list import Use
 from postoffice.model.address import Quota
 from postoffice.model.errors import TemporaryFailure
@@ -169,3 +169,23 @@ def test_only_those_with_a_scheme_of_hashes_are_listed(people, run, ask):
     assert names(ask, "--scheme", "sha256") == [ANN]
     assert names(ask, "--scheme", "none") == ["postmaster@example.net"]
     assert names(ask, "--scheme", "SHA256", "--state", "disabled") == []
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_a_long_list_is_printed_page_by_page(people, run, ask, monkeypatch, rows):
+    run("alias", "add", "info@example.net", ANN)
+    whole = {what: (run(what, "list").stdout, ask(what, "list")) for what in ("account", "alias")}
+    monkeypatch.setattr(list_output, "PAGE", rows)
+    for what, (text, data) in whole.items():
+        assert ask(what, "list") == data
+        lines = run(what, "list").stdout.splitlines()
+        assert [" ".join(one.split()) for one in lines] == [
+            " ".join(one.split()) for one in text.splitlines()
+        ]
+
+
+def test_an_empty_list_is_said_to_be_empty(office, run, ask):
+    assert ask("account", "list", "--state", "held") == {"accounts": []}
+    assert run("account", "list", "--state", "held").stdout.split()[0] == "ACCOUNT"
+    assert ask("alias", "list") == {"aliases": []}
+    assert run("alias", "list").stdout == "no aliases\n"

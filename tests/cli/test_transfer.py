@@ -17,7 +17,7 @@ from postoffice.cli import import_groups, import_view, records
 from postoffice.cli.records import LINE, BadRecord, Record, Unreadable, address_list, read
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import TemporaryFailure
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 
 ANN, BOB, CARL = "ann@example.net", "bob@example.net", "carl@example.net"
 POSTMASTER = "postmaster@example.net"
@@ -73,7 +73,7 @@ def accounts_of(office: Path) -> list:
         str(state / "accounts.db"), ImmediateExecutor(), str(state / "accounts.key")
     )
     finish(directory.start())
-    names = [one.address for one in finish(directory.accounts())]
+    names = [one.address for one in finish_all(directory.each_account())]
     found = [
         (vars(finish(directory.find(name))), finish(directory.app_passwords(name)))
         for name in names

@@ -8,7 +8,7 @@ import pytest
 
 from postoffice.model.address import Quota
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
-from postoffice.testing import finish
+from postoffice.testing import finish, finish_all
 
 NOTHING_SAID = Quota()
 QUOTAS = [
@@ -31,7 +31,7 @@ def test_a_quota_can_be_set_and_taken_away(peopled, quota):
         assert finish(peopled.set_quota(name, said))
         assert finish(peopled.account_quota(name)) == said
         assert finish(peopled.find(name)) == replace(joe, quota=said)
-        assert finish(peopled.find(name)) in finish(peopled.accounts("example.net"))
+        assert finish(peopled.find(name)) in finish_all(peopled.each_account("example.net"))
     assert finish(peopled.find("ann@example.net")).quota == NOTHING_SAID
     assert finish(peopled.domain_quota("example.net")) == NOTHING_SAID
 
@@ -50,7 +50,7 @@ def test_a_domains_quota_is_for_all_that_have_none(peopled, quota):
         "joe@example.com": NOTHING_SAID,
         "joe@example.net": quota,
     }
-    assert {one.address: one.quota for one in finish(peopled.accounts())} == expected
+    assert {one.address: one.quota for one in finish_all(peopled.each_account())} == expected
     assert {name: finish(peopled.find(name)).quota for name in expected} == expected
     assert finish(peopled.set_domain_quota("example.net", NOTHING_SAID))
     assert finish(peopled.find("joe@example.net")).quota == NOTHING_SAID
@@ -108,7 +108,7 @@ def test_how_mail_is_served_can_be_set_and_taken_away(peopled, serving):
         assert finish(peopled.set_mail_policy(name, said))
         assert finish(peopled.account_mail_policy(name)) == said
         assert finish(peopled.find(name)) == replace(joe, mail_policy=said)
-        assert finish(peopled.find(name)) in finish(peopled.accounts("example.net"))
+        assert finish(peopled.find(name)) in finish_all(peopled.each_account("example.net"))
     assert finish(peopled.find(name)).mail_policy.delete_on_collect is serving.delete_on_collect
     assert finish(peopled.find("ann@example.net")).mail_policy == UNSPECIFIED
     assert finish(peopled.domain_mail_policy("example.net")) == UNSPECIFIED
@@ -129,7 +129,7 @@ def test_how_a_domains_mail_is_served_is_for_all_that_say_nothing(peopled, servi
         "joe@example.com": UNSPECIFIED,
         "joe@example.net": serving,
     }
-    assert {one.address: one.mail_policy for one in finish(peopled.accounts())} == expected
+    assert {one.address: one.mail_policy for one in finish_all(peopled.each_account())} == expected
     assert {name: finish(peopled.find(name)).mail_policy for name in expected} == expected
     assert finish(peopled.set_domain_mail_policy("example.net", UNSPECIFIED))
     assert finish(peopled.find("joe@example.net")).mail_policy == UNSPECIFIED

@@ -13,8 +13,8 @@ from postoffice.model.address import HELD, NO_NOTE, STATES, Account, Address, Qu
 from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain, Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty
-from postoffice.model.mail_policy import MailPolicy
-from postoffice.testing import finish
+from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
+from postoffice.testing import finish, finish_all
 
 ANN, BOB, INFO = (f"{name}@example.net" for name in ("ann", "bob", "info"))
 ALIASES = [
@@ -121,7 +121,7 @@ def test_an_account_can_forward_its_mail(full):
     bob = look_up(full, BOB).entry
     assert (bob.forward, bob.keep_copy) == (forward, False)
     assert finish(full.find(BOB)) == bob
-    assert [one.forward for one in finish(full.accounts())] == [(), forward]
+    assert [one.forward for one in finish_all(full.each_account())] == [(), forward]
     assert finish(full.set_forward(BOB, (), True))
     assert look_up(full, BOB).entry == Account(BOB, BOB, f"hash of {BOB}")
     assert not finish(full.set_forward(INFO, forward, True))
@@ -252,6 +252,11 @@ def test_many_accounts_and_aliases_are_written_at_once(bulk):
     for one in new:
         assert vars(finish(bulk.find(one.address))) == vars(one)
     assert finish(bulk.app_passwords("c@example.net")) == (device,)
+    assert finish(bulk.all_app_passwords([ANN, "c@example.net"])) == {"c@example.net": (device,)}
+    assert finish(bulk.own_settings(["c@example.net", "d@example.com", "nobody@example.net"])) == {
+        "c@example.net": (Quota(5, None, "defer"), policy),
+        "d@example.com": (Quota(), UNSPECIFIED),
+    }
     assert finish(bulk.maildrops(["c@example.net", "other@example.net", ANN])) == {
         "other@example.net",
         ANN,

@@ -22,7 +22,7 @@ from postoffice.model.address import Account, Quota
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import NotEmpty
 from postoffice.model.mail_policy import MailPolicy
-from postoffice.testing import finish
+from postoffice.testing import finish, finish_all
 
 
 def test_it_provides_what_it_says(directory):
@@ -35,7 +35,7 @@ def test_an_empty_directory_knows_nobody(directory):
     assert finish(directory.find("joe@example.net")) is None
     assert not finish(directory.serves("example.net"))
     assert finish(directory.domains()) == []
-    assert finish(directory.accounts()) == []
+    assert finish_all(directory.each_account()) == []
 
 
 def test_those_who_were_added_are_found(peopled):
@@ -46,12 +46,14 @@ def test_those_who_were_added_are_found(peopled):
         assert finish(peopled.serves("example.net"))
         assert not finish(peopled.serves("example.org"))
     assert finish(peopled.domains()) == ["example.com", "example.net"]
-    assert [one.address for one in finish(peopled.accounts())] == [
+    assert [one.address for one in finish_all(peopled.each_account())] == [
         "ann@example.net",
         "joe@example.com",
         "joe@example.net",
     ]
-    assert finish(peopled.accounts("example.com")) == [finish(peopled.find("joe@example.com"))]
+    assert finish_all(peopled.each_account("example.com")) == [
+        finish(peopled.find("joe@example.com"))
+    ]
 
 
 def test_nothing_is_added_twice(peopled):
@@ -81,7 +83,7 @@ def test_scram_keys_come_with_the_password(peopled):
         assert finish(peopled.set_secret("jim@example.net", secret, keys))
         account = finish(peopled.find("jim@example.net"))
         assert (account.secret, account.scram) == (secret, keys)
-        assert account in finish(peopled.accounts("example.net"))
+        assert account in finish_all(peopled.each_account("example.net"))
 
 
 def test_a_new_password_takes_the_old_ones_scram_keys_away(peopled):
@@ -125,7 +127,7 @@ def test_a_shared_secret_can_be_set_changed_and_taken_away(peopled):
     for shared in ("tanstaaf", "schön \0", "\udcff", "", None, "again"):
         assert finish(peopled.set_shared(name, shared))
         assert finish(peopled.find(name)) == Account(name, name, secret, None, shared)
-        assert finish(peopled.find(name)) in finish(peopled.accounts())
+        assert finish(peopled.find(name)) in finish_all(peopled.each_account())
     assert finish(peopled.find("ann@example.net")).shared is None
     assert not finish(peopled.set_shared("jim@example.net", "x"))
     assert finish(peopled.find("jim@example.net")) is None
@@ -225,7 +227,7 @@ def test_odd_names_are_only_names(peopled):
     for name in ("'; DROP TABLE account; --@example.net", "%@example.net", "ünï@example.net"):
         assert finish(peopled.add(name, None))
         assert finish(peopled.find(name)).address == name
-    assert len(finish(peopled.accounts())) == 6
+    assert len(finish_all(peopled.each_account())) == 6
 
 
 @settings(
@@ -245,7 +247,7 @@ def test_names_are_compared_as_they_are(peopled, name):
 
 def test_a_name_belongs_to_what_stands_behind_its_last_at(peopled):
     assert finish(peopled.add("joe@example.org@example.com", None))
-    assert [one.address for one in finish(peopled.accounts("example.com"))] == [
+    assert [one.address for one in finish_all(peopled.each_account("example.com"))] == [
         "joe@example.com",
         "joe@example.org@example.com",
     ]
@@ -282,19 +284,19 @@ def test_a_renamed_account_keeps_all_but_its_name(peopled):
     assert finish(peopled.rename(JOE, JIM))
     assert named(peopled, JIM) == (replace(account, address=JIM), *rest)
     assert named(peopled, JOE) == (None, None, None, [])
-    assert JIM in [one.address for one in finish(peopled.accounts("example.com"))]
+    assert JIM in [one.address for one in finish_all(peopled.each_account("example.com"))]
     assert finish(peopled.rename(JIM, JOE))
     assert named(peopled, JOE) == (account, *rest)
 
 
 def test_nobody_is_renamed_to_somebody_or_nowhere(peopled):
-    before = finish(peopled.accounts())
+    before = finish_all(peopled.each_account())
     assert not finish(peopled.rename("eve@example.net", JIM))
     assert not finish(peopled.rename(JOE, "ann@example.net"))
     assert not finish(peopled.rename(JOE, JOE))
     with pytest.raises(LookupError):
         finish(peopled.rename(JOE, "joe@example.org"))
-    assert finish(peopled.accounts()) == before
+    assert finish_all(peopled.each_account()) == before
 
 
 def test_whoever_gets_the_old_name_gets_another_maildrop(peopled):
@@ -306,7 +308,7 @@ def test_whoever_gets_the_old_name_gets_another_maildrop(peopled):
     assert finish(peopled.add("joe-2@example.net", "newer"))
     assert finish(peopled.rename(JOE, "eve@example.net"))
     assert finish(peopled.add(JOE, "newest"))
-    names = [one.maildrop for one in finish(peopled.accounts())]
+    names = [one.maildrop for one in finish_all(peopled.each_account())]
     assert sorted(names) == sorted(
         ["ann@example.net", "joe@example.com", JOE]
         + [f"joe-{number}@example.net" for number in ("2", "2-2", "3")]
@@ -384,7 +386,7 @@ def test_changes_together_are_seen_at_once_and_stay(transactions):
 
 def test_an_error_undoes_all_changes_together(transactions):
     name = "new@example.net"
-    before = finish(transactions.accounts())
+    before = finish_all(transactions.each_account())
 
     def change() -> None:
         with transactions.together():
@@ -394,7 +396,7 @@ def test_an_error_undoes_all_changes_together(transactions):
 
     with pytest.raises(KeyError):
         change()
-    assert finish(transactions.accounts()) == before
+    assert finish_all(transactions.each_account()) == before
     assert finish(transactions.find(name)) is None
     assert finish(transactions.find("joe@example.net")) is not None
     assert finish(transactions.add(name, "hash"))

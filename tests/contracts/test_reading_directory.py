@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable
+from contextlib import aclosing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +23,7 @@ from postoffice.interfaces import IAccountDirectory, IAccountListing, IAccountSe
 from postoffice.model.address import Quota
 from postoffice.model.alias import Domain, Found
 from postoffice.model.mail_policy import UNSPECIFIED
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 
 ANN, JÖRG, POSTMASTER = "ann@example.net", "jörg@xn--bcher-kva.example", "postmaster@example.net"
 #: Who is in each directory, and the hash of the password (tea, grüner Tee); one has none.
@@ -178,9 +180,30 @@ def test_it_finds_who_is_in_it_and_nobody_else(directory):
 def test_it_lists_its_domains_and_accounts(directory):
     sees_to(IAccountListing, directory)
     assert finish(directory.domains()) == ["example.net", "xn--bcher-kva.example"]
-    assert finish(directory.accounts()) == [finish(directory.find(name)) for name in sorted(PEOPLE)]
+    assert finish_all(directory.each_account()) == [
+        finish(directory.find(name)) for name in sorted(PEOPLE)
+    ]
     for domain, names in (("example.net", [ANN, POSTMASTER]), ("example.org", [])):
-        assert [one.address for one in finish(directory.accounts(domain))] == names
+        assert [one.address for one in finish_all(directory.each_account(domain))] == names
+
+
+def test_accounts_are_listed_page_by_page(directory, monkeypatch):
+    """However many there are: a page is read when the one before it is done with."""
+    sees_to(IAccountListing, directory)
+    found = finish_all(directory.each_account())
+    for name in ("query_directory", "sql_directory"):
+        if module := sys.modules.get(f"postoffice.accounts.{name}"):
+            monkeypatch.setattr(module, "PAGE", 2)
+    assert finish_all(directory.each_account()) == found
+    assert finish_all(directory.each_account("example.net")) == [
+        one for one in found if one.address.endswith("@example.net")
+    ]
+
+    async def first():
+        async with aclosing(directory.each_account()) as each:
+            return await anext(each)
+
+    assert finish(first()) == found[0]
 
 
 def test_what_it_says_of_a_password_verifies_it(directory):

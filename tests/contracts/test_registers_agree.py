@@ -14,7 +14,7 @@ from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.address import STATES, Address, StateNote
 from postoffice.model.alias import KINDS, Alias, Domain
 from postoffice.model.errors import NotEmpty
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, finish, finish_all
 
 DOMAINS = ["x.example", "y.example"]
 NAMES = [f"{name}@{domain}" for name in ("a", "b", "ö") for domain in DOMAINS]
@@ -74,7 +74,7 @@ def told(directory):
         found[f"to {name}"] = finish(directory.pointing_to(name))
     for domain in (None, *DOMAINS):
         found["aliases", domain] = finish(directory.aliases(domain))
-        found["accounts", domain] = finish(directory.accounts(domain))
+        found["accounts", domain] = finish_all(directory.each_account(domain))
     return found
 
 

@@ -203,10 +203,11 @@ def test_one_that_fails_keeps_nobody_elses_mail(office, monkeypatch):
 def test_a_directory_that_cannot_say_puts_it_off_until_tomorrow(office, monkeypatch):
     async def fail():
         raise TemporaryFailure("no answer")
+        yield
 
     office.says(NAMES[0], keep=A_DAY)
     with monkeypatch.context() as patch:
-        patch.setattr(office.directory, "accounts", fail)
+        patch.setattr(office.directory, "each_account", fail)
         office.expiring.start()
         office.clock.advance(FIRST)
     office.clock.advance(ROUND)
