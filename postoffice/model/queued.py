@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 #: The last octets of a queued file: the length of the JSON text before them, and its version.
 _FOOTER = struct.Struct("!I8s")
@@ -103,11 +103,8 @@ class QueuedMessage:
 
     def encode(self) -> bytes:
         """What stands in the file behind the text."""
-        kept = asdict(self)
-        for name in ("done", "told"):
-            del kept[name]
-        recipients = [{k: v for k, v in one.items() if v} for one in kept.pop("recipients")]
-        kept = {name: value for name, value in kept.items() if value} | {"to": recipients}
+        kept = _fields_of(self, _KEPT)
+        kept["to"] = [_fields_of(one, _OF_RECIPIENTS) for one in self.recipients]
         octets = json.dumps(kept, separators=(",", ":")).encode()
         return octets + _FOOTER.pack(len(octets), _MAGIC)
 
@@ -136,3 +133,15 @@ class QueuedMessage:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise NotQueued(f"the end of a queued message cannot be read: {error}") from error
+
+
+#: The fields that are kept, of a message and of its recipients.
+_KEPT = [
+    one.name for one in fields(QueuedMessage) if one.name not in ("recipients", "done", "told")
+]
+_OF_RECIPIENTS = [one.name for one in fields(QueuedRecipient)]
+
+
+def _fields_of(one: object, names: Collection[str]) -> dict[str, Any]:
+    """Those fields that are not empty."""
+    return {name: value for name in names if (value := getattr(one, name))}

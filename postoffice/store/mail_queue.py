@@ -24,12 +24,12 @@ from postoffice.store.batcher import Batcher
 from postoffice.store.delivery import MaildirDelivery, MaildropCache
 from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.store.files import MaildropRef
-from postoffice.store.journal.journal import Journal
 from postoffice.store.queue_files import Unreadable
+from postoffice.store.removal_commits import RemovalCommits
 from postoffice.util.gather import Gather
 from postoffice.util.shield import shield, start_work
 
-#: The most messages that are read at once, and the most that are removed in one commit.
+#: The most messages that are read at once, and the most whose files are unlinked at once.
 PAGE = 500
 TOGETHER = 64
 #: Octets of a text that are read at once.
@@ -64,7 +64,7 @@ class MailQueue:
         self._messages = self._octets = 0
         self._marks: dict[str, list[str]] = {}
         self._watching: list[Arrived] = []
-        self._removals: Gather[QueueRemoval, None] = Gather(executor, self._remove, TOGETHER)
+        self._removals = Gather(executor, queue_files.carry_out_all, TOGETHER)
 
     # -- for the store ---------------------------------------------------------
 
@@ -80,9 +80,9 @@ class MailQueue:
     def _report(self, level: str, text: str) -> None:
         self.log.info("{text}", text=text)
 
-    def start(self, journal: Journal | None, batcher: Batcher) -> None:
-        """The store has begun."""
-        self._journal = journal
+    def start(self, commits: RemovalCommits | None, batcher: Batcher) -> None:
+        """The store has begun; with a journal, ``commits`` commits removals."""
+        self._commits = commits
         self._batcher = batcher
 
     async def stop(self) -> None:
@@ -113,7 +113,7 @@ class MailQueue:
         """A draft was committed to the queue."""
         assert draft.queued is not None
         self._messages += 1
-        self._octets += names.sizes_of(draft.final_name).file or 0
+        self._octets += names.size_in(draft.final_name)
         for arrived in self._watching:
             try:
                 arrived(draft.final_name, draft.queued)
@@ -209,7 +209,7 @@ class MailQueue:
     ) -> None:
         removal = self._removal(name) if whole else None
         if removal is not None and not letters:
-            await self._removals.add(removal)
+            await self._remove(removal)
         else:
             mark = None if whole else await self._mark(name, done, told)
             await self._commit(removal, mark, letters)
@@ -225,10 +225,13 @@ class MailQueue:
         self._marks.pop(name, None)
         if removal.there:
             self._messages -= 1
-            self._octets -= names.sizes_of(name).file or 0
+            self._octets -= names.size_in(name)
 
-    def _remove(self, wanted: list[QueueRemoval]) -> Sequence[Exception | None]:
-        return queue_files.remove(self._store, self._journal, wanted)
+    async def _remove(self, removal: QueueRemoval) -> None:
+        """Remove a message; many are committed, and unlinked, together."""
+        with files.failures(queue_files.QUEUE):
+            ticket = await self._commits.commit(removal.record) if self._commits else None
+        await self._removals.add((removal, ticket))
 
     async def _mark(self, name: str, done: Collection[int], told: Collection[int]) -> Draft:
         mark = f"{name}{queue_files.MARK}{secrets.token_hex(4)}"
@@ -249,7 +252,7 @@ class MailQueue:
                 group.append(mark)
             lead, *others = group
             lead.beside, lead.removal = others, removal
-            if letters and self._journal is None:
+            if letters and self._commits is None:
                 await self._executor.run(self._prepare)
                 name = names.new_name(self._hostname)
                 lead.intent = f"{self._store}/{queue_files.INTENTS}/{name}"
@@ -263,16 +266,17 @@ class MailQueue:
             queue_files.prepare(self._store)
 
     async def set_aside(self, name: str, why: str) -> None:
+        await shield(Deferred.fromCoroutine(self._set_aside(name, why)))
+
+    async def _set_aside(self, name: str, why: str) -> None:
         removal = self._removal(name)
-        await shield(start_work(self._executor.run(self._put_aside, name, removal, why)))
-        if removal.there:
+        run = self._executor.run
+        if await run(queue_files.keep_aside, self._store, name, removal, why):
+            await self._remove(removal)
             self._gone(name, removal)
             self.log.error(
                 "{name} was taken out of the queue, and set aside: {why}", name=name, why=why
             )
-
-    def _put_aside(self, name: str, removal: QueueRemoval, why: str) -> None:
-        queue_files.put_aside(self._store, self._journal, name, removal, why)
 
     async def usage(self) -> tuple[int, int]:
         return self._messages, self._octets

@@ -186,7 +186,8 @@ class MaildirStore:
             self._incoming,
             self._floor,
         )
-        self.queue.start(journal, self._batcher)
+        commits = RemovalCommits(self._executor, journal) if journal else None
+        self.queue.start(commits, self._batcher)
         pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
         self._context = StoreContext(
             self._executor,
@@ -196,7 +197,7 @@ class MaildirStore:
             pace,
             self._report,
             journal,
-            RemovalCommits(self._executor, journal) if journal else None,
+            commits,
             self._undelete,
             self._most,
         )

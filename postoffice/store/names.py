@@ -113,6 +113,12 @@ def with_size(name: str, size: int) -> str:
     return f"{name},S={size}"
 
 
+def size_in(name: str) -> int:
+    """The size that ``with_size`` added; 0 if there is none."""
+    size = name.rpartition(",S=")[2]
+    return int(size) if size.isdecimal() else 0
+
+
 def with_right_sizes(place: str, measured: Measured, size: int) -> str:
     """Correct the sizes in a file's name, if it has any."""
     right = {"S": size, "W": measured.wire}

@@ -21,8 +21,8 @@ from postoffice.interfaces import Finding
 from postoffice.model.queued import FOOTER, NotQueued, QueuedMessage
 from postoffice.store import files, names, set_aside
 from postoffice.store.drafts import QueueRemoval
-from postoffice.store.files import failures, make_folder, open_plain
-from postoffice.store.journal.journal import Journal
+from postoffice.store.expunge import SharedTicket
+from postoffice.store.files import failure, failures, make_folder, open_plain
 from postoffice.store.journal.records import RemoveRecord
 from postoffice.store.journal.segments import create
 from postoffice.util.atomic_file import sync_folder
@@ -65,7 +65,7 @@ def prepare(store: str) -> None:
 
 def contents(store: str) -> Contents:
     """List the queue; marks without a message are deleted.  Raises OSError."""
-    sizes = {name: names.sizes_of(name).file or 0 for name in listing(store)}
+    sizes = {name: names.size_in(name) for name in listing(store)}
     marks: dict[str, list[str]] = {}
     for mark in _names(f"{store}/{MARKS}/new"):
         name = mark.rpartition(MARK)[0]
@@ -170,32 +170,31 @@ def removal_of(store: str, name: str, marks: Sequence[str]) -> QueueRemoval:
     return QueueRemoval(RemoveRecord(tuple(records)), paths)
 
 
-def remove(
-    store: str, journal: Journal | None, wanted: Sequence[QueueRemoval]
-) -> list[OSError | None]:
+def carry_out_all(
+    wanted: Sequence[tuple[QueueRemoval, SharedTicket | None]],
+) -> list[Exception | None]:
     """
-    Remove messages, durably when it returns; for each, None or its error.
+    Remove messages; for each, None or its error.
 
-    With a journal they are removed when they are committed: what cannot be unlinked now is
-    unlinked by a checkpoint.  Raises TemporaryFailure if nothing is removed.
+    Those with a ticket are committed: what cannot be unlinked now is unlinked by a checkpoint.
+    The others are removed durably when it returns.
     """
-    with failures(f"{store}/{QUEUE}"):
-        records = [one.record for one in wanted]
-        ticket = journal.append(records.copy) if journal is not None else None
-    wrong: list[OSError | None] = []
-    for one in wanted:
+    wrong: list[Exception | None] = []
+    for removal, ticket in wanted:
         try:
-            carry_out(one)
+            carry_out(removal)
         except OSError as error:
-            wrong.append(error)
+            wrong.append(None if ticket is not None else failure(removal.paths[0], error))
+            if ticket is not None:
+                ticket.done(applied=False)
         else:
             wrong.append(None)
-    if journal is None or ticket is None:
-        with failures(f"{store}/{QUEUE}"):
-            sync_folders([path for one in wanted for path in one.paths])
-        return wrong
-    (journal.leave if any(wrong) else journal.applied)(ticket)
-    return [None] * len(wanted)
+            if ticket is not None:
+                ticket.done(applied=True)
+    synced = [path for removal, ticket in wanted if ticket is None for path in removal.paths]
+    with failures(QUEUE):
+        sync_folders(synced)
+    return wrong
 
 
 def carry_out(removal: QueueRemoval) -> None:
@@ -225,13 +224,10 @@ def sync_folders(paths: Iterable[str]) -> None:
 # -- set aside -----------------------------------------------------------------
 
 
-def put_aside(
-    store: str, journal: Journal | None, name: str, removal: QueueRemoval, why: str
-) -> None:
+def keep_aside(store: str, name: str, removal: QueueRemoval, why: str) -> bool:
     """
-    Take a message out of the queue, and keep it in ``aside``, unless it is gone.
+    Keep a message, and what its marks say, in ``aside`` too, durably; False if it is gone.
 
-    Its file and what its marks say are durable there before it is removed.
     Raises TemporaryFailure.
     """
     source, target = path_of(store, name), f"{store}/{ASIDE}/{name}"
@@ -247,15 +243,13 @@ def put_aside(
             with suppress(FileExistsError):
                 os.link(source, target, follow_symlinks=False)
         except FileNotFoundError:
-            return
+            return False
         with suppress(OSError), open(target, "rb") as file:  # one that cannot be read goes too
             os.fsync(file.fileno())
         said = {"why": why, "done": sorted(done), "told": sorted(told)}
         create(target + WHY, [json.dumps(said).encode()])
         sync_folder(f"{store}/{ASIDE}")
-    wrong = remove(store, journal, [removal])[0]
-    if wrong is not None:
-        raise files.failure(source, wrong)
+    return True
 
 
 def findings(store: str) -> list[Finding]:

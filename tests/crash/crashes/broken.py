@@ -52,9 +52,8 @@ def holds(this: str) -> Callable[[], AbstractContextManager[Any]]:
 def _link_first(self: Commit) -> None:
     self._batch.each(drafts.finish)
     self._reservations.reserve()
-    self._batch.each(self._link)
+    self._settle(self._batch.drafts)
     self._durability.make_durable()
-    self._settle()
 
 
 def _mark_first(self: Checkpoints, oldest: int, until: int) -> None:
