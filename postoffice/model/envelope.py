@@ -125,7 +125,8 @@ class Envelope:
     several, and one that discards mail has none.  If it leads to other domains too, -1 stands
     among them.
     ``message_id`` is the Message-ID that is added if the text has none.  ``status`` is None
-    if MAIL said nothing about delivery status notifications.
+    if MAIL said nothing about delivery status notifications.  ``eight_bit`` and ``requiretls``
+    are whether MAIL had BODY=8BITMIME and REQUIRETLS (RFC 6152, RFC 8689).
     """
 
     id: str
@@ -145,6 +146,8 @@ class Envelope:
     held: str = ""
     device: str = ""
     status: DeliveryStatus | None = None
+    eight_bit: bool = False
+    requiretls: bool = False
     _places: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
     _queued: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
@@ -206,6 +209,8 @@ class Envelope:
             ret=status.ret,
             envid=status.envid,
             utf8=self.utf8,
+            eight_bit=self.eight_bit,
+            requiretls=self.requiretls,
         )
 
     def trace(self, hostname: str, when: datetime) -> bytes:

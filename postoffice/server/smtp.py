@@ -227,6 +227,8 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
             size=question.size,
             utf8=question.utf8,
             status=question.status,
+            eight_bit=question.eight_bit,
+            requiretls=question.requiretls,
             service=self._session_info.service,
             login=self._session_info.login,
             fields=list(self._session_info.fields),

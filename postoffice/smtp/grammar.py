@@ -123,7 +123,14 @@ def mail(argument: str, parameters: tuple[str, ...]) -> Mail:
     if sender is not None and not sender.ascii and not utf8:
         raise PermanentFailure("SMTPUTF8 missing", NEED_SMTPUTF8)
     status = _status(given) if "RET" in given or "ENVID" in given else None
-    return Mail(sender, _declared_size(given), utf8, status=status)
+    return Mail(
+        sender,
+        _declared_size(given),
+        utf8,
+        status=status,
+        eight_bit=(given.get("BODY") or "").upper() == "8BITMIME",
+        requiretls="REQUIRETLS" in given,
+    )
 
 
 def rcpt(argument: str, parameters: tuple[str, ...] = (), *, utf8: bool) -> Recipient:

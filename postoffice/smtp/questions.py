@@ -53,6 +53,7 @@ class Mail(Question[Reply]):
 
     ``sender`` None is the null reverse-path; ``size`` 0 means none was declared.
     ``protocol`` is a name of RFC 3848 or 6531.  ``status`` is None without RET and ENVID.
+    ``eight_bit``: BODY=8BITMIME was given; ``requiretls``: REQUIRETLS was (RFC 8689).
     """
 
     sender: Address | None
@@ -61,6 +62,8 @@ class Mail(Question[Reply]):
     hello: str = ""
     protocol: str = "SMTP"
     status: DeliveryStatus | None = None
+    eight_bit: bool = False
+    requiretls: bool = False
 
 
 @dataclass(slots=True)

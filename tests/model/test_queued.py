@@ -85,14 +85,16 @@ def test_a_mixed_message_names_accounts_and_the_queue():
     assert one.queued == [eve]
 
 
-def test_what_was_said_about_notifications_goes_with_it():
-    one = replace(envelope(), status=DeliveryStatus("HDRS", "a+20b"))
+def test_what_was_said_about_sending_on_goes_with_it():
+    one = replace(envelope(), status=DeliveryStatus("HDRS", "a+20b"), eight_bit=True)
     eve = QueuedRecipient(address="eve@there.example")
     bob = QueuedRecipient(address="bob@there.example")
     one.name(Address("eve", "there.example"), [], [eve], Notify("DELAY", "rfc822;e@x.example"))
     one.name(Address("bob", "there.example"), [], [bob])
     message = one.message(12.0, 1000)
     assert (message.ret, message.envid) == ("HDRS", "a+20b")
+    assert (message.eight_bit, message.requiretls) == (True, False)
+    assert replace(one, requiretls=True).message(12.0, 1000).requiretls
     assert message.recipients == (
         replace(eve, notify="DELAY", orcpt="rfc822;e@x.example"),
         bob,

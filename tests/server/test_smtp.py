@@ -103,7 +103,7 @@ def test_a_commit_that_fails_is_for_later(client, delivery, failure, said, failu
 
 
 @pytest.mark.parametrize("lmtp", [False, True])
-def test_what_is_said_about_notifications_stands_in_the_envelope(memory_office, monkeypatch, lmtp):
+def test_what_is_said_about_sending_on_stands_in_the_envelope(memory_office, monkeypatch, lmtp):
     memory_office.smtp.profile = ServiceProfile(lmtp=lmtp, dsn=True)
     begun = []
 
@@ -115,12 +115,13 @@ def test_what_is_said_about_notifications_stands_in_the_envelope(memory_office, 
     client = memory_office.client("smtp")
     client.say(b"LHLO pc\r\n" if lmtp else b"EHLO pc\r\n")
     client.say(
-        b"MAIL FROM:<a@example.org> RET=FULL ENVID=x\r\n"
+        b"MAIL FROM:<a@example.org> RET=FULL ENVID=x BODY=8BITMIME\r\n"
         b"RCPT TO:<joe@example.net> NOTIFY=NEVER ORCPT=rfc822;j@example.com\r\n"
         b"RCPT TO:<ann@example.net>\r\nDATA\r\n"
     )
     [one] = begun
     assert one.status == DeliveryStatus("FULL", "x")
+    assert (one.eight_bit, one.requiretls) == (True, False)
     never = Notify("NEVER", "rfc822;j@example.com")
     assert [recipient.notify for recipient in one.recipients] == [never, None]
 

@@ -154,7 +154,7 @@ def test_without_the_colon_there_is_no_address(argument):
     [
         ("<>", Mail(None)),
         ("<a@example.org> SIZE=100", Mail(Address("a", "example.org"), 100)),
-        ("<a@example.org> body=8bitmime", Mail(Address("a", "example.org"))),
+        ("<a@example.org> body=8bitmime", Mail(Address("a", "example.org"), eight_bit=True)),
         ("<a@example.org> BODY=7BIT  SIZE=1", Mail(Address("a", "example.org"), 1)),
         ("<ä@example.org> SMTPUTF8", Mail(Address("ä", "example.org"), 0, True)),
         ("<a@exämple.org> SMTPUTF8", Mail(Address("a", "exämple.org"), 0, True)),
@@ -216,7 +216,8 @@ SECURE = (*EXTENSIONS, "AUTH", "REQUIRETLS")
 )
 def test_parameters_that_are_offered_to_some(parameters):
     argument = f"<a@example.org> {parameters}"
-    assert mail(argument, SECURE) == Mail(Address("a", "example.org"))
+    requiretls = "REQUIRETLS" in parameters.upper()
+    assert mail(argument, SECURE) == Mail(Address("a", "example.org"), requiretls=requiretls)
     with pytest.raises(PermanentFailure) as refused:
         mail(argument, EXTENSIONS)
     assert refused.value.reply.code == 555

@@ -227,7 +227,7 @@ def test_a_declared_size_over_the_limit_is_refused_at_once():
 
 def test_smtputf8_shows_in_the_protocol():
     office = greeted()
-    office.hear("MAIL FROM:<jürgen@exämple.org> SMTPUTF8 BODY=8BITMIME\r\n".encode())
+    office.hear("MAIL FROM:<jürgen@exämple.org> SMTPUTF8 BODY=7BIT\r\n".encode())
     assert office.asked == [
         Mail(Address("jürgen", "exämple.org"), 0, True, "client.example.org", "UTF8SMTP")
     ]
