@@ -240,3 +240,53 @@ RELOAD_FAILED = define(
     "why",
     "A reload has failed: the old configuration stays. There is an event for each problem.",
 )
+
+# -- sending ---------------------------------------------------------------
+RECIPIENT_SENT = define(
+    "sent",
+    "info",
+    "id tls to via reply times",
+    "Another server has taken a message for these recipients.  ``times`` are seconds: in the "
+    "queue before the attempt, connecting, sending.",
+)
+RECIPIENT_DEFERRED = define(
+    "deferred",
+    "info",
+    "id tls to via reply phase times",
+    "An attempt to send a message has failed; it is tried again, and its sender is told after "
+    "some hours (``outbound.queue.warn``).",
+)
+RECIPIENT_BOUNCED = define(
+    "bounced",
+    "info",
+    "id tls to via reply phase times",
+    "A message cannot be delivered to these recipients; its sender is told, if the sender wants "
+    "to know.",
+)
+MESSAGE_LEFT_QUEUE = define(
+    "left-queue",
+    "info",
+    "id size age",
+    "No recipient of a message is left to send it to: it was removed from the queue, ``age`` "
+    "seconds after it came.",
+)
+QUEUE_NOT_KEPT = define(
+    "queue-not-kept",
+    "error",
+    "id why",
+    "The store could not keep what an attempt has given; it is tried again in a few seconds, and "
+    "nothing is sent twice unless the daemon is killed meanwhile.",
+)
+DESTINATION_DOWN = define(
+    "destination-down",
+    "warn",
+    "to why",
+    "No host of a destination (``to``) can be reached.  All mail for it waits, and it is probed "
+    "after 1, 2, 5, 10, and then every 20 minutes.",
+)
+DESTINATION_UP = define(
+    "destination-up",
+    "info",
+    "to",
+    "A destination answers again; all mail for it is sent now.",
+)

@@ -1,7 +1,8 @@
 """
 A small SQLite file that all processes share: one connection, one transaction at a time.
 
-Only for data that no mail depends on: a power failure may lose the last changes.
+Only for data that no mail depends on: a power failure may lose the last changes, but for those
+that are ``durable``.
 Plain functions; they block.
 """
 
@@ -59,12 +60,14 @@ class SQLiteFile:
                 database.close()
 
     @contextmanager
-    def turn(self) -> Iterator[sqlite3.Connection]:
-        """One transaction.  Raises TemporaryFailure."""
+    def turn(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction; ``durable``: on stable storage at its end.  Raises TemporaryFailure."""
         with self._turn:
             if self._database is None:
                 raise TemporaryFailure(f"{self._called} {self._path} is closed")
             try:
+                if durable:
+                    self._database.execute("PRAGMA synchronous = FULL")
                 self._database.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._database
@@ -72,5 +75,8 @@ class SQLiteFile:
                 except BaseException:
                     self._database.execute("ROLLBACK")
                     raise
+                finally:
+                    if durable:
+                        self._database.execute("PRAGMA synchronous = NORMAL")
             except sqlite3.Error as error:
                 raise TemporaryFailure(f"{self._called} {self._path}: {error}") from error

@@ -1,0 +1,101 @@
+"""What the queue needs of the floors above it: a way to other servers, and letters to senders."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from postoffice.interfaces.store import IDelivery, IText
+from postoffice.model.hop import Hop, PeerReply, Result, Transaction
+from postoffice.model.queued import QueuedMessage, QueuedRecipient
+
+
+class Undeliverable(Exception):
+    """
+    There is no way to a domain: ``reply`` says why, and whether that is for good.
+
+    ``ours``: an administrator has to mend it (a refused password of ours, a loop), so the
+    message waits whatever the reply says.
+    """
+
+    def __init__(self, reply: PeerReply, *, ours: bool = False) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+        self.ours = ours
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    How a domain is reached.
+
+    ``site`` names the set of hosts: what is sent there shares its connections, and waits
+    together while none of them answers.  ``hops`` are tried in order.  ``rate`` are messages
+    and seconds, or None.
+    """
+
+    site: str
+    hops: tuple[Hop, ...] = ()
+    rate: tuple[int, float] | None = None
+    policy: str = field(default="", compare=False)
+
+
+class RelayConnection(Protocol):
+    """
+    A connection to another server, after its greeting, TLS and login.
+
+    ``via`` names the server for the log.  ``most`` are the recipients of one transaction.
+    ``usable`` is whether it can take (another) transaction.
+    """
+
+    via: str
+    most: int
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take another transaction."""
+
+    def send(self, transaction: Transaction, text: IText) -> Awaitable[Result]:
+        """Send one message; it never fails: the result says what happened."""
+
+    def close(self) -> Awaitable[None]:
+        """Say QUIT and close."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Relay(Protocol):
+    """The ways to other servers."""
+
+    def way(self, sender: str, recipient: QueuedRecipient) -> str:
+        """Return the name of the way that the configuration chooses (``direct``, …)."""
+
+    def plan(self, way: str, domain: str) -> Awaitable[Plan]:
+        """Find the hosts for a domain.  Raises Undeliverable."""
+
+    def connect(self, plan: Plan) -> Awaitable[RelayConnection]:
+        """Connect to the first host that can be used.  Raises Undeliverable."""
+
+    def sender(self, message: QueuedMessage, recipient: QueuedRecipient) -> str:
+        """The reverse-path that is sent: rewritten for a stranger's mail that we forward."""
+
+
+class Letters(Protocol):
+    """Letters to the senders of queued messages (RFC 3464)."""
+
+    def failed(
+        self, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
+    ) -> Awaitable[IDelivery | None]:
+        """Write a letter about recipients who will not get it; None if nobody is to be told."""
+
+    def delayed(
+        self, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
+    ) -> Awaitable[IDelivery | None]:
+        """Write a letter about recipients who do not have it yet."""
+
+    def relayed(
+        self, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
+    ) -> Awaitable[IDelivery | None]:
+        """Write a letter about recipients whose server has it, and does not tell the sender."""

@@ -1,0 +1,211 @@
+"""
+Where messages wait in memory: for each domain a lane, for each set of hosts a site.
+
+A lane has what goes to one domain by one way; its senders take turns.  A site has the lanes
+whose mail the same hosts take; its lanes take turns.  It says how many connections it bears,
+and whether its hosts answer.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from postoffice.interfaces import IDelivery
+from postoffice.interfaces.relay import Plan
+from postoffice.model.hop import PeerReply
+from postoffice.model.queued import QueuedMessage
+from postoffice.outbound import schedule
+from postoffice.util.token_bucket import TokenBucket
+
+#: Connections to a site at the beginning.
+FIRST = 2
+
+WriteLetter = Callable[[QueuedMessage], Awaitable[IDelivery | None]]
+
+
+class Change(NamedTuple):
+    """
+    What the store is to keep: recipients that are finished or told, and letters about them.
+
+    A letter is a function that writes it, and the message that it is about as it was before.
+    """
+
+    done: frozenset[int]
+    told: frozenset[int]
+    letters: Sequence[tuple[WriteLetter, QueuedMessage]]
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """
+    A message of which something is in memory; ``message`` has all marks that we know of.
+
+    ``uses`` counts its items, ``changes`` are those that the store does not have yet;
+    ``saving``: some are being saved.
+    """
+
+    name: str
+    message: QueuedMessage
+    uses: int = 0
+    changes: list[Change] = field(default_factory=list)
+    saving: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """
+    The recipients of one message in one lane: ``indexes`` wait or are being sent.
+
+    ``later`` are those that were tried and wait again, with their replies; ``via`` is the server
+    that gave them.  ``since`` is when it came into memory (seconds of the clock); ``saved`` is
+    whether ``queue.db`` has a row of it.
+    """
+
+    held: Held
+    indexes: tuple[int, ...]
+    lane: Lane
+    since: float
+    attempts: int = 0
+    saved: bool = False
+    later: dict[int, PeerReply] = field(default_factory=dict)
+    via: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its key in ``queue.db``."""
+        return self.held.name, self.lane.key
+
+
+def lane_key(way: str, domain: str, *, forwarded: bool) -> str:
+    """Return the name of a lane; what we forward for others has a lane of its own."""
+    return f"{way} {domain} forwarded" if forwarded else f"{way} {domain}"
+
+
+class Lane:
+    """
+    What waits in memory for one domain, by one way.
+
+    ``plan`` was made at ``planned``, and led to ``site``; ``planning``: one is being made.
+    """
+
+    __slots__ = ("_senders", "domain", "key", "plan", "planned", "planning", "site", "size", "way")
+
+    def __init__(self, way: str, domain: str, key: str) -> None:
+        self.way = way
+        self.domain = domain
+        self.key = key
+        self.site: Site | None = None
+        self.plan: Plan | None = None
+        self.planned = 0.0
+        self.planning = False
+        self.size = 0
+        self._senders: OrderedDict[str, deque[Item]] = OrderedDict()
+
+    def add(self, item: Item, *, first: bool = False) -> None:
+        """Let an item wait, behind the others of its sender or ``first``."""
+        message = item.held.message
+        waiting = self._senders.setdefault(message.login or message.sender, deque())
+        if first:
+            waiting.appendleft(item)
+        else:
+            waiting.append(item)
+        self.size += 1
+
+    def take(self) -> Item:
+        """Take the first item of the sender whose turn it is."""
+        sender, waiting = next(iter(self._senders.items()))
+        item = waiting.popleft()
+        self.size -= 1
+        if waiting:
+            self._senders.move_to_end(sender)
+        else:
+            del self._senders[sender]
+        return item
+
+    def clear(self) -> Iterator[Item]:
+        """Take all items."""
+        while self.size:
+            yield self.take()
+
+
+class Site:
+    """
+    The hosts of one or more domains.
+
+    ``lanes`` are those with items; ``parked`` are the names of those whose mail waits in
+    ``queue.db`` because no host answers.  ``most`` are the connections that it gets at most,
+    ``connections`` those that it has.  ``failures`` counts the probes since it last answered, 0
+    while it answers; ``probe`` is when the next one is due (Unix time), and ``reply`` is what
+    the last one gave.  ``timer``: it will be looked at when its ``rate`` allows a message.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self.name = name
+        self.lanes: OrderedDict[str, Lane] = OrderedDict()
+        self.parked: set[str] = set()
+        self.connections = 0
+        self.timer = False
+        self._bucket: TokenBucket | None = None
+        self.failures = 0
+        self.probe = 0.0
+        self.reply: PeerReply | None = None
+        self._most = most
+        self._bears = float(min(FIRST, most))
+
+    @property
+    def bears(self) -> int:
+        """How many connections it gets now."""
+        return 1 if self.failures else int(self._bears)
+
+    def wants(self) -> bool:
+        """Whether one more connection would have something to do, and may be made."""
+        return bool(self.lanes) and self.connections < self.bears
+
+    def take(self) -> Item | None:
+        """Take an item of the lane whose turn it is; None if none waits or it has had enough."""
+        if not self.lanes or self.pace():
+            return None
+        key, lane = next(iter(self.lanes.items()))
+        item = lane.take()
+        if lane.size:
+            self.lanes.move_to_end(key)
+        else:
+            del self.lanes[key]
+        return item
+
+    def limit(self, rate: tuple[int, float] | None, clock: Callable[[], float]) -> None:
+        """Let it have so many messages in so many seconds."""
+        if rate is None:
+            self._bucket = None
+        elif self._bucket is None:
+            self._bucket = TokenBucket(*rate, clock)
+
+    def pace(self) -> float:
+        """Seconds until it may have the next message."""
+        return 0.0 if self._bucket is None else self._bucket.wait(None)
+
+    def spend(self) -> None:
+        """Count a message."""
+        if self._bucket is not None:
+            self._bucket.spend(None)
+
+    def answered(self) -> bool:
+        """Note that a connection was made.  Returns whether none could be made before."""
+        back, self.failures, self.reply = bool(self.failures), 0, None
+        return back
+
+    def sent(self) -> None:
+        """Note that a message was sent: it bears a little more."""
+        self._bears = min(float(self._most), self._bears + 1 / self._bears)
+
+    def failed(self, reply: PeerReply, now: float) -> None:
+        """Note that no connection could be made."""
+        self._bears = max(1.0, self._bears - 1)
+        if self.connections <= 1:  # the others may be its limit
+            self.failures += 1
+            self.reply = reply
+            self._bears = float(min(FIRST, self._most))
+            self.probe = now + schedule.probe_gap(self.failures)

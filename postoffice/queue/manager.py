@@ -1,0 +1,354 @@
+"""
+The queue manager: it sends what waits in the queue, each message at its time.
+
+Mail that was just taken is sent at once.  What could not be sent waits in ``queue.db`` and comes
+back when it is due, so that memory has only what is being sent.  ``sending`` has the
+connections, ``outcomes`` what follows from a reply.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable, Sequence
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.interfaces import Executor, IMailQueue
+from postoffice.interfaces.relay import Letters, Relay, Undeliverable
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.hop import PeerReply
+from postoffice.model.queued import QueuedMessage
+from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.destinations import Held, Item, Lane, Site, lane_key
+from postoffice.queue.outcomes import Outcomes
+from postoffice.queue.queue_db import QUEUE, QueueDB, Row
+from postoffice.queue.rows import Rows
+from postoffice.queue.sending import Sending
+from postoffice.util.periodic import Periodic
+from postoffice.util.shield import start_work
+
+#: Items in memory at most; beyond it, they wait in ``queue.db``.
+ACTIVE = 10_000
+#: Messages that are read from the store at a time.
+PAGE = 500
+#: Seconds between two looks for what is due, and for what is too old.
+LOOK, AGE_LOOK = 1.0, 30.0
+#: Seconds for which the plan of a lane holds.
+PLAN_AGE = 60.0
+
+log = Logger("postoffice")
+
+
+def _unheard(login: str, sent: int, refused: int) -> None:
+    """Nobody wants to know how many recipients were refused."""
+
+
+class QueueManager:
+    """
+    Sends what is in ``queue`` over ``relay``, and writes ``letters`` about it.
+
+    ``state`` is the folder of ``queue.db``.  ``now`` returns Unix time.  ``most`` and
+    ``all_connections`` are the connections to one site, and to all.  ``chance`` returns random
+    numbers from 0 to 1.  ``refused`` is told of the login of a message, and how many of its
+    recipients were sent and refused.
+    """
+
+    def __init__(
+        self,
+        state: str,
+        queue: IMailQueue,
+        relay: Relay,
+        letters: Letters,
+        *,
+        executor: Executor,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        lifetimes: Lifetimes | None = None,
+        most: int = 10,
+        all_connections: int = 100,
+        chance: Callable[[], float] = random.random,
+        refused: Callable[[str, int, int], None] = _unheard,
+        active: int = ACTIVE,
+    ) -> None:
+        self.lanes: dict[str, Lane] = {}
+        self.sites: dict[str, Site] = {}
+        self.running = False
+        self._queue = queue
+        self._relay = relay
+        self._clock = clock
+        self._now = now
+        self._most = most
+        self._active = active
+        self._held: dict[str, Held] = {}
+        self._items: dict[tuple[str, str], Item] = {}
+        self._paused: dict[str, float] = {}
+        self._executor = executor
+        lifetimes = lifetimes or Lifetimes()
+        self._db = QueueDB(os.path.join(state, QUEUE))
+        self._rows = Rows(self._db, executor, lifetimes)
+        self._outcomes = Outcomes(
+            queue,
+            letters,
+            self._rows,
+            lifetimes,
+            clock=clock,
+            now=now,
+            chance=chance,
+            done=self._done_with,
+            saved=self._let_go,
+            refused=refused,
+        )
+        self._sending = Sending(
+            queue,
+            relay,
+            self._outcomes,
+            all_connections,
+            clock=clock,
+            now=now,
+            down=self._park,
+            up=self._unpark,
+            again=self._again,
+        )
+        self._looking = Periodic(clock, LOOK, self._look, self._look_failed)
+        self._aging = Periodic(clock, AGE_LOOK, self._look_at_ages, self._look_failed)
+
+    async def start(self) -> None:
+        """Open ``queue.db``, and begin to send.  Raises StartupError."""
+        await self._executor.run(self._db.open)
+        self._queue.watch(self._arrived)
+        new = await self._rows.run(self._db.recover, await self._queue.names())
+        self._paused = await self._rows.run(self._db.paused)
+        self.running = True
+        for start in range(0, len(new), PAGE):
+            await self._read_new(new[start : start + PAGE])
+        self._looking.start(now=True)
+        self._aging.start()
+
+    async def stop(self) -> None:
+        """Let what is being sent end, and close ``queue.db``."""
+        if not self.running:
+            return
+        await self._looking.stop()
+        await self._aging.stop()
+        self.running = False
+        await self._sending.stop()
+        await self._outcomes.stop()
+        await self._rows.run(self._db.close)
+
+    # -- what comes in ---------------------------------------------------------------
+
+    def _arrived(self, name: str, message: QueuedMessage) -> None:
+        """A message was committed to the queue."""
+        if not self.running:
+            return  # the start finds it
+        held = self._held[name] = Held(name, message)
+        if message.held or len(self._items) >= self._active:
+            self._rows.put(
+                self._rows.row(held, key, indexes, message.came, why=message.held)
+                for key, (_, _, indexes) in self._lanes_of(held, message.left).items()
+            )
+            self._let_go(held)
+        else:
+            self._add(held, message.left, ())
+
+    async def _read_new(self, names: Sequence[str]) -> None:
+        """Take in messages of which ``queue.db`` knows nothing."""
+        for name, message in zip(names, await self._queue.read(names), strict=True):
+            if message is None or name in self._held:
+                continue
+            if message.left:
+                self._arrived(name, message)
+            else:  # a crash cut off its end
+                self._outcomes.remove(Held(name, message))
+
+    def _lanes_of(
+        self, held: Held, indexes: Iterable[int]
+    ) -> dict[str, tuple[str, str, list[int]]]:
+        """The lanes of recipients by their names: way, domain and recipients of each."""
+        lanes: dict[str, tuple[str, str, list[int]]] = {}
+        for index in indexes:
+            recipient = held.message.recipients[index]
+            way, domain = self._relay.way(held.message.sender, recipient), recipient.domain.lower()
+            key = lane_key(way, domain, forwarded=bool(recipient.forwarder))
+            lanes.setdefault(key, (way, domain, []))[2].append(index)
+        return lanes
+
+    def _add(self, held: Held, indexes: Iterable[int], rows: Iterable[Row]) -> None:
+        """Let recipients of a message wait in their lanes; ``rows`` are what ``queue.db`` has."""
+        attempts = {row.lane: row.attempts for row in rows}
+        lanes = self._lanes_of(held, indexes)
+        self._rows.forget((held.name, lane) for lane in attempts.keys() - lanes.keys())
+        for key, (way, domain, its) in lanes.items():
+            lane = self.lanes.get(key)
+            if lane is None:
+                lane = self.lanes[key] = Lane(way, domain, key)
+            item = Item(
+                held, tuple(its), lane, self._clock.seconds(), attempts.get(key, 0), key in attempts
+            )
+            held.uses += 1
+            self._items[item.key] = item
+            self._wait(item)
+        self._let_go(held)
+
+    # -- lanes and sites ---------------------------------------------------------------
+
+    def _wait(self, item: Item, *, first: bool = False) -> None:
+        """Let an item wait for a connection."""
+        lane = item.lane
+        if self.is_paused(lane.domain):
+            self._outcomes.park(item, None)
+            return
+        lane.add(item, first=first)
+        if lane.site is not None and self._now() - lane.planned < PLAN_AGE:
+            self._join(lane, lane.site)
+        elif not lane.planning:
+            lane.planning = True
+            start_work(self._plan(lane)).addErrback(self._bug)
+
+    def _again(self, item: Item) -> None:
+        """Recipients of an item are left: they are the next of their sender."""
+        self._wait(item, first=True)
+
+    async def _plan(self, lane: Lane) -> None:
+        """Find the hosts of a lane."""
+        try:
+            plan = await self._relay.plan(lane.way, lane.domain)
+        except Undeliverable as failure:
+            self._outcomes.undeliverable(list(lane.clear()), failure)
+            return
+        except Exception:  # a bug costs this lane one attempt
+            log.failure("planning the way to {domain} failed", domain=lane.domain)
+            why = PeerReply(0, "4.3.0", "internal error of this post office", "dns")
+            self._outcomes.undeliverable(list(lane.clear()), Undeliverable(why))
+            return
+        finally:
+            lane.planning = False
+        site = self.sites.get(plan.site)
+        if site is None:
+            site = self.sites[plan.site] = Site(plan.site, self._most)
+        site.limit(plan.rate, self._clock.seconds)
+        lane.plan, lane.planned, lane.site = plan, self._now(), site
+        if lane.size:
+            self._join(lane, site)
+
+    def _join(self, lane: Lane, site: Site) -> None:
+        site.lanes.setdefault(lane.key, lane)
+        if site.failures and (site.connections or self._now() < site.probe):
+            self._park(site)
+        else:
+            self._sending.pump(site)
+
+    def _park(self, site: Site) -> None:
+        """No host of a site answers: all that waits there goes out of memory until one does."""
+        site.parked.update(site.lanes)
+        for lane in site.lanes.values():
+            for item in lane.clear():
+                self._outcomes.park(item, site.reply)
+        site.lanes.clear()
+
+    async def _unpark(self, site: Site) -> None:
+        """A site answers: let all that waited go."""
+        lanes, site.parked = list(site.parked), set()
+        await self._rows.run(self._db.release, lanes, self._now())
+
+    def is_paused(self, domain: str) -> bool:
+        """Whether an administrator has paused sending to a domain."""
+        return domain in self._paused or "*" in self._paused
+
+    def _let_go(self, held: Held) -> None:
+        """Forget a message of which nothing is in memory any more."""
+        if not (held.uses or held.saving) and self._held.get(held.name) is held:
+            del self._held[held.name]
+
+    def _done_with(self, item: Item) -> None:
+        """An item is finished, or waits in ``queue.db`` again."""
+        if self._items.pop(item.key, None) is not None:
+            item.held.uses -= 1
+            self._let_go(item.held)
+
+    # -- what comes back ---------------------------------------------------------------
+
+    async def _look(self) -> bool:
+        """Bring back what is due, and probe sites that did not answer."""
+        room = min(self._active - len(self._items), PAGE)
+        more = False
+        if room > 0:
+            rows = await self._rows.run(self._db.claim, self._now(), room)
+            await self._bring(rows)
+            more = len(rows) == room
+        for site in list(self.sites.values()):
+            await self._probe(site)
+        self._forget_idle()
+        return more
+
+    async def _probe(self, site: Site) -> None:
+        due = site.failures and not site.connections and self._now() >= site.probe
+        if due and not site.lanes:
+            rows = await self._rows.run(self._db.claim_lane, sorted(site.parked), 1)
+            if rows:
+                await self._bring(rows)
+            else:
+                site.parked.clear()
+
+    def _forget_idle(self) -> None:
+        """Forget lanes and sites that have nothing to do."""
+        before = self._now() - PLAN_AGE
+        for key, lane in list(self.lanes.items()):
+            idle = not (lane.size or lane.planning or self._sending.uses(lane))
+            if idle and lane.planned < before:
+                del self.lanes[key]
+        for name, site in list(self.sites.items()):
+            used = site.lanes or site.connections or site.parked
+            if not (used or any(lane.site is site for lane in self.lanes.values())):
+                del self.sites[name]
+
+    async def _bring(self, rows: Iterable[Row]) -> None:
+        """Take rows into memory again."""
+        by_name = await self._read_for(rows)
+        for name, its in by_name.items():
+            held = self._held[name]
+            left = {index for row in its for index in row.indexes(held.message)}
+            self._add(held, sorted(left), its)
+
+    async def _look_at_ages(self) -> bool:
+        """Give up what is too old, and tell senders of what is late."""
+        old = await self._rows.run(self._db.expired, self._now(), PAGE)
+        await self._each(old, self._outcomes.expired)
+        late = await self._rows.run(self._db.delayed, self._now(), PAGE)
+        await self._each(late, self._outcomes.delayed)
+        return len(old) == PAGE or len(late) == PAGE
+
+    async def _each(self, rows: Iterable[Row], step: Callable[[Held, Iterable[Row]], None]) -> None:
+        """Take a step with each message that rows are about."""
+        by_name = await self._read_for(rows)
+        for name, its in by_name.items():
+            held = self._held[name]
+            step(held, its)
+            self._let_go(held)
+
+    async def _read_for(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
+        """Have the messages that rows are about in memory; return the rows of each by its name."""
+        by_name: dict[str, list[Row]] = {}
+        for row in rows:
+            by_name.setdefault(row.name, []).append(row)
+        unknown = [name for name in by_name if name not in self._held]
+        for name, message in zip(unknown, await self._queue.read(unknown), strict=True):
+            if name in self._held:
+                continue
+            if message is None or not message.left:
+                self._rows.forget((row.name, row.lane) for row in by_name.pop(name))
+            else:
+                self._held[name] = Held(name, message)
+        return by_name
+
+    def _look_failed(self, why: Failure) -> None:
+        if isinstance(why.value, (TemporaryFailure, OSError)):
+            log.error("looking through the queue failed, retrying: {error}", error=why.value)
+        else:
+            log.failure("looking through the queue failed, retrying", failure=why)
+
+    def _bug(self, why: Failure) -> None:
+        log.failure("sending from the queue failed", failure=why)

@@ -1,0 +1,312 @@
+"""
+What follows from an attempt: recipients are finished, wait again, or are given up with a letter.
+
+All changes of one message go to the store one after the other.  What the store cannot keep now
+(a full disk) is tried again, and meanwhile nothing of it is sent twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.interfaces import IDelivery, IMailQueue
+from postoffice.interfaces.relay import Letters, Undeliverable
+from postoffice.model import log_events
+from postoffice.model.errors import PostOfficeError
+from postoffice.model.hop import PeerReply, Result
+from postoffice.model.log_event import LIST, Event, portions, tell
+from postoffice.outbound import schedule
+from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.destinations import Change, Held, Item, WriteLetter
+from postoffice.queue.queue_db import PARKED, Row
+from postoffice.queue.rows import Rows
+from postoffice.util.shield import start_work
+
+#: Seconds until a change that the store could not keep is tried again.
+AGAIN = 5.0
+#: The reply where a message expired before there was any attempt.
+NO_ATTEMPT = PeerReply(0, "4.4.7", "the message expired before it could be sent", "connect")
+
+log = Logger("postoffice")
+
+Replies = Mapping[int, PeerReply]
+
+
+class Outcomes:
+    """
+    Carries out what an attempt has given.
+
+    ``done`` is called with an item that is finished or waits in ``queue.db``, ``saved`` with a
+    message of which the store has all changes, ``refused`` with the login of a message and how
+    many of its recipients were sent and refused.
+    """
+
+    def __init__(
+        self,
+        queue: IMailQueue,
+        letters: Letters,
+        rows: Rows,
+        lifetimes: Lifetimes,
+        *,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        chance: Callable[[], float],
+        done: Callable[[Item], None],
+        saved: Callable[[Held], None],
+        refused: Callable[[str, int, int], None],
+    ) -> None:
+        self._queue = queue
+        self._letters = letters
+        self._rows = rows
+        self._lifetimes = lifetimes
+        self._clock = clock
+        self._now = now
+        self._chance = chance
+        self._done = done
+        self._saved = saved
+        self._refused = refused
+        self._saving: set[Deferred[None]] = set()
+        self._timers: set[IDelayedCall] = set()
+        self._stopped = False
+
+    async def stop(self) -> None:
+        """Wait until the store has all changes, or has refused them once more."""
+        self._stopped = True
+        for timer in self._timers:
+            timer.reset(0)
+        await DeferredList(list(self._saving))
+
+    def log_attempt(self, item: Item, replies: Replies, via: str, result: Result) -> None:
+        """Log an attempt, one line for all recipients that got the same reply."""
+        message = item.held.message
+        same: dict[PeerReply, list[str]] = {}
+        for index, reply in replies.items():
+            same.setdefault(reply, []).append(message.recipients[index].address)
+        for reply, addresses in same.items():
+            for to in portions(addresses, LIST):
+                tell(
+                    log,
+                    _event_of(reply),
+                    id=message.id,
+                    tls=result.tls,
+                    to=to,
+                    via=via,
+                    reply=" ".join(map(str, filter(None, (reply.code, reply.status, reply.text)))),
+                    phase="" if reply.sent else reply.phase,
+                    times="/".join(f"{one:.2f}" for one in result.times),
+                )
+
+    # -- what an attempt gave ---------------------------------------------------------------
+
+    def attempted(self, item: Item, replies: Replies, via: str, *, dsn: bool) -> None:
+        """Recipients of an item were tried: the sent and the refused are finished."""
+        sent = {index: reply for index, reply in replies.items() if reply.sent}
+        refused = {index: reply for index, reply in replies.items() if reply.permanent}
+        later = {i: reply for i, reply in replies.items() if i not in sent and i not in refused}
+        item.indexes = tuple(index for index in item.indexes if index not in replies)
+        held = item.held
+        if held.message.login and not held.message.recipients[next(iter(replies))].forwarder:
+            self._refused(held.message.login, len(sent), len(refused))
+        letters = []
+        if sent and not dsn:
+            letters.append(lambda message: self._letters.relayed(message, sent, via))
+        if refused:
+            letters.append(lambda message: self._letters.failed(message, refused, via))
+        if sent or refused:
+            self.finish(held, [*sent, *refused], letters=letters)
+        if later:
+            self._later(item, later, via)
+
+    def undeliverable(self, items: Iterable[Item], failure: Undeliverable) -> None:
+        """There is no way for these items, for now or for good."""
+        reply = failure.reply
+        for item in items:
+            indexes = item.indexes
+            item.indexes = ()
+            if reply.permanent and not failure.ours:
+                replies = dict.fromkeys(indexes, reply)
+                self._give_up(item.held, replies, "")
+                self._end(item)
+            else:
+                self._later(item, dict.fromkeys(indexes, reply), "")
+                self._end_if_over(item)
+
+    def over(self, item: Item) -> None:
+        """All recipients of an item were tried."""
+        self._end_if_over(item)
+
+    def _end_if_over(self, item: Item) -> None:
+        if item.later:
+            self._rows.put([self._row_of(item)])
+            self._done(item)
+        else:
+            self._end(item)
+
+    def _end(self, item: Item) -> None:
+        if item.saved:
+            self._rows.forget([item.key])
+        self._done(item)
+
+    def _later(self, item: Item, replies: Replies, via: str) -> None:
+        """Let recipients wait, or give them up where the message is too old."""
+        message, now = item.held.message, self._now()
+        if now >= self._lifetimes.expires(message):
+            self._give_up(item.held, replies, via)
+            return
+        item.later.update(replies)
+        item.via = via
+        warns = self._lifetimes.warns(message)
+        if warns is not None and now >= warns:
+            self._tell_delay(item.held, replies, via)
+
+    def _row_of(self, item: Item) -> Row:
+        now = self._now()
+        wait = schedule.gap(now - item.held.message.came, self._chance())
+        indexes, reply = list(item.later), next(iter(item.later.values()))
+        return self._rows.row(
+            item.held,
+            item.lane.key,
+            indexes,
+            now + wait,
+            attempts=item.attempts,
+            reply=reply,
+            via=item.via,
+            last=now,
+        )
+
+    def _give_up(self, held: Held, replies: Replies, via: str) -> None:
+        self.finish(
+            held,
+            list(replies),
+            letters=[lambda message: self._letters.failed(message, replies, via)],
+        )
+
+    def _tell_delay(self, held: Held, replies: Replies, via: str) -> None:
+        new = {index: reply for index, reply in replies.items() if index not in held.message.told}
+        if new:
+            self.finish(held, (), new, [lambda message: self._letters.delayed(message, new, via)])
+
+    # -- without an attempt ---------------------------------------------------------------
+
+    def park(self, item: Item, reply: PeerReply | None) -> None:
+        """Let an item wait in ``queue.db`` until its destination is reachable again."""
+        row = self._rows.row(
+            item.held,
+            item.lane.key,
+            [*item.later, *item.indexes],
+            PARKED,
+            attempts=item.attempts + (reply is not None),
+            reply=reply,
+            last=self._now(),
+        )
+        self._rows.put([row])
+        self._done(item)
+
+    def expired(self, held: Held, rows: Iterable[Row]) -> None:
+        """Give up what is too old."""
+        for row in rows:
+            replies = self._replies(held, row, NO_ATTEMPT)
+            if replies:
+                self._give_up(held, replies, row.via)
+            self._rows.forget([(row.name, row.lane)])
+
+    def delayed(self, held: Held, rows: Iterable[Row]) -> None:
+        """Tell the sender of what is late."""
+        for row in rows:
+            self._tell_delay(held, self._replies(held, row, NO_ATTEMPT), row.via)
+
+    def _replies(self, held: Held, row: Row, otherwise: PeerReply) -> dict[int, PeerReply]:
+        """The last reply for each recipient of a row that is left."""
+        last = PeerReply(row.code, row.status, row.reply, row.phase) if row.reply else otherwise
+        return dict.fromkeys(row.indexes(held.message), last)
+
+    # -- the store ---------------------------------------------------------------
+
+    def finish(
+        self,
+        held: Held,
+        done: Collection[int],
+        told: Collection[int] = (),
+        letters: Sequence[WriteLetter] = (),
+    ) -> None:
+        """Let the store mark recipients of a message, and commit letters about them."""
+        before = held.message
+        if before.left or not before.done:
+            held.message = before.with_marks(done, told)
+            noted = [(one, before) for one in letters]
+            self._save_later(held, Change(frozenset(done), frozenset(told), noted))
+
+    def remove(self, held: Held) -> None:
+        """Remove a message of which no recipient is left, as a crash has cut off its end."""
+        self._save_later(held, Change(frozenset(), frozenset(), ()))
+
+    def _save_later(self, held: Held, change: Change) -> None:
+        held.changes.append(change)
+        if not held.saving:
+            held.saving = True
+            work = start_work(self._save(held))
+            self._saving.add(work)
+            work.addErrback(self._bug).addBoth(lambda _: self._saving.discard(work))
+
+    async def _save(self, held: Held) -> None:
+        try:
+            while held.changes:
+                changes = list(held.changes)
+                whole = not held.message.left
+                if await self._save_all(held, changes, whole=whole):
+                    del held.changes[: len(changes)]
+                    if whole:
+                        tell(log, log_events.MESSAGE_LEFT_QUEUE, id=held.message.id,
+                             size=held.message.octets,
+                             age=round(self._now() - held.message.came, 1))  # fmt: skip
+                elif self._stopped:
+                    return
+                else:
+                    await self._pause()
+        finally:
+            held.saving = False
+            self._saved(held)
+
+    async def _save_all(self, held: Held, changes: Sequence[Change], *, whole: bool) -> bool:
+        """Save changes together; False if the store cannot take them now."""
+        done = frozenset[int]().union(*(one.done for one in changes))
+        told = frozenset[int]().union(*(one.told for one in changes))
+        deliveries: list[IDelivery] = []
+        try:
+            for write, before in (letter for change in changes for letter in change.letters):
+                delivery = await write(before)
+                if delivery is not None:
+                    deliveries.append(delivery)
+            await self._queue.finish(held.name, done, told, deliveries, whole=whole)
+        except PostOfficeError as error:
+            tell(log, log_events.QUEUE_NOT_KEPT, id=held.message.id, why=error)
+            for delivery in deliveries:
+                delivery.abort()
+            return False
+        except Exception:
+            log.failure("finishing {id} in the queue failed", id=held.message.id)
+            await self._queue.set_aside(held.name, "a fault in the program; see the log")
+        return True
+
+    async def _pause(self) -> None:
+        pause: Deferred[None] = Deferred()
+        timer = self._clock.callLater(AGAIN, pause.callback, None)
+        self._timers.add(timer)
+        try:
+            await pause
+        finally:
+            self._timers.discard(timer)
+
+    def _bug(self, why: Failure) -> None:
+        log.failure("finishing a message in the queue failed", failure=why)
+
+
+def _event_of(reply: PeerReply) -> Event:
+    if reply.sent:
+        return log_events.RECIPIENT_SENT
+    return log_events.RECIPIENT_BOUNCED if reply.permanent else log_events.RECIPIENT_DEFERRED

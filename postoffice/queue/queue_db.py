@@ -1,0 +1,221 @@
+"""
+``queue.db``: when each message is tried next, and what the last attempt gave.
+
+No mail depends on this file: without it all that waits is tried at once.  Only what an
+administrator wants (held, released, paused) is synced.  Plain functions; they block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from postoffice.model.queued import QueuedMessage
+from postoffice.util.sqlite_file import SQLiteFile
+
+#: The name of the file, in the state folder.
+QUEUE = "queue.db"
+#: ``next`` of a row that is being sent, and of one whose destination does not answer.
+ACTIVE, PARKED = 4e15, 8e15
+#: Names in one SQL statement.
+SOME = 500
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS waiting (
+    name TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    id TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    login TEXT NOT NULL,
+    recipients TEXT NOT NULL,
+    octets INTEGER NOT NULL,
+    came REAL NOT NULL,
+    next REAL NOT NULL,
+    expires REAL NOT NULL,
+    warns REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    code INTEGER NOT NULL DEFAULT 0,
+    status TEXT NOT NULL DEFAULT '',
+    reply TEXT NOT NULL DEFAULT '',
+    phase TEXT NOT NULL DEFAULT '',
+    via TEXT NOT NULL DEFAULT '',
+    last REAL NOT NULL DEFAULT 0,
+    held TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (name, lane)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waiting_next ON waiting (next) WHERE held = '';
+CREATE INDEX IF NOT EXISTS waiting_lane ON waiting (lane, came);
+CREATE INDEX IF NOT EXISTS waiting_expires ON waiting (expires) WHERE held = '';
+CREATE INDEX IF NOT EXISTS waiting_warns ON waiting (warns) WHERE warns IS NOT NULL AND held = '';
+CREATE INDEX IF NOT EXISTS waiting_id ON waiting (id);
+CREATE TABLE IF NOT EXISTS paused (
+    domain TEXT PRIMARY KEY,
+    since REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class Row(NamedTuple):
+    """
+    The recipients of one message in one lane.
+
+    A lane is a way and a domain (``direct there.example``).  ``recipients`` are their
+    addresses, with spaces between.  ``next``, ``expires``, ``warns`` and ``last`` (attempt) are
+    Unix time; ``code`` to ``via`` are of the last attempt.
+    """
+
+    name: str
+    lane: str
+    id: str
+    sender: str
+    login: str
+    recipients: str
+    octets: int
+    came: float
+    next: float
+    expires: float
+    warns: float | None = None
+    attempts: int = 0
+    code: int = 0
+    status: str = ""
+    reply: str = ""
+    phase: str = ""
+    via: str = ""
+    last: float = 0.0
+    held: str = ""
+
+    def indexes(self, message: QueuedMessage) -> list[int]:
+        """The recipients of this row that are not finished, by their indexes in the message."""
+        wanted = set(self.recipients.split())
+        return [one for one in message.left if word(message.recipients[one].address) in wanted]
+
+
+def word(address: str) -> str:
+    """An address as one word of a row."""
+    return address.replace(" ", "\\20")
+
+
+_COLUMNS = ", ".join(Row._fields)
+_VALUES = ", ".join("?" * len(Row._fields))
+_PUT = f"INSERT OR REPLACE INTO waiting ({_COLUMNS}) VALUES ({_VALUES})"  # noqa: S608
+_GET = f"SELECT {_COLUMNS} FROM waiting"  # noqa: S608
+
+
+class QueueDB(SQLiteFile):
+    """The file, and its one connection."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            path,
+            "the schedule of the queue",
+            TABLES,
+            "; it must belong to the user that the post office runs as; it can be removed: "
+            "all that waits is then tried at once",
+        )
+
+    def recover(self, there: Iterable[str]) -> list[str]:
+        """
+        Drop rows of messages that are not there, and take back what was being sent.
+
+        Returns the names of messages without a row.
+        """
+        there = set(there)
+        with self.turn() as db:
+            known = {name for (name,) in db.execute("SELECT DISTINCT name FROM waiting")}
+            db.executemany("DELETE FROM waiting WHERE name = ?", [(one,) for one in known - there])
+            db.execute("UPDATE waiting SET next = last WHERE next >= ?", (ACTIVE,))
+        return sorted(there - known)
+
+    def write(
+        self, put: Iterable[Row], gone: Iterable[tuple[str, str]] = (), *, durable: bool = False
+    ) -> None:
+        """
+        Remove rows by (name, lane), then put others.
+
+        ``durable``: what an administrator has changed is on stable storage afterwards.
+        """
+        with self.turn(durable=durable) as db:
+            db.executemany("DELETE FROM waiting WHERE name = ? AND lane = ?", gone)
+            db.executemany(_PUT, put)
+
+    def claim(self, now: float, most: int) -> list[Row]:
+        """Take rows that are due, those first that have waited longest."""
+        return self._claim("next <= ? AND held = '' ORDER BY next LIMIT ?", (now, most))
+
+    def claim_lane(self, lanes: Sequence[str], most: int) -> list[Row]:
+        """Take parked rows of these lanes, the oldest messages first."""
+        taken: list[Row] = []
+        for lane in lanes:
+            if len(taken) < most:
+                taken += self._claim(
+                    "lane = ? AND next = ? AND held = '' ORDER BY came LIMIT ?",
+                    (lane, PARKED, most - len(taken)),
+                )
+        return taken
+
+    def _claim(self, which: str, values: tuple[object, ...]) -> list[Row]:
+        with self.turn() as db:
+            rows = [Row(*row) for row in db.execute(f"{_GET} WHERE {which}", values)]
+            db.executemany(
+                "UPDATE waiting SET next = ? WHERE name = ? AND lane = ?",
+                [(ACTIVE, row.name, row.lane) for row in rows],
+            )
+        return rows
+
+    def release(self, lanes: Sequence[str], now: float) -> None:
+        """Let all parked rows of these lanes go at ``now``."""
+        with self.turn() as db:
+            db.executemany(
+                "UPDATE waiting SET next = ? WHERE lane = ? AND next = ?",
+                [(now, lane, PARKED) for lane in lanes],
+            )
+
+    def expired(self, now: float, most: int) -> list[Row]:
+        """Take rows that are to be given up, and are not being sent."""
+        return self._claim("expires <= ? AND held = '' AND next != ? LIMIT ?", (now, ACTIVE, most))
+
+    def delayed(self, now: float, most: int) -> list[Row]:
+        """Rows whose senders are to be told now; each comes once."""
+        with self.turn() as db:
+            which = "warns <= ? AND held = '' AND attempts > 0 LIMIT ?"
+            rows = [Row(*row) for row in db.execute(f"{_GET} WHERE {which}", (now, most))]
+            db.executemany(
+                "UPDATE waiting SET warns = NULL WHERE name = ? AND lane = ?",
+                [(row.name, row.lane) for row in rows],
+            )
+        return rows
+
+    def find(
+        self, which: str = "1", values: Sequence[object] = (), page: int = SOME
+    ) -> Iterator[Row]:
+        """Rows by a condition in SQL, in order of name and lane; read in pages."""
+        after = ("", "")
+        while True:
+            with self.turn() as db:
+                rows = [
+                    Row(*row)
+                    for row in db.execute(
+                        f"{_GET} WHERE ({which}) AND (name, lane) > (?, ?)"
+                        " ORDER BY name, lane LIMIT ?",
+                        (*values, *after, page),
+                    )
+                ]
+            yield from rows
+            if len(rows) < page:
+                return
+            after = (rows[-1].name, rows[-1].lane)
+
+    def pause(self, domain: str, now: float) -> None:
+        """Send nothing to this domain ("*": to any) until ``resume``."""
+        with self.turn(durable=True) as db:
+            db.execute("INSERT OR IGNORE INTO paused VALUES (?, ?)", (domain, now))
+
+    def resume(self, domain: str) -> bool:
+        """Send to this domain again; False if it was not paused."""
+        with self.turn(durable=True) as db:
+            return bool(db.execute("DELETE FROM paused WHERE domain = ?", (domain,)).rowcount)
+
+    def paused(self) -> dict[str, float]:
+        """The domains that are paused, and since when."""
+        with self.turn() as db:
+            return dict(db.execute("SELECT domain, since FROM paused").fetchall())

@@ -1,0 +1,97 @@
+"""The changes of ``queue.db`` that wait to be written together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar, TypeVarTuple
+
+from postoffice.interfaces import Executor
+from postoffice.model.hop import PeerReply
+from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.destinations import Held
+from postoffice.queue.queue_db import QueueDB, Row, word
+from postoffice.util.shield import SerialExecutor
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+
+class Rows:
+    """
+    Writes rows to ``db``; a crash before they are written makes attempts come earlier, no more.
+
+    ``run`` calls a function on the database's thread after all that was to be written.
+    """
+
+    def __init__(self, db: QueueDB, executor: Executor, lifetimes: Lifetimes) -> None:
+        self._db = db
+        self._executor = SerialExecutor(executor)
+        self._lifetimes = lifetimes
+        self._put: dict[tuple[str, str], Row] = {}
+        self._gone: set[tuple[str, str]] = set()
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Write rows."""
+        for row in rows:
+            self._put[row.name, row.lane] = row
+
+    def forget(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Remove rows by (name, lane)."""
+        for key in keys:
+            self._put.pop(key, None)
+            self._gone.add(key)
+
+    async def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
+        """Write what waits, then call a function, with the database to itself."""
+        return await self._executor.run(self._write_then, *self._take(), function, *args)
+
+    def _take(self) -> tuple[list[Row], set[tuple[str, str]]]:
+        put, gone = list(self._put.values()), self._gone
+        self._put, self._gone = {}, set()
+        return put, gone
+
+    def _write_then(
+        self,
+        put: Sequence[Row],
+        gone: set[tuple[str, str]],
+        function: Callable[[*Args], T],
+        *args: *Args,
+    ) -> T:
+        if put or gone:
+            self._db.write(put, gone)
+        return function(*args)
+
+    def row(
+        self,
+        held: Held,
+        lane: str,
+        indexes: Sequence[int],
+        next_at: float,
+        *,
+        attempts: int = 0,
+        reply: PeerReply | None = None,
+        via: str = "",
+        last: float = 0.0,
+        why: str = "",
+    ) -> Row:
+        """The row of some recipients of a message; ``why`` it is held, or ""."""
+        message = held.message
+        warned = message.told.issuperset(indexes)
+        return Row(
+            held.name,
+            lane,
+            message.id,
+            message.sender,
+            message.login,
+            " ".join(word(message.recipients[index].address) for index in indexes),
+            message.octets,
+            message.came,
+            next_at,
+            self._lifetimes.expires(message),
+            None if warned else self._lifetimes.warns(message),
+            attempts,
+            *((reply.code, reply.status, reply.text, reply.phase) if reply else (0, "", "", "")),
+            via,
+            last,
+            why,
+        )

@@ -1,0 +1,289 @@
+"""The connections to other servers: each takes what waits for its site, one message at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.interfaces import IMailQueue
+from postoffice.interfaces.relay import Relay, RelayConnection, Undeliverable
+from postoffice.model import log_events
+from postoffice.model.errors import MessageGone, PostOfficeError
+from postoffice.model.hop import PeerReply, Result
+from postoffice.model.log_event import tell
+from postoffice.queue.destinations import Item, Lane, Site
+from postoffice.queue.outcomes import Outcomes
+from postoffice.queue.transactions import transaction_of
+from postoffice.util.shield import start_work
+
+#: Seconds that a connection without work is kept; idle ones use up the peer's limit.
+IDLE = 3.0
+#: Messages over one connection, and seconds of its use, at most.
+MESSAGES, LONGEST = 100, 300.0
+#: Seconds that a stop waits for what is being sent.
+STOP = 20.0
+#: What is told of messages whose connection ended with an error of ours.
+FAULT = PeerReply(0, "4.3.0", "internal error of this post office", "connect")
+
+log = Logger("postoffice")
+
+
+class Sending:
+    """
+    Sends what waits at sites, over at most ``most`` connections together.
+
+    ``down`` is called with a site of which no host answers, ``up`` with one that answers again;
+    ``again`` with an item of which recipients are left, to be sent first.
+    """
+
+    def __init__(
+        self,
+        queue: IMailQueue,
+        relay: Relay,
+        outcomes: Outcomes,
+        most: int,
+        *,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        down: Callable[[Site], None],
+        up: Callable[[Site], Awaitable[None]],
+        again: Callable[[Item], None],
+    ) -> None:
+        self.queue = queue
+        self.relay = relay
+        self.outcomes = outcomes
+        self.clock = clock
+        self.now = now
+        self.down = down
+        self.up = up
+        self.again = again
+        self.stopping = False
+        self._most = most
+        self._working: dict[_Worker, Deferred[None]] = {}
+        self._wanting: dict[str, Site] = {}  # sites that wait until a connection is free
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._working)
+
+    def uses(self, lane: Lane) -> bool:
+        """Whether an item of a lane is being sent."""
+        return any(worker.item and worker.item.lane is lane for worker in self._working)
+
+    def pump(self, site: Site) -> None:
+        """Let an idle connection take what waits at a site, or make others."""
+        if self.stopping:
+            return
+        wait = site.pace()
+        if wait:
+            if site.lanes and not site.timer:
+                site.timer = True
+                self.clock.callLater(wait, self._ready, site)
+            return
+        idle = next((one for one in self._working if one.site is site and one.idle), None)
+        if idle is not None:
+            idle.wake()
+            return
+        while site.wants() and not site.pace():
+            if len(self._working) >= self._most:
+                self._wanting[site.name] = site
+                if idle := next((one for one in self._working if one.idle), None):
+                    idle.wake(leave=True)  # it makes room
+                return
+            self._begin(site)
+
+    def _ready(self, site: Site) -> None:
+        site.timer = False
+        self.pump(site)
+
+    def _begin(self, site: Site) -> None:
+        site.connections += 1
+        worker = _Worker(self, site)
+        work: Deferred[None] = Deferred()
+        self._working[worker] = work
+        start_work(worker.run()).addErrback(_bug).addCallback(self._ended, worker)
+
+    def _ended(self, _: object, worker: _Worker) -> None:
+        site = worker.site
+        site.connections -= 1
+        self._working.pop(worker).callback(None)
+        if self.stopping:
+            return
+        if not site.failures:
+            self.pump(site)
+        while self._wanting and len(self._working) < self._most:
+            name = next(iter(self._wanting))
+            self.pump(self._wanting.pop(name))
+
+    async def stop(self) -> None:
+        """Let what is being sent end, for a while; then close all connections."""
+        self.stopping = True
+        timer = self.clock.callLater(STOP, self._abort)
+        working = list(self._working.items())
+        for worker, _ in working:
+            worker.wake(leave=True)
+        await DeferredList([work for _, work in working])
+        if timer.active():
+            timer.cancel()
+
+    def _abort(self) -> None:
+        for worker in list(self._working):
+            worker.abort()
+
+
+class _Worker:
+    """One connection to a site; ``item`` is being sent."""
+
+    def __init__(self, sending: Sending, site: Site) -> None:
+        self.site = site
+        self.item: Item | None = None
+        self._sending = sending
+        self._connection: RelayConnection | None = None
+        self._sent = 0
+        self._began = 0.0
+        self._leave = False
+        self._waiting: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for something to send."""
+        return self._waiting is not None
+
+    def wake(self, *, leave: bool = False) -> None:
+        """There is something to send; or the connection is to end."""
+        self._leave = self._leave or leave
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()
+            waiting.callback(None)
+
+    def abort(self) -> None:
+        """Close at once; what is being sent is sent again after the next start."""
+        if self._connection is not None:
+            self._connection.abort()
+        self.wake(leave=True)
+
+    async def run(self) -> None:
+        """Send until nothing waits any more, or the site does not answer."""
+        try:
+            while (item := await self._next()) is not None:
+                self.item = item
+                connection = self._connection
+                if connection is None or not connection.usable:
+                    connection = await self._connect(item)
+                if connection is None:
+                    return
+                await self._send(connection, item)
+                self.item = None
+        finally:
+            if self.item is not None:  # a fault of ours
+                self._sending.outcomes.undeliverable([self.item], Undeliverable(FAULT))
+            await self._close()
+
+    async def _next(self) -> Item | None:
+        """Take an item; where there is none, wait a little for one."""
+        worn = self._sent >= MESSAGES or self._sending.clock.seconds() - self._began > LONGEST
+        if worn and self._connection is not None:
+            await self._close()
+        while not (self._leave or self._sending.stopping):
+            item = self.site.take()
+            if item is not None:
+                return item
+            if self._connection is None or not self._connection.usable:
+                return None
+            self._waiting = Deferred()
+            self._timer = self._sending.clock.callLater(IDLE, self.wake, leave=True)
+            await self._waiting
+        return None
+
+    async def _connect(self, item: Item) -> RelayConnection | None:
+        """Connect to the site; where that fails, ``item`` and all others of it wait."""
+        await self._close()
+        plan = item.lane.plan
+        assert plan is not None, "a lane at a site has a plan"
+        sending, site = self._sending, self.site
+        try:
+            connection = await sending.relay.connect(plan)
+        except Undeliverable as failure:
+            self.item = None
+            site.failed(failure.reply, sending.now())
+            if site.failures:
+                tell(log, log_events.DESTINATION_DOWN, to=site.name, why=failure.reply.text)
+                site.parked.add(item.lane.key)
+                sending.outcomes.park(item, failure.reply)
+                sending.down(site)
+            else:  # its other connections take it
+                sending.again(item)
+            return None
+        self._connection, self._sent, self._began = connection, 0, sending.clock.seconds()
+        if site.answered():
+            tell(log, log_events.DESTINATION_UP, to=site.name)
+            await sending.up(site)
+        return connection
+
+    async def _send(self, connection: RelayConnection, item: Item) -> None:
+        """Send an item to as many recipients as one transaction takes."""
+        sending, held = self._sending, item.held
+        site = self.site
+        site.spend()
+        indexes = item.indexes[: connection.most]
+        item.attempts += 1
+        try:
+            text = await sending.queue.text(held.name)
+        except MessageGone:  # an administrator has removed it
+            item.indexes = ()
+            sending.outcomes.over(item)
+            return
+        except PostOfficeError as error:
+            why = PeerReply(0, "4.3.0", f"reading the message failed: {error}", "connect")
+            sending.outcomes.undeliverable([item], Undeliverable(why))
+            return
+        try:
+            transaction, text = await transaction_of(
+                held.message, indexes, text, sending.relay.sender
+            )
+            result = await connection.send(transaction, text)
+        finally:
+            text.close()
+        self._sent += 1
+        self._note(item, indexes, result, connection)
+
+    def _note(
+        self, item: Item, indexes: tuple[int, ...], result: Result, connection: RelayConnection
+    ) -> None:
+        outcomes, site = self._sending.outcomes, self.site
+        replies = {
+            index: reply
+            for place, (index, reply) in enumerate(zip(indexes, result.replies, strict=True))
+            if place not in result.postponed
+        }
+        if replies:
+            outcomes.log_attempt(item, replies, connection.via, result)
+            outcomes.attempted(item, replies, connection.via, dsn=result.dsn)
+            if any(reply.code for reply in replies.values()):
+                site.sent()
+        if item.indexes and replies:
+            self._sending.again(item)
+        elif item.indexes:  # the server postpones all: that is no way to go on
+            refusal = Undeliverable(
+                PeerReply(452, "4.5.3", "the server takes no recipient", "rcpt")
+            )
+            outcomes.undeliverable([item], refusal)
+        else:
+            outcomes.over(item)
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+def _bug(why: Failure) -> None:
+    log.failure("a connection that sends mail failed", failure=why)

@@ -1,0 +1,244 @@
+"""A relay and letters that do what a test says, and a queue in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from postoffice.interfaces.relay import Plan, Undeliverable
+from postoffice.model.errors import MessageGone, TemporaryFailure
+from postoffice.model.hop import Hop, PeerReply, Result
+from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.manager import QueueManager
+from postoffice.testing import ImmediateExecutor, finish
+
+NOON = 1_800_000_000.0
+OK = PeerReply(250, "2.0.0", "taken", "end")
+LATER = PeerReply(451, "4.3.0", "not now", "rcpt")
+NEVER = PeerReply(550, "5.1.1", "no such user", "rcpt")
+SILENT = PeerReply(0, "4.4.1", "connection refused", "connect")
+
+
+def message(*to: str, **settings: object) -> QueuedMessage:
+    recipients = tuple(QueuedRecipient(address=address) for address in to)
+    facts = {"id": "m", "sender": "ann@here.example", "login": "ann@here.example", "came": NOON}
+    return QueuedMessage(recipients=recipients, **facts | {"size": 100} | settings)
+
+
+class Text:
+    """The text of a message."""
+
+    def __init__(self, octets: bytes = b"Subject: x\r\n\r\nHi\r\n") -> None:
+        self._octets = octets
+
+    async def read(self) -> bytes:
+        octets, self._octets = self._octets, b""
+        return octets
+
+    def close(self) -> None:
+        self._octets = b""
+
+
+@dataclass
+class Letter:
+    """A letter that was begun."""
+
+    kind: str
+    about: list[str]
+    aborted: bool = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Letters:
+    """Writes what letters were wanted."""
+
+    def __init__(self) -> None:
+        self.broken: Exception | None = None
+
+    async def _letter(self, kind, message, replies, via):
+        if self.broken is not None:
+            raise self.broken
+        return Letter(kind, [message.recipients[index].address for index in replies])
+
+    async def failed(self, message, replies, via):
+        return await self._letter("failed", message, replies, via)
+
+    async def delayed(self, message, replies, via):
+        return await self._letter("delayed", message, replies, via)
+
+    async def relayed(self, message, replies, via):
+        return None
+
+
+class Queue:
+    """A queue in memory; what it holds outlives a manager."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, QueuedMessage] = {}
+        self.letters: list[Letter] = []
+        self.aside: dict[str, str] = {}
+        self.twice: list[str] = []
+        self.full = False
+        self._arrived = None
+
+    def watch(self, arrived):
+        self._arrived = arrived
+
+    def commit(self, name: str, message: QueuedMessage) -> None:
+        self.there[name] = message
+        if self._arrived is not None:
+            self._arrived(name, message)
+
+    async def names(self):
+        return list(self.there)
+
+    async def read(self, names):
+        return [self.there.get(name) for name in names]
+
+    async def text(self, name):
+        if name not in self.there:
+            raise MessageGone(name)
+        return Text()
+
+    async def finish(self, name, done, told=(), letters=(), *, whole):
+        if self.full:
+            raise TemporaryFailure("no space")
+        if name not in self.there:
+            self.twice.append(name)
+            return
+        self.letters += letters
+        if whole:
+            del self.there[name]
+        else:
+            self.there[name] = self.there[name].with_marks(done, told)
+
+    async def set_aside(self, name, why):
+        self.aside[name] = why
+        del self.there[name]
+
+
+@dataclass(eq=False)
+class Connection:
+    """A connection whose peer answers as the relay's script says."""
+
+    relay: Relay
+    via: str
+    most: int
+    usable: bool = True
+    sent: list[list[str]] = field(default_factory=list)
+    closed: bool = False
+
+    async def send(self, transaction, text):
+        to = [one.address for one in transaction.recipients]
+        self.sent.append(to)
+        self.relay.transactions.append((transaction.id, to))
+        if self.relay.slow:
+            pause: Deferred[None] = Deferred()
+            self.relay.pauses.append(pause)
+            await pause
+        answers = [self.relay.answers.get(address, OK) for address in to]
+        postponed = frozenset(n for n in range(len(to)) if n >= self.relay.takes)
+        return Result(answers, postponed, usable=self.usable)
+
+    async def close(self):
+        self.closed = True
+
+    def abort(self):
+        self.closed = True
+
+
+class Relay:
+    """
+    Routes all directly; each domain is a site of its own unless ``sites`` says another.
+
+    ``down`` are sites that nobody answers at; ``nowhere`` has domains that cannot be reached.
+    """
+
+    def __init__(self) -> None:
+        self.sites: dict[str, str] = {}
+        self.down: set[str] = set()
+        self.nowhere: dict[str, Undeliverable] = {}
+        self.answers: dict[str, PeerReply] = {}
+        self.transactions: list[tuple[str, list[str]]] = []
+        self.connections: list[Connection] = []
+        self.tried: list[str] = []
+        self.pauses: list[Deferred[None]] = []
+        self.slow = False
+        self.takes = 1000
+        self.most = 50
+        self.rate = None
+
+    def way(self, sender, recipient):
+        return "direct"
+
+    def sender(self, message, recipient):
+        return message.sender
+
+    async def plan(self, way, domain):
+        if domain in self.nowhere:
+            raise self.nowhere[domain]
+        site = self.sites.get(domain, domain)
+        return Plan(site, (Hop(host=site, address="192.0.2.1"),), self.rate)
+
+    async def connect(self, plan):
+        self.tried.append(plan.site)
+        if plan.site in self.down:
+            raise Undeliverable(SILENT)
+        self.connections.append(Connection(self, plan.site, self.most))
+        return self.connections[-1]
+
+
+class Office:
+    """A manager over a queue, a relay and a clock that a test moves."""
+
+    def __init__(self, state: str, **settings: object) -> None:
+        self.state = state
+        self.clock = Clock()
+        self.queue = Queue()
+        self.relay = Relay()
+        self.letters = Letters()
+        self.refused: list[tuple[str, int, int]] = []
+        self._settings = settings
+        self.manager = self._manager()
+
+    def _manager(self) -> QueueManager:
+        return QueueManager(
+            self.state,
+            self.queue,
+            self.relay,
+            self.letters,
+            executor=ImmediateExecutor(),
+            clock=self.clock,
+            now=lambda: NOON + self.clock.seconds(),
+            chance=lambda: 0.5,
+            refused=lambda *facts: self.refused.append(facts),
+            **{"lifetimes": Lifetimes(), **self._settings},
+        )
+
+    def start(self) -> None:
+        finish(self.manager.start())
+
+    def stop(self) -> None:
+        stopped = Deferred.fromCoroutine(self.manager.stop())
+        self.clock.advance(0)  # what waits to be tried again is tried now
+        assert stopped.called
+
+    def restart(self, *, killed: bool = False) -> None:
+        """Stop and start again, or let a new manager find what a kill has left."""
+        if killed:
+            for call in self.clock.getDelayedCalls():
+                call.cancel()
+        else:
+            self.stop()
+        self.manager = self._manager()
+        self.start()
+
+    def pass_time(self, seconds: float, step: float = 1.0) -> None:
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            self.clock.advance(min(step, end - self.clock.seconds()))
