@@ -95,9 +95,10 @@ class Resolution(NamedTuple):
     """
     What happens to mail for an address.
 
-    ``accounts`` get it, each once; ``remote`` are addresses of other domains; ``discarded``
-    are aliases that discard it.  ``refused`` are the addresses on the way that take no
-    mail.  ``entry`` is what was found for the address itself.
+    ``accounts`` get it, each once; ``remote`` are addresses of other domains, and ``forwarders``
+    the accounts that forward to each of them ("": an alias or a catch-all leads there);
+    ``discarded`` are aliases that discard it.  ``refused`` are the addresses on the way that take
+    no mail.  ``entry`` is what was found for the address itself.
     """
 
     accounts: tuple[Account, ...]
@@ -106,6 +107,7 @@ class Resolution(NamedTuple):
     refused: tuple[Refused, ...]
     entry: Entry
     steps: tuple[Step, ...]
+    forwarders: tuple[str, ...] = ()
 
     @property
     def refusal(self) -> Reply | None:
@@ -157,6 +159,7 @@ def resolve(address: str, postmaster: str, *, forwards: bool = True) -> Asking[R
         tuple(Refused(*one) for one in expansion.refused.items()),
         expansion.entry,
         tuple(expansion.steps),
+        tuple(expansion.forwarders),
     )
 
 
@@ -227,11 +230,13 @@ class _Expansion:
         self._known = known  # what was looked up
         self.accounts: dict[str, Account] = {}
         self.remote: dict[str, Address] = {}
+        self.forwarders: list[str] = []
         self.discarded: list[str] = []
         self.refused: dict[str, Reply] = {}
         self.steps: list[Step] = []
         self.entry: Entry = None
         self._chain: list[str] = []  # the aliases that led here
+        self._forwarding: set[str] = set()  # accounts that forward
         self._heights: dict[str, int] = {}  # of the aliases that are done: how far they lead
         self._at_postmaster = False
 
@@ -247,8 +252,10 @@ class _Expansion:
         if not local:
             if given is None:
                 self.refused[address] = NO_RELAY
-            else:
+            elif address not in self.remote:
                 self.remote[address] = given
+                forwards = [name for name in self._chain if name in self._forwarding]
+                self.forwarders.append(forwards[-1] if forwards else "")
         elif entry is None:
             if address == self._postmaster:
                 raise NoPostmaster(f"the postmaster's account {address} does not exist")
@@ -273,6 +280,8 @@ class _Expansion:
             self.refused[entry.address] = MAILBOX_DISABLED
             return ()
         targets = entry.forward if self._forwards else ()
+        if targets:
+            self._forwarding.add(entry.address)
         if entry.keep_copy or not targets:
             self.accounts[entry.address] = entry
         return targets

@@ -23,7 +23,8 @@ from postoffice.daemon.checkers import make_checkers
 from postoffice.daemon.expiry_job import Retention
 from postoffice.daemon.plugin_makers import broken
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import Executor, IPolicy, MakeChildProcess, PluginContext
+from postoffice.interfaces import Executor, IMailQueue, IPolicy, MakeChildProcess, PluginContext
+from postoffice.outbound.routing import Router
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
@@ -114,7 +115,16 @@ def build_reception_context(
         foreign_from=settings.submission.foreign_from,
         quota=settings.default_quota,
         postmaster_quota=settings.postmaster_quota,
+        router=_router(settings, plugins),
     )
+
+
+def _router(settings: Settings, plugins: Plugins) -> Router | None:
+    """Return the routes; None if nothing leaves, or if the store has no queue."""
+    queue = getattr(plugins.store, "queue", None)
+    if settings.outbound is None or not IMailQueue.providedBy(queue):
+        return None
+    return settings.outbound.router()
 
 
 def build_mailbox_context(settings: Settings, plugins: Plugins, leases: Leases) -> MailboxContext:

@@ -100,7 +100,9 @@ class IPolicy(Interface):
         """
         RCPT, for a local account that is not yet among ``envelope.recipients``.
 
-        If an alias leads to several accounts, it is asked once, with the first of them.
+        If an alias leads to several accounts, it is asked once, with the first of them.  An
+        address that leads only to other domains has a stand-in for an account, with the address
+        and without a maildrop.
         """
 
     def text(envelope: Envelope, text: IText) -> Awaitable[Opinion]:

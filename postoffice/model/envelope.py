@@ -155,6 +155,20 @@ class Envelope:
         """Whether the message goes to this account's maildrop already."""
         return account.maildrop in self._places
 
+    def has_queued(self, recipient: QueuedRecipient) -> bool:
+        """Whether the message goes to this recipient in another domain already."""
+        return recipient.address in self._queued
+
+    @property
+    def many(self) -> int:
+        """How many accounts and other recipients get the message."""
+        return len(self.recipients) + len(self.queued)
+
+    @property
+    def discarded(self) -> bool:
+        """Whether nobody gets the message: all its recipients are aliases that discard mail."""
+        return not self.many
+
     def name(
         self,
         address: Address,
@@ -223,8 +237,7 @@ class Envelope:
         """
         came = self._from()
         by = f"by {hostname} with {self.protocol} id {self.id}"
-        everyone = len(self.recipients) + len(self.queued)
-        if everyone == 1:
+        if self.many == 1:
             only = self.recipients[0].address if self.recipients else self.queued[0].shown
             by += f"\r\n\tfor <{only}>"
         received = f"Received: {came}\r\n\t{by};\r\n\t{_date(when)}\r\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from zope.interface import implementer
 
 from postoffice.interfaces import IDelivery, IText
-from postoffice.model.errors import PostOfficeError, TemporaryFailure
+from postoffice.model.errors import PermanentFailure, PostOfficeError, TemporaryFailure
 from postoffice.smtp.author import Authors
-from postoffice.smtp.header import Completion, Opening
+from postoffice.smtp.header import Completion, LoopReader, Opening
 
 
 @implementer(IDelivery)
@@ -38,7 +38,8 @@ class CompletedDelivery:
     """
     A delivery that corrects the beginning of the text, or completes its header.
 
-    ``authors``, if given, reads the addresses in the From field on the way.
+    ``authors``, if given, reads the addresses in the From field on the way.  A text that ``loop``
+    finds to be in a loop is refused.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class CompletedDelivery:
         delivery: IDelivery,
         completion: Completion | Opening,
         authors: Authors | None = None,
+        loop: LoopReader | None = None,
     ) -> None:
         self._delivery = delivery
         self._completion = completion
         self._authors = authors
+        self._loop = loop
 
     async def authors(self) -> list[str]:
         """The addresses in From, once the text is complete; [] without ``authors``."""
@@ -64,11 +67,11 @@ class CompletedDelivery:
         await self._pass_on(self._completion.feed(data))
 
     async def commit(self) -> None:
-        await self._end()
+        await self._check()
         await self._delivery.commit()
 
     async def commit_each(self) -> list[PostOfficeError | None]:
-        await self._end()
+        await self._check()
         return list(await self._delivery.commit_each())
 
     async def text(self) -> IText:
@@ -82,6 +85,12 @@ class CompletedDelivery:
     def abort(self) -> None:
         self._delivery.abort()
 
+    async def _check(self) -> None:
+        """The text is complete: refuse it if it is in a loop."""
+        await self._end()
+        if self._loop is not None and (refusal := self._loop.objection()) is not None:
+            raise PermanentFailure("a mail loop", refusal)
+
     async def _end(self) -> None:
         """The text is complete: pass on what was held back of it, once."""
         await self._pass_on(self._completion.end())
@@ -90,4 +99,6 @@ class CompletedDelivery:
         if octets:
             if self._authors is not None:
                 self._authors.feed(octets)
+            if self._loop is not None:
+                self._loop.feed(octets)
             await self._delivery.write(octets)

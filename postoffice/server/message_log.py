@@ -5,21 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from postoffice.model.address import Address
-from postoffice.model.envelope import Envelope, Recipient
+from postoffice.model.envelope import Envelope
+from postoffice.model.errors import PostOfficeError
 from postoffice.model.log_event import portions
 
 #: Octets of a log line for a message's long fields: recipients, Message-ID, names.
 ROOM = 600
 
 
-def addresses_of(envelope: Envelope, recipients: Sequence[Recipient], used: int) -> list[str]:
-    """The addresses of recipients, in portions of a line; the first has ``used`` octets less."""
+def addresses_of(envelope: Envelope, paths: Sequence[str], used: int) -> list[str]:
+    """The paths of recipients, in portions of a line; the first has ``used`` octets less."""
     room = ROOM - used - len(envelope.hello) - len(envelope.login)
-    if len(recipients) == 1:
-        to = path_text(recipients[0].address)
+    if len(paths) == 1:
+        (to,) = paths
         if to.isascii() and to.isprintable() and len(to) < room // 2:
             return [to]
-    return list(portions(dict.fromkeys(path_text(one.address) for one in recipients), room))
+    return list(portions(dict.fromkeys(paths), room))
+
+
+def paths_of(
+    envelope: Envelope, outcomes: Sequence[PostOfficeError | None] | None = None
+) -> list[str]:
+    """
+    Return the recipients in angle brackets, as the client named them; with ``outcomes`` only
+    those that have the message.  The last outcome is the queue's, if there are ``queued`` ones.
+    """
+    local, queued = envelope.recipients, envelope.queued
+    if outcomes is not None:
+        local = [one for one, out in zip(local, outcomes, strict=False) if out is None]
+        queued = queued if outcomes and outcomes[-1] is None else []
+    paths = [path_text(one.address) for one in local]
+    return paths + [f"<{one.shown}>" for one in queued]
 
 
 def path_text(address: Address | None) -> str:

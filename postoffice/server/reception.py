@@ -20,16 +20,18 @@ from postoffice.interfaces import (
     IReception,
 )
 from postoffice.model import log_events
-from postoffice.model.address import Account, Address, NotAnAddress, Quota
+from postoffice.model.address import Account, Address, NotAnAddress, Quota, normal_domain
 from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.errors import MaildropFull
 from postoffice.model.log_event import LIST, portions, tell
+from postoffice.model.queued import QueuedRecipient
 from postoffice.model.reply import (
     FOREIGN_FROM,
     MAY_NOT_SEND,
     NO_FORWARDING,
     NO_RELAY,
+    NO_SUCH_DOMAIN,
     NO_WAY_OUT,
     NOT_YOUR_ADDRESS,
     RECIPIENT_OK,
@@ -37,10 +39,12 @@ from postoffice.model.reply import (
     TOO_MANY_RECIPIENTS,
     Reply,
 )
+from postoffice.model.route import Refuse
+from postoffice.outbound.routing import Router
 from postoffice.policy.chain import PolicyChain
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
 from postoffice.smtp.author import MOST, Authors
-from postoffice.smtp.header import Completion, Opening
+from postoffice.smtp.header import Completion, LoopReader, Opening
 from postoffice.util.maybe_awaitable import later, then
 
 log = Logger("postoffice")
@@ -63,6 +67,7 @@ class ReceptionContext:
     with addresses that are not the user's own is treated (off, log, refuse).
     ``quota`` is complete and gives the default for all accounts;
     ``postmaster_quota`` holds for the postmaster, whatever that account says.
+    ``router`` says where mail for other domains goes; without it none is taken.
     """
 
     directory: IAccountDirectory
@@ -75,6 +80,7 @@ class ReceptionContext:
     foreign_from: str = "log"
     quota: Quota = UNLIMITED
     postmaster_quota: Quota = UNLIMITED
+    router: Router | None = None
 
     def reception(self, session_info: SessionInfo) -> IReception:
         """The avatar of a client that has not logged in."""
@@ -108,6 +114,18 @@ class ReceptionContext:
         """Complete an address without a domain with the main domain, the postmaster's."""
         return address if address.domain else replace(address, domain=self.postmaster.domain)
 
+    def objection(self, envelope: Envelope, recipient: QueuedRecipient) -> Reply | None:
+        """Return why mail for a recipient in another domain is not taken, or None."""
+        if self.router is None:
+            return NO_FORWARDING if recipient.original else NO_WAY_OUT
+        try:
+            normal_domain(recipient.domain)
+        except NotAnAddress:
+            return NO_SUCH_DOMAIN
+        sender = "" if envelope.sender is None else str(envelope.sender)
+        route = self.router.route(sender, recipient.address)
+        return Reply(550, "5.7.1", route.words) if isinstance(route, Refuse) else None
+
     def limited(self, account: Account) -> Account:
         """
         The account with a complete quota.
@@ -127,9 +145,10 @@ def _limited(account: Account, default: Quota) -> Account:
 
 @implementer(IReception)
 class Reception:
-    """Takes mail from clients that have not logged in, for our maildrops only."""
+    """Takes mail from clients that have not logged in, for addresses of ours."""
 
     login = ""
+    _relays = False  # whether mail for addresses that are not ours is taken, too
 
     def __init__(self, reception_context: ReceptionContext, session_info: SessionInfo) -> None:
         self._reception_context = reception_context
@@ -154,7 +173,7 @@ class Reception:
         self, envelope: Envelope, address: Address | None, notify: Notify | None = None
     ) -> Reply:
         """
-        RCPT: an address of ours; each account that it leads to gets the message once.
+        RCPT: each account, and each address elsewhere, to which it leads gets the message once.
 
         Raises MaildropFull or MaildropFullNow if a message of the declared SIZE
         does not fit into the quotas.
@@ -162,34 +181,68 @@ class Reception:
         found = self._reception_context.resolve(address)
         if not isinstance(found, Resolution):
             found = await found
-        if found.refusal is not None:
-            return self._unknown(found.refusal)
-        if not (found.accounts or found.discarded):
-            return NO_FORWARDING
-        many = len(found.accounts)
-        if many > 1 and envelope.recipients and len(envelope.recipients) + many > MANY:
-            return TOO_MANY_RECIPIENTS
-        accounts, full = await self._admitted(envelope, found)
         given = self._reception_context.given(address)
-        new = [one for one in accounts if not envelope.has(one)]
-        if new and self._reception_context.policies.asks("recipient", envelope.service):
-            objection = await self._reception_context.policies.recipient(
-                envelope, Recipient(given, new[0])
-            )
+        queued, refused = self._elsewhere(envelope, given, found)
+        if not (found.accounts or found.discarded or queued):
+            return (refused or found.refused)[0].reply
+        many = len(found.accounts) + len(queued)
+        if many > 1 and not envelope.discarded and envelope.many + many > MANY:
+            return TOO_MANY_RECIPIENTS
+        accounts, full = await self._admitted(envelope, found, others=bool(queued))
+        if self._reception_context.policies.asks("recipient", envelope.service):
+            objection = await self._judge_recipient(envelope, given, accounts, queued)
             if objection is not None:
                 return objection
-        envelope.name(given, accounts, notify=notify)
-        if not isinstance(found.entry, Account) or found.entry.forward:
-            _log_followed(envelope, given, found, accounts, full)
+        envelope.name(given, accounts, queued, notify)
+        if found.entry is not None and (
+            not isinstance(found.entry, Account) or found.entry.forward
+        ):
+            _log_followed(envelope, given, found, [*accounts, *queued], [*full, *refused])
         return RECIPIENT_OK
 
+    def _elsewhere(
+        self, envelope: Envelope, given: Address, found: Resolution
+    ) -> tuple[list[QueuedRecipient], list[Refused]]:
+        """Return the recipients in other domains that the message can be sent to, and the rest."""
+        if found.refusal is NO_RELAY and self._relays:
+            wanted = [QueuedRecipient(address=str(given))]
+        else:
+            wanted = [
+                QueuedRecipient(address=str(target), original=str(given), forwarder=forwarder)
+                for target, forwarder in zip(found.remote, found.forwarders, strict=True)
+            ]
+        queued, refused = [], []
+        for one in wanted:
+            objection = self._reception_context.objection(envelope, one)
+            if objection is None:
+                queued.append(one)
+            else:
+                refused.append(Refused(one.address, objection))
+        return queued, refused
+
+    async def _judge_recipient(
+        self,
+        envelope: Envelope,
+        given: Address,
+        accounts: list[Account],
+        queued: list[QueuedRecipient],
+    ) -> Reply | None:
+        """Ask the policies about a recipient that leads to somebody who does not get it yet."""
+        new = [one for one in accounts if not envelope.has(one)]
+        if not new:
+            if all(map(envelope.has_queued, queued)):
+                return None
+            new = [Account(given.normal, "")]  # it has no maildrop here
+        return await self._reception_context.policies.recipient(envelope, Recipient(given, new[0]))
+
     async def _admitted(
-        self, envelope: Envelope, found: Resolution
+        self, envelope: Envelope, found: Resolution, *, others: bool
     ) -> tuple[list[Account], list[Refused]]:
         """
         Return the accounts that have room for the message, and those that have not.
 
-        Raises if none has room, or if one is to be tried later: then all get it later.
+        Raises if none has room and there are no others, or if one is to be tried later: then all
+        get it later.
         """
         accounts, full = [], []
         for account in map(self._reception_context.limited, found.accounts):
@@ -199,17 +252,17 @@ class Reception:
                 accounts.append(account)
             except MaildropFull as failure:
                 full.append(Refused(account.address, failure.reply))
-                if len(full) == len(found.accounts) and not found.discarded:
+                if len(full) == len(found.accounts) and not (found.discarded or others):
                     raise
         return accounts, full
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: write the trace fields; the text cannot continue the last of them."""
-        return CompletedDelivery(await self._begun(envelope), Opening())
+        return CompletedDelivery(await self._begun(envelope), Opening(), loop=_loop(envelope))
 
     async def _begun(self, envelope: Envelope) -> IDelivery:
         """Write the trace fields (RFC 5321 §4.4), then the fields that policies added."""
-        if not envelope.recipients:  # all were aliases that discard
+        if envelope.discarded:
             return DiscardedDelivery()
         delivery = await self._reception_context.destination.begin(envelope)
         trace = envelope.trace(self._reception_context.hostname, self._reception_context.now())
@@ -218,7 +271,7 @@ class Reception:
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
         """The text is complete: ask the policies."""
-        if not envelope.recipients:
+        if envelope.discarded:
             return None
         if not self._reception_context.policies.asks("text", envelope.service):
             return None
@@ -227,8 +280,13 @@ class Reception:
             await delivery.prepend(fields)
         return refusal
 
-    def _unknown(self, why: Reply) -> Reply:
-        return why
+
+def _loop(envelope: Envelope) -> LoopReader | None:
+    """Return what finds loops, for mail that goes to other servers."""
+    if not envelope.queued:
+        return None
+    forwarded = [one.address for one in envelope.queued if one.original]
+    return LoopReader([Address.parse(one).normal for one in forwarded])
 
 
 def _sender_reply(objection: Reply | None) -> Reply:
@@ -237,6 +295,8 @@ def _sender_reply(objection: Reply | None) -> Reply:
 
 class Submission(Reception):
     """Takes mail from a user of ours, who has logged in to ``account`` (RFC 6409)."""
+
+    _relays = True
 
     def __init__(
         self, reception_context: ReceptionContext, session_info: SessionInfo, account: Account
@@ -278,7 +338,7 @@ class Submission(Reception):
             f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
         authors = None if self._reception_context.foreign_from == "off" else Authors()
-        return CompletedDelivery(await self._begun(envelope), completion, authors)
+        return CompletedDelivery(await self._begun(envelope), completion, authors, _loop(envelope))
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
         """The text is complete: check its From field, then ask the policies."""
@@ -309,24 +369,20 @@ class Submission(Reception):
                 return author
         return authors[MOST] if len(authors) > MOST else None
 
-    def _unknown(self, why: Reply) -> Reply:
-        return NO_WAY_OUT if why is NO_RELAY else why
-
 
 def _log_followed(
     envelope: Envelope,
     given: Address,
     found: Resolution,
-    accounts: list[Account],
-    full: list[Refused],
+    takers: list[Account | QueuedRecipient],
+    refused: list[Refused],
 ) -> None:
-    """Log where an alias, a forward or a catch-all has led."""
+    """Log where an alias, a forward or a catch-all has led, and which targets take no mail."""
     recipient = f"<{given}>"
-    if accounts:
-        for to in portions([one.address for one in accounts], LIST):
+    if takers:
+        for to in portions([one.address for one in takers], LIST):
             tell(log, log_events.RECIPIENT_FOLLOWED, id=envelope.id, recipient=recipient, to=to)
-    remote = [Refused(str(one), NO_FORWARDING) for one in found.remote]
-    for one in (*found.refused, *full, *remote):
+    for one in (*found.refused, *refused):
         why = one.reply.log_text
         tell(log, log_events.TARGET_REFUSED,
              id=envelope.id, recipient=recipient, user=one.address, why=why)  # fmt: skip

@@ -14,7 +14,6 @@ from twisted.internet.task import deferLater
 from postoffice.interfaces import IDelivery, IReception
 from postoffice.model import log_events
 from postoffice.model.envelope import Client, Envelope, SessionInfo
-from postoffice.model.envelope import Recipient as Recipient_
 from postoffice.model.log_event import portions
 from postoffice.model.reply import (
     SHUTTING_DOWN,
@@ -28,7 +27,13 @@ from postoffice.protocol.questions import Secure
 from postoffice.protocol.refusals import Refusal
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.server.login_connection import LoginConnection, LoginFactory
-from postoffice.server.message_log import ROOM, addresses_of, path_text, without_parameters
+from postoffice.server.message_log import (
+    ROOM,
+    addresses_of,
+    path_text,
+    paths_of,
+    without_parameters,
+)
 from postoffice.server.smtp_service import SMTPService
 from postoffice.smtp.header import MessageIDReader
 from postoffice.smtp.options import SessionOptions
@@ -231,6 +236,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
             requiretls=question.requiretls,
             service=self._session_info.service,
             login=self._session_info.login,
+            device=self._session_info.device,
             fields=list(self._session_info.fields),
         )
         self._refused_envelope = None
@@ -283,7 +289,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
             await delivery.commit()
         finally:
             self._abort()
-        self._log_taken(envelope, envelope.recipients, delivery)
+        self._log_taken(envelope, paths_of(envelope), delivery)
         return Reply(250, "2.0.0", f"Taken, {envelope.id}")
 
     async def _commit_each(self, envelope: Envelope, delivery: IDelivery) -> list[Reply]:
@@ -291,13 +297,10 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
         outcomes = await delivery.commit_each()
         taken = Reply(250, "2.0.0", f"Taken, {envelope.id}")
         replies = [taken if one is None else self.failed(one).reply for one in outcomes]
-        good = zip(envelope.recipients, outcomes, strict=True)
-        self._log_taken(envelope, [one for one, out in good if out is None], delivery)
+        self._log_taken(envelope, paths_of(envelope, outcomes), delivery)
         return [_together([replies[one] for one in named], taken) for named in envelope.named]
 
-    def _log_taken(
-        self, envelope: Envelope, recipients: list[Recipient_], delivery: IDelivery
-    ) -> None:
+    def _log_taken(self, envelope: Envelope, recipients: list[str], delivery: IDelivery) -> None:
         if not recipients:
             return
         read = self._message_id_reader
@@ -330,7 +333,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
         known: dict[str, object] = {"helo": self._session_info.hello}
         envelope = self._envelope or self._refused_envelope
         if refusal.in_message and envelope is not None:
-            to = [f"<{one.address}>" for one in envelope.recipients]
+            to = paths_of(envelope)
             known |= {
                 "id": envelope.id,
                 "sender": path_text(envelope.sender),

@@ -8,9 +8,11 @@ a user's message (RFC 6409 §8), and MessageIDReader finds the Message-ID for th
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
+from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.errors import PermanentFailure
-from postoffice.model.reply import HEADER_TOO_LARGE
+from postoffice.model.reply import FORWARDED_IN_A_LOOP, HEADER_TOO_LARGE, TOO_MANY_HOPS, Reply
 
 #: Octets of the longest header that is completed.
 HEADER_MAXIMUM = 256 << 10
@@ -177,8 +179,8 @@ class Completion:
 SEARCHED = 64 << 10
 
 
-class MessageIDReader:
-    """Finds the Message-ID of a text that arrives in pieces; ``size`` is octets so far."""
+class HeaderReader:
+    """Keeps the header of a text that arrives in pieces; ``size`` is octets so far."""
 
     __slots__ = ("_head", "_over", "size")
 
@@ -197,6 +199,12 @@ class MessageIDReader:
             if end >= 0:
                 del self._head[end:]
             self._over = end >= 0 or len(self._head) >= SEARCHED
+
+
+class MessageIDReader(HeaderReader):
+    """Finds the Message-ID of a text that arrives in pieces."""
+
+    __slots__ = ()
 
     def found(self) -> str:
         """The Message-ID; empty if the header has none."""
@@ -217,3 +225,44 @@ def _unfolded(value: bytes) -> str:
     more = [line for line in lines[1:2] if line[:1] in (b" ", b"\t")]
     words = b"".join([lines[0], *more]).split()
     return words[0].decode("utf-8", "backslashreplace") if words else ""
+
+
+#: A message with more Received fields goes to no other server (RFC 5321 §6.3).
+HOPS = 50
+_RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_DELIVERED_TO = re.compile(
+    rb"^delivered-to[ \t]*:[ \t]*<?([^\r\n>]+)", re.IGNORECASE | re.MULTILINE
+)
+
+
+class LoopReader(HeaderReader):
+    """
+    Finds out whether a text that goes to other servers has come round in a loop.
+
+    It has if it passed many servers, or if it says that it was delivered already to one of the
+    ``targets``, the addresses to which it is forwarded (in normal form).
+    """
+
+    __slots__ = ("_targets",)
+
+    def __init__(self, targets: Collection[str]) -> None:
+        super().__init__()
+        self._targets = frozenset(targets)
+
+    def objection(self) -> Reply | None:
+        """The refusal of the text, which is complete, if it is in a loop."""
+        head = bytes(self._head)
+        if len(_RECEIVED.findall(head)) > HOPS:
+            return TOO_MANY_HOPS
+        if self._targets and not self._targets.isdisjoint(
+            _normal(one) for one in _DELIVERED_TO.findall(head)
+        ):
+            return FORWARDED_IN_A_LOOP
+        return None
+
+
+def _normal(octets: bytes) -> str:
+    try:
+        return Address.parse(octets.decode("utf-8", "replace").strip()).normal
+    except NotAnAddress:
+        return ""

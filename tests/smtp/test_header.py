@@ -6,9 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from postoffice.model import reply
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import HEADER_TOO_LARGE
-from postoffice.smtp.header import HEADER_MAXIMUM, Completion, Opening
+from postoffice.smtp.header import HEADER_MAXIMUM, Completion, LoopReader, Opening
 from postoffice.testing import cut
 
 DATE = b"Date: Mon, 23 Nov 2026 12:00:00 +0000\r\n"
@@ -220,3 +221,39 @@ def test_no_more_separators_are_dropped_than_a_program_writes():
     opening = Opening()
     text = b"From a\r\n" * 8000 + b"A: x\r\n"
     assert opening.feed(text) == b"\r\n" + text[20 * len(b"From a\r\n") :]
+
+
+# -- loops ------------------------------------------------------------------------------
+
+RECEIVED = b"Received: from a by b;\r\n\tSun, 29 Nov 2026 12:00:00 +0000\r\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "objection"),
+    [
+        (b"", None),
+        (RECEIVED * 50, None),
+        (RECEIVED * 51, reply.TOO_MANY_HOPS),
+        (RECEIVED.upper() * 51, reply.TOO_MANY_HOPS),
+        (RECEIVED * 40 + b"\r\n" + RECEIVED * 40, None),
+        (b"Subject: x\r\n received: y\r\n" * 60, None),
+        (b"Delivered-To: Ann@Example.NET\r\n", reply.FORWARDED_IN_A_LOOP),
+        (b"Subject: x\r\nDELIVERED-TO:<ann@example.net>\r\n", reply.FORWARDED_IN_A_LOOP),
+        (b"Delivered-To: bob@example.net\r\nDelivered-To: \xff\r\n", None),
+        (b"X-Delivered-To: ann@example.net\r\n", None),
+        (b"Subject: x\r\n\r\nDelivered-To: ann@example.net\r\n", None),
+    ],
+)
+def test_a_text_that_comes_round_is_in_a_loop(header, objection):
+    for step in (1, 7, 1 << 20):
+        reader = LoopReader(["ann@example.net"])
+        text = header + b"\r\nbody\r\n"
+        for at in range(0, len(text), step):
+            reader.feed(text[at : at + step])
+        assert reader.objection() == objection
+
+
+def test_a_text_that_is_not_forwarded_was_delivered_to_anybody():
+    reader = LoopReader([])
+    reader.feed(b"Delivered-To: ann@example.net\r\n\r\n")
+    assert reader.objection() is None

@@ -1,0 +1,226 @@
+"""Recipients in other domains: of our users, of aliases and of forwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from twisted.logger import capturedLogs
+
+from postoffice.model import reply
+from postoffice.model.address import HELD, Account, Address
+from postoffice.model.alias import FORWARD, Alias, Domain
+from postoffice.model.envelope import SessionInfo
+from postoffice.model.errors import MaildropFull, PermanentFailure
+from postoffice.model.queued import QueuedRecipient
+from postoffice.model.reply import Reply
+from postoffice.model.route import Direct, Refuse
+from postoffice.outbound.routing import Router, Rule
+from postoffice.policy.chain import ChainedPolicy, PolicyChain
+from postoffice.policy.common import PolicyBase
+from postoffice.server.message_log import paths_of
+from postoffice.testing import finish
+from tests.server.receiving import ask
+
+JOE, ANN = "joe@example.net", "ann@example.net"
+FAR = "someone@elsewhere.example"
+BAD = frozenset(["bad.example"])
+
+
+def targets(*texts):
+    return tuple(map(Address.parse, texts))
+
+
+@pytest.fixture
+def sending(reception_context, directory):
+    """A reception context with a way out, and addresses that lead there."""
+    finish(directory.add(ANN, None))
+    finish(directory.set_forward(ANN, targets(FAR), keep_copy=True))
+    for name, to in {
+        "far": [FAR],
+        "mixed": [JOE, FAR, "x@bad.example"],
+        "bad": ["x@bad.example"],
+    }.items():
+        finish(directory.add_alias(Alias(f"{name}@example.net", targets(*to), kind=FORWARD)))
+    router = Router([Rule(Refuse("Not there"), None, BAD), Rule(Direct())])
+    return replace(reception_context, router=router)
+
+
+@pytest.fixture
+def stranger(sending):
+    return sending.reception(SessionInfo("id", "smtp", None))
+
+
+def user(context):
+    return context.submission(SessionInfo("id", "submission", None), Account(JOE, JOE))
+
+
+def queued(envelope):
+    return [(one.address, one.original, one.forwarder) for one in envelope.queued]
+
+
+def test_users_write_to_other_domains(sending, envelope):
+    ours = user(sending)
+    for text in (
+        "A@Example.org",
+        "joe@example.net",
+        '"a b"@example.org',
+        "a@[192.0.2.1]",
+        "A@Example.org",
+    ):
+        assert ask(ours, envelope, text) == reply.RECIPIENT_OK
+    assert queued(envelope) == [
+        ("A@Example.org", "", ""), ('"a b"@example.org', "", ""), ("a@[192.0.2.1]", "", ""),
+    ]  # fmt: skip
+    assert envelope.named == [(-1,), (0,), (-1,), (-1,), (-1,)]
+    assert paths_of(envelope) == [
+        f"<{one}>" for one in (JOE, "A@Example.org", '"a b"@example.org', "a@[192.0.2.1]")
+    ]
+    assert paths_of(envelope, [MaildropFull("full"), None])[0] == "<A@Example.org>"
+    assert paths_of(envelope, [None, MaildropFull("full")]) == [f"<{JOE}>"]
+    assert paths_of(envelope, [None, None]) == paths_of(envelope)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x@bad.example", Reply(550, "5.7.1", "Not there")),
+        ("bad@example.net", Reply(550, "5.7.1", "Not there")),
+        ("nobody@example.net", reply.UNKNOWN_RECIPIENT),
+    ],
+)
+def test_what_a_route_refuses_is_refused_at_rcpt(sending, envelope, text, said):
+    assert ask(user(sending), envelope, text) == said
+    assert envelope.queued == envelope.named == []
+
+
+def test_what_is_no_domain_is_refused_at_rcpt(sending, envelope):
+    said = finish(user(sending).recipient(envelope, Address("x", "no..domain")))
+    assert said == reply.NO_SUCH_DOMAIN
+
+
+def test_strangers_do_not_relay(stranger, envelope):
+    assert ask(stranger, envelope, "a@example.org") == reply.NO_RELAY
+
+
+def test_what_strangers_send_to_an_alias_or_a_forward_leaves(stranger, envelope):
+    for name in ("far", "mixed", "ann", "ann"):
+        assert ask(stranger, envelope, f"{name}@example.net") == reply.RECIPIENT_OK
+    assert queued(envelope) == [(FAR, "far@example.net", "")]
+    assert [one.account.address for one in envelope.recipients] == [JOE, ANN]
+    assert envelope.named == [(-1,), (0, -1), (1, -1), (1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("address", "keeps", "recipient", "forwarder"),
+    [
+        ("ann@example.net", False, "ann@example.net", ANN),
+        ("Ann+x@example.net", False, "Ann+x@example.net", ANN),
+        ("team@example.net", True, "team@example.net", ANN),
+        ("any@example.com", True, "any@example.com", ""),
+    ],
+)
+def test_a_queued_recipient_knows_who_led_there(
+    sending, directory, envelope, address, keeps, recipient, forwarder
+):
+    finish(directory.set_forward(ANN, targets(FAR), keeps))
+    finish(directory.add_alias(Alias("team@example.net", targets(ANN))))
+    finish(directory.set_domain(Domain("example.com", catch_all=targets(FAR))))
+    stranger = sending.reception(SessionInfo("id", "smtp", None))
+    assert ask(stranger, envelope, address) == reply.RECIPIENT_OK
+    assert queued(envelope) == [(FAR, recipient, forwarder)]
+    assert bool(envelope.recipients) == (keeps and bool(forwarder))
+    assert envelope.queued[0].shown == recipient
+
+
+def test_the_log_says_what_leaves_and_what_does_not(sending, envelope):
+    with capturedLogs() as logged:
+        ask(user(sending), envelope, "mixed@example.net")
+        ask(user(sending), envelope, "a@example.org")
+    told = [(one["event"], one.get("to") or one["user"]) for one in logged if "event" in one]
+    assert told == [
+        ("recipient-followed", f"{JOE},{FAR}"),
+        ("target-refused", "x@bad.example"),
+    ]
+
+
+class Refusing(PolicyBase):
+    stages = ("recipient",)
+
+    def __init__(self):
+        self.asked = []
+
+    async def recipient(self, envelope, recipient):
+        self.asked.append((str(recipient.address), recipient.account.address))
+        return (
+            None if recipient.address.domain == "elsewhere.example" else Reply(550, "5.7.1", "No")
+        )
+
+
+def test_nothing_is_forwarded_before_the_policies_agree(sending, envelope, clock):
+    policy = Refusing()
+    services = frozenset(["smtp", "submission"])
+    chain = PolicyChain([ChainedPolicy(policy, "policies[0]", services, 10, "defer")], clock)
+    context = replace(sending, policies=chain)
+    stranger = context.reception(SessionInfo("id", "smtp", None))
+    for name in ("far", "ann"):
+        assert ask(stranger, envelope, f"{name}@example.net").code == 550
+    assert envelope.queued == envelope.recipients == []
+    assert ask(user(context), envelope, FAR) == reply.RECIPIENT_OK
+    assert ask(user(context), envelope, FAR) == reply.RECIPIENT_OK
+    assert policy.asked == [("far@example.net",) * 2, (ANN, ANN), (FAR, FAR)]
+
+
+def test_a_full_maildrop_does_not_stop_a_forward(sending, store, envelope):
+    async def admit(account, size):
+        raise MaildropFull("full")
+
+    store.admit = admit
+    context = replace(sending, quota=replace(sending.quota, messages=1))
+    stranger = context.reception(SessionInfo("id", "smtp", None))
+    assert ask(stranger, envelope, ANN) == reply.RECIPIENT_OK
+    assert (envelope.recipients, len(envelope.queued)) == ([], 1)
+
+
+def test_a_held_account_may_not_send(sending, directory, envelope):
+    finish(directory.set_state(JOE, HELD))
+    envelope.sender = Address.parse(JOE)
+    assert finish(user(sending).sender(envelope)) == reply.MAY_NOT_SEND
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize(
+    ("address", "header", "said"),
+    [
+        (ANN, b"Delivered-To: someone@elsewhere.example\r\n", reply.FORWARDED_IN_A_LOOP),
+        (ANN, b"Received: x\r\n" * 51, reply.TOO_MANY_HOPS),
+        (ANN, b"Received: x\r\n" * 50, None),
+        (JOE, b"Received: x\r\n" * 51, None),
+    ],
+)
+def test_a_text_in_a_loop_does_not_leave(stranger, envelope, address, header, said, each):
+    ask(stranger, envelope, address)
+    delivery = finish(stranger.begin(envelope))
+    finish(delivery.write(header + b"\r\nbody\r\n"))
+    commit = delivery.commit_each if each else delivery.commit
+    if said is None:
+        finish(commit())
+    else:
+        with pytest.raises(PermanentFailure) as caught:
+            finish(commit())
+        assert caught.value.reply == said
+
+
+def test_what_goes_elsewhere_only_is_begun_and_judged(sending, store, envelope):
+    ours = user(sending)
+    ask(ours, envelope, FAR)
+    begun = []
+
+    async def begin(envelope, begin=store.begin):
+        begun.append(list(envelope.queued))
+        return await begin(envelope)
+
+    store.begin = begin
+    delivery = finish(ours.begin(envelope))
+    assert begun == [[QueuedRecipient(address=FAR)]]
+    assert finish(ours.judge(envelope, delivery)) is None
