@@ -10,6 +10,7 @@ from typing import cast
 import click
 
 from postoffice.accounts.address_checks import AddressRefused, check_forward
+from postoffice.accounts.address_resolution import Asking
 from postoffice.accounts.app_passwords import salt as salt_of
 from postoffice.cli.account_records import (
     COLUMNS,
@@ -68,7 +69,7 @@ def import_(
     """
 
     def saver(plugins: Plugins, settings: Settings) -> Saver:
-        return _Saver(plugins, settings.postmaster.normal, update)
+        return _Saver(plugins, settings, update)
 
     return import_file(context, file, form, PARSERS, saver, dry_run)
 
@@ -80,13 +81,17 @@ class _Saver:
     All of an account is checked before anything of it is written.
     """
 
-    def __init__(self, plugins: Plugins, postmaster: str, update: bool) -> None:
+    def __init__(self, plugins: Plugins, settings: Settings, update: bool) -> None:
         self._plugins = plugins
         self._register: IAccountRegister = plugins.register
         self._view = ImportView(plugins)
-        self._postmaster = postmaster
+        self._postmaster = settings.postmaster.normal
+        self._way_out = settings.way_out
         self._update = update
         self._unwritten: list[tuple[Account, Sequence[AppPassword]]] = []
+
+    def _asking(self, account: Account) -> Asking[None]:
+        return check_forward(account, self._postmaster, way_out=self._way_out)
 
     async def begin(self, group: Sequence[Values]) -> None:
         names = {name_of(values) for values in group}
@@ -172,7 +177,7 @@ class _Saver:
                 known if isinstance(known, Account) else Account(name_of(values), name_of(values))
             )
             account = forwarding(base, values)
-            accounts.append((account, check_forward(account, self._postmaster)))
+            accounts.append((account, self._asking(account)))
         return await explained(self._view, accounts)
 
     async def _maildrop(self, name: str, values: Values) -> str:
@@ -195,7 +200,7 @@ class _Saver:
             return
         address_register(self._plugins)
         try:
-            await self._view.asked(check_forward(account, self._postmaster))
+            await self._view.asked(self._asking(account))
             if account.forward and self._view.is_target(account.address):
                 await self.flush()
                 await self._view.check_above(account, self._postmaster)

@@ -317,8 +317,8 @@ def set_(
             f"an option for the quota, or one of {NAMES}, --default-serving, {FORWARDS}"
         )
     if changes:
-        postmaster = context.settings().postmaster.normal
-        also = functools.partial(forward.save, address.normal, postmaster) if forward else None
+        settings = context.settings()
+        also = functools.partial(forward.save, address.normal, settings) if forward else None
         answer = change_settings(context, "account", address.normal, quota, policy, also)
         return Answer({"address": address.normal, **answer.data}, answer.lines)
     secret: Password | None = None

@@ -9,6 +9,7 @@ from typing import cast
 import click
 
 from postoffice.accounts.address_checks import AddressRefused, check_alias
+from postoffice.accounts.address_resolution import Asking
 from postoffice.cli.addresses import address_register
 from postoffice.cli.aliases import all_aliases
 from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command
@@ -53,7 +54,7 @@ def import_(
     """
 
     def saver(plugins: Plugins, settings: Settings) -> Saver:
-        return _Saver(plugins, settings.postmaster.normal, update)
+        return _Saver(plugins, settings, update)
 
     return import_file(context, file, form, COLUMNS, saver, dry_run)
 
@@ -61,12 +62,16 @@ def import_(
 class _Saver:
     """Saves the aliases of an import; see ``import_groups.Saver``."""
 
-    def __init__(self, plugins: Plugins, postmaster: str, update: bool) -> None:
+    def __init__(self, plugins: Plugins, settings: Settings, update: bool) -> None:
         self._register = address_register(plugins)
         self._view = ImportView(plugins)
-        self._postmaster = postmaster
+        self._postmaster = settings.postmaster.normal
+        self._way_out = settings.way_out
         self._update = update
         self._unwritten: dict[str, Alias] = {}
+
+    def _asking(self, alias: Alias) -> Asking[None]:
+        return check_alias(alias, self._postmaster, way_out=self._way_out)
 
     async def begin(self, group: Sequence[Values]) -> None:
         aliases = [_alias(values) for values in group]
@@ -92,7 +97,7 @@ class _Saver:
         return found.entry is None
 
     async def _check(self, alias: Alias) -> None:
-        await self._view.asked(check_alias(alias, self._postmaster))
+        await self._view.asked(self._asking(alias))
         if self._view.is_target(alias.address):
             await self.flush()
             await self._view.check_above(alias, self._postmaster)
@@ -106,7 +111,7 @@ class _Saver:
         await self.begin(waiting)
         return await explained(
             self._view,
-            [(alias := _alias(one), check_alias(alias, self._postmaster)) for one in waiting],
+            [(alias := _alias(one), self._asking(alias)) for one in waiting],
         )
 
 

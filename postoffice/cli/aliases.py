@@ -143,7 +143,9 @@ def add(
 
     async def work(plugins: Plugins) -> None:
         register = address_register(plugins)
-        await asked(plugins, check_alias(made, settings.postmaster.normal))
+        await asked(
+            plugins, check_alias(made, settings.postmaster.normal, way_out=settings.way_out)
+        )
         await check_above(plugins, made, settings.postmaster.normal)
         if not await register.add_alias(made):
             raise Refused(f"{made.address} is here already")
@@ -250,7 +252,7 @@ def set_(
         register, known = address_register(plugins), await alias_of(plugins, address.normal)
         now = _with_targets(known, added, removed) if added or removed else known
         now = options.applied(now, targets)
-        await asked(plugins, check_alias(now, settings.postmaster.normal))
+        await asked(plugins, check_alias(now, settings.postmaster.normal, way_out=settings.way_out))
         await check_above(plugins, now, settings.postmaster.normal)
         if not await register.set_alias(now):
             raise Refused(f"there is no alias {now.address} here")

@@ -40,7 +40,9 @@ def add(context: CommandContext, alias: str, domain: str) -> Answer:
         register = address_register(plugins)
         known = await domain_of(plugins, alias) or Domain(alias)
         now = replace(known, same_as=domain)
-        await asked(plugins, check_domain(now, settings.postmaster.normal))
+        await asked(
+            plugins, check_domain(now, settings.postmaster.normal, way_out=settings.way_out)
+        )
         if known.same_as:
             raise Refused(f"{alias} is an alias of {known.same_as} already")
         if others := [one[1:] for one in await register.pointing_to(f"@{alias}") if one[0] == "@"]:

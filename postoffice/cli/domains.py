@@ -171,12 +171,14 @@ def set_(
             "give one of --quota, --quota-messages, --over, --default-quota, "
             f"{NAMES}, --default-serving, {CHANGES}"
         )
-    postmaster = context.settings().postmaster.normal
+    settings = context.settings()
 
     async def addresses(plugins: Plugins) -> list[str]:
         known = await domain_of(plugins, domain) or Domain(domain)
         now = change.applied(known)
-        await asked(plugins, check_domain(now, postmaster))
+        await asked(
+            plugins, check_domain(now, settings.postmaster.normal, way_out=settings.way_out)
+        )
         await address_register(plugins).set_domain(now)
         return [f"{domain} has {what}: {text}" for what, text in domain_rows(now)]
 

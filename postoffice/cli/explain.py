@@ -31,6 +31,7 @@ from postoffice.model.address import Account, Address, normal_domain
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import NO_FORWARDING, TOO_LARGE, Reply
+from postoffice.outbound.routing import shown
 from postoffice.policy.chain import STAGES, PolicyChain
 from postoffice.server.reception import ReceptionContext
 from postoffice.util.maybe_awaitable import later
@@ -98,7 +99,7 @@ def rcpt(
     envelope = Envelope("explained", from_ip or Client(), sender=sender, size=size)
 
     async def work(plugins: Plugins) -> tuple[list[Step], Reply]:
-        explanation = Explanation(plugins, settings, build_context(plugins))
+        explanation = Explanation(plugins, settings, build_context(plugins), sender)
         steps = [step async for step in explanation.steps(address, size)]
         return steps, await _reply(explanation.context, settings, envelope, address)
 
@@ -148,6 +149,7 @@ class Explanation:
     plugins: Plugins
     settings: Settings
     context: ReceptionContext
+    sender: Address | None = None
 
     async def steps(self, address: Address | None, size: int) -> AsyncIterator[Step]:
         """Yield the checks, in order, up to the one that refuses."""
@@ -162,6 +164,8 @@ class Explanation:
             whose = await self._whose(domain)
             yield "domain", f"{domain} is ours, by {whose}" if whose else f"{domain} is not ours"
             if not whose:
+                if self.context.router is not None:
+                    yield "route", f"{self._route(address)} (for users who have logged in)"
                 return
         try:
             asked = self.context.resolve(address)
@@ -188,10 +192,10 @@ class Explanation:
         for one in found.refused:
             yield "refused", f"{one.address}: {one.reply.log_text}"
         for target in found.remote:
-            yield "remote", f"{target}: {NO_FORWARDING.log_text}"
+            yield "remote", f"{target}: {self._route(target)}"
         for name in found.discarded:
             yield "discarded", name
-        room = bool(found.discarded)
+        room = bool(found.discarded or (found.remote and self.context.router))
         for account in found.accounts:
             async for step, said in self._room(account, size):
                 yield step, said if len(found.accounts) == 1 else f"{account.address}: {said}"
@@ -201,6 +205,13 @@ class Explanation:
                 stages = ", ".join(stage for stage in STAGES if stage in policy.stages)
                 services = ", ".join(chosen.options["services"])
                 yield "policy", f"{_place(chosen)}, asked at {stages}, of clients of {services}"
+
+    def _route(self, target: Address) -> str:
+        """Return where mail for an address in another domain goes."""
+        if self.context.router is None:
+            return NO_FORWARDING.log_text
+        sender = "" if self.sender is None else str(self.sender)
+        return shown(self.context.router.route(sender, str(target)))
 
     async def _room(self, account: Account, size: int) -> AsyncIterator[Step]:
         """Yield the account's quota, and whether there is room."""

@@ -12,6 +12,7 @@ import click
 from postoffice.accounts.address_checks import check_forward
 from postoffice.cli.addresses import address_register, asked, check_above, once_each
 from postoffice.cli.common import ADDRESS, Refused, with_options
+from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address
 
@@ -31,7 +32,7 @@ class Forward:
     def __bool__(self) -> bool:
         return self != Forward()
 
-    async def save(self, name: str, postmaster: str, plugins: Plugins) -> list[str]:
+    async def save(self, name: str, settings: Settings, plugins: Plugins) -> list[str]:
         """Check and save the changes; return lines about them.  Raises Refused."""
         found = await plugins.register.find(name)
         if found is None:
@@ -42,7 +43,8 @@ class Forward:
             keep_copy = True
         now = replace(found, forward=targets, keep_copy=keep_copy)
         register = address_register(plugins)
-        await asked(plugins, check_forward(now, postmaster))
+        postmaster = settings.postmaster.normal
+        await asked(plugins, check_forward(now, postmaster, way_out=settings.way_out))
         await check_above(plugins, now, postmaster)
         await register.set_forward(name, targets, keep_copy)
         rows = forward_rows(now) or [("forward", "none")]

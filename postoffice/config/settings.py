@@ -276,6 +276,11 @@ class Settings:
     warning_text: str = ""
 
     @property
+    def way_out(self) -> bool:
+        """Whether mail can be sent to other domains."""
+        return self.outbound is not None
+
+    @property
     def default_quota(self) -> Quota:
         """The quota of accounts for which nothing else sets one."""
         return Quota(self.quota.bytes, self.quota.messages, self.quota.over)

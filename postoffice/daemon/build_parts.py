@@ -23,7 +23,7 @@ from postoffice.daemon.checkers import make_checkers
 from postoffice.daemon.expiry_job import Retention
 from postoffice.daemon.plugin_makers import broken
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import Executor, IMailQueue, IPolicy, MakeChildProcess, PluginContext
+from postoffice.interfaces import Executor, IPolicy, IQueueStore, MakeChildProcess, PluginContext
 from postoffice.outbound.routing import Router
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.server.leases import Leases
@@ -121,8 +121,7 @@ def build_reception_context(
 
 def _router(settings: Settings, plugins: Plugins) -> Router | None:
     """Return the routes; None if nothing leaves, or if the store has no queue."""
-    queue = getattr(plugins.store, "queue", None)
-    if settings.outbound is None or not IMailQueue.providedBy(queue):
+    if settings.outbound is None or not IQueueStore.providedBy(plugins.store):
         return None
     return settings.outbound.router()
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postoffice.model.address import Address, NotAnAddress, normal_domain
-from postoffice.model.route import Refuse, Route
+from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
 
 #: The pattern of the null reverse-path, as which bounces are sent.
 NULL = "<>"
@@ -46,6 +46,20 @@ class Rule:
     def unconditional(self) -> bool:
         """Whether it holds for all mail, so that later ones are never asked."""
         return self.senders is None and self.recipients is None
+
+
+def shown(route: Route) -> str:
+    """Say in a few words where a route leads."""
+    match route:
+        case Direct():
+            return "direct, to the mail servers of its domain"
+        case Smarthost():
+            return f"smarthost {route.name}, {route.host}:{route.port}"
+        case Refuse():
+            return f"refused: {route.words}"
+        case Host():
+            where = f"{route.host}:{route.port}" if route.port else route.host
+            return f"{'LMTP' if route.lmtp else 'SMTP'} to {where}"
 
 
 class Router:

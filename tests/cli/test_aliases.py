@@ -289,3 +289,19 @@ def test_what_leads_to_an_alias_is_followed_before_it_grows(run, people):
     run("alias", "set", "a5@example.net", ANN)
     run("alias", "set", INFO, ALL)
     run("account", "set", BOB, "--forward", ANN)
+
+
+def test_with_outbound_targets_may_be_anywhere(run, ask, people):
+    with (people / "postoffice.yaml").open("a") as file:
+        file.write("outbound: {}\n")
+    far = "joe@elsewhere.example"
+    run("alias", "add", "x@example.net", far)
+    run("alias", "set", INFO, "--add", far)
+    run("account", "set", ANN, "--forward", far)
+    run("domain", "set", "example.org", "--catch-all", far)
+    assert ask("alias", "show", INFO)["remote"] == [far]
+    (people / "more.csv").write_text(f"address,targets\ny@example.net,{far}\n")
+    run("alias", "import", "more.csv")
+    (people / "accounts.csv").write_text(f"address,forward\ncarl@example.net,{far}\n")
+    run("account", "import", "accounts.csv")
+    assert ask("account", "show", "carl@example.net")["forward"] == [far]

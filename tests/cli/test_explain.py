@@ -223,3 +223,22 @@ def test_the_sender_of_a_bounce_can_be_given(ask, ann, null):
 def test_what_is_no_address(ask, office):
     assert "is not an address" in ask("explain", "rcpt", "ann", status=2)["error"]
     assert "is not a size" in ask("explain", "rcpt", ANN, "--size", "big", status=2)["error"]
+
+
+def test_the_route_of_a_target_elsewhere_is_shown(explained, run, office):
+    with (office / "postoffice.yaml").open("a") as file:
+        file.write("outbound: {routes: [{from: [a@b.example], via: refuse}, {via: direct}]}\n")
+    run("alias", "add", "far@example.net", "x@elsewhere.example")
+    steps, reply = explained("far@example.net")
+    assert steps["remote"] == "x@elsewhere.example: direct, to the mail servers of its domain"
+    assert reply == "250 2.1.5 Recipient OK"
+    steps, reply = explained("far@example.net", "--sender", "a@b.example")
+    assert steps["remote"] == (
+        "x@elsewhere.example: refused: There is no route to this address from here"
+    )
+    assert reply == "550 5.7.1 There is no route to this address from here"
+    steps, reply = explained("x@elsewhere.example")
+    assert steps["route"] == (
+        "direct, to the mail servers of its domain (for users who have logged in)"
+    )
+    assert reply.startswith("550 5.7.1 This domain is not ours")

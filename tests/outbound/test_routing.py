@@ -95,10 +95,10 @@ def test_the_manuals_table(tmp_path, sender, recipient, leads):
     (tmp_path / "provider.secret").write_text("secret\n")
     settings = loader.read(LEAST + EXAMPLE, f"{tmp_path}/postoffice.yaml", find_maker)
     route = settings.outbound.router().route(sender.removeprefix("<>"), recipient)
-    assert shown(route) == leads
+    assert in_short(route) == leads
 
 
-def shown(route):
+def in_short(route):
     match route:
         case Direct():
             return "direct"
