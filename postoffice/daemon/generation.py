@@ -200,6 +200,7 @@ class _Factories:
         self._policies = build_policy_chain(settings, made.policies, core.clock)
         self._mailbox_context = build_mailbox_context(settings, plugins, core.leases)
         reception = build_reception_context(settings, plugins, self._policies, core.now)
+        self._dsn = reception.router is not None
         realm = Realm(self._mailbox_context, reception, core.logins.recording.note)
         self._portal = Portal(realm, [made.checker])
         self._limits = SMTPLimits(
@@ -258,6 +259,7 @@ class _Factories:
         return ServiceProfile(
             lmtp=service == "lmtp",
             submission=service in ("submission", "submissions"),
+            dsn=self._dsn,
             mechanisms=listener.mechanisms,
             plaintext_login=self._settings.tls.plaintext_login,
             greeting_delay=self._settings.limits.greeting_delay if service == "smtp" else 0,

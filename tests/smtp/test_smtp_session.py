@@ -229,13 +229,7 @@ def test_smtputf8_shows_in_the_protocol():
     office = greeted()
     office.hear("MAIL FROM:<jürgen@exämple.org> SMTPUTF8 BODY=7BIT\r\n".encode())
     assert office.asked == [
-        Mail(
-            Address("jürgen", "exämple.org"),
-            utf8=True,
-            hello="client.example.org",
-            protocol="UTF8SMTP",
-            eight_bit=True,
-        )
+        Mail(Address("jürgen", "exämple.org"), 0, True, "client.example.org", "UTF8SMTP")
     ]
 
 
