@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
 from twisted.names.hosts import searchFileForAll
 from twisted.python.filepath import FilePath
 
+from postoffice.dns.addresses import Addresses, look_up, together
 from postoffice.model.address import NotAnAddress, normal_domain
-from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, NoSuchName, Outcome
+from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, NoSuchName
 from postoffice.model.hop import Hop
 from postoffice.outbound import mail_hosts as rules
 from postoffice.outbound.mail_hosts import HostRules, MailHosts, Shuffle
-
-T = TypeVar("T")
-_TYPES = {4: "A", 6: "AAAA"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Addresses:
-    """The addresses of one host; ``failures`` are why there may be more."""
-
-    host: str
-    addresses: tuple[str, ...]
-    secure: bool
-    failures: tuple[str, ...]
 
 
 class Exchangers:
@@ -68,10 +53,10 @@ class Exchangers:
         """Look up the addresses, until there are enough.  Raises NoMailHosts."""
         if hosts.address:
             return [Hop(host=hosts.domain, address=hosts.address)]
-        found: list[_Addresses] = []
+        found: list[Addresses] = []
         own = False
         for group in hosts.groups:
-            looked_up = await _all([self._addresses(host) for host in group])
+            looked_up = await together([self._addresses(host) for host in group])
             own = any(not self._others(one) for one in looked_up)
             if own:
                 break
@@ -106,7 +91,7 @@ class Exchangers:
             found = searchFileForAll(file, host.encode())  # type: ignore[no-untyped-call]
             return tuple(found)
 
-    def _chosen(self, hosts: MailHosts, found: Sequence[_Addresses], own: bool) -> list[Hop]:
+    def _chosen(self, hosts: MailHosts, found: Sequence[Addresses], own: bool) -> list[Hop]:
         secure = {one.host for one in found if hosts.secure and one.secure}
         chosen = rules.choose([(one.host, self._usable(one)) for one in found], self._families)
         failures = [failure for one in found for failure in one.failures]
@@ -118,36 +103,18 @@ class Exchangers:
             raise rules.unavailable(hosts.domain, ", ".join(failures))
         raise rules.loops(hosts.domain) if own else rules.no_address(hosts.domain)
 
-    def _enough(self, found: Sequence[_Addresses]) -> bool:
+    def _enough(self, found: Sequence[Addresses]) -> bool:
         """Whether there are as many addresses as are tried, of each family its share."""
         usable = [address for one in found for address in self._usable(one)]
         of_six = sum(":" in address for address in usable)
         least = min(of_six, len(usable) - of_six) if len(self._families) > 1 else len(usable)
         return len(usable) >= rules.ADDRESSES and least >= rules.ADDRESSES // 2
 
-    def _usable(self, one: _Addresses) -> list[str]:
+    def _usable(self, one: Addresses) -> list[str]:
         return [address for address in one.addresses if self._rules.usable(address)]
 
-    def _others(self, one: _Addresses) -> bool:
+    def _others(self, one: Addresses) -> bool:
         return not set(one.addresses) & self._own
 
-    async def _addresses(self, host: str) -> _Addresses:
-        heard = await _all([self._heard(host, _TYPES[family]) for family in self._families])
-        answers = [one for one in heard if isinstance(one, Answer)]
-        return _Addresses(
-            host,
-            tuple(record for answer in answers for record in answer.records),
-            any(answer.secure for answer in answers),
-            tuple(str(one) for one in heard if isinstance(one, DNSUnavailable)),
-        )
-
-    async def _heard(self, host: str, kind: str) -> Outcome | DNSUnavailable:
-        try:
-            return await self._ask(host, kind)
-        except DNSUnavailable as failure:
-            return failure
-
-
-async def _all(coroutines: Sequence[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
-    """Wait for all at the same time."""
-    return await gatherResults([Deferred.fromCoroutine(one) for one in coroutines])
+    async def _addresses(self, host: str) -> Addresses:
+        return await look_up(self._ask, host, self._families)

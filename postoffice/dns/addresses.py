@@ -1,0 +1,52 @@
+"""Looks up the addresses of a host, of both families at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, Outcome
+
+T = TypeVar("T")
+_TYPES = {4: "A", 6: "AAAA"}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """
+    The addresses of a host; ``failures`` are why there may be more.
+
+    ``secure``: DNSSEC says so, at least of one family.
+    """
+
+    host: str
+    addresses: tuple[str, ...]
+    secure: bool
+    failures: tuple[str, ...]
+
+
+async def look_up(ask: Ask, host: str, families: Sequence[int]) -> Addresses:
+    """Look up the addresses of these versions of IP."""
+    heard = await together([_heard(ask, host, _TYPES[family]) for family in families])
+    answers = [one for one in heard if isinstance(one, Answer)]
+    return Addresses(
+        host,
+        tuple(record for answer in answers for record in answer.records),
+        any(answer.secure for answer in answers),
+        tuple(str(one) for one in heard if isinstance(one, DNSUnavailable)),
+    )
+
+
+async def _heard(ask: Ask, host: str, kind: str) -> Outcome | DNSUnavailable:
+    try:
+        return await ask(host, kind)
+    except DNSUnavailable as failure:
+        return failure
+
+
+async def together(coroutines: Sequence[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
+    """Wait for all at the same time."""
+    return await gatherResults([Deferred.fromCoroutine(one) for one in coroutines])

@@ -1,0 +1,159 @@
+"""The MTA-STS policies of domains: looked up, fetched, kept and refreshed (RFC 8461)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.dns.mta_sts_db import PolicyDB, StoredPolicy
+from postoffice.dns.mta_sts_fetch import PolicyUnavailable
+from postoffice.interfaces.executors import Executor
+from postoffice.model.address import NotAnAddress, normal_domain
+from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable
+from postoffice.model.errors import TemporaryFailure
+from postoffice.outbound.mta_sts import Policy, read_records
+from postoffice.util.cache import Cache
+from postoffice.util.periodic import Periodic
+from postoffice.util.shield import SerialExecutor, shield
+
+#: Seconds after a failed fetch before the next one of the same domain.
+FAILED = 300
+#: Every so many seconds, so many policies are refreshed at most.
+REFRESHING, AT_ONCE = 900, 100
+#: Domains whose failed fetch is remembered.
+REMEMBERED = 10_000
+
+#: Fetches the policy of a domain that has this id.  Raises PolicyUnavailable.
+Fetch = Callable[[str, str], Awaitable[Policy]]
+_Outcome = Policy | TemporaryFailure | None
+
+
+class PolicyCache:
+    """Knows the policies of domains; ``now`` is Unix time."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        ask: Ask,
+        fetch: Fetch,
+        database: PolicyDB,
+        executor: Executor,
+        clock: IReactorTime,
+        now: Callable[[], float],
+    ) -> None:
+        self._ask = ask
+        self._fetch = fetch
+        self._database = database
+        self._executor = SerialExecutor(executor)
+        self._now = now
+        self._failed: Cache[str, bool] = Cache(REMEMBERED, clock.seconds)
+        self._asked: dict[str, Deferred[_Outcome]] = {}
+        self._refreshing = Periodic(clock, REFRESHING, self._refresh, self._not_refreshed)
+
+    async def start(self) -> None:
+        """Open the database.  Raises StartupError."""
+        await self._executor.run(self._database.open)
+        self._refreshing.start()
+
+    async def stop(self) -> None:
+        """End what is under way, and close the database."""
+        await self._refreshing.stop(cancel=True)
+        for asked in list(self._asked.values()):
+            asked.cancel()
+        await self._executor.run(self._database.close)
+
+    async def policy(self, domain: str) -> Policy | None:
+        """
+        The policy of a domain that is in force; None if there is none, or none is known.
+
+        Raises TemporaryFailure if the database fails: without it, nobody knows what is in force.
+        """
+        try:
+            domain = normal_domain(domain)
+        except NotAnAddress:
+            return None
+        if domain.startswith("["):
+            return None
+        outcome = await shield(self._shared(domain))
+        if isinstance(outcome, TemporaryFailure):
+            raise outcome
+        return outcome
+
+    def _shared(self, domain: str) -> Deferred[_Outcome]:
+        """The answer for all that ask for this domain now."""
+        if domain in self._asked:
+            return self._asked[domain]
+        asked = self._asked[domain] = Deferred.fromCoroutine(self._policy(domain))
+        return asked.addErrback(_failed).addBoth(self._answered, domain)
+
+    def _answered(self, outcome: _Outcome, domain: str) -> _Outcome:
+        self._asked.pop(domain, None)
+        return outcome
+
+    async def _policy(self, domain: str) -> _Outcome:
+        published = await self._published(domain)
+        now = self._now()
+        stored: StoredPolicy | None = await self._executor.run(self._database.use, domain, now)
+        if stored is not None and not stored.holds(now):
+            stored = None
+        known = stored.policy if stored is not None else None
+        if published is None or (known is not None and known.id == published):
+            return known  # that the record is gone does not end a policy (RFC 8461 §2)
+        if domain in self._failed:
+            return known
+        return await self._fetched(domain, published, used=True) or known
+
+    async def _published(self, domain: str) -> str | None:
+        """The id of the policy that the domain announces now, if it does and we can know."""
+        try:
+            outcome = await self._ask(f"_mta-sts.{domain}", "TXT")
+        except DNSUnavailable:
+            return None
+        return read_records(outcome.records) if isinstance(outcome, Answer) else None
+
+    async def _fetched(self, domain: str, id: str, *, used: bool) -> Policy | None:  # noqa: A002
+        """Fetch and keep a policy; None if that fails."""
+        try:
+            policy = await self._fetch(domain, id)
+        except PolicyUnavailable as failure:
+            self._failed.set(domain, True, FAILED)
+            self.log.info(
+                "fetching the MTA-STS policy of {domain} failed: {why}",
+                domain=domain,
+                why=str(failure),
+            )
+            return None
+        keep = partial(self._database.keep, domain, policy, self._now(), used=used)
+        try:
+            await self._executor.run(keep)
+        except TemporaryFailure as failure:
+            self.log.error(
+                "the MTA-STS policy of {domain} is not kept: {why}", domain=domain, why=str(failure)
+            )
+        return policy
+
+    async def _refresh(self) -> bool:
+        """Fetch policies again a day after the last time, so that none ends while it is used."""
+        now = self._now()
+        await self._executor.run(self._database.forget, now)
+        for domain, known in await self._executor.run(self._database.due, now, AT_ONCE):
+            await self._fetched(domain, await self._published(domain) or known, used=False)
+        return False
+
+    def _not_refreshed(self, why: Failure) -> None:
+        self.log.failure("refreshing MTA-STS policies failed", why)
+
+
+def _failed(why: Failure) -> TemporaryFailure:
+    """A failure as a value, for all that wait."""
+    if isinstance(why.value, TemporaryFailure):
+        return why.value
+    if not isinstance(why.value, CancelledError):
+        PolicyCache.log.failure("looking up an MTA-STS policy failed", why)
+    return TemporaryFailure(f"looking up the MTA-STS policy failed: {type(why.value).__name__}")
