@@ -8,7 +8,7 @@ import click
 from twisted.logger import globalLogBeginner
 
 from postoffice import __version__
-from postoffice.cli import account_transfer, alias_transfer
+from postoffice.cli import account_transfer, alias_transfer, domain_transfer
 from postoffice.cli.account_list import list_accounts
 from postoffice.cli.account_removal import remove
 from postoffice.cli.account_states import disable, enable, set_state
@@ -87,6 +87,8 @@ main.add_command(init)
 main.add_command(check_config)
 main.add_command(domain)
 domain.add_command(domain_alias)
+domain.add_command(domain_transfer.import_)
+domain.add_command(domain_transfer.export)
 main.add_command(directory)
 main.add_command(account)
 main.add_command(alias)

@@ -11,10 +11,9 @@ import click
 
 from postoffice.accounts import password_schemes
 from postoffice.cli.import_groups import Values
-from postoffice.cli.mail_policies import DAYS_TYPE, DURATION_TYPE
-from postoffice.cli.mail_policies import VALUES as POLICY
+from postoffice.cli.mail_policies import DAYS_TYPE, DURATION_TYPE, VALUES
 from postoffice.cli.new_password import Password, check_password
-from postoffice.cli.quotas import OPTIONS as QUOTA
+from postoffice.cli.quotas import OPTIONS
 from postoffice.cli.records import address_list, one_of, truth, written_address
 from postoffice.config.settings import OVER
 from postoffice.model.address import (
@@ -88,7 +87,7 @@ SECRETS: dict[str, Callable[[str], object]] = {
     "shared_secret": str,
     "app_passwords": _app_passwords,
 }
-_POLICY: dict[str, Callable[[str], object]] = {
+POLICY: dict[str, Callable[[str], object]] = {
     "keep": _parser(DAYS_TYPE),
     "keep_collected": _parser(DAYS_TYPE),
     "delete_on_collect": truth,
@@ -97,9 +96,9 @@ _POLICY: dict[str, Callable[[str], object]] = {
     "in_use": one_of(*IN_USE),
     "wait": _parser(DURATION_TYPE),
 }
-_QUOTA: dict[str, Callable[[str], object]] = {
-    "quota": _parser(QUOTA[0][2]),
-    "quota_messages": _parser(QUOTA[1][2]),
+QUOTA: dict[str, Callable[[str], object]] = {
+    "quota": _parser(OPTIONS[0][2]),
+    "quota_messages": _parser(OPTIONS[1][2]),
     "over": one_of(*OVER),
 }
 #: The columns that an export has, and what reads each.  A password in clear is only read.
@@ -112,8 +111,8 @@ COLUMNS: dict[str, Callable[[str], object]] = {
     "state_why": str,
     "forward": address_list,
     "keep_copy": truth,
-    **_QUOTA,
-    **_POLICY,
+    **QUOTA,
+    **POLICY,
 }
 PARSERS: dict[str, Callable[[str], object]] = {**COLUMNS, **SECRETS, "password": str}
 
@@ -134,11 +133,11 @@ def forwarding(account: Account, values: Values) -> Account:
 
 
 def quota_of(values: Values) -> Quota:
-    return Quota(*(values.get(one) for one in _QUOTA))  # type: ignore[arg-type]
+    return Quota(*(values.get(one) for one in QUOTA))  # type: ignore[arg-type]
 
 
 def policy_of(values: Values) -> MailPolicy:
-    return MailPolicy(**{one: values.get(one) for one in POLICY})  # type: ignore[arg-type]
+    return MailPolicy(**{one: values.get(one) for one in VALUES})  # type: ignore[arg-type]
 
 
 def note_of(values: Values) -> StateNote:

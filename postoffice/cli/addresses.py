@@ -78,6 +78,13 @@ async def domain_of(plugins: Plugins, name: str) -> Domain | None:
     return (await answer if isinstance(answer, Awaitable) else answer).domain
 
 
+async def check_no_aliases_of(plugins: Plugins, name: str) -> None:
+    """Raises Refused if other domains are the same as this one: it cannot be an alias itself."""
+    pointing = await address_register(plugins).pointing_to(f"@{name}")
+    if others := [one[1:] for one in pointing if one[0] == "@"]:
+        raise Refused(f"{', '.join(others)} is an alias of {name}, which cannot be one itself")
+
+
 async def check_free(plugins: Plugins, name: str) -> None:
     """Raises Refused if no account can have this name: it is taken, or its domain is not ours."""
     found = Directories(plugins.directories).look_up(name)

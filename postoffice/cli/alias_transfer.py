@@ -22,9 +22,16 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.alias import FORWARD, KINDS, Alias
 
+
+def _address(text: str) -> Address:
+    if text.startswith("@"):
+        raise ValueError(f"{text} is a catch-all, which a domain has: postoffice domain import")
+    return Address.parse(text)
+
+
 #: The columns, and what reads each.
 COLUMNS: dict[str, Callable[[str], object]] = {
-    "address": Address.parse,
+    "address": _address,
     "targets": address_list,
     "kind": one_of(*KINDS),
     "words": str,

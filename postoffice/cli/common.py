@@ -151,7 +151,8 @@ class Parameter(click.ParamType):  # type: ignore[type-arg]
         )
 
 
-def _domain(text: str) -> str:
+def local_domain(text: str) -> str:
+    """Parse a domain; return its normal form.  Raises ValueError."""
     domain = normal_domain(text)
     if domain.startswith("["):
         raise ValueError(f"{text!r} is an address literal, not a domain")
@@ -184,7 +185,7 @@ def _time(text: str) -> float:
 
 
 ADDRESS = Parameter("address", Address.parse, addresses)
-DOMAIN = Parameter("domain", _domain, _domains)
+DOMAIN = Parameter("domain", local_domain, _domains)
 TIME = Parameter("time", _time)
 
 

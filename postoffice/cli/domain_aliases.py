@@ -7,7 +7,13 @@ from dataclasses import replace
 import click
 
 from postoffice.accounts.address_checks import check_domain
-from postoffice.cli.addresses import address_register, asked, confirm_look_alike, domain_of
+from postoffice.cli.addresses import (
+    address_register,
+    asked,
+    check_no_aliases_of,
+    confirm_look_alike,
+    domain_of,
+)
 from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, table
 from postoffice.cli.completion import nothing
 from postoffice.daemon.plugins import Plugins
@@ -45,8 +51,7 @@ def add(context: CommandContext, alias: str, domain: str) -> Answer:
         )
         if known.same_as:
             raise Refused(f"{alias} is an alias of {known.same_as} already")
-        if others := [one[1:] for one in await register.pointing_to(f"@{alias}") if one[0] == "@"]:
-            raise Refused(f"{', '.join(others)} is an alias of {alias}, which cannot be one itself")
+        await check_no_aliases_of(plugins, alias)
         await plugins.register.add_domain(alias)
         await register.set_domain(now)
 

@@ -37,7 +37,7 @@ class DomainChange:
         return replace(known, **changes)
 
 
-def _local_part(text: str) -> str:
+def local_part(text: str) -> str:
     """Return a local part in normal form."""
     return Address.parse(f"{text}@localhost").normal.rpartition("@")[0]
 
@@ -82,7 +82,7 @@ def address_options(function: Callable[..., T]) -> Callable[..., T]:
             "--except",
             "uncaught",
             metavar="NAME",
-            type=Parameter("name", _local_part),
+            type=Parameter("name", local_part),
             multiple=True,
             help="A local part that the catch-all does not catch; may be given several times.",
         ),

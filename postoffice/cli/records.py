@@ -169,12 +169,17 @@ def truth(text: str) -> bool:
     return _TRUTHS[text.lower()]
 
 
+def words_of(text: str) -> list[str]:
+    """Split a text at commas and spaces, except in quotes.  Raises ValueError."""
+    if _WORD.sub("", text).strip(" ,\t"):
+        raise ValueError(f"{text!r} has a quote without its end")
+    return _WORD.findall(text)
+
+
 def address_list(text: str) -> tuple[Address, ...]:
     """Parse addresses with commas or spaces between them.  Raises ValueError."""
-    if _WORD.sub("", text).strip(" ,\t"):
-        raise ValueError(f"{text!r} is not a list of addresses")
     found: dict[str, Address] = {}
-    for word in _WORD.findall(text):
+    for word in words_of(text):
         address = Address.parse(word)
         found.setdefault(address.normal, address)
     return tuple(found.values())

@@ -27,6 +27,8 @@ MAILBOXES = (
 )
 FORWARDS = f'{BOB}\t"{EVE}"\tno\n'
 ALIASES = f'info@example.net\t"{BOB},{EVE}"\n'
+DOMAIN_ALIASES = "example.com\texample.net\n"
+CATCH_ALLS = f'example.net\t"{BOB},{EVE}"\n'
 VIRTUAL = f"""\
 # virtual
 example.net anything
@@ -56,17 +58,30 @@ def lines() -> list[str]:
 BOTH = [BOB, EVE]
 CASES = {
     "passwd-file": (0, DOVECOT, [ANN, BOB, EVE, DAN], {}),
-    "mailboxes": (1, MAILBOXES, [ANN], {}),
-    "forwards": (2, FORWARDS, [BOB], {}),
-    "aliases": (3, ALIASES, [], {"info@example.net": BOTH}),
-    "virtual": (4, VIRTUAL, [], {"info@example.net": BOTH, "two.words@example.net": [BOB]}),
+    "domains": (1, "example.com\nexample.org\n", [], {}),
+    "domain aliases": (2, DOMAIN_ALIASES, [], {}),
+    "mailboxes": (3, MAILBOXES, [ANN], {}),
+    "forwards": (4, FORWARDS, [BOB], {}),
+    "aliases": (5, ALIASES, [], {"info@example.net": BOTH}),
+    "catch-alls": (6, CATCH_ALLS, [], {}),
+    "virtual": (7, VIRTUAL, [], {"info@example.net": BOTH, "two.words@example.net": [BOB]}),
+    "virtual catch-all": (8, VIRTUAL, [], {}),
     "local aliases": (
-        5, LOCAL, [], {
+        9, LOCAL, [], {
             "info@example.net": BOTH, "all@example.net": BOTH, "root@example.net": [BOB],
             "two words@example.net": [BOB],
         },
     ),
 }  # fmt: skip
+
+
+#: What the lines for domains say of a domain.
+DOMAINS = {
+    "domains": ("example.org", {"same_as": "", "catch_all": []}),
+    "domain aliases": ("example.com", {"same_as": "example.net"}),
+    "catch-alls": ("example.net", {"catch_all": BOTH}),
+    "virtual catch-all": ("example.net", {"catch_all": [BOB]}),
+}
 
 
 def test_all_lines_are_tried():
@@ -77,7 +92,7 @@ def test_all_lines_are_tried():
 @pytest.mark.parametrize("case", CASES)
 def test_a_line_of_the_manual_imports_what_another_server_has(run, ask, office, case):
     number, text, accounts, aliases = CASES[case]
-    if aliases or case == "forwards":
+    if aliases or case == "forwards" or case in DOMAINS:
         for name in (BOB, EVE):
             run("account", "add", name, "--generate")
     theirs = office / "theirs"
@@ -94,6 +109,10 @@ def test_a_line_of_the_manual_imports_what_another_server_has(run, ask, office, 
     if case == "forwards":
         shown = ask("account", "show", BOB)
         assert (shown["forward"], shown["keep_copy"]) == ([EVE], False), done.stderr
+    if case in DOMAINS:
+        name, values = DOMAINS[case]
+        shown = ask("domain", "show", name)
+        assert {key: shown[key] for key in values} == values, done.stdout + done.stderr
     found = [one["address"] for one in ask("account", "list")["accounts"]]
     assert set(accounts) <= set(found), done.stdout + done.stderr
     got = {one["address"]: one["targets"] for one in ask("alias", "list")["aliases"]}
