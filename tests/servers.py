@@ -40,7 +40,7 @@ class Server:
         self.process = None
         self.certificate, self.port = {}, 0
         if certificate is not None:
-            self.port = _free_port()
+            self.port = free_port()
             self.certificate = {what: self._own(path) for what, path in certificate.items()}
         self._make()
 
@@ -140,7 +140,7 @@ big TXT ( {big} )
     }
 
     def _make(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         for name, text in self.zones.items():
             (self.folder / name).write_text(text)
         zones = "".join(f"zone:\n  name: {name}\n  zonefile: {name}\n" for name in self.zones)
@@ -162,7 +162,7 @@ big TXT ( {big} )
         return "nsd started" in (self.folder / "log").read_text()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]

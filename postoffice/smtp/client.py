@@ -34,7 +34,8 @@ class State(NamedTuple):
     What a state means.
 
     ``phase`` is that of its replies; ``seconds`` is how long the server may take (RFC 5321
-    §4.5.3.2); 0 where we do not wait for the server.  ``take`` takes a reply.
+    §4.5.3.2), also to close its side at the end; 0 where we do not wait for it.  ``take`` takes a
+    reply.
     """
 
     phase: str
@@ -386,7 +387,7 @@ class SMTPClientSession:
         LONE_DOT: State("data", 60, _take_lone_dot),
         RSET: State("end", 20, _take_rset),
         QUIT: State("end", 5, _take_quit),
-        CLOSED: State("end", 0, _take_unasked),
+        CLOSED: State("end", 5, _take_unasked),
     }
 
 
