@@ -15,14 +15,15 @@ class Undeliverable(Exception):
     """
     There is no way to a domain: ``reply`` says why, and whether that is for good.
 
-    ``ours``: an administrator has to mend it (a refused password of ours, a loop), so the
-    message waits whatever the reply says.
+    ``ours``: an administrator has to mend it (a refused password of ours), so the message waits
+    whatever the reply says.  ``after``: it is given up when it is so many seconds old.
     """
 
-    def __init__(self, reply: PeerReply, *, ours: bool = False) -> None:
+    def __init__(self, reply: PeerReply, *, ours: bool = False, after: float | None = None) -> None:
         super().__init__(reply.text)
         self.reply = reply
         self.ours = ours
+        self.after = after
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class RelayConnection(Protocol):
 class Relay(Protocol):
     """The ways to other servers."""
 
-    def way(self, sender: str, recipient: QueuedRecipient) -> str:
-        """Return the name of the way that the configuration chooses (``direct``, …)."""
+    def way(self, message: QueuedMessage, recipient: QueuedRecipient) -> str:
+        """Return the name of the way that the configuration chooses; it has no spaces."""
 
     def plan(self, way: str, domain: str) -> Awaitable[Plan]:
         """Find the hosts for a domain.  Raises Undeliverable."""

@@ -290,3 +290,17 @@ DESTINATION_UP = define(
     "to",
     "A destination answers again; all mail for it is sent now.",
 )
+POLICY_TESTED = define(
+    "policy-tested",
+    "warn",
+    "to why",
+    "A host does not fit the MTA-STS policy of its domain (``to``).  The domain only tests the "
+    "policy: the mail is sent.",
+)
+TLS_BROKEN = define(
+    "tls-broken",
+    "warn",
+    "via why",
+    "The TLS handshake with a server failed, and no policy demands TLS: for three days mail is "
+    "sent to it without TLS.",
+)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -46,66 +47,68 @@ def _unheard(login: str, sent: int, refused: int) -> None:
     """Nobody wants to know how many recipients were refused."""
 
 
+@dataclass(frozen=True)
+class Means:
+    """
+    What a configuration says about sending.
+
+    ``most`` and ``all_connections`` are the connections to one site, and to all.  ``refused``
+    is told of the login of a message, and how many of its recipients were sent and refused.
+    """
+
+    relay: Relay
+    letters: Letters
+    lifetimes: Lifetimes
+    most: int = 10
+    all_connections: int = 100
+    refused: Callable[[str, int, int], None] = _unheard
+
+
 class QueueManager:
     """
-    Sends what is in ``queue`` over ``relay``, and writes ``letters`` about it.
+    Sends what is in ``queue``, by the ``means`` of the configuration.
 
-    ``state`` is the folder of ``queue.db``.  ``now`` returns Unix time.  ``most`` and
-    ``all_connections`` are the connections to one site, and to all.  ``chance`` returns random
-    numbers from 0 to 1.  ``refused`` is told of the login of a message, and how many of its
-    recipients were sent and refused.
+    ``state`` is the folder of ``queue.db``.  ``now`` returns Unix time.  ``chance`` returns random
+    numbers from 0 to 1.
     """
 
     def __init__(
         self,
         state: str,
         queue: IMailQueue,
-        relay: Relay,
-        letters: Letters,
+        means: Means,
         *,
         executor: Executor,
         clock: IReactorTime,
         now: Callable[[], float],
-        lifetimes: Lifetimes | None = None,
-        most: int = 10,
-        all_connections: int = 100,
         chance: Callable[[], float] = random.random,
-        refused: Callable[[str, int, int], None] = _unheard,
         active: int = ACTIVE,
     ) -> None:
         self.lanes: dict[str, Lane] = {}
         self.sites: dict[str, Site] = {}
         self.running = False
         self._queue = queue
-        self._relay = relay
         self._clock = clock
         self._now = now
-        self._most = most
         self._active = active
         self._held: dict[str, Held] = {}
         self._items: dict[tuple[str, str], Item] = {}
         self._paused: dict[str, float] = {}
         self._executor = executor
-        lifetimes = lifetimes or Lifetimes()
         self._db = QueueDB(os.path.join(state, QUEUE))
-        self._rows = Rows(self._db, executor, lifetimes)
+        self._rows = Rows(self._db, executor)
         self._outcomes = Outcomes(
             queue,
-            letters,
             self._rows,
-            lifetimes,
             clock=clock,
             now=now,
             chance=chance,
             done=self._done_with,
             saved=self._let_go,
-            refused=refused,
         )
         self._sending = Sending(
             queue,
-            relay,
             self._outcomes,
-            all_connections,
             clock=clock,
             now=now,
             down=self._park,
@@ -114,6 +117,17 @@ class QueueManager:
         )
         self._looking = Periodic(clock, LOOK, self._look, self._look_failed)
         self._aging = Periodic(clock, AGE_LOOK, self._look_at_ages, self._look_failed)
+        self.use(means)
+
+    def use(self, means: Means) -> None:
+        """From now on send by other means; what is being sent goes on by the old ones."""
+        self._relay = means.relay
+        self._most = means.most
+        self._rows.lifetimes = means.lifetimes
+        self._outcomes.use(means.letters, means.lifetimes, means.refused)
+        self._sending.use(means.relay, means.all_connections)
+        for lane in self.lanes.values():
+            lane.planned = 0.0
 
     async def start(self) -> None:
         """Open ``queue.db``, and begin to send.  Raises StartupError."""
@@ -171,7 +185,7 @@ class QueueManager:
         lanes: dict[str, tuple[str, str, list[int]]] = {}
         for index in indexes:
             recipient = held.message.recipients[index]
-            way, domain = self._relay.way(held.message.sender, recipient), recipient.domain.lower()
+            way, domain = self._relay.way(held.message, recipient), recipient.domain.lower()
             key = lane_key(way, domain, forwarded=bool(recipient.forwarder))
             lanes.setdefault(key, (way, domain, []))[2].append(index)
         return lanes

@@ -42,37 +42,38 @@ class Outcomes:
     Carries out what an attempt has given.
 
     ``done`` is called with an item that is finished or waits in ``queue.db``, ``saved`` with a
-    message of which the store has all changes, ``refused`` with the login of a message and how
-    many of its recipients were sent and refused.
+    message of which the store has all changes.
     """
 
     def __init__(
         self,
         queue: IMailQueue,
-        letters: Letters,
         rows: Rows,
-        lifetimes: Lifetimes,
         *,
         clock: IReactorTime,
         now: Callable[[], float],
         chance: Callable[[], float],
         done: Callable[[Item], None],
         saved: Callable[[Held], None],
-        refused: Callable[[str, int, int], None],
     ) -> None:
         self._queue = queue
-        self._letters = letters
         self._rows = rows
-        self._lifetimes = lifetimes
         self._clock = clock
         self._now = now
         self._chance = chance
         self._done = done
         self._saved = saved
-        self._refused = refused
         self._saving: set[Deferred[None]] = set()
         self._timers: set[IDelayedCall] = set()
         self._stopped = False
+
+    def use(
+        self, letters: Letters, lifetimes: Lifetimes, refused: Callable[[str, int, int], None]
+    ) -> None:
+        """From now on write these letters, and tell ``refused`` who sends to whom in vain."""
+        self._letters = letters
+        self._lifetimes = lifetimes
+        self._refused = refused
 
     async def stop(self) -> None:
         """Wait until the store has all changes, or has refused them once more."""
@@ -128,7 +129,9 @@ class Outcomes:
         for item in items:
             indexes = item.indexes
             item.indexes = ()
-            if reply.permanent and not failure.ours:
+            age = self._now() - item.held.message.came
+            over = failure.after is not None and age >= failure.after
+            if (reply.permanent and not failure.ours) or over:
                 replies = dict.fromkeys(indexes, reply)
                 self._give_up(item.held, replies, "")
                 self._end(item)

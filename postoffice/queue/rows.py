@@ -23,10 +23,10 @@ class Rows:
     ``run`` calls a function on the database's thread after all that was to be written.
     """
 
-    def __init__(self, db: QueueDB, executor: Executor, lifetimes: Lifetimes) -> None:
+    def __init__(self, db: QueueDB, executor: Executor) -> None:
         self._db = db
         self._executor = SerialExecutor(executor)
-        self._lifetimes = lifetimes
+        self.lifetimes = Lifetimes()
         self._put: dict[tuple[str, str], Row] = {}
         self._gone: set[tuple[str, str]] = set()
 
@@ -87,8 +87,8 @@ class Rows:
             message.octets,
             message.came,
             next_at,
-            self._lifetimes.expires(message),
-            None if warned else self._lifetimes.warns(message),
+            self.lifetimes.expires(message),
+            None if warned else self.lifetimes.warns(message),
             attempts,
             *((reply.code, reply.status, reply.text, reply.phase) if reply else (0, "", "", "")),
             via,

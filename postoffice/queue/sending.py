@@ -34,7 +34,7 @@ log = Logger("postoffice")
 
 class Sending:
     """
-    Sends what waits at sites, over at most ``most`` connections together.
+    Sends what waits at sites.
 
     ``down`` is called with a site of which no host answers, ``up`` with one that answers again;
     ``again`` with an item of which recipients are left, to be sent first.
@@ -43,9 +43,7 @@ class Sending:
     def __init__(
         self,
         queue: IMailQueue,
-        relay: Relay,
         outcomes: Outcomes,
-        most: int,
         *,
         clock: IReactorTime,
         now: Callable[[], float],
@@ -54,7 +52,6 @@ class Sending:
         again: Callable[[Item], None],
     ) -> None:
         self.queue = queue
-        self.relay = relay
         self.outcomes = outcomes
         self.clock = clock
         self.now = now
@@ -62,9 +59,13 @@ class Sending:
         self.up = up
         self.again = again
         self.stopping = False
-        self._most = most
         self._working: dict[_Worker, Deferred[None]] = {}
         self._wanting: dict[str, Site] = {}  # sites that wait until a connection is free
+
+    def use(self, relay: Relay, most: int) -> None:
+        """From now on connect over this relay, at most so many times."""
+        self.relay = relay
+        self._most = most
 
     @property
     def connections(self) -> int:
@@ -235,6 +236,7 @@ class _Worker:
         site.spend()
         indexes = item.indexes[: connection.most]
         item.attempts += 1
+        began = sending.clock.seconds()
         try:
             text = await sending.queue.text(held.name)
         except MessageGone:  # an administrator has removed it
@@ -253,7 +255,12 @@ class _Worker:
         finally:
             text.close()
         self._sent += 1
-        self._note(item, indexes, result, connection)
+        result.times = (began - item.since, *result.times[1:])
+        if result.begun:
+            self._note(item, indexes, result, connection)
+        else:  # the connection was lost before: another one takes it
+            item.attempts -= 1
+            sending.again(item)
 
     def _note(
         self, item: Item, indexes: tuple[int, ...], result: Result, connection: RelayConnection

@@ -12,7 +12,7 @@ from postoffice.model.errors import MessageGone, TemporaryFailure
 from postoffice.model.hop import Hop, PeerReply, Result
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.outbound.schedule import Lifetimes
-from postoffice.queue.manager import QueueManager
+from postoffice.queue.manager import Means, QueueManager
 from postoffice.testing import ImmediateExecutor, finish
 
 NOON = 1_800_000_000.0
@@ -173,7 +173,7 @@ class Relay:
         self.most = 50
         self.rate = None
 
-    def way(self, sender, recipient):
+    def way(self, message, recipient):
         return "direct"
 
     def sender(self, message, recipient):
@@ -196,7 +196,7 @@ class Relay:
 class Office:
     """A manager over a queue, a relay and a clock that a test moves."""
 
-    def __init__(self, state: str, **settings: object) -> None:
+    def __init__(self, state: str, lifetimes: Lifetimes | None = None, **settings: object) -> None:
         self.state = state
         self.clock = Clock()
         self.queue = Queue()
@@ -204,20 +204,24 @@ class Office:
         self.letters = Letters()
         self.refused: list[tuple[str, int, int]] = []
         self._settings = settings
+        self._lifetimes = lifetimes or Lifetimes()
         self.manager = self._manager()
 
     def _manager(self) -> QueueManager:
         return QueueManager(
             self.state,
             self.queue,
-            self.relay,
-            self.letters,
+            Means(
+                self.relay,
+                self.letters,
+                self._lifetimes,
+                refused=lambda *facts: self.refused.append(facts),
+            ),
             executor=ImmediateExecutor(),
             clock=self.clock,
             now=lambda: NOON + self.clock.seconds(),
             chance=lambda: 0.5,
-            refused=lambda *facts: self.refused.append(facts),
-            **{"lifetimes": Lifetimes(), **self._settings},
+            **self._settings,
         )
 
     def start(self) -> None:
