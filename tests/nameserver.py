@@ -55,7 +55,7 @@ class NameServer:
         self.secure = False
         self.ttl = 300
         self._udp, self._tcp = _sockets(address)
-        self.server = address, self._udp.getsockname()[1]
+        self.server: tuple[str, int] = address, self._udp.getsockname()[1]
         self._threads = [Thread(target=self._serve_udp), Thread(target=self._serve_tcp)]
         for thread in self._threads:
             thread.start()
@@ -130,9 +130,10 @@ class NameServer:
 def _sockets(address: str) -> tuple[socket.socket, socket.socket]:
     """A UDP and a TCP socket with the same port."""
     while True:
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        udp = socket.socket(family, socket.SOCK_DGRAM)
         udp.bind((address, 0))
-        tcp = socket.socket()
+        tcp = socket.socket(family)
         try:
             tcp.bind(udp.getsockname())
             tcp.listen()
@@ -144,5 +145,5 @@ def _sockets(address: str) -> tuple[socket.socket, socket.socket]:
 
 
 def _wake(udp: socket.socket) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+    with socket.socket(udp.family, socket.SOCK_DGRAM) as other:
         other.sendto(b"", udp.getsockname())

@@ -93,7 +93,7 @@ class Exchangers:
 
     def _chosen(self, hosts: MailHosts, found: Sequence[Addresses], own: bool) -> list[Hop]:
         secure = {one.host for one in found if hosts.secure and one.secure}
-        chosen = rules.choose([(one.host, self._usable(one)) for one in found], self._families)
+        chosen = rules.choose([(one.host, self._shuffled(one)) for one in found], self._families)
         failures = [failure for one in found for failure in one.failures]
         if chosen:
             return [
@@ -112,6 +112,12 @@ class Exchangers:
 
     def _usable(self, one: Addresses) -> list[str]:
         return [address for address in one.addresses if self._rules.usable(address)]
+
+    def _shuffled(self, one: Addresses) -> list[str]:
+        """In random order: a name server changes it, but our cache does not."""
+        usable = self._usable(one)
+        self._shuffle(usable)
+        return usable
 
     def _others(self, one: Addresses) -> bool:
         return not set(one.addresses) & self._own

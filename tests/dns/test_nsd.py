@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from postoffice.dns.exchangers import Exchangers
 from postoffice.dns.resolver import Resolver
 from postoffice.model.dns_answer import Answer, DNSUnavailable, NoData, NoSuchName
+from postoffice.outbound.mail_hosts import HostRules, NoMailHosts
 from tests.servers import NSD
 
 
@@ -27,6 +29,40 @@ def test_its_records(ask):
     assert ask("null.example", "MX").records == ((0, ""),)
     assert ask("mx2.example", "AAAA") == Answer(("2001:db8::1",), "mx1.example")
     assert ask("text.example", "TXT").records == (b"one record",)
+
+
+@pytest.fixture
+def find(loop, clock, nsd):
+    resolver = Resolver(loop.reactor, [("127.0.0.1", nsd.port)], clock=clock)
+    exchangers = Exchangers(resolver.ask, HostRules(private=True), lambda names: None)
+
+    async def hops(domain):
+        return await exchangers.hops(await exchangers.hosts(domain))
+
+    return lambda domain: [(hop.host, hop.address) for hop in loop.wait(hops(domain))]
+
+
+def test_the_hosts_of_its_domains(find):
+    assert find("example") == [
+        ("mx1.example", "192.0.2.1"), ("mx1.example", "2001:db8::1"),
+        ("mx2.example", "192.0.2.1"), ("mx2.example", "2001:db8::1"),
+    ]  # fmt: skip
+    assert find("bare.example") == [("bare.example", "192.0.2.3")]
+
+
+@pytest.mark.parametrize(
+    ("domain", "status"),
+    [
+        ("null.example", "5.1.10"),
+        ("text.example", "5.4.4"),
+        ("nowhere.example", "5.1.2"),
+        ("far.example", "4.4.3"),
+    ],
+)
+def test_domains_without_hosts(find, domain, status):
+    with pytest.raises(NoMailHosts) as caught:
+        find(domain)
+    assert caught.value.reply.status == status
 
 
 def test_it_has_no_such_record_and_no_such_name(ask):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import dns.flags
 import dns.rcode
@@ -180,6 +181,38 @@ def test_what_does_not_fit_comes_over_tcp(loop, resolver, nameserver):
     nameserver.zone["big.example", "A"] = addresses
     assert sorted(loop.wait(resolver.ask("big.example", "A")).records) == sorted(addresses)
     assert [transport for _, _, transport in nameserver.asked] == ["udp", "tcp"]
+
+
+@pytest.fixture
+def over_ipv6():
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        server = NameServer("::1")
+        yield server
+        server.stop()
+        return
+    pytest.skip("this machine has no IPv6")
+
+
+def test_a_server_with_an_ipv6_address(loop, clock, over_ipv6):
+    over_ipv6.zone |= {
+        ("a.example", "A"): ["192.0.2.1"],
+        ("big.example", "A"): [f"192.0.2.{n}" for n in range(200)],
+    }
+    resolver = Resolver(loop.reactor, [over_ipv6.server], clock=clock)
+    assert loop.wait(resolver.ask("a.example", "A")).records == ("192.0.2.1",)
+    assert len(loop.wait(resolver.ask("big.example", "A")).records) == 200
+
+
+def test_a_server_that_is_out_of_reach(loop, clock, nameserver):
+    """As an IPv6 server on a machine without IPv6, or one behind a route that is gone."""
+    nameserver.zone["a.example", "A"] = ["192.0.2.1"]
+    servers = [("2001:db8::53", 53), ("255.255.255.255", 53), nameserver.server]
+    resolver = Resolver(loop.reactor, servers, clock=clock)
+    asked = loop.start(resolver.ask("a.example", "A"))
+    while not asked:
+        loop.reactor.iterate(0.01)
+        clock.advance(0 if nameserver.asked else 0.5)
+    assert loop.result(asked).records == ("192.0.2.1",)
 
 
 def test_a_silent_server_is_asked_again_and_then_it_is_a_failure(loop, clock, resolver, nameserver):
