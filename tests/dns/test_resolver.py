@@ -110,6 +110,17 @@ def always_truncated(q, _):
     return made.to_wire()
 
 
+def very_large(q, _):
+    made = response(q)
+    addresses = [f"10.0.{n % 8}.{n // 8}" for n in range(1200)]
+    made.answer.append(records("a.example", "A", *addresses))
+    return made.to_wire(max_size=65535)
+
+
+def truncated_and_then_very_large(q, transport):
+    return (always_truncated if transport == "udp" else very_large)(q, transport)
+
+
 def hangs_up(q, transport):
     return always_truncated(q, transport) if transport == "udp" else None
 
@@ -117,7 +128,7 @@ def hangs_up(q, transport):
 BROKEN = [
     *map(fails, ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "YXDOMAIN"]),
     *[garbage, lame, lame_nxdomain, referral, answer_for_nxdomain, endless],
-    *[always_truncated, hangs_up],
+    *[always_truncated, hangs_up, truncated_and_then_very_large],
 ]
 
 
