@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argon2
 import pytest
 from twisted.internet.task import Clock
 
@@ -22,6 +23,20 @@ def runs(monkeypatch):
         return secret == password.decode() + ":"
 
     monkeypatch.setattr(passwords, "verify", verify)
+    return seen
+
+
+@pytest.fixture
+def hashes_verified(monkeypatch):
+    """The stored hashes that argon2 was asked to verify."""
+    seen = []
+    real = argon2.PasswordHasher.verify
+
+    def watched(self, secret, password):
+        seen.append(secret)
+        return real(self, secret, password)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", watched)
     return seen
 
 

@@ -33,6 +33,18 @@ def account(name, word=None, keys=None, shared=None):
     return Account(name, name, HASHES.get(word), None if keys is None else str(keys), shared)
 
 
+def everybody():
+    """A directory with all kinds of accounts."""
+    return directory_of(
+        account(JOE, RIGHT, KEYS[RIGHT], SHARED),
+        account(ANN, RIGHT),
+        account("jörg@example.net", OTHER, KEYS[OTHER], "schön"),
+        account("broken@example.net", RIGHT, "no keys"),
+        account("empty@example.net", None, None, ""),
+        account("postmaster@example.net"),
+    )
+
+
 def checker_of(*directories, executor=None, others=()):
     executor = ImmediateExecutor() if executor is None else executor
     return Checker(directories, executor, clock=Clock().seconds, others=others)

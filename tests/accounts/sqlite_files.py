@@ -6,10 +6,12 @@ import itertools
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import postoffice
-from postoffice.testing import ImmediateExecutor
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
+from postoffice.testing import ImmediateExecutor, finish
 
 LONG_AGO = itertools.count(1_600_000_000_123_456_789, 1000)
 JOE = "joe@example.net"
@@ -51,6 +53,18 @@ class Another:
     def end(self):
         self.process.kill()
         self.process.communicate()
+
+
+@contextmanager
+def with_joe(path, executor):
+    """A directory that has one account."""
+    directory = SQLiteDirectory(path, executor)
+    finish(directory.start())
+    finish(directory.add_domain("example.net"))
+    finish(directory.add(JOE, "a hash"))
+    executor.runs = 0
+    yield directory
+    finish(directory.stop())
 
 
 def age(path, when=None):

@@ -17,30 +17,21 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import Keys, derive
 from postoffice.testing import ManualExecutor, finish
 from tests.accounts.proving import (
-    ANN,
     HASHES,
-    JOE,
     KEYS,
     OTHER,
     RIGHT,
-    SHARED,
     account,
     by_scram,
     checker_of,
     directory_of,
+    everybody,
 )
 
 
 @pytest.fixture
 def directory():
-    return directory_of(
-        account(JOE, RIGHT, KEYS[RIGHT], SHARED),
-        account(ANN, RIGHT),
-        account("jörg@example.net", OTHER, KEYS[OTHER], "schön"),
-        account("broken@example.net", RIGHT, "no keys"),
-        account("empty@example.net", None, None, ""),
-        account("postmaster@example.net"),
-    )
+    return everybody()
 
 
 @pytest.fixture

@@ -46,26 +46,6 @@ class HeldWorkers:
 
 
 @pytest.fixture
-def runs(monkeypatch):
-    """Each run of the hash; here the hash of a password is the password and a colon."""
-    seen = []
-
-    def verify(secret, password):
-        seen.append((secret, password))
-        if password == b"no memory":
-            raise TemporaryFailure("no memory")
-        return secret == password.decode() + ":"
-
-    monkeypatch.setattr(passwords, "verify", verify)
-    return seen
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
 def executor():
     return HeldWorkers()
 

@@ -16,7 +16,7 @@ from postoffice.accounts.sql_directory import AnswerCache
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish, finish_all
-from tests.accounts.sqlite_files import JOE, Another, Counted, age
+from tests.accounts.sqlite_files import JOE, Another, Counted, age, with_joe
 
 
 @pytest.fixture
@@ -31,13 +31,8 @@ def executor():
 
 @pytest.fixture
 def directory(path, executor):
-    directory = SQLiteDirectory(path, executor)
-    finish(directory.start())
-    finish(directory.add_domain("example.net"))
-    finish(directory.add(JOE, "a hash"))
-    executor.runs = 0
-    yield directory
-    finish(directory.stop())
+    with with_joe(path, executor) as directory:
+        yield directory
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from postoffice.accounts.sqlite_database import Database
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish, finish_all
-from tests.accounts.sqlite_files import JOE, Another, Counted, age
+from tests.accounts.sqlite_files import JOE, Another, Counted, age, with_joe
 
 
 @pytest.fixture
@@ -32,13 +32,8 @@ def executor():
 
 @pytest.fixture
 def directory(path, executor):
-    directory = SQLiteDirectory(path, executor)
-    finish(directory.start())
-    finish(directory.add_domain("example.net"))
-    finish(directory.add(JOE, "a hash"))
-    executor.runs = 0
-    yield directory
-    finish(directory.stop())
+    with with_joe(path, executor) as directory:
+        yield directory
 
 
 # -- what may be wrong ------------------------------------------------------------

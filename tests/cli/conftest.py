@@ -9,8 +9,10 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
+from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import main
 from postoffice.store import files, vault
+from postoffice.testing import ImmediateExecutor, finish
 from tests.cli.backups import ANN, BOB, EVE, name_of, put
 
 
@@ -89,3 +91,13 @@ def here(run, template, tmp_path):
     (drops / ".removed" / "example.net" / "old.1" / "cur").mkdir(parents=True)
     (drops / ".removed" / "example.net" / "old.1" / "cur" / "1.x").write_bytes(b"kept\r\n")
     return tmp_path
+
+
+@pytest.fixture
+def directory(office):
+    """The accounts, as the daemon has them."""
+    path, key = (str(office / "state" / f"accounts.{kind}") for kind in ("db", "key"))
+    directory = SQLiteDirectory(path, ImmediateExecutor(), key)
+    finish(directory.start())
+    yield directory
+    finish(directory.stop())

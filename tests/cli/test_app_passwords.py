@@ -11,10 +11,9 @@ import pytest
 from postoffice.accounts.app_passwords import AppPasswordToken
 from postoffice.accounts.login_db import LoginDB
 from postoffice.accounts.login_history import LoginHistory, LoginMethod
-from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import Keys, derive
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import finish
 
 JOE = "joe@example.net"
 
@@ -22,15 +21,6 @@ JOE = "joe@example.net"
 @pytest.fixture
 def joe(office, run):
     run("account", "add", JOE, "--generate")
-
-
-@pytest.fixture
-def directory(office):
-    path, key = (str(office / "state" / f"accounts.{kind}") for kind in ("db", "key"))
-    directory = SQLiteDirectory(path, ImmediateExecutor(), key)
-    finish(directory.start())
-    yield directory
-    finish(directory.stop())
 
 
 @pytest.fixture

@@ -16,11 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from zope.interface import implementer
 
 from postoffice.accounts.passwords import hash_password
-from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account
 from postoffice.server.certificates import CertificateFiles, load
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import finish
 from twisted.plugins.postoffice_makers import SQLiteMaker
 
 ANN = "ann@example.net"
@@ -129,16 +128,6 @@ def offer(office, *mechanisms: str) -> None:
         office,
         f'listeners:\n  submission: [{{endpoint: "tcp:2587", mechanisms: [{words}]}}]\n',
     )
-
-
-@pytest.fixture
-def directory(office):
-    """The accounts, as the daemon has them."""
-    path, key = (str(office / "state" / f"accounts.{kind}") for kind in ("db", "key"))
-    directory = SQLiteDirectory(path, ImmediateExecutor(), key)
-    finish(directory.start())
-    yield directory
-    finish(directory.stop())
 
 
 @pytest.fixture

@@ -127,22 +127,24 @@ def taken(asked: list) -> list:
     return kept
 
 
+def proxied(pieces):
+    """Whose these pieces are, and what came behind the header; None where it is not whole."""
+    reader = ProxyReader()
+    for number, piece in enumerate(pieces):
+        try:
+            source = reader.feed(piece)
+        except NotProxied:
+            return "refused"
+        if source is not None:
+            return source, reader.rest + b"".join(pieces[number + 1 :])
+    return None
+
+
 def proxy(octets: bytes) -> None:
     """A header, whole and octet by octet."""
 
-    def read(pieces):
-        reader = ProxyReader()
-        for number, piece in enumerate(pieces):
-            try:
-                source = reader.feed(piece)
-            except NotProxied:
-                return "refused"
-            if source is not None:
-                return source, reader.rest + b"".join(pieces[number + 1 :])
-        return None
-
-    whole = read([octets])
-    pieces = read([octets[n : n + 1] for n in range(len(octets))] or [b""])
+    whole = proxied([octets])
+    pieces = proxied([octets[n : n + 1] for n in range(len(octets))] or [b""])
     assert whole == pieces, (whole, pieces)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from postoffice.protocol.proxy import V1_MAXIMUM, V2_MAXIMUM, NotProxied, ProxiedClient, ProxyReader
 from postoffice.testing import cut
+from tests.fuzz.playing import proxied
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 LOCAL, PROXY = 0x20, 0x21
@@ -110,27 +111,14 @@ GARBAGE = [
 ]
 
 
-def heard(pieces):
-    """Whose these pieces are, and what came behind the header; None where it is not whole."""
-    reader = ProxyReader()
-    for number, piece in enumerate(pieces):
-        try:
-            source = reader.feed(piece)
-        except NotProxied:
-            return "refused"
-        if source is not None:
-            return source, reader.rest + b"".join(pieces[number + 1 :])
-    return None
-
-
 def shortened(value):
     return repr(value)[:70]
 
 
 @pytest.mark.parametrize(("header", "source"), HEADERS, ids=shortened)
 def test_a_header_says_who_it_is_and_what_came_behind_it_is_kept(header, source):
-    assert heard([header]) == (source, b"")
-    assert heard([header + b"EHLO pc\r\nPROXY "]) == (source, b"EHLO pc\r\nPROXY ")
+    assert proxied([header]) == (source, b"")
+    assert proxied([header + b"EHLO pc\r\nPROXY "]) == (source, b"EHLO pc\r\nPROXY ")
 
 
 @pytest.mark.parametrize("header", [header for header, _ in HEADERS], ids=shortened)
@@ -148,13 +136,13 @@ def test_garbage_is_refused_and_the_message_says_why(octets):
     with pytest.raises(NotProxied) as raised:
         ProxyReader().feed(octets)
     assert str(raised.value)
-    assert heard([octets[n : n + 1] for n in range(len(octets))]) == "refused"
+    assert proxied([octets[n : n + 1] for n in range(len(octets))]) == "refused"
 
 
 def test_what_cannot_become_a_header_is_refused_at_once():
     for octets in (b"E", b"\n", b"PROXy", b"\r\n\r\n\x00\r\nR"):
-        assert heard([octets]) == "refused"
-        assert heard([octets[:-1]]) is None
+        assert proxied([octets]) == "refused"
+        assert proxied([octets[:-1]]) is None
 
 
 def test_nobody_is_made_to_wait_for_a_length_that_is_refused():
@@ -168,7 +156,7 @@ def test_nobody_is_made_to_wait_for_a_length_that_is_refused():
     st.lists(st.integers(0, 3000), max_size=6),
 )
 def test_wherever_it_is_cut_it_says_the_same(header, behind, places):
-    assert heard(cut(header + behind, places)) == heard([header + behind])
+    assert proxied(cut(header + behind, places)) == proxied([header + behind])
 
 
 ADDRESSES = st.one_of(
@@ -185,7 +173,7 @@ def test_both_versions_say_the_same_of_any_client(addresses, port):
     octets = v2(PROXY, TCP4 if version == 4 else TCP6, pair(source, destination, (port, 25)))
     mapped = getattr(addresses[0], "ipv4_mapped", None)
     expected = ProxiedClient(str(mapped or source), port), b""
-    assert heard([line]) == heard([octets]) == expected
+    assert proxied([line]) == proxied([octets]) == expected
 
 
 @given(
@@ -194,7 +182,7 @@ def test_both_versions_say_the_same_of_any_client(addresses, port):
     st.lists(st.integers(0, 300), max_size=6),
 )
 def test_any_octets_are_read_or_refused_and_nothing_else(begins, octets, places):
-    whole = heard([begins + octets])
-    assert heard(cut(begins + octets, places)) == whole
+    whole = proxied([begins + octets])
+    assert proxied(cut(begins + octets, places)) == whole
     if whole not in (None, "refused"):
         assert (begins + octets).endswith(whole[1])

@@ -17,8 +17,11 @@ from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.reception import ReceptionContext
+from postoffice.store import names
+from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.memory import MemoryStore
-from postoffice.testing import finish
+from postoffice.testing import ImmediateExecutor, finish
+from tests.conftest import MemoryOffice
 from tests.server.echoes import BALANCER, Echoes, connected
 from tests.server.receiving import POSTMASTER
 
@@ -119,3 +122,20 @@ def asked(store):
 
     store.admit = note
     return asked
+
+
+@pytest.fixture
+def office_on_disk(secrets, tmp_path):
+    """An office whose mail is on the disk; ``folder`` is joe's maildrop."""
+    store = MaildirStore(
+        str(tmp_path / "store"),
+        ImmediateExecutor(),
+        hostname="mail.example.net",
+        clock=Clock(),
+        durability="files",
+    )
+    finish(store.start())
+    office = MemoryOffice(secrets, store)
+    office.folder = tmp_path / "store" / names.folder_of("joe@example.net")
+    yield office
+    finish(store.stop())

@@ -9,14 +9,9 @@ from collections import Counter
 from contextlib import contextmanager
 
 import pytest
-from twisted.internet.task import Clock
 
 from postoffice.model.listing import Entries, Entry, Listing
-from postoffice.store import names
-from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.memory import MemoryMaildrop
-from postoffice.testing import ImmediateExecutor, finish
-from tests.conftest import MemoryOffice
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
 MANY = 100_000
@@ -51,21 +46,9 @@ def fill(folder, count: int) -> None:
 
 
 @pytest.fixture
-def office(secrets, tmp_path):
-    """An office whose mail is on the disk."""
-    store = MaildirStore(
-        str(tmp_path / "store"),
-        ImmediateExecutor(),
-        hostname="mail.example.net",
-        clock=Clock(),
-        durability="files",
-    )
-    finish(store.start())
-    office = MemoryOffice(secrets, store)
-    office.folder = tmp_path / "store" / names.folder_of("joe@example.net")
-    office.post(b"first\r\n")
-    yield office
-    finish(store.stop())
+def office(office_on_disk):
+    office_on_disk.post(b"first\r\n")
+    return office_on_disk
 
 
 def logged_in(office):

@@ -5,33 +5,19 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.store import names
-from postoffice.store.maildir_store import MaildirStore
-from postoffice.testing import ImmediateExecutor, cut, finish
-from tests.conftest import MemoryOffice
+from postoffice.testing import cut, finish
 
 LOGIN = b"USER joe@example.net\r\nPASS secret word\r\n"
 TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\n..\r\n", b"A: 2\r\n\r\n", b"B: 3\r\n\r\n" + b"x\r\n" * 30_000]
 
 
 @pytest.fixture
-def office(secrets, tmp_path):
-    store = MaildirStore(
-        str(tmp_path / "store"),
-        ImmediateExecutor(),
-        hostname="mail.example.net",
-        clock=Clock(),
-        durability="files",
-    )
-    finish(store.start())
-    office = MemoryOffice(secrets, store)
-    office.new = tmp_path / "store" / names.folder_of("joe@example.net") / "new"
-    yield office
-    finish(store.stop())
+def office(office_on_disk):
+    return office_on_disk
 
 
 def post(office, text: bytes) -> None:
@@ -44,7 +30,7 @@ def post(office, text: bytes) -> None:
 
 def texts(office) -> list[bytes]:
     """What lies in joe's maildrop, in its order."""
-    return [path.read_bytes() for path in sorted(office.new.glob("*"), key=in_order)]
+    return [path.read_bytes() for path in sorted((office.folder / "new").glob("*"), key=in_order)]
 
 
 def in_order(path):
@@ -52,12 +38,12 @@ def in_order(path):
 
 
 def uidls(office) -> list[bytes]:
-    paths = sorted(office.new.glob("*"), key=in_order)
+    paths = sorted((office.folder / "new").glob("*"), key=in_order)
     return [names.uidl_of_file(path.name).encode() for path in paths]
 
 
 def fill(office, wanted: list[bytes]) -> None:
-    for path in office.new.glob("*"):
+    for path in (office.folder / "new").glob("*"):
         path.unlink()
     for text in wanted:
         post(office, text)

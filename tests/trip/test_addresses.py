@@ -11,17 +11,8 @@ import pytest
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain
 from postoffice.testing import finish
+from tests.trip.conftest import CONFIGURATION
 
-CONFIGURATION = """\
-hostname: mail.example.net
-postmaster: postmaster@example.net
-state: state
-listeners:
-  smtp: ["tcp:0:interface=127.0.0.1"]
-  submission: ["tcp:0:interface=127.0.0.1"]
-  lmtp: ["tcp:0:interface=127.0.0.1"]
-  pop3: ["tcp:0:interface=127.0.0.1"]
-"""
 TEXT = b"From: a@example.org\r\nSubject: x\r\n\r\nx\r\n"
 
 
