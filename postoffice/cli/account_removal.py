@@ -17,7 +17,9 @@ from postoffice.model.mail_policy import UNSPECIFIED
 @click.argument("address", type=ADDRESS)
 @click.option("--delete-mail", is_flag=True, help="Delete the mail in its maildrop.")
 @click.option("--keep-mail", is_flag=True, help="Keep the mail in its maildrop, in another folder.")
-def remove(context: CommandContext, address: Address, delete_mail: bool, keep_mail: bool) -> Answer:
+async def remove(
+    context: CommandContext, address: Address, delete_mail: bool, keep_mail: bool
+) -> Answer:
     """
     Remove the account ADDRESS.
 
@@ -33,15 +35,12 @@ def remove(context: CommandContext, address: Address, delete_mail: bool, keep_ma
     settings = context.settings()
     name = address.normal
     refuse_postmaster(settings, name)
-
-    async def work(plugins: Plugins) -> tuple[int, list[str], list[str]]:
+    async with context.open(settings) as plugins:
         found = await registered(plugins, name)
         messages, places = await _remove(plugins, found, delete_mail, keep_mail)
         async with context.logins(plugins, settings) as logins:
             await plugins.executor.run(logins.login_history.forget, name)
-        return messages, places, await still_pointing(plugins, name)
-
-    messages, places, pointing = context.ask(work, settings)
+        pointing = await still_pointing(plugins, name)
     data = {
         "address": name,
         "removed": True,

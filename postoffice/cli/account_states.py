@@ -11,7 +11,6 @@ import click
 from postoffice.cli.accounts import LIMITS, refuse_postmaster, registered
 from postoffice.cli.common import ADDRESS, Answer, CommandContext, command, counted
 from postoffice.cli.sessions import end_all
-from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import (
     DISABLED,
     ENABLED,
@@ -28,7 +27,7 @@ _WHY = click.option("--why", default="", metavar="TEXT", help="The reason; `acco
 @click.argument("address", type=ADDRESS)
 @click.argument("state", type=click.Choice(STATES))
 @_WHY
-def set_state(context: CommandContext, address: Address, state: str, why: str) -> Answer:
+async def set_state(context: CommandContext, address: Address, state: str, why: str) -> Answer:
     """
     Set what the account ADDRESS may do.
 
@@ -45,13 +44,13 @@ def set_state(context: CommandContext, address: Address, state: str, why: str) -
     With --json: address, state, changed (false: it had this state before), ended (how many
     sessions).
     """
-    return _set(context, address.normal, state, why)
+    return await _set(context, address.normal, state, why)
 
 
 @command("disable")
 @click.argument("address", type=ADDRESS)
 @_WHY
-def disable(context: CommandContext, address: Address, why: str) -> Answer:
+async def disable(context: CommandContext, address: Address, why: str) -> Answer:
     """
     Disable the account ADDRESS: refuse logins and mail.
 
@@ -61,33 +60,30 @@ def disable(context: CommandContext, address: Address, why: str) -> Answer:
     With --json: address, state, changed (false: it was disabled before), ended (how many
     sessions).
     """
-    return _set(context, address.normal, DISABLED, why)
+    return await _set(context, address.normal, DISABLED, why)
 
 
 @command("enable")
 @click.argument("address", type=ADDRESS)
 @_WHY
-def enable(context: CommandContext, address: Address, why: str) -> Answer:
+async def enable(context: CommandContext, address: Address, why: str) -> Answer:
     """
     Enable the account ADDRESS: allow logins, sending and mail again.
 
     With --json: address, state, changed (false: it was enabled before), ended (0).
     """
-    return _set(context, address.normal, ENABLED, why)
+    return await _set(context, address.normal, ENABLED, why)
 
 
-def _set(context: CommandContext, name: str, state: str, why: str) -> Answer:
+async def _set(context: CommandContext, name: str, state: str, why: str) -> Answer:
     if state in LIMITS:
         refuse_postmaster(context.settings(), name)
     note = StateNote(_user(), time.time(), why)
-
-    async def work(plugins: Plugins) -> bool:
+    async with context.open() as plugins:
         found = await registered(plugins, name)
         if found.state != state or why:
             await plugins.register.set_state(name, state, note)
-        return found.state != state
-
-    changed = context.ask(work)
+        changed = found.state != state
     ends = state in (DISABLED, RECEIVE_ONLY)
     ended = end_all(context, name, f"{name} is {state}") if ends else 0
     data = {"address": name, "state": state, "changed": changed, "ended": ended}

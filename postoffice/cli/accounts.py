@@ -79,7 +79,7 @@ def account() -> None:
 @click.option(
     "--adopt-mail", is_flag=True, help="Give the account the mail that an earlier account left."
 )
-def add(
+async def add(
     context: CommandContext,
     address: Address,
     password_stdin: bool,
@@ -106,8 +106,7 @@ def add(
     hashed = password.hashed()
     name = address.normal
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open(settings) as plugins:
         await check_free(plugins, name)
         messages, _ = await plugins.store.count(await plugins.register.maildrop_for(name))
         if messages and not adopt_mail:
@@ -123,15 +122,13 @@ def add(
             await plugins.register.set_quota(name, quota)
         if policy is not None:
             await plugins.register.set_mail_policy(name, policy)
-
-    context.ask(work, settings)
     data = {"address": name, "added": True, **password.data}
     return Answer(data, [f"{name} is added", *password.lines])
 
 
 @command("show", account)
 @click.argument("address", type=ADDRESS)
-def show(context: CommandContext, address: Address) -> Answer:
+async def show(context: CommandContext, address: Address) -> Answer:
     """
     Show the account ADDRESS and its maildrop.
 
@@ -145,13 +142,12 @@ def show(context: CommandContext, address: Address) -> Answer:
     in `account device list`).
     """
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> _Details:
+    async with context.open(settings) as plugins:
         found = await registered(plugins, address.normal)
         register = plugins.register
         async with context.logins(plugins, settings) as logins:
             last = await last_logins(plugins, logins, found.address)
-        return _Details(
+        details = _Details(
             found,
             await plugins.store.count(found.maildrop),
             await quota_of_account(register, settings, found.address),
@@ -160,8 +156,6 @@ def show(context: CommandContext, address: Address) -> Answer:
             await register.app_passwords(found.address),
             last,
         )
-
-    details = context.ask(work, settings)
     return Answer(details.data, details.lines)
 
 
@@ -252,7 +246,7 @@ def _state_line(account: Account) -> str:
 @command("passwd", account)
 @click.argument("address", type=ADDRESS)
 @password_options
-def passwd(
+async def passwd(
     context: CommandContext,
     address: Address,
     password_stdin: bool,
@@ -269,16 +263,13 @@ def passwd(
     """
     password = ask_password(password_stdin, generate, address.normal, hash_stdin)
     name = address.normal
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open() as plugins:
         found = await registered(plugins, name)
         salt = None
         if devices := await plugins.register.app_passwords(name):
             salt = salt_of(found, devices)  # the SCRAM keys of the devices use this salt
         if not await plugins.register.set_secret(name, *password.hashed(salt)):
             raise Refused(f"there is no account {name} here")
-
-    context.ask(work)
     data = {"address": name, "changed": True, **password.data}
     return Answer(data, [f"{name} has a new password", *password.lines])
 
@@ -289,7 +280,7 @@ def passwd(
 @policy_options("Use the mail policy of the domain, or else of the configuration.")
 @forward_options
 @shared_secret_options
-def set_(
+async def set_(
     context: CommandContext,
     address: Address,
     quota: Quota | None,
@@ -319,22 +310,19 @@ def set_(
     if changes:
         settings = context.settings()
         also = functools.partial(forward.save, address.normal, settings) if forward else None
-        answer = change_settings(context, "account", address.normal, quota, policy, also)
+        answer = await change_settings(context, "account", address.normal, quota, policy, also)
         return Answer({"address": address.normal, **answer.data}, answer.lines)
     secret: Password | None = None
     if not no_shared_secret:
         secret = ask_password(shared_secret_stdin, generate_shared_secret, address.normal)
-    return _set_shared(context, address.normal, secret)
+    return await _set_shared(context, address.normal, secret)
 
 
-def _set_shared(context: CommandContext, name: str, secret: Password | None) -> Answer:
+async def _set_shared(context: CommandContext, name: str, secret: Password | None) -> Answer:
     shared = None if secret is None else secret.octets.decode("utf-8", "surrogateescape")
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open() as plugins:
         if not await plugins.register.set_shared(name, shared):
             raise Refused(f"there is no account {name} here")
-
-    context.ask(work)
     data: dict[str, object] = {"address": name, "changed": True}
     lines = [f"{name} has {'no' if shared is None else 'a new'} shared secret"]
     if secret is not None and secret.generated:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 import click
 
 from postoffice.accounts.address_checks import check_alias
-from postoffice.accounts.address_resolution import Resolution, resolve
+from postoffice.accounts.address_resolution import resolve
 from postoffice.cli.addresses import (
     address_register,
     alias_data,
@@ -36,7 +36,6 @@ from postoffice.cli.common import (
 )
 from postoffice.cli.completion import nothing
 from postoffice.cli.list_output import ListOutput
-from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister, IAddressRegister, IAliasListing
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, FORWARD, REFUSE, Alias
@@ -123,7 +122,7 @@ def _alias_options(function: Callable[..., T]) -> Callable[..., T]:
 @click.argument("address", type=ADDRESS, shell_complete=nothing)
 @click.argument("targets", metavar="[TARGET]...", type=ADDRESS, nargs=-1)
 @_alias_options
-def add(
+async def add(
     context: CommandContext, address: Address, targets: tuple[Address, ...], options: _Options
 ) -> Answer:
     """
@@ -140,8 +139,7 @@ def add(
     confirm_look_alike(address)
     made = options.applied(Alias(address.normal), targets)
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open(settings) as plugins:
         register = address_register(plugins)
         await asked(
             plugins, check_alias(made, settings.postmaster.normal, way_out=settings.way_out)
@@ -149,35 +147,30 @@ def add(
         await check_above(plugins, made, settings.postmaster.normal)
         if not await register.add_alias(made):
             raise Refused(f"{made.address} is here already")
-
-    context.ask(work, settings)
     data = {**alias_data(made), "added": True}
     return Answer(data, [f"{made.address} is added: {goes_to(made)}"])
 
 
 @command("list", alias)
 @click.argument("domain", type=DOMAIN, required=False)
-def list_(context: CommandContext, domain: str | None) -> Answer:
+async def list_(context: CommandContext, domain: str | None) -> Answer:
     """
     List all aliases, or those of DOMAIN.
 
     With --json: aliases, each with address, kind, targets, words, send (as in add).
     """
     output = ListOutput(context, ("ALIAS", "GOES TO"), "aliases", "no aliases")
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open() as plugins:
         if domain is not None and domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
         async for one in all_aliases(address_register(plugins), domain):
             output.add((one.address, goes_to(one)), alias_data(one))
-
-    context.ask(work)
     output.end()
 
 
 @command("show", alias)
 @click.argument("address", type=ALIAS)
-def show(context: CommandContext, address: Address) -> Answer:
+async def show(context: CommandContext, address: Address) -> Answer:
     """
     Show the alias ADDRESS, and which accounts get its mail.
 
@@ -186,13 +179,10 @@ def show(context: CommandContext, address: Address) -> Answer:
     with address and reply), pointing (aliases, forwards and catch-alls with this target).
     """
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> tuple[Alias, Resolution, list[str]]:
+    async with context.open(settings) as plugins:
         found = await alias_of(plugins, address.normal)
         leads = await asked(plugins, resolve(found.address, settings.postmaster.normal))
-        return found, leads, await still_pointing(plugins, found.address)
-
-    found, leads, pointing = context.ask(work, settings)
+        found, leads, pointing = found, leads, await still_pointing(plugins, found.address)
     accounts = [one.address for one in leads.accounts]
     remote = [str(one) for one in leads.remote]
     refused = [(one.address, one.reply.wire.decode().strip()) for one in leads.refused]
@@ -227,7 +217,7 @@ def show(context: CommandContext, address: Address) -> Answer:
     help="Remove a target; may be given several times.",
 )  # fmt: skip
 @_alias_options
-def set_(
+async def set_(
     context: CommandContext,
     address: Address,
     targets: tuple[Address, ...],
@@ -247,8 +237,7 @@ def set_(
     if (targets or options.without_targets) and (added or removed):
         raise click.UsageError("--add and --remove change the targets that the alias has")
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> Alias:
+    async with context.open(settings) as plugins:
         register, known = address_register(plugins), await alias_of(plugins, address.normal)
         now = _with_targets(known, added, removed) if added or removed else known
         now = options.applied(now, targets)
@@ -256,9 +245,6 @@ def set_(
         await check_above(plugins, now, settings.postmaster.normal)
         if not await register.set_alias(now):
             raise Refused(f"there is no alias {now.address} here")
-        return now
-
-    now = context.ask(work, settings)
     return Answer({**alias_data(now), "changed": True}, [f"{now.address}: {goes_to(now)}"])
 
 
@@ -277,19 +263,16 @@ def _with_targets(known: Alias, added: Sequence[Address], removed: Sequence[Addr
 
 @command("remove", alias)
 @click.argument("address", type=ALIAS)
-def remove(context: CommandContext, address: Address) -> Answer:
+async def remove(context: CommandContext, address: Address) -> Answer:
     """
     Remove the alias ADDRESS, and report what still leads to it.
 
     With --json: address, removed, pointing (aliases, forwards and catch-alls with this
     target).
     """
-
-    async def work(plugins: Plugins) -> tuple[str, list[str]]:
+    async with context.open() as plugins:
         name = (await alias_of(plugins, address.normal)).address
         await address_register(plugins).remove_alias(name)
-        return name, await still_pointing(plugins, name)
-
-    name, pointing = context.ask(work)
+        name, pointing = name, await still_pointing(plugins, name)
     data = {"address": name, "removed": True, "pointing": pointing}
     return Answer(data, [f"{name} is removed", *pointing_lines(name, pointing)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 import click
@@ -93,7 +93,7 @@ def device() -> None:
     "--network", type=Parameter("network", _network), multiple=True,
     help="A network from which it works, such as 192.0.2.0/24; may be given several times.",
 )  # fmt: skip
-def add(
+async def add(
     context: CommandContext,
     address: Address,
     name: str,
@@ -112,8 +112,7 @@ def add(
     With --json: address, device, added, generated_password.
     """
     password = AppPasswordToken.generate()
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open() as plugins:
         found = await plugins.register.find(address.normal)
         if found is None:
             raise Refused(f"there is no account {address.normal} here")
@@ -131,8 +130,6 @@ def add(
         )
         if not await plugins.register.add_app_password(found.address, made):
             raise Refused(f"{found.address} has a device {name!r} already")
-
-    context.ask(work)
     data = {
         "address": address.normal,
         "device": name,
@@ -144,7 +141,7 @@ def add(
 
 @command("list", device)
 @click.argument("address", type=ADDRESS)
-def list_(context: CommandContext, address: Address) -> Answer:
+async def list_(context: CommandContext, address: Address) -> Answer:
     """
     List the devices of the account ADDRESS, and their last logins.
 
@@ -152,24 +149,21 @@ def list_(context: CommandContext, address: Address) -> Answer:
     expired, last_login (time, service, mechanism, tls, network; or null).
     """
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> tuple[Sequence[AppPassword], Last]:
+    async with context.open(settings) as plugins:
         found = await plugins.register.find(address.normal)
         if found is None:
             raise Refused(f"there is no account {address.normal} here")
         async with context.logins(plugins, settings) as logins:
             last = await last_logins(plugins, logins, found.address)
-        return await plugins.register.app_passwords(found.address), last
-
-    found, last = context.ask(work, settings)
-    lines = device_table(found, last) if found else [f"{address.normal} has no devices"]
-    return Answer({"address": address.normal, "devices": device_data(found, last)}, lines)
+        devices = await plugins.register.app_passwords(found.address)
+    lines = device_table(devices, last) if devices else [f"{address.normal} has no devices"]
+    return Answer({"address": address.normal, "devices": device_data(devices, last)}, lines)
 
 
 @command("remove", device)
 @click.argument("address", type=ADDRESS)
 @click.argument("name", type=NAME_TYPE)
-def remove(context: CommandContext, address: Address, name: str) -> Answer:
+async def remove(context: CommandContext, address: Address, name: str) -> Answer:
     """
     Remove the device NAME from the account ADDRESS.
 
@@ -178,14 +172,11 @@ def remove(context: CommandContext, address: Address, name: str) -> Answer:
     With --json: address, device, removed.
     """
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open(settings) as plugins:
         if not await plugins.register.remove_app_password(address.normal, name):
             raise Refused(f"{address.normal} has no device {name!r}")
         async with context.logins(plugins, settings) as logins:
             await plugins.executor.run(logins.login_history.forget, address.normal, name)
-
-    context.ask(work, settings)
     data = {"address": address.normal, "device": name, "removed": True}
     return Answer(data, [f"{address.normal} has no device {name!r} any more"])
 

@@ -8,7 +8,6 @@ import time
 
 import click
 
-from postoffice.accounts.attempts import FailureCount
 from postoffice.cli.common import (
     Answer,
     CommandContext,
@@ -20,7 +19,6 @@ from postoffice.cli.common import (
     moment,
     table,
 )
-from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.config_values import NETWORK
 from postoffice.util.networks import network_of
@@ -47,7 +45,7 @@ def _who(text: str) -> str:
     help="Clear the counts of an account, or of a network; may be given several times.",
 )  # fmt: skip
 @click.option("--clear-all", is_flag=True, help="Clear all counts.")
-def auth_failures(context: CommandContext, clear: tuple[str, ...], clear_all: bool) -> Answer:
+async def auth_failures(context: CommandContext, clear: tuple[str, ...], clear_all: bool) -> Answer:
     """
     List the wrong passwords of the last day, the latest first.
 
@@ -62,18 +60,17 @@ def auth_failures(context: CommandContext, clear: tuple[str, ...], clear_all: bo
         raise click.UsageError("--clear and --clear-all exclude one another")
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> tuple[int, list[FailureCount]]:
-        async with context.logins(plugins, settings) as logins:
-            if clear or clear_all:
-                names = None if clear_all else list(clear)
-                return await plugins.executor.run(logins.attempts.clear, names), []
-            return 0, await plugins.executor.run(logins.attempts.failures, time.time())
-
-    cleared, failures = context.ask(work, settings)
-    if clear and not cleared:
-        raise Refused(f"there are no wrong passwords of {', '.join(clear)}")
-    if clear or clear_all:
-        return Answer({"cleared": cleared}, [f"{counted(cleared, 'count')} cleared"])
+    async with (
+        context.open(settings) as plugins,
+        context.logins(plugins, settings) as logins,
+    ):
+        if clear or clear_all:
+            names = None if clear_all else list(clear)
+            cleared = await plugins.executor.run(logins.attempts.clear, names)
+            if clear and not cleared:
+                raise Refused(f"there are no wrong passwords of {', '.join(clear)}")
+            return Answer({"cleared": cleared}, [f"{counted(cleared, 'count')} cleared"])
+        failures = await plugins.executor.run(logins.attempts.failures, time.time())
     rows = [("WHO", "WRONG", "LAST", "BLOCKED UNTIL")]
     rows += [
         (one.name, str(one.count), moment(one.last), "" if one.until is None else moment(one.until))

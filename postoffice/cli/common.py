@@ -8,7 +8,15 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +26,7 @@ from unicodedata import combining, east_asian_width
 
 import click
 from click.shell_completion import CompletionItem
+from twisted.internet.defer import Deferred
 
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.cli.completion import Ask, known
@@ -59,6 +68,10 @@ class Answer:
     status: int = 0
 
 
+#: What answers a command.
+Function = Callable[..., Answer | Coroutine[Deferred[object], object, Answer]]
+
+
 @dataclass
 class CommandContext:
     """What a command runs with: ``config`` is the file given with --config, if any."""
@@ -66,6 +79,9 @@ class CommandContext:
     config: str | None
     reactor: IReactor
     as_json: bool = False
+
+    def __post_init__(self) -> None:
+        self.executor = InlineExecutor(self.reactor)
 
     def settings(self, try_endpoint: TryEndpoint | None = None) -> Settings:
         """Return the settings, or those of a first run without a configuration file."""
@@ -85,24 +101,31 @@ class CommandContext:
         *,
         policies: bool = False,
     ) -> T:
+        """Run ``work`` while the plugins are open (see ``open``)."""
+
+        async def whole() -> T:
+            async with self.open(settings, policies=policies) as plugins:
+                return await work(plugins)
+
+        return self.executor.finish(whole())
+
+    @asynccontextmanager
+    async def open(
+        self, settings: Settings | None = None, *, policies: bool = False
+    ) -> AsyncIterator[Plugins]:
         """
-        Run ``work`` with the plugins started, as the user that the post office runs as.
+        Start the plugins, as the user that the post office runs as, and stop them at the end.
 
         Policies are started only if ``policies`` says so.
         """
         settings = settings or self.settings()
-        executor = InlineExecutor(self.reactor)
-        plugins = build_plugins(settings, self.reactor, executor)
+        plugins = build_plugins(settings, self.reactor, self.executor)
         privileges.become(settings.user, settings.state)
-
-        async def whole() -> T:
-            await plugins.start(policies=policies)
-            try:
-                return await work(plugins)
-            finally:
-                await plugins.stop()
-
-        return executor.finish(whole())
+        await plugins.start(policies=policies)
+        try:
+            yield plugins
+        finally:
+            await plugins.stop()
 
     @asynccontextmanager
     async def logins(self, plugins: Plugins, settings: Settings) -> AsyncIterator[LoginRecords]:
@@ -225,17 +248,15 @@ def with_options(
     return functools.reduce(lambda inner, option: option(inner), reversed(options), function)
 
 
-def command(
-    name: str, group: click.Group | None = None
-) -> Callable[[Callable[..., Answer]], click.Command]:
+def command(name: str, group: click.Group | None = None) -> Callable[[Function], click.Command]:
     """
-    Make a command, in a group if given, of a function that returns an Answer.
+    Make a command, in a group if given, of a function or coroutine that returns an Answer.
 
-    The function gets a CommandContext and the command's parameters.
+    It gets a CommandContext and the command's parameters.
     """
     made = click.command if group is None else group.command
 
-    def decorate(function: Callable[..., Answer]) -> click.Command:
+    def decorate(function: Function) -> click.Command:
         @functools.wraps(function)
         def run(context: click.Context, config: str | None, as_json: bool, **rest: object) -> None:
             before = context.find_root().params
@@ -250,13 +271,15 @@ def command(
 def _answer(
     context: click.Context,
     as_json: bool,
-    function: Callable[..., Answer],
+    function: Function,
     config: str | None,
     arguments: dict[str, object],
 ) -> None:
     failed = 0
     try:
-        answer = function(CommandContext(config, context.obj, as_json), **arguments)
+        running = CommandContext(config, context.obj, as_json)
+        said = function(running, **arguments)
+        answer = running.executor.finish(said) if isinstance(said, Coroutine) else said
     except ConfigurationError as error:
         failed = WRONG
         problems = [vars(problem) for problem in error.problems]

@@ -16,7 +16,6 @@ from postoffice.cli.addresses import (
 )
 from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, table
 from postoffice.cli.completion import nothing
-from postoffice.daemon.plugins import Plugins
 from postoffice.model.alias import Domain
 
 
@@ -28,7 +27,7 @@ def domain_alias() -> None:
 @command("add", domain_alias)
 @click.argument("alias", type=DOMAIN, shell_complete=nothing)
 @click.argument("domain", type=DOMAIN)
-def add(context: CommandContext, alias: str, domain: str) -> Answer:
+async def add(context: CommandContext, alias: str, domain: str) -> Answer:
     """
     Make ALIAS the same as DOMAIN.
 
@@ -41,8 +40,7 @@ def add(context: CommandContext, alias: str, domain: str) -> Answer:
     """
     confirm_look_alike(alias)
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open(settings) as plugins:
         register = address_register(plugins)
         known = await domain_of(plugins, alias) or Domain(alias)
         now = replace(known, same_as=domain)
@@ -54,26 +52,21 @@ def add(context: CommandContext, alias: str, domain: str) -> Answer:
         await check_no_aliases_of(plugins, alias)
         await plugins.register.add_domain(alias)
         await register.set_domain(now)
-
-    context.ask(work, settings)
     data = {"alias": alias, "domain": domain, "added": True}
     return Answer(data, [f"{alias} is the same as {domain} now"])
 
 
 @command("list", domain_alias)
-def list_(context: CommandContext) -> Answer:
+async def list_(context: CommandContext) -> Answer:
     """
     List the domain aliases.
 
     With --json: aliases, each with alias and domain.
     """
-
-    async def work(plugins: Plugins) -> list[Domain]:
+    async with context.open() as plugins:
         address_register(plugins)
         names = await plugins.register.domains()
-        return [one for name in names if (one := await domain_of(plugins, name)) and one.same_as]
-
-    found = context.ask(work)
+        found = [one for name in names if (one := await domain_of(plugins, name)) and one.same_as]
     rows = [("ALIAS", "DOMAIN"), *((one.name, one.same_as) for one in found)]
     data = [{"alias": one.name, "domain": one.same_as} for one in found]
     return Answer({"aliases": data}, table(rows) if found else ["no domain aliases"])
@@ -81,7 +74,7 @@ def list_(context: CommandContext) -> Answer:
 
 @command("remove", domain_alias)
 @click.argument("alias", type=DOMAIN)
-def remove(context: CommandContext, alias: str) -> Answer:
+async def remove(context: CommandContext, alias: str) -> Answer:
     """
     Make ALIAS a domain of its own again.
 
@@ -90,14 +83,11 @@ def remove(context: CommandContext, alias: str) -> Answer:
 
     With --json: alias, domain (of which it was one), removed.
     """
-
-    async def work(plugins: Plugins) -> str:
+    async with context.open() as plugins:
         known = await domain_of(plugins, alias)
         if known is None or not known.same_as:
             raise Refused(f"{alias} is no domain alias here")
         await address_register(plugins).set_domain(replace(known, same_as=""))
-        return known.same_as
-
-    domain = context.ask(work)
+        domain = known.same_as
     data = {"alias": alias, "domain": domain, "removed": True}
     return Answer(data, [f"{alias} is a domain of its own; postoffice domain remove {alias}"])

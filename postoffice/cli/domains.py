@@ -19,13 +19,11 @@ from postoffice.cli.completion import nothing
 from postoffice.cli.domain_settings import CHANGES, DomainChange, address_options, domain_rows
 from postoffice.cli.mail_policies import (
     NAMES,
-    EffectivePolicy,
     policy_of_domain,
     policy_options,
 )
 from postoffice.cli.quotas import (
     HEADS,
-    EffectiveQuota,
     quota_of_domain,
     quota_options,
 )
@@ -46,7 +44,7 @@ def domain() -> None:
 @click.argument("domain", type=DOMAIN, shell_complete=nothing)
 @quota_options()
 @policy_options()
-def add(
+async def add(
     context: CommandContext, domain: str, quota: Quota | None, policy: MailPolicy | None
 ) -> Answer:
     """
@@ -59,21 +57,18 @@ def add(
     """
 
     confirm_look_alike(domain)
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open() as plugins:
         if not await plugins.register.add_domain(domain):
             raise Refused(f"{domain} is here already")
         if quota is not None:
             await plugins.register.set_domain_quota(domain, quota)
         if policy is not None:
             await plugins.register.set_domain_mail_policy(domain, policy)
-
-    context.ask(work)
     return Answer({"domain": domain, "added": True}, [f"{domain} is added"])
 
 
 @command("list", domain)
-def list_(context: CommandContext) -> Answer:
+async def list_(context: CommandContext) -> Answer:
     """
     List all domains, the number of their accounts, and their quotas.
 
@@ -84,15 +79,11 @@ def list_(context: CommandContext) -> Answer:
     quota_from (where each of them is set).
     """
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> list[tuple[str, int, EffectiveQuota]]:
+    async with context.open(settings) as plugins:
         found = []
         for name in await plugins.register.domains():
             accounts = await _count(plugins, name)
             found.append((name, accounts, await quota_of_domain(plugins.register, settings, name)))
-        return found
-
-    found = context.ask(work, settings)
     rows = [("DOMAIN", "ACCOUNTS", *HEADS)]
     rows += [(name, str(accounts), *quota.cells) for name, accounts, quota in found]
     data = [{"domain": name, "accounts": number, **quota.data} for name, number, quota in found]
@@ -109,7 +100,7 @@ async def _count(plugins: Plugins, domain: str) -> int:
 
 @command("show", domain)
 @click.argument("domain", type=DOMAIN)
-def show(context: CommandContext, domain: str) -> Answer:
+async def show(context: CommandContext, domain: str) -> Answer:
     """
     Show the settings of DOMAIN, and how many accounts it has.
 
@@ -119,21 +110,15 @@ def show(context: CommandContext, domain: str) -> Answer:
     alias, or empty), separators, catch_all (targets), uncaught (local parts).
     """
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> tuple[int, EffectiveQuota, EffectivePolicy, Domain]:
+    async with context.open(settings) as plugins:
         if domain not in await plugins.register.domains():
             raise Refused(f"there is no domain {domain} here")
-        known = None
+        known = Domain(domain)
         if IAddressRegister.providedBy(plugins.register):
-            known = await domain_of(plugins, domain)
-        return (
-            await _count(plugins, domain),
-            await quota_of_domain(plugins.register, settings, domain),
-            await policy_of_domain(plugins.register, settings, domain),
-            known or Domain(domain),
-        )
-
-    accounts, quota, policy, known = context.ask(work, settings)
+            known = await domain_of(plugins, domain) or known
+        accounts = await _count(plugins, domain)
+        quota = await quota_of_domain(plugins.register, settings, domain)
+        policy = await policy_of_domain(plugins.register, settings, domain)
     addresses = {
         "same_as": known.same_as,
         "separators": known.separators,
@@ -150,7 +135,7 @@ def show(context: CommandContext, domain: str) -> Answer:
 @quota_options("Use the quota of the configuration.")
 @policy_options("Use the mail policy of the configuration.")
 @address_options
-def set_(
+async def set_(
     context: CommandContext,
     domain: str,
     quota: Quota | None,
@@ -182,7 +167,7 @@ def set_(
         await address_register(plugins).set_domain(now)
         return [f"{domain} has {what}: {text}" for what, text in domain_rows(now)]
 
-    answer = change_settings(
+    answer = await change_settings(
         context, "domain", domain, quota, policy, addresses if change else None
     )
     return Answer({"domain": domain, **answer.data}, answer.lines)
@@ -190,7 +175,7 @@ def set_(
 
 @command("remove", domain)
 @click.argument("domain", type=DOMAIN)
-def remove(context: CommandContext, domain: str) -> Answer:
+async def remove(context: CommandContext, domain: str) -> Answer:
     """
     Remove DOMAIN; refused while it has accounts or aliases.
 
@@ -198,16 +183,13 @@ def remove(context: CommandContext, domain: str) -> Answer:
 
     With --json: domain, removed, pointing (what still leads to it).
     """
-
-    async def work(plugins: Plugins) -> list[str]:
+    async with context.open() as plugins:
         try:
             removed = await plugins.register.remove_domain(domain)
         except NotEmpty as error:
             raise Refused(f"{error}; remove those first") from None
         if not removed:
             raise Refused(f"there is no domain {domain} here")
-        return await still_pointing(plugins, f"@{domain}")
-
-    pointing = context.ask(work)
+        pointing = await still_pointing(plugins, f"@{domain}")
     data = {"domain": domain, "removed": True, "pointing": pointing}
     return Answer(data, [f"{domain} is removed", *pointing_lines(domain, pointing)])

@@ -27,7 +27,7 @@ from postoffice.model.errors import MaildropLocked, PostOfficeError
 @command("expire")
 @click.argument("address", type=ADDRESS, required=False)
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
-def expire(context: CommandContext, address: Address | None, dry_run: bool) -> Answer:
+async def expire(context: CommandContext, address: Address | None, dry_run: bool) -> Answer:
     """
     Remove expired mail of ADDRESS, or of all accounts.
 
@@ -39,8 +39,7 @@ def expire(context: CommandContext, address: Address | None, dry_run: bool) -> A
     or would be, removed), and why the maildrop was skipped, or null.
     """
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> list[ExpiryResult]:
+    async with context.open(settings) as plugins:
         retention = build_retention(settings, plugins)
         if not retention.possible:
             raise Refused("mail stays in this store until somebody deletes it")
@@ -50,9 +49,6 @@ def expire(context: CommandContext, address: Address | None, dry_run: bool) -> A
             for target in targets:
                 found.append(await _expire(retention, target, dry_run))
                 progress.at(len(found), len(targets))
-        return found
-
-    found = context.ask(work, settings)
     data = [
         {
             "account": gone.target.account,

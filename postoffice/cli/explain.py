@@ -78,7 +78,7 @@ def explain() -> None:
     type=Parameter("address", _sender, addresses),
     help="The sender (MAIL FROM); otherwise <>.",
 )
-def rcpt(
+async def rcpt(
     context: CommandContext,
     address: Address | None,
     size: int,
@@ -97,19 +97,14 @@ def rcpt(
     """
     settings = context.settings()
     envelope = Envelope("explained", from_ip or Client(), sender=sender, size=size)
-
-    async def work(plugins: Plugins) -> tuple[list[Step], Reply]:
-        explanation = Explanation(plugins, settings, build_context(plugins), sender)
-        steps = [step async for step in explanation.steps(address, size)]
-        return steps, await _reply(explanation.context, settings, envelope, address)
-
-    def build_context(plugins: Plugins) -> ReceptionContext:
+    async with context.open(settings, policies=from_ip is not None) as plugins:
         policies = PolicyChain()
         if from_ip is not None:
             policies = build_policy_chain(settings, plugins.policies, context.reactor)
-        return build_reception_context(settings, plugins, policies, lambda: datetime.now(UTC))
-
-    steps, reply = context.ask(work, settings, policies=from_ip is not None)
+        shared = build_reception_context(settings, plugins, policies, lambda: datetime.now(UTC))
+        explanation = Explanation(plugins, settings, shared, sender)
+        steps = [step async for step in explanation.steps(address, size)]
+        reply = await _reply(shared, settings, envelope, address)
     said = reply.wire.decode().strip()
     data = {
         "address": str(address or "postmaster"),

@@ -133,10 +133,10 @@ def _kept(seconds: float | None) -> str:
 
 
 async def policy_of_domain(
-    register: IAccountRegister, settings: Settings, domain: str
+    register: IAccountRegister, settings: Settings, name: str
 ) -> EffectivePolicy:
     """Return the policy for accounts of a domain that do not set their own."""
-    theirs = await register.domain_mail_policy(domain) or UNSPECIFIED
+    theirs = await register.domain_mail_policy(name) or UNSPECIFIED
     return EffectivePolicy(*effective(VALUES, domain=theirs, default=settings.mail_policy))
 
 

@@ -21,7 +21,7 @@ from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import limits
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import Finding, IAccountListing, IMaildropMaintenance, MaildropUsage
+from postoffice.interfaces import IAccountListing, IMaildropMaintenance, MaildropUsage
 from postoffice.model.address import Account, Address, Quota
 
 HEADS = (
@@ -39,7 +39,7 @@ class OwnedMaildrop:
 
 
 @command("list")
-def list_(context: CommandContext) -> Answer:
+async def list_(context: CommandContext) -> Answer:
     """
     List all maildrops, the largest first.
 
@@ -55,17 +55,12 @@ def list_(context: CommandContext) -> Answer:
     vault_octets; strays, if there are any, each with path and what.
     """
     settings = context.settings()
-
-    async def work(
-        plugins: Plugins,
-    ) -> tuple[list[tuple[MaildropUsage, OwnedMaildrop]], list[Finding]]:
+    async with context.open(settings) as plugins:
         with Progress("looking at maildrops") as progress:
             holdings = await maintenance_of(plugins).holdings(progress.at)
         drops = await owners_of(plugins, settings, [one.name for one in holdings])
         found = list(zip(holdings, drops, strict=True))
-        return found, list(await maintenance_of(plugins).strays())
-
-    found, strays = context.ask(work, settings)
+        strays = await maintenance_of(plugins).strays()
     found.sort(key=lambda one: (-one[0].octets - one[0].vault_octets, one[0].name))
     total = _total([holding for holding, _ in found])
     lines = [*_table(found), "", _line(total)] if found else ["no maildrops"]

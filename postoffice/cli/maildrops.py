@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -54,7 +55,7 @@ def maildrop() -> None:
     "--larger-than", type=SIZE_TYPE, help="Remove messages that are larger, such as 20MiB."
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
-def purge(
+async def purge(
     context: CommandContext,
     address: Address,
     over_quota: bool,
@@ -77,18 +78,15 @@ def purge(
         )
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> tuple[str, int, int]:
+    async with _at_rest(context, settings, address) as plugins:
         drop = await named(plugins, settings, address)
         which = PurgeCriteria(older_than, larger_than, _quota(drop) if over_quota else None)
         with Progress("removing messages") as progress:
-            return drop.name, *await maintenance_of(plugins).purge(
-                drop.name, which, dry_run, progress.at
-            )
-
-    name, messages, octets = _at_rest(context, work, settings, address)
-    data = {"maildrop": name, "messages": messages, "octets": octets, "dry_run": dry_run}
+            care = maintenance_of(plugins)
+            messages, octets = await care.purge(drop.name, which, dry_run, progress.at)
+    data = {"maildrop": drop.name, "messages": messages, "octets": octets, "dry_run": dry_run}
     done = "would go" if dry_run else "removed"
-    return Answer(data, [f"{name}: {counted(messages, 'message')}, {sized(octets)}, {done}"])
+    return Answer(data, [f"{drop.name}: {counted(messages, 'message')}, {sized(octets)}, {done}"])
 
 
 def _quota(drop: OwnedMaildrop) -> Quota:
@@ -108,7 +106,7 @@ def _quota(drop: OwnedMaildrop) -> Quota:
     type=TIME,
     help="Restore all that was removed since this time, or so long ago.",
 )
-def undelete(
+async def undelete(
     context: CommandContext, address: Address, session: str | None, since: float | None
 ) -> Answer:
     """
@@ -127,17 +125,14 @@ def undelete(
         raise click.UsageError("--session and --since exclude one another")
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> tuple[str, int, list[VaultSession]]:
-        drop = await named(plugins, settings, address)
+    async with _at_rest(context, settings, address) as plugins:
+        name = (await named(plugins, settings, address)).name
         care, back = maintenance_of(plugins), 0
-        kept = list(await care.vault_sessions(drop.name))
+        kept = list(await care.vault_sessions(name))
         if session is not None or since is not None:
             wanted = (session or "", since or 0.0)
             if any(wanted[0] in ("", one.session) and one.time >= wanted[1] for one in kept):
-                back = await care.undelete(drop.name, *wanted)
-        return drop.name, back, kept
-
-    name, back, kept = _at_rest(context, work, settings, address)
+                back = await care.undelete(name, *wanted)
     if session is None and since is None:
         return _kept(name, kept)
     if not back:
@@ -159,7 +154,7 @@ def _kept(name: str, kept: list[VaultSession]) -> Answer:
 @command("verify", maildrop)
 @click.argument("address", type=ADDRESS, required=False)
 @click.option("--repair", is_flag=True, help="Repair what is safe to repair.")
-def verify(context: CommandContext, address: Address | None, repair: bool) -> Answer:
+async def verify(context: CommandContext, address: Address | None, repair: bool) -> Answer:
     """
     Check the maildrop of ADDRESS, or all, for problems.
 
@@ -175,8 +170,7 @@ def verify(context: CommandContext, address: Address | None, repair: bool) -> An
     mended.
     """
     settings = context.settings()
-
-    async def work(plugins: Plugins) -> tuple[list[OwnedMaildrop], list[Finding]]:
+    async with context.open(settings) as plugins:
         care, found = maintenance_of(plugins), list[Finding]()
         drops, messages = await _to_verify(plugins, settings, address)
         if address is None:
@@ -185,9 +179,6 @@ def verify(context: CommandContext, address: Address | None, repair: bool) -> An
             for drop in drops:
                 quota = drop.quota or settings.default_quota
                 found += await care.verify(drop.name, quota, repair, _each(progress, messages))
-        return drops, found
-
-    drops, found = context.ask(work, settings)
     count, ownerless = len(drops), [drop.name for drop in drops if drop.account is None]
     left = sum(not one.mended for one in found)
     lines = [f"{one.path}: {one.what}{' (mended)' if one.mended else ''}" for one in found]
@@ -215,14 +206,13 @@ def _each(progress: Progress, messages: int) -> Step:
     return lambda done, of: progress.at(progress.done + 1 if messages else done, messages or of)
 
 
-def _at_rest(
-    context: CommandContext,
-    work: Callable[[Plugins], Awaitable[T]],
-    settings: Settings,
-    address: Address,
-) -> T:
-    """Run ``work``; refuse if a session holds the maildrop."""
+@asynccontextmanager
+async def _at_rest(
+    context: CommandContext, settings: Settings, address: Address
+) -> AsyncIterator[Plugins]:
+    """Start the plugins; refuse if a session holds the maildrop."""
     try:
-        return context.ask(work, settings)
+        async with context.open(settings) as plugins:
+            yield plugins
     except MaildropLocked:
         raise Refused(f"a POP3 session holds {address.normal}; try again later") from None

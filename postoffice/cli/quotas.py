@@ -144,11 +144,11 @@ def _effective(**layers: Quota) -> EffectiveQuota:
 
 
 async def quota_of_domain(
-    register: IAccountRegister, settings: Settings, domain: str
+    register: IAccountRegister, settings: Settings, name: str
 ) -> EffectiveQuota:
     """Return the quota for accounts of a domain that do not set their own."""
     return _effective(
-        domain=await register.domain_quota(domain) or Quota(), default=settings.default_quota
+        domain=await register.domain_quota(name) or Quota(), default=settings.default_quota
     )
 
 

@@ -8,14 +8,13 @@ from postoffice.cli.accounts import refuse_postmaster, registered
 from postoffice.cli.addresses import check_free, confirm_look_alike
 from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
 from postoffice.cli.sessions import end_all
-from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 
 
 @command("rename")
 @click.argument("address", type=ADDRESS)
 @click.argument("new", type=ADDRESS)
-def rename(context: CommandContext, address: Address, new: Address) -> Answer:
+async def rename(context: CommandContext, address: Address, new: Address) -> Answer:
     """
     Give the account ADDRESS the address NEW.
 
@@ -31,8 +30,7 @@ def rename(context: CommandContext, address: Address, new: Address) -> Answer:
     settings = context.settings()
     name, other = address.normal, new.normal
     refuse_postmaster(settings, name)
-
-    async def work(plugins: Plugins) -> None:
+    async with context.open(settings) as plugins:
         await registered(plugins, name)
         await check_free(plugins, other)
         async with context.logins(plugins, settings) as logins:
@@ -41,8 +39,6 @@ def rename(context: CommandContext, address: Address, new: Address) -> Answer:
                     f"{name} was removed just now, or {other} was added; nothing is renamed"
                 )
             await plugins.executor.run(logins.login_history.rename, name, other)
-
-    context.ask(work, settings)
     ended = end_all(context, name, f"{name} is {other} now")
     lines = [f"{name} is {other} now; mail for {name} is refused"]
     if ended:

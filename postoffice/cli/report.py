@@ -10,7 +10,6 @@ import click
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.cli.app_passwords import LOGIN_HEADS, login_cells, login_data
 from postoffice.cli.common import Answer, CommandContext, command, counted, table
-from postoffice.daemon.plugins import Plugins
 
 DAY = 86400.0
 #: What an administrator could turn off, its name for --json, and which logins use it.
@@ -31,7 +30,7 @@ def report() -> None:
     "--days", type=click.IntRange(1, 400), default=30, show_default=True,
     help="How many days to look back.",
 )  # fmt: skip
-def logins(context: CommandContext, days: int) -> Answer:
+async def logins(context: CommandContext, days: int) -> Answer:
     """
     List logins that use plaintext, TLS 1.2 or APOP.
 
@@ -46,12 +45,12 @@ def logins(context: CommandContext, days: int) -> Answer:
     """
     settings = context.settings()
 
-    async def work(plugins: Plugins) -> list[tuple[LoginMethod, float]]:
-        async with context.logins(plugins, settings) as logins:
-            since = time.time() - days * DAY
-            return await plugins.executor.run(logins.login_history.used, since)
-
-    used = context.ask(work, settings)
+    async with (
+        context.open(settings) as plugins,
+        context.logins(plugins, settings) as logins,
+    ):
+        since = time.time() - days * DAY
+        used = await plugins.executor.run(logins.login_history.used, since)
     data: dict[str, object] = {"days": days}
     rows = [("WITHOUT", "ACCOUNT", "DEVICE", *LOGIN_HEADS)]
     for name, key, uses in OLD:
