@@ -40,12 +40,13 @@ def check_config(context: CommandContext) -> Answer:
     build_checkers(settings)
     warnings = [*_expiring(settings), *_for_the_user(settings), *_small(settings)]
     warnings += _of_outbound(settings) + lacking(context, settings)
+    found = f"no mistakes, but {counted(len(warnings), 'warning')}" if warnings else "all is well"
     return Answer(
         {"configuration": settings.source.file, "problems": [], "warnings": warnings},
         [
-            f"{settings.source.file}: all is well",
-            *_summary(settings),
+            f"{settings.source.file}: {found}",
             *(f"warning: {warning}" for warning in warnings),
+            *_summary(settings),
         ],
     )
 
