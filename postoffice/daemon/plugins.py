@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from postoffice.config.chosen_plugin import ChosenPlugin, reason
@@ -14,6 +16,10 @@ from postoffice.daemon import privileges
 from postoffice.interfaces import Executor, IAccountDirectory, IAccountRegister, IMailStore, IPolicy
 from postoffice.model.address import Account
 from postoffice.model.errors import PostOfficeError, StartupError
+from postoffice.util.shield import within
+
+#: Seconds in which a policy starts, or stops, at a reload.
+START = 30.0
 
 
 @dataclass
@@ -72,21 +78,41 @@ class Plugins:
             await self.stop()
             raise
 
-    async def start_policies(self, new: Sequence[tuple[ChosenPlugin[IPolicy], IPolicy]]) -> None:
-        """Start more policies.  Raises StartupError, after stopping those that were started."""
+    async def start_policies(
+        self, new: Sequence[tuple[ChosenPlugin[IPolicy], IPolicy]], clock: IReactorTime
+    ) -> None:
+        """
+        Start more policies; each has START seconds.
+
+        Raises StartupError, after stopping those that were started.
+        """
         try:
             for chosen, policy in new:
-                await self._start(chosen, policy)
+                await self._start_soon(chosen, policy, clock)
         except BaseException:
-            await self.stop_policies([policy for _, policy in new])
+            await self.stop_policies([policy for _, policy in new], clock)
             raise
 
-    async def stop_policies(self, policies: Sequence[IPolicy]) -> None:
-        """Stop those of these policies that were started."""
+    async def _start_soon(
+        self, chosen: ChosenPlugin[IPolicy], policy: IPolicy, clock: IReactorTime
+    ) -> None:
+        try:
+            await within(START, clock, self._start(chosen, policy))
+        except TimedOut:
+            raise StartupError(
+                f"{chosen.key} of kind {chosen.maker.kind} failed to start: timed out, it has "
+                f"not started within {START:g} s"
+            ) from None
+
+    async def stop_policies(self, policies: Sequence[IPolicy], clock: IReactorTime) -> None:
+        """Stop those of these policies that were started; each has START seconds."""
         for policy in policies:
             if policy in self._started:
                 self._started.remove(policy)
-                await self._stop(policy)
+                try:
+                    await within(START, clock, self._stop(policy))
+                except TimedOut:
+                    self.log.error("stopping {room} timed out", room=policy)
 
     async def _start(
         self, chosen: ChosenPlugin[object], room: IAccountDirectory | IMailStore | IPolicy

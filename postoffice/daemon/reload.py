@@ -131,7 +131,7 @@ class Generations:
             await self._core.threads.run(new.certificates.load_now, old.certificates)
         policies = zip(new.settings.policies, new.policies, strict=True)
         fresh = [(chosen, policy) for chosen, policy in policies if policy not in old.policies]
-        await self._core.plugins.start_policies(fresh)
+        await self._core.plugins.start_policies(fresh, self._core.clock)
 
     def _retire_later(self, old: Generation) -> None:
         """Stop what only an old generation has, when all its sessions have ended."""
@@ -154,7 +154,8 @@ class Generations:
     async def _stop_unshared(self, gone: Generation) -> None:
         others = [self.current, *self._old]
         theirs = [policy for other in others for policy in other.policies]
-        await self._core.plugins.stop_policies([one for one in gone.policies if one not in theirs])
+        mine = [policy for policy in gone.policies if policy not in theirs]
+        await self._core.plugins.stop_policies(mine, self._core.clock)
         if all(gone.checker is not other.checker for other in others):
             await gone.checker.stop()
         certificates = gone.certificates

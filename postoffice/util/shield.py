@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar, TypeVarTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
@@ -47,6 +49,22 @@ async def shield(work: Deferred[T], give_back: Callable[[T], object] | None = No
         return await waiting
     except CancelledError:
         cancelled = True
+        raise
+
+
+async def within(seconds: float, clock: IReactorTime, work: Coroutine[Any, Any, T]) -> T:
+    """
+    Wait so long for a coroutine, then cancel it.
+
+    Raises TimeoutError of Twisted then, even if the coroutine goes on.
+    """
+    working = Deferred.fromCoroutine(work)
+    waiting = Deferred.fromCoroutine(shield(working))
+    waiting.addTimeout(seconds, clock)
+    try:
+        return await waiting
+    except (CancelledError, TimedOut):
+        working.cancel()
         raise
 
 

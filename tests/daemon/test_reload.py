@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.config import loader
 from postoffice.config.source import ConfigurationError
+from postoffice.daemon import plugins
 from postoffice.daemon.build import build, find_maker
 from postoffice.interfaces import IPolicy, IPolicyMaker
 from postoffice.model.config_values import TEXT, Key
@@ -50,6 +53,13 @@ class Recorded(PolicyBase):
 
     async def stop(self) -> None:
         self.events.append(f"{self.name} stops")
+
+
+async def deaf(_self) -> None:
+    """Wait for ever, also when it is cancelled."""
+    while True:
+        with contextlib.suppress(CancelledError):
+            await Deferred()
 
 
 @implementer(IPolicyMaker)
@@ -187,6 +197,27 @@ def test_it_is_not_reloaded_before_it_is_open(tmp_path, write):
     running = build(loader.load(str(tmp_path / "postoffice.yaml"), find_maker), reactor)
     with pytest.raises(StartupError, match="is not open"):
         turn_until(running.reload())
+
+
+@pytest.mark.parametrize("cancelled", ["ends", "goes on"])
+def test_a_policy_that_never_starts_leaves_the_old_ones(
+    office, write, maker, monkeypatch, logged, cancelled
+):
+    running = office("a")
+    write("a", "b", "slow")
+    before = running.settings
+    with monkeypatch.context() as patch:
+        patch.setattr(plugins, "START", 0.01)
+        if cancelled == "goes on":
+            patch.setattr(Recorded, "start", deaf)
+            patch.setattr(Recorded, "stop", deaf)
+        with pytest.raises(StartupError, match=r"policies\[\d\].* timed out"):
+            turn_until(running.reload())
+    assert running.settings is before
+    assert any(line.startswith("reload-failed why=") for line in logged)
+    write("a", "c")
+    turn_until(running.reload())
+    assert maker.events[-1] == "c starts"
 
 
 def test_two_reloads_come_one_after_the_other(office, write, maker):
