@@ -304,3 +304,9 @@ TLS_BROKEN = define(
     "The TLS handshake with a server failed, and no policy demands TLS: for three days mail is "
     "sent to it without TLS.",
 )
+RECIPIENTS_REMOVED = define(
+    "removed-from-queue",
+    "info",
+    "id to",
+    "An administrator has removed these recipients of a message from the queue; nobody is told.",
+)

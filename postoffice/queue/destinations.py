@@ -125,6 +125,19 @@ class Lane:
             del self._senders[sender]
         return item
 
+    def drop(self, item: Item) -> None:
+        """Take an item out of its turn."""
+        message = item.held.message
+        sender = message.login or message.sender
+        waiting = self._senders.get(sender)
+        if waiting is not None and item in waiting:
+            waiting.remove(item)
+            self.size -= 1
+            if not waiting:
+                del self._senders[sender]
+            if not self.size and self.site is not None:
+                self.site.lanes.pop(self.key, None)
+
     def clear(self) -> Iterator[Item]:
         """Take all items."""
         while self.size:

@@ -11,22 +11,23 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.interfaces import Executor, IMailQueue
-from postoffice.interfaces.relay import Letters, Relay, Undeliverable
+from postoffice.interfaces.relay import Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
 from postoffice.model.queued import QueuedMessage
-from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.destinations import Held, Item, Lane, Site, lane_key
+from postoffice.queue.means import Means
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
 from postoffice.queue.rows import Rows
+from postoffice.queue.selection import Selection
 from postoffice.queue.sending import Sending
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import start_work
@@ -41,27 +42,6 @@ LOOK, AGE_LOOK = 1.0, 30.0
 PLAN_AGE = 60.0
 
 log = Logger("postoffice")
-
-
-def _unheard(login: str, sent: int, refused: int) -> None:
-    """Nobody wants to know how many recipients were refused."""
-
-
-@dataclass(frozen=True)
-class Means:
-    """
-    What a configuration says about sending.
-
-    ``most`` and ``all_connections`` are the connections to one site, and to all.  ``refused``
-    is told of the login of a message, and how many of its recipients were sent and refused.
-    """
-
-    relay: Relay
-    letters: Letters
-    lifetimes: Lifetimes
-    most: int = 10
-    all_connections: int = 100
-    refused: Callable[[str, int, int], None] = _unheard
 
 
 class QueueManager:
@@ -117,6 +97,7 @@ class QueueManager:
         )
         self._looking = Periodic(clock, LOOK, self._look, self._look_failed)
         self._aging = Periodic(clock, AGE_LOOK, self._look_at_ages, self._look_failed)
+        self.admin = QueueAdmin(queue, self._db, self._rows, self)
         self.use(means)
 
     def use(self, means: Means) -> None:
@@ -282,6 +263,48 @@ class QueueManager:
         if self._items.pop(item.key, None) is not None:
             item.held.uses -= 1
             self._let_go(item.held)
+
+    # -- for the administrator ---------------------------------------------------------
+
+    def note(self) -> None:
+        """Let ``queue.db`` know of all that is in memory."""
+        for item in self._items.values():
+            self._outcomes.note(item)
+
+    async def take_back(self, names: Iterable[str]) -> set[str]:
+        """Let messages wait in ``queue.db`` alone; return those that are being sent, and stay."""
+        wanted, busy = set(names), set()
+        for item in [one for one in self._items.values() if one.held.name in wanted]:
+            if self._sending.sends(item) or item.held.saving:
+                busy.add(item.held.name)
+            else:
+                item.lane.drop(item)
+                self._outcomes.put_back(item)
+        return busy
+
+    def look_again(self, *, probe: bool) -> None:
+        """Look for what is due in a moment; with ``probe`` also where nobody answered."""
+        for site in self.sites.values():
+            if probe and site.failures:
+                site.probe = 0.0
+
+    async def bounce(self, selection: Selection) -> list[Row]:
+        """Return messages to their senders."""
+        rows = await self.admin.idle(selection)
+        await self._each(rows, self._outcomes.bounce)
+        return rows
+
+    async def pause(self, domain: str) -> None:
+        """Send nothing to a domain ("*": to any) until ``resume``."""
+        await self.admin.pause(domain, self._now())
+        self._paused = await self._rows.run(self._db.paused)
+
+    async def resume(self, domain: str) -> bool:
+        """Send to a domain again; False if it was not paused."""
+        resumed = await self.admin.resume(domain)
+        self._paused = await self._rows.run(self._db.paused)
+        await self._rows.run(self._db.unpark, domain, self._now())
+        return resumed
 
     # -- what comes back ---------------------------------------------------------------
 

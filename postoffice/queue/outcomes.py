@@ -23,12 +23,16 @@ from postoffice.model.log_event import LIST, Event, portions, tell
 from postoffice.outbound import schedule
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.destinations import Change, Held, Item, WriteLetter
-from postoffice.queue.queue_db import PARKED, Row
+from postoffice.queue.queue_db import ACTIVE, PARKED, Row
 from postoffice.queue.rows import Rows
 from postoffice.util.shield import start_work
 
 #: Seconds until a change that the store could not keep is tried again.
 AGAIN = 5.0
+#: The reply where an administrator returns a message.
+RETURNED = PeerReply(
+    550, "5.7.1", "an administrator of the sending mail server returns it", "route"
+)
 #: The reply where a message expired before there was any attempt.
 NO_ATTEMPT = PeerReply(0, "4.4.7", "the message expired before it could be sent", "connect")
 
@@ -195,6 +199,29 @@ class Outcomes:
             self.finish(held, (), new, [lambda message: self._letters.delayed(message, new, via)])
 
     # -- without an attempt ---------------------------------------------------------------
+
+    def note(self, item: Item) -> None:
+        """Let ``queue.db`` know of an item that is in memory."""
+        if not item.saved:
+            item.saved = True
+            indexes = [*item.later, *item.indexes]
+            row = self._rows.row(item.held, item.lane.key, indexes, ACTIVE, attempts=item.attempts)
+            self._rows.put([row])
+
+    def put_back(self, item: Item) -> None:
+        """Let an item wait in ``queue.db``; it is due."""
+        indexes = [*item.later, *item.indexes]
+        row = self._rows.row(item.held, item.lane.key, indexes, 0.0, attempts=item.attempts)
+        self._rows.put([row])
+        self._done(item)
+
+    def bounce(self, held: Held, rows: Iterable[Row]) -> None:
+        """Give up what an administrator does not want to send."""
+        for row in rows:
+            replies = dict.fromkeys(row.indexes(held.message), RETURNED)
+            if replies:
+                self._give_up(held, replies, "")
+            self._rows.forget([(row.name, row.lane)])
 
     def park(self, item: Item, reply: PeerReply | None) -> None:
         """Let an item wait in ``queue.db`` until its destination is reachable again."""

@@ -90,6 +90,11 @@ class Row(NamedTuple):
         return [one for one in message.left if word(message.recipients[one].address) in wanted]
 
 
+def like(text: str) -> str:
+    """A text as a part of a pattern of LIKE, with ESCAPE."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
 def word(address: str) -> str:
     """An address as one word of a row."""
     return address.replace(" ", "\\20")
@@ -168,6 +173,15 @@ class QueueDB(SQLiteFile):
             db.executemany(
                 "UPDATE waiting SET next = ? WHERE lane = ? AND next = ?",
                 [(now, lane, PARKED) for lane in lanes],
+            )
+
+    def unpark(self, domain: str, now: float) -> None:
+        """Let parked rows for a domain ("*": for all) go at ``now``."""
+        with self.turn() as db:
+            db.execute(
+                "UPDATE waiting SET next = ? WHERE next = ? AND (? = '*' OR lane LIKE ? ESCAPE '\\'"
+                " OR lane LIKE ? ESCAPE '\\')",
+                (now, PARKED, domain, f"% {like(domain)}", f"% {like(domain)} forwarded"),
             )
 
     def expired(self, now: float, most: int) -> list[Row]:

@@ -76,6 +76,10 @@ class Sending:
         """Whether an item of a lane is being sent."""
         return any(worker.item and worker.item.lane is lane for worker in self._working)
 
+    def sends(self, item: Item) -> bool:
+        """Whether an item is being sent."""
+        return any(worker.item is item for worker in self._working)
+
     def pump(self, site: Site) -> None:
         """Let an idle connection take what waits at a site, or make others."""
         if self.stopping:

@@ -89,6 +89,10 @@ class MailQueue:
         """Wait for the removals that are under way."""
         await self._removals.idle()
 
+    def limit(self, messages: int, octets: int) -> None:
+        """Hold so many messages and octets at most; 0: any number."""
+        self._limit = messages, octets
+
     def admit(self, envelope: Envelope) -> None:
         """Raises NoSpace if the queue is full."""
         if envelope.sender is None and envelope.client.local:

@@ -1,0 +1,136 @@
+"""What an administrator does with the queue: look, hold, release, retry, remove, bounce, pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from postoffice.interfaces import IMailQueue
+from postoffice.model import log_events
+from postoffice.model.log_event import tell
+from postoffice.queue.queue_db import ACTIVE, QueueDB, Row
+from postoffice.queue.rows import Rows
+from postoffice.queue.selection import Selection
+
+log = Logger("postoffice")
+
+
+class Memory(Protocol):
+    """What a running daemon has in memory of the queue."""
+
+    def note(self) -> None:
+        """Write rows of all that has none."""
+
+    async def take_back(self, names: Iterable[str]) -> set[str]:
+        """
+        Take messages out of memory, so that only ``queue.db`` has them.
+
+        Returns the names of those that are being sent at this moment, and stay.
+        """
+
+    def look_again(self, *, probe: bool) -> None:
+        """Send what is due now; with ``probe`` also to destinations that did not answer."""
+
+
+class NoMemory:
+    """The memory where no daemon runs."""
+
+    def note(self) -> None:
+        """There is nothing."""
+
+    async def take_back(self, names: Iterable[str]) -> set[str]:
+        """Nothing is being sent."""
+        return set()
+
+    def look_again(self, *, probe: bool) -> None:
+        """A start looks."""
+
+
+class QueueAdmin:
+    """
+    Changes what waits in ``queue``; each method returns the rows that it has changed.
+
+    A message that is being sent at this moment is left as it is.
+    """
+
+    def __init__(
+        self, queue: IMailQueue, db: QueueDB, rows: Rows, memory: Memory | None = None
+    ) -> None:
+        self._queue = queue
+        self._db = db
+        self._rows = rows
+        self._memory = memory or NoMemory()
+
+    async def select(self, selection: Selection) -> list[Row]:
+        """All rows that fit, the oldest messages first."""
+        self._memory.note()
+        return await self._rows.run(self._select, selection)
+
+    def _select(self, selection: Selection) -> list[Row]:
+        return list(self._db.find(*selection.sql()))
+
+    async def retry(self, selection: Selection) -> list[Row]:
+        """Try messages again at once, but for those that are held."""
+        changed = await self._change(selection, lambda row: None if row.held else _at_once(row))
+        self._memory.look_again(probe=True)
+        return changed
+
+    async def hold(self, selection: Selection, why: str) -> list[Row]:
+        """Do not send messages until they are released."""
+        return await self._change(selection, lambda row: row._replace(held=row.held or why))
+
+    async def release(self, selection: Selection) -> list[Row]:
+        """Send messages that were held."""
+        changed = await self._change(
+            selection, lambda row: _at_once(row)._replace(held="") if row.held else None
+        )
+        self._memory.look_again(probe=False)
+        return changed
+
+    async def _change(self, selection: Selection, change: Callable[[Row], Row | None]) -> list[Row]:
+        rows = await self.idle(selection)
+        changed = [new for row in rows if (new := change(row)) is not None and new != row]
+        await self._rows.run(self._write, changed)
+        return changed
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        self._db.write(rows, durable=True)
+
+    async def remove(self, selection: Selection) -> list[Row]:
+        """Remove messages; nobody is told."""
+        rows = await self.idle(selection)
+        by_name: dict[str, list[Row]] = {}
+        for row in rows:
+            by_name.setdefault(row.name, []).append(row)
+        names = list(by_name)
+        for name, message in zip(names, await self._queue.read(names), strict=True):
+            its = by_name[name]
+            if message is not None:
+                done = {index for row in its for index in row.indexes(message)}
+                whole = not message.with_marks(done, ()).left
+                await self._queue.finish(name, done, whole=whole)
+                for row in its:
+                    tell(log, log_events.RECIPIENTS_REMOVED, id=row.id, to=row.recipients)
+            self._rows.forget((row.name, row.lane) for row in its)
+        return rows
+
+    async def idle(self, selection: Selection) -> list[Row]:
+        """The rows that fit, and of which nothing is being sent."""
+        rows = await self.select(selection)
+        busy = await self._memory.take_back({row.name for row in rows})
+        again = await self.select(selection) if rows else []
+        return [row for row in again if row.name not in busy and row.next != ACTIVE]
+
+    async def pause(self, domain: str, now: float) -> None:
+        """Send nothing to a domain ("*": to any)."""
+        await self._rows.run(self._db.pause, domain, now)
+
+    async def resume(self, domain: str) -> bool:
+        """Send to a domain again; False if it was not paused."""
+        return await self._rows.run(self._db.resume, domain)
+
+
+def _at_once(row: Row) -> Row:
+    return row._replace(next=0.0)

@@ -1,0 +1,87 @@
+"""Which messages of the queue an administrator means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Self
+
+from postoffice.queue.queue_db import ACTIVE, PARKED, like
+
+#: The states of a message, as an administrator sees them.
+STATES = ("sending", "waiting", "unreachable", "held")
+_OF_STATE = {
+    "sending": f"held = '' AND next = {ACTIVE!r}",
+    "waiting": f"held = '' AND next < {ACTIVE!r}",
+    "unreachable": f"held = '' AND next = {PARKED!r}",
+    "held": "held != ''",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """
+    Messages that fit all of what is given; ``ids`` are those in the log.
+
+    ``to`` and ``sender`` are addresses or domains; ``before`` is Unix time.  Nothing given: all
+    messages.
+    """
+
+    ids: tuple[str, ...] = ()
+    to: str = ""
+    sender: str = ""
+    login: str = ""
+    state: str = ""
+    before: float = 0.0
+
+    @classmethod
+    def read(cls, data: Mapping[str, object]) -> Self:
+        """Read what ``write`` made.  Raises ValueError."""
+        known = {one.name for one in fields(cls)}
+        values = {name: value for name, value in data.items() if name in known}
+        ids = values.pop("ids", ())
+        if not isinstance(ids, (list, tuple)) or values.get("state", "") not in ("", *STATES):
+            raise ValueError("not a selection of messages")
+        return cls(ids=tuple(map(str, ids)), **values)  # type: ignore[arg-type]
+
+    def write(self) -> dict[str, object]:
+        """The selection as JSON can carry it."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    def sql(self) -> tuple[str, list[object]]:
+        """The condition on rows of ``queue.db``, and its values."""
+        terms: list[str] = ["1"]
+        values: list[object] = []
+        if self.ids:
+            terms.append(f"id IN ({', '.join('?' * len(self.ids))})")
+            values += self.ids
+        if "@" in self.to:
+            terms.append("instr(' ' || lower(recipients) || ' ', ?) > 0")
+            values.append(f" {self.to.lower()} ")
+        elif self.to:
+            terms.append("(lane LIKE ? ESCAPE '\\' OR lane LIKE ? ESCAPE '\\')")
+            domain = like(self.to.lower())
+            values += [f"% {domain}", f"% {domain} forwarded"]
+        if self.sender == "<>":
+            terms.append("sender = ''")
+        elif self.sender:
+            terms.append("lower(sender) LIKE ? ESCAPE '\\'")
+            values.append(("" if "@" in self.sender else "%@") + like(self.sender.lower()))
+        if self.login:
+            terms.append("login = ?")
+            values.append(self.login)
+        if self.state:
+            terms.append(f"({_OF_STATE[self.state]})")
+        if self.before:
+            terms.append("came <= ?")
+            values.append(self.before)
+        return " AND ".join(terms), values
+
+
+def state_of(next_at: float, held: str) -> str:
+    """The state of a row, by its time and why it is held."""
+    if held:
+        return "held"
+    if next_at == ACTIVE:
+        return "sending"
+    return "unreachable" if next_at == PARKED else "waiting"

@@ -1,0 +1,228 @@
+"""
+The way to other servers: routes, hosts, TLS and connections, as the queue needs them.
+
+A way is the name of a route (``direct``, a smarthost's name, ``smtp:HOST:PORT``); it is part of
+the names in ``queue.db``, and so has no spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from postoffice.dns.exchangers import Exchangers
+from postoffice.interfaces import IText
+from postoffice.interfaces.relay import Plan, RelayConnection, Undeliverable
+from postoffice.model import log_events
+from postoffice.model.errors import TemporaryFailure
+from postoffice.model.hop import NONE, OPPORTUNISTIC, Hop, PeerReply, Result, Transaction
+from postoffice.model.log_event import tell
+from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
+from postoffice.outbound.mail_hosts import NoMailHosts
+from postoffice.outbound.mta_sts import Policy
+from postoffice.outbound.routing import Router
+from postoffice.outbound.tls_policy import TLSRules, choose_tls
+from postoffice.server.client_connection import (
+    ClientConnection,
+    ConnectFailed,
+    ConnectOptions,
+    HandshakeFailed,
+    connect,
+)
+from postoffice.util.cache import Cache
+
+#: Servers that answer and then refuse us, in one attempt.
+REFUSALS = 2
+#: Recipients of a transaction at most.
+RECIPIENTS = 50
+#: Seconds for which a host whose TLS fails is spoken to in clear; and how many are remembered.
+CLEAR, CLEAR_HOSTS = 3 * 86400.0, 10_000
+#: Seconds after which a domain for which we are the best host is given up.
+LOOPS = 4 * 3600.0
+#: Behind the way of messages that may go over verified connections only (RFC 8689).
+_SECURE = "+requiretls"
+
+log = Logger("postoffice")
+
+PolicyOf = Callable[[str], Awaitable[Policy | None]]
+SenderOf = Callable[[QueuedMessage, QueuedRecipient], str]
+
+
+class OutboundRelay:
+    """
+    Sends by the routes of ``router``.
+
+    ``policy_of`` returns the MTA-STS policy of a domain; ``sender_of`` the reverse-path with
+    which a message is sent to a recipient.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        exchangers: Exchangers,
+        tls_rules: TLSRules,
+        policy_of: PolicyOf,
+        sender_of: SenderOf,
+        options: ConnectOptions,
+    ) -> None:
+        self._router = router
+        self._exchangers = exchangers
+        self._tls_rules = tls_rules
+        self._policy_of = policy_of
+        self._options = options
+        self._routes: dict[str, Route] = {}
+        self._clear: Cache[str, bool] = Cache(CLEAR_HOSTS, options.reactor.seconds)
+        self.sender: SenderOf = sender_of
+
+    def way(self, message: QueuedMessage, recipient: QueuedRecipient) -> str:
+        """Return the name of the way that the routes choose."""
+        route = self._router.route(message.sender, recipient.address)
+        name = _name(route)
+        self._routes[name] = route
+        return name + _SECURE if message.requiretls else name
+
+    async def plan(self, way: str, domain: str) -> Plan:
+        """Find the hosts for a domain.  Raises Undeliverable."""
+        name = way.removesuffix(_SECURE)
+        secure = name != way
+        route = self._routes.get(name)
+        if route is None:  # the configuration has changed; the next attempt asks it
+            raise Undeliverable(PeerReply(0, "4.3.0", "the routes have changed", "route"))
+        try:
+            if isinstance(route, Refuse):
+                raise Undeliverable(PeerReply(550, "5.7.1", route.words, "route"))
+            if isinstance(route, Direct):
+                return await self._direct(domain, secure=secure)
+            return await self._fixed(name, route)
+        except NoMailHosts as failure:
+            after = LOOPS if failure.loops else None
+            raise Undeliverable(failure.reply, after=after) from failure
+        except TemporaryFailure as failure:
+            reply = PeerReply(0, "4.3.0", str(failure), "dns")
+            raise Undeliverable(reply) from failure
+
+    async def _direct(self, domain: str, *, secure: bool) -> Plan:
+        """The hosts that a domain names, as far as they fit the rules for its TLS."""
+        hosts = await self._exchangers.hosts(domain)
+        own = self._tls_rules.level(hosts.domain)
+        policy = await self._policy_of(domain) if own is None or secure else None
+        hops, unfit = [], None
+        for hop in await self._exchangers.hops(hosts):
+            choice = choose_tls(hop, own, policy, requiretls=secure)
+            if choice.note:
+                tell(log, log_events.POLICY_TESTED, to=domain, why=choice.note)
+            if choice.unfit is None:
+                hops.append(choice.hop)
+            else:
+                unfit = unfit or choice.unfit
+        if not hops:
+            assert unfit is not None, "a host is used unless it is unfit"
+            raise Undeliverable(unfit)
+        levels = sorted({hop.level for hop in hops} - {OPPORTUNISTIC})
+        site = ",".join(hosts.site) or hosts.domain
+        return Plan("+".join([site, *levels]), tuple(hops))
+
+    async def _fixed(self, name: str, route: Host | Smarthost) -> Plan:
+        """The host of a route."""
+        if isinstance(route, Host) and not route.port:
+            hop = Hop(host="localhost", address=route.host, port=0, lmtp=route.lmtp, level=NONE)
+            return Plan(name, (hop,))
+        hops = await self._exchangers.fixed(route.host, route.port)
+        if isinstance(route, Host):
+            return Plan(name, tuple(replace(hop, lmtp=route.lmtp) for hop in hops))
+        return Plan(name, tuple(_logged_in(hop, route) for hop in hops), route.rate)
+
+    async def connect(self, plan: Plan) -> RelayConnection:
+        """Connect to the first host that can be used.  Raises Undeliverable."""
+        last = None
+        refusals = 0
+        for hop in plan.hops:
+            try:
+                return _Connected(await self._connect(hop))
+            except ConnectFailed as failure:
+                if failure.reply.phase == "auth":
+                    raise Undeliverable(failure.reply, ours=True) from failure
+                last = failure.reply if last is None or failure.reply.code else last
+                refusals += bool(failure.reply.code)
+                if refusals == REFUSALS:
+                    break
+        assert last is not None, "a plan has hops"
+        raise Undeliverable(last)
+
+    async def _connect(self, hop: Hop) -> ClientConnection:
+        """Connect to one host; in clear if its TLS fails, and nothing says that it must not."""
+        if hop.level != OPPORTUNISTIC:
+            return await connect(hop, self._options)
+        if not self._clear.get(hop.address):
+            try:
+                return await connect(hop, self._options)
+            except HandshakeFailed as failure:
+                tell(log, log_events.TLS_BROKEN, via=_shown(hop), why=failure.reply.text)
+                self._clear.set(hop.address, True, CLEAR)
+        return await connect(replace(hop, level=NONE), self._options)
+
+
+class _Connected:
+    """A connection, as the queue uses it."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self.via = _shown(connection.hop)
+        self.most = min(RECIPIENTS, connection.session.offers.recipients or RECIPIENTS)
+
+    @property
+    def usable(self) -> bool:
+        return self._connection.usable
+
+    def send(self, transaction: Transaction, text: IText) -> Deferred[Result]:
+        """Send one message."""
+        return self._connection.send(transaction, text)
+
+    def close(self) -> Deferred[None]:
+        """Say QUIT and close."""
+        self._connection.close()
+        return succeed(None)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._connection.abort()
+
+
+def _logged_in(hop: Hop, smarthost: Smarthost) -> Hop:
+    return replace(
+        hop,
+        level=smarthost.level,
+        implicit=smarthost.implicit,
+        login=smarthost.login,
+        password=smarthost.password,
+    )
+
+
+def _shown(hop: Hop) -> str:
+    if hop.address.startswith("/"):
+        return hop.address
+    return f"{hop.host}[{hop.address}]:{hop.port}"
+
+
+def _name(route: Route) -> str:
+    """The name of a route's way."""
+    match route:
+        case Direct():
+            return "direct"
+        case Smarthost():
+            return quote(route.name)
+        case Refuse():
+            return f"refuse:{quote(route.words)}"
+        case Host():
+            kind = "lmtp" if route.lmtp else "smtp"
+            return f"{kind}:{quote(route.host)}:{route.port}"
+
+
+def ways(hops: Sequence[Hop]) -> list[str]:
+    """The hosts of a plan, for people."""
+    return [_shown(hop) for hop in hops]

@@ -1,0 +1,215 @@
+"""What an administrator does with the queue, while a daemon runs and while none does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from postoffice.interfaces.relay import Undeliverable
+from postoffice.outbound.schedule import HOUR, MINUTE
+from postoffice.queue.admin import QueueAdmin
+from postoffice.queue.queue_db import QueueDB
+from postoffice.queue.rows import Rows
+from postoffice.queue.selection import Selection, state_of
+from postoffice.testing import ImmediateExecutor, finish
+from tests.queue.scripted import LATER, SILENT, Office, message
+
+ALL = Selection()
+
+
+@pytest.fixture
+def office(tmp_path):
+    office = Office(str(tmp_path))
+    office.start()
+    yield office
+    for pause in office.relay.pauses:
+        if not pause.called:
+            pause.callback(None)
+    office.stop()
+
+
+def waiting(office, *addresses, name="n1", **facts):
+    """Let a message wait that was refused for now."""
+    office.relay.answers |= dict.fromkeys(addresses, LATER)
+    office.queue.commit(name, message(*addresses, id=name, **facts))
+
+
+def select(office, **facts):
+    return finish(office.manager.admin.select(Selection(**facts)))
+
+
+def test_what_waits_is_listed_with_its_last_reply(office):
+    waiting(office, "a@x.example")
+    [row] = select(office)
+    assert (row.id, row.recipients, row.attempts) == ("n1", "a@x.example", 1)
+    assert row.reply == LATER.text
+    assert state_of(row.next, row.held) == "waiting"
+
+
+def test_what_is_being_sent_is_listed(office):
+    office.relay.slow = True
+    office.queue.commit("n1", message("a@x.example"))
+    [row] = select(office, state="sending")
+    assert row.recipients == "a@x.example"
+
+
+def test_what_nobody_answers_for_is_listed(office):
+    office.relay.down.add("x.example")
+    office.queue.commit("n1", message("a@x.example"))
+    [row] = select(office, state="unreachable")
+    assert row.reply == SILENT.text
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({}, {"n1", "n2", "n3"}),
+        ({"to": "x.example"}, {"n1", "n3"}),
+        ({"to": "A@x.example"}, {"n1"}),
+        ({"to": "_.example"}, set()),
+        ({"sender": "here.example"}, {"n1", "n3"}),
+        ({"sender": "<>"}, {"n2"}),
+        ({"login": "ann@here.example"}, {"n1", "n3"}),
+        ({"ids": ("n2", "n3")}, {"n2", "n3"}),
+        ({"state": "held"}, set()),
+        ({"to": "x.example", "ids": ("n3", "n2")}, {"n3"}),
+    ],
+)
+def test_messages_are_selected(office, facts, found):
+    waiting(office, "a@x.example", name="n1")
+    waiting(office, "b@y.example", name="n2", sender="", login="")
+    waiting(office, "c@x.example", name="n3")
+    assert {row.id for row in select(office, **facts)} == found
+
+
+def test_retry_tries_at_once_what_is_reachable_again(office):
+    office.relay.down.add("x.example")
+    office.queue.commit("n1", message("a@x.example"))
+    waiting(office, "b@y.example", name="n2")
+    office.pass_time(2)
+    office.relay.down.clear()
+    office.relay.answers.clear()
+    assert len(finish(office.manager.admin.retry(ALL))) == 2
+    office.pass_time(2)
+    assert not office.queue.there
+
+
+def test_hold_and_release(office):
+    waiting(office, "a@x.example")
+    assert len(finish(office.manager.admin.hold(ALL, "looked at"))) == 1
+    office.relay.answers.clear()
+    office.pass_time(3 * HOUR, MINUTE)
+    assert office.queue.there
+    assert [row.held for row in select(office, state="held")] == ["looked at"]
+    assert len(finish(office.manager.admin.release(ALL))) == 1
+    office.pass_time(2)
+    assert not office.queue.there
+
+
+def test_what_waits_in_memory_for_a_connection_is_held_too(office):
+    office.relay.slow = True
+    for number in range(5):
+        office.queue.commit(f"n{number}", message("a@x.example", id=f"n{number}"))
+    held = finish(office.manager.admin.hold(ALL, "stop"))
+    assert len(held) == 5 - len(office.relay.pauses)
+    office.relay.slow = False
+    for pause in office.relay.pauses:
+        pause.callback(None)
+    office.pass_time(60)
+    assert len(office.queue.there) == len(held)
+
+
+def test_remove_tells_nobody(office):
+    waiting(office, "a@x.example", "b@y.example")
+    finish(office.manager.admin.remove(Selection(to="x.example")))
+    assert office.queue.there["n1"].left == [1]
+    finish(office.manager.admin.remove(ALL))
+    assert not office.queue.there
+    assert not office.queue.letters
+    assert not select(office)
+
+
+def test_bounce_tells_the_sender(office):
+    waiting(office, "a@x.example")
+    finish(office.manager.bounce(ALL))
+    assert [(letter.kind, letter.about) for letter in office.queue.letters] == [
+        ("failed", ["a@x.example"])
+    ]
+    assert not office.queue.there
+
+
+def test_a_paused_domain_waits_over_a_restart(office):
+    finish(office.manager.pause("x.example"))
+    office.queue.commit("n1", message("a@x.example", "b@y.example"))
+    office.restart()
+    office.pass_time(HOUR, MINUTE)
+    assert office.relay.transactions == [("m", ["b@y.example"])]
+    assert finish(office.manager.resume("x.example"))
+    office.pass_time(2)
+    assert not office.queue.there
+    assert not finish(office.manager.resume("x.example"))
+
+
+def test_everything_is_paused(office):
+    finish(office.manager.pause("*"))
+    office.queue.commit("n1", message("a@x.example"))
+    office.pass_time(HOUR, MINUTE)
+    assert not office.relay.transactions
+    finish(office.manager.resume("*"))
+    office.pass_time(2)
+    assert not office.queue.there
+
+
+def test_without_a_daemon(tmp_path):
+    office = Office(str(tmp_path))
+    office.start()
+    waiting(office, "a@x.example", name="n1")
+    waiting(office, "b@y.example", name="n2")
+    office.stop()
+    db = QueueDB(str(tmp_path / "queue.db"))
+    db.open()
+    admin = QueueAdmin(office.queue, db, Rows(db, ImmediateExecutor()))
+    finish(admin.hold(Selection(to="x.example"), "away"))
+    finish(admin.remove(Selection(to="y.example")))
+    assert [row.held for row in finish(admin.select(ALL))] == ["away"]
+    db.close()
+    assert list(office.queue.there) == ["n1"]
+
+
+def test_a_destination_with_a_mistake_of_ours_is_tried_when_it_is_mended(office):
+    office.relay.nowhere["x.example"] = Undeliverable(LATER, ours=True)
+    office.queue.commit("n1", message("a@x.example"))
+    office.relay.nowhere.clear()
+    finish(office.manager.admin.retry(ALL))
+    office.pass_time(2)
+    assert not office.queue.there
+
+
+def test_a_message_that_is_being_sent_is_not_removed(office):
+    office.relay.slow = True
+    office.queue.commit("n1", message("a@x.example"))
+    removed = Deferred.fromCoroutine(office.manager.admin.remove(ALL))
+    assert removed.result == []
+    assert office.queue.there
+
+
+@given(
+    st.builds(
+        Selection,
+        ids=st.lists(st.text("ab%_\\'", max_size=4), max_size=3).map(tuple),
+        to=st.text("ab.@%_\\' ", max_size=8),
+        sender=st.text("ab.@%_\\'<>", max_size=8),
+        login=st.text("ab.@'", max_size=8),
+        state=st.sampled_from(["", "held", "waiting", "sending", "unreachable"]),
+    )
+)
+def test_a_selection_is_carried_to_the_daemon_and_is_sql(selection):
+    assert Selection.read(selection.write()) == selection
+    db = QueueDB(":memory:")
+    try:
+        db.open()
+        assert list(db.find(*selection.sql())) == []
+    finally:
+        db.close()
