@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
@@ -11,10 +11,14 @@ from postoffice.config.schema import key, list_of_sections, named_sections, sect
 from postoffice.model import config_values as kinds
 from postoffice.model.hop import LEVELS
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
+from postoffice.outbound.mail_hosts import HostRules
 from postoffice.outbound.routing import Router, Rule
+from postoffice.outbound.tls_policy import TLSRules
 
 #: The port of SMTP with TLS from the first octet (RFC 8314).
 IMPLICIT_PORT = 465
+#: The values of ``ip``: the versions of IP that are used, the preferred one first.
+FAMILIES = {"v4-first": (4, 6), "v6-first": (6, 4), "v4": (4,), "v6": (6,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +154,13 @@ class DomainTLS:
     """
     How connections for one domain are encrypted.
 
-    domain: The recipient's domain.
+    domain: The recipient's domain; .example.net for all domains below example.net. The rule for
+        the longest name counts.
     level: Not at all (none), if the server offers it (opportunistic), always (encrypt), or always,
         and with a valid certificate (verify).
     """
 
-    domain: str = key(kinds.HOSTNAME, kinds.REQUIRED, "bank.example")
+    domain: str = key(values.DOMAINS, kinds.REQUIRED, "bank.example")
     level: str = key(kinds.one_of(*LEVELS), kinds.REQUIRED, "verify")
 
 
@@ -177,6 +182,10 @@ class OutboundTLS:
     mta_sts: bool = key(kinds.TRUTH, True)
     domains: tuple[DomainTLS, ...] = key(list_of_sections(DomainTLS, _DOMAINS), (), _DOMAINS)
     ca: str | None = key(kinds.PATH, None, "/etc/ssl/our-ca.pem")
+
+    def rules(self) -> TLSRules:
+        """The rules for domains, as sending asks them."""
+        return TLSRules({rule.domain: rule.level for rule in self.domains})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,11 +264,21 @@ class OutboundSettings:
     connections: OutboundConnections = section(OutboundConnections)
     tls: OutboundTLS = section(OutboundTLS)
     dns: DNSSettings = section(DNSSettings)
-    ip: str = key(kinds.one_of("v4-first", "v6-first", "v4", "v6"), "v4-first")
+    ip: str = key(kinds.one_of(*FAMILIES), "v4-first")
     source: SourceSettings = section(SourceSettings)
     addresses: tuple[IPv4Address | IPv6Address, ...] = key(kinds.list_of(values.IP), ())
     private: bool = key(kinds.TRUTH, False)
     srs: SRSSettings = section(SRSSettings)
+
+    def host_rules(self, hostname: str, local: Collection[str]) -> HostRules:
+        """Which hosts mail may go to, given our name and this machine's addresses."""
+        ours = [*self.addresses, *filter(None, (self.source.v4, self.source.v6))]
+        return HostRules(
+            own_names=frozenset({hostname.lower()}),
+            own_addresses=frozenset([*local, *map(str, ours)]),
+            families=FAMILIES[self.ip],
+            private=self.private,
+        )
 
     def router(self) -> Router:
         """The routes, as the reception and the queue ask them."""

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from postoffice.model import config_values as kinds
 from postoffice.model.address import NotAnAddress
 from postoffice.model.route import Direct, Host, Refuse
-from postoffice.outbound.routing import NO_ROUTE, WORDS, read_pattern
+from postoffice.outbound.routing import NO_ROUTE, NULL, WORDS, read_pattern
 
 DNS_PORT = 53
 #: The name of a smarthost.
@@ -27,6 +27,13 @@ def _pattern(value: object) -> str:
         return read_pattern(_text(value))
     except NotAnAddress as error:
         raise ValueError(str(error)) from error
+
+
+def _domains(value: object) -> str:
+    text = _text(value)
+    if "@" in text or text == NULL:
+        raise ValueError
+    return _pattern(text)
 
 
 def _patterns(_: object) -> tuple[str, ...]:
@@ -108,6 +115,7 @@ def _ipv6(value: object) -> IPv6Address:
 
 
 PATTERN = kinds.Kind("an address, a domain, a .domain for all below it, or <>", _pattern)
+DOMAINS = kinds.Kind("a domain, or a .domain for all below it", _domains)
 PATTERNS = kinds.Kind(f"a list, each {PATTERN.expects}; not empty", _patterns, PATTERN)
 HOST = kinds.Kind("a host name or an IP address", _host)
 PORT = kinds.Kind("a port from 1 to 65535", _port)

@@ -1,10 +1,17 @@
-"""Client addresses: their plain form, the networks around them, and membership in networks."""
+"""Client addresses: their plain form, the networks around them, membership; this machine's addresses."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
+
+#: Where Linux lists the addresses of this machine, or of the container in which we are.
+_IPV4, _IPV6 = "/proc/self/net/fib_trie", "/proc/self/net/if_inet6"
+_LOCAL = re.compile(r"\|-- ([0-9.]+)\n +/32 host LOCAL")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -50,3 +57,14 @@ def plain_address(host: str) -> str:
         return ""
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address)
+
+
+def local_addresses(ipv4: str = _IPV4, ipv6: str = _IPV6) -> frozenset[str]:
+    """The addresses of this machine that others can reach; none where this is not Linux."""
+    found: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
+    with suppress(OSError):
+        found += map(ipaddress.IPv4Address, _LOCAL.findall(Path(ipv4).read_text("ascii")))
+    with suppress(OSError):
+        lines = Path(ipv6).read_text("ascii").splitlines()
+        found += [ipaddress.IPv6Address(int(line.split()[0], 16)) for line in lines]
+    return frozenset(str(one) for one in found if not (one.is_loopback or one.is_link_local))

@@ -22,6 +22,7 @@ from postoffice.daemon.build import find_maker, try_endpoint
 from postoffice.model.address import Address, Quota
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.model.route import Direct, Host, Refuse, Smarthost
+from postoffice.outbound.mail_hosts import HostRules
 from postoffice.outbound.routing import NO_ROUTE
 
 BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -323,6 +324,26 @@ def test_the_least_that_outbound_says():
     assert (found.source.v4, found.source.v6, found.addresses) == (None, None, ())
     assert found.srs.domain is None
     assert list(warnings(found)) == []
+
+
+def test_rules_of_tls_are_for_a_domain_or_for_all_below_one():
+    rules = "[{domain: Bank.example, level: verify}, {domain: .example, level: encrypt}]"
+    found = read(f"{LEAST}outbound: {{tls: {{domains: {rules}}}}}\n").outbound.tls.rules()
+    assert [found.level(name) for name in ("bank.example", "x.example", "x.test")] == [
+        "verify", "encrypt", None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ip", "families"), [("v4-first", (4, 6)), ("v6", (6,))])
+def test_rules_for_hosts(ip, families):
+    said = f"{{ip: {ip}, private: true, addresses: [192.0.2.7], source: {{v4: 192.0.2.8}}}}"
+    found = read(f"{LEAST}outbound: {said}\n").outbound.host_rules("Mail.example.net", ["8.8.8.8"])
+    assert found == HostRules(
+        own_names={"mail.example.net"},
+        own_addresses={"192.0.2.7", "192.0.2.8", "8.8.8.8"},
+        families=families,
+        private=True,
+    )
 
 
 @pytest.mark.parametrize(
