@@ -1,4 +1,4 @@
-"""Client addresses: their plain form, the networks around them, membership; this machine's addresses."""
+"""Addresses: their plain form, the networks around them, membership; those of this machine."""
 
 from __future__ import annotations
 
