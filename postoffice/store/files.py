@@ -37,7 +37,7 @@ LATE = ".unplaced"
 
 #: Flags with which a folder is opened.
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class MaildropRef(NamedTuple):
@@ -170,7 +170,7 @@ def identity(status: os.stat_result) -> tuple[int, int]:
 
 def open_plain(path: str) -> tuple[int, os.stat_result]:
     """Open a regular file; no link, pipe or folder.  Raises OSError."""
-    fd = os.open(path, _READ)
+    fd = os.open(path, READ)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):

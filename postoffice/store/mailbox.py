@@ -142,9 +142,10 @@ class OpenMaildir:
         self._next = position + 1
         if entry.size > SMALL:
             return await self._fetch_large(entry)
-        if entry not in self._ahead:
+        text = self._ahead.pop(entry, None)
+        if text is None:
             await self._read([entry, *self._behind(entry, position)] if in_order else [entry])
-        text = self._ahead.pop(entry)
+            text = self._ahead.pop(entry)
         if isinstance(text, MessageGone):
             raise self._forget_listing(text)
         return SmallText(text)

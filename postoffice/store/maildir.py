@@ -18,7 +18,7 @@ from postoffice.model.listing import Entries, Entry
 from postoffice.protocol.downgrade import size_of_text
 from postoffice.store import drafts, names, set_aside
 from postoffice.store import vault as vaults
-from postoffice.store.files import FULL, failures, open_folder, open_plain
+from postoffice.store.files import FULL, READ, failures, open_folder, open_plain
 from postoffice.store.listing_cache import MeasuredSizes, Snapshot
 from postoffice.store.names import Measured
 from postoffice.store.oddities import NotServed, OddFile, see_to_compression
@@ -298,12 +298,30 @@ def read_small(
     return texts
 
 
+def _read_as_it_is(path: str, entry: Entry) -> bytes | None:
+    """The text of a file that has CRLF line ends and the size that was listed; None of others."""
+    if entry.downgraded is not None:
+        return None
+    try:
+        fd = os.open(path, READ)
+    except FileNotFoundError:
+        return None
+    try:
+        octets = os.read(fd, entry.size + 1)  # one octet more shows that the file is too long
+    finally:
+        os.close(fd)
+    return octets if len(octets) == entry.size and normal(octets) is octets else None
+
+
 def _read_small(folder: str, entry: Entry, sizes: MeasuredSizes, limit: Limit | None) -> bytes:
+    as_it_is = _read_as_it_is(f"{folder}/{entry.name}", entry)
+    if as_it_is is not None:
+        return as_it_is
     if limit is not None and entry.downgraded is not None:
         raise TakesLong
     fd, status = _find(folder, entry)
     try:
-        octets = os.read(fd, entry.size + 1)  # one octet more shows that the file is too long
+        octets = os.read(fd, entry.size + 1)
         text = normal(octets)
         if len(octets) == status.st_size and len(text) == entry.size:
             right = entry.downgraded

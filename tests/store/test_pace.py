@@ -266,13 +266,13 @@ def test_texts_that_take_long_to_read_are_read_one_by_one_and_then_elsewhere(box
     one, executor = box
     maildrop, opening = login(one)
     entries = opening.result.entries
-    real = maildir._find
+    real = maildir._read_small
 
-    def slow(folder, entry):
+    def slow(*args):
         one.clock.advance(STALL)
-        return real(folder, entry)
+        return real(*args)
 
-    monkeypatch.setattr(maildir, "_find", slow)
+    monkeypatch.setattr(maildir, "_read_small", slow)
     first = begun(maildrop.fetch(entries[0]))
     assert first.called, "one was read"
     second = begun(maildrop.fetch(entries[1]))
