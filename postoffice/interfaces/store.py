@@ -186,7 +186,13 @@ class IMailbox(IMaildrop):
 
 
 class IText(Interface):
-    """The text of one message, read in pieces."""
+    """
+    The text of one message, read in pieces.
+
+    If one piece is all of it, it may offer an attribute ``following`` (Sequence[bytes]): the
+    whole texts of the next entries of the Listing, if they are in memory already. The caller
+    does not fetch these entries again.
+    """
 
     def read() -> Awaitable[bytes]:
         """

@@ -195,7 +195,7 @@ class Listing:
     use ``Entries``.
     """
 
-    __slots__ = ("_deleted", "_downgraded", "_marks", "_octets", "_sizes", "entries", "octets")
+    __slots__ = ("_deleted", "_marks", "_octets", "_sizes", "entries", "octets")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
@@ -207,7 +207,6 @@ class Listing:
             self._octets = sum(self._sizes)
         #: The sum of the sizes of all messages that are not marked deleted.
         self.octets = self._octets
-        self._downgraded = False
         self._deleted = 0
         self._marks = bytearray()  # one for each message, once one has a mark
 
@@ -223,27 +222,24 @@ class Listing:
             for position, size in other.items():
                 self._sizes[position] = size
             self.octets = self._octets = sum(self._sizes)
-            self._downgraded = True
 
     def _all_downgraded(self) -> Iterable[tuple[int, int]]:
         if isinstance(self.entries, Entries):
             return self.entries.downgraded.items()
         return ((position, entry.downgraded or 0) for position, entry in enumerate(self.entries))
 
-    def size(self, entry: Entry) -> int:
-        """The size of a message as this client gets it."""
-        return (entry.downgraded or entry.size) if self._downgraded else entry.size
+    def has(self, number: int) -> bool:
+        """Whether there is a message ``number`` that is not marked deleted."""
+        return 1 <= number <= len(self._sizes) and not (
+            self._deleted and self._marks[number - 1] & _DELETED
+        )
 
-    def get(self, number: int) -> Entry | None:
-        """Message ``number``, or None if there is none or it is marked deleted."""
-        if not 1 <= number <= len(self._sizes):
-            return None
-        if self._deleted and self._marks[number - 1] & _DELETED:
-            return None
-        return self.entries[number - 1]
+    def size(self, number: int) -> int:
+        """The size of a message as this client gets it."""
+        return self._sizes[number - 1]
 
     def delete(self, number: int) -> None:
-        """Mark message ``number`` deleted (``get`` must have returned it); QUIT removes it."""
+        """Mark message ``number`` deleted (``has`` must have said so); QUIT removes it."""
         self._mark(number, _DELETED)
         self._deleted += 1
         self.octets -= self._sizes[number - 1]

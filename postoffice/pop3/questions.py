@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,8 +31,13 @@ class Enter(Question[Entered]):
 
 
 @dataclass(slots=True)
-class Fetch(Question[bytes]):
-    """Open a message's text: its first octets."""
+class Fetch(Question[Sequence[bytes]]):
+    """
+    Open a message's text: its first octets.
+
+    If these are all of it, the whole texts of the messages after it may follow, as many as
+    were read with it.
+    """
 
     entry: Entry
 
@@ -60,4 +66,4 @@ class Update(Question[int]):
 
 
 POP3Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update
-Answer = SessionOptions | Salt | Entered | bytes | int | None
+Answer = SessionOptions | Salt | Entered | Sequence[bytes] | bytes | int | None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 
 from postoffice.model.errors import PostOfficeError
-from postoffice.model.listing import Entry, Listing
+from postoffice.model.listing import Listing
 from postoffice.pop3.arguments import CommandFailed, no_argument, whole_number
 from postoffice.pop3.questions import Enough, Fetch, More
 from postoffice.pop3.replies import Replies
@@ -36,6 +36,7 @@ class Transaction:
     ) -> None:
         self.listing = Listing(())
         self.retrieved = 0
+        self._ahead: dict[int, bytes] = {}  # whole texts that were read already, by number
         self._ask = ask
         self._send = send
         self._replies = replies
@@ -47,6 +48,10 @@ class Transaction:
             listing.downgrade()
         self.listing = listing
         self._say_messages()
+
+    def end(self) -> None:
+        """The maildrop is closed: forget what was read."""
+        self._ahead.clear()
 
     def _say_messages(self) -> None:
         self._replies.ok(
@@ -67,23 +72,24 @@ class Transaction:
 
     def list(self, argument: bytes) -> None:
         if argument.strip():
-            number, entry = self._message(argument)
-            self._replies.say(b"+OK %d %d" % (number, self.listing.size(entry)))
+            number = self._number(argument)
+            self._replies.say(b"+OK %d %d" % (number, self.listing.size(number)))
         else:
             self._say_messages()
             self._say_all(map(b"%d %d\r\n".__mod__, self.listing.sizes()))
 
     def uidl(self, argument: bytes) -> None:
         if argument.strip():
-            number, entry = self._message(argument)
-            self._replies.say(b"+OK %d %s" % (number, entry.uidl.encode("ascii")))
+            number = self._number(argument)
+            uidl = self.listing.entries[number - 1].uidl
+            self._replies.say(b"+OK %d %s" % (number, uidl.encode("ascii")))
         else:
             self._replies.say(b"+OK")
             self._say_all(map(b"%d %b\r\n".__mod__, self.listing.uidls()))
 
     def dele(self, argument: bytes) -> None:
         """Mark a message; it is removed at QUIT and only then (RFC 1939 §5)."""
-        number, _ = self._message(argument)
+        number = self._number(argument)
         self.listing.delete(number)
         self._replies.ok("message {number} deleted", number=number)
 
@@ -93,20 +99,17 @@ class Transaction:
         self._say_messages()
 
     def retr(self, argument: bytes) -> None:
-        number, entry = self._message(argument)
-        self._fetch(SentText(number, entry, self.listing.size(entry)))
+        self._fetch(self._number(argument))
 
     def top(self, argument: bytes) -> None:
         message, _, lines = argument.strip(b" \t").replace(b"\t", b" ").partition(b" ")
-        number, entry = self._message(message)
-        self._fetch(SentText(number, entry, self.listing.size(entry), whole_number(lines)))
+        self._fetch(self._number(message), whole_number(lines))
 
-    def _message(self, argument: bytes) -> tuple[int, Entry]:
+    def _number(self, argument: bytes) -> int:
         number = whole_number(argument)
-        entry = self.listing.get(number)
-        if entry is None:
+        if not self.listing.has(number):
             raise CommandFailed("no such message")
-        return number, entry
+        return number
 
     # -- long replies --------------------------------------------------------------
 
@@ -119,11 +122,23 @@ class Transaction:
         else:
             self._ask(Yield(1), lambda _: self._say_all(lines), ignore)
 
-    def _fetch(self, text: SentText) -> None:
-        self._ask(Fetch(text.entry), partial(self._begin_text, text), self._replies.fail)
+    def _fetch(self, number: int, lines: int | None = None) -> None:
+        octets = self._ahead.pop(number, None)
+        if octets is None:
+            entry = self.listing.entries[number - 1]
+            text = SentText(number, entry.size, self.listing.size(number), lines)
+            self._ask(Fetch(entry), partial(self._fetched, text), self._replies.fail)
+        else:
+            text = SentText(number, len(octets), self.listing.size(number), lines)
+            self._begin_text(text, octets)
+
+    def _fetched(self, text: SentText, texts: Sequence[bytes]) -> None:
+        octets, *following = texts
+        self._ahead = dict(zip(count(text.number + 1), following, strict=False))
+        self._begin_text(text, octets)
 
     def _begin_text(self, text: SentText, data: bytes) -> None:
-        text.at_once = len(data) == text.entry.size
+        text.at_once = len(data) == text.left
         octets = text.convert(data)
         if octets is None:  # no reply was sent yet
             self._enough(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from secrets import token_urlsafe
@@ -133,13 +133,14 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
 
     # -- messages ------------------------------------------------------------------
 
-    async def _fetch(self, question: Fetch) -> bytes:
+    async def _fetch(self, question: Fetch) -> Sequence[bytes]:
         assert self._mailbox is not None
         text = self._text = await self._mailbox.fetch(question.entry)
         octets = await text.read()
-        if len(octets) == question.entry.size:
-            self._enough()
-        return octets
+        if len(octets) < question.entry.size:
+            return [octets]
+        self._enough()
+        return [octets, *getattr(text, "following", ())]
 
     async def _more(self) -> bytes:
         assert self._text is not None
@@ -205,6 +206,8 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
 
     def _release(self) -> None:
         self._enough()
+        if self.session is not None:
+            self.session.transaction.end()
         logout, self._logout, self._mailbox = self._logout, None, None
         if logout is not None:
             logout()

@@ -1,7 +1,7 @@
 """
 OpenMaildir: one maildrop, opened by one session (IMaildrop).
 
-It holds the maildrop's lock and listing, and reads small messages ahead.  It
+It holds the maildrop's lock and listing, and reads small messages several at a time.  It
 decides what runs on the reactor's thread (work that is known to be quick) and
 what on an executor's.  Files are listed and read by ``maildir``, removed by
 ``expunge``.
@@ -38,7 +38,7 @@ from postoffice.util.shield import shield, start_work
 log = Logger("postoffice")
 T = TypeVar("T")
 
-#: The most octets of a message that is read as a whole; of all that is read ahead for a session.
+#: The most octets of a message that is read as a whole; of all that are read together.
 SMALL = 64 << 10
 AHEAD = 128 << 10
 #: Seconds that a login waits while the session before still unlinks messages; between two tries.
@@ -63,9 +63,8 @@ class OpenMaildir:
         self._removing = False
         self._entries = Entries()
         self._snapshot = Snapshot(self._entries, None)
-        # the position after the last fetched entry: is the client fetching in order?
+        # the position after the last entry that was read: is the client fetching in order?
         self._next = 0
-        self._ahead: dict[Entry, bytes | MessageGone] = {}
 
     async def open(self, login_delay: float = 0) -> Listing:
         self._released = False
@@ -137,18 +136,19 @@ class OpenMaildir:
             tell(log, log_events.ODD_FILES, maildrop=maildrop, **facts)
 
     async def fetch(self, entry: Entry) -> IText:
-        position = self._position(entry)
-        in_order = position == self._next
-        self._next = position + 1
+        position = entry.position if isinstance(entry, Indexed) else -2  # not from the listing
         if entry.size > SMALL:
+            self._next = position + 1
             return await self._fetch_large(entry)
-        text = self._ahead.pop(entry, None)
-        if text is None:
-            await self._read([entry, *self._behind(entry, position)] if in_order else [entry])
-            text = self._ahead.pop(entry)
-        if isinstance(text, MessageGone):
-            raise self._forget_listing(text)
-        return SmallText(text)
+        wanted = [entry, *self._behind(entry, position)] if position == self._next else [entry]
+        try:
+            text, *following = self._read_quickly(wanted) or await self._executor.run(
+                maildir.read_small, self._folder, wanted, self._sizes
+            )
+        except MessageGone as gone:
+            raise self._forget_listing(gone) from gone
+        self._next = position + 1 + len(following)
+        return SmallText(text, following)
 
     async def _fetch_large(self, entry: Entry) -> IText:
         opening = start_work(
@@ -165,10 +165,6 @@ class OpenMaildir:
         self._listings.forget(self._folder)
         return gone
 
-    def _position(self, entry: Entry) -> int:
-        """The position of an entry in the listing; -2 if it is not from the listing."""
-        return entry.position if isinstance(entry, Indexed) else -2
-
     def _behind(self, entry: Entry, position: int) -> list[Entry]:
         """The small entries after this one that may be read ahead."""
         sizes, room = self._entries.sizes[position + 1 : position + 100], AHEAD - entry.size
@@ -180,13 +176,7 @@ class OpenMaildir:
             behind += 1
         return list(self._entries[position + 1 : position + 1 + behind])
 
-    async def _read(self, wanted: list[Entry]) -> None:
-        texts = self._read_quickly(wanted)
-        if not texts:
-            texts = await self._executor.run(maildir.read_small, self._folder, wanted, self._sizes)
-        self._ahead = dict(zip(wanted, texts, strict=False))  # as many as were read
-
-    def _read_quickly(self, wanted: list[Entry]) -> list[bytes | MessageGone]:
+    def _read_quickly(self, wanted: list[Entry]) -> list[bytes]:
         """Read the first messages on this thread, as many as can be read quickly; maybe none."""
         pace = self._context.pace
         if pace.may_stay(self._folder):
@@ -215,7 +205,6 @@ class OpenMaildir:
 
     def release(self) -> None:
         self._released = True
-        self._ahead.clear()
         if self._lock >= 0 and not self._removing:
             os.close(self._lock)
             self._lock = -1
@@ -223,9 +212,10 @@ class OpenMaildir:
 
 @implementer(IText)
 class SmallText:
-    """A text that is in memory."""
+    """A text that is in memory, and those that were read with it."""
 
-    def __init__(self, octets: bytes) -> None:
+    def __init__(self, octets: bytes, following: Sequence[bytes]) -> None:
+        self.following = following
         self._octets = octets
 
     async def read(self) -> bytes:

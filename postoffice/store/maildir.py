@@ -273,28 +273,28 @@ def subpaths(folder: str) -> dict[str, str]:
 
 def read_small(
     folder: str, entries: Sequence[Entry], sizes: MeasuredSizes, limit: Limit | None = None
-) -> list[bytes | MessageGone]:
+) -> list[bytes]:
     """
     Read small messages as a whole, in the form in which they are sent.
 
-    A message that cannot be read has a MessageGone in its place.  With a
-    ``limit``, the list ends early when time is over.  Raises TakesLong if the
-    first message has to be measured.
+    The list ends before a message that cannot be read; with a ``limit``, when time is over
+    or before a message that has to be measured.  If that is the first, raises MessageGone or
+    TakesLong.
     """
-    texts: list[bytes | MessageGone] = []
+    texts: list[bytes] = []
     for entry in entries:
         if limit is not None and limit.passed:
             break
         try:
             texts.append(_read_small(folder, entry, sizes, limit))
-        except TakesLong:
+        except (TakesLong, MessageGone):
             if not texts:
                 raise
             break
-        except MessageGone as gone:
-            texts.append(gone)
         except OSError as error:
-            texts.append(MessageGone(f"{folder}/{entry.name}: {error}"))
+            if not texts:
+                raise MessageGone(f"{folder}/{entry.name}: {error}") from error
+            break
     return texts
 
 

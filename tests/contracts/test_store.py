@@ -206,6 +206,18 @@ def test_a_second_session_is_kept_out(store):
     second.release()
 
 
+def test_texts_that_are_read_with_another_are_those_of_the_next_entries(store):
+    for number in range(5):
+        post(store, b"%d\r\n" % number, JOE)
+    maildrop = store.maildrop(JOE)
+    entries = finish(maildrop.open()).entries
+    for first in (0, 3, 1):
+        text = finish(maildrop.fetch(entries[first]))
+        texts = [finish(text.read()), *getattr(text, "following", ())]
+        assert texts == [b"%d\r\n" % number for number in range(first, first + len(texts))]
+    maildrop.release()
+
+
 def test_mail_that_arrives_in_a_session_waits_for_the_next(store):
     post(store, b"one\r\n", "joe@example.net")
     maildrop = store.maildrop("joe@example.net")

@@ -207,7 +207,9 @@ class PlayPOP3:
             return self.session.options
         if kind == "Update":
             return len(question.entries)
-        return b".x\r\n" if kind in ("Fetch", "More") else None
+        if kind == "Fetch":
+            return [b".x\r\n"] * (2 if question.entry.uidl == "a" else 1)
+        return b".x\r\n" if kind == "More" else None
 
 
 def pop3(octets: bytes) -> None:

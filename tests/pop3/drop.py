@@ -56,7 +56,7 @@ class Drop:
                 return Entered(listing, self.options)
             case Fetch(entry):
                 self.reading = self.texts[entry.uidl]
-                return self.next_piece()
+                return [self.next_piece()]
             case More():
                 return self.next_piece()
             case Update(entries):

@@ -14,6 +14,7 @@ from postoffice.model.errors import (
     NotAllRemoved,
     TemporaryFailure,
 )
+from postoffice.model.listing import Entry
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import Announce, Enough, Fetch, More, Update
 from postoffice.pop3.session import (
@@ -103,6 +104,31 @@ def test_retr_sends_the_text_with_its_dots_stuffed(piece):
     assert drop.hear(b"RETR 4\r\n") == b"+OK 0 octets\r\n.\r\n"
     assert (Enough() in drop.asked) is (piece < 26), "not asked where all came at once"
     assert drop.session.transaction.retrieved == 2
+
+
+def test_texts_that_came_with_another_are_not_asked_for():
+    drop = logged_in()
+    drop.session.receive(b"RETR 1\r\n" + b"TOP 2 0\r\nRETR 3\r\nRETR 3\r\nDELE 4\r\nRETR 4\r\n")
+    assert drop.session.next_question() == Fetch(Entry("u1", 26))
+    drop.session.answer(list(drop.texts.values()))
+    assert drop.session.next_question() == Fetch(Entry("u3", 100)), "once only"
+    drop.session.answer([drop.texts["u3"]])
+    assert drop.session.next_question() is None
+    said = drop.session.take_output()
+    assert said.count(b"+OK 100 octets\r\n" + b"\r\n" * 50 + b".\r\n") == 2
+    assert said.endswith(b"+OK message 4 deleted\r\n-ERR no such message\r\n")
+    assert b"+OK\r\nA: 2\r\n\r\n.\r\n" in said
+    assert drop.session.transaction.retrieved == 3
+
+
+def test_texts_are_forgotten_when_the_maildrop_is_closed():
+    drop = logged_in()
+    drop.session.receive(b"RETR 1\r\n")
+    assert isinstance(drop.session.next_question(), Fetch)
+    drop.session.answer(list(drop.texts.values()))
+    drop.session.transaction.end()
+    drop.session.receive(b"RETR 2\r\n")
+    assert isinstance(drop.session.next_question(), Fetch)
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 1000])
@@ -290,7 +316,7 @@ def test_a_text_that_breaks_off_breaks_the_link():
     drop = logged_in(piece=10)
     drop.session.receive(b"RETR 3\r\n")
     assert isinstance(drop.session.next_question(), Fetch)
-    drop.session.answer(b"\r\n" * 5)
+    drop.session.answer([b"\r\n" * 5])
     assert isinstance(drop.session.next_question(), More)
     drop.session.answer(MessageGone("gone"))
     assert drop.session.broken

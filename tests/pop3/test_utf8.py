@@ -58,7 +58,7 @@ class Talk:
                 return Entered(Listing(self.listed), CLEAR)
             case Fetch(entry):
                 self.rest = self.texts[int(entry.uidl)]
-                return self._more()
+                return [self._more()]
             case More():
                 return self._more()
             case Update(entries):
