@@ -84,19 +84,19 @@ class Relay(Protocol):
 
 
 class Letters(Protocol):
-    """Letters to the senders of queued messages (RFC 3464)."""
+    """Letters to the senders of queued messages (RFC 3464); ``name`` is theirs in the queue."""
 
     def failed(
-        self, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
+        self, name: str, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
     ) -> Awaitable[IDelivery | None]:
         """Write a letter about recipients who will not get it; None if nobody is to be told."""
 
     def delayed(
-        self, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
+        self, name: str, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
     ) -> Awaitable[IDelivery | None]:
         """Write a letter about recipients who do not have it yet."""
 
     def relayed(
-        self, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
+        self, name: str, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str
     ) -> Awaitable[IDelivery | None]:
         """Write a letter about recipients whose server has it, and does not tell the sender."""

@@ -28,7 +28,7 @@ FIELDS = {
     "policy": "the policy, as the configuration names it",
     "sender": "the reverse-path (MAIL FROM), in angle brackets",
     "author": "an address in the From field",
-    "outcome": "taken (accepted) or refused",
+    "outcome": "taken (accepted) or refused; of a letter, what it says: failed, delayed or relayed",
     "recipient": "the address in RCPT TO",
     "recipients": "how many recipients the message has",
     "to": "their addresses; those that do not fit follow in further lines",

@@ -277,6 +277,20 @@ QUEUE_NOT_KEPT = define(
     "The store could not keep what an attempt has given; it is tried again in a few seconds, and "
     "nothing is sent twice unless the daemon is killed meanwhile.",
 )
+LETTER_WRITTEN = define(
+    "letter-written",
+    "info",
+    "id sender outcome to",
+    "The sender of a message gets a letter about these recipients (``to``): failed, delayed or "
+    "relayed (``outcome``).",
+)
+LETTER_LOST = define(
+    "letter-lost",
+    "warn",
+    "id sender outcome to why",
+    "The sender of a message cannot be told what became of it: there is no such address, or its "
+    "mailbox is full.",
+)
 DESTINATION_DOWN = define(
     "destination-down",
     "warn",

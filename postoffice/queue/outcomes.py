@@ -119,9 +119,9 @@ class Outcomes:
             self._refused(held.message.login, len(sent), len(refused))
         letters = []
         if sent and not dsn:
-            letters.append(lambda message: self._letters.relayed(message, sent, via))
+            letters.append(lambda message: self._letters.relayed(held.name, message, sent, via))
         if refused:
-            letters.append(lambda message: self._letters.failed(message, refused, via))
+            letters.append(lambda message: self._letters.failed(held.name, message, refused, via))
         if sent or refused:
             self.finish(held, [*sent, *refused], letters=letters)
         if later:
@@ -190,13 +190,15 @@ class Outcomes:
         self.finish(
             held,
             list(replies),
-            letters=[lambda message: self._letters.failed(message, replies, via)],
+            letters=[lambda message: self._letters.failed(held.name, message, replies, via)],
         )
 
     def _tell_delay(self, held: Held, replies: Replies, via: str) -> None:
         new = {index: reply for index, reply in replies.items() if index not in held.message.told}
         if new:
-            self.finish(held, (), new, [lambda message: self._letters.delayed(message, new, via)])
+            self.finish(
+                held, (), new, [lambda message: self._letters.delayed(held.name, message, new, via)]
+            )
 
     # -- without an attempt ---------------------------------------------------------------
 

@@ -66,13 +66,13 @@ class Letters:
             raise self.broken
         return Letter(kind, [message.recipients[index].address for index in replies])
 
-    async def failed(self, message, replies, via):
+    async def failed(self, name, message, replies, via):
         return await self._letter("failed", message, replies, via)
 
-    async def delayed(self, message, replies, via):
+    async def delayed(self, name, message, replies, via):
         return await self._letter("delayed", message, replies, via)
 
-    async def relayed(self, message, replies, via):
+    async def relayed(self, name, message, replies, via):
         return None
 
 

@@ -1,0 +1,131 @@
+"""Letters to the senders of queued messages: where they go, and their way there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from twisted.logger import Logger
+
+from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster
+from postoffice.interfaces import IDelivery, IMailQueue
+from postoffice.model import log_events
+from postoffice.model.address import Address, NotAnAddress
+from postoffice.model.envelope import Client, Envelope, Notify, SessionInfo
+from postoffice.model.errors import MaildropFull, MaildropFullNow, MessageGone
+from postoffice.model.log_event import LIST, portions, tell
+from postoffice.model.queued import QueuedMessage
+from postoffice.outbound import reports
+from postoffice.outbound.reports import DELAYED, FAILED, RELAYED, Kind, Occasion, Replies, Report
+from postoffice.outbound.schedule import Lifetimes
+from postoffice.policy.chain import PolicyChain
+from postoffice.server.reception import Reception, ReceptionContext
+
+#: The service that takes the letters in, in the log.
+SERVICE = "queue"
+
+log = Logger("postoffice")
+
+
+class OutboundLetters:
+    """
+    Writes letters about the messages in ``queue``, each to the message's sender.
+
+    A letter goes where mail for the sender goes: to accounts of ours, and into the queue.
+    """
+
+    def __init__(
+        self, context: ReceptionContext, queue: IMailQueue, lifetimes: Lifetimes | None = None
+    ) -> None:
+        self._context = replace(context, policies=PolicyChain())
+        self._queue = queue
+        self._lifetimes = lifetimes or Lifetimes()
+
+    def failed(
+        self, name: str, message: QueuedMessage, replies: Replies, via: str
+    ) -> Awaitable[IDelivery | None]:
+        """Write about recipients who will not get it."""
+        return self._write(FAILED, name, message, replies, via)
+
+    def delayed(
+        self, name: str, message: QueuedMessage, replies: Replies, via: str
+    ) -> Awaitable[IDelivery | None]:
+        """Write about recipients who do not have it yet."""
+        return self._write(DELAYED, name, message, replies, via)
+
+    def relayed(
+        self, name: str, message: QueuedMessage, replies: Replies, via: str
+    ) -> Awaitable[IDelivery | None]:
+        """Write about recipients whose server has it, and does not tell the sender."""
+        return self._write(RELAYED, name, message, replies, via)
+
+    async def _write(
+        self, kind: Kind, name: str, message: QueuedMessage, replies: Replies, via: str
+    ) -> IDelivery | None:
+        """Write a letter, uncommitted; None if nobody is to be told.  Raises TemporaryFailure."""
+        replies = reports.wanted(kind, message, replies)
+        if not replies:
+            return None
+        occasion = Occasion(
+            self._context.hostname,
+            self._context.now(),
+            via,
+            self._lifetimes.expires(message),
+            await self._original(name, whole=reports.returns_whole(kind, message)),
+        )
+        report = reports.write(kind, message, replies, occasion)
+        delivery, why = await self._begin(f"{message.id}-{kind.action}", message.sender, report)
+        event = log_events.LETTER_LOST if delivery is None else log_events.LETTER_WRITTEN
+        about = [message.recipients[index].address for index in replies]
+        for to in portions(about, LIST):
+            tell(log, event, id=message.id, sender=f"<{message.sender}>", to=to,
+                 outcome=kind.action, why=why)  # fmt: skip
+        return delivery
+
+    async def _original(self, name: str, *, whole: bool) -> bytes:
+        """The text of a message, or its beginning with the header; nothing if it is gone."""
+        most = reports.WHOLE if whole else reports.HEADER
+        octets = b""
+        try:
+            text = await self._queue.text(name)
+            try:
+                while len(octets) <= most and (more := await text.read()):
+                    octets += more
+            finally:
+                text.close()
+        except MessageGone:
+            return b""
+        return octets
+
+    async def _begin(self, own: str, to: str, report: Report) -> tuple[IDelivery | None, str]:
+        """Begin the delivery of a letter, under its own id; or None, and why there is no way."""
+        envelope = Envelope(
+            id=own,
+            client=Client(),
+            size=len(report.octets),
+            utf8=report.utf8,
+            service=SERVICE,
+            eight_bit=report.eight_bit,
+        )
+        reception = _LetterReception(self._context, SessionInfo(own, SERVICE, Client()))
+        try:
+            reply = await reception.recipient(envelope, Address.parse(to), Notify("NEVER"))
+        except (MaildropFull, MaildropFullNow) as failure:
+            reply = failure.reply
+        except (NotAnAddress, AliasLoop, NoPostmaster) as failure:
+            return None, str(failure)
+        if reply.code >= 400 or envelope.discarded:
+            return None, reply.log_text
+        delivery = await self._context.destination.begin(envelope)
+        try:
+            await delivery.write(envelope.return_path + report.octets)
+        except BaseException:
+            delivery.abort()
+            raise
+        return delivery, ""
+
+
+class _LetterReception(Reception):
+    """Takes letters of our own, for any address."""
+
+    _relays = True
