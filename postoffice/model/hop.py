@@ -33,6 +33,11 @@ class Hop:
     login: str = ""
     password: str = field(default="", repr=False)
 
+    @property
+    def is_unix(self) -> bool:
+        """Whether the address is a path."""
+        return self.address.startswith("/")
+
 
 #: The phase of a refusal of our own.
 CHECK = "check"
