@@ -11,11 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts import schema
 from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
-from postoffice.accounts.postgresql_connections import (
-    Connections,
-    PostgreSQLConnection,
-    SharedSQL,
-)
+from postoffice.accounts.postgresql_connections import Connections, PostgreSQLConnection, SharedSQL
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql_connection import Connection
 from postoffice.accounts.sql_directory import SQLDirectory
@@ -100,9 +96,7 @@ class PostgreSQLDatabase:
         return self._connections.together()
 
 
-def _asking(
-    ask: Callable[[Connection, *Args], T],
-) -> Callable[[PostgreSQLConnection, *Args], T]:
+def _asking(ask: Callable[[Connection, *Args], T]) -> Callable[[PostgreSQLConnection, *Args], T]:
     def asking(connection: PostgreSQLConnection, *args: *Args) -> T:
         return ask(SharedSQL(connection), *args)
 

@@ -122,10 +122,7 @@ TABLES = (
 )
 #: The statements that turn each older version into the next one.
 CHANGES = {
-    1: (
-        "ALTER TABLE account ADD COLUMN scram TEXT",
-        "ALTER TABLE account ADD COLUMN shared TEXT",
-    ),
+    1: ("ALTER TABLE account ADD COLUMN scram TEXT", "ALTER TABLE account ADD COLUMN shared TEXT"),
     2: tuple(
         f"ALTER TABLE {table} ADD COLUMN {column}"
         for table in ("domain", "account")

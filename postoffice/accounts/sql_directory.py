@@ -165,11 +165,7 @@ class SQLDirectory(OldMembers):
         return await self._write(account_queries.remove_domain, domain)
 
     async def add(
-        self,
-        name: str,
-        secret: str | None,
-        scram: str | None = None,
-        maildrop: str | None = None,
+        self, name: str, secret: str | None, scram: str | None = None, maildrop: str | None = None
     ) -> bool:
         return await self._write(account_queries.add, name, secret, scram, maildrop)
 

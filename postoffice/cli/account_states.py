@@ -8,17 +8,10 @@ import time
 
 import click
 
-from postoffice.cli.accounts import LIMITS, refuse_postmaster, registered
-from postoffice.cli.common import ADDRESS, Answer, CommandContext, command, counted
+from postoffice.cli.accounts import LIMITS, refuse_postmaster
+from postoffice.cli.common import ADDRESS, Answer, CommandContext, command, counted, registered
 from postoffice.cli.sessions import end_all
-from postoffice.model.address import (
-    DISABLED,
-    ENABLED,
-    RECEIVE_ONLY,
-    STATES,
-    Address,
-    StateNote,
-)
+from postoffice.model.address import DISABLED, ENABLED, RECEIVE_ONLY, STATES, Address, StateNote
 
 _WHY = click.option("--why", default="", metavar="TEXT", help="The reason; `account show` has it.")
 

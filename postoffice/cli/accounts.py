@@ -28,30 +28,21 @@ from postoffice.cli.common import (
     counted,
     iso,
     moment,
+    registered,
     sized,
     table,
 )
 from postoffice.cli.completion import nothing
 from postoffice.cli.forwards import FORWARDS, Forward, forward_options, forward_rows
-from postoffice.cli.mail_policies import (
-    NAMES,
-    EffectivePolicy,
-    policy_of_account,
-    policy_options,
-)
+from postoffice.cli.mail_policies import NAMES, EffectivePolicy, policy_of_account, policy_options
 from postoffice.cli.new_password import (
     Password,
     ask_password,
     password_options,
     shared_secret_options,
 )
-from postoffice.cli.quotas import (
-    EffectiveQuota,
-    quota_of_account,
-    quota_options,
-)
+from postoffice.cli.quotas import EffectiveQuota, quota_of_account, quota_options
 from postoffice.config.settings import Settings
-from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import (
     COLLECT_ONLY,
     DISABLED,
@@ -329,14 +320,6 @@ async def _set_shared(context: CommandContext, name: str, secret: Password | Non
         data["generated_shared_secret"] = shared
         lines.append(f"shared secret: {shared}")
     return Answer(data, lines)
-
-
-async def registered(plugins: Plugins, name: str) -> Account:
-    """Return the account from the directory that the command writes to.  Raises Refused."""
-    found = await plugins.register.find(name)
-    if found is None:
-        raise Refused(f"there is no account {name} here")
-    return found
 
 
 def refuse_postmaster(settings: Settings, name: str) -> None:
