@@ -102,6 +102,13 @@ FOREIGN_FROM = define(
     "id account author outcome",
     "A user sends as somebody else: an address in the From field does not lead to the account.",
 )
+SENDING_STOPPED = define(
+    "sending-stopped",
+    "warn",
+    "account device why outcome",
+    "A user sends more than is allowed, or to many recipients that other servers refuse: mail is"
+    " held or refused.",
+)
 MESSAGE_DELETED = define(
     "message-deleted",
     "info",
