@@ -124,14 +124,15 @@ async def show(context: CommandContext, address: Address) -> Answer:
     """
     Show the account ADDRESS and its maildrop.
 
-    With --json: address, maildrop (its name), state, state_note (by, when, why), sending_held
-    (since, why; or null), password (true or false), mechanisms (by which it can log in),
-    messages, octets, quota (octets, messages, over) and quota_from (where each of these
-    values is set: account, domain, default, or postmaster), serving (keep, keep_collected, delete_on_collect, devices,
-    login_delay, in_use, wait; durations in seconds) and serving_from; forward (addresses),
-    keep_copy, pointing (aliases, forwards and catch-alls with this target); last_login
-    (with its own password: time, service, mechanism, tls, network; or null) and devices (as
-    in `account device list`).
+    With --json: address, maildrop (its name), state, state_note (by, when, why),
+    sending_held (since, why; or null), password (true or false), mechanisms (by which
+    it can log in), messages, octets, quota (octets, messages, over) and quota_from
+    (where each of these values is set: account, domain, default, or postmaster),
+    serving (keep, keep_collected, delete_on_collect, devices, login_delay, in_use,
+    wait; durations in seconds) and serving_from; forward (addresses), keep_copy,
+    pointing (aliases, forwards and catch-alls with this target); last_login (with its
+    own password: time, service, mechanism, tls, network; or null) and devices (as in
+    `account device list`).
     """
     settings = context.settings()
     async with context.open(settings) as plugins:
