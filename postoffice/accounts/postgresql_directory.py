@@ -57,7 +57,7 @@ class PostgreSQLDatabase:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    def open(self) -> None:
+    def open(self) -> str:
         """Check the tables.  Raises StartupError if they are missing; Unavailable."""
         self._connections.open()
         try:
@@ -76,6 +76,7 @@ class PostgreSQLDatabase:
                 f"the tables in the PostgreSQL database have version {version}, this "
                 f"postoffice knows {schema.SCHEMA}"
             )
+        return ""
 
     def close(self) -> None:
         self._connections.close()
