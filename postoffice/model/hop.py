@@ -38,6 +38,11 @@ class Hop:
         """Whether the address is a path."""
         return self.address.startswith("/")
 
+    @property
+    def shown(self) -> str:
+        """The host, for people and the log."""
+        return self.address if self.is_unix else f"{self.host}[{self.address}]:{self.port}"
+
 
 #: The phase of a refusal of our own.
 CHECK = "check"

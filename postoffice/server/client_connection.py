@@ -86,6 +86,7 @@ class ClientConnection(TwistedProtocol):
 
     def __init__(self, hop: Hop, options: ConnectOptions) -> None:
         self.hop = hop
+        self.via = hop.shown
         self.on_lost: Callable[[], object] = bool
         self.lost = False
         self._options = options
@@ -121,12 +122,6 @@ class ClientConnection(TwistedProtocol):
     def usable(self) -> bool:
         """Whether the connection stands, has nothing to do, and may have it."""
         return self.session.usable
-
-    @property
-    def via(self) -> str:
-        """The server, for the log."""
-        hop = self.hop
-        return hop.address if hop.is_unix else f"{hop.host}[{hop.address}]:{hop.port}"
 
     @property
     def most(self) -> int:
