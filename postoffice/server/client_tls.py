@@ -17,7 +17,7 @@ class ClientContexts:
     """
     The TLS contexts of a client, one for each level: they are made once, because that is slow.
 
-    ``ca`` is a PEM file of the authorities to trust instead of the system's.
+    ``ca`` is a PEM file of authorities that are trusted beside the system's.
     """
 
     def __init__(self, ca: str | None = None) -> None:
@@ -39,9 +39,8 @@ class ClientContexts:
         if level == OPPORTUNISTIC:  # weak keys are better than none
             context.set_cipher_list(b"DEFAULT:@SECLEVEL=0")
         if level == VERIFY:
-            if self._ca is None:
-                context.set_default_verify_paths()
-            else:
+            context.set_default_verify_paths()
+            if self._ca is not None:
                 context.load_verify_locations(self._ca)
             context.set_verify(SSL.VERIFY_PEER)
         return context

@@ -160,6 +160,16 @@ def test_an_authority_that_is_not_trusted(loop, listen, fetcher, host, tmp_path)
     assert not host.asked
 
 
+def test_an_authority_of_ours_is_trusted_beside_those_of_the_system(
+    loop, listen, fetcher, tmp_path, monkeypatch
+):
+    (tmp_path / "system").mkdir()
+    system = Authority(tmp_path / "system")
+    monkeypatch.setenv("SSL_CERT_FILE", str(system.path))
+    made = fetcher(listen("mta-sts.d.example", by=system))
+    assert loop.wait(made.fetch("d.example", "7"))
+
+
 def test_a_slow_server(loop, clock, listen, fetcher, host):
     host.text = None
     fetching = loop.start(fetcher(listen("mta-sts.d.example")).fetch("d.example", "7"))

@@ -191,6 +191,16 @@ def test_an_unknown_authority_counts_only_where_it_must(calls, office):
     assert calls.to(port, level=OPPORTUNISTIC).tls.startswith("TLSv1.3")
 
 
+def test_an_authority_of_ours_is_trusted_beside_those_of_the_system(
+    calls, office, files, tmp_path, monkeypatch
+):
+    """The certificate is the system's (``SSL_CERT_FILE``), and ``ca`` is another one."""
+    monkeypatch.setenv("SSL_CERT_FILE", files["certificate"])
+    ours = self_signed.write(str(tmp_path), ["other.example.net"])["certificate"]
+    calls.options = replace(calls.options, contexts=ClientContexts(ours))
+    assert calls.to(office(), level=VERIFY).usable
+
+
 def test_a_port_where_nobody_listens(calls, office):
     port = office()
     wait(calls.ports.pop().stopListening())
