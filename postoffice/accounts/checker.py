@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -29,6 +29,7 @@ from postoffice.model.app_password import AppPassword, within
 from postoffice.model.errors import AccountDisabled
 from postoffice.model.log_event import tell
 from postoffice.protocol import scram
+from postoffice.util.maybe_awaitable import at_once, later, waits
 from postoffice.util.networks import network_of
 
 log = Logger("postoffice")
@@ -95,10 +96,15 @@ class Checker:
             return ANONYMOUS
         name = normal(credentials.username)
         account = await self._find(name)
-        found = await self._slowed(credentials, name, account)
+        judging: Awaitable[Account | None] = self._slowed(credentials, name, account)
+        judged: Account | Awaitable[Account | None] | None = at_once(judging)
+        waited = waits(judged)
+        found: Account | None = await later(judged)
         if found is None:
             raise UnauthorizedLogin
-        now = await self._find(found.address)  # verifying takes a while
+        now = account
+        if waited or account is None or found.address != account.address:
+            now = await self._find(found.address)  # verifying takes a while
         if now is None:
             raise UnauthorizedLogin
         if not now.logs_in:

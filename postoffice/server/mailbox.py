@@ -159,6 +159,8 @@ class Mailbox(OldMembers):
         mail_policy = self.mail_policy
         if mail_policy.delete_on_collect and mail_policy.devices == "any":
             return await self._remove([*removed, *collected], session)
+        if not collected:
+            return await self._remove(removed, session)
         # Start both before waiting: the client may disconnect after QUIT, which cancels us.
         noting = Deferred.fromCoroutine(self._note(collected))
         gone = await self._remove(removed, session)

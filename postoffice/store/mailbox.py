@@ -45,6 +45,9 @@ AHEAD = 128 << 10
 PATIENCE = 5.0
 TICK = 0.05
 
+#: A maildrop before it is listed.
+_NOTHING = Snapshot(Entries(), None)
+
 
 @implementer(IMaildrop)
 class OpenMaildir:
@@ -61,8 +64,7 @@ class OpenMaildir:
         self._lock = -1
         self._released = False
         self._removing = False
-        self._entries = Entries()
-        self._snapshot = Snapshot(self._entries, None)
+        self._snapshot = _NOTHING
         # the position after the last entry that was read: is the client fetching in order?
         self._next = 0
 
@@ -83,7 +85,7 @@ class OpenMaildir:
         if remembered is not snapshot:
             self._listings.remember(self._folder, snapshot, since)
             self._tell(snapshot, () if remembered is None else remembered.odd)
-        self._entries, self._snapshot = snapshot.entries, snapshot
+        self._snapshot = snapshot
         return Listing(snapshot.entries)
 
     async def _open_quickly(self, login_delay: float) -> tuple[int, Snapshot]:
@@ -167,14 +169,14 @@ class OpenMaildir:
 
     def _behind(self, entry: Entry, position: int) -> list[Entry]:
         """The small entries after this one that may be read ahead."""
-        sizes, room = self._entries.sizes[position + 1 : position + 100], AHEAD - entry.size
+        entries, room = self._snapshot.entries, AHEAD - entry.size
         behind = 0
-        for size in sizes:
+        for size in entries.sizes[position + 1 : position + 100]:
             room -= size
             if size > SMALL or room < 0:
                 break
             behind += 1
-        return list(self._entries[position + 1 : position + 1 + behind])
+        return list(entries[position + 1 : position + 1 + behind])
 
     def _read_quickly(self, wanted: list[Entry]) -> list[bytes]:
         """Read the first messages on this thread, as many as can be read quickly; maybe none."""

@@ -38,8 +38,7 @@ class WaitingRemoval(NamedTuple):
 
 def home(folder: str) -> str:
     """The folder of what is set aside for a maildrop."""
-    domain, local = os.path.split(folder)
-    store, domain = os.path.split(domain)
+    store, domain, local = folder.rsplit("/", 2)
     return f"{store}/{JOURNAL}/set-aside/{domain}/{local}"
 
 
