@@ -134,7 +134,15 @@ class Entries(Sequence[Entry]):
         if len(self) <= FEW:
             left = set(range(len(self))).difference(gone)
             return Entries(chain(map(self._entry, sorted(left)), fresh))
-        before = self._without(gone) if gone else self
+        before = self
+        if gone:
+            stays = bytearray(b"\1") * len(self)
+            for position in gone:
+                stays[position] = 0
+            before = self.only(stays)
+            needed = sum(before._uidl_stops) - sum(before._starts)
+            if 2 * needed <= len(before._text):
+                before = Entries(before)  # without the names of those that are gone
         behind = Entries(fresh)
         if not behind:
             return before
@@ -149,23 +157,22 @@ class Entries(Sequence[Entry]):
         both.downgraded = before.downgraded | dict(moved)
         return both
 
-    def _without(self, gone: Collection[int]) -> Entries:
-        """Drop entries; their names stay in the text unless they would be half of it or more."""
-        stays = bytearray(b"\1") * len(self)
-        for position in gone:
-            stays[position] = 0
+    def only(self, stays: bytes | bytearray) -> Entries:
+        """A copy with the entries for which ``stays`` has no 0; the other names are kept, too."""
         left = Entries()
         left._text = self._text
         for column in ("_starts", "_stops", "_uidl_starts", "_uidl_stops"):
             setattr(left, column, array("I", compress(getattr(self, column), stays)))
         left.sizes = array("Q", compress(self.sizes, stays))
         left.octets = sum(left.sizes)
-        places = {old: new for new, old in enumerate(compress(count(), stays))}
-        left.downgraded = {
-            places[position]: size for position, size in self.downgraded.items() if stays[position]
-        }
-        needed = sum(left._uidl_stops) - sum(left._starts)
-        return left if 2 * needed > len(left._text) else Entries(left)
+        if self.downgraded:
+            places = {old: new for new, old in enumerate(compress(count(), stays))}
+            left.downgraded = {
+                places[position]: size
+                for position, size in self.downgraded.items()
+                if stays[position]
+            }
+        return left
 
     def uidls(self) -> Iterator[bytes]:
         """The UIDL of each entry, in order."""
@@ -270,11 +277,11 @@ class Listing:
         """Mark message ``number`` as sent completely."""
         self._mark(number, _COLLECTED)
 
-    def collected(self) -> list[Entry]:
+    def collected(self) -> Sequence[Entry]:
         """The messages that were sent completely and are not marked deleted, in order."""
         return self._those(_KEPT)
 
-    def marked(self) -> list[Entry]:
+    def marked(self) -> Sequence[Entry]:
         """The messages that are marked deleted, in order."""
         return self._those(_MARKED)
 
@@ -283,6 +290,9 @@ class Listing:
             self._marks = bytearray(len(self._sizes))
         self._marks[number - 1] |= mark
 
-    def _those(self, chosen: bytes) -> list[Entry]:
-        places = compress(count(), self._marks.translate(chosen))
+    def _those(self, chosen: bytes) -> Sequence[Entry]:
+        marks = self._marks.translate(chosen)
+        places = list(compress(count(), marks))
+        if len(places) > FEW and isinstance(self.entries, Entries):
+            return self.entries.only(marks)  # much faster than making each
         return [self.entries[position] for position in places]

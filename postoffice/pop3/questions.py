@@ -61,8 +61,8 @@ class Update(Question[int]):
     deleted; the account's policy may remove them, too.
     """
 
-    entries: tuple[Entry, ...]
-    collected: tuple[Entry, ...] = ()
+    entries: Sequence[Entry]
+    collected: Sequence[Entry] = ()
 
 
 POP3Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update

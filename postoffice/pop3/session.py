@@ -301,7 +301,7 @@ class POP3Session(LineSession[POP3Question, Answer]):
         else:
             self.state = "update"
             listing = self.transaction.listing
-            update = Update(tuple(listing.marked()), tuple(listing.collected()))
+            update = Update(listing.marked(), listing.collected())
             self.ask(update, self._updated, self._not_updated)
 
     def _updated(self, removed: int) -> None:

@@ -134,7 +134,7 @@ class Mailbox(OldMembers):
         self._maildrop = mailbox_context.store.maildrop(account.maildrop)
         self._leases = mailbox_context.leases
         self._claim: LeaseRequest | None = None
-        self.deleted: list[Entry] = []  # what this session has removed, for the log
+        self.deleted: Sequence[Entry] = ()  # what this session has removed, for the log
 
     async def open(
         self, login_delay: float = 0, give_way: GiveWay | None = None, gone: Gone | None = None
@@ -176,12 +176,13 @@ class Mailbox(OldMembers):
     async def _remove(self, entries: Sequence[Entry], session: str) -> int:
         if entries:
             before = len(self.deleted)
-            self.deleted += entries  # before: the removal goes on if this coroutine is cancelled
+            # before: the removal goes on if this coroutine is cancelled
+            self.deleted = [*self.deleted, *entries] if before else entries
             try:
                 await self._maildrop.remove(entries, session)
             except PostOfficeError as failure:
                 gone = failure.removed if isinstance(failure, NotAllRemoved) else 0
-                del self.deleted[before + gone :]
+                self.deleted = self.deleted[: before + gone]
                 raise
         return len(entries)
 

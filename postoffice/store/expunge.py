@@ -16,7 +16,7 @@ from threading import Lock
 
 from postoffice.interfaces import Step
 from postoffice.model.errors import NotAllRemoved, TemporaryFailure
-from postoffice.model.listing import Entry
+from postoffice.model.listing import Entries, Entry
 from postoffice.store import files, maildir, retry, set_aside
 from postoffice.store import vault as vaults
 from postoffice.store.files import failures, is_changing, set_changing
@@ -128,7 +128,7 @@ def remove(
             ticket = _commit(journal, lock, folder, portion, vault)
             gone += len(portion)  # committed: they are gone even if unlinking fails
             apply(ticket, lock, folder, portion, vault)
-        entries = entries[last:]
+        entries = entries[last:] if last else entries
         ticket = _commit(journal, lock, folder, entries, vault)
     except TemporaryFailure as error:
         if gone:
@@ -164,7 +164,10 @@ def begin(
     Marks the lock as changing: the next login waits, or applies the removal.
     Raises TemporaryFailure.
     """
-    uidls = tuple(entry.uidl for entry in entries)
+    if isinstance(entries, Entries):  # without making each
+        uidls = tuple(uidl.decode("ascii") for uidl in entries.uidls())
+    else:
+        uidls = tuple(entry.uidl for entry in entries)
     with failures(folder):
         _look_ahead(folder, entries)
         set_changing(lock, True)
@@ -179,7 +182,8 @@ def not_committed(lock: int) -> None:
 
 def _look_ahead(folder: str, entries: Sequence[Entry]) -> None:
     """Find out, before the commit, what could make unlinking fail.  Raises OSError."""
-    for box in {entry.name.partition("/")[0] for entry in entries}:
+    names = entries.names() if isinstance(entries, Entries) else (one.name for one in entries)
+    for box in {name.partition("/")[0] for name in names}:
         path = f"{folder}/{box}"
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=True) and os.path.isdir(path):
             raise OSError(errno.EACCES, "no permission to remove files from it", path)
