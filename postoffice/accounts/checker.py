@@ -180,8 +180,15 @@ class Checker:
         service, address = _from(credentials)
         why = found.objection(service, address, self._now())
         if why:
-            where = {"service": service, "client": address or "local", "account": account.address}
-            tell(log, log_events.DEVICE_REFUSED, **where, device=found.name, why=why)
+            tell(
+                log,
+                log_events.DEVICE_REFUSED,
+                service=service,
+                client=address or "local",
+                account=account.address,
+                device=found.name,
+                why=why,
+            )
             return None
         return found
 
@@ -263,9 +270,14 @@ def _admitted(credentials: Credentials, account: Account) -> Account | None:
     service, address = _from(credentials)
     if not account.networks or within(address, account.networks):
         return account
-    where = {"service": service, "client": address or "local", "account": account.address}
-    why = f"it is for {', '.join(account.networks)} only"
-    tell(log, log_events.NETWORK_REFUSED, **where, why=why)
+    tell(
+        log,
+        log_events.NETWORK_REFUSED,
+        service=service,
+        client=address or "local",
+        account=account.address,
+        why=f"it is for {', '.join(account.networks)} only",
+    )
     return None
 
 

@@ -11,7 +11,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts import schema
 from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
-from postoffice.accounts.postgresql_connections import Connections, PostgreSQLConnection, SharedSQL
+from postoffice.accounts.postgresql_connections import (
+    Connections,
+    PostgreSQLConnection,
+    SharedSQL,
+)
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql_connection import Connection
 from postoffice.accounts.sql_directory import SQLDirectory
@@ -57,7 +61,7 @@ class PostgreSQLDatabase:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    def open(self) -> str:
+    def open(self) -> None:
         """Check the tables.  Raises StartupError if they are missing; Unavailable."""
         self._connections.open()
         try:
@@ -76,7 +80,6 @@ class PostgreSQLDatabase:
                 f"the tables in the PostgreSQL database have version {version}, this "
                 f"postoffice knows {schema.SCHEMA}"
             )
-        return ""
 
     def close(self) -> None:
         self._connections.close()
@@ -97,7 +100,9 @@ class PostgreSQLDatabase:
         return self._connections.together()
 
 
-def _asking(ask: Callable[[Connection, *Args], T]) -> Callable[[PostgreSQLConnection, *Args], T]:
+def _asking(
+    ask: Callable[[Connection, *Args], T],
+) -> Callable[[PostgreSQLConnection, *Args], T]:
     def asking(connection: PostgreSQLConnection, *args: *Args) -> T:
         return ask(SharedSQL(connection), *args)
 

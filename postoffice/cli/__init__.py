@@ -9,6 +9,7 @@ from twisted.logger import globalLogBeginner
 
 from postoffice import __version__
 from postoffice.cli import account_transfer, alias_transfer, domain_transfer
+from postoffice.cli import queue_changes as queue_changes
 from postoffice.cli.account_list import list_accounts
 from postoffice.cli.account_removal import remove
 from postoffice.cli.account_states import disable, enable, set_state
@@ -27,6 +28,7 @@ from postoffice.cli.explain import explain
 from postoffice.cli.init import init
 from postoffice.cli.maildrop_list import list_ as list_maildrops
 from postoffice.cli.maildrops import maildrop
+from postoffice.cli.queue import queue
 from postoffice.cli.reload import reload
 from postoffice.cli.rename import rename
 from postoffice.cli.report import report
@@ -83,15 +85,34 @@ def main(context: click.Context, /, **_: object) -> None:
     context.obj = reactor
 
 
-def _add(group: click.Group, *commands: click.Command) -> None:
-    for one in commands:
-        group.add_command(one)
-
-
-_add(main, init, check_config, domain, directory, account, alias, maildrop, session, reload)
-_add(main, explain, auth_failures, report, backup, restore)
-_add(domain, domain_alias, domain_transfer.import_, domain_transfer.export)
-_add(maildrop, expire, list_maildrops)
-_add(account, device, remove, list_accounts, rename, disable, enable, set_state)
-_add(account, account_transfer.import_, account_transfer.export)
-_add(alias, alias_transfer.import_, alias_transfer.export)
+main.add_command(init)
+main.add_command(check_config)
+main.add_command(domain)
+domain.add_command(domain_alias)
+domain.add_command(domain_transfer.import_)
+domain.add_command(domain_transfer.export)
+main.add_command(directory)
+main.add_command(account)
+main.add_command(alias)
+main.add_command(maildrop)
+maildrop.add_command(expire)
+maildrop.add_command(list_maildrops)
+main.add_command(session)
+main.add_command(queue)
+main.add_command(reload)
+main.add_command(explain)
+main.add_command(auth_failures)
+main.add_command(report)
+main.add_command(backup)
+main.add_command(restore)
+account.add_command(device)
+account.add_command(remove)
+account.add_command(list_accounts)
+account.add_command(rename)
+account.add_command(account_transfer.import_)
+account.add_command(account_transfer.export)
+alias.add_command(alias_transfer.import_)
+alias.add_command(alias_transfer.export)
+account.add_command(disable)
+account.add_command(enable)
+account.add_command(set_state)

@@ -45,6 +45,7 @@ from postoffice.server.leases import Leases
 from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.login_connection import LoginOptions
 from postoffice.server.pop3 import POP3Factory
+from postoffice.server.reception import ReceptionContext
 from postoffice.server.smtp import SMTPConnection
 from postoffice.server.smtp_factory import SMTPFactory
 from postoffice.server.smtp_service import ServiceProfile
@@ -91,6 +92,7 @@ class Generation:
     certificates: Certificates | None
     unknown: TokenBucket
     retention: Retention
+    reception: ReceptionContext
     listeners: Sequence[Listener] = ()
     servers: Sequence[ServerFactory] = ()
 
@@ -158,7 +160,9 @@ def _generation(
     else:
         unknown = TokenBucket(many, 3600, core.clock.seconds)
     retention = build_retention(settings, core.plugins)
-    made = Generation(settings, policies, checker, certificates, unknown, retention)
+    chain = build_policy_chain(settings, policies, core.clock)
+    reception = build_reception_context(settings, core.plugins, chain, core.now)
+    made = Generation(settings, policies, checker, certificates, unknown, retention, reception)
     made.listeners = _listeners(core, made)
     made.servers = [listener.server for listener in made.listeners]
     for server in made.servers:
@@ -197,9 +201,9 @@ class _Factories:
         self._checker = made.checker
         self._certificates = made.certificates
         self._unknown = made.unknown
-        self._policies = build_policy_chain(settings, made.policies, core.clock)
+        self._policies = made.reception.policies
         self._mailbox_context = build_mailbox_context(settings, plugins, core.leases)
-        reception = build_reception_context(settings, plugins, self._policies, core.now)
+        reception = made.reception
         self._dsn = reception.router is not None
         realm = Realm(self._mailbox_context, reception, core.logins.recording.note)
         self._portal = Portal(realm, [made.checker])

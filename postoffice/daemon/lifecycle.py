@@ -11,7 +11,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice.accounts.circuit_breaker import Unavailable
 from postoffice.accounts.sealed_secrets import key
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
@@ -20,7 +19,9 @@ from postoffice.daemon.control_socket import Control
 from postoffice.daemon.expiry_job import ExpiryJob
 from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.live_sessions import Sessions
+from postoffice.daemon.outbound import Outbound
 from postoffice.daemon.plugins import Plugins
+from postoffice.daemon.queue_control import QueueControl
 from postoffice.daemon.reload import Generations, Reloaded, apply_limits
 from postoffice.daemon.systemd import Systemd
 from postoffice.model import log_events
@@ -58,10 +59,12 @@ class PostOffice(Service):
         self.systemd = Systemd({}, core.reactor)
         self._core = core
         self._reactor = core.reactor
-        self._generations = Generations(core, first, read_again)
+        self._outbound = Outbound(core)
+        self._generations = Generations(core, first, read_again, self._outbound.use)
         self._expiring = ExpiryJob(first.retention, core.clock)
         sessions = Sessions(lambda: self._generations.servers, core.reactor)
-        commands = {**sessions.commands, "reload": self._reload_asked}
+        queue = QueueControl(self._outbound)
+        commands = {**sessions.commands, **queue.commands, "reload": self._reload_asked}
         self._control = Control(first.settings.state, core.reactor, commands)
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None
@@ -137,6 +140,7 @@ class PostOffice(Service):
             await self._look_for_the_postmaster()
         except PostOfficeError as error:
             raise StartupError(str(error)) from error
+        await self._outbound.use(generation)
         for server in self._generations.servers:
             server.open()
         self._expiring.start()
@@ -158,10 +162,7 @@ class PostOffice(Service):
             raise StartupError(str(error)) from error
 
     async def _look_for_the_postmaster(self) -> None:
-        try:
-            why = await preflight.of_the_postmaster(self.plugins, self.settings.postmaster)
-        except Unavailable as error:  # it may be back before the first mail
-            why = f"looking for the postmaster's account failed: {error}"
+        why = await preflight.of_the_postmaster(self.plugins, self.settings.postmaster)
         if why:
             self.log.warn("{why}", why=why)
 
@@ -200,6 +201,7 @@ class PostOffice(Service):
         await self._control.stop()
         core.leases.close()
         await generations.close(PATIENCE)
+        await self._outbound.stop()
         core.leases.stop()
         if generations.current.certificates is not None:
             await generations.current.certificates.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -47,14 +47,22 @@ class Generations:
     """
     The generation that serves new clients, and older ones whose sessions have not ended.
 
-    A policy, checker or certificate is stopped when no generation has it any more.
+    A policy, checker or certificate is stopped when no generation has it any more.  ``send_by``
+    lets mail for other domains be sent as a generation says.
     """
 
-    def __init__(self, core: Core, first: Generation, read_again: Callable[[], Settings]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        first: Generation,
+        read_again: Callable[[], Settings],
+        send_by: Callable[[Generation], Awaitable[None]],
+    ) -> None:
         self.current = first
         self.listeners = list(first.listeners)
         self._core = core
         self._read_again = read_again
+        self._send_by = send_by
         self._old: list[Generation] = []
         self._retiring: set[Deferred[None]] = set()
         self._one_at_a_time = DeferredLock()
@@ -101,6 +109,7 @@ class Generations:
         try:
             await self._start(new, old)
             await change.open(settings.source, old.settings.source)
+            await self._send_by(new)
         except BaseException:
             await self._stop_unshared(new)
             raise

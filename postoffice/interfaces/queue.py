@@ -28,6 +28,13 @@ class IMailQueue(Interface):
     A message has a name, which is never used again.
     """
 
+    def limit(messages: int, octets: int) -> None:
+        """
+        From now on hold so many messages and octets at most; 0: any number.
+
+        Beyond it ``IDestination.begin`` raises NoSpace, but not for our own letters.
+        """
+
     def watch(arrived: Arrived) -> None:
         """From now on call ``arrived`` for each message that is committed, before its 250."""
 

@@ -46,14 +46,12 @@ class RelayConnection(Protocol):
     """
     A connection to another server, after its greeting, TLS and login.
 
-    ``via`` names the server for the log.
+    ``via`` names the server for the log.  ``most`` are the recipients of one transaction.
+    ``usable`` is whether it can take (another) transaction.
     """
 
     via: str
-
-    @property
-    def most(self) -> int:
-        """How many recipients one transaction can have."""
+    most: int
 
     @property
     def usable(self) -> bool:

@@ -123,14 +123,6 @@ class QueueAdmin:
         again = await self.select(selection) if rows else []
         return [row for row in again if row.name not in busy and row.next != ACTIVE]
 
-    async def pause(self, domain: str, now: float) -> None:
-        """Send nothing to a domain ("*": to any)."""
-        await self._rows.run(self._db.pause, domain, now)
-
-    async def resume(self, domain: str) -> bool:
-        """Send to a domain again; False if it was not paused."""
-        return await self._rows.run(self._db.resume, domain)
-
 
 def _at_once(row: Row) -> Row:
     return row._replace(next=0.0)

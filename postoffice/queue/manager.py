@@ -17,14 +17,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.interfaces import Executor, IMailQueue
-from postoffice.interfaces.relay import Undeliverable
+from postoffice.interfaces.relay import Plan, Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.destinations import Held, Item, Lane, Site, lane_key
 from postoffice.queue.means import Means
 from postoffice.queue.outcomes import Outcomes
+from postoffice.queue.overview import describe
+from postoffice.queue.pauses import Pauses
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
@@ -73,10 +75,10 @@ class QueueManager:
         self._active = active
         self._held: dict[str, Held] = {}
         self._items: dict[tuple[str, str], Item] = {}
-        self._paused: dict[str, float] = {}
         self._executor = executor
         self._db = QueueDB(os.path.join(state, QUEUE))
         self._rows = Rows(self._db, executor)
+        self.pauses = Pauses(self._db, self._rows)
         self._outcomes = Outcomes(
             queue,
             self._rows,
@@ -115,7 +117,7 @@ class QueueManager:
         await self._executor.run(self._db.open)
         self._queue.watch(self._arrived)
         new = await self._rows.run(self._db.recover, await self._queue.names())
-        self._paused = await self._rows.run(self._db.paused)
+        await self.pauses.load()
         self.running = True
         for start in range(0, len(new), PAGE):
             await self._read_new(new[start : start + PAGE])
@@ -193,7 +195,7 @@ class QueueManager:
     def _wait(self, item: Item, *, first: bool = False) -> None:
         """Let an item wait for a connection."""
         lane = item.lane
-        if self.is_paused(lane.domain):
+        if lane.domain in self.pauses:
             self._outcomes.park(item, None)
             return
         lane.add(item, first=first)
@@ -249,10 +251,6 @@ class QueueManager:
         lanes, site.parked = list(site.parked), set()
         await self._rows.run(self._db.release, lanes, self._now())
 
-    def is_paused(self, domain: str) -> bool:
-        """Whether an administrator has paused sending to a domain."""
-        return domain in self._paused or "*" in self._paused
-
     def _let_go(self, held: Held) -> None:
         """Forget a message of which nothing is in memory any more."""
         if not (held.uses or held.saving) and self._held.get(held.name) is held:
@@ -288,23 +286,30 @@ class QueueManager:
             if probe and site.failures:
                 site.probe = 0.0
 
+    async def noted(self) -> None:
+        """``queue.db`` knows all that waits and is being sent, when this returns."""
+        self.note()
+        await self._rows.run(int)
+
+    async def plan(self, address: str, sender: str) -> tuple[str, Plan]:
+        """Find the way to an address, without sending anything.  Raises Undeliverable."""
+        recipient = QueuedRecipient(address=address)
+        message = QueuedMessage(id="", sender=sender, recipients=(recipient,), came=self._now())
+        way = self._relay.way(message, recipient)
+        return way, await self._relay.plan(way, recipient.domain.lower())
+
+    async def destinations(self) -> list[dict[str, object]]:
+        """Describe where mail goes, and what waits (``overview``)."""
+        await self.noted()
+        waiting = await self._rows.run(self._db.by_lane)
+        paused = {key for key in waiting if key.split()[1] in self.pauses}
+        return describe(self.sites.values(), self.lanes.values(), waiting, paused)
+
     async def bounce(self, selection: Selection) -> list[Row]:
         """Return messages to their senders."""
         rows = await self.admin.idle(selection)
         await self._each(rows, self._outcomes.bounce)
         return rows
-
-    async def pause(self, domain: str) -> None:
-        """Send nothing to a domain ("*": to any) until ``resume``."""
-        await self.admin.pause(domain, self._now())
-        self._paused = await self._rows.run(self._db.paused)
-
-    async def resume(self, domain: str) -> bool:
-        """Send to a domain again; False if it was not paused."""
-        resumed = await self.admin.resume(domain)
-        self._paused = await self._rows.run(self._db.paused)
-        await self._rows.run(self._db.unpark, domain, self._now())
-        return resumed
 
     # -- what comes back ---------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from postoffice.model import log_events
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.hop import PeerReply, Result
 from postoffice.model.log_event import LIST, Event, portions, tell
+from postoffice.model.queued import QueuedMessage
 from postoffice.outbound import schedule
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.destinations import Change, Held, Item, WriteLetter
@@ -86,30 +87,11 @@ class Outcomes:
             timer.reset(0)
         await DeferredList(list(self._saving))
 
-    def log_attempt(self, item: Item, replies: Replies, via: str, result: Result) -> None:
-        """Log an attempt, one line for all recipients that got the same reply."""
-        message = item.held.message
-        same: dict[PeerReply, list[str]] = {}
-        for index, reply in replies.items():
-            same.setdefault(reply, []).append(message.recipients[index].address)
-        for reply, addresses in same.items():
-            for to in portions(addresses, LIST):
-                tell(
-                    log,
-                    _event_of(reply),
-                    id=message.id,
-                    tls=result.tls,
-                    to=to,
-                    via=via,
-                    reply=" ".join(map(str, filter(None, (reply.code, reply.status, reply.text)))),
-                    phase="" if reply.sent else reply.phase,
-                    times="/".join(f"{one:.2f}" for one in result.times),
-                )
-
     # -- what an attempt gave ---------------------------------------------------------------
 
-    def attempted(self, item: Item, replies: Replies, via: str, *, dsn: bool) -> None:
+    def attempted(self, item: Item, replies: Replies, via: str, result: Result) -> None:
         """Recipients of an item were tried: the sent and the refused are finished."""
+        _log_replies(item.held.message, replies, via, result)
         sent = {index: reply for index, reply in replies.items() if reply.sent}
         refused = {index: reply for index, reply in replies.items() if reply.permanent}
         later = {i: reply for i, reply in replies.items() if i not in sent and i not in refused}
@@ -118,7 +100,7 @@ class Outcomes:
         if held.message.login and not held.message.recipients[next(iter(replies))].forwarder:
             self._refused(held.message.login, len(sent), len(refused))
         letters = []
-        if sent and not dsn:
+        if sent and not result.dsn:
             letters.append(lambda message: self._letters.relayed(held.name, message, sent, via))
         if refused:
             letters.append(lambda message: self._letters.failed(held.name, message, refused, via))
@@ -133,14 +115,15 @@ class Outcomes:
         for item in items:
             indexes = item.indexes
             item.indexes = ()
+            replies = dict.fromkeys(indexes, reply)
+            _log_replies(item.held.message, replies, "")
             age = self._now() - item.held.message.came
             over = failure.after is not None and age >= failure.after
             if (reply.permanent and not failure.ours) or over:
-                replies = dict.fromkeys(indexes, reply)
                 self._give_up(item.held, replies, "")
                 self._end(item)
             else:
-                self._later(item, dict.fromkeys(indexes, reply), "")
+                self._later(item, replies, "")
                 self._end_if_over(item)
 
     def over(self, item: Item) -> None:
@@ -163,6 +146,7 @@ class Outcomes:
         """Let recipients wait, or give them up where the message is too old."""
         message, now = item.held.message, self._now()
         if now >= self._lifetimes.expires(message):
+            _log_replies(message, replies, via, expired=True)
             self._give_up(item.held, replies, via)
             return
         item.later.update(replies)
@@ -227,6 +211,8 @@ class Outcomes:
 
     def park(self, item: Item, reply: PeerReply | None) -> None:
         """Let an item wait in ``queue.db`` until its destination is reachable again."""
+        if reply is not None:
+            _log_replies(item.held.message, dict.fromkeys(item.indexes, reply), "")
         row = self._rows.row(
             item.held,
             item.lane.key,
@@ -243,6 +229,7 @@ class Outcomes:
         """Give up what is too old."""
         for row in rows:
             replies = self._replies(held, row, NO_ATTEMPT)
+            _log_replies(held.message, replies, row.via, expired=True)
             if replies:
                 self._give_up(held, replies, row.via)
             self._rows.forget([(row.name, row.lane)])
@@ -336,6 +323,33 @@ class Outcomes:
 
     def _bug(self, why: Failure) -> None:
         log.failure("finishing a message in the queue failed", failure=why)
+
+
+def _log_replies(
+    message: QueuedMessage,
+    replies: Replies,
+    via: str,
+    result: Result | None = None,
+    *,
+    expired: bool = False,
+) -> None:
+    """Log what an attempt gave, one line for all recipients that got the same reply."""
+    same: dict[PeerReply, list[str]] = {}
+    for index, reply in replies.items():
+        same.setdefault(reply, []).append(message.recipients[index].address)
+    for reply, addresses in same.items():
+        for to in portions(addresses, LIST):
+            tell(
+                log,
+                log_events.RECIPIENT_EXPIRED if expired else _event_of(reply),
+                id=message.id,
+                tls=result.tls if result else "",
+                to=to,
+                via=via,
+                reply=" ".join(filter(None, (str(reply.code or ""), reply.status, reply.text))),
+                phase="" if reply.sent else reply.phase,
+                times="/".join(f"{one:.2f}" for one in result.times) if result else "",
+            )
 
 
 def _event_of(reply: PeerReply) -> Event:

@@ -175,6 +175,11 @@ class QueueDB(SQLiteFile):
                 [(now, lane, PARKED) for lane in lanes],
             )
 
+    def by_lane(self) -> dict[str, int]:
+        """How many messages wait in each lane."""
+        with self.turn() as db:
+            return dict(db.execute("SELECT lane, count(*) FROM waiting GROUP BY lane").fetchall())
+
     def unpark(self, domain: str, now: float) -> None:
         """Let parked rows for a domain ("*": for all) go at ``now``."""
         with self.turn() as db:

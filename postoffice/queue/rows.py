@@ -7,8 +7,9 @@ from typing import TypeVar, TypeVarTuple
 
 from postoffice.interfaces import Executor
 from postoffice.model.hop import PeerReply
+from postoffice.model.queued import QueuedMessage
 from postoffice.outbound.schedule import Lifetimes
-from postoffice.queue.destinations import Held
+from postoffice.queue.destinations import Held, lane_key
 from postoffice.queue.queue_db import QueueDB, Row, word
 from postoffice.util.shield import SerialExecutor
 
@@ -60,6 +61,19 @@ class Rows:
         if put or gone:
             self._db.write(put, gone)
         return function(*args)
+
+    def unsent(self, name: str, message: QueuedMessage) -> list[Row]:
+        """Rows of a message that no daemon has looked at: by domain, as no route is known."""
+        lanes: dict[str, list[int]] = {}
+        for index in message.left:
+            recipient = message.recipients[index]
+            domain, forwarded = recipient.domain.lower(), bool(recipient.forwarder)
+            lanes.setdefault(lane_key("unknown", domain, forwarded=forwarded), []).append(index)
+        held = Held(name, message)
+        return [
+            self.row(held, key, indexes, message.came, why=message.held)
+            for key, indexes in lanes.items()
+        ]
 
     def row(
         self,

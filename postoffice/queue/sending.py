@@ -276,8 +276,7 @@ class _Worker:
             if place not in result.postponed
         }
         if replies:
-            outcomes.log_attempt(item, replies, connection.via, result)
-            outcomes.attempted(item, replies, connection.via, dsn=result.dsn)
+            outcomes.attempted(item, replies, connection.via, result)
             if any(reply.code for reply in replies.values()):
                 site.sent()
         if item.indexes and replies:

@@ -10,20 +10,37 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from postoffice.model.hop import NONE, OPPORTUNISTIC, PeerReply, Result, Transaction
 from postoffice.protocol import client_sasl
 from postoffice.protocol.client_sasl import NotProved
 from postoffice.protocol.wire import DotWriter
-from postoffice.smtp import client_states as states
-from postoffice.smtp.client_attempt import Attempt
+from postoffice.smtp.client_attempt import DATA, MAIL, RCPT, Attempt
 from postoffice.smtp.client_envelope import Offers
 from postoffice.smtp.client_options import ClientOptions
 from postoffice.smtp.client_reply import NotAReply, ReplyReader, peer_reply
-from postoffice.smtp.client_states import State
+
+#: What the session waits for: a reply to a command, our own next step, or TLS.
+GREETING, EHLO, HELO, STARTTLS, AUTH = "greeting", "EHLO", "HELO", "STARTTLS", "AUTH"
+END, LONE_DOT, RSET, QUIT = "end", "lone dot", "RSET", "QUIT"
+HANDSHAKE, READY, TEXT, CLOSED = "handshake", "ready", "text", "closed"
+
+
+class State(NamedTuple):
+    """
+    What a state means.
+
+    ``phase`` is that of its replies; ``seconds`` is how long the server may take (RFC 5321
+    §4.5.3.2), also to close its side at the end; 0 where we do not wait for it.  ``take`` takes a
+    reply.
+    """
+
+    phase: str
+    seconds: float
+    take: Callable[[SMTPClientSession, PeerReply], None]
 
 
 class SMTPClientSession:
@@ -47,9 +64,9 @@ class SMTPClientSession:
         self.unsent = 0
         self._output: list[bytes] = []
         self._replies = ReplyReader()
-        self._lines: tuple[bytes, ...] = ()  # the text of the reply that is taken
-        self._awaited: deque[str] = deque([states.GREETING])
-        self._resting = states.READY  # the state while no reply is awaited
+        self._lines: list[bytes] = []  # the text of the reply that is taken
+        self._awaited: deque[str] = deque([GREETING])
+        self._resting = READY  # the state while no reply is awaited
         self._mechanisms: list[str] = []  # those that we have not tried yet
         self._exchange: client_sasl.Exchange | None = None
         self._attempt: Attempt | None = None
@@ -67,31 +84,21 @@ class SMTPClientSession:
         """How long the server may take for its next reply; 0 if we do not wait for one."""
         return self.STATES[self.state].seconds
 
-    @property
-    def usable(self) -> bool:
-        """Whether a transaction can begin: the server is ready, and takes one more (RFC 9422)."""
-        most = self.offers.messages
-        ready = self.state == states.READY and self._attempt is None
-        return ready and not (most and self._transactions >= most)
-
     # -- the driver's side -----------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Octets have arrived; they are ignored after the session is closed."""
-        replies = self._replies
-        replies.receive(data)
+        if self._resting == CLOSED:
+            return
+        self._replies.receive(data)
         try:
-            while self._resting not in (states.HANDSHAKE, states.CLOSED):
-                found = replies.next()
+            while self._resting != CLOSED and self._may_read():
+                found = self._replies.next()
                 if found is None:
                     return
                 self._take(*found)
         except NotAReply as why:
             self._fail(self._own(f"The connection was given up: {why}"))
-        if self._resting == states.CLOSED:
-            replies.clear()
-        elif replies.unread:  # an attack (RFC 3207 §6)
-            self._fail(self._own("The server sent octets in clear behind its reply to STARTTLS"))
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""
@@ -102,14 +109,15 @@ class SMTPClientSession:
 
     def secured(self, *, verified: bool) -> None:
         """TLS has begun: forget everything that the server said before (RFC 3207 §4.2)."""
-        assert self.state == states.HANDSHAKE
+        assert self.state == HANDSHAKE
         self.options = replace(self.options, encrypted=True, verified=verified)
-        self._resting = states.READY
+        self._resting = READY
         self._greet()
 
     def begin(self, transaction: Transaction) -> None:
         """Begin a transaction."""
-        assert self.usable
+        assert self.state == READY
+        assert self._attempt is None
         self._attempt = Attempt(transaction, self.offers, verified=self.options.verified)
         if self._attempt.commands:
             self._transactions += 1
@@ -119,17 +127,16 @@ class SMTPClientSession:
 
     def text(self, piece: bytes) -> None:
         """The next octets of the text."""
-        if self._resting == states.TEXT:
+        if self.state == TEXT:
             self._send(self._dots.write(piece))
 
     def end_text(self) -> None:
         """The text is complete."""
-        if self._resting == states.TEXT:
-            self._resting = states.READY
+        if self.state == TEXT:
+            self._resting = READY
             self._send(self._dots.end())
-            self._awaited.extend(
-                states.END for _ in self._current.begin_end(lmtp=self.options.lmtp)
-            )
+            assert self._attempt is not None
+            self._awaited.extend(END for _ in self._attempt.begin_end(lmtp=self.options.lmtp))
 
     def take_result(self) -> Result | None:
         """Return the result of a transaction, once."""
@@ -138,21 +145,29 @@ class SMTPClientSession:
 
     def quit(self) -> None:
         """End the session: politely where the server waits for a command."""
-        if self.state == states.READY and self._attempt is None:
-            self._command(states.QUIT, b"QUIT\r\n")
-        elif self.state not in (states.QUIT, states.CLOSED):
+        if self.state == READY and self._attempt is None:
+            self._command(QUIT, b"QUIT\r\n")
+        elif self.state not in (QUIT, CLOSED):
             self._fail(self._own("The connection was given up: we are stopping"))
 
     def lost(self, why: str) -> None:
         """The connection is lost, the server was silent too long, or the text cannot be read."""
-        if self.state == states.QUIT:
+        if self.state == QUIT:
             self._close()
-        elif self.state != states.CLOSED:
+        elif self.state != CLOSED:
             self._fail(self._own(why))
 
     # -- replies ---------------------------------------------------------------------
 
-    def _take(self, code: int, lines: tuple[bytes, ...]) -> None:
+    def _may_read(self) -> bool:
+        """Octets in clear behind the reply to STARTTLS are an attack (RFC 3207 §6)."""
+        if self.state != HANDSHAKE:
+            return True
+        if self._replies.unread:
+            self._fail(self._own("The server sent octets in clear behind its reply to STARTTLS"))
+        return False
+
+    def _take(self, code: int, lines: list[bytes]) -> None:
         state = self.STATES[self._awaited.popleft() if self._awaited else self._resting]
         answer = peer_reply(code, lines, state.phase)
         self.heard += 1
@@ -164,13 +179,15 @@ class SMTPClientSession:
 
     def _take_unasked(self, answer: PeerReply) -> None:
         """A reply that nothing asked for: a refusal, but never a yes."""
-        self._fail(_out_of_step(answer) if answer.code < 400 else answer)
+        if answer.code < 400:
+            answer = replace(answer, code=0, text=f"The server is out of step: {answer.text}")
+        self._fail(answer)
 
     def _fits(self, answer: PeerReply, *classes: int) -> bool:
         """Whether the class of a reply is possible here; if not, the session fails."""
         if answer.code // 100 in (*classes, 4, 5):
             return True
-        self._fail(_out_of_step(answer))
+        self._fail(replace(answer, code=0, text=f"The server is out of step: {_told(answer)}"))
         return False
 
     def _succeeded(self, answer: PeerReply) -> bool:
@@ -190,11 +207,11 @@ class SMTPClientSession:
 
     def _greet(self) -> None:
         verb = b"LHLO" if self.options.lmtp else b"EHLO"
-        self._command(states.EHLO, b"%b %b\r\n" % (verb, self.options.hostname.encode()))
+        self._command(EHLO, b"%b %b\r\n" % (verb, self.options.hostname.encode()))
 
     def _take_ehlo(self, answer: PeerReply) -> None:
         if answer.permanent and not self.options.lmtp:  # a server of before 1995
-            self._command(states.HELO, b"HELO %b\r\n" % self.options.hostname.encode())
+            self._command(HELO, b"HELO %b\r\n" % self.options.hostname.encode())
         elif self._succeeded(answer):
             self._greeted(extended=True)
 
@@ -208,7 +225,7 @@ class SMTPClientSession:
         if options.encrypted or options.level == NONE:
             self._log_in()
         elif self.offers.has("STARTTLS"):
-            self._command(states.STARTTLS, b"STARTTLS\r\n")
+            self._command(STARTTLS, b"STARTTLS\r\n")
         elif options.level == OPPORTUNISTIC:
             self._log_in()
         else:
@@ -216,7 +233,7 @@ class SMTPClientSession:
 
     def _take_starttls(self, answer: PeerReply) -> None:
         if answer.sent:
-            self._resting = states.HANDSHAKE
+            self._resting = HANDSHAKE
         elif self.options.level != OPPORTUNISTIC:
             self._fail(answer)
         elif self._fits(answer):
@@ -239,18 +256,16 @@ class SMTPClientSession:
         self._exchange = client_sasl.exchange(name, options.login, options.password, options.nonce)
         first = next(self._exchange)
         initial = b"" if first is None else b" " + b64encode(first)
-        return self._command(states.AUTH, b"AUTH %b%b\r\n" % (name.encode(), initial))
+        return self._command(AUTH, b"AUTH %b%b\r\n" % (name.encode(), initial))
 
     def _take_auth(self, answer: PeerReply) -> None:
         assert self._exchange is not None
         try:
             if answer.sent:
-                _end(self._exchange)
+                with_end(self._exchange)
             elif answer.code // 100 == 3:
                 challenge = b64decode(self._lines[0].strip(), validate=True)
-                self._command(
-                    states.AUTH, b64encode(self._exchange.send(challenge) or b"") + b"\r\n"
-                )
+                self._command(AUTH, b64encode(self._exchange.send(challenge) or b"") + b"\r\n")
             elif answer.code in (504, 534):  # this mechanism is not for us
                 self._try_to_log_in(answer)
             else:
@@ -260,18 +275,14 @@ class SMTPClientSession:
 
     # -- a transaction -----------------------------------------------------------------
 
-    @property
-    def _current(self) -> Attempt:
-        assert self._attempt is not None
-        return self._attempt
-
     def _go_on(self) -> None:
         """Send the commands that may be sent now: with PIPELINING all of them (RFC 2920)."""
-        attempt = self._current
+        attempt = self._attempt
+        assert attempt is not None
         if self._awaited:
             return
         if not attempt.open:
-            self._command(states.RSET, b"RSET\r\n")
+            self._command(RSET, b"RSET\r\n")
         elif self.offers.has("PIPELINING"):
             self._awaited.extend(state for state, _ in attempt.commands)
             self._send(b"".join(line for _, line in attempt.commands))
@@ -280,31 +291,35 @@ class SMTPClientSession:
             self._command(*attempt.commands.popleft())
 
     def _take_mail(self, answer: PeerReply) -> None:
+        assert self._attempt is not None
         if self._fits(answer, 2):
-            self._current.take_mail(answer)
+            self._attempt.take_mail(answer)
             self._go_on()
 
     def _take_rcpt(self, answer: PeerReply) -> None:
+        assert self._attempt is not None
         if self._fits(answer, 2):
-            self._current.take_rcpt(answer)
+            self._attempt.take_rcpt(answer)
             self._go_on()
 
     def _take_data(self, answer: PeerReply) -> None:
-        attempt = self._current
+        attempt = self._attempt
+        assert attempt is not None
         if not self._fits(answer, 3):
             return
         if answer.code // 100 != 3:
             attempt.fill(answer)
-            self._command(states.RSET, b"RSET\r\n")
+            self._command(RSET, b"RSET\r\n")
         elif attempt.accepted:
             self._dots = DotWriter()
-            self._resting = states.TEXT
+            self._resting = TEXT
         else:  # no recipient, and still it waits for a text (RFC 2920 §3.1)
-            self._command(states.LONE_DOT, b".\r\n")
+            self._command(LONE_DOT, b".\r\n")
 
     def _take_end(self, answer: PeerReply) -> None:
+        assert self._attempt is not None
         if self._fits(answer, 2):
-            self._current.take_end(answer)
+            self._attempt.take_end(answer)
             if not self._awaited:
                 self._finish()
 
@@ -323,11 +338,11 @@ class SMTPClientSession:
         """The transaction is over."""
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            closed = self._resting == states.CLOSED
+            closed, most = self._resting == CLOSED, self.offers.messages
             self._result = Result(
                 [answer for answer in attempt.replies if answer is not None],
                 frozenset(attempt.postponed),
-                usable=self.usable,
+                usable=not closed and not (most and self._transactions >= most),
                 begun=not closed or attempt.mail_answered or self._transactions < 2,
                 dsn=self.offers.has("DSN"),
             )
@@ -351,32 +366,32 @@ class SMTPClientSession:
             self._finish()
 
     def _close(self) -> None:
-        self._resting = states.CLOSED
+        self._resting = CLOSED
         self._awaited.clear()
         self._exchange = None
 
     #: The table of the protocol.
     STATES: ClassVar[Mapping[str, State]] = {
-        states.GREETING: State("greeting", 300, _take_greeting),
-        states.EHLO: State("hello", 300, _take_ehlo),
-        states.HELO: State("hello", 300, _take_helo),
-        states.STARTTLS: State("tls", 300, _take_starttls),
-        states.HANDSHAKE: State("tls", 120, _take_unasked),
-        states.AUTH: State("auth", 300, _take_auth),
-        states.READY: State("mail", 0, _take_unasked),
-        states.MAIL: State("mail", 300, _take_mail),
-        states.RCPT: State("rcpt", 300, _take_rcpt),
-        states.DATA: State("data", 120, _take_data),
-        states.TEXT: State("data", 180, _take_unasked),
-        states.END: State("end", 600, _take_end),
-        states.LONE_DOT: State("data", 60, _take_lone_dot),
-        states.RSET: State("end", 20, _take_rset),
-        states.QUIT: State("end", 5, _take_quit),
-        states.CLOSED: State("end", 5, _take_unasked),
+        GREETING: State("greeting", 300, _take_greeting),
+        EHLO: State("hello", 300, _take_ehlo),
+        HELO: State("hello", 300, _take_helo),
+        STARTTLS: State("tls", 300, _take_starttls),
+        HANDSHAKE: State("tls", 120, _take_unasked),
+        AUTH: State("auth", 300, _take_auth),
+        READY: State("mail", 0, _take_unasked),
+        MAIL: State("mail", 300, _take_mail),
+        RCPT: State("rcpt", 300, _take_rcpt),
+        DATA: State("data", 120, _take_data),
+        TEXT: State("data", 180, _take_unasked),
+        END: State("end", 600, _take_end),
+        LONE_DOT: State("data", 60, _take_lone_dot),
+        RSET: State("end", 20, _take_rset),
+        QUIT: State("end", 5, _take_quit),
+        CLOSED: State("end", 5, _take_unasked),
     }
 
 
-def _end(exchange: client_sasl.Exchange) -> None:
+def with_end(exchange: client_sasl.Exchange) -> None:
     """The server says that the login has succeeded.  Raises NotProved if it has not shown it."""
     try:
         exchange.send(None)
@@ -385,7 +400,5 @@ def _end(exchange: client_sasl.Exchange) -> None:
     raise NotProved("the server ended the login too early")
 
 
-def _out_of_step(answer: PeerReply) -> PeerReply:
-    """What a reply means that is impossible where it stands: a failure, and not for good."""
-    told = f"The server is out of step: {answer.code} {answer.text}"
-    return replace(answer, code=0, text=told)
+def _told(answer: PeerReply) -> str:
+    return f"{answer.code} {answer.text}"

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from postoffice.model.hop import CHECK, PeerReply, Transaction
 from postoffice.smtp.client_envelope import Offers, mail, objections, rcpt, uses_utf8
-from postoffice.smtp.client_states import DATA, MAIL, RCPT
+
+#: The commands of a transaction, and the states in which the client waits for their replies.
+MAIL, RCPT, DATA = "MAIL", "RCPT", "DATA"
 
 
 class Attempt:

@@ -73,28 +73,18 @@ class SyncedFiles:
 
     def remove(self, draft: Draft) -> None:
         assert draft.removal is not None
-        message, *marks = draft.removal.paths
-        queue_files.unlink_message(draft.removal)
+        queue_files.carry_out(draft.removal)
         try:
-            queue_files.sync_folders([message])
-            queue_files.unlink(marks)
+            queue_files.sync_folders(draft.removal.paths)
         except OSError:  # a crash may bring the message back: the next start removes it again
             self._unsure = True
 
     def end(self, *, failed: bool) -> None:
         well = self._batch.undo() and not failed and not self._unsure
-        if self._intents:
-            well = well and self._sync_undone()
         for draft, fd in self._intents.items():
             if well:
                 intents.forget(draft.intent)
             os.close(fd)
-
-    def _sync_undone(self) -> bool:
-        """Sync the folders of what was undone, before its intent goes.  False if that failed."""
-        linked = self._batch.linked
-        refs = {ref for draft, ref in linked if self._batch.failed_in(draft, ref)}
-        return not self.sync_names(refs)
 
 
 class Journaled:
@@ -189,8 +179,7 @@ class Journaled:
 
     def remove(self, draft: Draft) -> None:
         assert draft.removal is not None
-        queue_files.unlink_message(draft.removal)
-        queue_files.unlink(draft.removal.paths[1:])
+        queue_files.carry_out(draft.removal)
 
     def end(self, *, failed: bool) -> None:
         """Mark the batch as applied, after undoing what failed; or leave it to be recovered."""

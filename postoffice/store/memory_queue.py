@@ -30,6 +30,10 @@ class MemoryQueue:
         self._watching: list[Arrived] = []
         self._numbers = count(1)
 
+    def limit(self, messages: int, octets: int) -> None:
+        """Hold so many messages at most; 0: any number.  Octets are not limited."""
+        self._most = messages
+
     def admit(self, envelope: Envelope) -> None:
         """Raises NoSpace if the queue is full; letters of our own come in all the same."""
         ours = envelope.sender is None and envelope.client.local

@@ -297,7 +297,7 @@ class PlayClient:
                 session.end_text()
             elif state == "handshake":
                 session.secured(verified=True)
-            elif session.usable and self.left:
+            elif state == "ready" and self.left:
                 session.begin(self.left.pop(0))
             else:
                 return

@@ -141,23 +141,23 @@ def test_bounce_tells_the_sender(office):
 
 
 def test_a_paused_domain_waits_over_a_restart(office):
-    finish(office.manager.pause("x.example"))
+    finish(office.manager.pauses.pause("x.example", 0.0))
     office.queue.commit("n1", message("a@x.example", "b@y.example"))
     office.restart()
     office.pass_time(HOUR, MINUTE)
     assert office.relay.transactions == [("m", ["b@y.example"])]
-    assert finish(office.manager.resume("x.example"))
+    assert finish(office.manager.pauses.resume("x.example", 0.0))
     office.pass_time(2)
     assert not office.queue.there
-    assert not finish(office.manager.resume("x.example"))
+    assert not finish(office.manager.pauses.resume("x.example", 0.0))
 
 
 def test_everything_is_paused(office):
-    finish(office.manager.pause("*"))
+    finish(office.manager.pauses.pause("*", 0.0))
     office.queue.commit("n1", message("a@x.example"))
     office.pass_time(HOUR, MINUTE)
     assert not office.relay.transactions
-    finish(office.manager.resume("*"))
+    finish(office.manager.pauses.resume("*", 0.0))
     office.pass_time(2)
     assert not office.queue.there
 

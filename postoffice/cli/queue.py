@@ -1,0 +1,276 @@
+"""``postoffice queue``: what waits to be sent to other domains, and what to do with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import click
+
+from postoffice.cli.common import (
+    ADDRESS,
+    Answer,
+    CommandContext,
+    Parameter,
+    Refused,
+    command,
+    counted,
+    iso,
+    lasting,
+    moment,
+    sized,
+    table,
+    with_options,
+)
+from postoffice.cli.sessions import NotRunning, ask
+from postoffice.interfaces import IMailQueue, IQueueStore
+from postoffice.model.address import Address, NotAnAddress, normal_domain
+from postoffice.model.config_values import read_duration
+from postoffice.queue.admin import QueueAdmin
+from postoffice.queue.queue_db import QUEUE, QueueDB, Row
+from postoffice.queue.rows import Rows
+from postoffice.queue.selection import STATES, Selection, state_of
+
+#: Seconds to wait for the daemon's answer.
+PATIENCE = 600.0
+
+
+def _domain(text: str) -> str:
+    try:
+        return normal_domain(text)
+    except NotAnAddress as error:
+        raise ValueError(str(error)) from error
+
+
+T = TypeVar("T")
+
+DOMAIN = Parameter("domain", _domain)
+AGE = Parameter("duration", read_duration)
+
+
+@click.group()
+def queue() -> None:
+    """Look at mail that waits to be sent to other domains, and change what happens to it."""
+
+
+def selecting(function: Callable[..., T]) -> Callable[..., T]:
+    """Add the arguments and options that select messages."""
+    return with_options(
+        function,
+        click.argument("ids", metavar="[ID]...", nargs=-1),
+        click.option("--to", metavar="WHO", help="To this address or domain."),
+        click.option("--from", "sender", metavar="WHO", help='From this address or domain; "<>".'),
+        click.option("--login", metavar="ADDRESS", help="Submitted by this account."),
+        click.option("--state", type=click.Choice(STATES), help="In this state."),
+        click.option("--older", type=AGE, help="That came at least so long ago, such as 1h."),
+    )
+
+
+def selection_of(
+    ids: Sequence[str],
+    to: str | None,
+    sender: str | None,
+    login: str | None,
+    state: str | None,
+    older: float | None,
+) -> Selection:
+    return Selection(
+        ids=tuple(ids),
+        to=to or "",
+        sender=sender or "",
+        login=login or "",
+        state=state or "",
+        before=time.time() - older if older else 0.0,
+    )
+
+
+@asynccontextmanager
+async def queue_of(context: CommandContext) -> AsyncIterator[tuple[IMailQueue, QueueDB]]:
+    """The queue of the store, and its open database."""
+    settings = context.settings()
+    async with context.open(settings) as plugins:
+        if not IQueueStore.providedBy(plugins.store):
+            raise Refused("the store of this configuration keeps no queue")
+        db = QueueDB(os.path.join(settings.state, QUEUE))
+        db.open()
+        try:
+            yield plugins.store.queue, db
+        finally:
+            db.close()
+
+
+async def _rows(context: CommandContext, selection: Selection) -> list[Row]:
+    """The rows that fit; the daemon, or else we, first write what the database lacks."""
+    running = _running(context)
+    async with queue_of(context) as (held, db):
+        if not running:
+            await recover(context, held, db)
+        return await QueueAdmin(held, db, Rows(db, context.executor)).select(selection)
+
+
+def _running(context: CommandContext) -> bool:
+    """Whether a daemon sends; then its database is complete."""
+    try:
+        answer = ask(context, {"command": "queue", "do": "note"}, PATIENCE)
+    except NotRunning:
+        return False
+    return not (answer and answer[0].get("sends") is False)
+
+
+async def recover(context: CommandContext, held: IMailQueue, db: QueueDB) -> None:
+    """Write rows of messages that no daemon has looked at yet."""
+    rows = Rows(db, context.executor)
+    new = await rows.run(db.recover, await held.names())
+    for name, message in zip(new, await held.read(new), strict=True):
+        if message is not None:
+            rows.put(rows.unsent(name, message))
+    await rows.run(int)
+
+
+@command("list", queue)
+@selecting
+async def list_queue(context: CommandContext, **which: Any) -> Answer:
+    """
+    List the messages that wait, the oldest first: all, or those that fit all options.
+
+    STATE is sending, waiting (for its next attempt), unreachable (its destination does not
+    answer; it is probed, and then all its mail is sent), or held.
+
+    With --json: messages: each with id, sender, login, recipients, octets, state, came, next,
+    expires, attempts, reply, via, held; and total.
+    """
+    found = await _rows(context, selection_of(**which))
+    rows = [("ID", "STATE", "AGE", "SIZE", "FROM", "TO", "LAST REPLY")]
+    now = time.time()
+    rows += [
+        (
+            row.id,
+            state_of(row.next, row.held),
+            lasting(max(0.0, now - row.came)),
+            sized(row.octets),
+            row.sender or "<>",
+            some_of(row.recipients.split()),
+            row.held or row.reply,
+        )
+        for row in found
+    ]
+    total = counted(len({row.name for row in found}), "message")
+    lines = [*table(rows), "", total] if found else ["no message waits"]
+    return Answer({"messages": [_data(row) for row in found], "total": len(found)}, lines)
+
+
+def some_of(recipients: Sequence[str]) -> str:
+    more = len(recipients) - 1
+    return f"{recipients[0]} and {more} more" if more > 0 else recipients[0]
+
+
+def _data(row: Row) -> dict[str, object]:
+    state = state_of(row.next, row.held)
+    return {
+        "id": row.id,
+        "sender": row.sender,
+        "login": row.login,
+        "recipients": row.recipients.split(),
+        "octets": row.octets,
+        "state": state,
+        "came": iso(row.came),
+        "next": iso(row.next) if state == "waiting" else None,
+        "expires": iso(row.expires),
+        "attempts": row.attempts,
+        "reply": " ".join(filter(None, (str(row.code or ""), row.status, row.reply))),
+        "via": row.via,
+        "held": row.held,
+    }
+
+
+@command("show", queue)
+@click.argument("id")
+async def show(context: CommandContext, id: str) -> Answer:  # noqa: A002
+    """
+    Show one message: its envelope, what became of each recipient, the next attempt.
+
+    ID is the message's id in the log and in its Received field.
+
+    With --json: as in the list, for each destination: messages.
+    """
+    found = await _rows(context, Selection(ids=(id,)))
+    if not found:
+        raise Refused(f"no message {id} waits; what became of it is in the log")
+    first = found[0]
+    lines = [
+        f"id        {first.id}",
+        f"from      <{first.sender}>" + (f" (submitted by {first.login})" if first.login else ""),
+        f"size      {sized(first.octets)}",
+        f"came      {moment(first.came)}",
+        f"expires   {moment(first.expires)}",
+    ]
+    for row in found:
+        data = _data(row)
+        lines += ["", *(f"to        {one}" for one in row.recipients.split())]
+        lines += [f"state     {data['state']}" + (f": {row.held}" if row.held else "")]
+        lines += [f"attempts  {row.attempts}"]
+        if row.last:
+            lines += [f"last      {moment(row.last)}: {data['reply']}" + _via(row)]
+        if data["next"]:
+            lines += [f"next      {moment(max(row.next, time.time()))}"]
+    return Answer({"messages": [_data(row) for row in found]}, lines)
+
+
+def _via(row: Row) -> str:
+    return f" ({row.via}, {row.phase})" if row.via else f" ({row.phase})"
+
+
+@command("destinations", queue)
+def destinations(context: CommandContext) -> Answer:
+    """
+    List where mail goes: hosts, connections, how much waits, and whether they answer.
+
+    With --json: destinations: each with destination, state (reachable, unreachable, paused,
+    waiting), connections, waiting, probe (or null), reply.
+    """
+    found = _asked(context, {"do": "destinations"})
+    rows = [("DESTINATION", "STATE", "CONNECTIONS", "WAITING", "NEXT PROBE", "REPLY")]
+    rows += [
+        (
+            one["destination"],
+            one["state"],
+            str(one["connections"]),
+            str(one["waiting"]),
+            moment(one["probe"]) if one["probe"] else "",
+            one["reply"],
+        )
+        for one in found
+    ]
+    for one in found:
+        one["probe"] = iso(one["probe"])
+    return Answer({"destinations": found}, table(rows) if found else ["nothing waits"])
+
+
+@command("test", queue)
+@click.argument("address", type=ADDRESS)
+@click.option("--from", "sender", metavar="ADDRESS", default="", help="The sender of the mail.")
+def test(context: CommandContext, address: Address, sender: str) -> Answer:
+    """
+    Show how mail for ADDRESS would be sent: route, hosts, encryption.  Nothing is sent.
+
+    With --json: address, route, destination, hosts: each with host, address, port, tls,
+    implicit, lmtp.
+    """
+    question = {"do": "test", "address": str(address), "sender": sender}
+    [found] = _asked(context, question)
+    rows = [("HOST", "ADDRESS", "PORT", "TLS")]
+    rows += [(one["host"], one["address"], str(one["port"]), one["tls"]) for one in found["hosts"]]
+    lines = [f"route        {found['route']}", f"destination  {found['destination']}", ""]
+    return Answer({"address": str(address), **found}, [*lines, *table(rows)])
+
+
+def _asked(context: CommandContext, question: Mapping[str, object]) -> list[dict[str, Any]]:
+    found = ask(context, {"command": "queue", **question}, PATIENCE)
+    failed = next((line for line in found if "failed" in line), None)
+    if failed is not None:
+        words = (str(failed.get("code") or ""), str(failed.get("status") or ""), failed["failed"])
+        raise Refused(" ".join(filter(None, words)))
+    return found

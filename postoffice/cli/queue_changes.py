@@ -1,0 +1,227 @@
+"""``postoffice queue``: retry, hold, release, remove, bounce, pause and resume what waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from postoffice.cli.common import Answer, CommandContext, Refused, command, counted
+from postoffice.cli.confirmation import on_a_terminal
+from postoffice.cli.queue import (
+    DOMAIN,
+    PATIENCE,
+    queue,
+    queue_of,
+    recover,
+    selecting,
+    selection_of,
+    some_of,
+)
+from postoffice.cli.sessions import NotRunning, ask
+from postoffice.queue.admin import QueueAdmin
+from postoffice.queue.pauses import ALL, Pauses
+from postoffice.queue.queue_db import Row
+from postoffice.queue.rows import Rows
+from postoffice.queue.selection import Selection
+
+#: Ids of messages in one question.
+IDS = 100
+#: What changes messages where no daemon runs.
+Offline = Callable[[QueueAdmin, Selection], Awaitable[list[Row]]]
+
+
+def _needs(which: Mapping[str, Any], everything: bool, doing: str) -> Selection:
+    """The selection of a command that changes something; it must be given, or --all."""
+    selection = selection_of(**which)
+    if everything == (selection != Selection()):
+        raise click.UsageError("give IDs or options that select messages, or --all alone")
+    if everything and on_a_terminal():
+        click.confirm(f"{doing} all messages that wait?", err=True, abort=True)
+    return selection
+
+
+async def _change(
+    context: CommandContext,
+    do: str,
+    selection: Selection,
+    offline: Offline | None,
+    done: str,
+    **more: object,
+) -> Answer:
+    """Let the daemon change messages; where none runs, change them here."""
+    changed: list[tuple[str, list[str]]] = []
+    try:
+        for part in _parts(selection):
+            question = {"command": "queue", "do": do, **part.write(), **more}
+            for line in ask(context, question, PATIENCE):
+                if "failed" in line:
+                    if line.get("sends") is False:
+                        raise NotRunning(line["failed"])
+                    raise Refused(str(line["failed"]))
+                changed.append((line["id"], line["recipients"]))
+    except NotRunning as error:
+        if offline is None:
+            raise Refused(f"{error}; this needs a daemon that sends") from None
+        async with queue_of(context) as (held, db):
+            await recover(context, held, db)
+            rows = Rows(db, context.executor)
+            changed = [
+                (row.id, row.recipients.split())
+                for row in await offline(QueueAdmin(held, db, rows), selection)
+            ]
+            await rows.run(int)
+    if not changed:
+        raise Refused("no message was changed: none fits that waits and is not being sent now")
+    ids = list(dict.fromkeys(one for one, _ in changed))
+    lines = [f"{one} {done}: {some_of(to)}" for one, to in changed[:20]]
+    lines += [f"... {counted(len(ids), 'message')} {done}"] if len(changed) > 20 else []
+    data = [{"id": one, "recipients": to} for one, to in changed]
+    return Answer({"messages": data, "changed": len(ids)}, lines)
+
+
+def _parts(selection: Selection) -> Iterable[Selection]:
+    """The selection in parts that fit into a question."""
+    ids = selection.ids
+    if not ids:
+        return [selection]
+    return [replace(selection, ids=ids[start : start + IDS]) for start in range(0, len(ids), IDS)]
+
+
+EVERYTHING = click.option("--all", "everything", is_flag=True, help="All messages that wait.")
+
+
+@command("retry", queue)
+@selecting
+@EVERYTHING
+async def retry(context: CommandContext, everything: bool, **which: Any) -> Answer:
+    """
+    Try messages again at once, also where the destination did not answer.
+
+    Messages that are held are left alone.
+
+    With --json: messages: each with id and recipients; and changed, how many.
+    """
+    selection = _needs(which, everything, "Retry")
+    return await _change(context, "retry", selection, QueueAdmin.retry, "is tried again")
+
+
+@command("hold", queue)
+@selecting
+@EVERYTHING
+@click.option("--why", metavar="TEXT", help="The reason, which the list shows.")
+async def hold(context: CommandContext, everything: bool, why: str | None, **which: Any) -> Answer:
+    """
+    Hold messages: they are not sent until they are released, and do not expire.
+
+    With --json: messages: each with id and recipients; and changed, how many.
+    """
+    selection = _needs(which, everything, "Hold")
+    reason = why or "by an administrator"
+
+    def offline(admin: QueueAdmin, those: Selection) -> Awaitable[list[Row]]:
+        return admin.hold(those, reason)
+
+    return await _change(context, "hold", selection, offline, "is held", why=reason)
+
+
+@command("release", queue)
+@selecting
+@EVERYTHING
+async def release(context: CommandContext, everything: bool, **which: Any) -> Answer:
+    """
+    Release messages that are held: they are sent at once.
+
+    With --json: messages: each with id and recipients; and changed, how many.
+    """
+    selection = _needs(which, everything, "Release")
+    return await _change(context, "release", selection, QueueAdmin.release, "is released")
+
+
+@command("remove", queue)
+@selecting
+@EVERYTHING
+async def remove(context: CommandContext, everything: bool, **which: Any) -> Answer:
+    """
+    Remove messages from the queue; their senders are not told.
+
+    To tell the senders, use bounce.  A message that is being sent at this moment stays.
+
+    With --json: messages: each with id and recipients; and changed, how many.
+    """
+    selection = _needs(which, everything, "Remove")
+    return await _change(context, "remove", selection, QueueAdmin.remove, "is removed")
+
+
+@command("bounce", queue)
+@selecting
+@EVERYTHING
+async def bounce(context: CommandContext, everything: bool, **which: Any) -> Answer:
+    """
+    Return messages to their senders, with a letter that says that an administrator did.
+
+    With --json: messages: each with id and recipients; and changed, how many.
+    """
+    selection = _needs(which, everything, "Return")
+    return await _change(context, "bounce", selection, None, "is returned to its sender")
+
+
+def _which_domain(domain: str | None, everything: bool) -> str:
+    if (domain is None) != everything:
+        raise click.UsageError("give a DOMAIN, or --all")
+    return domain or ALL
+
+
+ALL_DOMAINS = click.option("--all", "everything", is_flag=True, help="All domains.")
+
+
+@command("pause", queue)
+@click.argument("domain", type=DOMAIN, required=False)
+@ALL_DOMAINS
+async def pause(context: CommandContext, domain: str | None, everything: bool) -> Answer:
+    """
+    Send nothing to DOMAIN until it is resumed; its mail waits, and expires as usual.
+
+    What is being sent at this moment is sent.
+
+    With --json: domain.
+    """
+    which = _which_domain(domain, everything)
+    await _pausing(context, "pause", which)
+    lines = [f"{domain or 'every domain'} is paused; to go on: postoffice queue resume "
+             f"{domain or '--all'}"]  # fmt: skip
+    return Answer({"domain": which}, lines)
+
+
+@command("resume", queue)
+@click.argument("domain", type=DOMAIN, required=False)
+@ALL_DOMAINS
+async def resume(context: CommandContext, domain: str | None, everything: bool) -> Answer:
+    """
+    Send to DOMAIN again.
+
+    With --json: domain.
+    """
+    which = _which_domain(domain, everything)
+    if not await _pausing(context, "resume", which):
+        raise Refused(f"{domain or 'every domain'} is not paused")
+    return Answer({"domain": which}, [f"{domain or 'every domain'} is resumed"])
+
+
+async def _pausing(context: CommandContext, do: str, domain: str) -> bool:
+    try:
+        [*answer] = ask(context, {"command": "queue", "do": do, "domain": domain})
+        failed = next((line for line in answer if "failed" in line), None)
+        if failed is not None:
+            raise NotRunning(str(failed["failed"]))
+        return bool(not answer or answer[0]["resumed"])
+    except NotRunning:
+        async with queue_of(context) as (_, db):
+            pauses = Pauses(db, Rows(db, context.executor))
+            if do == "resume":
+                return await pauses.resume(domain, time.time())
+            await pauses.pause(domain, time.time())
+            return True

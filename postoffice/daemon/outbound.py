@@ -1,0 +1,137 @@
+"""Sending: makes what the queue needs from the settings, and starts and stops it."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+from postoffice.config.outbound import OutboundSettings
+from postoffice.config.settings import Settings
+from postoffice.daemon.generation import Core, Generation
+from postoffice.dns.exchangers import Exchangers
+from postoffice.dns.mta_sts_cache import PolicyCache
+from postoffice.dns.mta_sts_db import PolicyDB
+from postoffice.dns.mta_sts_fetch import PolicyFetcher
+from postoffice.dns.resolver import Resolver
+from postoffice.interfaces import IQueueStore
+from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.outbound.mta_sts import Policy
+from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.manager import QueueManager
+from postoffice.queue.means import Means
+from postoffice.server.client_connection import ConnectOptions
+from postoffice.server.client_tls import ClientContexts
+from postoffice.server.letters import OutboundLetters
+from postoffice.server.relay import OutboundRelay
+from postoffice.util.networks import local_addresses
+
+#: The file of MTA-STS policies, in the state folder.
+POLICIES = "mta-sts.db"
+
+
+def _unchanged(message: QueuedMessage, _: QueuedRecipient) -> str:
+    return message.sender
+
+
+class _Network:
+    """How other servers are found and reached, as one reading of the settings says it."""
+
+    def __init__(self, core: Core, settings: Settings, outbound: OutboundSettings) -> None:
+        dns = outbound.dns
+        self.resolver = Resolver(core.reactor, dns.servers, clock=core.clock, trust_ad=dns.trust_ad)
+        rules = outbound.host_rules(settings.hostname, local_addresses())
+        self.exchangers = Exchangers(self.resolver.ask, rules, random.shuffle)
+        self.policies = PolicyCache(
+            self.resolver.ask,
+            PolicyFetcher(core.reactor, self.resolver.ask, rules.usable, ca=outbound.tls.ca).fetch,
+            PolicyDB(os.path.join(settings.state, POLICIES)),
+            core.threads,
+            core.clock,
+            time.time,
+        )
+        source = outbound.source
+        self.options = ConnectOptions(
+            reactor=core.reactor,
+            hostname=settings.hostname,
+            sources=(str(source.v4 or ""), str(source.v6 or "")),
+            contexts=ClientContexts(outbound.tls.ca),
+        )
+        self._policies_wanted = outbound.tls.mta_sts
+
+    async def start(self) -> None:
+        """Open the database of policies.  Raises StartupError."""
+        await self.policies.start()
+
+    async def stop(self) -> None:
+        """End all lookups."""
+        await self.policies.stop()
+        self.resolver.stop()
+
+    async def policy(self, domain: str) -> Policy | None:
+        """The MTA-STS policy of a domain, if such policies are asked for."""
+        return await self.policies.policy(domain) if self._policies_wanted else None
+
+
+class Outbound:
+    """
+    Sends what is in the queue, as the current configuration says.
+
+    Without ``outbound`` in it, what is in the queue waits.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._network: _Network | None = None
+        self.manager: QueueManager | None = None
+
+    async def use(self, generation: Generation) -> None:
+        """Send as this generation says from now on.  Raises StartupError."""
+        settings, store = generation.settings, self._core.plugins.store
+        outbound = settings.outbound
+        if outbound is None or not IQueueStore.providedBy(store):
+            await self.stop()
+            return
+        network = _Network(self._core, settings, outbound)
+        await network.start()
+        queue, waits, connections = store.queue, outbound.queue, outbound.connections
+        queue.limit(waits.messages, waits.bytes)
+        lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
+        means = Means(
+            OutboundRelay(
+                outbound.router(),
+                network.exchangers,
+                outbound.tls.rules(),
+                network.policy,
+                _unchanged,
+                network.options,
+            ),
+            OutboundLetters(generation.reception, queue, lifetimes),
+            lifetimes,
+            connections.destination,
+            connections.all,
+        )
+        before, self._network = self._network, network
+        if self.manager is None:
+            self.manager = QueueManager(
+                settings.state,
+                queue,
+                means,
+                executor=self._core.threads,
+                clock=self._core.clock,
+                now=time.time,
+            )
+            await self.manager.start()
+        else:
+            self.manager.use(means)
+        if before is not None:
+            await before.stop()
+
+    async def stop(self) -> None:
+        """Let what is being sent end; what waits stays in the queue."""
+        manager, self.manager = self.manager, None
+        if manager is not None:
+            await manager.stop()
+        network, self._network = self._network, None
+        if network is not None:
+            await network.stop()

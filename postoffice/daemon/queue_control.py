@@ -1,0 +1,103 @@
+"""Answers the ``postoffice queue`` commands over the control socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+from postoffice.daemon.control_socket import Answers
+from postoffice.daemon.outbound import Outbound
+from postoffice.interfaces.relay import Undeliverable
+from postoffice.model.errors import PostOfficeError
+from postoffice.queue.manager import QueueManager
+from postoffice.queue.queue_db import Row
+from postoffice.queue.selection import Selection
+
+Lines = Iterator[Mapping[str, object]]
+#: What the answer says where this daemon sends nothing.
+NOT_SENDING = "the daemon sends no mail: its configuration has no outbound"
+
+
+class QueueControl:
+    """Answers the command ``queue``: ``do`` says what to do, and with which messages."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._doing: dict[str, Callable[[QueueManager, Mapping[str, object]], Awaitable[Lines]]] = {
+            "note": self._note,
+            "retry": self._retry,
+            "hold": self._hold,
+            "release": self._release,
+            "remove": self._remove,
+            "bounce": self._bounce,
+            "pause": self._pause,
+            "resume": self._resume,
+            "destinations": self._destinations,
+            "test": self._test,
+        }
+
+    @property
+    def commands(self) -> dict[str, Answers]:
+        """The command, for the control socket."""
+        return {"queue": self.answer}
+
+    async def answer(self, question: Mapping[str, object]) -> Lines:
+        """Do what is asked; the lines are the recipients that have changed, or one failure."""
+        manager, do = self._outbound.manager, self._doing.get(str(question.get("do")))
+        if manager is None:
+            return iter([{"failed": NOT_SENDING, "sends": False}])
+        if do is None:
+            return iter([{"failed": "the daemon does not know this command: restart it"}])
+        try:
+            return await do(manager, question)
+        except (PostOfficeError, ValueError) as error:
+            return iter([{"failed": str(error)}])
+
+    async def _note(self, manager: QueueManager, _: Mapping[str, object]) -> Lines:
+        await manager.noted()
+        return iter(())
+
+    async def _retry(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
+        return _lines(await manager.admin.retry(Selection.read(question)))
+
+    async def _hold(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
+        why = str(question.get("why") or "by an administrator")
+        return _lines(await manager.admin.hold(Selection.read(question), why))
+
+    async def _release(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
+        return _lines(await manager.admin.release(Selection.read(question)))
+
+    async def _remove(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
+        return _lines(await manager.admin.remove(Selection.read(question)))
+
+    async def _bounce(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
+        return _lines(await manager.bounce(Selection.read(question)))
+
+    async def _pause(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
+        await manager.pauses.pause(str(question["domain"]), time.time())
+        return iter(())
+
+    async def _resume(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
+        resumed = await manager.pauses.resume(str(question["domain"]), time.time())
+        return iter([{"resumed": resumed}])
+
+    async def _destinations(self, manager: QueueManager, _: Mapping[str, object]) -> Lines:
+        return iter(await manager.destinations())
+
+    async def _test(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
+        try:
+            way, plan = await manager.plan(str(question["address"]), str(question["sender"]))
+        except Undeliverable as failure:
+            return iter([{"failed": failure.reply.text, "code": failure.reply.code,
+                          "status": failure.reply.status}])  # fmt: skip
+        hosts = [
+            {"host": hop.host, "address": hop.address, "port": hop.port, "tls": hop.level,
+             "implicit": hop.implicit, "lmtp": hop.lmtp}
+            for hop in plan.hops
+        ]  # fmt: skip
+        return iter([{"route": way, "destination": plan.site, "hosts": hosts}])
+
+
+def _lines(rows: Sequence[Row]) -> Lines:
+    for row in rows:
+        yield {"id": row.id, "recipients": row.recipients.split()}
