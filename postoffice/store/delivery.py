@@ -172,7 +172,10 @@ class MaildirDelivery:
 
     def end(self) -> None:
         """Others committed the drafts that ``complete`` gave, or did not."""
+        self._over = True
         self._load.drop()
+        if self._writing is not None:
+            self._writing.addErrback(lambda _: None)
         if self._draft.fd >= 0:
             start_work(self._executor.run(drafts.drop, self._draft))
 

@@ -199,26 +199,45 @@ class MailQueue:
         *,
         whole: bool,
     ) -> None:
-        finishing = self._finish(name, done, told, letters, whole=whole)
+        begun = [letter for letter in letters if isinstance(letter, MaildirDelivery)]
+        if len(begun) < len(letters):
+            raise TypeError("a letter was begun elsewhere")
+        if whole and not begun:
+            finishing = self._remove_sent(name)
+        else:
+            finishing = self._finish(name, done, told, begun, whole=whole)
         await shield(Deferred.fromCoroutine(finishing))
+
+    async def _remove_sent(self, name: str) -> None:
+        removal = self._removal(name)
+        await self._remove(removal)
+        self._gone(name, removal)
 
     async def _finish(
         self,
         name: str,
         done: Collection[int],
         told: Collection[int],
-        letters: Sequence[IDelivery],
+        letters: Sequence[MaildirDelivery],
         *,
         whole: bool,
     ) -> None:
-        removal = self._removal(name) if whole else None
-        if removal is not None and not letters:
-            await self._remove(removal)
-        else:
+        """Commit letters, and the removal or a mark, all or nothing."""
+        try:
+            group = [draft for letter in letters for draft in await letter.complete()]
+            removal = self._removal(name) if whole else None
             mark = None if whole else await self._mark(name, done, told)
-            await self._commit(removal, mark, letters)
-            if mark is not None:
-                self._marks.setdefault(name, []).append(mark.final_name)
+            group += [mark] if mark is not None else []
+            lead, *others = group
+            lead.beside, lead.removal = others, removal
+            if letters and self._commits is None:
+                lead.intent = await self._intent()
+            await self._batcher.commit(lead)
+        finally:
+            for letter in letters:
+                letter.end()
+        if mark is not None:
+            self._marks.setdefault(name, []).append(mark.final_name)
         if removal is not None:
             self._gone(name, removal)
 
@@ -243,27 +262,10 @@ class MailQueue:
         place = await self._find(queue_files.MARKS)
         return Draft([place], mark, parts=[text], final_name=mark, turn=1)
 
-    async def _commit(
-        self, removal: QueueRemoval | None, mark: Draft | None, letters: Sequence[IDelivery]
-    ) -> None:
-        """Commit letters, and the removal or the mark, all or nothing."""
-        begun = [letter for letter in letters if isinstance(letter, MaildirDelivery)]
-        if len(begun) < len(letters):
-            raise TypeError("a letter was begun elsewhere")
-        try:
-            group = [draft for letter in begun for draft in await letter.complete()]
-            if mark is not None:
-                group.append(mark)
-            lead, *others = group
-            lead.beside, lead.removal = others, removal
-            if letters and self._commits is None:
-                await self._executor.run(self._prepare)
-                name = names.new_name(self._hostname)
-                lead.intent = f"{self._store}/{queue_files.INTENTS}/{name}"
-            await self._batcher.commit(lead)
-        finally:
-            for letter in begun:
-                letter.end()
+    async def _intent(self) -> str:
+        """The path of a new intent."""
+        await self._executor.run(self._prepare)
+        return f"{self._store}/{queue_files.INTENTS}/{names.new_name(self._hostname)}"
 
     def _prepare(self) -> None:
         with files.failures(self._store):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
 import os
 import signal
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +19,16 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.model.queued import QueuedRecipient
 from postoffice.store import queue_files
 from postoffice.testing import finish
-from tests.store.journaled import ANN, JOE, Served, dying_before, messages, set_aside
+from tests.store.journaled import (
+    ANN,
+    JOE,
+    STEPS,
+    Served,
+    calling_first,
+    dying_before,
+    messages,
+    set_aside,
+)
 
 FAR, AWAY = "far@example.org", "away@example.com"
 SMALL, LARGE = b"small\r\n", b"large\r\n" * 2000
@@ -41,9 +53,13 @@ def envelope(local=(), remote=(FAR,), sender="ann@example.net") -> Envelope:
 
 def begun(store, letter: Envelope, text: bytes):
     delivery = finish(store.begin(letter))
-    finish(delivery.write(letter.trace("mail.example.net", datetime.now(UTC))))
-    for start in range(0, len(text), 1500):
-        finish(delivery.write(text[start : start + 1500]))
+    try:
+        finish(delivery.write(letter.trace("mail.example.net", datetime.now(UTC))))
+        for start in range(0, len(text), 1500):
+            finish(delivery.write(text[start : start + 1500]))
+    except TemporaryFailure:
+        delivery.abort()
+        raise
     return delivery
 
 
@@ -337,3 +353,116 @@ def test_a_message_that_recovery_could_not_put_there_comes_at_the_next_start(ser
     assert finish(again.store.queue.names()) == [path.name]
     assert set_aside(root, "place", "messages@.queue") == []
     assert queue_files.findings(str(root)) == []
+
+
+# -- whatever fails ------------------------------------------------------------------------
+
+CALLS = (*STEPS, "open", "pread", "stat", "fstat")
+
+
+@contextmanager
+def failing(step: int, error: int, *, lasting: bool):
+    """The call of this number fails, or all from there on do; yields whether it came to that."""
+    left, failed = [step], []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def count(*args, **named):
+            left[0] -= 1
+            if not left[0] or (lasting and left[0] < 0):
+                failed.append(True)
+                raise OSError(error, os.strerror(error))
+
+        for name in CALLS:
+            calling_first(patch, os, name, count)
+        yield failed
+
+
+def open_files() -> int:
+    gc.collect(0)
+    return len(os.listdir("/proc/self/fd"))
+
+
+def outcome(act) -> bool:
+    """Whether it went well; nothing but a temporary failure is known here."""
+    try:
+        act()
+    except TemporaryFailure:
+        return False
+    return True
+
+
+FAULTS = [(errno.EIO, False), (errno.ENOSPC, True)]
+
+
+@pytest.mark.parametrize("text", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize(("error", "lasting"), FAULTS, ids=["one EIO", "no space for long"])
+def test_whatever_fails_a_message_is_in_both_or_in_none(tmp_path, durability, text, error, lasting):
+    for step in range(1, 1000):
+        served = Served(tmp_path / str(step), durability=durability)
+        store = served.store
+        posted(store, envelope([JOE]))
+        before = open_files()
+        with failing(step, error, lasting=lasting) as failed:
+            well = outcome(lambda store=store: finish(begun(store, envelope([JOE]), text).commit()))
+        names, mail = finish(store.queue.names()), messages(served.root)
+        if well or not lasting:  # what lasts may keep it from being undone
+            assert len(names) == len(mail) == 1 + well, f"call {step}"
+        assert open_files() <= before + 1, f"call {step}"
+        served.checkpoint()
+        posted(store, envelope([JOE]))
+        usage = finish(store.queue.usage())[0]
+        served.stop()
+        again = Served(tmp_path / str(step), durability=durability)
+        now, mail = finish(again.store.queue.names()), messages(served.root)
+        if well or not lasting:
+            assert len(now) == len(mail) == 2 + well, f"call {step}"
+            assert usage == len(now)
+        assert 2 + well <= len(now) <= 3, f"call {step}"
+        assert 2 + well <= len(mail) <= 3, f"call {step}"
+        assert durability == "files" or len(now) == len(mail), f"call {step}"
+        again.stop()
+        if not failed:
+            break
+    assert step > 15
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "marked"])
+@pytest.mark.parametrize(("error", "lasting"), FAULTS, ids=["one EIO", "no space for long"])
+def test_whatever_fails_letters_are_there_with_the_end_or_not_at_all(
+    tmp_path, durability, whole, error, lasting
+):
+    for step in range(1, 1000):
+        served = Served(tmp_path / str(step), durability=durability)
+        store = served.store
+        name = posted(store, envelope([], [FAR, AWAY]))
+        before = open_files()
+
+        def end(store=store, name=name):
+            letters = [
+                begun(store, envelope([JOE, ANN], [], ""), SMALL),
+                begun(store, envelope([JOE], [AWAY], ""), LARGE),
+            ]
+            finish(store.queue.finish(name, [0], letters=letters, whole=whole))
+
+        with failing(step, error, lasting=lasting) as failed:
+            well = outcome(end)
+        served.checkpoint()
+        there = len(messages(served.root)), len(messages(served.root, ANN))
+        if well or not lasting:
+            assert there == ((2, 1) if well else (0, 0)), f"call {step}"
+        assert open_files() <= before + 2, f"call {step}"
+        if not well:
+            end()
+        served.stop()
+        again = Served(tmp_path / str(step), durability=durability)
+        names = finish(again.store.queue.names())
+        assert (name in names) is not whole, f"call {step}"
+        there = len(messages(served.root)), len(messages(served.root, ANN)), len(names) + whole
+        if well or not lasting:
+            assert there == (2, 1, 2), f"call {step}"
+        else:  # the first letters may have come after all
+            assert (2, 1, 2) <= there <= (4, 2, 3), f"call {step}"
+        again.stop()
+        if not failed:
+            break
+    assert step > 30
