@@ -87,23 +87,14 @@ class Directories:
 
     async def app_passwords(self, name: str) -> Sequence[AppPassword]:
         """Return the devices of an account, from the directory that has it."""
-        for directory in self._directories:
-            if await directory.find(name) is not None:
-                return (
-                    await directory.app_passwords(name)
-                    if IAppPasswords.providedBy(directory)
-                    else ()
-                )
-        return ()
+        holder = await self.holder_of(name)
+        return await holder.app_passwords(name) if IAppPasswords.providedBy(holder) else ()
 
     async def verify(self, account: Account, password: bytes) -> bool:
         """Return whether the directory that has the account says that the password is right."""
-        for directory in self._directories:
-            if await directory.find(account.address) is not None:
-                verifies = IPasswordVerifier.providedBy(directory)
-                verifier = cast(IPasswordVerifier, directory)
-                return verifies and await verifier.verify(account, password)
-        return False
+        holder = await self.holder_of(account.address)
+        verifier = cast(IPasswordVerifier, holder)
+        return IPasswordVerifier.providedBy(holder) and await verifier.verify(account, password)
 
     async def serves(self, domain: str) -> bool:
         for directory in self._directories:
@@ -130,12 +121,17 @@ class Directories:
                 said.add((Quota(), UNSPECIFIED))
         return frozenset(said)
 
-    async def register_of(self, name: str) -> IAccountRegister | None:
-        """Return the directory that has the account, if it is writable."""
+    async def holder_of(self, name: str) -> IAccountDirectory | None:
+        """Return the directory that has the account."""
         for directory in self._directories:
             if await directory.find(name) is not None:
-                return directory if IAccountRegister.providedBy(directory) else None
+                return directory
         return None
+
+    async def register_of(self, name: str) -> IAccountRegister | None:
+        """Return the directory that has the account, if it is writable."""
+        holder = await self.holder_of(name)
+        return holder if IAccountRegister.providedBy(holder) else None
 
 
 async def _stop(directories: list[IAccountDirectory]) -> None:

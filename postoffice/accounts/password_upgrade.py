@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from postoffice.accounts import app_passwords, password_schemes, passwords
 from postoffice.accounts.directories import Directories
-from postoffice.interfaces import Executor
+from postoffice.interfaces import Executor, IAccountRegister, IPasswordUpgrade
 from postoffice.model import log_events
 from postoffice.model.address import Account
 from postoffice.model.errors import TemporaryFailure
@@ -75,10 +77,16 @@ class PasswordUpgrade:
 
     async def _rehash(self, name: str, secret: str, password: bytes) -> None:
         """Store the SCRAM keys that are missing, and a new hash if ``secret`` is outdated."""
-        register = await self._directory.register_of(name)
-        account = await self._directory.find(name)
-        if register is None or account is None:
+        holder = await self._directory.holder_of(name)
+        if IPasswordUpgrade.providedBy(holder) and passwords.is_outdated(secret):
+            new = await self._hashing.run(passwords.hash_password, password)
+            if await cast(IPasswordUpgrade, holder).upgrade_password(name, secret, new):
+                _tell(name, secret)
             return
+        account = await self._directory.find(name)
+        if account is None or not IAccountRegister.providedBy(holder):
+            return
+        register: IAccountRegister = holder
         keys = account.scram
         if keys is None:
             salt = app_passwords.salt(account, await register.app_passwords(name))
@@ -89,5 +97,9 @@ class PasswordUpgrade:
             return
         new = await self._hashing.run(passwords.hash_password, password)
         if await register.keep_scram(name, secret, keys, new):
-            why = password_schemes.read(secret).scheme
-            tell(log, log_events.PASSWORD_REHASHED, account=name, why=why)
+            _tell(name, secret)
+
+
+def _tell(name: str, secret: str) -> None:
+    why = password_schemes.read(secret).scheme
+    tell(log, log_events.PASSWORD_REHASHED, account=name, why=why)

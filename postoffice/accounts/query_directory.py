@@ -14,7 +14,13 @@ from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailab
 from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.postgresql_connections import Connections, PostgreSQLConnection
 from postoffice.accounts.query_variables import VARIABLE, value, variable
-from postoffice.interfaces import Executor, IAccountDirectory, IAccountListing, IAddresses
+from postoffice.interfaces import (
+    Executor,
+    IAccountDirectory,
+    IAccountListing,
+    IAddresses,
+    IPasswordUpgrade,
+)
 from postoffice.model.address import (
     DISABLED,
     ENABLED,
@@ -38,6 +44,8 @@ ACCOUNT = ("password", "maildrop", "quota", "quota_messages", "state", "forward"
 )  # fmt: skip
 ALIAS = ("target",)
 DOMAIN = ("same_as", "separators", "catch_all")
+#: The variables that a query must have besides those of an address.
+MORE = {"rehash": ("old", "new")}
 #: The rows of ``iterate`` that are read at once, and the column by which they are sorted.
 PAGE = 1000
 _KEY = "order of postoffice"
@@ -65,7 +73,7 @@ class Query:
         def placeholder(found: re.Match[str]) -> str:
             if found[0] == "%%":
                 return "%"
-            part = variable(key, found)
+            part = variable(key, found, MORE.get(key, ()))
             if part not in parts:
                 parts.append(part)
             return f"${parts.index(part) + 1}"
@@ -76,6 +84,9 @@ class Query:
                 key,
                 "a variable is inside a quoted text: join the two with ||, as '/mail/' || %{user}",
             )
+        for one in MORE.get(key, ()):
+            if one not in parts:
+                raise SettingError(key, f"it needs %{{{one}}}: the change is made only once")
         return cls(sql.rstrip("; \n"), tuple(parts))
 
     def rows(self, connection: PostgreSQLConnection, name: str, *more: str) -> list[Row]:
@@ -86,6 +97,11 @@ class Query:
             raise TemporaryFailure(f"the query returns no rows: {self.sql}")
         columns = [column.name for column in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+    def change(self, connection: PostgreSQLConnection, name: str, more: Mapping[str, str]) -> bool:
+        """Return whether it has changed anything for a name; ``more`` are further variables."""
+        values = [more[one] if one in more else value(one, name) for one in self.parts]
+        return connection.execute(self.sql, values).rowcount > 0
 
     def page(self, connection: PostgreSQLConnection, after: str) -> list[Row]:
         """Return the next rows in the order of the column ``user``, which each has as _KEY, too."""
@@ -102,6 +118,7 @@ class QueryDirectory:
 
     ``find`` returns one row, or none; ``alias`` a row for each target; ``domain`` one row
     for a local domain.  ``iterate`` returns all accounts; without it they cannot be listed.
+    ``rehash`` replaces a hash, and is the only one that changes anything.
     """
 
     log = Logger()
@@ -123,6 +140,8 @@ class QueryDirectory:
         self._stale = StaleAnswers(stale, clock)
         if "iterate" in queries:
             alsoProvides(self, IAccountListing)
+        if "rehash" in queries:
+            alsoProvides(self, IPasswordUpgrade)
 
     async def start(self) -> None:
         self._connections.open()
@@ -143,6 +162,17 @@ class QueryDirectory:
 
     async def serves(self, domain: str) -> bool:
         return (await self.look_up(f"@{domain}")).domain is not None
+
+    async def upgrade_password(self, name: str, secret: str, new: str) -> bool:
+        """See ``IPasswordUpgrade``; only with ``rehash``."""
+        return await self._breaker.run(self._connections.write, self._upgrade, name, secret, new)
+
+    def _upgrade(self, connection: PostgreSQLConnection, name: str, secret: str, new: str) -> bool:
+        rows = self._queries["find"].rows(connection, name)
+        if len(rows) != 1 or _account(name, rows[0]).secret != secret:
+            return False
+        hashes = {"old": _text(rows[0], "password"), "new": f"{{ARGON2ID}}{new}"}
+        return self._queries["rehash"].change(connection, name, hashes)
 
     async def domains(self) -> list[str]:
         """Return the domains of all accounts, sorted; only with the query ``iterate``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from postoffice.model.errors import SettingError
 
@@ -18,12 +18,16 @@ _VALUES: dict[str, Callable[[str], str]] = {
 _SHORT = {"u": "user", "n": "user|username", "d": "user|domain"}
 
 
-def variable(key: str, found: re.Match[str]) -> str:
-    """Return which variable was found.  Raises SettingError for ``key`` if there is none such."""
+def variable(key: str, found: re.Match[str], more: Sequence[str] = ()) -> str:
+    """
+    Return which variable was found.
+
+    Raises SettingError for ``key`` if there is none such; those in ``more`` are known, too.
+    """
     long = found["long"]
     name = _SHORT.get(found["short"], "") if long is None else long.replace(" ", "")
-    if name not in _VALUES:
-        known = ", ".join(f"%{{{one}}}" for one in _VALUES)
+    if name not in _VALUES and name not in more:
+        known = ", ".join(f"%{{{one}}}" for one in (*_VALUES, *more))
         raise SettingError(
             key, f"the variable {found[0].strip(chr(39))} is not known, only {known}"
         )

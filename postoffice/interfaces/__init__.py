@@ -19,6 +19,7 @@ from postoffice.interfaces.accounts import (
     IAliasListing,
     IAppPasswords,
     IBulkRegister,
+    IPasswordUpgrade,
     IPasswordVerifier,
     ITransactions,
 )
@@ -92,6 +93,7 @@ __all__ = (
     "IMaildrop",
     "IMaildropMaintenance",
     "IMaker",
+    "IPasswordUpgrade",
     "IPasswordVerifier",
     "IPolicy",
     "IPolicyMaker",

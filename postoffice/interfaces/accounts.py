@@ -71,6 +71,21 @@ class IPasswordVerifier(Interface):
         """
 
 
+class IPasswordUpgrade(Interface):
+    """
+    Optional interface of a directory that is not a register: a password can be hashed anew.
+
+    After a login with a password whose hash is outdated, it gets a new hash.
+    """
+
+    def upgrade_password(name: str, secret: str, new: str) -> Awaitable[bool]:
+        """
+        Replace an account's hash if it is still ``secret``; False if it is not.
+
+        ``new`` is an Argon2id hash of the same password. Raises as ``find``.
+        """
+
+
 class IAccountListing(IAccountDirectory):
     """
     Optional interface of a directory: it can list its domains and accounts.

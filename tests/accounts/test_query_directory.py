@@ -9,7 +9,10 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from postoffice.accounts.address_resolution import resolve, run
-from postoffice.interfaces import IAccountDirectory, IAccountListing, IAddresses
+from postoffice.accounts.directories import Directories
+from postoffice.accounts.password_upgrade import PasswordUpgrade
+from postoffice.accounts.passwords import is_outdated, verify
+from postoffice.interfaces import IAccountDirectory, IAccountListing, IAddresses, IPasswordUpgrade
 from postoffice.model.address import DISABLED, ENABLED, HELD, Account, Address, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.errors import SettingError, TemporaryFailure
@@ -227,3 +230,44 @@ def test_dovecots_variables_become_parameters(text, sql, parts):
 def test_variables_that_cannot_be_parameters_are_refused(text, why):
     with pytest.raises(SettingError, match=why):
         Query.read("find", text)
+
+
+PAT = "pat@example.net"
+MD5 = "$1$salt$qJH7.N4xYta3aEG/dfqo/0"
+REHASH = "UPDATE mailbox SET password = %{new} WHERE username = %{user} AND password = %{old}"
+
+
+@pytest.mark.parametrize("old", [MD5, f"{{MD5-CRYPT}}{MD5}"])
+def test_an_outdated_hash_is_replaced_where_there_is_a_statement_for_it(made, server, old):
+    """At a login, if it is still the hash that was verified."""
+    server.sql(f"INSERT INTO mailbox VALUES ('{PAT}', $q${old}$q$)")
+    assert not IPasswordUpgrade.providedBy(made())
+    directory = made(rehash=REHASH)
+    assert verifyObject(IPasswordUpgrade, directory)
+    finish(directory.start())
+    upgrade = PasswordUpgrade(Directories([directory]), ImmediateExecutor())
+    account = finish(directory.find(PAT))
+    upgrade.add(account, b"password")
+    found = finish(directory.find(PAT)).secret
+    assert found.startswith("{ARGON2ID}$argon2id$")
+    assert verify(found, b"password")
+    assert not is_outdated(found)
+    upgrade.add(account, b"password")
+    assert finish(directory.find(PAT)).secret == found, "it was another hash already"
+    assert server.sql("SELECT count(*) FROM mailbox WHERE password LIKE '{ARGON2ID}%'") == "1"
+    server.sql(f"DELETE FROM mailbox WHERE username = '{PAT}'")
+    finish(directory.stop())
+
+
+@pytest.mark.parametrize(
+    ("rehash", "why"),
+    [
+        ("UPDATE mailbox SET password = %{new} WHERE username = %u", r"it needs %\{old\}"),
+        ("UPDATE mailbox SET password = %{hash}", r"only .*%\{old\}, %\{new\}"),
+    ],
+)
+def test_a_statement_that_could_change_another_hash_is_refused(rehash, why):
+    with pytest.raises(SettingError, match=why):
+        Query.read("rehash", rehash)
+    with pytest.raises(SettingError, match="is not known"):
+        Query.read("find", "SELECT %{old}")

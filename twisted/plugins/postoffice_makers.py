@@ -269,6 +269,14 @@ class PostgreSQLMaker:
             "SELECT username AS user, password FROM mailbox",
         ),
         Key(
+            "rehash",
+            TEXT,
+            None,
+            "The statement that replaces an outdated password hash after a login: %{new} in "
+            "place of %{old}, with Dovecot's {ARGON2ID} before it. Without it nothing is changed.",
+            "UPDATE mailbox SET password = %{new} WHERE username = %{user} AND password = %{old}",
+        ),
+        Key(
             "key_file",
             PATH,
             "accounts.key",
@@ -288,7 +296,7 @@ class PostgreSQLMaker:
 
         how = {"timeout": options["timeout"], "stale": options["stale"]}
         server = (options["connection"], context.network, context.reactor)
-        given = [name for name in ("find", "domain", "alias", "iterate") if options[name]]
+        given = [name for name in ("find", "domain", "alias", "iterate", "rehash") if options[name]]
         if not given:
             return PostgreSQLDirectory(*server, seal=Seal(options["key_file"]), **how)
         for name in ("find", "domain"):
