@@ -24,7 +24,7 @@ from postoffice.util.reactor import IReactor
 from postoffice.util.shield import shield
 
 #: Seconds to wait for each server, in each round.
-ROUNDS = (2, 4)
+ROUNDS = (2, 4, 8)
 #: Seconds for a lookup in all.
 LIMIT = 30
 #: Aliases (CNAME) that are followed.

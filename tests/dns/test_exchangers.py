@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from postoffice.dns.exchangers import Exchangers
-from postoffice.dns.resolver import Resolver
+from postoffice.dns.resolver import ROUNDS, Resolver
 from postoffice.model.hop import Hop
 from postoffice.outbound.mail_hosts import HostRules, NoMailHosts
 from tests.nameserver import fails, silent
@@ -138,8 +138,8 @@ def test_a_host_that_cannot_be_looked_up_does_not_hide_others(find, nameserver):
 def test_a_server_that_is_silent_is_for_later(loop, clock, exchangers, nameserver):
     nameserver.zone["x.example", "MX"] = silent
     asked = loop.start(exchangers.hosts("x.example"))
-    for seconds, queries in ((2, 1), (4, 2)):
-        loop.until(lambda queries=queries: len(nameserver.asked) == queries)
+    for number, seconds in enumerate(ROUNDS, 1):
+        loop.until(lambda number=number: len(nameserver.asked) == number)
         clock.advance(seconds)
     with pytest.raises(NoMailHosts, match="timed out") as caught:
         loop.result(asked)

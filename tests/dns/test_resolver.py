@@ -229,11 +229,10 @@ def test_a_server_that_is_out_of_reach(loop, clock, nameserver):
 def test_a_silent_server_is_asked_again_and_then_it_is_a_failure(loop, clock, resolver, nameserver):
     nameserver.zone["a.example", "A"] = silent
     asked = loop.start(resolver.ask("a.example", "A"))
-    loop.until(lambda: len(nameserver.asked) == 1)
-    clock.advance(module.ROUNDS[0])
-    loop.until(lambda: len(nameserver.asked) == 2)
-    assert not asked
-    clock.advance(module.ROUNDS[1])
+    for number, seconds in enumerate(module.ROUNDS, 1):
+        loop.until(lambda number=number: len(nameserver.asked) == number)
+        assert not asked
+        clock.advance(seconds)
     with pytest.raises(DNSUnavailable, match="timed out"):
         loop.result(asked)
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from email import message_from_bytes
 
+from dns.rdatatype import RdataType
+
+from postoffice.dns import responses
 from postoffice.model import reply
+from postoffice.model.dns_answer import Answer, DNSUnavailable
 from postoffice.model.errors import LoginRefused, TemporaryFailure
 from postoffice.model.hop import Transaction
 from postoffice.model.listing import Entry, Listing
 from postoffice.model.queued import QueuedRecipient
+from postoffice.outbound.mail_hosts import ADDRESSES, HostRules, NoMailHosts, choose, rank
+from postoffice.outbound.mta_sts import BadPolicy, read_policy, read_records
 from postoffice.pop3 import options as pop3_terms
 from postoffice.pop3.questions import Entered
 from postoffice.pop3.session import POP3Session
@@ -324,7 +331,50 @@ def client(octets: bytes) -> None:
     assert (pieces.said, pieces.results) == (whole.said, whole.results)
 
 
+#: What a name server is asked for, by the first octet.
+KINDS = [RdataType.MX, RdataType.A, RdataType.TXT, RdataType.TLSA, RdataType.CNAME]
+
+
+def dns(octets: bytes) -> None:
+    """The type of record by the first octet; the rest is a response behind its id."""
+    kind = KINDS[octets[0] % len(KINDS)] if octets else RdataType.MX
+    asked = responses.query(responses.wire_name("d.example"), kind, 0x1234)
+    try:
+        response = responses.parse(b"\x12\x34" + octets[1:], asked)
+        reading = None if response is None else responses.read(response, trusted=False)
+    except DNSUnavailable:
+        return
+    if reading is None or not isinstance(reading.outcome, Answer):
+        return
+    assert not reading.outcome.secure
+    found = reading.outcome.records
+    if kind == RdataType.MX:
+        with suppress(NoMailHosts):
+            for group in rank("d.example", found, HostRules(), lambda names: None):
+                assert all(len(name) < 256 and name.isascii() for name in group)
+    if kind == RdataType.A:
+        chosen = choose([("d.example", list(filter(HostRules().usable, found)))], (4, 6))
+        assert len(chosen) <= ADDRESSES
+    if kind == RdataType.TXT:
+        assert (read_records(found) or "x").isalnum()
+
+
+def mta_sts(octets: bytes) -> None:
+    """A policy; what is read is the same when it is written and read again."""
+    try:
+        policy = read_policy(octets)
+    except BadPolicy:
+        return
+    lines = ["version: STSv1", f"mode: {policy.mode}", f"max_age: {policy.max_age}"]
+    lines += [f"mx: {name}" for name in policy.mx]
+    assert read_policy("\n".join(lines).encode()) == policy
+    for name in policy.mx:
+        assert policy.fits(name.replace("*", "x"))
+
+
 TARGETS = {
+    "dns": dns,
+    "mta-sts": mta_sts,
     "smtp": smtp,
     "proxy": proxy,
     "sasl": exchanges,

@@ -1,5 +1,7 @@
 """
-Fuzz one target, or all: tests/fuzz/run.py [smtp|pop3|proxy|sasl|message|client] [--seconds N]
+Fuzz one target, or all: tests/fuzz/run.py [TARGET] [--seconds N]
+
+The targets are smtp, pop3, proxy, sasl, message, client, dns and mta-sts.
 
 --runs N plays as many inputs, the same ones each time, and --input FILE... these files once.
 """
