@@ -39,6 +39,8 @@ from postoffice.smtp.options import SMTPLimits
 from postoffice.store.journal.journal import Journal
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import ImmediateExecutor, finish
+from tests.loop import Loop
+from tests.nameserver import NameServer
 from tests.servers import LDAP, PostgreSQL
 
 #: On a busy machine any example may take long: that is no failure.  In CI the examples are the
@@ -333,6 +335,22 @@ class MemoryOffice:
 @pytest.fixture(scope="session")
 def secrets():
     return {word: hash_password(word) for word in (b"secret word", b"other")}
+
+
+@pytest.fixture
+def loop():
+    """A reactor of this test's own."""
+    made = Loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def nameserver():
+    """A DNS server on loopback, whose answers the test writes."""
+    server = NameServer()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

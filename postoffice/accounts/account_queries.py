@@ -106,11 +106,7 @@ def storable(name: str) -> bool:
 
 
 def add(
-    database: Connection,
-    name: str,
-    secret: str | None,
-    scram: str | None,
-    maildrop: str | None,
+    database: Connection, name: str, secret: str | None, scram: str | None, maildrop: str | None
 ) -> bool:
     domain = _domain_of(database, name)
     if _taken(database, name):
@@ -334,11 +330,7 @@ def maildrop_for(database: Connection, name: str) -> str:
 
 
 def keep_only(
-    database: Connection,
-    addresses: Collection[str],
-    domains: Collection[str],
-    old: Seal,
-    new: Seal,
+    database: Connection, addresses: Collection[str], domains: Collection[str], old: Seal, new: Seal
 ) -> list[str]:
     """
     Remove all but these accounts and domains, and seal the shared secrets with the ``new`` key.

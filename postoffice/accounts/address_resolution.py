@@ -185,9 +185,7 @@ def run(
 
 
 async def _wait(
-    asking: Asking[T],
-    answer: Awaitable[Found],
-    look_up: Callable[[str], Found | Awaitable[Found]],
+    asking: Asking[T], answer: Awaitable[Found], look_up: Callable[[str], Found | Awaitable[Found]]
 ) -> T:
     try:
         while True:

@@ -180,15 +180,8 @@ class Checker:
         service, address = _from(credentials)
         why = found.objection(service, address, self._now())
         if why:
-            tell(
-                log,
-                log_events.DEVICE_REFUSED,
-                service=service,
-                client=address or "local",
-                account=account.address,
-                device=found.name,
-                why=why,
-            )
+            where = {"service": service, "client": address or "local", "account": account.address}
+            tell(log, log_events.DEVICE_REFUSED, **where, device=found.name, why=why)
             return None
         return found
 
@@ -270,14 +263,9 @@ def _admitted(credentials: Credentials, account: Account) -> Account | None:
     service, address = _from(credentials)
     if not account.networks or within(address, account.networks):
         return account
-    tell(
-        log,
-        log_events.NETWORK_REFUSED,
-        service=service,
-        client=address or "local",
-        account=account.address,
-        why=f"it is for {', '.join(account.networks)} only",
-    )
+    where = {"service": service, "client": address or "local", "account": account.address}
+    why = f"it is for {', '.join(account.networks)} only"
+    tell(log, log_events.NETWORK_REFUSED, **where, why=why)
     return None
 
 

@@ -64,6 +64,11 @@ class LDAPServer:
     bind_dn: str = ""
     bind_password: str = ""
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether the server needs a certificate."""
+        return self.starttls or any(uri.startswith("ldaps:") for uri in self.uris)
+
     def connect(self) -> LDAPConnection:
         """Return a connection on which nobody has logged in.  Raises ldap.LDAPError."""
         connection: LDAPConnection = ldap.initialize(" ".join(self.uris))
@@ -127,7 +132,7 @@ class LDAPConnections:
             _unbind(connection)
             if not fresh and isinstance(error, ldap.SERVER_DOWN):
                 raise
-            raise _failure(error) from error
+            raise self._failure(error) from error
         except BaseException:
             _unbind(connection)
             raise
@@ -164,20 +169,21 @@ class LDAPConnections:
         except _WRONG:
             return False
         except ldap.LDAPError as error:
-            raise _failure(error) from error
+            raise self._failure(error) from error
         finally:
             _unbind(connection)
         return True
+
+    def _failure(self, error: Exception) -> TemporaryFailure:
+        said = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+        words = [str(said[key]).strip() for key in ("desc", "info") if said.get(key)]
+        if self._server.has_tls and isinstance(error, ldap.SERVER_DOWN | ldap.CONNECT_ERROR):
+            words.append("it is down, or its certificate does not fit its name or ca_file")
+        why = f"LDAP failed: {'; '.join(words) or type(error).__name__}"
+        return Unavailable(why) if isinstance(error, _DOWN) else TemporaryFailure(why)
 
 
 def _unbind(connection: LDAPConnection | None) -> None:
     if connection is not None:
         with suppress(ldap.LDAPError):
             connection.unbind_s()
-
-
-def _failure(error: Exception) -> TemporaryFailure:
-    said = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-    words = [str(said[key]).strip() for key in ("desc", "info") if said.get(key)]
-    why = f"LDAP failed: {'; '.join(words) or type(error).__name__}"
-    return Unavailable(why) if isinstance(error, _DOWN) else TemporaryFailure(why)

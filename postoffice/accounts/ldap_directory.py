@@ -15,12 +15,7 @@ from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailab
 from postoffice.accounts.ldap_connections import LDAPConnections, LDAPServer
 from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.query_variables import VARIABLE, value, variable
-from postoffice.interfaces import (
-    Executor,
-    IAccountDirectory,
-    IAddresses,
-    IPasswordVerifier,
-)
+from postoffice.interfaces import Executor, IAccountDirectory, IAddresses, IPasswordVerifier
 from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.config_values import read_size

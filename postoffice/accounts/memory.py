@@ -84,11 +84,7 @@ class MemoryDirectory(OldMembers):
         return True
 
     async def add(
-        self,
-        name: str,
-        secret: str | None,
-        scram: str | None = None,
-        maildrop: str | None = None,
+        self, name: str, secret: str | None, scram: str | None = None, maildrop: str | None = None
     ) -> bool:
         self._see_to_the_domain(name)
         if name in self._accounts or name in self._aliases:

@@ -13,14 +13,7 @@ from dataclasses import dataclass, field
 
 from postoffice.accounts import password_schemes
 from postoffice.accounts.file_directory import FileContents
-from postoffice.model.address import (
-    ENABLED,
-    RECEIVE_ONLY,
-    Account,
-    Address,
-    NotAnAddress,
-    Quota,
-)
+from postoffice.model.address import ENABLED, RECEIVE_ONLY, Account, Address, NotAnAddress, Quota
 from postoffice.model.alias import Domain
 from postoffice.model.app_password import networks_of
 from postoffice.model.errors import StartupError

@@ -11,11 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts import schema
 from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
-from postoffice.accounts.postgresql_connections import (
-    Connections,
-    PostgreSQLConnection,
-    SharedSQL,
-)
+from postoffice.accounts.postgresql_connections import Connections, PostgreSQLConnection, SharedSQL
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql_connection import Connection
 from postoffice.accounts.sql_directory import SQLDirectory
@@ -61,7 +57,7 @@ class PostgreSQLDatabase:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    def open(self) -> None:
+    def open(self) -> str:
         """Check the tables.  Raises StartupError if they are missing; Unavailable."""
         self._connections.open()
         try:
@@ -80,6 +76,7 @@ class PostgreSQLDatabase:
                 f"the tables in the PostgreSQL database have version {version}, this "
                 f"postoffice knows {schema.SCHEMA}"
             )
+        return ""
 
     def close(self) -> None:
         self._connections.close()
@@ -100,9 +97,7 @@ class PostgreSQLDatabase:
         return self._connections.together()
 
 
-def _asking(
-    ask: Callable[[Connection, *Args], T],
-) -> Callable[[PostgreSQLConnection, *Args], T]:
+def _asking(ask: Callable[[Connection, *Args], T]) -> Callable[[PostgreSQLConnection, *Args], T]:
     def asking(connection: PostgreSQLConnection, *args: *Args) -> T:
         return ask(SharedSQL(connection), *args)
 

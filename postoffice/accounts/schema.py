@@ -122,10 +122,7 @@ TABLES = (
 )
 #: The statements that turn each older version into the next one.
 CHANGES = {
-    1: (
-        "ALTER TABLE account ADD COLUMN scram TEXT",
-        "ALTER TABLE account ADD COLUMN shared TEXT",
-    ),
+    1: ("ALTER TABLE account ADD COLUMN scram TEXT", "ALTER TABLE account ADD COLUMN shared TEXT"),
     2: tuple(
         f"ALTER TABLE {table} ADD COLUMN {column}"
         for table in ("domain", "account")
@@ -230,8 +227,12 @@ def see_to_its_mode(path: str) -> None:
             set_mode(name, 0o600, where=0o077)
 
 
-def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
-    """Refuse a database of another program or a later version, or a damaged one; migrate ours."""
+def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> str:
+    """
+    Refuse a database of another program or a later version, or a damaged one; migrate ours.
+
+    Returns what was migrated, for the log, or "".
+    """
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION and not _saved(database, application):
@@ -248,12 +249,13 @@ def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(found.splitlines()[-1])
     _see_to_its_log(path, database)
     if application != APPLICATION or version < SCHEMA:
-        _renew(path, database)
+        return _renew(path, database)
+    return ""
 
 
-def _renew(path: str, database: sqlite3.Connection) -> None:
+def _renew(path: str, database: sqlite3.Connection) -> str:
     """
-    Migrate the tables to the current version, completely or not at all.
+    Migrate the tables to the current version, completely or not at all; return what was done.
 
     Another process may do the same at the same time.  A copy of the old file is kept beside
     it, as ``accounts.db.version-5``; it is needed to go back to the older program.
@@ -262,11 +264,18 @@ def _renew(path: str, database: sqlite3.Connection) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if not version:  # restored from SQL text, which has no version
         version = _version(database)
-    if version < SCHEMA:
-        _keep_a_copy(path, copy_of(path, version))
+    copy = copy_of(path, version) if version < SCHEMA else ""
+    if copy:
+        _keep_a_copy(path, copy)
         _change(path, database, version)
     _mark(database)
     database.execute("COMMIT")
+    if not copy:  # another process was faster
+        return ""
+    return (
+        f"the accounts database {path} was migrated from version {version} to {SCHEMA}; "
+        f"a copy of the old one is in {copy}"
+    )
 
 
 def _way_back(path: str) -> str:

@@ -48,8 +48,8 @@ class SQLDatabase(Protocol):
     All methods block, except ``look``.
     """
 
-    def open(self) -> None:
-        """Get ready.  Raises StartupError."""
+    def open(self) -> str:
+        """Get ready; return what was migrated, for the log, or "".  Raises StartupError."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -120,7 +120,8 @@ class SQLDirectory(OldMembers):
         self._devices: AnswerCache[tuple[AppPassword, ...]] = AnswerCache()
 
     async def start(self) -> None:
-        await self._executor.run(self._database.open)
+        if migrated := await self._executor.run(self._database.open):
+            self.log.info("{what}", what=migrated)
 
     async def stop(self) -> None:
         await self._executor.run(self._database.close)
@@ -165,11 +166,7 @@ class SQLDirectory(OldMembers):
         return await self._write(account_queries.remove_domain, domain)
 
     async def add(
-        self,
-        name: str,
-        secret: str | None,
-        scram: str | None = None,
-        maildrop: str | None = None,
+        self, name: str, secret: str | None, scram: str | None = None, maildrop: str | None = None
     ) -> bool:
         return await self._write(account_queries.add, name, secret, scram, maildrop)
 

@@ -35,15 +35,19 @@ class Database:
         self._file: tuple[int, int] | None = None  # which it is, while it is open
         self._together: sqlite3.Connection | None = None
 
-    def open(self) -> None:
-        """Create the file if it is missing, and check it.  Raises StartupError."""
+    def open(self) -> str:
+        """
+        Create the file if it is missing, and check it.  Raises StartupError.
+
+        Returns what was migrated, for the log, or "".
+        """
         try:
             if not os.path.lexists(self._path):
                 schema.make(self._path)
             schema.see_to_its_mode(self._path)
             self._file = self._which()
             with self._connected(WRITER_WAITS) as database:
-                schema.see_that_it_is_ours(self._path, database)
+                return schema.see_that_it_is_ours(self._path, database)
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise schema.unusable(self._path, error) from error

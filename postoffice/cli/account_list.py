@@ -50,16 +50,19 @@ class Use:
     quota: Quota
 
     @property
+    def share(self) -> float | None:
+        """The usage of octets or of messages, the greater one; None without a quota."""
+        return self.quota.share(self.octets, self.messages)
+
+    @property
     def percent(self) -> float | None:
-        """The usage in percent of octets or of messages, the greater one; None without a quota."""
-        share = self.quota.share(self.octets, self.messages)
-        return None if share is None else round(100 * share, 1)
+        """The share in percent."""
+        return None if self.share is None else round(100 * self.share, 1)
 
     @property
     def cell(self) -> str:
         """The usage as a table's cell."""
-        share = self.quota.share(self.octets, self.messages)
-        return sized(self.octets) + ("" if share is None else f", {int(100 * share)}%")
+        return sized(self.octets) + ("" if self.share is None else f", {int(100 * self.share)}%")
 
     @property
     def data(self) -> dict[str, object]:
@@ -126,7 +129,8 @@ class Filters:
 
     def admits_use(self, use: Use | None) -> bool:
         """Whether an account with this usage is listed."""
-        return self.over is None or (use is not None and (use.percent or 0) > self.over)
+        share = None if use is None else use.share
+        return self.over is None or (share is not None and 100 * share > self.over)
 
 
 def scheme_of(account: Account) -> str:
@@ -201,7 +205,7 @@ def list_accounts(
     """
     settings = context.settings()
     heads = ("ACCOUNT", "STATE", "PASSWORD", "LAST LOGIN", "SERVICE", "USED", *HEADS)
-    output = ListOutput(context, heads, "accounts")
+    output = ListOutput(context, heads, "accounts", "no accounts")
 
     async def work(plugins: Plugins) -> bool:
         if domain is not None and domain not in await plugins.register.domains():

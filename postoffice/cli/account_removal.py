@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import click
 
-from postoffice.cli.accounts import refuse_postmaster, registered
+from postoffice.cli.accounts import refuse_postmaster
 from postoffice.cli.addresses import address_register, pointing_lines, still_pointing
-from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
+from postoffice.cli.common import (
+    ADDRESS,
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    registered,
+)
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.errors import MaildropLocked

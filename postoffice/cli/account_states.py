@@ -8,17 +8,11 @@ import time
 
 import click
 
-from postoffice.cli.accounts import LIMITS, refuse_postmaster, registered
-from postoffice.cli.common import ADDRESS, Answer, CommandContext, command, counted
+from postoffice.cli.accounts import LIMITS, refuse_postmaster
+from postoffice.cli.common import ADDRESS, Answer, CommandContext, command, counted, registered
+from postoffice.cli.held_sending import release_sending
 from postoffice.cli.sessions import end_all
-from postoffice.model.address import (
-    DISABLED,
-    ENABLED,
-    RECEIVE_ONLY,
-    STATES,
-    Address,
-    StateNote,
-)
+from postoffice.model.address import DISABLED, ENABLED, RECEIVE_ONLY, STATES, Address, StateNote
 
 _WHY = click.option("--why", default="", metavar="TEXT", help="The reason; `account show` has it.")
 
@@ -70,6 +64,9 @@ async def enable(context: CommandContext, address: Address, why: str) -> Answer:
     """
     Enable the account ADDRESS: allow logins, sending and mail again.
 
+    It also ends the hold of an account many of whose recipients were refused.  Mail that is
+    held already stays held.
+
     With --json: address, state, changed (false: it was enabled before), ended (0).
     """
     return await _set(context, address.normal, ENABLED, why)
@@ -83,11 +80,14 @@ async def _set(context: CommandContext, name: str, state: str, why: str) -> Answ
         found = await registered(plugins, name)
         if found.state != state or why:
             await plugins.register.set_state(name, state, note)
-        changed = found.state != state
+        released = state == ENABLED and release_sending(context.settings(), name)
+        changed = found.state != state or released
     ends = state in (DISABLED, RECEIVE_ONLY)
     ended = end_all(context, name, f"{name} is {state}") if ends else 0
     data = {"address": name, "state": state, "changed": changed, "ended": ended}
     lines = [f"{name} is {state}{'' if changed else ' already'}"]
+    if released:
+        lines.append(f"new mail of {name} for other domains is no longer held")
     if ended:
         lines.append(f"{counted(ended, 'session')} of {name} ended")
     return Answer(data, lines)

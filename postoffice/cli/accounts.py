@@ -28,30 +28,22 @@ from postoffice.cli.common import (
     counted,
     iso,
     moment,
+    registered,
     sized,
     table,
 )
 from postoffice.cli.completion import nothing
 from postoffice.cli.forwards import FORWARDS, Forward, forward_options, forward_rows
-from postoffice.cli.mail_policies import (
-    NAMES,
-    EffectivePolicy,
-    policy_of_account,
-    policy_options,
-)
+from postoffice.cli.held_sending import sending_held
+from postoffice.cli.mail_policies import NAMES, EffectivePolicy, policy_of_account, policy_options
 from postoffice.cli.new_password import (
     Password,
     ask_password,
     password_options,
     shared_secret_options,
 )
-from postoffice.cli.quotas import (
-    EffectiveQuota,
-    quota_of_account,
-    quota_options,
-)
+from postoffice.cli.quotas import EffectiveQuota, quota_of_account, quota_options
 from postoffice.config.settings import Settings
-from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import (
     COLLECT_ONLY,
     DISABLED,
@@ -132,14 +124,15 @@ async def show(context: CommandContext, address: Address) -> Answer:
     """
     Show the account ADDRESS and its maildrop.
 
-    With --json: address, maildrop (its name), state, state_note (by, when, why), password
-    (true or false), mechanisms (by which it can log in), messages, octets, quota (octets,
-    messages, over) and quota_from (where each of these values is set: account, domain,
-    default, or postmaster), serving (keep, keep_collected, delete_on_collect, devices,
-    login_delay, in_use, wait; durations in seconds) and serving_from; forward (addresses),
-    keep_copy, pointing (aliases, forwards and catch-alls with this target); last_login
-    (with its own password: time, service, mechanism, tls, network; or null) and devices (as
-    in `account device list`).
+    With --json: address, maildrop (its name), state, state_note (by, when, why),
+    sending_held (since, why; or null), password (true or false), mechanisms (by which
+    it can log in), messages, octets, quota (octets, messages, over) and quota_from
+    (where each of these values is set: account, domain, default, or postmaster),
+    serving (keep, keep_collected, delete_on_collect, devices, login_delay, in_use,
+    wait; durations in seconds) and serving_from; forward (addresses), keep_copy,
+    pointing (aliases, forwards and catch-alls with this target); last_login (with its
+    own password: time, service, mechanism, tls, network; or null) and devices (as in
+    `account device list`).
     """
     settings = context.settings()
     async with context.open(settings) as plugins:
@@ -155,6 +148,7 @@ async def show(context: CommandContext, address: Address) -> Answer:
             await still_pointing(plugins, found.address),
             await register.app_passwords(found.address),
             last,
+            sending_held(settings, found.address),
         )
     return Answer(details.data, details.lines)
 
@@ -170,6 +164,7 @@ class _Details:
     pointing: Sequence[str]
     devices: Sequence[AppPassword]
     last: Last
+    sending_held: tuple[float, str] | None
 
     @property
     def mechanisms(self) -> list[str]:
@@ -185,6 +180,7 @@ class _Details:
             "maildrop": self.account.maildrop,
             "state": self.account.state,
             "state_note": self._note,
+            "sending_held": self._sending_held,
             "password": self.account.secret is not None,
             "mechanisms": self.mechanisms,
             "messages": self.held[0],
@@ -204,6 +200,11 @@ class _Details:
         return {"by": note.by, "when": iso(note.when or None), "why": note.why}
 
     @property
+    def _sending_held(self) -> dict[str, object] | None:
+        held = self.sending_held
+        return None if held is None else {"since": iso(held[0]), "why": held[1]}
+
+    @property
     def lines(self) -> list[str]:
         """The account as lines for people."""
         one = self.account
@@ -212,6 +213,7 @@ class _Details:
             ("account", one.address),
             *([] if one.maildrop == one.address else [("maildrop", one.maildrop)]),
             *([] if one.enabled else [("state", _state_line(one))]),
+            *([("sending", _held_line(*self.sending_held))] if self.sending_held else []),
             ("password", nobody if one.secret is None else "yes"),
             ("last login", ", ".join(filter(None, login_cells(self.last.get(""))))),
             ("logs in by", ", ".join(self.mechanisms) or "nothing"),
@@ -232,6 +234,10 @@ LIMITS = {
     RECEIVE_ONLY: "no login",
     HELD: "it may not send",
 }
+
+
+def _held_line(since: float, why: str) -> str:
+    return f"mail for other domains is held since {moment(since)}: {why}"
 
 
 def _state_line(account: Account) -> str:
@@ -329,14 +335,6 @@ async def _set_shared(context: CommandContext, name: str, secret: Password | Non
         data["generated_shared_secret"] = shared
         lines.append(f"shared secret: {shared}")
     return Answer(data, lines)
-
-
-async def registered(plugins: Plugins, name: str) -> Account:
-    """Return the account from the directory that the command writes to.  Raises Refused."""
-    found = await plugins.register.find(name)
-    if found is None:
-        raise Refused(f"there is no account {name} here")
-    return found
 
 
 def refuse_postmaster(settings: Settings, name: str) -> None:

@@ -30,6 +30,7 @@ from postoffice.cli.common import (
     CommandContext,
     Parameter,
     Refused,
+    check_domain_exists,
     command,
     table,
     with_options,
@@ -161,8 +162,8 @@ async def list_(context: CommandContext, domain: str | None) -> Answer:
     """
     output = ListOutput(context, ("ALIAS", "GOES TO"), "aliases", "no aliases")
     async with context.open() as plugins:
-        if domain is not None and domain not in await plugins.register.domains():
-            raise Refused(f"there is no domain {domain} here")
+        if domain is not None:
+            await check_domain_exists(plugins, domain)
         async for one in all_aliases(address_register(plugins), domain):
             output.add((one.address, goes_to(one)), alias_data(one))
     output.end()

@@ -22,6 +22,7 @@ from postoffice.cli.common import (
     command,
     iso,
     moment,
+    registered,
     table,
 )
 from postoffice.daemon.plugins import Plugins
@@ -113,9 +114,7 @@ async def add(
     """
     password = AppPasswordToken.generate()
     async with context.open() as plugins:
-        found = await plugins.register.find(address.normal)
-        if found is None:
-            raise Refused(f"there is no account {address.normal} here")
+        found = await registered(plugins, address.normal)
         salt = passwords.salt(found, await plugins.register.app_passwords(found.address))
         how = () if salt is None else (salt.salt, salt.iterations)
         made = AppPassword(
@@ -150,9 +149,7 @@ async def list_(context: CommandContext, address: Address) -> Answer:
     """
     settings = context.settings()
     async with context.open(settings) as plugins:
-        found = await plugins.register.find(address.normal)
-        if found is None:
-            raise Refused(f"there is no account {address.normal} here")
+        found = await registered(plugins, address.normal)
         async with context.logins(plugins, settings) as logins:
             last = await last_logins(plugins, logins, found.address)
         devices = await plugins.register.app_passwords(found.address)

@@ -60,10 +60,7 @@ async def auth_failures(context: CommandContext, clear: tuple[str, ...], clear_a
         raise click.UsageError("--clear and --clear-all exclude one another")
     settings = context.settings()
 
-    async with (
-        context.open(settings) as plugins,
-        context.logins(plugins, settings) as logins,
-    ):
+    async with context.open(settings) as plugins, context.logins(plugins, settings) as logins:
         if clear or clear_all:
             names = None if clear_all else list(clear)
             cleared = await plugins.executor.run(logins.attempts.clear, names)

@@ -71,10 +71,7 @@ def _expiring(settings: Settings) -> list[str]:
 
 def _small(settings: Settings) -> list[str]:
     """Return warnings for quotas that are probably a mistake."""
-    quotas = {
-        "quota.bytes": settings.quota.bytes,
-        "quota.postmaster": settings.quota.postmaster,
-    }
+    quotas = {"quota.bytes": settings.quota.bytes, "quota.postmaster": settings.quota.postmaster}
     told = {key: smallness(octets) for key, octets in quotas.items()}
     return [str(settings.source.problem(key, why)) for key, why in told.items() if why]
 

@@ -39,7 +39,7 @@ from postoffice.daemon import privileges
 from postoffice.daemon.build import build_logins, build_plugins, find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountRegister
-from postoffice.model.address import Address, normal_domain
+from postoffice.model.address import Account, Address, normal_domain
 from postoffice.model.config_values import read_duration
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.util.reactor import IReactor
@@ -305,6 +305,20 @@ def say(line: str, *, err: bool = False) -> None:
 def say_object(data: Mapping[str, object]) -> None:
     """Print the answer as JSON."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+async def registered(plugins: Plugins, name: str) -> Account:
+    """Return the account from the directory that the command writes to.  Raises Refused."""
+    found = await plugins.register.find(name)
+    if found is None:
+        raise Refused(f"there is no account {name} here")
+    return found
+
+
+async def check_domain_exists(plugins: Plugins, domain: str) -> None:
+    """Raises Refused if the domain is not in the directory that the command writes to."""
+    if domain not in await plugins.register.domains():
+        raise Refused(f"there is no domain {domain} here")
 
 
 def counted(number: int, what: str) -> str:

@@ -14,19 +14,19 @@ from postoffice.cli.addresses import (
     still_pointing,
 )
 from postoffice.cli.change_settings import change_settings
-from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, table
+from postoffice.cli.common import (
+    DOMAIN,
+    Answer,
+    CommandContext,
+    Refused,
+    check_domain_exists,
+    command,
+    table,
+)
 from postoffice.cli.completion import nothing
 from postoffice.cli.domain_settings import CHANGES, DomainChange, address_options, domain_rows
-from postoffice.cli.mail_policies import (
-    NAMES,
-    policy_of_domain,
-    policy_options,
-)
-from postoffice.cli.quotas import (
-    HEADS,
-    quota_of_domain,
-    quota_options,
-)
+from postoffice.cli.mail_policies import NAMES, policy_of_domain, policy_options
+from postoffice.cli.quotas import HEADS, quota_of_domain, quota_options
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAddressRegister
 from postoffice.model.address import Quota
@@ -111,8 +111,7 @@ async def show(context: CommandContext, domain: str) -> Answer:
     """
     settings = context.settings()
     async with context.open(settings) as plugins:
-        if domain not in await plugins.register.domains():
-            raise Refused(f"there is no domain {domain} here")
+        await check_domain_exists(plugins, domain)
         known = Domain(domain)
         if IAddressRegister.providedBy(plugins.register):
             known = await domain_of(plugins, domain) or known

@@ -11,7 +11,7 @@ import click
 
 from postoffice.accounts.address_checks import check_forward
 from postoffice.cli.addresses import address_register, asked, check_above, once_each
-from postoffice.cli.common import ADDRESS, Refused, with_options
+from postoffice.cli.common import ADDRESS, registered, with_options
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address
@@ -34,9 +34,7 @@ class Forward:
 
     async def save(self, name: str, settings: Settings, plugins: Plugins) -> list[str]:
         """Check and save the changes; return lines about them.  Raises Refused."""
-        found = await plugins.register.find(name)
-        if found is None:
-            raise Refused(f"there is no account {name} here")
+        found = await registered(plugins, name)
         targets = found.forward if self.targets is None else self.targets
         keep_copy = found.keep_copy if self.keep_copy is None else self.keep_copy
         if not targets:

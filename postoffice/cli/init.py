@@ -11,14 +11,7 @@ from contextlib import suppress
 import click
 
 from postoffice.cli import self_signed
-from postoffice.cli.common import (
-    DOMAIN,
-    Answer,
-    CommandContext,
-    Parameter,
-    Refused,
-    command,
-)
+from postoffice.cli.common import DOMAIN, Answer, CommandContext, Parameter, Refused, command
 from postoffice.config import loader
 from postoffice.config.listeners import SERVICES
 from postoffice.config.settings import USER, Settings

@@ -102,9 +102,7 @@ def _quota(drop: OwnedMaildrop) -> Quota:
 @click.argument("address", type=ADDRESS)
 @click.option("--session", metavar="ID", help="Restore what this session removed.")
 @click.option(
-    "--since",
-    type=TIME,
-    help="Restore all that was removed since this time, or so long ago.",
+    "--since", type=TIME, help="Restore all that was removed since this time, or so long ago."
 )
 async def undelete(
     context: CommandContext, address: Address, session: str | None, since: float | None

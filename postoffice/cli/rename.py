@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import click
 
-from postoffice.cli.accounts import refuse_postmaster, registered
+from postoffice.cli.accounts import refuse_postmaster
 from postoffice.cli.addresses import check_free, confirm_look_alike
-from postoffice.cli.common import ADDRESS, Answer, CommandContext, Refused, command, counted
+from postoffice.cli.common import (
+    ADDRESS,
+    Answer,
+    CommandContext,
+    Refused,
+    command,
+    counted,
+    registered,
+)
 from postoffice.cli.sessions import end_all
 from postoffice.model.address import Address
 

@@ -45,10 +45,7 @@ async def logins(context: CommandContext, days: int) -> Answer:
     """
     settings = context.settings()
 
-    async with (
-        context.open(settings) as plugins,
-        context.logins(plugins, settings) as logins,
-    ):
+    async with context.open(settings) as plugins, context.logins(plugins, settings) as logins:
         since = time.time() - days * DAY
         used = await plugins.executor.run(logins.login_history.used, since)
     data: dict[str, object] = {"days": days}

@@ -13,15 +13,7 @@ from postoffice.backup.contents import Selection
 from postoffice.backup.manifest import BackupError, ManifestSummary
 from postoffice.backup.reader import Checked, check, source_of
 from postoffice.cli.backup import ended_by_signals, failures, selection_options
-from postoffice.cli.common import (
-    REFUSED,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    sized,
-)
+from postoffice.cli.common import REFUSED, Answer, CommandContext, Refused, command, counted, sized
 from postoffice.cli.progress import Progress
 from postoffice.daemon import privileges
 from postoffice.daemon.build import find_maker
@@ -32,8 +24,7 @@ from postoffice.model.errors import MaildropLocked
 @command("restore")
 @click.argument("backup", metavar="FROM")
 @selection_options(
-    "Restore this maildrop into the existing post office",
-    "Restore the maildrops of this domain",
+    "Restore this maildrop into the existing post office", "Restore the maildrops of this domain"
 )
 @click.option(
     "--state",

@@ -13,6 +13,7 @@ from postoffice.model.hop import LEVELS
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
 from postoffice.outbound.mail_hosts import HostRules
 from postoffice.outbound.routing import Router, Rule
+from postoffice.outbound.sending_rate import Rates, SendingRate
 from postoffice.outbound.tls_policy import TLSRules
 
 #: The port of SMTP with TLS from the first octet (RFC 8314).
@@ -121,10 +122,11 @@ class QueueSettings:
 @dataclass(frozen=True, kw_only=True)
 class SendingLimitSettings:
     """
-    How much an account may send to other domains, so that a stolen password does little harm; the
-    same limits hold for each of its devices (app passwords).
+    How much an account may send to other domains, so that a stolen password does little harm.
 
     recipients: How many recipients, in which time. An empty list, []: no limit.
+    device_recipients: The same for each password of the account: its own, and each of its devices'
+        (app passwords).
     over: What happens beyond it, and if too many recipients are refused by other servers: the
         message is taken and held until an administrator decides (hold), or it is refused with a
         temporary error (refuse).
@@ -133,7 +135,15 @@ class SendingLimitSettings:
     recipients: tuple[tuple[int, float], ...] = key(
         kinds.list_of(kinds.RATE), ("200/h", "1000/d"), '["200/h", "1000/d"]'
     )
+    device_recipients: tuple[tuple[int, float], ...] = key(kinds.list_of(kinds.RATE), ())
     over: str = key(kinds.one_of("hold", "refuse"), "hold")
+
+    @property
+    def rates(self) -> Rates:
+        """The limits, as they are counted."""
+        account = tuple(SendingRate(*one) for one in self.recipients)
+        device = tuple(SendingRate(*one) for one in self.device_recipients)
+        return Rates(account, device, hold=self.over == "hold")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import Executor, IPolicy, IQueueStore, MakeChildProcess, PluginContext
 from postoffice.outbound.routing import Router
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
+from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.reception import ReceptionContext
@@ -101,7 +102,11 @@ def build_logins(settings: Settings, executor: Executor, clock: IReactorTime) ->
 
 
 def build_reception_context(
-    settings: Settings, plugins: Plugins, policies: PolicyChain, now: Callable[[], datetime]
+    settings: Settings,
+    plugins: Plugins,
+    policies: PolicyChain,
+    now: Callable[[], datetime],
+    limits: SendingLimits | None = None,
 ) -> ReceptionContext:
     """Make what all receptions share."""
     return ReceptionContext(
@@ -116,6 +121,7 @@ def build_reception_context(
         quota=settings.default_quota,
         postmaster_quota=settings.postmaster_quota,
         router=_router(settings, plugins),
+        limits=limits,
     )
 
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from postoffice.accounts.circuit_breaker import Unavailable
 from postoffice.accounts.sealed_secrets import key
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
@@ -162,7 +163,10 @@ class PostOffice(Service):
             raise StartupError(str(error)) from error
 
     async def _look_for_the_postmaster(self) -> None:
-        why = await preflight.of_the_postmaster(self.plugins, self.settings.postmaster)
+        try:
+            why = await preflight.of_the_postmaster(self.plugins, self.settings.postmaster)
+        except Unavailable as error:  # it may be back before the first mail
+            why = f"looking for the postmaster's account failed: {error}"
         if why:
             self.log.warn("{why}", why=why)
 

@@ -29,8 +29,8 @@ ROUNDS = (2, 4, 8)
 LIMIT = 30
 #: Aliases (CNAME) that are followed.
 ALIASES = 8
-#: Lookups at the same time, each of which has a socket; more wait.
-OPEN = 500
+#: Lookups at the same time, each of which has a socket; so many more wait.
+OPEN, WAITING = 500, 5000
 #: Seconds for which an answer is cached: its time to live, within these limits; that there is
 #: none: at most an hour (RFC 2308 §5); that a lookup failed.
 SHORTEST, LONGEST, LONGEST_NEGATIVE, FAILED = 30, 86400, 3600, 15
@@ -83,6 +83,8 @@ class Resolver:
         """
         key = name.lower().rstrip("."), kind
         kept = self._cache.get(key)
+        if kept is None and len(self._asked) >= OPEN + WAITING and key not in self._asked:
+            raise DNSUnavailable("too many lookups at the same time")
         if kept is None:
             kept = await shield(self._shared(key))
         outcome, _ = kept

@@ -48,17 +48,8 @@ from postoffice.interfaces.plugins import (
     IStoreMaker,
     PluginContext,
 )
-from postoffice.interfaces.queue import (
-    Arrived,
-    IMailQueue,
-    IQueueStore,
-)
-from postoffice.interfaces.reception import (
-    Fields,
-    IPolicy,
-    IReception,
-    Opinion,
-)
+from postoffice.interfaces.queue import Arrived, IMailQueue, IQueueStore
+from postoffice.interfaces.reception import Fields, IPolicy, IReception, Opinion
 from postoffice.interfaces.store import (
     IDelivery,
     IDestination,

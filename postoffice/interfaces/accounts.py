@@ -330,9 +330,7 @@ class IBulkRegister(Interface):
     def own_settings(names: Collection[str]) -> Awaitable[Mapping[str, tuple[Quota, MailPolicy]]]:
         """Return for each of these accounts what it sets itself."""
 
-    def all_app_passwords(
-        names: Collection[str],
-    ) -> Awaitable[Mapping[str, Sequence[AppPassword]]]:
+    def all_app_passwords(names: Collection[str]) -> Awaitable[Mapping[str, Sequence[AppPassword]]]:
         """Return the devices, sorted by name, of each of these accounts that has any."""
 
     def add_accounts(new: Sequence[tuple[Account, Sequence[AppPassword]]]) -> Awaitable[None]:

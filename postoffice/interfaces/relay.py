@@ -46,12 +46,14 @@ class RelayConnection(Protocol):
     """
     A connection to another server, after its greeting, TLS and login.
 
-    ``via`` names the server for the log.  ``most`` are the recipients of one transaction.
-    ``usable`` is whether it can take (another) transaction.
+    ``via`` names the server for the log.
     """
 
     via: str
-    most: int
+
+    @property
+    def most(self) -> int:
+        """How many recipients one transaction can have."""
 
     @property
     def usable(self) -> bool:

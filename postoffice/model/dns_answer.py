@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from postoffice.model.errors import TemporaryFailure
 
@@ -52,5 +52,19 @@ class NoSuchName:
 
 
 Outcome = Answer | NoData | NoSuchName
-#: Asks for a name and a type of record ("MX").  Raises DNSUnavailable, and nothing else.
+#: Looks up the records of a name and a type ("MX"), as ``IResolver.ask`` does.
 Ask = Callable[[str, str], Awaitable[Outcome]]
+
+
+class IResolver(Protocol):
+    """Looks up names."""
+
+    def ask(self, name: str, kind: str) -> Awaitable[Outcome]:
+        """
+        Look up the records of a type ("MX").  Raises DNSUnavailable, and nothing else.
+
+        The name is absolute, and in ASCII (A-labels).
+        """
+
+    def stop(self) -> None:
+        """End all lookups: they fail."""

@@ -33,6 +33,16 @@ class Hop:
     login: str = ""
     password: str = field(default="", repr=False)
 
+    @property
+    def is_unix(self) -> bool:
+        """Whether the address is a path."""
+        return self.address.startswith("/")
+
+    @property
+    def shown(self) -> str:
+        """The host, for people and the log."""
+        return self.address if self.is_unix else f"{self.host}[{self.address}]:{self.port}"
+
 
 #: The phase of a refusal of our own.
 CHECK = "check"

@@ -7,10 +7,7 @@ from postoffice.model.log_event import FIELDS as FIELDS
 from postoffice.model.log_event import define
 
 LOGIN = define(
-    "login",
-    "info",
-    "id service client tls account device mechanism",
-    "A client has logged in.",
+    "login", "info", "id service client tls account device mechanism", "A client has logged in."
 )
 LOGIN_REFUSED = define(
     "login-refused",
@@ -97,16 +94,20 @@ MESSAGE_TAKEN = define(
     "A message was accepted: it is on the disk, and the client got the reply 250.",
 )
 MESSAGE_TAKEN_FOR = define(
-    "message-taken-for",
-    "info",
-    "id to uidl",
-    "Further recipients of the message with this id.",
+    "message-taken-for", "info", "id to uidl", "Further recipients of the message with this id."
 )
 FOREIGN_FROM = define(
     "foreign-from",
     "info",
     "id account author outcome",
     "A user sends as somebody else: an address in the From field does not lead to the account.",
+)
+SENDING_STOPPED = define(
+    "sending-stopped",
+    "warn",
+    "account device why outcome",
+    "A user sends more than is allowed, or to many recipients that other servers refuse: mail is"
+    " held or refused.",
 )
 MESSAGE_DELETED = define(
     "message-deleted",
@@ -135,10 +136,7 @@ INJECTED = define(
     "The session was refused.",
 )
 TLS_FAILED = define(
-    "tls-failed",
-    "info",
-    "id service client why",
-    "The TLS handshake with a client failed.",
+    "tls-failed", "info", "id service client why", "The TLS handshake with a client failed."
 )
 PROXY_REFUSED = define(
     "proxy-refused",
@@ -306,10 +304,7 @@ DESTINATION_DOWN = define(
     "after 1, 2, 5, 10, and then every 20 minutes.",
 )
 DESTINATION_UP = define(
-    "destination-up",
-    "info",
-    "to",
-    "A destination answers again; all mail for it is sent now.",
+    "destination-up", "info", "to", "A destination answers again; all mail for it is sent now."
 )
 POLICY_TESTED = define(
     "policy-tested",

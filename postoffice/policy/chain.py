@@ -64,32 +64,20 @@ class PolicyChain:
 
     async def connect(self, session_info: SessionInfo) -> Reply | None:
         """None, or a refusal of the client; fields are added to ``session_info.fields``."""
-        return await self._ask(
-            "connect",
-            session_info,
-            session_info.fields,
-            lambda policy: policy.connect(session_info),
-        )
+        return await self._ask("connect", session_info, lambda one: one.connect(session_info))
 
     async def hello(self, session_info: SessionInfo) -> Reply | None:
         """None, or a refusal; fields are added to ``session_info.fields``."""
-        return await self._ask(
-            "hello", session_info, session_info.fields, lambda policy: policy.hello(session_info)
-        )
+        return await self._ask("hello", session_info, lambda one: one.hello(session_info))
 
     async def sender(self, envelope: Envelope) -> Reply | None:
         """None, or a refusal; fields are added to ``envelope.fields``."""
-        return await self._ask(
-            "sender", envelope, envelope.fields, lambda policy: policy.sender(envelope)
-        )
+        return await self._ask("sender", envelope, lambda one: one.sender(envelope))
 
     async def recipient(self, envelope: Envelope, recipient: Recipient) -> Reply | None:
         """None, or a refusal; fields are added to ``envelope.fields``."""
         return await self._ask(
-            "recipient",
-            envelope,
-            envelope.fields,
-            lambda policy: policy.recipient(envelope, recipient),
+            "recipient", envelope, lambda one: one.recipient(envelope, recipient)
         )
 
     async def text(
@@ -105,16 +93,17 @@ class PolicyChain:
                 text.close()
 
         fields: list[bytes] = []
-        refusal = await self._ask("text", envelope, fields, judge)
+        refusal = await self._ask("text", envelope, judge, fields)
         return refusal, b"".join(fields)
 
     async def _ask(
         self,
         stage: str,
         who: SessionInfo | Envelope,
-        fields: list[bytes],
         ask: Callable[[IPolicy], Awaitable[Opinion]],
+        fields: list[bytes] | None = None,
     ) -> Reply | None:
+        fields = who.fields if fields is None else fields
         for one in self._asked:
             if not one.at(stage, who.service):
                 continue

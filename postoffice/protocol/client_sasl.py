@@ -73,10 +73,7 @@ def _login(user: bytes, password: bytes) -> Exchange:
 
 def _scram(user: bytes, password: bytes, ours: bytes) -> Exchange:
     """SCRAM-SHA-256 (RFC 5802 §3) without channel binding."""
-    bare = b"n=%b,r=%b" % (
-        prepared(user).replace(b"=", b"=3D").replace(b",", b"=2C"),
-        ours,
-    )
+    bare = b"n=%b,r=%b" % (prepared(user).replace(b"=", b"=3D").replace(b",", b"=2C"), ours)
     challenge = yield b"n,," + bare
     found = _FIRST.match(challenge or b"")
     if found is None or not found[1].startswith(ours) or found[1] == ours:

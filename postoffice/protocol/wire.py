@@ -284,7 +284,7 @@ class FieldCounter:
 
 
 class DotWriter:
-    """Dot-stuffs a text for POP3 (RFC 1939 §3), piece by piece."""
+    """Dot-stuffs a text (RFC 1939 §3, RFC 5321 §4.5.2), piece by piece."""
 
     def __init__(self) -> None:
         self._tail = CRLF

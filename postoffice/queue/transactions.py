@@ -19,13 +19,14 @@ async def transaction_of(
     """
     Make the transaction to these recipients, who all get the message from the same sender.
 
-    SMTPUTF8 is asked for only where something needs it: an address, or the header, for which
-    the beginning of the text is read.  Returns the transaction, and the text to send.
+    ``utf8`` is whether the header needs SMTPUTF8, for which the beginning of the text is read;
+    a recipient whose address needs it concerns no other.  Returns the transaction, and the text to
+    send.
     """
     recipients = [message.recipients[index] for index in indexes]
     sender = sender_of(message, recipients[0])
     utf8 = message.utf8
-    if utf8 and sender.isascii() and all(one.address.isascii() for one in recipients):
+    if utf8:
         text = _TextReadAhead(text, await text.read())
         utf8 = not text.first.partition(b"\r\n\r\n")[0].isascii()
     transaction = Transaction(

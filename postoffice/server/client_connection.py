@@ -8,7 +8,6 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
-from twisted.internet.protocol import ClientFactory
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,8 +21,9 @@ from postoffice.protocol.wire import OUTPUT_QUANTUM
 from postoffice.server import tls
 from postoffice.server.client_tls import ClientContexts, Handshake, misfit
 from postoffice.server.deadline import Deadline
+from postoffice.server.dialer import dial
 from postoffice.server.tcp import keep_alive, send_now
-from postoffice.smtp import client
+from postoffice.smtp import client_states as states
 from postoffice.smtp.client import SMTPClientSession
 from postoffice.smtp.client_options import ClientOptions
 from postoffice.util.event_log import EventLogger
@@ -31,8 +31,8 @@ from postoffice.util.maybe_awaitable import at_once
 
 log = EventLogger("postoffice")
 
-#: Seconds until a connection must stand.
-CONNECT = 30.0
+#: Recipients of one transaction at most, whatever the server takes.
+RECIPIENTS = 50
 
 
 class ConnectFailed(Exception):
@@ -72,44 +72,30 @@ async def connect(hop: Hop, options: ConnectOptions) -> ClientConnection:
     return connection
 
 
-class _Dialer(ClientFactory):
-    """Makes the one protocol of one attempt to connect."""
-
-    noisy = False
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-
-    def buildProtocol(self, addr: object) -> ClientConnection:
-        return self._connection
-
-    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        self._connection.never_connected(reason)
-
-
 @implementer(IPushProducer, IHandshakeListener)
 class ClientConnection(TwistedProtocol):
     """
     A server on a transport, and the session that holds the rules.
 
-    ``send`` sends one transaction, when the one before has its result.  ``usable`` is whether it
-    can be called.  ``on_lost`` is called once the connection has ended, also an idle one.
+    A ``RelayConnection``.  ``send`` sends one transaction, when the one before has its result.
+    ``usable`` is whether it can be called; ``tls`` is the TLS version and cipher, or "".
+    ``on_lost`` is called once the connection has ended, also an idle one.
     """
 
     transport: Any = None
 
     def __init__(self, hop: Hop, options: ConnectOptions) -> None:
         self.hop = hop
+        self.via = hop.shown
         self.on_lost: Callable[[], object] = bool
         self.lost = False
         self._options = options
         self._clock = options.reactor
-        unix = hop.address.startswith("/")
         self.session = SMTPClientSession(
             ClientOptions(
                 hostname=options.hostname,
                 lmtp=hop.lmtp,
-                level=NONE if unix else hop.level,
+                level=NONE if hop.is_unix else hop.level,
                 encrypted=hop.implicit,
                 verified=hop.implicit and hop.level == VERIFY,
                 login=hop.login,
@@ -119,13 +105,14 @@ class ClientConnection(TwistedProtocol):
         self._connector: Any = None
         self._connecting: Deferred[None] | None = None
         self._sending: Deferred[Result] | None = None
+        self._leaving: list[Deferred[None]] = []  # who waits for its end
         self._text: IText | None = None
         self._id = ""  # of the transaction
         self._reading: Deferred[None] | None = None  # the coroutine that reads the text
         self._blocked: Deferred[None] | None = None  # fires when the transport takes more output
         self._deadline = Deadline(options.reactor, self._timed_out)
         self._handshaking = self._hung_up = False
-        self._tls = ""  # version and cipher
+        self.tls = ""  # version and cipher
         self._began = 0.0
         self._connected_in = 0.0  # seconds, told with the first result
 
@@ -133,30 +120,27 @@ class ClientConnection(TwistedProtocol):
 
     @property
     def usable(self) -> bool:
-        """Whether the connection stands and has nothing to do."""
-        return self.session.state == client.READY and self._sending is None
+        """Whether the connection stands, has nothing to do, and may have it."""
+        return self.session.usable
+
+    @property
+    def most(self) -> int:
+        """How many recipients a transaction can have."""
+        return min(RECIPIENTS, self.session.offers.recipients or RECIPIENTS)
 
     @property
     def name(self) -> str:
         """The server's name, as the server says it."""
         return self.session.offers.name
 
-    @property
-    def tls(self) -> str:
-        """The TLS version and cipher, or ""."""
-        return self._tls
-
     def connect(self) -> Deferred[None]:
         """Connect; it fires once messages can be sent.  Fails with ConnectFailed."""
         waiting = self._connecting = Deferred(lambda _: self.abort())
         self._began = self._clock.seconds()
-        address, reactor, dialer = self.hop.address, self._clock, _Dialer(self)
-        if address.startswith("/"):
-            self._connector = reactor.connectUNIX(address, dialer, timeout=CONNECT)
-        else:
-            source = self._options.sources[":" in address]
-            bind = (source, 0) if source else None
-            self._connector = reactor.connectTCP(address, self.hop.port, dialer, CONNECT, bind)
+        options = self._options
+        self._connector = dial(
+            options.reactor, self.hop, options.sources, self, self.never_connected
+        )
         return waiting
 
     def send(self, transaction: Transaction, text: IText) -> Deferred[Result]:
@@ -166,7 +150,7 @@ class ClientConnection(TwistedProtocol):
         Closes the text.  A call that is cancelled ends the connection.
         """
         assert self._sending is None, "one transaction at a time"
-        if self.session.state != client.READY:
+        if not self.session.usable:
             text.close()
             why = self.session.failed or PeerReply(0, "", "The connection has ended", "mail")
             return succeed(Result([why] * len(transaction.recipients), begun=False))
@@ -177,13 +161,19 @@ class ClientConnection(TwistedProtocol):
         self._go_on()
         return sending
 
-    def close(self) -> None:
-        """End the connection politely; ``on_lost`` is called soon."""
+    def close(self) -> Deferred[None]:
+        """End the connection politely; it fires once the connection has ended, which is soon."""
+        gone: Deferred[None] = Deferred()
+        if self.lost:
+            gone.callback(None)
+            return gone
+        self._leaving.append(gone)
         self.session.quit()
         if self.transport is None:
             self.abort()
         else:
             self._go_on()
+        return gone
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -203,7 +193,7 @@ class ClientConnection(TwistedProtocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        if not self.hop.address.startswith("/"):
+        if not self.hop.is_unix:
             transport.setTcpNoDelay(True)
             keep_alive(transport)
         transport.registerProducer(self, True)
@@ -235,7 +225,7 @@ class ClientConnection(TwistedProtocol):
             blocked.callback(None)
 
     def stopProducing(self) -> None:
-        """The transport is closing; ``connectionLost`` follows."""
+        """``connectionLost`` follows."""
 
     # -- TLS -------------------------------------------------------------------------------
 
@@ -253,8 +243,8 @@ class ClientConnection(TwistedProtocol):
             self._fail(f"The TLS handshake failed: {why}")
             return self._go_on()
         self._handshaking = False
-        self._tls = tls.describe(connection)
-        if self.session.state == client.HANDSHAKE:
+        self.tls = tls.describe(connection)
+        if self.session.state == states.HANDSHAKE:
             self.session.secured(verified=verified)
         return self._go_on()
 
@@ -263,23 +253,23 @@ class ClientConnection(TwistedProtocol):
     def _go_on(self) -> None:
         """Something has happened: send, begin what is next, and tell who waits."""
         session = self.session
-        if session.state == client.TEXT and self._reading is None:
+        if session.state == states.TEXT and self._reading is None:
             self._begin_text()
         self._flush()
         state = session.state
-        if state == client.CLOSED:
+        if state == states.CLOSED:
             return self._hang_up()
-        if state == client.HANDSHAKE and not self._handshaking:
+        if state == states.HANDSHAKE and not self._handshaking:
             self._begin_tls()
         self._watch(state)
-        if state == client.READY:
+        if state == states.READY:
             self._tell()
         return None
 
     def _flush(self) -> None:
         output = self.session.take_output()
         if output:
-            sent = 0 if self._tls else send_now(self.transport, output)
+            sent = 0 if self.tls else send_now(self.transport, output)
             if sent < len(output):
                 self.transport.write(output[sent:] if sent else output)
 
@@ -292,7 +282,7 @@ class ClientConnection(TwistedProtocol):
         else:
             self.transport.unregisterProducer()
             self.transport.loseConnection()
-            self._watch(client.CLOSED)
+            self._watch(states.CLOSED)
         self._hung_up = True
         self._tell()
 
@@ -301,13 +291,13 @@ class ClientConnection(TwistedProtocol):
         result = self.session.take_result()
         if result is not None:
             self._tell_result(result)
-        elif self._connecting is not None and self.session.state == client.READY:
+        elif self._connecting is not None and self.session.state == states.READY:
             connecting, self._connecting = self._connecting, None
             self._connected_in = self._clock.seconds() - self._began
             connecting.callback(None)
 
     def _tell_result(self, result: Result) -> None:
-        result.tls = self._tls
+        result.tls = self.tls
         result.times = (0.0, self._connected_in, self._clock.seconds() - self._began)
         self._connected_in = 0.0
         text, self._text = self._text, None
@@ -333,6 +323,9 @@ class ClientConnection(TwistedProtocol):
                 connecting.errback(kind(why))
         else:
             self.on_lost()
+        for gone in self._leaving:
+            if not gone.called:
+                gone.callback(None)
 
     # -- the text ------------------------------------------------------------------------------
 
@@ -355,7 +348,7 @@ class ClientConnection(TwistedProtocol):
         session, text = self.session, self._text
         assert text is not None
         try:
-            while session.state == client.TEXT and (piece := await text.read()):
+            while session.state == states.TEXT and (piece := await text.read()):
                 session.text(piece)
                 if session.unsent >= OUTPUT_QUANTUM:
                     await self._drained()
@@ -383,7 +376,7 @@ class ClientConnection(TwistedProtocol):
 
     def _watch(self, state: str) -> None:
         """See that the server does in time what it has to do next."""
-        waits_for_us = state == client.TEXT and self._blocked is None
+        waits_for_us = state == states.TEXT and self._blocked is None
         awaited = (state, self.session.heard, self._blocked)
         self._deadline.watch(awaited, 0 if waits_for_us else self.session.seconds)
 
@@ -394,7 +387,7 @@ class ClientConnection(TwistedProtocol):
 
     def _fail(self, why: str) -> None:
         """End the session, unless it has ended already: this is why."""
-        if self.session.state != client.CLOSED:
+        if self.session.state != states.CLOSED:
             self.session.lost(why)
             if self._handshaking:
                 self.session.failed = PeerReply(0, "", why, "tls")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zope.interface import implementer
 
 from postoffice.interfaces import IDelivery, IText
@@ -39,7 +41,7 @@ class CompletedDelivery:
     A delivery that corrects the beginning of the text, or completes its header.
 
     ``authors``, if given, reads the addresses in the From field on the way.  A text that ``loop``
-    finds to be in a loop is refused.
+    finds to be in a loop is refused.  ``undo`` is called if it is aborted before it is committed.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class CompletedDelivery:
         completion: Completion | Opening,
         authors: Authors | None = None,
         loop: LoopReader | None = None,
+        undo: Callable[[], None] | None = None,
     ) -> None:
         self._delivery = delivery
         self._completion = completion
         self._authors = authors
         self._loop = loop
+        self._undo = undo
 
     async def authors(self) -> list[str]:
         """The addresses in From, once the text is complete; [] without ``authors``."""
@@ -69,10 +73,13 @@ class CompletedDelivery:
     async def commit(self) -> None:
         await self._check()
         await self._delivery.commit()
+        self._undo = None
 
     async def commit_each(self) -> list[PostOfficeError | None]:
         await self._check()
-        return list(await self._delivery.commit_each())
+        outcomes = await self._delivery.commit_each()
+        self._undo = None
+        return list(outcomes)
 
     async def text(self) -> IText:
         await self._end()
@@ -83,6 +90,9 @@ class CompletedDelivery:
         await self._delivery.prepend(fields)
 
     def abort(self) -> None:
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
         self._delivery.abort()
 
     async def _check(self) -> None:

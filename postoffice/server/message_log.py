@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from postoffice.model.address import Address
+from twisted.logger import Logger
+
+from postoffice.accounts.address_resolution import Refused, Resolution
+from postoffice.model import log_events
+from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PostOfficeError
-from postoffice.model.log_event import portions
+from postoffice.model.log_event import LIST, portions, tell
+from postoffice.model.queued import QueuedRecipient
+
+log = Logger("postoffice")
 
 #: Octets of a log line for a message's long fields: recipients, Message-ID, names.
 ROOM = 600
@@ -49,3 +56,25 @@ def without_parameters(path: str) -> str:
         return path.partition(" ")[0]
     inside, closed, _ = path.partition("> ")
     return inside + ">" if closed else path
+
+
+def log_followed(
+    envelope: Envelope,
+    given: Address,
+    found: Resolution,
+    takers: list[Account | QueuedRecipient],
+    refused: list[Refused],
+) -> None:
+    """Log where an alias, a forward or a catch-all has led, and which targets take no mail."""
+    recipient = f"<{given}>"
+    if takers:
+        for to in portions([one.address for one in takers], LIST):
+            tell(log, log_events.RECIPIENT_FOLLOWED, id=envelope.id, recipient=recipient, to=to)
+    for one in (*found.refused, *refused):
+        why = one.reply.log_text
+        tell(log, log_events.TARGET_REFUSED,
+             id=envelope.id, recipient=recipient, user=one.address, why=why)  # fmt: skip
+    if found.discarded:
+        sender = "<>" if envelope.sender is None else f"<{envelope.sender}>"
+        tell(log, log_events.MESSAGE_DISCARDED,
+             id=envelope.id, sender=sender, recipient=recipient)  # fmt: skip

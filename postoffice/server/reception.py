@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -24,7 +24,7 @@ from postoffice.model.address import Account, Address, NotAnAddress, Quota, norm
 from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.errors import MaildropFull
-from postoffice.model.log_event import LIST, portions, tell
+from postoffice.model.log_event import tell
 from postoffice.model.queued import QueuedRecipient
 from postoffice.model.reply import (
     FOREIGN_FROM,
@@ -42,7 +42,9 @@ from postoffice.model.reply import (
 from postoffice.model.route import Refuse
 from postoffice.outbound.routing import Router
 from postoffice.policy.chain import PolicyChain
+from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
+from postoffice.server.message_log import log_followed
 from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion, LoopReader, Opening
 from postoffice.util.maybe_awaitable import later, then
@@ -67,7 +69,8 @@ class ReceptionContext:
     with addresses that are not the user's own is treated (off, log, refuse).
     ``quota`` is complete and gives the default for all accounts;
     ``postmaster_quota`` holds for the postmaster, whatever that account says.
-    ``router`` says where mail for other domains goes; without it none is taken.
+    ``router`` says where mail for other domains goes; without it none is taken.  ``limits`` counts
+    what users send there.
     """
 
     directory: IAccountDirectory
@@ -81,6 +84,7 @@ class ReceptionContext:
     quota: Quota = UNLIMITED
     postmaster_quota: Quota = UNLIMITED
     router: Router | None = None
+    limits: SendingLimits | None = None
 
     def reception(self, session_info: SessionInfo) -> IReception:
         """The avatar of a client that has not logged in."""
@@ -197,7 +201,7 @@ class Reception:
         if found.entry is not None and (
             not isinstance(found.entry, Account) or found.entry.forward
         ):
-            _log_followed(envelope, given, found, [*accounts, *queued], [*full, *refused])
+            log_followed(envelope, given, found, [*accounts, *queued], [*full, *refused])
         return RECIPIENT_OK
 
     def _elsewhere(
@@ -338,7 +342,25 @@ class Submission(Reception):
             f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
         authors = None if self._reception_context.foreign_from == "off" else Authors()
-        return CompletedDelivery(await self._begun(envelope), completion, authors, _loop(envelope))
+        give_back = await self._count(envelope)
+        try:
+            begun = await self._begun(envelope)
+        except BaseException:
+            give_back()
+            raise
+        return CompletedDelivery(begun, completion, authors, _loop(envelope), give_back)
+
+    async def _count(self, envelope: Envelope) -> Callable[[], None]:
+        """
+        Count what leaves, against the limits of the account; return what takes that back.
+
+        Raises PostOfficeError if it is too much.
+        """
+        limits = self._reception_context.limits
+        counted = None if limits is None else await limits.take(envelope)
+        if limits is None or counted is None:
+            return lambda: None
+        return partial(limits.give_back, counted)
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
         """The text is complete: check its From field, then ask the policies."""
@@ -368,25 +390,3 @@ class Submission(Reception):
             if not own:
                 return author
         return authors[MOST] if len(authors) > MOST else None
-
-
-def _log_followed(
-    envelope: Envelope,
-    given: Address,
-    found: Resolution,
-    takers: list[Account | QueuedRecipient],
-    refused: list[Refused],
-) -> None:
-    """Log where an alias, a forward or a catch-all has led, and which targets take no mail."""
-    recipient = f"<{given}>"
-    if takers:
-        for to in portions([one.address for one in takers], LIST):
-            tell(log, log_events.RECIPIENT_FOLLOWED, id=envelope.id, recipient=recipient, to=to)
-    for one in (*found.refused, *refused):
-        why = one.reply.log_text
-        tell(log, log_events.TARGET_REFUSED,
-             id=envelope.id, recipient=recipient, user=one.address, why=why)  # fmt: skip
-    if found.discarded:
-        sender = "<>" if envelope.sender is None else f"<{envelope.sender}>"
-        tell(log, log_events.MESSAGE_DISCARDED,
-             id=envelope.id, sender=sender, recipient=recipient)  # fmt: skip

@@ -11,15 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from postoffice.dns.exchangers import Exchangers
-from postoffice.interfaces import IText
 from postoffice.interfaces.relay import Plan, RelayConnection, Undeliverable
 from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure
-from postoffice.model.hop import NONE, OPPORTUNISTIC, Hop, PeerReply, Result, Transaction
+from postoffice.model.hop import NONE, OPPORTUNISTIC, Hop, PeerReply
 from postoffice.model.log_event import tell
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
@@ -38,8 +36,6 @@ from postoffice.util.cache import Cache
 
 #: Servers that answer and then refuse us, in one attempt.
 REFUSALS = 2
-#: Recipients of a transaction at most.
-RECIPIENTS = 50
 #: Seconds for which a host whose TLS fails is spoken to in clear; and how many are remembered.
 CLEAR, CLEAR_HOSTS = 3 * 86400.0, 10_000
 #: Seconds after which a domain for which we are the best host is given up.
@@ -143,7 +139,7 @@ class OutboundRelay:
         refusals = 0
         for hop in plan.hops:
             try:
-                return _Connected(await self._connect(hop))
+                return await self._connect(hop)
             except ConnectFailed as failure:
                 if failure.reply.phase == "auth":
                     raise Undeliverable(failure.reply, ours=True) from failure
@@ -155,42 +151,20 @@ class OutboundRelay:
         raise Undeliverable(last)
 
     async def _connect(self, hop: Hop) -> ClientConnection:
-        """Connect to one host; in clear if its TLS fails, and nothing says that it must not."""
-        if hop.level != OPPORTUNISTIC:
+        """
+        Connect to one host; in clear if its TLS fails, and nothing says that it must not.
+
+        With a login it must not: an attacker who breaks TLS would get the password.
+        """
+        if hop.level != OPPORTUNISTIC or hop.login:
             return await connect(hop, self._options)
         if not self._clear.get(hop.address):
             try:
                 return await connect(hop, self._options)
             except HandshakeFailed as failure:
-                tell(log, log_events.TLS_BROKEN, via=_shown(hop), why=failure.reply.text)
+                tell(log, log_events.TLS_BROKEN, via=hop.shown, why=failure.reply.text)
                 self._clear.set(hop.address, True, CLEAR)
         return await connect(replace(hop, level=NONE), self._options)
-
-
-class _Connected:
-    """A connection, as the queue uses it."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self.via = _shown(connection.hop)
-        self.most = min(RECIPIENTS, connection.session.offers.recipients or RECIPIENTS)
-
-    @property
-    def usable(self) -> bool:
-        return self._connection.usable
-
-    def send(self, transaction: Transaction, text: IText) -> Deferred[Result]:
-        """Send one message."""
-        return self._connection.send(transaction, text)
-
-    def close(self) -> Deferred[None]:
-        """Say QUIT and close."""
-        self._connection.close()
-        return succeed(None)
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._connection.abort()
 
 
 def _logged_in(hop: Hop, smarthost: Smarthost) -> Hop:
@@ -201,12 +175,6 @@ def _logged_in(hop: Hop, smarthost: Smarthost) -> Hop:
         login=smarthost.login,
         password=smarthost.password,
     )
-
-
-def _shown(hop: Hop) -> str:
-    if hop.address.startswith("/"):
-        return hop.address
-    return f"{hop.host}[{hop.address}]:{hop.port}"
 
 
 def _name(route: Route) -> str:
@@ -225,4 +193,4 @@ def _name(route: Route) -> str:
 
 def ways(hops: Sequence[Hop]) -> list[str]:
     """The hosts of a plan, for people."""
-    return [_shown(hop) for hop in hops]
+    return [hop.shown for hop in hops]

@@ -10,37 +10,20 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from postoffice.model.hop import NONE, OPPORTUNISTIC, PeerReply, Result, Transaction
 from postoffice.protocol import client_sasl
 from postoffice.protocol.client_sasl import NotProved
 from postoffice.protocol.wire import DotWriter
-from postoffice.smtp.client_attempt import DATA, MAIL, RCPT, Attempt
+from postoffice.smtp import client_states as states
+from postoffice.smtp.client_attempt import Attempt
 from postoffice.smtp.client_envelope import Offers
 from postoffice.smtp.client_options import ClientOptions
 from postoffice.smtp.client_reply import NotAReply, ReplyReader, peer_reply
-
-#: What the session waits for: a reply to a command, our own next step, or TLS.
-GREETING, EHLO, HELO, STARTTLS, AUTH = "greeting", "EHLO", "HELO", "STARTTLS", "AUTH"
-END, LONE_DOT, RSET, QUIT = "end", "lone dot", "RSET", "QUIT"
-HANDSHAKE, READY, TEXT, CLOSED = "handshake", "ready", "text", "closed"
-
-
-class State(NamedTuple):
-    """
-    What a state means.
-
-    ``phase`` is that of its replies; ``seconds`` is how long the server may take (RFC 5321
-    §4.5.3.2), also to close its side at the end; 0 where we do not wait for it.  ``take`` takes a
-    reply.
-    """
-
-    phase: str
-    seconds: float
-    take: Callable[[SMTPClientSession, PeerReply], None]
+from postoffice.smtp.client_states import State
 
 
 class SMTPClientSession:
@@ -64,9 +47,9 @@ class SMTPClientSession:
         self.unsent = 0
         self._output: list[bytes] = []
         self._replies = ReplyReader()
-        self._lines: list[bytes] = []  # the text of the reply that is taken
-        self._awaited: deque[str] = deque([GREETING])
-        self._resting = READY  # the state while no reply is awaited
+        self._lines: tuple[bytes, ...] = ()  # the text of the reply that is taken
+        self._awaited: deque[str] = deque([states.GREETING])
+        self._resting = states.READY  # the state while no reply is awaited
         self._mechanisms: list[str] = []  # those that we have not tried yet
         self._exchange: client_sasl.Exchange | None = None
         self._attempt: Attempt | None = None
@@ -84,21 +67,31 @@ class SMTPClientSession:
         """How long the server may take for its next reply; 0 if we do not wait for one."""
         return self.STATES[self.state].seconds
 
+    @property
+    def usable(self) -> bool:
+        """Whether a transaction can begin: the server is ready, and takes one more (RFC 9422)."""
+        most = self.offers.messages
+        ready = self.state == states.READY and self._attempt is None
+        return ready and not (most and self._transactions >= most)
+
     # -- the driver's side -----------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Octets have arrived; they are ignored after the session is closed."""
-        if self._resting == CLOSED:
-            return
-        self._replies.receive(data)
+        replies = self._replies
+        replies.receive(data)
         try:
-            while self._resting != CLOSED and self._may_read():
-                found = self._replies.next()
+            while self._resting not in (states.HANDSHAKE, states.CLOSED):
+                found = replies.next()
                 if found is None:
                     return
                 self._take(*found)
         except NotAReply as why:
             self._fail(self._own(f"The connection was given up: {why}"))
+        if self._resting == states.CLOSED:
+            replies.clear()
+        elif replies.unread:  # an attack (RFC 3207 §6)
+            self._fail(self._own("The server sent octets in clear behind its reply to STARTTLS"))
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""
@@ -109,15 +102,14 @@ class SMTPClientSession:
 
     def secured(self, *, verified: bool) -> None:
         """TLS has begun: forget everything that the server said before (RFC 3207 §4.2)."""
-        assert self.state == HANDSHAKE
+        assert self.state == states.HANDSHAKE
         self.options = replace(self.options, encrypted=True, verified=verified)
-        self._resting = READY
+        self._resting = states.READY
         self._greet()
 
     def begin(self, transaction: Transaction) -> None:
         """Begin a transaction."""
-        assert self.state == READY
-        assert self._attempt is None
+        assert self.usable
         self._attempt = Attempt(transaction, self.offers, verified=self.options.verified)
         if self._attempt.commands:
             self._transactions += 1
@@ -127,16 +119,17 @@ class SMTPClientSession:
 
     def text(self, piece: bytes) -> None:
         """The next octets of the text."""
-        if self.state == TEXT:
+        if self._resting == states.TEXT:
             self._send(self._dots.write(piece))
 
     def end_text(self) -> None:
         """The text is complete."""
-        if self.state == TEXT:
-            self._resting = READY
+        if self._resting == states.TEXT:
+            self._resting = states.READY
             self._send(self._dots.end())
-            assert self._attempt is not None
-            self._awaited.extend(END for _ in self._attempt.begin_end(lmtp=self.options.lmtp))
+            self._awaited.extend(
+                states.END for _ in self._current.begin_end(lmtp=self.options.lmtp)
+            )
 
     def take_result(self) -> Result | None:
         """Return the result of a transaction, once."""
@@ -145,29 +138,21 @@ class SMTPClientSession:
 
     def quit(self) -> None:
         """End the session: politely where the server waits for a command."""
-        if self.state == READY and self._attempt is None:
-            self._command(QUIT, b"QUIT\r\n")
-        elif self.state not in (QUIT, CLOSED):
+        if self.state == states.READY and self._attempt is None:
+            self._command(states.QUIT, b"QUIT\r\n")
+        elif self.state not in (states.QUIT, states.CLOSED):
             self._fail(self._own("The connection was given up: we are stopping"))
 
     def lost(self, why: str) -> None:
         """The connection is lost, the server was silent too long, or the text cannot be read."""
-        if self.state == QUIT:
+        if self.state == states.QUIT:
             self._close()
-        elif self.state != CLOSED:
+        elif self.state != states.CLOSED:
             self._fail(self._own(why))
 
     # -- replies ---------------------------------------------------------------------
 
-    def _may_read(self) -> bool:
-        """Octets in clear behind the reply to STARTTLS are an attack (RFC 3207 §6)."""
-        if self.state != HANDSHAKE:
-            return True
-        if self._replies.unread:
-            self._fail(self._own("The server sent octets in clear behind its reply to STARTTLS"))
-        return False
-
-    def _take(self, code: int, lines: list[bytes]) -> None:
+    def _take(self, code: int, lines: tuple[bytes, ...]) -> None:
         state = self.STATES[self._awaited.popleft() if self._awaited else self._resting]
         answer = peer_reply(code, lines, state.phase)
         self.heard += 1
@@ -179,15 +164,13 @@ class SMTPClientSession:
 
     def _take_unasked(self, answer: PeerReply) -> None:
         """A reply that nothing asked for: a refusal, but never a yes."""
-        if answer.code < 400:
-            answer = replace(answer, code=0, text=f"The server is out of step: {answer.text}")
-        self._fail(answer)
+        self._fail(_out_of_step(answer) if answer.code < 400 else answer)
 
     def _fits(self, answer: PeerReply, *classes: int) -> bool:
         """Whether the class of a reply is possible here; if not, the session fails."""
         if answer.code // 100 in (*classes, 4, 5):
             return True
-        self._fail(replace(answer, code=0, text=f"The server is out of step: {_told(answer)}"))
+        self._fail(_out_of_step(answer))
         return False
 
     def _succeeded(self, answer: PeerReply) -> bool:
@@ -207,11 +190,11 @@ class SMTPClientSession:
 
     def _greet(self) -> None:
         verb = b"LHLO" if self.options.lmtp else b"EHLO"
-        self._command(EHLO, b"%b %b\r\n" % (verb, self.options.hostname.encode()))
+        self._command(states.EHLO, b"%b %b\r\n" % (verb, self.options.hostname.encode()))
 
     def _take_ehlo(self, answer: PeerReply) -> None:
         if answer.permanent and not self.options.lmtp:  # a server of before 1995
-            self._command(HELO, b"HELO %b\r\n" % self.options.hostname.encode())
+            self._command(states.HELO, b"HELO %b\r\n" % self.options.hostname.encode())
         elif self._succeeded(answer):
             self._greeted(extended=True)
 
@@ -225,7 +208,7 @@ class SMTPClientSession:
         if options.encrypted or options.level == NONE:
             self._log_in()
         elif self.offers.has("STARTTLS"):
-            self._command(STARTTLS, b"STARTTLS\r\n")
+            self._command(states.STARTTLS, b"STARTTLS\r\n")
         elif options.level == OPPORTUNISTIC:
             self._log_in()
         else:
@@ -233,7 +216,7 @@ class SMTPClientSession:
 
     def _take_starttls(self, answer: PeerReply) -> None:
         if answer.sent:
-            self._resting = HANDSHAKE
+            self._resting = states.HANDSHAKE
         elif self.options.level != OPPORTUNISTIC:
             self._fail(answer)
         elif self._fits(answer):
@@ -256,16 +239,18 @@ class SMTPClientSession:
         self._exchange = client_sasl.exchange(name, options.login, options.password, options.nonce)
         first = next(self._exchange)
         initial = b"" if first is None else b" " + b64encode(first)
-        return self._command(AUTH, b"AUTH %b%b\r\n" % (name.encode(), initial))
+        return self._command(states.AUTH, b"AUTH %b%b\r\n" % (name.encode(), initial))
 
     def _take_auth(self, answer: PeerReply) -> None:
         assert self._exchange is not None
         try:
             if answer.sent:
-                with_end(self._exchange)
+                _end(self._exchange)
             elif answer.code // 100 == 3:
                 challenge = b64decode(self._lines[0].strip(), validate=True)
-                self._command(AUTH, b64encode(self._exchange.send(challenge) or b"") + b"\r\n")
+                self._command(
+                    states.AUTH, b64encode(self._exchange.send(challenge) or b"") + b"\r\n"
+                )
             elif answer.code in (504, 534):  # this mechanism is not for us
                 self._try_to_log_in(answer)
             else:
@@ -275,14 +260,18 @@ class SMTPClientSession:
 
     # -- a transaction -----------------------------------------------------------------
 
+    @property
+    def _current(self) -> Attempt:
+        assert self._attempt is not None
+        return self._attempt
+
     def _go_on(self) -> None:
         """Send the commands that may be sent now: with PIPELINING all of them (RFC 2920)."""
-        attempt = self._attempt
-        assert attempt is not None
+        attempt = self._current
         if self._awaited:
             return
         if not attempt.open:
-            self._command(RSET, b"RSET\r\n")
+            self._command(states.RSET, b"RSET\r\n")
         elif self.offers.has("PIPELINING"):
             self._awaited.extend(state for state, _ in attempt.commands)
             self._send(b"".join(line for _, line in attempt.commands))
@@ -291,35 +280,31 @@ class SMTPClientSession:
             self._command(*attempt.commands.popleft())
 
     def _take_mail(self, answer: PeerReply) -> None:
-        assert self._attempt is not None
         if self._fits(answer, 2):
-            self._attempt.take_mail(answer)
+            self._current.take_mail(answer)
             self._go_on()
 
     def _take_rcpt(self, answer: PeerReply) -> None:
-        assert self._attempt is not None
         if self._fits(answer, 2):
-            self._attempt.take_rcpt(answer)
+            self._current.take_rcpt(answer)
             self._go_on()
 
     def _take_data(self, answer: PeerReply) -> None:
-        attempt = self._attempt
-        assert attempt is not None
+        attempt = self._current
         if not self._fits(answer, 3):
             return
         if answer.code // 100 != 3:
             attempt.fill(answer)
-            self._command(RSET, b"RSET\r\n")
+            self._command(states.RSET, b"RSET\r\n")
         elif attempt.accepted:
             self._dots = DotWriter()
-            self._resting = TEXT
+            self._resting = states.TEXT
         else:  # no recipient, and still it waits for a text (RFC 2920 §3.1)
-            self._command(LONE_DOT, b".\r\n")
+            self._command(states.LONE_DOT, b".\r\n")
 
     def _take_end(self, answer: PeerReply) -> None:
-        assert self._attempt is not None
         if self._fits(answer, 2):
-            self._attempt.take_end(answer)
+            self._current.take_end(answer)
             if not self._awaited:
                 self._finish()
 
@@ -338,11 +323,11 @@ class SMTPClientSession:
         """The transaction is over."""
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            closed, most = self._resting == CLOSED, self.offers.messages
+            closed = self._resting == states.CLOSED
             self._result = Result(
                 [answer for answer in attempt.replies if answer is not None],
                 frozenset(attempt.postponed),
-                usable=not closed and not (most and self._transactions >= most),
+                usable=self.usable,
                 begun=not closed or attempt.mail_answered or self._transactions < 2,
                 dsn=self.offers.has("DSN"),
             )
@@ -366,32 +351,32 @@ class SMTPClientSession:
             self._finish()
 
     def _close(self) -> None:
-        self._resting = CLOSED
+        self._resting = states.CLOSED
         self._awaited.clear()
         self._exchange = None
 
     #: The table of the protocol.
     STATES: ClassVar[Mapping[str, State]] = {
-        GREETING: State("greeting", 300, _take_greeting),
-        EHLO: State("hello", 300, _take_ehlo),
-        HELO: State("hello", 300, _take_helo),
-        STARTTLS: State("tls", 300, _take_starttls),
-        HANDSHAKE: State("tls", 120, _take_unasked),
-        AUTH: State("auth", 300, _take_auth),
-        READY: State("mail", 0, _take_unasked),
-        MAIL: State("mail", 300, _take_mail),
-        RCPT: State("rcpt", 300, _take_rcpt),
-        DATA: State("data", 120, _take_data),
-        TEXT: State("data", 180, _take_unasked),
-        END: State("end", 600, _take_end),
-        LONE_DOT: State("data", 60, _take_lone_dot),
-        RSET: State("end", 20, _take_rset),
-        QUIT: State("end", 5, _take_quit),
-        CLOSED: State("end", 5, _take_unasked),
+        states.GREETING: State("greeting", 300, _take_greeting),
+        states.EHLO: State("hello", 300, _take_ehlo),
+        states.HELO: State("hello", 300, _take_helo),
+        states.STARTTLS: State("tls", 300, _take_starttls),
+        states.HANDSHAKE: State("tls", 120, _take_unasked),
+        states.AUTH: State("auth", 300, _take_auth),
+        states.READY: State("mail", 0, _take_unasked),
+        states.MAIL: State("mail", 300, _take_mail),
+        states.RCPT: State("rcpt", 300, _take_rcpt),
+        states.DATA: State("data", 120, _take_data),
+        states.TEXT: State("data", 180, _take_unasked),
+        states.END: State("end", 600, _take_end),
+        states.LONE_DOT: State("data", 60, _take_lone_dot),
+        states.RSET: State("end", 20, _take_rset),
+        states.QUIT: State("end", 5, _take_quit),
+        states.CLOSED: State("end", 5, _take_unasked),
     }
 
 
-def with_end(exchange: client_sasl.Exchange) -> None:
+def _end(exchange: client_sasl.Exchange) -> None:
     """The server says that the login has succeeded.  Raises NotProved if it has not shown it."""
     try:
         exchange.send(None)
@@ -400,5 +385,7 @@ def with_end(exchange: client_sasl.Exchange) -> None:
     raise NotProved("the server ended the login too early")
 
 
-def _told(answer: PeerReply) -> str:
-    return f"{answer.code} {answer.text}"
+def _out_of_step(answer: PeerReply) -> PeerReply:
+    """What a reply means that is impossible where it stands: a failure, and not for good."""
+    told = f"The server is out of step: {answer.code} {answer.text}"
+    return replace(answer, code=0, text=told)

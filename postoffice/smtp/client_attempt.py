@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 from postoffice.model.hop import CHECK, PeerReply, Transaction
 from postoffice.smtp.client_envelope import Offers, mail, objections, rcpt, uses_utf8
-
-#: The commands of a transaction, and the states in which the client waits for their replies.
-MAIL, RCPT, DATA = "MAIL", "RCPT", "DATA"
+from postoffice.smtp.client_states import DATA, MAIL, RCPT
 
 
 class Attempt:

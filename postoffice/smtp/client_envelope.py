@@ -27,18 +27,28 @@ class Offers:
 
     name: str = ""
     extensions: Mapping[str, str] = field(default_factory=dict)
+    size: int = 0
+    recipients: int = 0
+    messages: int = 0
 
     @classmethod
     def read(cls, lines: Sequence[bytes], *, extended: bool) -> Offers:
         """Read the lines of a reply to EHLO, or of one to HELO, which offers nothing."""
         texts = [line.decode("ascii", "replace").strip() for line in lines]
-        extensions: dict[str, str] = {}
+        found: dict[str, str] = {}
         for text in texts[1:] if extended else ():
             # "AUTH=" is what servers said before there was a standard
             keyword, _, value = re.sub(r"\AAUTH=", "AUTH ", text, flags=re.I).partition(" ")
-            known = extensions.get(keyword.upper(), "")
-            extensions[keyword.upper()] = f"{known} {value.strip()}".strip()
-        return cls(texts[0].partition(" ")[0], extensions)
+            known = found.get(keyword.upper(), "")
+            found[keyword.upper()] = f"{known} {value.strip()}".strip()
+        limits = dict(word.partition("=")[::2] for word in found.get("LIMITS", "").split())
+        return cls(
+            texts[0].partition(" ")[0],
+            found,
+            size=_number(found.get("SIZE", "").partition(" ")[0]),
+            recipients=_number(limits.get("RCPTMAX", "")),
+            messages=_number(limits.get("MAILMAX", "")),
+        )
 
     def has(self, keyword: str) -> bool:
         """Whether the server has an extension."""
@@ -48,24 +58,6 @@ class Offers:
     def mechanisms(self) -> list[str]:
         """The SASL mechanisms."""
         return self.extensions.get("AUTH", "").upper().split()
-
-    @property
-    def size(self) -> int:
-        return _number(self.extensions.get("SIZE", "").partition(" ")[0])
-
-    @property
-    def recipients(self) -> int:
-        return self._limit("RCPTMAX")
-
-    @property
-    def messages(self) -> int:
-        return self._limit("MAILMAX")
-
-    def _limit(self, name: str) -> int:
-        limits = dict(
-            word.partition("=")[::2] for word in self.extensions.get("LIMITS", "").split()
-        )
-        return _number(limits.get(name, ""))
 
 
 def objections(

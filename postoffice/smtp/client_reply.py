@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from postoffice.model.hop import PeerReply
 
@@ -43,7 +44,11 @@ class ReplyReader:
         """Octets have arrived."""
         self._octets = self._octets + data if self._octets else data
 
-    def next(self) -> tuple[int, list[bytes]] | None:
+    def clear(self) -> None:
+        """Forget what has arrived."""
+        self._octets, self._lines, self._kept = b"", [], 0
+
+    def next(self) -> tuple[int, tuple[bytes, ...]] | None:
         """Return the next reply, its code and the text of its lines.  Raises NotAReply."""
         start = 0
         while (end := self._octets.find(b"\n", start)) >= 0:
@@ -59,14 +64,15 @@ class ReplyReader:
             if found is not None and not found[2]:
                 lines, self._lines, self._kept = self._lines, [], 0
                 self._octets = self._octets[start:]
-                return int(found[1]), lines
+                return int(found[1]), tuple(lines)
         self._octets = self._octets[start:]
         if self.unread > REPLY_MAXIMUM:
             raise NotAReply("its reply is too long")
         return None
 
 
-def peer_reply(code: int, lines: list[bytes], phase: str) -> PeerReply:
+@lru_cache(maxsize=256)  # most replies are the same for every message
+def peer_reply(code: int, lines: tuple[bytes, ...], phase: str) -> PeerReply:
     """Make the reply's value: its enhanced status code, and one printable line of text."""
     status = ""
     texts = []
@@ -75,8 +81,7 @@ def peer_reply(code: int, lines: list[bytes], phase: str) -> PeerReply:
         if found is not None and line[0] == code // 100 + ord("0"):
             status, line = status or found[1].decode(), line[found.end() :]
         texts.append(line)
-    text = b" ".join(texts) if len(texts) > 1 else texts[0]
-    return PeerReply(code, status, printable(text), phase)
+    return PeerReply(code, status, printable(b" ".join(texts)), phase)
 
 
 def printable(octets: bytes) -> str:

@@ -73,18 +73,28 @@ class SyncedFiles:
 
     def remove(self, draft: Draft) -> None:
         assert draft.removal is not None
-        queue_files.carry_out(draft.removal)
+        message, *marks = draft.removal.paths
+        queue_files.unlink_message(draft.removal)
         try:
-            queue_files.sync_folders(draft.removal.paths)
+            queue_files.sync_folders([message])
+            queue_files.unlink(marks)
         except OSError:  # a crash may bring the message back: the next start removes it again
             self._unsure = True
 
     def end(self, *, failed: bool) -> None:
         well = self._batch.undo() and not failed and not self._unsure
+        if self._intents:
+            well = well and self._sync_undone()
         for draft, fd in self._intents.items():
             if well:
                 intents.forget(draft.intent)
             os.close(fd)
+
+    def _sync_undone(self) -> bool:
+        """Sync the folders of what was undone, before its intent goes.  False if that failed."""
+        linked = self._batch.linked
+        refs = {ref for draft, ref in linked if self._batch.failed_in(draft, ref)}
+        return not self.sync_names(refs)
 
 
 class Journaled:
@@ -179,7 +189,8 @@ class Journaled:
 
     def remove(self, draft: Draft) -> None:
         assert draft.removal is not None
-        queue_files.carry_out(draft.removal)
+        queue_files.unlink_message(draft.removal)
+        queue_files.unlink(draft.removal.paths[1:])
 
     def end(self, *, failed: bool) -> None:
         """Mark the batch as applied, after undoing what failed; or leave it to be recovered."""

@@ -109,5 +109,6 @@ def _settle(store: str, said: dict[str, Any]) -> None:
     for name, text in said["marks"]:
         create(f"{marks}/{name}", [text.encode()])
     removed = [f"{store}/{path}" for path in said["removed"]]
-    queue_files.unlink(removed)
-    queue_files.sync_folders(removed)
+    for those in (removed[:1], removed[1:]):  # first the message, then its marks
+        queue_files.unlink(those)
+        queue_files.sync_folders(those)

@@ -36,6 +36,24 @@ TOGETHER = 64
 PIECE = 256 << 10
 
 
+class Watching:
+    """Those who want to know what comes; if one fails, the others hear of it all the same."""
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self._all: list[Arrived] = []
+        self.add = self._all.append
+
+    def tell(self, name: str, message: QueuedMessage) -> None:
+        """Tell them of a message."""
+        for arrived in self._all:
+            try:
+                arrived(name, message)
+            except Exception:
+                self.log.failure("telling of a message in the queue failed; a start finds it")
+
+
 @implementer(IMailQueue)
 class MailQueue:
     """
@@ -63,7 +81,7 @@ class MailQueue:
         self._limit = messages, octets
         self._messages = self._octets = 0
         self._marks: dict[str, list[str]] = {}
-        self._watching: list[Arrived] = []
+        self._watching = Watching()
         self._removals = Gather(executor, queue_files.carry_out_all, TOGETHER)
 
     # -- for the store ---------------------------------------------------------
@@ -118,16 +136,12 @@ class MailQueue:
         assert draft.queued is not None
         self._messages += 1
         self._octets += names.size_in(draft.final_name)
-        for arrived in self._watching:
-            try:
-                arrived(draft.final_name, draft.queued)
-            except Exception:
-                self.log.failure("telling of a message in the queue failed; a start finds it")
+        self._watching.tell(draft.final_name, draft.queued)
 
     # -- IMailQueue ------------------------------------------------------------
 
     def watch(self, arrived: Arrived) -> None:
-        self._watching.append(arrived)
+        self._watching.add(arrived)
 
     async def names(self) -> list[str]:
         return await self._executor.run(self._names)

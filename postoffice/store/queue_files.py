@@ -182,30 +182,36 @@ def carry_out_all(
     wrong: list[Exception | None] = []
     for removal, ticket in wanted:
         try:
-            carry_out(removal)
-        except OSError as error:
-            wrong.append(None if ticket is not None else failure(removal.paths[0], error))
+            unlink_message(removal)
             if ticket is not None:
-                ticket.done(applied=False)
+                unlink(removal.paths[1:])
+        except OSError as error:
+            wrong.append(failure(removal.paths[0], error))
         else:
             wrong.append(None)
-            if ticket is not None:
-                ticket.done(applied=True)
-    synced = [path for removal, ticket in wanted if ticket is None for path in removal.paths]
+        if ticket is not None:
+            ticket.done(applied=wrong[-1] is None)
+            wrong[-1] = None
+    durably = [
+        removal.paths
+        for (removal, ticket), why in zip(wanted, wrong, strict=True)
+        if ticket is None and why is None
+    ]
     with failures(QUEUE):
-        sync_folders(synced)
+        sync_folders(paths[0] for paths in durably)
+        unlink(mark for paths in durably for mark in paths[1:])
     return wrong
 
 
-def carry_out(removal: QueueRemoval) -> None:
-    """Unlink a message and its marks.  Raises OSError."""
-    message, *marks = removal.paths
-    try:
-        os.unlink(message)
+def unlink_message(removal: QueueRemoval) -> None:
+    """
+    Unlink a message; its marks may follow when that is durable.
+
+    If they went first, a crash could leave the message without them.  Raises OSError.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(removal.paths[0])
         removal.there = True
-    except FileNotFoundError:
-        pass
-    unlink(marks)
 
 
 def unlink(paths: Iterable[str]) -> None:

@@ -32,7 +32,7 @@ class Gather(Generic[T, R]):
 
     def add(self, item: T) -> Deferred[R]:
         """Do the work with this item too; its result.  It is done even if nobody waits for it."""
-        done: Deferred[R] = Deferred(lambda _: None)
+        done: Deferred[R] = Deferred()
         self._waiting.append((item, done))
         if self._working is None:
             self._working = Deferred()

@@ -194,9 +194,14 @@ def test_what_is_new_can_be_kept_in_it(path):
     finish(directory.stop())
 
 
-def test_a_copy_of_the_old_version_is_kept(path):
+def test_a_copy_of_the_old_version_is_kept_and_the_log_says_where(path, logged):
     before = dumped(path)
     finish(started(path).stop())
+    finish(started(path).stop())
+    assert logged == [
+        f"the accounts database {path} was migrated from version {before[1]} to {SCHEMA}; "
+        f"a copy of the old one is in {path}.version-{before[1]}"
+    ]
     (name,) = [one for one in os.listdir(os.path.dirname(path)) if ".version-" in one]
     copy = os.path.join(os.path.dirname(path), name)
     assert name == f"accounts.db.version-{before[1]}"

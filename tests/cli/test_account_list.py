@@ -186,6 +186,15 @@ def test_a_long_list_is_printed_page_by_page(people, run, ask, monkeypatch, rows
 
 def test_an_empty_list_is_said_to_be_empty(office, run, ask):
     assert ask("account", "list", "--state", "held") == {"accounts": []}
-    assert run("account", "list", "--state", "held").stdout.split()[0] == "ACCOUNT"
+    assert run("account", "list", "--state", "held").stdout == "no accounts\n"
     assert ask("alias", "list") == {"aliases": []}
     assert run("alias", "list").stdout == "no aliases\n"
+
+
+def test_a_little_over_is_over(people, office, run, ask):
+    """As it is, not as it is rounded for people."""
+    run("account", "set", ANN, "--quota", "1TiB")
+    post(office, ANN, 1)
+    assert listed(ask)[ANN]["percent"] == 0
+    assert ANN in listed(ask, "--over", "0")
+    assert ANN not in listed(ask, "--over", "0.1")

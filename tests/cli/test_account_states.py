@@ -8,6 +8,7 @@ import pytest
 
 from postoffice.cli import sessions
 from postoffice.cli.common import Refused
+from postoffice.queue.sending_db import SENDING, SendingDB
 
 JOE = "joe@example.net"
 
@@ -139,3 +140,21 @@ def test_sessions_end_where_a_state_allows_no_login(joe, ask, monkeypatch, state
 
 def test_a_state_that_there_is_not(joe, run):
     assert "'away' is not one of" in run("account", "state", JOE, "away", status=2).output
+
+
+def test_enabling_ends_the_hold_of_an_account(run, ask, office):
+    name = "ann@example.net"
+    run("account", "add", name, "--generate")
+    assert ask("account", "show", name)["sending_held"] is None
+    (state,) = [path.parent for path in office.rglob("accounts.db")]
+    assert not (state / SENDING).exists()
+    database = SendingDB(str(state / SENDING))
+    database.open()
+    database.tried(name, 20, 20, 1_800_000_000)
+    database.close()
+    held = ask("account", "show", name)["sending_held"]
+    assert held["why"] == "20 of 40 recipients in an hour were refused"
+    assert "held since 2027-01-15" in run("account", "show", name).output
+    assert ask("account", "enable", name)["changed"]
+    assert ask("account", "show", name)["sending_held"] is None
+    assert not ask("account", "enable", name)["changed"]

@@ -237,6 +237,7 @@ def test_an_account_is_shown_with_its_mail(run, ask, office):
         "maildrop": "ann@example.net",
         "state": "enabled",
         "state_note": {"by": "", "when": None, "why": ""},
+        "sending_held": None,
         "password": True,
         "mechanisms": ["SCRAM-SHA-256", "PLAIN", "LOGIN"],
         "messages": 2,

@@ -87,6 +87,7 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "maildrop",
             "state",
             "state_note",
+            "sending_held",
             "forward",
             "keep_copy",
             "pointing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from datetime import UTC, datetime
 
 import pytest
@@ -11,13 +12,14 @@ from zope.interface.verify import verifyObject
 from postoffice.interfaces import IMailQueue, IQueueStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope
-from postoffice.model.errors import MaildropFull, MessageGone, NoSpace
+from postoffice.model.errors import MaildropFull, MessageGone, NoSpace, TemporaryFailure
 from postoffice.model.queued import QueuedRecipient
 from postoffice.store.journal import filesystem
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.memory import MemoryStore
+from postoffice.store.queue_beside import QueueBeside
 from postoffice.testing import ImmediateExecutor, finish
-from tests.contracts.test_store import contents
+from tests.contracts.test_store import SHELF, contents
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 FAR, AWAY = "far@example.org", "away@example.com"
@@ -26,14 +28,32 @@ SMALL = Quota(10, 0, "reject")
 TEXTS = [b"Subject: x\r\n\r\n.hi\r\n", b"large\r\n" * 100_000]
 
 
-@pytest.fixture(params=["memory", "maildir files", "maildir journal"])
+class Shelf(QueueBeside):
+    """The store in the manual, which has no queue, and one beside it."""
+
+    def __init__(self, path, beside):
+        shelf = runpy.run_path(str(SHELF))["ShelfStore"](str(path), ImmediateExecutor())
+        super().__init__(shelf, beside)
+        self.maildrop = shelf.maildrop
+
+    async def start(self):
+        await self._store.start()
+        await super().start()
+
+    async def stop(self):
+        await super().stop()
+        await self._store.stop()
+
+
+@pytest.fixture(params=["memory", "maildir files", "maildir journal", "beside a shelf"])
 def make_store(request, tmp_path, monkeypatch):
     """Start a store; again, it is the one of before."""
     monkeypatch.setattr(filesystem, "file_system", lambda path: "ext4")  # no power fails here
     started = []
 
     def make(messages: int = 0):
-        if request.param == "memory":
+        kind, _, durability = request.param.partition(" ")
+        if kind == "memory":
             store = started[0] if started else MemoryStore(queued=messages)
         else:
             store = MaildirStore(
@@ -41,21 +61,24 @@ def make_store(request, tmp_path, monkeypatch):
                 ImmediateExecutor(),
                 hostname="mail.example.net",
                 clock=Clock(),
-                durability=request.param.removeprefix("maildir "),
+                durability=durability if kind == "maildir" else "journal",
                 segment=4 << 20,
                 queue=(messages, 0),
             )
+            store = store if kind == "maildir" else Shelf(tmp_path / "shelf.db", store)
         if store not in started:
             finish(store.start())
             started.append(store)
         return store
 
-    def again():
+    def twice():
+        """The store, and then as it is after a stop and a start."""
+        yield started[0]
         if request.param != "memory":
             finish(started.pop().stop())
-        return make()
+        yield make()
 
-    make.again = again
+    make.twice = twice
     yield make
     for store in started:
         finish(store.stop())
@@ -103,6 +126,11 @@ def text_of(store, name: str) -> bytes:
     return octets
 
 
+def needs_quotas(store) -> None:
+    if isinstance(store, Shelf):
+        pytest.skip("it has no quotas")
+
+
 def read(store, *names: str):
     return finish(store.queue.read(names))
 
@@ -123,7 +151,7 @@ def test_a_message_goes_into_the_queue_and_the_maildrops(store, make_store, loca
     came = []
     store.queue.watch(lambda *what: came.append(what))
     [name] = posted(store, envelope(local, [FAR, AWAY]), text)
-    for each in (store, make_store.again()):
+    for each in make_store.twice():
         [message] = read(each, name)
         assert [one.address for one in message.recipients] == [FAR, AWAY]
         assert (message.id, message.sender, message.login) == ("id.1", "ann@example.net", "ann")
@@ -163,6 +191,7 @@ def test_what_is_aborted_is_not_queued(store):
 
 
 def test_a_full_maildrop_keeps_a_message_out_of_the_queue_too(store):
+    needs_quotas(store)
     delivery = begun(store, envelope([JOE], quota=SMALL), TEXTS[0])
     with pytest.raises(MaildropFull):
         finish(delivery.commit())
@@ -172,6 +201,7 @@ def test_a_full_maildrop_keeps_a_message_out_of_the_queue_too(store):
 
 @pytest.mark.parametrize("text", TEXTS, ids=len)
 def test_the_queue_has_the_last_of_the_outcomes(store, text):
+    needs_quotas(store)
     delivery = begun(store, envelope([JOE], quota=SMALL), text)
     full, queued = finish(delivery.commit_each())
     assert isinstance(full, MaildropFull)
@@ -194,12 +224,12 @@ def test_what_is_finished_or_told_is_marked_and_stays_so(store, make_store):
     [name] = posted(store, envelope((), [FAR, AWAY]))
     finish(store.queue.finish(name, [0], whole=False))
     finish(store.queue.finish(name, [], [1], whole=False))
-    for each in (store, make_store.again()):
+    for each in make_store.twice():
         [message] = read(each, name)
         assert (message.done, message.told, message.left) == ({0}, {1}, [1])
     finish(each.queue.finish(name, [1], whole=True))
     finish(each.queue.finish(name, [1], whole=True))  # once more is no error
-    for last in (each, make_store.again()):
+    for last in make_store.twice():
         assert read(last, name) == [None]
         assert finish(last.queue.names()) == []
         assert finish(last.queue.usage()) == (0, 0)
@@ -217,7 +247,7 @@ def test_letters_are_committed_with_what_they_report(store, make_store, whole, t
     came = []
     store.queue.watch(lambda name, message: came.append(name))
     finish(store.queue.finish(name, [0], letters=letters, whole=whole))
-    for each in (store, make_store.again()):
+    for each in make_store.twice():
         for one, what in ((ANN, b"to ann\r\n"), (JOE, b"to both\r\n")):
             [letter] = contents(each, one)
             assert letter.endswith(what + text)
@@ -231,6 +261,7 @@ def test_letters_are_committed_with_what_they_report(store, make_store, whole, t
 
 
 def test_a_letter_that_does_not_fit_leaves_all_as_it_was(store, make_store):
+    needs_quotas(store)
     if isinstance(store, MemoryStore):
         pytest.skip("one letter after the other")
     [name] = posted(store, envelope((), [FAR, AWAY]))
@@ -241,7 +272,7 @@ def test_a_letter_that_does_not_fit_leaves_all_as_it_was(store, make_store):
         ]
         with pytest.raises(MaildropFull):
             finish(store.queue.finish(name, [0], letters=letters, whole=whole))
-    for each in (store, make_store.again()):
+    for each in make_store.twice():
         assert contents(each, JOE) == contents(each, ANN) == []
         assert finish(each.queue.names()) == [name]
         assert read(each, name)[0].done == set()
@@ -252,7 +283,7 @@ def test_what_is_set_aside_is_out_of_the_queue(store, make_store):
     [name] = posted(store, envelope([JOE], [FAR, AWAY]))
     finish(store.queue.finish(name, [0], whole=False))
     finish(store.queue.set_aside(name, "it makes us fail"))
-    for each in (store, make_store.again()):
+    for each in make_store.twice():
         assert finish(each.queue.names()) == []
         assert read(each, name) == [None]
         assert finish(each.queue.usage()) == (0, 0)
@@ -287,3 +318,47 @@ def test_one_watcher_that_fails_harms_nobody(store, failures):
     assert came == [name]
     assert [failure.type for failure in failures] == [RuntimeError]
     failures.clear()
+
+
+# -- beside a store without a queue ----------------------------------------------------------
+
+
+@pytest.fixture
+def shelf(make_store, request):
+    store = make_store()
+    if not isinstance(store, Shelf):
+        pytest.skip("one commit is for both")
+    return store
+
+
+@pytest.mark.parametrize("commit", ["commit", "commit_each"])
+def test_what_the_maildrops_refuse_leaves_the_queue_before_anybody_sends_it(
+    shelf, commit, monkeypatch
+):
+    came = []
+    shelf.queue.watch(lambda name, message: came.append(name))
+    delivery = begun(shelf, envelope([JOE]), TEXTS[0])
+
+    async def fail():
+        assert len(finish(shelf.queue.names())) == 1, "the queue comes first"
+        raise TemporaryFailure("the disk is full")
+
+    monkeypatch.setattr(delivery.local, commit, fail)
+    with pytest.raises(TemporaryFailure):
+        finish(getattr(delivery, commit)())
+    assert finish(shelf.queue.names()) == []
+    assert came == []
+    [name] = posted(shelf, envelope([JOE]))
+    assert came == [name]
+
+
+def test_what_the_queue_refuses_is_in_no_maildrop(shelf, monkeypatch):
+    delivery = begun(shelf, envelope([JOE]), TEXTS[0])
+
+    async def fail():
+        raise TemporaryFailure("the disk is full")
+
+    monkeypatch.setattr(delivery.queued, "commit", fail)
+    with pytest.raises(TemporaryFailure):
+        finish(delivery.commit())
+    assert contents(shelf, JOE) == []

@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
+from postoffice.accounts.circuit_breaker import Unavailable
 from postoffice.accounts.passwords import hash_password
 from postoffice.config import loader
 from postoffice.config.settings import Settings
@@ -155,6 +156,20 @@ def test_a_directory_that_cannot_be_asked_keeps_it_closed(tmp_path):
     with pytest.raises(StartupError, match="the accounts are away"):
         office.startService()
     assert all(listener.server.starting for listener in office._generations.listeners)
+
+
+def test_a_server_of_accounts_that_is_down_does_not_keep_it_closed(tmp_path, logged):
+    """Mail waits until it is back, as when it goes down later (docs/directories.rst)."""
+    office = build(settings_of(tmp_path), reactor)
+
+    def look_up(name):
+        raise Unavailable("PostgreSQL is down")
+
+    office.plugins.directories[0].look_up = look_up
+    office.startService()
+    assert not any(listener.server.starting for listener in office._generations.listeners)
+    assert any("postmaster's account failed: PostgreSQL is down" in line for line in logged)
+    turn_until(office.stopService())
 
 
 def test_what_does_not_open_leaves_no_port_open(tmp_path):

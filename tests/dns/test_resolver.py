@@ -15,6 +15,7 @@ from postoffice.dns import resolver as module
 from postoffice.dns.resolver import Resolver, nameservers
 from postoffice.dns.responses import parse, query, read, wire_name
 from postoffice.model.dns_answer import Answer, DNSUnavailable, NoData, NoSuchName
+from postoffice.testing import finish
 from tests.nameserver import NameServer, fails, records, response, silent
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -275,6 +276,20 @@ def test_one_query_for_all_that_wait_though_one_of_them_goes(loop, resolver, nam
     loop.until(lambda: first and second)
     assert first == second
     assert len(nameserver.asked) == 1
+
+
+def test_so_many_lookups_at_the_same_time_and_no_more(loop, resolver, nameserver, monkeypatch):
+    monkeypatch.setattr(module, "OPEN", 1)
+    monkeypatch.setattr(module, "WAITING", 1)
+    nameserver.zone |= {(f"{name}.example", "A"): silent for name in "abc"}
+    first, second, again = (loop.start(resolver.ask(f"{name}.example", "A")) for name in "aba")
+    with pytest.raises(DNSUnavailable, match="too many lookups"):
+        finish(resolver.ask("c.example", "A"))
+    assert not first + second + again
+    resolver.stop()
+    assert first
+    assert second
+    assert again
 
 
 def test_stopped_lookups_fail(loop, clock, resolver, nameserver):

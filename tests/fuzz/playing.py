@@ -304,7 +304,7 @@ class PlayClient:
                 session.end_text()
             elif state == "handshake":
                 session.secured(verified=True)
-            elif state == "ready" and self.left:
+            elif session.usable and self.left:
                 session.begin(self.left.pop(0))
             else:
                 return

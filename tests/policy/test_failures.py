@@ -6,71 +6,33 @@ import gc
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import TimeoutError  # noqa: A004
 from twisted.internet.task import Clock
 
-from postoffice.model.errors import TemporaryFailure
-from postoffice.policy.dnsbl import FAILED, Zone, ZoneLookup
+from postoffice.model.dns_answer import DNSUnavailable
+from postoffice.policy.dnsbl import Zone, ZoneLookup
 from postoffice.policy.greylist import GreylistPolicy
 from postoffice.policy.greylist_db import GreylistTimes, Triplets
-from postoffice.testing import ManualExecutor, finish
-
-
-class Silent:
-    """A resolver that answers when the test says so."""
-
-    def __init__(self):
-        self.asked = []
-
-    def lookupAddress(self, name, timeout):
-        self.asked.append(Deferred())
-        return self.asked[-1]
-
-    def give_up(self):
-        for one in self.asked:
-            if not one.called:
-                one.errback(TimeoutError())
+from postoffice.testing import ManualExecutor
 
 
 @pytest.fixture
-def clock():
-    return Clock()
+def answer():
+    """What the resolver waits for."""
+    return Deferred()
 
 
 @pytest.fixture
-def resolver():
-    return Silent()
+def lists(answer):
+    async def ask(name, kind):
+        return await answer
+
+    return ZoneLookup([Zone("list.example")], ask)
 
 
-@pytest.fixture
-def lists(resolver, clock):
-    return ZoneLookup([Zone("list.example")], resolver, clock.seconds)
-
-
-def test_no_answer_about_a_client_that_has_gone_is_no_fault_of_ours(lists, resolver):
+def test_no_answer_about_a_client_that_has_gone_is_no_fault_of_ours(lists, answer):
     lists.begin("8.8.4.4")
-    resolver.give_up()
+    answer.errback(DNSUnavailable("timed out"))
     gc.collect()  # a failure that nobody took would be logged now
-
-
-def test_all_who_wait_for_a_list_that_fails_are_told_so(lists, resolver):
-    waiting = [Deferred.fromCoroutine(lists.listed("8.8.4.4")) for _ in range(3)]
-    resolver.give_up()
-    assert len(resolver.asked) == 1
-    for one in waiting:
-        one.addErrback(lambda failure: failure.check(TemporaryFailure))
-        assert one.result is TemporaryFailure
-
-
-def test_a_list_that_is_dead_is_waited_for_once_in_a_while(lists, resolver, clock):
-    lists.begin("8.8.4.4")
-    resolver.give_up()
-    for _ in range(10):
-        with pytest.raises(TemporaryFailure, match=r"list\.example: TimeoutError"):
-            finish(lists.listed("8.8.4.4"))
-    clock.advance(FAILED)
-    lists.begin("8.8.4.4")
-    assert len(resolver.asked) == 2
 
 
 def test_who_goes_while_a_list_is_silent_is_no_failure_of_the_list(lists):

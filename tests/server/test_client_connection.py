@@ -41,6 +41,8 @@ def test_a_message_is_two_writes_and_the_connection_is_used_again():
         assert dialled.connection.usable
         assert dialled.text.closed
     assert dialled.connection.name == "mx.example.org"
+    assert dialled.connection.via == "mx.example.org[192.0.2.25]:25"
+    assert dialled.connection.most == 50
     assert dialled.wire.options == {"nodelay": True, "keepalive": True}
 
 
@@ -304,14 +306,19 @@ def test_goodbye_does_not_take_long():
     dialled = Dialled.greeted()
     lost = []
     dialled.connection.on_lost = lambda: lost.append(True)
-    dialled.connection.close()
+    gone = []
+    dialled.connection.close().addCallback(gone.append)
     assert dialled.wire.take() == [b"QUIT\r\n"]
     assert not dialled.connection.usable
     dialled.hear(b"221 Bye\r\n")
     assert dialled.wire.disconnecting
     assert not dialled.wire.aborted
+    assert gone == []
     dialled.lose()
     assert lost == [True]
+    assert gone == [None]
+    dialled.connection.close().addCallback(gone.append)
+    assert gone == [None, None]
     silent = Dialled.greeted()
     silent.connection.close()
     silent.reactor.advance(5)
@@ -335,6 +342,16 @@ def test_what_is_refused_by_ourselves_costs_nothing():
     assert dialled.text.closed
     assert dialled.wire.take() == []
     assert dialled.connection.usable
+
+
+def test_limits_of_the_server_are_kept():
+    limits = EHLO.replace(b"250 DSN", b"250 LIMITS MAILMAX=1 RCPTMAX=7")
+    dialled = Dialled.greeted(ehlo=limits)
+    assert dialled.connection.most == 7
+    results = dialled.send(message())
+    dialled.hear(GO_ON, TAKEN)
+    assert results[0].replies[0].sent
+    assert not dialled.connection.usable
 
 
 # -- TLS -------------------------------------------------------------------------------------

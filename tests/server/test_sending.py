@@ -11,7 +11,7 @@ from postoffice.model import reply
 from postoffice.model.address import HELD, Account, Address
 from postoffice.model.alias import FORWARD, Alias, Domain
 from postoffice.model.envelope import SessionInfo
-from postoffice.model.errors import MaildropFull, PermanentFailure
+from postoffice.model.errors import MaildropFull, PermanentFailure, TemporaryFailure
 from postoffice.model.queued import QueuedRecipient
 from postoffice.model.reply import Reply
 from postoffice.model.route import Direct, Refuse
@@ -224,3 +224,55 @@ def test_what_goes_elsewhere_only_is_begun_and_judged(sending, store, envelope):
     delivery = finish(ours.begin(envelope))
     assert begun == [[QueuedRecipient(address=FAR)]]
     assert finish(ours.judge(envelope, delivery)) is None
+
+
+# -- limits -------------------------------------------------------------------------------
+
+
+class Limits:
+    """Sending limits that a test dictates."""
+
+    def __init__(self, outcome=None):
+        self.outcome, self.given_back = outcome, []
+
+    async def take(self, envelope):
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        envelope.held = self.outcome or ""
+        return len(envelope.queued)
+
+    def give_back(self, counted):
+        self.given_back.append(counted)
+
+
+def test_what_is_over_a_limit_is_refused_or_held(sending, envelope):
+    failure = TemporaryFailure("over", Reply(450, "4.7.1", "Later"))
+    ours = user(replace(sending, limits=Limits(failure)))
+    ask(ours, envelope, FAR)
+    with pytest.raises(TemporaryFailure):
+        finish(ours.begin(envelope))
+    finish(user(replace(sending, limits=Limits("too much"))).begin(envelope))
+    assert envelope.held == envelope.message(0, 0).held == "too much"
+
+
+def test_what_is_not_committed_is_given_back_once(sending, envelope, store):
+    limits = Limits()
+    ours = user(replace(sending, limits=limits))
+    ask(ours, envelope, FAR)
+    delivery = finish(ours.begin(envelope))
+    delivery.abort()
+    delivery.abort()
+    assert limits.given_back == [1]
+    delivery = finish(ours.begin(envelope))
+    finish(delivery.write(b"Subject: x\r\n\r\n"))
+    finish(delivery.commit())
+    delivery.abort()
+    assert limits.given_back == [1]
+
+    async def begin(envelope):
+        raise TemporaryFailure("the queue is full")
+
+    store.begin = begin
+    with pytest.raises(TemporaryFailure):
+        finish(ours.begin(envelope))
+    assert limits.given_back == [1, 1]

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from postoffice.model.hop import Transaction
 from postoffice.model.queued import QueuedRecipient
-from postoffice.smtp import client
-from postoffice.smtp.client import CLOSED, READY, SMTPClientSession
+from postoffice.smtp.client import SMTPClientSession
 from postoffice.smtp.client_options import ClientOptions
+from postoffice.smtp.client_states import CLOSED, HANDSHAKE, READY
+from postoffice.smtp.client_states import TEXT as WANTS_TEXT
 
 OPTIONS = ClientOptions(hostname="mail.example.net", nonce=lambda: "nonce")
 TEXT = b"Subject: x\r\n\r\n.dot\r\nlast\r\n"
@@ -59,15 +60,15 @@ class Client:
         """Do what the session waits for, and is ours."""
         session = self.session
         self.said += session.take_output()
-        if session.state == client.TEXT:
+        if session.state == WANTS_TEXT:
             for piece in self.texts:
                 session.text(piece)
             session.end_text()
-        elif session.state == client.HANDSHAKE:
+        elif session.state == HANDSHAKE:
             session.secured(verified=self.verified)
         if (result := session.take_result()) is not None:
             self.results.append(result)
-        if session.state == client.READY and self.waiting:
+        if session.usable and self.waiting:
             session.begin(self.waiting.pop(0))
             if (result := session.take_result()) is not None:
                 self.results.append(result)

@@ -6,7 +6,7 @@ import pytest
 
 from postoffice.model.hop import PeerReply
 from postoffice.model.queued import QueuedRecipient
-from postoffice.smtp import client as states
+from postoffice.smtp import client_states as states
 from tests.smtp.client_peers import EHLO, TEXT, Client, message
 
 STUFFED = TEXT.replace(b"\r\n.", b"\r\n..")

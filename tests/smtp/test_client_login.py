@@ -10,7 +10,7 @@ from postoffice.model.hop import ENCRYPT, NONE, OPPORTUNISTIC, VERIFY
 from postoffice.protocol import client_sasl, sasl
 from postoffice.protocol.client_sasl import NotProved
 from postoffice.protocol.scram import Salt, derive
-from postoffice.smtp import client as states
+from postoffice.smtp import client_states as states
 from tests.smtp.client_peers import Client, message
 
 HELLO = b"220 mx.example.org\r\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.smtp.client import CLOSED
+from postoffice.smtp.client_states import CLOSED
 from tests.smtp.client_peers import EHLO, Client, Peer, message, play
 
 WRONG = [

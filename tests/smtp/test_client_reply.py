@@ -46,7 +46,7 @@ def read(*pieces):
     ],
 )
 def test_lines_end_and_go_on_in_many_ways(octets, code, lines):
-    assert read(octets) == [(code, lines)]
+    assert read(octets) == [(code, tuple(lines))]
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_a_reply_has_its_bounds(octets):
     ],
 )
 def test_a_reply_has_a_status_and_one_printable_line(lines, status, text):
-    assert peer_reply(250, lines, "mail") == PeerReply(250, status, text, "mail")
+    assert peer_reply(250, tuple(lines), "mail") == PeerReply(250, status, text, "mail")
 
 
 def test_a_long_text_is_cut():
-    assert len(peer_reply(250, [b"x" * REPLY_MAXIMUM], "mail").text) == TEXT_MAXIMUM
+    assert len(peer_reply(250, (b"x" * REPLY_MAXIMUM,), "mail").text) == TEXT_MAXIMUM
 
 
 PARTS = st.sampled_from(

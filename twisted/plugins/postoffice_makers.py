@@ -450,24 +450,14 @@ class DNSBLMaker:
     )
 
     def make(self, options: Mapping[str, Any], context: PluginContext) -> IPolicy:
-        from twisted.names.client import Resolver
-
+        from postoffice.dns.resolver import Resolver
         from postoffice.policy.dnsbl import DNSBLPolicy, Zone
 
         if not options["zones"]:
             raise SettingError("zones", "give at least one list")
-        servers = list(options["resolvers"])
-
-        def make_resolver() -> Any:
-            system = None if servers else "/etc/resolv.conf"
-            return Resolver(  # type: ignore[no-untyped-call]
-                resolv=system, servers=servers or None, reactor=context.reactor
-            )
-
         return DNSBLPolicy(
             [Zone(name, answers) for name, answers in options["zones"]],
-            make_resolver,
-            context.reactor.seconds,
+            Resolver(context.reactor, options["resolvers"]),
             tag=options["action"] == "tag",
             exempt=options["exempt"],
         )

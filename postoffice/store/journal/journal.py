@@ -171,9 +171,10 @@ class Journal:
         state.generation = max(state.checkpointed, *state.generations)
         found = Recovered(recovery.batches, recovery.put_records, len(recovery.removals))
         if found.batches or recovery.unreadable:
+            synced = recovery.sync()
             try:
                 self._checkpoints.apply_again(recovery, state.generation, anew=True, synced=False)
-                if durability == JOURNAL and not recovery.unreadable:
+                if durability == JOURNAL and synced and not recovery.unreadable:
                     self._leave_for_checkpoint(state)
                 else:
                     self._checkpoints.sync_again(state, recovery, state.generation)

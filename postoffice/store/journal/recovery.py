@@ -155,6 +155,23 @@ class PendingBatches:
         )
         return b"".join(block.ljust(BLOCK, b"\0") for block in blocks)
 
+    def sync(self) -> bool:
+        """
+        Sync the segments that were read; False if that failed.
+
+        The process that appended the last batch may have been killed before its sync: what a
+        client sees of that batch must not be lost in a power cut.
+        """
+        try:
+            for number, count in enumerate(self.counts):
+                if count:
+                    with open(self._path_of(number), "rb") as file:
+                        os.fdatasync(file.fileno())
+        except OSError as error:
+            self._report("error", f"syncing the journal's segments failed: {error}")
+            return False
+        return True
+
     def messages(self, until: int) -> Iterator[tuple[int, PutRecord]]:
         """The messages of all generations up to ``until``, inclusive, each with its generation."""
         wanted = (one for one in self._locations if one.generation <= until)

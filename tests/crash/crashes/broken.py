@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from crashes.recorder import EVERYTHING, Recorder
-from postoffice.store import cleanup, drafts, expunge, maildir
+from postoffice.store import cleanup, drafts, expunge, intents, maildir, queue_files
 from postoffice.store.commit import Commit
 from postoffice.store.durability import Journaled
 from postoffice.store.journal import records, segments
@@ -120,6 +120,14 @@ def _all_large_go(self: LargeTexts, checkpointed: int) -> None:
     self.unlink(os.listdir(self.folder))
 
 
+_unlink_message = queue_files.unlink_message
+
+
+def _marks_first(removal: Any) -> None:
+    queue_files.unlink(removal.paths[1:])
+    _unlink_message(removal)
+
+
 BROKEN = {
     "the journal is not synced": Broken("one", not_synced(lambda path: path[-6:-1] == "/seg.")),
     "a large text is not synced": Broken("large", holds("/large/")),
@@ -149,6 +157,10 @@ BROKEN = {
     "a recovery believes what it finds": Broken(
         "one", lambda: patch.object(MaildirRedo, "__init__", _believing)
     ),
+    "a recovery does not sync what it has read": Broken(
+        "started-behind-a-kill",
+        lambda: patch.object(PendingBatches, "sync", lambda self: True),
+    ),
     "a recovery forgets what was removed": Broken(
         "removal", lambda: patch.object(PendingBatches, "redo", _without_removals)
     ),
@@ -160,6 +172,14 @@ BROKEN = {
     ),
     "what is removed is not synced": Broken(
         "removal", lambda: patch.object(maildir, "sync_folder", lambda path: None)
+    ),
+    "what letters come with is not written down": Broken(
+        "letters", lambda: patch.object(intents, "_settle", lambda store, said: None)
+    ),
+    "an intent is not synced": Broken("letters", holds("/.queue/intents")),
+    "the names in the queue are not synced": Broken("queued", ends("/messages/new")),
+    "marks go before their message": Broken(
+        "sent", lambda: patch.object(queue_files, "unlink_message", _marks_first)
     ),
     "files are not synced": Broken("one", holds("/tmp/")),
     "new is not synced": Broken("one", ends("/new")),

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from glob import glob
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -17,10 +18,9 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from crashes.disk import Disk, Model
 from crashes.operations import Note
-from crashes.promises import Found, Promises
+from crashes.promises import ENDED, MARKS, QUEUE, Found, Promises
 from crashes.recorder import Recorder
-from crashes.world import COLLECTED, JOE, Kind, machine, read, recipients, text_of
-from postoffice.model.envelope import Client, Envelope
+from crashes.world import COLLECTED, JOE, Kind, envelope, machine, queued, read, text_of
 from postoffice.store import maildir, names, retention, vault
 from postoffice.store.files import JOURNAL, LATE
 from postoffice.store.journal import segments
@@ -133,6 +133,10 @@ def _maildrops(root: str, state: State) -> dict[str, bytes]:
         for place in maildir.subpaths(folder).values():
             with open(f"{folder}/{place}", "rb") as file:
                 found[f"{name}/{place}"] = file.read()
+    for folder in ("messages", "marks"):
+        for place in glob(f"{root}/.queue/{folder}/new/*"):
+            with open(place, "rb") as file:
+                found[place] = file.read()
     return found
 
 
@@ -148,7 +152,27 @@ def _mail(store: Any, state: State, found: Found) -> Found:
                 continue
             found.mail.setdefault(name, []).append(_token(text, state, found, name))
         maildrop.release()
+    _queue(store, state, found)
     return found
+
+
+def _queue(store: Any, state: State, found: Found) -> None:
+    """What is in the queue, and with which marks."""
+    there = queued(store)
+    messages = finish(store.queue.read([name for name, _ in there]))
+    for (name, text), message in zip(there, messages, strict=True):
+        token = _token(text, state, found, "the queue")
+        found.mail.setdefault(QUEUE, []).append(token)
+        if message is None:
+            found.problems.append(f"the queue: {name} cannot be read")
+        else:
+            marks = [f"{token}:{number}" for number in sorted(message.done)]
+            found.mail.setdefault(MARKS, []).extend(marks)
+    left = found.mail.get(QUEUE, [])
+    ended = [one for name, one in state.promises.stages if name == ENDED and one not in left]
+    found.mail.setdefault(ENDED, []).extend(ended)
+    if finish(store.queue.usage())[0] != len(there):
+        found.problems.append("the queue is counted wrong")
 
 
 def _token(text: bytes, state: State, found: Found, where: str) -> str:
@@ -161,6 +185,8 @@ def _token(text: bytes, state: State, found: Found, where: str) -> str:
 
 def _beside(root: str, state: State, found: Found) -> None:
     """What lies in the store that no client sees."""
+    for part in ("messages/tmp", "marks/tmp", "intents", "aside"):
+        found.problems += [f"leftover: {path}" for path in glob(f"{root}/.queue/{part}/*")]
     for path, _, files in os.walk(f"{root}/{LATE}"):
         found.problems += [f"put aside: {path}/{file}" for file in files]
     for name in state.promises.names():
@@ -215,9 +241,8 @@ def _goes_on(store: Any, state: State, clock: Clock) -> list[str]:
     state.texts["after"] = text_of("after")
     problems = []
     everybody = state.promises.names() or [JOE]
-    envelope = Envelope("id", Client(), recipients=recipients(*everybody))
     try:
-        delivery = finish(store.begin(envelope))
+        delivery = finish(store.begin(envelope(*everybody, QUEUE)))
         finish(delivery.write(state.texts["after"]))
         finish(delivery.commit())
         clock.advance(CHECKPOINT_INTERVAL)
@@ -229,6 +254,10 @@ def _goes_on(store: Any, state: State, clock: Clock) -> list[str]:
         if read(maildrop, last) != state.texts["after"]:
             problems.append(f"{name} did not get what was posted then")
         maildrop.release()
+    name, text = queued(store)[-1]
+    if text != state.texts["after"]:
+        problems.append("the queue did not get what was posted then")
+    finish(store.queue.finish(name, [0, 1], whole=True))
     return problems
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from itertools import count
 
+from crashes.promises import QUEUE
 from crashes.scenario import EACH, KEPT, TINY, scenario
 from crashes.world import ANN, BOB, JOE, Kind, World
 from postoffice.store.delivery import BUFFER
@@ -113,6 +114,73 @@ def failed_fsync(world, _):
     world.fail("sync", "/new")
     store.post(JOE, ANN)
     store.post(JOE)
+
+
+@scenario(Kind(), EACH, variants=8)
+def failed_letters(world, variant):
+    """A letter, or the end of what it is about, fails: both are tried again."""
+    store = world.start()
+    store.post(JOE, ANN)
+    for _ in range(3):
+        store.post(QUEUE)
+    store.finish(1, marked=0)
+    world.rest()
+    kind, part, after = [
+        ("sync", "/seg.", 0),
+        ("link", "joe/new", 0),
+        ("link", "ann/new", 0),
+        ("rename", "/marks/new", 0),
+        ("unlink", "/messages/new", 0),
+        ("sync", "/messages/new", 0),
+        ("sync", "/ann/new", 0),
+        ("write", "/tmp/", 1),
+    ][variant]
+    for marked in (1, None, None):
+        world.fail(kind, part, after=after)
+        store.finish(1, (JOE, ANN), (JOE, QUEUE), marked=marked)
+        world.mend()
+    store.checkpoint()
+    store.post(JOE, QUEUE)
+
+
+@scenario(Kind(), variants=12)
+def started_behind_a_kill(world, variant):
+    """One process is killed, and the next one shows what it finds; then the power goes."""
+    store = world.start()
+    store.post(JOE)
+    store.stop()
+    world.rest()
+    world.killed_after(12 + variant, lambda: world.start().post(JOE))
+    other = world.start()
+    other.look(JOE)
+    other.post(JOE)
+    other.remove(JOE, 1)
+    other.checkpoint()
+
+
+@scenario(Kind(), EACH, variants=40)
+def killed_in_the_queue(world, variant):
+    """One process is killed while it sends; another one starts behind it."""
+    store = world.start()
+    store.post(JOE, ANN)
+    for _ in range(3):
+        store.post(QUEUE)
+    store.stop()
+    world.rest()
+
+    def work() -> None:
+        store = world.start()
+        store.post(JOE, QUEUE)
+        store.finish(1, marked=0)
+        store.finish(1, (JOE, ANN), (QUEUE,))
+        store.finish(1)
+        store.post(QUEUE, size=BUFFER + 1000)
+
+    world.killed_after(3 * variant, work)
+    other = world.start()
+    other.look(JOE, ANN)
+    other.post(JOE, QUEUE)
+    other.checkpoint()
 
 
 @scenario(Kind(), KEPT, variants=40)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -11,6 +11,9 @@ from crashes.operations import Note
 
 #: One message in one maildrop: the maildrop's name, the message's token.
 One = tuple[str, str]
+#: Stand for maildrops: the queue; the marks of its messages (``TOKEN:RECIPIENT``); those of its
+#: messages that are not there any more.
+QUEUE, MARKS, ENDED = OF_QUEUE = ("queue", "marks", "ended")
 
 
 class Stage(Enum):
@@ -39,12 +42,16 @@ class Promises:
     ``atomic``: all or none holds over crashes, and what was seen stays (the journal).
 
     ``keeps``: what is removed lies in the vault.
+    ``_whole`` is all there or not at all, also without the journal.  ``_ends`` has what comes
+    with a mark, or the end of a message: the letters of each attempt.
     """
 
     atomic: bool
     keeps: bool = False
     stages: dict[One, Stage] = field(default_factory=dict)
     _together: list[set[One]] = field(default_factory=list)
+    _whole: list[set[One]] = field(default_factory=list)
+    _ends: dict[One, list[set[One]]] = field(default_factory=dict)
     _kept: set[One] = field(default_factory=set)
     _collected: set[One] = field(default_factory=set)
 
@@ -55,13 +62,15 @@ class Promises:
             self.keeps,
             dict(self.stages),
             list(self._together),
+            list(self._whole),
+            {end: list(attempts) for end, attempts in self._ends.items()},
             set(self._kept),
             set(self._collected),
         )
 
     def names(self) -> list[str]:
         """All maildrops that were ever heard of."""
-        return sorted({name for name, _ in self.stages})
+        return sorted({name for name, _ in self.stages} - {*OF_QUEUE})
 
     def hear(self, note: Note) -> None:
         """One thing that was said."""
@@ -72,6 +81,8 @@ class Promises:
                 self._together.append(these)
             case "posted":
                 self._set(these, Stage.THERE)
+            case "finishing" | "finished":
+                self._hear_finish(set(zip(note.names, note.tokens, strict=True)), note.what)
             case "removing":
                 self._set(these, Stage.LEAVING)
                 self._together.append(these)
@@ -108,6 +119,23 @@ class Promises:
             case _:
                 raise AssertionError(f"nobody says {note.what}")
 
+    def _hear_finish(self, these: set[One], what: str) -> None:
+        """Letters come with a mark, or with the end of a message in the queue."""
+        going: set[One] = set()
+        for ended in [token for name, token in these if name == ENDED]:
+            marks = {one for one in self._in([MARKS]) if one[1].partition(":")[0] == ended}
+            going |= {(QUEUE, ended), *marks}
+        if what == "finishing":
+            sure = {one for one in going if self.stages[one] is Stage.THERE}
+            self._set(these, Stage.COMING)
+            self._set(going, Stage.LEAVING)
+            self._whole.append(sure)
+            end = next(one for one in these if one[0] in (ENDED, MARKS))
+            self._ends.setdefault(end, []).append(these - {end})
+        else:
+            self._set(these, Stage.THERE)
+            self._set(going, Stage.GONE)
+
     def _in(self, names: Iterable[str]) -> set[One]:
         return {one for one in self.stages if one[0] in names}
 
@@ -137,13 +165,28 @@ class Promises:
         for name, tokens in found.due.items():
             early = [one for one in tokens if (name, one) not in self._collected]
             problems += [f"{one} of {name} would go, and nobody has it" for one in early]
-        if self.atomic:
-            problems += self._halves(mail)
-        return problems
+        together = self._together if self.atomic else []
+        problems += self._halves(mail, [*together, *self._whole])
+        return problems + list(self._half_ends(mail))
 
-    def _halves(self, mail: dict[str, Counter[str]]) -> list[str]:
+    def _half_ends(self, mail: dict[str, Counter[str]]) -> Iterator[str]:
+        """The letters of one attempt are all there if the end is, and none are if it is not."""
+        for end, attempts in self._ends.items():
+            those = {end}.union(*attempts)
+            if {self.stages[one] for one in those} - {Stage.COMING, Stage.THERE}:
+                continue  # a letter, or a marked message, was removed since
+            there = [
+                {one for one in its if mail.get(one[0], Counter())[one[1]]} for its in attempts
+            ]
+            if any(some and some != its for some, its in zip(there, attempts, strict=True)):
+                yield f"of the letters that come with {end} only {there} are there"
+            ended = bool(mail.get(end[0], Counter())[end[1]])
+            if any(attempts) and ended is not any(map(bool, there)):
+                yield f"{end} {'is' if ended else 'is not'} there, with the letters {there}"
+
+    def _halves(self, mail: dict[str, Counter[str]], together: list[set[One]]) -> list[str]:
         problems = []
-        for these in self._together:
+        for these in together:
             stages = {self.stages[one] for one in these}
             there = {one for one in these if mail.get(one[0], Counter())[one[1]]}
             if len(stages) == 1 and Stage.RETURNING not in stages and there not in (these, set()):

@@ -294,7 +294,14 @@ class Recorder(AbstractContextManager["Recorder"]):
     def _not_recorded(self, real, *args, **kwargs):
         raise AssertionError(f"the recorder does not know {real.__name__}")
 
-    _sendfile = _copy_file_range = _writev = _pwritev = _truncate = _not_recorded
+    def _copy_file_range(self, real, source, target, count, offset_src=None, offset_dst=None):
+        if not self._is_our_file(target):
+            return real(source, target, count, offset_src, offset_dst)
+        assert offset_src is not None, "it is said where the octets are"
+        assert offset_dst is None, "they are written where the file is"
+        return os.write(target, os.pread(source, count, offset_src))
+
+    _sendfile = _writev = _pwritev = _truncate = _not_recorded
     _symlink = _mkfifo = _posix_fallocate = _sync = _renames = _not_recorded
 
 

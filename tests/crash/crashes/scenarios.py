@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from crashes.promises import QUEUE
 from crashes.scenario import EACH, KEPT, TINY, scenario
 from crashes.world import ANN, BOB, JOE, Kind
 from postoffice.model.address import Quota
@@ -294,3 +295,57 @@ def make_room(world, _):
     store.post_and_make_room(JOE)
     store.post_and_make_room(JOE, ANN)
     store.remove(JOE, 1)
+
+
+@scenario(Kind(), EACH)
+def queued(world, _):
+    """Messages for other servers, and for maildrops too; the queue is made with the first."""
+    store = world.start()
+    store.post(JOE)
+    world.rest()
+    store.post(QUEUE)
+    store.post(JOE, QUEUE)
+    store.post(JOE, ANN, QUEUE, size=BUFFER + 1000)
+    store.post(QUEUE, size=BUFFER + 1000)
+    store.checkpoint()
+    store.post_together((QUEUE,), (JOE, QUEUE), (ANN,), (QUEUE,), (JOE, ANN, QUEUE), (JOE,))
+
+
+@scenario(Kind(), EACH, TINY)
+def sent(world, _):
+    """They are sent, one recipient after the other or at once, just now or long ago."""
+    store = world.start()
+    for _ in range(3):
+        store.post(QUEUE)
+    store.post(JOE, QUEUE)
+    store.finish(2, marked=0)
+    world.rest()
+    store.post(JOE, QUEUE)
+    store.finish(5)
+    store.finish(1)
+    store.finish(2, marked=1)
+    store.checkpoint()
+    store.finish(1, marked=1)
+    store.finish(1)
+    store.post(QUEUE)
+    store.finish(2)
+    store.finish(1)
+
+
+@scenario(Kind(), EACH, TINY)
+def letters(world, _):
+    """What failed is told exactly once, to people here and elsewhere."""
+    store = world.start()
+    store.post(JOE, ANN)
+    for _ in range(4):
+        store.post(QUEUE)
+    world.rest()
+    store.finish(1, (JOE,), marked=0)
+    store.finish(1, (JOE, ANN))
+    store.finish(1, (QUEUE,))
+    store.post(JOE, QUEUE)
+    store.checkpoint()
+    store.finish(1, (JOE, QUEUE), (ANN,), marked=1)
+    store.finish(1, (BOB, QUEUE), (JOE,))
+    store.remove(JOE)
+    store.finish(2)

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from crashes.disk import Disk, Model
 from crashes.operations import Note, Operation
-from crashes.promises import Promises
+from crashes.promises import ENDED, MARKS, QUEUE, Promises
 from crashes.recorder import Recorder
 from postoffice.interfaces import PurgeCriteria
 from postoffice.model.address import Account, Address, Quota
@@ -23,6 +23,7 @@ from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
+from postoffice.model.queued import QueuedRecipient
 from postoffice.store.journal import filesystem, segments
 from postoffice.store.maildir_store import CHECKPOINT_INTERVAL, MaildirStore
 from postoffice.store.quota.enforcement import TOLD
@@ -72,6 +73,26 @@ def recipients(*names: str, quota: Quota = UNLIMITED) -> list[Recipient]:
     """They, with accounts of these names."""
     accounts = [Account(name, name, quota=quota) for name in names]
     return [Recipient(Address.parse(one.address), one) for one in accounts]
+
+
+def envelope(*names: str, quota: Quota = UNLIMITED) -> Envelope:
+    """For those maildrops; QUEUE stands for two recipients elsewhere."""
+    to = recipients(*(name for name in names if name != QUEUE), quota=quota)
+    far = [QueuedRecipient(address=f"{who}@far.example") for who in ("x", "y")]
+    return Envelope("id", Client(), recipients=to, queued=far if QUEUE in names else [])
+
+
+def queued(store: MaildirStore) -> list[tuple[str, bytes]]:
+    """The names and the texts of the messages in the queue, the oldest first."""
+    found = []
+    for name in finish(store.queue.names()):
+        text = finish(store.queue.text(name))
+        octets = b""
+        while piece := finish(text.read()):
+            octets += piece
+        text.close()
+        found.append((name, octets))
+    return found
 
 
 def text_of(token: str, size: int = 300) -> bytes:
@@ -192,9 +213,10 @@ class World:
         """Run this in another process, killed before its next operation; whether it was."""
         killed = self.recorder.killed_after(count, action)
         for one in self.recorder.trace:
-            if isinstance(one, Note) and one.what == "posting" and one.tokens[0] not in self.texts:
-                token = one.tokens[0]
-                self.texts[token] = text_of(token, int(token.partition(".")[2]))
+            if isinstance(one, Note) and one.what in ("posting", "finishing"):
+                for token in one.tokens:
+                    if token not in self.texts and ":" not in token:
+                        self.texts[token] = text_of(token, int(token.partition(".")[2]))
         return killed
 
     def fail(self, kind: str, part: str = "", *, error: int = errno.EIO, after: int = 0) -> None:
@@ -271,13 +293,46 @@ class Running:
 
     def _write(self, token: str, *names: str, text: Callable[[str], bytes] | None = None) -> Any:
         self._note("posting", *names, tokens=(token,))
-        to = recipients(*names, quota=self._quota)
-        delivery = finish(self.store.begin(Envelope("id", Client(), recipients=to)))
+        delivery = finish(self.store.begin(envelope(*names, quota=self._quota)))
         if text is not None:
             self._world.texts[token] = text(delivery._draft.name)
         octets = self._world.texts[token]
         for start in range(0, len(octets), 100_000):
             finish(delivery.write(octets[start : start + 100_000]))
+        return delivery
+
+    def finish(self, number: int, *letters: tuple[str, ...], marked: int | None = None) -> None:
+        """
+        End a message in the queue (from 1), or mark one of its recipients.
+
+        Each letter is for some maildrops, or for the queue.
+        """
+        name, text = queued(self.store)[number - 1]
+        token = next(one for one, its in self._world.texts.items() if its == text)
+        tokens = [self._world.token() for _ in letters]
+        end = (ENDED, token) if marked is None else (MARKS, f"{token}:{marked}")
+        pairs = [
+            end,
+            *((to, one) for one, whose in zip(tokens, letters, strict=True) for to in whose),
+        ]
+        names, those = zip(*pairs, strict=True)
+        self._note("finishing", *names, tokens=those)
+        done = [] if marked is None else [marked]
+        try:
+            begun = [
+                self._filled(envelope(*whose, quota=self._quota), one)
+                for one, whose in zip(tokens, letters, strict=True)
+            ]
+            queue = self.store.queue
+            finish(queue.finish(name, done, letters=begun, whole=marked is None))
+        except PostOfficeError:
+            self._note("failed", *names, tokens=those)
+        else:
+            self._note("finished", *names, tokens=those)
+
+    def _filled(self, letter: Envelope, token: str) -> Any:
+        delivery = finish(self.store.begin(letter))
+        finish(delivery.write(self._world.texts[token]))
         return delivery
 
     def post_together(self, *messages: tuple[str, ...]) -> None:

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""
+Send messages over client connections into Postfix's smtp-sink, from one process, without a queue.
+
+    python bench/sendload.py [--connections 20] [--messages 20000] [--size 4096] [--profile]
+
+Prints messages a second, and the CPU of this process for one message.  The best of all rounds
+counts, as other work on the machine makes everything dearer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import os
+import pstats
+import shutil
+import socket
+import subprocess
+import time
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+
+from postoffice.model.hop import NONE, Hop, Transaction
+from postoffice.model.queued import QueuedRecipient
+from postoffice.server.client_connection import ClientConnection, ConnectOptions, connect
+from postoffice.util.twisted_internals import poll_without_context, tune
+
+HEADER = b"From: Ann <ann@example.net>\r\nTo: joe@example.org\r\nSubject: what it costs\r\n\r\n"
+LINE = b"x" * 76 + b"\r\n"
+
+
+class Text:
+    """A text in memory (IText)."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+
+    async def read(self) -> bytes:
+        octets, self._octets = self._octets, b""
+        return octets
+
+    def close(self) -> None:
+        pass
+
+
+class Load:
+    """A round: so many messages over these connections, each as fast as the server takes them."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.left = 0
+
+    async def work(self, connection: ClientConnection) -> None:
+        while self.left > 0:
+            self.left -= 1
+            number = self.left
+            transaction = Transaction(
+                id=f"id.{number}",
+                sender=f"ann{number % 97}@example.net",
+                recipients=(QueuedRecipient(address=f"joe{number % 193}@example.org"),),
+                size=len(self.text),
+            )
+            result = await connection.send(transaction, Text(self.text))
+            assert result.replies[0].sent, result
+
+    async def round(self, connections: list[ClientConnection], messages: int) -> None:
+        self.left = messages
+        await gatherResults([Deferred.fromCoroutine(self.work(one)) for one in connections])
+
+
+def sink(connections: int) -> tuple[subprocess.Popen[bytes], int]:
+    """smtp-sink on a free port of loopback."""
+    program = shutil.which("smtp-sink", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    assert program is not None, "smtp-sink (of Postfix) is not installed"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    words = [program, *user, "-m", str(connections + 10), f"127.0.0.1:{port}", "1000"]
+    running = subprocess.Popen(words, cwd="/")
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return running, port
+        assert running.poll() is None, "smtp-sink has ended"
+        time.sleep(0.01)
+
+
+async def measure(options: argparse.Namespace, port: int) -> None:
+    hop = Hop(host="mx.example.org", address="127.0.0.1", port=port, level=NONE)
+    how = ConnectOptions(reactor=reactor, hostname="mail.example.net")
+    connections = [await connect(hop, how) for _ in range(options.connections)]
+    load = Load(HEADER + LINE * ((options.size - len(HEADER)) // len(LINE)))
+    await load.round(connections, options.connections * 20)
+    if options.profile:
+        profile = cProfile.Profile()
+        profile.enable()
+        await load.round(connections, options.messages)
+        profile.disable()
+        pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+        return
+    for _ in range(options.rounds):
+        began, before = time.monotonic(), os.times()
+        await load.round(connections, options.messages)
+        took, after = time.monotonic() - began, os.times()
+        user, system = (1e6 * (after[n] - before[n]) / options.messages for n in (0, 1))
+        print(
+            f"{options.messages / took:7.0f} messages/s, CPU of this process for one: "
+            f"{user:6.1f} us, and {system:6.1f} us in the kernel"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--connections", type=int, default=20)
+    parser.add_argument("--messages", type=int, default=20000)
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    tune()
+    poll_without_context(reactor)
+    running, port = sink(options.connections)
+
+    def begin() -> None:
+        done = Deferred.fromCoroutine(measure(options, port))
+        done.addErrback(lambda failure: failure.printTraceback())
+        done.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    try:
+        reactor.run()
+    finally:
+        running.kill()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""
+How many recipients an account may send to: counted in slots of time, of which the oldest drop out.
+
+A slot is a twelfth of the time of the limit.  The current slot and the twelve before it count, so
+that no time of this length, wherever it begins, has more recipients than the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SLOTS = 12
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+#: Below so many recipients in an hour nobody is suspected, and above this share of refused ones an
+#: account is.
+SUSPECT_FROM = 30
+SUSPECT_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class SendingRate:
+    """``most`` recipients in ``seconds``."""
+
+    most: int
+    seconds: float
+
+    def slot(self, now: float) -> int:
+        """The number of the slot of a time."""
+        return int(now * SLOTS // self.seconds)
+
+    def oldest(self, now: float) -> int:
+        """The oldest slot that counts."""
+        return self.slot(now) - SLOTS
+
+    def until(self, slot: int) -> float:
+        """When a slot counts no longer."""
+        return (slot + SLOTS + 1) * self.seconds / SLOTS
+
+    def used(self, counts: Mapping[int, int], now: float) -> int:
+        """How many recipients count, of those in slots."""
+        oldest = self.oldest(now)
+        return sum(count for slot, count in counts.items() if slot >= oldest)
+
+    def wait(self, counts: Mapping[int, int], now: float, more: int) -> float | None:
+        """Seconds until there is room for so many more recipients; None if there never is."""
+        if more > self.most:
+            return None
+        used = self.used(counts, now)
+        wait = 0.0
+        for slot in sorted(slot for slot in counts if slot >= self.oldest(now)):
+            if used + more <= self.most:
+                break
+            used -= counts[slot]
+            wait = self.until(slot) - now
+        return wait
+
+    def __str__(self) -> str:
+        return f"{self.most} recipients in {_words(self.seconds)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The limits of an account, and of each of its devices."""
+
+    account: tuple[SendingRate, ...] = ()
+    device: tuple[SendingRate, ...] = ()
+    hold: bool = True
+
+
+def _words(seconds: float) -> str:
+    """A time in words: ``an hour``, ``2 days``."""
+    for unit, one, many in ((DAY, "a day", "days"), (HOUR, "an hour", "hours")):
+        if seconds == unit:
+            return one
+        if seconds % unit == 0:
+            return f"{seconds / unit:.0f} {many}"
+    return "a minute" if seconds == MINUTE else f"{max(round(seconds / MINUTE), 1)} minutes"
+
+
+def suspect(tried: int, refused: int) -> bool:
+    """Whether so many refused recipients, in an hour, look like a stolen password."""
+    return tried >= SUSPECT_FROM and refused > tried * SUSPECT_SHARE

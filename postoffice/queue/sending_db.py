@@ -1,0 +1,215 @@
+"""
+The database of what accounts send (``sending.db``), which all processes share.
+
+No mail depends on this file: if a power failure loses its last changes, an account may send to a
+few more recipients.  Only holding and releasing an account is synced.  Plain functions; they block.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from postoffice.outbound.sending_rate import DAY, HOUR, Rates, SendingRate, suspect
+from postoffice.util.sqlite_file import SQLiteFile
+
+#: The name of the file, in the state folder.
+SENDING = "sending.db"
+#: Rows that one sweep removes at most.
+SWEPT = 1000
+#: Seconds between two letters about the same thing to one account.
+LETTERS = DAY
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS sent (
+    account TEXT NOT NULL,
+    device TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    slot INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (account, seconds, slot, device)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sent_until ON sent (until);
+CREATE TABLE IF NOT EXISTS tried (
+    account TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (account, slot)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tried_until ON tried (until);
+CREATE TABLE IF NOT EXISTS held (
+    account TEXT PRIMARY KEY,
+    since REAL NOT NULL,
+    why TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS told (
+    account TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (account, kind)
+) WITHOUT ROWID;
+"""
+#: The hour in which refused recipients are counted.
+_HOUR = SendingRate(0, HOUR)
+
+
+class Taken(NamedTuple):
+    """
+    The outcome of a message: who is counted, and why it is more than is allowed.
+
+    ``rate`` is the limit that it is over, and ``wait`` the seconds until there is room, None if
+    there never is; ``held`` says why the account is held.
+    """
+
+    at: float
+    rate: SendingRate | None = None
+    wait: float | None = 0.0
+    held: str = ""
+
+
+class SendingDB(SQLiteFile):
+    """The file, and its one connection."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "the database of what is sent", TABLES)
+
+    def take(self, account: str, device: str, more: int, rates: Rates, now: float) -> Taken:
+        """
+        Count recipients of a message, unless it is over a limit and is not to be held.
+
+        Raises TemporaryFailure.
+        """
+        with self.turn() as database:
+            row = database.execute("SELECT why FROM held WHERE account = ?", (account,)).fetchone()
+            taken = (
+                Taken(now, held=row[0])
+                if row
+                else _over(database, account, device, more, rates, now)
+            )
+            if taken.rate is None or rates.hold:
+                _count(database, account, device, more, rates, now)
+        return taken
+
+    def give_back(self, account: str, device: str, fewer: int, rates: Rates, at: float) -> None:
+        """Take back what ``take`` counted at that time: the message was not taken after all."""
+        with self.turn() as database:
+            _count(database, account, device, -fewer, rates, at)
+
+    def tried(self, account: str, sent: int, refused: int, now: float) -> str:
+        """
+        Count recipients that other servers took and refused; return why the account is held now.
+
+        Returns "" if it is not, or was held already.  Raises TemporaryFailure.
+        """
+        slot = _HOUR.slot(now)
+        with self.turn() as database:
+            database.execute(
+                "INSERT INTO tried VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " recipients = recipients + excluded.recipients,"
+                " refused = refused + excluded.refused",
+                (account, slot, sent + refused, refused, _HOUR.until(slot)),
+            )
+            if not refused:
+                return ""
+            all_, bad = database.execute(
+                "SELECT sum(recipients), sum(refused) FROM tried WHERE account = ? AND slot >= ?",
+                (account, _HOUR.oldest(now)),
+            ).fetchone()
+        if not suspect(all_, bad):
+            return ""
+        why = f"{bad} of {all_} recipients in an hour were refused"
+        with self.turn(durable=True) as database:
+            new = database.execute(
+                "INSERT OR IGNORE INTO held VALUES (?, ?, ?)", (account, now, why)
+            ).rowcount
+        return why if new else ""
+
+    def held(self, account: str) -> tuple[float, str] | None:
+        """Since when an account is held, and why; None if it is not.  Raises TemporaryFailure."""
+        with self.turn() as database:
+            found: tuple[float, str] | None = database.execute(
+                "SELECT since, why FROM held WHERE account = ?", (account,)
+            ).fetchone()
+        return found
+
+    def release(self, account: str) -> bool:
+        """
+        Let an account send again; forget what was refused to it.  Return whether it was held.
+
+        Raises TemporaryFailure.
+        """
+        with self.turn(durable=True) as database:
+            database.execute("DELETE FROM tried WHERE account = ?", (account,))
+            database.execute("DELETE FROM told WHERE account = ?", (account,))
+            gone = database.execute("DELETE FROM held WHERE account = ?", (account,)).rowcount
+        return bool(gone)
+
+    def tells(self, account: str, kind: str, now: float) -> bool:
+        """Whether a letter of this kind is due; from now on, for a day, none is."""
+        with self.turn() as database:
+            row = database.execute(
+                "SELECT at FROM told WHERE account = ? AND kind = ?", (account, kind)
+            ).fetchone()
+            if row and 0 <= now - row[0] < LETTERS:
+                return False
+            database.execute("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", (account, kind, now))
+        return True
+
+    def sweep(self, now: float) -> bool:
+        """Remove some rows that count no longer; return whether there may be more."""
+        with self.turn() as database:
+            sent = database.execute(
+                "DELETE FROM sent WHERE (account, seconds, slot, device) IN (SELECT account,"
+                " seconds, slot, device FROM sent WHERE until < ? LIMIT ?)",
+                (now, SWEPT),
+            ).rowcount
+            tried = database.execute(
+                "DELETE FROM tried WHERE (account, slot) IN"
+                " (SELECT account, slot FROM tried WHERE until < ? LIMIT ?)",
+                (now, SWEPT),
+            ).rowcount
+            database.execute("DELETE FROM told WHERE at < ?", (now - LETTERS,))
+        return SWEPT in (sent, tried)
+
+
+def _over(
+    database: sqlite3.Connection, account: str, device: str, more: int, rates: Rates, now: float
+) -> Taken:
+    """Compare with all limits; return the one that lasts longest, of those it is over."""
+    over: list[Taken] = []
+    for name, limits in ((None, rates.account), (device, rates.device)):
+        for rate in limits:
+            counts = dict(
+                database.execute(
+                    "SELECT slot, sum(recipients) FROM sent WHERE account = ?1 AND seconds = ?2"
+                    " AND slot >= ?3 AND (device = ?4 OR ?4 IS NULL) GROUP BY slot",
+                    (account, rate.seconds, rate.oldest(now), name),
+                ).fetchall()
+            )
+            wait = rate.wait(counts, now, more)
+            if wait != 0:
+                over.append(Taken(now, rate, wait))
+    return max(over, key=_lasting, default=Taken(now))
+
+
+def _lasting(taken: Taken) -> float:
+    return float("inf") if taken.wait is None else taken.wait
+
+
+def _count(
+    database: sqlite3.Connection, account: str, device: str, more: int, rates: Rates, now: float
+) -> None:
+    """Add recipients to the slots of a time."""
+    rows: Sequence[SendingRate] = [*rates.account, *rates.device]
+    for seconds in dict.fromkeys(rate.seconds for rate in rows):
+        rate = SendingRate(0, seconds)
+        slot = rate.slot(now)
+        database.execute(
+            "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " recipients = max(recipients + excluded.recipients, 0)",
+            (account, device, seconds, slot, more, rate.until(slot)),
+        )

@@ -1,0 +1,167 @@
+"""
+Sending limits: how many recipients in other domains an account may write to.
+
+A stolen password is what makes other servers refuse a whole post office.  Two wires trip: a limit
+of recipients in a time, and many recipients that other servers refuse.  Forwards and messages
+about messages are not counted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from postoffice.interfaces import Executor
+from postoffice.model import log_events
+from postoffice.model.envelope import Envelope
+from postoffice.model.errors import PermanentFailure, TemporaryFailure
+from postoffice.model.log_event import tell
+from postoffice.model.reply import Reply
+from postoffice.outbound.sending_rate import Rates
+from postoffice.queue.sending_db import SENDING, SendingDB, Taken
+from postoffice.util.periodic import Periodic
+from postoffice.util.shield import SerialExecutor, start_work
+
+log = Logger("postoffice")
+
+#: Seconds between two sweeps.
+SWEEPING = 3600.0
+#: What an owner and the postmaster are told of: a limit was reached, or the account is held.
+OVER, HELD = "over", "held"
+
+#: Tells the owner of an account, and the postmaster: account, kind (OVER, HELD), and facts.
+Tell = Callable[[str, str, Mapping[str, str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted for one message, so that it can be given back."""
+
+    account: str
+    device: str
+    recipients: int
+    rates: Rates
+    at: float
+
+
+def _tell_nobody(account: str, kind: str, facts: Mapping[str, str]) -> None:
+    """Nobody is told."""
+
+
+class SendingLimits:
+    """Counts what accounts send, in a file in the folder ``state``."""
+
+    def __init__(
+        self,
+        state: str,
+        executor: Executor,
+        clock: IReactorTime,
+        rates: Rates,
+        tell_owner: Tell = _tell_nobody,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.rates = rates  # a reload changes them
+        self.tell_owner = tell_owner
+        self._database = SendingDB(os.path.join(state, SENDING))
+        self._executor = SerialExecutor(executor)
+        self._now = now
+        self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._failed)
+
+    async def start(self) -> None:
+        """Open the file.  Raises StartupError."""
+        await self._executor.run(self._database.open)
+        self._sweeping.start()
+
+    async def stop(self) -> None:
+        """Wait for what is being counted, and close the file."""
+        await self._sweeping.stop()
+        await self._executor.run(self._database.close)
+
+    async def take(self, envelope: Envelope) -> Counted | None:
+        """
+        Count a message of a user who has logged in; set ``envelope.held`` if it is to be held.
+
+        Returns what was counted.  Raises PostOfficeError if the message is refused.
+        """
+        many = sum(not one.forwarder for one in envelope.queued)
+        if not many or not envelope.login:
+            return None
+        account, device, rates = envelope.login, envelope.device, self.rates
+        taken = await self._executor.run(
+            self._database.take, account, device, many, rates, self._now()
+        )
+        if taken.held:
+            envelope.held = taken.held
+        elif taken.rate is not None:
+            await self._over(envelope, many, taken, rates.hold)
+        return Counted(account, device, many, rates, taken.at)
+
+    async def _over(self, envelope: Envelope, many: int, taken: Taken, hold: bool) -> None:
+        """A message is over a limit: hold or refuse it, and tell of it once a day."""
+        why = f"over the limit of {taken.rate}"
+        self._log(envelope.login, envelope.device, why, "held" if hold else "refused")
+        facts = {"limit": str(taken.rate), "device": envelope.device, "recipients": str(many)}
+        await self._tell(envelope.login, OVER, facts)
+        if hold:
+            envelope.held = why
+        elif taken.wait is None:
+            text = f"Your mail has {many} recipients; you may send to {taken.rate}"
+            raise PermanentFailure(why, Reply(550, "5.7.1", text))
+        else:
+            minutes = max(round(taken.wait / 60), 1)
+            text = f"You may send to {taken.rate}; send this mail again in {minutes} min"
+            raise TemporaryFailure(why, Reply(450, "4.7.1", text))
+
+    def give_back(self, counted: Counted) -> None:
+        """The message that was counted was not taken after all."""
+        one = counted
+        self._work(
+            self._executor.run(
+                self._database.give_back,
+                one.account,
+                one.device,
+                one.recipients,
+                one.rates,
+                one.at,
+            )
+        )
+
+    def tried(self, login: str, sent: int, refused: int) -> None:
+        """Other servers took and refused so many recipients of this account, for good."""
+        if login and sent + refused:
+            self._work(self._tried(login, sent, refused))
+
+    async def _tried(self, login: str, sent: int, refused: int) -> None:
+        why = await self._executor.run(self._database.tried, login, sent, refused, self._now())
+        if why:
+            self._log(login, "", why, "held")
+            await self._tell(login, HELD, {"why": why})
+
+    async def release(self, login: str) -> bool:
+        """Let an account send again; return whether it was held.  Raises TemporaryFailure."""
+        return await self._executor.run(self._database.release, login)
+
+    def _log(self, account: str, device: str, why: str, outcome: str) -> None:
+        tell(log, log_events.SENDING_STOPPED,
+             account=account, device=device, why=why, outcome=outcome)  # fmt: skip
+
+    async def _tell(self, account: str, kind: str, facts: Mapping[str, str]) -> None:
+        """Tell the owner and the postmaster, once a day."""
+        if await self._executor.run(self._database.tells, account, kind, self._now()):
+            self.tell_owner(account, kind, facts)
+
+    def _work(self, work: Awaitable[object]) -> None:
+        """Do something for which nobody waits."""
+        start_work(work).addErrback(self._failed)
+
+    async def _sweep(self) -> bool:
+        return await self._executor.run(self._database.sweep, self._now())
+
+    def _failed(self, why: Failure) -> None:
+        log.failure("counting what accounts send failed", failure=why)

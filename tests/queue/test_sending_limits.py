@@ -1,0 +1,212 @@
+"""Sending limits: over restarts, for accounts and devices, held or refused; who is told."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+
+from postoffice.model.envelope import Client, Envelope
+from postoffice.model.errors import PermanentFailure, TemporaryFailure
+from postoffice.model.queued import QueuedRecipient
+from postoffice.outbound.sending_rate import Rates, SendingRate
+from postoffice.queue.sending_db import SWEPT
+from postoffice.queue.sending_limits import HELD, OVER, SWEEPING, SendingLimits
+from postoffice.testing import ImmediateExecutor, finish
+
+JOE, ANN = "joe@example.net", "ann@example.net"
+HOUR, DAY = 3600.0, 86400.0
+RATES = (SendingRate(20, HOUR), SendingRate(50, DAY))
+
+
+class Desk:
+    """Limits that start again whenever a test wants."""
+
+    def __init__(self, folder, rates):
+        self.time = 1_800_000_000.0
+        self.told = []
+        self.clock = Clock()
+        self._folder = str(folder)
+        self.begin(rates)
+
+    def begin(self, rates):
+        self.limits = SendingLimits(
+            self._folder,
+            ImmediateExecutor(),
+            self.clock,
+            rates,
+            lambda account, kind, facts: self.told.append((account, kind, dict(facts))),
+            lambda: self.time,
+        )
+        finish(self.limits.start())
+
+    def restart(self):
+        finish(self.limits.stop())
+        self.begin(self.limits.rates)
+
+    def send(self, many, login=JOE, device="", forwarder=""):
+        envelope = Envelope("id.1", Client(), login=login, device=device)
+        envelope.queued += [
+            QueuedRecipient(address=f"{n}@example.com", forwarder=forwarder) for n in range(many)
+        ]
+        counted = finish(self.limits.take(envelope))
+        return envelope.held, counted
+
+
+@pytest.fixture
+def desk(tmp_path):
+    made = []
+
+    def desk(**how):
+        made.append(Desk(tmp_path, Rates(**({"account": RATES} | how))))
+        return made[-1]
+
+    yield desk
+    for one in made:
+        finish(one.limits.stop())
+
+
+def test_over_the_limit_mail_is_held_and_the_owner_is_told_once_a_day(desk):
+    desk = desk()
+    with capturedLogs() as logged:
+        assert [desk.send(10)[0] for _ in range(3)] == [
+            "",
+            "",
+            "over the limit of 20 recipients in an hour",
+        ]
+        desk.send(1)
+    assert desk.told == [
+        (JOE, OVER, {"limit": "20 recipients in an hour", "device": "", "recipients": "10"})
+    ]
+    events = [one for one in logged if one.get("event") == "sending-stopped"]
+    assert [one["outcome"] for one in events] == ["held", "held"]
+    desk.time += DAY + 2 * HOUR + 1
+    assert [desk.send(20)[0] for _ in range(2)] == [
+        "",
+        "over the limit of 20 recipients in an hour",
+    ]
+    assert len(desk.told) == 2
+
+
+def test_what_is_held_counts(desk):
+    desk = desk()
+    desk.send(20)
+    desk.time += 1800
+    assert desk.send(20)[0]
+    desk.time += 2400
+    assert desk.send(1)[0]
+
+
+def test_over_the_limit_mail_is_refused_with_when_to_go_on(desk):
+    desk = desk(hold=False)
+    desk.send(20)
+    desk.time += 1800
+    with pytest.raises(TemporaryFailure) as caught:
+        desk.send(1)
+    said = caught.value.reply
+    assert (said.code, said.status) == (450, "4.7.1")
+    assert said.text.startswith(
+        "You may send to 20 recipients in an hour; send this mail again in "
+    )
+    minutes = int(said.text.split()[-2])
+    desk.time += minutes * 60 + 30
+    assert desk.send(20)[0] == ""
+    desk.time += HOUR + 300
+    with pytest.raises(TemporaryFailure, match="50 recipients in a day"):
+        desk.send(11)
+
+
+def test_a_mail_with_more_recipients_than_any_limit_is_refused_for_good(desk):
+    with pytest.raises(PermanentFailure) as caught:
+        desk(hold=False).send(21)
+    assert caught.value.reply.text == (
+        "Your mail has 21 recipients; you may send to 20 recipients in an hour"
+    )
+
+
+def test_accounts_and_devices_are_counted_for_themselves(desk):
+    desk = desk(device=(SendingRate(5, HOUR),))
+    assert desk.send(5, device="phone")[0] == ""
+    assert desk.send(1, device="phone")[0] == "over the limit of 5 recipients in an hour"
+    assert desk.send(5, device="laptop")[0] == desk.send(5)[0] == ""
+    assert desk.send(5, device="tablet")[0] == "over the limit of 20 recipients in an hour"
+    assert desk.send(5, login=ANN)[0] == ""
+
+
+@pytest.mark.parametrize("how", [{"login": ""}, {"forwarder": ANN}])
+def test_forwards_and_what_nobody_submitted_do_not_count(desk, how):
+    desk = desk()
+    assert desk.send(1000, **how) == ("", None)
+    assert desk.send(20)[0] == ""
+
+
+def test_without_a_limit_everything_goes(desk):
+    assert desk(account=()).send(100_000)[0] == ""
+
+
+def test_counts_are_kept_over_a_restart(desk):
+    desk = desk()
+    desk.send(20)
+    desk.restart()
+    assert desk.send(1)[0]
+
+
+def test_what_was_aborted_is_given_back(desk):
+    desk = desk()
+    _, counted = desk.send(20)
+    desk.limits.give_back(counted)
+    assert desk.send(20)[0] == ""
+    desk.limits.give_back(counted)
+    desk.limits.give_back(counted)
+    assert desk.send(20)[0] == ""
+    assert desk.send(1)[0]
+
+
+def test_a_reload_changes_the_limits(desk):
+    desk = desk()
+    desk.send(20)
+    desk.limits.rates = Rates((SendingRate(30, HOUR),))
+    assert desk.send(10)[0] == ""
+    assert desk.send(1)[0]
+
+
+def test_many_refused_recipients_hold_an_account_until_it_is_released(desk):
+    desk = desk(account=(), hold=False)
+    desk.limits.tried(JOE, 23, 6)
+    assert desk.send(1)[0] == ""
+    with capturedLogs() as logged:
+        desk.limits.tried(JOE, 0, 1)
+        desk.limits.tried(JOE, 0, 1)
+    why = "7 of 30 recipients in an hour were refused"
+    assert desk.told == [(JOE, HELD, {"why": why})]
+    assert [one["why"] for one in logged if one.get("event") == "sending-stopped"] == [why]
+    desk.restart()
+    desk.time += 30 * DAY
+    assert (desk.send(1)[0], desk.send(1, login=ANN)[0]) == (why, "")
+    assert finish(desk.limits.release(JOE))
+    assert not finish(desk.limits.release(JOE))
+    assert desk.send(1)[0] == ""
+    desk.limits.tried(JOE, 0, 1)
+    assert desk.send(1)[0] == ""
+
+
+def test_refused_recipients_are_forgotten_after_an_hour(desk):
+    desk = desk()
+    desk.limits.tried(JOE, 0, 29)
+    desk.time += HOUR + 300
+    desk.limits.tried(JOE, 0, 29)
+    desk.limits.tried("", 0, 1000)
+    desk.limits.tried(JOE, 0, 0)
+    assert desk.send(1)[0] == ""
+
+
+def test_old_rows_are_swept(desk, tmp_path):
+    desk = desk()
+    for number in range(SWEPT // 2 + 10):
+        desk.send(1, login=f"u{number}@example.net")
+        desk.limits.tried(f"u{number}@example.net", 1, 0)
+    desk.time += 2 * DAY
+    desk.clock.advance(SWEEPING)
+    with desk.limits._database.turn() as database:
+        for table in ("sent", "tried"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
