@@ -21,7 +21,7 @@ from contextlib import suppress
 from postoffice.util.file_modes import may
 
 #: Packages to load with all their modules.
-_WHOLE = ("email", "postoffice")
+_WHOLE = ("email", "dns.rdtypes", "postoffice")
 #: Modules of these packages that are not loaded: the command line, and modules for Windows.
 _NOT = ("postoffice.cli", "email.mime", "email.__main__")
 #: The codecs that mail may name; aliases need no files of their own.

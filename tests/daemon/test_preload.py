@@ -31,6 +31,10 @@ from email import generator, parser, policy
 import concurrent.futures
 concurrent.futures.ThreadPoolExecutor
 import postoffice.store.quota.notice_texts, postoffice.daemon.lifecycle
+import dns.rdata
+for record in ("A 192.0.2.1", "AAAA ::1", "MX 10 a.", "TXT a", "CNAME a.", "TLSA 0 0 0 0a"):
+    kind, _, value = record.partition(" ")
+    assert type(dns.rdata.from_text("IN", kind, value)) is not dns.rdata.GenericRdata, kind
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
