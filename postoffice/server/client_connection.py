@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import TimeoutError  # noqa: A004
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -21,7 +22,7 @@ from postoffice.protocol.wire import OUTPUT_QUANTUM
 from postoffice.server import tls
 from postoffice.server.client_tls import ClientContexts, Handshake, misfit
 from postoffice.server.deadline import Deadline
-from postoffice.server.dialer import dial
+from postoffice.server.dialer import CONNECT, dial
 from postoffice.server.tcp import keep_alive, send_now
 from postoffice.smtp import client_states as states
 from postoffice.smtp.client import SMTPClientSession
@@ -187,7 +188,11 @@ class ClientConnection(TwistedProtocol):
 
     def never_connected(self, reason: Failure) -> None:
         """There is no connection."""
-        why = f"The connection failed: {reason.getErrorMessage()}"
+        if isinstance(reason.value, TimeoutError):
+            why = f"The connection timed out: {CONNECT:g} seconds"
+        else:
+            why = f"The connection failed: {reason.getErrorMessage()}"
+        self.session.lost(why)
         self.session.failed = PeerReply(0, "", why, "connect")
         self._ended()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.python.failure import Failure
@@ -64,13 +65,17 @@ def test_a_unix_socket_has_neither_tls_nor_options():
     assert dialled.connection.usable
 
 
-def test_a_connection_that_never_stands():
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [(ConnectError(111, "Connection refused"), "refused"), (error.TimeoutError(), "timed out")],
+)
+def test_a_connection_that_never_stands(error, word):
     dialled = Dialled()
     factory = dialled.reactor.tcpClients[0][2]
-    factory.clientConnectionFailed(None, Failure(ConnectError(111, "Connection refused")))
+    factory.clientConnectionFailed(None, Failure(error))
     assert type(dialled.failed) is ConnectFailed
     assert dialled.failed.reply.phase == "connect"
-    assert "refused" in dialled.failed.reply.text
+    assert word in dialled.failed.reply.text
 
 
 def test_an_attempt_is_cancelled():
