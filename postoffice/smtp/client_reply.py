@@ -13,6 +13,8 @@ REPLY_MAXIMUM = 8 << 10
 #: Characters of a reply's text that are kept.
 TEXT_MAXIMUM = 1000
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?![0-9])(-?)[ \t]?(.*)\Z", re.DOTALL)
+#: A whole reply of one line, as almost all are.
+_USUAL = re.compile(rb"([2-5][0-9][0-9])(?![0-9-])[ \t]?([^\r\n]{0,1000})\r?\n")
 _STATUS = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|\Z)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -50,6 +52,11 @@ class ReplyReader:
 
     def next(self) -> tuple[int, tuple[bytes, ...]] | None:
         """Return the next reply, its code and the text of its lines.  Raises NotAReply."""
+        if not self._octets:
+            return None
+        if not self._lines and (usual := _USUAL.match(self._octets)) is not None:
+            self._octets = self._octets[usual.end() :]
+            return int(usual[1]), (usual[2],)
         start = 0
         while (end := self._octets.find(b"\n", start)) >= 0:
             line = self._octets[start:end].removesuffix(b"\r")
