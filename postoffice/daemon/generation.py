@@ -37,6 +37,7 @@ from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.interfaces import IPolicy, PluginContext
 from postoffice.policy.chain import STAGES
 from postoffice.pop3.options import POP3Limits
+from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.certificates import Certificates
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ServerFactory
@@ -68,6 +69,7 @@ class Core:
     plugins: Plugins
     logins: LoginRecords
     leases: Leases
+    sending_limits: SendingLimits
     connection_limits: ConnectionLimits
     reactor_shares: ReactorShares
 
@@ -161,7 +163,8 @@ def _generation(
         unknown = TokenBucket(many, 3600, core.clock.seconds)
     retention = build_retention(settings, core.plugins)
     chain = build_policy_chain(settings, policies, core.clock)
-    reception = build_reception_context(settings, core.plugins, chain, core.now)
+    limits = core.sending_limits if settings.outbound else None
+    reception = build_reception_context(settings, core.plugins, chain, core.now, limits)
     made = Generation(settings, policies, checker, certificates, unknown, retention, reception)
     made.listeners = _listeners(core, made)
     made.servers = [listener.server for listener in made.listeners]

@@ -110,9 +110,12 @@ class Outbound:
             lifetimes,
             connections.destination,
             connections.all,
+            self._core.sending_limits.tried,
         )
+        self._core.sending_limits.rates = outbound.limits.rates
         before, self._network = self._network, network
         if self.manager is None:
+            await self._core.sending_limits.start()
             self.manager = QueueManager(
                 settings.state,
                 queue,
@@ -132,6 +135,7 @@ class Outbound:
         manager, self.manager = self.manager, None
         if manager is not None:
             await manager.stop()
+            await self._core.sending_limits.stop()
         network, self._network = self._network, None
         if network is not None:
             await network.stop()

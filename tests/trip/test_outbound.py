@@ -134,6 +134,26 @@ def test_what_waits_is_listed_held_and_removed(tmp_path, start, command, written
     again.check()
 
 
+def test_what_is_over_the_limit_of_an_account_is_held(tmp_path, start, command, written, there):
+    route = f'routes: [{{via: "smtp:127.0.0.1:{there.smtp}"}}]'
+    written(f"outbound: {{{route}, limits: {{recipients: [2/h]}}}}\n")
+    office = start().open()
+    ann = office.account("ann@example.net", office.PASSWORD)
+    within = there.account("within@example.com", there.PASSWORD)
+    beyond = there.account("beyond@example.com", there.PASSWORD)
+    submit(office, ann, "within@example.com")
+    office.wait_for(r" left-queue ")
+    submit(office, ann, "within@example.com", "beyond@example.com")
+    office.wait_for(r" sending-stopped .* outcome=held")
+    [held] = json.loads(command("queue", "list", "--state", "held", "--json").stdout)["messages"]
+    assert "over the limit" in held["held"]
+    assert len(there.collect(within)) == 1
+    assert command("queue", "release", held["id"]).returncode == 0
+    office.wait_for(r" left-queue ")
+    assert len(there.collect(beyond)) == 1
+    office.check()
+
+
 def test_nothing_is_sent_twice_or_lost_over_a_kill(tmp_path, start, written, there):
     written(f'outbound: {{routes: [{{via: "smtp:127.0.0.1:{there.smtp}"}}]}}\n')
     office = start().open()
