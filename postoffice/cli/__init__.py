@@ -19,7 +19,7 @@ from postoffice.cli.app_passwords import device
 from postoffice.cli.auth_failures import auth_failures
 from postoffice.cli.backup import backup
 from postoffice.cli.check_config import check_config
-from postoffice.cli.common import WRONG, say_object, shared_options
+from postoffice.cli.command import WRONG, shared_options
 from postoffice.cli.directories import directory
 from postoffice.cli.domain_aliases import domain_alias
 from postoffice.cli.domains import domain
@@ -28,6 +28,7 @@ from postoffice.cli.explain import explain
 from postoffice.cli.init import init
 from postoffice.cli.maildrop_list import list_ as list_maildrops
 from postoffice.cli.maildrops import maildrop
+from postoffice.cli.output import say_object
 from postoffice.cli.queue import queue
 from postoffice.cli.reload import reload
 from postoffice.cli.rename import rename

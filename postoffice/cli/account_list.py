@@ -14,18 +14,10 @@ from postoffice.accounts import password_schemes
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.cli.app_passwords import login_data
-from postoffice.cli.common import (
-    DOMAIN,
-    TIME,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    lasting,
-    sized,
-    with_options,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command, with_options
 from postoffice.cli.list_output import ListOutput, paged
+from postoffice.cli.output import lasting, sized
+from postoffice.cli.parameters import DOMAIN, TIME
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import HEADS, EffectiveQuota, quotas_of_accounts
 from postoffice.config.settings import Settings

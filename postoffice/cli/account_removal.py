@@ -6,15 +6,9 @@ import click
 
 from postoffice.cli.accounts import refuse_postmaster
 from postoffice.cli.addresses import address_register, pointing_lines, still_pointing
-from postoffice.cli.common import (
-    ADDRESS,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    registered,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
+from postoffice.cli.output import counted
+from postoffice.cli.parameters import ADDRESS
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.errors import MaildropLocked

@@ -9,8 +9,10 @@ import time
 import click
 
 from postoffice.cli.accounts import LIMITS, refuse_postmaster
-from postoffice.cli.common import ADDRESS, Answer, CommandContext, command, counted, registered
+from postoffice.cli.command import Answer, CommandContext, command, registered
 from postoffice.cli.held_sending import release_sending
+from postoffice.cli.output import counted
+from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.sessions import end_all
 from postoffice.model.address import DISABLED, ENABLED, RECEIVE_ONLY, STATES, Address, StateNote
 

@@ -27,10 +27,11 @@ from postoffice.cli.account_records import (
     secrets_of,
 )
 from postoffice.cli.addresses import address_register
-from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command
+from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.import_groups import Saver, Values, Waits
 from postoffice.cli.import_view import ImportView, explained
 from postoffice.cli.list_output import paged
+from postoffice.cli.parameters import DOMAIN
 from postoffice.cli.quotas import own_settings
 from postoffice.cli.transfer import export_file, import_file, import_options, transfer_options
 from postoffice.config.settings import Settings

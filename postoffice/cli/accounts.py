@@ -19,19 +19,7 @@ from postoffice.cli.app_passwords import (
     login_data,
 )
 from postoffice.cli.change_settings import change_settings
-from postoffice.cli.common import (
-    ADDRESS,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    iso,
-    moment,
-    registered,
-    sized,
-    table,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
 from postoffice.cli.completion import nothing
 from postoffice.cli.forwards import FORWARDS, Forward, forward_options, forward_rows
 from postoffice.cli.held_sending import sending_held
@@ -42,6 +30,8 @@ from postoffice.cli.new_password import (
     password_options,
     shared_secret_options,
 )
+from postoffice.cli.output import counted, iso, moment, sized, table
+from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.quotas import EffectiveQuota, quota_of_account, quota_options
 from postoffice.config.settings import Settings
 from postoffice.model.address import (

@@ -19,7 +19,7 @@ from postoffice.accounts.address_resolution import (
     with_changes,
 )
 from postoffice.accounts.directories import Directories
-from postoffice.cli.common import Refused
+from postoffice.cli.command import Refused
 from postoffice.cli.confirmation import confirm_or_warn
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAddressRegister

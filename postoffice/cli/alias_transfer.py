@@ -12,9 +12,10 @@ from postoffice.accounts.address_checks import AddressRefused, check_alias
 from postoffice.accounts.address_resolution import Asking
 from postoffice.cli.addresses import address_register
 from postoffice.cli.aliases import all_aliases
-from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command
+from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.import_groups import Saver, Values, Waits
 from postoffice.cli.import_view import ImportView, explained
+from postoffice.cli.parameters import DOMAIN
 from postoffice.cli.records import address_list, one_of, truth, written_address
 from postoffice.cli.transfer import export_file, import_file, import_options, transfer_options
 from postoffice.config.settings import Settings

@@ -23,20 +23,18 @@ from postoffice.cli.addresses import (
     pointing_lines,
     still_pointing,
 )
-from postoffice.cli.common import (
-    ADDRESS,
-    DOMAIN,
+from postoffice.cli.command import (
     Answer,
     CommandContext,
-    Parameter,
     Refused,
     check_domain_exists,
     command,
-    table,
     with_options,
 )
 from postoffice.cli.completion import nothing
 from postoffice.cli.list_output import ListOutput
+from postoffice.cli.output import table
+from postoffice.cli.parameters import ADDRESS, DOMAIN, Parameter
 from postoffice.interfaces import IAccountRegister, IAddressRegister, IAliasListing
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, FORWARD, REFUSE, Alias

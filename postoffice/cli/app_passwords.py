@@ -13,18 +13,9 @@ from postoffice.accounts import app_passwords as passwords
 from postoffice.accounts.app_passwords import AppPasswordToken
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.login_history import LoginMethod
-from postoffice.cli.common import (
-    ADDRESS,
-    Answer,
-    CommandContext,
-    Parameter,
-    Refused,
-    command,
-    iso,
-    moment,
-    registered,
-    table,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
+from postoffice.cli.output import iso, moment, table
+from postoffice.cli.parameters import ADDRESS, Parameter
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.app_password import PROTOCOLS, AppPassword

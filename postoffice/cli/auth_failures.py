@@ -8,17 +8,9 @@ import time
 
 import click
 
-from postoffice.cli.common import (
-    Answer,
-    CommandContext,
-    Parameter,
-    Refused,
-    command,
-    counted,
-    iso,
-    moment,
-    table,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command
+from postoffice.cli.output import counted, iso, moment, table
+from postoffice.cli.parameters import Parameter
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.config_values import NETWORK
 from postoffice.util.networks import network_of

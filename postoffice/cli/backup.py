@@ -21,20 +21,9 @@ from postoffice.backup.folder import FolderTarget
 from postoffice.backup.manifest import BackupError, Manifest
 from postoffice.backup.tar import TarTarget, is_tar
 from postoffice.backup.writer import BackupWriter, Target
-from postoffice.cli.common import (
-    ADDRESS,
-    DOMAIN,
-    REFUSED,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    iso,
-    say,
-    sized,
-    with_options,
-)
+from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command, with_options
+from postoffice.cli.output import counted, iso, say, sized
+from postoffice.cli.parameters import ADDRESS, DOMAIN
 from postoffice.cli.progress import Progress
 from postoffice.config.settings import Settings
 from postoffice.daemon import privileges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from postoffice.cli.common import Answer, CommandContext, Refused
+from postoffice.cli.command import Answer, CommandContext, Refused
 from postoffice.cli.mail_policies import changed_policy, policy_of_account, policy_of_domain
 from postoffice.cli.quotas import changed, quota_of_account, quota_of_domain
 from postoffice.daemon.plugins import Plugins

@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from datetime import UTC, datetime
 
-from postoffice.cli.common import Answer, CommandContext, command, counted
+from postoffice.cli.command import Answer, CommandContext, command
 from postoffice.cli.confirmation import smallness
 from postoffice.cli.dead_ends import dead_ends
 from postoffice.cli.inline_executor import InlineExecutor
+from postoffice.cli.output import counted
 from postoffice.config.outbound import OutboundSettings
 from postoffice.config.outbound_files import warnings as outbound_warnings
 from postoffice.config.settings import Settings

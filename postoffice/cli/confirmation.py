@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from postoffice.cli.common import sized
+from postoffice.cli.output import sized
 
 #: A shorter password is weak.
 SHORT = 8

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import click
 
-from postoffice.cli.common import Answer, CommandContext, Refused, command
+from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.daemon import privileges
 from postoffice.daemon.build import build_plugins

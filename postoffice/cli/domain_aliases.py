@@ -14,8 +14,10 @@ from postoffice.cli.addresses import (
     confirm_look_alike,
     domain_of,
 )
-from postoffice.cli.common import DOMAIN, Answer, CommandContext, Refused, command, table
+from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.completion import nothing
+from postoffice.cli.output import table
+from postoffice.cli.parameters import DOMAIN
 from postoffice.model.alias import Domain
 
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 import click
 
 from postoffice.cli.addresses import once_each
-from postoffice.cli.common import ADDRESS, Parameter, with_options
+from postoffice.cli.command import with_options
+from postoffice.cli.parameters import ADDRESS, Parameter
 from postoffice.model.address import Address
 from postoffice.model.alias import SEPARATORS, Domain
 

@@ -9,9 +9,10 @@ from typing import cast
 from postoffice.accounts.address_checks import NO_SEPARATORS, AddressRefused, check_domain
 from postoffice.cli.account_records import POLICY, QUOTA, policy_of, quota_of
 from postoffice.cli.addresses import address_register, asked, check_no_aliases_of, domain_of
-from postoffice.cli.common import Answer, CommandContext, Refused, command, local_domain
+from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.domain_settings import local_part
 from postoffice.cli.import_groups import Saver, Values, Waits
+from postoffice.cli.parameters import local_domain
 from postoffice.cli.records import address_list, words_of
 from postoffice.cli.transfer import export_file, import_file, import_options, transfer_options
 from postoffice.config.settings import Settings

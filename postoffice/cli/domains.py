@@ -14,18 +14,12 @@ from postoffice.cli.addresses import (
     still_pointing,
 )
 from postoffice.cli.change_settings import change_settings
-from postoffice.cli.common import (
-    DOMAIN,
-    Answer,
-    CommandContext,
-    Refused,
-    check_domain_exists,
-    command,
-    table,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, check_domain_exists, command
 from postoffice.cli.completion import nothing
 from postoffice.cli.domain_settings import CHANGES, DomainChange, address_options, domain_rows
 from postoffice.cli.mail_policies import NAMES, policy_of_domain, policy_options
+from postoffice.cli.output import table
+from postoffice.cli.parameters import DOMAIN
 from postoffice.cli.quotas import HEADS, quota_of_domain, quota_options
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAddressRegister

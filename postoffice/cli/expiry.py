@@ -6,16 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from postoffice.cli.common import (
-    ADDRESS,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    sized,
-    table,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command
+from postoffice.cli.output import counted, sized, table
+from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.progress import Progress
 from postoffice.daemon.build import build_retention
 from postoffice.daemon.expiry_job import ExpiryResult, ExpiryTarget, Retention

@@ -11,16 +11,9 @@ import click
 
 from postoffice.accounts.address_resolution import Resolution
 from postoffice.accounts.address_resolution import Step as Rule
-from postoffice.cli.common import (
-    Answer,
-    CommandContext,
-    Parameter,
-    addresses,
-    command,
-    counted,
-    sized,
-    table,
-)
+from postoffice.cli.command import Answer, CommandContext, command
+from postoffice.cli.output import counted, sized, table
+from postoffice.cli.parameters import Parameter, addresses
 from postoffice.cli.quotas import SIZE_TYPE, quota_of
 from postoffice.config.chosen_plugin import ChosenPlugin
 from postoffice.config.settings import Settings

@@ -11,7 +11,8 @@ import click
 
 from postoffice.accounts.address_checks import check_forward
 from postoffice.cli.addresses import address_register, asked, check_above, once_each
-from postoffice.cli.common import ADDRESS, registered, with_options
+from postoffice.cli.command import registered, with_options
+from postoffice.cli.parameters import ADDRESS
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address

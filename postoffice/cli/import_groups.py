@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Protocol
 
 from postoffice.cli.addresses import look_alikes
-from postoffice.cli.common import Refused
+from postoffice.cli.command import Refused
 from postoffice.cli.records import BadRecord, Record, Unreadable, parsed
 from postoffice.model.address import Address
 from postoffice.model.errors import PostOfficeError, TemporaryFailure

@@ -11,7 +11,8 @@ from contextlib import suppress
 import click
 
 from postoffice.cli import self_signed
-from postoffice.cli.common import DOMAIN, Answer, CommandContext, Parameter, Refused, command
+from postoffice.cli.command import Answer, CommandContext, Refused, command
+from postoffice.cli.parameters import DOMAIN, Parameter
 from postoffice.config import loader
 from postoffice.config.listeners import SERVICES
 from postoffice.config.settings import USER, Settings

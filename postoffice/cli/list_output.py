@@ -9,7 +9,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from postoffice.cli.common import CommandContext, say, table, widths_of
+from postoffice.cli.command import CommandContext
+from postoffice.cli.output import say, table, widths_of
 
 T = TypeVar("T")
 

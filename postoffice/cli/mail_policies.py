@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from postoffice.cli.common import Parameter, effective, lasting, with_options
+from postoffice.cli.command import with_options
+from postoffice.cli.output import lasting
+from postoffice.cli.parameters import Parameter
+from postoffice.cli.setting_layers import effective
 from postoffice.config.settings import Settings
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.config_values import DAYS, DURATION, Kind

@@ -7,16 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import cast
 
-from postoffice.cli.common import (
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    iso,
-    sized,
-    table,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command
+from postoffice.cli.output import counted, iso, sized, table
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import limits
 from postoffice.config.settings import Settings

@@ -9,22 +9,11 @@ from typing import TypeVar
 
 import click
 
-from postoffice.cli.common import (
-    ADDRESS,
-    REFUSED,
-    TIME,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    iso,
-    moment,
-    sized,
-    table,
-)
+from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.mail_policies import DURATION_TYPE
 from postoffice.cli.maildrop_list import OwnedMaildrop, maintenance_of, named, owners_of
+from postoffice.cli.output import counted, iso, moment, sized, table
+from postoffice.cli.parameters import ADDRESS, TIME
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import SIZE_TYPE
 from postoffice.config.settings import Settings

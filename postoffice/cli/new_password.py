@@ -11,7 +11,7 @@ import click
 
 from postoffice.accounts import password_schemes
 from postoffice.accounts.passwords import generate_password, hash_password
-from postoffice.cli.common import with_options
+from postoffice.cli.command import with_options
 from postoffice.cli.confirmation import on_a_terminal, weakness
 from postoffice.protocol.scram import Salt, derive
 

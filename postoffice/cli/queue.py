@@ -10,21 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from postoffice.cli.common import (
-    ADDRESS,
-    Answer,
-    CommandContext,
-    Parameter,
-    Refused,
-    command,
-    counted,
-    iso,
-    lasting,
-    moment,
-    sized,
-    table,
-    with_options,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command, with_options
+from postoffice.cli.output import counted, iso, lasting, moment, sized, table
+from postoffice.cli.parameters import ADDRESS, Parameter
 from postoffice.cli.sessions import NotRunning, ask
 from postoffice.interfaces import IMailQueue, IQueueStore
 from postoffice.model.address import Address, NotAnAddress, normal_domain

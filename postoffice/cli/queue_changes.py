@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from postoffice.cli.common import Answer, CommandContext, Refused, command, counted
+from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.confirmation import on_a_terminal
+from postoffice.cli.output import counted
 from postoffice.cli.queue import (
     DOMAIN,
     PATIENCE,

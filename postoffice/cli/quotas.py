@@ -9,8 +9,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from postoffice.cli.common import Parameter, counted, effective, sized, with_options
+from postoffice.cli.command import with_options
 from postoffice.cli.confirmation import confirm_or_warn, smallness
+from postoffice.cli.output import counted, sized
+from postoffice.cli.parameters import Parameter
+from postoffice.cli.setting_layers import effective
 from postoffice.config.settings import OVER, Settings
 from postoffice.interfaces import IAccountDirectory, IAccountRegister, IBulkRegister
 from postoffice.model.address import Account, Quota

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postoffice.cli.common import Answer, CommandContext, Refused, command
+from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.sessions import NotRunning, ask
 from postoffice.config.source import ConfigurationError, Problem
 

@@ -6,15 +6,9 @@ import click
 
 from postoffice.cli.accounts import refuse_postmaster
 from postoffice.cli.addresses import check_free, confirm_look_alike
-from postoffice.cli.common import (
-    ADDRESS,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    registered,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
+from postoffice.cli.output import counted
+from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.sessions import end_all
 from postoffice.model.address import Address
 

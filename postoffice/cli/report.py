@@ -9,7 +9,8 @@ import click
 
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.cli.app_passwords import LOGIN_HEADS, login_cells, login_data
-from postoffice.cli.common import Answer, CommandContext, command, counted, table
+from postoffice.cli.command import Answer, CommandContext, command
+from postoffice.cli.output import counted, table
 
 DAY = 86400.0
 #: What an administrator could turn off, its name for --json, and which logins use it.

@@ -13,7 +13,8 @@ from postoffice.backup.contents import Selection
 from postoffice.backup.manifest import BackupError, ManifestSummary
 from postoffice.backup.reader import Checked, check, source_of
 from postoffice.cli.backup import ended_by_signals, failures, selection_options
-from postoffice.cli.common import REFUSED, Answer, CommandContext, Refused, command, counted, sized
+from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
+from postoffice.cli.output import counted, sized
 from postoffice.cli.progress import Progress
 from postoffice.daemon import privileges
 from postoffice.daemon.build import find_maker

@@ -9,17 +9,9 @@ from typing import Any
 
 import click
 
-from postoffice.cli.common import (
-    ADDRESS,
-    Answer,
-    CommandContext,
-    Refused,
-    command,
-    counted,
-    iso,
-    moment,
-    table,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, command
+from postoffice.cli.output import counted, iso, moment, table
+from postoffice.cli.parameters import ADDRESS
 from postoffice.daemon.control_socket import PATIENCE, place
 from postoffice.model.address import Address
 

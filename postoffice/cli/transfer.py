@@ -11,8 +11,9 @@ from typing import BinaryIO, TypeVar, cast
 import click
 
 from postoffice.cli import records
-from postoffice.cli.common import REFUSED, Answer, CommandContext, Refused, counted
+from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused
 from postoffice.cli.import_groups import Import, Outcome, Saver
+from postoffice.cli.output import counted
 from postoffice.cli.progress import Progress
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins

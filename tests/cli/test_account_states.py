@@ -7,7 +7,7 @@ import re
 import pytest
 
 from postoffice.cli import sessions
-from postoffice.cli.common import Refused
+from postoffice.cli.command import Refused
 from postoffice.queue.sending_db import SENDING, SendingDB
 
 JOE = "joe@example.net"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.cli.common import effective, lasting
 from postoffice.cli.mail_policies import VALUES
+from postoffice.cli.output import lasting
+from postoffice.cli.setting_layers import effective
 from postoffice.model.mail_policy import DEFAULT_POLICY, MailPolicy
 
 ANN = "ann@example.net"

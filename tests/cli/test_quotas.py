@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.cli.common import effective, sized
+from postoffice.cli.output import sized
 from postoffice.cli.quotas import VALUES
+from postoffice.cli.setting_layers import effective
 from postoffice.model.address import Quota
 
 ANN = "ann@example.net"

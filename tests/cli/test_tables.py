@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from postoffice.cli import common
-from postoffice.cli.common import table
+from postoffice.cli import output
+from postoffice.cli.output import table
 
 ROWS = [("NAME", "STATE", "USED"), ("ann@example.net", "enabled", "12 MiB"), ("joe", "held", "")]
 IN_FULL = [
@@ -22,7 +22,7 @@ def terminal(monkeypatch):
     def terminal(columns: int) -> None:
         monkeypatch.setattr("sys.stdout.isatty", lambda: True)
         size = os.terminal_size((columns, 24))
-        monkeypatch.setattr(common.shutil, "get_terminal_size", lambda: size)
+        monkeypatch.setattr(output.shutil, "get_terminal_size", lambda: size)
 
     return terminal
 
