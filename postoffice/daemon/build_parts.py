@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from postoffice import moved
 from postoffice.accounts.attempts import Allowance
-from postoffice.accounts.directories import Directories
+from postoffice.accounts.directories import Directories, look_up_of
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.config import endpoints
 from postoffice.config.chosen_plugin import ChosenPlugin, P, reason
@@ -27,6 +27,7 @@ from postoffice.interfaces import Executor, IPolicy, IQueueStore, MakeChildProce
 from postoffice.outbound.routing import Router
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.queue.sending_limits import SendingLimits
+from postoffice.server.forward_senders import SECRETS, ForwardSenders
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.reception import ReceptionContext
@@ -109,8 +110,10 @@ def build_reception_context(
     limits: SendingLimits | None = None,
 ) -> ReceptionContext:
     """Make what all receptions share."""
+    directory = Directories(plugins.directories)
+    secrets = os.path.join(settings.state, SECRETS)
     return ReceptionContext(
-        Directories(plugins.directories),
+        directory,
         plugins.store,
         hostname=settings.hostname,
         postmaster=settings.postmaster,
@@ -122,6 +125,7 @@ def build_reception_context(
         postmaster_quota=settings.postmaster_quota,
         router=_router(settings, plugins),
         limits=limits,
+        forward_senders=ForwardSenders(secrets, look_up_of(directory), now),
     )
 
 

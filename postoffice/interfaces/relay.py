@@ -81,7 +81,7 @@ class Relay(Protocol):
     def connect(self, plan: Plan) -> Awaitable[RelayConnection]:
         """Connect to the first host that can be used.  Raises Undeliverable."""
 
-    def sender(self, message: QueuedMessage, recipient: QueuedRecipient) -> str:
+    def sender(self, message: QueuedMessage, recipient: QueuedRecipient) -> str | Awaitable[str]:
         """The reverse-path that is sent: rewritten for a stranger's mail that we forward."""
 
 

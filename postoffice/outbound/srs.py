@@ -119,5 +119,5 @@ def _day(now: float) -> str:
 
 
 def _number(day: str) -> int:
-    high, low = day.upper()
-    return _BASE32.index(high) * len(_BASE32) + _BASE32.index(low)
+    day = day.upper()
+    return _BASE32.index(day[0]) * len(_BASE32) + _BASE32.index(day[1])

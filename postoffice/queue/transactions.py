@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from zope.interface import implementer
 
 from postoffice.interfaces import IText
 from postoffice.model.hop import Transaction
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.util.maybe_awaitable import later
 
-SenderOf = Callable[[QueuedMessage, QueuedRecipient], str]
+SenderOf = Callable[[QueuedMessage, QueuedRecipient], str | Awaitable[str]]
 
 
 async def transaction_of(
@@ -24,7 +25,7 @@ async def transaction_of(
     send.
     """
     recipients = [message.recipients[index] for index in indexes]
-    sender = sender_of(message, recipients[0])
+    sender = await later(sender_of(message, recipients[0]))
     utf8 = message.utf8
     if utf8:
         text = _TextReadAhead(text, await text.read())

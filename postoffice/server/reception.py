@@ -37,13 +37,16 @@ from postoffice.model.reply import (
     RECIPIENT_OK,
     SENDER_OK,
     TOO_MANY_RECIPIENTS,
+    UNKNOWN_RECIPIENT,
     Reply,
 )
 from postoffice.model.route import Refuse
 from postoffice.outbound.routing import Router
+from postoffice.outbound.srs import is_rewritten
 from postoffice.policy.chain import PolicyChain
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
+from postoffice.server.forward_senders import ForwardSenders
 from postoffice.server.message_log import log_followed
 from postoffice.smtp.author import MOST, Authors
 from postoffice.smtp.header import Completion, LoopReader, Opening
@@ -70,7 +73,8 @@ class ReceptionContext:
     ``quota`` is complete and gives the default for all accounts;
     ``postmaster_quota`` holds for the postmaster, whatever that account says.
     ``router`` says where mail for other domains goes; without it none is taken.  ``limits`` counts
-    what users send there.
+    what users send there.  ``forward_senders`` rewrites the senders of forwards; without it they
+    stay.
     """
 
     directory: IAccountDirectory
@@ -85,6 +89,7 @@ class ReceptionContext:
     postmaster_quota: Quota = UNLIMITED
     router: Router | None = None
     limits: SendingLimits | None = None
+    forward_senders: ForwardSenders | None = None
 
     def reception(self, session_info: SessionInfo) -> IReception:
         """The avatar of a client that has not logged in."""
@@ -186,7 +191,16 @@ class Reception:
         if not isinstance(found, Resolution):
             found = await found
         given = self._reception_context.given(address)
-        queued, refused = self._elsewhere(envelope, given, found)
+        if found.refusal is not NO_RELAY and is_rewritten(given):
+            senders = self._reception_context.forward_senders
+            original = senders.returned_to(envelope, given) if senders else None
+            if original is None:
+                return UNKNOWN_RECIPIENT
+            found = await later(self._reception_context.resolve(original))
+            outside = [QueuedRecipient(address=str(original), original=str(given))]
+        else:
+            outside = [QueuedRecipient(address=str(given))] if self._relays else []
+        queued, refused = self._elsewhere(envelope, given, found, outside)
         if not (found.accounts or found.discarded or queued):
             return (refused or found.refused)[0].reply
         many = len(found.accounts) + len(queued)
@@ -205,11 +219,19 @@ class Reception:
         return RECIPIENT_OK
 
     def _elsewhere(
-        self, envelope: Envelope, given: Address, found: Resolution
+        self,
+        envelope: Envelope,
+        given: Address,
+        found: Resolution,
+        outside: list[QueuedRecipient],
     ) -> tuple[list[QueuedRecipient], list[Refused]]:
-        """Return the recipients in other domains that the message can be sent to, and the rest."""
-        if found.refusal is NO_RELAY and self._relays:
-            wanted = [QueuedRecipient(address=str(given))]
+        """
+        Return the recipients in other domains that the message can be sent to, and the rest.
+
+        ``outside`` is the recipient, if the address itself is in another domain and may be sent to.
+        """
+        if found.refusal is NO_RELAY:
+            wanted = outside
         else:
             wanted = [
                 QueuedRecipient(address=str(target), original=str(given), forwarder=forwarder)
