@@ -15,7 +15,6 @@ from postoffice.dns.mta_sts_db import PolicyDB
 from postoffice.dns.mta_sts_fetch import PolicyFetcher
 from postoffice.dns.resolver import Resolver
 from postoffice.interfaces import IQueueStore
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.outbound.mta_sts import Policy
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.manager import QueueManager
@@ -28,10 +27,6 @@ from postoffice.util.networks import local_addresses
 
 #: The file of MTA-STS policies, in the state folder.
 POLICIES = "mta-sts.db"
-
-
-def _unchanged(message: QueuedMessage, _: QueuedRecipient) -> str:
-    return message.sender
 
 
 class _Network:
@@ -96,6 +91,8 @@ class Outbound:
         await network.start()
         queue, waits, connections = store.queue, outbound.queue, outbound.connections
         queue.limit(waits.messages, waits.bytes)
+        senders = generation.reception.forward_senders
+        assert senders is not None, "the build gives it"
         lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
         means = Means(
             OutboundRelay(
@@ -103,7 +100,7 @@ class Outbound:
                 network.exchangers,
                 outbound.tls.rules(),
                 network.policy,
-                _unchanged,
+                senders.sender_of,
                 network.options,
             ),
             OutboundLetters(generation.reception, queue, lifetimes),

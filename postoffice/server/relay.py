@@ -46,7 +46,7 @@ _SECURE = "+requiretls"
 log = Logger("postoffice")
 
 PolicyOf = Callable[[str], Awaitable[Policy | None]]
-SenderOf = Callable[[QueuedMessage, QueuedRecipient], str]
+SenderOf = Callable[[QueuedMessage, QueuedRecipient], str | Awaitable[str]]
 
 
 class OutboundRelay:
