@@ -13,9 +13,11 @@ from twisted.python.failure import Failure
 from postoffice.dns.mta_sts_db import PolicyDB, StoredPolicy
 from postoffice.dns.mta_sts_fetch import PolicyUnavailable
 from postoffice.interfaces.executors import Executor
+from postoffice.model import log_events
 from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable
 from postoffice.model.errors import TemporaryFailure
+from postoffice.model.log_event import tell
 from postoffice.outbound.mta_sts import Policy, read_records
 from postoffice.util.cache import Cache
 from postoffice.util.periodic import Periodic
@@ -36,7 +38,7 @@ _Outcome = Policy | TemporaryFailure | None
 class PolicyCache:
     """Knows the policies of domains; ``now`` is Unix time."""
 
-    log = Logger()
+    log = Logger("postoffice")
 
     def __init__(
         self,
@@ -123,19 +125,13 @@ class PolicyCache:
             policy = await self._fetch(domain, id)
         except PolicyUnavailable as failure:
             self._failed.set(domain, True, FAILED)
-            self.log.info(
-                "fetching the MTA-STS policy of {domain} failed: {why}",
-                domain=domain,
-                why=str(failure),
-            )
+            tell(self.log, log_events.MTA_STS_FAILED, to=domain, why=str(failure))
             return None
         keep = partial(self._database.keep, domain, policy, self._now(), used=used)
         try:
             await self._executor.run(keep)
         except TemporaryFailure as failure:
-            self.log.error(
-                "the MTA-STS policy of {domain} is not kept: {why}", domain=domain, why=str(failure)
-            )
+            tell(self.log, log_events.MTA_STS_FAILED, to=domain, why=str(failure))
         return policy
 
     async def _refresh(self) -> bool:

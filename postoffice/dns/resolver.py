@@ -52,7 +52,7 @@ class Resolver:
     secure (AD) counts if it is on this machine, or with ``trust_ad``.
     """
 
-    log = Logger()
+    log = Logger("postoffice")
 
     def __init__(
         self,

@@ -109,6 +109,7 @@ EVENTS: dict[str, Event] = {}
 
 def define(name: str, level: str, fields: str, meaning: str) -> Event:
     """Define an event; ``fields`` are the names of its fields, in the order of FIELDS."""
+    assert name not in EVENTS, f"two events are called {name}"
     event = EVENTS[name] = Event(name, level, tuple(fields.split()), meaning)
     return event
 

@@ -105,7 +105,7 @@ FOREIGN_FROM = define(
 SENDING_STOPPED = define(
     "sending-stopped",
     "warn",
-    "account device why outcome",
+    "account device outcome why",
     "A user sends more than is allowed, or to many recipients that other servers refuse: mail is"
     " held or refused.",
 )
@@ -312,6 +312,13 @@ POLICY_TESTED = define(
     "to why",
     "A host does not fit the MTA-STS policy of its domain (``to``).  The domain only tests the "
     "policy: the mail is sent.",
+)
+MTA_STS_FAILED = define(
+    "mta-sts-failed",
+    "warn",
+    "to why",
+    "The MTA-STS policy that a domain (``to``) announces cannot be fetched or kept.  The one that "
+    "is known holds until its end; if none is, the mail is sent as to a domain without a policy.",
 )
 TLS_BROKEN = define(
     "tls-broken",

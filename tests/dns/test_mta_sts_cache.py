@@ -115,9 +115,10 @@ def test_the_old_one_holds_where_the_new_one_cannot_be_fetched(world, policies):
     assert policy(policies).id == "2"
 
 
-def test_where_none_is_known_a_failed_fetch_means_none_for_a_while(world, policies):
+def test_where_none_is_known_a_failed_fetch_means_none_for_a_while(world, policies, logged):
     world.works = False
     assert policy(policies) is policy(policies) is None
+    assert logged == ['mta-sts-failed to=d.example why="no route to host"']
     assert len(world.fetched) == 1
     world.clock.advance(module.FAILED)
     world.works = True
