@@ -14,7 +14,7 @@ from postoffice.model.queued import QueuedRecipient
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 #: A parameter of DSN (RFC 3461 §4), in ASCII or with SMTPUTF8 (RFC 6533 §4).
 _VALUE = re.compile(r"[!-<>-~]{1,500}\Z")
-_VALUE_UTF8 = re.compile(r"[!-<>-~\x80-\U0010ffff]{1,500}\Z")
+_VALUE_UTF8 = re.compile(r"[!-<>-~\x80-\ud7ff\ue000-\U0010ffff]{1,500}\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from postoffice.model.hop import PeerReply
@@ -412,3 +414,13 @@ def test_delivery_status_is_passed_on_where_the_server_knows_the_words():
 @pytest.mark.parametrize("bad", ["a b", "a\r\nRSET", "a=b", ""])
 def test_a_parameter_that_is_none_is_left_out(bad):
     assert b"ENVID" not in Client.greeted(message(envid=bad)).said
+
+
+@pytest.mark.parametrize(
+    ("orcpt", "sent"), [("utf-8;jö@x.org", True), ("utf-8;\udcf6@x.org", False)]
+)
+def test_an_original_recipient_in_utf8_is_passed_on_if_it_is_that(orcpt, sent):
+    wanted = message("jö@example.org")
+    object.__setattr__(wanted, "recipients", (replace(wanted.recipients[0], orcpt=orcpt),))
+    said = Client.greeted(wanted, ehlo=UTF8.replace(b"250 REQ", b"250-DSN\r\n250 REQ")).said
+    assert (b" ORCPT=utf-8;" in said) is sent
