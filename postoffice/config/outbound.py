@@ -13,8 +13,10 @@ from postoffice.model.hop import LEVELS
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
 from postoffice.outbound.mail_hosts import HostRules
 from postoffice.outbound.routing import Router, Rule
-from postoffice.outbound.sending_rate import Rates, SendingRate
+from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
 from postoffice.outbound.tls_policy import TLSRules
+
+_Rates = tuple[tuple[int, float], ...]
 
 #: The port of SMTP with TLS from the first octet (RFC 8314).
 IMPLICIT_PORT = 465
@@ -119,6 +121,31 @@ class QueueSettings:
     bytes: int = key(kinds.at_least("1 MiB", kinds.SIZE), "20 GiB")
 
 
+def _rates(recipients: _Rates, device_recipients: _Rates, over: str) -> Rates:
+    account, device = (
+        [SendingRate(*one) for one in ones] for ones in (recipients, device_recipients)
+    )
+    return Rates(tuple(account), tuple(device), hold=over == "hold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitException:
+    """
+    Other limits for some accounts.
+
+    accounts: Their addresses, or their domains, as in routes.
+    recipients: How many recipients, in which time; [] for no limit.
+    device_recipients: The same for each password of an account.
+    """
+
+    accounts: tuple[str, ...] = key(values.PATTERNS, kinds.REQUIRED, "[news@example.net]")
+    recipients: _Rates = key(kinds.list_of(kinds.RATE), kinds.REQUIRED, "[5000/h]")
+    device_recipients: _Rates = key(kinds.list_of(kinds.RATE), ())
+
+
+_EXCEPTIONS = "[{accounts: [news@example.net], recipients: [5000/h]}]"
+
+
 @dataclass(frozen=True, kw_only=True)
 class SendingLimitSettings:
     """
@@ -127,23 +154,32 @@ class SendingLimitSettings:
     recipients: How many recipients, in which time. An empty list, []: no limit.
     device_recipients: The same for each password of the account: its own, and each of its devices'
         (app passwords).
+    exceptions: Other limits for some accounts; the first that fits counts.
     over: What happens beyond it, and if too many recipients are refused by other servers: the
         message is taken and held until an administrator decides (hold), or it is refused with a
         temporary error (refuse).
     """
 
-    recipients: tuple[tuple[int, float], ...] = key(
-        kinds.list_of(kinds.RATE), ("200/h", "1000/d"), '["200/h", "1000/d"]'
+    recipients: _Rates = key(kinds.list_of(kinds.RATE), ("200/h", "1000/d"), '["200/h", "1000/d"]')
+    device_recipients: _Rates = key(kinds.list_of(kinds.RATE), ())
+    exceptions: tuple[LimitException, ...] = key(
+        list_of_sections(LimitException, _EXCEPTIONS), (), _EXCEPTIONS
     )
-    device_recipients: tuple[tuple[int, float], ...] = key(kinds.list_of(kinds.RATE), ())
     over: str = key(kinds.one_of("hold", "refuse"), "hold")
 
     @property
-    def rates(self) -> Rates:
+    def rules(self) -> SendingRules:
         """The limits, as they are counted."""
-        account = tuple(SendingRate(*one) for one in self.recipients)
-        device = tuple(SendingRate(*one) for one in self.device_recipients)
-        return Rates(account, device, hold=self.over == "hold")
+        return SendingRules(
+            _rates(self.recipients, self.device_recipients, self.over),
+            tuple(
+                (
+                    frozenset(one.accounts),
+                    _rates(one.recipients, one.device_recipients, self.over),
+                )
+                for one in self.exceptions
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,7 +157,7 @@ class Envelope:
 
     def has_queued(self, recipient: QueuedRecipient) -> bool:
         """Whether the message goes to this recipient in another domain already."""
-        return recipient.address in self._queued
+        return _same(recipient) in self._queued
 
     @property
     def many(self) -> int:
@@ -189,7 +189,7 @@ class Envelope:
             named.append(place)
         outside: tuple[int, ...] = ()
         for one in queued:
-            if self._queued.setdefault(one.address, len(self.queued)) == len(self.queued):
+            if self._queued.setdefault(_same(one), len(self.queued)) == len(self.queued):
                 if notify is not None:
                     one = replace(one, notify=notify.flags, orcpt=notify.orcpt)
                 self.queued.append(one)
@@ -250,6 +250,12 @@ class Envelope:
         A name that is not valid is put, escaped, into a comment.
         """
         return _from(self.client.literal, self.hello)
+
+
+def _same(recipient: QueuedRecipient) -> str:
+    """Return what is equal for one mailbox elsewhere: letter case counts before the @ only."""
+    local, _, domain = recipient.address.rpartition("@")
+    return f"{local}@{domain.lower()}"
 
 
 @lru_cache(maxsize=1024)

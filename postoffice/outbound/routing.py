@@ -72,19 +72,19 @@ class Router:
 
     def route(self, sender: str, recipient: str) -> Route:
         """Return the route from a sender ("" for ``<>``) to a recipient of another domain."""
-        senders = _fitting(sender) if self._by_sender else ()
-        recipients = _fitting(recipient) if self._by_recipient else ()
+        senders = fitting(sender) if self._by_sender else ()
+        recipients = fitting(recipient) if self._by_recipient else ()
         for rule in self._rules:
             if _holds(rule.senders, senders) and _holds(rule.recipients, recipients):
                 return rule.route
         return NO_ROUTE
 
 
-def _holds(patterns: frozenset[str] | None, fitting: Sequence[str]) -> bool:
-    return patterns is None or not patterns.isdisjoint(fitting)
+def _holds(patterns: frozenset[str] | None, these: Sequence[str]) -> bool:
+    return patterns is None or not patterns.isdisjoint(these)
 
 
-def _fitting(address: str) -> list[str]:
+def fitting(address: str) -> list[str]:
     """Return all patterns that fit an address."""
     if not address:
         return [NULL]
@@ -93,10 +93,10 @@ def _fitting(address: str) -> list[str]:
     except NotAnAddress:  # a stranger's sender may have any form
         normal = address.lower()
     domain = normal.rpartition("@")[2]
-    fitting = [normal, domain]
+    found = [normal, domain]
     if domain.startswith("["):  # an address literal has no domains above it
-        return fitting
+        return found
     while dot := domain.partition(".")[2]:
         domain = dot
-        fitting.append(f".{domain}")
-    return fitting
+        found.append(f".{domain}")
+    return found

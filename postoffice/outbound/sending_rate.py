@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from postoffice.outbound.routing import fitting
+
 SLOTS = 12
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 #: Below so many recipients in an hour nobody is suspected, and above this share of refused ones an
@@ -66,6 +68,23 @@ class Rates:
     account: tuple[SendingRate, ...] = ()
     device: tuple[SendingRate, ...] = ()
     hold: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SendingRules:
+    """The limits of all accounts: the first exception whose patterns fit, or else ``rates``."""
+
+    rates: Rates = Rates()
+    exceptions: tuple[tuple[frozenset[str], Rates], ...] = ()
+
+    def of(self, account: str) -> Rates:
+        """The limits of an account."""
+        if self.exceptions:
+            patterns = fitting(account)
+            for accounts, rates in self.exceptions:
+                if not accounts.isdisjoint(patterns):
+                    return rates
+        return self.rates
 
 
 def _words(seconds: float) -> str:

@@ -23,7 +23,7 @@ from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PermanentFailure, TemporaryFailure
 from postoffice.model.log_event import tell
 from postoffice.model.reply import Reply
-from postoffice.outbound.sending_rate import Rates
+from postoffice.outbound.sending_rate import Rates, SendingRules
 from postoffice.queue.sending_db import SENDING, SendingDB, Taken
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import SerialExecutor, start_work
@@ -62,11 +62,11 @@ class SendingLimits:
         state: str,
         executor: Executor,
         clock: IReactorTime,
-        rates: Rates,
+        rules: SendingRules,
         tell_owner: Tell = _tell_nobody,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.rates = rates  # a reload changes them
+        self.rules = rules  # a reload changes them
         self.tell_owner = tell_owner
         self._database = SendingDB(os.path.join(state, SENDING))
         self._executor = SerialExecutor(executor)
@@ -74,14 +74,16 @@ class SendingLimits:
         self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._failed)
 
     async def start(self) -> None:
-        """Open the file.  Raises StartupError."""
-        await self._executor.run(self._database.open)
-        self._sweeping.start()
+        """Open the file, if it is not open.  Raises StartupError."""
+        if not self._sweeping.running:
+            await self._executor.run(self._database.open)
+            self._sweeping.start()
 
     async def stop(self) -> None:
-        """Wait for what is being counted, and close the file."""
-        await self._sweeping.stop()
-        await self._executor.run(self._database.close)
+        """Wait for what is being counted, and close the file; it may be opened again."""
+        if self._sweeping.running:
+            await self._sweeping.stop()
+            await self._executor.run(self._database.close)
 
     async def take(self, envelope: Envelope) -> Counted | None:
         """
@@ -92,7 +94,7 @@ class SendingLimits:
         many = sum(not one.forwarder for one in envelope.queued)
         if not many or not envelope.login:
             return None
-        account, device, rates = envelope.login, envelope.device, self.rates
+        account, device, rates = envelope.login, envelope.device, self.rules.of(envelope.login)
         taken = await self._executor.run(
             self._database.take, account, device, many, rates, self._now()
         )

@@ -24,6 +24,7 @@ from postoffice.model.mail_policy import MailPolicy
 from postoffice.model.route import Direct, Host, Refuse, Smarthost
 from postoffice.outbound.mail_hosts import HostRules
 from postoffice.outbound.routing import NO_ROUTE
+from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
 
 BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 LEAST = "hostname: Mail.Example.net\npostmaster: Postmaster@example.net\n"
@@ -317,6 +318,9 @@ def test_the_least_that_outbound_says():
         lifetime=4 * 86400, warn=4 * 3600, bounce_lifetime=86400, messages=100_000, bytes=20 << 30
     )
     assert found.limits.recipients == ((200, 3600), (1000, 86400))
+    assert found.limits.rules == SendingRules(
+        Rates((SendingRate(200, 3600), SendingRate(1000, 86400)), (), hold=True)
+    )
     assert (found.limits.over, found.ip, found.private) == ("hold", "v4-first", False)
     assert (found.connections.destination, found.connections.all) == (10, 100)
     assert (found.tls.mta_sts, found.tls.domains, found.tls.ca) == (True, (), None)
@@ -411,3 +415,20 @@ def test_a_password_file_has_a_password(tmp_path, octets, why):
     with pytest.raises(ConfigurationError) as caught:
         read(LEAST + said, f"{tmp_path}/postoffice.yaml")
     assert str(caught.value).endswith(f"smarthosts.p.password_file: {tmp_path}/secret {why}")
+
+
+def test_some_accounts_have_limits_of_their_own():
+    said = """outbound:
+  limits:
+    device_recipients: [50/h]
+    over: refuse
+    exceptions:
+      - {accounts: [News@Example.NET, .lists.example], recipients: []}
+      - {accounts: [example.org], recipients: [9/min], device_recipients: [3/min]}
+"""
+    rules = read(LEAST + said).outbound.limits.rules
+    assert rules.of("joe@example.net").device == (SendingRate(50, 3600),)
+    assert rules.of("news@example.net") == rules.of("x@a.lists.example") == Rates(hold=False)
+    assert rules.of("x@example.org") == Rates(
+        (SendingRate(9, 60),), (SendingRate(3, 60),), hold=False
+    )

@@ -9,32 +9,38 @@ from twisted.logger import capturedLogs
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import PermanentFailure, TemporaryFailure
 from postoffice.model.queued import QueuedRecipient
-from postoffice.outbound.sending_rate import Rates, SendingRate
-from postoffice.queue.sending_db import SWEPT
+from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
+from postoffice.queue import sending_db
 from postoffice.queue.sending_limits import HELD, OVER, SWEEPING, SendingLimits
 from postoffice.testing import ImmediateExecutor, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 HOUR, DAY = 3600.0, 86400.0
 RATES = (SendingRate(20, HOUR), SendingRate(50, DAY))
+NEWS = Rates((SendingRate(5000, HOUR),), hold=False)
+EXCEPTIONS = (
+    (frozenset(["news@example.net", "lists.example.net"]), NEWS),
+    (frozenset(["example.net"]), Rates(RATES[:1])),
+    (frozenset([".example.net"]), Rates()),
+)
 
 
 class Desk:
     """Limits that start again whenever a test wants."""
 
-    def __init__(self, folder, rates):
+    def __init__(self, folder, rules):
         self.time = 1_800_000_000.0
         self.told = []
         self.clock = Clock()
         self._folder = str(folder)
-        self.begin(rates)
+        self.begin(rules)
 
-    def begin(self, rates):
+    def begin(self, rules):
         self.limits = SendingLimits(
             self._folder,
             ImmediateExecutor(),
             self.clock,
-            rates,
+            rules,
             lambda account, kind, facts: self.told.append((account, kind, dict(facts))),
             lambda: self.time,
         )
@@ -42,7 +48,7 @@ class Desk:
 
     def restart(self):
         finish(self.limits.stop())
-        self.begin(self.limits.rates)
+        self.begin(self.limits.rules)
 
     def send(self, many, login=JOE, device="", forwarder=""):
         envelope = Envelope("id.1", Client(), login=login, device=device)
@@ -57,8 +63,8 @@ class Desk:
 def desk(tmp_path):
     made = []
 
-    def desk(**how):
-        made.append(Desk(tmp_path, Rates(**({"account": RATES} | how))))
+    def desk(exceptions=(), **how):
+        made.append(Desk(tmp_path, SendingRules(Rates(**({"account": RATES} | how)), exceptions)))
         return made[-1]
 
     yield desk
@@ -144,6 +150,28 @@ def test_without_a_limit_everything_goes(desk):
     assert desk(account=()).send(100_000)[0] == ""
 
 
+def test_some_accounts_have_other_limits(desk):
+    desk = desk(EXCEPTIONS, account=())
+    assert desk.send(20)[0] == ""
+    assert desk.send(1)[0] == "over the limit of 20 recipients in an hour"
+    assert desk.send(5000, login="news@example.net")[0] == ""
+    with pytest.raises(TemporaryFailure):
+        desk.send(1, login="news@example.net")
+    assert desk.send(5000, login="a@lists.example.net")[0] == ""
+    assert desk.send(50_000, login="a@b.example.net")[0] == ""
+    assert desk.send(50_000, login="a@example.com")[0] == ""
+
+
+def test_the_file_is_opened_once_and_may_be_opened_again(desk):
+    desk = desk()
+    finish(desk.limits.start())
+    desk.send(20)
+    for _ in range(2):
+        finish(desk.limits.stop())
+    finish(desk.limits.start())
+    assert desk.send(1)[0]
+
+
 def test_counts_are_kept_over_a_restart(desk):
     desk = desk()
     desk.send(20)
@@ -165,7 +193,7 @@ def test_what_was_aborted_is_given_back(desk):
 def test_a_reload_changes_the_limits(desk):
     desk = desk()
     desk.send(20)
-    desk.limits.rates = Rates((SendingRate(30, HOUR),))
+    desk.limits.rules = SendingRules(Rates((SendingRate(30, HOUR),)))
     assert desk.send(10)[0] == ""
     assert desk.send(1)[0]
 
@@ -200,9 +228,10 @@ def test_refused_recipients_are_forgotten_after_an_hour(desk):
     assert desk.send(1)[0] == ""
 
 
-def test_old_rows_are_swept(desk, tmp_path):
+def test_old_rows_are_swept(desk, monkeypatch):
+    monkeypatch.setattr(sending_db, "SWEPT", 4)
     desk = desk()
-    for number in range(SWEPT // 2 + 10):
+    for number in range(5):
         desk.send(1, login=f"u{number}@example.net")
         desk.limits.tried(f"u{number}@example.net", 1, 0)
     desk.time += 2 * DAY

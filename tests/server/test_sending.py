@@ -8,7 +8,7 @@ import pytest
 from twisted.logger import capturedLogs
 
 from postoffice.model import reply
-from postoffice.model.address import HELD, Account, Address
+from postoffice.model.address import HELD, Account, Address, Quota
 from postoffice.model.alias import FORWARD, Alias, Domain
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import MaildropFull, PermanentFailure, TemporaryFailure
@@ -19,6 +19,9 @@ from postoffice.outbound.routing import Router, Rule
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.policy.common import PolicyBase
 from postoffice.server.message_log import paths_of
+from postoffice.server.smtp_factory import SMTPFactory
+from postoffice.server.smtp_service import ServiceProfile
+from postoffice.smtp.options import SMTPLimits
 from postoffice.testing import finish
 from tests.server.receiving import ask
 
@@ -66,7 +69,7 @@ def test_users_write_to_other_domains(sending, envelope):
         "joe@example.net",
         '"a b"@example.org',
         "a@[192.0.2.1]",
-        "A@Example.org",
+        "A@example.ORG",
     ):
         assert ask(ours, envelope, text) == reply.RECIPIENT_OK
     assert queued(envelope) == [
@@ -276,3 +279,61 @@ def test_what_is_not_committed_is_given_back_once(sending, envelope, store):
     with pytest.raises(TemporaryFailure):
         finish(ours.begin(envelope))
     assert limits.given_back == [1, 1]
+
+
+# -- sessions -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_office(memory_office):
+    """An office with a way out, and aliases that lead there; for clients over SMTP and LMTP."""
+    office = memory_office
+    router = Router([Rule(Direct())])
+    office.reception_context = replace(office.reception_context, router=router)
+    office.serve()
+    office.smtp.portal.realm = office.pop3.portal.realm
+    for name, to in (("far", [FAR]), ("mixed", [JOE, FAR])):
+        finish(office.directory.add_alias(Alias(f"{name}@example.net", targets(*to))))
+    return office
+
+
+def waiting(office):
+    queue = office.store.queue
+    return [
+        ([one.shown for one in message.recipients], message.eight_bit)
+        for message in finish(queue.read(finish(queue.names())))
+    ]
+
+
+def test_a_message_for_here_and_elsewhere_is_one(open_office):
+    client = open_office.client("smtp")
+    client.say(b"EHLO pc\r\nMAIL FROM:<a@example.org> BODY=8BITMIME\r\n")
+    client.say(b"RCPT TO:<mixed@example.net>\r\nDATA\r\n")
+    with capturedLogs() as logged:
+        assert client.say(b"Subject: x\r\n\r\nhi\r\n.\r\n").startswith(b"250 2.0.0 Taken")
+    assert waiting(open_office) == [(["mixed@example.net"], True)]
+    assert finish(open_office.store.count(JOE))[0] == 1
+    (taken,) = [one for one in logged if one.get("event") == "message-taken"]
+    assert (taken["recipients"], taken["to"]) == (2, "<mixed@example.net>")
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_over_lmtp_the_queue_has_an_outcome_of_its_own(open_office, full):
+    profile = ServiceProfile(lmtp=True)
+    open_office.lmtp = SMTPFactory(
+        open_office.smtp.portal,
+        hostname="mail.example.net",
+        limits=SMTPLimits(),
+        clock=open_office.clock,
+        profile=profile,
+    )
+    if full:
+        finish(open_office.directory.set_quota(JOE, Quota(octets=10)))
+    client = open_office.client("lmtp")
+    client.say(b"LHLO pc\r\nMAIL FROM:<a@example.org>\r\n")
+    for name in ("far", "mixed", "joe", "ann"):
+        assert client.say(b"RCPT TO:<%s@example.net>\r\n" % name.encode()).startswith(b"250")
+    client.say(b"DATA\r\n")
+    said = client.say(b"Subject: x\r\n\r\nhi\r\n.\r\n").splitlines()
+    assert [line[:3] for line in said] == [b"250", b"250", b"552" if full else b"250", b"250"]
+    assert waiting(open_office) == [(["far@example.net"], False)]
