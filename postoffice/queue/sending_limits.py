@@ -23,6 +23,7 @@ from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PermanentFailure, TemporaryFailure
 from postoffice.model.log_event import tell
 from postoffice.model.reply import Reply
+from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import Rates, SendingRules
 from postoffice.queue.sending_db import SENDING, SendingDB, Taken
 from postoffice.util.periodic import Periodic
@@ -32,10 +33,8 @@ log = Logger("postoffice")
 
 #: Seconds between two sweeps.
 SWEEPING = 3600.0
-#: What an owner and the postmaster are told of: a limit was reached, or the account is held.
-OVER, HELD = "over", "held"
-
-#: Tells the owner of an account, and the postmaster: account, kind (OVER, HELD), and facts.
+#: Tells the owner of an account, and the postmaster: account, kind (OVER, HELD), and facts; see
+#: ``outbound.sending_notice``.
 Tell = Callable[[str, str, Mapping[str, str]], None]
 
 
@@ -107,8 +106,14 @@ class SendingLimits:
     async def _over(self, envelope: Envelope, many: int, taken: Taken, hold: bool) -> None:
         """A message is over a limit: hold or refuse it, and tell of it once a day."""
         why = f"over the limit of {taken.rate}"
-        self._log(envelope.login, envelope.device, why, "held" if hold else "refused")
-        facts = {"limit": str(taken.rate), "device": envelope.device, "recipients": str(many)}
+        outcome = "held" if hold else "refused"
+        self._log(envelope.login, envelope.device, why, outcome)
+        facts = {
+            "limit": str(taken.rate),
+            "device": envelope.device,
+            "recipients": str(many),
+            "outcome": outcome,
+        }
         await self._tell(envelope.login, OVER, facts)
         if hold:
             envelope.held = why

@@ -9,9 +9,10 @@ from twisted.logger import capturedLogs
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import PermanentFailure, TemporaryFailure
 from postoffice.model.queued import QueuedRecipient
+from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
 from postoffice.queue import sending_db
-from postoffice.queue.sending_limits import HELD, OVER, SWEEPING, SendingLimits
+from postoffice.queue.sending_limits import SWEEPING, SendingLimits
 from postoffice.testing import ImmediateExecutor, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
@@ -81,9 +82,8 @@ def test_over_the_limit_mail_is_held_and_the_owner_is_told_once_a_day(desk):
             "over the limit of 20 recipients in an hour",
         ]
         desk.send(1)
-    assert desk.told == [
-        (JOE, OVER, {"limit": "20 recipients in an hour", "device": "", "recipients": "10"})
-    ]
+    facts = {"limit": "20 recipients in an hour", "device": "", "recipients": "10"}
+    assert desk.told == [(JOE, OVER, facts | {"outcome": "held"})]
     events = [one for one in logged if one.get("event") == "sending-stopped"]
     assert [one["outcome"] for one in events] == ["held", "held"]
     desk.time += DAY + 2 * HOUR + 1
