@@ -29,7 +29,6 @@ from postoffice.daemon.lifecycle import PostOffice
 from postoffice.daemon.plugin_makers import find_maker as find_maker
 from postoffice.daemon.plugin_makers import makers as makers
 from postoffice.daemon.thread_executor import ThreadExecutor
-from postoffice.outbound.sending_rate import Rates
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.fair_share import ReactorShares
@@ -75,7 +74,7 @@ def build(
         make_plugins(settings, context),
         build_logins(settings, threads, clock),
         Leases(clock, Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)),
-        SendingLimits(settings.state, threads, clock, Rates()),
+        SendingLimits(settings.state, threads, clock),
         ConnectionLimits(limits.connections, limits.connections_per_client, SERVICES),
         ReactorShares(clock),
     )

@@ -205,7 +205,7 @@ class PostOffice(Service):
         await self._control.stop()
         core.leases.close()
         await generations.close(PATIENCE)
-        await self._outbound.stop()
+        await self._outbound.close()
         core.leases.stop()
         if generations.current.certificates is not None:
             await generations.current.certificates.stop()

@@ -23,6 +23,7 @@ from postoffice.server.client_connection import ConnectOptions
 from postoffice.server.client_tls import ClientContexts
 from postoffice.server.letters import OutboundLetters
 from postoffice.server.relay import OutboundRelay
+from postoffice.server.sending_notices import SendingNotices
 from postoffice.util.networks import local_addresses
 
 #: The file of MTA-STS policies, in the state folder.
@@ -78,6 +79,7 @@ class Outbound:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._network: _Network | None = None
+        self._notices: SendingNotices | None = None
         self.manager: QueueManager | None = None
 
     async def use(self, generation: Generation) -> None:
@@ -89,6 +91,7 @@ class Outbound:
             return
         network = _Network(self._core, settings, outbound)
         await network.start()
+        await self._limit(generation, outbound)
         queue, waits, connections = store.queue, outbound.queue, outbound.connections
         queue.limit(waits.messages, waits.bytes)
         senders = generation.reception.forward_senders
@@ -109,10 +112,8 @@ class Outbound:
             connections.all,
             self._core.sending_limits.tried,
         )
-        self._core.sending_limits.rates = outbound.limits.rates
         before, self._network = self._network, network
         if self.manager is None:
-            await self._core.sending_limits.start()
             self.manager = QueueManager(
                 settings.state,
                 queue,
@@ -127,12 +128,28 @@ class Outbound:
         if before is not None:
             await before.stop()
 
+    async def _limit(self, generation: Generation, outbound: OutboundSettings) -> None:
+        """Limit what users send as this generation says.  Raises StartupError."""
+        limits = self._core.sending_limits
+        if self._notices is None:
+            self._notices = SendingNotices(generation.reception)
+            limits.tell_owner = self._notices.tell
+        self._notices.context = generation.reception
+        await limits.start()
+        limits.rules = outbound.limits.rules
+
+    async def close(self) -> None:
+        """Stop for good; no session submits mail any more."""
+        await self.stop()
+        await self._core.sending_limits.stop()
+        if self._notices is not None:
+            await self._notices.finished()
+
     async def stop(self) -> None:
         """Let what is being sent end; what waits stays in the queue."""
         manager, self.manager = self.manager, None
         if manager is not None:
             await manager.stop()
-            await self._core.sending_limits.stop()
         network, self._network = self._network, None
         if network is not None:
             await network.stop()

@@ -109,6 +109,13 @@ SENDING_STOPPED = define(
     "A user sends more than is allowed, or to many recipients that other servers refuse: mail is"
     " held or refused.",
 )
+SENDING_TOLD = define(
+    "sending-told",
+    "info",
+    "account outcome to",
+    "The owner of an account and the postmaster (``to``) got a notice: the account is over a limit"
+    " (``over``), or held.",
+)
 MESSAGE_DELETED = define(
     "message-deleted",
     "info",

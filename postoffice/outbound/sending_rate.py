@@ -87,6 +87,10 @@ class SendingRules:
         return self.rates
 
 
+#: Nobody has a limit.
+NO_RULES = SendingRules()
+
+
 def _words(seconds: float) -> str:
     """A time in words: ``an hour``, ``2 days``."""
     for unit, one, many in ((DAY, "a day", "days"), (HOUR, "an hour", "hours")):

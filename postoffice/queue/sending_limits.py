@@ -24,7 +24,7 @@ from postoffice.model.errors import PermanentFailure, TemporaryFailure
 from postoffice.model.log_event import tell
 from postoffice.model.reply import Reply
 from postoffice.outbound.sending_notice import HELD, OVER
-from postoffice.outbound.sending_rate import Rates, SendingRules
+from postoffice.outbound.sending_rate import NO_RULES, Rates, SendingRules
 from postoffice.queue.sending_db import SENDING, SendingDB, Taken
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import SerialExecutor, start_work
@@ -61,7 +61,7 @@ class SendingLimits:
         state: str,
         executor: Executor,
         clock: IReactorTime,
-        rules: SendingRules,
+        rules: SendingRules = NO_RULES,
         tell_owner: Tell = _tell_nobody,
         now: Callable[[], float] = time.time,
     ) -> None:

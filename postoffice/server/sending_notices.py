@@ -11,9 +11,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.accounts.address_resolution import Resolution
+from postoffice.model import log_events
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import PostOfficeError
+from postoffice.model.log_event import tell
 from postoffice.outbound.sending_notice import notice
 from postoffice.server.reception import UNLIMITED, ReceptionContext
 from postoffice.util.shield import shield
@@ -62,6 +64,8 @@ class SendingNotices:
             await delivery.commit()
         finally:
             delivery.abort()
+        to = ",".join(f"<{one.address}>" for one in envelope.recipients)
+        tell(log, log_events.SENDING_TOLD, account=account, outcome=kind, to=to)
 
     async def _accounts(self, address: Address) -> Sequence[Account]:
         """Where mail for an address goes here; its own maildrop if all of it goes elsewhere."""
