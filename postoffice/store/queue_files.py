@@ -64,14 +64,20 @@ def prepare(store: str) -> None:
 
 
 def contents(store: str) -> Contents:
-    """List the queue; marks without a message are deleted.  Raises OSError."""
+    """
+    List the queue; marks without a message are deleted.  Raises OSError.
+
+    The marks are listed first: another process may take in a message meanwhile, and mark it.
+    """
+    there = _names(f"{store}/{MARKS}/new")
     sizes = {name: names.size_in(name) for name in listing(store)}
+    waits = bool(set_aside.waiting(f"{store}/{MESSAGES}", "place"))  # its marks are needed later
     marks: dict[str, list[str]] = {}
-    for mark in _names(f"{store}/{MARKS}/new"):
+    for mark in there:
         name = mark.rpartition(MARK)[0]
         if name in sizes:
             marks.setdefault(name, []).append(mark)
-        else:  # written while the message was removed
+        elif not waits:  # written while the message was removed
             with suppress(OSError):
                 os.unlink(f"{store}/{MARKS}/new/{mark}")
     return Contents(sizes, marks)

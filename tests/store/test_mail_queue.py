@@ -280,6 +280,42 @@ def test_marks_without_a_message_go_at_a_start(served, root, durability):
     assert list(root.glob(".queue/marks/new/*")) == []
 
 
+def test_a_start_leaves_the_marks_of_a_message_that_comes_meanwhile(
+    served, root, monkeypatch, durability
+):
+    """A command opens the store while the daemon takes in mail, and sends it."""
+    daemon = served(durability=durability)
+    posted(daemon.store, envelope([], [FAR, AWAY]))
+    came = []
+    listed = queue_files._names
+
+    def names(folder):
+        found = listed(folder)
+        if not came:  # as soon as one of the folders was listed
+            came.append("")
+            came[0] = posted(daemon.store, envelope([], [FAR, AWAY]))
+            finish(daemon.store.queue.finish(came[0], [0], whole=False))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue_files, "_names", names)
+        served(durability=durability)
+    assert finish(daemon.store.queue.read(came))[0].done == {0}
+
+
+def test_the_marks_of_a_message_that_is_set_aside_by_a_recovery_stay(served, root):
+    one = served()
+    name = posted(one.store, envelope([], [FAR, AWAY]))
+    finish(one.store.queue.finish(name, [0], whole=False))
+    one.stop()
+    home = root / ".journal" / "set-aside" / ".queue" / "messages" / "place"
+    home.mkdir(parents=True)
+    os.rename(root / ".queue" / "messages" / "new" / name, home / name)
+    contents = queue_files.contents(str(root))
+    assert contents.sizes == {}
+    assert finish(served().store.queue.read([name]))[0].done == {0}
+
+
 def test_a_removal_that_fails_is_hidden_and_tried_again(served, root, monkeypatch):
     one = served()
     name = posted(one.store, envelope())
