@@ -80,12 +80,12 @@ async def queue_of(context: CommandContext) -> AsyncIterator[tuple[IMailQueue, Q
     """The queue of the store, and its open database."""
     settings = context.settings()
     async with context.open(settings) as plugins:
-        if not IQueueStore.providedBy(plugins.store):
+        if not IQueueStore.providedBy(plugins.destination):
             raise Refused("the store of this configuration keeps no queue")
         db = QueueDB(os.path.join(settings.state, QUEUE))
         db.open()
         try:
-            yield plugins.store.queue, db
+            yield plugins.destination.queue, db
         finally:
             db.close()
 

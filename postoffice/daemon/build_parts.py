@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.endpoints import serverFromString
@@ -23,7 +24,14 @@ from postoffice.daemon.checkers import make_checkers
 from postoffice.daemon.expiry_job import Retention
 from postoffice.daemon.plugin_makers import broken
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import Executor, IPolicy, IQueueStore, MakeChildProcess, PluginContext
+from postoffice.interfaces import (
+    Executor,
+    IMailStore,
+    IPolicy,
+    IQueueStore,
+    MakeChildProcess,
+    PluginContext,
+)
 from postoffice.outbound.routing import Router
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.queue.sending_limits import SendingLimits
@@ -32,6 +40,12 @@ from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.reception import ReceptionContext
 from postoffice.util.reactor import IReactor
+
+if TYPE_CHECKING:  # most stores have a queue of their own
+    from postoffice.store.queue_beside import QueueBeside
+
+#: The folder, in the state folder, of the queue beside a store that has none.
+QUEUE = "queue"
 
 
 def build_plugins(settings: Settings, reactor: IReactor, executor: Executor) -> Plugins:
@@ -68,7 +82,28 @@ def make_plugins(settings: Settings, context: PluginContext) -> Plugins:
     if problems:
         raise ConfigurationError(problems)
     chosen = (*settings.accounts, settings.store, *settings.policies)
-    return Plugins(settings.state, directories, stores[0], policies, chosen, context.executor)
+    beside = _queue_beside(settings, stores[0], context)
+    return Plugins(
+        settings.state, directories, stores[0], policies, chosen, context.executor, beside
+    )
+
+
+def _queue_beside(
+    settings: Settings, store: IMailStore, context: PluginContext
+) -> QueueBeside | None:
+    """Make a queue for a store that has none, in the state folder; None if nothing leaves."""
+    if settings.outbound is None or IQueueStore.providedBy(store):
+        return None
+    from postoffice.store.maildir_store import MaildirStore
+    from postoffice.store.queue_beside import QueueBeside
+
+    beside = MaildirStore(
+        os.path.join(settings.state, QUEUE),
+        context.executor,
+        hostname=context.hostname,
+        clock=context.reactor,
+    )
+    return QueueBeside(store, beside)
 
 
 def make_all(
@@ -114,7 +149,7 @@ def build_reception_context(
     secrets = os.path.join(settings.state, SECRETS)
     return ReceptionContext(
         directory,
-        plugins.store,
+        plugins.destination,
         hostname=settings.hostname,
         postmaster=settings.postmaster,
         now=now,
@@ -131,7 +166,7 @@ def build_reception_context(
 
 def _router(settings: Settings, plugins: Plugins) -> Router | None:
     """Return the routes; None if nothing leaves, or if the store has no queue."""
-    if settings.outbound is None or not IQueueStore.providedBy(plugins.store):
+    if settings.outbound is None or not IQueueStore.providedBy(plugins.destination):
         return None
     return settings.outbound.router()
 

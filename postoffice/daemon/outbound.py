@@ -84,7 +84,7 @@ class Outbound:
 
     async def use(self, generation: Generation) -> None:
         """Send as this generation says from now on.  Raises StartupError."""
-        settings, store = generation.settings, self._core.plugins.store
+        settings, store = generation.settings, self._core.plugins.destination
         outbound = settings.outbound
         if outbound is None or not IQueueStore.providedBy(store):
             await self.stop()

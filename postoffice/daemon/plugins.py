@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as TimedOut
@@ -13,13 +14,25 @@ from twisted.logger import Logger
 
 from postoffice.config.chosen_plugin import ChosenPlugin, reason
 from postoffice.daemon import privileges
-from postoffice.interfaces import Executor, IAccountDirectory, IAccountRegister, IMailStore, IPolicy
+from postoffice.interfaces import (
+    Executor,
+    IAccountDirectory,
+    IAccountRegister,
+    IDestination,
+    IMailStore,
+    IPolicy,
+)
 from postoffice.model.address import Account
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.util.shield import within
 
+if TYPE_CHECKING:  # most stores have a queue of their own
+    from postoffice.store.queue_beside import QueueBeside
+
 #: Seconds in which a policy starts, or stops, at a reload.
 START = 30.0
+
+_Room: TypeAlias = "IAccountDirectory | IMailStore | IPolicy | QueueBeside"
 
 
 @dataclass
@@ -27,6 +40,7 @@ class Plugins:
     """
     Directories, store and policies, in the order of ``chosen``.
 
+    ``queue_beside`` is there if mail is sent, and the store has no queue (IQueueStore).
     ``start()`` creates the state folder and starts all of them; the command does not
     start the policies.  ``stop()`` stops those that were started.
     """
@@ -37,11 +51,17 @@ class Plugins:
     policies: Sequence[IPolicy]
     chosen: Sequence[ChosenPlugin[object]]
     executor: Executor
+    queue_beside: QueueBeside | None = None
 
     log = Logger()
 
     def __post_init__(self) -> None:
-        self._started: list[IAccountDirectory | IMailStore | IPolicy] = []
+        self._started: list[_Room] = []
+
+    @property
+    def destination(self) -> IDestination:
+        """Where mail goes; a queue, if there is one, is its ``queue`` (IQueueStore)."""
+        return self.queue_beside or self.store
 
     @property
     def register(self) -> IAccountRegister:
@@ -67,13 +87,15 @@ class Plugins:
         """Start all.  Raises StartupError, after stopping those that were started."""
         try:
             await self.executor.run(_prepare, self.state)
-            plugins: list[IAccountDirectory | IMailStore | IPolicy] = [
+            plugins: list[_Room] = [
                 *self.directories,
                 self.store,
             ]
             plugins += self.policies if policies else ()
             for chosen, room in zip(self.chosen, plugins, strict=False):
                 await self._start(chosen, room)
+            if self.queue_beside is not None:
+                await self._start(self.chosen[len(self.directories)], self.queue_beside)
         except BaseException:
             await self.stop()
             raise
@@ -114,9 +136,7 @@ class Plugins:
                 except TimedOut:
                     self.log.error("stopping {room} timed out", room=policy)
 
-    async def _start(
-        self, chosen: ChosenPlugin[object], room: IAccountDirectory | IMailStore | IPolicy
-    ) -> None:
+    async def _start(self, chosen: ChosenPlugin[object], room: _Room) -> None:
         self._started.append(room)
         try:
             await room.start()
@@ -133,7 +153,7 @@ class Plugins:
         while self._started:
             await self._stop(self._started.pop())
 
-    async def _stop(self, room: IAccountDirectory | IMailStore | IPolicy) -> None:
+    async def _stop(self, room: _Room) -> None:
         try:
             await room.stop()
         except Exception:

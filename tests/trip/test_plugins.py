@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import postoffice
+from tests.trip.conftest import CONFIGURATION, NEVER
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "shelf"
 OURS = Path(postoffice.__file__).parent.parent
@@ -184,6 +185,32 @@ def test_two_plugins_of_one_kind(written, plugin, command):
     checked = command("check-config", env=plugin(source))
     assert checked.returncode == 2
     assert "kind 'maildir' is claimed by several plugins: twisted.plugins." in checked.stderr
+
+
+def test_a_store_without_a_queue_gets_one_beside_it(
+    fresh, start, written, command, opened, tmp_path, tmp_path_factory
+):
+    there_too = CONFIGURATION.replace("example.net", "example.com")
+    for there in opened(tmp_path_factory.mktemp("there"), there_too):
+        eve = there.account("eve@example.com", there.PASSWORD)
+        written(
+            "store: {kind: shelf, path: mail.db}\n"
+            f'outbound: {{routes: [{{via: "smtp:127.0.0.1:{there.smtp}"}}]}}\n'
+        )
+        office = start(twistd=[fresh, "-c", TWISTD]).open()
+        ann, bob = office.new_account(), office.new_account()
+        with smtplib.SMTP("127.0.0.1", office.ports["submission"], timeout=NEVER) as client:
+            client.login(ann.address, ann.password)
+            to = [eve.address, bob.address, "nobody@example.com"]
+            client.sendmail(ann.address, to, f"From: {ann.address}\r\n\r\nhello\r\n".encode())
+        office.wait_for(" left-queue ")
+        assert len(there.collect(eve)) == len(office.collect(bob)) == 1
+        [letter] = office.collect(ann)
+        assert b"5.1.1" in letter
+        listed = command("queue", "list", "--json", python=fresh)
+        assert json.loads(listed.stdout)["total"] == 0
+        assert (tmp_path / "state" / "queue" / ".queue").exists()
+        office.check()
 
 
 @pytest.mark.parametrize("failure", ["TemporaryFailure('the shelf has fallen')", "ValueError(3)"])
