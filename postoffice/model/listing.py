@@ -184,6 +184,13 @@ class Entries(Sequence[Entry]):
         return 500 + len(self._text) + 24 * len(self.sizes) + 100 * len(self.downgraded)
 
 
+def uidls_of(entries: Sequence[Entry]) -> list[str]:
+    """The UIDL of each entry; of ``Entries`` without making each."""
+    if isinstance(entries, Entries):
+        return [uidl.decode("ascii") for uidl in entries.uidls()]
+    return [entry.uidl for entry in entries]
+
+
 #: Marks: what a session did with a message (bits).
 _DELETED, _COLLECTED = 1, 2
 #: Tables for ``bytes.translate``: not marked deleted; marked deleted; only collected.

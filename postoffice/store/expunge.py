@@ -16,7 +16,7 @@ from threading import Lock
 
 from postoffice.interfaces import Step
 from postoffice.model.errors import NotAllRemoved, TemporaryFailure
-from postoffice.model.listing import Entries, Entry
+from postoffice.model.listing import Entries, Entry, uidls_of
 from postoffice.store import files, maildir, retry, set_aside
 from postoffice.store import vault as vaults
 from postoffice.store.files import failures, is_changing, set_changing
@@ -164,10 +164,7 @@ def begin(
     Marks the lock as changing: the next login waits, or applies the removal.
     Raises TemporaryFailure.
     """
-    if isinstance(entries, Entries):  # without making each
-        uidls = tuple(uidl.decode("ascii") for uidl in entries.uidls())
-    else:
-        uidls = tuple(entry.uidl for entry in entries)
+    uidls = tuple(uidls_of(entries))
     with failures(folder):
         _look_ahead(folder, entries)
         set_changing(lock, True)

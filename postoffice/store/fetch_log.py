@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from urllib.parse import quote, unquote
 
-from postoffice.model.listing import Entry
+from postoffice.model.listing import Entry, uidls_of
 from postoffice.model.mail_policy import LAPSE
 from postoffice.store import names
 from postoffice.store.drafts import create, write_all
@@ -89,11 +89,11 @@ def add(
     text = _text(folder)
     record = _parsed(text)
     lines = []
-    for entry in entries:
-        known = record.times.setdefault(entry.uidl, {})
-        if known.get(device, 0.0) <= record.back.get(entry.uidl, 0.0):
+    for uidl in uidls_of(entries):
+        known = record.times.setdefault(uidl, {})
+        if known.get(device, 0.0) <= record.back.get(uidl, 0.0):
             known[device] = record.seen[device] = now
-            lines.append(_line(COLLECTED, now, entry.uidl, device))
+            lines.append(_line(COLLECTED, now, uidl, device))
     if lines:
         if text and not text.endswith(b"\n"):  # a crash has cut its last line
             lines.insert(0, b"\n")
@@ -173,7 +173,9 @@ def _parsed(text: bytes) -> FetchRecord:
             continue
         kind, time, name, quoted = words.split(b" ")
         uidl, when = name.decode(), float(time)
-        device = unquote(quoted[1:].decode(), errors="surrogatepass")
+        device = quoted[1:].decode()
+        if "%" in device:
+            device = unquote(device, errors="surrogatepass")
         if kind == BACK:
             record.back[uidl] = when
             continue

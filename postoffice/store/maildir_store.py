@@ -333,7 +333,7 @@ class MaildirStore:
 
     async def collect(
         self, name: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
-    ) -> list[Entry]:
+    ) -> Sequence[Entry]:
         return await self._executor.run(
             retention.collect, self._folder(name), entries, device, devices
         )

@@ -92,7 +92,7 @@ def _arrived(folder: str, entry: Entry, record: FetchRecord) -> float:
 
 def collect(
     folder: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
-) -> list[Entry]:
+) -> Sequence[Entry]:
     """Record that a device fetched messages; return those that all ``devices`` have.
 
     Raises TemporaryFailure.
@@ -105,4 +105,6 @@ def collect(
         now = time.time()
         record = fetch_log.add(folder, entries, device, now, living)
         every = record.every(devices, now)
+        if every is None:  # this device has fetched them
+            return entries
         return [one for one in entries if record.collected(one.uidl, every) is not None]
