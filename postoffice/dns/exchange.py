@@ -9,10 +9,10 @@ import dns.flags
 from dns.message import Message
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError, ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import DatagramProtocol, connectionDone
+from twisted.internet.protocol import DatagramProtocol, Factory, connectionDone
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 
@@ -80,6 +80,8 @@ class _Responses:
 
 
 class _Datagrams(DatagramProtocol):
+    noisy = False  # or each lookup would be in the log
+
     def __init__(self, responses: _Responses) -> None:
         self._responses = responses
 
@@ -128,13 +130,14 @@ async def _over_tcp(reactor: IReactor, server: Server, query: Message) -> Messag
     responses = _Responses(query)
     assert responses.answered is not None
     kind = TCP6ClientEndpoint if ":" in server.address else TCP4ClientEndpoint
-    endpoint = kind(reactor, server.address, server.port)
-    stream = await connectProtocol(  # type: ignore[no-untyped-call]
-        endpoint, _Stream(responses)
-    )
+    stream = _Stream(responses)
+    factory = Factory.forProtocol(lambda: stream)
+    factory.noisy = False
+    await kind(reactor, server.address, server.port).connect(factory)
     try:
-        stream.sendString(query.to_wire())
+        stream.sendString(query.to_wire())  # type: ignore[no-untyped-call]
         return await responses.answered
     finally:
         responses.answered = None
-        stream.transport.abortConnection()
+        transport: Any = stream.transport
+        transport.abortConnection()

@@ -140,8 +140,10 @@ class _Way:
         return self
 
     def connect(self, factory: Any) -> Deferred[Any]:
+        factory.noisy = False  # or each fetch would be in the log twice
         bounded = WrappingFactory(factory)  # type: ignore[no-untyped-call]
         bounded.protocol = _Bounded
+        bounded.noisy = False
         return self._endpoint.connect(bounded).addCallback(self._connected)
 
     def _connected(self, connection: Any) -> Any:
