@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import ldap
+from ldap.controls import SimplePagedResultsControl
 
 from postoffice.accounts.circuit_breaker import Unavailable
 from postoffice.model.errors import TemporaryFailure
@@ -21,6 +22,8 @@ _Found = Sequence[tuple[str | None, Mapping[str, Sequence[bytes]]]]
 #: The name of an entry, and its attributes, in lower case.
 Entry = tuple[str, Mapping[str, Sequence[bytes]]]
 
+#: Entries in a page of a listing.
+PAGE = 500
 #: The server is down or busy, or refuses our login.
 _DOWN = (
     ldap.SERVER_DOWN,
@@ -50,6 +53,13 @@ class LDAPConnection(Protocol):
         self, base: str, scope: int, query: str, names: Sequence[str], /,
         *, timeout: float, sizelimit: int,
     ) -> _Found: ...  # fmt: skip
+    def search_ext(
+        self, base: str, scope: int, query: str, names: Sequence[str], /,
+        *, serverctrls: Sequence[SimplePagedResultsControl], timeout: float,
+    ) -> int: ...  # fmt: skip
+    def result3(
+        self, message: int, /, *, timeout: float
+    ) -> tuple[int, _Found, int, Sequence[object]]: ...
     def unbind_s(self) -> object: ...
 
 
@@ -108,11 +118,7 @@ class LDAPConnections:
                 )  # fmt: skip
             except ldap.SIZELIMIT_EXCEEDED as error:
                 raise TemporaryFailure(f"LDAP finds many entries for {query}") from error
-            return [
-                (name, {key.lower(): one for key, one in values.items()})
-                for name, values in found
-                if name is not None  # a referral has none
-            ]
+            return _entries(found)
 
         connection = self._pool.take()
         if connection is not None:
@@ -138,6 +144,11 @@ class LDAPConnections:
             raise
         self._pool.give_back(connection)
         return found
+
+    def listing(self, base: str, query: str, attributes: Sequence[str]) -> Listing:
+        """Return a search that yields all entries below ``base``, a page at a time."""
+        how = (self._logged_in, self._failure, self._server.timeout)
+        return Listing(*how, base, query, attributes)
 
     def _logged_in(self) -> LDAPConnection:
         connection = self._server.connect()
@@ -181,6 +192,60 @@ class LDAPConnections:
             words.append("it is down, or its certificate does not fit its name or ca_file")
         why = f"LDAP failed: {'; '.join(words) or type(error).__name__}"
         return Unavailable(why) if isinstance(error, _DOWN) else TemporaryFailure(why)
+
+
+class Listing:
+    """
+    One search, in pages (RFC 2696), on a connection of its own.
+
+    Without pages a server returns no more entries than its limit of size, often 500.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], LDAPConnection],
+        failure: Callable[[Exception], TemporaryFailure],
+        timeout: float,
+        base: str,
+        query: str,
+        attributes: Sequence[str],
+    ) -> None:
+        self._connect = connect
+        self._failure = failure
+        self._search = base, ldap.SCOPE_SUBTREE, query, list(attributes)
+        self._timeout = timeout
+        self._connection: LDAPConnection | None = None
+        self._pages = SimplePagedResultsControl(criticality=True, size=PAGE, cookie="")
+        self.ended = False
+
+    def page(self) -> list[Entry]:
+        """Return the next page, the last one if ``ended`` is true then; raises as ``search``."""
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            message = self._connection.search_ext(
+                *self._search, serverctrls=[self._pages], timeout=self._timeout
+            )
+            _, found, _, controls = self._connection.result3(message, timeout=self._timeout)
+        except ldap.LDAPError as error:
+            raise self._failure(error) from error
+        pages = [one for one in controls if isinstance(one, SimplePagedResultsControl)]
+        self._pages.cookie = pages[0].cookie if pages else ""
+        self.ended = not self._pages.cookie
+        return _entries(found)
+
+    def close(self) -> None:
+        """End the search."""
+        connection, self._connection = self._connection, None
+        _unbind(connection)
+
+
+def _entries(found: _Found) -> list[Entry]:
+    return [
+        (name, {key.lower(): one for key, one in values.items()})
+        for name, values in found
+        if name is not None  # a referral has none
+    ]
 
 
 def _unbind(connection: LDAPConnection | None) -> None:

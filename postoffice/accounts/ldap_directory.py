@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.ldap_connections import LDAPConnections, LDAPServer
 from postoffice.accounts.password_schemes import fields_elsewhere
 from postoffice.accounts.query_variables import VARIABLE, value, variable
-from postoffice.interfaces import Executor, IAccountDirectory, IAddresses, IPasswordVerifier
+from postoffice.interfaces import (
+    Executor,
+    IAccountDirectory,
+    IAccountListing,
+    IAddresses,
+    IPasswordVerifier,
+)
 from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.config_values import read_size
@@ -34,7 +40,7 @@ class LDAPSearch:
     ``query`` is a filter with the variables ``%{user}``, ``%{user|username}`` and
     ``%{user|domain}``.  An entry's ``address`` attribute has its account's address, the
     attributes ``aliases`` further ones.  Without an attribute for the ``password`` the
-    server verifies it.
+    server verifies it.  ``iterate`` is a filter that finds all accounts, or "".
     """
 
     base: str
@@ -44,6 +50,7 @@ class LDAPSearch:
     password: str = ""
     maildrop: str = ""
     quota: str = ""
+    iterate: str = ""
 
     def __post_init__(self) -> None:
         """Raise SettingError for a variable that does not exist."""
@@ -94,6 +101,8 @@ class LDAPDirectory:
         self._search = search
         self._domains = {name: Domain(name) for name in domains}
         self._stale = StaleAnswers(stale, clock)
+        if search.iterate:
+            alsoProvides(self, IAccountListing)
 
     async def start(self) -> None:
         self._connections.open()
@@ -118,6 +127,31 @@ class LDAPDirectory:
 
     async def serves(self, domain: str) -> bool:
         return domain in self._domains
+
+    async def domains(self) -> list[str]:
+        """Return the local domains, sorted."""
+        return sorted(self._domains)
+
+    async def each_account(self, domain: str | None = None) -> AsyncIterator[Account]:
+        """Yield all accounts, or those of one domain, in the server's order; see ``iterate``."""
+        search = self._search
+        listing = self._connections.listing(search.base, search.iterate, search.attributes)
+        try:
+            while not listing.ended:
+                for dn, values in await self._breaker.run(listing.page):
+                    account = self._listed(dn, values)
+                    if account and domain in (None, account.address.rpartition("@")[2]):
+                        yield account
+        finally:
+            listing.close()
+
+    def _listed(self, dn: str, values: Mapping[str, Sequence[bytes]]) -> Account | None:
+        """Return the account in an entry; None if it has no address, or one that is not ours."""
+        addresses = _addresses(dn, values, self._search.address)
+        if len(addresses) != 1:
+            return None
+        name = addresses[0].normal
+        return self._account(name, dn, values) if name.rpartition("@")[2] in self._domains else None
 
     async def verify(self, account: Account, password: bytes) -> bool:
         """Whether the server accepts the password for this account."""

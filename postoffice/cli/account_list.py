@@ -22,6 +22,7 @@ from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import HEADS, EffectiveQuota, quotas_of_accounts
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IAccountDirectory, IAccountListing, IPasswordVerifier
 from postoffice.model.address import STATES, Account, Quota
 from postoffice.model.errors import PostOfficeError
 
@@ -74,6 +75,12 @@ class Line:
     quota: EffectiveQuota
     last: Login | None
     use: Use | None
+    verified: bool = False  # by the directory itself
+
+    @property
+    def has_password(self) -> bool:
+        """Whether it has a hash, or a password that the directory verifies itself."""
+        return self.verified or self.account.secret is not None
 
     def cells(self, now: float) -> tuple[str, ...]:
         """Return the account as a row of the table."""
@@ -81,7 +88,7 @@ class Line:
         if self.last is not None:
             login_method, when = self.last
             login = (f"{lasting(max(1.0, now - when))} ago", login_method.service)
-        has = "yes" if one.secret is not None else "no"
+        has = "yes" if self.has_password else "no"
         use = "?" if self.use is None else self.use.cell
         return (one.address, one.state, has, *login, use, *self.quota.cells)
 
@@ -94,7 +101,7 @@ class Line:
         return {
             "address": self.account.address,
             "state": self.account.state,
-            "password": self.account.secret is not None,
+            "password": self.has_password,
             "scheme": scheme_of(self.account),
             "last_login": login,
             **(NO_USE if self.use is None else self.use.data),
@@ -183,11 +190,12 @@ def list_accounts(
     """
     List all accounts, or those of DOMAIN.
 
-    The table shows each account's last login, usage and quota.  The last login is one
-    with the account's own password or with a device's.  USED is the size of the maildrop,
-    and its share of the quota.  FROM is where the quota is set: in the account, its
-    domain, or the configuration (default); the postmaster has a quota of its own
-    (quota.postmaster).  With several options, an account must fit all of them.
+    They are those of all directories that can list them.  The table shows each account's
+    last login, usage and quota.  The last login is one with the account's own password or
+    with a device's.  USED is the size of the maildrop, and its share of the quota.  FROM is
+    where the quota is set: in the account, its domain, or the configuration (default); the
+    postmaster has a quota of its own (quota.postmaster).  With several options, an account
+    must fit all of them.
 
     With --json: accounts, each with address, state, password (true or false), scheme (of
     the password hash; NONE without a password), last_login
@@ -199,15 +207,22 @@ def list_accounts(
     heads = ("ACCOUNT", "STATE", "PASSWORD", "LAST LOGIN", "SERVICE", "USED", *HEADS)
     output = ListOutput(context, heads, "accounts", "no accounts")
 
+    unlisted: list[str] = []
+
     async def work(plugins: Plugins) -> bool:
-        if domain is not None and domain not in await plugins.register.domains():
+        for chosen, directory in zip(settings.accounts, plugins.directories, strict=True):
+            if not IAccountListing.providedBy(directory):
+                kind = chosen.maker.kind
+                unlisted.append(f"{chosen.key} of kind {kind} cannot list its accounts")
+        if domain is not None and domain not in await _domains(plugins):
             raise Refused(f"there is no domain {domain} here")
         async with context.logins(plugins, settings) as logins:
             lines = _admitted(plugins, settings, logins, domain, filters)
             return await _add_all(plugins, lines, filters, looks, output)
 
     looked = context.ask(work, settings)
-    output.end(*() if looked else ["the maildrops were not read; --use reads them"])
+    said = [] if looked else ["the maildrops were not read; --use reads them"]
+    output.end(*said, *unlisted)
 
 
 async def _admitted(
@@ -219,13 +234,33 @@ async def _admitted(
 ) -> AsyncIterator[Line]:
     """Yield the accounts that are listed, as far as their maildrops do not decide."""
     domains: dict[str, Quota] = {}
-    async for accounts in paged(plugins.register.each_account(domain)):
-        names = [one.address for one in accounts]
-        quotas = await quotas_of_accounts(plugins.register, settings, names, domains)
-        last = await plugins.executor.run(logins.login_history.latest, names)
-        for one in accounts:
-            if filters.admits(one, last.get(one.address)) and one.address in quotas:
-                yield Line(one, quotas[one.address], last.get(one.address), None)
+    earlier: list[IAccountDirectory] = []
+    for directory in plugins.directories:
+        verifies = IPasswordVerifier.providedBy(directory)
+        async for accounts in _pages(directory, domain):
+            names = [one.address for one in accounts]
+            quotas = await quotas_of_accounts(directory, settings, accounts, domains)
+            last = await plugins.executor.run(logins.login_history.latest, names)
+            for one in accounts:
+                name = one.address
+                if not filters.admits(one, last.get(name)) or name not in quotas:
+                    continue
+                if not any([await other.find(name) for other in earlier]):
+                    yield Line(one, quotas[name], last.get(name), None, verifies)
+        earlier.append(directory)
+
+
+async def _pages(directory: IAccountDirectory, domain: str | None) -> AsyncIterator[list[Account]]:
+    """Yield the accounts of a directory, if it can list them."""
+    if IAccountListing.providedBy(directory):
+        async for accounts in paged(directory.each_account(domain)):
+            yield accounts
+
+
+async def _domains(plugins: Plugins) -> set[str]:
+    """Return the domains of all directories that can list them."""
+    listing = [one for one in plugins.directories if IAccountListing.providedBy(one)]
+    return {domain for one in listing for domain in await one.domains()}
 
 
 async def _add_all(

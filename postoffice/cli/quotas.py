@@ -189,9 +189,22 @@ async def own_settings(
 
 
 async def quotas_of_accounts(
-    register: IAccountRegister, settings: Settings, names: Sequence[str], domains: dict[str, Quota]
+    directory: IAccountDirectory,
+    settings: Settings,
+    accounts: Sequence[Account],
+    domains: dict[str, Quota],
 ) -> dict[str, EffectiveQuota]:
-    """Return the quota of each of these accounts; ``domains`` keeps those of their domains."""
+    """
+    Return the quota of each of these accounts, of a directory of any kind.
+
+    ``domains`` keeps those of their domains.
+    """
+    names = [one.address for one in accounts]
+    if not IAccountRegister.providedBy(directory):
+        return {
+            one.address: _quota_of(settings, one.address, account=one.quota) for one in accounts
+        }
+    register: IAccountRegister = directory
     for domain in {name.rpartition("@")[2] for name in names} - set(domains):
         domains[domain] = await register.domain_quota(domain) or Quota()
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -198,3 +199,21 @@ def test_a_little_over_is_over(people, office, run, ask):
     assert listed(ask)[ANN]["percent"] == 0
     assert ANN in listed(ask, "--over", "0")
     assert ANN not in listed(ask, "--over", "0.1")
+
+
+def test_accounts_of_directories_that_are_only_read_are_listed(people, office, run, ask):
+    """Those that an earlier directory has as well are its own."""
+    (office / "state" / "people").write_text(
+        "ann@example.net:x::::::\nzoe@example.com:{PLAIN}x::::::\n"
+    )
+    config = (office / "postoffice.yaml").read_text()
+    more = "accounts:\n  - kind: passwd-file\n    path: people\n  - kind: sqlite\n"
+    (office / "postoffice.yaml").write_text(
+        re.sub(r"(?m)^accounts:.*\n(?:[ #].*\n)*", more, config)
+    )
+    found = ask("account", "list")["accounts"]
+    names = [one["address"] for one in found]
+    assert names == [ANN, "zoe@example.com", BOB, "postmaster@example.net"]
+    assert found[0]["password"] is False
+    assert found[1]["quota_from"]["octets"] == "default"
+    assert list(listed(ask, "example.com")) == ["zoe@example.com"]

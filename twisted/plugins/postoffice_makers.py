@@ -353,6 +353,9 @@ class LDAPMaker:
             "form of an address, if it is not the account's address."),
         Key("quota_attribute", TEXT, None, "The attribute with the quota, in octets or such as "
             "1 GiB."),
+        Key("iterate_filter", TEXT, None, "The filter that finds all accounts; it has no "
+            "variables. Without it the accounts cannot be listed.",
+            "(&(objectClass=inetOrgPerson)(mail=*))"),
         *circuit_breaker.KEYS,
     )  # fmt: skip
 
@@ -384,6 +387,8 @@ class LDAPMaker:
             options["bind_dn"] or "",
             password,
         )
+        if options["iterate_filter"] and options["address_attribute"] == "none":
+            raise SettingError("iterate_filter", "it needs the addresses: set address_attribute")
         search = LDAPSearch(
             options["base"],
             options["filter"],
@@ -392,6 +397,7 @@ class LDAPMaker:
             options["password_attribute"] or "",
             options["maildrop_attribute"] or "",
             options["quota_attribute"] or "",
+            options["iterate_filter"] or "",
         )
         domains = options["domains"]
         how = (server, context.network, context.reactor, search, domains)
