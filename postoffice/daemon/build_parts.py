@@ -35,6 +35,7 @@ from postoffice.interfaces import (
 from postoffice.outbound.routing import Router
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.queue.sending_limits import SendingLimits
+from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.server.forward_senders import SECRETS, ForwardSenders
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
@@ -160,6 +161,7 @@ def build_reception_context(
         postmaster_quota=settings.postmaster_quota,
         router=_router(settings, plugins),
         limits=limits,
+        dkim_keys=DKIMKeys(settings.state),
         forward_senders=ForwardSenders(secrets, look_up_of(directory), now),
     )
 

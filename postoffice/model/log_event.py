@@ -26,6 +26,7 @@ FIELDS = {
     "mechanism": "how the client logged in: a SASL mechanism, USER or APOP",
     "user": "the name that a client tried to log in with; it is not verified",
     "policy": "the policy, as the configuration names it",
+    "domain": "a domain of ours",
     "sender": "the reverse-path (MAIL FROM), in angle brackets",
     "author": "an address in the From field",
     "outcome": "taken (accepted) or refused; of a letter, what it says: failed, delayed or relayed",

@@ -289,6 +289,12 @@ QUEUE_NOT_KEPT = define(
     "The store could not keep what an attempt has given; it is tried again in a few seconds, and "
     "nothing is sent twice unless the daemon is killed meanwhile.",
 )
+NOT_SIGNED = define(
+    "not-signed",
+    "error",
+    "domain why",
+    "The keys that sign mail of a domain (DKIM) cannot be read: mail is sent without a signature.",
+)
 LETTER_WRITTEN = define(
     "letter-written",
     "info",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
 from postoffice.interfaces import IDelivery, IText
 from postoffice.model.errors import PermanentFailure, PostOfficeError, TemporaryFailure
+from postoffice.outbound.dkim import Signer, SigningKey
 from postoffice.smtp.author import Authors
 from postoffice.smtp.header import Completion, LoopReader, Opening
 
@@ -42,6 +43,7 @@ class CompletedDelivery:
 
     ``authors``, if given, reads the addresses in the From field on the way.  A text that ``loop``
     finds to be in a loop is refused.  ``undo`` is called if it is aborted before it is committed.
+    ``signer`` reads what ``sign`` signs.
     """
 
     def __init__(
@@ -51,17 +53,25 @@ class CompletedDelivery:
         authors: Authors | None = None,
         loop: LoopReader | None = None,
         undo: Callable[[], None] | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._delivery = delivery
         self._completion = completion
         self._authors = authors
         self._loop = loop
         self._undo = undo
+        self._signer = signer
 
     async def authors(self) -> list[str]:
         """The addresses in From, once the text is complete; [] without ``authors``."""
         await self._end()
         return [] if self._authors is None else self._authors.addresses()
+
+    async def sign(self, keys: Sequence[SigningKey], now: float) -> None:
+        """Put signatures by these keys before a text that is complete; not without ``signer``."""
+        await self._end()
+        if self._signer is not None and (fields := self._signer.fields(keys, now)):
+            await self._delivery.prepend(fields)
 
     @property
     def uidl(self) -> str:
@@ -111,4 +121,6 @@ class CompletedDelivery:
                 self._authors.feed(octets)
             if self._loop is not None:
                 self._loop.feed(octets)
+            if self._signer is not None:
+                self._signer.feed(octets)
             await self._delivery.write(octets)

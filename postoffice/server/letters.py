@@ -16,6 +16,7 @@ from postoffice.model.errors import MaildropFull, MaildropFullNow, MessageGone
 from postoffice.model.log_event import LIST, portions, tell
 from postoffice.model.queued import QueuedMessage
 from postoffice.outbound import reports
+from postoffice.outbound.dkim import Signer
 from postoffice.outbound.reports import DELAYED, FAILED, RELAYED, Kind, Occasion, Replies, Report
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.policy.chain import PolicyChain
@@ -118,11 +119,25 @@ class OutboundLetters:
             return None, reply.log_text
         delivery = await self._context.destination.begin(envelope)
         try:
-            await delivery.write(envelope.return_path + report.octets)
+            signature = self._signature(report) if envelope.queued else b""
+            await delivery.write(envelope.return_path + signature + report.octets)
         except BaseException:
             delivery.abort()
             raise
         return delivery, ""
+
+    def _signature(self, report: Report) -> bytes:
+        """Sign a letter (DKIM) by the keys of the hostname, or else of the main domain above it."""
+        host, main = self._context.hostname.lower(), self._context.postmaster.normal
+        keys = self._context.dkim_keys
+        main = main.rpartition("@")[2]
+        domains = [host, main] if host.endswith(f".{main}") else [host]
+        signing = next(filter(None, map(keys.signing, domains)), []) if keys is not None else []
+        if not signing:
+            return b""
+        signer = Signer()
+        signer.feed(report.octets)
+        return signer.fields(signing, self._context.now().timestamp())
 
 
 class _LetterReception(Reception):

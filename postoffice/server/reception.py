@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
@@ -41,11 +42,13 @@ from postoffice.model.reply import (
     Reply,
 )
 from postoffice.model.route import Refuse
+from postoffice.outbound.dkim import Signer
 from postoffice.outbound.routing import Router
 from postoffice.outbound.srs import is_rewritten
 from postoffice.policy.chain import PolicyChain
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
+from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.server.forward_senders import ForwardSenders
 from postoffice.server.message_log import log_followed
 from postoffice.smtp.author import MOST, Authors
@@ -74,7 +77,7 @@ class ReceptionContext:
     ``postmaster_quota`` holds for the postmaster, whatever that account says.
     ``router`` says where mail for other domains goes; without it none is taken.  ``limits`` counts
     what users send there.  ``forward_senders`` rewrites the senders of forwards; without it they
-    stay.
+    stay.  ``dkim_keys`` sign what users send there.
     """
 
     directory: IAccountDirectory
@@ -90,6 +93,7 @@ class ReceptionContext:
     router: Router | None = None
     limits: SendingLimits | None = None
     forward_senders: ForwardSenders | None = None
+    dkim_keys: DKIMKeys | None = None
 
     def reception(self, session_info: SessionInfo) -> IReception:
         """The avatar of a client that has not logged in."""
@@ -363,14 +367,17 @@ class Submission(Reception):
             f"Date: {format_datetime(now)}\r\n".encode(),
             f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
-        authors = None if self._reception_context.foreign_from == "off" else Authors()
+        signer = Signer() if envelope.queued and self._reception_context.dkim_keys else None
+        off = self._reception_context.foreign_from == "off"
+        authors = None if off and signer is None else Authors()
         give_back = await self._count(envelope)
         try:
             begun = await self._begun(envelope)
         except BaseException:
             give_back()
             raise
-        return CompletedDelivery(begun, completion, authors, _loop(envelope), give_back)
+        loop = _loop(envelope)
+        return CompletedDelivery(begun, completion, authors, loop, give_back, signer)
 
     async def _count(self, envelope: Envelope) -> Callable[[], None]:
         """
@@ -385,22 +392,37 @@ class Submission(Reception):
         return partial(limits.give_back, counted)
 
     async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
-        """The text is complete: check its From field, then ask the policies."""
-        if isinstance(delivery, CompletedDelivery):
-            foreign = await self._foreign(await delivery.authors())
-            if foreign is not None:
-                refused = self._reception_context.foreign_from == "refuse"
-                tell(
-                    log,
-                    log_events.FOREIGN_FROM,
-                    id=envelope.id,
-                    account=self._account.address,
-                    author=foreign,
-                    outcome="refused" if refused else "taken",
-                )
-                if refused:
-                    return FOREIGN_FROM
-        return await super().judge(envelope, delivery)
+        """The text is complete: check its From field, ask the policies, then sign it."""
+        if not isinstance(delivery, CompletedDelivery):
+            return await super().judge(envelope, delivery)
+        authors = await delivery.authors()
+        foreign = await self._foreign(authors)
+        if foreign is not None and self._reception_context.foreign_from != "off":
+            refused = self._reception_context.foreign_from == "refuse"
+            tell(
+                log,
+                log_events.FOREIGN_FROM,
+                id=envelope.id,
+                account=self._account.address,
+                author=foreign,
+                outcome="refused" if refused else "taken",
+            )
+            if refused:
+                return FOREIGN_FROM
+        refusal = await super().judge(envelope, delivery)
+        may = foreign is None or self._reception_context.any_sender
+        if refusal is None and may and authors and envelope.queued:
+            await self._sign(delivery, authors[0])
+        return refusal
+
+    async def _sign(self, delivery: CompletedDelivery, author: str) -> None:
+        """Sign a message (DKIM) by the keys of its author's domain, if it has any."""
+        keys = self._reception_context.dkim_keys
+        with suppress(NotAnAddress):
+            domain = Address.parse(author).normal.rpartition("@")[2]
+            signing = keys.signing(domain) if keys is not None else []
+            if signing:
+                await delivery.sign(signing, self._reception_context.now().timestamp())
 
     async def _foreign(self, authors: list[str]) -> str | None:
         """The first of these addresses as which the user may not send."""

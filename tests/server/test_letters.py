@@ -15,6 +15,7 @@ from postoffice.model.hop import PeerReply
 from postoffice.model.queued import QueuedRecipient
 from postoffice.model.route import Direct, Refuse
 from postoffice.outbound.routing import Router, Rule
+from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.server.letters import OutboundLetters
 from postoffice.testing import finish
 
@@ -183,3 +184,12 @@ def test_a_letter_about_a_text_that_is_gone_has_no_header_of_it(letter, store, q
     (text,) = mail(store, JOE)
     assert b"Subject: Hi" not in text
     assert b"Final-Recipient: rfc822; bob@there.example\r\n" in text
+
+
+def test_a_letter_that_leaves_is_signed_for_the_hostname(letter, context, queue, tmp_path):
+    keys = DKIMKeys(str(tmp_path))
+    keys.activate("example.net", [keys.add("example.net", NOON)[1].selector], NOON)
+    letter("stranger@far.example", context=replace(context, dkim_keys=keys))
+    ((_, text),) = queued(queue)
+    assert text.startswith(b"DKIM-Signature: v=1; a=ed25519-sha256;")
+    assert b"From: Mail Delivery System <MAILER-DAEMON@mail.example.net>\r\n" in text
