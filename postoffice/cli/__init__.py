@@ -21,6 +21,7 @@ from postoffice.cli.backup import backup
 from postoffice.cli.check_config import check_config
 from postoffice.cli.command import WRONG, shared_options
 from postoffice.cli.directories import directory
+from postoffice.cli.dkim_keys import dkim
 from postoffice.cli.domain_aliases import domain_alias
 from postoffice.cli.domains import domain
 from postoffice.cli.expiry import expire
@@ -92,7 +93,7 @@ def _add(group: click.Group, *commands: click.Command) -> None:
 
 
 _add(main, init, check_config, domain, directory, account, alias, maildrop, session, queue)
-_add(main, reload, explain, auth_failures, report, backup, restore)
+_add(main, dkim, reload, explain, auth_failures, report, backup, restore)
 _add(domain, domain_alias, domain_transfer.import_, domain_transfer.export)
 _add(maildrop, expire, list_maildrops)
 _add(account, device, remove, list_accounts, rename, disable, enable, set_state)
