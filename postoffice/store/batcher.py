@@ -144,13 +144,19 @@ class Batcher:
     Collects messages into batches and commits them, so that one sync of the disk serves many.
 
     ``committed`` is called with the drafts of a batch that were committed, before
-    the Deferreds of ``commit`` fire.
+    the Deferreds of ``commit`` fire; ``unknown`` with those of a batch that has failed as a
+    whole, although it may be committed: the process that did it has died.
     """
 
     def __init__(
-        self, small: Committer, large: Committer, committed: Callable[[Sequence[Draft]], None]
+        self,
+        small: Committer,
+        large: Committer,
+        committed: Callable[[Sequence[Draft]], None],
+        unknown: Callable[[Sequence[Draft]], None],
     ) -> None:
         self._committed = committed
+        self._unknown = unknown
         self._small = _BatchQueue(small, BATCH, BATCHES)
         self._large = _BatchQueue(large, 1, LARGE)
         self._idle: Deferred[None] | None = None
@@ -188,6 +194,7 @@ class Batcher:
             outcomes = await queue.committer.commit_batch([draft for draft, _ in batch])
         except Exception as bug:
             outcomes = [bug] * len(batch)
+            self._unknown([draft for draft, _ in batch])
         queue.batches -= 1
         self._begin_batches(queue)
         both = zip(batch, outcomes, strict=True)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.interfaces import Arrived, Executor, IDelivery, IMailQueue, IText
@@ -32,6 +33,8 @@ from postoffice.util.shield import shield, start_work
 #: The most messages that are read at once, and the most whose files are unlinked at once.
 PAGE = 500
 TOGETHER = 64
+#: How often a message is looked for that may have been committed.
+LOOKS = 3
 #: Octets of a text that are read at once.
 PIECE = 256 << 10
 
@@ -82,6 +85,7 @@ class MailQueue:
         self._messages = self._octets = 0
         self._marks: dict[str, list[str]] = {}
         self._watching = Watching()
+        self._doubted: dict[str, tuple[QueuedMessage, int]] = {}
         self._removals = Gather(executor, queue_files.carry_out_all, TOGETHER)
 
     # -- for the store ---------------------------------------------------------
@@ -134,9 +138,39 @@ class MailQueue:
     def came(self, draft: Draft) -> None:
         """A draft was committed to the queue."""
         assert draft.queued is not None
+        self._came(draft.final_name, draft.queued)
+
+    def _came(self, name: str, message: QueuedMessage) -> None:
         self._messages += 1
-        self._octets += names.size_in(draft.final_name)
-        self._watching.tell(draft.final_name, draft.queued)
+        self._octets += names.size_in(name)
+        self._watching.tell(name, message)
+
+    def doubt(self, drafts: Sequence[Draft]) -> None:
+        """Nobody knows whether these were committed, as the process that did it has died."""
+        for draft in (one for lead in drafts for one in (lead, *lead.beside)):
+            if draft.queued is not None:
+                self._doubted[draft.final_name] = draft.queued, LOOKS
+        if self._doubted and self._commits is None:  # no checkpoint will come
+            start_work(self.look_for_doubted()).addErrback(self._look_failed)
+
+    def _look_failed(self, why: Failure) -> None:
+        self.log.failure("looking for messages in the queue failed; a start finds them", why)
+
+    async def look_for_doubted(self) -> None:
+        """Look whether messages came into the queue after all; a checkpoint may apply them."""
+        if self._doubted:
+            there = await self._executor.run(self._which_are_there, list(self._doubted))
+            for name, (message, looks) in list(self._doubted.items()):
+                if name in there or looks == 1:
+                    del self._doubted[name]
+                else:
+                    self._doubted[name] = message, looks - 1
+                if name in there:
+                    self._came(name, message)
+
+    def _which_are_there(self, names: Sequence[str]) -> set[str]:
+        paths = {name: queue_files.path_of(self._store, name) for name in names}
+        return {name for name, path in paths.items() if os.path.exists(path)}
 
     # -- IMailQueue ------------------------------------------------------------
 

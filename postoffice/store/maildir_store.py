@@ -173,7 +173,7 @@ class MaildirStore:
                 "store", StoreProcess, *arguments, memory=BATCHES * AREA
             )
             small = ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
-        self._batcher = Batcher(small, here, self._committed)
+        self._batcher = Batcher(small, here, self._committed, self.queue.doubt)
         large = self._journal.large if journal else ""
         self._deliveries = Deliveries(
             self._path,
@@ -240,6 +240,7 @@ class MaildirStore:
 
     async def _checkpoint(self) -> bool:
         await self._executor.run(self._journal.checkpoint)
+        await self.queue.look_for_doubted()
         return False
 
     def _checkpoint_failed(self, why: Failure) -> None:

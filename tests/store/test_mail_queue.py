@@ -349,6 +349,37 @@ def test_files_that_cannot_be_removed_are_told(served, root, monkeypatch):
     assert finish(one.store.queue.names()) == [name]
 
 
+def test_what_a_store_process_committed_before_it_died_is_told_of(served, durability, monkeypatch):
+    one = served(durability=durability)
+    came = []
+    one.store.queue.watch(lambda name, message: came.append(name))
+    small = one.store._batcher._small.committer
+    commit_batch = type(small).commit_batch
+
+    def dies(committer, wanted):
+        finish(commit_batch(committer, wanted))
+        raise TemporaryFailure("the process has died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(small), "commit_batch", dies)
+        with pytest.raises(TemporaryFailure):
+            posted(one.store, envelope([JOE]))
+        one.checkpoint()
+    assert came == finish(one.store.queue.names())
+    assert len(came) == finish(one.store.queue.usage())[0] == 1
+
+    def dies_at_once(committer, wanted):
+        raise TemporaryFailure("the process has died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(small), "commit_batch", dies_at_once)
+        with pytest.raises(TemporaryFailure):
+            posted(one.store, envelope([JOE]))
+    for _ in range(5):
+        one.checkpoint()
+    assert came == finish(one.store.queue.names())
+
+
 # -- it is no maildrop ---------------------------------------------------------------------
 
 
