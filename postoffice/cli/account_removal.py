@@ -7,6 +7,7 @@ import click
 from postoffice.cli.accounts import refuse_postmaster
 from postoffice.cli.addresses import address_register, pointing_lines, still_pointing
 from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
+from postoffice.cli.held_sending import rename_sending
 from postoffice.cli.output import counted
 from postoffice.cli.parameters import ADDRESS
 from postoffice.daemon.plugins import Plugins
@@ -42,6 +43,7 @@ async def remove(
         messages, places = await _remove(plugins, found, delete_mail, keep_mail)
         async with context.logins(plugins, settings) as logins:
             await plugins.executor.run(logins.login_history.forget, name)
+        rename_sending(settings, name)
         pointing = await still_pointing(plugins, name)
     data = {
         "address": name,

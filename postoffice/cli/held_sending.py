@@ -23,6 +23,11 @@ def release_sending(settings: Settings, account: str) -> bool:
     return _ask(settings, lambda database: database.release(account), False)
 
 
+def rename_sending(settings: Settings, account: str, new: str = "") -> None:
+    """An account has a new name, or is gone: its counts and its hold go with it."""
+    _ask(settings, lambda database: database.rename(account, new), None)
+
+
 def _ask(settings: Settings, ask: Callable[[SendingDB], T], otherwise: T) -> T:
     """Ask the database, if there is one: a command creates none.  Raises TemporaryFailure."""
     path = os.path.join(settings.state, SENDING)

@@ -7,6 +7,7 @@ import click
 from postoffice.cli.accounts import refuse_postmaster
 from postoffice.cli.addresses import check_free, confirm_look_alike
 from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
+from postoffice.cli.held_sending import rename_sending
 from postoffice.cli.output import counted
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.sessions import end_all
@@ -41,6 +42,7 @@ async def rename(context: CommandContext, address: Address, new: Address) -> Ans
                     f"{name} was removed just now, or {other} was added; nothing is renamed"
                 )
             await plugins.executor.run(logins.login_history.rename, name, other)
+        rename_sending(settings, name, other)
     ended = end_all(context, name, f"{name} is {other} now")
     lines = [f"{name} is {other} now; mail for {name} is refused"]
     if ended:

@@ -148,6 +148,20 @@ class SendingDB(SQLiteFile):
             gone = database.execute("DELETE FROM held WHERE account = ?", (account,)).rowcount
         return bool(gone)
 
+    def rename(self, account: str, new: str = "") -> None:
+        """
+        Rename an account, or forget it; what was counted under the new name is forgotten.
+
+        Raises TemporaryFailure.
+        """
+        with self.turn(durable=True) as database:
+            for table in ("sent", "tried", "held", "told"):
+                delete = f"DELETE FROM {table} WHERE account = ?"  # noqa: S608 (our own words)
+                database.execute(delete, (new or account,))
+                if new:
+                    update = f"UPDATE {table} SET account = ? WHERE account = ?"  # noqa: S608
+                    database.execute(update, (new, account))
+
     def tells(self, account: str, kind: str, now: float) -> bool:
         """Whether a letter of this kind is due; from now on, for a day, none is."""
         with self.turn() as database:

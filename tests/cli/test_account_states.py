@@ -158,3 +158,20 @@ def test_enabling_ends_the_hold_of_an_account(run, ask, office):
     assert ask("account", "enable", name)["changed"]
     assert ask("account", "show", name)["sending_held"] is None
     assert not ask("account", "enable", name)["changed"]
+
+
+def test_a_hold_goes_with_the_account(run, ask, office):
+    old, new = "old@example.net", "new@example.net"
+    run("account", "add", old, "--generate")
+    (state,) = [path.parent for path in office.rglob("accounts.db")]
+    database = SendingDB(str(state / SENDING))
+    database.open()
+    for name in (old, new):
+        database.tried(name, 0, 30, 1_800_000_000)
+    database.close()
+    run("account", "rename", old, new)
+    assert ask("account", "show", new)["sending_held"]
+    run("account", "remove", new, "--delete-mail")
+    for name in (old, new):
+        run("account", "add", name, "--generate")
+        assert ask("account", "show", name)["sending_held"] is None
