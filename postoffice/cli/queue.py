@@ -14,16 +14,18 @@ from postoffice.cli.command import Answer, CommandContext, Refused, command, wit
 from postoffice.cli.output import counted, iso, lasting, moment, sized, table
 from postoffice.cli.parameters import ADDRESS, Parameter
 from postoffice.cli.sessions import NotRunning, ask
+from postoffice.daemon import privileges
 from postoffice.interfaces import IMailQueue, IQueueStore
 from postoffice.model.address import Address, NotAnAddress, normal_domain
 from postoffice.model.config_values import read_duration
-from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import STATES, Selection, state_of
 
 #: Seconds to wait for the daemon's answer.
 PATIENCE = 600.0
+#: Lines of the list, where no other limit is given.
+LINES = 1000
 
 
 def _domain(text: str) -> str:
@@ -41,7 +43,7 @@ AGE = Parameter("duration", read_duration)
 
 @click.group()
 def queue() -> None:
-    """Look at mail that waits to be sent to other domains, and change what happens to it."""
+    """Look at mail that waits for other domains, and change it."""
 
 
 def selecting(function: Callable[..., T]) -> Callable[..., T]:
@@ -82,21 +84,26 @@ async def queue_of(context: CommandContext) -> AsyncIterator[tuple[IMailQueue, Q
     async with context.open(settings) as plugins:
         if not IQueueStore.providedBy(plugins.destination):
             raise Refused("the store of this configuration keeps no queue")
-        db = QueueDB(os.path.join(settings.state, QUEUE))
-        db.open()
-        try:
+        with QueueDB(os.path.join(settings.state, QUEUE)).opened() as db:
             yield plugins.destination.queue, db
-        finally:
-            db.close()
 
 
-async def _rows(context: CommandContext, selection: Selection) -> list[Row]:
-    """The rows that fit; the daemon, or else we, first write what the database lacks."""
-    running = _running(context)
+async def _rows(
+    context: CommandContext, selection: Selection, most: int | None = None
+) -> tuple[list[Row], int]:
+    """
+    At most so many of the rows that fit, and how many messages do.
+
+    The daemon, or else this command, first writes what the database lacks.
+    """
+    if _running(context):
+        settings = context.settings()
+        privileges.become(settings.user, settings.state)
+        with QueueDB(os.path.join(settings.state, QUEUE)).opened() as db:
+            return db.select(*selection.sql(), most), db.count(*selection.sql())
     async with queue_of(context) as (held, db):
-        if not running:
-            await recover(context, held, db)
-        return await QueueAdmin(held, db, Rows(db, context.executor)).select(selection)
+        await recover(context, held, db)
+        return db.select(*selection.sql(), most), db.count(*selection.sql())
 
 
 def _running(context: CommandContext) -> bool:
@@ -120,9 +127,15 @@ async def recover(context: CommandContext, held: IMailQueue, db: QueueDB) -> Non
 
 @command("list", queue)
 @selecting
-async def list_queue(context: CommandContext, **which: Any) -> Answer:
+@click.option(
+    "--limit", type=click.IntRange(1), default=LINES, show_default=True,
+    help="The most lines; the total counts all messages that fit.",
+)  # fmt: skip
+async def list_queue(context: CommandContext, limit: int, **which: Any) -> Answer:
     """
-    List the messages that wait, the oldest first: all, or those that fit all options.
+    List the messages that wait, the oldest first.
+
+    Options select those that fit all of them.
 
     STATE is sending, waiting (for its next attempt), unreachable (its destination does not
     answer; it is probed, and then all its mail is sent), or held.
@@ -130,7 +143,7 @@ async def list_queue(context: CommandContext, **which: Any) -> Answer:
     With --json: messages: each with id, sender, login, recipients, octets, state, came, next,
     expires, attempts, reply, via, held; and total.
     """
-    found = await _rows(context, selection_of(**which))
+    found, many = await _rows(context, selection_of(**which), limit)
     rows = [("ID", "STATE", "AGE", "SIZE", "FROM", "TO", "LAST REPLY")]
     now = time.time()
     rows += [
@@ -145,9 +158,11 @@ async def list_queue(context: CommandContext, **which: Any) -> Answer:
         )
         for row in found
     ]
-    total = counted(len({row.name for row in found}), "message")
+    total = counted(many, "message")
+    if len(found) == limit:
+        total += f"; these are the oldest, --limit {many} shows all"
     lines = [*table(rows), "", total] if found else ["no message waits"]
-    return Answer({"messages": [_data(row) for row in found], "total": len(found)}, lines)
+    return Answer({"messages": [_data(row) for row in found], "total": many}, lines)
 
 
 def some_of(recipients: Sequence[str]) -> str:
@@ -178,13 +193,13 @@ def _data(row: Row) -> dict[str, object]:
 @click.argument("id")
 async def show(context: CommandContext, id: str) -> Answer:  # noqa: A002
     """
-    Show one message: its envelope, what became of each recipient, the next attempt.
+    Show one message: recipients, attempts, the next attempt.
 
     ID is the message's id in the log and in its Received field.
 
     With --json: as in the list, for each destination: messages.
     """
-    found = await _rows(context, Selection(ids=(id,)))
+    found, _ = await _rows(context, Selection(ids=(id,)))
     if not found:
         raise Refused(f"no message {id} waits; what became of it is in the log")
     first = found[0]
@@ -214,7 +229,7 @@ def _via(row: Row) -> str:
 @command("destinations", queue)
 def destinations(context: CommandContext) -> Answer:
     """
-    List where mail goes: hosts, connections, how much waits, and whether they answer.
+    List where mail goes, how much waits, and which do not answer.
 
     With --json: destinations: each with destination, state (reachable, unreachable, paused,
     waiting), connections, waiting, probe (or null), reply.
@@ -242,7 +257,9 @@ def destinations(context: CommandContext) -> Answer:
 @click.option("--from", "sender", metavar="ADDRESS", default="", help="The sender of the mail.")
 def test(context: CommandContext, address: Address, sender: str) -> Answer:
     """
-    Show how mail for ADDRESS would be sent: route, hosts, encryption.  Nothing is sent.
+    Show how mail for ADDRESS would be sent.
+
+    That is its route, the hosts, and their encryption.  Nothing is sent.
 
     With --json: address, route, destination, hosts: each with host, address, port, tls,
     implicit, lmtp.

@@ -100,9 +100,9 @@ EVERYTHING = click.option("--all", "everything", is_flag=True, help="All message
 @EVERYTHING
 async def retry(context: CommandContext, everything: bool, **which: Any) -> Answer:
     """
-    Try messages again at once, also where the destination did not answer.
+    Try messages again at once.
 
-    Messages that are held are left alone.
+    They are tried also where the destination did not answer.  Messages that are held are left alone.
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
@@ -116,7 +116,9 @@ async def retry(context: CommandContext, everything: bool, **which: Any) -> Answ
 @click.option("--why", metavar="TEXT", help="The reason, which the list shows.")
 async def hold(context: CommandContext, everything: bool, why: str | None, **which: Any) -> Answer:
     """
-    Hold messages: they are not sent until they are released, and do not expire.
+    Do not send messages until they are released.
+
+    Meanwhile they do not expire.
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
@@ -134,7 +136,7 @@ async def hold(context: CommandContext, everything: bool, why: str | None, **whi
 @EVERYTHING
 async def release(context: CommandContext, everything: bool, **which: Any) -> Answer:
     """
-    Release messages that are held: they are sent at once.
+    Send messages that are held.
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
@@ -147,7 +149,7 @@ async def release(context: CommandContext, everything: bool, **which: Any) -> An
 @EVERYTHING
 async def remove(context: CommandContext, everything: bool, **which: Any) -> Answer:
     """
-    Remove messages from the queue; their senders are not told.
+    Remove messages; their senders are not told.
 
     To tell the senders, use bounce.  A message that is being sent at this moment stays.
 
@@ -162,7 +164,9 @@ async def remove(context: CommandContext, everything: bool, **which: Any) -> Ans
 @EVERYTHING
 async def bounce(context: CommandContext, everything: bool, **which: Any) -> Answer:
     """
-    Return messages to their senders, with a letter that says that an administrator did.
+    Return messages to their senders.
+
+    The letter says that an administrator did it.
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
@@ -184,9 +188,9 @@ ALL_DOMAINS = click.option("--all", "everything", is_flag=True, help="All domain
 @ALL_DOMAINS
 async def pause(context: CommandContext, domain: str | None, everything: bool) -> Answer:
     """
-    Send nothing to DOMAIN until it is resumed; its mail waits, and expires as usual.
+    Send nothing to DOMAIN until it is resumed.
 
-    What is being sent at this moment is sent.
+    Its mail waits, and expires as usual.  What is being sent at this moment is sent.
 
     With --json: domain.
     """

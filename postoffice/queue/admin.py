@@ -64,12 +64,9 @@ class QueueAdmin:
         self._memory = memory or NoMemory()
 
     async def select(self, selection: Selection) -> list[Row]:
-        """All rows that fit, the oldest messages first."""
+        """The rows that fit, the oldest messages first."""
         self._memory.note()
-        return await self._rows.run(self._select, selection)
-
-    def _select(self, selection: Selection) -> list[Row]:
-        return list(self._db.find(*selection.sql()))
+        return await self._rows.run(self._db.select, *selection.sql(), None)
 
     async def retry(self, selection: Selection) -> list[Row]:
         """Try messages again at once, but for those that are held."""

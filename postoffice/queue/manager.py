@@ -12,6 +12,7 @@ import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -98,6 +99,7 @@ class QueueManager:
             again=self._again,
         )
         self._looking = Periodic(clock, LOOK, self._look, self._look_failed)
+        self._reading: Deferred[None] = succeed(None)
         self._aging = Periodic(clock, AGE_LOOK, self._look_at_ages, self._look_failed)
         self.admin = QueueAdmin(queue, self._db, self._rows, self)
         self.use(means)
@@ -119,8 +121,7 @@ class QueueManager:
         new = await self._rows.run(self._db.recover, await self._queue.names())
         await self.pauses.load()
         self.running = True
-        for start in range(0, len(new), PAGE):
-            await self._read_new(new[start : start + PAGE])
+        self._reading = start_work(self._read_all(new)).addErrback(self._look_failed)
         self._looking.start(now=True)
         self._aging.start()
 
@@ -131,6 +132,7 @@ class QueueManager:
         await self._looking.stop()
         await self._aging.stop()
         self.running = False
+        await self._reading
         await self._sending.stop()
         await self._outcomes.stop()
         await self._rows.run(self._db.close)
@@ -150,6 +152,13 @@ class QueueManager:
             self._let_go(held)
         else:
             self._add(held, message.left, ())
+
+    async def _read_all(self, names: Sequence[str]) -> None:
+        """Take in all messages of which ``queue.db`` knows nothing, while others are sent."""
+        for start in range(0, len(names), PAGE):
+            if not self.running:
+                return
+            await self._read_new(names[start : start + PAGE])
 
     async def _read_new(self, names: Sequence[str]) -> None:
         """Take in messages of which ``queue.db`` knows nothing."""

@@ -8,6 +8,8 @@ administrator wants (held, released, paused) is synced.  Plain functions; they b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import NamedTuple
 
 from postoffice.model.queued import QueuedMessage
@@ -223,6 +225,25 @@ class QueueDB(SQLiteFile):
             if len(rows) < page:
                 return
             after = (rows[-1].name, rows[-1].lane)
+
+    def select(self, which: str, values: Sequence[object], most: int | None) -> list[Row]:
+        """At most so many rows, in order of name and lane."""
+        return list(islice(self.find(which, values), most))
+
+    @contextmanager
+    def opened(self) -> Iterator[QueueDB]:
+        """Open the file, and close it at the end.  Raises StartupError."""
+        self.open()
+        try:
+            yield self
+        finally:
+            self.close()
+
+    def count(self, which: str, values: Sequence[object]) -> int:
+        """How many messages have rows that fit a condition in SQL."""
+        with self.turn() as db:
+            query = f"SELECT count(DISTINCT name) FROM waiting WHERE {which}"  # noqa: S608
+            return int(db.execute(query, tuple(values)).fetchone()[0])
 
     def pause(self, domain: str, now: float) -> None:
         """Send nothing to this domain ("*": to any) until ``resume``."""

@@ -24,7 +24,7 @@ EVERY = list(walk(main))
 def test_help_fits_and_nothing_in_it_is_cut(words, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     said = CliRunner().invoke(main, [*words, "--help"], prog_name="postoffice").output
-    for metavar in ("[ARGS]...", "[TARGET]..."):
+    for metavar in ("[ARGS]...", "[TARGET]...", "[ID]..."):
         said = said.replace(metavar, "")
     assert "..." not in said
     assert "…" not in said
