@@ -102,7 +102,8 @@ async def retry(context: CommandContext, everything: bool, **which: Any) -> Answ
     """
     Try messages again at once.
 
-    They are tried also where the destination did not answer.  Messages that are held are left alone.
+    They are tried also where the destination did not answer.  Messages that are held are
+    left alone.
 
     With --json: messages: each with id and recipients; and changed, how many.
     """

@@ -22,6 +22,7 @@ from postoffice.interfaces.relay import Plan, Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.queue.active import Active
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.destinations import Held, Item, Lane, Site, lane_key
 from postoffice.queue.means import Means
@@ -73,9 +74,8 @@ class QueueManager:
         self._queue = queue
         self._clock = clock
         self._now = now
-        self._active = active
-        self._held: dict[str, Held] = {}
-        self._items: dict[tuple[str, str], Item] = {}
+        self._most_active = active
+        self._in_memory = Active()
         self._executor = executor
         self._db = QueueDB(os.path.join(state, QUEUE))
         self._rows = Rows(self._db, executor)
@@ -86,8 +86,8 @@ class QueueManager:
             clock=clock,
             now=now,
             chance=chance,
-            done=self._done_with,
-            saved=self._let_go,
+            done=self._in_memory.done_with,
+            saved=self._in_memory.let_go,
         )
         self._sending = Sending(
             queue,
@@ -143,13 +143,13 @@ class QueueManager:
         """A message was committed to the queue."""
         if not self.running:
             return  # the start finds it
-        held = self._held[name] = Held(name, message)
-        if message.held or len(self._items) >= self._active:
+        held = self._in_memory.hold(name, message)
+        if message.held or len(self._in_memory) >= self._most_active:
             self._rows.put(
                 self._rows.row(held, key, indexes, message.came, why=message.held)
                 for key, (_, _, indexes) in self._lanes_of(held, message.left).items()
             )
-            self._let_go(held)
+            self._in_memory.let_go(held)
         else:
             self._add(held, message.left, ())
 
@@ -163,7 +163,7 @@ class QueueManager:
     async def _read_new(self, names: Sequence[str]) -> None:
         """Take in messages of which ``queue.db`` knows nothing."""
         for name, message in zip(names, await self._queue.read(names), strict=True):
-            if message is None or name in self._held:
+            if message is None or name in self._in_memory:
                 continue
             if message.left:
                 self._arrived(name, message)
@@ -186,6 +186,7 @@ class QueueManager:
         """Let recipients of a message wait in their lanes; ``rows`` are what ``queue.db`` has."""
         attempts = {row.lane: row.attempts for row in rows}
         lanes = self._lanes_of(held, indexes)
+        held.uses += 1  # an item may be over before the next one is made
         self._rows.forget((held.name, lane) for lane in attempts.keys() - lanes.keys())
         for key, (way, domain, its) in lanes.items():
             lane = self.lanes.get(key)
@@ -194,10 +195,10 @@ class QueueManager:
             item = Item(
                 held, tuple(its), lane, self._clock.seconds(), attempts.get(key, 0), key in attempts
             )
-            held.uses += 1
-            self._items[item.key] = item
+            self._in_memory.add(item)
             self._wait(item)
-        self._let_go(held)
+        held.uses -= 1
+        self._in_memory.let_go(held)
 
     # -- lanes and sites ---------------------------------------------------------------
 
@@ -260,28 +261,17 @@ class QueueManager:
         lanes, site.parked = list(site.parked), set()
         await self._rows.run(self._db.release, lanes, self._now())
 
-    def _let_go(self, held: Held) -> None:
-        """Forget a message of which nothing is in memory any more."""
-        if not (held.uses or held.saving) and self._held.get(held.name) is held:
-            del self._held[held.name]
-
-    def _done_with(self, item: Item) -> None:
-        """An item is finished, or waits in ``queue.db`` again."""
-        if self._items.pop(item.key, None) is not None:
-            item.held.uses -= 1
-            self._let_go(item.held)
-
     # -- for the administrator ---------------------------------------------------------
 
     def note(self) -> None:
         """Let ``queue.db`` know of all that is in memory."""
-        for item in self._items.values():
+        for item in self._in_memory:
             self._outcomes.note(item)
 
     async def take_back(self, names: Iterable[str]) -> set[str]:
         """Let messages wait in ``queue.db`` alone; return those that are being sent, and stay."""
-        wanted, busy = set(names), set()
-        for item in [one for one in self._items.values() if one.held.name in wanted]:
+        busy = set()
+        for item in self._in_memory.of(names):
             if self._sending.sends(item) or item.held.saving:
                 busy.add(item.held.name)
             else:
@@ -324,7 +314,7 @@ class QueueManager:
 
     async def _look(self) -> bool:
         """Bring back what is due, and probe sites that did not answer."""
-        room = min(self._active - len(self._items), PAGE)
+        room = min(self._most_active - len(self._in_memory), PAGE)
         more = False
         if room > 0:
             rows = await self._rows.run(self._db.claim, self._now(), room)
@@ -360,7 +350,7 @@ class QueueManager:
         """Take rows into memory again."""
         by_name = await self._read_for(rows)
         for name, its in by_name.items():
-            held = self._held[name]
+            held = self._in_memory[name]
             left = {index for row in its for index in row.indexes(held.message)}
             self._add(held, sorted(left), its)
 
@@ -376,23 +366,23 @@ class QueueManager:
         """Take a step with each message that rows are about."""
         by_name = await self._read_for(rows)
         for name, its in by_name.items():
-            held = self._held[name]
+            held = self._in_memory[name]
             step(held, its)
-            self._let_go(held)
+            self._in_memory.let_go(held)
 
     async def _read_for(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
         """Have the messages that rows are about in memory; return the rows of each by its name."""
         by_name: dict[str, list[Row]] = {}
         for row in rows:
             by_name.setdefault(row.name, []).append(row)
-        unknown = [name for name in by_name if name not in self._held]
+        unknown = [name for name in by_name if name not in self._in_memory]
         for name, message in zip(unknown, await self._queue.read(unknown), strict=True):
-            if name in self._held:
+            if name in self._in_memory:
                 continue
             if message is None or not message.left:
                 self._rows.forget((row.name, row.lane) for row in by_name.pop(name))
             else:
-                self._held[name] = Held(name, message)
+                self._in_memory.hold(name, message)
         return by_name
 
     def _look_failed(self, why: Failure) -> None:

@@ -248,6 +248,17 @@ def test_a_stop_waits_for_what_is_being_sent(tmp_path):
     assert not office.queue.there
 
 
+def test_what_is_sent_while_the_rest_is_unreachable_is_not_forgotten(office):
+    office.relay.down.add("x.example")
+    office.queue.full = True
+    office.queue.commit("n1", message("a@x.example", "b@y.example"))
+    office.queue.full = False
+    office.relay.down.clear()
+    office.pass_time(HOUR, HOUR)
+    assert not office.queue.there
+    assert len(office.relay.transactions) == 2
+
+
 ADDRESSES = [f"{who}@{domain}.example" for who in "abc" for domain in ("x", "y")]
 STEPS = st.one_of(
     st.tuples(st.just("send"), st.sets(st.sampled_from(ADDRESSES), min_size=1)),

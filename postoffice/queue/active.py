@@ -1,0 +1,56 @@
+"""What the queue manager has in memory: messages, and their items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from postoffice.model.queued import QueuedMessage
+from postoffice.queue.destinations import Held, Item
+
+
+class Active:
+    """Messages of which something is in memory, by their names, and all items."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Held] = {}
+        self._items: dict[tuple[str, str], Item] = {}
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._items.values())
+
+    def __contains__(self, name: str) -> bool:
+        """Whether something of a message is in memory."""
+        return name in self._held
+
+    def __getitem__(self, name: str) -> Held:
+        return self._held[name]
+
+    def hold(self, name: str, message: QueuedMessage) -> Held:
+        """Take a message into memory."""
+        held = self._held[name] = Held(name, message)
+        return held
+
+    def add(self, item: Item) -> None:
+        """Take an item into memory."""
+        item.held.uses += 1
+        self._items[item.key] = item
+
+    def done_with(self, item: Item) -> None:
+        """An item is finished, or waits in ``queue.db`` again."""
+        if self._items.pop(item.key, None) is not None:
+            item.held.uses -= 1
+            self.let_go(item.held)
+
+    def let_go(self, held: Held) -> None:
+        """Forget a message of which nothing is in memory any more."""
+        if not (held.uses or held.saving) and self._held.get(held.name) is held:
+            del self._held[held.name]
+
+    def of(self, names: Iterable[str]) -> list[Item]:
+        """The items of these messages."""
+        wanted = set(names)
+        return [item for item in self if item.held.name in wanted]
