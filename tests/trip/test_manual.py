@@ -51,6 +51,7 @@ OTHERS = {
     ("plugins.rst", "kind: shelf"): "tests/trip/test_plugins.py opens one",
     ("plugins.rst", "@pytest.fixture"): "a fixture; tests/contracts run it over ours",
     ("policies.rst", "policy-refused id="): LOG_LINE,
+    ("sending.rst", "->  SRS0="): "an address, before and after",
     ("quotas.rst", "quota       20 GiB"): "a line of `account show`",
     (
         "quotas.rst",
@@ -165,6 +166,7 @@ def test_an_example_of_a_configuration_is_right(block, tmp_path):
     said = as_configuration(block)
     least = {"hostname": "mail.example.net", "postmaster": "joe@example.net", "state": "state"}
     least["tls"] = {"certificates": [{"certificate": "mail.pem", "key": "key.pem"}]}
+    (tmp_path / "provider.secret").write_text("secret\n")
     path = tmp_path / "postoffice.yaml"
     path.write_text(yaml.safe_dump({**least, **said}))
     load(str(path), find_maker)
