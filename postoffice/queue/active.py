@@ -37,12 +37,14 @@ class Active:
     def add(self, item: Item) -> None:
         """Take an item into memory."""
         item.held.uses += 1
+        item.held.items.add(item)
         self._items[item.key] = item
 
     def done_with(self, item: Item) -> None:
         """An item is finished, or waits in ``queue.db`` again."""
         if self._items.pop(item.key, None) is not None:
             item.held.uses -= 1
+            item.held.items.discard(item)
             self.let_go(item.held)
 
     def let_go(self, held: Held) -> None:

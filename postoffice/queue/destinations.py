@@ -43,15 +43,19 @@ class Held:
     """
     A message of which something is in memory; ``message`` has all marks that we know of.
 
-    ``uses`` counts its items, ``changes`` are those that the store does not have yet;
-    ``saving``: some are being saved.
+    ``items`` are those in memory, ``uses`` counts them; ``noted``: ``queue.db`` has rows of it,
+    and so of all its items.  ``changes`` are those that the store does not have yet; ``saving``:
+    some are being saved, and then come the ``steps``.
     """
 
     name: str
     message: QueuedMessage
     uses: int = 0
+    items: set[Item] = field(default_factory=set)
+    noted: bool = False
     changes: list[Change] = field(default_factory=list)
     saving: bool = False
+    steps: list[Callable[[], None]] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)

@@ -187,7 +187,7 @@ class QueueManager:
         attempts = {row.lane: row.attempts for row in rows}
         lanes = self._lanes_of(held, indexes)
         held.uses += 1  # an item may be over before the next one is made
-        self._rows.forget((held.name, lane) for lane in attempts.keys() - lanes.keys())
+        held.noted = held.noted or bool(attempts)
         for key, (way, domain, its) in lanes.items():
             lane = self.lanes.get(key)
             if lane is None:
@@ -196,7 +196,10 @@ class QueueManager:
                 held, tuple(its), lane, self._clock.seconds(), attempts.get(key, 0), key in attempts
             )
             self._in_memory.add(item)
+            if held.noted:
+                self._outcomes.note(item)
             self._wait(item)
+        self._outcomes.forget(held, [(held.name, lane) for lane in attempts.keys() - lanes.keys()])
         held.uses -= 1
         self._in_memory.let_go(held)
 

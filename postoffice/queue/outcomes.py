@@ -3,6 +3,9 @@ What follows from an attempt: recipients are finished, wait again, or are given 
 
 All changes of one message go to the store one after the other.  What the store cannot keep now
 (a full disk) is tried again, and meanwhile nothing of it is sent twice.
+
+A start looks into those messages only of which ``queue.db`` has no row.  So a message has rows for
+all that is left of it, or none; a row goes when the store knows that its recipients are finished.
 """
 
 from __future__ import annotations
@@ -132,14 +135,28 @@ class Outcomes:
 
     def _end_if_over(self, item: Item) -> None:
         if item.later:
-            self._rows.put([self._row_of(item)])
-            self._done(item)
+            self._let_wait(item, self._row_of(item))
         else:
             self._end(item)
 
     def _end(self, item: Item) -> None:
+        self._when_saved(item.held, lambda: self._forget_item(item))
+
+    def _forget_item(self, item: Item) -> None:
         if item.saved:
             self._rows.forget([item.key])
+        self._done(item)
+
+    def _let_wait(self, item: Item, row: Row) -> None:
+        """Let an item wait in ``queue.db``."""
+        self._when_saved(item.held, lambda: self._put(item, row))
+
+    def _put(self, item: Item, row: Row) -> None:
+        item.saved = True
+        self._rows.put([row])
+        for other in item.held.items if not item.held.noted else ():
+            self.note(other)
+        item.held.noted = True
         self._done(item)
 
     def _later(self, item: Item, replies: Replies, via: str) -> None:
@@ -187,8 +204,8 @@ class Outcomes:
     # -- without an attempt ---------------------------------------------------------------
 
     def note(self, item: Item) -> None:
-        """Let ``queue.db`` know of an item that is in memory."""
-        if not item.saved:
+        """Let ``queue.db`` know of an item that is in memory, unless its message is changing."""
+        if not (item.saved or item.held.saving):
             item.saved = True
             indexes = [*item.later, *item.indexes]
             row = self._rows.row(item.held, item.lane.key, indexes, ACTIVE, attempts=item.attempts)
@@ -198,8 +215,7 @@ class Outcomes:
         """Let an item wait in ``queue.db``; it is due."""
         indexes = [*item.later, *item.indexes]
         row = self._rows.row(item.held, item.lane.key, indexes, 0.0, attempts=item.attempts)
-        self._rows.put([row])
-        self._done(item)
+        self._let_wait(item, row)
 
     def bounce(self, held: Held, rows: Iterable[Row]) -> None:
         """Give up what an administrator does not want to send."""
@@ -207,7 +223,7 @@ class Outcomes:
             replies = dict.fromkeys(row.indexes(held.message), RETURNED)
             if replies:
                 self._give_up(held, replies, "")
-            self._rows.forget([(row.name, row.lane)])
+            self.forget(held, [(row.name, row.lane)])
 
     def park(self, item: Item, reply: PeerReply | None) -> None:
         """Let an item wait in ``queue.db`` until its destination is reachable again."""
@@ -222,8 +238,7 @@ class Outcomes:
             reply=reply,
             last=self._now(),
         )
-        self._rows.put([row])
-        self._done(item)
+        self._let_wait(item, row)
 
     def expired(self, held: Held, rows: Iterable[Row]) -> None:
         """Give up what is too old."""
@@ -232,7 +247,7 @@ class Outcomes:
             _log_replies(held.message, replies, row.via, expired=True)
             if replies:
                 self._give_up(held, replies, row.via)
-            self._rows.forget([(row.name, row.lane)])
+            self.forget(held, [(row.name, row.lane)])
 
     def delayed(self, held: Held, rows: Iterable[Row]) -> None:
         """Tell the sender of what is late."""
@@ -259,6 +274,18 @@ class Outcomes:
             held.message = before.with_marks(done, told)
             noted = [(one, before) for one in letters]
             self._save_later(held, Change(frozenset(done), frozenset(told), noted))
+
+    def forget(self, held: Held, keys: Sequence[tuple[str, str]]) -> None:
+        """Remove rows of a message by (name, lane)."""
+        if keys:
+            self._when_saved(held, lambda: self._rows.forget(keys))
+
+    def _when_saved(self, held: Held, step: Callable[[], None]) -> None:
+        """Take a step as soon as the store has all changes of a message."""
+        if held.saving:
+            held.steps.append(step)
+        else:
+            step()
 
     def remove(self, held: Held) -> None:
         """Remove a message of which no recipient is left, as a crash has cut off its end."""
@@ -289,6 +316,9 @@ class Outcomes:
                     await self._pause()
         finally:
             held.saving = False
+            steps, held.steps = held.steps, []
+            for step in steps if not held.changes else ():
+                step()
             self._saved(held)
 
     async def _save_all(self, held: Held, changes: Sequence[Change], *, whole: bool) -> bool:

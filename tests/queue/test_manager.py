@@ -309,3 +309,41 @@ def test_every_recipient_ends_sent_or_told(tmp_path_factory, steps):
     for one, address in wanted:
         assert (one, address) in tried or address in told
     office.stop()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_restart_sends_also_what_was_in_memory_alone(tmp_path, killed):
+    """One domain of a message has a row in ``queue.db``; others are being sent, or wait for it."""
+    office = Office(str(tmp_path))
+    office.start()
+    office.relay.sites = dict.fromkeys(["x.example", "y.example", "z.example"], "mx")
+    office.relay.answers = dict.fromkeys(["a@x.example", "b@y.example"], LATER)
+    office.relay.slow = True
+    office.queue.commit("n1", message("a@x.example", "b@y.example", "c@z.example"))
+    stopped = None if killed else Deferred.fromCoroutine(office.manager.stop())
+    for pause in office.relay.pauses[: 1 if killed else 2]:
+        pause.callback(None)
+    assert killed or stopped.called
+    office.pass_time(2)
+    office.relay.slow = False
+    office.relay.answers.clear()
+    office.restart(killed=True)
+    office.pass_time(HOUR)
+    assert not office.queue.there
+    office.stop()
+
+
+def test_a_kill_loses_no_letter_that_waits_for_room(tmp_path):
+    """The store is full as a recipient is refused; another one of the message is to come later."""
+    office = Office(str(tmp_path))
+    office.start()
+    office.relay.answers = {"a@x.example": NEVER, "b@y.example": LATER}
+    office.queue.full = True
+    office.queue.commit("n1", message("a@x.example", "b@y.example"))
+    office.pass_time(2)
+    office.queue.full = False
+    office.restart(killed=True)
+    office.relay.answers.clear()
+    office.pass_time(HOUR)
+    assert not office.queue.there
+    office.stop()
