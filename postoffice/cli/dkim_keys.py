@@ -25,7 +25,7 @@ Ask = Callable[[str, str], Awaitable[dns_answer.Outcome]]
 
 @click.group()
 def dkim() -> None:
-    """Administer the keys that sign the mail of your domains (DKIM)."""
+    """Administer the keys that sign your mail (DKIM)."""
 
 
 @asynccontextmanager
@@ -47,9 +47,9 @@ async def _keys(context: CommandContext, domain: str | None = None) -> AsyncIter
 @click.argument("domain", type=DOMAIN)
 async def add(context: CommandContext, domain: str) -> Answer:
     """
-    Make the first keys of DOMAIN, one RSA and one Ed25519, and print their DNS records.
+    Make the first keys of DOMAIN, and print their DNS records.
 
-    They sign once "postoffice dkim check" has found the records in the DNS.
+    One is an RSA key, and one an Ed25519 key.  They sign once "postoffice dkim check" has found the records in the DNS.
 
     With --json: domain, records (each with selector, kind, name, text, line).
     """
@@ -111,9 +111,9 @@ async def list_(context: CommandContext) -> Answer:
 @click.argument("domain", type=DOMAIN)
 async def check(context: CommandContext, domain: str) -> Answer:
     """
-    Look the DNS records of DOMAIN's keys up; keys that waited for their records sign now.
+    Look up the DNS records of DOMAIN's keys.
 
-    The exit code is 1 if a record is missing or wrong.
+    Keys that waited for their records sign from now on.  The exit code is 1 if a record is missing or wrong.
 
     With --json: domain, keys (each with selector, kind, state, name, record: right,
     wrong, missing or unknown).
@@ -171,10 +171,10 @@ async def _look_up(ask: Ask, keys: DKIMKeys, domain: str, entry: KeyEntry) -> st
 @click.option("--now", is_flag=True, help="Also keys that signed until less than a week ago.")
 async def retire(context: CommandContext, domain: str, now: bool) -> Answer:
     """
-    Delete the old keys of DOMAIN, which sign no more since a week or longer.
+    Delete the old keys of DOMAIN.
 
-    Then their records can be removed from the DNS.  Until then servers need them, for
-    mail that is still on its way.
+    These are keys that have not signed for a week or longer.  Their records can be removed from the DNS; before, servers need them for mail that is
+    still on its way.
 
     With --json: domain, retired (selectors), names (of records that can be removed).
     """
