@@ -49,7 +49,8 @@ async def add(context: CommandContext, domain: str) -> Answer:
     """
     Make the first keys of DOMAIN, and print their DNS records.
 
-    One is an RSA key, and one an Ed25519 key.  They sign once "postoffice dkim check" has found the records in the DNS.
+    One is an RSA key, and one an Ed25519 key.  They sign once "postoffice dkim check"
+    has found the records in the DNS.
 
     With --json: domain, records (each with selector, kind, name, text, line).
     """
@@ -113,7 +114,8 @@ async def check(context: CommandContext, domain: str) -> Answer:
     """
     Look up the DNS records of DOMAIN's keys.
 
-    Keys that waited for their records sign from now on.  The exit code is 1 if a record is missing or wrong.
+    Keys that waited for their records sign from now on.  The exit code is 1 if a record
+    is missing or wrong.
 
     With --json: domain, keys (each with selector, kind, state, name, record: right,
     wrong, missing or unknown).
@@ -173,8 +175,8 @@ async def retire(context: CommandContext, domain: str, now: bool) -> Answer:
     """
     Delete the old keys of DOMAIN.
 
-    These are keys that have not signed for a week or longer.  Their records can be removed from the DNS; before, servers need them for mail that is
-    still on its way.
+    These are keys that have not signed for a week or longer.  Their records can be
+    removed from the DNS; before, servers need them for mail that is still on its way.
 
     With --json: domain, retired (selectors), names (of records that can be removed).
     """

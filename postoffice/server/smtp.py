@@ -279,7 +279,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
         assert envelope is not None
         assert delivery is not None
         try:
-            if "text" in self._service.profile.judged:
+            if envelope.login or "text" in self._service.profile.judged:
                 assert self._reception is not None
                 refusal = await self._reception.judge(envelope, delivery)
                 if refusal is not None:

@@ -9,6 +9,9 @@ from email import message_from_bytes, policy
 
 import pytest
 
+from postoffice.model.address import Address
+from postoffice.server.dkim_keys import DKIMKeys
+from postoffice.testing import finish
 from tests.trip.conftest import CONFIGURATION, NEVER, Office
 
 TEXT = "From: {sender}\r\nTo: you\r\nSubject: hello\r\n\r\nHello\r\n.dot\r\n"
@@ -75,9 +78,6 @@ def test_an_account_forwards_to_another_office(office, there):
     ann, bob = office.new_account(), office.new_account()
     eve = there.account("forwarded@example.com", there.PASSWORD)
     with office.directory() as directory:
-        from postoffice.model.address import Address
-        from postoffice.testing import finish
-
         finish(directory.set_forward(bob.address, (Address.parse(eve.address),), True))
     submit(office, ann, bob.address)
     office.wait_for(r" left-queue ")
@@ -163,3 +163,54 @@ def test_nothing_is_sent_twice_or_lost_over_a_kill(tmp_path, start, written, the
     office.stop(9)
     start().open().wait_for(r" left-queue |$^")
     assert 1 <= len(there.collect(killed)) <= 2
+
+
+def test_what_a_user_sends_is_signed_as_soon_as_there_are_keys(office, there):
+    dkim = pytest.importorskip("dkim", reason="dkimpy is not installed")
+    keys = DKIMKeys(str(office.folder / "state"))
+    made = keys.add("example.net", 0.0)
+    keys.activate("example.net", [one.selector for one in made], 0.0)
+    ann = office.new_account()
+    eve = there.account("signed@example.com", there.PASSWORD)
+    submit(office, ann, "signed@example.com")
+    office.wait_for(r" left-queue ")
+    [arrived] = there.collect(eve)
+    records = {f"{one.name}.": one.record.encode() for one in keys.signing("example.net")}
+    for number in (0, 1):
+        assert dkim.DKIM(arrived).verify(number, lambda name, timeout=5: records[name.decode()])
+
+
+def test_a_bounce_of_a_forward_finds_the_stranger_who_wrote(office, there):
+    bob = office.new_account()
+    eve = there.account("target@example.com", there.PASSWORD)
+    stranger = there.account("stranger@example.com", there.PASSWORD)
+    with office.directory() as directory:
+        finish(directory.set_forward(bob.address, (Address.parse(eve.address),), False))
+    with smtplib.SMTP("127.0.0.1", office.smtp, timeout=NEVER) as client:
+        client.sendmail(stranger.address, bob.address, TEXT.format(sender="x").encode())
+    office.wait_for(r" left-queue ")
+    [arrived] = there.collect(eve)
+    rewritten = letter(arrived)["Return-Path"].strip("<>")
+    assert rewritten.startswith("SRS0=")
+    assert rewritten.endswith("=example.com=stranger@example.net")
+    with smtplib.SMTP("127.0.0.1", office.smtp, timeout=NEVER) as client:
+        client.sendmail("", rewritten, b"Subject: bounce\r\n\r\nlost\r\n")
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("x@example.com", rewritten, b"Subject: spam\r\n\r\nbuy\r\n")
+    office.wait_for(r" left-queue ")
+    [bounce] = there.collect(stranger)
+    assert letter(bounce)["Return-Path"] == "<>"
+    assert letter(bounce)["Subject"] == "bounce"
+
+
+def test_a_user_who_writes_as_somebody_else_is_refused_where_that_is_wanted(
+    tmp_path, start, written
+):
+    written("submission: {foreign_from: refuse}\n")
+    office = start().open()
+    ann = office.account("ann@example.net", office.PASSWORD)
+    with smtplib.SMTP("127.0.0.1", office.ports["submission"], timeout=NEVER) as client:
+        client.login(ann.address, ann.password)
+        with pytest.raises(smtplib.SMTPDataError, match="From"):
+            client.sendmail(ann.address, [ann.address], TEXT.format(sender="eve@x.example"))
+    office.check()
