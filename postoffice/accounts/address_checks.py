@@ -123,19 +123,34 @@ def _check_targets(
     try:
         found = yield from with_changes(resolve(name, postmaster), changed)
     except AliasLoop as loop:
+        if isinstance(changed, Domain):
+            yield from _check_caught(name, targets, changed, postmaster)
         raise AddressRefused(f"{name} cannot have these targets: {loop}") from loop
     unknown = {one.address for one in found.refused if one.reply is UNKNOWN_RECIPIENT}
     remote = {one.normal for one in found.remote}
     for target in targets:
         if target.normal in unknown:
-            raise AddressRefused(
-                f"{name} cannot have the target {target}: there is no such address"
-            )
+            raise _no_such(name, target)
         if target.normal in remote and not way_out:
             raise AddressRefused(
                 f"{name} cannot have the target {target}: {_domain(target.normal)} is another "
                 "domain, and this post office cannot send mail to other domains"
             )
+
+
+def _check_caught(
+    name: str, targets: tuple[Address, ...], changed: Domain, postmaster: str
+) -> Asking[None]:
+    """Refuse a target of a catch-all that does not exist, and which it would catch itself."""
+    without = replace(changed, catch_all=())
+    for target in targets:
+        found = yield from with_changes(resolve(target.normal, postmaster), without)
+        if found.refusal is UNKNOWN_RECIPIENT:
+            raise _no_such(name, target)
+
+
+def _no_such(name: str, target: Address) -> AddressRefused:
+    return AddressRefused(f"{name} cannot have the target {target}: there is no such address")
 
 
 def _domain(address: str) -> str:

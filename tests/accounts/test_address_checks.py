@@ -145,8 +145,7 @@ def test_good_domains_are_taken(directory, good):
         (Domain("example.org", separators="+@"), "cannot be separators"),
         (Domain("example.org", separators="+ "), "cannot be separators"),
         (Domain("example.org", catch_all=addresses("nobody")), "nobody@example.net: there is no"),
-        (Domain("example.org", catch_all=addresses("x@example.org")), "a loop of aliases: "
-         "*@example.org -> *@example.org"),
+        (Domain("example.org", catch_all=addresses("x@example.org")), "x@example.org: there is no"),
         (Domain("example.org", catch_all=addresses("joe@elsewhere.example")), "another domain"),
         (Domain("example.org", catch_all=addresses(*["ann"] * 101)), "101 targets"),
     ],
