@@ -24,7 +24,8 @@ import time
 from pathlib import Path
 
 from disk import disk
-from offices import Ours
+from offices import Ours, free_port
+from sink import Sink
 from stages import Measuring
 
 
@@ -61,6 +62,30 @@ def _logins(m: Measuring) -> int:
     return m.collect("login", "-c", 20, "-n", m.messages(10_000), "--users", 200)["sessions"]
 
 
+def sending(*, held: bool):
+    """Mail for another domain: submitted and sent at once, or all of it waits before."""
+
+    def before(m: Measuring) -> None:
+        m.sink = Sink(m.office.sends_to)
+        if held:
+            m.office.hold_back()
+            m.submit(20, m.messages(5000))
+            m.office.wait_until_idle()
+
+    def load(m: Measuring) -> int:
+        count = m.messages(5000)
+        if held:
+            m.office.let_go()
+        else:
+            m.submit(20, count)
+        with m.sink as sink:
+            sink.wait_for(count)
+            m.office.wait_until_idle()
+        return count
+
+    return before, load
+
+
 TEN = ("--users", 10, "--first-user", 310)
 #: name: (what is done before, the load; it says how many messages or sessions it was)
 LOADS = {
@@ -71,6 +96,8 @@ LOADS = {
     "login": (_some_mail, _logins),
     "fetch": collecting(200, "-c", 1, *TEN),
     "pipelined": collecting(600, "-c", 4, "--window", 50, *TEN),
+    "sent": sending(held=True),
+    "through": sending(held=False),
     "retr": (_large_mail, _large_fetches),
 }
 
@@ -134,6 +161,7 @@ def main() -> None:
     before, load = LOADS[options.load]
     with disk(4, wanted=os.geteuid() == 0) as (folder, what), tempfile.TemporaryDirectory() as tmp:
         office, raw = Ours(folder / "office"), options.raw or Path(tmp, "raw")
+        office.sends_to = free_port() if options.load in ("sent", "through") else 0
         office.start()
         try:
             measuring = Measuring(office, options.scale)

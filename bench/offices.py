@@ -15,6 +15,8 @@ from pathlib import Path
 import loadlib
 
 DOMAIN = "example.test"
+#: Where mail goes that the office sends on.
+ELSEWHERE = "elsewhere.test"
 PASSWORD = "pw"
 USERS = 1000
 
@@ -71,6 +73,8 @@ class Office:
         self.post_port = free_port()
         self.pop3_port = free_port()
         self.process: subprocess.Popen | None = None
+        #: The port to which it sends mail for other domains, over 20 connections; 0: nowhere.
+        self.sends_to = 0
 
     @classmethod
     def missing(cls) -> str:
@@ -88,6 +92,19 @@ class Office:
         return [self.process.pid] if self.process else []
 
     def start(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def submit_args(self) -> list[object]:
+        """How ``smtpload`` submits mail for other domains."""
+        return ["--port", self.post_port]
+
+    def hold_back(self) -> None:
+        """Send nothing to other domains until ``let_go``."""
+        raise NotImplementedError
+
+    def let_go(self) -> None:
+        """Send what waits."""
         raise NotImplementedError
 
     def make_certificate(self) -> None:
@@ -125,7 +142,7 @@ state: {state}
 postmaster: u0@{domain}
 listeners:
   smtp: ["tcp:{smtp}:interface=127.0.0.1:backlog=1024"]
-  submission: []
+  submission: [{submission}]
   lmtp: []
   pop3: ["tcp:{pop3}:interface=127.0.0.1:backlog=1024"]
   submissions: []
@@ -134,6 +151,12 @@ store: {store}
 tls:
   certificates: [{{certificate: certificate.pem, key: key.pem}}]
 limits: {{connections: 5000, connections_per_client: 5000}}
+"""
+    OUTBOUND = """\
+outbound:
+  routes: [{{via: "smtp:127.0.0.1:{port}"}}]
+  connections: {{destination: 20}}
+  limits: {{recipients: []}}
 """
     ACCOUNTS = """
 import sys
@@ -151,9 +174,41 @@ for number in range(int(users)):
 finish(directory.stop())
 """
 
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.submission_port = free_port()
+
     @property
     def state(self) -> Path:
         return self.folder / "state"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+
+    @property
+    def submit_args(self) -> list[object]:
+        login = self.login.format(0)
+        who = ["--login", login, "--password", PASSWORD, "--sender", login]
+        return ["--port", self.submission_port, *who]
+
+    def hold_back(self) -> None:
+        self.queue("pause", ELSEWHERE)
+
+    def let_go(self) -> None:
+        self.queue("resume", ELSEWHERE)
+
+    def queue(self, *words: str) -> str:
+        """Run ``postoffice queue``; return what it writes."""
+        path = self.folder / "postoffice.yaml"
+        program = Path(self.python).parent / "postoffice"
+        command = [program, "queue", *words, "--config", path]
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.folder, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"postoffice queue {words}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     @property
     def maildir(self) -> str:
@@ -162,27 +217,37 @@ finish(directory.stop())
     def start(self) -> None:
         self.state.mkdir()
         self.make_certificate()
-        path = self.folder / "postoffice.yaml"
-        path.write_text(
-            self.CONFIGURATION.format(
-                state=self.state,
-                domain=DOMAIN,
-                smtp=self.post_port,
-                pop3=self.pop3_port,
-                store=self.store,
-            )
-        )
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+        self.configure()
         subprocess.run(
             [self.python, "-c", self.ACCOUNTS, self.state / "accounts.db", DOMAIN, PASSWORD]
             + [str(USERS)],
             check=True,
-            env=environment,
+            env=self.environment,
         )
-        with (self.folder / "log").open("wb") as log:
+        self.run_daemon()
+
+    def configure(self) -> None:
+        """Write the configuration."""
+        submission = f'"tcp:{self.submission_port}:interface=127.0.0.1:backlog=1024"'
+        text = self.CONFIGURATION.format(
+            state=self.state,
+            domain=DOMAIN,
+            smtp=self.post_port,
+            submission=submission if self.sends_to else "",
+            pop3=self.pop3_port,
+            store=self.store,
+        )
+        if self.sends_to:
+            text += self.OUTBOUND.format(port=self.sends_to)
+        (self.folder / "postoffice.yaml").write_text(text)
+
+    def run_daemon(self) -> None:
+        """Start the daemon; it answers when this returns."""
+        path = self.folder / "postoffice.yaml"
+        with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self.python, "-c", self.run, "-n", "--pidfile=", "postoffice", "--config", path],
-                env=environment,
+                env=self.environment,
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
@@ -344,10 +409,20 @@ default_process_limit = 200
 maillog_file_prefixes = /
 maillog_file = {folder}/postfix.log
 """
+    #: Its limits are those of our office; a queue manager that may open more would wait no less.
+    RELAY = """\
+relayhost = [127.0.0.1]:{port}
+default_destination_concurrency_limit = 20
+initial_destination_concurrency = 20
+smtp_tls_security_level = none
+smtp_dns_support_level = disabled
+"""
     MASTER = """\
 127.0.0.1:{smtp} inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
+pickup unix n - n 60 1 pickup
+showq unix n - n - - showq
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
@@ -358,6 +433,7 @@ proxymap unix - - n - - proxymap
 error unix - - n - - error
 retry unix - - n - - error
 lmtp unix - - n - - lmtp
+smtp unix - - n - - smtp
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -386,7 +462,10 @@ postlog unix-dgram n - n - 1 postlogd
             "lmtp": self.lmtp_port,
             "smtp": self.post_port,
         }
-        (configuration / "main.cf").write_text(self.MAIN.format(**names))
+        text = self.MAIN.format(**names)
+        if self.sends_to:
+            text += self.RELAY.format(port=self.sends_to)
+        (configuration / "main.cf").write_text(text)
         (configuration / "master.cf").write_text(self.MASTER.format(**names))
         (self.folder / "queue").mkdir()
         data = self.folder / "data"
@@ -405,6 +484,19 @@ postlog unix-dgram n - n - 1 postlogd
             log = self.folder / "postfix.log"
             told = log.read_text()[-2000:] if log.exists() else ""
             raise SystemExit(f"postfix {command}: {done.stderr}{told}")
+
+    def hold_back(self) -> None:
+        self._defer("smtp")
+
+    def let_go(self) -> None:
+        self._defer("")
+        configuration = self.folder / "postfix"
+        subprocess.run(["postqueue", "-c", configuration, "-f"], check=True)
+
+    def _defer(self, transports: str) -> None:
+        change = ["-e", f"defer_transports = {transports}"]
+        subprocess.run(["postconf", "-c", self.folder / "postfix", *change], check=True)
+        self._postfix("reload")
 
     @property
     def pids(self) -> list[int]:

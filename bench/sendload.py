@@ -14,10 +14,10 @@ import argparse
 import cProfile
 import os
 import pstats
-import shutil
-import socket
-import subprocess
 import time
+
+import sink
+from offices import free_port
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -70,24 +70,6 @@ class Load:
         await gatherResults([Deferred.fromCoroutine(self.work(one)) for one in connections])
 
 
-def sink(connections: int) -> tuple[subprocess.Popen[bytes], int]:
-    """smtp-sink on a free port of loopback."""
-    program = shutil.which("smtp-sink", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    assert program is not None, "smtp-sink (of Postfix) is not installed"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    words = [program, *user, "-m", str(connections + 10), f"127.0.0.1:{port}", "1000"]
-    running = subprocess.Popen(words, cwd="/")
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return running, port
-        assert running.poll() is None, "smtp-sink has ended"
-        time.sleep(0.01)
-
-
 async def measure(options: argparse.Namespace, port: int) -> None:
     hop = Hop(host="mx.example.org", address="127.0.0.1", port=port, level=NONE)
     how = ConnectOptions(reactor=reactor, hostname="mail.example.net")
@@ -124,7 +106,8 @@ def main() -> None:
     options = parser.parse_args()
     tune()
     poll_without_context(reactor)
-    running, port = sink(options.connections)
+    port = free_port()
+    running = sink.start(port)
 
     def begin() -> None:
         done = Deferred.fromCoroutine(measure(options, port))

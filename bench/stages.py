@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 
 import loadlib
-from offices import DOMAIN, PASSWORD, Office
+from offices import DOMAIN, ELSEWHERE, PASSWORD, Office, free_port
+from sink import Sink
 
 HERE = Path(__file__).resolve().parent
 
@@ -57,6 +58,11 @@ class Measuring:
         if self.office.lmtp:
             args.append("--lmtp")
         return self.tool("smtpload", *args, *more)
+
+    def submit(self, connections: int, messages: int, domain: str = ELSEWHERE) -> dict:
+        """Submit messages of 4 KiB."""
+        args = ["-c", connections, "-m", messages, "--size", "4k", "--domain", domain]
+        return self.tool("smtpload", *self.office.submit_args, *args)
 
     def post_to(self, first: int, users: int, messages: int, size: str) -> None:
         """Mail for a few, brought by the office itself: it lies as it lies every day."""
@@ -178,6 +184,50 @@ def collecting(m: Measuring, wanted: set[str]) -> dict:
     return figures
 
 
+def sending(m: Measuring, wanted: set[str]) -> dict:
+    """Mail for another domain, to a sink: let go when all of it waits, and right through."""
+    figures: dict[str, float] = {}
+    if m.office.lmtp:  # which sends nothing
+        return figures
+    with Sink(m.office.sends_to) as sink:
+        m.submit(20, m.messages(100))  # all processes are there
+        sink.wait_for(m.messages(100))
+        if "sent" in wanted:
+            count = m.messages(5000)
+            m.office.hold_back()
+            m.submit(20, count)
+            m.office.wait_until_idle()
+            before, began = m.cpu(), time.monotonic()
+            m.office.let_go()
+            sink.wait_for(count)
+            figures["sent"] = count / (time.monotonic() - began)
+            m.office.wait_until_idle()
+            figures["sentcpu"] = (m.cpu() - before) / count * 1000
+        if "through" in wanted:
+            count = m.messages(5000)
+            before, began = m.cpu(), time.monotonic()
+            m.submit(20, count)
+            figures["throughtool"] = m.busy
+            sink.wait_for(count)
+            figures["through"] = count / (time.monotonic() - began)
+            m.office.wait_until_idle()
+            figures["throughcpu"] = (m.cpu() - before) / count * 1000
+    return figures
+
+
+def taking(m: Measuring, wanted: set[str]) -> dict:
+    """Submitted mail, for accounts and, held back, for another domain."""
+    if m.office.lmtp:
+        return {}
+    count = m.messages(4000)
+    m.office.hold_back()
+    m.submit(20, m.messages(200), DOMAIN)
+    m.submit(20, m.messages(200))
+    figures = {"taken": m.submit(20, count, DOMAIN)["accept_per_s"]}
+    m.office.wait_until_idle()
+    return figures | {"takenaway": m.submit(20, count)["accept_per_s"], "takentool": m.busy}
+
+
 MAILDROPS = ("in", "stat", "both", "new", "list", "one")
 
 
@@ -219,7 +269,11 @@ STAGES = {
     collecting: {"fetch", "pipelined", "retr", "uidl", "quit"},
     maildrops: {f"{name}{count}" for name in MAILDROPS for count in (10, 10_000, 100_000)},
     idling: {"idle"},
+    sending: {"sent", "through"},
+    taking: {"taken", "takenaway"},
 }
+#: Those for which the office sends mail.
+OUTBOUND = {sending, taking}
 
 
 def measure(kind: type[Office], folder: Path, scale: float, wanted: set[str]) -> dict:
@@ -230,6 +284,7 @@ def measure(kind: type[Office], folder: Path, scale: float, wanted: set[str]) ->
             continue
         office = kind(folder / stage.__name__)
         try:
+            office.sends_to = free_port() if stage in OUTBOUND else 0
             office.start()
             figures |= stage(Measuring(office, scale), wanted)
         finally:
