@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from postoffice.interfaces import IDelivery, IMailQueue
@@ -29,6 +28,7 @@ from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.destinations import Change, Held, Item, WriteLetter
 from postoffice.queue.queue_db import ACTIVE, PARKED, Row
 from postoffice.queue.rows import Rows
+from postoffice.util.event_log import EventLogger
 from postoffice.util.shield import start_work
 
 #: Seconds until a change that the store could not keep is tried again.
@@ -40,7 +40,7 @@ RETURNED = PeerReply(
 #: The reply where a message expired before there was any attempt.
 NO_ATTEMPT = PeerReply(0, "4.4.7", "the message expired before it could be sent", "connect")
 
-log = Logger("postoffice")
+log = EventLogger("postoffice")
 
 Replies = Mapping[int, PeerReply]
 

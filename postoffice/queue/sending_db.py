@@ -8,7 +8,7 @@ few more recipients.  Only holding and releasing an account is synced.  Plain fu
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from postoffice.outbound.sending_rate import DAY, HOUR, Rates, SendingRate, suspect
@@ -71,50 +71,61 @@ class Taken(NamedTuple):
     held: str = ""
 
 
+class Taking(NamedTuple):
+    """A message to be counted: so many recipients, at a time."""
+
+    account: str
+    device: str
+    recipients: int
+    rates: Rates
+    now: float
+
+
 class SendingDB(SQLiteFile):
     """The file, and its one connection."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, "the database of what is sent", TABLES)
 
-    def take(self, account: str, device: str, more: int, rates: Rates, now: float) -> Taken:
+    def take(self, messages: Iterable[Taking]) -> list[Taken]:
         """
-        Count recipients of a message, unless it is over a limit and is not to be held.
+        Count recipients of messages, but not of one that is over a limit and is not to be held.
 
         Raises TemporaryFailure.
         """
         with self.turn() as database:
-            row = database.execute("SELECT why FROM held WHERE account = ?", (account,)).fetchone()
-            taken = (
-                Taken(now, held=row[0])
-                if row
-                else _over(database, account, device, more, rates, now)
-            )
-            if taken.rate is None or rates.hold:
-                _count(database, account, device, more, rates, now)
-        return taken
+            return [_take(database, *one) for one in messages]
 
     def give_back(self, account: str, device: str, fewer: int, rates: Rates, at: float) -> None:
         """Take back what ``take`` counted at that time: the message was not taken after all."""
         with self.turn() as database:
             _count(database, account, device, -fewer, rates, at)
 
-    def tried(self, account: str, sent: int, refused: int, now: float) -> str:
+    def tried(self, tries: Sequence[tuple[str, int, int]], now: float) -> list[str]:
         """
-        Count recipients that other servers took and refused; return why the account is held now.
+        Count recipients that other servers took and refused: account, and how many of both.
 
-        Returns "" if it is not, or was held already.  Raises TemporaryFailure.
+        Returns for each why its account is held now, "" if it is not, or was held already.
+        Raises TemporaryFailure.
         """
         slot = _HOUR.slot(now)
+        all_: dict[str, tuple[int, int]] = {}
+        for account, sent, refused in tries:
+            others, bad = all_.get(account, (0, 0))
+            all_[account] = others + sent + refused, bad + refused
         with self.turn() as database:
-            database.execute(
+            database.executemany(
                 "INSERT INTO tried VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " recipients = recipients + excluded.recipients,"
                 " refused = refused + excluded.refused",
-                (account, slot, sent + refused, refused, _HOUR.until(slot)),
+                [(account, slot, *both, _HOUR.until(slot)) for account, both in all_.items()],
             )
-            if not refused:
-                return ""
+        why = {account: self._why(account, now) for account, (_, bad) in all_.items() if bad}
+        return [why.pop(account, "") for account, _, _ in tries]
+
+    def _why(self, account: str, now: float) -> str:
+        """Hold an account if too much was refused; return why, "" if it is not or was held."""
+        with self.turn() as database:
             all_, bad = database.execute(
                 "SELECT sum(recipients), sum(refused) FROM tried WHERE account = ? AND slot >= ?",
                 (account, _HOUR.oldest(now)),
@@ -188,6 +199,16 @@ class SendingDB(SQLiteFile):
             ).rowcount
             database.execute("DELETE FROM told WHERE at < ?", (now - LETTERS,))
         return SWEPT in (sent, tried)
+
+
+def _take(
+    database: sqlite3.Connection, account: str, device: str, more: int, rates: Rates, now: float
+) -> Taken:
+    row = database.execute("SELECT why FROM held WHERE account = ?", (account,)).fetchone()
+    taken = Taken(now, held=row[0]) if row else _over(database, account, device, more, rates, now)
+    if taken.rate is None or rates.hold:
+        _count(database, account, device, more, rates, now)
+    return taken
 
 
 def _over(

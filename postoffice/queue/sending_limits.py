@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
@@ -25,7 +25,8 @@ from postoffice.model.log_event import tell
 from postoffice.model.reply import Reply
 from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import NO_RULES, Rates, SendingRules
-from postoffice.queue.sending_db import SENDING, SendingDB, Taken
+from postoffice.queue.sending_db import SENDING, SendingDB, Taken, Taking
+from postoffice.util.gather import Gather
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import SerialExecutor, start_work
 
@@ -33,6 +34,8 @@ log = Logger("postoffice")
 
 #: Seconds between two sweeps.
 SWEEPING = 3600.0
+#: Messages that are counted in one transaction at most.
+TOGETHER = 64
 #: Tells the owner of an account, and the postmaster: account, kind (OVER, HELD), and facts; see
 #: ``outbound.sending_notice``.
 Tell = Callable[[str, str, Mapping[str, str]], None]
@@ -69,6 +72,8 @@ class SendingLimits:
         self.tell_owner = tell_owner
         self._database = SendingDB(os.path.join(state, SENDING))
         self._executor = SerialExecutor(executor)
+        self._taking = Gather(self._executor, self._database.take, TOGETHER)
+        self._trying = Gather(self._executor, self._try_all, TOGETHER)
         self._now = now
         self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._failed)
 
@@ -82,6 +87,7 @@ class SendingLimits:
         """Wait for what is being counted, and close the file; it may be opened again."""
         if self._sweeping.running:
             await self._sweeping.stop()
+            await self._trying.idle()
             await self._executor.run(self._database.close)
 
     async def take(self, envelope: Envelope) -> Counted | None:
@@ -94,9 +100,7 @@ class SendingLimits:
         if not many or not envelope.login:
             return None
         account, device, rates = envelope.login, envelope.device, self.rules.of(envelope.login)
-        taken = await self._executor.run(
-            self._database.take, account, device, many, rates, self._now()
-        )
+        taken = await self._taking.add(Taking(account, device, many, rates, self._now()))
         if taken.held:
             envelope.held = taken.held
         elif taken.rate is not None:
@@ -142,13 +146,17 @@ class SendingLimits:
     def tried(self, login: str, sent: int, refused: int) -> None:
         """Other servers took and refused so many recipients of this account, for good."""
         if login and sent + refused:
-            self._work(self._tried(login, sent, refused))
+            trying = self._trying.add((login, sent, refused))
+            trying.addCallbacks(self._stopped, self._failed, (login,))
 
-    async def _tried(self, login: str, sent: int, refused: int) -> None:
-        why = await self._executor.run(self._database.tried, login, sent, refused, self._now())
+    def _try_all(self, tries: Sequence[tuple[str, int, int]]) -> list[str]:
+        return self._database.tried(tries, self._now())
+
+    def _stopped(self, why: str, login: str) -> None:
+        """An account is held now, if there is a reason why."""
         if why:
             self._log(login, "", why, "held")
-            await self._tell(login, HELD, {"why": why})
+            self._work(self._tell(login, HELD, {"why": why}))
 
     async def release(self, login: str) -> bool:
         """Let an account send again; return whether it was held.  Raises TemporaryFailure."""

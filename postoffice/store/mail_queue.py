@@ -25,6 +25,7 @@ from postoffice.store.batcher import Batcher
 from postoffice.store.delivery import MaildirDelivery, MaildropCache
 from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.store.files import MaildropRef
+from postoffice.store.pace import Pace
 from postoffice.store.queue_files import Unreadable
 from postoffice.store.removal_commits import RemovalCommits
 from postoffice.util.gather import Gather
@@ -37,6 +38,8 @@ TOGETHER = 64
 LOOKS = 3
 #: Octets of a text that are read at once.
 PIECE = 256 << 10
+#: Octets of a file that is read on the reactor's thread, if the disk is quick.
+SMALL = 64 << 10
 
 
 class Watching:
@@ -84,6 +87,7 @@ class MailQueue:
         self._limit = messages, octets
         self._messages = self._octets = 0
         self._marks: dict[str, list[str]] = {}
+        self._near = True  # its folder is on the store's file system
         self._watching = Watching()
         self._doubted: dict[str, tuple[QueuedMessage, int]] = {}
         self._removals = Gather(executor, queue_files.carry_out_all, TOGETHER)
@@ -95,6 +99,8 @@ class MailQueue:
         if not os.path.isdir(f"{self._store}/{queue_files.QUEUE}"):
             return
         queue_files.prepare(self._store)
+        folder = f"{self._store}/{queue_files.MESSAGES}"
+        self._near = files.is_on(folder, os.stat(self._store).st_dev)
         intents.settle(self._store, self._report)
         sizes, self._marks = queue_files.contents(self._store)
         self._messages, self._octets = len(sizes), sum(sizes.values())
@@ -102,8 +108,9 @@ class MailQueue:
     def _report(self, level: str, text: str) -> None:
         self.log.info("{text}", text=text)
 
-    def start(self, commits: RemovalCommits | None, batcher: Batcher) -> None:
+    def start(self, commits: RemovalCommits | None, batcher: Batcher, pace: Pace) -> None:
         """The store has begun; with a journal, ``commits`` commits removals."""
+        self._pace = pace
         self._commits = commits
         self._batcher = batcher
 
@@ -216,12 +223,20 @@ class MailQueue:
             self.log.error("setting {name} aside failed: {error}", name=name, error=error)
 
     async def text(self, name: str) -> IText:
-        opening = start_work(self._executor.run(self._open, name))
-        fd, first, left = await shield(opening, lambda opened: os.close(opened[0]))
-        return QueuedText(self._executor, fd, first, left)
+        if self._near and self._pace.quick and 0 < names.size_in(name) <= SMALL:
+            with self._pace.short():
+                opened = self._open(name)
+        else:
+            opening = start_work(self._executor.run(self._open, name))
+            opened = await shield(opening, _close)
+        return QueuedText(self._executor, *opened)
 
     def _open(self, name: str) -> tuple[int, bytes, list[tuple[int, int]]]:
-        """Open a message's file; read its first piece, and say which octets are left."""
+        """
+        Open a message's file; read its first piece, and say which octets are left.
+
+        The file is closed, -1, if none are.
+        """
         with files.failures(name):
             try:
                 fd, message = queue_files.open_message(self._store, name)
@@ -233,6 +248,9 @@ class MailQueue:
                 while left and len(first) < PIECE:
                     more, left = _read_piece(fd, left)
                     first += more
+                if not left:
+                    os.close(fd)
+                    fd = -1
             except BaseException:
                 os.close(fd)
                 raise
@@ -334,6 +352,11 @@ class MailQueue:
 
     async def usage(self) -> tuple[int, int]:
         return self._messages, self._octets
+
+
+def _close(opened: tuple[int, bytes, list[tuple[int, int]]]) -> None:
+    if opened[0] >= 0:
+        os.close(opened[0])
 
 
 def _read_piece(fd: int, left: Sequence[tuple[int, int]]) -> tuple[bytes, list[tuple[int, int]]]:

@@ -187,8 +187,8 @@ class MaildirStore:
             self._floor,
         )
         commits = RemovalCommits(self._executor, journal) if journal else None
-        self.queue.start(commits, self._batcher)
         pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
+        self.queue.start(commits, self._batcher, pace)
         self._context = StoreContext(
             self._executor,
             self._sizes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
@@ -18,6 +19,8 @@ def start_work(awaitable: Awaitable[T]) -> Deferred[T]:
     """Turn an executor's awaitable into a Deferred that several callers can wait for."""
     if isinstance(awaitable, Deferred):
         return awaitable
+    if isinstance(awaitable, CoroutineType):
+        return Deferred.fromCoroutine(awaitable)
 
     async def wait() -> T:
         return await awaitable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
@@ -13,7 +14,7 @@ from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
 from postoffice.queue import sending_db
 from postoffice.queue.sending_limits import SWEEPING, SendingLimits
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
 
 JOE, ANN = "joe@example.net", "ann@example.net"
 HOUR, DAY = 3600.0, 86400.0
@@ -36,26 +37,31 @@ class Desk:
         self._folder = str(folder)
         self.begin(rules)
 
-    def begin(self, rules):
+    def begin(self, rules, executor=None):
         self.limits = SendingLimits(
             self._folder,
-            ImmediateExecutor(),
+            executor or ImmediateExecutor(),
             self.clock,
             rules,
             lambda account, kind, facts: self.told.append((account, kind, dict(facts))),
             lambda: self.time,
         )
-        finish(self.limits.start())
+        if executor is None:
+            finish(self.limits.start())
 
     def restart(self):
         finish(self.limits.stop())
         self.begin(self.limits.rules)
 
-    def send(self, many, login=JOE, device="", forwarder=""):
+    def envelope(self, many, login=JOE, device="", forwarder=""):
         envelope = Envelope("id.1", Client(), login=login, device=device)
         envelope.queued += [
             QueuedRecipient(address=f"{n}@example.com", forwarder=forwarder) for n in range(many)
         ]
+        return envelope
+
+    def send(self, many, login=JOE, device="", forwarder=""):
+        envelope = self.envelope(many, login, device, forwarder)
         counted = finish(self.limits.take(envelope))
         return envelope.held, counted
 
@@ -92,6 +98,31 @@ def test_over_the_limit_mail_is_held_and_the_owner_is_told_once_a_day(desk):
         "over the limit of 20 recipients in an hour",
     ]
     assert len(desk.told) == 2
+
+
+def test_messages_that_come_together_are_counted_one_after_the_other(desk):
+    desk, executor = desk(), ManualExecutor()
+    finish(desk.limits.stop())
+    desk.begin(desk.limits.rules, executor)
+    starting = Deferred.fromCoroutine(desk.limits.start())
+    executor.work_on()
+    assert starting.called
+    envelopes = [desk.envelope(8) for _ in range(4)]
+    taking = [Deferred.fromCoroutine(desk.limits.take(one)) for one in envelopes]
+    desk.limits.tried(JOE, 20, 2)
+    desk.limits.tried(JOE, 0, 7)
+    desk.limits.tried(JOE, 0, 1)
+    desk.limits.tried(ANN, 0, 1)
+    executor.work_on()
+    assert all(one.called for one in taking)
+    over = "over the limit of 20 recipients in an hour"
+    assert [one.held for one in envelopes] == ["", "", over, over]
+    why = "10 of 30 recipients in an hour were refused"
+    assert [told for told in desk.told if told[1] == HELD] == [(JOE, HELD, {"why": why})]
+    stopping = Deferred.fromCoroutine(desk.limits.stop())
+    executor.work_on()
+    assert stopping.called
+    desk.begin(desk.limits.rules)
 
 
 def test_what_is_held_counts(desk):

@@ -383,6 +383,30 @@ def test_what_a_store_process_committed_before_it_died_is_told_of(served, durabi
 # -- it is no maildrop ---------------------------------------------------------------------
 
 
+def test_a_small_text_is_read_at_once_while_the_disk_is_quick(served, monkeypatch):
+    one = served()
+    small = posted(one.store, envelope())
+    large = posted(one.store, envelope(), b"large\r\n" * 20_000)
+    elsewhere = []
+    run = one.store.queue._executor.run
+
+    def noted(function, *args):
+        elsewhere.append(function)
+        return run(function, *args)
+
+    monkeypatch.setattr(one.store.queue._executor, "run", noted)
+    files = open_files()
+    assert text_of(one.store, small).endswith(SMALL)
+    assert not elsewhere
+    assert text_of(one.store, large).endswith(b"large\r\n" * 20_000)
+    assert len(elsewhere) == 1
+    for _ in range(20):  # the disk is slow now
+        one.store._context.pace.took(1.0, one.clock.seconds())
+    assert text_of(one.store, small).endswith(SMALL)
+    assert len(elsewhere) == 2
+    assert open_files() == files
+
+
 def test_nobody_takes_the_queue_for_a_maildrop(served, root, durability):
     one = served(durability=durability)
     name = posted(one.store, envelope([JOE]))
