@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from postoffice.interfaces import IMailQueue
 from postoffice.model.queued import QueuedMessage
 from postoffice.queue.destinations import Held, Item
+from postoffice.queue.queue_db import Row
+from postoffice.queue.rows import Rows
 
 
 class Active:
     """Messages of which something is in memory, by their names, and all items."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: IMailQueue, rows: Rows) -> None:
+        self._queue = queue
+        self._rows = rows
         self._held: dict[str, Held] = {}
         self._items: dict[tuple[str, str], Item] = {}
 
@@ -56,3 +61,26 @@ class Active:
         """The items of these messages."""
         wanted = set(names)
         return [item for item in self if item.held.name in wanted]
+
+    async def read_claimed(self, rows: Sequence[Row]) -> dict[str, list[Row]]:
+        """Read what rows are about that were claimed; if that fails, they are free again."""
+        try:
+            return await self.read(rows)
+        except BaseException:
+            self._rows.put(rows)
+            raise
+
+    async def read(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
+        """Have the messages that rows are about in memory; return the rows of each by its name."""
+        by_name: dict[str, list[Row]] = {}
+        for row in rows:
+            by_name.setdefault(row.name, []).append(row)
+        unknown = [name for name in by_name if name not in self]
+        for name, message in zip(unknown, await self._queue.read(unknown), strict=True):
+            if name in self:
+                continue
+            if message is None or not message.left:
+                self._rows.forget((row.name, row.lane) for row in by_name.pop(name))
+            else:
+                self.hold(name, message)
+        return by_name

@@ -75,10 +75,10 @@ class QueueManager:
         self._clock = clock
         self._now = now
         self._most_active = active
-        self._in_memory = Active()
         self._executor = executor
         self._db = QueueDB(os.path.join(state, QUEUE))
         self._rows = Rows(self._db, executor)
+        self._in_memory = Active(queue, self._rows)
         self.pauses = Pauses(self._db, self._rows)
         self._outcomes = Outcomes(
             queue,
@@ -262,7 +262,11 @@ class QueueManager:
     async def _unpark(self, site: Site) -> None:
         """A site answers: let all that waited go."""
         lanes, site.parked = list(site.parked), set()
-        await self._rows.run(self._db.release, lanes, self._now())
+        try:
+            await self._rows.run(self._db.release, lanes, self._now())
+        except TemporaryFailure as error:  # the next look tries it again
+            site.parked.update(lanes)
+            log.error("letting go what waits for {to} failed: {error}", to=site.name, error=error)
 
     # -- for the administrator ---------------------------------------------------------
 
@@ -310,7 +314,7 @@ class QueueManager:
     async def bounce(self, selection: Selection) -> list[Row]:
         """Return messages to their senders."""
         rows = await self.admin.idle(selection)
-        await self._each(rows, self._outcomes.bounce)
+        self._each(await self._in_memory.read(rows), self._outcomes.bounce)
         return rows
 
     # -- what comes back ---------------------------------------------------------------
@@ -329,6 +333,8 @@ class QueueManager:
         return more
 
     async def _probe(self, site: Site) -> None:
+        if site.parked and not site.failures:
+            await self._unpark(site)
         due = site.failures and not site.connections and self._now() >= site.probe
         if due and not site.lanes:
             rows = await self._rows.run(self._db.claim_lane, sorted(site.parked), 1)
@@ -349,9 +355,9 @@ class QueueManager:
             if not (used or any(lane.site is site for lane in self.lanes.values())):
                 del self.sites[name]
 
-    async def _bring(self, rows: Iterable[Row]) -> None:
+    async def _bring(self, rows: Sequence[Row]) -> None:
         """Take rows into memory again."""
-        by_name = await self._read_for(rows)
+        by_name = await self._in_memory.read_claimed(rows)
         for name, its in by_name.items():
             held = self._in_memory[name]
             left = {index for row in its for index in row.indexes(held.message)}
@@ -360,33 +366,20 @@ class QueueManager:
     async def _look_at_ages(self) -> bool:
         """Give up what is too old, and tell senders of what is late."""
         old = await self._rows.run(self._db.expired, self._now(), PAGE)
-        await self._each(old, self._outcomes.expired)
+        self._each(await self._in_memory.read_claimed(old), self._outcomes.expired)
         late = await self._rows.run(self._db.delayed, self._now(), PAGE)
-        await self._each(late, self._outcomes.delayed)
+        self._each(await self._in_memory.read(late), self._outcomes.delayed)
+        await self._rows.run(self._db.told, late)
         return len(old) == PAGE or len(late) == PAGE
 
-    async def _each(self, rows: Iterable[Row], step: Callable[[Held, Iterable[Row]], None]) -> None:
+    def _each(
+        self, by_name: dict[str, list[Row]], step: Callable[[Held, Iterable[Row]], None]
+    ) -> None:
         """Take a step with each message that rows are about."""
-        by_name = await self._read_for(rows)
         for name, its in by_name.items():
             held = self._in_memory[name]
             step(held, its)
             self._in_memory.let_go(held)
-
-    async def _read_for(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
-        """Have the messages that rows are about in memory; return the rows of each by its name."""
-        by_name: dict[str, list[Row]] = {}
-        for row in rows:
-            by_name.setdefault(row.name, []).append(row)
-        unknown = [name for name in by_name if name not in self._in_memory]
-        for name, message in zip(unknown, await self._queue.read(unknown), strict=True):
-            if name in self._in_memory:
-                continue
-            if message is None or not message.left:
-                self._rows.forget((row.name, row.lane) for row in by_name.pop(name))
-            else:
-                self._in_memory.hold(name, message)
-        return by_name
 
     def _look_failed(self, why: Failure) -> None:
         if isinstance(why.value, (TemporaryFailure, OSError)):

@@ -196,15 +196,18 @@ class QueueDB(SQLiteFile):
         return self._claim("expires <= ? AND held = '' AND next != ? LIMIT ?", (now, ACTIVE, most))
 
     def delayed(self, now: float, most: int) -> list[Row]:
-        """Rows whose senders are to be told now; each comes once."""
+        """Rows whose senders are to be told now, until they were ``told``."""
         with self.turn() as db:
             which = "warns <= ? AND held = '' AND attempts > 0 LIMIT ?"
-            rows = [Row(*row) for row in db.execute(f"{_GET} WHERE {which}", (now, most))]
+            return [Row(*row) for row in db.execute(f"{_GET} WHERE {which}", (now, most))]
+
+    def told(self, rows: Iterable[Row]) -> None:
+        """Note that the senders of these rows were told of the delay."""
+        with self.turn() as db:
             db.executemany(
                 "UPDATE waiting SET warns = NULL WHERE name = ? AND lane = ?",
                 [(row.name, row.lane) for row in rows],
             )
-        return rows
 
     def find(
         self, which: str = "1", values: Sequence[object] = (), page: int = SOME

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, TypeVarTuple
 
@@ -21,7 +22,8 @@ class Rows:
     """
     Writes rows to ``db``; a crash before they are written makes attempts come earlier, no more.
 
-    ``run`` calls a function on the database's thread after all that was to be written.
+    ``run`` calls a function on the database's thread after all that was to be written; what cannot
+    be written (a full disk) is written with the next.
     """
 
     def __init__(self, db: QueueDB, executor: Executor) -> None:
@@ -30,36 +32,38 @@ class Rows:
         self.lifetimes = Lifetimes()
         self._put: dict[tuple[str, str], Row] = {}
         self._gone: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
 
     def put(self, rows: Iterable[Row]) -> None:
         """Write rows."""
-        for row in rows:
-            self._put[row.name, row.lane] = row
+        new = {(row.name, row.lane): row for row in rows}
+        with self._lock:
+            self._put |= new
 
     def forget(self, keys: Iterable[tuple[str, str]]) -> None:
         """Remove rows by (name, lane)."""
-        for key in keys:
-            self._put.pop(key, None)
-            self._gone.add(key)
+        with self._lock:
+            for key in keys:
+                self._put.pop(key, None)
+                self._gone.add(key)
 
     async def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
         """Write what waits, then call a function, with the database to itself."""
-        return await self._executor.run(self._write_then, *self._take(), function, *args)
+        return await self._executor.run(self._write_then, function, *args)
 
-    def _take(self) -> tuple[list[Row], set[tuple[str, str]]]:
-        put, gone = list(self._put.values()), self._gone
-        self._put, self._gone = {}, set()
-        return put, gone
-
-    def _write_then(
-        self,
-        put: Sequence[Row],
-        gone: set[tuple[str, str]],
-        function: Callable[[*Args], T],
-        *args: *Args,
-    ) -> T:
-        if put or gone:
-            self._db.write(put, gone)
+    def _write_then(self, function: Callable[[*Args], T], *args: *Args) -> T:
+        with self._lock:
+            put, self._put = self._put, {}
+            gone, self._gone = self._gone, set()
+        try:
+            if put or gone:
+                self._db.write(put.values(), gone)
+        except BaseException:
+            with self._lock:
+                older = {key: row for key, row in put.items() if key not in self._gone}
+                self._put = older | self._put
+                self._gone |= gone
+            raise
         return function(*args)
 
     def unsent(self, name: str, message: QueuedMessage) -> list[Row]:

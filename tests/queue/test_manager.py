@@ -11,6 +11,7 @@ from postoffice.interfaces.relay import Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
+from postoffice.queue.queue_db import QueueDB
 from tests.queue.scripted import LATER, NEVER, NOON, Office, message
 
 
@@ -347,3 +348,35 @@ def test_a_kill_loses_no_letter_that_waits_for_room(tmp_path):
     office.pass_time(HOUR)
     assert not office.queue.there
     office.stop()
+
+
+@pytest.mark.parametrize("failing", ["read", "write"])
+def test_a_disk_error_delays_what_is_due_and_no_more(office, monkeypatch, failing):
+    """The store cannot be read, or ``queue.db`` not be written, as a message is due again."""
+    office.relay.answers["a@x.example"] = LATER
+    office.queue.commit("n1", message("a@x.example"))
+    with monkeypatch.context() as broken:
+        if failing == "read":
+            broken.setattr(office.queue, "read", _fails)
+            office.pass_time(6 * MINUTE)
+        else:
+            broken.setattr(QueueDB, "write", _fails)
+            office.pass_time(2)
+    office.relay.answers.clear()
+    office.pass_time(2 * HOUR, MINUTE)
+    assert not office.queue.there
+
+
+def _fails(*_, **__):
+    raise TemporaryFailure("no space left on device")
+
+
+def test_what_is_too_old_is_given_up_after_a_disk_error(office, monkeypatch):
+    office.relay.down.add("x.example")
+    office.queue.commit("n1", message("a@x.example"))
+    office.pass_time(4 * DAY - MINUTE, HOUR)
+    with monkeypatch.context() as broken:
+        broken.setattr(office.queue, "read", _fails)
+        office.pass_time(5 * MINUTE, 10)
+    office.pass_time(5 * MINUTE, 10)
+    assert kinds(office)[-1] == ("failed", ["a@x.example"])
