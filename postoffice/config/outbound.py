@@ -70,7 +70,8 @@ class SmarthostSettings:
         (verify).
     implicit: Whether TLS begins with the first octet. Default: true for port 465.
     rate: How many messages are sent to it at most, in which time.
-    sign: Whether mail for it gets our DKIM signature; some smarthosts sign themselves.
+    sign: Whether mail for it gets our DKIM signature; some smarthosts sign themselves. A message
+        that goes to other hosts, too, is signed.
     """
 
     host: str = key(values.HOST, kinds.REQUIRED, "smtp.provider.example")

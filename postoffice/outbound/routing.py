@@ -7,7 +7,7 @@ for the null reverse-path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from postoffice.model.address import Address, NotAnAddress, normal_domain
@@ -78,6 +78,15 @@ class Router:
             if _holds(rule.senders, senders) and _holds(rule.recipients, recipients):
                 return rule.route
         return NO_ROUTE
+
+    def signs(self, sender: str, recipients: Iterable[str]) -> bool:
+        """
+        Whether a message gets our DKIM signature: unless all of it goes to smarthosts without.
+
+        All its recipients get one text.
+        """
+        routes = (self.route(sender, one) for one in recipients)
+        return not all(isinstance(one, Smarthost) and not one.sign for one in routes)
 
 
 def _holds(patterns: frozenset[str] | None, these: Sequence[str]) -> bool:

@@ -139,6 +139,13 @@ class ReceptionContext:
         route = self.router.route(sender, recipient.address)
         return Reply(550, "5.7.1", route.words) if isinstance(route, Refuse) else None
 
+    def signs(self, envelope: Envelope) -> bool:
+        """Whether a user's message gets our signature (DKIM), if its author's domain has keys."""
+        if self.dkim_keys is None or self.router is None or not envelope.queued:
+            return False
+        sender = "" if envelope.sender is None else str(envelope.sender)
+        return self.router.signs(sender, (one.address for one in envelope.queued))
+
     def limited(self, account: Account) -> Account:
         """
         The account with a complete quota.
@@ -367,7 +374,7 @@ class Submission(Reception):
             f"Date: {format_datetime(now)}\r\n".encode(),
             f"Message-ID: {envelope.message_id}\r\n".encode(),
         )
-        signer = Signer() if envelope.queued and self._reception_context.dkim_keys else None
+        signer = Signer() if self._reception_context.signs(envelope) else None
         off = self._reception_context.foreign_from == "off"
         authors = None if off and signer is None else Authors()
         give_back = await self._count(envelope)

@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs
 
 from postoffice.model.address import Account
 from postoffice.model.envelope import SessionInfo
-from postoffice.model.route import Direct
+from postoffice.model.route import Direct, Smarthost
 from postoffice.outbound.routing import Router, Rule
 from postoffice.server.dkim_keys import ACTIVE, OLD, WAITING, DKIMKeys
 from postoffice.testing import finish
@@ -85,6 +85,19 @@ def test_where_all_may_send_as_anybody_it_is_signed_for_the_author(context, stor
 
 def test_mail_within_the_post_office_is_not_signed(context, store, envelope):
     assert b"DKIM-Signature" not in sent(context, store, envelope, to="postmaster@example.net")
+
+
+def test_mail_for_a_smarthost_that_signs_itself_is_not_signed(context, store, envelope):
+    smarthost = Smarthost(name="provider", host="smtp.provider.example", sign=False)
+    context = replace(context, router=Router([Rule(smarthost)]))
+    assert b"DKIM-Signature" not in sent(context, store, envelope)
+
+
+def test_what_goes_to_others_too_is_signed(context):
+    smarthost = Smarthost(name="provider", host="smtp.provider.example", sign=False)
+    router = Router([Rule(smarthost, None, frozenset({"example.org"})), Rule(Direct())])
+    assert not router.signs(JOE, [FAR])
+    assert router.signs(JOE, [FAR, "x@example.edu"])
 
 
 def test_keys_wait_sign_and_are_old(tmp_path):
