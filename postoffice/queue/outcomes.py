@@ -119,10 +119,12 @@ class Outcomes:
             indexes = item.indexes
             item.indexes = ()
             replies = dict.fromkeys(indexes, reply)
-            _log_replies(item.held.message, replies, "")
             age = self._now() - item.held.message.came
             over = failure.after is not None and age >= failure.after
-            if (reply.permanent and not failure.ours) or over:
+            final = (reply.permanent and not failure.ours) or over
+            event = log_events.RECIPIENT_BOUNCED if final else log_events.RECIPIENT_DEFERRED
+            _log_replies(item.held.message, replies, "", event=event)
+            if final:
                 self._give_up(item.held, replies, "")
                 self._end(item)
             else:
@@ -163,7 +165,7 @@ class Outcomes:
         """Let recipients wait, or give them up where the message is too old."""
         message, now = item.held.message, self._now()
         if now >= self._lifetimes.expires(message):
-            _log_replies(message, replies, via, expired=True)
+            _log_replies(message, replies, via, event=log_events.RECIPIENT_EXPIRED)
             self._give_up(item.held, replies, via)
             return
         item.later.update(replies)
@@ -228,7 +230,8 @@ class Outcomes:
     def park(self, item: Item, reply: PeerReply | None) -> None:
         """Let an item wait in ``queue.db`` until its destination is reachable again."""
         if reply is not None:
-            _log_replies(item.held.message, dict.fromkeys(item.indexes, reply), "")
+            replies = dict.fromkeys(item.indexes, reply)
+            _log_replies(item.held.message, replies, "", event=log_events.RECIPIENT_DEFERRED)
         row = self._rows.row(
             item.held,
             item.lane.key,
@@ -244,7 +247,7 @@ class Outcomes:
         """Give up what is too old."""
         for row in rows:
             replies = self._replies(held, row, NO_ATTEMPT)
-            _log_replies(held.message, replies, row.via, expired=True)
+            _log_replies(held.message, replies, row.via, event=log_events.RECIPIENT_EXPIRED)
             if replies:
                 self._give_up(held, replies, row.via)
             self.forget(held, [(row.name, row.lane)])
@@ -361,9 +364,13 @@ def _log_replies(
     via: str,
     result: Result | None = None,
     *,
-    expired: bool = False,
+    event: Event | None = None,
 ) -> None:
-    """Log what an attempt gave, one line for all recipients that got the same reply."""
+    """
+    Log what an attempt gave, one line for all recipients that got the same reply.
+
+    ``event`` is what follows from it, if that is not what the reply says.
+    """
     same: dict[PeerReply, list[str]] = {}
     for index, reply in replies.items():
         same.setdefault(reply, []).append(message.recipients[index].address)
@@ -371,7 +378,7 @@ def _log_replies(
         for to in portions(addresses, LIST):
             tell(
                 log,
-                log_events.RECIPIENT_EXPIRED if expired else _event_of(reply),
+                event or _event_of(reply),
                 id=message.id,
                 tls=result.tls if result else "",
                 to=to,

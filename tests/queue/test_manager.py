@@ -107,13 +107,16 @@ def test_a_domain_that_does_not_exist_fails_at_once(office):
     assert not office.queue.there
 
 
-def test_what_is_ours_to_mend_never_bounces(office):
+def test_what_is_ours_to_mend_never_bounces(office, logged):
     why = PeerReply(535, "5.7.8", "wrong password", "auth")
     office.relay.nowhere["x.example"] = Undeliverable(why, ours=True)
     office.queue.commit("n1", message("a@x.example"))
     office.pass_time(HOUR, MINUTE)
     assert office.queue.there
     assert kinds(office) == []
+    lines = [line for line in logged if "535 5.7.8" in line]
+    assert lines
+    assert all(line.startswith("deferred ") for line in lines), "the log does not say bounced"
 
 
 def test_a_destination_that_does_not_answer_is_probed_and_the_rest_waits(office):

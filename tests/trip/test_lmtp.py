@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import smtplib
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.postfix import postfix as run_postfix
+from tests.servers import free_port
 
 TEXT = b"From: a@example.org\r\nSubject: x\r\n\r\n.dots\r\n.\r\n\xc3\xbc\r\n"
 CONFIGURATION = """\
@@ -99,19 +99,8 @@ def test_it_is_no_smtp(lmtp):
 # -- a real Postfix --------------------------------------------------------------------
 
 MAIN = """\
-compatibility_level = 3.6
-queue_directory = {folder}/queue
-data_directory = {folder}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
 myhostname = relay.example.org
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
-mydestination =
-alias_maps =
 virtual_mailbox_domains = example.net, example.com
 virtual_mailbox_maps = static:all
 transport_maps = inline:{{
@@ -119,52 +108,17 @@ transport_maps = inline:{{
     {{ example.com = lmtp:unix:{office}/lmtp.sock }} }}
 lmtp_tls_security_level = may
 local_header_rewrite_clients =
-smtpd_peername_lookup = no
-smtp_dns_support_level = disabled
-maillog_file = /dev/stdout
-"""
-MASTER = """\
-127.0.0.1:{smtp} inet n - n - - smtpd
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
-error unix - - n - - error
-retry unix - - n - - error
-lmtp unix - - n - - lmtp
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-tlsmgr unix - - n 1000? 1 tlsmgr
-postlog unix-dgram n - n - 1 postlogd
 """
 
 
 @pytest.fixture(scope="module")
 def postfix(folder, office, launch):
     """Debian's Postfix in front of the office: for example.net by TCP, for example.com not."""
-    if os.geteuid():
-        pytest.skip("Postfix needs root")
-    if not shutil.which("postfix"):
-        pytest.skip("postfix is not installed")
-    home = folder / "postfix"
-    for name in ("", "queue", "data"):
-        (home / name).mkdir()
-    os.chown(home / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    names = {"folder": home, "office": folder, "smtp": port, "lmtp": office.ports["lmtp"]}
-    (home / "main.cf").write_text(MAIN.format(**names))
-    (home / "master.cf").write_text(MASTER.format(**names))
-    with launch(["postfix", "-c", str(home), "start-fg"], home) as running:
-        running.wait_for("daemon started")
+    port = free_port()
+    settings = MAIN.format(office=folder, lmtp=office.ports["lmtp"])
+    with run_postfix(folder / "postfix", launch, settings, {f"127.0.0.1:{port}": ""}) as running:
         running.smtp = port
-        try:
-            yield running
-        finally:  # its master is in a session of its own
-            subprocess.run(["postfix", "-c", str(home), "stop"], capture_output=True, check=True)
+        yield running
 
 
 @pytest.mark.parametrize(
