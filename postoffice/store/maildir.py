@@ -94,7 +94,8 @@ def _catch_up(
     newest = os.path.basename(before[-1].name) if before else ""
     if not newest[:1].isdigit():
         return None
-    last = names.order_of(newest, 0)
+    # what is imported belongs before the others, and may have a twin: then all is listed again
+    last = max(names.order_of(newest, 0)[:2], (0, 0))
     known = dict(zip(before.names(), range(len(before)), strict=True))
     fresh: list[tuple[tuple[int, int, str], Entry]] = []
     odd: list[OddFile] = []
@@ -105,7 +106,7 @@ def _catch_up(
                 continue
             order = names.order_of(item.name, 0)
             # A later time than all others: no twin among them.  A name without a time may have one.
-            if len(fresh) == FEW or order[:2] <= last[:2]:
+            if len(fresh) == FEW or order[:2] <= last:
                 return None
             entry = _entry(box, item, sizes, sizes_on_disk, odd, limit)
             if odd:

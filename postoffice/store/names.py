@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import re
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
 from contextlib import suppress
 from functools import lru_cache
@@ -22,6 +24,12 @@ DOWNGRADED = "H"
 #: The same by rules of earlier releases: ignored, and the message is measured.
 OUTDATED = "D"
 _FIELD = re.compile(rf",([SW{DOWNGRADED}{OUTDATED}])=(\d{{1,15}})(?=[,:]|\Z)")
+#: Our own fields of an imported message: its UIDL at the old server, and its place in that order.
+#: Behind "~" the UIDL is in base64url, because it has octets that a file name should not have.
+_IMPORTED = re.compile(r",U=([A-Za-z0-9._-]{1,70}|~[A-Za-z0-9_-]{2,94}),O=(\d{1,12})(?=[,:]|\Z)")
+_AS_IT_IS = re.compile(r"[A-Za-z0-9._-]{1,70}\Z")
+#: What is imported is listed before all that arrived here: its keys are below those of any time.
+_BEFORE = 2 * 10**18
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._+-=")
 
 _count = count()
@@ -181,6 +189,52 @@ def sizes_of(name: str) -> Sizes:
     return Sizes(said.get("S"), said.get("W"), said.get(DOWNGRADED), OUTDATED in said)
 
 
+class Imported(NamedTuple):
+    """What the name of an imported message says: its old UIDL, and its place in the old order."""
+
+    uidl: str
+    place: int
+
+
+def with_import(name: str, uidl: str, place: int) -> str:
+    """
+    Add the old UIDL and place to a new name; a place has up to twelve digits.
+
+    With 70 octets of any kind, sizes and flags, a name has at most 250 octets.
+    """
+    if not is_uidl(uidl):
+        raise ValueError(f"no UIDL: {uidl!r}")
+    return f"{name},U={_written(uidl)},O={place}"
+
+
+def _written(uidl: str) -> str:
+    if _AS_IT_IS.match(uidl):
+        return uidl
+    return "~" + urlsafe_b64encode(uidl.encode("ascii")).decode("ascii").rstrip("=")
+
+
+def imported(name: str) -> Imported | None:
+    """What ``with_import`` added to a name of ours; None if nothing, or if it is damaged."""
+    found = _IMPORTED.search(name.partition(":")[0]) if is_ours(name) else None
+    if found is None:
+        return None
+    uidl = written = found[1]
+    if written.startswith("~"):
+        try:
+            octets = urlsafe_b64decode(written[1:] + "=" * (-len(written[1:]) % 4))
+        except binascii.Error:
+            return None
+        uidl = octets.decode("latin-1")
+    if not is_uidl(uidl) or _written(uidl) != written:  # each UIDL is written in one way
+        return None
+    return Imported(uidl, int(found[2]))
+
+
+def is_uidl(text: str) -> bool:
+    """Whether POP3 can show it as a UIDL (RFC 1939 §7)."""
+    return _UIDL.match(text) is not None
+
+
 def uidl_of(unique: str) -> str:
     """The UIDL of a message: its unique part, or a digest of one that cannot be a UIDL."""
     if _UIDL.match(unique):
@@ -189,17 +243,26 @@ def uidl_of(unique: str) -> str:
 
 
 def uidl_of_file(name: str) -> str:
-    """The UIDL of the message in a file of this name."""
+    """The UIDL of the message in a file of this name; of an imported one, what it was before."""
+    if ",U=" in name and (old := imported(name)) is not None:
+        return old.uidl
     return uidl_of(unique_part(name))
 
 
 def time_of(name: str, mtime: float) -> float:
     """When a message arrived, in seconds: the time in its name, or else ``mtime``."""
-    return float(order_of(name, mtime)[0])
+    found = _ORDER.match(name)
+    return float(int(mtime) if found is None else int(found[1]))
 
 
 def order_of(name: str, mtime: float) -> tuple[int, int, str]:
-    """A key to sort names by, oldest first: the time in the name, or else ``mtime``."""
+    """
+    A key to sort names by: imported ones by their places, before all others.
+
+    The others are sorted oldest first: by the time in the name, or else ``mtime``.
+    """
+    if ",O=" in name and (old := imported(name)) is not None:
+        return old.place - _BEFORE, 0, name
     found = _ORDER.match(name)
     if found is None:
         return int(mtime), 0, name

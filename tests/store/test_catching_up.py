@@ -15,6 +15,10 @@ from postoffice.store.maildir import scan
 
 NAMES = [
     *(f"{1_700_000_000 + n}.M00000{n}P1Q{n}R00000000.host,S=3,W=3" for n in range(8)),
+    *(
+        f"170000000{n}.M000000P1Q{n}R00000000.host,U={uidl},O={place},S=3,W=3"
+        for n, uidl, place in ((3, "old.2", 2), (4, "old.1", 3), (9, "old.2", 1), (6, "~YS9i", 2))
+    ),
     "1700000005.M1P1.foreign",
     "1700000009.M1P1.foreign,S=2",
     "strange",

@@ -10,14 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.store.names import (
+    Imported,
+    Measured,
     Sizes,
     folder_of,
+    imported,
     is_ours,
     new_name,
     order_of,
     sizes_of,
+    time_of,
     uidl_of,
+    uidl_of_file,
     unique_part,
+    with_import,
+    with_right_sizes,
     with_sizes,
 )
 
@@ -109,3 +116,60 @@ def test_any_file_has_a_uidl(name):
     assert 1 <= len(uidl) <= 70
     assert all("!" <= letter <= "~" for letter in uidl)
     assert uidl_of(unique_part(name + ":2,RS")) == uidl
+
+
+# -- what is imported ----------------------------------------------------------------------------
+
+UIDLS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=70)
+#: The longest of all: a pid of 22 bits, sizes of terabytes, and each flag that Maildir knows.
+LONGEST = "17645211233.M123456P4194304Q9999999999R01234567.abcdefghijklmnopqrst"
+
+
+@given(UIDLS, st.integers(0, 10**12 - 1), st.sampled_from(["", ":2,", ":2,DFPRST", ":2,Sabc"]))
+def test_an_imported_name_keeps_its_uidl_and_its_place(uidl, place, flags):
+    name = with_sizes(with_import(LONGEST, uidl, place), 10**12, ends=False, downgraded=10**12)
+    assert len(f"{name}:2,DFPRST") <= 250
+    assert not set(name) & set("/:\0 ")
+    assert imported(name + flags) == Imported(uidl, place)
+    assert uidl_of_file(name + flags) == uidl
+    assert order_of(name + flags, 5)[0] < 0
+    assert time_of(name + flags, 5) == 17645211233
+    assert sizes_of(name + flags) == Sizes(10**12, 10**12 + 2, 10**12)
+    right = with_right_sizes(f"cur/{name}{flags}", Measured(7), 5)
+    assert uidl_of_file(right.removeprefix("cur/")) == uidl
+    assert sizes_of(right.removeprefix("cur/")) == Sizes(5, 7)
+
+
+@given(UIDLS)
+def test_each_uidl_is_written_in_one_way(uidl):
+    field = with_import(LONGEST, uidl, 1).removeprefix(f"{LONGEST},U=").removesuffix(",O=1")
+    if field == uidl:
+        assert uidl_of_file(with_import(LONGEST, uidl, 1)) == uidl
+    else:  # an encoding of nothing else, and of no UIDL that needs none
+        assert field.startswith("~")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "1.a.h,U=old,O=1",  # of another program, whatever it means there
+        f"{LONGEST},U=,O=1",
+        f"{LONGEST},U=old",
+        f"{LONGEST},U=old,O=1x",
+        f"{LONGEST},U=~!!,O=1",
+        f"{LONGEST},U=~b2xk,O=1",  # "old", which needs no encoding
+        f"{LONGEST},U=~AAAA,O=1",
+        f"{LONGEST},U=~_,O=1",
+        f"{LONGEST}:2,U=old,O=1",
+    ],
+)
+def test_what_nobody_imported_has_a_uidl_of_its_own(name):
+    assert imported(name) is None
+    assert uidl_of_file(name) == uidl_of(unique_part(name))
+    assert order_of(name, 5)[0] > 0
+
+
+@pytest.mark.parametrize("uidl", ["", "a b", "x" * 71, "ü", "a\n"])
+def test_what_is_no_uidl_is_not_written_into_a_name(uidl):
+    with pytest.raises(ValueError, match="no UIDL"):
+        with_import(LONGEST, uidl, 1)

@@ -230,3 +230,20 @@ def test_another_program_s_count_never_refuses_mail(joe, lines):
         (joe / "maildirsize").write_text(f"1000S,10C\n{lines}\n")
         assert maildirsize.has_room(fd, limit, usage_file.Usage(100, 1)) == (True, (len(TEXT), 1))
     os.close(fd)
+
+
+# -- what was imported -------------------------------------------------------------------------
+
+
+def test_an_imported_message_is_where_and_what_it_was(joe, served):
+    """Its place and its UIDL are in its name; it stays before all that arrived here."""
+    name = "18{}0000000.M000000P1Q{}R00000000.host,U={},O={},S=6,W=6"
+    here = "1700000000.M000000P1Q1R00000000.host"
+    put(joe, f"new/{here},S=6,W=6", b"here\r\n")
+    put(joe, f"new/{name.format(2, 1, 'first', 1)}", b"one.\r\n")
+    put(joe, f"cur/{name.format(1, 2, '~YS9i', 2)}:2,S", b"two.\r\n")
+    there = listed(served)
+    assert list(there) == ["first", "a/b", here]
+    assert list(there.values()) == [b"one.\r\n", b"two.\r\n", b"here\r\n"]
+    delete(served, lambda entry: entry.uidl == "a/b")
+    assert list(listed(served)) == ["first", here]
