@@ -75,8 +75,20 @@ class Active:
         by_name: dict[str, list[Row]] = {}
         for row in rows:
             by_name.setdefault(row.name, []).append(row)
+        known = [self[name] for name in by_name if name in self]
         unknown = [name for name in by_name if name not in self]
-        for name, message in zip(unknown, await self._queue.read(unknown), strict=True):
+        for held in known:
+            held.uses += 1  # it stays meanwhile
+        try:
+            messages = await self._queue.read(unknown)
+        except BaseException:
+            for held in known:
+                held.uses -= 1
+                self.let_go(held)
+            raise
+        for held in known:
+            held.uses -= 1
+        for name, message in zip(unknown, messages, strict=True):
             if name in self:
                 continue
             if message is None or not message.left:

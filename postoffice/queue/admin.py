@@ -10,7 +10,8 @@ from twisted.logger import Logger
 from postoffice.interfaces import IMailQueue
 from postoffice.model import log_events
 from postoffice.model.log_event import tell
-from postoffice.queue.queue_db import ACTIVE, QueueDB, Row
+from postoffice.model.queued import QueuedMessage
+from postoffice.queue.queue_db import QueueDB, Row
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
 
@@ -87,8 +88,9 @@ class QueueAdmin:
         return changed
 
     async def _change(self, selection: Selection, change: Callable[[Row], Row | None]) -> list[Row]:
-        rows = await self.idle(selection)
-        changed = [new for row in rows if (new := change(row)) is not None and new != row]
+        rows = await self.take(selection, lambda row: change(row) not in (None, row))
+        changed = [new for row in rows if (new := change(row)) is not None]
+        self._rows.put(rows)  # if the change cannot be written
         await self._rows.run(self._write, changed)
         return changed
 
@@ -97,28 +99,39 @@ class QueueAdmin:
 
     async def remove(self, selection: Selection) -> list[Row]:
         """Remove messages; nobody is told."""
-        rows = await self.idle(selection)
+        rows = await self.take(selection)
         by_name: dict[str, list[Row]] = {}
         for row in rows:
             by_name.setdefault(row.name, []).append(row)
-        names = list(by_name)
-        for name, message in zip(names, await self._queue.read(names), strict=True):
-            its = by_name[name]
-            if message is not None:
-                done = {index for row in its for index in row.indexes(message)}
-                whole = not message.with_marks(done, ()).left
-                await self._queue.finish(name, done, whole=whole)
-                for row in its:
-                    tell(log, log_events.RECIPIENTS_REMOVED, id=row.id, to=row.recipients)
-            self._rows.forget((row.name, row.lane) for row in its)
+        try:
+            messages = await self._queue.read(list(by_name))
+            for (name, its), message in zip(list(by_name.items()), messages, strict=True):
+                await self._remove(name, its, message)
+                del by_name[name]
+        except BaseException:
+            self._rows.put(row for its in by_name.values() for row in its)
+            raise
         return rows
 
-    async def idle(self, selection: Selection) -> list[Row]:
-        """The rows that fit, and of which nothing is being sent."""
+    async def _remove(self, name: str, its: list[Row], message: QueuedMessage | None) -> None:
+        """Remove rows of one message."""
+        if message is not None:
+            done = {index for row in its for index in row.indexes(message)}
+            whole = not message.with_marks(done, ()).left
+            await self._queue.finish(name, done, whole=whole)
+            for row in its:
+                tell(log, log_events.RECIPIENTS_REMOVED, id=row.id, to=row.recipients)
+        self._rows.forget((row.name, row.lane) for row in its)
+
+    async def take(
+        self, selection: Selection, wanted: Callable[[Row], bool] = lambda _: True
+    ) -> list[Row]:
+        """Take the rows that fit, and of which nothing is being sent: nobody else takes them."""
         rows = await self.select(selection)
         busy = await self._memory.take_back({row.name for row in rows})
-        again = await self.select(selection) if rows else []
-        return [row for row in again if row.name not in busy and row.next != ACTIVE]
+        return await self._rows.run(
+            self._db.take, *selection.sql(), lambda row: row.name not in busy and wanted(row)
+        )
 
 
 def _at_once(row: Row) -> Row:

@@ -313,8 +313,8 @@ class QueueManager:
 
     async def bounce(self, selection: Selection) -> list[Row]:
         """Return messages to their senders."""
-        rows = await self.admin.idle(selection)
-        self._each(await self._in_memory.read(rows), self._outcomes.bounce)
+        rows = await self.admin.take(selection)
+        self._each(await self._in_memory.read_claimed(rows), self._outcomes.bounce)
         return rows
 
     # -- what comes back ---------------------------------------------------------------

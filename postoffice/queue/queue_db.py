@@ -7,7 +7,7 @@ administrator wants (held, released, paused) is synced.  Plain functions; they b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
@@ -55,6 +55,9 @@ CREATE TABLE IF NOT EXISTS paused (
     since REAL NOT NULL
 ) WITHOUT ROWID;
 """
+
+#: Whether a row is meant.
+Wanted = Callable[["Row"], bool]
 
 
 class Row(NamedTuple):
@@ -160,9 +163,16 @@ class QueueDB(SQLiteFile):
                 )
         return taken
 
-    def _claim(self, which: str, values: tuple[object, ...]) -> list[Row]:
+    def take(self, which: str, values: Sequence[object], wanted: Wanted) -> list[Row]:
+        """Take rows by a condition in SQL, and of these the wanted."""
+        return self._claim(f"({which}) AND next != ?", (*values, ACTIVE), wanted)
+
+    def _claim(
+        self, which: str, values: tuple[object, ...], wanted: Wanted = lambda _: True
+    ) -> list[Row]:
         with self.turn() as db:
-            rows = [Row(*row) for row in db.execute(f"{_GET} WHERE {which}", values)]
+            found = (Row(*row) for row in db.execute(f"{_GET} WHERE {which}", values))
+            rows = [row for row in found if wanted(row)]
             db.executemany(
                 "UPDATE waiting SET next = ? WHERE name = ? AND lane = ?",
                 [(ACTIVE, row.name, row.lane) for row in rows],

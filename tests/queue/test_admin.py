@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from postoffice.interfaces.relay import Undeliverable
+from postoffice.model.errors import TemporaryFailure
 from postoffice.outbound.schedule import HOUR, MINUTE
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.queue_db import QueueDB
@@ -213,3 +214,47 @@ def test_a_selection_is_carried_to_the_daemon_and_is_sql(selection):
         assert list(db.find(*selection.sql())) == []
     finally:
         db.close()
+
+
+@pytest.mark.parametrize("do", ["bounce", "remove", "hold"])
+def test_what_is_changed_is_not_sent_meanwhile(office, monkeypatch, do):
+    """The daemon looks for what is due while an administrator's command reads the messages."""
+    office.relay.slow = True
+    for number in range(4):
+        office.queue.commit(f"n{number}", message("a@x.example", id=f"m{number}"))
+    reads = office.queue.read
+
+    async def read(names):
+        monkeypatch.setattr(office.queue, "read", reads)
+        office.pass_time(5)
+        return await reads(names)
+
+    monkeypatch.setattr(office.queue, "read", read)
+    before = list(office.relay.transactions)
+    manager = office.manager
+    chosen = Selection(ids=("m2", "m3"))
+    works = {
+        "bounce": lambda: manager.bounce(chosen),
+        "remove": lambda: manager.admin.remove(chosen),
+        "hold": lambda: manager.admin.hold(chosen, "because"),
+    }
+    assert {row.id for row in finish(works[do]())} == {"m2", "m3"}
+    office.pass_time(5)
+    assert office.relay.transactions == before
+
+
+def test_a_message_that_cannot_be_read_is_not_lost_by_a_command(office, monkeypatch):
+    office.relay.answers["a@x.example"] = LATER
+    office.queue.commit("n1", message("a@x.example"))
+
+    async def fails(names):
+        raise TemporaryFailure("no space")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(office.queue, "read", fails)
+        for work in (office.manager.bounce, office.manager.admin.remove):
+            with pytest.raises(TemporaryFailure):
+                finish(work(Selection()))
+    office.relay.answers.clear()
+    office.pass_time(HOUR)
+    assert office.relay.transactions[1:] == [("m", ["a@x.example"])]
