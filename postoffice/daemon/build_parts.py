@@ -43,7 +43,7 @@ from postoffice.server.reception import ReceptionContext
 from postoffice.util.reactor import IReactor
 
 if TYPE_CHECKING:  # most stores have a queue of their own
-    from postoffice.store.queue_beside import QueueBeside
+    from postoffice.store.separate_queue import StoreWithQueue
 
 #: The folder, in the state folder, of the queue beside a store that has none.
 QUEUE = "queue"
@@ -83,20 +83,20 @@ def make_plugins(settings: Settings, context: PluginContext) -> Plugins:
     if problems:
         raise ConfigurationError(problems)
     chosen = (*settings.accounts, settings.store, *settings.policies)
-    beside = _queue_beside(settings, stores[0], context)
+    beside = _separate_queue(settings, stores[0], context)
     return Plugins(
         settings.state, directories, stores[0], policies, chosen, context.executor, beside
     )
 
 
-def _queue_beside(
+def _separate_queue(
     settings: Settings, store: IMailStore, context: PluginContext
-) -> QueueBeside | None:
+) -> StoreWithQueue | None:
     """Make a queue for a store that has none, in the state folder; None if nothing leaves."""
     if settings.outbound is None or IQueueStore.providedBy(store):
         return None
     from postoffice.store.maildir_store import MaildirStore
-    from postoffice.store.queue_beside import QueueBeside
+    from postoffice.store.separate_queue import StoreWithQueue
 
     beside = MaildirStore(
         os.path.join(settings.state, QUEUE),
@@ -104,7 +104,7 @@ def _queue_beside(
         hostname=context.hostname,
         clock=context.reactor,
     )
-    return QueueBeside(store, beside)
+    return StoreWithQueue(store, beside)
 
 
 def make_all(

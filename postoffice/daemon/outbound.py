@@ -9,16 +9,16 @@ import time
 from postoffice.config.outbound import OutboundSettings
 from postoffice.config.settings import Settings
 from postoffice.daemon.generation import Core, Generation
-from postoffice.dns.exchangers import Exchangers
 from postoffice.dns.mta_sts_cache import PolicyCache
 from postoffice.dns.mta_sts_db import PolicyDB
 from postoffice.dns.mta_sts_fetch import PolicyFetcher
+from postoffice.dns.mx_lookup import MXLookup
 from postoffice.dns.resolver import Resolver
 from postoffice.interfaces import IQueueStore
 from postoffice.outbound.mta_sts import Policy
 from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.context import QueueContext
 from postoffice.queue.manager import QueueManager
-from postoffice.queue.means import Means
 from postoffice.server.client_connection import ConnectOptions
 from postoffice.server.client_tls import ClientContexts
 from postoffice.server.letters import OutboundLetters
@@ -37,7 +37,7 @@ class _Network:
         dns = outbound.dns
         self.resolver = Resolver(core.reactor, dns.servers, clock=core.clock, trust_ad=dns.trust_ad)
         rules = outbound.host_rules(settings.hostname, local_addresses())
-        self.exchangers = Exchangers(self.resolver.ask, rules, random.shuffle)
+        self.mx = MXLookup(self.resolver.ask, rules, random.shuffle)
         self.policies = PolicyCache(
             self.resolver.ask,
             PolicyFetcher(core.reactor, self.resolver.ask, rules.usable, ca=outbound.tls.ca).fetch,
@@ -97,10 +97,10 @@ class Outbound:
         senders = generation.reception.forward_senders
         assert senders is not None, "the build gives it"
         lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
-        means = Means(
+        context = QueueContext(
             OutboundRelay(
                 outbound.router(),
-                network.exchangers,
+                network.mx,
                 outbound.tls.rules(),
                 network.policy,
                 senders.sender_of,
@@ -117,14 +117,14 @@ class Outbound:
             self.manager = QueueManager(
                 settings.state,
                 queue,
-                means,
+                context,
                 executor=self._core.threads,
                 clock=self._core.clock,
                 now=time.time,
             )
             await self.manager.start()
         else:
-            self.manager.use(means)
+            self.manager.use(context)
         if before is not None:
             await before.stop()
 

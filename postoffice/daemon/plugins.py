@@ -27,12 +27,12 @@ from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.util.shield import within
 
 if TYPE_CHECKING:  # most stores have a queue of their own
-    from postoffice.store.queue_beside import QueueBeside
+    from postoffice.store.separate_queue import StoreWithQueue
 
 #: Seconds in which a policy starts, or stops, at a reload.
 START = 30.0
 
-_Room: TypeAlias = "IAccountDirectory | IMailStore | IPolicy | QueueBeside"
+_Room: TypeAlias = "IAccountDirectory | IMailStore | IPolicy | StoreWithQueue"
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Plugins:
     """
     Directories, store and policies, in the order of ``chosen``.
 
-    ``queue_beside`` is there if mail is sent, and the store has no queue (IQueueStore).
+    ``separate_queue`` is there if mail is sent, and the store has no queue (IQueueStore).
     ``start()`` creates the state folder and starts all of them; the command does not
     start the policies.  ``stop()`` stops those that were started.
     """
@@ -51,7 +51,7 @@ class Plugins:
     policies: Sequence[IPolicy]
     chosen: Sequence[ChosenPlugin[object]]
     executor: Executor
-    queue_beside: QueueBeside | None = None
+    separate_queue: StoreWithQueue | None = None
 
     log = Logger()
 
@@ -61,7 +61,7 @@ class Plugins:
     @property
     def destination(self) -> IDestination:
         """Where mail goes; a queue, if there is one, is its ``queue`` (IQueueStore)."""
-        return self.queue_beside or self.store
+        return self.separate_queue or self.store
 
     @property
     def register(self) -> IAccountRegister:
@@ -94,8 +94,8 @@ class Plugins:
             plugins += self.policies if policies else ()
             for chosen, room in zip(self.chosen, plugins, strict=False):
                 await self._start(chosen, room)
-            if self.queue_beside is not None:
-                await self._start(self.chosen[len(self.directories)], self.queue_beside)
+            if self.separate_queue is not None:
+                await self._start(self.chosen[len(self.directories)], self.separate_queue)
         except BaseException:
             await self.stop()
             raise

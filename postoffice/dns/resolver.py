@@ -16,8 +16,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from postoffice.dns.exchange import Server, TimedOut, exchange
 from postoffice.dns.responses import Reading, query, read, wire_name
+from postoffice.dns.transport import Server, TimedOut, exchange
 from postoffice.model.dns_answer import Answer, DNSUnavailable, NoSuchName, Outcome
 from postoffice.util.cache import Cache
 from postoffice.util.reactor import IReactor

@@ -24,8 +24,8 @@ from postoffice.model.hop import PeerReply
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.queue.active import Active
 from postoffice.queue.admin import QueueAdmin
+from postoffice.queue.context import QueueContext
 from postoffice.queue.destinations import Held, Item, Lane, Site, lane_key
-from postoffice.queue.means import Means
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.overview import describe
 from postoffice.queue.pauses import Pauses
@@ -50,7 +50,7 @@ log = Logger("postoffice")
 
 class QueueManager:
     """
-    Sends what is in ``queue``, by the ``means`` of the configuration.
+    Sends what is in ``queue``, as ``context`` says.
 
     ``state`` is the folder of ``queue.db``.  ``now`` returns Unix time.  ``chance`` returns random
     numbers from 0 to 1.
@@ -60,7 +60,7 @@ class QueueManager:
         self,
         state: str,
         queue: IMailQueue,
-        means: Means,
+        context: QueueContext,
         *,
         executor: Executor,
         clock: IReactorTime,
@@ -102,15 +102,15 @@ class QueueManager:
         self._reading: Deferred[None] = succeed(None)
         self._aging = Periodic(clock, AGE_LOOK, self._look_at_ages, self._look_failed)
         self.admin = QueueAdmin(queue, self._db, self._rows, self)
-        self.use(means)
+        self.use(context)
 
-    def use(self, means: Means) -> None:
-        """From now on send by other means; what is being sent goes on by the old ones."""
-        self._relay = means.relay
-        self._most = means.most
-        self._rows.lifetimes = means.lifetimes
-        self._outcomes.use(means.letters, means.lifetimes, means.refused)
-        self._sending.use(means.relay, means.all_connections)
+    def use(self, context: QueueContext) -> None:
+        """From now on send as another context says; what is being sent goes on as before."""
+        self._relay = context.relay
+        self._most = context.most
+        self._rows.lifetimes = context.lifetimes
+        self._outcomes.use(context.letters, context.lifetimes, context.refused)
+        self._sending.use(context.relay, context.all_connections)
         for lane in self.lanes.values():
             lane.planned = 0.0
 

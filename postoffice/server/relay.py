@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from twisted.logger import Logger
 
-from postoffice.dns.exchangers import Exchangers
+from postoffice.dns.mx_lookup import MXLookup
 from postoffice.interfaces.relay import Plan, RelayConnection, Undeliverable
 from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure
@@ -60,14 +60,14 @@ class OutboundRelay:
     def __init__(
         self,
         router: Router,
-        exchangers: Exchangers,
+        mx: MXLookup,
         tls_rules: TLSRules,
         policy_of: PolicyOf,
         sender_of: SenderOf,
         options: ConnectOptions,
     ) -> None:
         self._router = router
-        self._exchangers = exchangers
+        self._mx = mx
         self._tls_rules = tls_rules
         self._policy_of = policy_of
         self._options = options
@@ -104,11 +104,11 @@ class OutboundRelay:
 
     async def _direct(self, domain: str, *, secure: bool) -> Plan:
         """The hosts that a domain names, as far as they fit the rules for its TLS."""
-        hosts = await self._exchangers.hosts(domain)
+        hosts = await self._mx.hosts(domain)
         own = self._tls_rules.level(hosts.domain)
         policy = await self._policy_of(domain) if own is None or secure else None
         hops, unfit = [], None
-        for hop in await self._exchangers.hops(hosts):
+        for hop in await self._mx.hops(hosts):
             choice = choose_tls(hop, own, policy, requiretls=secure)
             if choice.note:
                 tell(log, log_events.POLICY_TESTED, to=domain, why=choice.note)
@@ -128,7 +128,7 @@ class OutboundRelay:
         if isinstance(route, Host) and not route.port:
             hop = Hop(host="localhost", address=route.host, port=0, lmtp=route.lmtp, level=NONE)
             return Plan(name, (hop,))
-        hops = await self._exchangers.fixed(route.host, route.port)
+        hops = await self._mx.fixed(route.host, route.port)
         if isinstance(route, Host):
             return Plan(name, tuple(replace(hop, lmtp=route.lmtp) for hop in hops))
         return Plan(name, tuple(_logged_in(hop, route) for hop in hops), route.rate)

@@ -42,8 +42,8 @@ PIECE = 256 << 10
 SMALL = 64 << 10
 
 
-class Watching:
-    """Those who want to know what comes; if one fails, the others hear of it all the same."""
+class Watchers:
+    """Functions that are called with each new message; if one fails, the others are called too."""
 
     log = Logger()
 
@@ -88,7 +88,7 @@ class MailQueue:
         self._messages = self._octets = 0
         self._marks: dict[str, list[str]] = {}
         self._near = True  # its folder is on the store's file system
-        self._watching = Watching()
+        self._watchers = Watchers()
         self._doubted: dict[str, tuple[QueuedMessage, int]] = {}
         self._removals = Gather(executor, queue_files.carry_out_all, TOGETHER)
 
@@ -150,7 +150,7 @@ class MailQueue:
     def _came(self, name: str, message: QueuedMessage) -> None:
         self._messages += 1
         self._octets += names.size_in(name)
-        self._watching.tell(name, message)
+        self._watchers.tell(name, message)
 
     def doubt(self, drafts: Sequence[Draft]) -> None:
         """Nobody knows whether these were committed, as the process that did it has died."""
@@ -182,7 +182,7 @@ class MailQueue:
     # -- IMailQueue ------------------------------------------------------------
 
     def watch(self, arrived: Arrived) -> None:
-        self._watching.add(arrived)
+        self._watchers.add(arrived)
 
     async def names(self) -> list[str]:
         return await self._executor.run(self._names)

@@ -17,7 +17,7 @@ from postoffice.model.queued import QueuedRecipient
 from postoffice.store.journal import filesystem
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.memory import MemoryStore
-from postoffice.store.queue_beside import QueueBeside
+from postoffice.store.separate_queue import StoreWithQueue
 from postoffice.testing import ImmediateExecutor, finish
 from tests.contracts.test_store import SHELF, contents
 
@@ -28,7 +28,7 @@ SMALL = Quota(10, 0, "reject")
 TEXTS = [b"Subject: x\r\n\r\n.hi\r\n", b"large\r\n" * 100_000]
 
 
-class Shelf(QueueBeside):
+class Shelf(StoreWithQueue):
     """The store in the manual, which has no queue, and one beside it."""
 
     def __init__(self, path, beside):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.dns.exchangers import Exchangers
+from postoffice.dns.mx_lookup import MXLookup
 from postoffice.dns.resolver import Resolver
 from postoffice.model.dns_answer import Answer, DNSUnavailable, NoData, NoSuchName
 from postoffice.outbound.mail_hosts import HostRules, NoMailHosts
@@ -34,10 +34,10 @@ def test_its_records(ask):
 @pytest.fixture
 def find(loop, clock, nsd):
     resolver = Resolver(loop.reactor, [("127.0.0.1", nsd.port)], clock=clock)
-    exchangers = Exchangers(resolver.ask, HostRules(private=True), lambda names: None)
+    mx = MXLookup(resolver.ask, HostRules(private=True), lambda names: None)
 
     async def hops(domain):
-        return await exchangers.hops(await exchangers.hosts(domain))
+        return await mx.hops(await mx.hosts(domain))
 
     return lambda domain: [(hop.host, hop.address) for hop in loop.wait(hops(domain))]
 

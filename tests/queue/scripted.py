@@ -12,8 +12,8 @@ from postoffice.model.errors import MessageGone, TemporaryFailure
 from postoffice.model.hop import Hop, PeerReply, Result
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.context import QueueContext
 from postoffice.queue.manager import QueueManager
-from postoffice.queue.means import Means
 from postoffice.testing import ImmediateExecutor, finish
 
 NOON = 1_800_000_000.0
@@ -212,7 +212,7 @@ class Office:
         return QueueManager(
             self.state,
             self.queue,
-            Means(
+            QueueContext(
                 self.relay,
                 self.letters,
                 self._lifetimes,

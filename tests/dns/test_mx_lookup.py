@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.dns.exchangers import Exchangers
+from postoffice.dns.mx_lookup import MXLookup
 from postoffice.dns.resolver import ROUNDS, Resolver
 from postoffice.model.hop import Hop
 from postoffice.outbound.mail_hosts import HostRules, NoMailHosts
@@ -29,17 +29,17 @@ def resolver(loop, clock, nameserver):
 
 
 @pytest.fixture
-def exchangers(resolver, tmp_path):
+def mx(resolver, tmp_path):
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n10.1.1.1 relay.lan relay\n")
-    return Exchangers(resolver.ask, RULES, unshuffled, str(tmp_path / "hosts"))
+    return MXLookup(resolver.ask, RULES, unshuffled, str(tmp_path / "hosts"))
 
 
 @pytest.fixture
-def find(loop, exchangers):
+def find(loop, mx):
     """The hops to a domain, as host and address."""
 
     async def hops(domain):
-        return await exchangers.hops(await exchangers.hosts(domain))
+        return await mx.hops(await mx.hosts(domain))
 
     return lambda domain: [(hop.host, hop.address) for hop in loop.wait(hops(domain))]
 
@@ -60,8 +60,8 @@ def test_a_domain_with_two_hosts(find):
     ]  # fmt: skip
 
 
-def test_the_site_is_known_without_addresses(loop, exchangers, nameserver):
-    hosts = loop.wait(exchangers.hosts("d.example"))
+def test_the_site_is_known_without_addresses(loop, mx, nameserver):
+    hosts = loop.wait(mx.hosts("d.example"))
     assert hosts.site == ("a.example", "b.example")
     assert [kind for _, kind, _ in nameserver.asked] == ["MX"]
 
@@ -135,9 +135,9 @@ def test_a_host_that_cannot_be_looked_up_does_not_hide_others(find, nameserver):
     assert find("d.example") == [("a.example", "2600::1"), ("b.example", "8.8.4.4")]
 
 
-def test_a_server_that_is_silent_is_for_later(loop, clock, exchangers, nameserver):
+def test_a_server_that_is_silent_is_for_later(loop, clock, mx, nameserver):
     nameserver.zone["x.example", "MX"] = silent
-    asked = loop.start(exchangers.hosts("x.example"))
+    asked = loop.start(mx.hosts("x.example"))
     for number, seconds in enumerate(ROUNDS, 1):
         loop.until(lambda number=number: len(nameserver.asked) == number)
         clock.advance(seconds)
@@ -172,7 +172,7 @@ def test_we_are_known_by_our_address(find, failure, nameserver):
 
 def test_the_addresses_of_a_host_come_in_random_order(loop, resolver, nameserver):
     nameserver.zone["a.example", "A"] = ["8.8.8.1", "8.8.8.2"]
-    reverse = Exchangers(resolver.ask, RULES, lambda names: names.sort(reverse=True))
+    reverse = MXLookup(resolver.ask, RULES, lambda names: names.sort(reverse=True))
     hops = loop.wait(reverse.hops(loop.wait(reverse.hosts("d.example"))))
     addresses = [hop.address for hop in hops if ":" not in hop.address]
     assert addresses == ["8.8.8.2", "8.8.8.1", "8.8.4.4"]
@@ -183,24 +183,24 @@ def test_an_address_literal(find, nameserver):
     assert not nameserver.asked
 
 
-def test_secure_hosts_are_marked(loop, exchangers, nameserver):
+def test_secure_hosts_are_marked(loop, mx, nameserver):
     nameserver.secure = True
     nameserver.zone["a.example", "AAAA"] = fails("SERVFAIL")
-    hops = loop.wait(exchangers.hops(loop.wait(exchangers.hosts("d.example"))))
+    hops = loop.wait(mx.hops(loop.wait(mx.hosts("d.example"))))
     assert [hop.secure for hop in hops] == [True, True]
 
 
-def test_a_host_behind_an_insecure_mx_is_not_secure(loop, exchangers, nameserver):
-    hosts = loop.wait(exchangers.hosts("d.example"))
+def test_a_host_behind_an_insecure_mx_is_not_secure(loop, mx, nameserver):
+    hosts = loop.wait(mx.hosts("d.example"))
     nameserver.secure = True
-    assert not any(hop.secure for hop in loop.wait(exchangers.hops(hosts)))
+    assert not any(hop.secure for hop in loop.wait(mx.hops(hosts)))
 
 
-def test_a_host_that_the_administrator_names_may_be_anywhere(loop, exchangers, nameserver):
+def test_a_host_that_the_administrator_names_may_be_anywhere(loop, mx, nameserver):
     nameserver.zone["smart.example", "A"] = ["10.0.0.25"]
 
     def fixed(name):
-        return loop.wait(exchangers.fixed(name, 587))
+        return loop.wait(mx.fixed(name, 587))
 
     assert fixed("Smart.example") == [Hop(host="Smart.example", address="10.0.0.25", port=587)]
     assert fixed("relay")[0].address == "10.1.1.1"

@@ -16,8 +16,12 @@ from postoffice.outbound import mail_hosts as rules
 from postoffice.outbound.mail_hosts import HostRules, MailHosts, Shuffle
 
 
-class Exchangers:
-    """Finds where the mail of a domain goes."""
+class MXLookup:
+    """
+    Finds the hosts of a domain by its MX records, and their addresses, over ``ask``.
+
+    ``shuffle`` puts a list in random order, in place.  ``hosts`` is the path of hosts(5).
+    """
 
     def __init__(
         self, ask: Ask, host_rules: HostRules, shuffle: Shuffle, hosts: str = "/etc/hosts"
@@ -57,7 +61,7 @@ class Exchangers:
         own = False
         for group in hosts.groups:
             looked_up = await together([self._addresses(host) for host in group])
-            own = any(not self._others(one) for one in looked_up)
+            own = any(map(self._is_own, looked_up))
             if own:
                 break
             found += looked_up
@@ -71,7 +75,7 @@ class Exchangers:
 
         Raises NoMailHosts.
         """
-        addresses = self._written_down(host)
+        addresses = self._literal_or_local(host)
         if not addresses:
             found = await self._addresses(host.lower())
             addresses = found.addresses
@@ -82,7 +86,7 @@ class Exchangers:
             raise rules.no_address(host)
         return [Hop(host=host, address=address, port=port) for _, address in chosen]
 
-    def _written_down(self, host: str) -> tuple[str, ...]:
+    def _literal_or_local(self, host: str) -> tuple[str, ...]:
         """The address that a host is, or those in /etc/hosts; none if the DNS has to tell."""
         try:
             return (str(ip_address(host)),)
@@ -119,8 +123,9 @@ class Exchangers:
         self._shuffle(usable)
         return usable
 
-    def _others(self, one: Addresses) -> bool:
-        return not set(one.addresses) & self._own
+    def _is_own(self, one: Addresses) -> bool:
+        """Whether a host is this machine: then neither it nor those behind it are tried."""
+        return not self._own.isdisjoint(one.addresses)
 
     async def _addresses(self, host: str) -> Addresses:
         return await look_up(self._ask, host, self._families)

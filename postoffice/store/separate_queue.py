@@ -1,5 +1,5 @@
 """
-A queue beside a store that has none: its messages lie in a store of Maildirs of their own.
+A queue for a store that has none (a plugin's): it lies in a store of Maildirs of its own.
 
 Two stores have no commit in common.  A message for both is committed to the queue first, and
 nobody sends it before the maildrops have it; if they fail, it leaves the queue again.  A crash
@@ -30,7 +30,7 @@ from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.queued import QueuedMessage
 from postoffice.store.delivery import MaildirDelivery
-from postoffice.store.mail_queue import Watching
+from postoffice.store.mail_queue import Watchers
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.names import uidl_of_file
 from postoffice.util.shield import shield
@@ -39,13 +39,13 @@ T = TypeVar("T")
 
 
 @implementer(IDestination, IQueueStore)
-class QueueBeside:
-    """Takes deliveries to the maildrops of ``store``, and to the queue of ``beside``."""
+class StoreWithQueue:
+    """The maildrops of ``store``, and the queue of ``beside``, as one destination."""
 
     def __init__(self, store: IMailStore, beside: MaildirStore) -> None:
         self._store = store
         self._beside = beside
-        self.queue = QueueOfTwo(beside.queue)
+        self.queue = SeparateQueue(beside.queue)
 
     async def start(self) -> None:
         """Start the queue's store; the other was started."""
@@ -74,28 +74,32 @@ class QueueBeside:
 
 
 @implementer(IMailQueue)
-class QueueOfTwo:
-    """The queue: what waits for its maildrops is not told yet; letters are committed first."""
+class SeparateQueue:
+    """
+    The queue: a message that is for maildrops too is told to nobody before these have it.
+
+    Letters to maildrops of the other store are committed before what they report.
+    """
 
     log = Logger()
 
     def __init__(self, queue: IMailQueue) -> None:
         self._queue = queue
-        self._watching = Watching()
+        self._watchers = Watchers()
         self._waiting: dict[str, tuple[str, QueuedMessage] | None] = {}
         self.names, self.read, self.text = queue.names, queue.read, queue.text
         self.set_aside, self.usage, self.limit = queue.set_aside, queue.usage, queue.limit
         queue.watch(self._came)
 
     def watch(self, arrived: Arrived) -> None:
-        self._watching.add(arrived)
+        self._watchers.add(arrived)
 
     def _came(self, name: str, message: QueuedMessage) -> None:
         uidl = uidl_of_file(name)
         if uidl in self._waiting:
             self._waiting[uidl] = name, message
         else:
-            self._watching.tell(name, message)
+            self._watchers.tell(name, message)
 
     def wait_for(self, uidl: str) -> None:
         """Do not tell of this message before ``release``."""
@@ -145,7 +149,7 @@ class QueueOfTwo:
 class DeliveryToBoth:
     """One message for the queue and for maildrops of another store."""
 
-    def __init__(self, queued: MaildirDelivery, local: IDelivery, queue: QueueOfTwo) -> None:
+    def __init__(self, queued: MaildirDelivery, local: IDelivery, queue: SeparateQueue) -> None:
         self.queued = queued
         self.local = local
         self._queue = queue

@@ -1,0 +1,30 @@
+"""What the queue manager is given by a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postoffice.interfaces.relay import Letters, Relay
+from postoffice.outbound.schedule import Lifetimes
+
+
+def _tell_nobody(login: str, sent: int, refused: int) -> None:
+    """Nobody wants to know how many recipients were refused."""
+
+
+@dataclass(frozen=True)
+class QueueContext:
+    """
+    How the queue manager sends, as one configuration says; a reload gives another one.
+
+    ``most`` and ``all_connections`` are the most connections to one site, and to all.  ``refused``
+    is called with the login of a message, and how many of its recipients were sent and refused.
+    """
+
+    relay: Relay
+    letters: Letters
+    lifetimes: Lifetimes
+    most: int = 10
+    all_connections: int = 100
+    refused: Callable[[str, int, int], None] = _tell_nobody
