@@ -26,6 +26,8 @@ from tests.trip.conftest import CONFIGURATION, Office  # noqa: E402
 
 ANN, BOB = "ann@example.net", "bob@example.net"
 CLIENTS = 6
+#: One of so many messages is for nobody too: an account with more refusals is held.
+NOBODY = 8
 #: Seconds after which a queue that is not empty is wrong.
 PATIENCE = 120
 TOKEN = re.compile(rb"^Subject: (t[0-9.]+)\r$", re.MULTILINE)
@@ -40,6 +42,9 @@ class Sink(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Dialogue)
         self.taken: Counter[str] = Counter()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """The daemon was killed."""
 
 
 class Dialogue(socketserver.StreamRequestHandler):
@@ -76,6 +81,7 @@ class Campaign:
         self.accepted: set[str] = set()
         self.unknown: set[str] = set()
         self._folder = folder
+        self._atomic = durability == "journal"
         self._random = Random(seed)
         self._sink = Sink()
         self._store = folder / "state" / "maildrops"
@@ -111,7 +117,8 @@ class Campaign:
         """One message after the other, until the office is gone."""
         for number in range(10_000):
             token = f"{who}.{number}"
-            to = [f"far{number % 7}@example.com", BOB, "nobody@example.com"][: 2 + number % 2]
+            to = [f"far{number % 7}@example.com", BOB, "nobody@example.com"]
+            to = to if number % NOBODY == NOBODY - 1 else to[:2]
             text = f"From: {ANN}\r\nSubject: {token}\r\n\r\nhello\r\n".encode()
             try:
                 with smtplib.SMTP("127.0.0.1", office.ports["submission"], timeout=60) as client:
@@ -131,7 +138,7 @@ class Campaign:
         here, letters = self._tokens("bob"), self._tokens("ann")
         wrong = []
         for token in self.accepted | self.unknown:
-            told = int(token.rpartition(".")[2]) % 2
+            told = int(token.rpartition(".")[2]) % NOBODY == NOBODY - 1
             taken = self._sink.taken[token]
             if token in self.accepted and not (taken and here[token]):
                 wrong.append(f"{token} was lost: here {here[token]}, there {taken}")
@@ -139,7 +146,10 @@ class Campaign:
                 wrong.append(
                     f"{token} is here {here[token]} times, and told {letters[token]} times"
                 )
-            if bool(taken) is not bool(here[token]) or letters[token] != told * here[token]:
+            halves = bool(taken) is not bool(here[token])
+            if halves and (self._atomic or here[token]):  # else the queue comes first
+                wrong.append(f"{token}: here {here[token]}, there {taken}")
+            if letters[token] != told * bool(taken):
                 wrong.append(f"{token}: here {here[token]}, there {taken}, told {letters[token]}")
         return wrong
 
