@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,6 +36,8 @@ log = Logger("postoffice")
 SWEEPING = 3600.0
 #: Messages that are counted in one transaction at most.
 TOGETHER = 64
+#: Seconds after which it is counted what other servers took; what they refuse counts at once.
+SOON = 1.0
 #: Tells the owner of an account, and the postmaster: account, kind (OVER, HELD), and facts; see
 #: ``outbound.sending_notice``.
 Tell = Callable[[str, str, Mapping[str, str]], None]
@@ -72,6 +74,9 @@ class SendingLimits:
         self.tell_owner = tell_owner
         self._database = SendingDB(os.path.join(state, SENDING))
         self._executor = SerialExecutor(executor)
+        self._clock = clock
+        self._counting: IDelayedCall | None = None
+        self._sent: dict[str, int] = {}  # recipients that were taken, to be counted soon
         self._taking = Gather(self._executor, self._database.take, TOGETHER)
         self._trying = Gather(self._executor, self._try_all, TOGETHER)
         self._now = now
@@ -87,6 +92,7 @@ class SendingLimits:
         """Wait for what is being counted, and close the file; it may be opened again."""
         if self._sweeping.running:
             await self._sweeping.stop()
+            self._count_sent()
             await self._trying.idle()
             await self._executor.run(self._database.close)
 
@@ -146,8 +152,24 @@ class SendingLimits:
     def tried(self, login: str, sent: int, refused: int) -> None:
         """Other servers took and refused so many recipients of this account, for good."""
         if login and sent + refused:
-            trying = self._trying.add((login, sent, refused))
-            trying.addCallbacks(self._stopped, self._failed, (login,))
+            if self._counting is None:
+                self._counting = self._clock.callLater(SOON, self._count_sent)
+            self._sent[login] = self._sent.get(login, 0) + sent
+            if refused:
+                self._count(login, self._sent.pop(login), refused)
+
+    def _count_sent(self) -> None:
+        """Count what other servers took since the last time."""
+        counting, self._counting = self._counting, None
+        if counting is not None and counting.active():
+            counting.cancel()
+        sent, self._sent = self._sent, {}
+        for login, many in sent.items():
+            self._count(login, many, 0)
+
+    def _count(self, login: str, sent: int, refused: int) -> None:
+        counting = self._trying.add((login, sent, refused))
+        counting.addCallbacks(self._stopped, self._failed, (login,))
 
     def _try_all(self, tries: Sequence[tuple[str, int, int]]) -> list[str]:
         return self._database.tried(tries, self._now())

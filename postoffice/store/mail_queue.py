@@ -24,6 +24,7 @@ from postoffice.store import files, intents, names, queue_files
 from postoffice.store.batcher import Batcher
 from postoffice.store.delivery import MaildirDelivery, MaildropCache
 from postoffice.store.drafts import Draft, QueueRemoval
+from postoffice.store.expunge import SharedTicket
 from postoffice.store.files import MaildropRef
 from postoffice.store.pace import Pace
 from postoffice.store.queue_files import Unreadable
@@ -90,7 +91,7 @@ class MailQueue:
         self._near = True  # its folder is on the store's file system
         self._watchers = Watchers()
         self._doubted: dict[str, tuple[QueuedMessage, int]] = {}
-        self._removals = Gather(executor, queue_files.carry_out_all, TOGETHER)
+        self._removals = Gather(executor, self._remove_all, TOGETHER)
 
     # -- for the store ---------------------------------------------------------
 
@@ -276,7 +277,7 @@ class MailQueue:
 
     async def _remove_sent(self, name: str) -> None:
         removal = self._removal(name)
-        await self._remove(removal)
+        await self._removals.add(removal)
         self._gone(name, removal)
 
     async def _finish(
@@ -316,11 +317,13 @@ class MailQueue:
             self._messages -= 1
             self._octets -= names.size_in(name)
 
-    async def _remove(self, removal: QueueRemoval) -> None:
-        """Remove a message; many are committed, and unlinked, together."""
-        with files.failures(queue_files.QUEUE):
-            ticket = await self._commits.commit(removal.record) if self._commits else None
-        await self._removals.add((removal, ticket))
+    def _remove_all(self, removals: Sequence[QueueRemoval]) -> list[Exception | None]:
+        """Remove messages: commit, and unlink; for each, None or its error."""
+        tickets: Sequence[SharedTicket | None] = [None] * len(removals)
+        if self._commits is not None:
+            with files.failures(queue_files.QUEUE):
+                tickets = self._commits.commit_all([one.record for one in removals])
+        return queue_files.carry_out_all(list(zip(removals, tickets, strict=True)))
 
     async def _mark(self, name: str, done: Collection[int], told: Collection[int]) -> Draft:
         mark = f"{name}{queue_files.MARK}{secrets.token_hex(4)}"
@@ -344,7 +347,7 @@ class MailQueue:
         removal = self._removal(name)
         run = self._executor.run
         if await run(queue_files.keep_aside, self._store, name, removal, why):
-            await self._remove(removal)
+            await self._removals.add(removal)
             self._gone(name, removal)
             self.log.error(
                 "{name} was taken out of the queue, and set aside: {why}", name=name, why=why

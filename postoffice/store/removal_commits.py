@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.internet.defer import Deferred
 
 from postoffice.interfaces import Executor
@@ -20,7 +22,7 @@ class RemovalCommits:
 
     def __init__(self, executor: Executor, journal: Journal) -> None:
         self._journal = journal
-        self._commits = Gather(executor, self._commit_all, TOGETHER)
+        self._commits = Gather(executor, self.commit_all, TOGETHER)
 
     def commit(self, removal: RemoveRecord) -> Deferred[SharedTicket]:
         """
@@ -30,7 +32,8 @@ class RemovalCommits:
         """
         return self._commits.add(removal)
 
-    def _commit_all(self, removals: list[RemoveRecord]) -> list[SharedTicket | Exception]:
-        ticket = self._journal.append(removals.copy)
+    def commit_all(self, removals: Sequence[RemoveRecord]) -> list[SharedTicket]:
+        """Commit ``TOGETHER`` removals at most, all or nothing.  Blocks."""
+        ticket = self._journal.append(lambda: list(removals))
         assert ticket is not None
         return [SharedTicket(self._journal, ticket, len(removals))] * len(removals)
