@@ -35,6 +35,7 @@ outbound:
       - {domain: right.example, level: verify}
       - {domain: clear.example, level: encrypt}
   dns: {servers: ["127.0.0.1:%d"]}
+  addresses: [11.0.0.1]
 """
 #: The personalities of Postfix: each is the mail server of the domain of this name, NAME.example.
 POSTFIX = {
