@@ -22,10 +22,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 from faults.backlog import lay_down  # noqa: E402
 from faults.daemon import Daemon, furnish  # noqa: E402
+from faults.departures import Departures  # noqa: E402
 from faults.finding import aside, beside_soon, empty, found  # noqa: E402
 from faults.ledger import Ledger, summary  # noqa: E402
-from faults.load import Load  # noqa: E402
+from faults.load import SENDER, Load  # noqa: E402
+from faults.peer import Peer  # noqa: E402
 from faults.refusing import ELSEWHERE, FOLDER, MESSAGES, Refusing, cannot  # noqa: E402
+from faults.settling import OUTBOUND, collect_letters, drain  # noqa: E402
 from faults.table import seconds, table  # noqa: E402
 
 NAMES = ("ann", "bob", "joe", "sue")
@@ -37,9 +40,11 @@ class Outcome:
 
     durability: str
     ledger: Ledger
+    departures: Departures
     kills: int = 0
     placers: int = 0
     while_starting: int = 0
+    without_schedule: int = 0
     recovered: int = 0
     refusing: int = 0
     ready: list[float] = field(default_factory=list)
@@ -50,10 +55,13 @@ class Campaign:
     """So many rounds: load, a kill, a start, and a look at everything."""
 
     def __init__(self, durability: str, seed: int, folder: Path) -> None:
-        furnish(folder, durability, NAMES)
-        self._ledger = Ledger(atomic=durability == "journal")
-        self.outcome = Outcome(durability, self._ledger)
         self._random = Random(f"{seed} {durability}")
+        self._peer = Peer(Random(f"{seed} {durability} peer"))
+        furnish(folder, durability, (*NAMES, SENDER), OUTBOUND.format(port=self._peer.port))
+        atomic = durability == "journal"
+        self._ledger = Ledger(atomic=atomic)
+        self._departures = Departures(self._ledger, self._peer, atomic=atomic)
+        self.outcome = Outcome(durability, self._ledger, self._departures)
         self._seed = seed
         self._folder = folder
         self._refusing = Refusing(folder / "state" / "maildrops", NAMES)
@@ -62,11 +70,17 @@ class Campaign:
 
     def run(self, rounds: int) -> Outcome:
         """Whatever comes of it, no daemon is left."""
+        with self._peer.running():
+            return self._run(rounds)
+
+    def _run(self, rounds: int) -> Outcome:
         try:
             self._daemon.open()
             for number in range(rounds):
                 wrong = self._kill(number)
                 wrong += self._look()
+                if number == rounds - 1 or self._random.random() < 0.7:
+                    wrong += self._settle()
                 self.outcome.problems += [f"round {number}: {one}" for one in wrong]
                 if wrong:
                     where = f"{self.outcome.durability}, round {number} (seed {self._seed})"
@@ -87,7 +101,14 @@ class Campaign:
         if how == MESSAGES:
             self._refusing.begin(random, how)
         mark = f"{outcome.durability[0]}{number}"
-        load = Load(self._ledger, NAMES, random, mark, fails=bool(self._ways))
+        load = Load(
+            self._ledger,
+            NAMES,
+            random,
+            mark,
+            fails=bool(self._ways),
+            departures=self._departures,
+        )
         load.begin([self._daemon])
         # mostly soon; sometimes when the journal has checkpointed what it held
         seconds = random.uniform(0, 3.0 if random.random() < 0.2 else 0.8)
@@ -96,7 +117,7 @@ class Campaign:
             outcome.placers += self._daemon.kill_placer()
             seconds = random.uniform(0, 0.4)
         time.sleep(seconds)
-        self._daemon.kill()
+        self._end_daemon()
         load.end()
         outcome.kills += 1
         wrong = load.problems + self._daemon.complaints()
@@ -108,11 +129,27 @@ class Campaign:
         while random.random() < 0.2:
             self._daemon = Daemon(self._folder)
             time.sleep(random.uniform(0.3, 1.2))  # Python is imported, and it begins to start
-            self._daemon.kill()
+            self._end_daemon()
             wrong += self._daemon.complaints()
             outcome.while_starting += 1
+        if random.random() < 0.15:
+            outcome.without_schedule += 1
+            for path in (self._folder / "state").glob("queue.db*"):
+                path.unlink()
         self._daemon = Daemon(self._folder)
         return wrong
+
+    def _end_daemon(self) -> None:
+        self._daemon.kill()
+        self._departures.left(self._peer.epoch, self._daemon.lines)
+        self._peer.next_epoch()
+
+    def _settle(self) -> list[str]:
+        """What is wrong with what was submitted, when all of it has left the queue."""
+        if waiting := drain(self._folder):
+            return [f"still in the queue: {waiting}"]
+        letters = collect_letters(self._daemon, SENDER, self._departures.missing)
+        return self._departures.check(letters)
 
     def _look(self) -> list[str]:
         """What is wrong then; some of what is there is collected."""
@@ -185,6 +222,12 @@ def _figures(outcomes: list[Outcome]) -> str:
         ("kills while starting", lambda one: one.while_starting),
         ("copies acknowledged (250)", lambda one: one.ledger.taken),
         ("copies removed (+OK to QUIT)", lambda one: one.ledger.gone),
+        ("submissions acknowledged", lambda one: one.departures.taken),
+        ("... recipients elsewhere that got them", lambda one: one.departures.arrived),
+        ("... once more, as 250 was lost", lambda one: one.departures.repeated),
+        ("... refused there, and told to the sender", lambda one: one.departures.told),
+        ("connections cut behind the dot", lambda one: one.departures.peer.cuts),
+        ("starts without queue.db", lambda one: one.without_schedule),
         ("recovered by starts", lambda one: one.recovered),
         ("maildrops that refused meanwhile", lambda one: one.refusing),
         ("ready after the kill, median / worst, s", lambda one: seconds(one.ready)),

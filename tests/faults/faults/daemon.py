@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -15,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import postoffice
-from faults.ledger import Held, Ledger
+from faults.departures import Departures
+from faults.ledger import Held, Ledger, text_of
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.address import Quota
@@ -33,7 +35,7 @@ state: state
 store: {{kind: maildir, durability: {durability}}}
 listeners:
   smtp: ["tcp:0:interface=127.0.0.1"]
-  submission: []
+  submission: ["tcp:0:interface=127.0.0.1"]
   lmtp: ["tcp:0:interface=127.0.0.1"]
   pop3: ["tcp:0:interface=127.0.0.1"]
 """
@@ -46,9 +48,9 @@ class NotOpen(Exception):
     """It ended before it let anybody in."""
 
 
-def furnish(folder: Path, durability: str, names: Iterable[str]) -> None:
-    """A configuration and accounts, for daemons to be started in this folder."""
-    (folder / "postoffice.yaml").write_text(CONFIGURATION.format(durability=durability))
+def furnish(folder: Path, durability: str, names: Iterable[str], more: str = "") -> None:
+    """A configuration, with ``more`` in it, and accounts, for daemons to be started here."""
+    (folder / "postoffice.yaml").write_text(CONFIGURATION.format(durability=durability) + more)
     (folder / "state").mkdir(mode=0o700)
     add(folder, "postmaster", *names)
 
@@ -163,6 +165,9 @@ class Daemon:
     def smtp(self) -> Poster:
         return Poster(self._ports["smtp"], b"EHLO")
 
+    def submission(self, sender: str) -> Submitter:
+        return Submitter(self._ports["submission"], sender)
+
     def lmtp(self) -> Poster:
         return Poster(self._ports["lmtp"], b"LHLO")
 
@@ -223,21 +228,35 @@ class Poster(Link):
             line = self.line()
         return line
 
+    def offer(
+        self, sender: str, addresses: Sequence[str], size: int
+    ) -> tuple[list[bytes], list[str]]:
+        """
+        Begin a message.
+
+        What said no, and the addresses that are accepted; none if no text may follow.
+        """
+        rcpt = "".join(f"RCPT TO:<{address}>\r\n" for address in addresses)
+        self.say(f"MAIL FROM:<{sender}> SIZE={size}\r\n{rcpt}DATA\r\n".encode())
+        said = [self.reply() for _ in range(len(addresses) + 2)]
+        no = [one for one in said if one[:1] not in b"23"]
+        if not said[-1].startswith(b"354"):
+            self.say(b"RSET\r\n")
+            self.reply()
+            return no, []
+        return no, [one for one, say in zip(addresses, said[1:], strict=False) if say[:1] == b"2"]
+
     def post(self, ledger: Ledger, token: str, text: bytes, names: Sequence[str]) -> list[bytes]:
         """
         Post a message, and write into the ledger what is heard.
 
         What said no, and the replies to the text, over LMTP one for each recipient.
         """
-        rcpt = b"".join(b"RCPT TO:<%s@%s>\r\n" % (n.encode(), DOMAIN.encode()) for n in names)
-        self.say(b"MAIL FROM:<a@example.org> SIZE=%d\r\n%bDATA\r\n" % (len(text), rcpt))
-        said = [self.reply() for _ in range(len(names) + 2)]
-        no = [one for one in said if one[:1] not in b"23"]
-        if not said[-1].startswith(b"354"):
-            self.say(b"RSET\r\n")
-            self.reply()
+        addresses = [f"{name}@{DOMAIN}" for name in names]
+        no, accepted = self.offer("a@example.org", addresses, len(text))
+        if not accepted:
             return no[:1]
-        names = [one for one, reply in zip(names, said[1:], strict=False) if reply[:1] == b"2"]
+        names = [one.partition("@")[0] for one in accepted]
         ledger.posting(token, names, apart=self._apart)
         self.say(text + b".\r\n")
         replies = [self.reply() for _ in (names if self._apart else [""])]
@@ -248,6 +267,45 @@ class Poster(Link):
         elif replies[0].startswith(b"250"):
             ledger.posted(token, *names)
         return [*no, *replies]
+
+
+#: Nothing is missing in this header, so that nothing is added to it.
+_COMPLETE = (
+    "Date: Mon, 2 Jan 2023 03:04:05 +0000\r\nFrom: {sender}\r\nTo: you@there0.example\r\n"
+    "Message-ID: <{token}@example.net>\r\n"
+)
+
+
+class Submitter(Poster):
+    """A client that submits mail of one account."""
+
+    def __init__(self, port: int, sender: str) -> None:
+        super().__init__(port, b"EHLO")
+        self._sender = f"{sender}@{DOMAIN}"
+        secret = base64.b64encode(f"\0{self._sender}\0{PASSWORD}".encode())
+        self.say(b"AUTH PLAIN " + secret + b"\r\n")
+        if not (reply := self.reply()).startswith(b"235"):
+            raise Refused(reply.decode().strip())
+
+    def submit(
+        self, departures: Departures, token: str, here: Sequence[str], elsewhere: Sequence[str]
+    ) -> list[bytes]:
+        """Submit a message, and note what is heard; what said no, and the reply to the text."""
+        text = _COMPLETE.format(sender=self._sender, token=token).encode() + text_of(token)
+        addresses = [*(f"{name}@{DOMAIN}" for name in here), *elsewhere]
+        no, accepted = self.offer(self._sender, addresses, len(text))
+        if not accepted:
+            return no[:1]
+        departures.submitting(
+            token,
+            [name for name in here if f"{name}@{DOMAIN}" in accepted],
+            [address for address in elsewhere if address in accepted],
+        )
+        self.say(text + b".\r\n")
+        reply = self.reply()
+        if reply.startswith(b"250"):
+            departures.submitted(token)
+        return [*no, reply]
 
 
 class Refused(Exception):

@@ -49,6 +49,12 @@ def text_of(token: str) -> bytes:
     return (head + "".join(lines)).encode()
 
 
+def token_of(text: bytes) -> str | None:
+    """The token of a message; None: nobody has sent it."""
+    found = _TOKEN.search(text)
+    return found[1].decode() if found else None
+
+
 def behind_the_trace(text: bytes) -> bytes:
     """What stands behind the fields that the post office has put before it."""
     at = text.find(b"\r\nSubject: ")
@@ -103,9 +109,8 @@ class Ledger:
 
     def seen(self, name: str, held: Held) -> str:
         """Its token; raises AssertionError where it is not what somebody sent there."""
-        found = _TOKEN.search(held.text)
-        assert found, f"{name} has {len(held.text)} octets that nobody sent: {held.text[:60]!r}"
-        token = found[1].decode()
+        token = token_of(held.text)
+        assert token, f"{name} has {len(held.text)} octets that nobody sent: {held.text[:60]!r}"
         with self._lock:
             stage = self._stages.get(name, {}).get(token)
             assert stage is not None, f"{name} has {token}, which nobody sent to it"
@@ -140,6 +145,10 @@ class Ledger:
     def is_there(self, name: str, token: str) -> bool:
         """Whether it was there when that was looked at."""
         return self._stages[name].get(token) is Stage.THERE
+
+    def has_been(self, name: str, token: str) -> bool:
+        """Whether it was ever there, or promised to be."""
+        return (name, token) in self._been
 
     def check(self, found: Mapping[str, Sequence[Held]], *, settled: bool = True) -> list[str]:
         """

@@ -8,6 +8,7 @@ from contextlib import suppress
 from random import Random
 
 from faults.daemon import Collector, Daemon, Poster, Refused
+from faults.departures import Departures, recipients
 from faults.ledger import Ledger, text_of
 
 SMALL = (200, 3000)
@@ -15,12 +16,16 @@ SMALL = (200, 3000)
 LARGE = (300_000, 900_000)
 
 
+#: So many submit at the same time, all from this account.
+SUBMITTERS, SENDER = 3, "sam"
+
+
 class Load:
     """
     Some clients, each on a thread and a connection of its own.
 
     ``problems`` has what one of them got that nobody should; where the disk ``fails``, a client of
-    POP3 may hear of it.
+    POP3 may hear of it.  With ``departures``, ``SUBMITTERS`` more submit mail for other servers.
     """
 
     def __init__(
@@ -31,10 +36,12 @@ class Load:
         mark: str,
         *,
         fails: bool = False,
+        departures: Departures | None = None,
     ) -> None:
         self.problems: list[str] = []
         self._may_hear = ("[IN-USE]", "[SYS/TEMP]") if fails else ("[IN-USE]",)
         self._ledger = ledger
+        self._departures = departures
         self._names = names
         self._seeds = random
         self._mark = mark  # stands in the tokens: they are used once
@@ -59,6 +66,8 @@ class Load:
         ]
         for number, kind in enumerate(kinds):
             self._start(self._post, daemons[number % len(daemons)], number, *kind)
+        for number in range(SUBMITTERS if self._departures else 0):
+            self._start(self._submit, daemons[number % len(daemons)], self._departures, number)
         for number in range(2):
             self._start(self._collect, daemons[number % len(daemons)])
 
@@ -95,10 +104,31 @@ class Load:
             token = f"{self._mark}.{number}.{count}.{random.randint(*sizes)}"
             names = random.sample(self._names, recipients)
             for reply in poster.post(self._ledger, token, text_of(token), names):
-                if not reply.startswith((b"250", b"4")):
-                    self.problems.append(f"a poster heard {reply!r}")
+                if self._is_wrong(reply):
                     return
         poster.close()
+
+    def _is_wrong(self, reply: bytes) -> bool:
+        if wrong := not reply.startswith((b"250", b"4")):
+            self.problems.append(f"a poster heard {reply!r}")
+        return wrong
+
+    def _submit(
+        self, daemon: Daemon, departures: Departures, number: int, random: Random
+    ) -> None:
+        """Submit mail for several people elsewhere, and some of it for people here too."""
+        submitter, count, sent = daemon.submission(SENDER), 0, random.randrange(16)
+        while not self._stopping.is_set():
+            count += 1
+            sizes = LARGE if random.random() < 0.05 else SMALL
+            token = f"{self._mark}.s{number}.{count}.{random.randint(*sizes)}"
+            here = random.sample(self._names, random.choice((0, 1, 1, 2)))
+            elsewhere = recipients(token, sent, random.randint(1, 5))
+            sent += len(elsewhere)
+            for reply in submitter.submit(departures, token, here, elsewhere):
+                if self._is_wrong(reply):
+                    return
+        submitter.close()
 
     def _collect(self, daemon: Daemon, random: Random) -> None:
         while not self._stopping.is_set():
