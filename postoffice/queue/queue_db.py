@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
+from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.model.queued import QueuedMessage
 from postoffice.util.sqlite_file import SQLiteFile
 
@@ -95,6 +96,11 @@ class Row(NamedTuple):
         return [one for one in message.left if word(message.recipients[one].address) in wanted]
 
 
+_REMOVED = (
+    "; it can be removed: all that waits is then tried at once, also what an administrator held"
+)
+
+
 def like(text: str) -> str:
     """A text as a part of a pattern of LIKE, with ESCAPE."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
@@ -119,18 +125,34 @@ class QueueDB(SQLiteFile):
             path,
             "the schedule of the queue",
             TABLES,
-            "; it must belong to the user that the post office runs as; it can be removed: "
-            "all that waits is then tried at once",
+            f"; it must belong to the user that the post office runs as{_REMOVED}",
         )
+
+    def open(self) -> None:
+        """Open the file, and check it: by a damaged one, mail would wait for good."""
+        super().open()
+        with self._or_stop(), self.turn() as db:
+            [what] = db.execute("PRAGMA quick_check(1)").fetchone()
+            if what != "ok":
+                raise TemporaryFailure(f"{self._called} {self._path} is damaged: {what}")
+
+    @contextmanager
+    def _or_stop(self) -> Iterator[None]:
+        """In ``with``: whatever is wrong with the file, it is not used."""
+        try:
+            yield
+        except TemporaryFailure as error:
+            self.close()
+            raise StartupError(f"{error}{_REMOVED}") from error
 
     def recover(self, there: Iterable[str]) -> list[str]:
         """
         Drop rows of messages that are not there, and take back what was being sent.
 
-        Returns the names of messages without a row.
+        Returns the names of messages without a row.  Raises StartupError.
         """
         there = set(there)
-        with self.turn() as db:
+        with self._or_stop(), self.turn() as db:
             known = {name for (name,) in db.execute("SELECT DISTINCT name FROM waiting")}
             db.executemany("DELETE FROM waiting WHERE name = ?", [(one,) for one in known - there])
             db.execute("UPDATE waiting SET next = last WHERE next >= ?", (ACTIVE,))

@@ -206,9 +206,9 @@ class Office:
         self.refused: list[tuple[str, int, int]] = []
         self._settings = settings
         self._lifetimes = lifetimes or Lifetimes()
-        self.manager = self._manager()
+        self.manager = self.manager_again()
 
-    def _manager(self) -> QueueManager:
+    def manager_again(self) -> QueueManager:
         return QueueManager(
             self.state,
             self.queue,
@@ -240,7 +240,7 @@ class Office:
                 call.cancel()
         else:
             self.stop()
-        self.manager = self._manager()
+        self.manager = self.manager_again()
         self.start()
 
     def pass_time(self, seconds: float, step: float = 1.0) -> None:
