@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Lock
 
 from faults.ledger import Ledger
 from faults.peer import LATER, REFUSED, Peer
 
 _FAILED = re.compile(rb"^Final-Recipient: rfc822; ?(\S+)\r\nAction: failed\r\n", re.MULTILINE)
-_FAILED_AT_ALL = re.compile(rb"^Final-Recipient: ", re.MULTILINE)
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Departures:
             problems = self.peer.problems[:]
             self.peer.problems.clear()
             for letter in letters:
-                if not _FAILED_AT_ALL.search(letter):
+                if not _FAILED.search(letter):
                     problems.append(f"a letter tells of nobody: {letter[:300]!r}")
             for token, one in self._open.items():
                 problems += self._wrong(token, one, told)
@@ -120,7 +120,7 @@ class Departures:
             problems.append(f"{count} letters tell of {address}")
         if bool(arrived) == due:
             problems.append(f"{address}: {len(arrived)} messages came")
-        for before, after in zip(arrived, arrived[1:], strict=False):
+        for before, after in pairwise(arrived):
             if not (before.cut or before.epoch < after.epoch):
                 problems.append(f"{address}: sent again after 250")
             if any((after.id, epoch) in self._left for epoch in range(after.epoch)):

@@ -113,9 +113,7 @@ class Load:
             self.problems.append(f"a poster heard {reply!r}")
         return wrong
 
-    def _submit(
-        self, daemon: Daemon, departures: Departures, number: int, random: Random
-    ) -> None:
+    def _submit(self, daemon: Daemon, departures: Departures, number: int, random: Random) -> None:
         """Submit mail for several people elsewhere, and some of it for people here too."""
         submitter, count, sent = daemon.submission(SENDER), 0, random.randrange(16)
         while not self._stopping.is_set():

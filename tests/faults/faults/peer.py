@@ -104,7 +104,7 @@ class Peer(socketserver.ThreadingTCPServer):
 
     def _record(self, addresses: list[str], text: bytes, *, cut: bool) -> None:
         token, found = token_of(text), _ID.search(text)
-        if token is None or not behind_the_trace(b"Return-Path: " + text) == text_of(token):
+        if token is None or behind_the_trace(b"Return-Path: " + text) != text_of(token):
             self.problems.append(f"the peer got {len(text)} octets that nobody sent: {text[:60]!r}")
             return
         arrival = Arrival(self.epoch, cut, found[1].decode() if found else "")
