@@ -79,6 +79,7 @@ class QueueManager:
         self._db = QueueDB(os.path.join(state, QUEUE))
         self._rows = Rows(self._db, executor)
         self._in_memory = Active(queue, self._rows)
+        self._parked: set[str] = set()  # lanes of which all that is due is to be parked
         self.pauses = Pauses(self._db, self._rows)
         self._outcomes = Outcomes(
             queue,
@@ -254,6 +255,7 @@ class QueueManager:
     def _park(self, site: Site) -> None:
         """No host of a site answers: all that waits there goes out of memory until one does."""
         site.parked.update(site.lanes)
+        self._parked.update(site.lanes)
         for lane in site.lanes.values():
             for item in lane.clear():
                 self._outcomes.park(item, site.reply)
@@ -262,6 +264,7 @@ class QueueManager:
     async def _unpark(self, site: Site) -> None:
         """A site answers: let all that waited go."""
         lanes, site.parked = list(site.parked), set()
+        self._parked.difference_update(lanes)
         try:
             await self._rows.run(self._db.release, lanes, self._now())
         except TemporaryFailure as error:  # the next look tries it again
@@ -323,6 +326,9 @@ class QueueManager:
         """Bring back what is due, and probe sites that did not answer."""
         room = min(self._most_active - len(self._in_memory), PAGE)
         more = False
+        parked, self._parked = list(self._parked), set()
+        if parked:  # unread, as it would only come to wait there
+            await self._rows.run(self._db.park, parked, self._now())
         if room > 0:
             rows = await self._rows.run(self._db.claim, self._now(), room)
             await self._bring(rows)
@@ -341,7 +347,7 @@ class QueueManager:
             if rows:
                 await self._bring(rows)
             else:
-                site.parked.clear()
+                site.parked &= self._parked
 
     def _forget_idle(self) -> None:
         """Forget lanes and sites that have nothing to do."""

@@ -201,6 +201,14 @@ class QueueDB(SQLiteFile):
             )
         return rows
 
+    def park(self, lanes: Sequence[str], now: float) -> None:
+        """Park all rows of these lanes that are due."""
+        with self.turn() as db:
+            db.executemany(
+                "UPDATE waiting SET next = ? WHERE lane = ? AND next <= ? AND held = ''",
+                [(PARKED, lane, now) for lane in lanes],
+            )
+
     def release(self, lanes: Sequence[str], now: float) -> None:
         """Let all parked rows of these lanes go at ``now``."""
         with self.turn() as db:

@@ -11,6 +11,7 @@ from postoffice.interfaces.relay import Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
+from postoffice.queue import manager
 from postoffice.queue.queue_db import QueueDB
 from tests.queue.scripted import LATER, NEVER, NOON, Office, message
 
@@ -236,6 +237,34 @@ def test_a_restart_sends_what_waits_when_it_is_due(tmp_path, killed):
     office.queue.commit("n2", message("b@x.example"))
     office.relay.answers.clear()
     office.pass_time(6 * MINUTE)
+    assert not office.queue.there
+    office.stop()
+
+
+def test_after_a_restart_little_is_read_of_what_waits_for_a_server_that_is_down(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(manager, "PAGE", 5)
+    office = Office(str(tmp_path))
+    office.start()
+    office.relay.down.add("x.example")
+    for number in range(100):
+        office.queue.commit(f"n{number}", message(f"u{number}@x.example"))
+    office.pass_time(2)
+    read = []
+    reading = office.queue.read
+
+    def noted(names):
+        read.extend(names)
+        return reading(names)
+
+    office.queue.read = noted
+    office.restart()
+    office.pass_time(5)
+    assert 0 < len(read) <= 10
+    assert len(office.queue.there) == 100
+    office.relay.down.clear()
+    office.pass_time(HOUR, 30)
     assert not office.queue.there
     office.stop()
 
