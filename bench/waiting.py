@@ -40,7 +40,7 @@ FIGURES = {
     "startcpu": ("… CPU until it has nothing to do", "s"),
     "listempty": ("postoffice queue list, nothing waits", "s"),
     "list": ("postoffice queue list --to DOMAIN", "s"),
-    "listall": ("postoffice queue list, all", "s"),
+    "listall": ("postoffice queue list --json: the oldest 1000, and how many", "s"),
     "memory": ("memory after it (PSS), MiB more than with an empty queue", "MiB"),
     "memoryfirst": ("… after the first start", "MiB"),
 }
