@@ -32,7 +32,10 @@ from postoffice.interfaces.executors import (
 )
 from postoffice.interfaces.maintenance import (
     Finding,
+    IMaildropImport,
     IMaildropMaintenance,
+    ImportResult,
+    ImportSource,
     IRetention,
     IStoreBackup,
     MaildropUsage,
@@ -82,6 +85,7 @@ __all__ = (
     "IMailStore",
     "IMailbox",
     "IMaildrop",
+    "IMaildropImport",
     "IMaildropMaintenance",
     "IMaker",
     "IPasswordUpgrade",
@@ -95,6 +99,8 @@ __all__ = (
     "IStoreMaker",
     "IText",
     "ITransactions",
+    "ImportResult",
+    "ImportSource",
     "Made",
     "MaildropUsage",
     "MakeChildProcess",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zope.interface import Attribute, Interface
@@ -107,6 +107,55 @@ class IMaildropMaintenance(Interface):
         Check all files of a maildrop; with ``repair`` also make the repairs that are safe.
 
         A step is one message.
+        """
+
+
+@dataclass(frozen=True)
+class ImportSource:
+    """
+    A Maildir to import: its path, whose it was ("" to find out), and Dovecot's UIDL format.
+
+    ``age_real``: retention counts from the arrival at the old server, else from the import.
+    ``dry``: nothing is imported, only counted.
+    """
+
+    path: str
+    kind: str = ""
+    uidl_format: str = ""
+    age_real: bool = False
+    dry: bool = False
+
+
+@dataclass
+class ImportResult:
+    """
+    What an import did, or would do; ``octets`` are of the messages that it imported.
+
+    ``kind`` is whose Maildir it was. ``there`` were there already, or had been imported before;
+    ``copied`` is how many could not be linked; ``left`` has those that cannot be served, with why.
+    """
+
+    kind: str
+    messages: int = 0
+    octets: int = 0
+    there: int = 0
+    copied: int = 0
+    left: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class IMaildropImport(Interface):
+    """Optional interface of a store: ``postoffice maildrop import`` needs it."""
+
+    def bring_in(
+        name: str, source: ImportSource, step: Step | None = None
+    ) -> Awaitable[ImportResult]:
+        """
+        Put the messages of a Maildir into a maildrop, those that were not imported before.
+
+        They keep their UIDLs, order, dates and flags. A step is one message. Raises
+        MaildropLocked while a session holds the maildrop, CannotImport if there is no such
+        Maildir, TemporaryFailure: the next import goes on where this one stopped.
         """
 
 

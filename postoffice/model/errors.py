@@ -59,6 +59,10 @@ class LoginTooSoon(TemporaryFailure):
     """The last login was not long enough ago: ``-ERR [LOGIN-DELAY]`` (RFC 2449 §8.1.1)."""
 
 
+class CannotImport(PostOfficeError):
+    """There is nothing that can be imported; the text says why, for the command."""
+
+
 class NotAllRemoved(TemporaryFailure):
     """Of the messages to remove, only ``removed`` are known to be removed."""
 

@@ -25,8 +25,11 @@ from postoffice.interfaces import (
     Finding,
     IDelivery,
     IMaildrop,
+    IMaildropImport,
     IMaildropMaintenance,
     IMailStore,
+    ImportResult,
+    ImportSource,
     IQueueStore,
     IRetention,
     IStoreBackup,
@@ -46,6 +49,7 @@ from postoffice.store import (
     cleanup,
     files,
     maildir,
+    maildrop_import,
     maintenance,
     merge,
     names,
@@ -89,7 +93,8 @@ from postoffice.util.shield import shield
 CHECKPOINT_INTERVAL = 2.0
 
 
-@implementer(IMailStore, IQueueStore, IMaildropMaintenance, IRetention, IStoreBackup)
+@implementer(IMailStore, IQueueStore, IRetention)
+@implementer(IMaildropImport, IMaildropMaintenance, IStoreBackup)
 class MaildirStore:
     """
     The mail of all accounts, in Maildirs below ``path``.
@@ -387,6 +392,14 @@ class MaildirStore:
     async def put_back(self, folder: str, staging: str) -> tuple[int, int]:
         path = f"{self._path}/{folder}"
         return await self._executor.run(merge.put_back, path, staging, self._journal)
+
+    async def bring_in(
+        self, name: str, source: ImportSource, step: Step | None = None
+    ) -> ImportResult:
+        bring_in = partial(maildrop_import.bring_in, step=step or maintenance.unheard)
+        return await self._executor.run(
+            bring_in, self._folder(name), source, self._journal, self._hostname
+        )
 
     async def sweep(self) -> None:
         """Sweep now (``Sweep``)."""

@@ -33,12 +33,13 @@ def staging(folder: str) -> str:
         return path
 
 
-def put_back(folder: str, staged: str, journal: Journal) -> tuple[int, int]:
+def put_back(folder: str, staged: str, journal: Journal, *, again: bool = True) -> tuple[int, int]:
     """
     Rename the messages in ``staged`` into the maildrop.
 
     Returns how many were renamed, and how many were not, because the maildrop has
-    their UIDL already.  Raises MaildropLocked while a session runs, TemporaryFailure.
+    their UIDL already.  ``again``: they count as newly arrived.  Raises MaildropLocked while
+    a session runs, TemporaryFailure.
     """
     with files.failures(folder):
         with files.open_folder(staged) as fd:
@@ -47,7 +48,8 @@ def put_back(folder: str, staged: str, journal: Journal) -> tuple[int, int]:
         try:
             with journal.quiet():
                 back, there = _rename(folder, staged)
-            fetch_log.came_back(folder, map(uidl_of_file, back), time.time())
+            if again:
+                fetch_log.came_back(folder, map(uidl_of_file, back), time.time())
             maildirsize.forget(folder)
         finally:
             os.close(lock)

@@ -272,6 +272,12 @@ def furnish(office, root: Path) -> None:
             (domain / folder).with_name(other).mkdir()
         name = f"1769791000.M{number:06d}P1Q1R00000000.mail,S={len(text)},W={len(text)}"
         (domain / folder / name).write_bytes(text)
+    for box in ("new", "cur"):
+        (root / "srv/mail/ann/Maildir" / box).mkdir(parents=True)
+    (root / "srv/mail/ann/Maildir/new/1769791000.old").write_bytes(text)
+    (root / "srv/mail/all.csv").write_text(
+        f"address,source\nann@example.net,{root}/srv/mail/ann/Maildir\n"
+    )
     login_db = LoginDB(str(root / "var/lib/postoffice/logins.db"))
     login_db.open()
     attempts = Attempts(login_db, Allowance(100, 3600), Allowance(10, 60))

@@ -1,0 +1,172 @@
+"""``postoffice maildrop import``: puts the mail of another server's Maildirs into maildrops."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import cast
+
+import click
+
+from postoffice.cli import records
+from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
+from postoffice.cli.maildrop_list import named
+from postoffice.cli.output import counted, sized
+from postoffice.cli.parameters import ADDRESS
+from postoffice.cli.progress import Progress
+from postoffice.cli.quotas import limits
+from postoffice.config.settings import Settings
+from postoffice.daemon.plugins import Plugins
+from postoffice.interfaces import IMaildropImport, ImportResult, ImportSource
+from postoffice.model.address import Address
+from postoffice.model.errors import MaildropLocked, PostOfficeError
+
+#: Whose Maildir it is: "maildir" to find out.
+KINDS = ("maildir", "dovecot", "courier", "qmail")
+COLUMNS: dict[str, Callable[[str], object]] = {"address": Address.parse, "source": str}
+#: So many problems of one maildrop are shown; --json has all.
+MOST = 10
+
+
+@dataclass
+class _Import:
+    """One maildrop of the import, and what became of it."""
+
+    address: str
+    source: ImportSource
+    result: ImportResult | None = None
+    error: str = ""
+
+    @property
+    def well(self) -> bool:
+        return not self.error and self.result is not None and not self.result.left
+
+
+@command("import")
+@click.argument("address", type=ADDRESS, required=False)
+@click.argument("source", required=False)
+@click.option("--from", "kind", type=click.Choice(KINDS), help="Whose Maildir it is.")
+@click.option("--uidl-format", default="", help="Dovecot's pop3_uidl_format, if it was changed.")
+@click.option(
+    "--age",
+    type=click.Choice(("import", "real")),
+    default="import",
+    help="When retention begins to count: at the import, or at the old arrival.",
+)
+@click.option("--from-csv", metavar="FILE", help="Import many: a file with address and source.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be imported.")
+async def import_(
+    context: CommandContext,
+    address: Address | None,
+    source: str | None,
+    kind: str | None,
+    uidl_format: str,
+    age: str,
+    from_csv: str | None,
+    dry_run: bool,
+) -> Answer:
+    """
+    Import the mail of another server's Maildir.
+
+    The messages of the Maildir SOURCE are put into the maildrop of ADDRESS.  They keep
+    their UIDLs and their order, so that no mail program fetches one again; also their dates
+    and flags.  UIDLs come from Dovecot's dovecot-uidlist, Courier's courierpop3dsizelist,
+    or the names of the files (qmail, vpopmail).  Where SOURCE is on the file system of the
+    store, files are hard links; otherwise they are copied.  SOURCE is not changed.
+
+    A second import adds only what is new, and finishes one that was interrupted.  The quota
+    does not limit an import.  The command is refused during a POP3 session.
+
+    With --json: dry_run, and maildrops: each with address, source, kind, messages and octets
+    (that were, or would be, imported), there (before), copied, left (files that cannot be
+    served), warnings, and error or null.
+    """
+    common = ImportSource("", _kind(kind), uidl_format, age == "real", dry_run)
+    imports = list(_imports(common, address, source, from_csv))
+    settings = context.settings()
+    async with context.open(settings) as plugins:
+        if not IMaildropImport.providedBy(plugins.store):
+            raise Refused("a store of this kind does not support this command")
+        with Progress("importing messages") as progress:
+            for one in imports:
+                await _run(plugins, settings, one, progress)
+    data = {"dry_run": dry_run, "maildrops": [_data(one) for one in imports]}
+    lines = [line for one in imports for line in _lines(one)]
+    return Answer(data, lines, 0 if all(one.well for one in imports) else REFUSED)
+
+
+def _kind(kind: str | None) -> str:
+    return "" if kind in (None, "maildir") else str(kind)
+
+
+def _imports(
+    common: ImportSource, address: Address | None, source: str | None, path: str | None
+) -> Iterator[_Import]:
+    if path is None:
+        if address is None or source is None:
+            raise click.UsageError("give ADDRESS and SOURCE, or --from-csv")
+        yield _Import(address.normal, replace(common, path=os.path.abspath(source)))
+        return
+    if address is not None:
+        raise click.UsageError("ADDRESS and --from-csv exclude one another")
+    try:
+        with open(path, "rb") as file:
+            for record in records.read(file, records.CSV, list(COLUMNS), lambda _: None):
+                if isinstance(record, records.BadRecord):
+                    raise record
+                values = records.parsed(record, COLUMNS)
+                if values.keys() != COLUMNS.keys():
+                    raise records.BadRecord(record.line, "it needs an address and a source")
+                where = os.path.abspath(str(values["source"]))
+                name = cast(Address, values["address"]).normal
+                yield _Import(name, replace(common, path=where))
+    except records.BadRecord as why:
+        raise Refused(f"{path}:{why.line}: {why}") from why
+    except OSError as error:
+        raise Refused(f"reading {path} failed: {error.strerror}") from error
+
+
+async def _run(plugins: Plugins, settings: Settings, one: _Import, progress: Progress) -> None:
+    """Import one maildrop; its failure is its own."""
+    before = progress.done
+    try:
+        drop = await named(plugins, settings, Address.parse(one.address))
+        store = cast(IMaildropImport, plugins.store)
+        one.result = await store.bring_in(
+            drop.name, one.source, lambda done, of: progress.at(before + done, before + of)
+        )
+        if drop.quota is not None:
+            messages, octets = await plugins.store.count(drop.name)
+            if one.source.dry:
+                messages, octets = messages + one.result.messages, octets + one.result.octets
+            if not drop.quota.holds(octets, messages):
+                one.result.warnings.append(
+                    f"the maildrop is over its quota of {limits(drop.quota)}: it gets no new mail "
+                    "until there is room (account set --quota)"
+                )
+    except MaildropLocked:
+        one.error = "a POP3 session is open; try again later"
+    except (Refused, PostOfficeError) as error:
+        one.error = str(error) or type(error).__name__
+
+
+def _lines(one: _Import) -> Iterator[str]:
+    if one.result is None:
+        yield f"{one.address}: import failed: {one.error}"
+        return
+    said, verb = one.result, "would be imported" if one.source.dry else "imported"
+    copied = f" ({said.copied} by copy)" if said.copied else ""
+    yield (
+        f"{one.address}: {counted(said.messages, 'message')}, {sized(said.octets)}, {verb}{copied} "
+        f"from {said.kind}; {said.there} were there before"
+    )
+    yield from (f"{one.address}: warning: {why}" for why in said.warnings)
+    yield from (f"{one.address}: left: {why}" for why in said.left[:MOST])
+    if len(said.left) > MOST:
+        yield f"{one.address}: and {len(said.left) - MOST} more that cannot be served"
+
+
+def _data(one: _Import) -> dict[str, object]:
+    result = asdict(one.result or ImportResult(one.source.kind))
+    return {"address": one.address, "source": one.source.path, **result, "error": one.error or None}

@@ -1,0 +1,220 @@
+"""
+Import: puts the messages of another server's Maildir into a maildrop.  All functions block.
+
+Files are linked where both are on one file system, and copied elsewhere, in groups: staged,
+made durable, and then renamed into the maildrop (``merge``).  What was imported is recorded in
+``postoffice.imported``, so that a later import adds only what is not there, and nothing that
+the owner has deleted since.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from shutil import rmtree
+
+from postoffice.interfaces import ImportResult, ImportSource, Step
+from postoffice.store import drafts, expunge, maildir, merge, names, old_maildir
+from postoffice.store.files import failures, make_folder, open_own, open_plain
+from postoffice.store.journal.journal import Journal
+from postoffice.store.oddities import NotServed, see_to_compression
+from postoffice.store.old_maildir import OldMessage
+from postoffice.store.text import measure
+from postoffice.util.atomic_file import sync_folder
+
+#: The record of what was imported: JSON lines with n (the place), uidl, size, name.
+FILE = "postoffice.imported"
+#: So many messages become visible together.
+GROUP = 5000
+#: Flags of a Maildir that mean the same everywhere.
+FLAGS = frozenset("DFPRST")
+#: Errors for which a file is copied: another file system, one of another owner, too many links.
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
+
+
+Line = dict[str, str | int]
+
+
+@dataclass
+class Imported:
+    """What was imported before: places by UIDL, and the names that the files had."""
+
+    places: dict[str, int] = field(default_factory=dict)
+    bases: dict[str, int] = field(default_factory=dict)
+
+    def place(self, message: OldMessage) -> int | None:
+        """The place of a message that was imported; None if it was not."""
+        place = self.places.get(message.uidl)
+        return self.bases.get(message.base) if place is None else place
+
+
+def bring_in(
+    folder: str,
+    source: ImportSource,
+    journal: Journal,
+    hostname: str,
+    step: Step,
+) -> ImportResult:
+    """Import what is not there.  Raises MaildropLocked, CannotImport, TemporaryFailure."""
+    with failures(source.path):
+        old = old_maildir.read(source)
+    with failures(folder):
+        if not source.dry:
+            os.close(expunge.lock(journal, folder))  # refused now, not after the first group
+        work = list(_places(old.messages, _imported(folder)))
+        result = ImportResult(old.kind, there=len(old.messages) - len(work), warnings=old.warnings)
+        if source.dry:
+            result.messages, result.octets = len(work), sum(one.size for one, _ in work)
+            return result
+        for start in range(0, len(work), GROUP):
+            _bring_in_group(folder, source, journal, hostname, work[start : start + GROUP], result)
+            step(start + len(work[start : start + GROUP]), len(work))
+    return result
+
+
+def _places(messages: Sequence[OldMessage], imported: Imported) -> Iterator[tuple[OldMessage, int]]:
+    """
+    The messages to import, and their places.
+
+    Messages may have gone from the old server since the last import: the others keep the
+    distance from the one before them.
+    """
+    ahead = 0
+    for number, message in enumerate(messages, 1):
+        place = imported.place(message)
+        if place is None:
+            yield message, number + ahead
+        else:
+            ahead = max(ahead, place - number)
+
+
+def _imported(folder: str) -> Imported:
+    """What is recorded, and what is in the maildrop without a record after a kill."""
+    found = Imported()
+    for record in read_record(f"{folder}/{FILE}"):
+        found.places[str(record.get("uidl"))] = int(record["n"])
+        found.bases[str(record.get("name"))] = int(record["n"])
+    for uidl, subpath in maildir.subpaths(folder).items():
+        was = names.imported(os.path.basename(subpath))
+        found.places.setdefault(uidl, was.place if was else 0)
+    return found
+
+
+def read_record(path: str) -> Iterator[Line]:
+    """The lines of a record; a line that a crash has cut is left out.  Raises OSError."""
+    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+        for line in file:
+            with suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict) and isinstance(found.get("n"), int):
+                    yield found
+
+
+def _record(folder: str, lines: Sequence[Line]) -> None:
+    fd = open_own(f"{folder}/{FILE}", os.O_WRONLY | os.O_APPEND)
+    try:
+        # the first line end closes a line that a crash has cut
+        drafts.write_all(fd, "\n".join(["", *map(json.dumps, lines), ""]).encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_folder(folder)
+
+
+def _bring_in_group(
+    folder: str,
+    source: ImportSource,
+    journal: Journal,
+    hostname: str,
+    group: Sequence[tuple[OldMessage, int]],
+    result: ImportResult,
+) -> None:
+    staged = merge.staging(folder)
+    try:
+        for box in ("new", "cur"):
+            make_folder(f"{staged}/{box}")
+        octets, lines = 0, list[Line]()
+        for message, place in group:
+            name = names.with_import(names.new_name(hostname), message.uidl, place)
+            if source.age_real:
+                arrived = min(max(int(message.arrived), 0), int(time.time()))
+                name = f"{arrived}.{name.partition('.')[2]}"
+            try:
+                size = _stage_if_there(source.path, message, staged, name, result)
+                if size is None:
+                    continue
+            except NotServed as why:
+                result.left.append(f"{message.subpath}: {why}")
+                continue
+            octets += size
+            lines.append({"n": place, "uidl": message.uidl, "size": size, "name": message.base})
+        moved, there = merge.put_back(folder, staged, journal, again=False)
+        _record(folder, lines)
+        result.messages += moved
+        result.there += there
+        result.octets += octets
+    finally:
+        rmtree(staged, ignore_errors=True)
+
+
+def _stage_if_there(
+    source: str, message: OldMessage, staged: str, name: str, result: ImportResult
+) -> int | None:
+    """``_stage`` it, wherever it is now; None if the old server has removed it meanwhile."""
+    subpath: str | None = message.subpath
+    for _ in range(2):
+        with suppress(FileNotFoundError):
+            return _stage(f"{source}/{subpath}", staged, name, result)
+        subpath = old_maildir.find_again(source, message.base)
+        if subpath is None:
+            return None
+    raise NotServed("the old server renames it again and again")
+
+
+def _stage(path: str, staged: str, name: str, result: ImportResult) -> int:
+    """Link or copy a message under its new name; return its size as it will be sent."""
+    try:
+        fd, status = open_plain(path)
+    except PermissionError as error:
+        raise NotServed("it cannot be read: " + os.strerror(errno.EACCES)) from error
+    try:
+        see_to_compression(fd)
+        measured = measure(fd)
+        box, old = path.rsplit("/", 2)[1:]
+        flags = sorted(FLAGS.intersection(old.partition(":2,")[2]))
+        place = names.with_right_sizes(f"{box}/{name},S=0,W=0", measured, status.st_size)
+        target = f"{staged}/{place}:2,{''.join(flags)}" if box == "cur" else f"{staged}/{place}"
+        if not _linked(path, target, status):
+            _copy(path, target, status)
+            result.copied += 1
+    finally:
+        os.close(fd)
+    return measured.wire
+
+
+def _linked(path: str, target: str, status: os.stat_result) -> bool:
+    """Make a hard link to the file of this status; False if that is not possible."""
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        return False
+    if os.path.samestat(os.stat(target, follow_symlinks=False), status):
+        return True
+    os.unlink(target)  # another file has taken its place since it was opened
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def _copy(path: str, target: str, status: os.stat_result) -> None:
+    copy = drafts.create(target, locked=False)
+    try:
+        drafts.copy_file(path, copy)
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    finally:
+        os.close(copy)

@@ -1,0 +1,181 @@
+"""What another server calls the messages of its Maildirs: their UIDLs, and their order.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from hashlib import md5
+from typing import NamedTuple
+
+#: Dovecot's default for ``pop3_uidl_format``.
+UIDL_FORMAT = "%08Xu%08Xv"
+#: A part of a format: in braces, as Dovecot 2.4 has it; or a width, modifiers and a letter; or "%".
+_PART = re.compile(r"%(?:(%)|\{([^{}]*)\}|(\d*)([A-Z]*)([a-z]))")
+_LETTERS = {"u": "uid", "v": "uidvalidity", "f": "filename", "g": "guid"}
+_HEX = re.compile(r"hex(?:\((\d{1,2})\))?\Z")
+_NUMBER = re.compile(r"\d{0,18}")
+#: Courier writes these, and what cannot be in a UIDL, as "+" and two hex digits.
+_COURIER = re.compile(rb"[^!-~]|['\"+]")
+_CHANGES: dict[str, Callable[[str], str]] = {
+    "L": str.lower,
+    "U": str.upper,
+    "M": lambda text: md5(_octets(text), usedforsecurity=False).hexdigest(),
+    "X": lambda text: f"{int(text):x}",
+}
+
+
+def _octets(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+class OldName(NamedTuple):
+    """The UIDL of a message at its old server; ``order`` sorts the messages of one list."""
+
+    uidl: str
+    order: tuple[int, int]
+
+
+class OldNames(NamedTuple):
+    """The old names by ``base_of`` the files, and how many lines of the list were damaged."""
+
+    names: Mapping[str, OldName]
+    damaged: int = 0
+
+
+def base_of(name: str) -> str:
+    """The part of a file's name that stays when flags change."""
+    return name.partition(":")[0]
+
+
+# -- Dovecot -----------------------------------------------------------------------------------
+
+
+def uidl_format(form: str) -> Callable[[Mapping[str, str]], str]:
+    """
+    Return what makes a UIDL of uid, uidvalidity, filename and guid, by a ``pop3_uidl_format``.
+
+    Raises ValueError.
+    """
+
+    def make(facts: Mapping[str, str]) -> str:
+        return _PART.sub(lambda part: _expanded(part, facts), form)
+
+    try:
+        if "%" in _PART.sub("", form):
+            raise ValueError("nothing known follows a %")
+        one = {"uid": "1", "uidvalidity": "1", "filename": "one", "guid": "one"}
+        if make(one) == make({**one, "uid": "2", "filename": "two", "guid": "two"}):
+            raise ValueError("it is the same for all messages")
+    except (KeyError, ValueError) as why:
+        raise ValueError(f"{form!r} is no pop3_uidl_format that is known here: {why}") from why
+    return make
+
+
+def _expanded(part: re.Match[str], facts: Mapping[str, str]) -> str:
+    percent, braces, width, changes, letter = part.groups()
+    if percent:
+        return "%"
+    if braces is not None:
+        name, *filters = (word.strip() for word in braces.split("|"))
+        text = facts[_LETTERS.get(name, name)]
+        for one in filters:
+            text = _filtered(text, one)
+        return text
+    text = facts[_LETTERS[letter]]
+    for change in changes:
+        text = _CHANGES[change](text)
+    if not width:
+        return text
+    return text.rjust(int(width), "0") if width.startswith("0") else text[: int(width)]
+
+
+def _filtered(text: str, name: str) -> str:
+    if found := _HEX.match(name):
+        return f"{int(text):x}".rjust(int(found[1] or 0), "0")
+    return {"lower": str.lower, "upper": str.upper}[name](text)
+
+
+def dovecot(text: str, form: str) -> OldNames:
+    """
+    Read a ``dovecot-uidlist``: ``UID [P<uidl>] [O<place>] [G<guid>] … :NAME`` after a header.
+
+    A P field is the UIDL, or says with no value that the name is.  Messages with an O field
+    come first, by it; the others by their UIDs.  Raises ValueError.
+    """
+    make, lines = uidl_format(form), text.removesuffix("\n").split("\n")
+    version, validity = _dovecot_header(lines[0] if lines else "")
+    names: dict[str, OldName] = {}
+    damaged = 0
+    for line in lines[1:]:
+        uid, _, rest = line.partition(" ")
+        fields, colon, name = ("", ":", rest) if version == "1" else f" {rest}".partition(" :")
+        if not (uid.isdecimal() and uid.isascii() and len(uid) <= 10 and name and colon):
+            damaged += 1
+            continue
+        said = {word[0]: word[1:] for word in fields.split()}
+        base = base_of(name)
+        facts = {
+            "uid": uid,
+            "uidvalidity": validity,
+            "filename": base,
+            "guid": said.get("G") or base,
+        }
+        uidl = (said["P"] or base) if "P" in said else make(facts)
+        place = said.get("O", "")
+        ordered = place.isdecimal() and place.isascii()
+        names[base] = OldName(uidl, (0, int(place)) if ordered else (1, int(uid)))
+    return OldNames(names, damaged)
+
+
+def _dovecot_header(line: str) -> tuple[str, str]:
+    """The version and the UIDVALIDITY."""
+    words = line.split(" ")
+    said = {word[:1]: word[1:] for word in words[1:]}
+    validity = said.get("V", "") if words[0] == "3" else "".join(words[1:2])
+    if words[0] not in ("1", "3") or not (validity.isdecimal() and validity.isascii()):
+        raise ValueError(f"its first line is not that of a dovecot-uidlist: {line[:80]!r}")
+    return words[0], validity
+
+
+# -- Courier, qmail ----------------------------------------------------------------------------
+
+
+def courier(text: str) -> OldNames:
+    """
+    Read a ``courierpop3dsizelist`` of any version.
+
+    Version 0 has no header, and lines ``NAME SIZE``; 1 has ``NAME SIZE N``; 2 and 3 have
+    ``NAME SIZE N:UIDVALIDITY``, and 3 more behind it.  Raises ValueError.
+    """
+    lines = text.removesuffix("\n").split("\n") if text else []
+    version = "0"
+    if lines and lines[0].startswith("/"):
+        version = lines.pop(0)[1:].partition(" ")[0]
+    if version not in ("0", "1", "2", "3"):
+        raise ValueError(f"version {version[:20]!r} of a courierpop3dsizelist is not known")
+    names: dict[str, OldName] = {}
+    damaged = 0
+    for line in lines:
+        name, *words = line.rsplit(" ", 1 if version == "0" else 2)
+        number, _, validity = (words[1] if len(words) == 2 else "0").partition(":")
+        validity = validity.partition(":")[0] or "0"
+        numbers = (words[0] if words else "", number, validity)
+        if not name or not all(one.isdecimal() and one.isascii() for one in numbers):
+            damaged += 1
+            continue
+        base = base_of(name)
+        names[base] = OldName(courier_uidl(base, int(number), int(validity)), (0, 0))
+    return OldNames(names, damaged)
+
+
+def courier_uidl(base: str, number: int = 0, validity: int = 0) -> str:
+    """The UIDL that Courier's pop3d shows; 0 if its list has no number."""
+    if number:
+        return f"UID{number}-{validity}" if validity else f"UID{number}"
+    return _COURIER.sub(lambda found: b"+%02X" % found[0][0], _octets(base)).decode("ascii")
+
+
+def number_before(base: str) -> int:
+    """The number in front of a name, by which Courier sorts."""
+    found = _NUMBER.match(base)
+    return int(found[0]) if found and found[0] else 0

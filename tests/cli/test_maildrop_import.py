@@ -1,0 +1,291 @@
+"""`postoffice maildrop import`: mail of other servers, with the UIDLs that they gave."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+import pytest
+
+from postoffice.store import expunge, maildir, maildrop_import, names
+from postoffice.store.listing_cache import MeasuredSizes
+from postoffice.store.merge import put_back
+
+ANN, BOB = "ann@example.net", "bob@example.net"
+YEAR = 365 * 86400
+TEXT = "Subject: {}\n\nline\n"
+
+
+@pytest.fixture
+def ann(run, office):
+    run("account", "add", ANN, "--generate")
+    return office / "state" / "maildrops" / "example.net" / "ann"
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A Maildir of another server."""
+    folder = tmp_path / "old"
+    for box in ("new", "cur", "tmp"):
+        (folder / box).mkdir(parents=True)
+    return folder
+
+
+def put(old, place: str, text: str | None = None, age: float = YEAR):
+    path = old / place
+    path.write_text(TEXT.format(place) if text is None else text)
+    os.utime(path, (int(time.time() - age),) * 2)
+    return path
+
+
+def dovecot(old, *lines: str) -> None:
+    (old / "dovecot-uidlist").write_text("\n".join(["3 V1 N9 Gx", *lines, ""]))
+
+
+def uidls(folder) -> list[str]:
+    return [one.uidl for one in entries(folder)]
+
+
+def entries(folder):
+    return list(maildir.scan(str(folder), MeasuredSizes()).entries)
+
+
+def imported(ask, old, *options, status=0):
+    (one,) = ask("maildrop", "import", ANN, str(old), *options, status=status)["maildrops"]
+    return one
+
+
+# -- what stays as it was -------------------------------------------------------------------------
+
+
+def test_dovecot_s_messages_keep_uidl_order_date_and_flags(ask, ann, old):
+    put(old, "cur/1700000003.a:2,RSab")
+    put(old, "new/1700000001.b")
+    put(old, "cur/1700000002.c:2,")
+    dovecot(old, "2 :1700000003.a:2,", "3 Pa/b :1700000001.b", "7 O1 :1700000002.c")
+    said = imported(ask, old)
+    assert (said["kind"], said["messages"], said["there"], said["copied"]) == ("dovecot", 3, 0, 0)
+    assert uidls(ann) == ["0000000700000001", "0000000200000001", "a/b"]
+    seventh, second, third = entries(ann)
+    assert seventh.name.endswith(":2,")
+    assert second.name.endswith(":2,RS")
+    assert third.name.startswith("new/")
+    files = [ann / one.name for one in (second, third)]
+    assert os.path.samefile(files[0], old / "cur/1700000003.a:2,RSab"), "a hard link"
+    assert [one.size for one in entries(ann)] == [
+        len(TEXT.format("cur/1700000002.c:2,")) + 3
+    ] * 1 + [
+        len(TEXT.format(place)) + 3 for place in ("cur/1700000003.a:2,RSab", "new/1700000001.b")
+    ]
+    assert all(abs(file.stat().st_mtime + YEAR - time.time()) < 1000 for file in files)
+    assert all(names.time_of(file.name, 0) > time.time() - 1000 for file in files)
+
+
+def test_courier_s_and_qmail_s_messages(ask, ann, old):
+    put(old, "cur/20.a,S=5:2,S", age=9)
+    put(old, "new/10.b", age=5)
+    assert imported(ask, old, "--dry-run")["kind"] == "qmail"
+    (old / "courierpop3dsizelist").write_text("/2 8 99\n20.a,S=5 10 7:99\n10.b 10 6:99\n")
+    assert imported(ask, old, "--from", "qmail", "--dry-run")["kind"] == "qmail"
+    assert not ann.exists() or uidls(ann) == []
+    assert imported(ask, old)["kind"] == "courier"
+    assert uidls(ann) == ["UID6-99", "UID7-99"]
+
+
+def test_qmail_s_messages_have_their_names_and_the_order_of_their_times(ask, ann, old):
+    put(old, "cur/20.a,S=5:2,S", age=9)
+    put(old, "new/10.b", age=5)
+    assert imported(ask, old, "--from", "maildir")["kind"] == "qmail"
+    assert uidls(ann) == ["20.a,S=5", "10.b"]
+
+
+def test_real_age_is_that_of_the_old_server(ask, ann, old):
+    put(old, "new/1700000001.a")
+    imported(ask, old, "--age", "real")
+    (one,) = entries(ann)
+    assert one.name.startswith("new/1700000001.M")
+
+
+def test_what_comes_here_is_behind_what_was_there(ask, ann, old):
+    put(old, "new/1700000001.a")
+    imported(ask, old)
+    name = "1600000000.M000000P1Q1R00000000.h"
+    (ann / "new" / f"{name},S=3,W=3").write_bytes(b"x\r\n")
+    put(old, "new/1700000002.b", age=5)
+    imported(ask, old)
+    assert uidls(ann) == ["1700000001.a", "1700000002.b", name]
+
+
+# -- again ----------------------------------------------------------------------------------------
+
+
+def test_a_second_import_adds_what_is_new_where_it_belongs(ask, ann, old):
+    for number in range(1, 6):
+        put(old, f"new/{number}.a", age=100 - number)
+    assert imported(ask, old)["messages"] == 5
+    (ann / entries(ann)[1].name).unlink()  # the owner has collected it
+    (old / "new/1.a").unlink()
+    (old / "new/2.a").rename(old / "cur/2.a:2,S")
+    put(old, "new/6.a", age=5)
+    said = imported(ask, old)
+    assert (said["messages"], said["there"]) == (1, 4)
+    assert uidls(ann) == ["1.a", "3.a", "4.a", "5.a", "6.a"]
+    assert imported(ask, old)["messages"] == 0
+
+
+def test_a_message_gets_its_uid_after_the_import(ask, ann, old):
+    put(old, "new/1.a")
+    put(old, "new/2.b")
+    dovecot(old, "1 :1.a")
+    (why,) = imported(ask, old)["warnings"]
+    assert why.startswith("1 of the messages have no UIDL yet")
+    before = uidls(ann)
+    assert before[0] == "0000000100000001"
+    dovecot(old, "1 :1.a", "2 :2.b")
+    assert imported(ask, old)["messages"] == 0
+    assert uidls(ann) == before
+
+
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_an_import_goes_on_where_it_was_killed(ask, ann, old, monkeypatch, when):
+    for number in range(1, 8):
+        put(old, f"new/{number}.a", age=100 - number)
+    rounds = []
+
+    def dies(*arguments, **options):
+        rounds.append(1)
+        if len(rounds) < 2:
+            return put_back(*arguments, **options)
+        if when == "behind":
+            put_back(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(maildrop_import, "GROUP", 3)
+    monkeypatch.setattr(maildrop_import.merge, "put_back", dies)
+    with pytest.raises(BaseException):  # noqa: PT011
+        imported(ask, old)
+    monkeypatch.setattr(maildrop_import.merge, "put_back", put_back)
+    assert uidls(ann) == [f"{number}.a" for number in range(1, 4 if when == "before" else 7)]
+    assert imported(ask, old)["messages"] == (4 if when == "before" else 1)
+    assert uidls(ann) == [f"{number}.a" for number in range(1, 8)]
+
+
+# -- what is odd ----------------------------------------------------------------------------------
+
+
+def test_twins_and_what_is_no_uidl_get_new_ones(ask, ann, old):
+    for number in range(1, 5):
+        put(old, f"new/{number}.a")
+    dovecot(old, "1 Px :1.a", "2 Px :2.a", "3 P" + "y" * 300 + " :3.a", "4 P\u00fc :4.a")
+    said = imported(ask, old)
+    assert [why[:30] for why in said["warnings"]] == [
+        "2 of the messages have a UIDL ",
+        "1 of the messages have the UID",
+    ]
+    assert len(set(uidls(ann))) == 4
+    assert uidls(ann)[0] == "x"
+    assert imported(ask, old)["messages"] == 0
+
+
+def test_another_file_system_gets_copies_with_the_same_dates(ask, ann, old, monkeypatch):
+    put(old, "cur/1.a:2,S", "Subject: x\r\n\r\nno end")
+
+    def link(*_, **__):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(maildrop_import.os, "link", link)
+    assert imported(ask, old)["copied"] == 1
+    (one,) = entries(ann)
+    assert one.size == 22
+    file = ann / one.name
+    assert file.stat().st_mtime == (old / "cur/1.a:2,S").stat().st_mtime
+    assert file.read_bytes() == b"Subject: x\r\n\r\nno end"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_served_is_left_and_told(ask, ann, old):
+    put(old, "new/1.a")
+    (old / "new/2.a").write_bytes(b"\x1f\x8b\x08\0compressed")
+    said = imported(ask, old, status=1)
+    assert said["messages"] == 1
+    assert [why.partition(":")[0] for why in said["left"]] == ["new/2.a"]
+
+
+def test_a_link_to_another_s_file_is_no_message(ask, ann, old):
+    os.symlink("/etc/passwd", old / "new/1.a")
+    assert imported(ask, old)["messages"] == 0
+
+
+def test_a_maildrop_in_use_is_refused(ask, ann, old):
+    put(old, "new/1.a")
+    imported(ask, old)
+    lock = expunge.lock(None, str(ann))
+    try:
+        said = imported(ask, old, status=1)
+    finally:
+        os.close(lock)
+    assert said["error"] == "a POP3 session is open; try again later"
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "why"),
+    [
+        (lambda old: (old / "cur").rmdir(), (), "is no Maildir: there is no folder cur in it"),
+        (lambda old: None, ("--from", "dovecot"), "has no dovecot-uidlist, which has the UIDLs"),
+        (lambda old: (old / "dovecot-uidlist").write_text("x"), (), "not that of a dovecot-uid"),
+        (lambda old: dovecot(old), ("--uidl-format", "%v"), "is no pop3_uidl_format"),
+        (lambda old: (old / "courierpop3dsizelist").write_text("/9 1 1\n"), (), "version '9'"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_an_error(ask, ann, old, change, options, why):
+    change(old)
+    assert why in imported(ask, old, *options, status=1)["error"]
+
+
+def test_a_full_disk_leaves_nothing_half_done(ask, ann, old, monkeypatch):
+    put(old, "new/1.a")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(maildrop_import.os, "link", full)
+    assert os.strerror(errno.ENOSPC) in imported(ask, old, status=1)["error"]
+    assert uidls(ann) == []
+    assert list((ann / "tmp").iterdir()) == []
+    monkeypatch.undo()
+
+
+def test_over_the_quota_is_a_warning(run, ask, ann, old):
+    run("account", "set", ANN, "--quota", "10")
+    put(old, "new/1.a")
+    said = imported(ask, old)
+    assert said["messages"] == 1
+    assert "over its quota of 10" in said["warnings"][0]
+
+
+# -- many -----------------------------------------------------------------------------------------
+
+
+def test_many_from_a_file_and_one_s_fault_costs_only_that_one(run, ask, ann, old, tmp_path):
+    put(old, "new/1.a")
+    (tmp_path / "all.csv").write_text(f"address,source\n{BOB},old\n{ANN},gone\n{ANN},old\n")
+    result = run("maildrop", "import", "--from-csv", "all.csv", status=1)
+    lines = result.output.splitlines()
+    assert lines[0].startswith(f"{BOB}: import failed: there is neither an account")
+    assert lines[1].startswith(f"{ANN}: import failed: {tmp_path}/gone is no Maildir")
+    assert lines[2].startswith(f"{ANN}: 1 message, ")
+    assert uidls(ann) == ["1.a"]
+
+
+@pytest.mark.parametrize("words", [(), (ANN,), (ANN, "old", "--from-csv", "x")])
+def test_what_to_import_must_be_said(run, ann, words):
+    run("maildrop", "import", *words, status=2)
+
+
+def test_a_file_that_is_wrong_is_refused(run, ann, tmp_path):
+    (tmp_path / "all.csv").write_text(f"address,source\n{ANN},\n")
+    assert (
+        "all.csv:2: it needs" in run("maildrop", "import", "--from-csv", "all.csv", status=1).output
+    )
+    run("maildrop", "import", "--from-csv", "none.csv", status=1)
