@@ -74,7 +74,7 @@ class QueueControl:
         return _lines(await manager.bounce(Selection.read(question)))
 
     async def _pause(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
-        await manager.pauses.pause(str(question["domain"]), time.time())
+        await manager.pause(str(question["domain"]))
         return iter(())
 
     async def _resume(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:

@@ -26,9 +26,10 @@ from postoffice.queue.active import Active
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.context import QueueContext
 from postoffice.queue.destinations import Held, Item, Lane, Site, lane_key
+from postoffice.queue.due import PAGE, Due
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.overview import describe
-from postoffice.queue.pauses import Pauses
+from postoffice.queue.pauses import ALL, Pauses
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
@@ -38,8 +39,6 @@ from postoffice.util.shield import start_work
 
 #: Items in memory at most; beyond it, they wait in ``queue.db``.
 ACTIVE = 10_000
-#: Messages that are read from the store at a time.
-PAGE = 500
 #: Seconds between two looks for what is due, and for what is too old.
 LOOK, AGE_LOOK = 1.0, 30.0
 #: Seconds for which the plan of a lane holds.
@@ -99,9 +98,12 @@ class QueueManager:
             up=self._unpark,
             again=self._again,
         )
+        self._due = Due(
+            self._db, self._rows, self._in_memory, self._outcomes, now, self._lanes_of, self._add
+        )
         self._looking = Periodic(clock, LOOK, self._look, self._look_failed)
         self._reading: Deferred[None] = succeed(None)
-        self._aging = Periodic(clock, AGE_LOOK, self._look_at_ages, self._look_failed)
+        self._aging = Periodic(clock, AGE_LOOK, self._due.look_at_ages, self._look_failed)
         self.admin = QueueAdmin(queue, self._db, self._rows, self)
         self.use(context)
 
@@ -114,15 +116,24 @@ class QueueManager:
         self._sending.use(context.relay, context.all_connections)
         for lane in self.lanes.values():
             lane.planned = 0.0
+        if self.running:
+            self.look_again(probe=True)
+            start_work(self._rows.run(self._db.unpark, ALL, self._now())).addErrback(
+                self._look_failed
+            )
 
     async def start(self) -> None:
         """Open ``queue.db``, and begin to send.  Raises StartupError."""
         await self._executor.run(self._db.open)
-        self._queue.watch(self._arrived)
+        meanwhile: list[str] = []
+        self._queue.watch(lambda name, _: meanwhile.append(name))
         new = await self._rows.run(self._db.recover, await self._queue.names())
         await self.pauses.load()
         self.running = True
-        self._reading = start_work(self._read_all(new)).addErrback(self._look_failed)
+        self._queue.watch(self._arrived)
+        self._reading = start_work(self._read_all(sorted({*new, *meanwhile}))).addErrback(
+            self._look_failed
+        )
         self._looking.start(now=True)
         self._aging.start()
 
@@ -295,6 +306,15 @@ class QueueManager:
             if probe and site.failures:
                 site.probe = 0.0
 
+    async def pause(self, domain: str) -> None:
+        """Send nothing more to a domain, or to any, until its pause ends."""
+        await self.pauses.pause(domain, self._now())
+        for lane in [one for one in self.lanes.values() if one.domain in self.pauses]:
+            if lane.site is not None:
+                lane.site.lanes.pop(lane.key, None)
+            for item in lane.clear():
+                self._outcomes.park(item, None)
+
     async def noted(self) -> None:
         """``queue.db`` knows all that waits and is being sent, when this returns."""
         self.note()
@@ -317,7 +337,7 @@ class QueueManager:
     async def bounce(self, selection: Selection) -> list[Row]:
         """Return messages to their senders."""
         rows = await self.admin.take(selection)
-        self._each(await self._in_memory.read_claimed(rows), self._outcomes.bounce)
+        await self._due.each(rows, self._outcomes.bounce)
         return rows
 
     # -- what comes back ---------------------------------------------------------------
@@ -331,7 +351,7 @@ class QueueManager:
             await self._rows.run(self._db.park, parked, self._now())
         if room > 0:
             rows = await self._rows.run(self._db.claim, self._now(), room)
-            await self._bring(rows)
+            await self._due.bring(rows)
             more = len(rows) == room
         for site in list(self.sites.values()):
             await self._probe(site)
@@ -343,49 +363,25 @@ class QueueManager:
             await self._unpark(site)
         due = site.failures and not site.connections and self._now() >= site.probe
         if due and not site.lanes:
-            rows = await self._rows.run(self._db.claim_lane, sorted(site.parked), 1)
+            lanes = [key for key in sorted(site.parked) if key.split()[1] not in self.pauses]
+            rows = await self._rows.run(self._db.claim_lane, lanes, 1)
             if rows:
-                await self._bring(rows)
+                await self._due.bring(rows)
             else:
                 site.parked &= self._parked
 
     def _forget_idle(self) -> None:
         """Forget lanes and sites that have nothing to do."""
         before = self._now() - PLAN_AGE
+        sending = self._sending.lanes()
         for key, lane in list(self.lanes.items()):
-            idle = not (lane.size or lane.planning or self._sending.uses(lane))
+            idle = not (lane.size or lane.planning or lane in sending)
             if idle and lane.planned < before:
                 del self.lanes[key]
+        wanted = {lane.site.name for lane in self.lanes.values() if lane.site is not None}
         for name, site in list(self.sites.items()):
-            used = site.lanes or site.connections or site.parked
-            if not (used or any(lane.site is site for lane in self.lanes.values())):
+            if not (site.lanes or site.connections or site.parked or name in wanted):
                 del self.sites[name]
-
-    async def _bring(self, rows: Sequence[Row]) -> None:
-        """Take rows into memory again."""
-        by_name = await self._in_memory.read_claimed(rows)
-        for name, its in by_name.items():
-            held = self._in_memory[name]
-            left = {index for row in its for index in row.indexes(held.message)}
-            self._add(held, sorted(left), its)
-
-    async def _look_at_ages(self) -> bool:
-        """Give up what is too old, and tell senders of what is late."""
-        old = await self._rows.run(self._db.expired, self._now(), PAGE)
-        self._each(await self._in_memory.read_claimed(old), self._outcomes.expired)
-        late = await self._rows.run(self._db.delayed, self._now(), PAGE)
-        self._each(await self._in_memory.read(late), self._outcomes.delayed)
-        await self._rows.run(self._db.told, late)
-        return len(old) == PAGE or len(late) == PAGE
-
-    def _each(
-        self, by_name: dict[str, list[Row]], step: Callable[[Held, Iterable[Row]], None]
-    ) -> None:
-        """Take a step with each message that rows are about."""
-        for name, its in by_name.items():
-            held = self._in_memory[name]
-            step(held, its)
-            self._in_memory.let_go(held)
 
     def _look_failed(self, why: Failure) -> None:
         if isinstance(why.value, (TemporaryFailure, OSError)):

@@ -189,6 +189,15 @@ class QueueDB(SQLiteFile):
         """Take rows by a condition in SQL, and of these the wanted."""
         return self._claim(f"({which}) AND next != ?", (*values, ACTIVE), wanted)
 
+    def take_whole(self, names: Iterable[str]) -> tuple[list[Row], set[tuple[str, str]]]:
+        """Take all rows of these messages; but those that are held stay, and are only named."""
+        taken: list[Row] = []
+        held: set[tuple[str, str]] = set()
+        for name in names:
+            held |= {(row.name, row.lane) for row in self.find("name = ? AND held != ''", (name,))}
+            taken += self._claim("name = ? AND held = '' AND next != ?", (name, ACTIVE))
+        return taken, held
+
     def _claim(
         self, which: str, values: tuple[object, ...], wanted: Wanted = lambda _: True
     ) -> list[Row]:

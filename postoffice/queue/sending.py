@@ -72,9 +72,9 @@ class Sending:
         """How many connections there are."""
         return len(self._working)
 
-    def uses(self, lane: Lane) -> bool:
-        """Whether an item of a lane is being sent."""
-        return any(worker.item and worker.item.lane is lane for worker in self._working)
+    def lanes(self) -> set[Lane]:
+        """The lanes of which an item is being sent."""
+        return {worker.item.lane for worker in self._working if worker.item is not None}
 
     def sends(self, item: Item) -> bool:
         """Whether an item is being sent."""

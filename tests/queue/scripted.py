@@ -161,6 +161,7 @@ class Relay:
     """
 
     def __init__(self) -> None:
+        self.ways: dict[str, str] = {}
         self.sites: dict[str, str] = {}
         self.down: set[str] = set()
         self.nowhere: dict[str, Undeliverable] = {}
@@ -175,7 +176,7 @@ class Relay:
         self.rate = None
 
     def way(self, message, recipient):
-        return "direct"
+        return self.ways.get(recipient.address, "direct")
 
     def sender(self, message, recipient):
         return message.sender
@@ -212,18 +213,25 @@ class Office:
         return QueueManager(
             self.state,
             self.queue,
-            QueueContext(
-                self.relay,
-                self.letters,
-                self._lifetimes,
-                refused=lambda *facts: self.refused.append(facts),
-            ),
+            self._means(),
             executor=ImmediateExecutor(),
             clock=self.clock,
             now=lambda: NOON + self.clock.seconds(),
             chance=lambda: 0.5,
             **self._settings,
         )
+
+    def _means(self) -> QueueContext:
+        return QueueContext(
+            self.relay,
+            self.letters,
+            self._lifetimes,
+            refused=lambda *facts: self.refused.append(facts),
+        )
+
+    def use(self) -> None:
+        """Reload, with what the relay says now."""
+        self.manager.use(self._means())
 
     def start(self) -> None:
         finish(self.manager.start())

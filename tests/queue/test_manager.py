@@ -13,6 +13,8 @@ from postoffice.model.hop import PeerReply
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
 from postoffice.queue import manager
 from postoffice.queue.queue_db import QueueDB
+from postoffice.queue.selection import Selection
+from postoffice.testing import finish
 from tests.queue.scripted import LATER, NEVER, NOON, Office, message
 
 
@@ -412,3 +414,69 @@ def test_what_is_too_old_is_given_up_after_a_disk_error(office, monkeypatch):
         office.pass_time(5 * MINUTE, 10)
     office.pass_time(5 * MINUTE, 10)
     assert kinds(office)[-1] == ("failed", ["a@x.example"])
+
+
+def test_a_reload_sends_at_once_what_waited_for_a_dead_destination(office):
+    """An administrator has given the domain another route."""
+    office.relay.down.add("x.example")
+    for number in range(30):
+        office.queue.commit(f"n{number:02}", message("a@x.example"))
+    office.pass_time(30 * MINUTE, 10)
+    office.relay.sites["x.example"] = "smarthost"
+    office.use()
+    office.pass_time(5)
+    assert not office.queue.there
+
+
+def test_recipients_that_a_reload_brings_together_are_all_sent(office):
+    office.relay.ways["b@x.example"] = "other"
+    office.relay.answers = dict.fromkeys(["a@x.example", "b@x.example"], LATER)
+    office.queue.commit("n1", message("a@x.example", "b@x.example"))
+    finish(office.manager.admin.hold(Selection(to="b@x.example"), "because"))
+    office.relay.ways.clear()
+    office.use()
+    office.pass_time(20 * MINUTE)
+    finish(office.manager.admin.release(Selection()))
+    office.pass_time(10)
+    office.relay.answers.clear()
+    office.pass_time(2 * HOUR, 10)
+    assert not office.queue.there
+
+
+def test_a_paused_domain_does_not_keep_its_site_from_being_probed(office):
+    office.relay.sites = dict.fromkeys(["a.example", "z.example"], "mx")
+    office.relay.down.add("mx")
+    office.queue.commit("n1", message("a@a.example"))
+    office.queue.commit("n2", message("a@z.example"))
+    finish(office.manager.pauses.pause("a.example", NOON))
+    office.relay.down.clear()
+    office.pass_time(HOUR, 10)
+    assert list(office.queue.there) == ["n1"]
+
+
+def test_a_pause_is_for_what_waits_in_memory_too(office):
+    office.relay.slow = True
+    for number in range(5):
+        office.queue.commit(f"n{number}", message("a@x.example"))
+    finish(office.manager.pause("x.example"))
+    office.relay.slow = False
+    for pause in office.relay.pauses:
+        pause.callback(None)
+    office.pass_time(5)
+    assert len(office.relay.transactions) == 2
+
+
+def test_what_comes_while_the_queue_starts_is_sent(tmp_path):
+    office = Office(str(tmp_path))
+    names = office.queue.names
+
+    async def meanwhile():
+        there = await names()
+        office.queue.commit("n1", message("a@x.example"))
+        return there
+
+    office.queue.names = meanwhile
+    office.start()
+    office.pass_time(2)
+    assert not office.queue.there
+    office.stop()

@@ -1,0 +1,106 @@
+"""Takes into memory what is due, and gives up or tells of what is old."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from postoffice.queue.active import Active
+from postoffice.queue.destinations import Held
+from postoffice.queue.outcomes import Outcomes
+from postoffice.queue.queue_db import QueueDB, Row
+from postoffice.queue.rows import Rows
+
+#: Messages that are read from the store at a time.
+PAGE = 500
+#: Seconds until rows whose way has changed are looked at again, where others of the message are
+#: in memory or held.
+MOVE = 10.0
+
+LanesOf = Callable[[Held, Iterable[int]], Mapping[str, object]]
+Add = Callable[[Held, Iterable[int], Iterable[Row]], None]
+
+
+class Due:
+    """
+    Takes claimed rows into memory.
+
+    ``lanes_of`` returns the lanes of recipients by their names, ``add`` lets recipients of a
+    message wait in their lanes.
+    """
+
+    def __init__(
+        self,
+        db: QueueDB,
+        rows: Rows,
+        in_memory: Active,
+        outcomes: Outcomes,
+        now: Callable[[], float],
+        lanes_of: LanesOf,
+        add: Add,
+    ) -> None:
+        self._db = db
+        self._rows = rows
+        self._in_memory = in_memory
+        self._outcomes = outcomes
+        self._now = now
+        self._lanes_of = lanes_of
+        self._add = add
+
+    async def bring(self, rows: Sequence[Row]) -> None:
+        """Take rows into memory again."""
+        moved: dict[str, list[Row]] = {}
+        for name, its in (await self._in_memory.read_claimed(rows)).items():
+            held = self._in_memory[name]
+            if self._lanes_of(held, _left_of(held, its)).keys() <= {row.lane for row in its}:
+                self._add(held, _left_of(held, its), its)
+            else:
+                moved[name] = its
+                self._in_memory.let_go(held)
+        if moved:
+            await self._move(moved)
+
+    async def _move(self, moved: Mapping[str, list[Row]]) -> None:
+        """
+        Take messages into memory whose recipients have another way now.
+
+        All rows of a message come, as some may now be one; where some are in memory, later.
+        """
+        soon = self._now() + MOVE
+        self._rows.put(row._replace(next=soon) for its in moved.values() for row in its)
+        idle = [name for name in moved if name not in self._in_memory]
+        rows, kept = await self._rows.run(self._db.take_whole, idle)
+        for name, its in (await self._in_memory.read_claimed(rows)).items():
+            held = self._in_memory[name]
+            left = _left_of(held, its)
+            if any((name, lane) in kept for lane in self._lanes_of(held, left)):
+                self._rows.put(row._replace(next=soon) for row in its)
+                self._in_memory.let_go(held)
+            else:
+                self._add(held, left, its)
+
+    async def look_at_ages(self) -> bool:
+        """Give up what is too old, and tell senders of what is late."""
+        old = await self._rows.run(self._db.expired, self._now(), PAGE)
+        await self.each(old, self._outcomes.expired)
+        late = await self._rows.run(self._db.delayed, self._now(), PAGE)
+        self._each(await self._in_memory.read(late), self._outcomes.delayed)
+        await self._rows.run(self._db.told, late)
+        return len(old) == PAGE or len(late) == PAGE
+
+    async def each(self, rows: Sequence[Row], step: Callable[[Held, Iterable[Row]], None]) -> None:
+        """Take a step with each message that these claimed rows are about."""
+        self._each(await self._in_memory.read_claimed(rows), step)
+
+    def _each(
+        self, by_name: dict[str, list[Row]], step: Callable[[Held, Iterable[Row]], None]
+    ) -> None:
+        """Take a step with each message that rows are about."""
+        for name, its in by_name.items():
+            held = self._in_memory[name]
+            step(held, its)
+            self._in_memory.let_go(held)
+
+
+def _left_of(held: Held, rows: Iterable[Row]) -> list[int]:
+    """The recipients of rows that are left."""
+    return sorted({index for row in rows for index in row.indexes(held.message)})
