@@ -40,7 +40,7 @@ from postoffice.model import reply
 from postoffice.model.address import Address, Quota
 from postoffice.model.reply import Reply
 from postoffice.server.mailbox import MailboxContext
-from postoffice.server.reception import ReceptionContext
+from postoffice.server.submission import Receptions
 from postoffice.server.smtp_factory import SMTPFactory
 from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.session import SMTPSession
@@ -128,7 +128,7 @@ def office(directory: object) -> Callable[[bytes], bytes]:
     time.sleep(0.05)  # a database that has just changed is not remembered
     destination, clock = Destination(), Clock()
     clock.seconds = time.monotonic
-    context = ReceptionContext(
+    context = Receptions(
         directory,
         destination,
         hostname="mail.example.net",

@@ -33,8 +33,8 @@ from postoffice.model.mail_policy import DEFAULT_POLICY
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.pop3 import POP3Factory
-from postoffice.server.reception import ReceptionContext
 from postoffice.server.smtp_factory import SMTPFactory
+from postoffice.server.submission import Receptions
 from postoffice.smtp.options import SMTPLimits
 from postoffice.store.journal.journal import Journal
 from postoffice.store.memory import MemoryStore
@@ -293,7 +293,7 @@ class MemoryOffice:
             finish(self.directory.add_domain(domain))
         for name, password in (("joe", b"secret word"), ("ann", b"other"), ("postmaster", None)):
             finish(self.directory.add(f"{name}@example.net", secrets.get(password)))
-        self.reception_context = ReceptionContext(
+        self.reception_context = Receptions(
             self.directory,
             self.store,
             hostname="mail.example.net",

@@ -26,7 +26,7 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import NO_FORWARDING, TOO_LARGE, Reply
 from postoffice.outbound.routing import shown
 from postoffice.policy.chain import STAGES, PolicyChain
-from postoffice.server.reception import ReceptionContext
+from postoffice.server.submission import Receptions
 from postoffice.util.maybe_awaitable import later
 
 #: What a step checks, and its result.
@@ -110,7 +110,7 @@ async def rcpt(
 
 
 async def _reply(
-    reception_context: ReceptionContext,
+    reception_context: Receptions,
     settings: Settings,
     envelope: Envelope,
     address: Address | None,
@@ -136,7 +136,7 @@ class Explanation:
 
     plugins: Plugins
     settings: Settings
-    context: ReceptionContext
+    context: Receptions
     sender: Address | None = None
 
     async def steps(self, address: Address | None, size: int) -> AsyncIterator[Step]:

@@ -39,7 +39,7 @@ from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.server.forward_senders import SECRETS, ForwardSenders
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
-from postoffice.server.reception import ReceptionContext
+from postoffice.server.submission import Receptions
 from postoffice.util.reactor import IReactor
 
 if TYPE_CHECKING:  # most stores have a queue of their own
@@ -144,11 +144,11 @@ def build_reception_context(
     policies: PolicyChain,
     now: Callable[[], datetime],
     limits: SendingLimits | None = None,
-) -> ReceptionContext:
+) -> Receptions:
     """Make what all receptions share."""
     directory = Directories(plugins.directories)
     secrets = os.path.join(settings.state, SECRETS)
-    return ReceptionContext(
+    return Receptions(
         directory,
         plugins.destination,
         hostname=settings.hostname,

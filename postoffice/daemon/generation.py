@@ -46,10 +46,10 @@ from postoffice.server.leases import Leases
 from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.login_connection import LoginOptions
 from postoffice.server.pop3 import POP3Factory
-from postoffice.server.reception import ReceptionContext
 from postoffice.server.smtp import SMTPConnection
 from postoffice.server.smtp_factory import SMTPFactory
 from postoffice.server.smtp_service import ServiceProfile
+from postoffice.server.submission import Receptions
 from postoffice.smtp.options import SMTPLimits
 from postoffice.util.reactor import IReactor
 from postoffice.util.token_bucket import TokenBucket
@@ -94,7 +94,7 @@ class Generation:
     certificates: Certificates | None
     unknown: TokenBucket
     retention: Retention
-    reception: ReceptionContext
+    reception: Receptions
     listeners: Sequence[Listener] = ()
     servers: Sequence[ServerFactory] = ()
 

@@ -20,7 +20,8 @@ from postoffice.outbound.dkim import Signer
 from postoffice.outbound.reports import DELAYED, FAILED, RELAYED, Kind, Occasion, Replies, Report
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.policy.chain import PolicyChain
-from postoffice.server.reception import Reception, ReceptionContext
+from postoffice.server.reception import Reception
+from postoffice.server.reception_context import ReceptionContext
 
 #: The service that takes the letters in, in the log.
 SERVICE = "queue"

@@ -1,166 +1,37 @@
-"""The SMTP avatars: Reception for mail from other servers, Submission for our own users."""
+"""The SMTP avatar of other servers: takes mail for addresses of ours."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from email.utils import format_datetime
-from functools import cached_property, lru_cache, partial
+from collections.abc import Awaitable
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
-from postoffice.accounts.address_resolution import Refused, Resolution, resolve, run
-from postoffice.accounts.directories import look_up_of
+from postoffice.accounts.address_resolution import Refused, Resolution
 from postoffice.interfaces import (
-    IAccountDirectory,
     IDelivery,
-    IDestination,
     IReception,
 )
-from postoffice.model import log_events
-from postoffice.model.address import Account, Address, NotAnAddress, Quota, normal_domain
-from postoffice.model.alias import Found
+from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.errors import MaildropFull
-from postoffice.model.log_event import tell
 from postoffice.model.queued import QueuedRecipient
 from postoffice.model.reply import (
-    FOREIGN_FROM,
-    MAY_NOT_SEND,
-    NO_FORWARDING,
     NO_RELAY,
-    NO_SUCH_DOMAIN,
-    NO_WAY_OUT,
-    NOT_YOUR_ADDRESS,
     RECIPIENT_OK,
     SENDER_OK,
     TOO_MANY_RECIPIENTS,
     UNKNOWN_RECIPIENT,
     Reply,
 )
-from postoffice.model.route import Refuse
-from postoffice.outbound.dkim import Signer
-from postoffice.outbound.routing import Router
 from postoffice.outbound.srs import is_rewritten
-from postoffice.policy.chain import PolicyChain
-from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
-from postoffice.server.dkim_keys import DKIMKeys
-from postoffice.server.forward_senders import ForwardSenders
 from postoffice.server.message_log import log_followed
-from postoffice.smtp.author import MOST, Authors
-from postoffice.smtp.header import Completion, LoopReader, Opening
+from postoffice.server.reception_context import ReceptionContext
+from postoffice.smtp.header import LoopReader, Opening
 from postoffice.util.maybe_awaitable import later, then
 
-log = Logger("postoffice")
-
-#: A quota that limits nothing.
-UNLIMITED = Quota(0, 0, "reject")
 #: Accounts that one message goes to, at most, as far as aliases lead to them.
 MANY = 1000
-
-
-@dataclass(frozen=True)
-class ReceptionContext:
-    """
-    What all receptions of one daemon share.
-
-    ``hostname`` is used in the Received fields, and ``now`` returns their time
-    (with its zone).  The ``postmaster`` gets the mail for ``<Postmaster>``, and for
-    postmaster and abuse in every domain of ours (RFC 5321 §4.5.1, RFC 2142).  With
-    ``any_sender`` our users may send with any reverse-path.  ``foreign_from`` says how a From field
-    with addresses that are not the user's own is treated (off, log, refuse).
-    ``quota`` is complete and gives the default for all accounts;
-    ``postmaster_quota`` holds for the postmaster, whatever that account says.
-    ``router`` says where mail for other domains goes; without it none is taken.  ``limits`` counts
-    what users send there.  ``forward_senders`` rewrites the senders of forwards; without it they
-    stay.  ``dkim_keys`` sign what users send there.
-    """
-
-    directory: IAccountDirectory
-    destination: IDestination
-    hostname: str
-    postmaster: Address
-    now: Callable[[], datetime]
-    policies: PolicyChain = field(default_factory=PolicyChain)
-    any_sender: bool = False
-    foreign_from: str = "log"
-    quota: Quota = UNLIMITED
-    postmaster_quota: Quota = UNLIMITED
-    router: Router | None = None
-    limits: SendingLimits | None = None
-    forward_senders: ForwardSenders | None = None
-    dkim_keys: DKIMKeys | None = None
-
-    def reception(self, session_info: SessionInfo) -> IReception:
-        """The avatar of a client that has not logged in."""
-        return Reception(self, session_info)
-
-    def submission(self, session_info: SessionInfo, account: Account) -> IReception:
-        """The avatar of a client that has logged in to this account."""
-        return Submission(self, session_info, account)
-
-    def resolve(
-        self, address: Address | None, *, forwards: bool = True
-    ) -> Resolution | Awaitable[Resolution]:
-        """Follow an address (None: the postmaster), at once if the directories answer at once."""
-        postmaster = self.postmaster.normal
-        name = postmaster if address is None else self.whole(address).normal
-        return run(resolve(name, postmaster, forwards=forwards), self._look_up)
-
-    @cached_property
-    def _look_up(self) -> Callable[[str], Found | Awaitable[Found]]:
-        return look_up_of(self.directory)
-
-    def state_of(self, account: Account) -> Found | Awaitable[Found]:
-        """Look an account up as it is now."""
-        return self._look_up(account.address)
-
-    def given(self, address: Address | None) -> Address:
-        """The address in RCPT, complete."""
-        return self.postmaster if address is None else self.whole(address)
-
-    def whole(self, address: Address) -> Address:
-        """Complete an address without a domain with the main domain, the postmaster's."""
-        return address if address.domain else replace(address, domain=self.postmaster.domain)
-
-    def objection(self, envelope: Envelope, recipient: QueuedRecipient) -> Reply | None:
-        """Return why mail for a recipient in another domain is not taken, or None."""
-        if self.router is None:
-            return NO_FORWARDING if recipient.original else NO_WAY_OUT
-        try:
-            normal_domain(recipient.domain)
-        except NotAnAddress:
-            return NO_SUCH_DOMAIN
-        sender = "" if envelope.sender is None else str(envelope.sender)
-        route = self.router.route(sender, recipient.address)
-        return Reply(550, "5.7.1", route.words) if isinstance(route, Refuse) else None
-
-    def signs(self, envelope: Envelope) -> bool:
-        """Whether a user's message gets our signature (DKIM), if its author's domain has keys."""
-        if self.dkim_keys is None or self.router is None or not envelope.queued:
-            return False
-        sender = "" if envelope.sender is None else str(envelope.sender)
-        return self.router.signs(sender, (one.address for one in envelope.queued))
-
-    def limited(self, account: Account) -> Account:
-        """
-        The account with a complete quota.
-
-        The postmaster's account has one that lets mail in always (RFC 5321 §4.5.1).
-        """
-        if account.address == self.postmaster.normal:
-            return replace(account, quota=self.postmaster_quota)
-        return _limited(account, self.quota)
-
-
-@lru_cache(maxsize=4096)
-def _limited(account: Account, default: Quota) -> Account:
-    quota = account.quota.or_else(default)
-    return account if quota == account.quota else replace(account, quota=quota)
 
 
 @implementer(IReception)
@@ -295,7 +166,7 @@ class Reception:
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: write the trace fields; the text cannot continue the last of them."""
-        return CompletedDelivery(await self._begun(envelope), Opening(), loop=_loop(envelope))
+        return CompletedDelivery(await self._begun(envelope), Opening(), loop=loop_reader(envelope))
 
     async def _begun(self, envelope: Envelope) -> IDelivery:
         """Write the trace fields (RFC 5321 §4.4), then the fields that policies added."""
@@ -318,7 +189,7 @@ class Reception:
         return refusal
 
 
-def _loop(envelope: Envelope) -> LoopReader | None:
+def loop_reader(envelope: Envelope) -> LoopReader | None:
     """Return what finds loops, for mail that goes to other servers."""
     if not envelope.queued:
         return None
@@ -328,116 +199,3 @@ def _loop(envelope: Envelope) -> LoopReader | None:
 
 def _sender_reply(objection: Reply | None) -> Reply:
     return objection or SENDER_OK
-
-
-class Submission(Reception):
-    """Takes mail from a user of ours, who has logged in to ``account`` (RFC 6409)."""
-
-    _relays = True
-
-    def __init__(
-        self, reception_context: ReceptionContext, session_info: SessionInfo, account: Account
-    ) -> None:
-        super().__init__(reception_context, session_info)
-        self._account = account
-        self.login = account.address
-        self.device = account.device
-
-    def sender(self, envelope: Envelope) -> Reply | Awaitable[Reply]:
-        """MAIL: the user must be allowed to send, and as this sender, or as ``<>``."""
-        return self._sender(envelope)
-
-    async def _sender(self, envelope: Envelope) -> Reply:
-        now = self._reception_context.state_of(self._account)
-        account = (now if isinstance(now, Found) else await now).entry
-        if not isinstance(account, Account) or not account.sends:
-            return MAY_NOT_SEND
-        sender = None if self._reception_context.any_sender else envelope.sender
-        if sender is not None and not await self._may_send(sender):
-            return NOT_YOUR_ADDRESS
-        return await later(super().sender(envelope))
-
-    async def _may_send(self, address: Address) -> bool:
-        """Whether the user may send as this address."""
-        found = self._reception_context.resolve(address, forwards=False)
-        if not isinstance(found, Resolution):
-            found = await found
-        return found.may_send(self._account.address)
-
-    async def begin(self, envelope: Envelope) -> IDelivery:
-        """DATA: complete the header as it arrives (RFC 6409 §8)."""
-        now = self._reception_context.now()
-        envelope.message_id = (
-            f"<{envelope.id}.{now:%Y%m%d%H%M%S}@{self._reception_context.hostname}>"
-        )
-        completion = Completion(
-            f"Date: {format_datetime(now)}\r\n".encode(),
-            f"Message-ID: {envelope.message_id}\r\n".encode(),
-        )
-        signer = Signer() if self._reception_context.signs(envelope) else None
-        off = self._reception_context.foreign_from == "off"
-        authors = None if off and signer is None else Authors()
-        give_back = await self._count(envelope)
-        try:
-            begun = await self._begun(envelope)
-        except BaseException:
-            give_back()
-            raise
-        loop = _loop(envelope)
-        return CompletedDelivery(begun, completion, authors, loop, give_back, signer)
-
-    async def _count(self, envelope: Envelope) -> Callable[[], None]:
-        """
-        Count what leaves, against the limits of the account; return what takes that back.
-
-        Raises PostOfficeError if it is too much.
-        """
-        limits = self._reception_context.limits
-        counted = None if limits is None else await limits.take(envelope)
-        if limits is None or counted is None:
-            return lambda: None
-        return partial(limits.give_back, counted)
-
-    async def judge(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
-        """The text is complete: check its From field, ask the policies, then sign it."""
-        if not isinstance(delivery, CompletedDelivery):
-            return await super().judge(envelope, delivery)
-        authors = await delivery.authors()
-        foreign = await self._foreign(authors)
-        if foreign is not None and self._reception_context.foreign_from != "off":
-            refused = self._reception_context.foreign_from == "refuse"
-            tell(
-                log,
-                log_events.FOREIGN_FROM,
-                id=envelope.id,
-                account=self._account.address,
-                author=foreign,
-                outcome="refused" if refused else "taken",
-            )
-            if refused:
-                return FOREIGN_FROM
-        refusal = await super().judge(envelope, delivery)
-        may = foreign is None or self._reception_context.any_sender
-        if refusal is None and may and authors and envelope.queued:
-            await self._sign(delivery, authors[0])
-        return refusal
-
-    async def _sign(self, delivery: CompletedDelivery, author: str) -> None:
-        """Sign a message (DKIM) by the keys of its author's domain, if it has any."""
-        keys = self._reception_context.dkim_keys
-        with suppress(NotAnAddress):
-            domain = Address.parse(author).normal.rpartition("@")[2]
-            signing = keys.signing(domain) if keys is not None else []
-            if signing:
-                await delivery.sign(signing, self._reception_context.now().timestamp())
-
-    async def _foreign(self, authors: list[str]) -> str | None:
-        """The first of these addresses as which the user may not send."""
-        for author in authors[:MOST]:
-            try:
-                own = await self._may_send(Address.parse(author))
-            except NotAnAddress:
-                own = False
-            if not own:
-                return author
-        return authors[MOST] if len(authors) > MOST else None

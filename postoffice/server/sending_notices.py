@@ -17,7 +17,7 @@ from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.log_event import tell
 from postoffice.outbound.sending_notice import notice
-from postoffice.server.reception import UNLIMITED, ReceptionContext
+from postoffice.server.reception_context import UNLIMITED, ReceptionContext
 from postoffice.util.shield import shield
 
 log = Logger("postoffice")

@@ -16,7 +16,7 @@ from postoffice.model.address import Address, Quota
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.listener_options import ListenerOptions
-from postoffice.server.reception import ReceptionContext
+from postoffice.server.submission import Receptions
 from postoffice.store import names
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.memory import MemoryStore
@@ -86,7 +86,7 @@ def store():
 
 @pytest.fixture
 def reception_context(directory, store):
-    return ReceptionContext(
+    return Receptions(
         directory,
         store,
         hostname="mail.example.net",

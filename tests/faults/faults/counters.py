@@ -21,9 +21,9 @@ from postoffice.accounts.realm import Realm
 from postoffice.model.address import Address, Quota
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.pop3 import POP3Factory
-from postoffice.server.reception import ReceptionContext
 from postoffice.server.smtp_factory import SMTPFactory
 from postoffice.server.smtp_service import ServiceProfile
+from postoffice.server.submission import Receptions
 from postoffice.smtp.options import SMTPLimits
 from postoffice.testing import finish
 
@@ -83,7 +83,7 @@ class Counters:
         finish(directory.add_domain(DOMAIN))
         for name in ("postmaster", *NAMES):
             finish(directory.add(f"{name}@{DOMAIN}", None))
-        house = ReceptionContext(
+        house = Receptions(
             directory,
             self.store,
             hostname="mail.example.net",
