@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.daemon.control_socket import Answers
-from postoffice.server.connection import OpenConnection
+from postoffice.server.connection_setup import OpenConnection
 from postoffice.server.factory import ServerFactory
 
 #: Seconds that a session has to finish its command before it is cut off.

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping
 from copy import copy
 from dataclasses import replace
 from itertools import count
-from typing import Any, ClassVar, Generic, Protocol
+from typing import Any, ClassVar, Generic
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError
@@ -15,7 +15,6 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
-    IReactorTime,
 )
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -27,8 +26,7 @@ from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.model.log_event import tell, tell_failure
 from postoffice.server import tls
 from postoffice.server.client_timer import ClientTimer
-from postoffice.server.connection_setup import LINGER, ConnectionSetup, Listener
-from postoffice.server.fair_share import ReactorShares
+from postoffice.server.connection_setup import LINGER, ConnectionFactory, ConnectionSetup
 from postoffice.server.question_loop import A, Q, QuestionLoop, Session
 from postoffice.server.tcp import keep_alive, send_now, unacknowledged
 from postoffice.util.event_log import EventLogger
@@ -46,28 +44,6 @@ DISCARD_MAXIMUM = 1 << 20
 
 #: Session ids count up from the time of the daemon's start, so that no id is used twice.
 _numbers = count(time.time_ns() >> 20)
-
-
-class OpenConnection(Protocol):
-    """What a factory needs of a connection, whatever the protocol."""
-
-    counted_as: str | None
-    setup: ConnectionSetup
-
-    def leave(self) -> None: ...
-    def abort(self) -> None: ...
-    def described(self) -> dict[str, str | float]: ...
-
-
-class ConnectionFactory(Listener, Protocol):
-    """What a connection needs of its factory."""
-
-    clock: IReactorTime
-    connections: set[OpenConnection]
-    reactor_shares: ReactorShares
-
-    def recount(self, connection: OpenConnection, address: str) -> bool: ...
-    def left(self, connection: OpenConnection) -> None: ...
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from postoffice.model import log_event, log_events
@@ -11,6 +12,7 @@ from postoffice.model.envelope import Client
 from postoffice.protocol.proxy import NotProxied, ProxyReader
 from postoffice.server import tls
 from postoffice.server.client_timer import ClientTimer
+from postoffice.server.fair_share import ReactorShares
 from postoffice.server.listener_options import ListenerOptions
 from postoffice.util.networks import within
 
@@ -159,3 +161,25 @@ class ConnectionSetup:
         """Log why the TLS handshake failed."""
         why = tls.why_failed(reason) or self._failure or LINK_CLOSED
         self._connection.log(log_events.TLS_FAILED, why=why)
+
+
+class OpenConnection(Protocol):
+    """What a factory needs of a connection, whatever the protocol."""
+
+    counted_as: str | None
+    setup: ConnectionSetup
+
+    def leave(self) -> None: ...
+    def abort(self) -> None: ...
+    def described(self) -> dict[str, str | float]: ...
+
+
+class ConnectionFactory(Listener, Protocol):
+    """What a connection needs of its factory."""
+
+    clock: IReactorTime
+    connections: set[OpenConnection]
+    reactor_shares: ReactorShares
+
+    def recount(self, connection: OpenConnection, address: str) -> bool: ...
+    def left(self, connection: OpenConnection) -> None: ...

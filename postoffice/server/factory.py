@@ -13,8 +13,9 @@ from twisted.logger import Logger
 
 from postoffice.model import log_events
 from postoffice.model.log_event import tell
-from postoffice.server.connection import Connection, OpenConnection
+from postoffice.server.connection import Connection
 from postoffice.server.connection_limits import ConnectionLimits
+from postoffice.server.connection_setup import OpenConnection
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.listener_options import ListenerOptions
 from postoffice.util.networks import client_address, within

@@ -28,6 +28,7 @@ from postoffice.store.expunge import SharedTicket
 from postoffice.store.files import MaildropRef
 from postoffice.store.pace import Pace
 from postoffice.store.queue_files import Unreadable
+from postoffice.store.queued_text import PIECE, QueuedText, read_piece
 from postoffice.store.removal_commits import RemovalCommits
 from postoffice.util.gather import Gather
 from postoffice.util.shield import shield, start_work
@@ -37,8 +38,6 @@ PAGE = 500
 TOGETHER = 64
 #: How often a message is looked for that may have been committed.
 LOOKS = 3
-#: Octets of a text that are read at once.
-PIECE = 256 << 10
 #: Octets of a file that is read on the reactor's thread, if the disk is quick.
 SMALL = 64 << 10
 
@@ -245,9 +244,9 @@ class MailQueue:
                 raise MessageGone(f"{name} is not in the queue: {error}") from error
             try:
                 start, length = message.hole
-                first, left = _read_piece(fd, [(0, start), (start + length, message.size)])
+                first, left = read_piece(fd, [(0, start), (start + length, message.size)])
                 while left and len(first) < PIECE:
-                    more, left = _read_piece(fd, left)
+                    more, left = read_piece(fd, left)
                     first += more
                 if not left:
                     os.close(fd)
@@ -360,45 +359,3 @@ class MailQueue:
 def _close(opened: tuple[int, bytes, list[tuple[int, int]]]) -> None:
     if opened[0] >= 0:
         os.close(opened[0])
-
-
-def _read_piece(fd: int, left: Sequence[tuple[int, int]]) -> tuple[bytes, list[tuple[int, int]]]:
-    """Read the next octets of these ranges; return them, and what is left then."""
-    (start, end), *rest = left
-    octets = os.pread(fd, min(PIECE, end - start), start)
-    start += len(octets)
-    if start < end:
-        if not octets:
-            raise MessageGone("a message became shorter while it was read")
-        return octets, [(start, end), *rest]
-    return octets, list(rest)
-
-
-@implementer(IText)
-class QueuedText:
-    """The text of a message as it is sent: ``first``, then the octets ``left`` of a file."""
-
-    def __init__(
-        self, executor: Executor, fd: int, first: bytes, left: list[tuple[int, int]]
-    ) -> None:
-        self._executor = executor
-        self._fd = fd
-        self._first = first
-        self._left = left
-        self._reading: Deferred[tuple[bytes, list[tuple[int, int]]]] | None = None
-
-    async def read(self) -> bytes:
-        octets, self._first = self._first, b""
-        while not octets and self._left and self._fd >= 0:
-            self._reading = start_work(self._executor.run(_read_piece, self._fd, self._left))
-            octets, self._left = await shield(self._reading)
-        return octets
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        self._first = b""
-        if fd >= 0:
-            if self._reading is None:
-                os.close(fd)
-            else:
-                self._reading.addBoth(lambda _: os.close(fd))  # not while a thread reads from it

@@ -167,7 +167,7 @@ def _entry(
         status = item.stat(follow_symlinks=False)
         measured = sizes.get(status)
         if measured is None and names.is_ours(item.name):
-            measured = _believable(names.sizes_of(item.name), status.st_size)
+            measured = names.believable(names.sizes_of(item.name), status.st_size)
         measured = measured or sizes_on_disk.get(status)
         if measured is None:
             if limit is not None:
@@ -182,14 +182,6 @@ def _entry(
         odd.append(OddFile(subpath, str(why)))
         return None
     return Entry(names.uidl_of_file(item.name), measured.wire, subpath, measured.downgraded)
-
-
-def _believable(said: names.Sizes, size: int) -> Measured | None:
-    """The sizes in a file name of ours, if they are possible for a file of ``size`` octets."""
-    if said.file != size or said.wire is None or said.outdated:
-        return None
-    most = 2 * size + 2  # every octet may be a bare LF, and the last line may lack its end
-    return Measured(said.wire, said.downgraded) if size <= said.wire <= most else None
 
 
 def _measure(path: str, sizes_on_disk: SizeCache) -> Measured:
@@ -216,12 +208,11 @@ def open_text(folder: str, entry: Entry, sizes: MeasuredSizes) -> tuple[int, boo
     except OSError as error:
         raise MessageGone(f"{folder}/{entry.name}: {error}") from error
     try:
-        ours = names.is_ours(os.path.basename(entry.name))
-        as_said = ours and entry.downgraded is None
+        as_said = entry.downgraded is None and names.is_ours(os.path.basename(entry.name))
         if as_said and status.st_size == entry.size and _ends_in_crlf(fd, status.st_size):
             return fd, True
         measured = measure(fd)
-        if _is_as_listed(measured, entry):
+        if measured.wire == entry.size and entry.downgraded in (None, measured.downgraded):
             # CRLF line ends only add octets: the same size means that nothing changes
             return fd, measured.wire == status.st_size
         sizes.set(status, measured)
@@ -232,11 +223,6 @@ def open_text(folder: str, entry: Entry, sizes: MeasuredSizes) -> tuple[int, boo
     except BaseException:
         os.close(fd)
         raise
-
-
-def _is_as_listed(measured: Measured, entry: Entry) -> bool:
-    """Whether both forms, downgraded or not, have the sizes that the client was told."""
-    return measured.wire == entry.size and entry.downgraded in (None, measured.downgraded)
 
 
 def _ends_in_crlf(fd: int, size: int) -> bool:

@@ -189,6 +189,14 @@ def sizes_of(name: str) -> Sizes:
     return Sizes(said.get("S"), said.get("W"), said.get(DOWNGRADED), OUTDATED in said)
 
 
+def believable(said: Sizes, size: int) -> Measured | None:
+    """The sizes in a file name of ours, if they are possible for a file of ``size`` octets."""
+    if said.file != size or said.wire is None or said.outdated:
+        return None
+    most = 2 * size + 2  # every octet may be a bare LF, and the last line may lack its end
+    return Measured(said.wire, said.downgraded) if size <= said.wire <= most else None
+
+
 class Imported(NamedTuple):
     """What the name of an imported message says: its old UIDL, and its place in the old order."""
 
