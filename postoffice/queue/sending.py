@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from postoffice.interfaces import IMailQueue
+from postoffice.interfaces import IMailQueue, IText
 from postoffice.interfaces.relay import Relay, RelayConnection, Undeliverable
 from postoffice.model import log_events
 from postoffice.model.errors import MessageGone, PostOfficeError
-from postoffice.model.hop import PeerReply, Result
+from postoffice.model.hop import PeerReply, Result, Transaction
 from postoffice.model.log_event import tell
-from postoffice.queue.destinations import Item, Lane, Site
+from postoffice.queue.destinations import Held, Item, Lane, Site
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.transactions import transaction_of
 from postoffice.util.shield import start_work
@@ -242,19 +242,16 @@ class _Worker:
         item.attempts += 1
         began = sending.clock.seconds()
         try:
-            text = await sending.queue.text(held.name)
+            transaction, text = await self._prepared(held, indexes)
         except MessageGone:  # an administrator has removed it
             item.indexes = ()
             sending.outcomes.over(item)
             return
         except PostOfficeError as error:
-            why = PeerReply(0, "4.3.0", f"reading the message failed: {error}", "connect")
+            why = PeerReply(0, "4.3.0", f"preparing the message failed: {error}", "connect")
             sending.outcomes.undeliverable([item], Undeliverable(why))
             return
         try:
-            transaction, text = await transaction_of(
-                held.message, indexes, text, sending.relay.sender
-            )
             result = await connection.send(transaction, text)
         finally:
             text.close()
@@ -265,6 +262,15 @@ class _Worker:
         else:  # the connection was lost before: another one takes it
             item.attempts -= 1
             sending.again(item)
+
+    async def _prepared(self, held: Held, indexes: Sequence[int]) -> tuple[Transaction, IText]:
+        """Open the text of a message, and make its transaction.  Raises PostOfficeError."""
+        text = await self._sending.queue.text(held.name)
+        try:
+            return await transaction_of(held.message, indexes, text, self._sending.relay.sender)
+        except BaseException:
+            text.close()
+            raise
 
     def _note(
         self, item: Item, indexes: tuple[int, ...], result: Result, connection: RelayConnection

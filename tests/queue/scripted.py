@@ -49,6 +49,7 @@ class Letter:
 
     kind: str
     about: list[str]
+    replies: list[PeerReply] = field(default_factory=list)
     aborted: bool = False
 
     def abort(self) -> None:
@@ -64,7 +65,8 @@ class Letters:
     async def _letter(self, kind, message, replies, via):
         if self.broken is not None:
             raise self.broken
-        return Letter(kind, [message.recipients[index].address for index in replies])
+        about = [message.recipients[index].address for index in replies]
+        return Letter(kind, about, list(replies.values()))
 
     async def failed(self, name, message, replies, via):
         return await self._letter("failed", message, replies, via)

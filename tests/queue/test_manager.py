@@ -480,3 +480,20 @@ def test_what_comes_while_the_queue_starts_is_sent(tmp_path):
     office.pass_time(2)
     assert not office.queue.there
     office.stop()
+
+
+def test_a_failure_to_find_out_the_sender_delays_the_message_and_says_why(office, monkeypatch):
+    """The secrets of rewritten senders (SRS) cannot be read."""
+    office.queue.commit("n1", message("first@x.example"))
+    with monkeypatch.context() as broken:
+        broken.setattr(office.relay, "sender", _fails)
+        office.queue.commit("n2", message("a@x.example"))
+        office.pass_time(4.1 * HOUR, MINUTE)
+    assert kinds(office) == [("delayed", ["a@x.example"])]
+    [reply] = office.queue.letters[0].replies
+    assert (reply.status, reply.text) == (
+        "4.3.0",
+        "preparing the message failed: no space left on device",
+    )
+    office.pass_time(2 * HOUR, MINUTE)
+    assert not office.queue.there
