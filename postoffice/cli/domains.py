@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from postoffice.accounts.address_checks import check_domain
@@ -27,6 +29,7 @@ from postoffice.model.address import Quota
 from postoffice.model.alias import Domain
 from postoffice.model.errors import NotEmpty
 from postoffice.model.mail_policy import MailPolicy
+from postoffice.server.dkim_keys import FOLDER
 
 
 @click.group()
@@ -172,11 +175,14 @@ async def remove(context: CommandContext, domain: str) -> Answer:
     """
     Remove DOMAIN; refused while it has accounts or aliases.
 
-    The command reports the aliases, forwards and catch-alls with targets in DOMAIN.
+    The command reports the aliases, forwards and catch-alls with targets in DOMAIN,
+    and where DKIM keys of DOMAIN remain.
 
-    With --json: domain, removed, pointing (what still leads to it).
+    With --json: domain, removed, pointing (what still leads to it), dkim_keys (their
+    folder, or null).
     """
-    async with context.open() as plugins:
+    settings = context.settings()
+    async with context.open(settings) as plugins:
         try:
             removed = await plugins.register.remove_domain(domain)
         except NotEmpty as error:
@@ -184,5 +190,12 @@ async def remove(context: CommandContext, domain: str) -> Answer:
         if not removed:
             raise Refused(f"there is no domain {domain} here")
         pointing = await still_pointing(plugins, f"@{domain}")
-    data = {"domain": domain, "removed": True, "pointing": pointing}
-    return Answer(data, [f"{domain} is removed", *pointing_lines(domain, pointing)])
+    keys = _folder_of_keys(settings.state, domain)
+    data = {"domain": domain, "removed": True, "pointing": pointing, "dkim_keys": keys}
+    lines = [f"{domain} is removed", *pointing_lines(domain, pointing)]
+    return Answer(data, [*lines, *([f"its DKIM keys remain in {keys}"] if keys else [])])
+
+
+def _folder_of_keys(state: str, domain: str) -> str | None:
+    folder = os.path.join(state, FOLDER, domain)
+    return folder if os.path.isdir(folder) else None

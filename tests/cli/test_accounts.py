@@ -83,11 +83,13 @@ def test_a_database_that_is_broken(ask, office):
 def test_domains_come_and_go(run, ask, office):
     assert ask("domain", "add", "Example.ORG") == {"domain": "example.org", "added": True}
     run("domain", "add", "example.org", status=1)
+    run("dkim", "add", "example.org")
     assert "example.org" in run("domain", "list").output
     assert ask("domain", "remove", "example.org") == {
         "domain": "example.org",
         "removed": True,
         "pointing": [],
+        "dkim_keys": str(office / "state" / "dkim" / "example.org"),
     }
     run("domain", "remove", "example.org", status=1)
 
