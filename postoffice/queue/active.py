@@ -10,15 +10,35 @@ from postoffice.queue.destinations import Held, Item
 from postoffice.queue.queue_db import Row
 from postoffice.queue.rows import Rows
 
+#: Which part of all items one lane may have; and how many of a lane come in although there are
+#: as many as there should be.
+LANE_SHARE, FEW = 10, 5
+
 
 class Active:
-    """Messages of which something is in memory, by their names, and all items."""
+    """
+    Messages of which something is in memory, by their names, and all items.
 
-    def __init__(self, queue: IMailQueue, rows: Rows) -> None:
+    ``most`` are the items that should be here at most.
+    """
+
+    def __init__(self, queue: IMailQueue, rows: Rows, most: int) -> None:
+        self.most = most
         self._queue = queue
         self._rows = rows
         self._held: dict[str, Held] = {}
         self._items: dict[tuple[str, str], Item] = {}
+
+    @property
+    def most_of_lane(self) -> int:
+        """How many items one lane may have here, so that no domain takes all the room."""
+        return max(self.most // LANE_SHARE, 1)
+
+    def has_room(self, largest: int) -> bool:
+        """Whether a message comes in whose largest lane has so many items here."""
+        if len(self) < self.most:
+            return largest < self.most_of_lane
+        return largest < FEW and len(self) < 2 * self.most
 
     def __len__(self) -> int:
         """How many items there are."""

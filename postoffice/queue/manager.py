@@ -73,11 +73,10 @@ class QueueManager:
         self._queue = queue
         self._clock = clock
         self._now = now
-        self._most_active = active
         self._executor = executor
         self._db = QueueDB(os.path.join(state, QUEUE))
         self._rows = Rows(self._db, executor)
-        self._in_memory = Active(queue, self._rows)
+        self._in_memory = Active(queue, self._rows, active)
         self._parked: set[str] = set()  # lanes of which all that is due is to be parked
         self.pauses = Pauses(self._db, self._rows)
         self._outcomes = Outcomes(
@@ -156,10 +155,12 @@ class QueueManager:
         if not self.running:
             return  # the start finds it
         held = self._in_memory.hold(name, message)
-        if message.held or len(self._in_memory) >= self._most_active:
+        lanes = self._lanes_of(held, message.left)
+        sizes = [lane.size for key in lanes if (lane := self.lanes.get(key)) is not None]
+        if message.held or not self._in_memory.has_room(max(sizes, default=0)):
             self._rows.put(
                 self._rows.row(held, key, indexes, message.came, why=message.held)
-                for key, (_, _, indexes) in self._lanes_of(held, message.left).items()
+                for key, (_, _, indexes) in lanes.items()
             )
             self._in_memory.let_go(held)
         else:
@@ -344,13 +345,15 @@ class QueueManager:
 
     async def _look(self) -> bool:
         """Bring back what is due, and probe sites that did not answer."""
-        room = min(self._most_active - len(self._in_memory), PAGE)
+        room = min(self._in_memory.most - len(self._in_memory), PAGE)
         more = False
         parked, self._parked = list(self._parked), set()
         if parked:  # unread, as it would only come to wait there
             await self._rows.run(self._db.park, parked, self._now())
         if room > 0:
-            rows = await self._rows.run(self._db.claim, self._now(), room)
+            most = self._in_memory.most_of_lane
+            full = [key for key, lane in self.lanes.items() if lane.size >= most]
+            rows = await self._rows.run(self._db.claim, self._now(), room, full)
             await self._due.bring(rows)
             more = len(rows) == room
         for site in list(self.sites.values()):

@@ -170,9 +170,11 @@ class QueueDB(SQLiteFile):
             db.executemany("DELETE FROM waiting WHERE name = ? AND lane = ?", gone)
             db.executemany(_PUT, put)
 
-    def claim(self, now: float, most: int) -> list[Row]:
-        """Take rows that are due, those first that have waited longest."""
-        return self._claim("next <= ? AND held = '' ORDER BY next LIMIT ?", (now, most))
+    def claim(self, now: float, most: int, without: Sequence[str] = ()) -> list[Row]:
+        """Take rows that are due, those first that have waited longest, ``without`` some lanes."""
+        others = f"AND lane NOT IN ({', '.join('?' * len(without))})" if without else ""
+        which = f"next <= ? AND held = '' {others} ORDER BY next LIMIT ?"
+        return self._claim(which, (now, *without, most))
 
     def claim_lane(self, lanes: Sequence[str], most: int) -> list[Row]:
         """Take parked rows of these lanes, the oldest messages first."""

@@ -146,6 +146,25 @@ def test_a_dead_destination_leaves_the_others_alone(tmp_path):
     office.stop()
 
 
+def test_a_slow_destination_leaves_room_for_the_others(tmp_path):
+    office = Office(str(tmp_path), active=100)
+    office.start()
+    office.relay.slow = True
+    for number in range(300):
+        office.queue.commit(f"n{number:03}", message("a@slow.example"))
+    office.relay.slow = False
+    office.queue.commit("other", message("a@x.example"))
+    office.queue.commit("again", message("b@x.example", came=NOON))
+    office.pass_time(5)
+    assert ("m", ["a@x.example"]) in office.relay.transactions
+    assert ("m", ["b@x.example"]) in office.relay.transactions
+    for pause in office.relay.pauses:
+        pause.callback(None)
+    office.pass_time(60)
+    assert not office.queue.there
+    office.stop()
+
+
 def test_senders_take_turns(office):
     office.relay.slow = True
     for number in range(20):
