@@ -80,6 +80,7 @@ class Outbound:
         self._core = core
         self._network: _Network | None = None
         self._notices: SendingNotices | None = None
+        self._letters: OutboundLetters | None = None
         self.manager: QueueManager | None = None
 
     async def use(self, generation: Generation) -> None:
@@ -97,6 +98,8 @@ class Outbound:
         senders = generation.reception.forward_senders
         assert senders is not None, "the build gives it"
         lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
+        letters = self._letters = OutboundLetters(generation.reception, queue, lifetimes)
+        generation.reception.successes.tell = letters.delivered
         context = QueueContext(
             OutboundRelay(
                 outbound.router(),
@@ -106,7 +109,7 @@ class Outbound:
                 senders.sender_of,
                 network.options,
             ),
-            OutboundLetters(generation.reception, queue, lifetimes),
+            letters,
             lifetimes,
             connections.destination,
             connections.all,
@@ -144,6 +147,8 @@ class Outbound:
         await self._core.sending_limits.stop()
         if self._notices is not None:
             await self._notices.finished()
+        if self._letters is not None:
+            await self._letters.finished()
 
     async def stop(self) -> None:
         """Let what is being sent end; what waits stays in the queue."""

@@ -12,6 +12,10 @@ from postoffice.outbound.dkim import Signer, SigningKey
 from postoffice.smtp.author import Authors
 from postoffice.smtp.header import Completion, LoopReader, Opening
 
+#: Told of a commit: the beginning of the text, and the outcomes of single recipients, if they had
+#: any of their own.
+Success = Callable[[bytes, Sequence[PostOfficeError | None] | None], None]
+
 
 @implementer(IDelivery)
 class DiscardedDelivery:
@@ -43,7 +47,8 @@ class CompletedDelivery:
 
     ``authors``, if given, reads the addresses in the From field on the way.  A text that ``loop``
     finds to be in a loop is refused.  ``undo`` is called if it is aborted before it is committed.
-    ``signer`` reads what ``sign`` signs.
+    ``signer`` reads what ``sign`` signs.  ``success`` is called with the beginning of the text and
+    the outcomes, once it is committed.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class CompletedDelivery:
         loop: LoopReader | None = None,
         undo: Callable[[], None] | None = None,
         signer: Signer | None = None,
+        success: Success | None = None,
     ) -> None:
         self._delivery = delivery
         self._completion = completion
@@ -61,6 +67,7 @@ class CompletedDelivery:
         self._loop = loop
         self._undo = undo
         self._signer = signer
+        self._success = success
 
     async def authors(self) -> list[str]:
         """The addresses in From, once the text is complete; [] without ``authors``."""
@@ -82,14 +89,20 @@ class CompletedDelivery:
 
     async def commit(self) -> None:
         await self._check()
+        beginning = await self._beginning()
         await self._delivery.commit()
         self._undo = None
+        if self._success is not None:
+            self._success(beginning, None)
 
     async def commit_each(self) -> list[PostOfficeError | None]:
         await self._check()
-        outcomes = await self._delivery.commit_each()
+        beginning = await self._beginning()
+        outcomes = list(await self._delivery.commit_each())
         self._undo = None
-        return list(outcomes)
+        if self._success is not None:
+            self._success(beginning, outcomes)
+        return outcomes
 
     async def text(self) -> IText:
         await self._end()
@@ -104,6 +117,16 @@ class CompletedDelivery:
         if undo is not None:
             undo()
         self._delivery.abort()
+
+    async def _beginning(self) -> bytes:
+        """The beginning of the text, for a letter about it; read only if there may be one."""
+        if self._success is None:
+            return b""
+        text = await self._delivery.text()
+        try:
+            return await text.read()
+        finally:
+            text.close()
 
     async def _check(self) -> None:
         """The text is complete: refuse it if it is in a loop."""

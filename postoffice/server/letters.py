@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster
 from postoffice.interfaces import IDelivery, IMailQueue
 from postoffice.model import log_events
 from postoffice.model.address import Address, NotAnAddress
-from postoffice.model.envelope import Client, Envelope, Notify, SessionInfo
-from postoffice.model.errors import MaildropFull, MaildropFullNow, MessageGone
+from postoffice.model.envelope import Client, Envelope, Notify, Recipient, SessionInfo
+from postoffice.model.errors import MaildropFull, MaildropFullNow, MessageGone, PostOfficeError
+from postoffice.model.hop import PeerReply
 from postoffice.model.log_event import LIST, portions, tell
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.outbound import reports
 from postoffice.outbound.dkim import Signer
-from postoffice.outbound.reports import DELAYED, FAILED, RELAYED, Kind, Occasion, Replies, Report
+from postoffice.outbound.reports import (
+    DELAYED,
+    DELIVERED,
+    EXPANDED,
+    FAILED,
+    RELAYED,
+    Kind,
+    Occasion,
+    Replies,
+    Report,
+)
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.policy.chain import PolicyChain
 from postoffice.server.reception import Reception
 from postoffice.server.reception_context import ReceptionContext
+from postoffice.util.shield import start_work
 
 #: The service that takes the letters in, in the log.
 SERVICE = "queue"
@@ -42,6 +56,7 @@ class OutboundLetters:
         self._context = replace(context, policies=PolicyChain())
         self._queue = queue
         self._lifetimes = lifetimes or Lifetimes()
+        self._under_way: set[Deferred[None]] = set()
 
     def failed(
         self, name: str, message: QueuedMessage, replies: Replies, via: str
@@ -61,6 +76,42 @@ class OutboundLetters:
         """Write about recipients whose server has it, and does not tell the sender."""
         return self._write(RELAYED, name, message, replies, via)
 
+    def delivered(self, envelope: Envelope, indexes: Sequence[int], beginning: bytes) -> None:
+        """Write and commit letters about recipients here who have a message; nobody waits."""
+        work = start_work(self._delivered(envelope, indexes, beginning))
+        self._under_way.add(work)
+        work.addErrback(_failed, envelope.id).addBoth(lambda _: self._under_way.discard(work))
+
+    async def finished(self) -> None:
+        """Wait until all letters about recipients here are committed."""
+        await DeferredList(list(self._under_way))
+
+    async def _delivered(
+        self, envelope: Envelope, indexes: Sequence[int], beginning: bytes
+    ) -> None:
+        """An address that leads to several accounts was expanded (RFC 3461 §5.2.7)."""
+        about: dict[str, list[Recipient]] = {}
+        for index in indexes:
+            recipient = envelope.recipients[index]
+            about.setdefault(str(recipient.address), []).append(recipient)
+        for kind in (DELIVERED, EXPANDED):
+            those = [
+                (one, its) for one, its in about.items() if (len(its) > 1) == (kind is EXPANDED)
+            ]
+            if those:
+                message = envelope.message(self._context.now().timestamp(), 0)
+                recipients = tuple(_as_queued(one, its[0].notify) for one, its in those)
+                message = replace(message, recipients=recipients)
+                await self._commit(kind, message, beginning)
+
+    async def _commit(self, kind: Kind, message: QueuedMessage, beginning: bytes) -> None:
+        reply = PeerReply(250, "2.1.5", "delivered", "end")
+        replies = dict.fromkeys(range(len(message.recipients)), reply)
+        occasion = Occasion(self._context.hostname, self._context.now(), original=beginning)
+        delivery = await self._letter(kind, message, replies, occasion)
+        if delivery is not None:
+            await delivery.commit()
+
     async def _write(
         self, kind: Kind, name: str, message: QueuedMessage, replies: Replies, via: str
     ) -> IDelivery | None:
@@ -75,6 +126,12 @@ class OutboundLetters:
             self._lifetimes.expires(message),
             await self._original(name, whole=reports.returns_whole(kind, message)),
         )
+        return await self._letter(kind, message, replies, occasion)
+
+    async def _letter(
+        self, kind: Kind, message: QueuedMessage, replies: Replies, occasion: Occasion
+    ) -> IDelivery | None:
+        """Begin the delivery of a letter, and log it; None if there is no way to the sender."""
         report = reports.write(kind, message, replies, occasion)
         delivery, why = await self._begin(f"{message.id}-{kind.action}", message.sender, report)
         event = log_events.LETTER_LOST if delivery is None else log_events.LETTER_WRITTEN
@@ -139,6 +196,18 @@ class OutboundLetters:
         signer = Signer()
         signer.feed(report.octets)
         return signer.fields(signing, self._context.now().timestamp())
+
+
+def _as_queued(address: str, notify: Notify | None) -> QueuedRecipient:
+    notify = notify or Notify()
+    return QueuedRecipient(address=address, notify=notify.flags, orcpt=notify.orcpt)
+
+
+def _failed(why: Failure, message: str) -> None:
+    if isinstance(why.value, PostOfficeError):
+        log.error("the letter about {id} failed: {error}", id=message, error=why.value)
+    else:
+        log.failure("the letter about {id} failed", failure=why, id=message)
 
 
 class _LetterReception(Reception):

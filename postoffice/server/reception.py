@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from zope.interface import implementer
 
@@ -13,7 +13,7 @@ from postoffice.interfaces import (
 )
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Envelope, Notify, Recipient, SessionInfo
-from postoffice.model.errors import MaildropFull
+from postoffice.model.errors import MaildropFull, PostOfficeError
 from postoffice.model.queued import QueuedRecipient
 from postoffice.model.reply import (
     NO_RELAY,
@@ -24,7 +24,7 @@ from postoffice.model.reply import (
     Reply,
 )
 from postoffice.outbound.srs import is_rewritten
-from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery
+from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery, Success
 from postoffice.server.message_log import log_followed
 from postoffice.server.reception_context import ReceptionContext
 from postoffice.smtp.header import LoopReader, Opening
@@ -166,7 +166,28 @@ class Reception:
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: write the trace fields; the text cannot continue the last of them."""
-        return CompletedDelivery(await self._begun(envelope), Opening(), loop=loop_reader(envelope))
+        return CompletedDelivery(
+            await self._begun(envelope),
+            Opening(),
+            loop=loop_reader(envelope),
+            success=self._success(envelope),
+        )
+
+    def _success(self, envelope: Envelope) -> Success | None:
+        """Return what tells the sender that recipients here have the message, if that is wanted."""
+        tell = self._reception_context.successes.tell
+        if tell is None or envelope.sender is None:
+            return None
+        wanting = [n for n, one in enumerate(envelope.recipients) if wants_success(one)]
+        if not wanting:
+            return None
+
+        def committed(beginning: bytes, outcomes: Sequence[PostOfficeError | None] | None) -> None:
+            well = [n for n in wanting if outcomes is None or outcomes[n] is None]
+            if well:
+                tell(envelope, well, beginning)
+
+        return committed
 
     async def _begun(self, envelope: Envelope) -> IDelivery:
         """Write the trace fields (RFC 5321 §4.4), then the fields that policies added."""
@@ -187,6 +208,11 @@ class Reception:
         if refusal is None and fields:
             await delivery.prepend(fields)
         return refusal
+
+
+def wants_success(recipient: Recipient) -> bool:
+    """Whether the sender wants to know that a recipient has the message (RFC 3461 §4.1)."""
+    return recipient.notify is not None and "SUCCESS" in recipient.notify.flags
 
 
 def loop_reader(envelope: Envelope) -> LoopReader | None:

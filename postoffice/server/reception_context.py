@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -34,6 +34,17 @@ from postoffice.server.forward_senders import ForwardSenders
 UNLIMITED = Quota(0, 0, "reject")
 
 
+#: Tells a sender that these recipients (indexes in the envelope) have a message, whose beginning
+#: is given; nobody waits for it.
+TellSuccess = Callable[[Envelope, Sequence[int], bytes], None]
+
+
+class Successes:
+    """Who tells of messages that were delivered here; nobody where no letters are written."""
+
+    tell: TellSuccess | None = None
+
+
 @dataclass(frozen=True)
 class ReceptionContext:
     """
@@ -48,7 +59,8 @@ class ReceptionContext:
     ``postmaster_quota`` holds for the postmaster, whatever that account says.
     ``router`` says where mail for other domains goes; without it none is taken.  ``limits`` counts
     what users send there.  ``forward_senders`` rewrites the senders of forwards; without it they
-    stay.  ``dkim_keys`` sign what users send there.
+    stay.  ``dkim_keys`` sign what users send there.  ``successes`` tells senders who want to know
+    (NOTIFY=SUCCESS, RFC 3461).
     """
 
     directory: IAccountDirectory
@@ -65,6 +77,7 @@ class ReceptionContext:
     limits: SendingLimits | None = None
     forward_senders: ForwardSenders | None = None
     dkim_keys: DKIMKeys | None = None
+    successes: Successes = field(default_factory=Successes)
 
     def resolve(
         self, address: Address | None, *, forwards: bool = True

@@ -90,7 +90,8 @@ class Submission(Reception):
             give_back()
             raise
         loop = loop_reader(envelope)
-        return CompletedDelivery(begun, completion, authors, loop, give_back, signer)
+        success = self._success(envelope)
+        return CompletedDelivery(begun, completion, authors, loop, give_back, signer, success)
 
     async def _count(self, envelope: Envelope) -> Callable[[], None]:
         """

@@ -94,6 +94,17 @@ def test_success_is_told_where_it_is_wanted(office, there):
     assert "Action: relayed" in letter(found).get_payload(1).as_string()
 
 
+def test_success_here_is_told_where_it_is_wanted(office):
+    ann, bob = office.new_account(), office.new_account()
+    submit(office, ann, bob.address, rcpt_options=["NOTIFY=SUCCESS"])
+    office.wait_for(r" letter-written .*outcome=delivered")
+    [found] = office.collect(ann)
+    status = letter(found).get_payload(1).as_string()
+    assert "Action: delivered" in status
+    assert f"Final-Recipient: rfc822; {bob.address}" in status
+    assert "Subject: hello" in letter(found).get_payload(2).as_string()
+
+
 @pytest.fixture
 def silent():
     """A port at which nobody answers."""
