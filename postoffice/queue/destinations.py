@@ -156,7 +156,8 @@ class Site:
     ``queue.db`` because no host answers.  ``most`` are the connections that it gets at most,
     ``connections`` those that it has.  ``failures`` counts the probes since it last answered, 0
     while it answers; ``probe`` is when the next one is due (Unix time), and ``reply`` is what
-    the last one gave.  ``timer``: it will be looked at when its ``rate`` allows a message.
+    the last one gave.  ``proven``: the last connection was made.  ``timer``: it will be looked at
+    when its ``rate`` allows a message.
     """
 
     def __init__(self, name: str, most: int) -> None:
@@ -165,6 +166,7 @@ class Site:
         self.parked: set[str] = set()
         self.connections = 0
         self.timer = False
+        self.proven = False
         self._bucket: TokenBucket | None = None
         self.failures = 0
         self.probe = 0.0
@@ -212,6 +214,7 @@ class Site:
     def answered(self) -> bool:
         """Note that a connection was made.  Returns whether none could be made before."""
         back, self.failures, self.reply = bool(self.failures), 0, None
+        self.proven = True
         return back
 
     def sent(self) -> None:
@@ -223,6 +226,7 @@ class Site:
         self._bears = max(1.0, self._bears - 1)
         if self.connections <= 1:  # the others may be its limit
             self.failures += 1
+            self.proven = False
             self.reply = reply
             self._bears = float(min(FIRST, self._most))
             self.probe = now + schedule.probe_gap(self.failures)

@@ -61,6 +61,7 @@ class Sending:
         self.stopping = False
         self._working: dict[_Worker, Deferred[None]] = {}
         self._wanting: dict[str, Site] = {}  # sites that wait until a connection is free
+        self._soon = False  # they are looked at in the next turn
 
     def use(self, relay: Relay, most: int) -> None:
         """From now on connect over this relay, at most so many times."""
@@ -71,6 +72,11 @@ class Sending:
     def connections(self) -> int:
         """How many connections there are."""
         return len(self._working)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a site waits until one of the connections ends."""
+        return bool(self._wanting) and len(self._working) >= self._most
 
     def lanes(self) -> set[Lane]:
         """The lanes of which an item is being sent."""
@@ -95,12 +101,24 @@ class Sending:
             idle.wake()
             return
         while site.wants() and not site.pace():
-            if len(self._working) >= self._most:
+            if not self._may_connect(site):
                 self._wanting[site.name] = site
-                if idle := next((one for one in self._working if one.idle), None):
-                    idle.wake(leave=True)  # it makes room
                 return
             self._begin(site)
+
+    def _may_connect(self, site: Site) -> bool:
+        """
+        Whether one more connection may be made; an idle one makes room.
+
+        Sites of which nobody knows yet that they answer have half of the connections at most:
+        each may cost half a minute, and others have mail to send meanwhile.
+        """
+        if len(self._working) >= self._most:
+            if idle := next((one for one in self._working if one.idle), None):
+                idle.wake(leave=True)
+            return False
+        unproven = sum(not worker.site.proven for worker in self._working)
+        return site.proven or unproven < max(self._most // 2, 1)
 
     def _ready(self, site: Site) -> None:
         site.timer = False
@@ -121,9 +139,21 @@ class Sending:
             return
         if not site.failures:
             self.pump(site)
-        while self._wanting and len(self._working) < self._most:
-            name = next(iter(self._wanting))
-            self.pump(self._wanting.pop(name))
+        self.pump_others_soon()
+
+    def pump_others_soon(self) -> None:
+        """In the next turn, let sites that wait for a connection have those that are free."""
+        if self._wanting and not self._soon:
+            self._soon = True
+            self.clock.callLater(0, self._pump_others)
+
+    def _pump_others(self) -> None:
+        self._soon = False
+        for name in list(self._wanting):
+            if len(self._working) >= self._most:
+                break
+            if name in self._wanting:
+                self.pump(self._wanting.pop(name))
 
     async def stop(self) -> None:
         """Let what is being sent end, for a while; then close all connections."""
@@ -201,7 +231,8 @@ class _Worker:
             item = self.site.take()
             if item is not None:
                 return item
-            if self._connection is None or not self._connection.usable:
+            idle = self._connection is not None and self._connection.usable
+            if not idle or self._sending.crowded:
                 return None
             self._waiting = Deferred()
             self._timer = self._sending.clock.callLater(IDLE, self.wake, leave=True)
@@ -228,7 +259,9 @@ class _Worker:
                 sending.again(item)
             return None
         self._connection, self._sent, self._began = connection, 0, sending.clock.seconds()
-        if site.answered():
+        back = site.answered()
+        sending.pump_others_soon()
+        if back:
             tell(log, log_events.DESTINATION_UP, to=site.name)
             await sending.up(site)
         return connection

@@ -159,13 +159,15 @@ class Relay:
     """
     Routes all directly; each domain is a site of its own unless ``sites`` says another.
 
-    ``down`` are sites that nobody answers at; ``nowhere`` has domains that cannot be reached.
+    ``down`` are sites that nobody answers at, ``silent`` those that take their time to answer;
+    ``nowhere`` has domains that cannot be reached.
     """
 
     def __init__(self) -> None:
         self.ways: dict[str, str] = {}
         self.sites: dict[str, str] = {}
         self.down: set[str] = set()
+        self.silent: set[str] = set()
         self.nowhere: dict[str, Undeliverable] = {}
         self.answers: dict[str, PeerReply] = {}
         self.transactions: list[tuple[str, list[str]]] = []
@@ -191,6 +193,9 @@ class Relay:
 
     async def connect(self, plan):
         self.tried.append(plan.site)
+        if plan.site in self.silent:
+            self.pauses.append(Deferred())
+            await self.pauses[-1]
         if plan.site in self.down:
             raise Undeliverable(SILENT)
         self.connections.append(Connection(self, plan.site, self.most))

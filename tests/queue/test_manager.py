@@ -165,6 +165,25 @@ def test_a_slow_destination_leaves_room_for_the_others(tmp_path):
     office.stop()
 
 
+def test_silent_destinations_do_not_take_all_connections(tmp_path):
+    office = Office(str(tmp_path))
+    office.start()
+    office.queue.commit("first", message("a@x.example"))  # it has answered before
+    office.pass_time(5)
+    for number in range(300):
+        office.relay.silent.add(f"s{number}.example")
+        office.queue.commit(f"n{number:03}", message(f"a@s{number}.example"))
+    office.queue.commit("second", message("b@x.example"))
+    assert len(office.relay.pauses) == 50
+    assert office.relay.transactions[-1] == ("m", ["b@x.example"])
+    office.relay.silent.clear()
+    while office.relay.pauses:
+        office.relay.pauses.pop().callback(None)
+    office.pass_time(5)
+    assert not office.queue.there
+    office.stop()
+
+
 def test_senders_take_turns(office):
     office.relay.slow = True
     for number in range(20):
