@@ -129,3 +129,8 @@ def test_every_room_is_installed():
     named = set(settings["options"]["packages"].split()) - {"twisted.plugins"}
     plugins = {path.parent.relative_to(HOUSE.parent) for path in HOUSE.rglob("*.py")}
     assert named == {".".join(room.parts) for room in plugins}
+
+
+@pytest.mark.parametrize("name", modules())
+def test_no_module_is_longer_than_a_reader_bears(name):
+    assert len(modules()[name].read_text(encoding="utf-8").splitlines()) <= 400

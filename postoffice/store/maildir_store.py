@@ -152,10 +152,10 @@ class MaildirStore:
         self._undelete = undelete
         self._most = undelete_size
         self._sweep = Sweep(path, executor, clock, undelete, undelete_size)
-        self._sweeping = Periodic(clock, SWEEP, self._sweep.run, self._sweep_failed)
-        self._checkpointing = Periodic(
-            clock, CHECKPOINT_INTERVAL, self._checkpoint, self._checkpoint_failed
-        )
+        failed = partial(self._failed, "sweeping the store failed")
+        self._sweeping = Periodic(clock, SWEEP, self._sweep.run, failed)
+        failed = partial(self._failed, "checkpointing the journal failed, retrying")
+        self._checkpointing = Periodic(clock, CHECKPOINT_INTERVAL, self._checkpoint, failed)
 
     def _report(self, level: str, text: str) -> None:
         self.log.emit(LogLevel.lookupByName(level), "{text}", text=text)
@@ -247,12 +247,6 @@ class MaildirStore:
         await self._executor.run(self._journal.checkpoint)
         await self.queue.look_for_doubted()
         return False
-
-    def _checkpoint_failed(self, why: Failure) -> None:
-        self._failed("checkpointing the journal failed, retrying", why)
-
-    def _sweep_failed(self, why: Failure) -> None:
-        self._failed("sweeping the store failed", why)
 
     def _failed(self, what: str, why: Failure) -> None:
         if isinstance(why.value, (OSError, TemporaryFailure)):
