@@ -150,7 +150,7 @@ def test_enabling_ends_the_hold_of_an_account(run, ask, office):
     assert not (state / SENDING).exists()
     database = SendingDB(str(state / SENDING))
     database.open()
-    database.tried(name, 20, 20, 1_800_000_000)
+    database.tried([(name, 20, 20)], 1_800_000_000)
     database.close()
     held = ask("account", "show", name)["sending_held"]
     assert held["why"] == "20 of 40 recipients in an hour were refused"
@@ -167,7 +167,7 @@ def test_a_hold_goes_with_the_account(run, ask, office):
     database = SendingDB(str(state / SENDING))
     database.open()
     for name in (old, new):
-        database.tried(name, 0, 30, 1_800_000_000)
+        database.tried([(name, 0, 30)], 1_800_000_000)
     database.close()
     run("account", "rename", old, new)
     assert ask("account", "show", new)["sending_held"]

@@ -147,7 +147,12 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "kept_in",
             "pointing",
         },
-        ("domain", "remove", "example.org"): {"domain", "removed", "pointing"},
+        ("domain", "remove", "example.org"): {
+            "domain",
+            "removed",
+            "pointing",
+            "dkim_keys",
+        },
         ("explain", "rcpt", "x@example.net"): {"address", "size", "steps", "reply", "accepted"},
         ("check-config",): {"configuration", "problems", "warnings"},
         ("init", "new"): {"configuration", "hostname", "domains", "postmaster"},

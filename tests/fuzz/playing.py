@@ -46,9 +46,12 @@ POP3 = (
     replace(OPEN, encrypted=True, bindings={"tls-exporter": b"x" * 32}),
     replace(OPEN, starttls=True, passwords=False),
 )
-#: Nothing is drawn by lot here: two sessions must say the same.
-sasl.secrets.token_urlsafe = lambda size: "nonce"  # type: ignore[attr-defined]
 TAKEN = reply.Reply(250, "2.0.0", "Taken")
+
+
+def without_lots() -> None:
+    """Draw nothing by lot in this process from now on: two sessions must say the same."""
+    sasl.secrets.token_urlsafe = lambda size=0: "nonce"  # type: ignore[attr-defined]
 
 
 class Play:

@@ -22,8 +22,9 @@ HERE = Path(__file__).parent
 
 def targets() -> dict[str, Callable[[bytes], None]]:
     sys.path.insert(0, str(HERE))
-    from playing import TARGETS
+    from playing import TARGETS, without_lots
 
+    without_lots()
     return TARGETS
 
 

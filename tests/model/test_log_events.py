@@ -60,7 +60,7 @@ def test_no_line_is_longer_than_a_kib(data):
     values = {field: data.draw(long) for field in event.fields if field not in ("to", "uidls")}
     line = event.line(values)
     assert len(line.encode()) <= LINE
-    assert line.startswith(event.name + " ")
+    assert f"{line} ".startswith(f"{event.name} ")
 
 
 def test_what_has_no_value_is_left_out_and_the_order_is_the_tables():
