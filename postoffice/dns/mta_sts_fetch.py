@@ -88,8 +88,9 @@ class PolicyFetcher:
         raise failure
 
     async def _get(self, host: str, address: str) -> bytes:
-        way = _Way(self._reactor, address, self._port, optionsForClientTLS(host, self._trusted))
-        agent = Agent.usingEndpointFactory(self._reactor, way)  # type: ignore[no-untyped-call]
+        options = optionsForClientTLS(host, self._trusted)
+        endpoint = _OneAddress(self._reactor, address, self._port, options)
+        agent = Agent.usingEndpointFactory(self._reactor, endpoint)  # type: ignore[no-untyped-call]
         try:
             response = await agent.request(b"GET", f"https://{host}{PATH}".encode("ascii"))
             _check(response)
@@ -97,7 +98,7 @@ class PolicyFetcher:
             response.deliverBody(body)
             return await body.done
         finally:
-            way.close()
+            endpoint.close()
 
 
 def _check(response: IResponse) -> None:
@@ -128,8 +129,8 @@ class _Body(Protocol):
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-class _Way:
-    """The way to one address: TLS, and no more than ``RESPONSE`` octets."""
+class _OneAddress:
+    """An endpoint for Twisted's agent: TLS to one address, and at most ``RESPONSE`` octets."""
 
     def __init__(self, reactor: IReactor, address: str, port: int, options: Any) -> None:
         kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from postoffice.interfaces.store import IDelivery, IText
 from postoffice.model.hop import Hop, PeerReply, Result, Transaction
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
+
+#: Returns the reverse-path with which a message is sent to a recipient.
+SenderOf = Callable[[QueuedMessage, QueuedRecipient], str | Awaitable[str]]
 
 
 class Undeliverable(Exception):
@@ -39,7 +42,6 @@ class Plan:
     site: str
     hops: tuple[Hop, ...] = ()
     rate: tuple[int, float] | None = None
-    policy: str = field(default="", compare=False)
 
 
 class RelayConnection(Protocol):

@@ -42,11 +42,6 @@ class Rule:
     senders: frozenset[str] | None = None
     recipients: frozenset[str] | None = None
 
-    @property
-    def unconditional(self) -> bool:
-        """Whether it holds for all mail, so that later ones are never asked."""
-        return self.senders is None and self.recipients is None
-
 
 def shown(route: Route) -> str:
     """Say in a few words where a route leads."""

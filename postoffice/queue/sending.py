@@ -69,11 +69,6 @@ class Sending:
         self._most = most
 
     @property
-    def connections(self) -> int:
-        """How many connections there are."""
-        return len(self._working)
-
-    @property
     def crowded(self) -> bool:
         """Whether a site waits until one of the connections ends."""
         return bool(self._wanting) and len(self._working) >= self._most

@@ -18,8 +18,8 @@ from postoffice.util.sqlite_file import SQLiteFile
 SENDING = "sending.db"
 #: Rows that one sweep removes at most.
 SWEPT = 1000
-#: Seconds between two letters about the same thing to one account.
-LETTERS = DAY
+#: Seconds between two notices of the same kind to one account.
+NOTICES = DAY
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS sent (
@@ -174,12 +174,12 @@ class SendingDB(SQLiteFile):
                     database.execute(update, (new, account))
 
     def tells(self, account: str, kind: str, now: float) -> bool:
-        """Whether a letter of this kind is due; from now on, for a day, none is."""
+        """Whether a notice of this kind is due; after a call that says so, none is for a day."""
         with self.turn() as database:
             row = database.execute(
                 "SELECT at FROM told WHERE account = ? AND kind = ?", (account, kind)
             ).fetchone()
-            if row and 0 <= now - row[0] < LETTERS:
+            if row and 0 <= now - row[0] < NOTICES:
                 return False
             database.execute("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", (account, kind, now))
         return True
@@ -197,7 +197,7 @@ class SendingDB(SQLiteFile):
                 " (SELECT account, slot FROM tried WHERE until < ? LIMIT ?)",
                 (now, SWEPT),
             ).rowcount
-            database.execute("DELETE FROM told WHERE at < ?", (now - LETTERS,))
+            database.execute("DELETE FROM told WHERE at < ?", (now - NOTICES,))
         return SWEPT in (sent, tried)
 
 

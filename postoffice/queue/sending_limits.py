@@ -1,8 +1,8 @@
 """
 Sending limits: how many recipients in other domains an account may write to.
 
-A stolen password is what makes other servers refuse a whole post office.  Two wires trip: a limit
-of recipients in a time, and many recipients that other servers refuse.  Forwards and messages
+A stolen password is what makes other servers refuse a whole post office.  Two things stop it: a
+limit of recipients in a time, and many recipients that other servers refuse.  Forwards and messages
 about messages are not counted.
 """
 

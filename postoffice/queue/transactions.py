@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from zope.interface import implementer
 
 from postoffice.interfaces import IText
+from postoffice.interfaces.relay import SenderOf
 from postoffice.model.hop import Transaction
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued import QueuedMessage
 from postoffice.util.maybe_awaitable import later
-
-SenderOf = Callable[[QueuedMessage, QueuedRecipient], str | Awaitable[str]]
 
 
 async def transaction_of(

@@ -7,14 +7,14 @@ the names in ``queue.db``, and so has no spaces.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from urllib.parse import quote
 
 from twisted.logger import Logger
 
 from postoffice.dns.mx_lookup import MXLookup
-from postoffice.interfaces.relay import Plan, RelayConnection, Undeliverable
+from postoffice.interfaces.relay import Plan, RelayConnection, SenderOf, Undeliverable
 from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import NONE, OPPORTUNISTIC, Hop, PeerReply
@@ -46,7 +46,6 @@ _SECURE = "+requiretls"
 log = Logger("postoffice")
 
 PolicyOf = Callable[[str], Awaitable[Policy | None]]
-SenderOf = Callable[[QueuedMessage, QueuedRecipient], str | Awaitable[str]]
 
 
 class OutboundRelay:
@@ -189,8 +188,3 @@ def _name(route: Route) -> str:
         case Host():
             kind = "lmtp" if route.lmtp else "smtp"
             return f"{kind}:{quote(route.host)}:{route.port}"
-
-
-def ways(hops: Sequence[Hop]) -> list[str]:
-    """The hosts of a plan, for people."""
-    return [hop.shown for hop in hops]
