@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from postoffice.daemon.control_socket import Answers
@@ -78,7 +77,7 @@ class QueueControl:
         return iter(())
 
     async def _resume(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
-        resumed = await manager.pauses.resume(str(question["domain"]), time.time())
+        resumed = await manager.resume(str(question["domain"]))
         return iter([{"resumed": resumed}])
 
     async def _destinations(self, manager: QueueManager, _: Mapping[str, object]) -> Lines:

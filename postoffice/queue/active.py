@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from postoffice.interfaces import IMailQueue
 from postoffice.model.queued import QueuedMessage
 from postoffice.queue.destinations import Held, Item
-from postoffice.queue.queue_db import Row
+from postoffice.queue.queue_db import Row, by_name
 from postoffice.queue.rows import Rows
 
 #: Which part of all items one lane may have; and how many of a lane come in although there are
@@ -92,11 +92,9 @@ class Active:
 
     async def read(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
         """Have the messages that rows are about in memory; return the rows of each by its name."""
-        by_name: dict[str, list[Row]] = {}
-        for row in rows:
-            by_name.setdefault(row.name, []).append(row)
-        known = [self[name] for name in by_name if name in self]
-        unknown = [name for name in by_name if name not in self]
+        found = by_name(rows)
+        known = [self[name] for name in found if name in self]
+        unknown = [name for name in found if name not in self]
         for held in known:
             held.uses += 1  # it stays meanwhile
         try:
@@ -112,7 +110,7 @@ class Active:
             if name in self:
                 continue
             if message is None or not message.left:
-                self._rows.forget((row.name, row.lane) for row in by_name.pop(name))
+                self._rows.forget((row.name, row.lane) for row in found.pop(name))
             else:
                 self.hold(name, message)
-        return by_name
+        return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -11,7 +12,7 @@ from postoffice.interfaces import IMailQueue
 from postoffice.model import log_events
 from postoffice.model.log_event import tell
 from postoffice.model.queued import QueuedMessage
-from postoffice.queue.queue_db import QueueDB, Row
+from postoffice.queue.queue_db import QueueDB, Row, by_name
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
 
@@ -31,8 +32,8 @@ class Memory(Protocol):
         Returns the names of those that are being sent at this moment, and stay.
         """
 
-    def look_again(self, *, probe: bool) -> None:
-        """Send what is due now; with ``probe`` also to destinations that did not answer."""
+    def probe_now(self) -> None:
+        """Try destinations that did not answer at the next look, not when their probe is due."""
 
 
 class NoMemory:
@@ -45,8 +46,8 @@ class NoMemory:
         """Nothing is being sent."""
         return set()
 
-    def look_again(self, *, probe: bool) -> None:
-        """A start looks."""
+    def probe_now(self) -> None:
+        """A start tries them."""
 
 
 class QueueAdmin:
@@ -72,7 +73,7 @@ class QueueAdmin:
     async def retry(self, selection: Selection) -> list[Row]:
         """Try messages again at once, but for those that are held."""
         changed = await self._change(selection, lambda row: None if row.held else _at_once(row))
-        self._memory.look_again(probe=True)
+        self._memory.probe_now()
         return changed
 
     async def hold(self, selection: Selection, why: str) -> list[Row]:
@@ -81,11 +82,9 @@ class QueueAdmin:
 
     async def release(self, selection: Selection) -> list[Row]:
         """Send messages that were held."""
-        changed = await self._change(
+        return await self._change(
             selection, lambda row: _at_once(row)._replace(held="") if row.held else None
         )
-        self._memory.look_again(probe=False)
-        return changed
 
     async def _change(self, selection: Selection, change: Callable[[Row], Row | None]) -> list[Row]:
         rows = await self.take(selection, lambda row: change(row) not in (None, row))
@@ -100,16 +99,14 @@ class QueueAdmin:
     async def remove(self, selection: Selection) -> list[Row]:
         """Remove messages; nobody is told."""
         rows = await self.take(selection)
-        by_name: dict[str, list[Row]] = {}
-        for row in rows:
-            by_name.setdefault(row.name, []).append(row)
+        left = by_name(rows)
         try:
-            messages = await self._queue.read(list(by_name))
-            for (name, its), message in zip(list(by_name.items()), messages, strict=True):
+            messages = await self._queue.read(list(left))
+            for (name, its), message in zip(list(left.items()), messages, strict=True):
                 await self._remove(name, its, message)
-                del by_name[name]
+                del left[name]
         except BaseException:
-            self._rows.put(row for its in by_name.values() for row in its)
+            self._rows.put(row for its in left.values() for row in its)
             raise
         return rows
 
@@ -129,8 +126,12 @@ class QueueAdmin:
         """Take the rows that fit, and of which nothing is being sent: nobody else takes them."""
         rows = await self.select(selection)
         busy = await self._memory.take_back({row.name for row in rows})
+        idle = {(row.name, row.lane) for row in rows if row.name not in busy}
+        anyhow = replace(selection, state="")  # what was taken back has another state now
         return await self._rows.run(
-            self._db.take, *selection.sql(), lambda row: row.name not in busy and wanted(row)
+            self._db.take,
+            *anyhow.sql(),
+            lambda row: (row.name, row.lane) in idle and wanted(row),
         )
 
 

@@ -9,14 +9,14 @@ and whether its hosts answer.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from postoffice.interfaces import IDelivery
 from postoffice.interfaces.relay import Plan
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.outbound import schedule
 from postoffice.util.token_bucket import TokenBucket
 
@@ -88,6 +88,32 @@ def lane_key(way: str, domain: str, *, forwarded: bool) -> str:
     return f"{way} {domain} forwarded" if forwarded else f"{way} {domain}"
 
 
+def domain_of(lane: str) -> str:
+    """Return the domain in the name of a lane."""
+    return lane.split()[1]
+
+
+class Part(NamedTuple):
+    """The recipients of one message, by their indexes, who are reached by one way."""
+
+    way: str
+    domain: str
+    indexes: list[int]
+
+
+def lanes_of(
+    message: QueuedMessage, indexes: Iterable[int], way_of: Callable[[QueuedRecipient], str]
+) -> dict[str, Part]:
+    """Part recipients of a message by the names of their lanes."""
+    lanes: dict[str, Part] = {}
+    for index in indexes:
+        recipient = message.recipients[index]
+        way, domain = way_of(recipient), recipient.domain.lower()
+        key = lane_key(way, domain, forwarded=bool(recipient.forwarder))
+        lanes.setdefault(key, Part(way, domain, [])).indexes.append(index)
+    return lanes
+
+
 class Lane:
     """
     What waits in memory for one domain, by one way.
@@ -153,26 +179,26 @@ class Site:
     The hosts of one or more domains.
 
     ``lanes`` are those with items; ``parked`` are the names of those whose mail waits in
-    ``queue.db`` because no host answers.  ``most`` are the connections that it gets at most,
-    ``connections`` those that it has.  ``failures`` counts the probes since it last answered, 0
-    while it answers; ``probe`` is when the next one is due (Unix time), and ``reply`` is what
-    the last one gave.  ``proven``: the last connection was made.  ``timer``: it will be looked at
-    when its ``rate`` allows a message.
+    ``queue.db`` because no host answers.  ``connections`` are those that it has.  ``failures``
+    counts the probes since it last answered, 0 while it answers; ``probe`` is when the next one
+    is due (Unix time), and ``reply`` is what the last one gave.  ``proven``: the last connection
+    was made.  ``timer``: it will be looked at when its rate allows a message.
     """
 
-    def __init__(self, name: str, most: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.lanes: OrderedDict[str, Lane] = OrderedDict()
         self.parked: set[str] = set()
         self.connections = 0
         self.timer = False
         self.proven = False
+        self._rate: tuple[int, float] | None = None
         self._bucket: TokenBucket | None = None
         self.failures = 0
         self.probe = 0.0
         self.reply: PeerReply | None = None
-        self._most = most
-        self._bears = float(min(FIRST, most))
+        self._most = FIRST
+        self._bears = float(FIRST)
 
     @property
     def bears(self) -> int:
@@ -195,12 +221,13 @@ class Site:
             del self.lanes[key]
         return item
 
-    def limit(self, rate: tuple[int, float] | None, clock: Callable[[], float]) -> None:
-        """Let it have so many messages in so many seconds."""
-        if rate is None:
-            self._bucket = None
-        elif self._bucket is None:
-            self._bucket = TokenBucket(*rate, clock)
+    def limit(self, most: int, rate: tuple[int, float] | None, clock: Callable[[], float]) -> None:
+        """Let it have so many connections, and so many messages in so many seconds."""
+        self._most = most
+        self._bears = min(self._bears, float(most))
+        if rate != self._rate:  # a bucket that goes on keeps what was sent
+            self._rate = rate
+            self._bucket = None if rate is None else TokenBucket(*rate, clock)
 
     def pace(self) -> float:
         """Seconds until it may have the next message."""

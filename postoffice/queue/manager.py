@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -25,7 +26,7 @@ from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.queue.active import Active
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.context import QueueContext
-from postoffice.queue.destinations import Held, Item, Lane, Site, lane_key
+from postoffice.queue.destinations import Held, Item, Lane, Part, Site, domain_of, lanes_of
 from postoffice.queue.due import PAGE, Due
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.overview import describe
@@ -77,6 +78,7 @@ class QueueManager:
         self._db = QueueDB(os.path.join(state, QUEUE))
         self._rows = Rows(self._db, executor)
         self._in_memory = Active(queue, self._rows, active)
+        self._meanwhile: list[str] | None = None  # names of what arrives during the start
         self._parked: set[str] = set()  # lanes of which all that is due is to be parked
         self.pauses = Pauses(self._db, self._rows)
         self._outcomes = Outcomes(
@@ -115,8 +117,10 @@ class QueueManager:
         self._sending.use(context.relay, context.all_connections)
         for lane in self.lanes.values():
             lane.planned = 0.0
+            if lane.size:
+                self._begin_plan(lane)
         if self.running:
-            self.look_again(probe=True)
+            self.probe_now()
             start_work(self._rows.run(self._db.unpark, ALL, self._now())).addErrback(
                 self._look_failed
             )
@@ -124,12 +128,11 @@ class QueueManager:
     async def start(self) -> None:
         """Open ``queue.db``, and begin to send.  Raises StartupError."""
         await self._executor.run(self._db.open)
-        meanwhile: list[str] = []
-        self._queue.watch(lambda name, _: meanwhile.append(name))
+        meanwhile = self._meanwhile = []
+        self._queue.watch(self._arrived)
         new = await self._rows.run(self._db.recover, await self._queue.names())
         await self.pauses.load()
-        self.running = True
-        self._queue.watch(self._arrived)
+        self.running, self._meanwhile = True, None
         self._reading = start_work(self._read_all(sorted({*new, *meanwhile}))).addErrback(
             self._look_failed
         )
@@ -153,15 +156,14 @@ class QueueManager:
     def _arrived(self, name: str, message: QueuedMessage) -> None:
         """A message was committed to the queue."""
         if not self.running:
-            return  # the start finds it
+            if self._meanwhile is not None:
+                self._meanwhile.append(name)
+            return  # or a later start finds it
         held = self._in_memory.hold(name, message)
         lanes = self._lanes_of(held, message.left)
         sizes = [lane.size for key in lanes if (lane := self.lanes.get(key)) is not None]
         if message.held or not self._in_memory.has_room(max(sizes, default=0)):
-            self._rows.put(
-                self._rows.row(held, key, indexes, message.came, why=message.held)
-                for key, (_, _, indexes) in lanes.items()
-            )
+            self._rows.put(self._rows.new(held, lanes))
             self._in_memory.let_go(held)
         else:
             self._add(held, message.left, ())
@@ -183,17 +185,9 @@ class QueueManager:
             else:  # a crash cut off its end
                 self._outcomes.remove(Held(name, message))
 
-    def _lanes_of(
-        self, held: Held, indexes: Iterable[int]
-    ) -> dict[str, tuple[str, str, list[int]]]:
-        """The lanes of recipients by their names: way, domain and recipients of each."""
-        lanes: dict[str, tuple[str, str, list[int]]] = {}
-        for index in indexes:
-            recipient = held.message.recipients[index]
-            way, domain = self._relay.way(held.message, recipient), recipient.domain.lower()
-            key = lane_key(way, domain, forwarded=bool(recipient.forwarder))
-            lanes.setdefault(key, (way, domain, []))[2].append(index)
-        return lanes
+    def _lanes_of(self, held: Held, indexes: Iterable[int]) -> dict[str, Part]:
+        """Part recipients of a message by the names of their lanes, as the routes are now."""
+        return lanes_of(held.message, indexes, partial(self._relay.way, held.message))
 
     def _add(self, held: Held, indexes: Iterable[int], rows: Iterable[Row]) -> None:
         """Let recipients of a message wait in their lanes; ``rows`` are what ``queue.db`` has."""
@@ -201,13 +195,13 @@ class QueueManager:
         lanes = self._lanes_of(held, indexes)
         held.uses += 1  # an item may be over before the next one is made
         held.noted = held.noted or bool(attempts)
-        for key, (way, domain, its) in lanes.items():
+        since = self._clock.seconds()
+        for key, part in lanes.items():
             lane = self.lanes.get(key)
             if lane is None:
-                lane = self.lanes[key] = Lane(way, domain, key)
-            item = Item(
-                held, tuple(its), lane, self._clock.seconds(), attempts.get(key, 0), key in attempts
-            )
+                lane = self.lanes[key] = Lane(part.way, part.domain, key)
+            its = tuple(part.indexes)
+            item = Item(held, its, lane, since, attempts.get(key, 0), key in attempts)
             self._in_memory.add(item)
             if held.noted:
                 self._outcomes.note(item)
@@ -227,7 +221,11 @@ class QueueManager:
         lane.add(item, first=first)
         if lane.site is not None and self._now() - lane.planned < PLAN_AGE:
             self._join(lane, lane.site)
-        elif not lane.planning:
+        else:
+            self._begin_plan(lane)
+
+    def _begin_plan(self, lane: Lane) -> None:
+        if not lane.planning:
             lane.planning = True
             start_work(self._plan(lane)).addErrback(self._bug)
 
@@ -251,8 +249,8 @@ class QueueManager:
             lane.planning = False
         site = self.sites.get(plan.site)
         if site is None:
-            site = self.sites[plan.site] = Site(plan.site, self._most)
-        site.limit(plan.rate, self._clock.seconds)
+            site = self.sites[plan.site] = Site(plan.site)
+        site.limit(self._most, plan.rate, self._clock.seconds)
         lane.plan, lane.planned, lane.site = plan, self._now(), site
         if lane.size:
             self._join(lane, site)
@@ -301,11 +299,10 @@ class QueueManager:
                 self._outcomes.put_back(item)
         return busy
 
-    def look_again(self, *, probe: bool) -> None:
-        """Look for what is due in a moment; with ``probe`` also where nobody answered."""
+    def probe_now(self) -> None:
+        """Try destinations that did not answer at the next look."""
         for site in self.sites.values():
-            if probe and site.failures:
-                site.probe = 0.0
+            site.probe = 0.0
 
     async def pause(self, domain: str) -> None:
         """Send nothing more to a domain, or to any, until its pause ends."""
@@ -315,6 +312,10 @@ class QueueManager:
                 lane.site.lanes.pop(lane.key, None)
             for item in lane.clear():
                 self._outcomes.park(item, None)
+
+    async def resume(self, domain: str) -> bool:
+        """Send to a domain again; False if it was not paused."""
+        return await self.pauses.resume(domain, self._now())
 
     async def noted(self) -> None:
         """``queue.db`` knows all that waits and is being sent, when this returns."""
@@ -332,7 +333,7 @@ class QueueManager:
         """Describe where mail goes, and what waits (``overview``)."""
         await self.noted()
         waiting = await self._rows.run(self._db.by_lane)
-        paused = {key for key in waiting if key.split()[1] in self.pauses}
+        paused = {key for key in waiting if domain_of(key) in self.pauses}
         return describe(self.sites.values(), self.lanes.values(), waiting, paused)
 
     async def bounce(self, selection: Selection) -> list[Row]:
@@ -366,7 +367,7 @@ class QueueManager:
             await self._unpark(site)
         due = site.failures and not site.connections and self._now() >= site.probe
         if due and not site.lanes:
-            lanes = [key for key in sorted(site.parked) if key.split()[1] not in self.pauses]
+            lanes = [key for key in sorted(site.parked) if domain_of(key) not in self.pauses]
             rows = await self._rows.run(self._db.claim_lane, lanes, 1)
             if rows:
                 await self._due.bring(rows)

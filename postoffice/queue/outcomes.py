@@ -129,13 +129,10 @@ class Outcomes:
                 self._end(item)
             else:
                 self._later(item, replies, "")
-                self._end_if_over(item)
+                self.over(item)
 
     def over(self, item: Item) -> None:
-        """All recipients of an item were tried."""
-        self._end_if_over(item)
-
-    def _end_if_over(self, item: Item) -> None:
+        """All recipients of an item were tried: it waits again, or is finished."""
         if item.later:
             self._let_wait(item, self._row_of(item))
         else:

@@ -106,6 +106,20 @@ def like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
+def in_domain(domain: str) -> tuple[str, tuple[str, str]]:
+    """A condition in SQL on the lanes of a domain, and its values (``destinations.lane_key``)."""
+    end = f"% {like(domain)}"
+    return "(lane LIKE ? ESCAPE '\\' OR lane LIKE ? ESCAPE '\\')", (end, f"{end} forwarded")
+
+
+def by_name(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each message."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.name, []).append(row)
+    return found
+
+
 def word(address: str) -> str:
     """An address as one word of a row."""
     return address.replace(" ", "\\20")
@@ -235,12 +249,10 @@ class QueueDB(SQLiteFile):
 
     def unpark(self, domain: str, now: float) -> None:
         """Let parked rows for a domain ("*": for all) go at ``now``."""
+        which, values = in_domain(domain)
+        update = f"UPDATE waiting SET next = ? WHERE next = ? AND (? = '*' OR {which})"  # noqa: S608
         with self.turn() as db:
-            db.execute(
-                "UPDATE waiting SET next = ? WHERE next = ? AND (? = '*' OR lane LIKE ? ESCAPE '\\'"
-                " OR lane LIKE ? ESCAPE '\\')",
-                (now, PARKED, domain, f"% {like(domain)}", f"% {like(domain)} forwarded"),
-            )
+            db.execute(update, (now, PARKED, domain, *values))
 
     def expired(self, now: float, most: int) -> list[Row]:
         """Take rows that are to be given up, and are not being sent."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, TypeVarTuple
 
 from postoffice.interfaces import Executor
 from postoffice.model.hop import PeerReply
 from postoffice.model.queued import QueuedMessage
 from postoffice.outbound.schedule import Lifetimes
-from postoffice.queue.destinations import Held, lane_key
+from postoffice.queue.destinations import Held, Part, lanes_of
 from postoffice.queue.queue_db import QueueDB, Row, word
 from postoffice.util.shield import SerialExecutor
+
+#: The way of recipients for whom no route was asked.
+UNKNOWN = "unknown"
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -68,15 +71,15 @@ class Rows:
 
     def unsent(self, name: str, message: QueuedMessage) -> list[Row]:
         """Rows of a message that no daemon has looked at: by domain, as no route is known."""
-        lanes: dict[str, list[int]] = {}
-        for index in message.left:
-            recipient = message.recipients[index]
-            domain, forwarded = recipient.domain.lower(), bool(recipient.forwarder)
-            lanes.setdefault(lane_key("unknown", domain, forwarded=forwarded), []).append(index)
         held = Held(name, message)
+        return self.new(held, lanes_of(message, message.left, lambda _: UNKNOWN))
+
+    def new(self, held: Held, lanes: Mapping[str, Part]) -> list[Row]:
+        """Rows of a message that does not come into memory now."""
+        message = held.message
         return [
-            self.row(held, key, indexes, message.came, why=message.held)
-            for key, indexes in lanes.items()
+            self.row(held, key, part.indexes, message.came, why=message.held)
+            for key, part in lanes.items()
         ]
 
     def row(

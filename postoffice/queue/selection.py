@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
-from postoffice.queue.queue_db import ACTIVE, PARKED, like
+from postoffice.queue.queue_db import ACTIVE, PARKED, in_domain, like
 
 #: The states of a message, as an administrator sees them.
 STATES = ("sending", "waiting", "unreachable", "held")
@@ -59,9 +59,9 @@ class Selection:
             terms.append("instr(' ' || lower(recipients) || ' ', ?) > 0")
             values.append(f" {self.to.lower()} ")
         elif self.to:
-            terms.append("(lane LIKE ? ESCAPE '\\' OR lane LIKE ? ESCAPE '\\')")
-            domain = like(self.to.lower())
-            values += [f"% {domain}", f"% {domain} forwarded"]
+            which, ends = in_domain(self.to.lower())
+            terms.append(which)
+            values += ends
         if self.sender == "<>":
             terms.append("sender = ''")
         elif self.sender:

@@ -220,7 +220,7 @@ class Office:
         return QueueManager(
             self.state,
             self.queue,
-            self._means(),
+            self._context(),
             executor=ImmediateExecutor(),
             clock=self.clock,
             now=lambda: NOON + self.clock.seconds(),
@@ -228,7 +228,7 @@ class Office:
             **self._settings,
         )
 
-    def _means(self) -> QueueContext:
+    def _context(self) -> QueueContext:
         return QueueContext(
             self.relay,
             self.letters,
@@ -238,7 +238,7 @@ class Office:
 
     def use(self) -> None:
         """Reload, with what the relay says now."""
-        self.manager.use(self._means())
+        self.manager.use(self._context())
 
     def start(self) -> None:
         finish(self.manager.start())

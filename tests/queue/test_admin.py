@@ -109,6 +109,14 @@ def test_hold_and_release(office):
     assert not office.queue.there
 
 
+def test_what_is_called_sending_and_waits_for_a_connection_is_held(office):
+    office.relay.slow = True
+    for number in range(5):
+        office.queue.commit(f"n{number}", message("a@x.example", id=f"n{number}"))
+    held = finish(office.manager.admin.hold(Selection(state="sending"), "stop"))
+    assert len(held) == 5 - len(office.relay.pauses)
+
+
 def test_what_waits_in_memory_for_a_connection_is_held_too(office):
     office.relay.slow = True
     for number in range(5):

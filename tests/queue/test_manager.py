@@ -227,6 +227,18 @@ def test_a_smarthost_gets_no_more_than_it_allows(office):
     assert 19 <= len(office.relay.transactions) <= 21
 
 
+def test_a_reload_gives_a_smarthost_another_rate(office):
+    office.relay.rate = (1, HOUR)
+    for number in range(4):
+        office.queue.commit(f"n{number}", message("a@x.example"))
+    office.pass_time(2)
+    assert len(office.relay.transactions) == 1
+    office.relay.rate = (100, HOUR)
+    office.use()
+    office.pass_time(2)
+    assert len(office.relay.transactions) == 4
+
+
 def test_a_full_disk_repeats_no_message_and_no_letter(office):
     office.queue.full = True
     office.relay.answers["never@x.example"] = NEVER
