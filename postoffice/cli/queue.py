@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -16,8 +16,9 @@ from postoffice.cli.parameters import ADDRESS, Parameter
 from postoffice.cli.sessions import NotRunning, ask
 from postoffice.daemon import privileges
 from postoffice.interfaces import IMailQueue, IQueueStore
-from postoffice.model.address import Address, NotAnAddress, normal_domain
+from postoffice.model.address import Address, normal_domain
 from postoffice.model.config_values import read_duration
+from postoffice.queue.due import PAGE
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import STATES, Selection, state_of
@@ -28,16 +29,10 @@ PATIENCE = 600.0
 LINES = 1000
 
 
-def _domain(text: str) -> str:
-    try:
-        return normal_domain(text)
-    except NotAnAddress as error:
-        raise ValueError(str(error)) from error
-
-
 T = TypeVar("T")
 
-DOMAIN = Parameter("domain", _domain)
+#: A domain of others.
+ANY_DOMAIN = Parameter("domain", normal_domain)
 AGE = Parameter("duration", read_duration)
 
 
@@ -106,23 +101,41 @@ async def _rows(
         return db.select(*selection.sql(), most), db.count(*selection.sql())
 
 
+def ask_sender(context: CommandContext, do: str, **question: object) -> list[dict[str, Any]]:
+    """
+    Return the answer of the daemon that sends.
+
+    Raises NotRunning if none does, and Refused with what it says if it refuses.
+    """
+    found = ask(context, {"command": "queue", "do": do, **question}, PATIENCE)
+    failed = next((line for line in found if "failed" in line), None)
+    if failed is None:
+        return found
+    if failed.get("sends") is False:
+        raise NotRunning(str(failed["failed"]))
+    words = (str(failed.get("code") or ""), str(failed.get("status") or ""), failed["failed"])
+    raise Refused(" ".join(filter(None, words)))
+
+
 def _running(context: CommandContext) -> bool:
     """Whether a daemon sends; then its database is complete."""
     try:
-        answer = ask(context, {"command": "queue", "do": "note"}, PATIENCE)
+        ask_sender(context, "note")
     except NotRunning:
         return False
-    return not (answer and answer[0].get("sends") is False)
+    return True
 
 
 async def recover(context: CommandContext, held: IMailQueue, db: QueueDB) -> None:
     """Write rows of messages that no daemon has looked at yet."""
     rows = Rows(db, context.executor)
     new = await rows.run(db.recover, await held.names())
-    for name, message in zip(new, await held.read(new), strict=True):
-        if message is not None:
-            rows.put(rows.unsent(name, message))
-    await rows.run(int)
+    for start in range(0, len(new), PAGE):
+        page = new[start : start + PAGE]
+        for name, message in zip(page, await held.read(page), strict=True):
+            if message is not None:
+                rows.put(rows.unsent(name, message))
+        await rows.run(int)
 
 
 @command("list", queue)
@@ -234,7 +247,7 @@ def destinations(context: CommandContext) -> Answer:
     With --json: destinations: each with destination, state (reachable, unreachable, paused,
     waiting), connections, waiting, probe (or null), reply.
     """
-    found = _asked(context, {"do": "destinations"})
+    found = ask_sender(context, "destinations")
     rows = [("DESTINATION", "STATE", "CONNECTIONS", "WAITING", "NEXT PROBE", "REPLY")]
     rows += [
         (
@@ -264,18 +277,8 @@ def test(context: CommandContext, address: Address, sender: str) -> Answer:
     With --json: address, route, destination, hosts: each with host, address, port, tls,
     implicit, lmtp.
     """
-    question = {"do": "test", "address": str(address), "sender": sender}
-    [found] = _asked(context, question)
+    [found] = ask_sender(context, "test", address=str(address), sender=sender)
     rows = [("HOST", "ADDRESS", "PORT", "TLS")]
     rows += [(one["host"], one["address"], str(one["port"]), one["tls"]) for one in found["hosts"]]
     lines = [f"route        {found['route']}", f"destination  {found['destination']}", ""]
     return Answer({"address": str(address), **found}, [*lines, *table(rows)])
-
-
-def _asked(context: CommandContext, question: Mapping[str, object]) -> list[dict[str, Any]]:
-    found = ask(context, {"command": "queue", **question}, PATIENCE)
-    failed = next((line for line in found if "failed" in line), None)
-    if failed is not None:
-        words = (str(failed.get("code") or ""), str(failed.get("status") or ""), failed["failed"])
-        raise Refused(" ".join(filter(None, words)))
-    return found

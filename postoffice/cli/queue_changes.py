@@ -13,8 +13,8 @@ from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.confirmation import on_a_terminal
 from postoffice.cli.output import counted
 from postoffice.cli.queue import (
-    DOMAIN,
-    PATIENCE,
+    ANY_DOMAIN,
+    ask_sender,
     queue,
     queue_of,
     recover,
@@ -22,7 +22,7 @@ from postoffice.cli.queue import (
     selection_of,
     some_of,
 )
-from postoffice.cli.sessions import NotRunning, ask
+from postoffice.cli.sessions import NotRunning
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.pauses import ALL, Pauses
 from postoffice.queue.queue_db import Row
@@ -57,13 +57,8 @@ async def _change(
     changed: list[tuple[str, list[str]]] = []
     try:
         for part in _parts(selection):
-            question = {"command": "queue", "do": do, **part.write(), **more}
-            for line in ask(context, question, PATIENCE):
-                if "failed" in line:
-                    if line.get("sends") is False:
-                        raise NotRunning(line["failed"])
-                    raise Refused(str(line["failed"]))
-                changed.append((line["id"], line["recipients"]))
+            answer = ask_sender(context, do, **part.write(), **more)
+            changed += [(line["id"], line["recipients"]) for line in answer]
     except NotRunning as error:
         if offline is None:
             raise Refused(f"{error}; this needs a daemon that sends") from None
@@ -185,7 +180,7 @@ ALL_DOMAINS = click.option("--all", "everything", is_flag=True, help="All domain
 
 
 @command("pause", queue)
-@click.argument("domain", type=DOMAIN, required=False)
+@click.argument("domain", type=ANY_DOMAIN, required=False)
 @ALL_DOMAINS
 async def pause(context: CommandContext, domain: str | None, everything: bool) -> Answer:
     """
@@ -203,7 +198,7 @@ async def pause(context: CommandContext, domain: str | None, everything: bool) -
 
 
 @command("resume", queue)
-@click.argument("domain", type=DOMAIN, required=False)
+@click.argument("domain", type=ANY_DOMAIN, required=False)
 @ALL_DOMAINS
 async def resume(context: CommandContext, domain: str | None, everything: bool) -> Answer:
     """
@@ -218,11 +213,9 @@ async def resume(context: CommandContext, domain: str | None, everything: bool) 
 
 
 async def _pausing(context: CommandContext, do: str, domain: str) -> bool:
+    """Pause or resume; where no daemon sends, in its database.  False: it was not paused."""
     try:
-        [*answer] = ask(context, {"command": "queue", "do": do, "domain": domain})
-        failed = next((line for line in answer if "failed" in line), None)
-        if failed is not None:
-            raise NotRunning(str(failed["failed"]))
+        answer = ask_sender(context, do, domain=domain)
         return bool(not answer or answer[0]["resumed"])
     except NotRunning:
         async with queue_of(context) as (_, db):

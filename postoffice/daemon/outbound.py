@@ -14,7 +14,7 @@ from postoffice.dns.mta_sts_db import PolicyDB
 from postoffice.dns.mta_sts_fetch import PolicyFetcher
 from postoffice.dns.mx_lookup import MXLookup
 from postoffice.dns.resolver import Resolver
-from postoffice.interfaces import IQueueStore
+from postoffice.interfaces import IMailQueue, IQueueStore
 from postoffice.outbound.mta_sts import Policy
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.context import QueueContext
@@ -93,33 +93,13 @@ class Outbound:
         network = _Network(self._core, settings, outbound)
         await network.start()
         await self._limit(generation, outbound)
-        queue, waits, connections = store.queue, outbound.queue, outbound.connections
-        queue.limit(waits.messages, waits.bytes)
-        senders = generation.reception.forward_senders
-        assert senders is not None, "the build gives it"
-        lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
-        letters = self._letters = OutboundLetters(generation.reception, queue, lifetimes)
-        generation.reception.successes.tell = letters.delivered
-        context = QueueContext(
-            OutboundRelay(
-                outbound.router(),
-                network.mx,
-                outbound.tls.rules(),
-                network.policy,
-                senders.sender_of,
-                network.options,
-            ),
-            letters,
-            lifetimes,
-            connections.destination,
-            connections.all,
-            self._core.sending_limits.tried,
-        )
+        store.queue.limit(outbound.queue.messages, outbound.queue.bytes)
         before, self._network = self._network, network
+        written, context = self._letters, self._context(generation, outbound, network, store.queue)
         if self.manager is None:
             self.manager = QueueManager(
                 settings.state,
-                queue,
+                store.queue,
                 context,
                 executor=self._core.threads,
                 clock=self._core.clock,
@@ -130,6 +110,39 @@ class Outbound:
             self.manager.use(context)
         if before is not None:
             await before.stop()
+        if written is not None:
+            await written.finished()
+
+    def _context(
+        self,
+        generation: Generation,
+        outbound: OutboundSettings,
+        network: _Network,
+        queue: IMailQueue,
+    ) -> QueueContext:
+        """What the queue manager needs to send as this generation says."""
+        waits, connections = outbound.queue, outbound.connections
+        senders = generation.reception.forward_senders
+        assert senders is not None, "the build gives it"
+        lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
+        letters = self._letters = OutboundLetters(generation.reception, queue, lifetimes)
+        generation.reception.successes.tell = letters.delivered
+        relay = OutboundRelay(
+            outbound.router(),
+            network.mx,
+            outbound.tls.rules(),
+            network.policy,
+            senders.sender_of,
+            network.options,
+        )
+        return QueueContext(
+            relay,
+            letters,
+            lifetimes,
+            connections.destination,
+            connections.all,
+            self._core.sending_limits.tried,
+        )
 
     async def _limit(self, generation: Generation, outbound: OutboundSettings) -> None:
         """Limit what users send as this generation says.  Raises StartupError."""
