@@ -123,7 +123,7 @@ async def gathered(each: AsyncIterator[Account]) -> list[Account]:
 
 
 async def counted(each: AsyncIterator[Account]) -> int:
-    """One after the other, as the command lists them."""
+    """How many there are; they are read page by page, as the command lists them."""
     count = 0
     async for _ in each:
         count += 1

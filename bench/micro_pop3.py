@@ -50,7 +50,7 @@ NAME = "joe@example.net"
 
 
 class WholeTransport(Transport):
-    """One that can be closed."""
+    """A transport that can also be closed."""
 
     def unregisterProducer(self) -> None: ...
     def resumeProducing(self) -> None: ...

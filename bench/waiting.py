@@ -68,7 +68,7 @@ def fill(state: Path, messages: int, domains: int) -> None:
 
 
 class Waiting:
-    """One office, started and stopped some times."""
+    """An office that is started and stopped several times, over the same queue."""
 
     def __init__(self, folder: Path) -> None:
         self.office = Ours(folder)

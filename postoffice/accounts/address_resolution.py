@@ -66,7 +66,7 @@ class Step(NamedTuple):
 
     @property
     def found(self) -> str:
-        """What it found, in words."""
+        """What the rule found, in words."""
         entry = self.entry
         if entry is None:
             return "nothing"

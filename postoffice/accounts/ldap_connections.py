@@ -42,7 +42,7 @@ _WRONG = (ldap.INVALID_CREDENTIALS, ldap.INAPPROPRIATE_AUTH, ldap.NO_SUCH_OBJECT
 
 
 class LDAPConnection(Protocol):
-    """What we use of a connection of python-ldap, which need not be installed."""
+    """The methods of a python-ldap connection that we use; python-ldap is optional."""
 
     timeout: float
 
@@ -76,7 +76,7 @@ class LDAPServer:
 
     @property
     def has_tls(self) -> bool:
-        """Whether the server needs a certificate."""
+        """Whether the connection is encrypted, so that the server must have a certificate."""
         return self.starttls or any(uri.startswith("ldaps:") for uri in self.uris)
 
     def connect(self) -> LDAPConnection:

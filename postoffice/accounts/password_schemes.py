@@ -86,7 +86,7 @@ def read(secret: str) -> StoredHash:
 
 
 class PasswordFields(TypedDict, total=False):
-    """What an account gets from a stored password."""
+    """The fields of an account that a stored password sets."""
 
     secret: str
     shared: str

@@ -20,17 +20,6 @@ from tests.queue.scripted import LATER, SILENT, Office, message
 ALL = Selection()
 
 
-@pytest.fixture
-def office(tmp_path):
-    office = Office(str(tmp_path))
-    office.start()
-    yield office
-    for pause in office.relay.pauses:
-        if not pause.called:
-            pause.callback(None)
-    office.stop()
-
-
 def waiting(office, *addresses, name="n1", **facts):
     """Let a message wait that was refused for now."""
     office.relay.answers |= dict.fromkeys(addresses, LATER)

@@ -18,17 +18,6 @@ from postoffice.testing import finish
 from tests.queue.scripted import LATER, NEVER, NOON, Office, message
 
 
-@pytest.fixture
-def office(tmp_path):
-    office = Office(str(tmp_path))
-    office.start()
-    yield office
-    for pause in office.relay.pauses:
-        if not pause.called:
-            pause.callback(None)
-    office.stop()
-
-
 def kinds(office):
     return [(letter.kind, letter.about) for letter in office.queue.letters]
 
