@@ -21,7 +21,8 @@ from postoffice.model.log_event import tell
 from postoffice.outbound.mta_sts import Policy, read_records
 from postoffice.util.cache import Cache
 from postoffice.util.periodic import Periodic
-from postoffice.util.shield import SerialExecutor, shield
+from postoffice.util.shared_work import SharedWork
+from postoffice.util.shield import SerialExecutor
 
 #: Seconds after a failed fetch before the next one of the same domain.
 FAILED = 300
@@ -55,7 +56,7 @@ class PolicyCache:
         self._executor = SerialExecutor(executor)
         self._now = now
         self._failed: Cache[str, bool] = Cache(REMEMBERED, clock.seconds)
-        self._asked: dict[str, Deferred[_Outcome]] = {}
+        self._asked: SharedWork[str, _Outcome] = SharedWork()
         self._refreshing = Periodic(clock, REFRESHING, self._refresh, self._not_refreshed)
 
     async def start(self) -> None:
@@ -66,8 +67,7 @@ class PolicyCache:
     async def stop(self) -> None:
         """End what is under way, and close the database."""
         await self._refreshing.stop(cancel=True)
-        for asked in list(self._asked.values()):
-            asked.cancel()
+        self._asked.cancel()
         await self._executor.run(self._database.close)
 
     async def policy(self, domain: str) -> Policy | None:
@@ -82,21 +82,14 @@ class PolicyCache:
             return None
         if domain.startswith("["):
             return None
-        outcome = await shield(self._shared(domain))
+        outcome = await self._asked.get(domain, partial(self._begin, domain))
         if isinstance(outcome, TemporaryFailure):
             raise outcome
         return outcome
 
-    def _shared(self, domain: str) -> Deferred[_Outcome]:
-        """The answer for all that ask for this domain now."""
-        if domain in self._asked:
-            return self._asked[domain]
-        asked = self._asked[domain] = Deferred.fromCoroutine(self._policy(domain))
-        return asked.addErrback(_failed).addBoth(self._answered, domain)
-
-    def _answered(self, outcome: _Outcome, domain: str) -> _Outcome:
-        self._asked.pop(domain, None)
-        return outcome
+    def _begin(self, domain: str) -> Deferred[_Outcome]:
+        """Begin to find the answer; it always ends with a value."""
+        return Deferred.fromCoroutine(self._policy(domain)).addErrback(_failed)
 
     async def _policy(self, domain: str) -> _Outcome:
         published = await self._published(domain)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from postoffice.dns.transport import Server, TimedOut, exchange
 from postoffice.model.dns_answer import Answer, DNSUnavailable, NoSuchName, Outcome
 from postoffice.util.cache import Cache
 from postoffice.util.reactor import IReactor
-from postoffice.util.shield import shield
+from postoffice.util.shared_work import SharedWork
 
 #: Seconds to wait for each server, in each round.
 ROUNDS = (2, 4, 8)
@@ -72,7 +73,7 @@ class Resolver:
         self._cache: Cache[tuple[str, str], _Kept] = Cache(
             CACHE, self._clock.seconds, weigh=itemgetter(1)
         )
-        self._asked: dict[tuple[str, str], Deferred[_Kept]] = {}
+        self._asked: SharedWork[tuple[str, str], _Kept] = SharedWork()
         self._turns = DeferredSemaphore(OPEN)
 
     async def ask(self, name: str, kind: str) -> Outcome:
@@ -86,7 +87,7 @@ class Resolver:
         if kept is None and len(self._asked) >= OPEN + WAITING and key not in self._asked:
             raise DNSUnavailable("too many lookups at the same time")
         if kept is None:
-            kept = await shield(self._shared(key))
+            kept = await self._asked.get(key, partial(self._begin, key))
         outcome, _ = kept
         if isinstance(outcome, str):
             raise DNSUnavailable(outcome)
@@ -94,20 +95,12 @@ class Resolver:
 
     def stop(self) -> None:
         """End all lookups: they fail."""
-        for asked in list(self._asked.values()):
-            asked.cancel()
+        self._asked.cancel()
 
-    def _shared(self, key: tuple[str, str]) -> Deferred[_Kept]:
-        """The lookup of this name and type; it always ends with a value."""
-        if key in self._asked:
-            return self._asked[key]
-        asked = self._asked[key] = Deferred.fromCoroutine(self._looked_up(*key))
-        asked.addTimeout(LIMIT, self._clock)
-        return asked.addErrback(_ended, key).addBoth(self._answered, key)
-
-    def _answered(self, kept: _Kept, key: tuple[str, str]) -> _Kept:
-        self._asked.pop(key, None)
-        return kept
+    def _begin(self, key: tuple[str, str]) -> Deferred[_Kept]:
+        """Begin the lookup of this name and type; it always ends with a value."""
+        asked = Deferred.fromCoroutine(self._looked_up(*key))
+        return asked.addTimeout(LIMIT, self._clock).addErrback(_ended, key)
 
     async def _looked_up(self, name: str, kind: str) -> _Kept:
         outcome: Outcome | str

@@ -1,5 +1,5 @@
 """
-How many recipients an account may send to: counted in slots of time, of which the oldest drop out.
+How many recipients an account may send to.  They are counted in slots of time; old slots drop out.
 
 A slot is a twelfth of the time of the limit.  The current slot and the twelve before it count, so
 that no time of this length, wherever it begins, has more recipients than the limit.
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from postoffice.outbound.routing import fitting
+from postoffice.outbound.schedule import DAY, HOUR, MINUTE
 
 SLOTS = 12
-MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 #: Below so many recipients in an hour nobody is suspected, and above this share of refused ones an
 #: account is.
 SUSPECT_FROM = 30

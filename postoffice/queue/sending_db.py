@@ -11,7 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from postoffice.outbound.sending_rate import DAY, HOUR, Rates, SendingRate, suspect
+from postoffice.outbound.schedule import DAY, HOUR
+from postoffice.outbound.sending_rate import Rates, SendingRate, suspect
 from postoffice.util.sqlite_file import SQLiteFile
 
 #: The name of the file, in the state folder.
