@@ -10,6 +10,7 @@ from email import message_from_bytes, policy
 import pytest
 
 from postoffice.model.address import Address
+from postoffice.model.alias import Alias
 from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.testing import finish
 from tests.trip.conftest import CONFIGURATION, NEVER, Office
@@ -103,6 +104,21 @@ def test_success_here_is_told_where_it_is_wanted(office):
     assert "Action: delivered" in status
     assert f"Final-Recipient: rfc822; {bob.address}" in status
     assert "Subject: hello" in letter(found).get_payload(2).as_string()
+
+
+def test_an_alias_of_several_accounts_is_told_as_one_address(office):
+    ann, bob, eve = office.new_account(), office.new_account(), office.new_account()
+    team = f"team-{bob.address}"
+    with office.directory() as directory:
+        targets = tuple(Address.parse(one.address) for one in (bob, eve))
+        finish(directory.add_alias(Alias(team, targets)))
+    submit(office, ann, team, rcpt_options=["NOTIFY=SUCCESS"])
+    office.wait_for(r" letter-written .*outcome=expanded")
+    [found] = office.collect(ann)
+    status = letter(found).get_payload(1).as_string()
+    assert "Action: expanded" in status
+    assert f"Final-Recipient: rfc822; {team}" in status
+    assert bob.address not in status.replace(team, "")
 
 
 @pytest.fixture
