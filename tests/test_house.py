@@ -18,7 +18,7 @@ FLOORS = [
     ["smtp", "pop3", "outbound"],
     ["store", "accounts", "policy", "queue", "dns"],
     ["server"],
-    ["config", "daemon", "backup", "cli"],
+    ["config", "logs", "doctor", "metrics", "web", "daemon", "backup", "cli"],
 ]
 #: On these floors a room also imports from those that stand before it.
 IN_ORDER = {0, 4}

@@ -1,0 +1,1 @@
+"""Counts and measures what the office does, for Prometheus."""

@@ -1,0 +1,1 @@
+"""The web page, for owners of maildrops and for administrators."""
