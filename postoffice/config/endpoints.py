@@ -76,7 +76,7 @@ def twice(named: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     found = []
     earlier: list[tuple[str, tuple[str, str]]] = []
     for name, text in named:
-        address = _address(text)
+        address = address_of(text)
         if address is not None:
             found += [(name, other) for other, theirs in earlier if _clash(address, theirs)][:1]
             earlier.append((name, address))
@@ -88,7 +88,7 @@ def clash(one: str, other: str) -> bool:
     return bool(twice((("one", one), ("other", other))))
 
 
-def _address(text: str) -> tuple[str, str] | None:
+def address_of(text: str) -> tuple[str, str] | None:
     """Host and port, or "unix" and a path; None if the system chooses them, or if unknown."""
     kind, _, rest = text.partition(":")
     words = [word.replace("\\", "") for word in re.split(r"(?<!\\):", rest)]

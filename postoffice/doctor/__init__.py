@@ -1,1 +1,1 @@
-"""Examines an office from outside: DNS, certificates, ports, files; each finding says what mends it."""
+"""Examines an office from outside: DNS, certificates, ports, files; and says what to mend."""

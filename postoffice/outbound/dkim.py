@@ -104,9 +104,12 @@ def read_key(domain: str, selector: str, pem: bytes) -> SigningKey:
 
 def zone_line(key: SigningKey) -> str:
     """Return a key's record as a line of a zone file, in strings of 255 octets at most."""
-    text = key.record
-    strings = " ".join(f'"{text[at : at + STRING]}"' for at in range(0, len(text), STRING))
-    return f"{key.name}. IN TXT ( {strings} )"
+    return f"{key.name}. IN TXT ( {txt_strings(key.record)} )"
+
+
+def txt_strings(text: str) -> str:
+    """Return the text of a TXT record as a zone file has it: strings of 255 octets at most."""
+    return " ".join(f'"{text[at : at + STRING]}"' for at in range(0, len(text), STRING))
 
 
 def same_record(found: bytes, record: str) -> bool:
