@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
@@ -25,17 +25,12 @@ from postoffice.interfaces import (
     Finding,
     IDelivery,
     IMaildrop,
-    IMaildropImport,
     IMaildropMaintenance,
     IMailStore,
-    ImportResult,
-    ImportSource,
     IQueueStore,
     IRetention,
-    IStoreBackup,
     MaildropUsage,
     MakeChildProcess,
-    Piece,
     PurgeCriteria,
     Step,
     VaultSession,
@@ -49,15 +44,12 @@ from postoffice.store import (
     cleanup,
     files,
     maildir,
-    maildrop_import,
     maintenance,
-    merge,
     names,
     queue_files,
     retention,
     retry,
     set_aside,
-    snapshot,
 )
 from postoffice.store.batcher import (
     AREA,
@@ -77,6 +69,7 @@ from postoffice.store.journal.segments import SEGMENT
 from postoffice.store.listing_cache import ListingCache, MeasuredSizes, Snapshot
 from postoffice.store.mail_queue import MailQueue
 from postoffice.store.mailbox import OpenMaildir
+from postoffice.store.maildir_files import MaildirFiles
 from postoffice.store.pace import Pace
 from postoffice.store.quota.admission import Admission, FreeSpace
 from postoffice.store.quota.enforcement import QuotaEnforcement
@@ -93,9 +86,8 @@ from postoffice.util.shield import shield
 CHECKPOINT_INTERVAL = 2.0
 
 
-@implementer(IMailStore, IQueueStore, IRetention)
-@implementer(IMaildropImport, IMaildropMaintenance, IStoreBackup)
-class MaildirStore:
+@implementer(IMailStore, IQueueStore, IRetention, IMaildropMaintenance)
+class MaildirStore(MaildirFiles):
     """
     The mail of all accounts, in Maildirs below ``path``.
 
@@ -302,9 +294,6 @@ class MaildirStore:
         with files.failures(self._path):
             return cleanup.discard(self._path, ref, keep, self._journal.quiet)
 
-    def _folder(self, name: str) -> str:
-        return f"{self._path}/{names.folder_of(name)}"
-
     async def holdings(self, step: Step | None = None) -> list[MaildropUsage]:
         return await self._executor.run(
             maintenance.holdings, self._path, step or maintenance.unheard
@@ -356,44 +345,6 @@ class MaildirStore:
     ) -> list[Finding]:
         look = partial(maintenance.verify, repair=repair, step=step or maintenance.unheard)
         return await self._executor.run(look, self._folder(name), quota)
-
-    @property
-    def path(self) -> str:
-        return self._path
-
-    async def settle(self) -> None:
-        with files.failures(self._path):
-            await self._executor.run(self._journal.apply_waiting)
-
-    def folder_of(self, name: str) -> str:
-        return names.folder_of(name)
-
-    async def folders(self) -> list[tuple[str, int]]:
-        return await self._executor.run(snapshot.folders, self._path)
-
-    async def pieces(self, folder: str) -> list[Piece]:
-        return await self._executor.run(snapshot.pieces, self._path, folder)
-
-    def find_again(self, piece: Piece) -> Piece | None:
-        return snapshot.find_again(self._path, piece)
-
-    def removed(self) -> Iterator[Piece]:
-        return snapshot.removed(self._path)
-
-    async def staging(self, folder: str) -> str:
-        return await self._executor.run(merge.staging, f"{self._path}/{folder}")
-
-    async def put_back(self, folder: str, staging: str) -> tuple[int, int]:
-        path = f"{self._path}/{folder}"
-        return await self._executor.run(merge.put_back, path, staging, self._journal)
-
-    async def bring_in(
-        self, name: str, source: ImportSource, step: Step | None = None
-    ) -> ImportResult:
-        bring_in = partial(maildrop_import.bring_in, step=step or maintenance.unheard)
-        return await self._executor.run(
-            bring_in, self._folder(name), source, self._journal, self._hostname
-        )
 
     async def sweep(self) -> None:
         """Sweep now (``Sweep``)."""

@@ -1,0 +1,75 @@
+"""
+The files of a store of Maildirs, for those who move them: backup, restore, import and export.
+
+MaildirFiles is the part of MaildirStore that does not take part in deliveries and sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from zope.interface import implementer
+
+from postoffice.interfaces import (
+    Executor,
+    IMaildropImport,
+    ImportResult,
+    ImportSource,
+    IStoreBackup,
+    Piece,
+    Step,
+)
+from postoffice.store import files, maildrop_import, maintenance, merge, names, snapshot
+from postoffice.store.journal.journal import Journal
+
+
+@implementer(IMaildropImport, IStoreBackup)
+class MaildirFiles:
+    """What backup, restore, import and export ask of a store; MaildirStore sets what it uses."""
+
+    _path: str
+    _executor: Executor
+    _journal: Journal
+    _hostname: str
+
+    def _folder(self, name: str) -> str:
+        return f"{self._path}/{names.folder_of(name)}"
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    async def settle(self) -> None:
+        with files.failures(self._path):
+            await self._executor.run(self._journal.apply_waiting)
+
+    def folder_of(self, name: str) -> str:
+        return names.folder_of(name)
+
+    async def folders(self) -> list[tuple[str, int]]:
+        return await self._executor.run(snapshot.folders, self._path)
+
+    async def pieces(self, folder: str) -> list[Piece]:
+        return await self._executor.run(snapshot.pieces, self._path, folder)
+
+    def find_again(self, piece: Piece) -> Piece | None:
+        return snapshot.find_again(self._path, piece)
+
+    def removed(self) -> Iterator[Piece]:
+        return snapshot.removed(self._path)
+
+    async def staging(self, folder: str) -> str:
+        return await self._executor.run(merge.staging, f"{self._path}/{folder}")
+
+    async def put_back(self, folder: str, staging: str) -> tuple[int, int]:
+        path = f"{self._path}/{folder}"
+        return await self._executor.run(merge.put_back, path, staging, self._journal)
+
+    async def bring_in(
+        self, name: str, source: ImportSource, step: Step | None = None
+    ) -> ImportResult:
+        bring_in = partial(maildrop_import.bring_in, step=step or maintenance.unheard)
+        return await self._executor.run(
+            bring_in, self._folder(name), source, self._journal, self._hostname
+        )
