@@ -223,6 +223,19 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """
+    The log; see docs/log.rst. `postoffice reload` changes it.
+
+    format: Lines for people (text), or one JSON object a line, with the same fields (json).
+    level: Events below this level are not written.
+    """
+
+    format: str = key(kinds.one_of("text", "json"), "text")
+    level: str = key(kinds.one_of("debug", "info", "warn", "error", "critical"), "info")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """
     What postoffice.yaml says; paths are absolute.
@@ -268,6 +281,7 @@ class Settings:
     )
     limits: Limits = section(Limits)
     outbound: OutboundSettings | None = optional_section(OutboundSettings)
+    log: LogSettings = section(LogSettings)
 
     #: Not keys: the file that was read; whether there is none; the text of the mail that warns of
     #: a full maildrop ("": the built-in text).

@@ -20,6 +20,7 @@ from postoffice.daemon.control_socket import Control
 from postoffice.daemon.expiry_job import ExpiryJob
 from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.live_sessions import Sessions
+from postoffice.daemon.log_output import LogOutput
 from postoffice.daemon.outbound import Outbound
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.queue_control import QueueControl
@@ -58,6 +59,7 @@ class PostOffice(Service):
         self.plugins = core.plugins
         self.welcome: Welcome | None = None
         self.systemd = Systemd({}, core.reactor)
+        self.log_output = LogOutput(first.settings.log.format, first.settings.log.level)
         self._core = core
         self._reactor = core.reactor
         self._outbound = Outbound(core)
@@ -251,6 +253,7 @@ class PostOffice(Service):
             tell_failure(self.log, log_events.FAULT, why="reloading the configuration failed")
             raise StartupError("this is a bug: the log has its traceback") from error
         self._expiring.retention = self._generations.current.retention
+        self.log_output.use(self.settings.log.format, self.settings.log.level)
         opened, closed = ", ".join(done.opened), ", ".join(done.closed)
         tell(self.log, log_events.RELOADED, opened=opened, closed=closed)
         return done

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 
-from twisted.logger import FileLogObserver, LogEvent, LogPublisher, formatTime, textFileLogObserver
+from twisted.logger import FileLogObserver, LogEvent, formatTime, textFileLogObserver
 
 _FormatEvent = Callable[[LogEvent], str | None]
 #: The name of the function with which Twisted's text observers format; each has its own copy.
@@ -26,14 +26,11 @@ _NOISE = re.compile(r"\S.* starting on \S|\(.*Port .*Closed\)\Z")
 _UNUSUAL = frozenset(("log_failure", "log_flattened", "log_system"))
 
 
-def format_fast(publisher: LogPublisher) -> None:
-    """Replace the formatting function of the observers that write text to files."""
+def text_of(observer: FileLogObserver) -> _FormatEvent | None:
+    """Return what formats text for an observer that Twisted made; None for any other observer."""
     # unpromised: if a later Twisted changes this, its own formatting stays in use
-    for observer in getattr(publisher, "_observers", ()):
-        if isinstance(observer, FileLogObserver):
-            theirs = observer.formatEvent
-            if getattr(theirs, "__qualname__", "") == _TWISTEDS:
-                observer.formatEvent = line_of(theirs)
+    theirs = observer.formatEvent
+    return line_of(theirs) if getattr(theirs, "__qualname__", "") == _TWISTEDS else None
 
 
 def line_of(theirs: _FormatEvent) -> _FormatEvent:
@@ -50,15 +47,15 @@ def line_of(theirs: _FormatEvent) -> _FormatEvent:
                 text = event["line"] if form == "{line}" else form.format_map(event)
                 text = text.replace("\n", "\n\t")
                 if text:
-                    source = f"{_program(event['log_namespace'])}#{event['log_level'].name}"
+                    source = f"{program(event['log_namespace'])}#{event['log_level'].name}"
                     return f"{said} [{source}] {text}\n"
-        return None if _is_noise(event) else theirs(_of_program(event))
+        return None if is_noise(event) else theirs(_of_program(event))
 
     return line_of
 
 
 @lru_cache(maxsize=256)
-def _program(namespace: str) -> str:
+def program(namespace: str) -> str:
     """Return the first part of a namespace, if it is ours or Twisted's."""
     first = namespace.partition(".")[0]
     return first if first in ("postoffice", "twisted") else namespace
@@ -66,12 +63,12 @@ def _program(namespace: str) -> str:
 
 def _of_program(event: LogEvent) -> LogEvent:
     namespace = event.get("log_namespace")
-    if not isinstance(namespace, str) or _program(namespace) == namespace:
+    if not isinstance(namespace, str) or program(namespace) == namespace:
         return event
-    return {**event, "log_namespace": _program(namespace)}
+    return {**event, "log_namespace": program(namespace)}
 
 
-def _is_noise(event: LogEvent) -> bool:
+def is_noise(event: LogEvent) -> bool:
     """Whether this is an old-style event of Twisted (``log.msg``) about a port."""
     message = event.get("message")
     if not isinstance(message, tuple) or len(message) != 1 or event.get("log_system") != "-":

@@ -20,7 +20,6 @@ from postoffice.daemon import pidfile, privileges
 from postoffice.daemon.build import build, find_maker, try_endpoint
 from postoffice.daemon.first_run import FirstRun, Terminal
 from postoffice.daemon.lifecycle import PostOffice
-from postoffice.daemon.log_format import format_fast
 from postoffice.daemon.signals import act_on_signals
 from postoffice.daemon.systemd import Systemd
 from postoffice.model.errors import StartupError
@@ -98,12 +97,16 @@ class FrontDoor(Service):
         self._stderr = _standard_error()
         self._remover: object = None
 
+    def setServiceParent(self, parent: object) -> None:
+        self._office.log_output.begin(parent, self._twistd)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
     def privilegedStartService(self) -> None:
         tune()
         steady(self._reactor)
         poll_without_context(self._reactor)
         act_on_signals(self._reactor, globalLogPublisher, self._reload)
-        format_fast(globalLogPublisher)
+        self._office.log_output.take_over(globalLogPublisher)
         self._arrange_pidfile_removal()
         self._plainly(self._office.privilegedStartService)
 

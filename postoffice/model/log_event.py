@@ -93,6 +93,22 @@ class Event:
             line = self._line(values, SHORT)
         return line
 
+    def values(self, values: Mapping[str, object]) -> dict[str, str | int | float]:
+        """
+        The fields that have a value, in their order, for a program: numbers are numbers, all else
+        is text, and a text that is too long for a line is cut in the same place.
+        """
+        found: dict[str, str | int | float] = {}
+        for field in self.fields:
+            value = values.get(field)
+            if value is not None and value != "":
+                if type(value) in (int, float):
+                    found[field] = value  # type: ignore[assignment]
+                else:
+                    text = value if isinstance(value, str) else _text(value)
+                    found[field] = _cut(text, LIST if field in _LISTS else VALUE)
+        return found
+
     def _line(self, values: Mapping[str, object], most: int) -> str:
         parts = [self.name]
         for field in self.fields:
@@ -160,6 +176,18 @@ def _escaped(text: str, most: int) -> tuple[bool, str]:
             return False, "".join([*out, "..."])
         out.append(said)
     return True, "".join(out)
+
+
+def _cut(text: str, most: int) -> str:
+    """Cut a text where ``_escaped`` cuts it; the characters themselves stay as they are."""
+    if len(text) * 8 <= most or (len(text) <= most and _PLAIN.match(text)):
+        return text
+    for at, char in enumerate(text[: most + 1]):
+        said = _ESCAPES.get(char) or (char if char.isprintable() else _numbered(char))
+        most -= len(said.encode())
+        if most < 0:
+            return text[:at] + "..."
+    return text
 
 
 def _numbered(char: str) -> str:

@@ -53,7 +53,9 @@ def test_what_has_no_default_is_shown_as_an_example():
 def test_a_section_in_comments_is_the_default_when_its_comment_signs_are_taken_away():
     text = template(EXAMPLE, find_maker)
     above, head, section = text.partition("# outbound:\n")
+    section, blank, below = section.partition("\n\n")
     section = "".join(line.removeprefix("# ") for line in (head + section).splitlines(True))
+    section += blank + below
     assert loader.read(text, "FILE", find_maker).outbound is None
     default = loader.read(f"{above}outbound: {{}}", "FILE", find_maker).outbound
     assert loader.read(above + section, "FILE", find_maker).outbound == default

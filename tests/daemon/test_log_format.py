@@ -18,7 +18,8 @@ from twisted.logger import (
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 
-from postoffice.daemon.log_format import format_fast, line_of
+from postoffice.daemon.log_format import line_of
+from postoffice.daemon.log_output import LogOutput
 
 THEIRS = textFileLogObserver(io.StringIO()).formatEvent
 VALUES = st.none() | st.integers() | st.text(max_size=5) | st.binary(max_size=5)
@@ -82,7 +83,7 @@ def test_each_is_as_twisted_would_write_it(events):
 )
 def test_what_twisted_says_of_ports_is_left_out(text, kept):
     publisher = LogPublisher(textFileLogObserver(out := io.StringIO()))
-    format_fast(publisher)
+    LogOutput().take_over(publisher)
     legacy.LogPublisher(publishPublisher=publisher).msg(text)
     assert (text in out.getvalue()) == kept
 
@@ -103,8 +104,8 @@ def test_only_those_who_write_text_to_files_are_other():
     observers = [textFileLogObserver(text), own, jsonFileLogObserver(json), seen.append]
     before = [getattr(observer, "formatEvent", None) for observer in observers]
     publisher = LogPublisher(*observers)
-    format_fast(publisher)
-    format_fast(publisher)
+    LogOutput().take_over(publisher)
+    LogOutput().take_over(publisher)
     after = [getattr(observer, "formatEvent", None) for observer in observers]
     assert [one is other for one, other in zip(before, after, strict=True)] == [False, *[True] * 3]
     Logger("postoffice", observer=publisher).info("{what} came", what="mail")

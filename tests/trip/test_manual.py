@@ -46,6 +46,7 @@ OTHERS = {
     ("directories.rst", "uncaught:"): "tests/config/test_accounts_file.py reads it",
     ("directories.rst", "carl@"): "a passwd-file; tests/accounts/test_passwd_file.py reads it",
     ("log.rst", "message-taken id="): LOG_LINE,
+    ("log.rst", '"program":"postoffice"'): "tests/daemon/test_log_json.py reads such lines",
     ("log.rst", "failregex"): "fail2ban's configuration",
     ("log.rst", "copytruncate"): "logrotate's configuration",
     ("plugins.rst", "kind: shelf"): "tests/trip/test_plugins.py opens one",
