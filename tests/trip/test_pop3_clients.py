@@ -286,7 +286,8 @@ def fetchmailrc(folder: Path, user: User, place: int, believed: Path, how: str, 
 def test_fetchmail(whole_office, user, port, believed, program, tmp_path, how, auth):
     place = whole_office.places["pop3"][1] if how == "apop" else port(how)
     rc = fetchmailrc(tmp_path, user, place, believed, how, auth)
-    program("fetchmail", "--fetchmailrc", rc, "--verbose", "--nodetach", "--nosyslog")
+    alone = ("--pidfile", f"{tmp_path}/pid")  # as root it has one for the whole machine
+    program("fetchmail", "--fetchmailrc", rc, "--verbose", "--nodetach", "--nosyslog", *alone)
     whole(delivered(tmp_path / "out"))
     assert whole_office.collect(user) == []
 

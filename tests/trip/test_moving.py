@@ -1,0 +1,159 @@
+"""Users move here from a real Dovecot and a real Courier: no program fetches a message twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import smtplib
+import subprocess
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from tests.old_servers import Courier, Dovecot, OldServer, running
+
+SECONDS = 60
+PASSWORD = "a password"
+#: What Dovecot's pop3_uidl_format may be.
+FORMATS = ("%08Xu%08Xv", "%08Xv%08Xu", "%v.%u", "UID%u-%v", "%u", "%f", "%Uf", "%Mf", "%g")
+#: What lies at an old server: odd names, flags, two of one second, LF and CRLF, dots.
+FILES = {
+    "new/1700000003.M1P3.host": "Subject: 3\n\nline\n",
+    "new/1700000001.M1P1.host": "Subject: 1\r\n\r\nwith CRLF\r\n",
+    "cur/1700000002.M1P2.Host,S=17:2,S": "Subject: 2\n\nline\n",
+    "cur/1700000004.M1P4.host:2,RS": "Subject: 4\n\n.\n..\n\n",
+}
+OLD = ["1", "2", "3", "4"]
+
+Collect = Callable[[str, str, int], list[str]]
+
+
+@pytest.fixture(scope="module")
+def dovecot():
+    with running(Dovecot) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def courier():
+    with running(Courier) as server:
+        yield server
+
+
+@pytest.fixture
+def collect(tmp_path) -> Collect:
+    """The subjects that a mail program fetches, which it has not seen; it keeps the mail."""
+    environment = {"PATH": os.environ["PATH"], "FETCHMAILHOME": str(tmp_path)}
+    environment["HOME"] = str(tmp_path)
+
+    def fetchmail(address: str, port: int, out: Path) -> list[str]:
+        (tmp_path / "fetchmailrc").write_text(
+            f"poll localhost protocol POP3 service {port} auth password uidl\n"
+            f'  user "{address}" password "{PASSWORD}" sslproto "" keep\n'
+            f'  no rewrite mda "cat > {out}/new/$$"\n'
+        )
+        (tmp_path / "fetchmailrc").chmod(0o600)
+        return ["fetchmail", "--fetchmailrc", f"{tmp_path}/fetchmailrc", "--nodetach",
+                "--nosyslog", "--pidfile", f"{tmp_path}/pid"]  # fmt: skip
+
+    def mpop(address: str, port: int, out: Path) -> list[str]:
+        return ["mpop", "--host=localhost", f"--port={port}", f"--user={address}", "--tls=off",
+                f"--passwordeval=echo '{PASSWORD}'", "--auth=user", "--keep=on",
+                f"--uidls-file={tmp_path}/uidls", f"--delivery=maildir,{out}"]  # fmt: skip
+
+    def collect(program: str, address: str, port: int) -> list[str]:
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
+        out = tmp_path / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        for box in ("new", "cur", "tmp"):
+            (out / box).mkdir(parents=True)
+        words = {"fetchmail": fetchmail, "mpop": mpop}[program](address, port, out)
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=SECONDS, env=environment
+        )
+        allowed = (0, 1) if program == "fetchmail" else (0,)  # fetchmail: 1 if there was nothing
+        assert done.returncode in allowed, done.stdout + done.stderr
+        texts = [path.read_text() for path in (out / "new").iterdir()]
+        return sorted(re.search(r"^Subject: (.*)$", text, re.M)[1] for text in texts)
+
+    return collect
+
+
+PROGRAMS = ("fetchmail", "mpop")
+
+
+@pytest.fixture
+def ours(office, warm_command):
+    """Runs our command in the office's folder."""
+
+    def ours(*words: str) -> str:
+        done = warm_command.run(
+            *words, cwd=office.folder, env={**os.environ, "COLUMNS": "200"}, text=None
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return ours
+
+
+def post(office, address: str, subject: str) -> None:
+    with smtplib.SMTP("127.0.0.1", office.smtp, "pc.example.org", timeout=SECONDS) as client:
+        client.sendmail("a@example.org", [address], f"Subject: {subject}\r\n\r\nx\r\n")
+
+
+def fill(server: OldServer, address: str) -> None:
+    for name, text in FILES.items():
+        server.put(address, name, text)
+
+
+@pytest.fixture
+def moves(collect, office, ours):
+    """
+    A program has collected from the old server, and collects here after the import.
+
+    It sees only what is new.
+    """
+
+    def moves(program: str, server: OldServer, address: str, *options: str) -> None:
+        assert collect(program, address, server.port) == OLD
+        office.account(address, PASSWORD)
+        ours("maildrop", "import", address, str(server.maildir(address)), *options)
+        post(office, address, "new")
+        assert collect(program, address, office.pop3) == ["new"]
+        assert collect(program, address, office.pop3) == []
+
+    return moves
+
+
+@pytest.mark.parametrize(("form", "program"), list(zip(FORMATS, cycle(PROGRAMS))))
+def test_from_dovecot(moves, dovecot, form, program):
+    address = f"format{FORMATS.index(form)}@example.net"
+    dovecot.add(address, PASSWORD, form)
+    fill(dovecot, address)
+    moves(program, dovecot, address, "--uidl-format", form)
+
+
+#: How Courier's list began in older versions: none was there, or one of a version.
+LISTS = {
+    "none": "",
+    "0": "1700000001.M1P1.host 30\n1700000002.M1P2.Host,S=17 20\n"
+    "1700000003.M1P3.host 20\n1700000004.M1P4.host 22\n",
+    "1": "/1 9\n1700000001.M1P1.host 30 5\n1700000002.M1P2.Host,S=17 20 6\n"
+    "1700000003.M1P3.host 20 7\n1700000004.M1P4.host 22 8\n",
+    "2": "/2 9 1600000000\n1700000001.M1P1.host 30 5:1600000000\n"
+    "1700000002.M1P2.Host,S=17 20 6:1600000000\n1700000003.M1P3.host 20 7:0\n",
+}
+
+
+@pytest.mark.parametrize(("version", "program"), list(zip(LISTS, cycle(PROGRAMS))))
+def test_from_courier(moves, courier, version, program):
+    address = f"list-{version}@example.net"
+    courier.add(address, PASSWORD)
+    fill(courier, address)
+    if LISTS[version]:
+        courier.put(address, "courierpop3dsizelist", LISTS[version])
+    moves(program, courier, address)
