@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import cast
 
 from zope.interface import implementer
@@ -13,13 +13,17 @@ from postoffice.interfaces import (
     IAccountRegister,
     IAccountSettings,
     IAddresses,
+    IAliasListing,
     IAppPasswords,
     IPasswordVerifier,
 )
 from postoffice.model.address import Account, Quota
-from postoffice.model.alias import Domain, Found
+from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.app_password import AppPassword
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
+
+#: How many aliases are read at once.
+PAGE = 1000
 
 
 @implementer(IAccountDirectory, IAddresses, IAppPasswords, IPasswordVerifier)
@@ -159,3 +163,12 @@ def look_up_of(directory: IAccountDirectory) -> Callable[[str], Found | Awaitabl
         return Found(Domain(domain) if await directory.serves(domain) else None, entry)
 
     return look_up
+
+
+async def all_aliases(register: IAliasListing, domain: str | None) -> AsyncIterator[Alias]:
+    """Yield all aliases, or those of a domain."""
+    after = ""
+    while page := await register.aliases(domain, after, PAGE):
+        for one in page:
+            yield one
+        after = page[-1].address

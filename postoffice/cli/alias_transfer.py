@@ -10,8 +10,8 @@ import click
 
 from postoffice.accounts.address_checks import AddressRefused, check_alias
 from postoffice.accounts.address_resolution import Asking
+from postoffice.accounts.directories import all_aliases
 from postoffice.cli.addresses import address_register
-from postoffice.cli.aliases import all_aliases
 from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.import_groups import Saver, Values, Waits
 from postoffice.cli.import_view import ImportView, explained

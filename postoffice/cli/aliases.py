@@ -11,6 +11,7 @@ import click
 
 from postoffice.accounts.address_checks import check_alias
 from postoffice.accounts.address_resolution import resolve
+from postoffice.accounts.directories import all_aliases
 from postoffice.cli.addresses import (
     address_register,
     alias_data,
@@ -35,29 +36,17 @@ from postoffice.cli.completion import nothing
 from postoffice.cli.list_output import ListOutput
 from postoffice.cli.output import table
 from postoffice.cli.parameters import ADDRESS, DOMAIN, Parameter
-from postoffice.interfaces import IAccountRegister, IAddressRegister, IAliasListing
+from postoffice.interfaces import IAccountRegister, IAddressRegister
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, FORWARD, REFUSE, Alias
 
 T = TypeVar("T")
-
-#: How many aliases to read at once.
-PAGE = 1000
 
 
 async def _names(register: IAccountRegister) -> AsyncIterator[str]:
     if IAddressRegister.providedBy(register):
         async for one in all_aliases(cast(IAddressRegister, register), None):
             yield one.address
-
-
-async def all_aliases(register: IAliasListing, domain: str | None) -> AsyncIterator[Alias]:
-    """Yield all aliases, or those of a domain."""
-    after = ""
-    while page := await register.aliases(domain, after, PAGE):
-        for one in page:
-            yield one
-        after = page[-1].address
 
 
 ALIAS = Parameter("address", Address.parse, _names)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 from postoffice.cli.command import Answer, CommandContext, command
 from postoffice.cli.confirmation import smallness
-from postoffice.cli.dead_ends import dead_ends
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.cli.output import counted
 from postoffice.config.outbound import OutboundSettings
@@ -18,6 +17,7 @@ from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, preload, privileges
 from postoffice.daemon.build import build_checkers, build_plugins, try_endpoint
 from postoffice.daemon.plugins import Plugins
+from postoffice.doctor.dead_ends import dead_ends, postmaster_trouble
 from postoffice.interfaces import IAccountListing, IAccountRegister
 from postoffice.model.address import Account
 from postoffice.protocol.sasl import NEEDS
@@ -118,9 +118,9 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
         for chosen in settings.accounts:
             for domain in chosen.options.get("domains", ()):  # its server has to answer
                 await plugins.find(f"postmaster@{domain}")
-        why = await preflight.of_the_postmaster(plugins, settings.postmaster)
+        why = await postmaster_trouble(plugins.directories, settings.postmaster)
         found = [why] if why else []
-        found += await dead_ends(plugins, settings.postmaster.normal)
+        found += await dead_ends(plugins.directories, settings.postmaster.normal)
         written, others = Counter[str](), Counter[str]()  # by the command; in its own way
         for directory in plugins.directories:
             if IAccountListing.providedBy(directory):

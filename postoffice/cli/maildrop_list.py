@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import cast
 
@@ -13,21 +13,13 @@ from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import limits
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IAccountListing, IMaildropMaintenance, MaildropUsage
-from postoffice.model.address import Account, Address, Quota
+from postoffice.doctor.maildrop_owners import OwnedMaildrop, maildrop_of, owners_of
+from postoffice.interfaces import IMaildropMaintenance, MaildropUsage
+from postoffice.model.address import Address
 
 HEADS = (
     "MAILDROP", "ACCOUNT", "MESSAGES", "SIZE", "USED", "QUOTA", "OLDEST", "LAST LOGIN", "VAULT",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class OwnedMaildrop:
-    """A maildrop, its account and its quota; both are None if the account is gone."""
-
-    name: str
-    account: str | None = None
-    quota: Quota | None = None
 
 
 @command("list")
@@ -50,7 +42,7 @@ async def list_(context: CommandContext) -> Answer:
     async with context.open(settings) as plugins:
         with Progress("looking at maildrops") as progress:
             holdings = await maintenance_of(plugins).holdings(progress.at)
-        drops = await owners_of(plugins, settings, [one.name for one in holdings])
+        drops = await owners_of(plugins.directories, settings, [one.name for one in holdings])
         found = list(zip(holdings, drops, strict=True))
         strays = await maintenance_of(plugins).strays()
     found.sort(key=lambda one: (-one[0].octets - one[0].vault_octets, one[0].name))
@@ -140,39 +132,12 @@ def maintenance_of(plugins: Plugins) -> IMaildropMaintenance:
     return cast(IMaildropMaintenance, plugins.store)
 
 
-async def owners_of(
-    plugins: Plugins, settings: Settings, names: Sequence[str]
-) -> list[OwnedMaildrop]:
-    """Return the maildrops of these names; asks each directory that can list its accounts once."""
-    wanted, owners = set(names), dict[str, OwnedMaildrop]()
-    others = []
-    for directory in plugins.directories:
-        if IAccountListing.providedBy(directory):
-            async for account in directory.each_account():
-                if account.maildrop in wanted:
-                    owners.setdefault(account.maildrop, _drop(settings, account.maildrop, account))
-        else:
-            others.append(directory)
-    for name in names:
-        for directory in () if name in owners else others:
-            found = await directory.find(name)
-            if found is not None and found.maildrop == name:
-                owners.setdefault(name, _drop(settings, name, found))
-    return [owners.get(name) or OwnedMaildrop(name) for name in names]
-
-
-def _drop(settings: Settings, name: str, account: Account) -> OwnedMaildrop:
-    if account.address == settings.postmaster.normal:
-        return OwnedMaildrop(name, account.address, settings.postmaster_quota)
-    return OwnedMaildrop(name, account.address, account.quota.or_else(settings.default_quota))
-
-
 async def named(plugins: Plugins, settings: Settings, address: Address) -> OwnedMaildrop:
     """Return the maildrop of an account, or of a removed account.  Raises Refused."""
     name = address.normal
     account = await plugins.find(name)
     if account is not None:
-        return _drop(settings, account.maildrop, account)
+        return maildrop_of(settings, account)
     if any(one.name == name for one in await maintenance_of(plugins).holdings()):
-        return (await owners_of(plugins, settings, [name]))[0]
+        return (await owners_of(plugins.directories, settings, [name]))[0]
     raise Refused(f"there is neither an account {name} here nor a maildrop of that name")

@@ -11,13 +11,14 @@ import click
 
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.mail_policies import DURATION_TYPE
-from postoffice.cli.maildrop_list import OwnedMaildrop, maintenance_of, named, owners_of
+from postoffice.cli.maildrop_list import maintenance_of, named
 from postoffice.cli.output import counted, iso, moment, sized, table
 from postoffice.cli.parameters import ADDRESS, TIME
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import SIZE_TYPE
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
+from postoffice.doctor.maildrop_owners import OwnedMaildrop, owners_of
 from postoffice.interfaces import Finding, PurgeCriteria, Step, VaultSession
 from postoffice.model.address import Address, Quota
 from postoffice.model.errors import MaildropLocked
@@ -184,7 +185,7 @@ async def _to_verify(
         return [await named(plugins, settings, address)], 0
     with Progress("looking at maildrops") as progress:
         holdings = await maintenance_of(plugins).holdings(progress.at)
-    drops = await owners_of(plugins, settings, [one.name for one in holdings])
+    drops = await owners_of(plugins.directories, settings, [one.name for one in holdings])
     return drops, sum(one.messages for one in holdings)
 
 

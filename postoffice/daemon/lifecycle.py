@@ -26,6 +26,7 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.queue_control import QueueControl
 from postoffice.daemon.reload import Generations, Reloaded, apply_limits
 from postoffice.daemon.systemd import Systemd
+from postoffice.doctor.dead_ends import postmaster_trouble
 from postoffice.model import log_events
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.model.log_event import tell, tell_failure
@@ -166,7 +167,7 @@ class PostOffice(Service):
 
     async def _look_for_the_postmaster(self) -> None:
         try:
-            why = await preflight.of_the_postmaster(self.plugins, self.settings.postmaster)
+            why = await postmaster_trouble(self.plugins.directories, self.settings.postmaster)
         except Unavailable as error:  # it may be back before the first mail
             why = f"looking for the postmaster's account failed: {error}"
         if why:

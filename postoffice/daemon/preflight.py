@@ -9,13 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster, Resolution, resolve, run
-from postoffice.accounts.directories import Directories
 from postoffice.config.outbound import OutboundSettings
-from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.privileges import name, nearest
-from postoffice.model.address import Address
-from postoffice.model.reply import NO_RELAY
 from postoffice.server.certificates import CertificateFiles
 from postoffice.util.file_modes import may
 
@@ -52,28 +47,3 @@ def of_the_passwords(outbound: OutboundSettings) -> list[str]:
         for one in outbound.smarthosts.values()
         if (path := one.password_file) is not None and not may(path, os.R_OK)
     ]
-
-
-async def of_the_postmaster(plugins: Plugins, postmaster: Address) -> str:
-    """Return why mail to the postmaster gets a temporary error; "" if it does not."""
-    later = "mail to the postmaster gets a temporary error"
-    try:
-        answer = run(
-            resolve(postmaster.normal, postmaster.normal), Directories(plugins.directories).look_up
-        )
-        found = answer if isinstance(answer, Resolution) else await answer
-        if found.refusal is not NO_RELAY:
-            why = found.refusal
-            return "" if why is None else f"mail to the postmaster is refused: {why.log_text}"
-    except AliasLoop as loop:
-        return f"{later}: {loop}"
-    except NoPostmaster:
-        pass
-    for directory in plugins.directories:
-        if await directory.serves(postmaster.domain):
-            add = f"postoffice account add {postmaster}"
-            return f"there is no account {postmaster}: {later}; {add}"
-    return (
-        f"there is no domain {postmaster.domain} here, so no account {postmaster}: {later}; "
-        "look at postmaster: in the configuration (postoffice domain list)"
-    )

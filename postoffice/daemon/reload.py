@@ -16,6 +16,7 @@ from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
 from postoffice.daemon.generation import Core, Generation, next_generation
 from postoffice.daemon.listeners import Change
+from postoffice.doctor.dead_ends import postmaster_trouble
 from postoffice.model.errors import PostOfficeError
 from postoffice.server.factory import ServerFactory
 
@@ -176,7 +177,7 @@ class Generations:
         settings = self.current.settings
         warnings = preflight.of_the_keys(settings.tls.certificates)
         try:
-            missing = await preflight.of_the_postmaster(self._core.plugins, settings.postmaster)
+            missing = await postmaster_trouble(self._core.plugins.directories, settings.postmaster)
         except PostOfficeError as error:
             missing = f"looking for the postmaster's account failed: {error}"
         warnings += [missing] if missing else []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from postoffice.accounts import directories
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
-from postoffice.cli import aliases, dead_ends
+from postoffice.doctor import dead_ends
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain
 from postoffice.testing import ImmediateExecutor, finish
@@ -72,7 +73,7 @@ def test_targets_that_are_not_there_and_loops_are_reported(directory, warnings):
 
 
 def test_of_many_the_first_are_shown(directory, warnings, monkeypatch):
-    monkeypatch.setattr(aliases, "PAGE", 2)
+    monkeypatch.setattr(directories, "PAGE", 2)
     monkeypatch.setattr(dead_ends, "SHOWN", 3)
     for number in range(5):
         add(directory, f"a{number}", f"gone{number}")
